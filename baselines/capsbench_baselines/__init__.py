@@ -1,0 +1,20 @@
+"""The convolutional networks that capsule networks are compared with; usable on their own, with torch alone.
+
+    from capsbench_baselines import MatchedCNN
+    network = MatchedCNN((1, 28, 28), 10, parameters=310_000)
+    logits = network(images)                      # [B, 1, 28, 28] -> [B, 10]
+
+`SabourCNN` and `HintonCNN` are the baselines of the two papers, their defaults the published sizes. They have 5 and 14
+times the parameters of the capsule networks they stand beside; `MatchedCNN` is a plain CNN of any number of parameters
+from about 3,000, for a comparison at equal size.
+
+Every class takes ``(image, classes, *, options)`` with ``image`` as (channels, height, width), maps images
+``[B, C, H, W]`` to logits ``[B, classes]``, and tells by ``sizes(image)`` the options that make it tiny, small or the
+paper's. None reads data or weights when it is made, so all can be made on torch's meta device.
+"""
+
+from capsbench_baselines.hinton2018 import HintonCNN
+from capsbench_baselines.matched import MatchedCNN
+from capsbench_baselines.sabour2017 import SabourCNN
+
+__all__ = ["HintonCNN", "MatchedCNN", "SabourCNN"]

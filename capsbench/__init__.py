@@ -1,0 +1,44 @@
+"""capsbench: what capsule networks are worth, measured against CNNs of equal size.
+
+From Python, the same as on the command line:
+
+    import capsbench
+    capsbench.run(routing="em", iters=[1, 2, 3])
+    table = capsbench.load()          # tidy pandas: one row = one cell x one number
+    capsbench.report().readable
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = ["Cell", "Routing", "UsageError", "cells", "load", "report", "run"]
+
+_HOMES = {
+    "Cell": "capsbench.cell",
+    "Routing": "capsbench.routing",
+    "UsageError": "capsbench.errors",
+    "cells": "capsbench.api",
+    "load": "capsbench.store",
+    "report": "capsbench.report",
+    "run": "capsbench.api",
+}
+
+if TYPE_CHECKING:
+    from capsbench.api import cells, run
+    from capsbench.cell import Cell
+    from capsbench.errors import UsageError
+    from capsbench.report import report
+    from capsbench.routing import Routing
+    from capsbench.store import load
+
+
+def __getattr__(name: str) -> Any:
+    # Torch takes seconds to import: it is imported when something is asked for that needs it.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'capsbench' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,62 @@
+"""What the command line does, as Python functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from capsbench.cell import Cell
+from capsbench.data.base import data_folder
+from capsbench.matrix import cells_of
+from capsbench.progress import make_progress
+from capsbench.runner import Outcome, run_cells
+from capsbench.store import Store
+from capsbench.suites import read_suite
+
+
+def cells(suite: str | Path | None = None, **request: Any) -> list[Cell]:
+    """The cells of a request, without running them.
+
+    Args:
+        suite: a TOML file or the name of a suite that ships with capsbench; ``request`` overrides it.
+        request: the names of the command line's flags with underscores, each a value or a list of values (an axis):
+            ``cells(routing="em", iters=[1, 2, 3], train_size=1000)``; options of networks and routings by their names.
+
+    Raises:
+        UsageError: an unknown name or a value that does not fit.
+    """
+    asked = {name: value for name, value in request.items() if value is not None}
+    return cells_of({**(read_suite(suite) if suite is not None else {}), **asked})
+
+
+def run(
+    *,
+    suite: str | Path | None = None,
+    out: str | Path = "results",
+    data_dir: str | Path | None = None,
+    fresh: bool = False,
+    workers: int | None = None,
+    command: str = "capsbench.run",
+    console: Console | None = None,
+    **request: Any,
+) -> Outcome:
+    """Runs the cells of a request and writes a record of each under ``out``; cells on record are not run again.
+
+    Args:
+        suite, request: as in `cells`.
+        out: the results folder.
+        data_dir: where data sets lie or are downloaded to; else ``$CAPSBENCH_DATA``, else the user's cache.
+        fresh: run cells again that are on record.
+        workers: networks trained at a time; by default as many as fill the cores.
+        command: noted with the run.
+        console: where progress is shown.
+
+    Raises:
+        UsageError: nothing was run; the message says what to change.
+        StorageFailed: the folder took no more; what had been written stays.
+    """
+    chosen = cells(suite, **request)
+    with make_progress(console or Console(stderr=True)) as progress:
+        return run_cells(chosen, Store(out), data_folder(data_dir), progress, workers=workers, command=command, fresh=fresh)

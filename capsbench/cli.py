@@ -1,0 +1,266 @@
+"""The command line: parses, calls, prints; decides nothing."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from capsbench import registry
+from capsbench.cell import Cell, flag
+from capsbench.errors import NothingMeasured, StorageFailed, UsageError
+
+EXIT_USAGE, EXIT_CELLS_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 2, 3, 4, 130
+
+app = typer.Typer(
+    name="capsbench",
+    help="What capsule networks are worth: capsules against CNNs of equal size, on accuracy, speed and memory.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+PANELS = {
+    "Data": ["dataset", "train_size", "shift"],
+    "Network": ["network", "size", "routing", "iterations", "loss", "reconstruction", "reconstruction_weight"],
+    "Training": [
+        "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "decay", "weight_decay", "clip", "patience",
+        "seed",
+    ],
+    "Measuring and machine": ["measures", "precision", "device", "backend", "threads"],
+}  # fmt: skip
+
+OutOption = Annotated[Path, typer.Option("--out", help="Results folder.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def with_cell_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command one option a field of the Cell, in place of its ``**asked``: a new field is a new flag."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    for panel, fields in PANELS.items():
+        for field in fields:
+            name = "--" + flag(field).replace("_", "-")
+            text = f"{Cell.model_fields[field].description}."
+            option = typer.Option(name, help=text[0].upper() + text[1:], rich_help_panel=panel, metavar="A,B,...")
+            parameters.append(
+                inspect.Parameter(
+                    flag(field), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+                )
+            )
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+@app.command()
+@with_cell_options
+def run(
+    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; flags override it.")] = None,
+    axis: Annotated[
+        list[str] | None, typer.Option(help="An option of a network or routing as NAME=A,B,...; repeatable.")
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="CNNs beside each capsule network (matched by default), or none.")] = None,
+    out: OutOption = Path("results"),
+    data_dir: DataOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again that are on record.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Networks trained at a time; by default as many as fill the cores.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate, run nothing.")] = False,
+    as_json: JsonOption = False,
+    **asked: str | None,
+) -> None:
+    """Run a matrix of experiments. Comma lists are axes; what is on record is not run again.
+
+    capsbench run --routing em --iters 1,2,3
+
+    capsbench run --routing dynamic,em,uniform --dataset mnist --train-size 1000,12000 --seeds 0,1,2,3,4
+
+    capsbench run --routing my_module:MyRouting --axis temperature=0.5,1 --epochs 5
+    """
+    from capsbench import api
+
+    request = {**asked, **_options(axis or []), "baseline": baseline}
+    if dry_run:
+        _print_plan(api.cells(suite, **request), out, data_dir, as_json)
+        return
+    command = shlex.join(["capsbench", *sys.argv[1:]])
+    outcome = api.run(suite=suite, out=out, data_dir=data_dir, fresh=fresh, workers=workers, command=command, **request)
+    if as_json:
+        failed = [{"cell": r.cell.id, "title": r.cell.title, "reason": r.reason} for r in outcome.failed]
+        print(json.dumps({**asdict(outcome), "failed": failed}))
+    else:
+        done = len(outcome.finished) + len(outcome.on_record)
+        total = done + len(outcome.failed) + len(outcome.left)
+        _say(f"{done} of {total} cells on record in {out}" + (f", {len(outcome.failed)} failed" if outcome.failed else ""))
+    if outcome.interrupted:
+        _say(f"interrupted; to go on with the {len(outcome.left)} cells left, run the same command again: {command}")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if not as_json:
+        _say("see them: capsbench report" + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}"))
+    if outcome.failed:
+        raise typer.Exit(EXIT_CELLS_FAILED)
+
+
+@app.command()
+def report(
+    out: OutOption = Path("results"),
+    run_name: Annotated[str | None, typer.Option("--run", help="A run's name (see runs/); the latest if none is given.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All records of the folder rather than one run's.")] = False,
+    to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tables and pictures of a run: to the terminal, and as CSV, Markdown, parquet, PNG and SVG.
+
+    capsbench report
+
+    capsbench report --out results/reference --to my-report
+    """
+    from capsbench.report import report as make_report
+
+    made = make_report(out, run=run_name, everything=everything, to=to)
+    if as_json:
+        print(made.summary.to_json(orient="records"))
+        return
+    if not made.readable.empty:
+        table = Table(show_edge=False, pad_edge=False)
+        for column in made.readable.columns:
+            table.add_column(column, overflow="fold")
+        for row in made.readable.itertuples(index=False):
+            table.add_row(*(str(value) for value in row))
+        _console().print(table)
+    for title, reason in made.failed:
+        _say(f"failed: {title}: {reason}")
+    if made.missing:
+        _say(f"{made.missing} cells of this run are not on record yet; its `capsbench run` goes on with them")
+    for line in [*made.faults, *made.notes]:
+        _say(line)
+    pictures = [path for path in made.files if path.suffix == ".png"]
+    tables = [path for path in made.files if path.suffix not in (".png", ".svg")]
+    _say(f"tables: {', '.join(map(str, tables))}")
+    if pictures:
+        _say(f"pictures (PNG, SVG beside them): {', '.join(map(str, pictures))}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="routing, network, baseline, dataset, loss, measure or suite.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What there is: routings, networks, baselines, data sets, losses, measures, suites."""
+    from capsbench.suites import describe_suite, suite_names
+
+    kinds = [*registry.BUILT_IN, "suite"]
+    if kind is not None and kind not in kinds:
+        raise UsageError(f"list: {registry.unknown(kind, kinds)}")
+    found = {
+        each: {name: describe_suite(name) for name in suite_names()}
+        if each == "suite"
+        else {name: (inspect.getdoc(registry.get(each, name)) or "").partition("\n")[0] for name in registry.names(each)}
+        for each in ([kind] if kind else kinds)
+    }
+    if as_json:
+        print(json.dumps(found))
+        return
+    for each, entries in found.items():
+        table = Table(title=each, title_justify="left", title_style="bold", show_header=False, box=None)
+        table.add_column(no_wrap=True, min_width=16)
+        table.add_column()
+        for name, text in entries.items():
+            table.add_row(f"  {name}", text)
+        _console().print(table)
+
+
+@app.command()
+def env(as_json: JsonOption = False, data_dir: DataOption = None) -> None:
+    """This machine and its software, as every record has them."""
+    from capsbench.data.base import data_folder
+    from capsbench.provenance import provenance
+
+    facts = {**provenance(), "data folder": str(data_folder(data_dir))}
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        _say(f"{name:14} {'-' if value is None else value}")
+
+
+def main() -> None:
+    """The console script: errors that a user can mend end in one line and an exit code of their own."""
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        code = _fail(error, EXIT_NOTHING_MEASURED if isinstance(error, NothingMeasured) else EXIT_USAGE)
+    except StorageFailed as error:
+        code = _fail(error, EXIT_CELLS_FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `capsbench list | head` is no error
+        code = 0
+    except typer.TyperException as error:
+        code = _fail(error.format_message(), EXIT_USAGE)
+    sys.exit(code)
+
+
+def _fail(message: object, code: int) -> int:
+    print(f"capsbench: {message}", file=sys.stderr)
+    return code
+
+
+def _options(axes: list[str]) -> dict[str, str]:
+    options = {}
+    for axis in axes:
+        name, equals, values = axis.partition("=")
+        if not equals or not name or not values:
+            raise UsageError(f"--axis: expected NAME=A,B,..., got {axis!r}")
+        options[name.strip()] = values
+    return options
+
+
+def _print_plan(cells: list[Cell], out: Path, data_dir: Path | None, as_json: bool) -> None:
+    from capsbench.estimate import estimate
+    from capsbench.models.build import parameter_count
+    from capsbench.store import Store
+
+    store = Store(out)
+    rows = [(cell, store.has(cell), parameter_count(cell)) for cell in cells]
+    left = [cell for cell, on_record, _ in rows if not on_record]
+    seconds = estimate(left, data_dir)
+    if as_json:
+        plan = [{"id": cell.id, "on_record": known, "parameters": n, **cell.model_dump(mode="json")} for cell, known, n in rows]
+        print(json.dumps({"cells": plan, "seconds": seconds}))
+        return
+    table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
+    for cell, on_record, parameters in rows:
+        table.add_row(cell.id, cell.title, str(cell.epochs), f"{parameters:,}", "yes" if on_record else "")
+    _console().print(table)
+    about = f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
+    _say(f"{len(cells)} cells, {len(left)} to run, {about} on this machine (from timed training steps)")
+
+
+def _console() -> Console:
+    # Piped output is not folded at 80 columns: a program or a file has no width.
+    return Console() if sys.stdout.isatty() else Console(width=240)
+
+
+def _say(line: str) -> None:
+    print(line)
+
+
+if __name__ == "__main__":
+    main()

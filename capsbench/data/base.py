@@ -1,0 +1,151 @@
+"""What the harness asks of a data set, and what data sets share: where they lie, fixed splits, few-example draws."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import platformdirs
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from capsbench import registry
+from capsbench.errors import UsageError
+from capsbench.shapes import ImageShape
+
+SPLIT_SEED = 0
+"""Decides which training images are held out for validation: the same ones in every experiment."""
+
+
+class Images(NamedTuple):
+    """Images ``[N, C, H, W]``, float32 in [0, 1], and their labels ``[N]``, int64 from 0."""
+
+    images: Tensor
+    labels: Tensor
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> Images:
+        """The same on another device, the pixels in another floating-point type."""
+        return Images(self.images.to(device, dtype), self.labels.to(device))
+
+
+class Splits(NamedTuple):
+    """Images to train on, to select by (validation) and to report on (test)."""
+
+    train: Images
+    validation: Images
+    test: Images
+
+
+class Dataset(ABC):
+    """Base class of a data set, a user's own included: it says what its images are and reads them."""
+
+    image: ClassVar[ImageShape]
+    """Channels, height and width of an image."""
+
+    classes: ClassVar[int]
+    """Number of classes; labels are 0 to ``classes - 1``."""
+
+    epochs: ClassVar[int] = 10
+    """Passes over the training images unless the user or the network's recipe says otherwise."""
+
+    shift: ClassVar[int] = 0
+    """Training images are shifted at random by up to this many pixels, by default."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Splits:
+        """All images of the three splits, the same ones at every call.
+
+        Args:
+            folder: the data folder (`data_folder`), which a data set that needs no files ignores.
+
+        Raises:
+            UsageError: the images are not to be had, in one line that says what to do.
+        """
+
+
+def data_folder(asked: str | Path | None = None) -> Path:
+    """The folder that holds the data sets: ``asked``, else ``$CAPSBENCH_DATA``, else the platform's user cache."""
+    return Path(asked or os.environ.get("CAPSBENCH_DATA") or platformdirs.user_cache_dir("capsbench")).expanduser()
+
+
+def load_splits(name: str, folder: Path, train_size: int | None = None, seed: int = 0) -> Splits:
+    """The splits of a data set by its name or import path, training on a draw of ``train_size`` images.
+
+    Raises:
+        UsageError: whatever is wrong with the data set, its files or the size asked for, in one line.
+    """
+    dataset = registry.get("dataset", name)
+    try:
+        splits: Splits = dataset().load(folder)
+        for part in Splits._fields:
+            _check(getattr(splits, part), dataset, part)
+    except UsageError:
+        raise
+    except Exception as error:  # a user's own data set may raise anything
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--dataset {name} cannot be loaded: {type(error).__name__}: {reason}") from error
+    return splits._replace(train=few(splits.train, train_size, seed, name))
+
+
+def few(images: Images, size: int | None, seed: int, name: str) -> Images:
+    """A stratified draw of ``size`` training images of the data set ``name``; None: all of them.
+
+    With one seed, a smaller draw is a part of a larger one.
+
+    Raises:
+        UsageError: fewer than one image a class, or more than there are.
+    """
+    if size is None:
+        return images
+    count, classes = len(images.labels), len(images.labels.unique())
+    if not classes <= size <= count:
+        raise UsageError(
+            f"--train-size: {size} asked for, {name} has {count} training images; "
+            f"choose from {classes} (one of each class) to {count}"
+        )
+    chosen = stratified(images.labels, size, seed)
+    return Images(images.images[chosen], images.labels[chosen])
+
+
+def hold_out(images: Images, size: int, seed: int = SPLIT_SEED) -> tuple[Images, Images]:
+    """(the rest, ``size`` images held out), both stratified and in their original order."""
+    held_out = torch.zeros(len(images.labels), dtype=torch.bool)
+    held_out[stratified(images.labels, size, seed)] = True
+    rest = Images(images.images[~held_out], images.labels[~held_out])
+    return rest, Images(images.images[held_out], images.labels[held_out])
+
+
+def stratified(labels: Tensor, size: int, seed: int) -> Tensor:
+    """Indices ``[size]`` of a random draw that holds each class in its proportion, and once at least where it can.
+
+    In a random order of all images, the k-th one of a class that has n comes at k / n; the draw is the first ``size``.
+    NumPy's RandomState is used because its stream is frozen for good. (scikit-learn's split promises no class an
+    image, refuses draws of nearly all images, and takes longer to import than MNIST takes to load.)
+    """
+    order = torch.from_numpy(np.random.RandomState(seed).permutation(len(labels)))
+    labels = labels[order]
+    rank = F.one_hot(labels).cumsum(0).gather(1, labels[:, None]).squeeze(1) - 1
+    place = rank / labels.bincount()[labels]
+    return order[place.argsort(stable=True)[:size]]
+
+
+def _check(images: Images, dataset: type[Dataset], part: str) -> None:
+    """Raises ValueError unless the images are what the data set declares."""
+    shape, labels = images.images.shape, images.labels
+    expected = (len(labels), *dataset.image)
+    if len(labels) == 0 or shape != expected or labels.shape != expected[:1]:
+        found = f"{list(shape)} and {list(labels.shape)}"
+        raise ValueError(f"{part}: expected images [N, {dataset.image}] and labels [N], found {found}")
+    if images.images.dtype != torch.float32 or labels.dtype != torch.int64:
+        found = f"{images.images.dtype} and {labels.dtype}"
+        raise ValueError(f"{part}: expected images of torch.float32 and labels of torch.int64, found {found}")
+    low, high = images.images.aminmax()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"{part}: expected pixels from 0 to 1, found {low:g} to {high:g}")
+    first, last = labels.aminmax()
+    if not (first >= 0 and last < dataset.classes):
+        raise ValueError(f"{part}: expected labels from 0 to {dataset.classes - 1}, found {first} to {last}")

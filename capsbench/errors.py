@@ -1,0 +1,34 @@
+"""The errors that end in one clear line rather than a traceback."""
+
+
+class UsageError(ValueError):
+    """What was asked cannot be done: the message names the flag or file, what was wrong and what would be right."""
+
+
+class NothingMeasured(UsageError):
+    """There is no record to speak of."""
+
+
+class TrainingFailed(RuntimeError):
+    """A cell that gives no number, such as one whose loss stopped being finite; the message is the reason on record."""
+
+
+class StorageFailed(RuntimeError):
+    """A result that cannot be written, such as on a full disk; no further cell would fare better, so the run ends."""
+
+
+class ProcessFailed(RuntimeError):
+    """A process that died, or a function that raised in it.
+
+    Args:
+        reason: one line.
+        trace: the traceback in that process, if it raised.
+    """
+
+    def __init__(self, reason: str, trace: str = "") -> None:
+        super().__init__(reason, trace)
+        self.reason = reason
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return self.reason

@@ -1,0 +1,74 @@
+"""One cell from its fields to its rows: the functions that run in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from capsbench.cell import Cell
+from capsbench.data.base import Splits, load_splits
+from capsbench.measures.base import Subject
+from capsbench.measures.build import make_measure
+from capsbench.models.build import build_network
+from capsbench.process import SendEvent
+from capsbench.routing.base import Routing
+from capsbench.store import Row, Store
+from capsbench.training import train
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gives besides the weights, which lie in the store; ``backends`` are those the routings used."""
+
+    history: list[dict[str, float]]
+    rows: list[Row]
+    backends: list[str]
+    seconds: float
+
+
+def train_cell(cell: Cell, measures: list[str], data_folder: Path, store: Store, send: SendEvent) -> Trained:
+    """Trains the cell's network from its seed, writes the weights and takes the given measures; sends Progress."""
+    data = prepare(cell, data_folder)
+    started = time.monotonic()
+    torch.manual_seed(cell.seed)
+    network = build_network(cell)
+    history = train(cell, network, data, send)
+    seconds = round(time.monotonic() - started, 3)
+    store.write_tensors(store.weights_path(cell.id), network.state_dict())
+    backends = {module.backend for module in network.modules() if isinstance(module, Routing)}
+    return Trained(history, _measured(cell, measures, network, data, store), sorted(backends), seconds)
+
+
+def measure_cell(cell: Cell, measures: list[str], data_folder: Path, store: Store, send: SendEvent) -> list[Row]:
+    """The rows of some measures, taken of the weights in the store."""
+    data = prepare(cell, data_folder)
+    network = build_network(cell)
+    network.load_state_dict(load_file(store.weights_path(cell.id), device=cell.device))
+    return _measured(cell, measures, network, data, store)
+
+
+def _measured(cell: Cell, measures: list[str], network: nn.Module, data: Splits, store: Store) -> list[Row]:
+    subject = Subject(cell, network, data, lambda kept: store.write_tensors(store.predictions_path(cell.id), kept))
+    rows = []
+    for spec in measures:
+        torch.manual_seed(cell.seed)
+        rows += make_measure(spec)(subject)
+    return rows
+
+
+def prepare(cell: Cell, data_folder: Path) -> Splits:
+    """Sets this process up so that a cell's numbers depend on nothing but the cell, and loads its data."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what torch's deterministic mode asks of cuBLAS
+    torch.set_num_threads(cell.threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
+    data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)
+    dtype = getattr(torch, cell.precision)
+    return Splits(*(images.to(cell.device, dtype) for images in data))

@@ -1,0 +1,174 @@
+"""Capsule layers: primary, convolutional and class capsules, each with the routing it is given.
+
+Capsules on a grid travel as `Capsules`: poses ``[B, H, W, types, R, D]`` and activations ``[B, H, W, types]``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from capsbench_kernels import squash
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from capsbench.routing.base import RoutingFactory
+
+
+def initial_transforms(shape: tuple[int, int, int, int], sigma: float) -> nn.Parameter:
+    """Transformation matrices ``[I, J, D, E]`` drawn from N(0, sigma^2)."""
+    return nn.Parameter(sigma * torch.randn(shape))
+
+
+class Capsules(NamedTuple):
+    """Poses ``[..., R, D]`` and activations ``[...]`` of the same leading shape."""
+
+    poses: Tensor
+    activations: Tensor
+
+
+class PrimaryCapsules(nn.Module):
+    """The first capsules, read off a feature map by a convolution (Sabour 2017, section 4; Hinton 2018, section 4).
+
+    With ``separate_activations`` poses are linear and a second convolution with a sigmoid gives the activations (Hinton
+    2018); without, poses are squashed and their length is the activation (Sabour 2017).
+
+    Args:
+        pose: (R, D), rows and depth of a pose; (1, 8) is Sabour's vector, (4, 4) Hinton's matrix.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        types: int,
+        pose: tuple[int, int],
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        separate_activations: bool,
+    ) -> None:
+        super().__init__()
+        self.types, self.pose = types, pose
+        self.poses = nn.Conv2d(channels, types * pose[0] * pose[1], kernel, stride)
+        self.activations = nn.Conv2d(channels, types, kernel, stride) if separate_activations else None
+
+    def forward(self, features: Tensor) -> Capsules:
+        """Feature map ``[B, C, H, W]`` to capsules on the grid that the convolution leaves."""
+        poses = self.poses(features).movedim(1, -1).unflatten(-1, (self.types, *self.pose))
+        if self.activations is not None:
+            return Capsules(poses, torch.sigmoid(self.activations(features)).movedim(1, -1))
+        poses = squash(poses.flatten(-2)).unflatten(-1, self.pose)
+        return Capsules(poses, torch.linalg.vector_norm(poses.flatten(-2), dim=-1))
+
+
+class ConvolutionalCapsules(nn.Module):
+    """Capsules that each look at a K x K window of the layer below (Hinton 2018, section 4: ConvCaps).
+
+    Every output position is a routing problem of its own, with K*K*types children; the transformation matrices are the
+    same at all positions. Shares are normalised over the parents at one position.
+    """
+
+    def __init__(
+        self,
+        types_in: int,
+        types_out: int,
+        pose: tuple[int, int],
+        routing: RoutingFactory,
+        *,
+        kernel: int,
+        stride: int,
+        transform_sigma: float,
+    ) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        children, depth = kernel * kernel * types_in, pose[1]
+        self.weights = initial_transforms((children, types_out, depth, depth), transform_sigma)
+        self.routing = routing(children, types_out)
+
+    def forward(self, below: Capsules) -> Capsules:
+        """Capsules on a grid to capsules on the smaller grid."""
+        poses = self._windows(below.poses.flatten(-2))
+        batch, height, width, children, values = poses.shape
+        activations = self._windows(below.activations.unsqueeze(-1)).reshape(-1, children)
+        poses = poses.reshape(-1, children, *below.poses.shape[-2:])
+        poses, activations = self.routing(poses, self.weights, activations)
+        return Capsules(
+            poses.unflatten(0, (batch, height, width)), activations.unflatten(0, (batch, height, width))
+        )
+
+    def _windows(self, grid: Tensor) -> Tensor:
+        """``[B, H, W, types, values]`` to ``[B, H', W', K*K*types, values]``, children ordered row, column, type."""
+        windows = grid.unfold(1, self.kernel, self.stride).unfold(2, self.kernel, self.stride)
+        return windows.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5)
+
+
+class ClassCapsules(nn.Module):
+    """One capsule a class, routed from every capsule of a grid.
+
+    Args:
+        grid: (H, W) of the layer below.
+        pose_in: (R, D) of the layer below.
+        columns: E, the columns of a class pose; it has R rows.
+        shared: whether a transformation matrix serves all positions (Hinton 2018) or each has its own (Sabour 2017).
+        coordinate_addition: adds the position of a child, (row + 0.5) / H and (column + 0.5) / W, to the first two
+            elements of the right-hand column of its votes (Hinton 2018, section 4; scaled as Gritzman 2019).
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        types_in: int,
+        classes: int,
+        pose_in: tuple[int, int],
+        columns: int,
+        routing: RoutingFactory,
+        *,
+        shared: bool,
+        coordinate_addition: bool,
+        transform_sigma: float,
+    ) -> None:
+        super().__init__()
+        positions = grid[0] * grid[1]
+        rows, depth = pose_in
+        distinct = types_in if shared else positions * types_in
+        self.positions = positions if shared else 1
+        self.weights = initial_transforms((distinct, classes, depth, columns), transform_sigma)
+        self.routing = routing(positions * types_in, classes)
+        offset = None
+        if coordinate_addition:
+            if rows < 2:
+                raise ValueError("coordinate_addition: needs poses of at least 2 rows, such as 4x4 matrices")
+            offset = torch.zeros(1, *grid, types_in, rows, columns)
+            offset[..., 0, -1] = ((torch.arange(grid[0]) + 0.5) / grid[0])[:, None, None]
+            offset[..., 1, -1] = ((torch.arange(grid[1]) + 0.5) / grid[1])[None, :, None]
+            offset = offset.flatten(1, 3)
+        self.register_buffer("offset", offset, persistent=False)
+
+    def forward(self, below: Capsules) -> Capsules:
+        """Capsules on the grid to class poses ``[B, classes, R, E]`` and activations ``[B, classes]``."""
+        weights = self.weights.repeat(self.positions, 1, 1, 1) if self.positions > 1 else self.weights
+        poses, activations = below.poses.flatten(1, 3), below.activations.flatten(1, 3)
+        return Capsules(*self.routing(poses, weights, activations, self.offset))
+
+
+class Decoder(nn.Module):
+    """Reconstructs the image from the class capsules, all but one masked with zeros (Sabour 2017, section 4.1)."""
+
+    def __init__(self, values: int, image: tuple[int, int, int], hidden: tuple[int, int]) -> None:
+        super().__init__()
+        self.image = image
+        pixels = image[0] * image[1] * image[2]
+        self.layers = nn.Sequential(
+            nn.Linear(values, hidden[0]),
+            nn.ReLU(),
+            nn.Linear(hidden[0], hidden[1]),
+            nn.ReLU(),
+            nn.Linear(hidden[1], pixels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, poses: Tensor, labels: Tensor) -> Tensor:
+        """Class poses ``[B, classes, R, E]`` and the class to keep ``[B]`` to images ``[B, C, H, W]`` in [0, 1]."""
+        mask = F.one_hot(labels, poses.shape[1]).to(poses.dtype)
+        masked = poses.flatten(2) * mask.unsqueeze(2)
+        return self.layers(masked.flatten(1)).unflatten(1, self.image)

@@ -1,0 +1,297 @@
+"""Matrix: what a user asked for -> the cells to run.
+
+A request is a mapping from names to values or lists of values, the same names on the command line, in a suite and in
+Python: ``{"routing": ["em"], "iters": [1, 2, 3], "seeds": [0, 1, 2]}``. Lists are axes; the cells are their product, with
+everything left open decided here and written into the Cell.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from capsbench import registry
+from capsbench.cell import Cell, Scalar, asked_fields, choices
+from capsbench.errors import UsageError
+from capsbench.models.base import CapsuleNetwork
+from capsbench.models.build import build_network, parameter_count
+
+DEFAULTS: dict[str, list[Any]] = {
+    "dataset": ["digits"],
+    "size": ["tiny"],
+    "seed": [0, 1, 2],
+    "measures": [("accuracy", "speed")],
+}
+
+RECIPE: dict[str, Any] = {
+    "train_size": None,
+    "reconstruction_weight": 0.0005,
+    "optimizer": "adam",
+    "learning_rate": 0.003,
+    "schedule": "one-cycle",
+    "decay": 0.9,
+    "weight_decay": 0.0,
+    "clip": 0.0,
+    "patience": 0,
+    "batch_size": 64,
+    "precision": "float32",
+    "device": "auto",
+    "backend": "auto",
+}
+"""How everything is trained unless the network's own recipe or the user says otherwise."""
+
+AXIS_FLAG = "axis"
+BASELINE_FLAG = "baseline"
+
+
+def cells_of(request: Mapping[str, Any]) -> list[Cell]:
+    """The cells of a request, baselines included, each once, in an order that finishes seeds of one row together.
+
+    Args:
+        request: names as in `asked_fields` (``routing``, ``iters``, ``train_size``, ...), ``baseline`` and options of
+            networks and routings; each a value, a list of values, or a string with commas.
+
+    Raises:
+        UsageError: an unknown name or a value that does not fit, in one line.
+    """
+    fields: dict[str, list[Any]] = {}
+    options: dict[str, list[Scalar | str]] = {}
+    baselines: list[str] = ["matched"]
+    for name, value in request.items():
+        key = name.replace("-", "_")
+        field = asked_fields().get(key, key if key in Cell.model_fields and key not in ("options", "code") else None)
+        if key == BASELINE_FLAG:
+            baselines = [str(item) for item in _listed(value)]
+        elif field is not None:
+            fields[field] = _parse(field, key, value)
+        else:
+            options[key] = _listed(value)
+    if "none" in baselines:
+        baselines = []
+
+    used: set[str] = set()
+    cells: dict[str, Cell] = {}
+    for point in _product(_with_components({**DEFAULTS, **fields})):
+        for chosen in _product(_options_of(point, options, used)):
+            cell = _resolve(point, chosen)
+            cells.setdefault(cell.id, cell)
+            if cell.routing is not None:
+                for name in baselines:
+                    beside = _baseline_beside(cell, name, asked=fields)
+                    cells.setdefault(beside.id, beside)
+    for name in options.keys() - used:
+        known = sorted({*asked_fields(), *(o for p in _product(_with_components({**DEFAULTS, **fields})) for o in _own(p))})
+        raise UsageError(f"--{AXIS_FLAG} {name}: {registry.unknown(name, known)}")
+    return sorted(cells.values(), key=lambda cell: cell.routing is None)
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",")]
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def _parse(field: str, name: str, value: Any) -> list[Any]:
+    """The values of one axis, each of the field's type; raises UsageError naming the flag and the value that is not."""
+    info = Cell.model_fields[field]
+    adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
+    items = [_listed(value)] if field == "measures" else _listed(value)
+    if not items:
+        raise UsageError(f"{spelled(name)}: expected at least one value, got none")
+    parsed = []
+    for item in items:
+        if item in ("none", "all", "") and type(None) in getattr(info.annotation, "__args__", ()):
+            item = None
+        if field == "device" and item != "auto":
+            item = _checked_device(name, str(item))
+        try:
+            parsed.append(adapter.validate_python(tuple(item) if field == "measures" else item))
+        except ValidationError as error:
+            known = choices(field)
+            reason = registry.unknown(str(item), known) if known else error.errors()[0]["msg"].lower() + f", got {item!r}"
+            raise UsageError(f"{spelled(name)}: {reason}") from error
+    return parsed
+
+
+def spelled(name: str) -> str:
+    """A name as it is typed on the command line: ``train_size`` is ``--train-size``."""
+    return "--" + name.replace("_", "-")
+
+
+def _checked_device(name: str, device: str) -> str:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise UsageError(f"{spelled(name)}: expected cpu, cuda, cuda:N or auto, got {device!r}") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"{spelled(name)}: {device!r} asked for, but torch sees no CUDA device here; use cpu or auto")
+    return device
+
+
+def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Routing and network decide each other where only one is named; with neither, the two papers' own pairs."""
+    if not fields.get("routing") and not fields.get("network"):
+        fields["routing"] = ["dynamic", "em"]
+    fields.setdefault("routing", [None])
+    fields.setdefault("network", [None])
+    return fields
+
+
+def _product(axes: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:
+    for values in itertools.product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def _pair(point: Mapping[str, Any]) -> tuple[str, str | None]:
+    """(network, routing) of a point of the matrix."""
+    network, routing = point["network"], point["routing"]
+    if network is None:
+        return registry.get("routing", routing).network, routing
+    if is_baseline(network):
+        return network, None
+    return network, routing or registry.get("network", network).routing
+
+
+def is_baseline(network: str) -> bool:
+    """Whether a network's name is that of a CNN: it has no routing, no iterations and no decoder."""
+    if network in registry.names("baseline"):
+        return True
+    if ":" in network or network in registry.names("network"):
+        found = registry.get("network", network)
+        return not (isinstance(found, type) and issubclass(found, CapsuleNetwork))
+    known = registry.names("network") + registry.names("baseline")
+    raise UsageError(f"--network: {registry.unknown(network, known)}, or package.module:Attribute for your own")
+
+
+@cache
+def _signature(kind: str, name: str) -> dict[str, Scalar | None]:
+    """The options of a component: its keyword-only arguments beside those that fields of the Cell decide."""
+    decided = {"reconstruction", "iterations", "backend"}
+    parameters = inspect.signature(registry.get(kind, name)).parameters.values()
+    return {
+        parameter.name: None if parameter.default is inspect.Parameter.empty else parameter.default
+        for parameter in parameters
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in decided
+    }
+
+
+def _own(point: Mapping[str, Any]) -> dict[str, Scalar | None]:
+    """The options that a point's network and routing have, as ``network.NAME`` and ``routing.NAME``, with defaults."""
+    network, routing = _pair(point)
+    own = {f"network.{name}": value for name, value in _signature(_kind(network), network).items()}
+    if routing is not None:
+        own |= {f"routing.{name}": value for name, value in _signature("routing", routing).items()}
+    return own
+
+
+def _kind(network: str) -> str:
+    return "baseline" if network in registry.names("baseline") else "network"
+
+
+def _options_of(
+    point: Mapping[str, Any], asked: Mapping[str, list[Any]], used: set[str]
+) -> dict[str, list[Scalar]]:
+    """The asked options that this point has, each value in the type of its default."""
+    found: dict[str, list[Scalar]] = {}
+    for own, default in _own(point).items():
+        for name in (own, own.partition(".")[2]):
+            if name in asked and default is not None:
+                used.add(name)
+                try:
+                    found[own] = [TypeAdapter(type(default)).validate_python(value) for value in asked[name]]
+                except ValidationError as error:
+                    wrong = error.errors()[0]
+                    message = f"{wrong['msg'].lower()}, got {wrong['input']!r}"
+                    raise UsageError(f"--{AXIS_FLAG} {name}: {message}") from error
+    return found
+
+
+def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
+    """The Cell of one point: everything that is still open is taken from the data set, the network and `RECIPE`."""
+    network, routing = _pair(point)
+    dataset = registry.get("dataset", point["dataset"])
+    component = registry.get(_kind(network), network)
+    sizes = component.sizes(dataset.image)
+    if point["size"] not in sizes:
+        raise UsageError(f"--size: {registry.unknown(point['size'], list(sizes))} for the network {network}")
+    for measure in point["measures"]:
+        registry.get("measure", measure.partition(":")[0])
+
+    capsules = routing is not None
+    decided = {
+        **RECIPE,
+        "epochs": dataset.epochs,
+        "shift": dataset.shift,
+        "threads": usable_cores() if point["size"] == "paper" else 1,
+        "loss": component.loss if capsules else "cross-entropy",
+        "reconstruction": capsules and _default(component, "reconstruction"),
+        **(component.recipe(point["size"]) if capsules else {}),
+        **{name: value for name, value in point.items() if value is not None},
+        "network": network,
+        "routing": routing,
+    }
+    registry.get("loss", decided["loss"])
+    decided["iterations"] = _iterations(routing, point.get("iterations"))
+    if not capsules:
+        decided["reconstruction"] = False
+        if decided["loss"] != "cross-entropy":
+            decided["loss"] = "cross-entropy"  # margin and spread loss need activations in [0, 1]
+    if decided["device"] == "auto":
+        decided["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    own = {name: value for name, value in _own(point).items() if value is not None}
+    preset = {f"network.{name}": value for name, value in sizes[point["size"]].items()}
+    if routing is not None:
+        settled = registry.get("routing", routing).presets.get(point["size"], {})
+        preset |= {f"routing.{name}": value for name, value in settled.items()}
+    decided["options"] = {**own, **preset, **chosen}
+    decided["code"] = _digests(dataset=point["dataset"], network=network, routing=routing, loss=decided["loss"])
+    cell = Cell.model_validate(decided)
+    if "network.parameters" not in cell.options and network == "matched":
+        raise UsageError("--network matched: it is sized after a capsule network; use --baseline matched beside one")
+    try:
+        build_network(cell, device="meta")
+    except ValueError as error:
+        raise UsageError(f"--network {network} --size {cell.size} on {cell.dataset}: {error}") from error
+    return cell
+
+
+def _iterations(routing: str | None, asked: int | None) -> int | None:
+    if routing is None:
+        return None
+    found = registry.get("routing", routing)
+    if not found.iterative:
+        return 1
+    return asked or _default(found, "iterations")
+
+
+def _default(component: Any, argument: str) -> Any:
+    return inspect.signature(component).parameters[argument].default
+
+
+def _digests(**parts: str | None) -> dict[str, str]:
+    digests = {name: registry.source_digest(_kind(name) if kind == "network" else kind, name) for kind, name in parts.items() if name}
+    return {name: digest for name, digest in digests.items() if digest}
+
+
+def _baseline_beside(cell: Cell, name: str, asked: Mapping[str, Any]) -> Cell:
+    """The baseline of a capsule network's cell: the same data, budget, schedule and seed, trained by cross-entropy."""
+    if name not in registry.names("baseline"):
+        raise UsageError(f"--{BASELINE_FLAG}: {registry.unknown(name, [*registry.names('baseline'), 'none'])}")
+    same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate"})
+    point = {**same, "network": name, "routing": None, "reconstruction": False}
+    if "learning_rate" in asked:
+        point["learning_rate"] = cell.learning_rate
+    chosen = {"network.parameters": parameter_count(cell)} if name == "matched" else {}
+    return _resolve(point, chosen)
+
+
+def usable_cores() -> int:
+    """The cores this process may use, which in a container can be fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,24 @@
+"""From ``NAME`` or ``NAME:SETTING`` to a measure."""
+
+from __future__ import annotations
+
+from capsbench import registry
+from capsbench.errors import UsageError
+from capsbench.measures.base import Measure
+
+
+def make_measure(spec: str) -> Measure:
+    """The measure of ``accuracy``, ``speed:full``, ``my.module:Measure`` or ``my.module:Measure:setting``.
+
+    Raises:
+        UsageError: an unknown measure or setting.
+    """
+    name, _, setting = spec.partition(":")
+    if setting and name not in registry.names("measure"):
+        attribute, _, setting = setting.partition(":")
+        name = f"{name}:{attribute}"
+    measure = registry.get("measure", name)
+    try:
+        return measure(setting or None)
+    except ValueError as error:
+        raise UsageError(f"--measure {spec}: {error}") from error

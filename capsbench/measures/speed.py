@@ -1,0 +1,125 @@
+"""What a network costs: parameters, arithmetic, time and memory of a training step and of inference."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from capsbench_kernels import count_vote_passes
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from capsbench.measures.base import Measure, Subject
+from capsbench.models.base import CapsuleNetwork
+from capsbench.routing.base import Routing
+from capsbench.store import Row
+from capsbench.training import TrainingStep
+
+
+class Speed(Measure):
+    """Parameters, FLOPs an image, latency (p50, p95), throughput and peak memory, at the cell's batch size.
+
+    Memory is what the process takes beyond the network and its data: the growth of its resident set on the CPU, of what
+    torch has allocated on a GPU. Inference is measured before training, which takes more.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ("light", "full")
+    alone: ClassVar[bool] = True
+
+    warm_up: ClassVar[int] = 3
+    repeats: ClassVar[dict[str, tuple[int, float]]] = {"light": (20, 2.0), "full": (200, 60.0)}
+    """Setting -> most repetitions, and the seconds after which no further one is started (5 are always made)."""
+
+    def __call__(self, subject: Subject) -> list[Row]:
+        network, cell = subject.network, subject.cell
+        images = subject.data.train.images[: cell.batch_size]
+        labels = subject.data.train.labels[: cell.batch_size]
+        decoder = network.decoder if isinstance(network, CapsuleNetwork) else None
+        trained, at_inference = _parameters(network), _parameters(network) - (_parameters(decoder) if decoder else 0)
+
+        step = TrainingStep(cell, network)
+        network.eval()
+        rows = [
+            Row("speed", "parameters", "trained", trained, "parameters"),
+            Row("speed", "parameters", "inference", at_inference, "parameters"),
+            Row("speed", "flops", "inference", flops(network, images) / len(images), "FLOP/image"),
+            *self._timed("inference", lambda: _inference(network, images), images),
+        ]
+        network.train()
+        rows += self._timed("training step", lambda: step(images, labels, 0.5), images)
+        return rows
+
+    def _timed(self, condition: str, run: Callable[[], Any], images: Tensor) -> list[Row]:
+        most, seconds = self.repeats[self.setting]
+        cuda = images.device.type == "cuda"
+        before = _memory(cuda, reset=True)
+        times: list[float] = []
+        for _ in range(self.warm_up):
+            run()
+        started = time.perf_counter()
+        while len(times) < most and (len(times) < 5 or time.perf_counter() - started < seconds):
+            _synchronize(cuda)
+            begin = time.perf_counter()
+            run()
+            _synchronize(cuda)
+            times.append(time.perf_counter() - begin)
+        median = statistics.median(times)
+        p95 = statistics.quantiles(times, n=20, method="inclusive")[-1]
+        return [
+            Row("speed", "latency p50", condition, 1e3 * median, "ms"),
+            Row("speed", "latency p95", condition, 1e3 * p95, "ms"),
+            Row("speed", "throughput", condition, len(images) / median, "images/s"),
+            Row("speed", "peak memory", condition, max(0.0, _memory(cuda) - before) / 2**20, "MiB"),
+        ]
+
+
+def flops(network: nn.Module, images: Tensor) -> float:
+    """Floating-point operations of one forward pass, a multiplication and an addition counted as 2.
+
+    Torch counts convolutions and matrix products. What it would count inside a routing depends on how the vote pass is
+    implemented, so there the routing's own formula counts instead (`capsbench_kernels.count_vote_passes`).
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, count_vote_passes() as routed:
+        network(images)
+    by_module = counter.get_flop_counts()
+    root = type(network).__name__
+    inside = sum(
+        sum(by_module.get(f"{root}.{name}", {}).values())
+        for name, module in network.named_modules()
+        if isinstance(module, Routing)
+    )
+    return counter.get_total_flops() - inside + routed.flops
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@torch.no_grad()
+def _inference(network: nn.Module, images: Tensor) -> None:
+    network(images)
+
+
+def _synchronize(cuda: bool) -> None:
+    if cuda:
+        torch.cuda.synchronize()
+
+
+def _memory(cuda: bool, reset: bool = False) -> float:
+    """The peak in bytes since the last reset, which makes the present use the peak; outside Linux a peak only grows."""
+    if cuda:
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "linux":
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: the peak resident set size starts anew
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return 1024 * int(status["VmHWM"].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,51 @@
+"""What the harness asks of a network."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from capsbench.layers import Capsules, Decoder
+from capsbench.shapes import ImageShape
+
+
+class CapsuleNetwork(nn.Module):
+    """Base class of a capsule network: images to class capsules, and from them to scores and a reconstruction.
+
+    A subclass takes ``(image, classes, routing, *, reconstruction, ...)``; its further keyword-only arguments are the
+    options of the network, their defaults those of the paper, and `sizes` the values they take at each ``--size``.
+    """
+
+    loss: ClassVar[str] = "margin"
+    """The loss the paper trains it with."""
+
+    routing: ClassVar[str] = "dynamic"
+    """The routing it is used with when the user names none."""
+
+    decoder: Decoder | None = None
+
+    @classmethod
+    def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
+        """The options that make each size, for images of this shape; ``paper`` is the published network."""
+        return {"paper": {}}
+
+    @classmethod
+    def recipe(cls, size: str) -> dict[str, Any]:
+        """The fields of a Cell about training (learning rate, schedule, batch, ...) that this network wants at a size."""
+        return {}
+
+    def capsules(self, images: Tensor) -> Capsules:
+        """Images ``[B, C, H, W]`` to class poses ``[B, classes, R, E]`` and class activations ``[B, classes]``."""
+        raise TypeError(f"{type(self).__name__} has no capsules(images)")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[B, C, H, W]`` to class activations ``[B, classes]`` in [0, 1], the scores of a capsule network."""
+        return self.capsules(images).activations
+
+
+def after(side: int, kernel: int, stride: int) -> int:
+    """The side of a grid after a convolution without padding; raises ValueError where nothing is left."""
+    if side < kernel:
+        raise ValueError(f"a {kernel}x{kernel} kernel does not fit what is left of the image ({side}x{side})")
+    return (side - kernel) // stride + 1

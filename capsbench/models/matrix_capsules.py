@@ -1,0 +1,113 @@
+"""Matrix capsules with EM routing (Hinton, Sabour, Frosst 2018, section 4)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from capsbench.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, PrimaryCapsules
+from capsbench.models.base import CapsuleNetwork, after
+from capsbench.routing.base import RoutingFactory
+from capsbench.shapes import ImageShape
+
+
+class MatrixCapsules(CapsuleNetwork):
+    """A convolution, 1x1 primary capsules with 4x4 poses, two layers of convolutional capsules, class capsules.
+
+    The defaults are the paper's A = 32, B = C = D = 32.
+
+    Args:
+        stem: channels of the first convolution (A).
+        types1, types2, types3: primary capsule types and those of the two convolutional layers (B, C, D).
+        rows: side of the square pose matrix.
+        stem_kernel, stem_stride: the first convolution.
+        capsule_stride: stride of the first convolutional capsule layer.
+        coordinate_addition: adds a child's position to its votes for the classes.
+        stem_norm: ``none`` as in the paper, or ``batch``: a batch norm after the first convolution, which the paper does
+            not name and without which small networks stay at chance for long.
+        transform_sigma: W ~ N(0, sigma^2); the paper does not say, Gritzman 2019 has 1.
+        transform_init: ``normal``, the same sigma in every layer, or ``preserving``: sigma grows with the number of votes that
+            the poses below are means of, so that votes start with one variance in all layers rather than shrinking.
+    """
+
+    loss = "spread"
+    routing = "em"
+
+    @classmethod
+    def recipe(cls, size: str) -> dict[str, Any]:
+        # The authors' batch, rate and decay (as Gritzman 2019 reports them), at the paper's size only.
+        paper = dict(learning_rate=0.003, schedule="exponential", decay=0.96, batch_size=64, weight_decay=2e-7)
+        return paper if size == "paper" else dict(learning_rate=0.02)
+
+    @classmethod
+    def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
+        changed = dict(stem_norm="batch", transform_init="preserving")
+        large = min(image.height, image.width) >= 20
+        stem = dict(stem_kernel=5, stem_stride=2) if large else dict(stem_kernel=3, stem_stride=1, capsule_stride=1)
+        return {
+            "tiny": dict(stem=32, types1=4, types2=4, types3=8, **changed, **stem),
+            "small": dict(stem=64, types1=8, types2=16, types3=16, **changed, **stem),
+            "paper": {},
+        }
+
+    def __init__(
+        self,
+        image: ImageShape,
+        classes: int,
+        routing: RoutingFactory,
+        *,
+        reconstruction: bool = False,
+        stem: int = 32,
+        types1: int = 32,
+        types2: int = 32,
+        types3: int = 32,
+        rows: int = 4,
+        stem_kernel: int = 5,
+        stem_stride: int = 2,
+        capsule_stride: int = 2,
+        coordinate_addition: bool = True,
+        stem_norm: str = "none",
+        transform_sigma: float = 1.0,
+        transform_init: str = "normal",
+        hidden1: int = 512,
+        hidden2: int = 1024,
+    ) -> None:
+        super().__init__()
+        if stem_norm not in ("none", "batch"):
+            raise ValueError(f"stem_norm: expected none or batch, got {stem_norm!r}")
+        if transform_init not in ("normal", "preserving"):
+            raise ValueError(f"transform_init: expected normal or preserving, got {transform_init!r}")
+        grid = [after(side, stem_kernel, stem_stride) for side in (image.height, image.width)]
+        grid = [after(after(side, 3, capsule_stride), 3, 1) for side in grid]
+        pose = (rows, rows)
+
+        def sigma(averaged: int) -> float:
+            """For poses that are means of so many votes, each element of a new vote being a sum of ``rows`` products."""
+            return transform_sigma * (math.sqrt(averaged / rows) if transform_init == "preserving" else 1.0)
+
+        norm = [nn.BatchNorm2d(stem)] if stem_norm == "batch" else []
+        self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, stem_kernel, stem_stride), *norm, nn.ReLU())
+        self.primary = PrimaryCapsules(stem, types1, pose, separate_activations=routing.separate_activations)
+        self.convolutional = nn.Sequential(
+            ConvolutionalCapsules(
+                types1, types2, pose, routing, kernel=3, stride=capsule_stride, transform_sigma=transform_sigma
+            ),
+            ConvolutionalCapsules(types2, types3, pose, routing, kernel=3, stride=1, transform_sigma=sigma(9 * types1)),
+        )
+        self.classes = ClassCapsules(
+            (grid[0], grid[1]),
+            types3,
+            classes,
+            pose,
+            rows,
+            routing,
+            shared=True,
+            coordinate_addition=coordinate_addition,
+            transform_sigma=sigma(9 * types2),
+        )
+        self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
+
+    def capsules(self, images: Tensor) -> Capsules:
+        return self.classes(self.convolutional(self.primary(self.stem(images))))

@@ -1,0 +1,106 @@
+"""Names to routings, networks, baselines, data sets, losses and measures; a user's own by import path or entry point.
+
+A name is looked up among the built-in ones below, then among the entry points of installed distributions (group
+``capsbench.routing``, ``capsbench.network``, ...). Anything of the form ``package.module:Attribute`` is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from capsbench.errors import UsageError
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "routing": {
+        "dynamic": "capsbench.routing.dynamic:DynamicRouting",
+        "em": "capsbench.routing.em:EMRouting",
+        "uniform": "capsbench.routing.uniform:UniformRouting",
+    },
+    "network": {
+        "capsnet": "capsbench.models.capsnet:CapsNet",
+        "matrix-capsules": "capsbench.models.matrix_capsules:MatrixCapsules",
+    },
+    "baseline": {
+        "matched": "capsbench_baselines.matched:MatchedCNN",
+        "cnn-sabour2017": "capsbench_baselines.sabour2017:SabourCNN",
+        "cnn-hinton2018": "capsbench_baselines.hinton2018:HintonCNN",
+    },
+    "dataset": {
+        "digits": "capsbench.data.digits:Digits",
+        "mnist": "capsbench.data.mnist:MNIST",
+        "fashion-mnist": "capsbench.data.fashion_mnist:FashionMNIST",
+    },
+    "loss": {
+        "margin": "capsbench.losses:MarginLoss",
+        "spread": "capsbench.losses:SpreadLoss",
+        "cross-entropy": "capsbench.losses:CrossEntropy",
+    },
+    "measure": {
+        "accuracy": "capsbench.measures.accuracy:Accuracy",
+        "speed": "capsbench.measures.speed:Speed",
+    },
+}
+
+PLURAL = {"loss": "losses"}
+
+
+@cache
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"capsbench.{kind}")}
+
+
+def names(kind: str) -> list[str]:
+    """The names known for a kind, the built-in ones first."""
+    return [*BUILT_IN[kind], *(name for name in _entry_points(kind) if name not in BUILT_IN[kind])]
+
+
+def get(kind: str, name: str) -> Any:
+    """What ``name`` stands for; raises UsageError, with the nearest names, for one that is not known."""
+    if ":" in name:
+        return _import(kind, name)
+    if name in BUILT_IN[kind]:
+        return _import(kind, BUILT_IN[kind][name])
+    if name in _entry_points(kind):
+        try:
+            return _entry_points(kind)[name].load()
+        except Exception as error:
+            raise UsageError(f"--{kind}: the entry point {name!r} cannot be imported: {error}") from error
+    raise UsageError(f"--{kind}: {unknown(name, names(kind))}, or package.module:Attribute for your own")
+
+
+def unknown(name: str, known: list[str]) -> str:
+    """One phrase about a name that is not known, with the nearest that is: ``unknown 'foo'; did you mean 'fo'? ...``."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {name!r}; {hint}choose from {', '.join(known)}"
+
+
+def _import(kind: str, path: str) -> Any:
+    module_name, _, attribute = path.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a user's module lies where they work
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise UsageError(f"--{kind}: {path!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def source_digest(kind: str, name: str) -> str | None:
+    """A digest of the file that defines a user's own ``name``; None for what is built in.
+
+    It becomes a part of a cell's identity, so that an edited routing is not taken for the one on record.
+    """
+    if name in BUILT_IN[kind]:
+        return None
+    found = get(kind, name)
+    source = getattr(sys.modules.get(getattr(found, "__module__", "")), "__file__", None)
+    if source is None:
+        return None
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]

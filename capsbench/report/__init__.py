@@ -1,0 +1,155 @@
+"""Tables and pictures of what is on record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from capsbench.errors import NothingMeasured, UsageError
+from capsbench.report.document import machines, page
+from capsbench.report.plots import PICTURES, pictures
+from capsbench.report.tables import MATCHED, curves, summary
+from capsbench.report.text import readable
+from capsbench.store import Record, Run, Store, table_of
+
+__all__ = ["NothingMeasured", "Report", "report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says, and where it is.
+
+    Attributes:
+        summary: one row a contender, in numbers (`capsbench.report.tables.summary`).
+        readable: the same as strings.
+        failed: title and reason of each failed cell.
+        missing: cells of the run that have no record.
+        faults: a line for each file that is not a whole record.
+        files: what was written.
+        notes: what a reader should know, such as which picture could not be made.
+    """
+
+    summary: pd.DataFrame
+    readable: pd.DataFrame
+    failed: list[tuple[str, str]]
+    missing: int
+    faults: list[str]
+    files: list[Path]
+    notes: list[str]
+
+
+def report(
+    folder: str | Path = "results", *, run: str | None = None, everything: bool = False, to: str | Path | None = None
+) -> Report:
+    """Writes the tables and pictures of a run: table.csv, .md and .parquet, rows.csv, each picture as PNG and SVG.
+
+    Args:
+        folder: the results folder.
+        run: the name of a run (``runs/NAME.json``); the latest if None, or all records where no run is noted.
+        everything: all records of the folder rather than one run's.
+        to: where to write; ``folder/report`` if None.
+
+    Raises:
+        NothingMeasured: there is no record to report on.
+        UsageError: there is no such run, or ``to`` cannot be written.
+    """
+    store = Store(folder)
+    records, faults = store.records()
+    chosen = None if everything else _chosen(store, run)
+    if chosen is not None:
+        by_id = {record.cell.id: record for record in records}
+        records = [by_id[cell] for cell in chosen.cells if cell in by_id]
+    if not records:
+        raise NothingMeasured(_why_nothing(store, chosen, faults))
+
+    table = summary(records)
+    shown = readable(table)
+    figures, notes = pictures(table, curves(records))
+    notes += _cautions(table, records)
+    missing = len(chosen.cells) - len(records) if chosen else 0
+    contents: dict[str, bytes] = {
+        "table.csv": table.to_csv(index=False).encode(),
+        "table.md": page(shown, records, chosen, missing, faults, notes).encode(),
+        "table.parquet": _bytes(lambda file: table.convert_dtypes().to_parquet(file, index=False)),
+        "rows.csv": table_of(records).to_csv(index=False).encode(),
+    }
+    for name, figure in figures.items():
+        contents |= {f"{name}.png": _image(figure, "png"), f"{name}.svg": _image(figure, "svg")}
+    return Report(
+        summary=table,
+        readable=shown,
+        failed=[(record.cell.title, record.reason) for record in records if record.status == "failed"],
+        missing=missing,
+        faults=faults,
+        files=_write(Path(to) if to is not None else store.folder / "report", contents),
+        notes=notes,
+    )
+
+
+def _chosen(store: Store, name: str | None) -> Run | None:
+    runs = store.runs()
+    if name is None:
+        return runs[-1] if runs else None
+    for each in runs:
+        if each.name == name:
+            return each
+    known = ", ".join(each.name for each in runs[-5:]) or "none"
+    raise UsageError(f"--run {name}: no such run in {store.folder}; the latest are: {known}")
+
+
+def _why_nothing(store: Store, run: Run | None, faults: list[str]) -> str:
+    if faults:
+        return f"{store.folder}: no whole record here, {len(faults)} damaged; the first: {faults[0]}"
+    if run is not None:
+        return f"{store.folder}: none of the {len(run.cells)} cells of run {run.name} is on record yet: {run.command}"
+    return f"{store.folder}: no records here; `capsbench run` makes some"
+
+
+def _cautions(table: pd.DataFrame, records: list[Record]) -> list[str]:
+    notes = []
+    if "parameters" not in table and (table["network"] == MATCHED).any():
+        notes.append(
+            "no difference to the matched baseline, which is found by parameters: the measure speed counts them"
+        )
+    if machines(records) > 1:
+        notes.append("times and memory are from different machines: compare them within one only")
+    return notes
+
+
+def _image(figure: Figure, form: str) -> bytes:
+    # Without the date and random identifiers, the same records give the same bytes.
+    with mpl.rc_context({"svg.hashsalt": "capsbench"}):
+        metadata = {"Date": None} if form == "svg" else None
+        return _bytes(lambda file: figure.savefig(file, format=form, dpi=200, metadata=metadata))
+
+
+def _bytes(write: Callable[[BytesIO], object]) -> bytes:
+    file = BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def _write(folder: Path, contents: dict[str, bytes]) -> list[Path]:
+    """Writes each file whole or not at all; pictures of an earlier report that this one does not have are removed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            temporary = folder / f".{name}.{os.getpid()}"
+            try:
+                temporary.write_bytes(content)
+                temporary.replace(folder / name)
+            finally:
+                temporary.unlink(missing_ok=True)
+        for name in (f"{picture}.{form}" for picture in PICTURES for form in ("png", "svg")):
+            if name not in contents:
+                (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: the report cannot be written there: {error.strerror}") from error
+    return [folder / name for name in contents]

@@ -1,0 +1,80 @@
+"""What every routing is: a module from child capsules to parent capsules."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from capsbench_kernels import Moments, Parents, choose_backend, vote_pass
+from torch import Tensor, nn
+
+
+class Routing(nn.Module):
+    """Base class of a routing between one layer of capsules and the next; a capsule layer builds one for itself.
+
+    To make your own, subclass it, write `forward` as a loop of ``self.vote_pass(...)`` and name it on the command line:
+    ``--routing my_package.my_module:MyRouting``. Keyword-only arguments of its ``__init__`` with a default become
+    options: ``--axis temperature=0.5,1``.
+
+    Args:
+        children: child capsules that one routing problem sees (I).
+        parents: parent capsules (J).
+        iterations: how often the children are shared out anew, 1 or more.
+        backend: the implementation of the vote pass.
+    """
+
+    network = "capsnet"
+    """The network this routing runs in when the user names none."""
+
+    separate_activations = False
+    """Whether capsules carry an activation of their own (True), or the length of the pose is the activation (False)."""
+
+    iterative = True
+    """Whether ``iterations`` means anything to it."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Options that take another value than their default at a network size, such as ``{"tiny": {"temperature": 2.0}}``."""
+
+    def __init__(self, children: int, parents: int, *, iterations: int = 3, backend: str = "auto") -> None:
+        super().__init__()
+        self.child_count = children
+        self.parent_count = parents
+        self.iterations = iterations
+        self.backend = choose_backend(backend)
+
+    def forward(
+        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Routes N independent problems.
+
+        Args:
+            poses: child poses ``[N, I, R, D]``.
+            weights: transformation matrices ``[I, J, D, E]``.
+            activations: child activations ``[N, I]``.
+            offset: added to the votes, ``[N or 1, I, R, E]``, or None.
+
+        Returns:
+            Parent poses ``[N, J, R, E]`` and activations ``[N, J]`` in [0, 1].
+        """
+        raise TypeError(f"{type(self).__name__} has no forward(poses, weights, activations, offset)")
+
+    def vote_pass(
+        self,
+        poses: Tensor,
+        weights: Tensor,
+        parents: Parents,
+        activations: Tensor | None = None,
+        offset: Tensor | None = None,
+    ) -> Moments:
+        """`capsbench_kernels.vote_pass` on this routing's backend."""
+        return vote_pass(poses, weights, parents, activations, offset, backend=self.backend)
+
+    def extra_repr(self) -> str:
+        return f"{self.child_count} -> {self.parent_count}, iterations={self.iterations}, backend={self.backend}"
+
+
+class RoutingFactory(Protocol):
+    """Makes the routing of one layer; a network gets one and calls it for each of its capsule layers."""
+
+    separate_activations: bool
+
+    def __call__(self, children: int, parents: int) -> Routing: ...

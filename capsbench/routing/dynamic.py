@@ -1,0 +1,31 @@
+"""Dynamic routing by agreement (Sabour, Frosst, Hinton 2017)."""
+
+from __future__ import annotations
+
+import torch
+from capsbench_kernels import dynamic_routing
+from torch import Tensor
+
+from capsbench.routing.base import Routing
+
+
+class DynamicRouting(Routing):
+    """Procedure 1 of Sabour 2017; the length of a pose is its activation, so the child activations are not read.
+
+    Args:
+        gradient: ``all`` iterations carry gradients (the authors' code) or only the ``last``.
+    """
+
+    network = "capsnet"
+
+    def __init__(
+        self, children: int, parents: int, *, iterations: int = 3, backend: str = "auto", gradient: str = "all"
+    ) -> None:
+        super().__init__(children, parents, iterations=iterations, backend=backend)
+        self.gradient = gradient
+
+    def forward(
+        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        outputs = dynamic_routing(poses, weights, self.iterations, gradient=self.gradient, backend=self.backend)
+        return outputs, torch.linalg.vector_norm(outputs.flatten(2), dim=2)

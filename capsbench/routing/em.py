@@ -1,0 +1,68 @@
+"""EM routing (Hinton, Sabour, Frosst 2018)."""
+
+from __future__ import annotations
+
+import torch
+from capsbench_kernels import em_routing
+from torch import Tensor, nn
+
+from capsbench.routing.base import Routing
+
+
+class EMRouting(Routing):
+    """Procedure 1 of Hinton 2018.
+
+    The paper leaves its temperature schedule and the scale of the cost open; the defaults are those of the authors, as
+    Gritzman 2019 reports them, and his mass scale, without which layers of different fan-in see different temperatures.
+
+    Args:
+        inverse_temperature: lambda of the schedule ``lambda * (1 - 0.95^(t+1))`` at iteration t = 0, 1, ...
+        mass: the mass that an average parent's cost is scaled to; 0 leaves the mass as it is (the paper's text).
+        variance_epsilon: added to each variance, in units of a vote squared.
+        annealing: the power of the E-step's shares (`capsbench_kernels.em_routing`); 1 is the paper's.
+
+    At ``tiny`` and ``small`` the defaults give way to `presets`: with few types a sharp E-step leaves a parent one or two
+    children of no variance, and three iterations then stay at chance (docs/em-routing.md has the measurements).
+    """
+
+    network = "matrix-capsules"
+    separate_activations = True
+    presets = {size: dict(inverse_temperature=0.05, variance_epsilon=0.1, annealing=0.1) for size in ("tiny", "small")}
+
+    def __init__(
+        self,
+        children: int,
+        parents: int,
+        *,
+        iterations: int = 2,
+        backend: str = "auto",
+        inverse_temperature: float = 0.01,
+        mass: float = 100.0,
+        variance_epsilon: float = 5e-4,
+        annealing: float = 1.0,
+    ) -> None:
+        super().__init__(children, parents, iterations=iterations, backend=backend)
+        self.inverse_temperature = [inverse_temperature * (1 - 0.95 ** (t + 1)) for t in range(iterations)]
+        self.mass_scale = mass * parents / children if mass else 1.0
+        self.variance_epsilon = variance_epsilon
+        self.annealing = annealing
+        self.beta_a = nn.Parameter(torch.zeros(parents))
+        self.beta_u = nn.Parameter(torch.zeros(parents))
+
+    def forward(
+        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return em_routing(
+            poses,
+            weights,
+            activations,
+            self.beta_a,
+            self.beta_u,
+            self.iterations,
+            inverse_temperature=self.inverse_temperature,
+            offset=offset,
+            variance_epsilon=self.variance_epsilon,
+            mass_scale=self.mass_scale,
+            annealing=self.annealing,
+            backend=self.backend,
+        )

@@ -1,0 +1,266 @@
+"""Records on disk <-> tidy tables.
+
+A results folder holds
+
+    records/CELL.json             one record a cell, finished or failed
+    weights/CELL.safetensors      the trained weights
+    predictions/CELL.safetensors  per test image: label, prediction, negative log-likelihood
+    runs/TIME-NAME.json           which cells one `capsbench run` was asked for
+    report/                       what `capsbench report` wrote
+
+Every file is written under a temporary name and renamed, the record last: a record is whole or absent, and what it names
+is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from capsbench.cell import Cell
+from capsbench.errors import StorageFailed, UsageError
+
+SCHEMA = 1
+"""The layout of a record; a record of another schema is reported and passed over."""
+
+COLUMNS = ["cell", "network", "routing", "iterations", "dataset", "size", "seed"]
+"""The first columns of `load`; the cell's other fields, then `ROW_COLUMNS`, follow."""
+
+ROW_COLUMNS = ["measure", "metric", "condition", "value", "unit"]
+
+
+class Row(NamedTuple):
+    """One number: ``Row("accuracy", "accuracy", "test", 0.98, "fraction")``."""
+
+    measure: str
+    metric: str
+    condition: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of one cell: ``trained`` while some measures are still to be taken, then ``finished``; or ``failed``.
+
+    ``reason`` says why a failed one failed, ``history`` has one entry an epoch.
+    """
+
+    cell: Cell
+    status: Literal["trained", "finished", "failed"]
+    reason: str = ""
+    rows: list[Row] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One `capsbench run`: its command, when it started, and the identities of the cells it was asked for."""
+
+    name: str
+    started: str
+    command: str
+    cells: list[str]
+
+
+class Store:
+    """A results folder.
+
+    Args:
+        folder: made on the first write.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def record_path(self, cell_id: str) -> Path:
+        return self.folder / "records" / f"{cell_id}.json"
+
+    def weights_path(self, cell_id: str) -> Path:
+        return self.folder / "weights" / f"{cell_id}.safetensors"
+
+    def predictions_path(self, cell_id: str) -> Path:
+        return self.folder / "predictions" / f"{cell_id}.safetensors"
+
+    def check_writable(self) -> None:
+        """Raises UsageError where nothing can be written, before anything is computed."""
+        try:
+            for name in ("records", "runs"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder / "records") as probe:
+                probe.write(b"\0" * 4096)
+        except OSError as error:
+            raise UsageError(f"--out {self.folder}: cannot be written: {error.strerror}") from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the folder for one run; raises UsageError while another run holds it. Freed by the end of the process."""
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"--out {self.folder}: another capsbench run is writing there; wait for it or choose another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        """Writes tensors as safetensors, whole or not at all; raises StorageFailed where the disk does not take them."""
+        with _replacing(path) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+
+    def write(self, record: Record) -> None:
+        """Writes a record, whole or not at all; raises StorageFailed where the disk does not take it."""
+        content = {
+            "schema": SCHEMA,
+            "id": record.cell.id,
+            "status": record.status,
+            "reason": record.reason,
+            "cell": record.cell.model_dump(mode="json"),
+            "rows": [row._asdict() for row in record.rows],
+            "history": record.history,
+            "provenance": record.provenance,
+        }
+        _write_json(self.record_path(record.cell.id), content)
+
+    def read(self, cell_id: str) -> Record:
+        """The record of a cell; raises UsageError, naming the file, for one that is absent, damaged or of another schema."""
+        return _read(self.record_path(cell_id))
+
+    def has(self, cell: Cell) -> bool:
+        """Whether the cell is on record here as trained or finished; a damaged or failed record counts as absent."""
+        try:
+            return self.read(cell.id).status != "failed"
+        except UsageError:
+            return False
+
+    def records(self) -> tuple[list[Record], list[str]]:
+        """All readable records, and one line for each file that is not one."""
+        records, faults = [], []
+        for path in sorted((self.folder / "records").glob("*.json")):
+            try:
+                records.append(_read(path))
+            except UsageError as error:
+                faults.append(str(error))
+        return records, faults
+
+    def write_run(self, cells: list[Cell], command: str) -> Run:
+        """Notes a new run; the newest is the one that `report` takes."""
+        now = datetime.now(UTC)
+        run = Run(now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(timespec="seconds"), command, [c.id for c in cells])
+        _write_json(self.folder / "runs" / f"{run.name}.json", {"schema": SCHEMA, **asdict(run)})
+        return run
+
+    def runs(self) -> list[Run]:
+        """The runs noted here, oldest first; a damaged file is passed over."""
+        runs = []
+        for path in sorted((self.folder / "runs").glob("*.json")):
+            try:
+                content = json.loads(path.read_text())
+                runs.append(Run(content["name"], content["started"], content["command"], content["cells"]))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return runs
+
+    def predictions(self, cell_id: str) -> dict[str, Tensor]:
+        """Per test image: ``label``, ``prediction``, ``nll``, each ``[N]``."""
+        return load_file(self.predictions_path(cell_id))
+
+
+def load(folder: str | Path = "results") -> pd.DataFrame:
+    """All numbers on record in a folder as one tidy table: one row = one cell x one number.
+
+    Columns: `COLUMNS`, the other fields of the cell, one column an option of a network or routing, then `ROW_COLUMNS`. Files
+    that are not whole records are passed over; `Store.records` names them.
+    """
+    records, _ = Store(folder).records()
+    return table_of(records)
+
+
+def table_of(records: list[Record]) -> pd.DataFrame:
+    """The tidy table of some records, failed ones left out; see `load`."""
+    rows = []
+    for record in records:
+        if record.status == "failed":
+            continue
+        fields = record.cell.model_dump(mode="json", exclude={"options", "code"})
+        fields["measures"] = ",".join(fields["measures"])
+        described = {"cell": record.cell.id, **fields, **record.cell.options}
+        rows += [{**described, **row._asdict()} for row in record.rows]
+    table = pd.DataFrame(rows)
+    for column in [*COLUMNS, *ROW_COLUMNS]:
+        if column not in table:
+            table[column] = pd.Series(dtype=object)
+    middle = [column for column in table.columns if column not in COLUMNS and column not in ROW_COLUMNS]
+    return table[[*COLUMNS, *middle, *ROW_COLUMNS]].astype({"iterations": "Int64"})
+
+
+def history_of(records: list[Record]) -> pd.DataFrame:
+    """Training curves: one row = one cell x one epoch, with `COLUMNS` and what training noted of the epoch."""
+    rows = []
+    for record in records:
+        fields = record.cell.model_dump(mode="json")
+        described = {"cell": record.cell.id, **{name: fields[name] for name in COLUMNS[1:]}}
+        rows += [{**described, **epoch} for epoch in record.history]
+    return pd.DataFrame(rows)
+
+
+def _read(path: Path) -> Record:
+    try:
+        content = json.loads(path.read_text())
+        schema = content["schema"]
+        if schema != SCHEMA:
+            raise UsageError(f"{path}: a record of schema {schema}, this capsbench reads {SCHEMA}; run its cell again")
+        return Record(
+            cell=Cell.model_validate(content["cell"]),
+            status=content["status"],
+            reason=content["reason"],
+            rows=[Row(**row) for row in content["rows"]],
+            history=content["history"],
+            provenance=content["provenance"],
+        )
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UsageError:
+        raise
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise UsageError(f"{path}: not a whole record ({type(error).__name__}); delete it and run its cell again") from error
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with _replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place once the block has ended well; raises StorageFailed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise StorageFailed(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,29 @@
+"""Routing between capsules, as one differentiable primitive and the published algorithms on top of it.
+
+Usable on its own, with torch alone: ``from capsbench_kernels import vote_pass, dynamic_routing, em_routing``.
+"""
+
+from capsbench_kernels.dynamic import dynamic_routing, squash
+from capsbench_kernels.em import em_routing
+from capsbench_kernels.dispatch import (
+    BACKENDS,
+    Moments,
+    Parents,
+    choose_backend,
+    count_vote_passes,
+    vote_pass,
+    vote_pass_flops,
+)
+
+__all__ = [
+    "BACKENDS",
+    "Moments",
+    "Parents",
+    "choose_backend",
+    "count_vote_passes",
+    "dynamic_routing",
+    "em_routing",
+    "squash",
+    "vote_pass",
+    "vote_pass_flops",
+]

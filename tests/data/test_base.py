@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import platformdirs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capsbench.data.base import Images, data_folder, few, hold_out, load_splits, stratified
+from capsbench.errors import UsageError
+
+
+def numbered(labels: list[int]) -> Images:
+    """One image of one pixel a label; the pixel is the image's number."""
+    return Images(torch.arange(len(labels)).float().reshape(-1, 1, 1, 1), torch.tensor(labels))
+
+
+def test_the_data_folder_is_the_one_asked_for_then_the_environments_then_the_users_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CAPSBENCH_DATA", str(tmp_path / "environment"))
+    assert data_folder(tmp_path / "asked") == tmp_path / "asked"
+    assert data_folder() == tmp_path / "environment"
+    monkeypatch.delenv("CAPSBENCH_DATA")
+    assert data_folder() == Path(platformdirs.user_cache_dir("capsbench"))
+
+
+def test_the_data_folder_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert data_folder("~/data") == tmp_path / "data"
+
+
+def test_images_move_to_another_type_and_labels_stay_integers() -> None:
+    moved = numbered([0, 1]).to("cpu", torch.float64)
+    assert moved.images.dtype == torch.float64
+    assert moved.labels.dtype == torch.int64
+
+
+@settings(deadline=None, max_examples=50)
+@given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=60), data=st.data())
+def test_a_stratified_draw_of_any_size_holds_each_class_in_proportion(labels: list[int], data: st.DataObject) -> None:
+    size = data.draw(st.integers(0, len(labels)))
+    chosen = stratified(torch.tensor(labels), size, seed=3)
+    assert len(set(chosen.tolist())) == size
+    for label in set(labels):
+        drawn = sum(labels[index] == label for index in chosen)
+        if size >= len(set(labels)):
+            assert drawn >= 1
+        # each class is due its proportion; what it gets may lead that by one, and trail by what the others lead
+        assert -len(set(labels)) < drawn - size * labels.count(label) / len(labels) < len(set(labels))
+
+
+def test_balanced_classes_are_drawn_equally_often() -> None:
+    chosen = stratified(torch.arange(100) % 10, 30, seed=0)
+    assert (chosen % 10).bincount().tolist() == [3] * 10
+
+
+def test_few_draws_by_seed_and_a_smaller_draw_is_part_of_a_larger_one() -> None:
+    images = numbered([0, 1, 2] * 30)
+    draws = {size: few(images, size, seed=1, name="mine").images.flatten().tolist() for size in (9, 30, 90)}
+    assert draws[9] == few(images, 9, seed=1, name="mine").images.flatten().tolist()
+    assert draws[9] != few(images, 9, seed=2, name="mine").images.flatten().tolist()
+    assert set(draws[9]) < set(draws[30]) < set(draws[90])
+
+
+def test_few_keeps_each_image_with_its_label() -> None:
+    images = numbered([0, 1, 2] * 30)
+    drawn = few(images, 20, seed=0, name="mine")
+    assert (drawn.images.flatten() % 3).long().equal(drawn.labels)
+
+
+def test_few_of_no_size_is_everything_as_it_was() -> None:
+    images = numbered([0, 0, 1])
+    assert few(images, None, seed=0, name="mine") is images
+
+
+@pytest.mark.parametrize("size", [2, 91])
+def test_few_names_the_flag_and_the_sizes_that_fit(size: int) -> None:
+    with pytest.raises(UsageError) as error:
+        few(numbered([0, 1, 2] * 30), size, seed=0, name="mine")
+    assert str(error.value) == (
+        f"--train-size: {size} asked for, mine has 90 training images; choose from 3 (one of each class) to 90"
+    )
+
+
+def test_what_is_held_out_and_the_rest_are_all_images_once() -> None:
+    rest, held_out = hold_out(numbered([0, 1, 2, 3] * 25), 20)
+    assert sorted([*rest.images.flatten().tolist(), *held_out.images.flatten().tolist()]) == list(range(100))
+    assert held_out.labels.bincount().tolist() == [5, 5, 5, 5]
+    assert (held_out.images.flatten() % 4).long().equal(held_out.labels)
+    assert (rest.images.flatten() % 4).long().equal(rest.labels)
+
+
+OWN = """
+import torch
+from capsbench.data import Dataset, Images, Splits
+from capsbench.shapes import ImageShape
+
+class Stripes(Dataset):
+    image = ImageShape(1, 2, 2)
+    classes = 2
+
+    def load(self, folder):
+        labels = torch.arange(10) % 2
+        images = labels.float()[:, None, None, None].expand(-1, 1, 2, 2)
+        {change}
+        part = Images(images, labels)
+        return Splits(part, part, part)
+"""
+
+
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str = "pass") -> str:
+    """The import path of a user's data set, new for each test."""
+    module = f"stripes_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(OWN.format(change=change))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return f"{module}:Stripes"
+
+
+def test_a_users_own_data_set_is_loaded_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = load_splits(own(tmp_path, monkeypatch), tmp_path, train_size=4, seed=0)
+    assert splits.train.images.shape == (4, 1, 2, 2)
+    assert splits.test.images.shape == (10, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("raise OSError('disk\\non fire')", "OSError: disk on fire"),
+        ("return None", "AttributeError: 'NoneType' object has no attribute 'train'"),
+        ("images = images[:, 0]", "expected images [N, ImageShape(channels=1, height=2, width=2)]"),
+        ("labels = labels[:5]", "found [10, 1, 2, 2] and [5]"),
+        ("images, labels = images[:0], labels[:0]", "found [0, 1, 2, 2] and [0]"),
+        ("images = images.double()", "found torch.float64 and torch.int64"),
+        ("labels = labels.int()", "found torch.float32 and torch.int32"),
+        ("images = images * 255", "expected pixels from 0 to 1, found 0 to 255"),
+        ("images = images / 0", "expected pixels from 0 to 1, found nan to nan"),
+        ("labels = labels + 1", "expected labels from 0 to 1, found 1 to 2"),
+        ("labels = labels - 1", "expected labels from 0 to 1, found -1 to 0"),
+    ],
+)
+def test_what_is_wrong_with_a_users_own_data_set_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, reason: str
+) -> None:
+    name = own(tmp_path, monkeypatch, change)
+    with pytest.raises(UsageError) as error:
+        load_splits(name, tmp_path)
+    assert str(error.value).startswith(f"--dataset {name} cannot be loaded: ")
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_data_set_gets_the_nearest_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'digits'"):
+        load_splits("digit", tmp_path)

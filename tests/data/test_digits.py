@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from sklearn.datasets import load_digits
+
+from capsbench.data.base import load_splits
+
+
+def test_digits_are_split_once_and_for_all_and_stratified() -> None:
+    splits = load_splits("digits", Path("nowhere"))
+    assert [tuple(part.images.shape) for part in splits] == [(1097, 1, 8, 8), (200, 1, 8, 8), (500, 1, 8, 8)]
+    for part in splits:
+        share = part.labels.bincount() / len(part.labels)
+        assert (share - 0.1).abs().max() < 0.01
+    again = load_splits("digits", Path("nowhere"))
+    assert all(part.images.equal(same.images) for part, same in zip(splits, again, strict=True))
+
+
+def test_every_digit_is_in_one_split_with_its_own_label() -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    published = sorted((tuple(image / 16), int(label)) for image, label in zip(pixels, labels, strict=True))
+    found = sorted(
+        (tuple(image.flatten().tolist()), int(label))
+        for part in load_splits("digits", Path("nowhere"))
+        for image, label in zip(part.images, part.labels, strict=True)
+    )
+    assert found == published
+
+
+def test_ten_digits_are_one_of_each_class() -> None:
+    train = load_splits("digits", Path("nowhere"), train_size=10, seed=5).train
+    assert sorted(train.labels.tolist()) == list(range(10))

@@ -1,0 +1,84 @@
+"""Dynamic routing against Procedure 1 of Sabour 2017 as printed, with its logits b stored."""
+
+import pytest
+import torch
+
+from capsbench_kernels import dynamic_routing, squash
+
+
+def squash_as_printed(s):
+    norm = s.norm(dim=-1, keepdim=True)
+    return norm**2 / (1 + norm**2) * s / norm
+
+
+def procedure_1(poses, weights, iterations):
+    """Lines 2 to 7, votes and logits in memory."""
+    votes = torch.einsum("nird,ijde->nijre", poses, weights).flatten(3)
+    logits = torch.zeros(votes.shape[:3], dtype=votes.dtype)
+    for _ in range(iterations):
+        coupling = logits.softmax(dim=2)
+        outputs = squash_as_printed(torch.einsum("nij,nijh->njh", coupling, votes))
+        logits = logits + torch.einsum("nijh,njh->nij", votes, outputs)
+    return outputs
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 5])
+def test_values_and_gradients_are_those_of_procedure_1(problem, iterations):
+    made = problem(rows=1, depth=3, columns=4)
+    poses, weights = made["poses"].requires_grad_(), made["weights"].requires_grad_()
+    ours = dynamic_routing(poses, weights, iterations)
+    theirs = procedure_1(poses, weights, iterations)
+    torch.testing.assert_close(ours.flatten(2), theirs)
+
+    direction = torch.randn(theirs.shape, dtype=torch.double)
+    for mine, expected in zip(
+        torch.autograd.grad((ours.flatten(2) * direction).sum(), (poses, weights)),
+        torch.autograd.grad((theirs * direction).sum(), (poses, weights)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, expected)
+
+
+def test_a_matrix_pose_keeps_its_rows(problem):
+    made = problem(rows=4, columns=2)
+    assert dynamic_routing(made["poses"], made["weights"]).shape == (3, 4, 4, 2)
+
+
+def test_gradient_last_changes_gradients_but_not_values(problem):
+    made = problem(rows=1)
+    poses = made["poses"].requires_grad_()
+    whole = dynamic_routing(poses, made["weights"], 3)
+    last = dynamic_routing(poses, made["weights"], 3, gradient="last")
+    assert torch.equal(whole, last)
+    whole_gradient, last_gradient = (torch.autograd.grad(output.square().sum(), poses)[0] for output in (whole, last))
+    assert not torch.allclose(whole_gradient, last_gradient)
+
+
+def test_squash_shrinks_below_1_and_keeps_the_direction():
+    vectors = torch.tensor([[3.0, 4.0], [0.3, 0.4], [3e4, 4e4]])
+    squashed = squash(vectors)
+    torch.testing.assert_close(squashed.norm(dim=1), torch.tensor([25 / 26, 0.25 / 1.25, 1.0]))
+    torch.testing.assert_close(squashed / squashed.norm(dim=1, keepdim=True), torch.tensor([[0.6, 0.8]]).expand(3, 2))
+
+
+def test_squash_of_zero_is_zero_with_a_finite_gradient():
+    vectors = torch.zeros(2, 3, requires_grad=True)
+    squash(vectors).sum().backward()
+    assert torch.equal(vectors.grad, torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e-6])
+def test_large_and_tiny_votes_stay_finite(problem, scale):
+    made = problem(rows=1)
+    poses = (made["poses"].float() * scale).requires_grad_()
+    outputs = dynamic_routing(poses, made["weights"].float(), 3)
+    outputs.sum().backward()
+    assert outputs.isfinite().all()
+    assert poses.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [(dict(iterations=0), "1 or more"), (dict(gradient="x"), "'all' or")])
+def test_wrong_arguments_are_refused(problem, arguments, message):
+    made = problem()
+    with pytest.raises(ValueError, match=message):
+        dynamic_routing(made["poses"], made["weights"], **arguments)

@@ -1,0 +1,138 @@
+"""Pictures show the numbers of the table, and only what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from capsbench.report.labels import Point, label_points
+from capsbench.report.plots import (
+    NoDataError,
+    accuracy_against_cost,
+    accuracy_against_iterations,
+    pictures,
+    training_curves,
+)
+from capsbench.report.tables import curves, summary
+from capsbench.store import Record
+
+Make = Callable[..., Record]
+
+
+def legend_of(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+@pytest.fixture
+def records(capsules: Make, matched: Make) -> list[Record]:
+    made = [
+        capsules(0.90 + 0.02 * iterations + 0.01 * seed, iterations=iterations, seed=seed, step=10.0 * iterations)
+        for iterations in (1, 2, 3)
+        for seed in (0, 1, 2)
+    ]
+    return [*made, *(matched(0.94 + 0.01 * seed, seed=seed, step=2.0, flops=1e6) for seed in (0, 1, 2))]
+
+
+def test_accuracy_against_iterations_shows_means_intervals_and_the_baseline(records: list[Record]) -> None:
+    figure = accuracy_against_iterations(summary(records))
+    (axes,) = figure.axes
+    (bars,) = [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
+    assert bars.lines[0].get_ydata() == pytest.approx([93.0, 95.0, 97.0])
+    low, high = bars.lines[2][0].get_segments()[0][:, 1]
+    assert (high - low) / 2 == pytest.approx(2.484138)
+    levels = [line for line in axes.lines if line.get_label() == "matched CNN"]
+    assert [line.get_ydata()[0] for line in levels] == pytest.approx([95.0])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3"]
+    assert legend_of(figure) == ["em", "matched CNN"]
+
+
+def test_each_data_set_has_its_panel(capsules: Make) -> None:
+    table = summary([capsules(dataset=name) for name in ("mnist", "digits")])
+    assert [axes.get_title() for axes in accuracy_against_iterations(table).axes] == ["digits", "mnist"]
+    assert [axes.get_title() for axes in accuracy_against_cost(table).axes] == ["digits", "digits", "mnist", "mnist"]
+
+
+def test_accuracy_against_cost_labels_every_contender(records: list[Record]) -> None:
+    step, flops = accuracy_against_cost(summary(records)).axes
+    names = ["em ×1", "em ×2", "em ×3", "matched CNN"]
+    for axes in (step, flops):
+        assert sorted(text.get_text() for text in axes.texts) == names
+        assert axes.get_xscale() == "log"
+    assert [list(c.lines[0].get_xdata()) for c in step.containers] == [[10.0, 20.0, 30.0], [2.0]]
+
+
+def test_only_the_measured_cost_has_a_panel(records: list[Record]) -> None:
+    (axes,) = accuracy_against_cost(summary(records).drop(columns="flops")).axes
+    assert axes.get_xlabel() == "training step (ms per batch)"
+
+
+def test_training_curves_are_means_over_seeds(records: list[Record]) -> None:
+    figure = training_curves(summary(records), curves(records))
+    accuracy, loss = figure.axes
+    assert accuracy.lines[0].get_ydata() == pytest.approx([60.0, 90.0])
+    assert loss.lines[0].get_ydata() == pytest.approx([0.9, 0.3])
+    assert legend_of(figure) == ["em ×1", "em ×2", "em ×3", "matched CNN"]
+
+
+def test_rows_that_differ_in_an_option_have_names_that_differ(capsules: Make) -> None:
+    options = [{"network.stem": 32, "routing.epsilon": epsilon} for epsilon in (0.1, 0.01)]
+    figure = accuracy_against_iterations(
+        summary([capsules(options=each, size=size) for each in options for size in ("tiny", "small")])
+    )
+    assert legend_of(figure) == [
+        f"em, {size}, epsilon {epsilon}" for size in ("tiny", "small") for epsilon in (0.01, 0.1)
+    ]
+
+
+def test_baselines_of_several_networks_have_names_that_differ(capsules: Make, matched: Make) -> None:
+    other = dict(network="capsnet", routing="dynamic", loss="margin")
+    records = [capsules(), matched(), capsules(0.98, 61_000, **other), matched(0.97, to=61_000)]
+    assert legend_of(accuracy_against_iterations(summary(records))) == [
+        "dynamic",
+        "matched CNN, 61.0K",
+        "em",
+        "matched CNN, 28.0K",
+    ]
+
+
+def test_one_routing_in_two_networks_is_named_with_the_network(capsules: Make) -> None:
+    table = summary([capsules(network=name) for name in ("capsnet", "matrix-capsules")])
+    assert legend_of(accuracy_against_iterations(table)) == ["capsnet em", "matrix-capsules em"]
+
+
+def test_a_picture_without_data_is_left_out_with_a_note(capsules: Make) -> None:
+    records = [capsules(0.97, None)]
+    figures, notes = pictures(summary(records), curves(records))
+    assert sorted(figures) == ["accuracy-iterations", "training-curves"]
+    assert notes == ["no picture accuracy-cost: speed was not measured"]
+
+
+def test_without_capsule_networks_there_are_no_iterations(matched: Make) -> None:
+    with pytest.raises(NoDataError, match="no capsule network"):
+        accuracy_against_iterations(summary([matched()]))
+
+
+def test_drawing_leaves_a_notebook_as_it_was(records: list[Record]) -> None:
+    before = dict(mpl.rcParams)
+    pictures(summary(records), curves(records))
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+
+
+def test_names_of_crowded_points_do_not_overlap() -> None:
+    figure = Figure(figsize=(5, 4))
+    axes = figure.subplots()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    label_points(axes, [Point(0.5 + 0.01 * i, 0.5, f"contender {i}", "black") for i in range(12)])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert len(boxes) == 12
+    # A pixel a side is left to the rounding of glyphs.
+    assert not any(one.padded(-1).overlaps(other.padded(-1)) for one, other in combinations(boxes, 2))

@@ -1,0 +1,183 @@
+"""A results folder in, a report's files out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from capsbench.errors import UsageError
+from capsbench.report import NothingMeasured, report
+from capsbench.store import Record, Store
+
+Make = Callable[..., Record]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def run_of(store: Store, *records: Record, unfinished: tuple[Record, ...] = ()) -> str:
+    """Leaves the folder as a run does that got through ``records`` but not through ``unfinished``; returns its name."""
+    for record in records:
+        store.write(record)
+    return store.write_run([r.cell for r in (*records, *unfinished)], "capsbench run --routing em").name
+
+
+def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, matched: Make) -> None:
+    run_of(store, *(make(seed=seed) for make in (capsules, matched) for seed in (0, 1)))
+    made = report(store.folder)
+    assert sorted(path.name for path in made.files) == [
+        "accuracy-cost.png",
+        "accuracy-cost.svg",
+        "accuracy-iterations.png",
+        "accuracy-iterations.svg",
+        "rows.csv",
+        "table.csv",
+        "table.md",
+        "table.parquet",
+        "training-curves.png",
+        "training-curves.svg",
+    ]
+    folder = store.folder / "report"
+    assert sorted(folder.iterdir()) == sorted(made.files)
+    for table in (pd.read_csv(folder / "table.csv"), pd.read_parquet(folder / "table.parquet")):
+        assert table["accuracy_percent"].tolist() == pytest.approx([97.0, 96.0])
+    assert len(pd.read_csv(folder / "rows.csv")) == 4 * 13
+    assert (folder / "accuracy-cost.png").read_bytes().startswith(b"\x89PNG")
+    assert "| digits | tiny | matrix-capsules | em | 3 | 2 | 97.0 ± 0.0 |" in (folder / "table.md").read_text()
+
+
+def test_the_same_records_give_the_same_files(store: Store, capsules: Make, tmp_path: Path) -> None:
+    run_of(store, capsules())
+    first, second = (report(store.folder, to=tmp_path / name) for name in ("first", "second"))
+    for one, other in zip(first.files, second.files, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_the_latest_run_is_reported_and_another_by_name(store: Store, capsules: Make) -> None:
+    first = run_of(store, capsules(iterations=1))
+    run_of(store, capsules(iterations=2))
+    assert report(store.folder).summary["iterations"].tolist() == [2]
+    assert report(store.folder, run=first).summary["iterations"].tolist() == [1]
+    assert report(store.folder, everything=True).summary["iterations"].tolist() == [1, 2]
+
+
+def test_records_without_a_run_are_all_reported(store: Store, capsules: Make) -> None:
+    for iterations in (1, 2):
+        store.write(capsules(iterations=iterations))
+    assert report(store.folder).summary["iterations"].tolist() == [1, 2]
+
+
+def test_an_unknown_run_is_named_with_the_known_ones(store: Store, capsules: Make) -> None:
+    name = run_of(store, capsules())
+    with pytest.raises(UsageError, match=f"--run nope: no such run in .*; the latest are: {name}"):
+        report(store.folder, run="nope")
+
+
+def test_failed_and_unfinished_cells_are_said(store: Store, capsules: Make, failed: Make) -> None:
+    run_of(store, capsules(), failed(seed=1), unfinished=(capsules(seed=2), capsules(seed=3)))
+    made = report(store.folder)
+    assert made.failed == [("matrix-capsules em x3 tiny, digits, seed 1", "the loss became nan")]
+    assert made.missing == 2
+    page = (store.folder / "report" / "table.md").read_text()
+    assert "- matrix-capsules em x3 tiny, digits, seed 1: the loss became nan" in page
+    assert "- 2 of 4 cells; the run's command goes on with them" in page
+
+
+def test_a_run_of_failed_cells_only_says_why(store: Store, failed: Make) -> None:
+    run_of(store, failed("out of memory\nand more"))
+    made = report(store.folder)
+    assert made.summary.empty
+    assert made.readable.empty
+    assert len(made.failed) == 1
+    assert [path.suffix for path in made.files] == [".csv", ".md", ".parquet", ".csv"]
+    page = (store.folder / "report" / "table.md").read_text()
+    assert "No cell finished." in page
+    assert "out of memory and more" in page
+
+
+def test_a_damaged_record_is_named_and_the_rest_reported(store: Store, capsules: Make) -> None:
+    run_of(store, capsules(seed=0), capsules(seed=1))
+    damaged = store.record_path(capsules(seed=1).cell.id)
+    damaged.write_text(damaged.read_text()[:100])
+    made = report(store.folder)
+    assert made.summary["n"].tolist() == [1]
+    assert made.missing == 1
+    assert len(made.faults) == 1
+    assert made.faults[0].startswith(f"{damaged}: not a whole record")
+    assert made.faults[0] in (store.folder / "report" / "table.md").read_text()
+
+
+def test_nothing_measured_says_what_to_do(store: Store, capsules: Make) -> None:
+    with pytest.raises(NothingMeasured, match="no records here; `capsbench run` makes some"):
+        report(store.folder)
+    run_of(store, unfinished=(capsules(),))
+    with pytest.raises(NothingMeasured, match="none of the 1 cells of run .* is on record yet"):
+        report(store.folder)
+    store.record_path("0").parent.mkdir(exist_ok=True)
+    store.record_path("0").write_text("{")
+    with pytest.raises(NothingMeasured, match="no whole record here, 1 damaged"):
+        report(store.folder)
+    assert not (store.folder / "report").exists()
+
+
+def test_where_the_numbers_are_from(store: Store, capsules: Make) -> None:
+    record = capsules()
+    elsewhere = replace(capsules(seed=1), provenance={**record.provenance, "cpu": "B CPU", "dirty": True})
+    run_of(store, record, elsewhere)
+    made = report(store.folder)
+    assert made.notes == ["times and memory are from different machines: compare them within one only"]
+    page = (store.folder / "report" / "table.md").read_text()
+    assert "- command: `capsbench run --routing em`" in page
+    assert "- commit: 0123456789abcdef\n- commit: 0123456789abcdef with uncommitted changes" in page
+    assert "capsbench 0.1.0; python 3.11.2; torch 2.15.0\n" in page
+    assert "- cpu A CPU, B CPU; cores 2; threads 2; backend reference" in page
+
+
+def test_records_without_provenance_are_reported(store: Store, capsules: Make) -> None:
+    run_of(store, replace(capsules(), provenance=dict.fromkeys(capsules().provenance)))
+    assert len(report(store.folder).summary) == 1
+
+
+def test_a_baseline_that_cannot_be_found_is_noted(store: Store, capsules: Make, matched: Make) -> None:
+    run_of(store, capsules(0.97, None), matched(0.96, parameters=None))
+    assert any("no difference to the matched baseline" in note for note in report(store.folder).notes)
+
+
+def test_a_picture_of_an_earlier_report_does_not_stay(store: Store, capsules: Make) -> None:
+    run_of(store, capsules())
+    stale = store.folder / "report" / "accuracy-cost.png"
+    assert stale in report(store.folder).files
+    run_of(store, capsules(0.97, None, seed=5))
+    report(store.folder)
+    assert not stale.exists()
+
+
+def test_a_report_that_cannot_be_written_is_one_line(store: Store, capsules: Make, tmp_path: Path) -> None:
+    run_of(store, capsules())
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file/report: the report cannot be written there: Not a directory$"):
+        report(store.folder, to=tmp_path / "file" / "report")
+
+
+def test_a_disk_that_fills_up_leaves_whole_files_only(
+    store: Store, capsules: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_of(store, capsules())
+    write = Path.write_bytes
+
+    def write_some(path: Path, content: bytes) -> int:
+        if "parquet" not in path.name:
+            return write(path, content)
+        write(path, content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_some)
+    with pytest.raises(UsageError, match="No space left on device"):
+        report(store.folder)
+    assert sorted(path.name for path in (store.folder / "report").iterdir()) == ["table.csv", "table.md"]
