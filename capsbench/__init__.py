@@ -22,7 +22,7 @@ _HOMES = {
     "UsageError": "capsbench.errors",
     "cells": "capsbench.api",
     "load": "capsbench.store",
-    "report": "capsbench.report",
+    "report": "capsbench.reporting",
     "run": "capsbench.api",
 }
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from capsbench.api import cells, run
     from capsbench.cell import Cell
     from capsbench.errors import UsageError
-    from capsbench.report import report
+    from capsbench.reporting import report
     from capsbench.routing import Routing
     from capsbench.store import load
 

@@ -59,4 +59,6 @@ def run(
     """
     chosen = cells(suite, **request)
     with make_progress(console or Console(stderr=True)) as progress:
-        return run_cells(chosen, Store(out), data_folder(data_dir), progress, workers=workers, command=command, fresh=fresh)
+        return run_cells(
+            chosen, Store(out), data_folder(data_dir), progress, workers=workers, command=command, fresh=fresh
+        )

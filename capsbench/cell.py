@@ -51,7 +51,9 @@ class Cell(BaseModel):
     )
     batch_size: PositiveInt = Field(description="images a training step")
     shift: Annotated[int, Field(ge=0)] = Field(description="training images are shifted by up to this many pixels")
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(description="seed of the initial weights and the order of the data")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        description="seed of the initial weights and the order of the data"
+    )
     measures: Annotated[tuple[str, ...], BeforeValidator(_names_only)] = Field(description="what is measured")
     precision: Literal["float32", "float64"] = Field(description="arithmetic: float32 or float64")
     device: str = Field(description="cpu, cuda or cuda:N; auto: cuda where there is one")

@@ -44,7 +44,9 @@ PANELS = {
 OutOption = Annotated[Path, typer.Option("--out", help="Results folder.")]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."),
+    typer.Option(
+        "--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -75,11 +77,15 @@ def run(
     axis: Annotated[
         list[str] | None, typer.Option(help="An option of a network or routing as NAME=A,B,...; repeatable.")
     ] = None,
-    baseline: Annotated[str | None, typer.Option(help="CNNs beside each capsule network (matched by default), or none.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="CNNs beside each capsule network (matched by default), or none.")
+    ] = None,
     out: OutOption = Path("results"),
     data_dir: DataOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again that are on record.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Networks trained at a time; by default as many as fill the cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Networks trained at a time; by default as many as fill the cores.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate, run nothing.")] = False,
     as_json: JsonOption = False,
     **asked: str | None,
@@ -93,8 +99,9 @@ def run(
     capsbench run --routing my_module:MyRouting --axis temperature=0.5,1 --epochs 5
     """
     from capsbench import api
+    from capsbench.store import Store
 
-    request = {**asked, **_options(axis or []), "baseline": baseline}
+    request: dict[str, Any] = {**asked, **_options(axis or []), "baseline": baseline}
     if dry_run:
         _print_plan(api.cells(suite, **request), out, data_dir, as_json)
         return
@@ -106,7 +113,13 @@ def run(
     else:
         done = len(outcome.finished) + len(outcome.on_record)
         total = done + len(outcome.failed) + len(outcome.left)
-        _say(f"{done} of {total} cells on record in {out}" + (f", {len(outcome.failed)} failed" if outcome.failed else ""))
+        _say(
+            f"{done} of {total} cells on record in {out}"
+            + (f", {len(outcome.failed)} failed" if outcome.failed else "")
+        )
+    for record in outcome.failed:
+        if "traceback" in record.provenance and not as_json:
+            _say(f"the traceback of {record.cell.title}: {Store(out).record_path(record.cell.id)}")
     if outcome.interrupted:
         _say(f"interrupted; to go on with the {len(outcome.left)} cells left, run the same command again: {command}")
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -119,7 +132,9 @@ def run(
 @app.command()
 def report(
     out: OutOption = Path("results"),
-    run_name: Annotated[str | None, typer.Option("--run", help="A run's name (see runs/); the latest if none is given.")] = None,
+    run_name: Annotated[
+        str | None, typer.Option("--run", help="A run's name (see runs/); the latest if none is given.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All records of the folder rather than one run's.")] = False,
     to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
     as_json: JsonOption = False,
@@ -130,7 +145,7 @@ def report(
 
     capsbench report --out results/reference --to my-report
     """
-    from capsbench.report import report as make_report
+    from capsbench.reporting import report as make_report
 
     made = make_report(out, run=run_name, everything=everything, to=to)
     if as_json:
@@ -146,7 +161,8 @@ def report(
     for title, reason in made.failed:
         _say(f"failed: {title}: {reason}")
     if made.missing:
-        _say(f"{made.missing} cells of this run are not on record yet; its `capsbench run` goes on with them")
+        cells = "1 cell of this run is" if made.missing == 1 else f"{made.missing} cells of this run are"
+        _say(f"{cells} not on record yet; the same `capsbench run` goes on with what is left")
     for line in [*made.faults, *made.notes]:
         _say(line)
     pictures = [path for path in made.files if path.suffix == ".png"]
@@ -158,7 +174,9 @@ def report(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="routing, network, baseline, dataset, loss, measure or suite.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="routing, network, baseline, dataset, loss, measure or suite.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What there is: routings, networks, baselines, data sets, losses, measures, suites."""
@@ -170,7 +188,9 @@ def list_(
     found = {
         each: {name: describe_suite(name) for name in suite_names()}
         if each == "suite"
-        else {name: (inspect.getdoc(registry.get(each, name)) or "").partition("\n")[0] for name in registry.names(each)}
+        else {
+            name: (inspect.getdoc(registry.get(each, name)) or "").partition("\n")[0] for name in registry.names(each)
+        }
         for each in ([kind] if kind else kinds)
     }
     if as_json:
@@ -242,7 +262,10 @@ def _print_plan(cells: list[Cell], out: Path, data_dir: Path | None, as_json: bo
     left = [cell for cell, on_record, _ in rows if not on_record]
     seconds = estimate(left, data_dir)
     if as_json:
-        plan = [{"id": cell.id, "on_record": known, "parameters": n, **cell.model_dump(mode="json")} for cell, known, n in rows]
+        plan = [
+            {"id": cell.id, "on_record": known, "parameters": n, **cell.model_dump(mode="json")}
+            for cell, known, n in rows
+        ]
         print(json.dumps({"cells": plan, "seconds": seconds}))
         return
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)

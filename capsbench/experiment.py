@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -29,20 +30,28 @@ class Trained:
     history: list[dict[str, float]]
     rows: list[Row]
     backends: list[str]
+    started: str
     seconds: float
 
 
 def train_cell(cell: Cell, measures: list[str], data_folder: Path, store: Store, send: SendEvent) -> Trained:
     """Trains the cell's network from its seed, writes the weights and takes the given measures; sends Progress."""
     data = prepare(cell, data_folder)
-    started = time.monotonic()
+    started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     torch.manual_seed(cell.seed)
     network = build_network(cell)
     history = train(cell, network, data, send)
-    seconds = round(time.monotonic() - started, 3)
+    seconds = round(time.monotonic() - began, 3)
     store.write_tensors(store.weights_path(cell.id), network.state_dict())
     backends = {module.backend for module in network.modules() if isinstance(module, Routing)}
-    return Trained(history, _measured(cell, measures, network, data, store), sorted(backends), seconds)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    rows = [
+        Row("training", "parameters", "network", parameters, "parameters"),
+        Row("training", "epochs", "network", len(history), "epochs"),
+        Row("training", "duration", "network", seconds, "s"),
+        *_measured(cell, measures, network, data, store),
+    ]
+    return Trained(history, rows, sorted(backends), started, seconds)
 
 
 def measure_cell(cell: Cell, measures: list[str], data_folder: Path, store: Store, send: SendEvent) -> list[Row]:
@@ -67,7 +76,7 @@ def prepare(cell: Cell, data_folder: Path) -> Splits:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what torch's deterministic mode asks of cuBLAS
     torch.set_num_threads(cell.threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)
     dtype = getattr(torch, cell.precision)

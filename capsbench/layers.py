@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from capsbench_kernels import squash
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capsbench.routing.base import RoutingFactory
+from capsbench_kernels import squash
 
 
 def initial_transforms(shape: tuple[int, int, int, int], sigma: float) -> nn.Parameter:
@@ -88,13 +88,11 @@ class ConvolutionalCapsules(nn.Module):
     def forward(self, below: Capsules) -> Capsules:
         """Capsules on a grid to capsules on the smaller grid."""
         poses = self._windows(below.poses.flatten(-2))
-        batch, height, width, children, values = poses.shape
+        batch, height, width, children, _ = poses.shape
         activations = self._windows(below.activations.unsqueeze(-1)).reshape(-1, children)
         poses = poses.reshape(-1, children, *below.poses.shape[-2:])
         poses, activations = self.routing(poses, self.weights, activations)
-        return Capsules(
-            poses.unflatten(0, (batch, height, width)), activations.unflatten(0, (batch, height, width))
-        )
+        return Capsules(poses.unflatten(0, (batch, height, width)), activations.unflatten(0, (batch, height, width)))
 
     def _windows(self, grid: Tensor) -> Tensor:
         """``[B, H, W, types, values]`` to ``[B, H', W', K*K*types, values]``, children ordered row, column, type."""

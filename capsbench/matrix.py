@@ -12,16 +12,20 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
 from capsbench.cell import Cell, Scalar, asked_fields, choices
+from capsbench.data.base import Dataset
 from capsbench.errors import UsageError
+from capsbench.measures.build import make_measure
 from capsbench.models.base import CapsuleNetwork
 from capsbench.models.build import build_network, parameter_count
+from capsbench.routing import Routing
+from capsbench_kernels import choose_backend
 
 DEFAULTS: dict[str, list[Any]] = {
     "dataset": ["digits"],
@@ -34,7 +38,7 @@ RECIPE: dict[str, Any] = {
     "train_size": None,
     "reconstruction_weight": 0.0005,
     "optimizer": "adam",
-    "learning_rate": 0.003,
+    "learning_rate": 0.02,
     "schedule": "one-cycle",
     "decay": 0.9,
     "weight_decay": 0.0,
@@ -45,7 +49,13 @@ RECIPE: dict[str, Any] = {
     "device": "auto",
     "backend": "auto",
 }
-"""How everything is trained unless the network's own recipe or the user says otherwise."""
+"""How everything is trained unless the network's own recipe or the user says otherwise.
+
+The learning rate is one that suits every contender at ``tiny`` and ``small`` (docs/protocol.md has the grid it was taken from,
+by validation accuracy); at ``paper`` capsule networks have their papers' and CNNs `PAPER_LEARNING_RATE`.
+"""
+
+PAPER_LEARNING_RATE = 0.001
 
 AXIS_FLAG = "axis"
 BASELINE_FLAG = "baseline"
@@ -87,7 +97,9 @@ def cells_of(request: Mapping[str, Any]) -> list[Cell]:
                     beside = _baseline_beside(cell, name, asked=fields)
                     cells.setdefault(beside.id, beside)
     for name in options.keys() - used:
-        known = sorted({*asked_fields(), *(o for p in _product(_with_components({**DEFAULTS, **fields})) for o in _own(p))})
+        known = sorted(
+            {*asked_fields(), *(o for p in _product(_with_components({**DEFAULTS, **fields})) for o in _own(p))}
+        )
         raise UsageError(f"--{AXIS_FLAG} {name}: {registry.unknown(name, known)}")
     return sorted(cells.values(), key=lambda cell: cell.routing is None)
 
@@ -107,17 +119,25 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
         raise UsageError(f"{spelled(name)}: expected at least one value, got none")
     parsed = []
     for item in items:
-        if item in ("none", "all", "") and type(None) in getattr(info.annotation, "__args__", ()):
-            item = None
-        if field == "device" and item != "auto":
-            item = _checked_device(name, str(item))
+        wanted: Any = tuple(item) if field == "measures" else item
+        if wanted in ("none", "all") and type(None) in get_args(info.annotation):
+            wanted = None
+        if field == "device":
+            _check_device(name, str(wanted))
+        if field == "backend":
+            _check_backend(name, str(wanted))
         try:
-            parsed.append(adapter.validate_python(tuple(item) if field == "measures" else item))
+            parsed.append(adapter.validate_python(wanted))
         except ValidationError as error:
             known = choices(field)
-            reason = registry.unknown(str(item), known) if known else error.errors()[0]["msg"].lower() + f", got {item!r}"
+            reason = registry.unknown(str(item), known) if known else f"{_reason(error)}, got {item!r}"
             raise UsageError(f"{spelled(name)}: {reason}") from error
     return parsed
+
+
+def _reason(error: ValidationError) -> str:
+    message = error.errors()[0]["msg"]
+    return message[0].lower() + message[1:]
 
 
 def spelled(name: str) -> str:
@@ -125,14 +145,22 @@ def spelled(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _checked_device(name: str, device: str) -> str:
+def _check_device(name: str, device: str) -> None:
+    if device == "auto":
+        return
     try:
         kind = torch.device(device).type
     except RuntimeError:
         raise UsageError(f"{spelled(name)}: expected cpu, cuda, cuda:N or auto, got {device!r}") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"{spelled(name)}: {device!r} asked for, but torch sees no CUDA device here; use cpu or auto")
-    return device
+
+
+def _check_backend(name: str, backend: str) -> None:
+    try:
+        choose_backend(backend)
+    except ValueError as error:
+        raise UsageError(f"{spelled(name)}: {str(error).removeprefix('backend: ')}") from None
 
 
 def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -152,6 +180,8 @@ def _product(axes: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:
 def _pair(point: Mapping[str, Any]) -> tuple[str, str | None]:
     """(network, routing) of a point of the matrix."""
     network, routing = point["network"], point["routing"]
+    if routing is not None:
+        _subclass_of(Routing, "routing", routing)
     if network is None:
         return registry.get("routing", routing).network, routing
     if is_baseline(network):
@@ -195,9 +225,7 @@ def _kind(network: str) -> str:
     return "baseline" if network in registry.names("baseline") else "network"
 
 
-def _options_of(
-    point: Mapping[str, Any], asked: Mapping[str, list[Any]], used: set[str]
-) -> dict[str, list[Scalar]]:
+def _options_of(point: Mapping[str, Any], asked: Mapping[str, list[Any]], used: set[str]) -> dict[str, list[Scalar]]:
     """The asked options that this point has, each value in the type of its default."""
     found: dict[str, list[Scalar]] = {}
     for own, default in _own(point).items():
@@ -207,22 +235,21 @@ def _options_of(
                 try:
                     found[own] = [TypeAdapter(type(default)).validate_python(value) for value in asked[name]]
                 except ValidationError as error:
-                    wrong = error.errors()[0]
-                    message = f"{wrong['msg'].lower()}, got {wrong['input']!r}"
-                    raise UsageError(f"--{AXIS_FLAG} {name}: {message}") from error
+                    wrong = error.errors()[0]["input"]
+                    raise UsageError(f"--{AXIS_FLAG} {name}: {_reason(error)}, got {wrong!r}") from error
     return found
 
 
 def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     """The Cell of one point: everything that is still open is taken from the data set, the network and `RECIPE`."""
     network, routing = _pair(point)
-    dataset = registry.get("dataset", point["dataset"])
+    dataset = _subclass_of(Dataset, "dataset", point["dataset"])
     component = registry.get(_kind(network), network)
     sizes = component.sizes(dataset.image)
     if point["size"] not in sizes:
         raise UsageError(f"--size: {registry.unknown(point['size'], list(sizes))} for the network {network}")
     for measure in point["measures"]:
-        registry.get("measure", measure.partition(":")[0])
+        make_measure(measure)
 
     capsules = routing is not None
     decided = {
@@ -232,7 +259,7 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         "threads": usable_cores() if point["size"] == "paper" else 1,
         "loss": component.loss if capsules else "cross-entropy",
         "reconstruction": capsules and _default(component, "reconstruction"),
-        **(component.recipe(point["size"]) if capsules else {}),
+        **(component.recipe(point["size"]) if capsules else _baseline_recipe(point["size"])),
         **{name: value for name, value in point.items() if value is not None},
         "network": network,
         "routing": routing,
@@ -257,9 +284,23 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         raise UsageError("--network matched: it is sized after a capsule network; use --baseline matched beside one")
     try:
         build_network(cell, device="meta")
-    except ValueError as error:
+    except Exception as error:
+        if not isinstance(error, ValueError) and not cell.code:
+            raise
         raise UsageError(f"--network {network} --size {cell.size} on {cell.dataset}: {error}") from error
     return cell
+
+
+def _subclass_of(base: type, kind: str, name: str) -> Any:
+    """What a name stands for; raises UsageError where a user's own is not what that kind has to be."""
+    found = registry.get(kind, name)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UsageError(f"--{kind} {name}: expected a subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def _baseline_recipe(size: str) -> dict[str, Any]:
+    return {"learning_rate": PAPER_LEARNING_RATE} if size == "paper" else {}
 
 
 def _iterations(routing: str | None, asked: int | None) -> int | None:
@@ -276,7 +317,11 @@ def _default(component: Any, argument: str) -> Any:
 
 
 def _digests(**parts: str | None) -> dict[str, str]:
-    digests = {name: registry.source_digest(_kind(name) if kind == "network" else kind, name) for kind, name in parts.items() if name}
+    digests = {
+        name: registry.source_digest(_kind(name) if kind == "network" else kind, name)
+        for kind, name in parts.items()
+        if name
+    }
     return {name: digest for name, digest in digests.items() if digest}
 
 

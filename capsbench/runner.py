@@ -129,7 +129,7 @@ def _train(
                     **provenance(),
                     "backend": ", ".join(result.backends) or None,
                     "threads": cell.threads,
-                    "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "started": result.started,
                     "seconds": result.seconds,
                 },
             )
@@ -176,7 +176,7 @@ def _failed(cell: Cell, failure: Exception) -> Record:
     """The record of a failure; raises one that would meet every other cell as well."""
     if isinstance(failure, StorageFailed):
         raise failure
-    facts = {**provenance(), "threads": cell.threads, "ended": datetime.now(UTC).isoformat(timespec="seconds")}
+    facts = {**provenance(), "threads": cell.threads, "failed": datetime.now(UTC).isoformat(timespec="seconds")}
     if isinstance(failure, ProcessFailed) and failure.trace:
         facts["traceback"] = failure.trace
     return Record(cell=cell, status="failed", reason=str(failure), provenance=facts)

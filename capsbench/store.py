@@ -242,7 +242,9 @@ def _read(path: Path) -> Record:
     except UsageError:
         raise
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise UsageError(f"{path}: not a whole record ({type(error).__name__}); delete it and run its cell again") from error
+        raise UsageError(
+            f"{path}: not a whole record ({type(error).__name__}); delete it and run its cell again"
+        ) from error
 
 
 def _write_json(path: Path, content: Any) -> None:

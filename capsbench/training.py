@@ -66,10 +66,10 @@ class TrainingStep:
 
 def make_optimizer(cell: Cell, network: nn.Module) -> Optimizer:
     """The cell's optimiser over all parameters of the network."""
-    shared = {"lr": cell.learning_rate, "weight_decay": cell.weight_decay}
+    parameters, rate, decay = network.parameters(), cell.learning_rate, cell.weight_decay
     if cell.optimizer == "sgd":
-        return SGD(network.parameters(), momentum=0.9, **shared)
-    return {"adam": Adam, "adamw": AdamW}[cell.optimizer](network.parameters(), **shared)
+        return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
+    return (AdamW if cell.optimizer == "adamw" else Adam)(parameters, lr=rate, weight_decay=decay)
 
 
 def _make_schedule(cell: Cell, optimizer: Optimizer, steps: int) -> LRScheduler:
@@ -156,9 +156,12 @@ def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def scores_of(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """Class scores ``[N, classes]`` in evaluation mode, a batch at a time."""
+    """Class scores ``[N, classes]`` in evaluation mode, a batch at a time; raises TrainingFailed if any is not finite."""
     network.eval()
-    return torch.cat([network(batch) for batch in images.split(batch_size)])
+    scores = torch.cat([network(batch) for batch in images.split(batch_size)])
+    if not scores.isfinite().all():
+        raise TrainingFailed("the trained network's scores are not finite")
+    return scores
 
 
 def _accuracy(network: nn.Module, data: Images, batch_size: int) -> float:

@@ -20,7 +20,7 @@ class Digits(Dataset):
 
     image = ImageShape(1, 8, 8)
     classes = 10
-    epochs = 20
+    epochs = 12
     shift = 1
 
     def load(self, folder: Path) -> Splits:

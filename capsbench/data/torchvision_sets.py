@@ -71,7 +71,7 @@ class TorchvisionSet(Dataset):
         return Images(images.unsqueeze(1), labels.long())
 
     def _download(self, raw: Path, missing: list[str]) -> None:
-        """Adds what is missing, once torchvision has it all and has checked the MD5 sums; failing leaves no trace."""
+        """Adds what is missing once torchvision has it all, MD5 sums checked; a failed download leaves no trace."""
         from torchvision import datasets  # takes longer to import than the files to read
 
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,7 +27,7 @@ class Subject:
     keep_per_image: Callable[[Mapping[str, Tensor]], None]
 
 
-class Measure:
+class Measure(ABC):
     """Base class of a measure. ``--measure NAME`` or ``--measure NAME:SETTING`` makes one with that setting.
 
     Args:
@@ -43,6 +44,6 @@ class Measure:
         if self.setting not in self.settings:
             raise ValueError(f"unknown setting {self.setting!r}; choose from {', '.join(self.settings)}")
 
+    @abstractmethod
     def __call__(self, subject: Subject) -> list[Row]:
         """The rows of one trained network; it leaves the network as it was."""
-        raise TypeError(f"{type(self).__name__} has no __call__(subject)")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from capsbench_kernels import count_vote_passes
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,6 +19,7 @@ from capsbench.models.base import CapsuleNetwork
 from capsbench.routing.base import Routing
 from capsbench.store import Row
 from capsbench.training import TrainingStep
+from capsbench_kernels import count_vote_passes
 
 
 class Speed(Measure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from capsbench.layers import Capsules, Decoder
 from capsbench.shapes import ImageShape
 
 
-class CapsuleNetwork(nn.Module):
+class CapsuleNetwork(nn.Module, ABC):
     """Base class of a capsule network: images to class capsules, and from them to scores and a reconstruction.
 
     A subclass takes ``(image, classes, routing, *, reconstruction, ...)``; its further keyword-only arguments are the
@@ -35,9 +36,9 @@ class CapsuleNetwork(nn.Module):
         """The fields of a Cell about training (learning rate, schedule, batch, ...) that this network wants at a size."""
         return {}
 
+    @abstractmethod
     def capsules(self, images: Tensor) -> Capsules:
         """Images ``[B, C, H, W]`` to class poses ``[B, classes, R, E]`` and class activations ``[B, classes]``."""
-        raise TypeError(f"{type(self).__name__} has no capsules(images)")
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[B, C, H, W]`` to class activations ``[B, classes]`` in [0, 1], the scores of a capsule network."""

@@ -39,7 +39,7 @@ class MatrixCapsules(CapsuleNetwork):
     def recipe(cls, size: str) -> dict[str, Any]:
         # The authors' batch, rate and decay (as Gritzman 2019 reports them), at the paper's size only.
         paper = dict(learning_rate=0.003, schedule="exponential", decay=0.96, batch_size=64, weight_decay=2e-7)
-        return paper if size == "paper" else dict(learning_rate=0.02)
+        return paper if size == "paper" else {}
 
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:

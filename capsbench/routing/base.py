@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Protocol
 
-from capsbench_kernels import Moments, Parents, choose_backend, vote_pass
 from torch import Tensor, nn
 
+from capsbench_kernels import Moments, Parents, choose_backend, vote_pass
 
-class Routing(nn.Module):
+
+class Routing(nn.Module, ABC):
     """Base class of a routing between one layer of capsules and the next; a capsule layer builds one for itself.
 
     To make your own, subclass it, write `forward` as a loop of ``self.vote_pass(...)`` and name it on the command line:
@@ -41,6 +43,7 @@ class Routing(nn.Module):
         self.iterations = iterations
         self.backend = choose_backend(backend)
 
+    @abstractmethod
     def forward(
         self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -55,7 +58,6 @@ class Routing(nn.Module):
         Returns:
             Parent poses ``[N, J, R, E]`` and activations ``[N, J]`` in [0, 1].
         """
-        raise TypeError(f"{type(self).__name__} has no forward(poses, weights, activations, offset)")
 
     def vote_pass(
         self,

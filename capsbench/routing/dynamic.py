@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from capsbench_kernels import dynamic_routing
 from torch import Tensor
 
 from capsbench.routing.base import Routing
+from capsbench_kernels import dynamic_routing
 
 
 class DynamicRouting(Routing):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from capsbench_kernels import em_routing
 from torch import Tensor, nn
 
 from capsbench.routing.base import Routing
+from capsbench_kernels import em_routing
 
 
 class EMRouting(Routing):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from capsbench_kernels import Parents, squash
 from torch import Tensor
 
 from capsbench.routing.base import Routing
+from capsbench_kernels import Parents, squash
 
 
 class UniformRouting(Routing):

@@ -3,8 +3,6 @@
 Usable on its own, with torch alone: ``from capsbench_kernels import vote_pass, dynamic_routing, em_routing``.
 """
 
-from capsbench_kernels.dynamic import dynamic_routing, squash
-from capsbench_kernels.em import em_routing
 from capsbench_kernels.dispatch import (
     BACKENDS,
     Moments,
@@ -14,6 +12,8 @@ from capsbench_kernels.dispatch import (
     vote_pass,
     vote_pass_flops,
 )
+from capsbench_kernels.dynamic import dynamic_routing, squash
+from capsbench_kernels.em import em_routing
 
 __all__ = [
     "BACKENDS",

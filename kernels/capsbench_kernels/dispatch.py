@@ -138,9 +138,7 @@ def vote_pass(
     return Moments(*implementation(poses, weights, parents, activations, offset))
 
 
-def _check(
-    poses: Tensor, weights: Tensor, parents: Parents, activations: Tensor | None, offset: Tensor | None
-) -> None:
+def _check(poses: Tensor, weights: Tensor, parents: Parents, activations: Tensor | None, offset: Tensor | None) -> None:
     if poses.dim() != 4:
         raise ValueError(f"poses: expected [N, I, R, D], got {list(poses.shape)}")
     problems, children, rows, depth = poses.shape

@@ -69,7 +69,11 @@ def test_a_file_without_a_header(tmp_path: Path, content: bytes, found: str) -> 
 ARCHIVE = gzip.compress(bytes(999), mtime=0)
 
 
-@pytest.mark.parametrize("content", [b"", ARCHIVE[:-9], ARCHIVE[:10] + b"\xff" * 20, b"<html>404</html>"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", ARCHIVE[:-9], ARCHIVE[:10] + b"\xff" * 20, b"<html>404</html>"],
+    ids=["empty", "truncated", "not deflated", "a web page"],
+)
 def test_a_damaged_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "images.gz").write_bytes(content)
     assert str(len(content)) in damaged(tmp_path / "images.gz")

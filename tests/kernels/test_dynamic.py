@@ -77,7 +77,9 @@ def test_large_and_tiny_votes_stay_finite(problem, scale):
     assert poses.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("arguments", "message"), [(dict(iterations=0), "1 or more"), (dict(gradient="x"), "'all' or")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(dict(iterations=0), "1 or more"), (dict(gradient="x"), "'all' or")]
+)
 def test_wrong_arguments_are_refused(problem, arguments, message):
     made = problem()
     with pytest.raises(ValueError, match=message):

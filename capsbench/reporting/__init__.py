@@ -13,10 +13,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from capsbench.errors import NothingMeasured, UsageError
-from capsbench.report.document import machines, page
-from capsbench.report.plots import PICTURES, pictures
-from capsbench.report.tables import MATCHED, curves, summary
-from capsbench.report.text import readable
+from capsbench.reporting.document import machines, page
+from capsbench.reporting.plots import PICTURES, pictures
+from capsbench.reporting.tables import curves, summary
+from capsbench.reporting.text import readable
 from capsbench.store import Record, Run, Store, table_of
 
 __all__ = ["NothingMeasured", "Report", "report"]
@@ -27,7 +27,7 @@ class Report:
     """What a report says, and where it is.
 
     Attributes:
-        summary: one row a contender, in numbers (`capsbench.report.tables.summary`).
+        summary: one row a contender, in numbers (`capsbench.reporting.tables.summary`).
         readable: the same as strings.
         failed: title and reason of each failed cell.
         missing: cells of the run that have no record.
@@ -114,10 +114,6 @@ def _why_nothing(store: Store, run: Run | None, faults: list[str]) -> str:
 
 def _cautions(table: pd.DataFrame, records: list[Record]) -> list[str]:
     notes = []
-    if "parameters" not in table and (table["network"] == MATCHED).any():
-        notes.append(
-            "no difference to the matched baseline, which is found by parameters: the measure speed counts them"
-        )
     if machines(records) > 1:
         notes.append("times and memory are from different machines: compare them within one only")
     return notes

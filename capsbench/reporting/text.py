@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench.report.tables import varying_columns
+from capsbench.reporting.tables import varying_columns
 
 CAPTION = (
     "accuracy: test images, mean over n seeds ± half-width of the 95 % t-interval; vs matched: points to the CNN of "
@@ -17,7 +17,7 @@ CAPTION = (
 
 
 def readable(summary: pd.DataFrame) -> pd.DataFrame:
-    """A summary (`capsbench.report.tables.summary`) as strings, such as ``97.3 ± 0.8``, under short headings."""
+    """A summary (`capsbench.reporting.tables.summary`) as strings, such as ``97.3 ± 0.8``, under short headings."""
     made = {
         "dataset": _each(summary, "dataset", str),
         "train": _each(summary, "train_size", str, empty="all"),

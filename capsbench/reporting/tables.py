@@ -23,7 +23,7 @@ SIZES = ["tiny", "small", "paper"]
 
 NUMBERS = {
     "accuracy": ("accuracy", "accuracy", "test"),
-    "parameters": ("speed", "parameters", "trained"),
+    "parameters": ("training", "parameters", "network"),
     "flops": ("speed", "flops", "inference"),
     "training_step_ms": ("speed", "latency p50", "training step"),
     "inference_ms": ("speed", "latency p50", "inference"),
@@ -36,7 +36,7 @@ UNPAIRED = {"network", "routing", "iterations", "loss", "reconstruction", "learn
 
 
 def summary(records: list[Record]) -> pd.DataFrame:
-    """One row a contender of the finished records, in numbers; what was not measured has no column.
+    """One row a contender of the records that have not failed, in numbers; what was not measured has no column.
 
     Columns: `NAMING` (``train_size`` only where one is set); each other field or option that varies within a network;
     ``n`` seeds; ``accuracy_percent`` on the test images, the mean over seeds, and ``accuracy_ci95``, the half-width of
@@ -45,7 +45,7 @@ def summary(records: list[Record]) -> pd.DataFrame:
     (inference of an image), ``training_step_ms`` and ``inference_ms`` (p50 of a batch), ``memory_mib`` (peak of a
     training step); ``contender``, an identity, and ``baseline``, that of the matched baseline.
     """
-    cells = _cells([record for record in records if record.status == "finished"])
+    cells = _cells([record for record in records if record.status != "failed"])
     if cells.empty:
         return pd.DataFrame(columns=[*NAMING, "n", "contender", "baseline"])
     seeds = cells.groupby("contender", sort=False)
@@ -73,10 +73,10 @@ def summary(records: list[Record]) -> pd.DataFrame:
 
 
 def curves(records: list[Record]) -> pd.DataFrame:
-    """Training curves of the finished records: as `capsbench.store.history_of`, with the ``contender`` of each cell."""
-    finished = [record for record in records if record.status == "finished"]
-    table = history_of(finished)
-    contenders = {record.cell.id: contender(record.cell) for record in finished}
+    """Training curves of the records that have not failed: `capsbench.store.history_of` with each cell's ``contender``."""
+    trained = [record for record in records if record.status != "failed"]
+    table = history_of(trained)
+    contenders = {record.cell.id: contender(record.cell) for record in trained}
     return table if table.empty else table.assign(contender=table["cell"].map(contenders))
 
 

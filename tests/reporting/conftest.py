@@ -80,7 +80,7 @@ def rows(accuracy: float | None, parameters: float | None, flops: float = 2.5e6,
         ]
     if parameters is not None:
         made += [
-            Row("speed", "parameters", "trained", parameters, "parameters"),
+            Row("training", "parameters", "network", parameters, "parameters"),
             Row("speed", "parameters", "inference", parameters - 1, "parameters"),
             Row("speed", "flops", "inference", flops, "FLOP/image"),
             Row("speed", "latency p50", "training step", step, "ms"),

@@ -1,6 +1,6 @@
 """Pictures of a summary, as matplotlib figures that belong to no notebook: accuracy, cost, training.
 
-The tables are those of `capsbench.report.tables`: ``summary`` has one row a contender, ``curves`` one row a cell and
+The tables are those of `capsbench.reporting.tables`: ``summary`` has one row a contender, ``curves`` one row a cell and
 epoch. A series is what is joined by a line: a capsule network at several iterations, or one CNN.
 """
 
@@ -17,9 +17,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from capsbench.report.labels import Point, label_points
-from capsbench.report.tables import MATCHED, varying_columns
-from capsbench.report.text import option, short, si
+from capsbench.reporting.labels import Point, label_points
+from capsbench.reporting.tables import MATCHED, varying_columns
+from capsbench.reporting.text import option, short, si
 
 MARKERS = ["o", "s", "D", "^", "v", "P"]
 PALETTE = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 1, 4, 5, 9)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from capsbench.report.text import CAPTION, markdown
+from capsbench.reporting.text import CAPTION, markdown
 from capsbench.store import Record, Run
 
 MACHINE = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")

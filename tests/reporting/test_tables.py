@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from capsbench.report.tables import curves, summary
-from capsbench.report.text import markdown, readable, si
+from capsbench.reporting.tables import curves, summary
+from capsbench.reporting.text import markdown, readable, si
 from capsbench.store import Record
 
 Make = Callable[..., Record]

@@ -1,0 +1,100 @@
+"""Matrix capsules against section 4 of Hinton 2018."""
+
+import pytest
+import torch
+
+from capsbench.models import ImageShape, MatrixCapsules
+from capsbench.routing import DynamicRouting, EMRouting, UniformRouting
+
+MNIST = ImageShape(1, 28, 28)
+DIGITS = ImageShape(1, 8, 8)
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def parameters(a, b, c, d, classes=10, pose=16):
+    """Convolutions with a bias; a transform a (child type, parent) pair and window position; two betas a parent."""
+    stem = 25 * a + a
+    primary = a * b * (pose + 1) + b * (pose + 1)
+    convolutional = 9 * b * c * pose + 2 * c + 9 * c * d * pose + 2 * d
+    return stem + primary + convolutional + d * classes * pose + 2 * classes
+
+
+def test_the_paper_size_has_about_310_thousand_parameters():
+    with torch.device("meta"):
+        assert count(MatrixCapsules(MNIST, 10, EMRouting)) == parameters(32, 32, 32, 32) == 318_964
+
+
+def test_the_papers_small_network_has_about_68_thousand_parameters():
+    with torch.device("meta"):
+        network = MatrixCapsules(MNIST, 10, EMRouting, stem=64, types1=8, types2=16, types3=16)
+    assert count(network) == parameters(64, 8, 16, 16) == 68_444
+
+
+def test_the_small_size_is_the_papers_small_network_with_a_batch_norm():
+    with torch.device("meta"):
+        network = MatrixCapsules(MNIST, 10, EMRouting, **MatrixCapsules.sizes(MNIST)["small"])
+    assert count(network) == 68_444 + 2 * 64
+
+
+def test_grids_shrink_as_in_the_paper():
+    network = MatrixCapsules(MNIST, 10, EMRouting, types1=2, types2=2, types3=2)
+    features = network.stem(torch.rand(1, *MNIST))
+    primary = network.primary(features)
+    first = network.convolutional[0](primary)
+    second = network.convolutional[1](first)
+    assert [list(grid.activations.shape[1:3]) for grid in (primary, first, second)] == [[12, 12], [5, 5], [3, 3]]
+    assert network.classes(second).poses.shape == (1, 10, 4, 4)
+
+
+def test_class_transforms_are_shared_over_positions():
+    with torch.device("meta"):
+        assert MatrixCapsules(MNIST, 10, EMRouting).classes.weights.shape == (32, 10, 4, 4)
+
+
+@pytest.mark.parametrize("routing", [EMRouting, DynamicRouting, UniformRouting])
+def test_coordinate_addition_has_an_effect_with_every_routing(routing):
+    scores = []
+    for coordinate_addition in (True, False):
+        torch.manual_seed(0)
+        network = MatrixCapsules(
+            DIGITS,
+            10,
+            routing,
+            coordinate_addition=coordinate_addition,
+            **MatrixCapsules.sizes(DIGITS)["tiny"],
+        )
+        scores.append(network(torch.rand(3, *DIGITS)))
+    assert not torch.equal(*scores)
+
+
+def test_transforms_of_mean_votes_are_wider_by_the_root_of_their_number():
+    """Where poses below are means of 72 votes and a vote is a sum of 4 products, sigma = sqrt(72 / 4) keeps its variance."""
+
+    def sigmas(transform_init):
+        torch.manual_seed(0)
+        network = MatrixCapsules(MNIST, 10, EMRouting, types1=8, types2=8, types3=8, transform_init=transform_init)
+        return [layer.weights.std().item() for layer in (*network.convolutional, network.classes)]
+
+    assert sigmas("normal") == pytest.approx([1.0, 1.0, 1.0], rel=0.05)
+    assert sigmas("preserving") == pytest.approx([1.0, 18**0.5, 18**0.5], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (dict(stem_norm="layer"), r"^stem_norm: expected none or batch, got 'layer'$"),
+        (dict(transform_init="xavier"), r"^transform_init: expected normal or preserving, got 'xavier'$"),
+        (dict(rows=1), r"^coordinate_addition: [^\n]*$"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(option, message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        MatrixCapsules(MNIST, 10, EMRouting, **option)
+
+
+def test_an_image_too_small_for_its_kernels_is_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"^a 3x3 kernel does not fit [^\n]*\(2x2\)$"):
+        MatrixCapsules(DIGITS, 10, EMRouting)

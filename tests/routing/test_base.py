@@ -1,0 +1,74 @@
+"""What a user's own routing gets by subclassing `Routing`."""
+
+import pytest
+import torch
+
+from capsbench.models.build import build_network
+from capsbench.routing import Routing
+from capsbench_kernels import Parents
+
+MY_ROUTING = '''
+import torch
+
+from capsbench.routing import Routing
+from capsbench_kernels import Parents, squash
+
+
+class NearestMean(Routing):
+    """Children move to the parents whose mean vote is nearest."""
+
+    def __init__(self, children, parents, *, iterations=2, backend="auto", sharpness=1.0):
+        super().__init__(children, parents, iterations=iterations, backend=backend)
+        self.sharpness = sharpness
+
+    def forward(self, poses, weights, activations, offset=None):
+        belief = Parents()
+        for _ in range(self.iterations):
+            mass, first, _ = self.vote_pass(poses, weights, belief, activations, offset)
+            mean = first / mass.clamp_min(1e-9).unsqueeze(2)
+            belief = Parents(mean=mean, precision=torch.full_like(mean, self.sharpness))
+        outputs = squash(mean)
+        return outputs.unflatten(-1, (poses.shape[2], weights.shape[3])), torch.linalg.vector_norm(outputs, dim=2)
+'''
+
+
+@pytest.fixture
+def my_routing(tmp_path, monkeypatch):
+    """The import path of a user's own routing."""
+    (tmp_path / "my_routing.py").write_text(MY_ROUTING)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "my_routing:NearestMean"
+
+
+@pytest.mark.parametrize("network", ["capsnet", "matrix-capsules"])
+def test_a_users_routing_runs_in_every_network(make_cell, my_routing, network):
+    torch.manual_seed(0)
+    built = build_network(make_cell(network=network, routing=my_routing, iters=3, sharpness=0.5))
+    scores = built(torch.rand(2, 1, 8, 8))
+    assert scores.shape == (2, 10)
+    assert built.classes.routing.iterations == 3
+    assert built.classes.routing.sharpness == 0.5
+    scores.sum().backward()
+    assert built.classes.weights.grad.isfinite().all()
+    assert built.classes.weights.grad.any()
+
+
+def test_a_users_routing_runs_in_the_network_it_names(make_cell, my_routing):
+    assert make_cell(routing=my_routing).network == Routing.network == "capsnet"
+
+
+def test_a_routing_without_forward_is_refused():
+    class Unfinished(Routing):
+        pass
+
+    with pytest.raises(TypeError, match="forward"):
+        Unfinished(4, 2)
+
+
+def test_an_unknown_backend_is_refused_in_one_line():
+    class Mean(Routing):
+        def forward(self, poses, weights, activations, offset=None):
+            return self.vote_pass(poses, weights, Parents(), activations, offset)
+
+    with pytest.raises(ValueError, match=r"^backend: 'abacus' [^\n]*$"):
+        Mean(4, 2, backend="abacus")

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from capsbench.routing import DynamicRouting
+from capsbench_kernels import dynamic_routing
+
+
+@pytest.fixture
+def problem():
+    """Poses [3, 6, 1, 4], weights [6, 5, 4, 8] and activations [3, 6]."""
+    generator = torch.Generator().manual_seed(0)
+    poses, weights = torch.randn(3, 6, 1, 4, generator=generator), torch.randn(6, 5, 4, 8, generator=generator)
+    return poses, weights, torch.rand(3, 6, generator=generator)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_poses_are_those_of_the_procedure_and_activations_their_lengths(problem, iterations):
+    poses, activations = DynamicRouting(6, 5, iterations=iterations)(*problem)
+    assert torch.equal(poses, dynamic_routing(*problem[:2], iterations))
+    torch.testing.assert_close(activations, poses.square().sum(dim=(2, 3)).sqrt())
+    assert activations.max() < 1
+
+
+def test_a_matrix_pose_is_as_long_as_all_its_values(problem):
+    poses, weights, activations = problem
+    poses, lengths = DynamicRouting(6, 5)(poses.unflatten(3, (2, 2)).squeeze(2), weights[:, :, :2], activations)
+    torch.testing.assert_close(lengths, poses.flatten(2).norm(dim=2))
+
+
+def test_a_pose_tells_by_its_length_so_activations_are_not_read(problem):
+    poses, weights, activations = problem
+    routing = DynamicRouting(6, 5)
+    assert torch.equal(routing(poses, weights, activations)[0], routing(poses, weights, 0 * activations)[0])
+
+
+def test_an_offset_moves_the_votes(problem):
+    routing = DynamicRouting(6, 5)
+    assert not torch.equal(routing(*problem)[0], routing(*problem, torch.ones(1, 6, 1, 8))[0])
+
+
+def test_gradient_last_is_handed_on(problem):
+    poses, weights, activations = problem
+    gradients = []
+    for gradient in ("all", "last"):
+        leaf = poses.clone().requires_grad_()
+        DynamicRouting(6, 5, gradient=gradient)(leaf, weights, activations)[0].sum().backward()
+        gradients.append(leaf.grad)
+    assert not torch.allclose(*gradients)
+
+
+def test_an_unknown_gradient_is_refused_before_anything_is_computed():
+    with pytest.raises(ValueError, match=r"^gradient: expected 'all' or 'last', got 'first'$"):
+        DynamicRouting(6, 5, gradient="first")

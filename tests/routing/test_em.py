@@ -1,0 +1,83 @@
+import pytest
+import torch
+
+from capsbench.routing import EMRouting
+from capsbench_kernels import em_routing
+
+
+@pytest.fixture
+def problem():
+    """Poses [3, 6, 4, 4], weights [6, 5, 4, 4], activations [3, 6] and an offset [1, 6, 4, 4] in float64."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (3, 6, 4, 4), (6, 5, 4, 4), (3, 6), (1, 6, 4, 4)
+    poses, weights, activations, offset = (
+        torch.randn(shape, generator=generator, dtype=torch.double) for shape in shapes
+    )
+    return poses, weights, activations.sigmoid(), offset
+
+
+def test_the_inverse_temperature_rises_from_iteration_to_iteration():
+    routing = EMRouting(6, 5, iterations=3, inverse_temperature=0.01)
+    assert routing.inverse_temperature == pytest.approx([0.01 * 0.05, 0.01 * 0.0975, 0.01 * 0.142625])
+
+
+def test_the_mass_scale_is_that_of_gritzman():
+    assert EMRouting(288, 32).mass_scale == pytest.approx(100 / (288 / 32))
+    assert EMRouting(288, 32, mass=0.0).mass_scale == 1.0
+
+
+def test_more_children_that_say_the_same_leave_the_parents_as_they_are(problem):
+    """What the mass scale is for: layers of different fan-in see one temperature."""
+    poses, weights, activations, offset = problem
+    few = EMRouting(6, 5, iterations=3)(poses, weights, activations, offset)
+    twice = (
+        torch.cat([poses] * 2, 1),
+        torch.cat([weights] * 2),
+        torch.cat([activations] * 2, 1),
+        torch.cat([offset] * 2, 1),
+    )
+    many = EMRouting(12, 5, iterations=3)(*twice)
+    for ours, theirs in zip(few, many, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_parents_are_those_of_the_procedure_with_the_layers_own_settings(problem):
+    poses, weights, activations, offset = problem
+    routing = EMRouting(6, 5, iterations=2, inverse_temperature=0.5, mass=3.0, variance_epsilon=0.1, annealing=0.5)
+    with torch.no_grad():
+        routing.beta_a.copy_(torch.arange(5.0))
+        routing.beta_u.copy_(-torch.arange(5.0))
+    got = routing.double()(poses, weights, activations, offset)
+    expected = em_routing(
+        poses,
+        weights,
+        activations,
+        torch.arange(5.0, dtype=torch.double),
+        -torch.arange(5.0, dtype=torch.double),
+        2,
+        inverse_temperature=[0.5 * 0.05, 0.5 * 0.0975],
+        offset=offset,
+        mass_scale=3.0 * 5 / 6,
+        variance_epsilon=0.1,
+        annealing=0.5,
+    )
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_betas_are_learnt(problem):
+    routing = EMRouting(6, 5, iterations=2).double()
+    poses, activations = routing(*problem)
+    (poses.square().sum() + activations.square().sum()).backward()
+    for beta in (routing.beta_a, routing.beta_u):
+        assert beta.shape == (5,)
+        assert beta.grad.isfinite().all()
+        assert beta.grad.all()
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "paper"])
+def test_sizes_below_the_papers_have_options_of_their_own(make_cell, size):
+    options = make_cell(routing="em", dataset="mnist", size=size).component_options("routing")
+    papers = dict(inverse_temperature=0.01, mass=100.0, variance_epsilon=5e-4, annealing=1.0)
+    assert options == {**papers, **EMRouting.presets.get(size, {})}
+    assert (options == papers) == (size == "paper")

@@ -1,0 +1,56 @@
+import pytest
+from pydantic import ValidationError
+
+from capsbench.cell import Cell, choices, flag
+from capsbench.matrix import cells_of
+
+
+@pytest.fixture
+def cell():
+    return cells_of({"routing": "dynamic", "iters": 1, "seeds": 0, "baseline": "none"})[0]
+
+
+def test_equal_fields_have_one_identity_wherever_they_come_from(cell):
+    again = Cell.model_validate_json(cell.model_dump_json())
+    assert again.id == cell.id
+    assert len(cell.id) == 12
+
+
+@pytest.mark.parametrize("field", sorted(Cell.model_fields))
+def test_every_field_is_part_of_the_identity(cell, field):
+    value = getattr(cell, field)
+    changed = {
+        bool: lambda: not value,
+        int: lambda: value + 1,
+        float: lambda: value / 2 + 0.1,
+        str: lambda: value + "x",
+        tuple: lambda: value[:1],
+        dict: lambda: {**value, "new": "x"},
+        type(None): lambda: 7,
+    }[type(value)]()
+    assert cell.model_copy(update={field: changed}).id != cell.id
+
+
+def test_a_cell_is_frozen(cell):
+    with pytest.raises(ValidationError, match="frozen"):
+        cell.seed = 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"iterations": 0}, {"learning_rate": float("nan")}, {"decay": 1.5}, {"clip": -1.0}, {"new": 1}],
+)
+def test_a_cell_refuses_what_cannot_be(cell, wrong):
+    with pytest.raises(ValidationError):
+        Cell.model_validate({**cell.model_dump(), **wrong})
+
+
+def test_the_title_is_what_a_person_would_say(cell):
+    assert cell.title == "capsnet dynamic x1 tiny, digits, seed 0"
+    assert cell.model_copy(update={"train_size": 100}).title == "capsnet dynamic x1 tiny, digits[100], seed 0"
+
+
+def test_names_on_the_command_line():
+    assert [flag(name) for name in ("iterations", "seed", "dataset")] == ["iters", "seeds", "dataset"]
+    assert choices("optimizer") == ["adam", "adamw", "sgd"]
+    assert choices("dataset") == []

@@ -1,0 +1,136 @@
+"""The command line as a person types it."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from capsbench import run
+from capsbench.cell import asked_fields
+from capsbench.cli import PANELS, main
+
+QUICK = ["--train-size", "40", "--epochs", "1", "--seeds", "0", "--measure", "accuracy"]
+
+
+@pytest.fixture
+def capsbench(monkeypatch, capsys):
+    """Calls the console script in a folder and gives its exit code and what it printed."""
+
+    def call(*arguments, cwd):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr("sys.argv", ["capsbench", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=exit_.value.code or 0, stdout=printed.out, stderr=printed.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A folder in which a small run has been made."""
+    folder = tmp_path_factory.mktemp("cli")
+    run(routing="dynamic,em", train_size=40, epochs=1, seeds=0, measure="accuracy", out=folder / "results")
+    return folder
+
+
+def test_report_prints_the_table_and_where_the_pictures_are(capsbench, results):
+    done = capsbench("report", cwd=results)
+    assert done.returncode == 0, done.stderr
+    assert "matrix-capsules" in done.stdout
+    assert "pictures" in done.stdout
+    assert (Path(results) / "results" / "report" / "table.csv").exists()
+
+
+def test_report_as_json_is_a_list_of_rows(capsbench, results):
+    rows = json.loads(capsbench("report", "--json", cwd=results).stdout)
+    assert {row["network"] for row in rows} == {"capsnet", "matrix-capsules", "matched"}
+
+
+def test_run_as_json_says_what_became_of_each_cell(capsbench, results):
+    done = capsbench("run", "--routing", "dynamic,em", *QUICK, "--json", cwd=results)
+    outcome = json.loads(done.stdout)
+    assert len(outcome["on_record"]) == 4
+    assert outcome["finished"] == outcome["failed"] == outcome["left"] == []
+
+
+def test_dry_run_lists_the_cells_and_an_estimate_and_writes_nothing(capsbench, tmp_path):
+    done = capsbench("run", "--routing", "em", "--iters", "1,2", *QUICK, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("matrix-capsules em") == 2
+    assert "3 cells, 3 to run, about" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_failed_cell_is_exit_code_3(capsbench, tmp_path):
+    done = capsbench(
+        "run", "--routing", "em", *QUICK, "--lr", "1e30", "--schedule", "constant", "--baseline", "none", cwd=tmp_path
+    )
+    assert done.returncode == 3
+    assert "FAILED: the trained network's scores are not finite" in done.stderr
+
+
+def test_nothing_measured_is_exit_code_4(capsbench, tmp_path):
+    done = capsbench("report", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "capsbench: results: no records here; `capsbench run` makes some\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--iters", "0"], "--iters: input should be greater than 0, got '0'"),
+        (["run", "--iters", "x"], "--iters: "),
+        (["run", "--routing", "em,foo"], "--routing: unknown 'foo'; choose from dynamic, em, uniform"),
+        (["run", "--train-size", "10000000"], "--train-size"),
+        (["run", "--axis", "annealing"], "--axis: expected NAME=A,B,..., got 'annealing'"),
+        (["run", "--suite", "demoo"], "--suite: unknown 'demoo'; did you mean 'demo'?"),
+        (["run", "--suite", "wrong.toml"], "--suite wrong.toml: key unknown 'routin'; did you mean 'routing'?"),
+        (["run", "--suite", "broken.toml"], "--suite broken.toml: broken.toml is not TOML that can be read"),
+        (["run", "--out", "a-file"], "--out a-file: cannot be written"),
+        (["run", "--rooting", "em"], "--rooting"),
+        (["rum"], "rum"),
+        (["list", "networks"], "list: unknown 'networks'; did you mean 'network'?"),
+        (["report", "--run", "yesterday"], "yesterday"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(capsbench, results, arguments, message):
+    (results / "wrong.toml").write_text('routin = ["em"]')
+    (results / "broken.toml").write_text("routing = ")
+    (results / "a-file").write_text("")
+    done = capsbench(*arguments, cwd=results)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_flags_override_the_suite(capsbench, results):
+    (results / "mine.toml").write_text(
+        'routing = ["em"]\niters = [1, 2]\nseeds = [0]\nbaseline = "none"\n[axis]\nrows = [3]\n'
+    )
+    done = capsbench("run", "--suite", "mine.toml", "--iters", "3", "--dry-run", "--json", cwd=results)
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert (cell["routing"], cell["iterations"], cell["options"]["network.rows"]) == ("em", 3, 3)
+
+
+def test_list_shows_every_kind(capsbench, tmp_path):
+    shown = json.loads(capsbench("list", "--json", cwd=tmp_path).stdout)
+    assert {"routing", "network", "baseline", "dataset", "loss", "measure", "suite"} == {*shown}
+    assert all(text for entries in shown.values() for text in entries.values())
+    assert "matrix-capsules" in capsbench("list", "network", cwd=tmp_path).stdout
+
+
+def test_env_tells_what_a_record_would(capsbench, tmp_path):
+    facts = json.loads(capsbench("env", "--json", cwd=tmp_path).stdout)
+    assert {"torch", "python", "cpu", "commit", "data folder"} <= {*facts}
+
+
+def test_every_field_of_a_cell_is_a_flag():
+    assert {field for fields in PANELS.values() for field in fields} == {*asked_fields().values()}
+
+
+def test_help_shows_examples(capsbench, tmp_path):
+    assert "--routing em --iters 1,2,3" in capsbench("run", "--help", cwd=tmp_path).stdout

@@ -1,0 +1,50 @@
+"""What the documents show is run."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import capsbench
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture
+def kmeans(tmp_path, monkeypatch):
+    """The module of docs/own-routing.md, in the folder one works in."""
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "own-routing.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "kmeans.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield code
+    sys.modules.pop("kmeans", None)
+
+
+def test_the_worked_example_is_short_and_trains(kmeans):
+    body = kmeans.partition("class ")[2]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 20
+    request = dict(routing="kmeans:KMeansRouting", iters=[1, 2], sharpness=[0.5], epochs=6, seeds=0)
+    outcome = capsbench.run(**request, measure="accuracy", baseline="none", out="results")
+    assert len(outcome.finished) == 2, outcome.failed
+    table = capsbench.load("results")
+    accuracy = table[(table["metric"] == "accuracy") & (table["condition"] == "test")]
+    assert (accuracy["value"] > 0.5).all()  # chance is 0.1
+    assert (accuracy["routing.sharpness"] == 0.5).all()
+
+
+def test_an_edited_routing_is_run_again(kmeans):
+    request = dict(routing="kmeans:KMeansRouting", seeds=0, baseline="none")
+    (before,) = capsbench.cells(**request)
+    Path("kmeans.py").write_text(kmeans + "\n# edited\n")
+    (after,) = capsbench.cells(**request)
+    assert before.id != after.id
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))])
+def test_links_within_the_project_lead_somewhere(document):
+    path = DOCS.parent / document
+    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if not link.startswith("http"):
+            assert (path.parent / link).exists(), f"{document}: {link}"

@@ -1,0 +1,76 @@
+"""One cell in this process: from its fields to what lies in the store."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from capsbench.experiment import measure_cell, prepare, train_cell
+from capsbench.store import Store
+
+
+@pytest.fixture(autouse=True)
+def own_settings():
+    """Gives back the threads and the deterministic mode that `prepare` sets for its process."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def cell(make_cell):
+    return make_cell(train_size=64, epochs=2, batch=32, measure="accuracy")
+
+
+def trained(cell, store, send=lambda event: None):
+    return train_cell(cell, ["accuracy"], Path(), store, send)
+
+
+def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
+    events = []
+    result = trained(cell, store, events.append)
+    assert [epoch["epoch"] for epoch in result.history] == [1, 2]
+    assert events[-1].done == 1.0
+    assert result.backends == ["reference"]
+    assert store.predictions(cell.id).keys() == {"label", "prediction", "nll"}
+    accuracy = next(row.value for row in result.rows if (row.metric, row.condition) == ("accuracy", "test"))
+    kept = store.predictions(cell.id)
+    assert accuracy == (kept["label"] == kept["prediction"]).double().mean().item()
+
+
+def test_the_same_cell_gives_the_same_bits(cell, tmp_path):
+    stores = [Store(tmp_path / name) for name in ("first", "second")]
+    for store in stores:
+        torch.manual_seed(hash(store.folder.name) % 1000)  # whatever state the process is in
+        trained(cell, store)
+    files = [
+        (store.weights_path(cell.id).read_bytes(), store.predictions_path(cell.id).read_bytes()) for store in stores
+    ]
+    assert files[0] == files[1]
+
+
+def test_a_later_measure_sees_the_trained_weights(cell, store):
+    before = [row for row in trained(cell, store).rows if row.measure == "accuracy"]
+    weights = load_file(store.weights_path(cell.id))
+    assert measure_cell(cell, ["accuracy"], Path(), store, lambda event: None) == before
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(store.weights_path(cell.id)).items())
+
+
+def test_a_cnn_uses_no_backend(make_cell, store):
+    cell = make_cell(network="cnn-hinton2018", train_size=40, epochs=1, measure="accuracy")
+    assert trained(cell, store).backends == []
+
+
+def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):
+    data = prepare(make_cell(precision="float64", threads=1, train_size=50), Path())
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+    assert {part.images.dtype for part in data} == {torch.float64}
+    assert [len(part.labels) for part in data] == [50, 200, 500]

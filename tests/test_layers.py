@@ -1,0 +1,202 @@
+"""Capsule layers against their definitions, written here as loops over positions, types and classes."""
+
+import pytest
+import torch
+
+from capsbench.layers import (
+    Capsules,
+    ClassCapsules,
+    ConvolutionalCapsules,
+    Decoder,
+    PrimaryCapsules,
+    initial_transforms,
+)
+from capsbench.routing import EMRouting, Routing
+from capsbench_kernels import Parents
+
+
+class Weighted(Routing):
+    """Parents are the sums of their votes, each vote counted by its child's activation: linear, so loops can check it."""
+
+    def forward(self, poses, weights, activations, offset=None):
+        moments = self.vote_pass(poses, weights, Parents(), activations, offset)
+        return moments.first.unflatten(-1, (poses.shape[2], weights.shape[3])), moments.mass
+
+
+@pytest.fixture
+def draw():
+    """Draws from N(0, 1) in float64."""
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.double)
+
+
+def grid_of(draw, batch, height, width, types, pose):
+    return Capsules(draw(batch, height, width, types, *pose), draw(batch, height, width, types).sigmoid())
+
+
+# Transforms
+
+
+def test_initial_transforms_have_the_asked_spread():
+    torch.manual_seed(0)
+    weights = initial_transforms((50, 10, 8, 16), sigma=0.3)
+    assert weights.requires_grad
+    assert weights.mean().abs() < 0.005
+    assert weights.std().item() == pytest.approx(0.3, rel=0.02)
+
+
+# PrimaryCapsules
+
+
+def test_channels_hold_one_pose_after_another_row_by_row(draw):
+    layer = PrimaryCapsules(12, 3, (2, 2), separate_activations=True).double()
+    with torch.no_grad():
+        layer.poses.weight.copy_(torch.eye(12)[:, :, None, None])
+        layer.poses.bias.zero_()
+    features = draw(2, 12, 4, 5)
+    poses, activations = layer(features)
+    assert poses.shape == (2, 4, 5, 3, 2, 2)
+    assert activations.shape == (2, 4, 5, 3)
+    for kind in range(3):
+        for row in range(2):
+            for column in range(2):
+                torch.testing.assert_close(poses[..., kind, row, column], features[:, 4 * kind + 2 * row + column])
+
+
+def test_separate_activations_are_a_sigmoid_of_the_features(draw):
+    layer = PrimaryCapsules(5, 3, (2, 2), separate_activations=True).double()
+    features = draw(2, 5, 4, 4)
+    expected = torch.sigmoid(
+        torch.einsum("bchw,tc->bhwt", features, layer.activations.weight[:, :, 0, 0]) + layer.activations.bias
+    )
+    torch.testing.assert_close(layer(features).activations, expected)
+
+
+def test_without_separate_activations_poses_are_squashed_and_their_length_is_the_activation(draw):
+    layer = PrimaryCapsules(5, 3, (1, 8), separate_activations=False).double()
+    features = draw(2, 5, 4, 4)
+    poses, activations = layer(features)
+    raw = layer.poses(features).permute(0, 2, 3, 1).reshape(2, 4, 4, 3, 8)
+    length = raw.norm(dim=-1)
+    torch.testing.assert_close(poses.squeeze(-2).norm(dim=-1), length**2 / (1 + length**2))
+    torch.testing.assert_close(activations, poses.squeeze(-2).norm(dim=-1))
+    torch.testing.assert_close(torch.cosine_similarity(poses.squeeze(-2), raw, dim=-1), torch.ones_like(length))
+
+
+def test_kernel_and_stride_leave_the_grid_of_a_convolution():
+    layer = PrimaryCapsules(2, 3, (1, 4), kernel=3, stride=2, separate_activations=False)
+    assert layer(torch.zeros(1, 2, 9, 8)).poses.shape == (1, 4, 3, 3, 1, 4)
+
+
+# ConvolutionalCapsules
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_window_routes_its_own_children(draw, stride):
+    """Children are ordered row, column, type; the transformation of a child is the same at every position."""
+    layer = ConvolutionalCapsules(2, 3, (4, 2), Weighted, kernel=2, stride=stride, transform_sigma=1.0).double()
+    below = grid_of(draw, 2, 5, 4, 2, (4, 2))
+    poses, activations = layer(below)
+    height, width = (5 - 2) // stride + 1, (4 - 2) // stride + 1
+    assert poses.shape == (2, height, width, 3, 4, 2)
+    for image in range(2):
+        for y in range(height):
+            for x in range(width):
+                for parent in range(3):
+                    pose, mass = 0.0, 0.0
+                    for row in range(2):
+                        for column in range(2):
+                            for kind in range(2):
+                                child = image, y * stride + row, x * stride + column, kind
+                                weights = layer.weights[(row * 2 + column) * 2 + kind, parent]
+                                share = below.activations[child] / 3
+                                pose = pose + share * below.poses[child] @ weights
+                                mass = mass + share
+                    torch.testing.assert_close(poses[image, y, x, parent], pose)
+                    torch.testing.assert_close(activations[image, y, x, parent], mass)
+
+
+def test_a_capsule_is_seen_by_the_windows_that_hold_it_and_by_no_others(draw):
+    layer = ConvolutionalCapsules(2, 3, (4, 4), EMRouting, kernel=3, stride=1, transform_sigma=1.0).double()
+    below = grid_of(draw, 2, 5, 5, 2, (4, 4))
+    before = layer(below).poses
+    changed = below.poses.clone()
+    changed[1, 4, 3, 0] += 1.0
+    after = layer(Capsules(changed, below.activations)).poses
+    moved = (before != after).flatten(3).any(dim=3)
+    expected = torch.zeros(2, 3, 3, dtype=torch.bool)
+    expected[1, 2, 1:] = True  # rows 2 to 4, columns 1 to 3 or 2 to 4
+    assert torch.equal(moved, expected)
+
+
+# ClassCapsules
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("coordinate_addition", [True, False])
+def test_class_capsules_gather_the_votes_of_every_position(draw, shared, coordinate_addition):
+    height, width, types = 2, 3, 2
+    layer = ClassCapsules(
+        (height, width),
+        types,
+        3,
+        (4, 2),
+        5,
+        Weighted,
+        shared=shared,
+        coordinate_addition=coordinate_addition,
+        transform_sigma=1.0,
+    ).double()
+    assert len(layer.weights) == (types if shared else height * width * types)
+    below = grid_of(draw, 2, height, width, types, (4, 2))
+    poses, activations = layer(below)
+    assert poses.shape == (2, 3, 4, 5)
+    for image in range(2):
+        for label in range(3):
+            pose, mass = 0.0, 0.0
+            for row in range(height):
+                for column in range(width):
+                    for kind in range(types):
+                        index = kind if shared else (row * width + column) * types + kind
+                        vote = below.poses[image, row, column, kind] @ layer.weights[index, label]
+                        if coordinate_addition:
+                            vote[0, -1] += (row + 0.5) / height
+                            vote[1, -1] += (column + 0.5) / width
+                        share = below.activations[image, row, column, kind] / 3
+                        pose = pose + share * vote
+                        mass = mass + share
+            torch.testing.assert_close(poses[image, label], pose, atol=1e-6, rtol=1e-6)  # offsets are float32
+            torch.testing.assert_close(activations[image, label], mass)
+
+
+def test_coordinates_need_a_pose_of_two_rows():
+    with pytest.raises(ValueError, match=r"^coordinate_addition: [^\n]*$"):
+        ClassCapsules((2, 2), 2, 3, (1, 8), 16, Weighted, shared=True, coordinate_addition=True, transform_sigma=1.0)
+
+
+def test_coordinates_are_no_weights():
+    layer = ClassCapsules((2, 2), 2, 3, (4, 4), 4, Weighted, shared=True, coordinate_addition=True, transform_sigma=1.0)
+    assert list(layer.state_dict()) == ["weights"]
+
+
+# Decoder
+
+
+def test_the_decoder_sees_the_labelled_class_alone_and_in_its_place(draw):
+    decoder = Decoder(3 * 8, (2, 5, 4), (6, 7)).double()
+    poses, labels = draw(4, 3, 2, 4), torch.tensor([2, 0, 1, 2])
+    masked = torch.zeros(4, 24, dtype=torch.double)
+    for image, label in enumerate(labels.tolist()):
+        masked[image, 8 * label : 8 * label + 8] = poses[image, label].flatten()
+    images = decoder(poses, labels)
+    torch.testing.assert_close(images, decoder.layers(masked).reshape(4, 2, 5, 4))
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+def test_no_gradient_reaches_the_masked_classes(draw):
+    decoder = Decoder(3 * 8, (1, 4, 4), (6, 7)).double()
+    poses = draw(1, 3, 1, 8).requires_grad_()
+    decoder(poses, torch.tensor([1])).sum().backward()
+    assert not poses.grad[0, [0, 2]].any()
+    assert poses.grad[0, 1].any()

@@ -1,0 +1,113 @@
+import pytest
+
+from capsbench.errors import UsageError
+from capsbench.matrix import cells_of
+from capsbench.models.build import build_network, parameter_count
+
+
+def test_comma_lists_are_axes():
+    cells = cells_of({"routing": "dynamic,em", "iters": "1,2,3", "seeds": "0,1", "baseline": "none"})
+    assert len(cells) == 2 * 3 * 2
+    assert {(cell.network, cell.routing) for cell in cells} == {("capsnet", "dynamic"), ("matrix-capsules", "em")}
+
+
+def test_values_from_python_a_suite_or_the_command_line_are_the_same():
+    typed = cells_of({"routing": "em", "iters": "1,2", "train-size": "100"})
+    python = cells_of({"routing": ["em"], "iterations": [1, 2], "train_size": 100})
+    assert [cell.id for cell in typed] == [cell.id for cell in python]
+
+
+def test_a_cnn_appears_once_not_once_an_iteration_count():
+    cells = cells_of({"routing": "em", "iters": "1,2,3", "seeds": "0,1"})
+    baselines = [cell for cell in cells if cell.routing is None]
+    assert [(cell.network, cell.iterations, cell.seed) for cell in baselines] == [
+        ("matched", None, 0),
+        ("matched", None, 1),
+    ]
+
+
+def test_the_matched_baseline_has_the_size_and_the_budget_of_its_network():
+    capsules, baseline = cells_of({"routing": "dynamic", "iters": 1, "seeds": 3, "epochs": 7, "batch": 32})
+    assert abs(parameter_count(baseline) / parameter_count(capsules) - 1) < 0.02
+    shared = ("dataset", "train_size", "size", "epochs", "batch_size", "optimizer", "schedule", "shift", "seed")
+    assert all(getattr(baseline, field) == getattr(capsules, field) for field in shared)
+    assert (baseline.loss, baseline.reconstruction) == ("cross-entropy", False)
+
+
+def test_baselines_are_chosen_by_name():
+    cells = cells_of({"routing": "dynamic", "seeds": 0, "baseline": "matched,cnn-sabour2017"})
+    assert [cell.network for cell in cells] == ["capsnet", "matched", "cnn-sabour2017"]
+    assert len(cells_of({"routing": "dynamic", "seeds": 0, "baseline": "none"})) == 1
+
+
+def test_a_baseline_can_stand_alone():
+    (cell,) = cells_of({"network": "cnn-hinton2018", "seeds": 0})
+    assert (cell.routing, cell.iterations, cell.loss) == (None, None, "cross-entropy")
+
+
+def test_uniform_routing_has_no_iterations_to_sweep():
+    cells = cells_of({"routing": "uniform", "iters": "1,2,3", "seeds": 0, "baseline": "none"})
+    assert [cell.iterations for cell in cells] == [1]
+
+
+def test_any_routing_runs_in_any_network():
+    (cell,) = cells_of({"routing": "em", "network": "capsnet", "iters": 2, "seeds": 0, "baseline": "none"})
+    assert build_network(cell).classes.routing.iterations == 2
+
+
+def test_every_option_is_on_the_record_and_can_be_an_axis():
+    cells = cells_of({"routing": "em", "seeds": 0, "baseline": "none", "annealing": "0.1,1", "network.rows": 3})
+    assert [cell.options["routing.annealing"] for cell in cells] == [0.1, 1.0]
+    assert all(cell.options["network.rows"] == 3 for cell in cells)
+    assert cells[0].options["network.transform_sigma"] == 1.0
+
+
+def test_an_option_leaves_those_alone_that_do_not_have_it():
+    cells = cells_of({"routing": "dynamic,em", "seeds": 0, "baseline": "none", "annealing": "0.1,1"})
+    assert [cell.routing for cell in cells] == ["dynamic", "em", "em"]
+
+
+def test_the_paper_sizes_are_the_papers():
+    cells = cells_of({"routing": "dynamic,em", "dataset": "mnist", "size": "paper", "seeds": 0, "baseline": "none"})
+    by_routing = {cell.routing: cell for cell in cells}
+    assert parameter_count(by_routing["dynamic"]) == 8_215_568
+    assert by_routing["em"].options["routing.annealing"] == 1.0
+    assert by_routing["em"].options["network.stem_norm"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"iters": "0"}, "--iters: input should be greater than 0, got '0'"),
+        ({"iters": "x"}, "--iters: .* valid integer.*, got 'x'"),
+        ({"iters": ""}, "--iters: .* valid integer.*, got ''"),
+        ({"routing": "em,foo"}, "--routing: unknown 'foo'; choose from dynamic, em, uniform"),
+        ({"routing": "dynamc"}, "--routing: unknown 'dynamc'; did you mean 'dynamic'?"),
+        ({"network": "capsnt"}, "--network: unknown 'capsnt'; did you mean 'capsnet'?"),
+        ({"dataset": "mnst"}, "--dataset: unknown 'mnst'; did you mean 'mnist'?"),
+        ({"size": "large"}, "--size: unknown 'large'; choose from tiny, small, paper"),
+        ({"optimizer": "adm"}, "--optimizer: unknown 'adm'; did you mean 'adam'?"),
+        ({"loss": "margins"}, "--loss: unknown 'margins'; did you mean 'margin'?"),
+        ({"baseline": "machted"}, "--baseline: unknown 'machted'; did you mean 'matched'?"),
+        ({"measure": "acuracy"}, "--measure: unknown 'acuracy'; did you mean 'accuracy'?"),
+        ({"measure": "speed:fast"}, "--measure speed:fast: unknown setting 'fast'; choose from light, full"),
+        ({"lr": "nan"}, "--lr: "),
+        ({"device": "gpu"}, "--device: expected cpu, cuda, cuda:N or auto, got 'gpu'"),
+        ({"backend": "warp"}, "--backend: 'warp' cannot run here; choose auto or reference"),
+        ({"anealing": "1", "routing": "em"}, "--axis anealing: unknown 'anealing'; did you mean"),
+        ({"annealing": "x", "routing": "em"}, "--axis annealing: .*, got 'x'"),
+        ({"stem_norm": "layer", "routing": "em"}, "stem_norm: expected none or batch, got 'layer'"),
+        ({"size": "paper"}, "--network capsnet --size paper on digits: a 9x9 kernel does not fit"),
+        ({"network": "matched"}, "--network matched: it is sized after a capsule network; use --baseline matched"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_that_names_the_flag(request_, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        cells_of(request_)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="torch sees no CUDA device here; use cpu or auto"):
+        cells_of({"device": "cuda"})

@@ -1,0 +1,177 @@
+"""Runs of tiny cells in real processes: what is finished is kept, whatever happens to the rest."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import capsbench
+from capsbench.errors import UsageError
+from capsbench.matrix import cells_of
+from capsbench.runner import default_workers, run_cells
+from capsbench.store import Store
+
+QUICK = dict(train_size=40, epochs=1, measure="accuracy", baseline="none")
+
+
+class Silent:
+    """A listener that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def run_started(self, cells, on_record):
+        self.told.append(("run", len(cells), len(on_record)))
+
+    def cell_progressed(self, cell, progress):
+        self.told.append(("progress", progress.epoch))
+
+    def cell_ended(self, record):
+        self.told.append((record.status, record.cell.seed))
+
+    def measuring_alone(self, cell, measures):
+        self.told.append(("alone", *measures))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def run(store, tmp_path, listener=None, **request):
+    cells = cells_of({**QUICK, **request})
+    return run_cells(cells, store, tmp_path, listener or Silent(), workers=2), cells
+
+
+def test_a_run_leaves_a_record_a_cell_and_is_not_repeated(store, tmp_path):
+    listener = Silent()
+    outcome, cells = run(store, tmp_path, listener, routing="dynamic", iters="1,2", seeds=0)
+    assert sorted(outcome.finished) == sorted(cell.id for cell in cells)
+    assert {"commit", "torch", "cpu", "backend", "started", "seconds"} <= {*store.read(cells[0].id).provenance}
+    assert store.read(cells[0].id).provenance["backend"] == "reference"
+    assert listener.told[0] == ("run", 2, 0)
+    assert ("finished", 0) in listener.told
+
+    before = store.record_path(cells[0].id).read_bytes()
+    outcome, _ = run(store, tmp_path, routing="dynamic", iters="1,2,3", seeds=0)
+    assert sorted(outcome.on_record) == sorted(cell.id for cell in cells)
+    assert len(outcome.finished) == 1
+    assert store.record_path(cells[0].id).read_bytes() == before
+
+
+def test_the_same_cell_twice_gives_the_same_bits(store, tmp_path):
+    _, (cell,) = run(store, tmp_path, routing="em", iters=2, seeds=5)
+    weights, record = store.weights_path(cell.id).read_bytes(), store.read(cell.id)
+    run_cells([cell], store, tmp_path, Silent(), fresh=True)
+    assert store.weights_path(cell.id).read_bytes() == weights
+    timed = [row for row in record.rows if row.metric != "duration"]
+    assert [row for row in store.read(cell.id).rows if row.metric != "duration"] == timed
+
+
+def test_speed_is_measured_alone_after_the_training(store, tmp_path):
+    listener = Silent()
+    outcome, (cell,) = run(store, tmp_path, listener, routing="dynamic", seeds=0, measure="accuracy,speed")
+    assert outcome.finished == [cell.id]
+    kinds = [told[0] for told in listener.told]
+    assert kinds.index("trained") < kinds.index("alone")
+    assert {row.measure for row in store.read(cell.id).rows} == {"training", "accuracy", "speed"}
+
+
+def test_a_trained_cell_is_only_measured(store, tmp_path):
+    _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
+    path = store.record_path(cell.id)
+    content = json.loads(path.read_text())
+    content["rows"] = [row for row in content["rows"] if row["measure"] == "accuracy"]
+    path.write_text(json.dumps({**content, "status": "trained"}))
+    listener = Silent()
+    run(store, tmp_path, listener, routing="dynamic", seeds=0, measure="accuracy,speed")
+    assert [told[0] for told in listener.told] == ["run", "alone"]
+    assert store.read(cell.id).status == "finished"
+
+
+def test_a_failing_cell_is_recorded_with_its_reason_and_the_rest_go_on(store, tmp_path):
+    outcome, cells = run(store, tmp_path, routing="em", seeds=0, lr="1e30,0.001", schedule="constant", epochs=2)
+    (failed,) = outcome.failed
+    assert failed.cell.learning_rate == 1e30
+    assert "the loss became" in failed.reason
+    assert len(outcome.finished) == len(cells) - 1
+    assert store.read(failed.cell.id).status == "failed"
+
+
+def test_a_damaged_record_is_made_again(store, tmp_path):
+    _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0)
+    store.record_path(cell.id).write_text('{"schema": 1')
+    outcome, _ = run(store, tmp_path, routing="dynamic", seeds=0)
+    assert outcome.finished == [cell.id]
+    assert store.read(cell.id).status == "finished"
+
+
+def test_what_cannot_run_is_refused_before_anything_is_written(store, tmp_path):
+    with pytest.raises(UsageError, match="--train-size"):
+        run(store, tmp_path, routing="dynamic", train_size=10_000_000)
+    assert not store.folder.exists()
+
+
+def test_kill_9_in_the_middle_loses_nothing_that_was_finished(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "capsbench.cli",
+        "run",
+        "--routing",
+        "dynamic",
+        "--seeds",
+        "0,1,2",
+        "--workers",
+        "1",
+    ]
+    command += ["--train-size", "200", "--epochs", "8", "--measure", "accuracy", "--baseline", "none", "--out", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    store = Store(tmp_path / "out")
+    deadline = time.monotonic() + 120
+    while not (done := store.records()[0]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 1 <= len(done) < 3
+    assert store.records()[1] == []
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "on record already" in again.stderr
+    assert len(store.records()[0]) == 3
+
+
+def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "capsbench.cli", "run", "--routing", "em", "--seeds", "0", "--epochs", "500"]
+    command += ["--baseline", "none", "--out", "out"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "runs").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 130
+    assert "run the same command again: capsbench run --routing em" in output
+
+
+def test_as_many_networks_at_a_time_as_fill_the_cores(monkeypatch):
+    monkeypatch.setattr("capsbench.runner.usable_cores", lambda: 8)
+    (cell,) = cells_of({**QUICK, "routing": "dynamic", "seeds": 0})
+    assert default_workers([cell]) == 8
+    assert default_workers([cell.model_copy(update={"threads": 3})]) == 2
+    assert default_workers([cell.model_copy(update={"device": "cuda"})]) == 1
+
+
+def test_from_python_as_on_the_command_line(tmp_path):
+    outcome = capsbench.run(routing="uniform", seeds=[0, 1], out=tmp_path / "out", **QUICK)
+    table = capsbench.load(tmp_path / "out")
+    assert len(outcome.finished) == 2
+    assert set(table.loc[table["condition"] == "test", "metric"]) == {"accuracy", "error", "nll", "calibration error"}

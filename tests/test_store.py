@@ -1,0 +1,151 @@
+import json
+import os
+
+import pandas as pd
+import pytest
+import torch
+
+from capsbench.errors import StorageFailed, UsageError
+from capsbench.matrix import cells_of
+from capsbench.store import COLUMNS, ROW_COLUMNS, Record, Row, Store, history_of, load
+
+
+@pytest.fixture
+def cells():
+    return cells_of({"routing": "em", "iters": "1,2", "seeds": 0})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def finished(cell, accuracy=0.9):
+    return Record(
+        cell=cell,
+        status="finished",
+        rows=[
+            Row("accuracy", "accuracy", "test", accuracy, "fraction"),
+            Row("speed", "flops", "inference", 5, "FLOP/image"),
+        ],
+        history=[{"epoch": 1, "loss": 0.5, "validation_accuracy": 0.8}],
+        provenance={"torch": "2.15.0"},
+    )
+
+
+def test_what_is_written_is_what_is_read(store, cells):
+    store.write(finished(cells[0]))
+    assert store.read(cells[0].id) == finished(cells[0])
+    assert store.has(cells[0])
+    assert not store.has(cells[1])
+
+
+def test_load_gives_one_row_a_number(store, cells):
+    for cell in cells:
+        store.write(finished(cell))
+    table = load(store.folder)
+    assert len(table) == 2 * len(cells)
+    assert list(table.columns[: len(COLUMNS)]) == COLUMNS
+    assert list(table.columns[-len(ROW_COLUMNS) :]) == ROW_COLUMNS
+    em = table[(table["routing"] == "em") & (table["metric"] == "accuracy")]
+    assert sorted(em["iterations"]) == [1, 2]
+    cnn = table[table["network"] == "matched"]
+    assert cnn["iterations"].isna().all()
+    assert cnn["routing"].isna().all()
+    assert em["routing.annealing"].tolist() == [0.1, 0.1]
+
+
+def test_load_of_nothing_is_an_empty_table_with_its_columns(tmp_path):
+    table = load(tmp_path)
+    assert table.empty
+    assert {*COLUMNS, *ROW_COLUMNS} <= {*table.columns}
+    assert isinstance(table, pd.DataFrame)
+
+
+def test_history_has_one_row_an_epoch(store, cells):
+    store.write(finished(cells[0]))
+    table = history_of(store.records()[0])
+    assert table[["cell", "epoch", "loss"]].values.tolist() == [[cells[0].id, 1, 0.5]]
+
+
+def test_a_failed_cell_gives_no_numbers_and_is_tried_again(store, cells):
+    store.write(Record(cells[0], "failed", reason="the loss became nan"))
+    assert not store.has(cells[0])
+    assert load(store.folder).empty
+
+
+def test_a_trained_cell_shows_what_was_measured_of_it(store, cells):
+    store.write(Record(cells[0], "trained", rows=[Row("accuracy", "accuracy", "test", 0.5, "fraction")]))
+    assert store.has(cells[0])
+    assert load(store.folder)["value"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"schema": 1}', '{"schema": 1, "cell": {}, "status": "finished"}', "\x00"]
+)
+def test_a_damaged_record_is_named_and_passed_over(store, cells, content):
+    store.write(finished(cells[1]))
+    store.record_path(cells[0].id).write_text(content)
+    records, faults = store.records()
+    assert [record.cell.id for record in records] == [cells[1].id]
+    assert len(faults) == 1
+    assert cells[0].id in faults[0]
+    assert "run its cell again" in faults[0]
+    assert not store.has(cells[0])
+
+
+def test_a_record_of_another_schema_says_so(store, cells):
+    store.write(finished(cells[0]))
+    path = store.record_path(cells[0].id)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
+    with pytest.raises(UsageError, match="a record of schema 99, this capsbench reads 1"):
+        store.read(cells[0].id)
+
+
+def test_a_write_that_fails_leaves_the_old_record_and_no_litter(store, cells, monkeypatch):
+    store.write(finished(cells[0], accuracy=0.9))
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(StorageFailed, match="cannot be written: No space left on device"):
+        store.write(finished(cells[0], accuracy=0.1))
+    assert store.read(cells[0].id).rows[0].value == 0.9
+    assert [path.name for path in store.record_path(cells[0].id).parent.iterdir()] == [f"{cells[0].id}.json"]
+
+
+def test_a_number_that_is_none_is_not_written(store, cells):
+    with pytest.raises(ValueError, match="JSON"):
+        store.write(finished(cells[0], accuracy=float("nan")))
+    assert not store.record_path(cells[0].id).exists()
+
+
+def test_tensors_come_back(store, cells):
+    kept = {"label": torch.tensor([1, 2]), "prediction": torch.tensor([1, 0]), "nll": torch.tensor([0.1, 3.0])}
+    store.write_tensors(store.predictions_path(cells[0].id), kept)
+    back = store.predictions(cells[0].id)
+    assert all(torch.equal(back[name], kept[name]) for name in kept)
+
+
+def test_one_run_at_a_time(store):
+    store.check_writable()
+    other = Store(store.folder)
+    with store.lock(), pytest.raises(UsageError, match="another capsbench run is writing there"), other.lock():
+        pass
+    with other.lock():
+        pass
+
+
+def test_runs_are_listed_oldest_first(store, cells):
+    first = store.write_run(cells[:1], "capsbench run --iters 1")
+    second = store.write_run(cells, "capsbench run")
+    (store.folder / "runs" / "0-damaged.json").write_text("{")
+    assert [run.name for run in store.runs()] == [first.name, second.name]
+    assert store.runs()[-1].cells == [cell.id for cell in cells]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"--out .*file.*: cannot be written: "):
+        Store(tmp_path / "file" / "results").check_writable()
