@@ -60,13 +60,16 @@ class Cell(BaseModel):
     backend: str = Field(description="implementation of the vote pass")
     threads: PositiveInt = Field(description="CPU threads")
     options: dict[str, Scalar] = Field(description="options of the network and the routing, all of them")
-    code: dict[str, str] = Field(description="digests of the source files of a user's own parts")
+    code: dict[str, str] = Field(description="digests of the source files of a user's own parts, by kind")
 
     @property
     def id(self) -> str:
         """The identity: 12 hexadecimal digits of a hash over all fields and `PROTOCOL`."""
         content = json.dumps({"protocol": PROTOCOL, **self.model_dump(mode="json")}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import nn
 
 from capsbench.cell import Cell
 from capsbench.data.base import Splits, load_splits
+from capsbench.errors import TrainingFailed
 from capsbench.measures.base import Subject
 from capsbench.measures.build import make_measure
 from capsbench.models.build import build_network
@@ -64,10 +66,13 @@ def measure_cell(cell: Cell, measures: list[str], data_folder: Path, store: Stor
 
 def _measured(cell: Cell, measures: list[str], network: nn.Module, data: Splits, store: Store) -> list[Row]:
     subject = Subject(cell, network, data, lambda kept: store.write_tensors(store.predictions_path(cell.id), kept))
-    rows = []
+    rows: list[Row] = []
     for spec in measures:
         torch.manual_seed(cell.seed)
         rows += make_measure(spec)(subject)
+    for row in rows:
+        if not math.isfinite(row.value):
+            raise TrainingFailed(f"the measure {row.measure} gave {row.value} as {row.metric} ({row.condition})")
     return rows
 
 

@@ -21,7 +21,7 @@ from capsbench import registry
 from capsbench.cell import Cell, Scalar, asked_fields, choices
 from capsbench.data.base import Dataset
 from capsbench.errors import UsageError
-from capsbench.measures.build import make_measure
+from capsbench.measures.build import make_measure, measure_name
 from capsbench.models.base import CapsuleNetwork
 from capsbench.models.build import build_network, parameter_count
 from capsbench.routing import Routing
@@ -276,9 +276,10 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     preset = {f"network.{name}": value for name, value in sizes[point["size"]].items()}
     if routing is not None:
         settled = registry.get("routing", routing).presets.get(point["size"], {})
-        preset |= {f"routing.{name}": value for name, value in settled.items()}
+        settled = {name if "." in name else f"routing.{name}": value for name, value in settled.items()}
+        preset |= {name: value for name, value in settled.items() if name in own}
     decided["options"] = {**own, **preset, **chosen}
-    decided["code"] = _digests(dataset=point["dataset"], network=network, routing=routing, loss=decided["loss"])
+    decided["code"] = _digests(decided)
     cell = Cell.model_validate(decided)
     if "network.parameters" not in cell.options and network == "matched":
         raise UsageError("--network matched: it is sized after a capsule network; use --baseline matched beside one")
@@ -316,13 +317,18 @@ def _default(component: Any, argument: str) -> Any:
     return inspect.signature(component).parameters[argument].default
 
 
-def _digests(**parts: str | None) -> dict[str, str]:
+def _digests(decided: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of the files of a user's own parts among those of a cell, by kind; of measures also by name."""
+    network = decided["network"]
     digests = {
-        name: registry.source_digest(_kind(name) if kind == "network" else kind, name)
-        for kind, name in parts.items()
-        if name
+        "dataset": registry.source_digest("dataset", decided["dataset"]),
+        "network": registry.source_digest(_kind(network), network),
+        "routing": registry.source_digest("routing", decided["routing"]) if decided["routing"] else None,
+        "loss": registry.source_digest("loss", decided["loss"]),
     }
-    return {name: digest for name, digest in digests.items() if digest}
+    for name in map(measure_name, decided["measures"]):
+        digests[f"measure {name}"] = registry.source_digest("measure", name)
+    return {part: digest for part, digest in digests.items() if digest}
 
 
 def _baseline_beside(cell: Cell, name: str, asked: Mapping[str, Any]) -> Cell:

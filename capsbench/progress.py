@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -14,13 +15,16 @@ from capsbench.provenance import provenance
 from capsbench.store import Record
 from capsbench.training import Progress as TrainingProgress
 
+SECONDS_BETWEEN_LINES = 60.0
+
 
 class PlainProgress:
-    """One line a cell, for logs, pipes and CI."""
+    """A line a cell that ended, and a line a minute of each in training; for logs, pipes and CI."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.total = self.ended = 0
+        self.said: dict[str, float] = {}
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -34,7 +38,10 @@ class PlainProgress:
             self.say(line)
 
     def cell_progressed(self, cell: Cell, progress: TrainingProgress) -> None:
-        return None
+        now = time.monotonic()
+        if now - self.said.setdefault(cell.id, now) >= SECONDS_BETWEEN_LINES:
+            self.said[cell.id] = now
+            self.say(f"{cell.title}: {progress.done:.0%}, {_detail(progress)}")
 
     def cell_ended(self, record: Record) -> None:
         self.ended += 1
@@ -82,10 +89,7 @@ class LiveProgress(PlainProgress):
     def cell_progressed(self, cell: Cell, progress: TrainingProgress) -> None:
         if cell.id not in self.cell_bars:
             self.cell_bars[cell.id] = self.bars.add_task(cell.title, total=1.0, detail="")
-        detail = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3g}"
-        if progress.validation_accuracy is not None:
-            detail += f"  validation {progress.validation_accuracy:.1%}"
-        self.bars.update(self.cell_bars[cell.id], completed=progress.done, detail=detail)
+        self.bars.update(self.cell_bars[cell.id], completed=progress.done, detail=_detail(progress))
         self._advance("training")
 
     def cell_ended(self, record: Record) -> None:
@@ -107,6 +111,12 @@ class LiveProgress(PlainProgress):
 def make_progress(console: Console) -> PlainProgress:
     """Live bars where the console is a terminal, plain lines where it is not."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def _detail(progress: TrainingProgress) -> str:
+    validation = progress.validation_accuracy
+    shown = "" if validation is None else f", validation accuracy {validation:.1%}"
+    return f"epoch {progress.epoch} of {progress.epochs}, loss {progress.loss:.3g}{shown}"
 
 
 def _result(record: Record) -> str:

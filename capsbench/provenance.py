@@ -52,7 +52,7 @@ def _source_state() -> tuple[str | None, bool | None]:
     if _first_line("git", "-C", str(package), "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None, None
     status = _output("git", "-C", str(package), "status", "--porcelain", "--untracked-files=no")
-    return _first_line("git", "-C", str(package), "rev-parse", "HEAD"), bool(status)
+    return _first_line("git", "-C", str(package), "rev-parse", "HEAD"), None if status is None else bool(status)
 
 
 def _cpu_name() -> str:

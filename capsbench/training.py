@@ -75,7 +75,8 @@ def make_optimizer(cell: Cell, network: nn.Module) -> Optimizer:
 def _make_schedule(cell: Cell, optimizer: Optimizer, steps: int) -> LRScheduler:
     """The cell's learning rate, advanced once a step."""
     if cell.schedule == "one-cycle":
-        return OneCycleLR(optimizer, cell.learning_rate, total_steps=max(steps, 2) * cell.epochs)
+        # The momentum stays as the optimiser has it: the rate alone is what the cell speaks of.
+        return OneCycleLR(optimizer, cell.learning_rate, max(steps * cell.epochs, 2), cycle_momentum=False)
     if cell.schedule == "exponential":
         return ExponentialLR(optimizer, cell.decay ** (1 / steps))
     return ConstantLR(optimizer, factor=1.0)
@@ -114,19 +115,23 @@ def train(
                 total += take_step(images, data.train.labels[batch], done) * len(batch)
             except TrainingFailed as failure:
                 raise TrainingFailed(f"{failure} in epoch {epoch}, after {seen} of its images") from None
+            rate = take_step.optimizer.param_groups[0]["lr"]
             schedule.step()
             seen += len(batch)
             if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()
                 on_progress(Progress(done, epoch, cell.epochs, total / seen, accuracy))
 
-        accuracy = _accuracy(network, data.validation, cell.batch_size)
+        try:
+            accuracy = _accuracy(network, data.validation, cell.batch_size)
+        except TrainingFailed as failure:
+            raise TrainingFailed(f"{failure} after epoch {epoch}") from None
         history.append(
             {
                 "epoch": epoch,
                 "loss": total / seen,
                 "validation_accuracy": accuracy,
-                "learning_rate": take_step.optimizer.param_groups[0]["lr"],
+                "learning_rate": rate,
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
@@ -160,7 +165,7 @@ def scores_of(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
     network.eval()
     scores = torch.cat([network(batch) for batch in images.split(batch_size)])
     if not scores.isfinite().all():
-        raise TrainingFailed("the trained network's scores are not finite")
+        raise TrainingFailed("the network's scores are not finite")
     return scores
 
 

@@ -69,7 +69,7 @@ def test_a_failed_cell_is_exit_code_3(capsbench, tmp_path):
         "run", "--routing", "em", *QUICK, "--lr", "1e30", "--schedule", "constant", "--baseline", "none", cwd=tmp_path
     )
     assert done.returncode == 3
-    assert "FAILED: the trained network's scores are not finite" in done.stderr
+    assert "FAILED: the network's scores are not finite" in done.stderr
 
 
 def test_nothing_measured_is_exit_code_4(capsbench, tmp_path):

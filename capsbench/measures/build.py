@@ -13,12 +13,22 @@ def make_measure(spec: str) -> Measure:
     Raises:
         UsageError: an unknown measure or setting.
     """
-    name, _, setting = spec.partition(":")
-    if setting and name not in registry.names("measure"):
-        attribute, _, setting = setting.partition(":")
-        name = f"{name}:{attribute}"
+    name, setting = _parts(spec)
     measure = registry.get("measure", name)
     try:
         return measure(setting or None)
     except ValueError as error:
         raise UsageError(f"--measure {spec}: {error}") from error
+
+
+def measure_name(spec: str) -> str:
+    """The name of a measure without its setting."""
+    return _parts(spec)[0]
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    name, _, setting = spec.partition(":")
+    if setting and name not in registry.names("measure"):
+        attribute, _, setting = setting.partition(":")
+        name = f"{name}:{attribute}"
+    return name, setting

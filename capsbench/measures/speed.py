@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import resource
+import copy
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -25,8 +23,8 @@ from capsbench_kernels import count_vote_passes
 class Speed(Measure):
     """Parameters, FLOPs an image, latency (p50, p95), throughput and peak memory, at the cell's batch size.
 
-    Memory is what the process takes beyond the network and its data: the growth of its resident set on the CPU, of what
-    torch has allocated on a GPU. Inference is measured before training, which takes more.
+    Peak memory is what torch allocates in one pass beyond the network and its data; a training step's holds the gradients
+    and the optimiser's state.
     """
 
     settings: ClassVar[tuple[str, ...]] = ("light", "full")
@@ -37,13 +35,15 @@ class Speed(Measure):
     """Setting -> most repetitions, and the seconds after which no further one is started (5 are always made)."""
 
     def __call__(self, subject: Subject) -> list[Row]:
-        network, cell = subject.network, subject.cell
+        network, cell = copy.deepcopy(subject.network), subject.cell
         images = subject.data.train.images[: cell.batch_size]
         labels = subject.data.train.labels[: cell.batch_size]
         decoder = network.decoder if isinstance(network, CapsuleNetwork) else None
         trained, at_inference = _parameters(network), _parameters(network) - (_parameters(decoder) if decoder else 0)
 
         step = TrainingStep(cell, network)
+        for group in step.optimizer.param_groups:
+            group["lr"] = 0.0  # the same arithmetic, but many steps on one batch do not make the loss diverge
         network.eval()
         rows = [
             Row("speed", "parameters", "trained", trained, "parameters"),
@@ -58,7 +58,7 @@ class Speed(Measure):
     def _timed(self, condition: str, run: Callable[[], Any], images: Tensor) -> list[Row]:
         most, seconds = self.repeats[self.setting]
         cuda = images.device.type == "cuda"
-        before = _memory(cuda, reset=True)
+        peak = _peak_memory(run, cuda)
         times: list[float] = []
         for _ in range(self.warm_up):
             run()
@@ -75,7 +75,7 @@ class Speed(Measure):
             Row("speed", "latency p50", condition, 1e3 * median, "ms"),
             Row("speed", "latency p95", condition, 1e3 * p95, "ms"),
             Row("speed", "throughput", condition, len(images) / median, "images/s"),
-            Row("speed", "peak memory", condition, max(0.0, _memory(cuda) - before) / 2**20, "MiB"),
+            Row("speed", "peak memory", condition, peak / 2**20, "MiB"),
         ]
 
 
@@ -111,15 +111,19 @@ def _synchronize(cuda: bool) -> None:
         torch.cuda.synchronize()
 
 
-def _memory(cuda: bool, reset: bool = False) -> float:
-    """The peak in bytes since the last reset, which makes the present use the peak; outside Linux a peak only grows."""
+def _peak_memory(run: Callable[[], Any], cuda: bool) -> int:
+    """The most bytes that torch held at once in ``run`` beyond what it held before."""
     if cuda:
-        if reset:
-            torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.max_memory_allocated()
-    if sys.platform == "linux":
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: the peak resident set size starts anew
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return 1024 * int(status["VmHWM"].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    # Allocations themselves, unlike the process's resident set, do not depend on what ran before.
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    held = peak = 0
+    events = profile.profiler.kineto_results.events()
+    for _, change in sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"):
+        held += change
+        peak = max(peak, held)
+    return peak

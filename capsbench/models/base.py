@@ -24,7 +24,12 @@ class CapsuleNetwork(nn.Module, ABC):
     routing: ClassVar[str] = "dynamic"
     """The routing it is used with when the user names none."""
 
-    decoder: Decoder | None = None
+    decoder: Decoder | None
+    """What reconstructs the image in training, if anything does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = None
 
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:

@@ -29,7 +29,8 @@ class MatrixCapsules(CapsuleNetwork):
             not name and without which small networks stay at chance for long.
         transform_sigma: W ~ N(0, sigma^2); the paper does not say, Gritzman 2019 has 1.
         transform_init: ``normal``, the same sigma in every layer, or ``preserving``: sigma grows with the number of votes that
-            the poses below are means of, so that votes start with one variance in all layers rather than shrinking.
+            the poses below are means of, so that votes start with one variance in all layers rather than shrinking (for
+            routings whose poses are means, as EM's are).
     """
 
     loss = "spread"
@@ -43,7 +44,7 @@ class MatrixCapsules(CapsuleNetwork):
 
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
-        changed = dict(stem_norm="batch", transform_init="preserving")
+        changed = dict(stem_norm="batch")
         large = min(image.height, image.width) >= 20
         stem = dict(stem_kernel=5, stem_stride=2) if large else dict(stem_kernel=3, stem_stride=1, capsule_stride=1)
         return {

@@ -34,7 +34,10 @@ class Routing(nn.Module, ABC):
     """Whether ``iterations`` means anything to it."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    """Options that take another value than their default at a network size, such as ``{"tiny": {"temperature": 2.0}}``."""
+    """Options that take another value than their default at a network size, such as ``{"tiny": {"temperature": 2.0}}``.
+
+    ``"network.NAME"`` is an option of the network, where it has one of that name.
+    """
 
     def __init__(self, children: int, parents: int, *, iterations: int = 3, backend: str = "auto") -> None:
         super().__init__()

@@ -22,10 +22,14 @@ class DynamicRouting(Routing):
         self, children: int, parents: int, *, iterations: int = 3, backend: str = "auto", gradient: str = "all"
     ) -> None:
         super().__init__(children, parents, iterations=iterations, backend=backend)
+        if gradient not in ("all", "last"):
+            raise ValueError(f"gradient: expected 'all' or 'last', got {gradient!r}")
         self.gradient = gradient
 
     def forward(
         self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        outputs = dynamic_routing(poses, weights, self.iterations, gradient=self.gradient, backend=self.backend)
+        outputs = dynamic_routing(
+            poses, weights, self.iterations, offset=offset, gradient=self.gradient, backend=self.backend
+        )
         return outputs, torch.linalg.vector_norm(outputs.flatten(2), dim=2)

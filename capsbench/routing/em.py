@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from capsbench.routing.base import Routing
 from capsbench_kernels import em_routing
 
+_SMOOTH = {"inverse_temperature": 0.05, "variance_epsilon": 0.1, "annealing": 0.1}
+_VOTES_OF_ONE_SCALE = {"network.transform_sigma": 1.0}  # variances are compared with variance_epsilon, a length is not
+
 
 class EMRouting(Routing):
     """Procedure 1 of Hinton 2018.
@@ -27,7 +30,12 @@ class EMRouting(Routing):
 
     network = "matrix-capsules"
     separate_activations = True
-    presets = {size: dict(inverse_temperature=0.05, variance_epsilon=0.1, annealing=0.1) for size in ("tiny", "small")}
+    presets = {
+        "paper": _VOTES_OF_ONE_SCALE,
+        **{
+            size: _VOTES_OF_ONE_SCALE | _SMOOTH | {"network.transform_init": "preserving"} for size in ("tiny", "small")
+        },
+    }
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ def dynamic_routing(
     weights: Tensor,
     iterations: int = 3,
     *,
+    offset: Tensor | None = None,
     gradient: str = "all",
     backend: str = "auto",
 ) -> Tensor:
@@ -51,7 +52,7 @@ def dynamic_routing(
     for iteration in range(iterations):
         frozen = gradient == "last" and iteration < iterations - 1
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            moments = vote_pass(poses, weights, Parents(direction=direction), backend=backend)
+            moments = vote_pass(poses, weights, Parents(direction=direction), offset=offset, backend=backend)
             outputs = squash(moments.first)
             direction = outputs if direction is None else direction + outputs
     return outputs.unflatten(-1, (poses.shape[2], weights.shape[3]))

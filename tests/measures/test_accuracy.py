@@ -1,5 +1,7 @@
 """The accuracy measure against scikit-learn, and calibration against a case worked by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score
@@ -71,11 +73,10 @@ def test_label_prediction_and_nll_of_every_image_are_kept(scored, example):
 
 
 def test_validation_and_test_are_not_mixed_up(scored, make_cell):
-    scores = torch.eye(2)
-    made = scored(make_cell(), scores, torch.tensor([0, 1]))
+    made = scored(make_cell(), torch.eye(2), torch.tensor([0, 1]))
     wrong = Images(made.data.test.images, torch.tensor([1, 0]))
-    object.__setattr__(made, "data", made.data._replace(validation=wrong))
-    values = {(row.metric, row.condition): row.value for row in Accuracy()(made)}
+    rows = Accuracy()(replace(made, data=made.data._replace(validation=wrong)))
+    values = {(row.metric, row.condition): row.value for row in rows}
     assert values["accuracy", "test"] == 1.0
     assert values["accuracy", "validation"] == 0.0
 
@@ -92,8 +93,8 @@ def test_capsules_that_are_all_inactive_leave_no_nan(scored, make_cell):
 
 def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
     probabilities = torch.tensor([[0.50, 0.25, 0.25], [0.25, 0.55, 0.20], [0.05, 0.05, 0.90], [1.00, 0.00, 0.00]])
-    labels = torch.tensor([0, 0, 2, 1])  # right, wrong | right, wrong
-    lower, upper = abs((0.50 + 0.55) / 2 - 1 / 2), abs((0.90 + 1.00) / 2 - 1 / 2)
+    labels = torch.tensor([0, 1, 2, 1])  # confidence 0.4 to 0.6: right, right; 0.8 to 1: right, wrong
+    lower, upper = 2 / 2 - (0.50 + 0.55) / 2, (0.90 + 1.00) / 2 - 1 / 2
     assert calibration_error(probabilities, labels, bins=5) == pytest.approx((2 * lower + 2 * upper) / 4)
 
 

@@ -112,9 +112,9 @@ def test_peak_memory_is_what_a_forward_pass_takes_whatever_ran_before(make_cell,
 # As a whole
 
 
-@pytest.mark.parametrize("request_", [dict(routing="dynamic"), dict(routing="em"), dict(network="cnn-sabour2017")])
-def test_every_number_is_finite(make_cell, measured, request_):
-    cell = make_cell(**request_)
+@pytest.mark.parametrize("asked", [dict(routing="dynamic"), dict(routing="em"), dict(network="cnn-sabour2017")])
+def test_every_number_is_finite(make_cell, measured, asked):
+    cell = make_cell(**asked)
     values = measured(cell, build_network(cell))
     conditions = ("inference", "training step")
     timed = {(m, c) for m in ("latency p50", "latency p95", "throughput", "peak memory") for c in conditions}

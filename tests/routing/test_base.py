@@ -35,9 +35,9 @@ class NearestMean(Routing):
 @pytest.fixture
 def my_routing(tmp_path, monkeypatch):
     """The import path of a user's own routing."""
-    (tmp_path / "my_routing.py").write_text(MY_ROUTING)
+    (tmp_path / "nearest_mean.py").write_text(MY_ROUTING)
     monkeypatch.syspath_prepend(tmp_path)
-    return "my_routing:NearestMean"
+    return "nearest_mean:NearestMean"
 
 
 @pytest.mark.parametrize("network", ["capsnet", "matrix-capsules"])
