@@ -121,7 +121,8 @@ def run(
         if "traceback" in record.provenance and not as_json:
             _say(f"the traceback of {record.cell.title}: {Store(out).record_path(record.cell.id)}")
     if outcome.interrupted:
-        _say(f"interrupted; to go on with the {len(outcome.left)} cells left, run the same command again: {command}")
+        left = f"{len(outcome.left)} cells are left, {len(outcome.trained)} of them trained and only to be measured"
+        _say(f"interrupted; {left}; to go on, run the same command again: {command}")
         raise typer.Exit(EXIT_INTERRUPTED)
     if not as_json:
         _say("see them: capsbench report" + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}"))
@@ -226,7 +227,7 @@ def main() -> None:
     except UsageError as error:
         code = _fail(error, EXIT_NOTHING_MEASURED if isinstance(error, NothingMeasured) else EXIT_USAGE)
     except StorageFailed as error:
-        code = _fail(error, EXIT_CELLS_FAILED)
+        code = _fail(f"{error}; what was on record stays, and the same command goes on from there", EXIT_CELLS_FAILED)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:

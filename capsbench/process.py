@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -78,6 +79,8 @@ def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 class _Process:
     def __init__(self, job: Job) -> None:
+        # Torch's profiler, which measures memory, would write lines of its own into the progress display.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         # A server that has imported everything once forks each process in milliseconds; it holds no threads or CUDA state.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)

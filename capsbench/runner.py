@@ -39,12 +39,16 @@ class Listener(Protocol):
 
 @dataclass
 class Outcome:
-    """What became of a run: cells finished now, on record before, failed with their records, and left by Ctrl-C."""
+    """What became of a run: cells finished now, on record before, failed with their records, and left by Ctrl-C.
+
+    Of those left, ``trained`` are on record and only have to be measured.
+    """
 
     finished: list[str] = field(default_factory=list)
     on_record: list[str] = field(default_factory=list)
     failed: list[Record] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    trained: list[str] = field(default_factory=list)
     interrupted: bool = False
 
 
@@ -89,6 +93,7 @@ def run_cells(
             outcome.interrupted = True
         ended = {*outcome.on_record, *outcome.finished, *(record.cell.id for record in outcome.failed)}
         outcome.left = [cell.id for cell in cells if cell.id not in ended]
+        outcome.trained = [cell for cell in outcome.left if cell in trained]
     return outcome
 
 

@@ -77,6 +77,11 @@ class Routing(nn.Module, ABC):
         return f"{self.child_count} -> {self.parent_count}, iterations={self.iterations}, backend={self.backend}"
 
 
+def transforms_of(sigma: float) -> dict[str, dict[str, Any]]:
+    """`Routing.presets` that draw the transformation matrices of every network from N(0, sigma^2)."""
+    return {size: {"network.transform_sigma": sigma} for size in ("tiny", "small", "paper")}
+
+
 class RoutingFactory(Protocol):
     """Makes the routing of one layer; a network gets one and calls it for each of its capsule layers."""
 

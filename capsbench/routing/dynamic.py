@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from capsbench.routing.base import Routing
+from capsbench.routing.base import Routing, transforms_of
 from capsbench_kernels import dynamic_routing
 
 
@@ -17,6 +17,7 @@ class DynamicRouting(Routing):
     """
 
     network = "capsnet"
+    presets = transforms_of(sigma=0.1)  # as its authors' code: larger votes saturate the squash
 
     def __init__(
         self, children: int, parents: int, *, iterations: int = 3, backend: str = "auto", gradient: str = "all"

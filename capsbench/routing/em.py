@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from capsbench.routing.base import Routing
+from capsbench.routing.base import Routing, transforms_of
 from capsbench_kernels import em_routing
 
-_SMOOTH = {"inverse_temperature": 0.05, "variance_epsilon": 0.1, "annealing": 0.1}
-_VOTES_OF_ONE_SCALE = {"network.transform_sigma": 1.0}  # variances are compared with variance_epsilon, a length is not
+_SMALL = {
+    "inverse_temperature": 0.05,
+    "variance_epsilon": 0.1,
+    "annealing": 0.1,
+    "network.transform_init": "preserving",
+}
 
 
 class EMRouting(Routing):
@@ -30,11 +34,8 @@ class EMRouting(Routing):
 
     network = "matrix-capsules"
     separate_activations = True
-    presets = {
-        "paper": _VOTES_OF_ONE_SCALE,
-        **{
-            size: _VOTES_OF_ONE_SCALE | _SMOOTH | {"network.transform_init": "preserving"} for size in ("tiny", "small")
-        },
+    presets = {  # Gritzman's sigma: the variance of the votes is compared with variance_epsilon
+        size: preset if size == "paper" else preset | _SMALL for size, preset in transforms_of(sigma=1.0).items()
     }
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from capsbench.routing.base import Routing
+from capsbench.routing.base import Routing, transforms_of
 from capsbench_kernels import Parents, squash
 
 
@@ -13,6 +13,7 @@ class UniformRouting(Routing):
     """One pass with equal shares, then the squash: what dynamic routing is after one iteration, in any network."""
 
     network = "capsnet"
+    presets = transforms_of(sigma=0.1)
     iterative = False
 
     def forward(
