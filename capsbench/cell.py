@@ -75,6 +75,8 @@ class Cell(BaseModel):
     def title(self) -> str:
         """What a person would call it: network, routing, iterations, data and seed."""
         routing = f" {self.routing} x{self.iterations}" if self.routing else ""
+        if "network.parameters" in self.options:
+            routing = f" to {self.options['network.parameters']:,}"
         few = f"[{self.train_size}]" if self.train_size else ""
         return f"{self.network}{routing} {self.size}, {self.dataset}{few}, seed {self.seed}"
 

@@ -144,7 +144,7 @@ def report(
 
     capsbench report
 
-    capsbench report --out results/reference --to my-report
+    capsbench report --out results/reference/mnist-12000 --to my-report
     """
     from capsbench.reporting import report as make_report
 

@@ -182,6 +182,8 @@ def _pair(point: Mapping[str, Any]) -> tuple[str, str | None]:
     network, routing = point["network"], point["routing"]
     if routing is not None:
         _subclass_of(Routing, "routing", routing)
+    if network is None and routing is None:
+        raise UsageError("--routing: none leaves nothing to run; name a --network, such as cnn-sabour2017")
     if network is None:
         return registry.get("routing", routing).network, routing
     if is_baseline(network):
@@ -245,6 +247,8 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     network, routing = _pair(point)
     dataset = _subclass_of(Dataset, "dataset", point["dataset"])
     component = registry.get(_kind(network), network)
+    if not hasattr(component, "sizes"):
+        raise UsageError(f"--network {network}: has no sizes(image), the options that make it tiny, small and paper")
     sizes = component.sizes(dataset.image)
     if point["size"] not in sizes:
         raise UsageError(f"--size: {registry.unknown(point['size'], list(sizes))} for the network {network}")
@@ -258,7 +262,7 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         "shift": dataset.shift,
         "threads": usable_cores() if point["size"] == "paper" else 1,
         "loss": component.loss if capsules else "cross-entropy",
-        "reconstruction": capsules and _default(component, "reconstruction"),
+        "reconstruction": capsules and _default(component, "reconstruction", otherwise=False),
         **(component.recipe(point["size"]) if capsules else _baseline_recipe(point["size"])),
         **{name: value for name, value in point.items() if value is not None},
         "network": network,
@@ -266,10 +270,14 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     }
     registry.get("loss", decided["loss"])
     decided["iterations"] = _iterations(routing, point.get("iterations"))
-    if not capsules:
-        decided["reconstruction"] = False
-        if decided["loss"] != "cross-entropy":
-            decided["loss"] = "cross-entropy"  # margin and spread loss need activations in [0, 1]
+    if not capsules and decided["reconstruction"]:
+        raise UsageError(
+            f"--reconstruction: the CNN {network} has no decoder; beside a capsule network, use --baseline"
+        )
+    if not capsules and decided["loss"] in ("margin", "spread"):
+        raise UsageError(
+            f"--loss: {decided['loss']} needs activations in [0, 1]; the CNN {network} has logits: cross-entropy"
+        )
     if decided["device"] == "auto":
         decided["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     own = {name: value for name, value in _own(point).items() if value is not None}
@@ -310,11 +318,12 @@ def _iterations(routing: str | None, asked: int | None) -> int | None:
     found = registry.get("routing", routing)
     if not found.iterative:
         return 1
-    return asked or _default(found, "iterations")
+    return asked or _default(found, "iterations", otherwise=_default(Routing, "iterations", otherwise=1))
 
 
-def _default(component: Any, argument: str) -> Any:
-    return inspect.signature(component).parameters[argument].default
+def _default(component: Any, argument: str, otherwise: Any) -> Any:
+    parameter = inspect.signature(component).parameters.get(argument)
+    return otherwise if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
 def _digests(decided: Mapping[str, Any]) -> dict[str, str]:

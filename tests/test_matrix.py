@@ -98,6 +98,18 @@ def test_the_paper_sizes_are_the_papers():
         ({"annealing": "x", "routing": "em"}, "--axis annealing: .*, got 'x'"),
         ({"stem_norm": "layer", "routing": "em"}, "stem_norm: expected none or batch, got 'layer'"),
         ({"size": "paper"}, "--network capsnet --size paper on digits: a 9x9 kernel does not fit"),
+        ({"routing": "none"}, "--routing: none leaves nothing to run; name a --network"),
+        ({"network": "cnn-hinton2018", "loss": "margin"}, "--loss: margin needs activations in"),
+        (
+            {"network": "cnn-hinton2018", "reconstruction": "true"},
+            "--reconstruction: the CNN cnn-hinton2018 has no decoder",
+        ),
+        ({"network": "torch.nn:Flatten"}, "--network torch.nn:Flatten: has no sizes"),
+        (
+            {"routing": "builtins:dict"},
+            "--routing builtins:dict: expected a subclass of capsbench.routing.base.Routing",
+        ),
+        ({"dataset": "builtins:dict"}, "--dataset builtins:dict: expected a subclass of capsbench.data.base.Dataset"),
         ({"network": "matched"}, "--network matched: it is sized after a capsule network; use --baseline matched"),
     ],
 )
