@@ -19,6 +19,7 @@ from rich.table import Table
 from capsbench import registry
 from capsbench.cell import Cell, flag
 from capsbench.errors import NothingMeasured, StorageFailed, UsageError
+from capsbench.recipe import default_in_words
 
 EXIT_USAGE, EXIT_CELLS_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 2, 3, 4, 130
 
@@ -58,7 +59,7 @@ def with_cell_options(command: Callable[..., None]) -> Callable[..., None]:
     for panel, fields in PANELS.items():
         for field in fields:
             name = "--" + flag(field).replace("_", "-")
-            text = f"{Cell.model_fields[field].description}."
+            text = f"{Cell.model_fields[field].description}. [dim]Default: {default_in_words(field)}.[/dim]"
             option = typer.Option(name, help=text[0].upper() + text[1:], rich_help_panel=panel, metavar="A,B,...")
             parameters.append(
                 inspect.Parameter(
@@ -180,13 +181,16 @@ def list_(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What there is: routings, networks, baselines, data sets, losses, measures, suites."""
+    """What there is: routings, networks, baselines, data sets, losses, measures, suites.
+
+    capsbench list network      shows the options that --axis can sweep as well
+    """
     from capsbench.suites import describe_suite, suite_names
 
     kinds = [*registry.BUILT_IN, "suite"]
     if kind is not None and kind not in kinds:
         raise UsageError(f"list: {registry.unknown(kind, kinds)}")
-    found = {
+    found: dict[str, dict[str, str]] = {
         each: {name: describe_suite(name) for name in suite_names()}
         if each == "suite"
         else {
@@ -203,6 +207,8 @@ def list_(
         table.add_column()
         for name, text in entries.items():
             table.add_row(f"  {name}", text)
+            if kind in ("routing", "network"):
+                table.add_row("", f"[dim]--axis {', '.join(_option_names(kind, name)) or '(no options)'}[/dim]")
         _console().print(table)
 
 
@@ -241,6 +247,12 @@ def main() -> None:
 def _fail(message: object, code: int) -> int:
     print(f"capsbench: {message}", file=sys.stderr)
     return code
+
+
+def _option_names(kind: str, name: str) -> list[str]:
+    from capsbench.matrix import options_of
+
+    return [f"{option}={default}" for option, default in options_of(kind, name).items()]
 
 
 def _options(axes: list[str]) -> dict[str, str]:

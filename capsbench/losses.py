@@ -36,7 +36,10 @@ class Loss(nn.Module):
 
 
 class MarginLoss(Loss):
-    """``T max(0, 0.9 - |v|)^2 + 0.5 (1 - T) max(0, |v| - 0.1)^2``, summed over classes (Sabour 2017, equation 4)."""
+    """The margin loss of Sabour 2017, equation 4.
+
+    ``T max(0, 0.9 - |v|)^2 + 0.5 (1 - T) max(0, |v| - 0.1)^2``, summed over classes, mean over images.
+    """
 
     def forward(self, scores: Tensor, labels: Tensor, progress: float) -> Tensor:
         present = F.one_hot(labels, scores.shape[1]).to(scores.dtype)
@@ -46,7 +49,10 @@ class MarginLoss(Loss):
 
 
 class SpreadLoss(Loss):
-    """``sum over i != t of max(0, m - (a_t - a_i))^2``, m from 0.2 to 0.9 over the training (Hinton 2018, equation 3)."""
+    """The spread loss of Hinton 2018, equation 3, its margin m from 0.2 to 0.9 over the training.
+
+    ``sum over i != t of max(0, m - (a_t - a_i))^2``, mean over images.
+    """
 
     def forward(self, scores: Tensor, labels: Tensor, progress: float) -> Tensor:
         margin = 0.2 + 0.7 * progress
@@ -57,7 +63,7 @@ class SpreadLoss(Loss):
 
 
 class CrossEntropy(Loss):
-    """Cross-entropy of `log_probabilities`."""
+    """Cross-entropy of logits, or of activations divided by their sum (`log_probabilities`)."""
 
     def forward(self, scores: Tensor, labels: Tensor, progress: float) -> Tensor:
         return F.nll_loss(log_probabilities(scores, self.capsules), labels)

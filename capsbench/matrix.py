@@ -24,38 +24,9 @@ from capsbench.errors import UsageError
 from capsbench.measures.build import make_measure, measure_name
 from capsbench.models.base import CapsuleNetwork
 from capsbench.models.build import build_network, parameter_count
+from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
 from capsbench.routing import Routing
 from capsbench_kernels import choose_backend
-
-DEFAULTS: dict[str, list[Any]] = {
-    "dataset": ["digits"],
-    "size": ["tiny"],
-    "seed": [0, 1, 2],
-    "measures": [("accuracy", "speed")],
-}
-
-RECIPE: dict[str, Any] = {
-    "train_size": None,
-    "reconstruction_weight": 0.0005,
-    "optimizer": "adam",
-    "learning_rate": 0.02,
-    "schedule": "one-cycle",
-    "decay": 0.9,
-    "weight_decay": 0.0,
-    "clip": 0.0,
-    "patience": 0,
-    "batch_size": 64,
-    "precision": "float32",
-    "device": "auto",
-    "backend": "auto",
-}
-"""How everything is trained unless the network's own recipe or the user says otherwise.
-
-The learning rate is one that suits every contender at ``tiny`` and ``small`` (docs/protocol.md has the grid it was taken from,
-by validation accuracy); at ``paper`` capsule networks have their papers' and CNNs `PAPER_LEARNING_RATE`.
-"""
-
-PAPER_LEARNING_RATE = 0.001
 
 AXIS_FLAG = "axis"
 BASELINE_FLAG = "baseline"
@@ -88,7 +59,7 @@ def cells_of(request: Mapping[str, Any]) -> list[Cell]:
 
     used: set[str] = set()
     cells: dict[str, Cell] = {}
-    for point in _product(_with_components({**DEFAULTS, **fields})):
+    for point in _product(_with_components({**AXES, **fields})):
         for chosen in _product(_options_of(point, options, used)):
             cell = _resolve(point, chosen)
             cells.setdefault(cell.id, cell)
@@ -97,9 +68,7 @@ def cells_of(request: Mapping[str, Any]) -> list[Cell]:
                     beside = _baseline_beside(cell, name, asked=fields)
                     cells.setdefault(beside.id, beside)
     for name in options.keys() - used:
-        known = sorted(
-            {*asked_fields(), *(o for p in _product(_with_components({**DEFAULTS, **fields})) for o in _own(p))}
-        )
+        known = sorted({*asked_fields(), *(o for p in _product(_with_components({**AXES, **fields})) for o in _own(p))})
         raise UsageError(f"--{AXIS_FLAG} {name}: {registry.unknown(name, known)}")
     return sorted(cells.values(), key=lambda cell: cell.routing is None)
 
@@ -203,7 +172,7 @@ def is_baseline(network: str) -> bool:
 
 
 @cache
-def _signature(kind: str, name: str) -> dict[str, Scalar | None]:
+def options_of(kind: str, name: str) -> dict[str, Scalar | None]:
     """The options of a component: its keyword-only arguments beside those that fields of the Cell decide."""
     decided = {"reconstruction", "iterations", "backend"}
     parameters = inspect.signature(registry.get(kind, name)).parameters.values()
@@ -217,9 +186,9 @@ def _signature(kind: str, name: str) -> dict[str, Scalar | None]:
 def _own(point: Mapping[str, Any]) -> dict[str, Scalar | None]:
     """The options that a point's network and routing have, as ``network.NAME`` and ``routing.NAME``, with defaults."""
     network, routing = _pair(point)
-    own = {f"network.{name}": value for name, value in _signature(_kind(network), network).items()}
+    own = {f"network.{name}": value for name, value in options_of(_kind(network), network).items()}
     if routing is not None:
-        own |= {f"routing.{name}": value for name, value in _signature("routing", routing).items()}
+        own |= {f"routing.{name}": value for name, value in options_of("routing", routing).items()}
     return own
 
 

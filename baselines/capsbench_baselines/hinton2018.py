@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 
 class HintonCNN(nn.Module):
-    """Two 5x5 convolutions, each followed by 2x2 max pooling, a fully connected layer with dropout; ReLU throughout.
+    """The CNN of Hinton 2018: two 5x5 convolutions with 2x2 max pooling, a fully connected layer.
+
+    Each convolution is followed by its pooling; ReLU throughout, dropout before the classes.
 
     The defaults are the paper's: 4,253,349 parameters on what it trained on, smallNORB crops of 32x32x2 in 5 classes.
     Its 4.2M needs convolutions that keep the image's size, which it does not say.

@@ -13,7 +13,9 @@ SMALLEST_GRID = 4
 
 
 class MatchedCNN(nn.Module):
-    """Three blocks of 3x3 convolution, batch norm and ReLU, then the mean over positions and a linear layer.
+    """Sized after a capsule network: three blocks of 3x3 convolution, batch norm and ReLU.
+
+    Then come the mean over positions and a linear layer.
 
     The first two blocks end with 2x2 max pooling where that leaves a grid of 4x4 or more: the blocks see 8, 4, 4 pixels
     a side of an 8x8 image and 28, 14, 7 of a 28x28 one. Batch norm lets it train at the learning rates of capsule

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 
 class SabourCNN(nn.Module):
-    """Three 5x5 convolutions of stride 1, two fully connected layers, dropout before the classes; ReLU throughout.
+    """The CNN of Sabour 2017: three 5x5 convolutions of stride 1, two fully connected layers.
+
+    ReLU throughout, dropout before the classes.
 
     The defaults are the paper's: 35,445,522 parameters on 28x28x1 images with 10 classes. The paper's 35.4M needs
     convolutions that keep the image's size, which it does not say; without padding there are 13.3M.

@@ -13,7 +13,9 @@ from capsbench.shapes import ImageShape
 
 
 class CapsNet(CapsuleNetwork):
-    """A convolution, primary capsules by a second one, a transformation matrix a (child, class) pair, a decoder.
+    """CapsNet of Sabour, Frosst and Hinton 2017, with its decoder.
+
+    A convolution, primary capsules by a second one, a transformation matrix a (child, class) pair, a decoder.
 
     The defaults are the paper's: 8,215,568 parameters on 28x28x1 images with the decoder, 6,804,224 without.
 

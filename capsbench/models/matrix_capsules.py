@@ -14,7 +14,9 @@ from capsbench.shapes import ImageShape
 
 
 class MatrixCapsules(CapsuleNetwork):
-    """A convolution, 1x1 primary capsules with 4x4 poses, two layers of convolutional capsules, class capsules.
+    """Matrix capsules of Hinton, Sabour and Frosst 2018.
+
+    A convolution, 1x1 primary capsules with 4x4 poses, two layers of convolutional capsules, class capsules.
 
     The defaults are the paper's A = 32, B = C = D = 32.
 

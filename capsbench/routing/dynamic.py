@@ -10,7 +10,9 @@ from capsbench_kernels import dynamic_routing
 
 
 class DynamicRouting(Routing):
-    """Procedure 1 of Sabour 2017; the length of a pose is its activation, so the child activations are not read.
+    """Routing by agreement, Procedure 1 of Sabour, Frosst and Hinton 2017.
+
+    The length of a pose is its activation, so the child activations are not read.
 
     Args:
         gradient: ``all`` iterations carry gradients (the authors' code) or only the ``last``.

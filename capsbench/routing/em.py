@@ -17,7 +17,7 @@ _SMALL = {
 
 
 class EMRouting(Routing):
-    """Procedure 1 of Hinton 2018.
+    """EM routing, Procedure 1 of Hinton, Sabour and Frosst 2018.
 
     The paper leaves its temperature schedule and the scale of the cost open; the defaults are those of the authors, as
     Gritzman 2019 reports them, and his mass scale, without which layers of different fan-in see different temperatures.

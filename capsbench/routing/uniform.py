@@ -10,7 +10,7 @@ from capsbench_kernels import Parents, squash
 
 
 class UniformRouting(Routing):
-    """One pass with equal shares, then the squash: what dynamic routing is after one iteration, in any network."""
+    """No routing: one pass with equal shares, then the squash; what dynamic routing is after one iteration, in any network."""
 
     network = "capsnet"
     presets = transforms_of(sigma=0.1)
