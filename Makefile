@@ -20,6 +20,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 wheel: $(VENV)/.installed-dev
+	rm -rf dist
 	$(BIN)/python -m build --wheel
 
 $(VENV)/bin/python:

@@ -240,7 +240,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `capsbench list | head` is no error
         code = 0
     except typer.TyperException as error:
-        code = _fail(error.format_message(), EXIT_USAGE)
+        # Without arguments the help has been printed, and there is no message.
+        code = _fail(error.format_message(), EXIT_USAGE) if error.format_message() else EXIT_USAGE
     sys.exit(code)
 
 

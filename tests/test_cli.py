@@ -132,5 +132,11 @@ def test_every_field_of_a_cell_is_a_flag():
     assert {field for fields in PANELS.values() for field in fields} == {*asked_fields().values()}
 
 
+def test_without_arguments_there_is_help_and_no_complaint(capsbench, tmp_path):
+    done = capsbench(cwd=tmp_path)
+    assert "Commands" in done.stdout
+    assert (done.returncode, done.stderr) == (2, "")
+
+
 def test_help_shows_examples(capsbench, tmp_path):
     assert "--routing em --iters 1,2,3" in capsbench("run", "--help", cwd=tmp_path).stdout
