@@ -9,6 +9,7 @@ from rich.console import Console
 
 from capsbench.cell import Cell
 from capsbench.data.base import data_folder
+from capsbench.errors import UsageError
 from capsbench.matrix import cells_of
 from capsbench.progress import make_progress
 from capsbench.runner import Outcome, run_cells
@@ -57,6 +58,8 @@ def run(
         UsageError: nothing was run; the message says what to change.
         StorageFailed: the folder took no more; what had been written stays.
     """
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers: expected 1 or more, got {workers}")
     chosen = cells(suite, **request)
     with make_progress(console or Console(stderr=True)) as progress:
         return run_cells(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from capsbench import registry
 from capsbench.cell import Cell, flag
-from capsbench.errors import NothingMeasured, StorageFailed, UsageError
+from capsbench.errors import NothingMeasured, ProcessFailed, StorageFailed, TrainingFailed, UsageError
 from capsbench.recipe import default_in_words
 
 EXIT_USAGE, EXIT_CELLS_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 2, 3, 4, 130
@@ -104,7 +103,7 @@ def run(
 
     request: dict[str, Any] = {**asked, **_options(axis or []), "baseline": baseline}
     if dry_run:
-        _print_plan(api.cells(suite, **request), out, data_dir, as_json)
+        _print_plan(api.cells(suite, **request), out, data_dir, as_json, fresh)
         return
     command = shlex.join(["capsbench", *sys.argv[1:]])
     outcome = api.run(suite=suite, out=out, data_dir=data_dir, fresh=fresh, workers=workers, command=command, **request)
@@ -172,6 +171,8 @@ def report(
     _say(f"tables: {', '.join(map(str, tables))}")
     if pictures:
         _say(f"pictures (PNG, SVG beside them): {', '.join(map(str, pictures))}")
+    if made.readable.empty:
+        raise typer.Exit(EXIT_NOTHING_MEASURED)
 
 
 @app.command("list")
@@ -236,9 +237,8 @@ def main() -> None:
         code = _fail(f"{error}; what was on record stays, and the same command goes on from there", EXIT_CELLS_FAILED)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `capsbench list | head` is no error
-        code = 0
+    except (ProcessFailed, TrainingFailed) as error:
+        code = _fail(error, EXIT_CELLS_FAILED)
     except typer.TyperException as error:
         # Without arguments the help has been printed, and there is no message.
         code = _fail(error.format_message(), EXIT_USAGE) if error.format_message() else EXIT_USAGE
@@ -262,17 +262,19 @@ def _options(axes: list[str]) -> dict[str, str]:
         name, equals, values = axis.partition("=")
         if not equals or not name or not values:
             raise UsageError(f"--axis: expected NAME=A,B,..., got {axis!r}")
+        if name.strip() in options:
+            raise UsageError(f"--axis {name.strip()}: given twice; its values go into one list, A,B,...")
         options[name.strip()] = values
     return options
 
 
-def _print_plan(cells: list[Cell], out: Path, data_dir: Path | None, as_json: bool) -> None:
+def _print_plan(cells: list[Cell], out: Path, data_dir: Path | None, as_json: bool, fresh: bool) -> None:
     from capsbench.estimate import estimate
     from capsbench.models.build import parameter_count
     from capsbench.store import Store
 
     store = Store(out)
-    rows = [(cell, store.has(cell), parameter_count(cell)) for cell in cells]
+    rows = [(cell, not fresh and store.has(cell), parameter_count(cell)) for cell in cells]
     left = [cell for cell, on_record, _ in rows if not on_record]
     seconds = estimate(left, data_dir)
     if as_json:

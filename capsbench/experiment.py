@@ -83,6 +83,7 @@ def prepare(cell: Cell, data_folder: Path) -> Splits:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is what the cell says
     data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)
     dtype = getattr(torch, cell.precision)
     return Splits(*(images.to(cell.device, dtype) for images in data))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import os
 from collections.abc import Iterable, Mapping
-from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -89,8 +89,10 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
     parsed = []
     for item in items:
         wanted: Any = tuple(item) if field == "measures" else item
-        if wanted in ("none", "all") and type(None) in get_args(info.annotation):
+        if wanted in ("none", "all") and field == "train_size":
             wanted = None
+        if field == "measures":
+            wanted = _checked_measures(wanted)
         if field == "device":
             _check_device(name, str(wanted))
         if field == "backend":
@@ -102,6 +104,18 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
             reason = registry.unknown(str(item), known) if known else f"{_reason(error)}, got {item!r}"
             raise UsageError(f"{spelled(name)}: {reason}") from error
     return parsed
+
+
+def _checked_measures(specs: tuple[str, ...]) -> tuple[str, ...]:
+    """Measures in one order, each once: what is measured makes a cell, not how it was asked for."""
+    for spec in specs:
+        make_measure(spec)
+    names = [measure_name(spec) for spec in set(specs)]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(
+            f"--measure: expected at least one measure and one setting of each, got {', '.join(specs) or 'none'}"
+        )
+    return tuple(sorted(set(specs)))
 
 
 def _reason(error: ValidationError) -> str:
@@ -121,6 +135,8 @@ def _check_device(name: str, device: str) -> None:
         kind = torch.device(device).type
     except RuntimeError:
         raise UsageError(f"{spelled(name)}: expected cpu, cuda, cuda:N or auto, got {device!r}") from None
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(f"{spelled(name)}: expected cpu, cuda, cuda:N or auto, got {device!r}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"{spelled(name)}: {device!r} asked for, but torch sees no CUDA device here; use cpu or auto")
 
@@ -151,8 +167,6 @@ def _pair(point: Mapping[str, Any]) -> tuple[str, str | None]:
     network, routing = point["network"], point["routing"]
     if routing is not None:
         _subclass_of(Routing, "routing", routing)
-    if network is None and routing is None:
-        raise UsageError("--routing: none leaves nothing to run; name a --network, such as cnn-sabour2017")
     if network is None:
         return registry.get("routing", routing).network, routing
     if is_baseline(network):
@@ -171,16 +185,17 @@ def is_baseline(network: str) -> bool:
     raise UsageError(f"--network: {registry.unknown(network, known)}, or package.module:Attribute for your own")
 
 
-@cache
 def options_of(kind: str, name: str) -> dict[str, Scalar | None]:
-    """The options of a component: its keyword-only arguments beside those that fields of the Cell decide."""
+    """The options of a component: its arguments with a default, beside those that fields of the Cell decide."""
     decided = {"reconstruction", "iterations", "backend"}
-    parameters = inspect.signature(registry.get(kind, name)).parameters.values()
-    return {
-        parameter.name: None if parameter.default is inspect.Parameter.empty else parameter.default
-        for parameter in parameters
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in decided
-    }
+    options: dict[str, Scalar | None] = {}
+    for parameter in inspect.signature(registry.get(kind, name)).parameters.values():
+        default = parameter.default
+        if parameter.name in decided or not isinstance(default, bool | int | float | str):
+            continue
+        whole_but_meant_as_float = type(default) is int and parameter.annotation in (float, "float")
+        options[parameter.name] = float(default) if whole_but_meant_as_float else default
+    return options
 
 
 def _own(point: Mapping[str, Any]) -> dict[str, Scalar | None]:
@@ -203,12 +218,18 @@ def _options_of(point: Mapping[str, Any], asked: Mapping[str, list[Any]], used: 
         for name in (own, own.partition(".")[2]):
             if name in asked and default is not None:
                 used.add(name)
-                try:
-                    found[own] = [TypeAdapter(type(default)).validate_python(value) for value in asked[name]]
-                except ValidationError as error:
-                    wrong = error.errors()[0]["input"]
-                    raise UsageError(f"--{AXIS_FLAG} {name}: {_reason(error)}, got {wrong!r}") from error
+                found[own] = [_option(name, type(default), value) for value in asked[name]]
     return found
+
+
+def _option(name: str, kind: type, value: Any) -> Scalar:
+    try:
+        parsed: Scalar = TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise UsageError(f"--{AXIS_FLAG} {name}: {_reason(error)}, got {value!r}") from error
+    if isinstance(parsed, float) and not math.isfinite(parsed):
+        raise UsageError(f"--{AXIS_FLAG} {name}: expected a finite number, got {value!r}")
+    return parsed
 
 
 def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
@@ -221,8 +242,6 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     sizes = component.sizes(dataset.image)
     if point["size"] not in sizes:
         raise UsageError(f"--size: {registry.unknown(point['size'], list(sizes))} for the network {network}")
-    for measure in point["measures"]:
-        make_measure(measure)
 
     capsules = routing is not None
     decided = {
@@ -311,8 +330,10 @@ def _digests(decided: Mapping[str, Any]) -> dict[str, str]:
 
 def _baseline_beside(cell: Cell, name: str, asked: Mapping[str, Any]) -> Cell:
     """The baseline of a capsule network's cell: the same data, budget, schedule and seed, trained by cross-entropy."""
-    if name not in registry.names("baseline"):
-        raise UsageError(f"--{BASELINE_FLAG}: {registry.unknown(name, [*registry.names('baseline'), 'none'])}")
+    if name not in registry.names("baseline") and (":" not in name or not is_baseline(name)):
+        raise UsageError(
+            f"--{BASELINE_FLAG}: {registry.unknown(name, [*registry.names('baseline'), 'none'])}, or your own CNN"
+        )
     same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate"})
     point = {**same, "network": name, "routing": None, "reconstruction": False}
     if "learning_rate" in asked:

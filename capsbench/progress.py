@@ -44,7 +44,7 @@ class PlainProgress:
             self.say(f"{cell.title}: {progress.done:.0%}, {_detail(progress)}")
 
     def cell_ended(self, record: Record) -> None:
-        self.ended += 1
+        self.ended += record.status != "trained" or not record.reason  # counted when it was trained
         self.say(f"[{self.ended}/{self.total}] {_result(record)}")
 
     def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ def _detail(progress: TrainingProgress) -> str:
 
 
 def _result(record: Record) -> str:
-    if record.status == "failed":
+    if record.reason:
         return f"{record.cell.title}: FAILED: {record.reason}"
     accuracy = [row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
     shown = f"test accuracy {accuracy[0]:.1%}, " if accuracy else ""

@@ -48,8 +48,6 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
-PLURAL = {"loss": "losses"}
-
 
 @cache
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
@@ -64,7 +62,7 @@ def names(kind: str) -> list[str]:
 def get(kind: str, name: str) -> Any:
     """What ``name`` stands for; raises UsageError, with the nearest names, for one that is not known."""
     if ":" in name:
-        return _import(kind, name)
+        return _import_own(kind, name)
     if name in BUILT_IN[kind]:
         return _import(kind, BUILT_IN[kind][name])
     if name in _entry_points(kind):
@@ -84,12 +82,36 @@ def unknown(name: str, known: list[str]) -> str:
 
 def _import(kind: str, path: str) -> Any:
     module_name, _, attribute = path.partition(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a user's module lies where they work
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # a user's module may raise anything while it is imported
         raise UsageError(f"--{kind}: {path!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _import_own(kind: str, path: str) -> Any:
+    """A user's own, as its file is now: an edited module is loaded anew."""
+    module_name = path.partition(":")[0]
+    if module_name == "__main__":
+        raise UsageError(f"--{kind}: {path!r} is of this session; put it into a file, which other processes can import")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a user's module lies where they work
+    found = _import(kind, path)
+    source = getattr(sys.modules[module_name], "__file__", None)
+    if source is not None:
+        digest = _digest(source)
+        if _imported.setdefault(module_name, digest) != digest:
+            _imported[module_name] = digest
+            importlib.reload(sys.modules[module_name])
+            found = _import(kind, path)
+    return found
+
+
+_imported: dict[str, str] = {}
+"""Module of a user's own -> digest of its file when it was imported."""
+
+
+def _digest(source: str) -> str:
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]
 
 
 def source_digest(kind: str, name: str) -> str | None:
@@ -103,4 +125,4 @@ def source_digest(kind: str, name: str) -> str | None:
     source = getattr(sys.modules.get(getattr(found, "__module__", "")), "__file__", None)
     if source is None:
         return None
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]
+    return _digest(source)

@@ -80,6 +80,12 @@ def run_cells(
     store.check_writable()
     with store.lock():
         known = {} if fresh else {cell.id: store.read(cell.id) for cell in cells if store.has(cell)}
+        # What is yet to be measured is measured of the weights: without them the cell is trained again.
+        known = {
+            cell_id: record
+            for cell_id, record in known.items()
+            if record.status == "finished" or store.weights_path(cell_id).exists()
+        }
         finished = [record for record in known.values() if record.status == "finished"]
         trained = {cell_id: record for cell_id, record in known.items() if record.status == "trained"}
         outcome = Outcome(on_record=[record.cell.id for record in finished])
@@ -140,7 +146,8 @@ def _train(
             )
         else:
             record = _failed(cell, result)
-        store.write(record)
+        if record.status != "failed" or not store.has(cell):  # a failure takes no finished result away
+            store.write(record)
         if record.status == "trained":
             trained[name] = record
         _note(record, outcome)
@@ -162,14 +169,17 @@ def _measure_alone(
         jobs = [Job(spec, measure_cell, (cell, [spec], data_folder, store)) for spec in measures]
         for _, result in in_processes(jobs):
             if isinstance(result, Exception):
-                record = _failed(cell, result)
+                failure = _failed(cell, result)
+                # What was measured before stays; the same run takes only what is missing.
+                record = replace(record, reason=failure.reason, provenance=record.provenance | failure.provenance)
                 break
             record = replace(record, rows=[*record.rows, *result])
         else:
-            record = replace(record, status="finished")
+            facts = {**record.provenance, "measured": provenance()}
+            record = replace(record, status="finished", reason="", provenance=facts)
         store.write(record)
         _note(record, outcome)
-        if record.status == "failed":
+        if record.reason:
             listener.cell_ended(record)
 
 
@@ -190,5 +200,5 @@ def _failed(cell: Cell, failure: Exception) -> Record:
 def _note(record: Record, outcome: Outcome) -> None:
     if record.status == "finished":
         outcome.finished.append(record.cell.id)
-    elif record.status == "failed":
+    elif record.reason:
         outcome.failed.append(record)

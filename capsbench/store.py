@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -76,6 +76,9 @@ class Run:
     started: str
     command: str
     cells: list[str]
+
+
+_RECORD = TypeAdapter(Record)
 
 
 class Store:
@@ -203,7 +206,8 @@ def table_of(records: list[Record]) -> pd.DataFrame:
             continue
         fields = record.cell.model_dump(mode="json", exclude={"options", "code"})
         fields["measures"] = ",".join(fields["measures"])
-        described = {"cell": record.cell.id, **fields, **record.cell.options}
+        code = {f"code.{part}": digest for part, digest in record.cell.code.items()}
+        described = {"cell": record.cell.id, **fields, **record.cell.options, **code}
         rows += [{**described, **row._asdict()} for row in record.rows]
     table = pd.DataFrame(rows)
     for column in [*COLUMNS, *ROW_COLUMNS]:
@@ -229,14 +233,14 @@ def _read(path: Path) -> Record:
         schema = content["schema"]
         if schema != SCHEMA:
             raise UsageError(f"{path}: a record of schema {schema}, this capsbench reads {SCHEMA}; run its cell again")
-        return Record(
-            cell=Cell.model_validate(content["cell"]),
-            status=content["status"],
-            reason=content["reason"],
-            rows=[Row(**row) for row in content["rows"]],
-            history=content["history"],
-            provenance=content["provenance"],
-        )
+        identity = content.pop("id")
+        del content["schema"]
+        record = _RECORD.validate_python(content)
+        if not identity == record.cell.id == path.stem:
+            raise UsageError(
+                f"{path}: holds another cell, or one of an older protocol; delete it and run its cell again"
+            )
+        return record
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     except UsageError:

@@ -34,6 +34,19 @@ def test_the_worked_example_is_short_and_trains(kmeans):
     assert (accuracy["routing.sharpness"] == 0.5).all()
 
 
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(), flags=re.DOTALL)
+    quick = code.replace(
+        'dataset="mnist", train_size=12000', 'train_size=40, epochs=1, seeds=[0, 1], measure="accuracy"'
+    )
+    assert quick != code
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(quick, names)
+    assert len(names["accuracy"]) == 2 * (2 * 2 + 2)  # seeds x (routings x iterations + a CNN a network)
+    assert set(names["accuracy"]["metric"]) == {"accuracy"}
+
+
 def test_an_edited_routing_is_run_again(kmeans):
     request = dict(routing="kmeans:KMeansRouting", seeds=0, baseline="none")
     (before,) = capsbench.cells(**request)

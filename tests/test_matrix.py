@@ -34,6 +34,14 @@ def test_the_matched_baseline_has_the_size_and_the_budget_of_its_network():
     assert (baseline.loss, baseline.reconstruction) == ("cross-entropy", False)
 
 
+def test_measures_make_one_cell_in_whatever_order_they_were_asked_for():
+    one, other = (
+        cells_of({"routing": "em", "seeds": 0, "measure": spec})[0]
+        for spec in ("speed,accuracy", "accuracy,speed,speed")
+    )
+    assert one.id == other.id
+
+
 def test_baselines_are_chosen_by_name():
     cells = cells_of({"routing": "dynamic", "seeds": 0, "baseline": "matched,cnn-sabour2017"})
     assert [cell.network for cell in cells] == ["capsnet", "matched", "cnn-sabour2017"]
@@ -98,7 +106,17 @@ def test_the_paper_sizes_are_the_papers():
         ({"annealing": "x", "routing": "em"}, "--axis annealing: .*, got 'x'"),
         ({"stem_norm": "layer", "routing": "em"}, "stem_norm: expected none or batch, got 'layer'"),
         ({"size": "paper"}, "--network capsnet --size paper on digits: a 9x9 kernel does not fit"),
-        ({"routing": "none"}, "--routing: none leaves nothing to run; name a --network"),
+        ({"routing": "none"}, "--routing: unknown 'none'; choose from dynamic, em, uniform"),
+        ({"iters": "all"}, "--iters: .* valid integer.*, got 'all'"),
+        ({"device": "meta"}, "--device: expected cpu, cuda, cuda:N or auto, got 'meta'"),
+        (
+            {"measure": "speed,speed:full"},
+            "--measure: expected at least one measure and one setting of each, got speed,",
+        ),
+        ({"measure": []}, "--measure: expected at least one measure"),
+        ({"measure": "builtins:dict"}, "--measure builtins:dict: "),
+        ({"mass": "nan", "routing": "em"}, "--axis mass: .*finite.*, got 'nan'"),
+        ({"routing": "__main__:Mine"}, "--routing: '__main__:Mine' is of this session; put it into a file"),
         ({"network": "cnn-hinton2018", "loss": "margin"}, "--loss: margin needs activations in"),
         (
             {"network": "cnn-hinton2018", "reconstruction": "true"},

@@ -43,6 +43,12 @@ def test_an_edited_file_is_another_identity(own_module):
     assert registry.source_digest("routing", "dynamic") is None
 
 
+def test_an_edited_module_is_imported_anew(own_module):
+    assert not hasattr(registry.get("routing", "my_routing:Mine"), "edited")
+    own_module.write_text(OWN.replace("pass", "edited = True"))
+    assert registry.get("routing", "my_routing:Mine").edited
+
+
 def test_a_users_own_by_entry_point(monkeypatch):
     class Point:
         name = "theirs"

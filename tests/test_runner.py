@@ -10,7 +10,7 @@ import time
 import pytest
 
 import capsbench
-from capsbench.errors import UsageError
+from capsbench.errors import TrainingFailed, UsageError
 from capsbench.matrix import cells_of
 from capsbench.runner import default_workers, run_cells
 from capsbench.store import Store
@@ -100,6 +100,53 @@ def test_a_failing_cell_is_recorded_with_its_reason_and_the_rest_go_on(store, tm
     assert failed.reason == "the network's scores are not finite after epoch 1"
     assert len(outcome.finished) == len(cells) - 1
     assert store.read(failed.cell.id).status == "failed"
+
+
+FAULTY = """
+from capsbench.measures import Measure
+
+class Faulty(Measure):
+    alone = True
+
+    def __call__(self, subject):
+        raise RuntimeError("no such luck")
+"""
+
+
+def test_a_measure_that_fails_takes_nothing_away(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    outcome, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,faulty:Faulty")
+    (failed,) = outcome.failed
+    record = store.read(cell.id)
+    assert failed.reason == record.reason == "RuntimeError: no such luck"
+    assert "no such luck" in record.provenance["traceback"]
+    assert {row.measure for row in record.rows} == {"training", "accuracy"}
+
+
+def test_a_fresh_run_that_fails_leaves_the_old_record(store, tmp_path, monkeypatch):
+    _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0)
+    before = store.record_path(cell.id).read_bytes()
+    monkeypatch.setattr(
+        "capsbench.runner.in_processes", lambda jobs, *_: [(job.name, TrainingFailed("bad")) for job in jobs]
+    )
+    outcome = run_cells([cell], store, tmp_path, Silent(), fresh=True)
+    assert [record.reason for record in outcome.failed] == ["bad"]
+    assert store.record_path(cell.id).read_bytes() == before
+
+
+def test_a_trained_cell_without_its_weights_is_trained_again(store, tmp_path):
+    _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
+    path = store.record_path(cell.id)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "trained"}))
+    store.weights_path(cell.id).unlink()
+    outcome, _ = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
+    assert outcome.finished == [cell.id]
+
+
+def test_no_workers_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="--workers: expected 1 or more, got -1"):
+        capsbench.run(routing="dynamic", workers=-1, out=tmp_path)
 
 
 def test_a_damaged_record_is_made_again(store, tmp_path):

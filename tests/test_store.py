@@ -102,6 +102,22 @@ def test_a_record_of_another_schema_says_so(store, cells):
         store.read(cells[0].id)
 
 
+def test_a_record_under_another_name_is_refused(store, cells):
+    store.write(finished(cells[0]))
+    store.record_path("copy").write_text(store.record_path(cells[0].id).read_text())
+    records, (fault,) = store.records()
+    assert len(records) == 1
+    assert "copy.json: holds another cell" in fault
+
+
+@pytest.mark.parametrize("change", [{"status": "weird"}, {"provenance": None}, {"rows": [{"value": "abc"}]}])
+def test_a_record_with_a_field_that_cannot_be_is_damaged(store, cells, change):
+    store.write(finished(cells[0]))
+    path = store.record_path(cells[0].id)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert len(store.records()[1]) == 1
+
+
 def test_a_write_that_fails_leaves_the_old_record_and_no_litter(store, cells, monkeypatch):
     store.write(finished(cells[0], accuracy=0.9))
 

@@ -6,7 +6,7 @@
 
 `SabourCNN` and `HintonCNN` are the baselines of the two papers, their defaults the published sizes. They have 5 and 14
 times the parameters of the capsule networks they stand beside; `MatchedCNN` is a plain CNN of any number of parameters
-from about 3,000, for a comparison at equal size.
+from about 2,000, for a comparison at equal size.
 
 Every class takes ``(image, classes, *, options)`` with ``image`` as (channels, height, width), maps images
 ``[B, C, H, W]`` to logits ``[B, classes]``, and tells by ``sizes(image)`` the options that make it tiny, small or the

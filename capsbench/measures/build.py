@@ -16,9 +16,12 @@ def make_measure(spec: str) -> Measure:
     name, setting = _parts(spec)
     measure = registry.get("measure", name)
     try:
-        return measure(setting or None)
-    except ValueError as error:
+        made = measure(setting or None)
+    except (ValueError, TypeError) as error:
         raise UsageError(f"--measure {spec}: {error}") from error
+    if not isinstance(made, Measure):
+        raise UsageError(f"--measure {spec}: expected a subclass of capsbench.measures.Measure")
+    return made
 
 
 def measure_name(spec: str) -> str:

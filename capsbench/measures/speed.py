@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from capsbench.measures.base import Measure, Subject
 from capsbench.models.base import CapsuleNetwork
-from capsbench.routing.base import Routing
 from capsbench.store import Row
 from capsbench.training import TrainingStep
 from capsbench_kernels import count_vote_passes
@@ -82,19 +81,12 @@ class Speed(Measure):
 def flops(network: nn.Module, images: Tensor) -> float:
     """Floating-point operations of one forward pass, a multiplication and an addition counted as 2.
 
-    Torch counts convolutions and matrix products. What it would count inside a routing depends on how the vote pass is
-    implemented, so there the routing's own formula counts instead (`capsbench_kernels.count_vote_passes`).
+    Torch counts convolutions and matrix products. What it would count inside a vote pass depends on how that is
+    implemented, so there the pass's own formula counts instead (`capsbench_kernels.count_vote_passes`).
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter, count_vote_passes() as routed:
         network(images)
-    by_module = counter.get_flop_counts()
-    root = type(network).__name__
-    inside = sum(
-        sum(by_module.get(f"{root}.{name}", {}).values())
-        for name, module in network.named_modules()
-        if isinstance(module, Routing)
-    )
-    return counter.get_total_flops() - inside + routed.flops
+    return counter.get_total_flops() - routed.counted_by_torch + routed.flops
 
 
 def _parameters(network: nn.Module) -> int:

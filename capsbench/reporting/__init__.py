@@ -85,7 +85,7 @@ def report(
     return Report(
         summary=table,
         readable=shown,
-        failed=[(record.cell.title, record.reason) for record in records if record.status == "failed"],
+        failed=[(record.cell.title, record.reason) for record in records if record.reason],
         missing=missing,
         faults=faults,
         files=_write(Path(to) if to is not None else store.folder / "report", contents),

@@ -17,7 +17,7 @@ def page(
     readable: pd.DataFrame, records: list[Record], run: Run | None, missing: int, faults: list[str], notes: list[str]
 ) -> str:
     """The table, then what failed, what is not there yet, what could not be read, and where the numbers are from."""
-    failed = [f"{r.cell.title}: {' '.join(r.reason.split())}" for r in records if r.status == "failed"]
+    failed = [f"{r.cell.title}: {' '.join(r.reason.split())}" for r in records if r.reason]
     parts = ["# Results", f"{markdown(readable)}\n\n{CAPTION}." if len(readable) else "No cell finished."]
     parts += _section("Failed cells", failed)
     if run is not None and missing:
@@ -47,7 +47,8 @@ def origin(records: list[Record], run: Run | None) -> list[str]:
 
 def machines(records: list[Record]) -> int:
     """How many kinds of processor the finished records' times are from."""
-    return len({(r.provenance.get("cpu"), r.provenance.get("gpu")) for r in records if r.status == "finished"})
+    measured = [r.provenance.get("measured", r.provenance) for r in records if r.status == "finished"]
+    return len({(where.get("cpu"), where.get("gpu")) for where in measured})
 
 
 def _distinct(values: Iterable[object]) -> str:

@@ -14,8 +14,8 @@ class Routing(nn.Module, ABC):
     """Base class of a routing between one layer of capsules and the next; a capsule layer builds one for itself.
 
     To make your own, subclass it, write `forward` as a loop of ``self.vote_pass(...)`` and name it on the command line:
-    ``--routing my_package.my_module:MyRouting``. Keyword-only arguments of its ``__init__`` with a default become
-    options: ``--axis temperature=0.5,1``.
+    ``--routing my_package.my_module:MyRouting``. Arguments of its ``__init__`` that default to a number, a string or a
+    truth value become options: ``--axis temperature=0.5,1``.
 
     Args:
         children: child capsules that one routing problem sees (I).

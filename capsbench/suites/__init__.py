@@ -27,7 +27,7 @@ def read_suite(name: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise UsageError(f"--suite: {unknown(str(name), suite_names())}, or a TOML file")
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"--suite {name}: {path} is not TOML that can be read: {error}") from error
     content.pop("description", None)

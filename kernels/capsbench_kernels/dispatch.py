@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from capsbench_kernels.reference import vote_pass_reference
 
@@ -69,10 +70,14 @@ def choose_backend(backend: str = "auto") -> str:
 
 @dataclass
 class VotePassCount:
-    """How many vote passes were made and how many floating-point operations they stand for, whoever computes them."""
+    """How many vote passes were made and how many floating-point operations they stand for, whoever computes them.
+
+    ``counted_by_torch`` is what `torch.utils.flop_counter` counts of them, to be left out of a count of the whole network.
+    """
 
     passes: int = 0
     flops: int = 0
+    counted_by_torch: int = 0
 
 
 _count: ContextVar[VotePassCount | None] = ContextVar("vote_pass_count", default=None)
@@ -131,11 +136,15 @@ def vote_pass(
         ValueError: a shape, dtype or device that does not fit, named with what would.
     """
     _check(poses, weights, parents, activations, offset)
-    if (count := _count.get()) is not None:
-        count.passes += 1
-        count.flops += vote_pass_flops(poses, weights, parents, offset)
     implementation = _IMPLEMENTATIONS[choose_backend(backend)]
-    return Moments(*implementation(poses, weights, parents, activations, offset))
+    if (count := _count.get()) is None:
+        return Moments(*implementation(poses, weights, parents, activations, offset))
+    count.passes += 1
+    count.flops += vote_pass_flops(poses, weights, parents, offset)
+    with FlopCounterMode(display=False) as counter:
+        moments = Moments(*implementation(poses, weights, parents, activations, offset))
+    count.counted_by_torch += counter.get_total_flops()
+    return moments
 
 
 def _check(poses: Tensor, weights: Tensor, parents: Parents, activations: Tensor | None, offset: Tensor | None) -> None:
