@@ -16,6 +16,7 @@ from torch import nn
 from capsbench.cell import Cell
 from capsbench.data.base import Splits, load_splits
 from capsbench.errors import TrainingFailed
+from capsbench.matrix import source_digests
 from capsbench.measures.base import Subject
 from capsbench.measures.build import make_measure
 from capsbench.models.build import build_network
@@ -84,6 +85,8 @@ def prepare(cell: Cell, data_folder: Path) -> Splits:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is what the cell says
+    if source_digests(cell.model_dump()) != cell.code:
+        raise TrainingFailed("a source file of the cell was edited after the run began; run it again")
     data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)
     dtype = getattr(torch, cell.precision)
     return Splits(*(images.to(cell.device, dtype) for images in data))

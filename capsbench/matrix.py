@@ -275,7 +275,7 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         settled = {name if "." in name else f"routing.{name}": value for name, value in settled.items()}
         preset |= {name: value for name, value in settled.items() if name in own}
     decided["options"] = {**own, **preset, **chosen}
-    decided["code"] = _digests(decided)
+    decided["code"] = source_digests(decided)
     cell = Cell.model_validate(decided)
     if "network.parameters" not in cell.options and network == "matched":
         raise UsageError("--network matched: it is sized after a capsule network; use --baseline matched beside one")
@@ -314,7 +314,7 @@ def _default(component: Any, argument: str, otherwise: Any) -> Any:
     return otherwise if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
-def _digests(decided: Mapping[str, Any]) -> dict[str, str]:
+def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:
     """Digests of the files of a user's own parts among those of a cell, by kind; of measures also by name."""
     network = decided["network"]
     digests = {

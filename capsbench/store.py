@@ -192,8 +192,10 @@ def load(folder: str | Path = "results") -> pd.DataFrame:
     """All numbers on record in a folder as one tidy table: one row = one cell x one number.
 
     Columns: `COLUMNS`, the other fields of the cell, one column an option of a network or routing, then `ROW_COLUMNS`. Files
-    that are not whole records are passed over; `Store.records` names them.
+    that are not whole records are passed over; `Store.records` names them. Raises UsageError where there is no such folder.
     """
+    if not Path(folder).is_dir():
+        raise UsageError(f"{folder}: no such folder; capsbench run makes one")
     records, _ = Store(folder).records()
     return table_of(records)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import capsbench
+from capsbench.runner import run_cells
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -53,6 +54,20 @@ def test_an_edited_routing_is_run_again(kmeans):
     Path("kmeans.py").write_text(kmeans + "\n# edited\n")
     (after,) = capsbench.cells(**request)
     assert before.id != after.id
+
+
+def test_a_routing_edited_during_the_run_is_not_recorded_as_what_it_was(kmeans, monkeypatch):
+    def edit(*arguments, **names):
+        Path("kmeans.py").write_text(kmeans + "\n# edited\n")
+        return run_cells(*arguments, **names)
+
+    monkeypatch.setattr("capsbench.api.run_cells", edit)
+    outcome = capsbench.run(
+        routing="kmeans:KMeansRouting", train_size=40, epochs=1, seeds=0, baseline="none", out="results"
+    )
+    assert [record.reason for record in outcome.failed] == [
+        "a source file of the cell was edited after the run began; run it again"
+    ]
 
 
 @pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))])

@@ -62,6 +62,11 @@ def test_load_of_nothing_is_an_empty_table_with_its_columns(tmp_path):
     assert isinstance(table, pd.DataFrame)
 
 
+def test_load_of_a_folder_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(UsageError, match="typo: no such folder"):
+        load(tmp_path / "typo")
+
+
 def test_history_has_one_row_an_epoch(store, cells):
     store.write(finished(cells[0]))
     table = history_of(store.records()[0])

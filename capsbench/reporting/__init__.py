@@ -72,6 +72,11 @@ def report(
     table = summary(records)
     shown = readable(table)
     figures, notes = pictures(table, curves(records))
+    unmeasured = sum(record.status == "trained" for record in records)
+    if unmeasured:
+        notes.append(
+            f"{unmeasured} of the cells are trained and yet to be measured in full; the same run goes on with them"
+        )
     notes += _cautions(table, records)
     missing = len(chosen.cells) - len(records) if chosen else 0
     contents: dict[str, bytes] = {
