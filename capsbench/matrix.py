@@ -26,6 +26,7 @@ from capsbench.models.base import CapsuleNetwork
 from capsbench.models.build import build_network, parameter_count
 from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
 from capsbench.routing import Routing
+from capsbench.shapes import ImageShape
 from capsbench_kernels import choose_backend
 
 AXIS_FLAG = "axis"
@@ -236,6 +237,12 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     """The Cell of one point: everything that is still open is taken from the data set, the network and `RECIPE`."""
     network, routing = _pair(point)
     dataset = _subclass_of(Dataset, "dataset", point["dataset"])
+    if not isinstance(getattr(dataset, "image", None), ImageShape) or not isinstance(
+        getattr(dataset, "classes", None), int
+    ):
+        raise UsageError(
+            f"--dataset {point['dataset']}: needs image = ImageShape(...) and classes = a number, on the class"
+        )
     component = registry.get(_kind(network), network)
     if not hasattr(component, "sizes"):
         raise UsageError(f"--network {network}: has no sizes(image), the options that make it tiny, small and paper")

@@ -127,6 +127,7 @@ def test_the_paper_sizes_are_the_papers():
             {"routing": "builtins:dict"},
             "--routing builtins:dict: expected a subclass of capsbench.routing.base.Routing",
         ),
+        ({"dataset": "capsbench.data:Dataset"}, "--dataset capsbench.data:Dataset: needs image = ImageShape"),
         ({"dataset": "builtins:dict"}, "--dataset builtins:dict: expected a subclass of capsbench.data.base.Dataset"),
         ({"network": "matched"}, "--network matched: it is sized after a capsule network; use --baseline matched"),
     ],
