@@ -167,16 +167,18 @@ def _measure_alone(
         measures = _measures(cell, alone=True)
         listener.measuring_alone(cell, measures)
         jobs = [Job(spec, measure_cell, (cell, [spec], data_folder, store)) for spec in measures]
+        rows = list(record.rows)
         for _, result in in_processes(jobs):
             if isinstance(result, Exception):
                 failure = _failed(cell, result)
-                # What was measured before stays; the same run takes only what is missing.
+                # What came with the training stays; the same run takes all of these measures again, so none is kept.
                 record = replace(record, reason=failure.reason, provenance=record.provenance | failure.provenance)
                 break
-            record = replace(record, rows=[*record.rows, *result])
+            rows += result
         else:
-            facts = {**record.provenance, "measured": provenance()}
-            record = replace(record, status="finished", reason="", provenance=facts)
+            facts = {key: fact for key, fact in record.provenance.items() if key not in ("failed", "traceback")}
+            facts["measured"] = provenance()
+            record = replace(record, status="finished", reason="", rows=rows, provenance=facts)
         store.write(record)
         _note(record, outcome)
         if record.reason:
