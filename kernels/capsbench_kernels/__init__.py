@@ -9,6 +9,7 @@ from capsbench_kernels.dispatch import (
     Parents,
     choose_backend,
     count_vote_passes,
+    log_normaliser,
     vote_pass,
     vote_pass_flops,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "count_vote_passes",
     "dynamic_routing",
     "em_routing",
+    "log_normaliser",
     "squash",
     "vote_pass",
     "vote_pass_flops",

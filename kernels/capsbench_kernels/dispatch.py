@@ -9,12 +9,14 @@ the pass shares each child out among them and returns the first three moments of
     S0_j = sum_i w_ij      S1_j = sum_i w_ij (V_ij - c_j)      S2_j = sum_i w_ij (V_ij - c_j)^2
 
 A routing is a loop of vote passes with a small update of the parents in between (`dynamic.py`, `em.py`, or a user's own).
-This file holds the types, the checks and the choice of an implementation; `reference.py` is the readable truth.
+This file holds the types, the checks and the choice of an implementation: `reference.py`, the readable truth, or the
+kernels of `cpu_kernels.py` and `triton_kernels.py`, which never hold the votes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from capsbench_kernels.fused import FusedVotePass, Kernels, PassInputs, PassSums, accumulation_dtype
 from capsbench_kernels.reference import vote_pass_reference
 
 
@@ -53,19 +56,47 @@ class Moments(NamedTuple):
     second: Tensor
 
 
-_IMPLEMENTATIONS: dict[str, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {"reference": vote_pass_reference}
+BACKENDS: tuple[str, ...] = ("reference", "cpu", "triton")
+"""The implementations of the vote pass; ``auto`` chooses one of them."""
 
-BACKENDS: tuple[str, ...] = tuple(_IMPLEMENTATIONS)
-"""The implementations that this build holds; ``auto`` chooses among them."""
+_KERNELS = {"cpu": "capsbench_kernels.cpu_kernels", "triton": "capsbench_kernels.triton_kernels"}
 
 
-def choose_backend(backend: str = "auto") -> str:
-    """The name of the implementation that ``backend`` stands for; raises ValueError for one that cannot run here."""
+def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:
+    """The name of the implementation that ``backend`` stands for, for tensors on ``device``.
+
+    ``auto`` is ``cpu`` for tensors on the CPU and ``triton`` for those on a CUDA device, where the package that they need
+    is installed; ``reference`` otherwise.
+
+    Raises:
+        ValueError: an unknown name, or one that cannot run there, with the reason.
+    """
+    device = torch.device(device)
     if backend == "auto":
-        return "reference"
-    if backend not in _IMPLEMENTATIONS:
-        raise ValueError(f"backend: {backend!r} cannot run here; choose auto or {', '.join(BACKENDS)}")
+        fused = {"cpu": "cpu", "cuda": "triton"}.get(device.type)
+        return fused if fused is not None and _obstacle(fused, device) is None else "reference"
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: expected auto, {', '.join(BACKENDS)}, got {backend!r}")
+    if (reason := _obstacle(backend, device)) is not None:
+        raise ValueError(f"backend: {backend!r} cannot run here: {reason}; auto would choose {choose_backend('auto', device)!r}")
     return backend
+
+
+def _obstacle(backend: str, device: torch.device) -> str | None:
+    """Why a backend cannot run on tensors of a device, or None."""
+    if backend == "reference":
+        return None
+    try:
+        kernels = _kernels(backend)
+    except ImportError as error:
+        return f"it needs the package {error.name}, which is not installed"
+    return kernels.obstacle(device)
+
+
+def _kernels(backend: str) -> Kernels:
+    # Imported when first needed: importing Numba or Triton takes about a second.
+    module: Kernels = importlib.import_module(_KERNELS[backend])  # type: ignore[assignment]
+    return module
 
 
 @dataclass
@@ -118,8 +149,13 @@ def vote_pass(
     activations: Tensor | None = None,
     offset: Tensor | None = None,
     backend: str = "auto",
+    *,
+    log_normaliser: Tensor | None = None,
 ) -> Moments:
     """Shares every child out among the parents and sums the votes that each parent gets.
+
+    ``poses``, ``weights`` and ``offset`` are of one dtype; everything else, the moments too, is of the dtype of the sums:
+    float32 beside bfloat16 and float16 poses, else the dtype of the poses.
 
     Args:
         poses: child poses ``[N, I, R, D]``; a vector capsule has R = 1, a 4x4 pose matrix R = D = 4.
@@ -127,55 +163,94 @@ def vote_pass(
         parents: the belief about the parents, see `Parents`.
         activations: child activations ``[N, I]``; all 1 if None.
         offset: added to the votes, ``[N or 1, I, R, E]`` (coordinate addition).
-        backend: ``auto`` or one of `BACKENDS`.
+        backend: ``auto`` or one of `BACKENDS`, see `choose_backend`.
+        log_normaliser: ``[N, I]``, takes the place of the log of the softmax's denominator, so that a child can be shared
+            among more parents than these (see the function `log_normaliser`).
 
     Returns:
-        The moments, differentiable in every tensor given except ``parents.centre``.
+        The moments, differentiable in every tensor given except ``parents.centre``; twice only by ``reference``.
 
     Raises:
-        ValueError: a shape, dtype or device that does not fit, named with what would.
+        ValueError: a shape, dtype or device that does not fit, named with what would; a backend that cannot run.
     """
-    _check(poses, weights, parents, activations, offset)
-    implementation = _IMPLEMENTATIONS[choose_backend(backend)]
+    return Moments(*_run(poses, weights, parents, activations, offset, log_normaliser, backend)[:3])
+
+
+def log_normaliser(
+    poses: Tensor, weights: Tensor, parents: Parents, offset: Tensor | None = None, backend: str = "auto"
+) -> Tensor:
+    """The log of each child's softmax denominator over these parents, ``[N, I]``: ``log sum_j exp(logits_ij)``.
+
+    An E-step over all the parents that see a child, also those of other problems (Gritzman 2019), combines these numbers
+    over the problems that the child is in and hands the result to `vote_pass`. Arguments as there.
+    """
+    return _run(poses, weights, parents, None, offset, None, backend).log_normaliser
+
+
+def _run(
+    poses: Tensor,
+    weights: Tensor,
+    parents: Parents,
+    activations: Tensor | None,
+    offset: Tensor | None,
+    log_normaliser: Tensor | None,
+    backend: str,
+) -> PassSums:
+    centre = None if parents.centre is None else parents.centre.detach()
+    inputs = PassInputs(poses, weights, activations, offset, *parents[:4], centre, log_normaliser)
+    _check(inputs)
+    chosen = choose_backend(backend, poses.device)
     if (count := _count.get()) is None:
-        return Moments(*implementation(poses, weights, parents, activations, offset))
+        return _run_on(chosen, inputs)
     count.passes += 1
     count.flops += vote_pass_flops(poses, weights, parents, offset)
     with FlopCounterMode(display=False) as counter:
-        moments = Moments(*implementation(poses, weights, parents, activations, offset))
+        sums = _run_on(chosen, inputs)
     count.counted_by_torch += counter.get_total_flops()
-    return moments
+    return sums
 
 
-def _check(poses: Tensor, weights: Tensor, parents: Parents, activations: Tensor | None, offset: Tensor | None) -> None:
+def _run_on(backend: str, inputs: PassInputs) -> PassSums:
+    if backend == "reference":
+        return vote_pass_reference(inputs)
+    return PassSums(*FusedVotePass.apply(_kernels(backend), *inputs))
+
+
+def _check(inputs: PassInputs) -> None:
+    poses, weights, offset = inputs.poses, inputs.weights, inputs.offset
     if poses.dim() != 4:
         raise ValueError(f"poses: expected [N, I, R, D], got {list(poses.shape)}")
+    if not poses.is_floating_point():
+        raise ValueError(f"poses: expected a floating-point dtype, got {poses.dtype}")
+    if 0 in poses.shape:
+        raise ValueError(f"poses: expected no empty dimension in [N, I, R, D], got {list(poses.shape)}")
     problems, children, rows, depth = poses.shape
-    if weights.dim() != 4 or weights.shape[0] != children or weights.shape[2] != depth:
+    if weights.dim() != 4 or weights.shape[0] != children or weights.shape[2] != depth or 0 in weights.shape:
         raise ValueError(f"weights: expected [{children}, J, {depth}, E] beside these poses, got {list(weights.shape)}")
     count, columns = weights.shape[1], weights.shape[3]
-    if (parents.mean is None) != (parents.precision is None):
+    if (inputs.mean is None) != (inputs.precision is None):
         raise ValueError("parents: mean and precision are given together or not at all")
 
-    per_parent, per_value = [problems, count], [problems, count, rows * columns]
-    expected: dict[str, tuple[Tensor | None, list[int]]] = {
-        "weights": (weights, list(weights.shape)),
-        "activations": (activations, [problems, children]),
-        "parents.bias": (parents.bias, per_parent),
-        "parents.direction": (parents.direction, per_value),
-        "parents.mean": (parents.mean, per_value),
-        "parents.precision": (parents.precision, per_value),
-        "parents.centre": (parents.centre, per_value),
+    sums = accumulation_dtype(poses.dtype)
+    of_a_child, of_a_parent, of_a_value = [problems, children], [problems, count], [problems, count, rows * columns]
+    leading = 1 if offset is not None and offset.shape[:1] == torch.Size([1]) else problems
+    expected: dict[str, tuple[Tensor | None, list[int], torch.dtype]] = {
+        "weights": (weights, list(weights.shape), poses.dtype),
+        "offset": (offset, [leading, children, rows, columns], poses.dtype),
+        "activations": (inputs.activations, of_a_child, sums),
+        "parents.bias": (inputs.bias, of_a_parent, sums),
+        "parents.direction": (inputs.direction, of_a_value, sums),
+        "parents.mean": (inputs.mean, of_a_value, sums),
+        "parents.precision": (inputs.precision, of_a_value, sums),
+        "parents.centre": (inputs.centre, of_a_value, sums),
+        "log_normaliser": (inputs.log_normaliser, of_a_child, sums),
     }
-    if offset is not None:
-        leading = 1 if offset.shape[:1] == torch.Size([1]) else problems
-        expected["offset"] = (offset, [leading, children, rows, columns])
-    for name, (tensor, shape) in expected.items():
+    for name, (tensor, shape, dtype) in expected.items():
         if tensor is None:
             continue
         if list(tensor.shape) != shape:
             raise ValueError(f"{name}: expected {shape}, got {list(tensor.shape)}")
-        if tensor.dtype != poses.dtype:
-            raise ValueError(f"{name}: expected {poses.dtype} like the poses, got {tensor.dtype}")
+        if tensor.dtype != dtype:
+            raise ValueError(f"{name}: expected {dtype} beside {poses.dtype} poses, got {tensor.dtype}")
         if tensor.device != poses.device:
             raise ValueError(f"{name}: expected on {poses.device} like the poses, got {tensor.device}")

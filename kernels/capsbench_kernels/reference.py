@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from capsbench_kernels.dispatch import Parents
+from capsbench_kernels.fused import PassInputs, PassSums, accumulation_dtype
 
 
 def votes_of(poses: Tensor, weights: Tensor, offset: Tensor | None = None) -> Tensor:
@@ -30,32 +27,30 @@ def votes_of(poses: Tensor, weights: Tensor, offset: Tensor | None = None) -> Te
     return votes.permute(1, 3, 0, 2, 4).reshape(problems, count, children, rows * columns)
 
 
-def vote_pass_reference(
-    poses: Tensor, weights: Tensor, parents: Parents, activations: Tensor | None, offset: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def vote_pass_reference(inputs: PassInputs) -> PassSums:
     """See `capsbench_kernels.vote_pass`; the caller has checked the arguments."""
-    return moments_of(votes_of(poses, weights, offset), parents, activations)
-
-
-def moments_of(votes: Tensor, parents: Parents, activations: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The moments [N, J], [N, J, H] and [N, J, H] of the votes ``[N, J, I, H]``."""
-    shares = coupling_coefficients(votes, parents)
-    if activations is not None:
-        shares = shares * activations.unsqueeze(1)
-    if parents.centre is not None:
-        votes = votes - parents.centre.detach().unsqueeze(2)
+    dtype = accumulation_dtype(inputs.poses.dtype)
+    poses, weights = inputs.poses.to(dtype), inputs.weights.to(dtype)
+    votes = votes_of(poses, weights, None if inputs.offset is None else inputs.offset.to(dtype))
+    logits = logits_of(votes, inputs)
+    log_normaliser = logits.logsumexp(dim=1) if inputs.log_normaliser is None else inputs.log_normaliser
+    shares = (logits - log_normaliser.unsqueeze(1)).exp()
+    if inputs.activations is not None:
+        shares = shares * inputs.activations.unsqueeze(1)
+    if inputs.centre is not None:
+        votes = votes - inputs.centre.unsqueeze(2)
     row = shares.unsqueeze(2)
-    return shares.sum(dim=2), (row @ votes).squeeze(2), (row @ votes.square()).squeeze(2)
+    return PassSums(shares.sum(dim=2), (row @ votes).squeeze(2), (row @ votes.square()).squeeze(2), log_normaliser)
 
 
-def coupling_coefficients(votes: Tensor, parents: Parents) -> Tensor:
-    """How each child splits itself among the parents, ``r_ij`` as ``[N, J, I]``: a softmax over the parents, dim 1."""
+def logits_of(votes: Tensor, belief: PassInputs) -> Tensor:
+    """How well each vote ``[N, J, I, H]`` agrees with what is believed of its parent, ``[N, J, I]``."""
     logits = votes.new_zeros(votes.shape[:3])
-    if parents.bias is not None:
-        logits = logits + parents.bias.unsqueeze(2)
-    if parents.direction is not None:
-        logits = logits + (votes @ parents.direction.unsqueeze(3)).squeeze(3)
-    if parents.mean is not None and parents.precision is not None:
-        distance = (votes - parents.mean.unsqueeze(2)).square()
-        logits = logits - 0.5 * (distance @ parents.precision.unsqueeze(3)).squeeze(3)
-    return logits.softmax(dim=1)
+    if belief.bias is not None:
+        logits = logits + belief.bias.unsqueeze(2)
+    if belief.direction is not None:
+        logits = logits + (votes @ belief.direction.unsqueeze(3)).squeeze(3)
+    if belief.mean is not None and belief.precision is not None:
+        distance = (votes - belief.mean.unsqueeze(2)).square()
+        logits = logits - 0.5 * (distance @ belief.precision.unsqueeze(3)).squeeze(3)
+    return logits

@@ -1,0 +1,105 @@
+"""The vote pass as one differentiable operation on kernels that never hold the votes.
+
+A kernel recomputes the votes tile by tile from the poses and the weights, in the backward pass as well. Between the two
+passes it keeps its inputs and one number a child, the log of the softmax's denominator, as FlashAttention does:
+
+    z_i    = log sum_j exp(logits_ij)      (or given: then r_ij does not sum to 1 over these parents)
+    r_ij   = exp(logits_ij - z_i)
+
+With g0, g1, g2, gz the gradients of S0, S1, S2 and z, and D = V - c:
+
+    gw_ij  = g0_j + <g1_j, D_ij> + <g2_j, D_ij^2>        ga_i = sum_j r_ij gw_ij
+    gl_ij  = r_ij (a_i gw_ij + q_i)                      q_i  = gz_i - a_i ga_i, or 0 if z was given, whose gradient is -a_i ga_i
+    gV_ij  = a_i r_ij (g1_j + 2 g2_j D_ij) + gl_ij (direction_j - precision_j (V_ij - mean_j))
+    gu_i   = sum_j gV_ij W_ij^T      gW_ij = sum_n u_i^T gV_ij      go_i = sum_j gV_ij
+    gbias_j = sum_i gl_ij            gdirection_j = sum_i gl_ij V_ij
+    gmean_j = precision_j sum_i gl_ij (V_ij - mean_j)    gprecision_j = -1/2 sum_i gl_ij (V_ij - mean_j)^2
+
+This file is the part that the kernels share: which tensors are saved, which gradients are wanted, and their dtypes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class PassInputs(NamedTuple):
+    """What a kernel gets, checked and contiguous. ``poses``, ``weights`` and ``offset`` share a dtype; the others have the
+    dtype of the sums (`accumulation_dtype`). None means absent: no term in the logits, a centre of 0, activations of 1.
+    """
+
+    poses: Tensor  # [N, I, R, D]
+    weights: Tensor  # [I, J, D, E]
+    activations: Tensor | None  # [N, I]
+    offset: Tensor | None  # [N or 1, I, R, E]
+    bias: Tensor | None  # [N, J]
+    direction: Tensor | None  # [N, J, H]
+    mean: Tensor | None  # [N, J, H]
+    precision: Tensor | None  # [N, J, H]
+    centre: Tensor | None  # [N, J, H]
+    log_normaliser: Tensor | None  # [N, I]
+
+
+class PassSums(NamedTuple):
+    """What the forward kernel returns, and, as gradients, what the backward kernel gets."""
+
+    mass: Tensor  # [N, J]
+    first: Tensor  # [N, J, H]
+    second: Tensor  # [N, J, H]
+    log_normaliser: Tensor  # [N, I], z; the given one if one was given (its gradient is then 0)
+
+
+class Kernels(Protocol):
+    """What a module of fused kernels holds. Every tensor returned is its own to allocate, in the accumulation dtype."""
+
+    def obstacle(self, device: torch.device) -> str | None:
+        """Why the kernels cannot run on tensors of this device, or None."""
+        ...
+
+    def forward(self, inputs: PassInputs) -> PassSums: ...
+
+    def backward(
+        self, inputs: PassInputs, log_normaliser: Tensor, gradients: PassSums, *, offset_wanted: bool
+    ) -> PassInputs:
+        """Gradients by the names of the inputs, [N, I, R, E] for the offset; None where the input is, and for the centre."""
+        ...
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that votes of ``dtype`` are summed in: float32 for the half-width ones, else their own."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+class FusedVotePass(torch.autograd.Function):
+    """`PassInputs` to `PassSums` by the given kernels, with a backward pass that is not itself differentiable."""
+
+    @staticmethod
+    def forward(ctx: Any, kernels: Kernels, *tensors: Tensor | None) -> PassSums:
+        inputs = PassInputs(*(None if tensor is None else tensor.detach().contiguous() for tensor in tensors))  # type: ignore[arg-type]
+        sums = kernels.forward(inputs)
+        ctx.kernels = kernels
+        ctx.save_for_backward(*inputs, sums.log_normaliser)
+        if inputs.log_normaliser is not None:
+            ctx.mark_non_differentiable(sums.log_normaliser)
+        return sums
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *saved, log_normaliser = ctx.saved_tensors
+        inputs = PassInputs(*saved)
+        wanted = PassInputs(*ctx.needs_input_grad[1:])
+        upstream = PassSums(*(gradient.contiguous() for gradient in gradients))
+        found = ctx.kernels.backward(inputs, log_normaliser, upstream, offset_wanted=bool(wanted.offset))
+        if found.offset is not None and inputs.offset is not None and inputs.offset.shape[0] == 1:
+            found = found._replace(offset=found.offset.sum(dim=0, keepdim=True))
+        return (
+            None,
+            *(
+                gradient.to(tensor.dtype) if needed and gradient is not None and tensor is not None else None
+                for tensor, gradient, needed in zip(inputs, found, wanted, strict=True)
+            ),
+        )
