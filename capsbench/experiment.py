@@ -46,7 +46,7 @@ def train_cell(cell: Cell, measures: list[str], data_folder: Path, store: Store,
     history = train(cell, network, data, send)
     seconds = round(time.monotonic() - began, 3)
     store.write_tensors(store.weights_path(cell.id), network.state_dict())
-    backends = {module.backend for module in network.modules() if isinstance(module, Routing)}
+    backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}
     parameters = sum(parameter.numel() for parameter in network.parameters())
     rows = [
         Row("training", "parameters", "network", parameters, "parameters"),

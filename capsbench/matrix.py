@@ -27,7 +27,7 @@ from capsbench.models.build import build_network, parameter_count
 from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
 from capsbench.routing import Routing
 from capsbench.shapes import ImageShape
-from capsbench_kernels import choose_backend
+from capsbench_kernels import BACKENDS, choose_backend
 
 AXIS_FLAG = "axis"
 BASELINE_FLAG = "baseline"
@@ -96,8 +96,8 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
             wanted = _checked_measures(wanted)
         if field == "device":
             _check_device(name, str(wanted))
-        if field == "backend":
-            _check_backend(name, str(wanted))
+        if field == "backend" and wanted not in ("auto", *BACKENDS):
+            raise UsageError(f"{spelled(name)}: expected auto, {', '.join(BACKENDS)}, got {wanted!r}")
         try:
             parsed.append(adapter.validate_python(wanted))
         except ValidationError as error:
@@ -140,13 +140,6 @@ def _check_device(name: str, device: str) -> None:
         raise UsageError(f"{spelled(name)}: expected cpu, cuda, cuda:N or auto, got {device!r}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"{spelled(name)}: {device!r} asked for, but torch sees no CUDA device here; use cpu or auto")
-
-
-def _check_backend(name: str, backend: str) -> None:
-    try:
-        choose_backend(backend)
-    except ValueError as error:
-        raise UsageError(f"{spelled(name)}: {str(error).removeprefix('backend: ')}") from None
 
 
 def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -275,6 +268,11 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         )
     if decided["device"] == "auto":
         decided["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if capsules and decided["backend"] != "auto":  # what auto chooses exists everywhere, and is on the record
+        try:
+            choose_backend(decided["backend"], decided["device"])
+        except ValueError as error:
+            raise UsageError(f"--backend: {str(error).removeprefix('backend: ')}") from None
     own = {name: value for name, value in _own(point).items() if value is not None}
     preset = {f"network.{name}": value for name, value in sizes[point["size"]].items()}
     if routing is not None:

@@ -21,6 +21,7 @@ from capsbench.errors import ProcessFailed, StorageFailed, TrainingFailed, Usage
 PRELOADED = [
     "capsbench.experiment",
     "torch._dynamo",  # the first optimiser step imports it
+    "capsbench_kernels.cpu_kernels",  # the first vote pass does
     *sorted({path.partition(":")[0] for kind in registry.BUILT_IN.values() for path in kind.values()}),
 ]
 

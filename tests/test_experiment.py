@@ -38,7 +38,7 @@ def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
     result = trained(cell, store, events.append)
     assert [epoch["epoch"] for epoch in result.history] == [1, 2]
     assert events[-1].done == 1.0
-    assert result.backends == ["reference"]
+    assert result.backends == ["cpu"]
     assert store.predictions(cell.id).keys() == {"label", "prediction", "nll"}
     accuracy = next(row.value for row in result.rows if (row.metric, row.condition) == ("accuracy", "test"))
     kept = store.predictions(cell.id)

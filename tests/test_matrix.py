@@ -101,7 +101,7 @@ def test_the_paper_sizes_are_the_papers():
         ({"measure": "speed:fast"}, "--measure speed:fast: unknown setting 'fast'; choose from light, full"),
         ({"lr": "nan"}, "--lr: "),
         ({"device": "gpu"}, "--device: expected cpu, cuda, cuda:N or auto, got 'gpu'"),
-        ({"backend": "warp"}, "--backend: 'warp' cannot run here; choose auto or reference"),
+        ({"backend": "warp"}, "--backend: expected auto, reference, cpu, triton, got 'warp'"),
         ({"anealing": "1", "routing": "em"}, "--axis anealing: unknown 'anealing'; did you mean"),
         ({"annealing": "x", "routing": "em"}, "--axis annealing: .*, got 'x'"),
         ({"stem_norm": "layer", "routing": "em"}, "stem_norm: expected none or batch, got 'layer'"),

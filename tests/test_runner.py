@@ -52,7 +52,7 @@ def test_a_run_leaves_a_record_a_cell_and_is_not_repeated(store, tmp_path):
     outcome, cells = run(store, tmp_path, listener, routing="dynamic", iters="1,2", seeds=0)
     assert sorted(outcome.finished) == sorted(cell.id for cell in cells)
     assert {"commit", "torch", "cpu", "backend", "started", "seconds"} <= {*store.read(cells[0].id).provenance}
-    assert store.read(cells[0].id).provenance["backend"] == "reference"
+    assert store.read(cells[0].id).provenance["backend"] == "cpu"
     assert listener.told[0] == ("run", 2, 0)
     assert ("finished", 0) in listener.told
 

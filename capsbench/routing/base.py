@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from capsbench_kernels import Moments, Parents, choose_backend, vote_pass
+from capsbench_kernels import BACKENDS, Moments, Parents, choose_backend, vote_pass
 
 
 class Routing(nn.Module, ABC):
@@ -21,7 +21,7 @@ class Routing(nn.Module, ABC):
         children: child capsules that one routing problem sees (I).
         parents: parent capsules (J).
         iterations: how often the children are shared out anew, 1 or more.
-        backend: the implementation of the vote pass.
+        backend: the implementation of the vote pass, see `capsbench_kernels.choose_backend`.
     """
 
     network = "capsnet"
@@ -44,7 +44,9 @@ class Routing(nn.Module, ABC):
         self.child_count = children
         self.parent_count = parents
         self.iterations = iterations
-        self.backend = choose_backend(backend)
+        if backend not in ("auto", *BACKENDS):
+            raise ValueError(f"backend: expected auto, {', '.join(BACKENDS)}, got {backend!r}")
+        self.backend = backend
 
     @abstractmethod
     def forward(
@@ -69,9 +71,17 @@ class Routing(nn.Module, ABC):
         parents: Parents,
         activations: Tensor | None = None,
         offset: Tensor | None = None,
+        *,
+        log_normaliser: Tensor | None = None,
     ) -> Moments:
         """`capsbench_kernels.vote_pass` on this routing's backend."""
-        return vote_pass(poses, weights, parents, activations, offset, backend=self.backend)
+        return vote_pass(
+            poses, weights, parents, activations, offset, backend=self.backend, log_normaliser=log_normaliser
+        )
+
+    def backend_on(self, device: str) -> str:
+        """The implementation that passes over tensors of this device go through."""
+        return choose_backend(self.backend, device)
 
     def extra_repr(self) -> str:
         return f"{self.child_count} -> {self.parent_count}, iterations={self.iterations}, backend={self.backend}"

@@ -78,7 +78,9 @@ def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") ->
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected auto, {', '.join(BACKENDS)}, got {backend!r}")
     if (reason := _obstacle(backend, device)) is not None:
-        raise ValueError(f"backend: {backend!r} cannot run here: {reason}; auto would choose {choose_backend('auto', device)!r}")
+        raise ValueError(
+            f"backend: {backend!r} cannot run here: {reason}; auto would choose {choose_backend('auto', device)!r}"
+        )
     return backend
 
 
@@ -88,14 +90,16 @@ def _obstacle(backend: str, device: torch.device) -> str | None:
         return None
     try:
         kernels = _kernels(backend)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         return f"it needs the package {error.name}, which is not installed"
+    except ImportError as error:  # such as a version of NumPy that Numba does not know yet
+        return f"{error}"
     return kernels.obstacle(device)
 
 
 def _kernels(backend: str) -> Kernels:
     # Imported when first needed: importing Numba or Triton takes about a second.
-    module: Kernels = importlib.import_module(_KERNELS[backend])  # type: ignore[assignment]
+    module: Kernels = importlib.import_module(_KERNELS[backend])
     return module
 
 

@@ -87,13 +87,13 @@ class FusedVotePass(torch.autograd.Function):
         return sums
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *saved, log_normaliser = ctx.saved_tensors
         inputs = PassInputs(*saved)
         wanted = PassInputs(*ctx.needs_input_grad[1:])
         upstream = PassSums(*(gradient.contiguous() for gradient in gradients))
-        found = ctx.kernels.backward(inputs, log_normaliser, upstream, offset_wanted=bool(wanted.offset))
+        found = ctx.kernels.backward(inputs, log_normaliser.detach(), upstream, offset_wanted=bool(wanted.offset))
         if found.offset is not None and inputs.offset is not None and inputs.offset.shape[0] == 1:
             found = found._replace(offset=found.offset.sum(dim=0, keepdim=True))
         return (

@@ -1,0 +1,107 @@
+"""Sixteen numbers at a time, against NumPy."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from capsbench_kernels.lanes import (
+    WIDTH,
+    add_totals,
+    advance,
+    exp,
+    fill,
+    gather,
+    get,
+    given,
+    load,
+    maximum,
+    minimum,
+    pointer,
+    put,
+    scatter,
+    store,
+    total,
+)
+
+numbers = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@njit
+def arithmetic(x, y, made):
+    a, b = load(pointer(x), 0), load(pointer(y), 0)
+    target = pointer(made)
+    for row, lanes in enumerate((a + b, a - b, a * b, a / b, maximum(a, b), minimum(a, b), fill(x[3]))):
+        store(target, row * WIDTH, lanes)
+
+
+@numbers
+def test_arithmetic_is_that_of_each_lane(dtype):
+    x, y = np.random.default_rng(0).standard_normal((2, WIDTH)).astype(dtype)
+    made = np.full((7, WIDTH), np.nan, dtype)
+    arithmetic(x, y, made)
+    expected = [x + y, x - y, x * y, x / y, np.maximum(x, y), np.minimum(x, y), np.full(WIDTH, x[3])]
+    np.testing.assert_array_equal(made, expected)
+
+
+@njit
+def exponential(x, made):
+    for start in range(0, x.size, WIDTH):
+        store(pointer(made), start, exp(load(pointer(x), start)))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 3e-7), (np.float64, 1e-15)])
+def test_exp_is_right_to_the_last_places(dtype, error):
+    x = np.linspace(-86, 87, 1 << 12).astype(dtype)
+    made = np.empty_like(x)
+    exponential(x, made)
+    np.testing.assert_allclose(made, np.exp(x.astype(np.float64)), rtol=error)
+
+
+def test_exp_of_what_has_no_exponential_is_not_hidden():
+    x = np.array([np.nan, -np.inf, -1e30, 0] * 4, np.float32)
+    made = np.empty_like(x)
+    exponential(x, made)
+    assert np.isnan(made[0])
+    assert (made[1:3] < 1e-37).all()
+    assert made[3] == 1
+
+
+@njit
+def sums(x, four):
+    start = pointer(x)
+    add_totals(pointer(four), 1, load(start, 0), load(start, WIDTH), load(start, 2 * WIDTH), load(start, 3 * WIDTH))
+    return total(load(start, 0))
+
+
+@numbers
+def test_totals_are_the_sums_over_the_lanes(dtype):
+    x = np.arange(4 * WIDTH).astype(dtype).reshape(4, WIDTH)  # whole numbers: exact in any order
+    four = np.array([7, 1, 2, 3, 4, 9], dtype)
+    assert sums(x, four) == x[0].sum()
+    np.testing.assert_array_equal(four, [7, *(x.sum(axis=1) + np.arange(1, 5)), 9])
+
+
+@njit
+def transposed(x, rows, made):
+    for row in range(rows):
+        scatter(pointer(made), row * WIDTH, 1, gather(pointer(x), row, rows))
+    put(pointer(made), 0, get(advance(pointer(x), 2), 3))
+
+
+@numbers
+def test_gather_and_scatter_step_through_memory(dtype):
+    x = np.random.default_rng(0).standard_normal((WIDTH, 3)).astype(dtype)
+    made = np.empty((3, WIDTH), dtype)
+    transposed(x, 3, made)
+    assert made[0, 0] == x.ravel()[5]
+    np.testing.assert_array_equal(made.ravel()[1:], x.T.ravel()[1:])
+
+
+@njit
+def is_given(x):
+    return given(pointer(x))
+
+
+def test_an_empty_array_is_not_given():
+    assert is_given(np.ones(1))
+    assert not is_given(np.empty((0, 0)))
