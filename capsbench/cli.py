@@ -18,6 +18,7 @@ from rich.table import Table
 from capsbench import registry
 from capsbench.cell import Cell, flag
 from capsbench.errors import NothingMeasured, ProcessFailed, StorageFailed, TrainingFailed, UsageError
+from capsbench.kernels_cli import app as kernels_app
 from capsbench.recipe import default_in_words
 
 EXIT_USAGE, EXIT_CELLS_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 2, 3, 4, 130
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(kernels_app)
 
 PANELS = {
     "Data": ["dataset", "train_size", "shift"],

@@ -2,30 +2,14 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from capsbench import run
 from capsbench.cell import asked_fields
-from capsbench.cli import PANELS, main
+from capsbench.cli import PANELS
 
 QUICK = ["--train-size", "40", "--epochs", "1", "--seeds", "0", "--measure", "accuracy"]
-
-
-@pytest.fixture
-def capsbench(monkeypatch, capsys):
-    """Calls the console script in a folder and gives its exit code and what it printed."""
-
-    def call(*arguments, cwd):
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr("sys.argv", ["capsbench", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=exit_.value.code or 0, stdout=printed.out, stderr=printed.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

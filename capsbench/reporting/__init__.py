@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.figure import Figure
 
 from capsbench.errors import NothingMeasured, UsageError
 from capsbench.reporting.document import machines, page
+from capsbench.reporting.files import content, picture_files, write_files
 from capsbench.reporting.plots import PICTURES, pictures
 from capsbench.reporting.tables import curves, summary
 from capsbench.reporting.text import readable
@@ -82,18 +78,17 @@ def report(
     contents: dict[str, bytes] = {
         "table.csv": table.to_csv(index=False).encode(),
         "table.md": page(shown, records, chosen, missing, faults, notes).encode(),
-        "table.parquet": _bytes(lambda file: table.convert_dtypes().to_parquet(file, index=False)),
+        "table.parquet": content(lambda file: table.convert_dtypes().to_parquet(file, index=False)),
         "rows.csv": table_of(records).to_csv(index=False).encode(),
+        **picture_files(figures),
     }
-    for name, figure in figures.items():
-        contents |= {f"{name}.png": _image(figure, "png"), f"{name}.svg": _image(figure, "svg")}
     return Report(
         summary=table,
         readable=shown,
         failed=[(record.cell.title, record.reason) for record in records if record.reason],
         missing=missing,
         faults=faults,
-        files=_write(Path(to) if to is not None else store.folder / "report", contents),
+        files=write_files(Path(to) if to is not None else store.folder / "report", contents, PICTURES),
         notes=notes,
     )
 
@@ -122,35 +117,3 @@ def _cautions(table: pd.DataFrame, records: list[Record]) -> list[str]:
     if machines(records) > 1:
         notes.append("times and memory are from different machines: compare them within one only")
     return notes
-
-
-def _image(figure: Figure, form: str) -> bytes:
-    # Without the date and random identifiers, the same records give the same bytes.
-    with mpl.rc_context({"svg.hashsalt": "capsbench"}):
-        metadata = {"Date": None} if form == "svg" else None
-        return _bytes(lambda file: figure.savefig(file, format=form, dpi=200, metadata=metadata))
-
-
-def _bytes(write: Callable[[BytesIO], object]) -> bytes:
-    file = BytesIO()
-    write(file)
-    return file.getvalue()
-
-
-def _write(folder: Path, contents: dict[str, bytes]) -> list[Path]:
-    """Writes each file whole or not at all; pictures of an earlier report that this one does not have are removed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            temporary = folder / f".{name}.{os.getpid()}"
-            try:
-                temporary.write_bytes(content)
-                temporary.replace(folder / name)
-            finally:
-                temporary.unlink(missing_ok=True)
-        for name in (f"{picture}.{form}" for picture in PICTURES for form in ("png", "svg")):
-            if name not in contents:
-                (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: the report cannot be written there: {error.strerror}") from error
-    return [folder / name for name in contents]

@@ -1,0 +1,194 @@
+"""`capsbench kernels`: parses, calls, prints; decides nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from capsbench.errors import NothingMeasured, UsageError
+from capsbench.registry import unknown
+
+if TYPE_CHECKING:
+    import torch
+
+EXIT_DEFECT, EXIT_INTERRUPTED = 3, 130
+
+app = typer.Typer(
+    name="kernels",
+    help="The fused routing kernels: how fast they are, and what they compile to.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def _sweep(what: str) -> typer.models.OptionInfo:
+    return typer.Option(help=f"{what}; a comma list is swept.", metavar="A,B,...")
+
+
+@app.command()
+def bench(
+    layer: Annotated[
+        str, typer.Option(help="Layers of the papers, or all.", metavar="A,B,...")
+    ] = "sabour-digitcaps,hinton-convcaps1-small",
+    batch: Annotated[str | None, _sweep("Images a batch. [dim]Default: each layer's own[/dim]")] = None,
+    children: Annotated[str | None, _sweep("Children a problem. [dim]Default: each layer's own[/dim]")] = None,
+    parents: Annotated[str | None, _sweep("Parents a problem. [dim]Default: each layer's own[/dim]")] = None,
+    iters: Annotated[str, _sweep("Routing iterations")] = "3",
+    dtype: Annotated[str, _sweep("Of poses and weights: float32, bfloat16, float16")] = "float32",
+    contenders: Annotated[str, typer.Option(help="Who is timed, or all.", metavar="A,B,...")] = "all",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Torch's threads. [dim]Default: as torch has it[/dim]")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="How long each contender is timed in each pass, three times at least.")
+    ] = 1.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where the table and the pictures are written.")] = Path("results/kernels"),
+    as_json: JsonOption = False,
+) -> None:
+    """Time the routings at the papers' layers: the usual implementation, torch.compile, each backend of this package.
+
+    Each contender is checked against float64 first; one that routes wrong gets no time, and the exit code is 3.
+
+    capsbench kernels bench
+
+    capsbench kernels bench --layer hinton-convcaps1 --batch 16,32,64 --dtype float32,bfloat16 --device cuda
+    """
+    # Torch's profiler, which measures memory, would write lines of its own. It reads this when torch is first imported.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    from capsbench.reporting import kernel_bench
+    from capsbench_kernels import bench as kernels
+
+    where = _device(device)
+    asked = kernels.cases(
+        _names("--layer", layer, list(kernels.LAYERS)),
+        _counts("--batch", batch),
+        _counts("--children", children),
+        _counts("--parents", parents),
+        _counts("--iters", iters) or (),
+        _names("--dtype", dtype, list(kernels.DTYPES)),
+        device=where,
+    )
+    who = _names("--contenders", contenders, list(kernels.CONTENDERS))
+    if threads is not None and threads > kernels.cores():
+        raise UsageError(f"--threads: expected 1 to {kernels.cores()}, the cores of this machine, got {threads}")
+    if seconds <= 0:
+        raise UsageError(f"--seconds: expected more than 0, got {seconds:g}")
+    kernel_bench.write_partial([], out)  # what cannot be written is said before anything is measured
+
+    facts, rows, interrupted = kernel_bench.facts(where.type), [], False
+    try:
+        for row in kernels.bench(asked, who, device=where, seconds=seconds, threads=threads, say=_progress):
+            rows.append(row | facts)
+            if row["contender"] == who[-1]:
+                kernel_bench.write_partial(rows, out)
+    except KeyboardInterrupt:
+        interrupted = True
+    files = kernel_bench.write(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
+    if not rows:
+        raise KeyboardInterrupt
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        shown = kernel_bench.readable(kernel_bench.table_of(rows))
+        _print_table(list(shown.columns), shown.to_numpy().tolist())
+        for line in kernel_bench.origin(kernel_bench.table_of(rows)):
+            print(line)
+        print(f"written: {', '.join(map(str, files))}")
+    if interrupted:
+        print(f"interrupted; the {len(rows)} rows measured until then are in {out}", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if kernel_bench.defects(rows):
+        for line in kernel_bench.defects(rows):
+            print(f"capsbench: {line}", file=sys.stderr)
+        raise typer.Exit(EXIT_DEFECT)
+    if not any(row["status"] == "ok" for row in rows):
+        raise NothingMeasured(f"--contenders {contenders}: none of them could be timed: {rows[0]['status']}")
+
+
+@app.command("compile")
+def compile_(
+    target: Annotated[str, typer.Option(help="Compute capabilities.", metavar="A,B,...")] = "80,90",
+    as_json: JsonOption = False,
+) -> None:
+    """Compile every Triton kernel ahead of time, without a GPU: registers, stack, shared memory and spills of each.
+
+    The exit code is 3 where a default configuration spills registers.
+    """
+    targets = _counts("--target", target) or ()
+    try:
+        from capsbench_kernels.compile import compile_kernels
+    except ImportError as error:
+        raise UsageError(f"kernels compile: needs the package {error.name}, which is not installed") from error
+    try:
+        compiled = compile_kernels(targets)
+    except ValueError as error:
+        raise UsageError(f"--target {target}: {error}") from error
+    except RuntimeError as error:  # what the compiler needs is missing or set against it
+        raise UsageError(f"kernels compile: {error}") from error
+    resources = [asdict(each) for each in compiled]
+    if as_json:
+        print(json.dumps(resources))
+    elif resources:
+        _print_table(list(resources[0]), [[str(value) for value in each.values()] for each in resources])
+    spilling = [each for each in compiled if each.spilled]
+    for each in spilling:
+        named = f"{each.kernel} ({each.configuration}) on sm_{each.target}"
+        print(f"capsbench: {named} spills registers, with {each.stack} bytes of stack", file=sys.stderr)
+    if spilling:
+        raise typer.Exit(EXIT_DEFECT)
+
+
+def _names(flag: str, text: str, known: list[str]) -> list[str]:
+    """The names of a comma list, each of ``known``; ``all`` stands for all of them."""
+    if text.strip() == "all":
+        return known
+    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{flag}: {unknown(name, [*known, 'all'])}")
+    return names
+
+
+def _counts(flag: str, text: str | None) -> list[int] | None:
+    """The numbers of a comma list; None where the flag was not given."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"{flag}: expected whole numbers of 1 or more, separated by commas, got {text!r}")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device: {unknown(name, ['auto', 'cpu', 'cuda'])}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device here; cpu would do")
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def _progress(line: str) -> None:
+    # Plain lines, on a terminal too: a moving bar would take time from what is timed.
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_table(headings: list[str], lines: list[list[str]]) -> None:
+    table = Table(*headings, box=None, pad_edge=False)
+    for line in lines:
+        table.add_row(*line)
+    # Piped output is not folded at 80 columns: a program or a file has no width.
+    (Console() if sys.stdout.isatty() else Console(width=240)).print(table)

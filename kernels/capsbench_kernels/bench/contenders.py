@@ -1,0 +1,153 @@
+"""Who is timed: the usual implementation of the papers' equations, and the backends of this package."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from capsbench_kernels.bench.layers import Case, Inputs
+from capsbench_kernels.dispatch import choose_backend
+from capsbench_kernels.dynamic import dynamic_routing, squash
+from capsbench_kernels.em import em_routing
+from capsbench_kernels.fused import accumulation_dtype
+
+Outputs = tuple[Tensor, ...]
+"""Parent poses ``[N, J, R, E]`` and, in EM routing, parent activations ``[N, J]``."""
+
+OUTPUTS = ("parent poses", "parent activations")
+
+Route = Callable[[Case, Inputs], Outputs]
+Run = Callable[[Inputs], Outputs]
+
+VARIANCE_EPSILON = 4.0
+"""Of EM routing, in units of a vote squared; the votes have a variance of 1 (`random_inputs`).
+
+Large enough that shares do not saturate. With a small one, each iteration multiplies any difference tenfold, a rounding as
+well as a defect, and a check against the truth would tell neither. No contender's time depends on it.
+"""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to route.
+
+    Attributes:
+        route: routes the inputs of a case.
+        backend: the backend of `capsbench_kernels` that ``route`` asks for, if any: it may be unable to run on a device.
+        compiled: whether ``route`` goes through torch.compile, once for each case and pass.
+    """
+
+    name: str
+    route: Route
+    backend: str | None = None
+    compiled: bool = False
+
+    def obstacle(self, device: torch.device) -> str | None:
+        """Why it cannot run on a device, or None."""
+        if self.backend is None:
+            return None
+        try:
+            choose_backend(self.backend, device)
+        except ValueError as error:
+            return str(error).removeprefix("backend: ")
+        return None
+
+    def prepared(self, case: Case) -> Run:
+        """What routes this case's inputs; a compiled contender compiles for their very shapes, at its first call."""
+
+        def run(inputs: Inputs) -> Outputs:
+            return self.route(case, inputs)
+
+        return torch.compile(run, dynamic=False) if self.compiled else run
+
+
+def usual(case: Case, inputs: Inputs) -> Outputs:
+    """What public repositories do: a product of tiny matrices a vote, on tiled weights, and each step on all votes."""
+    routing = usual_dynamic if case.layer.routing == "dynamic" else usual_em
+    return routing(case, inputs)
+
+
+def usual_votes(inputs: Inputs) -> Tensor:
+    """All votes ``[N, I, J, H]``; the batched product tiles the weights over the problems and the poses over the parents."""
+    votes = torch.matmul(inputs.poses.unsqueeze(2), inputs.weights.unsqueeze(0))
+    if inputs.offset is not None:
+        votes = votes + inputs.offset.unsqueeze(2)
+    return votes.flatten(3)
+
+
+def usual_dynamic(case: Case, inputs: Inputs) -> Outputs:
+    """Sabour 2017, Procedure 1, line by line, with the logits b of every child and parent in memory."""
+    votes = usual_votes(inputs)
+    logits = votes.new_zeros(votes.shape[:3], dtype=accumulation_dtype(votes.dtype))
+    outputs = votes.new_empty(0)
+    for iteration in range(case.iterations):
+        couplings = logits.softmax(dim=2)
+        outputs = squash((couplings.unsqueeze(3) * votes).sum(dim=1))
+        if iteration < case.iterations - 1:
+            logits = logits + (votes * outputs.unsqueeze(1)).sum(dim=3)
+    return (outputs.unflatten(2, (case.layer.rows, case.layer.columns)),)
+
+
+def usual_em(case: Case, inputs: Inputs) -> Outputs:
+    """Hinton 2018, Procedure 1: M-step and E-step, each on all votes."""
+    votes = usual_votes(inputs)
+    activations, beta_a, beta_u = inputs.activations, inputs.beta_a, inputs.beta_u
+    assert activations is not None
+    assert beta_a is not None
+    assert beta_u is not None
+    shares = torch.full_like(votes[..., 0], 1 / case.layer.parents, dtype=activations.dtype)
+    mean = parents = votes.new_empty(0)
+    for iteration in range(case.iterations):
+        # M-step
+        weight = (shares * activations.unsqueeze(2)).unsqueeze(3)
+        mass = weight.sum(dim=1, keepdim=True) + 1e-9
+        mean = (weight * votes).sum(dim=1, keepdim=True) / mass
+        variance = (weight * (votes - mean) ** 2).sum(dim=1, keepdim=True) / mass + VARIANCE_EPSILON
+        deviation = variance.sqrt().log()
+        cost = (beta_u.unsqueeze(1) + deviation) * mass * case.mass_scale
+        parents = torch.sigmoid(case.inverse_temperatures[iteration] * (beta_a - cost.sum(dim=3)))
+        if iteration < case.iterations - 1:
+            # E-step
+            density = -((votes - mean) ** 2) / (2 * variance) - deviation - 0.5 * math.log(2 * math.pi)
+            shares = torch.softmax(density.sum(dim=3) + parents.log(), dim=2)
+    return mean.squeeze(1).unflatten(2, (case.layer.rows, case.layer.columns)), parents.squeeze(1)
+
+
+def by_backend(backend: str) -> Route:
+    """`dynamic_routing` or `em_routing` of this package by one of its backends."""
+
+    def route(case: Case, inputs: Inputs) -> Outputs:
+        if case.layer.routing == "dynamic":
+            return (dynamic_routing(inputs.poses, inputs.weights, case.iterations, backend=backend),)
+        options: dict[str, Any] = dict(inverse_temperature=case.inverse_temperatures, mass_scale=case.mass_scale)
+        return em_routing(
+            *inputs[:5],  # type: ignore[arg-type]  # none of them is None in EM routing
+            case.iterations,
+            offset=inputs.offset,
+            variance_epsilon=VARIANCE_EPSILON,
+            backend=backend,
+            **options,
+        )
+
+    return route
+
+
+BASELINE = "broadcast"
+"""The contender that the others' times are compared with."""
+
+CONTENDERS: dict[str, Contender] = {
+    contender.name: contender
+    for contender in (
+        Contender(BASELINE, usual),
+        Contender("broadcast-compiled", usual, compiled=True),
+        Contender("reference", by_backend("reference"), backend="reference"),
+        Contender("reference-compiled", by_backend("reference"), backend="reference", compiled=True),
+        Contender("cpu", by_backend("cpu"), backend="cpu"),
+        Contender("triton", by_backend("triton"), backend="triton"),
+    )
+}

@@ -1,0 +1,123 @@
+"""The least that a routing has to move and to compute, by its formulas, and the time that takes at a machine's peaks.
+
+The arithmetic is that of kernels which recompute the votes in every pass, as those of this package do. An operation is
+counted once; a multiplication and an addition are 2. Of `capsbench_kernels.vote_pass`'s formulas, with D the depth of a
+pose, the backward pass needs, for each of the N*I*J*H values of a vote:
+
+    2 D        the vote, where something below needs it: the belief, the activations' gradient, the second moment's
+    1          an offset, if any
+    1          D_ij = V_ij - c_j, where there is a centre
+    2 or 4     the logit again: <direction, V>, or the Gaussian's distance (its V - mean is kept)
+    2 (+3)     gw_ij: <g1, D>, and <g2, D^2> where the second moment is used
+    2          gdirection: a sum of gl_ij V_ij
+    2 + 2      gmean and gprecision: sums of gl_ij (V_ij - mean_j) and of its square, which is kept from the logit
+    1 (+2)     gV_ij: w_ij g1_j, and + 2 g2_j D_ij
+    2 or 3     gV_ij: + gl_ij direction_j, or - gl_ij precision_j (V_ij - mean_j)
+    4 D        gu_i = sum_j gV_ij W_ij^T and gW_ij = sum_n u_i^T gV_ij
+
+and for each of the N*I*J logits 5 + 1 for the share again and 6 for its gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from capsbench_kernels.bench.layers import DTYPES, Case
+from capsbench_kernels.dispatch import Parents, vote_pass_flops
+from capsbench_kernels.fused import accumulation_dtype
+
+SECOND_MOMENT = 3
+"""Operations of a vote's value towards S2, which `vote_pass_flops` counts and dynamic routing has no use for."""
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What the machine was measured to do: float32 operations a second in a matrix product, bytes a second in a copy."""
+
+    flops: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The least that a pass costs: ``bytes`` moved, ``flops`` computed, and bytes ``held`` at its end, its results."""
+
+    bytes: int
+    flops: int
+    held: int
+
+    def seconds(self, peaks: Peaks) -> float:
+        """At these peaks; moving and computing may overlap."""
+        return max(self.bytes / peaks.bandwidth, self.flops / peaks.flops)
+
+
+def floor(case: Case, backward: bool) -> Floor:
+    """The floor of a routing's forward pass, or of both passes."""
+    beliefs = beliefs_of(case)
+    flops = sum(forward_flops(case, belief) for belief in beliefs)
+    if backward:
+        flops += sum(backward_flops(case, belief) for belief in beliefs)
+    given, offset, made = tensor_bytes(case)
+    # Inputs and outputs move once each, and with a backward pass the gradients of both once each; the offset has none.
+    moved = (given + made) * (2 if backward else 1) + offset
+    return Floor(moved, flops, made + given if backward else made)
+
+
+def tensor_bytes(case: Case) -> tuple[int, int, int]:
+    """Bytes of the inputs that have gradients, of the offset, and of the outputs."""
+    layer = case.layer
+    width = DTYPES[case.dtype].itemsize
+    width_of_sums = accumulation_dtype(DTYPES[case.dtype]).itemsize
+    votes_of_a_child = layer.rows * layer.columns
+    poses = case.problems * layer.children * layer.rows * layer.depth
+    weights = layer.children * layer.parents * layer.depth * layer.columns
+    outputs = case.problems * layer.parents * votes_of_a_child
+    beside = 0
+    if layer.routing == "em":
+        beside = case.problems * layer.children + 2 * layer.parents
+        outputs += case.problems * layer.parents
+    offset = layer.children * votes_of_a_child * width if layer.coordinates else 0
+    return (poses + weights) * width + beside * width_of_sums, offset, outputs * width_of_sums
+
+
+def beliefs_of(case: Case) -> list[Parents]:
+    """What is believed of the parents before each pass, as tensors of no content: the formulas ask what there is."""
+    something = torch.empty(0, device="meta")
+    later = (
+        Parents(direction=something)
+        if case.layer.routing == "dynamic"
+        else Parents(bias=something, mean=something, precision=something, centre=something)
+    )
+    return [Parents(), *[later] * (case.iterations - 1)]
+
+
+def forward_flops(case: Case, belief: Parents) -> int:
+    """Of one forward vote pass."""
+    layer = case.layer
+    poses = torch.empty(case.problems, layer.children, layer.rows, layer.depth, device="meta")
+    weights = torch.empty(layer.children, layer.parents, layer.depth, layer.columns, device="meta")
+    flops = vote_pass_flops(poses, weights, belief, torch.empty(0, device="meta") if layer.coordinates else None)
+    return flops - (SECOND_MOMENT * vote_values(case) if layer.routing == "dynamic" else 0)
+
+
+def backward_flops(case: Case, belief: Parents) -> int:
+    """Of one backward vote pass, as listed at the top of this file."""
+    depth, em = case.layer.depth, case.layer.routing == "em"
+    a_value = 1 + 4 * depth
+    if belief.direction is not None:
+        a_value += 2 + 2 + 2
+    if belief.mean is not None:
+        a_value += 4 + 4 + 3
+    if belief.direction is not None or em:  # else the shares are constant, and nothing asks for the votes
+        a_value += 2 * depth + 2 + case.layer.coordinates
+    a_value += (3 + 2) * em + (belief.centre is not None)
+    a_logit = 6 + 6
+    return a_value * vote_values(case) + a_logit * case.problems * case.layer.children * case.layer.parents
+
+
+def vote_values(case: Case) -> int:
+    """How many numbers the votes are: N*I*J*H."""
+    layer = case.layer
+    return case.problems * layer.children * layer.parents * layer.rows * layer.columns

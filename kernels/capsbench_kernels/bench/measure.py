@@ -1,0 +1,198 @@
+"""Time, memory, and what the machine can do."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from capsbench_kernels.bench.floor import Peaks
+
+Run = Callable[[], Any]
+
+ROUNDS = 5
+"""Contenders are timed in so many rounds, each taking its turn in every one: a drift of the machine hits all alike."""
+
+LEAST = 3
+"""How often each is timed, however slow."""
+
+FLUSHED = 256 * 2**20
+"""Bytes overwritten before each timed run on a GPU, so that no run finds its inputs in the L2 cache."""
+
+
+MATRIX_SIDE = {"cpu": 1536, "cuda": 8192}
+"""Of the matrix product that tells a machine's peak arithmetic."""
+
+COPIED = {"cpu": 2**27, "cuda": 2**30}
+"""Bytes of the copy that tells its bandwidth; far more than its caches hold."""
+
+
+class Failure(Exception):
+    """A contender that cannot be measured; the message is the status of its row."""
+
+
+@contextmanager
+def failures_named(device: torch.device) -> Iterator[None]:
+    """Turns what a contender raises into a `Failure`; asking for more memory than there is is an error like others."""
+    try:
+        with _memory_limit(device):
+            yield
+    except Failure:
+        raise
+    except Exception as error:
+        raise Failure(_status(error)) from None
+
+
+def _status(error: Exception) -> str:
+    said = str(error)
+    memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in said
+    )
+    if memory:
+        return "out of memory"
+    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
+    return f"failed: {type(error).__name__}: {line}"
+
+
+@contextmanager
+def _memory_limit(device: torch.device) -> Iterator[None]:
+    """On a CPU under Linux: limits this process to what is free, else the system would end it rather than refuse."""
+    if device.type != "cpu" or sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = mapped + free_memory()
+    if soft != resource.RLIM_INFINITY:
+        limit = min(limit, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def free_memory() -> int:
+    """Bytes that this process can still get under Linux: of the machine, or of the container that it is in."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # not in a container of this kind, or in one without a limit
+        return free
+    cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return min(free, limit - used + int(cached.get("inactive_file", 0)))
+
+
+def release(device: torch.device) -> None:
+    """Gives back what a contender that failed left behind."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def peak_memory(run: Run, device: torch.device) -> int:
+    """The most bytes that torch held at once in ``run`` beyond what it held before, its results included.
+
+    Memory that a kernel gets by other means than torch's tensors is not seen.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        results = run()
+        torch.cuda.synchronize(device)
+        del results
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    held = peak = 0
+    events = profile.profiler.kineto_results.events()
+    for _, change in sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"):
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def seconds_of(run: Run, device: torch.device) -> float:
+    """How long one run takes: wall time on a CPU; between two events on a GPU, its L2 cache overwritten first."""
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        results = run()
+        taken = time.perf_counter() - begin
+        del results
+        return taken
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.empty(FLUSHED, dtype=torch.int8, device=device).zero_()
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def interleaved(
+    runs: Mapping[str, Run], seconds: float, device: torch.device
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Seconds of each run of each contender, and the status of those that failed meanwhile.
+
+    Each is run for about ``seconds`` over all rounds, and at least `LEAST` times. The caller has warmed them up.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    failed: dict[str, str] = {}
+    for turn in range(ROUNDS):
+        # There and back, so that none always follows the same other.
+        for name in list(runs)[:: -1 if turn % 2 else 1]:
+            if name in failed or (len(taken[name]) >= LEAST and sum(taken[name]) >= seconds):
+                continue
+            until = time.perf_counter() + seconds / ROUNDS
+            try:
+                with failures_named(device):
+                    taken[name].append(seconds_of(runs[name], device))
+                    while time.perf_counter() < until:
+                        taken[name].append(seconds_of(runs[name], device))
+            except Failure as failure:
+                failed[name] = str(failure)
+    return taken, failed
+
+
+def measured_peaks(device: torch.device) -> Peaks:
+    """Float32 arithmetic in a large matrix product, outside a GPU's matrix units, and bandwidth in a large copy."""
+    side = MATRIX_SIDE[device.type]
+    one, other = torch.randn(2, side, side, device=device)
+    product = torch.empty_like(one)
+    source, target = torch.ones(2, COPIED[device.type] // 4, device=device)
+    precise = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        multiplied = min(seconds_of(lambda: torch.mm(one, other, out=product), device) for _ in range(5))
+    finally:
+        torch.set_float32_matmul_precision(precise)
+    copied = min(seconds_of(lambda: target.copy_(source), device) for _ in range(5))
+    return Peaks(flops=2 * side**3 / multiplied, bandwidth=2 * source.nbytes / copied)
+
+
+@contextmanager
+def threads_set(threads: int | None) -> Iterator[None]:
+    """Torch's threads within a block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
