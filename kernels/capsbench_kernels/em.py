@@ -67,6 +67,7 @@ def em_routing(
     if len(inverse_temperature) < iterations:
         raise ValueError(f"inverse_temperature: expected {iterations} values, got {len(inverse_temperature)}")
 
+    values = poses.shape[2] * weights.shape[3]
     parents = Parents()
     mean = logit = poses.new_empty(0)
     for iteration in range(iterations):
@@ -75,11 +76,14 @@ def em_routing(
         share = mass.clamp_min(MASS_FLOOR).unsqueeze(2)
         shift = first / share
         mean = shift if parents.centre is None else parents.centre + shift
-        variance = (second / share - shift.square()).clamp_min(0) + variance_epsilon
-        cost = (beta_u.unsqueeze(1) + 0.5 * variance.log()) * (mass * mass_scale).unsqueeze(2)
-        logit = inverse_temperature[iteration] * (beta_a - cost.sum(dim=2))
+        variance = torch.addcmul(second / share, shift, shift, value=-1).clamp_min(0) + variance_epsilon
+        log_variance = variance.log().sum(dim=2)
+        cost = (values * beta_u + 0.5 * log_variance) * mass * mass_scale  # summed over the H values of a vote
+        logit = inverse_temperature[iteration] * (beta_a - cost)
+        if iteration == iterations - 1:
+            break
         # The E-step that follows from it is the next pass.
-        density = -0.5 * (math.log(2 * math.pi) + variance.log()).sum(dim=2)
+        density = -0.5 * (values * math.log(2 * math.pi) + log_variance)
         parents = Parents(
             bias=annealing * (logsigmoid(logit) + density),
             mean=mean,
