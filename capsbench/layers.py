@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capsbench.routing.base import RoutingFactory
+from capsbench.windows import Windows
 from capsbench_kernels import squash
 
 
@@ -65,7 +66,7 @@ class ConvolutionalCapsules(nn.Module):
     """Capsules that each look at a K x K window of the layer below (Hinton 2018, section 4: ConvCaps).
 
     Every output position is a routing problem of its own, with K*K*types children; the transformation matrices are the
-    same at all positions. Shares are normalised over the parents at one position.
+    same at all positions. Shares are normalised over the parents at one position, unless the routing asks for the `Windows`.
     """
 
     def __init__(
@@ -87,17 +88,15 @@ class ConvolutionalCapsules(nn.Module):
 
     def forward(self, below: Capsules) -> Capsules:
         """Capsules on a grid to capsules on the smaller grid."""
-        poses = self._windows(below.poses.flatten(-2))
-        batch, height, width, children, _ = poses.shape
-        activations = self._windows(below.activations.unsqueeze(-1)).reshape(-1, children)
+        batch, height, width = below.activations.shape[:3]
+        windows = Windows((batch, height, width), self.kernel, self.stride)
+        poses = windows.split(below.poses.flatten(-2))
+        grid, children = poses.shape[:3], poses.shape[3]
+        activations = windows.split(below.activations.unsqueeze(-1)).reshape(-1, children)
         poses = poses.reshape(-1, children, *below.poses.shape[-2:])
-        poses, activations = self.routing(poses, self.weights, activations)
-        return Capsules(poses.unflatten(0, (batch, height, width)), activations.unflatten(0, (batch, height, width)))
-
-    def _windows(self, grid: Tensor) -> Tensor:
-        """``[B, H, W, types, values]`` to ``[B, H', W', K*K*types, values]``, children ordered row, column, type."""
-        windows = grid.unfold(1, self.kernel, self.stride).unfold(2, self.kernel, self.stride)
-        return windows.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5)
+        shared = {"windows": windows} if self.routing.across_windows else {}
+        poses, activations = self.routing(poses, self.weights, activations, **shared)
+        return Capsules(poses.unflatten(0, grid), activations.unflatten(0, grid))
 
 
 class ClassCapsules(nn.Module):

@@ -12,7 +12,7 @@ from capsbench.layers import (
     initial_transforms,
 )
 from capsbench.routing import EMRouting, Routing
-from capsbench_kernels import Parents
+from capsbench_kernels import Parents, em_routing
 
 
 class Weighted(Routing):
@@ -127,6 +127,57 @@ def test_a_capsule_is_seen_by_the_windows_that_hold_it_and_by_no_others(draw):
     expected = torch.zeros(2, 3, 3, dtype=torch.bool)
     expected[1, 2, 1:] = True  # rows 2 to 4, columns 1 to 3 or 2 to 4
     assert torch.equal(moved, expected)
+
+
+def test_an_e_step_over_all_parents_shares_a_child_among_every_window_that_sees_it(draw):
+    """With equal shares, a child in n windows gives each of their parents 1 / (n * types) of itself (Gritzman 2019)."""
+
+    def routing(children, parents):
+        return EMRouting(children, parents, iterations=1, normalise="all", mass=0.0)
+
+    routing.separate_activations = True
+    layer = ConvolutionalCapsules(1, 2, (1, 1), routing, kernel=2, stride=1, transform_sigma=1.0).double()
+    below = Capsules(draw(1, 3, 3, 1, 1, 1), torch.ones(1, 3, 3, 1, dtype=torch.double))
+    poses, _ = layer(below)
+    windows_of = torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=torch.double)
+    share = 1 / windows_of[:2, :2].flatten()  # of the children of the first window
+    votes = below.poses[0, :2, :2, 0, 0, 0].flatten().unsqueeze(1) * layer.weights[:, :, 0, 0]
+    expected = (share.unsqueeze(1) * votes).sum(dim=0) / share.sum()
+    torch.testing.assert_close(poses[0, 0, 0, :, 0, 0], expected)
+
+
+def test_later_e_steps_over_all_parents_share_each_child_out_wholly(draw):
+    """What the parents of all windows receive of the children is what the children have, at every iteration."""
+    received = []
+
+    class Watched(EMRouting):
+        def forward(self, poses, weights, activations, offset=None, windows=None):
+            def watched(log_sums):
+                combined = windows.log_sum_exp(log_sums)
+                received.append((log_sums - combined).exp() * activations)
+                return combined
+
+            return em_routing(
+                poses,
+                weights,
+                activations,
+                self.beta_a,
+                self.beta_u,
+                self.iterations,
+                inverse_temperature=self.inverse_temperature,
+                normaliser=watched,
+            )
+
+    def routing(children, parents):
+        return Watched(children, parents, iterations=3, normalise="all")
+
+    routing.separate_activations = True
+    layer = ConvolutionalCapsules(2, 3, (2, 2), routing, kernel=2, stride=1, transform_sigma=1.0).double()
+    below = grid_of(draw, 2, 4, 4, 2, (2, 2))
+    layer(below)
+    assert len(received) == 3
+    for shares in received:
+        torch.testing.assert_close(shares.sum(), below.activations.sum())
 
 
 # ClassCapsules

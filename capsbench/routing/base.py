@@ -30,6 +30,9 @@ class Routing(nn.Module, ABC):
     separate_activations = False
     """Whether capsules carry an activation of their own (True), or the length of the pose is the activation (False)."""
 
+    across_windows = False
+    """Whether, between convolutional capsules, ``forward`` wants the `capsbench.windows.Windows` too, as ``windows``."""
+
     iterative = True
     """Whether ``iterations`` means anything to it."""
 

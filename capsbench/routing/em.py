@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.routing.base import Routing, transforms_of
+from capsbench.windows import Windows
 from capsbench_kernels import em_routing
 
 _SMALL = {
@@ -27,6 +28,9 @@ class EMRouting(Routing):
         mass: the mass that an average parent's cost is scaled to; 0 leaves the mass as it is (the paper's text).
         variance_epsilon: added to each variance, in units of a vote squared.
         annealing: the power of the E-step's shares (`capsbench_kernels.em_routing`); 1 is the paper's.
+        normalise: whether the E-step shares a child of convolutional capsules among the parents of each ``window`` anew, as
+            most implementations do, or once among ``all`` parents that see it (Gritzman 2019).
+        gradient: ``all`` iterations carry gradients, or only the ``last``.
 
     At ``tiny`` and ``small`` the defaults give way to `presets`: with few types a sharp E-step leaves a parent one or two
     children of no variance, and three iterations then stay at chance (docs/em-routing.md has the measurements).
@@ -49,17 +53,30 @@ class EMRouting(Routing):
         mass: float = 100.0,
         variance_epsilon: float = 5e-4,
         annealing: float = 1.0,
+        normalise: str = "window",
+        gradient: str = "all",
     ) -> None:
         super().__init__(children, parents, iterations=iterations, backend=backend)
         self.inverse_temperature = [inverse_temperature * (1 - 0.95 ** (t + 1)) for t in range(iterations)]
         self.mass_scale = mass * parents / children if mass else 1.0
         self.variance_epsilon = variance_epsilon
         self.annealing = annealing
+        if normalise not in ("window", "all"):
+            raise ValueError(f"normalise: expected 'window' or 'all', got {normalise!r}")
+        if gradient not in ("all", "last"):
+            raise ValueError(f"gradient: expected 'all' or 'last', got {gradient!r}")
+        self.across_windows = normalise == "all"
+        self.gradient = gradient
         self.beta_a = nn.Parameter(torch.zeros(parents))
         self.beta_u = nn.Parameter(torch.zeros(parents))
 
     def forward(
-        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
+        self,
+        poses: Tensor,
+        weights: Tensor,
+        activations: Tensor,
+        offset: Tensor | None = None,
+        windows: Windows | None = None,
     ) -> tuple[Tensor, Tensor]:
         return em_routing(
             poses,
@@ -73,5 +90,7 @@ class EMRouting(Routing):
             variance_epsilon=self.variance_epsilon,
             mass_scale=self.mass_scale,
             annealing=self.annealing,
+            normaliser=None if windows is None else windows.log_sum_exp,
+            gradient=self.gradient,
             backend=self.backend,
         )

@@ -7,13 +7,13 @@ the M-step needs; the M-step itself is a row a parent and stands below.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from capsbench_kernels.dispatch import Parents, vote_pass
+from capsbench_kernels.dispatch import Parents, log_normaliser, vote_pass
 
 MASS_FLOOR = 1e-9
 """The least mass a parent is divided by: with every child inactive its mean is 0 and its cost 0, not NaN."""
@@ -32,6 +32,8 @@ def em_routing(
     variance_epsilon: float = 5e-4,
     mass_scale: float = 1.0,
     annealing: float = 1.0,
+    normaliser: Callable[[Tensor], Tensor] | None = None,
+    gradient: str = "all",
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Routes child poses and activations to parents by expectation-maximisation (Hinton 2018, Procedure 1).
@@ -57,6 +59,9 @@ def em_routing(
         annealing: the power of deterministic annealing EM (Ueda and Nakano 1998); 1 is the paper's E-step. A density over H
             values differs between parents by tens of nats, so that an untempered E-step gives each child whole to one
             parent, and small differences in the input are multiplied at every iteration.
+        normaliser: for an E-step over more parents than a problem has: from the log of each child's softmax denominator over
+            the parents of its problem, ``[N, I]``, to that over all parents that see it (Gritzman 2019).
+        gradient: ``all`` iterations carry gradients, or only the ``last``; the E-step before it is then a constant.
         backend: see `capsbench_kernels.vote_pass`.
 
     Returns:
@@ -67,27 +72,37 @@ def em_routing(
     if len(inverse_temperature) < iterations:
         raise ValueError(f"inverse_temperature: expected {iterations} values, got {len(inverse_temperature)}")
 
+    if gradient not in ("all", "last"):
+        raise ValueError(f"gradient: expected 'all' or 'last', got {gradient!r}")
+
     values = poses.shape[2] * weights.shape[3]
     parents = Parents()
     mean = logit = poses.new_empty(0)
     for iteration in range(iterations):
-        mass, first, second = vote_pass(poses, weights, parents, activations, offset, backend=backend)
-        # M-step, about the last mean: the variance then needs no difference of large numbers.
-        share = mass.clamp_min(MASS_FLOOR).unsqueeze(2)
-        shift = first / share
-        mean = shift if parents.centre is None else parents.centre + shift
-        variance = torch.addcmul(second / share, shift, shift, value=-1).clamp_min(0) + variance_epsilon
-        log_variance = variance.log().sum(dim=2)
-        cost = (values * beta_u + 0.5 * log_variance) * mass * mass_scale  # summed over the H values of a vote
-        logit = inverse_temperature[iteration] * (beta_a - cost)
-        if iteration == iterations - 1:
-            break
-        # The E-step that follows from it is the next pass.
-        density = -0.5 * (values * math.log(2 * math.pi) + log_variance)
-        parents = Parents(
-            bias=annealing * (logsigmoid(logit) + density),
-            mean=mean,
-            precision=annealing / variance,
-            centre=mean.detach(),
-        )
+        last = iteration == iterations - 1
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (last or gradient == "all")):
+            log_sums = None
+            if normaliser is not None:
+                log_sums = normaliser(log_normaliser(poses, weights, parents, offset, backend))
+            mass, first, second = vote_pass(
+                poses, weights, parents, activations, offset, backend, log_normaliser=log_sums
+            )
+            # M-step, about the last mean: the variance then needs no difference of large numbers.
+            share = mass.clamp_min(MASS_FLOOR).unsqueeze(2)
+            shift = first / share
+            mean = shift if parents.centre is None else parents.centre + shift
+            variance = torch.addcmul(second / share, shift, shift, value=-1).clamp_min(0) + variance_epsilon
+            log_variance = variance.log().sum(dim=2)
+            cost = (values * beta_u + 0.5 * log_variance) * mass * mass_scale  # summed over the H values of a vote
+            logit = inverse_temperature[iteration] * (beta_a - cost)
+            if last:
+                break
+            # The E-step that follows from it is the next pass.
+            density = -0.5 * (values * math.log(2 * math.pi) + log_variance)
+            parents = Parents(
+                bias=annealing * (logsigmoid(logit) + density),
+                mean=mean,
+                precision=annealing / variance,
+                centre=mean.detach(),
+            )
     return mean.unflatten(-1, (poses.shape[2], weights.shape[3])), torch.sigmoid(logit)

@@ -83,6 +83,30 @@ def own(preset):
 @pytest.mark.parametrize("size", ["tiny", "small", "paper"])
 def test_sizes_below_the_papers_have_options_of_their_own(make_cell, size):
     options = make_cell(routing="em", dataset="mnist", size=size).component_options("routing")
-    papers = dict(inverse_temperature=0.01, mass=100.0, variance_epsilon=5e-4, annealing=1.0)
+    papers = dict(
+        inverse_temperature=0.01, mass=100.0, variance_epsilon=5e-4, annealing=1.0, normalise="window", gradient="all"
+    )
     assert options == {**papers, **own(EMRouting.presets[size])}
     assert (options == papers) == (size == "paper")
+
+
+def test_only_all_parents_need_the_windows():
+    assert not EMRouting(6, 5).across_windows
+    assert EMRouting(6, 5, normalise="all").across_windows
+
+
+def test_the_gradient_of_the_last_iteration_alone_is_another_with_the_same_values(problem):
+    poses, *others = problem
+    poses.requires_grad_()
+    made = {}
+    for gradient in ("all", "last"):
+        outputs, _ = EMRouting(6, 5, iterations=3, inverse_temperature=0.5, gradient=gradient).double()(poses, *others)
+        made[gradient] = outputs, torch.autograd.grad(outputs.square().sum(), poses)[0]
+    assert torch.equal(made["all"][0], made["last"][0])
+    assert not torch.allclose(made["all"][1], made["last"][1])
+
+
+@pytest.mark.parametrize("option", ["normalise", "gradient"])
+def test_an_option_of_no_meaning_is_refused(option):
+    with pytest.raises(ValueError, match=f"{option}: expected '.*, got 'half'"):
+        EMRouting(6, 5, **{option: "half"})
