@@ -20,7 +20,7 @@ class Digits(Dataset):
 
     image = ImageShape(1, 8, 8)
     classes = 10
-    epochs = 10
+    epochs = 15
     shift = 1
 
     def load(self, folder: Path) -> Splits:

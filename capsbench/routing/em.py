@@ -11,7 +11,6 @@ from capsbench_kernels import em_routing
 
 _SMALL = {
     "inverse_temperature": 0.05,
-    "variance_epsilon": 0.1,
     "annealing": 0.1,
     "network.transform_init": "preserving",
 }
