@@ -6,14 +6,17 @@ distances ``t = v - m`` and ``d = v - c``, upstream gradients of the moments ``f
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from capsbench_kernels import cpu_tiles, lanes
 from capsbench_kernels.cpu_tiles import (
     BLOCK,
     QUAD,
@@ -88,9 +91,16 @@ class Gradients(NamedTuple):
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled when first called, and kept on disk where there is a place for it (not in a read-only home)."""
     try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
+        kernel = njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:
         return njit(nogil=True, error_model="numpy")(function)
+    # Numba asks whether this file has changed since; what is inlined into it stands in two others.
+    changed = max(Path(str(module.__file__)).stat().st_mtime for module in (lanes, cpu_tiles))
+    for kept in Path(kernel.stats.cache_path).glob(f"*{function.__name__}*.nb?"):
+        with contextlib.suppress(FileNotFoundError):
+            if kept.stat().st_mtime < changed:
+                kept.unlink()
+    return kernel
 
 
 @compiled

@@ -62,7 +62,7 @@ def test_exp_of_what_has_no_exponential_is_not_hidden():
     made = np.empty_like(x)
     exponential(x, made)
     assert np.isnan(made[0])
-    assert (made[1:3] < 1e-37).all()
+    assert (made[1:3] == 0).all()  # and no denormal number
     assert made[3] == 1
 
 
