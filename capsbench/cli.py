@@ -217,11 +217,15 @@ def list_(
 
 @app.command()
 def env(as_json: JsonOption = False, data_dir: DataOption = None) -> None:
-    """This machine and its software, as every record has them."""
+    """This machine and its software, as every record has them, and what runs the vote pass here."""
+    import torch
+
     from capsbench.data.base import data_folder
     from capsbench.provenance import provenance
+    from capsbench_kernels import choose_backend
 
-    facts = {**provenance(), "data folder": str(data_folder(data_dir))}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    facts = {**provenance(), "vote pass": choose_backend("auto", device), "data folder": str(data_folder(data_dir))}
     if as_json:
         print(json.dumps(facts))
         return

@@ -26,6 +26,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "triton": installed("triton"),
+        "numba": installed("numba"),
         "numpy": installed("numpy"),
         "torchvision": installed("torchvision"),
         "cuda": torch.version.cuda if cuda else None,

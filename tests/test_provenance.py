@@ -10,7 +10,7 @@ from capsbench import provenance as module
 from capsbench.provenance import installed, provenance
 
 KEYS = [
-    *("capsbench", "commit", "dirty", "python", "torch", "triton", "numpy", "torchvision"),
+    *("capsbench", "commit", "dirty", "python", "torch", "triton", "numba", "numpy", "torchvision"),
     *("cuda", "driver", "gpu", "cpu", "cores", "platform"),
 ]
 

@@ -96,7 +96,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(nogil=True, error_model="numpy")(function)
     # Numba asks whether this file has changed since; what is inlined into it stands in two others.
     changed = max(Path(str(module.__file__)).stat().st_mtime for module in (lanes, cpu_tiles))
-    for kept in Path(kernel.stats.cache_path).glob(f"*{function.__name__}*.nb?"):
+    for kept in Path(str(kernel.stats.cache_path)).glob(f"*{function.__name__}*.nb?"):
         with contextlib.suppress(FileNotFoundError):
             if kept.stat().st_mtime < changed:
                 kept.unlink()

@@ -128,7 +128,11 @@ def test_the_same_input_gives_the_same_bits(problem):
         ("poses", lambda t: t[0], r"poses: expected \[N, I, R, D\], got \[5, 4, 3\]"),
         ("weights", lambda t: t[1:], r"weights: expected \[5, J, 3, E\] beside these poses, got \[4, 4, 3, 2\]"),
         ("activations", lambda t: t[:, 1:], r"activations: expected \[3, 5\], got \[3, 4\]"),
-        ("activations", lambda t: t.float(), "activations: expected torch.float64 beside torch.float64 poses, got torch.float32"),
+        (
+            "activations",
+            lambda t: t.float(),
+            "activations: expected torch.float64 beside torch.float64 poses, got torch.float32",
+        ),
         ("offset", lambda t: t[..., 1:], r"offset: expected \[1, 5, 4, 2\], got \[1, 5, 4, 1\]"),
         ("weights", lambda t: t.to("meta"), "weights: expected on cpu like the poses, got meta"),
     ],
