@@ -1,0 +1,109 @@
+"""The kernels compiled for two generations of GPUs, in a process without Triton's interpreter."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed")
+from capsbench_kernels.compile import KernelResources, compile_kernels
+
+
+def printed(program, **environment):
+    """What a program prints as JSON, run where the package is found as it is here."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={**inherited, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+PAPERS = """
+import json
+from dataclasses import asdict
+import torch
+from capsbench_kernels.bench.layers import LAYERS
+from capsbench_kernels.compile import compile_kernels, configurations
+
+launches = [
+    *configurations([LAYERS["sabour-digitcaps"]], ["dynamic"], [torch.float32]),
+    *configurations([LAYERS["hinton-convcaps1"]], ["em"], [torch.float32]),
+]
+print(json.dumps([asdict(each) for each in compile_kernels((80, 90), launches)]))
+"""
+
+
+def test_the_papers_layers_stay_in_registers():
+    rows = printed(PAPERS)
+    assert len(rows) == 12
+    assert {(row["kernel"], row["target"]) for row in rows} == {
+        (kernel, target)
+        for kernel in ("forward_kernel", "backward_poses_kernel", "backward_weights_kernel")
+        for target in (80, 90)
+    }
+    for row in rows:
+        assert not row["spilled"], row
+        assert row["stack"] == 0, row
+        assert row["shared"] == 0, row  # no thread exchanges a vote with another: Triton keeps the layout meant
+        assert 32 <= row["registers"] <= 255, row
+
+
+OTHERS = """
+import json
+from dataclasses import asdict
+import torch
+from capsbench_kernels.bench.layers import Layer
+from capsbench_kernels.compile import compile_kernels, configurations
+
+odd = Layer("odd", "", "em", 3, 5, 7, 3, 3, 3, batch=1, cpu_batch=1)
+many = Layer("many parents", "", "em", 3, 5, 70, 1, 2, 2, batch=1, cpu_batch=1)
+launches = [
+    *configurations([odd], ["every"], [torch.float64]),
+    *configurations([many], ["dynamic"], [torch.float16]),
+]
+print(json.dumps([asdict(each) for each in compile_kernels([90], launches)]))
+"""
+
+
+def test_other_sizes_options_and_dtypes_compile():
+    rows = printed(OTHERS)
+    assert len(rows) == 6
+    assert {row["configuration"] for row in rows} == {
+        "odd, every, float64",
+        "many parents, dynamic, float16",
+    }
+
+
+@pytest.mark.parametrize("target", [70, 95])
+def test_a_target_that_cannot_be_compiled_for_is_refused(target):
+    with pytest.raises(ValueError, match=f"a compute capability of 80, 86, 89, 90, 100, 120, got {target}"):
+        compile_kernels([target])
+
+
+INTERPRETED = """
+import json
+from capsbench_kernels.compile import compile_kernels
+
+try:
+    compile_kernels()
+except RuntimeError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def test_the_interpreter_leaves_nothing_to_compile():
+    said = printed(INTERPRETED, TRITON_INTERPRET="1")
+    assert said == "the kernels cannot be compiled in a process that has TRITON_INTERPRET=1 in its environment"
+
+
+def test_the_table_has_these_columns():
+    names = [field.name for field in fields(KernelResources)]
+    assert names == ["kernel", "configuration", "target", "registers", "stack", "shared", "spilled"]
