@@ -21,12 +21,17 @@ from capsbench_kernels.fused import PassInputs, PassSums, accumulation_dtype
 INTERPRETED = not isinstance(triton_passes.forward_kernel, triton.JITFunction)
 """Whether Triton was imported under TRITON_INTERPRET=1: its kernels then run in Python, on any device."""
 
+NEEDED = (3, 7)
+"""The version of Triton from which on a kernel may be given tensors that are absent."""
+
 THREADS = 128
 """The threads of a program: 4 warps, so that three to four programs share a multiprocessor at 128 to 168 registers."""
 
 
 def obstacle(device: torch.device) -> str | None:
     """See `capsbench_kernels.fused.Kernels`."""
+    if tuple(map(int, triton.__version__.split(".")[:2])) < NEEDED:
+        return f"its kernels need Triton {NEEDED[0]}.{NEEDED[1]} or later, and this is {triton.__version__}"
     if INTERPRETED and device.type in ("cpu", "cuda"):
         return None
     if device.type != "cuda":

@@ -339,3 +339,11 @@ def test_where_the_kernels_run():
     with pytest.raises(ValueError, match="its kernels need a CUDA device, and these tensors are on the mps"):
         choose_backend("triton", "mps")
     assert isinstance(vote_pass(**random_problem((1, 1, 1, 1, 1, 1)), backend="triton"), Moments)
+
+
+def test_an_older_triton_is_refused_with_the_reason(monkeypatch):
+    monkeypatch.setattr(triton_kernels.triton, "__version__", "3.6.0")
+    with pytest.raises(ValueError, match=r"its kernels need Triton 3.7 or later, and this is 3.6.0; auto would choose"):
+        choose_backend("triton", DEVICE)
+    if DEVICE == "cuda":
+        assert choose_backend("auto", DEVICE) == "reference"
