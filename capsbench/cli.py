@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -235,6 +236,9 @@ def env(as_json: JsonOption = False, data_dir: DataOption = None) -> None:
 
 def main() -> None:
     """The console script: errors that a user can mend end in one line and an exit code of their own."""
+    # After each of torch's parallel loops the threads of GNU OpenMP spin for milliseconds, in the way of the vote pass's
+    # threads and of other cells. Read when torch is first imported, here and in the processes of the cells.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         code = app(standalone_mode=False)
     except UsageError as error:

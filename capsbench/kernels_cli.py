@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -19,6 +20,9 @@ from capsbench.registry import unknown
 
 if TYPE_CHECKING:
     import torch
+
+MOST = 1_000_000
+"""The largest number that a flag takes; the votes' size then still is a number that torch can hold."""
 
 EXIT_DEFECT, EXIT_INTERRUPTED = 3, 130
 
@@ -83,8 +87,8 @@ def bench(
     who = _names("--contenders", contenders, list(kernels.CONTENDERS))
     if threads is not None and threads > kernels.cores():
         raise UsageError(f"--threads: expected 1 to {kernels.cores()}, the cores of this machine, got {threads}")
-    if seconds <= 0:
-        raise UsageError(f"--seconds: expected more than 0, got {seconds:g}")
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"--seconds: expected a number above 0, got {seconds:g}")
     kernel_bench.write_partial([], out)  # what cannot be written is said before anything is measured
 
     facts, rows, interrupted = kernel_bench.facts(where.type), [], False
@@ -134,7 +138,7 @@ def compile_(
     try:
         compiled = compile_kernels(targets)
     except ValueError as error:
-        raise UsageError(f"--target {target}: {error}") from error
+        raise UsageError(f"--{error}") from error
     except RuntimeError as error:  # what the compiler needs is missing or set against it
         raise UsageError(f"kernels compile: {error}") from error
     resources = [asdict(each) for each in compiled]
@@ -166,8 +170,8 @@ def _counts(flag: str, text: str | None) -> list[int] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"{flag}: expected whole numbers of 1 or more, separated by commas, got {text!r}")
+    if not all(part.isdecimal() and 0 < int(part) <= MOST for part in parts):
+        raise UsageError(f"{flag}: expected whole numbers from 1 to {MOST:,}, separated by commas, got {text!r}")
     return list(dict.fromkeys(int(part) for part in parts))
 
 

@@ -34,6 +34,7 @@ def provenance() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
+        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),
         "platform": platform.platform(),
     }
 

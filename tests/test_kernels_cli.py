@@ -97,15 +97,17 @@ def test_an_interrupt_keeps_the_rows_until_then(kernels, monkeypatch, tmp_path):
     [
         (["--layer", "hinton-clas"], "--layer: unknown 'hinton-clas'; did you mean 'hinton-class'? choose from "),
         (["--layer", ""], "--layer: unknown ''; choose from sabour-digitcaps, "),
-        (["--batch", "0"], "--batch: expected whole numbers of 1 or more, separated by commas, got '0'"),
-        (["--children", "8,x"], "--children: expected whole numbers of 1 or more, separated by commas, got '8,x'"),
+        (["--batch", "0"], "--batch: expected whole numbers from 1 to 1,000,000, separated by commas, got '0'"),
+        (["--children", "8,x"], "--children: expected whole numbers from 1 to 1,000,000, separated by commas, got '8,x'"),
         (["--parents", "-1"], "--parents: expected whole numbers"),
         (["--iters", "1,,2"], "--iters: expected whole numbers"),
         (["--dtype", "float64"], "--dtype: unknown 'float64'; did you mean 'float16'? choose from float32, bfloat16"),
         (["--contenders", "mine"], "--contenders: unknown 'mine'; choose from broadcast, broadcast-compiled, "),
         (["--threads", "4096"], f"--threads: expected 1 to {len(os.sched_getaffinity(0))}, the cores of this machine, got 4096"),
         (["--threads", "0"], "--threads"),
-        (["--seconds", "0"], "--seconds: expected more than 0, got 0"),
+        (["--seconds", "0"], "--seconds: expected a number above 0, got 0"),
+        (["--seconds", "inf"], "--seconds: expected a number above 0, got inf"),
+        (["--batch", "1" + 15 * "0"], "--batch: expected whole numbers from 1 to 1,000,000"),
         (["--device", "mine"], "--device: unknown 'mine'; choose from auto, cpu, cuda"),
         (["--out", "a-file"], "a-file: the report cannot be written there"),
     ],
@@ -176,6 +178,9 @@ def test_a_configuration_that_spills_is_exit_code_3(kernels, compiled):
 
 def test_compile_without_triton_or_with_a_wrong_target_is_one_line(kernels, monkeypatch, compiled):
     assert kernels("compile", "--target", "sm_90").returncode == 2
+    unknown = kernels("compile", "--target", "70")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("capsbench: --target: expected a compute capability of 80,")
     monkeypatch.setitem(sys.modules, "capsbench_kernels.compile", None)
     done = kernels("compile")
     assert done.returncode == 2

@@ -12,7 +12,7 @@ from capsbench.layers import (
     initial_transforms,
 )
 from capsbench.routing import EMRouting, Routing
-from capsbench_kernels import Parents, em_routing
+from capsbench_kernels import Parents
 
 
 class Weighted(Routing):
@@ -146,38 +146,71 @@ def test_an_e_step_over_all_parents_shares_a_child_among_every_window_that_sees_
     torch.testing.assert_close(poses[0, 0, 0, :, 0, 0], expected)
 
 
-def test_later_e_steps_over_all_parents_share_each_child_out_wholly(draw):
-    """What the parents of all windows receive of the children is what the children have, at every iteration."""
-    received = []
+def em_over_all_parents(below, layer, temperatures, epsilon):
+    """EM routing of a convolutional layer with one list of votes a child, as Gritzman 2019 has it, in Python's loops."""
+    kernel, routing = layer.kernel, layer.routing
+    batch, height, width, types = below.activations.shape
+    places = [(y, x) for y in range(height - kernel + 1) for x in range(width - kernel + 1)]
+    votes, shares, windows_of = {}, {}, {}
+    for place in places:
+        for row in range(kernel):
+            for column in range(kernel):
+                for kind in range(types):
+                    child = place[0] + row, place[1] + column, kind
+                    weights = layer.weights[(row * kernel + column) * types + kind]
+                    pose = below.poses[:, *child]
+                    votes[place, child] = torch.einsum("brd,jde->bjre", pose, weights).flatten(2)
+                    windows_of.setdefault(child, []).append(place)
+    parents = layer.weights.shape[1]
+    for place, child in votes:
+        shares[place, child] = torch.full((batch, parents), 1 / (parents * len(windows_of[child])), dtype=torch.double)
+    for temperature in temperatures:
+        means, variances, logits = {}, {}, {}
+        for place in places:
+            mine = [child for other, child in votes if other == place]
+            weight = torch.stack([shares[place, c] * below.activations[:, *c].unsqueeze(1) for c in mine]).unsqueeze(3)
+            stacked = torch.stack([votes[place, c] for c in mine])
+            mass = weight.sum(dim=0)
+            means[place] = (weight * stacked).sum(dim=0) / mass
+            variances[place] = (weight * (stacked - means[place]).square()).sum(dim=0) / mass + epsilon
+            cost = ((routing.beta_u.unsqueeze(1) + 0.5 * variances[place].log()) * mass).sum(dim=2)
+            logits[place] = temperature * (routing.beta_a - cost * routing.mass_scale)
+        densities = {
+            (place, child): torch.nn.functional.logsigmoid(logits[place])
+            - 0.5 * ((vote - means[place]).square() / variances[place]).sum(dim=2)
+            - 0.5 * (2 * torch.pi * variances[place]).log().sum(dim=2)
+            for (place, child), vote in votes.items()
+        }
+        for child, seeing in windows_of.items():
+            total = torch.cat([densities[place, child] for place in seeing], dim=1).logsumexp(dim=1, keepdim=True)
+            for place in seeing:
+                shares[place, child] = (densities[place, child] - total).exp()
+    return torch.stack([means[place] for place in places], dim=1), torch.stack(
+        [logits[place].sigmoid() for place in places], dim=1
+    )
 
-    class Watched(EMRouting):
-        def forward(self, poses, weights, activations, offset=None, windows=None):
-            def watched(log_sums):
-                combined = windows.log_sum_exp(log_sums)
-                received.append((log_sums - combined).exp() * activations)
-                return combined
 
-            return em_routing(
-                poses,
-                weights,
-                activations,
-                self.beta_a,
-                self.beta_u,
-                self.iterations,
-                inverse_temperature=self.inverse_temperature,
-                normaliser=watched,
-            )
-
+@pytest.mark.parametrize("iterations", [2, 3])
+def test_em_over_all_parents_is_that_of_a_list_of_votes(draw, iterations):
     def routing(children, parents):
-        return Watched(children, parents, iterations=3, normalise="all")
+        return EMRouting(children, parents, iterations=iterations, normalise="all", inverse_temperature=0.5)
 
     routing.separate_activations = True
-    layer = ConvolutionalCapsules(2, 3, (2, 2), routing, kernel=2, stride=1, transform_sigma=1.0).double()
-    below = grid_of(draw, 2, 4, 4, 2, (2, 2))
-    layer(below)
-    assert len(received) == 3
-    for shares in received:
-        torch.testing.assert_close(shares.sum(), below.activations.sum())
+    layer = ConvolutionalCapsules(1, 3, (2, 2), routing, kernel=2, stride=1, transform_sigma=1.0).double()
+    with torch.no_grad():
+        layer.routing.beta_a.copy_(torch.arange(3.0))
+    below = grid_of(draw, 2, 3, 4, 1, (2, 2))
+    below = Capsules(below.poses.requires_grad_(), below.activations)
+    poses, activations = layer(below)
+    expected = em_over_all_parents(below, layer, layer.routing.inverse_temperature, layer.routing.variance_epsilon)
+    torch.testing.assert_close(poses.flatten(1, 2).flatten(3), expected[0])
+    torch.testing.assert_close(activations.flatten(1, 2), expected[1])
+    for ours, theirs in zip(
+        torch.autograd.grad(poses.square().sum() + activations.sum(), (below.poses, layer.weights)),
+        torch.autograd.grad(expected[0].square().sum() + expected[1].sum(), (below.poses, layer.weights)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
 
 
 # ClassCapsules

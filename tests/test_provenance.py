@@ -11,7 +11,7 @@ from capsbench.provenance import installed, provenance
 
 KEYS = [
     *("capsbench", "commit", "dirty", "python", "torch", "triton", "numba", "numpy", "torchvision"),
-    *("cuda", "driver", "gpu", "cpu", "cores", "platform"),
+    *("cuda", "driver", "gpu", "cpu", "cores", "gomp_spincount", "platform"),
 ]
 
 

@@ -31,6 +31,7 @@ import os
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from inspect import isfunction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,8 @@ VOTE_VALUES_AN_ITEM = 1 << 18
 
 def obstacle(device: torch.device) -> str | None:
     """See `fused.Kernels`."""
+    if isfunction(forward_item):
+        return "Numba's compiler is switched off by NUMBA_DISABLE_JIT"
     return None if device.type == "cpu" else f"its kernels run on the CPU, and the tensors are on {device}"
 
 
@@ -60,8 +63,9 @@ def forward(inputs: PassInputs) -> PassSums:
     shape, arrays = _shape(inputs), _arrays(inputs)
     plan, layout = _plan(shape), Scratch.of(shape, offset=inputs.offset is not None, backward=False)
     made = _Maker(arrays.poses.dtype)
-    parts, values = len(plan.children), _padded_values(shape)
-    mass, first, second = (made.zeros(parts, n) for n in (shape.problems * shape.parents, values, values))
+    parts = len(plan.children)
+    values = parts, shape.problems, shape.parents, shape.rows * shape.quads * QUAD
+    mass, first, second = made.zeros(parts, shape.problems, shape.parents), made.zeros(*values), made.zeros(*values)
     log_normaliser = arrays.log_normaliser
     if inputs.log_normaliser is None:
         log_normaliser = made.empty(shape.problems, shape.children)
@@ -73,14 +77,16 @@ def forward(inputs: PassInputs) -> PassSums:
         plan, layout.size, made,
     )  # fmt: skip
     return PassSums(
-        _added(mass).view(shape.problems, shape.parents),
+        _added(mass),
         _unpadded(first, shape),
         _unpadded(second, shape),
         torch.from_numpy(log_normaliser),
     )
 
 
-def backward(inputs: PassInputs, log_normaliser: Tensor, gradients: PassSums, *, offset_wanted: bool) -> PassInputs:
+def backward(
+    inputs: PassInputs, log_normaliser: Tensor, gradients: PassSums, *, offset_wanted: bool, constant_shares: bool
+) -> PassInputs:
     """See `fused.Kernels`."""
     shape, arrays = _shape(inputs), _arrays(inputs)
     plan, layout = _plan(shape), Scratch.of(shape, offset=inputs.offset is not None, backward=True)
@@ -91,27 +97,28 @@ def backward(inputs: PassInputs, log_normaliser: Tensor, gradients: PassSums, *,
         _padded(gradients.second, shape.columns).numpy(),
         gradients.log_normaliser.numpy(),
     )
-    parts, values = len(plan.children), _padded_values(shape)
+    parts = len(plan.children)
+    values = parts, shape.problems, shape.parents, shape.rows * shape.quads * QUAD
     poses, activations = made.empty(*inputs.poses.shape), made.empty(shape.problems, shape.children)
     offset = made.empty(shape.problems, shape.children, shape.rows, shape.columns) if offset_wanted else made.none(4)
     given = made.none(2) if inputs.log_normaliser is None else made.empty(shape.problems, shape.children)
     weights = made.empty(len(plan.problems), *inputs.weights.shape)
-    bias = made.zeros(parts, shape.problems * shape.parents)
-    direction = made.zeros(parts, 0 if inputs.direction is None else values)
-    mean, precision = (made.zeros(parts, 0 if inputs.mean is None else values) for _ in range(2))
+    bias = made.zeros(*values[:3])
+    direction = made.zeros(*(parts, 0, 0, 0) if inputs.direction is None else values)
+    mean, precision = (made.zeros(*(parts, 0, 0, 0) if inputs.mean is None else values) for _ in range(2))
     _work_off(
         lambda scratch, part, child_range, problem_range, problem_part: backward_item(
-            arrays, upstream, log_normaliser.numpy(),
+            arrays, upstream,
             Gradients(
                 poses, weights[problem_part], activations, offset,
                 bias[part], direction[part], mean[part], precision[part], given,
             ),
-            shape, layout, scratch, *child_range, plan.step, *problem_range,
+            shape, layout, scratch, constant_shares, *child_range, plan.step, *problem_range,
         ),
         plan, layout.size, made,
     )  # fmt: skip
 
-    to_bias = _added(bias).view(shape.problems, shape.parents)
+    to_bias = _added(bias)
     to_direction = None if inputs.direction is None else _unpadded(direction, shape)
     if to_direction is not None and inputs.mean is not None:  # the kernel has summed gl (V - mean)
         to_direction += inputs.mean * to_bias.unsqueeze(2)
@@ -164,10 +171,10 @@ class _Maker:
         self.dtype = torch.from_numpy(np.empty(0, dtype)).dtype
 
     def zeros(self, *shape: int) -> Array:
-        return torch.zeros(shape, dtype=self.dtype).numpy()
+        return torch.zeros(shape, dtype=self.dtype, device="cpu").numpy()
 
     def empty(self, *shape: int) -> Array:
-        return torch.empty(shape, dtype=self.dtype).numpy()
+        return torch.empty(shape, dtype=self.dtype, device="cpu").numpy()
 
     def none(self, dimensions: int) -> Array:
         return self.empty(*[0] * dimensions)
@@ -182,15 +189,15 @@ def _work_off(item: Callable[..., None], plan: _Plan, scratch_size: int, made: _
         for problem_part, problem_range in enumerate(plan.problems):
             waiting.put((part, child_range, problem_range, problem_part))
 
-    def work() -> None:
-        scratch = made.empty(scratch_size)
+    def work(scratch: Array) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 item(scratch, *waiting.get_nowait())
 
-    others = min(torch.get_num_threads(), waiting.qsize()) - 1
-    futures = [_pool(os.getpid(), others).submit(work) for _ in range(others)]
-    work()
+    # All scratch memory is this thread's: torch's profiler sees no other.
+    own, *others = (made.empty(scratch_size) for _ in range(min(torch.get_num_threads(), waiting.qsize())))
+    futures = [_pool(os.getpid(), len(others)).submit(work, scratch) for scratch in others]
+    work(own)
     for future in futures:
         future.result()
 
@@ -211,7 +218,7 @@ def _arrays(inputs: PassInputs) -> Inputs:
     dtype, columns = accumulation_dtype(inputs.poses.dtype), inputs.weights.shape[3]
 
     def array(tensor: Tensor | None, dimensions: int) -> Array:
-        return (torch.empty([0] * dimensions) if tensor is None else tensor).to(dtype).numpy()
+        return (torch.empty([0] * dimensions, device="cpu") if tensor is None else tensor).to(dtype).numpy()
 
     def padded(tensor: Tensor | None) -> Array:
         return array(None if tensor is None else _padded(tensor, columns), 1)
@@ -230,11 +237,6 @@ def _arrays(inputs: PassInputs) -> Inputs:
     )
 
 
-def _padded_values(shape: Shape) -> int:
-    """Numbers in ``[N, J, R, E filled up to a multiple of QUAD]``."""
-    return shape.problems * shape.parents * shape.rows * shape.quads * QUAD
-
-
 def _padded(tensor: Tensor, columns: int) -> Tensor:
     """``[N, J, R*E]`` with each row of E filled up with zeros to a multiple of QUAD, flat."""
     if columns % QUAD:
@@ -243,9 +245,11 @@ def _padded(tensor: Tensor, columns: int) -> Tensor:
 
 
 def _unpadded(parts: Array, shape: Shape) -> Tensor:
-    """The sum over the parts ``[C, N*J*R*padded]`` as ``[N, J, R*E]``."""
-    values = _added(parts).view(shape.problems, shape.parents, shape.rows, -1)
-    return values[..., : shape.columns].flatten(2)
+    """The sum over the parts ``[C, N, J, R*padded]`` as ``[N, J, R*E]``, not a view: it may be changed in place."""
+    values = _added(parts)
+    if shape.columns % QUAD:
+        values = values.unflatten(2, (shape.rows, -1))[..., : shape.columns].flatten(2)
+    return values
 
 
 def _added(parts: Array) -> Tensor:

@@ -6,7 +6,7 @@ distances ``t = v - m`` and ``d = v - c``, upstream gradients of the moments ``f
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +28,7 @@ from capsbench_kernels.cpu_tiles import (
     read_children,
     read_numbers,
     read_weights,
+    share_out,
     write_children,
     write_weights,
 )
@@ -35,12 +36,10 @@ from capsbench_kernels.lanes import (
     WIDTH,
     add_totals,
     advance,
-    exp,
     fill,
     get,
     given,
     load,
-    maximum,
     pointer,
     put,
     store,
@@ -94,13 +93,21 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         kernel = njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:
         return njit(nogil=True, error_model="numpy")(function)
-    # Numba asks whether this file has changed since; what is inlined into it stands in two others.
-    changed = max(Path(str(module.__file__)).stat().st_mtime for module in (lanes, cpu_tiles))
-    for kept in Path(str(kernel.stats.cache_path)).glob(f"*{function.__name__}*.nb?"):
-        with contextlib.suppress(FileNotFoundError):
-            if kept.stat().st_mtime < changed:
-                kept.unlink()
+    if kernel is function:  # NUMBA_DISABLE_JIT=1
+        return function
+    _forget_if_changed(function.__name__, Path(str(kernel.stats.cache_path)))
     return kernel
+
+
+def _forget_if_changed(name: str, folder: Path) -> None:
+    """Removes what is kept of a kernel if the code that is inlined into it has changed: Numba looks at this file alone."""
+    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in (lanes, cpu_tiles))
+    stamp = folder / f"{name}.{hashlib.sha256(sources).hexdigest()[:16]}.sources"
+    if not stamp.exists():
+        for kept in [*folder.glob(f"*{name}*.nb?"), *folder.glob(f"{name}.*.sources")]:
+            kept.unlink(missing_ok=True)
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
 
 
 @compiled
@@ -169,28 +176,9 @@ def forward_item(inputs, sums, shape, layout, scratch, first_child, last_child, 
                 read_numbers(activations, at, count, a, one, zero)
                 if given(normaliser):
                     read_numbers(normaliser, at, count, z, zero, infinity)
-                    for lane in range(0, count, WIDTH):
-                        log_sum, activation = load(z, lane), load(a, lane)
-                        for j in range(parents):
-                            row = logit + j * TILE + lane
-                            store(logits, row, activation * exp(load(logits, row) - log_sum))
-                else:
-                    for lane in range(0, count, WIDTH):
-                        top = load(logits, logit + lane)
-                        for j in range(1, parents):
-                            top = maximum(top, load(logits, logit + j * TILE + lane))
-                        powers = fill(zero)
-                        for j in range(parents):
-                            row = logit + j * TILE + lane
-                            power = exp(load(logits, row) - top)
-                            powers = powers + power
-                            store(logits, row, power)
-                        scale = load(a, lane) / powers
-                        for j in range(parents):
-                            row = logit + j * TILE + lane
-                            store(logits, row, load(logits, row) * scale)
-                        store(z, lane, top)
-                        store(added, lane, powers)
+                for lane in range(0, count, WIDTH):
+                    share_out(logits, logit, parents, lane, z, added, given(normaliser), load(a, lane), zero)
+                if not given(normaliser):
                     for lane in range(count):
                         put(log_normaliser, at + lane, get(z, lane) + math.log(get(added, lane)))
                 for j in range(parents):
@@ -227,14 +215,14 @@ def forward_item(inputs, sums, shape, layout, scratch, first_child, last_child, 
 
 @compiled
 def backward_item(
-    inputs, upstream, log_normaliser, gradients, shape, layout, scratch,
+    inputs, upstream, gradients, shape, layout, scratch, constant_shares,
     first_child, last_child, step, first_problem, last_problem,
 ):  # fmt: skip
     """Adds the item's children to the gradients of the parents; writes its part of all others. W's are of its problems."""
     zero, one, infinity = scratch.dtype.type(0), scratch.dtype.type(1), scratch.dtype.type(np.inf)
     half, two = fill(scratch.dtype.type(0.5)), fill(scratch.dtype.type(2))
     poses, weights, offset = pointer(inputs.poses), pointer(inputs.weights), pointer(inputs.offset)
-    activations, normaliser = pointer(inputs.activations), pointer(log_normaliser)
+    activations, normaliser = pointer(inputs.activations), pointer(inputs.log_normaliser)
     bias, direction, centre = pointer(inputs.bias), pointer(inputs.direction), pointer(inputs.centre)
     mean, precision = pointer(inputs.mean), pointer(inputs.precision)
     mass, first, second = pointer(upstream.mass), pointer(upstream.first), pointer(upstream.second)
@@ -246,6 +234,8 @@ def backward_item(
     parents, rows, depth, quads = shape.parents, shape.rows, shape.depth, shape.quads
     padded = quads * QUAD
     quadratic = given(direction) or given(mean)
+    # The gradients gw_ij reach the activations and, through the logits, what is believed of the parents.
+    gw_wanted = given(activations) or given(to_given) or ((quadratic or given(bias)) and not constant_shares)
     start = pointer(scratch)
     u, to_u = advance(start, layout.poses), advance(start, layout.to_poses)
     w, to_w = advance(start, layout.weights), advance(start, layout.to_weights)
@@ -279,7 +269,7 @@ def backward_item(
                     fill_rows(shares, (b * parents + j) * TILE, 1, get(mass, n * parents + j))
 
             # The logits once more, and from the same votes gw_ij.
-            for j in range(parents):
+            for j in range(parents if quadratic or gw_wanted else 0):
                 for q in range(quads):
                     weight = (j * quads + q) * depth * QUAD * TILE
                     for b in range(problems):
@@ -314,16 +304,16 @@ def backward_item(
                 n, logit = block + b, b * parents * TILE
                 at = n * shape.children + child
                 read_numbers(activations, at, count, a, one, zero)
-                read_numbers(normaliser, at, count, z, zero, infinity)
                 read_numbers(to_normaliser, at, count, to_z, zero, zero)
+                if given(normaliser):
+                    read_numbers(normaliser, at, count, z, zero, infinity)
                 for lane in range(0, count, WIDTH):
-                    log_sum, activation = load(z, lane), load(a, lane)
+                    activation = load(a, lane)
+                    share_out(logits, logit, parents, lane, z, z, given(normaliser), fill(one), zero)
                     expected = fill(zero)
                     for j in range(parents):
                         row = logit + j * TILE + lane
-                        ratio = exp(load(logits, row) - log_sum)
-                        expected = expected + ratio * load(shares, row)
-                        store(logits, row, ratio)
+                        expected = expected + load(logits, row) * load(shares, row)
                     store(to_a, lane, expected)
                     common = fill(zero)
                     if not given(to_given):
@@ -331,12 +321,15 @@ def backward_item(
                     for j in range(parents):
                         row = logit + j * TILE + lane
                         ratio = load(logits, row)
-                        store(logits, row, ratio * (activation * load(shares, row) + common))
+                        gl = fill(zero)
+                        if not constant_shares:
+                            gl = ratio * (activation * load(shares, row) + common)
+                        store(logits, row, gl)
                         store(shares, row, ratio * activation)
                 for lane in range(count):
                     put(to_activations, at + lane, get(to_a, lane))
                     if given(to_given):
-                        put(to_given, at + lane, -get(a, lane) * get(to_a, lane))
+                        put(to_given, at + lane, zero if constant_shares else -get(a, lane) * get(to_a, lane))
                 for j in range(parents):
                     added = fill(zero)
                     for lane in range(0, count, WIDTH):
@@ -369,7 +362,7 @@ def backward_item(
                                 share, gl = load(shares, logit + lane), load(logits, logit + lane)
                                 y0, y1 = share * (f0 + s0 * (v0 - c0)), share * (f1 + s1 * (v1 - c1))
                                 y2, y3 = share * (f2 + s2 * (v2 - c2)), share * (f3 + s3 * (v3 - c3))
-                                if quadratic:
+                                if quadratic and not constant_shares:
                                     t0, t1, t2, t3 = v0 - m0, v1 - m1, v2 - m2, v3 - m3
                                     y0, y1 = y0 + gl * (g0 - p0 * t0), y1 + gl * (g1 - p1 * t1)
                                     y2, y3 = y2 + gl * (g2 - p2 * t2), y3 + gl * (g3 - p3 * t3)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from numba import njit
 
-from capsbench_kernels.lanes import WIDTH, fill, gather, get, given, load, put, scatter, store
+from capsbench_kernels.lanes import WIDTH, exp, fill, gather, get, given, load, maximum, put, scatter, store
 
-TILE = 128
-"""Children of a tile at most: their matrices fit the second-level cache, and a sum over them is worth its set-up."""
+TILE = 96
+"""Children of a tile at most: their matrices fit the second-level cache, and a sum over them is worth its set-up. No power of
+2, else the rows of a scratch array would compete for the same places in the first-level cache."""
 
 BLOCK = 4
 """Problems worked on together, so that a matrix is read once for all of them."""
@@ -147,6 +148,32 @@ def read_numbers(source, at, count, row, absent, beyond):
         put(row, lane, get(source, at + lane) if given(source) else absent)
     for lane in range(count, TILE):
         put(row, lane, beyond)
+
+
+@inlined
+def share_out(logits, logit, parents, lane, top_row, sum_row, normalised, scale, zero):
+    """Turns the logits of 16 children into shares times ``scale``: by the softmax over the parents, whose largest logit and sum
+    go into two rows, or, if the logs of the sums are given in ``top_row``, by those.
+    """
+    if normalised:
+        top = load(top_row, lane)
+    else:
+        top = load(logits, logit + lane)
+        for j in range(1, parents):
+            top = maximum(top, load(logits, logit + j * TILE + lane))
+    powers = fill(zero)
+    for j in range(parents):
+        row = logit + j * TILE + lane
+        power = exp(load(logits, row) - top)
+        powers = powers + power
+        store(logits, row, power)
+    if not normalised:
+        scale = scale / powers
+        store(top_row, lane, top)
+        store(sum_row, lane, powers)
+    for j in range(parents):
+        row = logit + j * TILE + lane
+        store(logits, row, load(logits, row) * scale)
 
 
 @inlined

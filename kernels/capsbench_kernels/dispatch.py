@@ -59,6 +59,9 @@ class Moments(NamedTuple):
 BACKENDS: tuple[str, ...] = ("reference", "cpu", "triton")
 """The implementations of the vote pass; ``auto`` chooses one of them."""
 
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""What poses and weights may be."""
+
 _KERNELS = {"cpu": "capsbench_kernels.cpu_kernels", "triton": "capsbench_kernels.triton_kernels"}
 
 
@@ -71,7 +74,10 @@ def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") ->
     Raises:
         ValueError: an unknown name, or one that cannot run there, with the reason.
     """
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device: expected one that torch knows, such as cpu or cuda, got {device!r}") from None
     if backend == "auto":
         fused = {"cpu": "cpu", "cuda": "triton"}.get(device.type)
         return fused if fused is not None and _obstacle(fused, device) is None else "reference"
@@ -155,6 +161,7 @@ def vote_pass(
     backend: str = "auto",
     *,
     log_normaliser: Tensor | None = None,
+    constant_shares: bool = False,
 ) -> Moments:
     """Shares every child out among the parents and sums the votes that each parent gets.
 
@@ -170,14 +177,19 @@ def vote_pass(
         backend: ``auto`` or one of `BACKENDS`, see `choose_backend`.
         log_normaliser: ``[N, I]``, takes the place of the log of the softmax's denominator, so that a child can be shared
             among more parents than these (see the function `log_normaliser`).
+        constant_shares: whether the shares are constants in the backward pass: then gradients flow through the votes that are
+            summed, and through the activations, not through who gets how much of a child.
 
     Returns:
         The moments, differentiable in every tensor given except ``parents.centre``; twice only by ``reference``.
 
+    Under autocast everything is taken in float32.
+
     Raises:
         ValueError: a shape, dtype or device that does not fit, named with what would; a backend that cannot run.
     """
-    return Moments(*_run(poses, weights, parents, activations, offset, log_normaliser, backend)[:3])
+    sums = _run(poses, weights, parents, activations, offset, log_normaliser, backend, constant_shares)
+    return Moments(*sums[:3])
 
 
 def log_normaliser(
@@ -199,33 +211,46 @@ def _run(
     offset: Tensor | None,
     log_normaliser: Tensor | None,
     backend: str,
+    constant_shares: bool = False,
 ) -> PassSums:
     centre = None if parents.centre is None else parents.centre.detach()
     inputs = PassInputs(poses, weights, activations, offset, *parents[:4], centre, log_normaliser)
+    kind = poses.device.type
+    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+        # As torch's own ops that need the range: in float32, whatever the layer before has made.
+        inputs = PassInputs(*(None if tensor is None else tensor.float() for tensor in inputs))  # type: ignore[arg-type]
+        with torch.autocast(kind, enabled=False):
+            return _run_checked(inputs, backend, constant_shares)
+    return _run_checked(inputs, backend, constant_shares)
+
+
+def _run_checked(inputs: PassInputs, backend: str, constant_shares: bool) -> PassSums:
     _check(inputs)
-    chosen = choose_backend(backend, poses.device)
+    chosen = choose_backend(backend, inputs.poses.device)
     if (count := _count.get()) is None:
-        return _run_on(chosen, inputs)
+        return _run_on(chosen, inputs, constant_shares)
     count.passes += 1
-    count.flops += vote_pass_flops(poses, weights, parents, offset)
+    belief = Parents(inputs.bias, inputs.direction, inputs.mean, inputs.precision, inputs.centre)
+    count.flops += vote_pass_flops(inputs.poses, inputs.weights, belief, inputs.offset)
     with FlopCounterMode(display=False) as counter:
-        sums = _run_on(chosen, inputs)
+        sums = _run_on(chosen, inputs, constant_shares)
     count.counted_by_torch += counter.get_total_flops()
     return sums
 
 
-def _run_on(backend: str, inputs: PassInputs) -> PassSums:
+def _run_on(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
     if backend == "reference":
-        return vote_pass_reference(inputs)
-    return PassSums(*FusedVotePass.apply(_kernels(backend), *inputs))
+        return vote_pass_reference(inputs, constant_shares)
+    return PassSums(*FusedVotePass.apply(_kernels(backend), constant_shares, *inputs))
 
 
 def _check(inputs: PassInputs) -> None:
     poses, weights, offset = inputs.poses, inputs.weights, inputs.offset
     if poses.dim() != 4:
         raise ValueError(f"poses: expected [N, I, R, D], got {list(poses.shape)}")
-    if not poses.is_floating_point():
-        raise ValueError(f"poses: expected a floating-point dtype, got {poses.dtype}")
+    if poses.dtype not in DTYPES:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+        raise ValueError(f"poses: expected one of {names}, got {poses.dtype}")
     if 0 in poses.shape:
         raise ValueError(f"poses: expected no empty dimension in [N, I, R, D], got {list(poses.shape)}")
     problems, children, rows, depth = poses.shape

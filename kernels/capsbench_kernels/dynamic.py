@@ -36,7 +36,8 @@ def dynamic_routing(
         poses: child poses ``[N, I, R, D]``.
         weights: transformation matrices ``[I, J, D, E]``.
         iterations: routing iterations, 1 or more; the first shares every child equally.
-        gradient: ``all`` iterations carry gradients, as in the authors' code, or only the ``last``, as in several others.
+        gradient: ``all`` iterations carry gradients, as in the authors' code, or only the ``last``, as in several others: the
+            coupling coefficients are then constants.
         backend: see `capsbench_kernels.vote_pass`.
 
     Returns:
@@ -52,7 +53,14 @@ def dynamic_routing(
     for iteration in range(iterations):
         frozen = gradient == "last" and iteration < iterations - 1
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            moments = vote_pass(poses, weights, Parents(direction=direction), offset=offset, backend=backend)
+            moments = vote_pass(
+                poses,
+                weights,
+                Parents(direction=direction),
+                offset=offset,
+                backend=backend,
+                constant_shares=gradient == "last",
+            )
             outputs = squash(moments.first)
             direction = outputs if direction is None else direction + outputs
     return outputs.unflatten(-1, (poses.shape[2], weights.shape[3]))

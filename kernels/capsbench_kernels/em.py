@@ -61,7 +61,7 @@ def em_routing(
             parent, and small differences in the input are multiplied at every iteration.
         normaliser: for an E-step over more parents than a problem has: from the log of each child's softmax denominator over
             the parents of its problem, ``[N, I]``, to that over all parents that see it (Gritzman 2019).
-        gradient: ``all`` iterations carry gradients, or only the ``last``; the E-step before it is then a constant.
+        gradient: ``all`` iterations carry gradients, or only the ``last``: the shares are then constants.
         backend: see `capsbench_kernels.vote_pass`.
 
     Returns:
@@ -69,6 +69,15 @@ def em_routing(
     """
     if iterations < 1:
         raise ValueError(f"iterations: expected 1 or more, got {iterations}")
+    if activations is None:
+        raise ValueError(f"activations: expected {list(poses.shape[:2])}, got None")
+    for name, beta in (("beta_a", beta_a), ("beta_u", beta_u)):
+        if list(beta.shape) != [weights.shape[1]]:
+            raise ValueError(f"{name}: expected [{weights.shape[1]}], one a parent, got {list(beta.shape)}")
+        if beta.dtype != activations.dtype:
+            raise ValueError(f"{name}: expected {activations.dtype} like the activations, got {beta.dtype}")
+    if not isinstance(inverse_temperature, Sequence):
+        raise ValueError(f"inverse_temperature: expected a value an iteration, got {inverse_temperature!r}")
     if len(inverse_temperature) < iterations:
         raise ValueError(f"inverse_temperature: expected {iterations} values, got {len(inverse_temperature)}")
 
@@ -85,7 +94,14 @@ def em_routing(
             if normaliser is not None:
                 log_sums = normaliser(log_normaliser(poses, weights, parents, offset, backend))
             mass, first, second = vote_pass(
-                poses, weights, parents, activations, offset, backend, log_normaliser=log_sums
+                poses,
+                weights,
+                parents,
+                activations,
+                offset,
+                backend,
+                log_normaliser=log_sums,
+                constant_shares=gradient == "last",
             )
             # M-step, about the last mean: the variance then needs no difference of large numbers.
             share = mass.clamp_min(MASS_FLOOR).unsqueeze(2)

@@ -62,9 +62,18 @@ class Kernels(Protocol):
     def forward(self, inputs: PassInputs) -> PassSums: ...
 
     def backward(
-        self, inputs: PassInputs, log_normaliser: Tensor, gradients: PassSums, *, offset_wanted: bool
+        self,
+        inputs: PassInputs,
+        log_normaliser: Tensor,
+        gradients: PassSums,
+        *,
+        offset_wanted: bool,
+        constant_shares: bool,
     ) -> PassInputs:
-        """Gradients by the names of the inputs, [N, I, R, E] for the offset; None where the input is, and for the centre."""
+        """Gradients by the names of the inputs, [N, I, R, E] for the offset; None where the input is, and for the centre.
+
+        With ``constant_shares`` gl_ij is 0: the shares are constants, and nothing flows into what is believed of the parents.
+        """
         ...
 
 
@@ -77,10 +86,10 @@ class FusedVotePass(torch.autograd.Function):
     """`PassInputs` to `PassSums` by the given kernels, with a backward pass that is not itself differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, kernels: Kernels, *tensors: Tensor | None) -> PassSums:
+    def forward(ctx: Any, kernels: Kernels, constant_shares: bool, *tensors: Tensor | None) -> PassSums:
         inputs = PassInputs(*(None if tensor is None else tensor.detach().contiguous() for tensor in tensors))  # type: ignore[arg-type]
         sums = kernels.forward(inputs)
-        ctx.kernels = kernels
+        ctx.kernels, ctx.constant_shares = kernels, constant_shares
         ctx.save_for_backward(*inputs, sums.log_normaliser)
         if inputs.log_normaliser is not None:
             ctx.mark_non_differentiable(sums.log_normaliser)
@@ -91,12 +100,19 @@ class FusedVotePass(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *saved, log_normaliser = ctx.saved_tensors
         inputs = PassInputs(*saved)
-        wanted = PassInputs(*ctx.needs_input_grad[1:])
+        wanted = PassInputs(*ctx.needs_input_grad[2:])
         upstream = PassSums(*(gradient.contiguous() for gradient in gradients))
-        found = ctx.kernels.backward(inputs, log_normaliser.detach(), upstream, offset_wanted=bool(wanted.offset))
+        found = ctx.kernels.backward(
+            inputs,
+            log_normaliser.detach(),
+            upstream,
+            offset_wanted=bool(wanted.offset),
+            constant_shares=ctx.constant_shares,
+        )
         if found.offset is not None and inputs.offset is not None and inputs.offset.shape[0] == 1:
             found = found._replace(offset=found.offset.sum(dim=0, keepdim=True))
         return (
+            None,
             None,
             *(
                 gradient.to(tensor.dtype) if needed and gradient is not None and tensor is not None else None

@@ -316,7 +316,7 @@ def _zero_below(typing: Any, lanes: Any, of: Any, bound: Any) -> Any:
 # exp(r) = 1 + r + r^2 p(r) on |r| <= ln(2) / 2; p fitted to the least largest relative error, 5e-11 before rounding.
 _P = tuple(np.float32(c) for c in (0.5, 0.16666666, 0.041666295, 0.008333497, 0.0013944649, 0.00019790353))
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.1219444e-4)
-_LOWEST, _HIGHEST, _HALF, _ONE = np.float32(-87), np.float32(88), np.float32(0.5), np.float32(1)
+_LOWEST, _HIGHEST, _HALF, _ONE = np.float32(-87), np.float32(89), np.float32(0.5), np.float32(1)
 
 
 @njit(error_model="numpy")
@@ -334,7 +334,7 @@ def _exp_single(exponent: Any) -> Any:
 
 
 def exp(lanes: Any) -> Any:
-    """e to the power of every lane; in float32 a polynomial (relative error below 3e-7), 0 below exp(-87), exp(88) at most."""
+    """e to the power of every lane; in float32 a polynomial (relative error below 3e-7), 0 below exp(-87)."""
     raise NotImplementedError("callable from compiled code only")
 
 

@@ -27,14 +27,19 @@ def votes_of(poses: Tensor, weights: Tensor, offset: Tensor | None = None) -> Te
     return votes.permute(1, 3, 0, 2, 4).reshape(problems, count, children, rows * columns)
 
 
-def vote_pass_reference(inputs: PassInputs) -> PassSums:
+def vote_pass_reference(inputs: PassInputs, constant_shares: bool) -> PassSums:
     """See `capsbench_kernels.vote_pass`; the caller has checked the arguments."""
     dtype = accumulation_dtype(inputs.poses.dtype)
     poses, weights = inputs.poses.to(dtype), inputs.weights.to(dtype)
     votes = votes_of(poses, weights, None if inputs.offset is None else inputs.offset.to(dtype))
     logits = logits_of(votes, inputs)
-    log_normaliser = logits.logsumexp(dim=1) if inputs.log_normaliser is None else inputs.log_normaliser
-    shares = (logits - log_normaliser.unsqueeze(1)).exp()
+    if inputs.log_normaliser is None:
+        log_normaliser, shares = logits.logsumexp(dim=1), logits.softmax(dim=1)
+    else:
+        log_normaliser = inputs.log_normaliser
+        shares = (logits - log_normaliser.unsqueeze(1)).exp()
+    if constant_shares:
+        shares = shares.detach()
     if inputs.activations is not None:
         shares = shares * inputs.activations.unsqueeze(1)
     if inputs.centre is not None:

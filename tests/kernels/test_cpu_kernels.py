@@ -1,5 +1,6 @@
 """The CPU's kernels against the reference: sums and every gradient by name, and how a pass is cut and shared out."""
 
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capsbench_kernels import Parents, cpu_kernels, dynamic_routing, em_routing, log_normaliser, vote_pass
+from capsbench_kernels import Parents, cpu_kernels, cpu_passes, dynamic_routing, em_routing, log_normaliser, vote_pass
 
 FIELDS = ["bias", "direction", "gaussian", "centre", "activations", "offset", "log_normaliser"]
 
@@ -226,6 +227,82 @@ def test_tensors_elsewhere_are_refused():
         ValueError, match="'cpu' cannot run here: its kernels run on the CPU, and the tensors are on meta"
     ):
         vote_pass(poses, weights, Parents(), backend="cpu")
+
+
+@pytest.mark.parametrize("fields", [[], ["direction"], ["bias", "gaussian", "activations", "log_normaliser"]])
+def test_constant_shares_are_those_of_the_reference(fields):
+    made = {}
+    for backend in ("cpu", "reference"):
+        tensors = drawn((6, 40, 3, 2, 3, 4), fields)
+        belief = Parents(**{name: tensors.get(name) for name in Parents._fields})
+        moments = vote_pass(
+            tensors["poses"],
+            tensors["weights"],
+            belief,
+            tensors.get("activations"),
+            backend=backend,
+            log_normaliser=tensors.get("log_normaliser"),
+            constant_shares=True,
+        )
+        leaves = list(tensors.values())
+        made[backend] = torch.autograd.grad(
+            sum(moment.square().sum() for moment in moments), leaves, allow_unused=True, materialize_grads=True
+        )
+    for ours, theirs in zip(made["cpu"], made["reference"], strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_scratch_memory_is_seen_by_the_profiler(finely_cut):
+    """It is what a second thread adds to the peak that a record states."""
+    tensors = drawn((65, 300, 3, 2, 2, 3), ["gaussian"])
+    allocated = {}
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            passed(tensors, "cpu")
+            with torch.profiler.profile(profile_memory=True) as profile:
+                passed(tensors, "cpu")
+            events = profile.profiler.kineto_results.events()
+            allocated[threads] = sum(max(0, event.nbytes()) for event in events if event.name() == "[memory]")
+    finally:
+        torch.set_num_threads(before)
+    assert allocated[2] > allocated[1] + 100_000
+
+
+def test_without_a_compiler_auto_is_the_reference():
+    script = """
+from capsbench_kernels import choose_backend
+assert choose_backend("auto") == "reference"
+try:
+    choose_backend("cpu")
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "'cpu' cannot run here: Numba's compiler is switched off by NUMBA_DISABLE_JIT" in done.stdout, done.stderr
+
+
+def test_kernels_are_compiled_anew_when_what_they_inline_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu_passes.cpu_tiles, "__file__", str(tmp_path / "tiles.py"))
+    (tmp_path / "tiles.py").write_text("before")
+    kept, other = tmp_path / "cpu_passes.forward_item-1.nbi", tmp_path / "cpu_passes.backward_item-1.nbi"
+    for change in (lambda: None, lambda: (tmp_path / "tiles.py").write_text("after!")):
+        change()
+        kept.touch()
+        other.touch()
+        cpu_passes._forget_if_changed("forward_item", tmp_path)
+        assert not kept.exists()
+        kept.touch()
+        cpu_passes._forget_if_changed("forward_item", tmp_path)
+        assert kept.exists()
+        assert other.exists()
 
 
 def test_a_forked_process_has_threads_of_its_own():

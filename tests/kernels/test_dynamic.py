@@ -44,14 +44,25 @@ def test_a_matrix_pose_keeps_its_rows(problem):
     assert dynamic_routing(made["poses"], made["weights"]).shape == (3, 4, 4, 2)
 
 
-def test_gradient_last_changes_gradients_but_not_values(problem):
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_gradient_last_takes_the_coupling_coefficients_for_constants(problem, backend):
+    """As implementations do that route on detached votes, and once more, at the end, on the votes themselves."""
     made = problem(rows=1)
-    poses = made["poses"].requires_grad_()
-    whole = dynamic_routing(poses, made["weights"], 3)
-    last = dynamic_routing(poses, made["weights"], 3, gradient="last")
-    assert torch.equal(whole, last)
-    whole_gradient, last_gradient = (torch.autograd.grad(output.square().sum(), poses)[0] for output in (whole, last))
-    assert not torch.allclose(whole_gradient, last_gradient)
+    poses, weights = made["poses"].requires_grad_(), made["weights"].requires_grad_()
+    last = dynamic_routing(poses, weights, 3, gradient="last", backend=backend)
+    votes = torch.einsum("nird,ijde->nije", poses, weights)
+    logits = torch.zeros(votes.shape[:3], dtype=votes.dtype)
+    for _ in range(2):
+        outputs = squash(torch.einsum("nij,nijh->njh", logits.softmax(dim=2), votes.detach()))
+        logits = logits + torch.einsum("nijh,njh->nij", votes.detach(), outputs)
+    expected = squash(torch.einsum("nij,nijh->njh", logits.softmax(dim=2), votes))
+    torch.testing.assert_close(last.flatten(2), expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(last.square().sum(), (poses, weights)),
+        torch.autograd.grad(expected.square().sum(), (poses, weights)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_squash_shrinks_below_1_and_keeps_the_direction():

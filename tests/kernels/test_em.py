@@ -93,6 +93,51 @@ def test_a_variance_survives_votes_far_from_zero():
     torch.testing.assert_close(single.double(), double, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_gradient_last_takes_the_shares_for_constants(em_problem, backend):
+    poses, weights, activations, beta_a, beta_u = em_problem
+    inputs = [poses.requires_grad_(), weights.requires_grad_(), activations.requires_grad_()]
+    options = dict(inverse_temperature=TEMPERATURES, variance_epsilon=0.01, backend=backend)
+    last, _ = em_routing(*inputs, beta_a, beta_u, 2, gradient="last", **options)
+    votes = torch.einsum("nird,ijde->nijre", poses, weights).flatten(3)
+    with torch.no_grad():
+        mean, parents = em_routing(*inputs, beta_a, beta_u, 1, **options)
+        share = activations.unsqueeze(2) / 3
+        distance = (votes - mean.flatten(2).unsqueeze(1)).square()
+        variance = (share.unsqueeze(3) * distance).sum(dim=1) / share.sum(dim=1).unsqueeze(2) + 0.01
+        density = -0.5 * (distance / variance.unsqueeze(1) + (2 * math.pi * variance).log().unsqueeze(1)).sum(dim=3)
+        shares = (density + parents.log().unsqueeze(1)).softmax(dim=2)
+    weight = shares * activations.unsqueeze(2)
+    expected = torch.einsum("nij,nijh->njh", weight, votes) / weight.sum(dim=1).unsqueeze(2)
+    torch.testing.assert_close(last.flatten(2), expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(last.square().sum(), inputs),
+        torch.autograd.grad(expected.square().sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("activations", lambda t: None, r"activations: expected \[3, 6\], got None"),
+        ("beta_a", lambda t: t.unsqueeze(1), r"beta_a: expected \[3\], one a parent, got \[3, 1\]"),
+        ("beta_u", lambda t: t.float(), "beta_u: expected torch.float64 like the activations, got torch.float32"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(em_problem, name, wrong, message):
+    arguments = dict(zip(["poses", "weights", "activations", "beta_a", "beta_u"], em_problem, strict=True))
+    arguments[name] = wrong(arguments[name])
+    with pytest.raises(ValueError, match=message):
+        em_routing(**arguments, inverse_temperature=TEMPERATURES)
+
+
+def test_one_temperature_is_no_schedule(em_problem):
+    with pytest.raises(ValueError, match=r"inverse_temperature: expected a value an iteration, got 0\.1"):
+        em_routing(*em_problem, 3, inverse_temperature=0.1)
+
+
 def test_wrong_arguments_are_refused(em_problem):
     with pytest.raises(ValueError, match="iterations: expected 1 or more"):
         em_routing(*em_problem, 0, inverse_temperature=TEMPERATURES)

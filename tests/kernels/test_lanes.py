@@ -58,12 +58,13 @@ def test_exp_is_right_to_the_last_places(dtype, error):
 
 
 def test_exp_of_what_has_no_exponential_is_not_hidden():
-    x = np.array([np.nan, -np.inf, -1e30, 0] * 4, np.float32)
+    x = np.array([np.nan, -np.inf, -1e30, 0, np.inf, 89, 1e30, 0] * 2, np.float32)
     made = np.empty_like(x)
     exponential(x, made)
     assert np.isnan(made[0])
     assert (made[1:3] == 0).all()  # and no denormal number
     assert made[3] == 1
+    assert (made[4:7] == np.inf).all()
 
 
 @njit

@@ -144,6 +144,69 @@ def test_what_does_not_fit_is_named_with_what_would(problem, argument, change, m
         vote_pass(**made)
 
 
+def test_a_dtype_without_arithmetic_is_refused(problem):
+    made = problem()
+    made["poses"] = made["poses"].to(torch.float8_e4m3fn)
+    with pytest.raises(
+        ValueError, match=r"poses: expected one of float32, float64, bfloat16, float16, got torch\.float8"
+    ):
+        vote_pass(**made)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_under_autocast_votes_are_made_and_summed_in_float32(problem, backend):
+    made = problem(children=50)
+    belief = Parents(*(field.float() for field in made.pop("parents")))
+    made = {name: tensor.float() for name, tensor in made.items()}
+    expected = vote_pass(**made, parents=belief, backend=backend)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = vote_pass(**made, parents=belief, backend=backend)
+        halved = vote_pass(**(made | {"poses": made["poses"].bfloat16()}), parents=belief, backend=backend)
+    for ours, theirs in zip(got, expected, strict=True):
+        assert torch.equal(ours, theirs)
+    assert halved.first.dtype == torch.float
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("level", [1e6, 1e7, 1e9])
+def test_shares_add_up_however_large_the_logits(backend, level):
+    """A log-sum-exp in float32 loses the sum; forward and backward have to do without it."""
+    generator = torch.Generator().manual_seed(0)
+    poses, weights = torch.ones(1, 40, 1, 1), torch.ones(40, 8, 1, 1)
+    activations = torch.rand(1, 40, generator=generator).requires_grad_()
+    belief = Parents(bias=level + torch.rand(1, 8, generator=generator))
+    mass = vote_pass(poses, weights, belief, activations, backend=backend).mass
+    torch.testing.assert_close(mass.sum(), activations.sum())
+    mass.sum().backward()
+    torch.testing.assert_close(activations.grad, torch.ones(1, 40))
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_moments_may_be_changed_in_place(problem, backend):
+    made = problem()
+    made["poses"].requires_grad_()
+    moments = vote_pass(**made, backend=backend)
+    for moment in moments:
+        moment.mul_(2)
+    moments.first.sum().backward()
+    assert made["poses"].grad.isfinite().all()
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_another_default_device_changes_nothing(problem, backend):
+    made = problem()
+    expected = vote_pass(**made, backend=backend)
+    with torch.device("meta"):
+        got = vote_pass(**made, backend=backend)
+    for ours, theirs in zip(got, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_device_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="device: expected one that torch knows, such as cpu or cuda, got 'nonsense'"):
+        choose_backend("auto", "nonsense")
+
+
 def test_a_mean_needs_its_precision(problem):
     made = problem()
     made["parents"] = made["parents"]._replace(precision=None)
