@@ -44,6 +44,9 @@ from capsbench_kernels.cpu_tiles import BLOCK, QUAD, TILE, Scratch, Shape
 from capsbench_kernels.fused import PassInputs, PassSums, accumulation_dtype
 from capsbench_kernels.lanes import WIDTH
 
+COMPILED = not isfunction(forward_item)
+"""False under NUMBA_DISABLE_JIT=1: the kernels are then functions that Python cannot run."""
+
 ITEMS = 16
 """Tasks that a large pass is cut into."""
 
@@ -53,7 +56,7 @@ VOTE_VALUES_AN_ITEM = 1 << 18
 
 def obstacle(device: torch.device) -> str | None:
     """See `fused.Kernels`."""
-    if isfunction(forward_item):
+    if not COMPILED:
         return "Numba's compiler is switched off by NUMBA_DISABLE_JIT"
     return None if device.type == "cpu" else f"its kernels run on the CPU, and the tensors are on {device}"
 

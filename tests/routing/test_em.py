@@ -29,14 +29,14 @@ def test_the_mass_scale_is_that_of_gritzman():
 def test_more_children_that_say_the_same_leave_the_parents_as_they_are(problem):
     """What the mass scale is for: layers of different fan-in see one temperature."""
     poses, weights, activations, offset = problem
-    few = EMRouting(6, 5, iterations=3)(poses, weights, activations, offset)
+    few = EMRouting(6, 5, iterations=3).double()(poses, weights, activations, offset)
     twice = (
         torch.cat([poses] * 2, 1),
         torch.cat([weights] * 2),
         torch.cat([activations] * 2, 1),
         torch.cat([offset] * 2, 1),
     )
-    many = EMRouting(12, 5, iterations=3)(*twice)
+    many = EMRouting(12, 5, iterations=3).double()(*twice)
     for ours, theirs in zip(few, many, strict=True):
         torch.testing.assert_close(ours, theirs)
 
