@@ -50,9 +50,18 @@ def forward(inputs: PassInputs) -> PassSums:
     return PassSums(_added(mass, 2), _added(first, 3), _added(second, 3), log_normaliser)
 
 
-def backward(inputs: PassInputs, log_normaliser: Tensor, gradients: PassSums, *, offset_wanted: bool) -> PassInputs:
+def backward(
+    inputs: PassInputs,
+    log_normaliser: Tensor,
+    gradients: PassSums,
+    *,
+    offset_wanted: bool,
+    constant_shares: bool = False,
+) -> PassInputs:
     """The gradients of the inputs; see `capsbench_kernels.fused`."""
-    launches, found = backward_launches(inputs, log_normaliser, gradients, offset_wanted=offset_wanted)
+    launches, found = backward_launches(
+        inputs, log_normaliser, gradients, offset_wanted=offset_wanted, constant_shares=constant_shares
+    )
     for launch in launches:
         launch.run()
     summed = {"weights": 4, "bias": 2, "direction": 3, "mean": 3, "precision": 3}
@@ -108,11 +117,17 @@ def forward_launch(inputs: PassInputs) -> tuple[Launch, PassSums]:
 
 
 def backward_launches(
-    inputs: PassInputs, log_normaliser: Tensor, gradients: PassSums, *, offset_wanted: bool
+    inputs: PassInputs,
+    log_normaliser: Tensor,
+    gradients: PassSums,
+    *,
+    offset_wanted: bool,
+    constant_shares: bool = False,
 ) -> tuple[list[Launch], PassInputs]:
     """The two backward kernels, in order, and where they leave the gradients.
 
-    Those of the belief and of the weights are ``[splits, ...]`` where there are several splits.
+    Those of the belief and of the weights are ``[splits, ...]`` where there are several splits. With constant shares, those of
+    the belief and of a given log-normaliser are 0.
     """
     sizes = Sizes.of(inputs)
     tile = problem_tile(sizes, gaussian=inputs.mean is not None)
@@ -124,10 +139,16 @@ def backward_launches(
     problem_span, problem_splits = split(sizes.problems, blocks=pairs.blocks, wave=4 * sizes.multiprocessors, most=most)
 
     def partial(of: Tensor | None) -> Tensor | None:
-        return None if of is None else _partials(inputs, splits, *of.shape)
+        if of is None:
+            return None
+        return torch.zeros_like(of) if constant_shares else _partials(inputs, splits, *of.shape)
 
     of_children = (sizes.problems, sizes.children)
-    to_normaliser = _empty(inputs, *of_children)
+    given = inputs.log_normaliser is not None
+    top = log_normaliser if given else _empty(inputs, *of_children)
+    log_total = None if given else _empty(inputs, *of_children)
+    to_normaliser = None if constant_shares else _empty(inputs, *of_children)
+    to_given = torch.zeros_like(log_normaliser) if constant_shares else to_normaliser
     found = PassInputs(
         poses=_empty(inputs, *inputs.poses.shape),
         weights=_partials(inputs, problem_splits, *inputs.weights.shape),
@@ -138,31 +159,35 @@ def backward_launches(
         mean=partial(inputs.mean),
         precision=partial(inputs.precision),
         centre=None,
-        log_normaliser=None if inputs.log_normaliser is None else to_normaliser,
+        log_normaliser=to_given if given else None,
     )
     shared = {
         **_shared_arguments(inputs, sizes, span),
-        "p_normaliser": log_normaliser,
         "p_mass_gradient": gradients.mass,
         "p_first_gradient": _parents_last(gradients.first),
         "p_second_gradient": _parents_last(gradients.second),
-        "GIVEN": inputs.log_normaliser is not None,
+        "CONSTANT_SHARES": constant_shares,
     }
     to_poses = {
         **shared,
+        "p_given": inputs.log_normaliser,
         "p_normaliser_gradient": gradients.log_normaliser,
         "p_poses_out": found.poses,
         "p_activations_out": found.activations,
         "p_offset_out": found.offset,
-        "p_bias_out": found.bias,
-        "p_direction_out": found.direction,
-        "p_mean_out": found.mean,
-        "p_precision_out": found.precision,
+        "p_bias_out": None if constant_shares else found.bias,
+        "p_direction_out": None if constant_shares else found.direction,
+        "p_mean_out": None if constant_shares else found.mean,
+        "p_precision_out": None if constant_shares else found.precision,
         "p_normaliser_out": to_normaliser,
+        "p_top_out": None if given else top,
+        "p_log_total_out": log_total,
         **tile.constants,
     }
     to_weights = {
         **shared,
+        "p_top": top,
+        "p_log_total": log_total,
         "p_normaliser_gradient": to_normaliser,  # all of it by now
         "p_weights_out": found.weights,
         "span": problem_span,

@@ -16,9 +16,14 @@ once. It sees none here, since every index is clamped to its range; the threads 
 memory, which the tests hold it to.
 
 Clamped, not masked: a masked read costs a second instruction. A padded problem repeats the last one and is not stored; a
-padded parent gets logit -inf; a padded value of a vote meets a belief of 0. Names: ``b_`` block, ``p_`` pointer, ``o_`` offset,
-``m_`` mask, ``i_`` id. ``b_gw``, ``b_ga``, ``b_gl`` and ``b_gv`` are gradients by their names in `fused.py`; ``b_gz`` is its q,
-all that reaches the log-normaliser.
+padded parent gets logit -inf; a padded value of a vote meets a belief of 0.
+
+Where logits are large, ``top + log(total)`` rounds to ``top``, and shares taken from that log-normaliser would not sum to 1. So
+``backward_poses_kernel``, which has a child's parents together, takes the softmax anew, and leaves ``top`` and ``log(total)``
+apart to ``backward_weights_kernel``. CONSTANT_SHARES: the shares count as constants, so that nothing flows through the logits.
+
+Names: ``b_`` block, ``p_`` pointer, ``o_`` offset, ``m_`` mask, ``i_`` id. ``b_gw``, ``b_ga``, ``b_gl`` and ``b_gv``
+are gradients by their names in `fused.py`; ``b_gz`` is its q, all that reaches the log-normaliser.
 """
 
 # Kernels are in Triton's language, of which the checkers know nothing; sizes have the names of the formulas.
@@ -119,12 +124,13 @@ def _logits(b_votes, b_from_mean, b_bias, b_direction, b_precision, b_zero, LANE
 
 @triton.jit
 def _vote_gradient(b_weight, b_gl, b_from_mean, b_from_centre, b_direction, b_precision, b_g1, b_g2):
-    """gV: through the moments, with weight a r, and through the logits."""
+    """gV: through the moments, with weight a r, and through the logits, unless ``b_gl`` is None."""
     b_gv = b_weight * (b_g1 + 2.0 * b_g2 * b_from_centre)
-    if b_direction is not None:
-        b_gv += b_gl * b_direction
-    if b_precision is not None:
-        b_gv -= b_gl * (b_precision * b_from_mean)
+    if b_gl is not None:
+        if b_direction is not None:
+            b_gv += b_gl * b_direction
+        if b_precision is not None:
+            b_gv -= b_gl * (b_precision * b_from_mean)
     return b_gv
 
 
@@ -206,13 +212,13 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=["N", "I", "span", "offset_stride"])
 def backward_poses_kernel(
-    p_poses, p_weights, p_activations, p_offset, p_bias, p_direction, p_mean, p_precision, p_centre, p_normaliser,
+    p_poses, p_weights, p_activations, p_offset, p_bias, p_direction, p_mean, p_precision, p_centre, p_given,
     p_mass_gradient, p_first_gradient, p_second_gradient, p_normaliser_gradient,
     p_poses_out, p_activations_out, p_offset_out, p_bias_out, p_direction_out, p_mean_out, p_precision_out,
-    p_normaliser_out,
+    p_normaliser_out, p_top_out, p_log_total_out,
     N, I, span, offset_stride,
     J: tl.constexpr, R: tl.constexpr, D: tl.constexpr, E: tl.constexpr,
-    CENTRE_IS_MEAN: tl.constexpr, GIVEN: tl.constexpr,
+    CENTRE_IS_MEAN: tl.constexpr, CONSTANT_SHARES: tl.constexpr,
     T: tl.constexpr, BN: tl.constexpr, BJ: tl.constexpr, BR: tl.constexpr, BE: tl.constexpr,
 ):  # fmt: skip
     dtype: tl.constexpr = p_poses_out.dtype.element_ty
@@ -247,29 +253,40 @@ def backward_poses_kernel(
         b_from_mean = _moved(b_votes, b_mean)
         b_from_centre = b_from_mean if CENTRE_IS_MEAN else _moved(b_votes, b_centre)
         b_logits = _logits(b_votes, b_from_mean, b_bias, b_direction, b_precision, b_zero, 1)
-        b_logits = tl.where(i_slot < J, b_logits, float("-inf")) - _read(p_normaliser + o_child, dtype)
-        # A share is at most 1, also where a logit of 1e10 is rounded otherwise than it was in the forward pass.
-        b_share = tl.exp(b_logits) if GIVEN else tl.exp(tl.minimum(b_logits, 0.0))
-        b_gw = b_g0 + _over_values((b_g1 + b_g2 * b_from_centre) * b_from_centre, 1)
-        b_ga = tl.sum(b_share * b_gw, 4, keep_dims=True) + b_zero
+        b_logits = tl.where(i_slot < J, b_logits, float("-inf"))
+        if p_given is not None:
+            b_share = tl.exp(b_logits - _read(p_given + o_child, dtype))
+        else:
+            b_top = tl.max(b_logits, 4, keep_dims=True)
+            b_share = tl.exp(b_logits - b_top)
+            b_total = tl.sum(b_share, 4, keep_dims=True)
+            b_share *= 1.0 / b_total
+            tl.store(p_top_out + o_child, b_top + b_zero, mask=m_one)
+            tl.store(p_log_total_out + o_child, tl.log(b_total) + b_zero, mask=m_one)
         b_weight = b_share
         if p_activations is not None:
-            tl.store(p_activations_out + o_child, b_ga, mask=m_one)
             b_activation = _read(p_activations + o_child, dtype)
-            b_ga *= b_activation
             b_weight *= b_activation
-        b_gz = -b_ga
-        b_gl = b_weight * b_gw
-        if not GIVEN:
-            b_gz += _read(p_normaliser_gradient + o_child, dtype)
-            b_gl += b_share * b_gz
-        tl.store(p_normaliser_out + o_child, b_gz, mask=m_one)
+        b_gl = None
+        if p_activations is not None or not CONSTANT_SHARES:
+            b_gw = b_g0 + _over_values((b_g1 + b_g2 * b_from_centre) * b_from_centre, 1)
+            b_ga = tl.sum(b_share * b_gw, 4, keep_dims=True) + b_zero
+            if p_activations is not None:
+                tl.store(p_activations_out + o_child, b_ga, mask=m_one)
+                b_ga *= b_activation
+            if not CONSTANT_SHARES:
+                b_gz = -b_ga
+                b_gl = b_weight * b_gw
+                if p_given is None:
+                    b_gz += _read(p_normaliser_gradient + o_child, dtype)
+                    b_gl += b_share * b_gz
+                tl.store(p_normaliser_out + o_child, b_gz, mask=m_one)
         b_gv = _vote_gradient(b_weight, b_gl, b_from_mean, b_from_centre, b_direction, b_precision, b_g1, b_g2)
-        if p_bias is not None:
+        if p_bias_out is not None:
             b_to_bias += b_gl
-        if p_direction is not None:
+        if p_direction_out is not None:
             b_to_direction += b_gl * b_votes
-        if p_mean is not None:
+        if p_mean_out is not None:
             b_step = b_gl * b_from_mean
             b_to_mean += b_step
             b_to_precision += b_step * b_from_mean
@@ -287,23 +304,24 @@ def backward_poses_kernel(
             tl.store(p_offset_out + o_child * (R * E) + i_r * E + i_e, b_to_offset, mask=m_value & m_one)
 
     o_split = tl.program_id(1).to(tl.int64) * N * J
-    if p_bias is not None:
+    if p_bias_out is not None:
         tl.store(p_bias_out + o_split + o_parent, b_to_bias, mask=m_parent)
-    if p_direction is not None:
+    if p_direction_out is not None:
         tl.store(p_direction_out + o_split * (R * E) + o_out, b_to_direction, mask=m_value)
-    if p_mean is not None:
+    if p_mean_out is not None:
         tl.store(p_mean_out + o_split * (R * E) + o_out, b_to_mean * b_precision, mask=m_value)
         tl.store(p_precision_out + o_split * (R * E) + o_out, -0.5 * b_to_precision, mask=m_value)
 
 
 @triton.jit(do_not_specialize=["N", "I", "span", "offset_stride"])
 def backward_weights_kernel(
-    p_poses, p_weights, p_activations, p_offset, p_bias, p_direction, p_mean, p_precision, p_centre, p_normaliser,
+    p_poses, p_weights, p_activations, p_offset, p_bias, p_direction, p_mean, p_precision, p_centre,
+    p_top, p_log_total,  # p_top: the given log-normaliser, if p_log_total is None
     p_mass_gradient, p_first_gradient, p_second_gradient, p_normaliser_gradient,
     p_weights_out,
     N, I, span, offset_stride,
     J: tl.constexpr, R: tl.constexpr, D: tl.constexpr, E: tl.constexpr,
-    CENTRE_IS_MEAN: tl.constexpr, GIVEN: tl.constexpr,
+    CENTRE_IS_MEAN: tl.constexpr, CONSTANT_SHARES: tl.constexpr,
     BP: tl.constexpr, LANES: tl.constexpr, BR: tl.constexpr, BD: tl.constexpr, BE: tl.constexpr,
 ):  # fmt: skip
     dtype: tl.constexpr = p_weights_out.dtype.element_ty
@@ -354,16 +372,21 @@ def backward_weights_kernel(
         b_from_mean = _moved(b_votes, b_mean)
         b_from_centre = b_from_mean if CENTRE_IS_MEAN else _moved(b_votes, b_centre)
         b_logits = _logits(b_votes, b_from_mean, b_bias, b_direction, b_precision, b_zero, LANES)
-        b_logits -= _read(p_normaliser + o_child, dtype)
-        b_share = tl.exp(b_logits) if GIVEN else tl.exp(tl.minimum(b_logits, 0.0))
-        b_gw = _read(p_mass_gradient + o_parent, dtype)
-        b_gw += _over_values((b_g1 + b_g2 * b_from_centre) * b_from_centre, LANES)
+        b_logits -= _read(p_top + o_child, dtype)
+        if p_log_total is not None:
+            # No logit is above the top, also where one of 1e10 is summed in another order here, and so rounded otherwise.
+            b_logits = tl.minimum(b_logits, 0.0) - _read(p_log_total + o_child, dtype)
+        b_share = tl.exp(b_logits)
         b_weight = b_share
         if p_activations is not None:
             b_weight *= _read(p_activations + o_child, dtype)
-        b_gl = b_weight * b_gw
-        if not GIVEN:
-            b_gl += b_share * _read(p_normaliser_gradient + o_child, dtype)
+        b_gl = None
+        if not CONSTANT_SHARES:
+            b_gw = _read(p_mass_gradient + o_parent, dtype)
+            b_gw += _over_values((b_g1 + b_g2 * b_from_centre) * b_from_centre, LANES)
+            b_gl = b_weight * b_gw
+            if p_log_total is not None:
+                b_gl += b_share * _read(p_normaliser_gradient + o_child, dtype)
         b_gv = _vote_gradient(b_weight, b_gl, b_from_mean, b_from_centre, b_direction, b_precision, b_g1, b_g2)
         b_sum = ()
         for d in tl.static_range(BD):

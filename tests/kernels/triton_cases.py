@@ -102,6 +102,27 @@ def assert_same(ours, theirs, **tolerance):
         )
 
 
+def assert_each_near(ours, theirs, tolerance):
+    """Each result by itself, to within ``tolerance`` of the largest of its own numbers."""
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        largest = expected.abs().amax().item()
+        torch.testing.assert_close(
+            ours[name].to(expected),
+            expected,
+            rtol=0,
+            atol=tolerance * largest,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
+
+
+def in_float64(problem):
+    """The same numbers, which float64 holds exactly."""
+    wide = {name: each.double() for name, each in problem.items() if isinstance(each, torch.Tensor)}
+    belief = Parents(*(each if each is None else each.double() for each in problem["parents"]))
+    return {**problem, **wide, "parents": belief}
+
+
 def assert_like_the_reference(problem, **tolerance):
     assert_same(results(problem, "triton"), results(problem, "reference"), **tolerance)
 
@@ -129,10 +150,11 @@ def test_the_papers_capsules(sizes, options, dtype, tolerance, launches):
 @given(
     sizes=st.tuples(*[st.integers(1, 5)] * 2, st.integers(1, 6), *[st.integers(1, 5)] * 3),
     options=st.sets(st.sampled_from(OPTIONS)),
+    constant_shares=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_any_sizes_and_options(sizes, options, seed):
-    assert_like_the_reference(random_problem(sizes, options, seed=seed))
+def test_any_sizes_and_options(sizes, options, constant_shares, seed):
+    assert_like_the_reference({**random_problem(sizes, options, seed=seed), "constant_shares": constant_shares})
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -205,9 +227,7 @@ def test_non_contiguous_input_gives_the_same():
 def test_half_width_input_is_summed_in_float32(sizes, options, dtype):
     """The error against float64 is at most twice that of the reference in the same dtypes."""
     problem = random_problem(sizes, options, dtype)
-    truth = {name: each.double() for name, each in problem.items() if isinstance(each, torch.Tensor)}
-    belief = Parents(*(each if each is None else each.double() for each in problem["parents"]))
-    exact = results({**problem, **truth, "parents": belief}, "reference")
+    exact = results(in_float64(problem), "reference")
     ours, theirs = results(problem, "triton"), results(problem, "reference")
     for name, expected in exact.items():
         assert ours[name].dtype == theirs[name].dtype
@@ -235,7 +255,20 @@ def test_degenerate_votes_give_finite_values_and_gradients(votes, activation):
 def test_large_and_tiny_votes(scale):
     """Logits of 1e9, whose rounding alone is larger than what an exponential holds."""
     problem = random_problem((2, 5, 3, 2, 3, 2), ("direction", "gaussian"), torch.float32, scale)
-    assert_like_the_reference(problem, rtol=1e-3, atol=1e-3 * max(scale, 1) ** 2)
+    assert_each_near(results(problem, "triton"), results(problem, "reference"), 1e-5)
+
+
+@pytest.mark.parametrize("size", [1e6, 1e7, 1e9])
+@pytest.mark.parametrize("constant_shares", [False, True])
+def test_the_shares_sum_to_1_however_large_the_logits(size, constant_shares):
+    """float32 does not hold the log of the denominator beside a logit of 1e7. The logits are exact: no more than the bias."""
+    problem = random_problem((2, 40, 8, 2, 3, 2), ("activations",), torch.float32)
+    drawn = torch.rand(2, 8, generator=torch.Generator().manual_seed(1))
+    bias = (size + drawn).to(DEVICE).requires_grad_()
+    assert (bias - size).abs().amax() <= 1
+    problem |= {"parents": Parents(bias=bias), "constant_shares": constant_shares}
+    exact = results(in_float64(problem), "reference")
+    assert_each_near(results(problem, "triton"), exact, 1e-5)
 
 
 def test_a_parent_of_bias_minus_infinity_gets_nothing():
@@ -278,6 +311,26 @@ def test_a_centre_that_is_the_mean_is_read_once():
     problem["parents"] = belief._replace(centre=belief.mean.detach())
     assert_same(results(problem, "triton"), results(apart, "triton"))
     assert_like_the_reference(problem)
+
+
+@pytest.mark.parametrize(
+    "options", [OPTIONS, OPTIONS[:-1], OPTIONS[:4], ("gaussian", "activations"), ("direction",), ()]
+)
+def test_constant_shares(options, split_into):
+    """The gradients are those of shares that are given: no gradient of the belief, the other ones through the votes alone."""
+    for splits in (1, 2):
+        split_into(splits)
+        problem = random_problem((3, 4, 3, 2, 2, 3), options)
+        varied = results(problem, "triton")
+        problem["constant_shares"] = True
+        found = results(problem, "triton")
+        assert_same(found, results(problem, "reference"))
+        for name in ("bias", "direction", "mean", "precision", "log_normaliser"):
+            assert not found.get(f"gradient of {name}", torch.zeros(1)).any(), name
+        for name in ("mass", "first", "second", "gradient of activations"):
+            assert name not in found or torch.equal(found[name], varied[name]), name
+        same = torch.allclose(found["gradient of poses"], varied["gradient of poses"])
+        assert same == (not {"direction", "gaussian"} & set(options))
 
 
 @pytest.mark.parametrize("gradient", ["all", "last"])
