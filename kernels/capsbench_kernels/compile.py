@@ -119,9 +119,9 @@ def _launches(layer: Layer, belief: str, dtype: torch.dtype) -> list[Launch]:
         centre=of(*of_values) if every else mean,
         log_normaliser=of(*of_children) if every else None,
     )
-    forward, partials = forward_launch(inputs)
+    forward, _ = forward_launch(inputs)
     gradients = PassSums(of(problems, layer.parents), of(*of_values), of(*of_values), of(*of_children))
-    backward, _ = backward_launches(inputs, partials.log_normaliser, gradients, offset_wanted=every)
+    backward, _ = backward_launches(inputs, gradients, offset_wanted=every)
     return [forward, *backward]
 
 

@@ -87,9 +87,7 @@ def forward(inputs: PassInputs) -> PassSums:
     )
 
 
-def backward(
-    inputs: PassInputs, log_normaliser: Tensor, gradients: PassSums, *, offset_wanted: bool, constant_shares: bool
-) -> PassInputs:
+def backward(inputs: PassInputs, gradients: PassSums, *, offset_wanted: bool, constant_shares: bool) -> PassInputs:
     """See `fused.Kernels`."""
     shape, arrays = _shape(inputs), _arrays(inputs)
     plan, layout = _plan(shape), Scratch.of(shape, offset=inputs.offset is not None, backward=True)

@@ -1,10 +1,10 @@
 """The vote pass as one differentiable operation on kernels that never hold the votes.
 
-A kernel recomputes the votes tile by tile from the poses and the weights, in the backward pass as well. Between the two
-passes it keeps its inputs and one number a child, the log of the softmax's denominator, as FlashAttention does:
+A kernel recomputes the votes tile by tile from the poses and the weights, and the shares from the votes, in the backward
+pass as well; between the two passes only its inputs are kept. A child's z is the log of its softmax's denominator:
 
     z_i    = log sum_j exp(logits_ij)      (or given: then r_ij does not sum to 1 over these parents)
-    r_ij   = exp(logits_ij - z_i)
+    r_ij   = exp(logits_ij - z_i)          (by the largest logit: in float32 a z of a million has lost the sum)
 
 With g0, g1, g2, gz the gradients of S0, S1, S2 and z, and D = V - c:
 
@@ -64,7 +64,6 @@ class Kernels(Protocol):
     def backward(
         self,
         inputs: PassInputs,
-        log_normaliser: Tensor,
         gradients: PassSums,
         *,
         offset_wanted: bool,
@@ -90,7 +89,7 @@ class FusedVotePass(torch.autograd.Function):
         inputs = PassInputs(*(None if tensor is None else tensor.detach().contiguous() for tensor in tensors))  # type: ignore[arg-type]
         sums = kernels.forward(inputs)
         ctx.kernels, ctx.constant_shares = kernels, constant_shares
-        ctx.save_for_backward(*inputs, sums.log_normaliser)
+        ctx.save_for_backward(*inputs)
         if inputs.log_normaliser is not None:
             ctx.mark_non_differentiable(sums.log_normaliser)
         return sums
@@ -98,13 +97,11 @@ class FusedVotePass(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *saved, log_normaliser = ctx.saved_tensors
-        inputs = PassInputs(*saved)
+        inputs = PassInputs(*ctx.saved_tensors)
         wanted = PassInputs(*ctx.needs_input_grad[2:])
         upstream = PassSums(*(gradient.contiguous() for gradient in gradients))
         found = ctx.kernels.backward(
             inputs,
-            log_normaliser.detach(),
             upstream,
             offset_wanted=bool(wanted.offset),
             constant_shares=ctx.constant_shares,

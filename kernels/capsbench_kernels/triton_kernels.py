@@ -52,16 +52,13 @@ def forward(inputs: PassInputs) -> PassSums:
 
 def backward(
     inputs: PassInputs,
-    log_normaliser: Tensor,
     gradients: PassSums,
     *,
     offset_wanted: bool,
     constant_shares: bool = False,
 ) -> PassInputs:
     """The gradients of the inputs; see `capsbench_kernels.fused`."""
-    launches, found = backward_launches(
-        inputs, log_normaliser, gradients, offset_wanted=offset_wanted, constant_shares=constant_shares
-    )
+    launches, found = backward_launches(inputs, gradients, offset_wanted=offset_wanted, constant_shares=constant_shares)
     for launch in launches:
         launch.run()
     summed = {"weights": 4, "bias": 2, "direction": 3, "mean": 3, "precision": 3}
@@ -118,7 +115,6 @@ def forward_launch(inputs: PassInputs) -> tuple[Launch, PassSums]:
 
 def backward_launches(
     inputs: PassInputs,
-    log_normaliser: Tensor,
     gradients: PassSums,
     *,
     offset_wanted: bool,
@@ -145,10 +141,10 @@ def backward_launches(
 
     of_children = (sizes.problems, sizes.children)
     given = inputs.log_normaliser is not None
-    top = log_normaliser if given else _empty(inputs, *of_children)
+    top = inputs.log_normaliser if given else _empty(inputs, *of_children)
     log_total = None if given else _empty(inputs, *of_children)
     to_normaliser = None if constant_shares else _empty(inputs, *of_children)
-    to_given = torch.zeros_like(log_normaliser) if constant_shares else to_normaliser
+    to_given = partial(inputs.log_normaliser) if constant_shares else to_normaliser
     found = PassInputs(
         poses=_empty(inputs, *inputs.poses.shape),
         weights=_partials(inputs, problem_splits, *inputs.weights.shape),
