@@ -70,6 +70,15 @@ def test_a_routing_edited_during_the_run_is_not_recorded_as_what_it_was(kmeans, 
     ]
 
 
+def test_the_routing_of_the_kernels_document_is_short_and_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "kernels.md").read_text(), flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 20
+    names = {}
+    exec(code, names)
+    assert names["weights"].grad.isfinite().all()
+    assert names["weights"].grad.any()
+
+
 @pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))])
 def test_links_within_the_project_lead_somewhere(document):
     path = DOCS.parent / document
