@@ -197,7 +197,8 @@ def _work_off(item: Callable[..., None], plan: _Plan, scratch_size: int, made: _
 
     # All scratch memory is this thread's: torch's profiler sees no other.
     own, *others = (made.empty(scratch_size) for _ in range(min(torch.get_num_threads(), waiting.qsize())))
-    futures = [_pool(os.getpid(), len(others)).submit(work, scratch) for scratch in others]
+    pool = _pool(os.getpid(), torch.get_num_threads())
+    futures = [pool.submit(work, scratch) for scratch in others]
     work(own)
     for future in futures:
         future.result()
