@@ -335,7 +335,7 @@ def _exp_single(exponent: Any) -> Any:
 
 def exp(lanes: Any) -> Any:
     """e to the power of every lane; in float32 a polynomial (relative error below 3e-7), 0 below exp(-87)."""
-    raise NotImplementedError("callable from compiled code only")
+    raise TypeError("exp of lanes: callable from compiled code only")
 
 
 @overload(exp)
