@@ -17,6 +17,7 @@ from capsbench.models.base import CapsuleNetwork
 from capsbench.store import Row
 from capsbench.training import TrainingStep
 from capsbench_kernels import count_vote_passes
+from capsbench_kernels.bench.measure import peak_memory
 
 
 class Speed(Measure):
@@ -57,7 +58,7 @@ class Speed(Measure):
     def _timed(self, condition: str, run: Callable[[], Any], images: Tensor) -> list[Row]:
         most, seconds = self.repeats[self.setting]
         cuda = images.device.type == "cuda"
-        peak = _peak_memory(run, cuda)
+        peak = peak_memory(run, images.device)
         times: list[float] = []
         for _ in range(self.warm_up):
             run()
@@ -101,21 +102,3 @@ def _inference(network: nn.Module, images: Tensor) -> None:
 def _synchronize(cuda: bool) -> None:
     if cuda:
         torch.cuda.synchronize()
-
-
-def _peak_memory(run: Callable[[], Any], cuda: bool) -> int:
-    """The most bytes that torch held at once in ``run`` beyond what it held before."""
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return torch.cuda.max_memory_allocated() - before
-    # Allocations themselves, unlike the process's resident set, do not depend on what ran before.
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    held = peak = 0
-    events = profile.profiler.kineto_results.events()
-    for _, change in sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"):
-        held += change
-        peak = max(peak, held)
-    return peak

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from capsbench.provenance import provenance
 from capsbench.reporting.files import picture_files, write_files
-from capsbench.reporting.plots import DASHES, MARKERS, PALETTE, STYLE, TIMES
+from capsbench.reporting.plots import DASHES, MARKERS, PALETTE, STYLE, TIMES, finish
 from capsbench.reporting.text import markdown
 from capsbench_kernels.bench import BASELINE, COLUMNS, PASSES
 
@@ -179,7 +179,7 @@ def against_contenders(table: pd.DataFrame, measured: str) -> Figure:
     title = "Time of a routing" if times else "Peak memory of a routing beyond its inputs"
     caption = f"beside a point: how many times {'faster' if times else 'less'} than {BASELINE}"
     caption = "points: medians, bars: 20th to 80th percentile; " + caption if times else caption
-    _finish(figure, title, f"{caption}\n{_machine(table)}")
+    finish(figure, title, f"{caption}\n{_machine(table)}")
     return figure
 
 
@@ -290,7 +290,7 @@ def against_sweep(table: pd.DataFrame, swept: str) -> Figure:
     for line in panels:
         line[0].set_ylabel("forward + backward (ms)")
     caption = "points: medians, bars: 20th to 80th percentile"
-    _finish(figure, f"Time of a routing against {AXES[swept]}", f"{caption}\n{_machine(table)}")
+    finish(figure, f"Time of a routing against {AXES[swept]}", f"{caption}\n{_machine(table)}")
     return figure
 
 
@@ -322,17 +322,6 @@ def _machine(table: pd.DataFrame) -> str:
     row = table.iloc[0]
     threads = f", {row['threads']} thread{'' if row['threads'] == 1 else 's'}" if row["device"] == "cpu" else ""
     return f"{row['processor']}{threads}, torch {row['torch']}"
-
-
-def _finish(figure: Figure, title: str, caption: str) -> None:
-    """Title, caption and one legend for all panels."""
-    figure.suptitle(title)
-    figure.supxlabel(caption, fontsize="small", color="0.35")
-    entries: dict[str, Any] = {}
-    for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside right center", fontsize="small")
 
 
 PICTURES: dict[str, Callable[[pd.DataFrame], Figure]] = {

@@ -81,7 +81,7 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Figure:
         _percent_axis(axes)
     panels[0].set_ylabel("test accuracy (%)")
     caption = _caption(summary, "points and levels", "bars and bands: 95 % t-interval")
-    _finish(figure, "Test accuracy against routing iterations", caption, summary["series"])
+    finish(figure, "Test accuracy against routing iterations", caption, summary["series"])
     return figure
 
 
@@ -115,7 +115,7 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Figure:
             _percent_axis(axes)
         line[0].set_ylabel("test accuracy (%)")
     caption = _caption(summary, "points", "bars: 95 % t-interval")
-    _finish(figure, "Test accuracy against cost", caption, summary["label"])
+    finish(figure, "Test accuracy against cost", caption, summary["label"])
     for (dataset, cost), axes in zip([(d, c) for d in datasets for c in costs], panels.flat, strict=True):
         shown = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
         label_points(
@@ -164,7 +164,7 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             line[1].set(yscale="log", ylabel="training loss (each network's own)")
             _log_ticks(line[1].yaxis, *line[1].get_ylim())
     caption = _caption(summary, "lines", "bands: from the lowest to the highest")
-    _finish(figure, "Training curves", caption, summary["label"])
+    finish(figure, "Training curves", caption, summary["label"])
     return figure
 
 
@@ -245,15 +245,15 @@ def _caption(summary: pd.DataFrame, means: str, spreads: str) -> str:
     return f"{means}: mean over {low if low == high else f'{low} to {high}'} seeds; {spreads}"
 
 
-def _finish(figure: Figure, title: str, caption: str, order: pd.Series) -> None:
-    """Title, caption and one legend for all panels, its entries in the order of the table."""
+def finish(figure: Figure, title: str, caption: str, order: pd.Series | None = None) -> None:
+    """Title, caption and one legend for all panels, its entries in the order of the table, or as they were drawn."""
     figure.suptitle(title)
     figure.supxlabel(caption, fontsize="small", color="0.35")
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
-    shown = [name for name in order.unique() if name in entries]
+    shown = list(entries) if order is None else [name for name in order.unique() if name in entries]
     if shown:
         figure.legend([entries[name] for name in shown], shown, loc="outside right center", fontsize="small")
 

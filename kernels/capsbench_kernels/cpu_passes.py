@@ -21,12 +21,11 @@ from capsbench_kernels.cpu_tiles import (
     BLOCK,
     QUAD,
     TILE,
-    constant_logits,
     fill_rows,
     four,
     four_votes,
-    read_children,
     read_numbers,
+    read_problem,
     read_weights,
     share_out,
     write_children,
@@ -122,6 +121,7 @@ def forward_item(inputs, sums, shape, layout, scratch, first_child, last_child, 
     log_normaliser = pointer(sums.log_normaliser)
     parents, rows, depth, quads = shape.parents, shape.rows, shape.depth, shape.quads
     padded = quads * QUAD
+    offset_shared = inputs.offset.shape[0] == 1
     start = pointer(scratch)
     u, w = advance(start, layout.poses), advance(start, layout.weights)
     o = advance(start, layout.offset) if given(offset) else offset
@@ -137,12 +137,9 @@ def forward_item(inputs, sums, shape, layout, scratch, first_child, last_child, 
             problems = min(BLOCK, last_problem - block)
             for b in range(problems):
                 n = block + b
-                read_children(poses, shape, depth, n, child, count, u, b * rows * depth * TILE, depth, zero)
-                if given(offset):
-                    at = n if inputs.offset.shape[0] > 1 else 0
-                    start_o = b * rows * padded * TILE
-                    read_children(offset, shape, shape.columns, at, child, count, o, start_o, padded, zero)
-                constant_logits(bias, direction, mean, shape, n, logits, b * parents * TILE, zero)
+                read_problem(
+                    poses, offset, offset_shared, bias, direction, mean, shape, n, child, count, b, u, o, logits, zero
+                )
 
             # Logits. A matrix is used for all rows of all problems of the block while it is in the first-level cache.
             if given(direction) or given(mean):
@@ -233,6 +230,7 @@ def backward_item(
     to_mean, to_precision = pointer(gradients.mean), pointer(gradients.precision)
     parents, rows, depth, quads = shape.parents, shape.rows, shape.depth, shape.quads
     padded = quads * QUAD
+    offset_shared = inputs.offset.shape[0] == 1
     quadratic = given(direction) or given(mean)
     # The gradients gw_ij reach the activations and, through the logits, what is believed of the parents.
     gw_wanted = given(activations) or given(to_given) or ((quadratic or given(bias)) and not constant_shares)
@@ -259,12 +257,9 @@ def backward_item(
                 fill_rows(to_o, 0, problems * rows * padded, zero)
             for b in range(problems):
                 n = block + b
-                read_children(poses, shape, depth, n, child, count, u, b * rows * depth * TILE, depth, zero)
-                if given(offset):
-                    at = n if inputs.offset.shape[0] > 1 else 0
-                    start_o = b * rows * padded * TILE
-                    read_children(offset, shape, shape.columns, at, child, count, o, start_o, padded, zero)
-                constant_logits(bias, direction, mean, shape, n, logits, b * parents * TILE, zero)
+                read_problem(
+                    poses, offset, offset_shared, bias, direction, mean, shape, n, child, count, b, u, o, logits, zero
+                )
                 for j in range(parents):
                     fill_rows(shares, (b * parents + j) * TILE, 1, get(mass, n * parents + j))
 

@@ -133,6 +133,17 @@ def read_children(source, shape, columns, n, child, count, tile, start, padded, 
 
 
 @inlined
+def read_problem(poses, offset, offset_shared, bias, direction, mean, shape, n, child, count, b, u, o, logits, zero):
+    """What problem n, the b-th of a block, starts from: its poses, its offset, and its logits as `constant_logits` has them."""
+    read_children(poses, shape, shape.depth, n, child, count, u, b * shape.rows * shape.depth * TILE, shape.depth, zero)
+    if given(offset):
+        padded = shape.quads * QUAD
+        at = 0 if offset_shared else n
+        read_children(offset, shape, shape.columns, at, child, count, o, b * shape.rows * padded * TILE, padded, zero)
+    constant_logits(bias, direction, mean, shape, n, logits, b * shape.parents * TILE, zero)
+
+
+@inlined
 def write_children(tile, start, padded, target, shape, columns, n, child, count):
     """``[R, padded, TILE]`` from ``start`` to ``[N, I, R, columns]`` of one problem."""
     for r in range(shape.rows):

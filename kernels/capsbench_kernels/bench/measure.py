@@ -114,6 +114,7 @@ def peak_memory(run: Run, device: torch.device) -> int:
         torch.cuda.synchronize(device)
         del results
         return torch.cuda.max_memory_allocated(device) - before
+    # Allocations themselves, unlike the process's resident set, do not depend on what ran before.
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
     held = peak = 0
