@@ -55,17 +55,34 @@ class Cell(BaseModel):
         description="seed of the initial weights and the order of the data"
     )
     measures: Annotated[tuple[str, ...], BeforeValidator(_names_only)] = Field(description="what is measured")
-    precision: Literal["float32", "float64"] = Field(description="arithmetic: float32 or float64")
+    precision: Literal["float32", "float64", "bfloat16"] = Field(
+        description="arithmetic: float32, float64 or bfloat16 (mixed with float32, as torch's autocast does)"
+    )
     device: str = Field(description="cpu, cuda or cuda:N; auto: cuda where there is one")
     backend: str = Field(description="implementation of the vote pass")
     threads: PositiveInt = Field(description="CPU threads")
-    options: dict[str, Scalar] = Field(description="options of the network and the routing, all of them")
+    options: dict[str, Scalar] = Field(description="options of the network, the routing and the loss, all of them")
     code: dict[str, str] = Field(description="digests of the source files of a user's own parts, by kind")
+
+    # Fields that came later: their default is what the code did before, and is no part of the identity.
+    warp: Literal["none", "affnist"] = Field(
+        "none", description="training images are warped: none or affnist (its ranges)"
+    )
+    decay_steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="training steps that a decay is spread over (exponential); 0: those of an epoch"
+    )
+    channels_last: bool = Field(False, description="convolutions with the channels last in memory")
+    fused_optimizer: bool = Field(False, description="torch's fused optimiser step")
+    compile: Literal["none", "default", "cuda-graphs"] = Field(
+        "none", description="torch.compile of the training step: none, default or cuda-graphs"
+    )
 
     @property
     def id(self) -> str:
         """The identity: 12 hexadecimal digits of a hash over all fields and `PROTOCOL`."""
-        content = json.dumps({"protocol": PROTOCOL, **self.model_dump(mode="json")}, sort_keys=True)
+        content = json.dumps(
+            {"protocol": PROTOCOL, **self.model_dump(mode="json", exclude_defaults=True)}, sort_keys=True
+        )
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def __hash__(self) -> int:
@@ -80,7 +97,7 @@ class Cell(BaseModel):
         few = f"[{self.train_size}]" if self.train_size else ""
         return f"{self.network}{routing} {self.size}, {self.dataset}{few}, seed {self.seed}"
 
-    def component_options(self, component: Literal["network", "routing"]) -> dict[str, Scalar]:
+    def component_options(self, component: Literal["network", "routing", "loss"]) -> dict[str, Scalar]:
         """The options of one component, by their own names."""
         prefix = component + "."
         return {name.removeprefix(prefix): value for name, value in self.options.items() if name.startswith(prefix)}

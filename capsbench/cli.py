@@ -35,13 +35,15 @@ app = typer.Typer(
 app.add_typer(kernels_app)
 
 PANELS = {
-    "Data": ["dataset", "train_size", "shift"],
+    "Data": ["dataset", "train_size", "shift", "warp"],
     "Network": ["network", "size", "routing", "iterations", "loss", "reconstruction", "reconstruction_weight"],
     "Training": [
-        "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "decay", "weight_decay", "clip", "patience",
-        "seed",
+        "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "decay", "decay_steps", "weight_decay", "clip",
+        "patience", "seed",
     ],
-    "Measuring and machine": ["measures", "precision", "device", "backend", "threads"],
+    "Measuring and machine": [
+        "measures", "precision", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile",
+    ],
 }  # fmt: skip
 
 OutOption = Annotated[Path, typer.Option("--out", help="Results folder.")]

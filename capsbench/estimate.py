@@ -12,7 +12,7 @@ from capsbench.experiment import prepare
 from capsbench.models.build import build_network
 from capsbench.process import SendEvent, in_process
 from capsbench.runner import default_workers
-from capsbench.training import TrainingStep
+from capsbench.training import TrainingStep, first_batch
 
 TIMED_STEPS = 3
 SECONDS_BESIDE_TRAINING = 4.0
@@ -36,11 +36,12 @@ def estimate(cells: list[Cell], data_dir: Path | None) -> float:
 def training_seconds(cell: Cell, folder: Path, send: SendEvent) -> float:
     """Seconds of the cell's training if every step takes what the quickest of a few takes."""
     data = prepare(cell, folder)
-    step = TrainingStep(cell, build_network(cell))
+    network = build_network(cell)
+    step, batch = TrainingStep(cell, network), first_batch(cell, network, data)
     times = []
     for _ in range(TIMED_STEPS):
         began = time.perf_counter()
-        step(data.train.images[: cell.batch_size], data.train.labels[: cell.batch_size], 0.0)
+        step(batch, 0.0)
         times.append(time.perf_counter() - began)
     steps = math.ceil(len(data.train.labels) / cell.batch_size)
     # A validation image costs about a third of a training image: a forward pass without the backward one.

@@ -19,7 +19,7 @@ from capsbench.errors import TrainingFailed
 from capsbench.matrix import source_digests
 from capsbench.measures.base import Subject
 from capsbench.measures.build import make_measure
-from capsbench.models.build import build_network
+from capsbench.models.build import build_network, parameter_dtype
 from capsbench.process import SendEvent
 from capsbench.routing.base import Routing
 from capsbench.store import Row, Store
@@ -88,5 +88,4 @@ def prepare(cell: Cell, data_folder: Path) -> Splits:
     if source_digests(cell.model_dump()) != cell.code:
         raise TrainingFailed("a source file of the cell was edited after the run began; run it again")
     data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)
-    dtype = getattr(torch, cell.precision)
-    return Splits(*(images.to(cell.device, dtype) for images in data))
+    return data.to(cell.device, parameter_dtype(cell))

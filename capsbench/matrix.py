@@ -198,7 +198,15 @@ def _own(point: Mapping[str, Any]) -> dict[str, Scalar | None]:
     own = {f"network.{name}": value for name, value in options_of(_kind(network), network).items()}
     if routing is not None:
         own |= {f"routing.{name}": value for name, value in options_of("routing", routing).items()}
+    own |= {f"loss.{name}": value for name, value in options_of("loss", _loss(point)).items()}
     return own
+
+
+def _loss(point: Mapping[str, Any]) -> str:
+    """The loss of a point: the one asked for, else its network's own."""
+    network, _ = _pair(point)
+    own: str = getattr(registry.get(_kind(network), network), "loss", "cross-entropy")
+    return point.get("loss") or own
 
 
 def _kind(network: str) -> str:
@@ -249,7 +257,7 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         "epochs": dataset.epochs,
         "shift": dataset.shift,
         "threads": usable_cores() if point["size"] == "paper" else 1,
-        "loss": component.loss if capsules else "cross-entropy",
+        "loss": _loss(point),
         "reconstruction": capsules and _default(component, "reconstruction", otherwise=False),
         **(component.recipe(point["size"]) if capsules else _baseline_recipe(point["size"])),
         **{name: value for name, value in point.items() if value is not None},

@@ -114,8 +114,7 @@ def make_progress(console: Console) -> PlainProgress:
 
 
 def _detail(progress: TrainingProgress) -> str:
-    validation = progress.validation_accuracy
-    shown = "" if validation is None else f", validation accuracy {validation:.1%}"
+    shown = "" if progress.validation is None else f", validation {progress.validation}"
     return f"epoch {progress.epoch} of {progress.epochs}, loss {progress.loss:.3g}{shown}"
 
 

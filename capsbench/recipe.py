@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from capsbench.cell import Cell
+
 AXES: dict[str, list[Any]] = {
     "dataset": ["digits"],
     "size": ["tiny"],
@@ -52,7 +54,7 @@ def default_in_words(field: str) -> str:
     """A field's default for a person: ``0,1,2`` or ``the network's own``."""
     if field in DECIDED_BY:
         return DECIDED_BY[field]
-    values = AXES[field] if field in AXES else [RECIPE[field]]
+    values = AXES[field] if field in AXES else [RECIPE.get(field, Cell.model_fields[field].default)]
     if field == "measures":
         values = list(values[0])
     return ",".join("none" if value is None else str(value) for value in values)

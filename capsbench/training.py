@@ -6,31 +6,47 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LRScheduler, OneCycleLR
 
-from capsbench import registry
 from capsbench.cell import Cell
+from capsbench.data.augment import Augmentation, Augmented, Batch, Shift
 from capsbench.data.base import Images, Splits
 from capsbench.errors import TrainingFailed
-from capsbench.models.base import CapsuleNetwork
+from capsbench.losses import make_loss
+from capsbench.models.base import CapsuleNetwork, SelfSupervised
 
 SECONDS_BETWEEN_REPORTS = 0.3
 
 
+class Validation(NamedTuple):
+    """What an epoch is judged by: ``accuracy`` (fraction), or the ``loss`` of a network that is not about classes."""
+
+    metric: str
+    value: float
+
+    @property
+    def merit(self) -> float:
+        """The value, or its negative where less is better."""
+        return -self.value if self.metric == "loss" else self.value
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.value:.4g}" if self.metric == "loss" else f"{self.metric} {self.value:.1%}"
+
+
 class Progress(NamedTuple):
-    """How far training is: ``done`` of 1, the epoch from 1, its mean loss so far, the last epoch's validation accuracy."""
+    """How far training is: ``done`` of 1, the epoch from 1, its mean loss so far, what the last epoch was judged by."""
 
     done: float
     epoch: int
     epochs: int
     loss: float
-    validation_accuracy: float | None
+    validation: Validation | None
 
 
 class TrainingStep:
@@ -39,37 +55,72 @@ class TrainingStep:
     def __init__(self, cell: Cell, network: nn.Module) -> None:
         self.cell = cell
         self.network = network
-        self.loss = registry.get("loss", cell.loss)(capsules=cell.routing is not None)
+        self.objective = objective_of(cell, network)
+        if cell.compile != "none":
+            mode = "reduce-overhead" if cell.compile == "cuda-graphs" else None
+            self.objective = torch.compile(self.objective, mode=mode)
         self.optimizer = make_optimizer(cell, network)
 
-    def __call__(self, images: Tensor, labels: Tensor, progress: float) -> float:
-        """The loss of the batch before the step; raises TrainingFailed where it is not finite."""
+    def __call__(self, batch: Batch, progress: float) -> Tensor:
+        """The loss of the batch before the step, on its device; it may not be finite, and then neither are the weights."""
         self.optimizer.zero_grad()
-        loss = self._loss(images, labels, progress)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingFailed(f"the loss became {value}")
+        with arithmetic(self.cell):
+            # A tensor, since a compiled function is compiled anew for another number.
+            loss = self.objective(batch, torch.tensor(progress, dtype=batch.images.dtype, device=batch.images.device))
         loss.backward()
         if self.cell.clip > 0:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.cell.clip)
         self.optimizer.step()
-        return value
+        return loss.detach()
 
-    def _loss(self, images: Tensor, labels: Tensor, progress: float) -> Tensor:
-        if not isinstance(self.network, CapsuleNetwork) or self.network.decoder is None:
-            return self.loss(self.network(images), labels, progress)
-        capsules = self.network.capsules(images)
-        reconstruction = self.network.decoder(capsules.poses, labels)
-        pixels = (reconstruction - images).square().sum(dim=(1, 2, 3)).mean()
-        return self.loss(capsules.activations, labels, progress) + self.cell.reconstruction_weight * pixels
+
+Objective = Callable[[Batch, Tensor], Tensor]
+"""(batch, progress in [0, 1]) -> the mean loss of its images."""
+
+
+def objective_of(cell: Cell, network: nn.Module) -> Objective:
+    """What the cell's network is trained to make small: its own objective, or the cell's loss with the reconstruction."""
+    if isinstance(network, SelfSupervised):
+        return lambda batch, progress: network.objective(batch)
+    loss = make_loss(cell)
+    if not isinstance(network, CapsuleNetwork) or network.decoder is None:
+        return lambda batch, progress: loss(network(batch.images), batch.labels, progress)
+
+    def with_reconstruction(batch: Batch, progress: Tensor) -> Tensor:
+        capsules = network.capsules(batch.images)
+        errors = reconstruction_errors(network, capsules.poses, batch)
+        return loss(capsules.activations, batch.labels, progress) + cell.reconstruction_weight * errors.mean()
+
+    return with_reconstruction
+
+
+def reconstruction_errors(network: CapsuleNetwork, poses: Tensor, batch: Batch) -> Tensor:
+    """Sum of squared pixel errors ``[B]`` of what the decoder makes of the labelled class capsules ``[B, classes, R, E]``.
+
+    Where an image shows several objects, each is reconstructed alone (Sabour 2017, section 6).
+    """
+    assert network.decoder is not None
+    labels = batch.labels.view(len(batch.labels), -1)
+    targets = batch.images.unsqueeze(1) if batch.targets is None else batch.targets
+    errors = [
+        (network.decoder(poses, labels[:, k]) - targets[:, k]).square().sum(dim=(1, 2, 3))
+        for k in range(labels.shape[1])
+    ]
+    return torch.stack(errors).sum(dim=0)
+
+
+def arithmetic(cell: Cell) -> AbstractContextManager[None]:
+    """The cell's precision, for what runs inside: mixed with ``bfloat16`` (torch's autocast), else that of the tensors."""
+    return torch.autocast(cell.device.partition(":")[0], torch.bfloat16, enabled=cell.precision == "bfloat16")
 
 
 def make_optimizer(cell: Cell, network: nn.Module) -> Optimizer:
     """The cell's optimiser over all parameters of the network."""
     parameters, rate, decay = network.parameters(), cell.learning_rate, cell.weight_decay
+    fused = cell.fused_optimizer or None  # None: torch's own choice
     if cell.optimizer == "sgd":
-        return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
-    return (AdamW if cell.optimizer == "adamw" else Adam)(parameters, lr=rate, weight_decay=decay)
+        return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay, fused=fused)
+    return (AdamW if cell.optimizer == "adamw" else Adam)(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
 def _make_schedule(cell: Cell, optimizer: Optimizer, steps: int) -> LRScheduler:
@@ -78,7 +129,7 @@ def _make_schedule(cell: Cell, optimizer: Optimizer, steps: int) -> LRScheduler:
         # The momentum stays as the optimiser has it: the rate alone is what the cell speaks of.
         return OneCycleLR(optimizer, cell.learning_rate, max(steps * cell.epochs, 2), cycle_momentum=False)
     if cell.schedule == "exponential":
-        return ExponentialLR(optimizer, cell.decay ** (1 / steps))
+        return ExponentialLR(optimizer, cell.decay ** (1 / (cell.decay_steps or steps)))
     return ConstantLR(optimizer, factor=1.0)
 
 
@@ -87,58 +138,64 @@ def train(
 ) -> list[dict[str, float]]:
     """Trains a network in place on the training images; the test images are never looked at.
 
-    The order of the data and the shifts are drawn from the cell's seed alone, so every contender of a seed sees the same.
+    The order of the data and its augmentation are drawn from the cell's seed alone, so every contender of a seed sees the
+    same, and an image the same whatever the batch size.
 
     Returns:
-        One entry an epoch: epoch (from 1), loss (mean over its images), validation_accuracy (fraction), learning_rate (at
-        its end), seconds (since the start).
+        One entry an epoch: epoch (from 1), loss (mean over its images), validation_accuracy (fraction; of a network that is
+        not about classes validation_loss), learning_rate (at its end), seconds (since the start).
 
     Raises:
         TrainingFailed: the loss stopped being finite; the message says in which epoch.
     """
-    order = torch.Generator().manual_seed(cell.seed)
+    generator = torch.Generator().manual_seed(cell.seed)
+    augmentations = augmentations_of(cell, network, data)
     take_step = TrainingStep(cell, network)
-    steps = math.ceil(len(data.train.labels) / cell.batch_size)
+    count, device = len(data.train.labels), data.train.images.device
+    steps = math.ceil(count / cell.batch_size)
     schedule = _make_schedule(cell, take_step.optimizer, steps)
     history: list[dict[str, float]] = []
-    best, best_epoch, best_state = -1.0, 0, None
+    best, best_epoch, best_state = -math.inf, 0, None
     started = reported = time.monotonic()
-    accuracy = None
+    validation = None
 
     for epoch in range(1, cell.epochs + 1):
         network.train()
-        total, seen = 0.0, 0
-        for batch in torch.randperm(len(data.train.labels), generator=order).split(cell.batch_size):
+        total, seen = torch.zeros((), dtype=torch.float64, device=device), 0
+        augmented = Augmented(data.train, augmentations, generator)
+        order = torch.randperm(count, generator=generator).to(device)
+        for which in order.split(cell.batch_size):
             done = ((epoch - 1) * steps + math.ceil(seen / cell.batch_size)) / (steps * cell.epochs)
-            images = shifted(data.train.images[batch], cell.shift, order)
-            try:
-                total += take_step(images, data.train.labels[batch], done) * len(batch)
-            except TrainingFailed as failure:
-                raise TrainingFailed(f"{failure} in epoch {epoch}, after {seen} of its images") from None
+            loss = take_step(augmented.batch(which), done)
+            total += loss * len(which)
             rate = take_step.optimizer.param_groups[0]["lr"]
             schedule.step()
-            seen += len(batch)
-            if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+            reporting = time.monotonic() - reported > SECONDS_BETWEEN_REPORTS
+            # Reading the loss makes a GPU wait, so there it is read now and then.
+            if (reporting or device.type == "cpu") and not math.isfinite(total):
+                raise TrainingFailed(f"the loss became {float(loss)} in epoch {epoch}, after {seen} of its images")
+            seen += len(which)
+            if reporting:
                 reported = time.monotonic()
-                on_progress(Progress(done, epoch, cell.epochs, total / seen, accuracy))
+                on_progress(Progress(done, epoch, cell.epochs, float(total) / seen, validation))
 
         try:
-            accuracy = _accuracy(network, data.validation, cell.batch_size)
+            validation = _validated(cell, network, data)
         except TrainingFailed as failure:
             raise TrainingFailed(f"{failure} after epoch {epoch}") from None
         history.append(
             {
                 "epoch": epoch,
-                "loss": total / seen,
-                "validation_accuracy": accuracy,
+                "loss": float(total) / seen,
+                f"validation_{validation.metric}": validation.value,
                 "learning_rate": rate,
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
-        on_progress(Progress(epoch / cell.epochs, epoch, cell.epochs, total / seen, accuracy))
+        on_progress(Progress(epoch / cell.epochs, epoch, cell.epochs, float(total) / seen, validation))
         if cell.patience:
-            if accuracy > best:
-                best, best_epoch, best_state = accuracy, epoch, copy.deepcopy(network.state_dict())
+            if validation.merit > best:
+                best, best_epoch, best_state = validation.merit, epoch, copy.deepcopy(network.state_dict())
             elif epoch - best_epoch >= cell.patience:
                 break
     if best_state is not None:
@@ -146,29 +203,66 @@ def train(
     return history
 
 
-def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Images ``[B, C, H, W]``, each moved by its own -most..most pixels along both axes; what comes in is 0."""
-    if most == 0:
-        return images
-    batch, _, height, width = images.shape
-    start = torch.randint(0, 2 * most + 1, (2, batch, 1), generator=generator).to(images.device)
-    rows = start[0] + torch.arange(height, device=images.device)
-    columns = start[1] + torch.arange(width, device=images.device)
-    padded = F.pad(images, (most, most, most, most)).movedim(1, -1)
-    which = torch.arange(batch, device=images.device)
-    return padded[which[:, None, None], rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
+def augmentations_of(cell: Cell, network: nn.Module, data: Splits) -> tuple[Augmentation, ...]:
+    """What training images go through: the data set's own, the cell's, the network's."""
+    asked: list[Augmentation] = [*data.augmentations]
+    if cell.warp == "affnist":
+        from capsbench.data.warps import Warp
+
+        asked.append(Warp())
+    if cell.shift:
+        asked.append(Shift(cell.shift))
+    if isinstance(network, SelfSupervised):
+        asked += network.augmentations()
+    return tuple(asked)
+
+
+def first_batch(cell: Cell, network: nn.Module, data: Splits) -> Batch:
+    """The first images of the training set as a training step gets them."""
+    augmented = Augmented(data.train, augmentations_of(cell, network, data), torch.Generator().manual_seed(cell.seed))
+    return augmented.batch(torch.arange(min(cell.batch_size, len(data.train.labels)), device=data.train.images.device))
 
 
 @torch.no_grad()
-def scores_of(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+def scores_of(cell: Cell, network: nn.Module, images: Tensor) -> Tensor:
     """Class scores ``[N, classes]`` in evaluation mode, a batch at a time; raises TrainingFailed if any is not finite."""
     network.eval()
-    scores = torch.cat([network(batch) for batch in images.split(batch_size)])
+    with arithmetic(cell):
+        scores = torch.cat([network(batch) for batch in images.split(cell.batch_size)])
     if not scores.isfinite().all():
         raise TrainingFailed("the network's scores are not finite")
     return scores
 
 
-def _accuracy(network: nn.Module, data: Images, batch_size: int) -> float:
-    predictions = scores_of(network, data.images, batch_size).argmax(dim=1)
-    return float((predictions == data.labels).double().mean())
+def predicted(scores: Tensor, labels: Tensor) -> Tensor:
+    """The predicted classes, of the shape of the labels: the one of the highest score, or the K highest in ascending order."""
+    if labels.dim() == 1:
+        return scores.argmax(dim=1)
+    return scores.topk(labels.shape[1], dim=1).indices.sort(dim=1).values
+
+
+def right(predictions: Tensor, labels: Tensor) -> Tensor:
+    """Which images are classified right ``[N]``: all of the labels, where an image has several."""
+    return predictions == labels if labels.dim() == 1 else (predictions == labels.sort(dim=1).values).all(dim=1)
+
+
+def _validated(cell: Cell, network: nn.Module, data: Splits) -> Validation:
+    if isinstance(network, SelfSupervised):
+        return Validation("loss", _validation_loss(cell, network, data.validation))
+    scores = scores_of(cell, network, data.validation.images)
+    labels = data.validation.labels
+    return Validation("accuracy", float(right(predicted(scores, labels), labels).double().mean()))
+
+
+@torch.no_grad()
+def _validation_loss(cell: Cell, network: SelfSupervised, images: Images) -> float:
+    """The mean objective over images that are augmented in one way for all epochs and cells."""
+    network.eval()
+    augmented = Augmented(images, network.augmentations(), torch.Generator().manual_seed(0))
+    total = 0.0
+    for which in torch.arange(len(images.labels), device=images.images.device).split(cell.batch_size):
+        with arithmetic(cell):
+            total += float(network.objective(augmented.batch(which))) * len(which)
+    if not math.isfinite(total):
+        raise TrainingFailed("the network's validation loss is not finite")
+    return total / len(images.labels)

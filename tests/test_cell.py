@@ -56,3 +56,11 @@ def test_names_on_the_command_line():
     assert [flag(name) for name in ("iterations", "seed", "dataset")] == ["iters", "seeds", "dataset"]
     assert choices("optimizer") == ["adam", "adamw", "sgd"]
     assert choices("dataset") == []
+
+
+def test_a_field_that_came_later_leaves_older_identities_as_they_were(make_cell):
+    """A record without the field is that of the default; any other value is another experiment."""
+    cell = make_cell()
+    older = {name: value for name, value in cell.model_dump().items() if name not in ("warp", "compile")}
+    assert Cell.model_validate(older).id == cell.id
+    assert make_cell(warp="affnist").id != cell.id

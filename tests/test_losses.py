@@ -72,3 +72,48 @@ def test_a_step_down_the_gradient_raises_the_true_class(loss):
     loss(capsules=True)(scores, torch.tensor([1]), 0.5).backward()
     assert scores.grad[0, 1] < 0
     assert scores.grad[0, [0, 2]].min() > 0
+
+
+# Images of several objects
+
+
+def test_the_margin_loss_of_two_objects_by_hand():
+    scores = torch.tensor([[0.8, 0.3, 0.4]])
+    expected = (0.9 - 0.8) ** 2 + (0.9 - 0.4) ** 2 + 0.5 * (0.3 - 0.1) ** 2
+    assert MarginLoss(True)(scores, torch.tensor([[2, 0]]), 0.5).item() == pytest.approx(expected)
+
+
+def test_the_spread_loss_of_two_objects_is_their_mean_over_the_classes_not_shown():
+    scores = torch.tensor([[0.6, 0.3, 0.5]])
+    expected = ((0.55 - 0.3) ** 2 + (0.55 - 0.2) ** 2) / 2  # the margin is 0.55 halfway
+    assert SpreadLoss(True)(scores, torch.tensor([[0, 2]]), 0.5).item() == pytest.approx(expected)
+
+
+def test_the_cross_entropy_of_two_objects_is_the_mean_of_both():
+    logits = torch.tensor([[1.0, 2.0, -1.0]])
+    logs = logits.log_softmax(dim=1)[0]
+    expected = -(logs[1] + logs[2]) / 2
+    assert CrossEntropy(False)(logits, torch.tensor([[1, 2]]), 0.5).item() == pytest.approx(expected.item())
+
+
+# Options
+
+
+def test_the_margins_and_weights_of_the_margin_loss_are_options():
+    loss = MarginLoss(True, present=0.8, absent=0.2, down_weight=0.25, scale=0.05)
+    expected = 0.05 * ((0.8 - 0.5) ** 2 + 0.25 * (0.6 - 0.2) ** 2)
+    assert loss(torch.tensor([[0.5, 0.6]]), torch.tensor([0]), 0.5).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("growth", "start", "end"), [("linear", 0.2, 0.9), ("sigmoid", 0.2142, 0.9900)])
+def test_the_spread_margin_grows_from_its_start_to_its_end(growth, start, end):
+    loss = SpreadLoss(True, growth=growth)
+    margins = [float(loss.margin(progress / 10)) for progress in range(11)]
+    assert margins == sorted(margins)
+    assert margins[0] == pytest.approx(start, abs=1e-3)
+    assert margins[-1] == pytest.approx(end, abs=1e-3)
+
+
+def test_an_unknown_growth_is_refused():
+    with pytest.raises(ValueError, match="growth: expected linear or sigmoid, got 'cubic'"):
+        SpreadLoss(True, growth="cubic")

@@ -1,5 +1,6 @@
 """The training loop: what it computes, that it does so again, and how it ends."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from capsbench.data.augment import Batch
 from capsbench.data.base import Images, Splits, load_splits
 from capsbench.errors import TrainingFailed
 from capsbench.losses import MarginLoss
 from capsbench.models.build import build_network
-from capsbench.training import Progress, TrainingStep, scores_of, shifted, train
+from capsbench.training import Progress, TrainingStep, scores_of, train
 
 FEW = dict(train_size=64, epochs=2, batch=32)
 
@@ -104,7 +106,7 @@ def test_an_epoch_holds_every_image_once_in_an_order_of_its_own(make_cell):
 
 def test_the_test_images_are_never_touched(make_cell, make_network, digits):
     cell = make_cell(**FEW)
-    assert len(train(cell, make_network(cell), digits._replace(test=None))) == cell.epochs
+    assert len(train(cell, make_network(cell), replace(digits, test=None))) == cell.epochs
 
 
 # What is learnt
@@ -128,7 +130,7 @@ def test_the_reconstruction_weighs_the_sum_of_squared_errors_of_an_image(make_ce
         made = network.decoder(poses, labels)
         squared = sum(((made[i] - images[i]) ** 2).sum() for i in range(3)) / 3
         expected = MarginLoss(capsules=True)(activations, labels, 0.5) + 0.25 * squared
-    assert TrainingStep(cell, network)(images, labels, 0.5) == pytest.approx(expected.item())
+    assert TrainingStep(cell, network)(Batch(images, labels), 0.5).item() == pytest.approx(expected.item())
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_cell, digits):
@@ -157,7 +159,7 @@ def test_clipping_shortens_the_step_and_keeps_its_direction(make_cell, make_netw
         cell = make_cell(optimizer="sgd", lr=1.0, clip=clip, precision="float64")
         network = make_network(cell)
         before = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
-        TrainingStep(cell, network)(digits.train.images.double(), digits.train.labels, 0.5)
+        TrainingStep(cell, network)(Batch(digits.train.images.double(), digits.train.labels), 0.5)
         return nn.utils.parameters_to_vector(network.parameters()).detach() - before
 
     free, clipped = moved(0.0), moved(1e-4)
@@ -207,34 +209,6 @@ def test_a_one_cycle_learning_rate_rises_to_its_peak_and_ends_at_nearly_nothing(
     assert peak == pytest.approx(0.3 * len(rates), abs=1)
     assert rates[-1] < 1e-6
     assert history[-1]["learning_rate"] < 0.001
-
-
-# Shifts
-
-
-def test_every_image_moves_by_its_own_whole_pixels_and_what_comes_in_is_zero():
-    images = torch.rand(200, 2, 5, 4, generator=torch.Generator().manual_seed(0)) + 0.1
-    moved = shifted(images, 2, torch.Generator().manual_seed(1))
-    seen = set()
-    for image, result in zip(images, moved, strict=True):
-        matches = []
-        for down in range(-2, 3):
-            for right in range(-2, 3):
-                expected = torch.zeros_like(image)
-                for y in range(5):
-                    for x in range(4):
-                        if 0 <= y - down < 5 and 0 <= x - right < 4:
-                            expected[:, y, x] = image[:, y - down, x - right]
-                if torch.equal(result, expected):
-                    matches.append((down, right))
-        assert len(matches) == 1
-        seen.update(matches)
-    assert len(seen) == 25
-
-
-def test_a_shift_of_zero_changes_nothing():
-    images = torch.rand(3, 1, 4, 4)
-    assert torch.equal(shifted(images, 0, torch.Generator()), images)
 
 
 # How it ends
@@ -316,13 +290,13 @@ def test_progress_is_told_after_every_epoch(make_cell, blank):
     assert [progress.done for progress in told] == [0.5, 1.0]
     assert [progress.epoch for progress in told] == [1, 2]
     assert [progress.loss for progress in told] == [epoch["loss"] for epoch in history]
-    assert [progress.validation_accuracy for progress in told] == [epoch["validation_accuracy"] for epoch in history]
+    assert [progress.validation.value for progress in told] == [epoch["validation_accuracy"] for epoch in history]
 
 
 # Scores
 
 
-def test_scores_are_taken_in_evaluation_mode_whatever_the_batch():
+def test_scores_are_taken_in_evaluation_mode_whatever_the_batch(make_cell):
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4))
     images = torch.rand(7, 1, 2, 2)
-    torch.testing.assert_close(scores_of(network, images, 3), images.flatten(1) / (1 + 1e-5) ** 0.5)
+    torch.testing.assert_close(scores_of(make_cell(batch=3), network, images), images.flatten(1) / (1 + 1e-5) ** 0.5)

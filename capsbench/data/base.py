@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -14,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capsbench import registry
+from capsbench.data.augment import Augmentation
+from capsbench.data.files import DataFile
 from capsbench.errors import UsageError
 from capsbench.shapes import ImageShape
 
@@ -22,7 +26,10 @@ SPLIT_SEED = 0
 
 
 class Images(NamedTuple):
-    """Images ``[N, C, H, W]``, float32 in [0, 1], and their labels ``[N]``, int64 from 0."""
+    """Images ``[N, C, H, W]``, float32, and their labels ``[N]``, int64 from 0.
+
+    Where an image shows K objects of different classes (MultiMNIST), labels are ``[N, K]``.
+    """
 
     images: Tensor
     labels: Tensor
@@ -32,19 +39,37 @@ class Images(NamedTuple):
         return Images(self.images.to(device, dtype), self.labels.to(device))
 
 
-class Splits(NamedTuple):
-    """Images to train on, to select by (validation) and to report on (test)."""
+@dataclass(frozen=True)
+class Splits:
+    """Images to train on, to select by (validation) and to report on (test).
+
+    ``beside`` holds further test images by name, such as those seen from familiar viewpoints beside novel ones.
+    ``augmentations`` are what training images go through on their way into a batch, in this order.
+    """
 
     train: Images
     validation: Images
     test: Images
+    beside: Mapping[str, Images] = field(default_factory=dict)
+    augmentations: tuple[Augmentation, ...] = ()
+
+    def named(self) -> dict[str, Images]:
+        """All images by the name of their part: train, validation, test, and those beside."""
+        return {"train": self.train, "validation": self.validation, "test": self.test, **self.beside}
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> Splits:
+        """The same on another device, the pixels in another floating-point type."""
+        beside = {name: images.to(device, dtype) for name, images in self.beside.items()}
+        parts = (part.to(device, dtype) for part in (self.train, self.validation, self.test))
+        return Splits(*parts, beside, self.augmentations)
 
 
 class Dataset(ABC):
     """Base class of a data set, a user's own included: it says what its images are and reads them."""
 
     image: ClassVar[ImageShape]
-    """Channels, height and width of an image."""
+    """Channels, height and width of an image, as a network sees it. Images to train on may be higher and wider where an
+    augmentation crops them."""
 
     classes: ClassVar[int]
     """Number of classes; labels are 0 to ``classes - 1``."""
@@ -54,6 +79,21 @@ class Dataset(ABC):
 
     shift: ClassVar[int] = 0
     """Training images are shifted at random by up to this many pixels, by default."""
+
+    labels_an_image: ClassVar[int] = 1
+    """Objects that an image shows, each of another class; from 2 on labels are ``[N, labels_an_image]``."""
+
+    standardised: ClassVar[bool] = False
+    """Whether pixels have a mean of 0 and a variance of 1 an image, rather than lying in [0, 1]."""
+
+    files: ClassVar[tuple[DataFile, ...]] = ()
+    """What has to lie in the data folder."""
+
+    licence: ClassVar[str] = ""
+    """Under which terms the files are published."""
+
+    source: ClassVar[str] = ""
+    """Who is to be cited, and where the data set is described."""
 
     @abstractmethod
     def load(self, folder: Path) -> Splits:
@@ -81,14 +121,14 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
     dataset = registry.get("dataset", name)
     try:
         splits: Splits = dataset().load(folder)
-        for part in Splits._fields:
-            _check(getattr(splits, part), dataset, part)
+        for part, images in splits.named().items():
+            _check(images, dataset, part)
     except UsageError:
         raise
     except Exception as error:  # a user's own data set may raise anything
         reason = " ".join(str(error).split())
         raise UsageError(f"--dataset {name} cannot be loaded: {type(error).__name__}: {reason}") from error
-    return splits._replace(train=few(splits.train, train_size, seed, name))
+    return replace(splits, train=few(splits.train, train_size, seed, name))
 
 
 def few(images: Images, size: int | None, seed: int, name: str) -> Images:
@@ -127,7 +167,7 @@ def stratified(labels: Tensor, size: int, seed: int) -> Tensor:
     image, refuses draws of nearly all images, and takes longer to import than MNIST takes to load.)
     """
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(labels)))
-    labels = labels[order]
+    labels = (labels if labels.dim() == 1 else labels[:, 0])[order]
     rank = F.one_hot(labels).cumsum(0).gather(1, labels[:, None]).squeeze(1) - 1
     place = rank / labels.bincount()[labels]
     return order[place.argsort(stable=True)[:size]]
@@ -136,16 +176,27 @@ def stratified(labels: Tensor, size: int, seed: int) -> Tensor:
 def _check(images: Images, dataset: type[Dataset], part: str) -> None:
     """Raises ValueError unless the images are what the data set declares."""
     shape, labels = images.images.shape, images.labels
-    expected = (len(labels), *dataset.image)
-    if len(labels) == 0 or shape != expected or labels.shape != expected[:1]:
+    count, shown = len(labels), dataset.labels_an_image
+    wanted = [count] if shown == 1 else [count, shown]
+    # What is cropped on its way into a batch is larger before.
+    fits = (
+        len(shape) == 4
+        and shape[1] == dataset.image.channels
+        and (shape[2:] >= dataset.image[1:] if part == "train" else shape[2:] == dataset.image[1:])
+    )
+    if count == 0 or not fits or shape[0] != count or list(labels.shape) != wanted:
         found = f"{list(shape)} and {list(labels.shape)}"
-        raise ValueError(f"{part}: expected images [N, {dataset.image}] and labels [N], found {found}")
+        expected = "labels [N]" if shown == 1 else f"labels [N, {shown}]"
+        raise ValueError(f"{part}: expected images [N, {dataset.image}] and {expected}, found {found}")
     if images.images.dtype != torch.float32 or labels.dtype != torch.int64:
         found = f"{images.images.dtype} and {labels.dtype}"
         raise ValueError(f"{part}: expected images of torch.float32 and labels of torch.int64, found {found}")
     low, high = images.images.aminmax()
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"{part}: expected pixels from 0 to 1, found {low:g} to {high:g}")
+    if not (images.images.isfinite().all() if dataset.standardised else low >= 0 and high <= 1):
+        expected = "finite pixels" if dataset.standardised else "pixels from 0 to 1"
+        raise ValueError(f"{part}: expected {expected}, found {low:g} to {high:g}")
     first, last = labels.aminmax()
     if not (first >= 0 and last < dataset.classes):
         raise ValueError(f"{part}: expected labels from 0 to {dataset.classes - 1}, found {first} to {last}")
+    if shown > 1 and (labels.sort(dim=1).values.diff(dim=1) == 0).any():
+        raise ValueError(f"{part}: expected {shown} different classes an image")

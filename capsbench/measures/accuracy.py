@@ -8,7 +8,7 @@ from torch import Tensor
 from capsbench.losses import log_probabilities
 from capsbench.measures.base import Measure, Subject
 from capsbench.store import Row
-from capsbench.training import scores_of
+from capsbench.training import predicted, right, scores_of
 
 CALIBRATION_BINS = 15
 
@@ -16,33 +16,38 @@ CALIBRATION_BINS = 15
 class Accuracy(Measure):
     """Test accuracy and error, negative log-likelihood, expected calibration error, accuracy per class and on validation.
 
+    An image of several objects counts as right when all of them are found: the K classes of the highest scores. Its
+    likelihood is the mean of its labels'. Test images that a data set has beside the main ones are rows of their own.
+
     Label, prediction and negative log-likelihood of every test image are kept beside the record, so that two cells can
     be compared image by image.
     """
 
     def __call__(self, subject: Subject) -> list[Row]:
-        cell, labels = subject.cell, subject.data.test.labels
-        scores = scores_of(subject.network, subject.data.test.images, cell.batch_size).double()
-        predictions = scores.argmax(dim=1)
-        right = predictions == labels
-        logs = log_probabilities(scores, capsules=cell.routing is not None)
-        nll = -logs.gather(1, labels.unsqueeze(1)).squeeze(1)
+        test = subject.data.test
+        scores = scores_of(subject.cell, subject.network, test.images).double()
+        predictions = predicted(scores, test.labels)
+        correct = right(predictions, test.labels)
+        logs = log_probabilities(scores, capsules=subject.cell.routing is not None)
+        nll = -logs.gather(1, test.labels.view(len(logs), -1)).mean(dim=1)
         subject.keep_per_image(
-            {"label": labels.to(torch.int32), "prediction": predictions.to(torch.int32), "nll": nll.float()}
+            {"label": test.labels.to(torch.int32), "prediction": predictions.to(torch.int32), "nll": nll.float()}
         )
-        held_out = subject.data.validation
-        validation = scores_of(subject.network, held_out.images, cell.batch_size).argmax(dim=1) == held_out.labels
-
-        accuracy = _mean(right)
+        accuracy = _mean(correct)
         rows = [
             Row("accuracy", "accuracy", "test", accuracy, "fraction"),
             Row("accuracy", "error", "test", 1 - accuracy, "fraction"),
             Row("accuracy", "nll", "test", _mean(nll), "nats"),
-            Row("accuracy", "calibration error", "test", calibration_error(logs.exp(), labels), "fraction"),
-            Row("accuracy", "accuracy", "validation", _mean(validation), "fraction"),
         ]
-        for label in labels.unique().tolist():
-            rows.append(Row("accuracy", "accuracy", f"class {label}", _mean(right[labels == label]), "fraction"))
+        if test.labels.dim() == 1:  # confidence is that of one class
+            error = calibration_error(logs.exp(), test.labels)
+            rows.append(Row("accuracy", "calibration error", "test", error, "fraction"))
+        for name, images in {"validation": subject.data.validation, **subject.data.beside}.items():
+            found = predicted(scores_of(subject.cell, subject.network, images.images), images.labels)
+            rows.append(Row("accuracy", "accuracy", name, _mean(right(found, images.labels)), "fraction"))
+        for label in test.labels.unique().tolist():
+            shown = (test.labels.view(len(correct), -1) == label).any(dim=1)
+            rows.append(Row("accuracy", "accuracy", f"class {label}", _mean(correct[shown]), "fraction"))
         return rows
 
 

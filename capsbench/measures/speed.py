@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from capsbench.cell import Cell
 from capsbench.measures.base import Measure, Subject
 from capsbench.models.base import CapsuleNetwork
 from capsbench.store import Row
-from capsbench.training import TrainingStep
+from capsbench.training import TrainingStep, arithmetic, first_batch
 from capsbench_kernels import count_vote_passes
 from capsbench_kernels.bench.measure import peak_memory
 
@@ -36,8 +37,8 @@ class Speed(Measure):
 
     def __call__(self, subject: Subject) -> list[Row]:
         network, cell = copy.deepcopy(subject.network), subject.cell
-        images = subject.data.train.images[: cell.batch_size]
-        labels = subject.data.train.labels[: cell.batch_size]
+        batch = first_batch(cell, network, subject.data)
+        images = batch.images
         decoder = network.decoder if isinstance(network, CapsuleNetwork) else None
         trained, at_inference = _parameters(network), _parameters(network) - (_parameters(decoder) if decoder else 0)
 
@@ -49,10 +50,10 @@ class Speed(Measure):
             Row("speed", "parameters", "trained", trained, "parameters"),
             Row("speed", "parameters", "inference", at_inference, "parameters"),
             Row("speed", "flops", "inference", flops(network, images) / len(images), "FLOP/image"),
-            *self._timed("inference", lambda: _inference(network, images), images),
+            *self._timed("inference", lambda: _inference(cell, network, images), images),
         ]
         network.train()
-        rows += self._timed("training step", lambda: step(images, labels, 0.5), images)
+        rows += self._timed("training step", lambda: step(batch, 0.5), images)
         return rows
 
     def _timed(self, condition: str, run: Callable[[], Any], images: Tensor) -> list[Row]:
@@ -95,8 +96,9 @@ def _parameters(network: nn.Module) -> int:
 
 
 @torch.no_grad()
-def _inference(network: nn.Module, images: Tensor) -> None:
-    network(images)
+def _inference(cell: Cell, network: nn.Module, images: Tensor) -> None:
+    with arithmetic(cell):
+        network(images)
 
 
 def _synchronize(cuda: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from capsbench.data.augment import Augmentation, Batch
 from capsbench.layers import Capsules, Decoder
 from capsbench.shapes import ImageShape
 
@@ -48,6 +49,32 @@ class CapsuleNetwork(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[B, C, H, W]`` to class activations ``[B, classes]`` in [0, 1], the scores of a capsule network."""
         return self.capsules(images).activations
+
+
+class SelfSupervised(nn.Module, ABC):
+    """Base class of a network that is trained on an objective of its own rather than on classes.
+
+    It is built as a CNN is, from ``(image, classes, **options)``, and tells its ``sizes`` and its ``recipe`` as a
+    `CapsuleNetwork` does.
+    """
+
+    @classmethod
+    def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
+        """As `CapsuleNetwork.sizes`."""
+        return {"paper": {}}
+
+    @classmethod
+    def recipe(cls, size: str) -> dict[str, Any]:
+        """As `CapsuleNetwork.recipe`."""
+        return {}
+
+    @abstractmethod
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """What makes a target of each image, in training and in validation."""
+
+    @abstractmethod
+    def objective(self, batch: Batch) -> Tensor:
+        """The loss of a batch, the mean over its images."""
 
 
 def after(side: int, kernel: int, stride: int) -> int:

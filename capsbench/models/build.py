@@ -46,7 +46,14 @@ def build_network(cell: Cell, device: str | None = None) -> nn.Module:
             network = make(
                 dataset.image, dataset.classes, LayerRouting(cell), reconstruction=cell.reconstruction, **options
             )
-    return network.to(dtype=getattr(torch, cell.precision))
+    if cell.channels_last:  # the convolutions alone: transformation matrices have four dimensions too
+        nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
+    return network.to(dtype=parameter_dtype(cell))
+
+
+def parameter_dtype(cell: Cell) -> torch.dtype:
+    """The type of a cell's parameters and images; mixed precision leaves them in float32."""
+    return torch.float64 if cell.precision == "float64" else torch.float32
 
 
 def parameter_count(cell: Cell) -> int:

@@ -13,11 +13,12 @@ from capsbench_kernels.dispatch import (
     vote_pass,
     vote_pass_flops,
 )
-from capsbench_kernels.dynamic import dynamic_routing, squash
+from capsbench_kernels.dynamic import SQUASHES, dynamic_routing, squash
 from capsbench_kernels.em import em_routing
 
 __all__ = [
     "BACKENDS",
+    "SQUASHES",
     "Moments",
     "Parents",
     "choose_backend",

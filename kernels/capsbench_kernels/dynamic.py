@@ -11,14 +11,32 @@ from torch import Tensor
 
 from capsbench_kernels.dispatch import Parents, vote_pass
 
+SQUASHES = ("sabour", "efficient", "unit")
+"""The variants of `squash`."""
 
-def squash(vectors: Tensor, dim: int = -1) -> Tensor:
-    """Shrinks vectors to a length below 1 and keeps their direction: ``s |s| / (1 + |s|^2)`` (Sabour 2017, equation 1).
 
-    The gradient at 0 is 0 rather than the NaN of the usual ``sqrt(sum of squares)``.
+def squash(vectors: Tensor, dim: int = -1, variant: str = "sabour") -> Tensor:
+    """Changes the length of vectors and keeps their direction; the gradient at 0 is finite in every variant.
+
+    With ``s`` a vector, the variants give
+
+    - ``sabour``: ``s |s| / (1 + |s|^2)``, a length below 1 (Sabour 2017, equation 1);
+    - ``efficient``: ``(1 - exp(-|s|)) s / |s|``, a length below 1 that does not vanish as fast for short vectors (Mazzia 2021,
+      equation 3);
+    - ``unit``: ``s / |s|``, a length of 1: direction alone. Vectors shorter than 1e-6 come out shorter.
     """
     length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
-    return vectors * (length / (1 + length.square()))
+    if variant == "sabour":
+        return vectors * (length / (1 + length.square()))
+    if variant == "efficient":
+        return vectors * (-torch.expm1(-length) / length.clamp_min(SHORTEST))
+    if variant == "unit":
+        return vectors / length.clamp_min(SHORTEST)
+    raise ValueError(f"squash: expected {', '.join(SQUASHES)}, got {variant!r}")
+
+
+SHORTEST = 1e-6
+"""The least length that a vector is divided by."""
 
 
 def dynamic_routing(

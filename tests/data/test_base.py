@@ -128,7 +128,7 @@ def test_a_users_own_data_set_is_loaded_by_its_import_path(tmp_path: Path, monke
     ("change", "reason"),
     [
         ("raise OSError('disk\\non fire')", "OSError: disk on fire"),
-        ("return None", "AttributeError: 'NoneType' object has no attribute 'train'"),
+        ("return None", "AttributeError: 'NoneType' object has no attribute 'named'"),
         ("images = images[:, 0]", "expected images [N, ImageShape(channels=1, height=2, width=2)]"),
         ("labels = labels[:5]", "found [10, 1, 2, 2] and [5]"),
         ("images, labels = images[:0], labels[:0]", "found [0, 1, 2, 2] and [0]"),

@@ -75,7 +75,7 @@ def test_label_prediction_and_nll_of_every_image_are_kept(scored, example):
 def test_validation_and_test_are_not_mixed_up(scored, make_cell):
     made = scored(make_cell(), torch.eye(2), torch.tensor([0, 1]))
     wrong = Images(made.data.test.images, torch.tensor([1, 0]))
-    rows = Accuracy()(replace(made, data=made.data._replace(validation=wrong)))
+    rows = Accuracy()(replace(made, data=replace(made.data, validation=wrong)))
     values = {(row.metric, row.condition): row.value for row in rows}
     assert values["accuracy", "test"] == 1.0
     assert values["accuracy", "validation"] == 0.0

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from capsbench.data.augment import Batch
 from capsbench.models.build import LayerRouting, build_network, parameter_count
 from capsbench.routing import EMRouting
 from capsbench.training import TrainingStep
@@ -23,7 +24,7 @@ def test_a_training_step_gives_every_parameter_a_finite_gradient(make_cell, netw
     cell = make_cell(network=network, routing=routing, iters=2, reconstruction=reconstruction)
     torch.manual_seed(0)
     built = build_network(cell)
-    TrainingStep(cell, built)(*batch(), 0.5)
+    TrainingStep(cell, built)(Batch(*batch()), 0.5)
     for name, parameter in built.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
