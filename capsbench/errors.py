@@ -1,8 +1,16 @@
 """The errors that end in one clear line rather than a traceback."""
 
+from collections.abc import Sequence
+
 
 class UsageError(ValueError):
     """What was asked cannot be done: the message names the flag or file, what was wrong and what would be right."""
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Raises ValueError, naming the argument, for a value that is not one of those known."""
+    if value not in known:
+        raise ValueError(f"{name}: expected {' or '.join(known)}, got {value!r}")
 
 
 class NothingMeasured(UsageError):

@@ -5,15 +5,16 @@ Capsules on a grid travel as `Capsules`: poses ``[B, H, W, types, R, D]`` and ac
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capsbench.routing.base import RoutingFactory
+from capsbench.errors import check_choice
+from capsbench.routing.base import LayerShape, RoutingFactory
 from capsbench.windows import Windows
-from capsbench_kernels import squash
+from capsbench_kernels import SQUASHES, squash
 
 
 def initial_transforms(shape: tuple[int, int, int, int], sigma: float) -> nn.Parameter:
@@ -36,6 +37,10 @@ class PrimaryCapsules(nn.Module):
 
     Args:
         pose: (R, D), rows and depth of a pose; (1, 8) is Sabour's vector, (4, 4) Hinton's matrix.
+        batch_norm: puts a batch norm in the place of each convolution's bias.
+        squash: the variant that vectors go through (`capsbench_kernels.squash`); with ``unit`` their activation is the length
+            that Sabour's would have given them.
+        scale: multiplies vectors before the squash.
     """
 
     def __init__(
@@ -46,20 +51,32 @@ class PrimaryCapsules(nn.Module):
         *,
         kernel: int = 1,
         stride: int = 1,
+        padding: int = 0,
+        batch_norm: bool = False,
+        squash: str = "sabour",
+        scale: float = 1.0,
         separate_activations: bool,
     ) -> None:
         super().__init__()
-        self.types, self.pose = types, pose
-        self.poses = nn.Conv2d(channels, types * pose[0] * pose[1], kernel, stride)
-        self.activations = nn.Conv2d(channels, types, kernel, stride) if separate_activations else None
+        check_choice("squash", squash, SQUASHES)
+        self.types, self.pose, self.squash, self.scale = types, pose, squash, scale
+
+        def read_off(values: int) -> nn.Module:
+            convolution = nn.Conv2d(channels, values, kernel, stride, padding, bias=not batch_norm)
+            return nn.Sequential(convolution, nn.BatchNorm2d(values)) if batch_norm else convolution
+
+        self.poses = read_off(types * pose[0] * pose[1])
+        self.activations = read_off(types) if separate_activations else None
 
     def forward(self, features: Tensor) -> Capsules:
         """Feature map ``[B, C, H, W]`` to capsules on the grid that the convolution leaves."""
         poses = self.poses(features).movedim(1, -1).unflatten(-1, (self.types, *self.pose))
         if self.activations is not None:
             return Capsules(poses, torch.sigmoid(self.activations(features)).movedim(1, -1))
-        poses = squash(poses.flatten(-2)).unflatten(-1, self.pose)
-        return Capsules(poses, torch.linalg.vector_norm(poses.flatten(-2), dim=-1))
+        vectors = poses.flatten(-2) * self.scale
+        squashed = squash(vectors, variant=self.squash)
+        lengths = squash(vectors) if self.squash == "unit" else squashed
+        return Capsules(squashed.unflatten(-1, self.pose), torch.linalg.vector_norm(lengths, dim=-1))
 
 
 class ConvolutionalCapsules(nn.Module):
@@ -85,9 +102,10 @@ class ConvolutionalCapsules(nn.Module):
         children, depth = kernel * kernel * types_in, pose[1]
         self.weights = initial_transforms((children, types_out, depth, depth), transform_sigma)
         self.routing = routing(children, types_out)
+        self.routing.prepare(LayerShape(children, pose[0], depth, depth, classes=False))
 
-    def forward(self, below: Capsules) -> Capsules:
-        """Capsules on a grid to capsules on the smaller grid."""
+    def forward(self, below: Capsules, **further: Any) -> Capsules:
+        """Capsules on a grid to capsules on the smaller grid; the routing gets ``further`` as it is."""
         batch, height, width = below.activations.shape[:3]
         windows = Windows((batch, height, width), self.kernel, self.stride)
         poses = windows.split(below.poses.flatten(-2))
@@ -95,7 +113,7 @@ class ConvolutionalCapsules(nn.Module):
         activations = windows.split(below.activations.unsqueeze(-1)).reshape(-1, children)
         poses = poses.reshape(-1, children, *below.poses.shape[-2:])
         shared = {"windows": windows} if self.routing.across_windows else {}
-        poses, activations = self.routing(poses, self.weights, activations, **shared)
+        poses, activations = self.routing(poses, self.weights, activations, **shared, **further)
         return Capsules(poses.unflatten(0, grid), activations.unflatten(0, grid))
 
 
@@ -107,8 +125,11 @@ class ClassCapsules(nn.Module):
         pose_in: (R, D) of the layer below.
         columns: E, the columns of a class pose; it has R rows.
         shared: whether a transformation matrix serves all positions (Hinton 2018) or each has its own (Sabour 2017).
+        poses_read: whether anything reads the class poses. Where nothing does, and the routing's activations do not depend on
+            the votes either, class poses have 0 columns.
         coordinate_addition: adds the position of a child, (row + 0.5) / H and (column + 0.5) / W, to the first two
-            elements of the right-hand column of its votes (Hinton 2018, section 4; scaled as Gritzman 2019).
+            elements of the right-hand column of its votes (Hinton 2018, section 4; scaled as Gritzman 2019), or of a
+            vector's values.
     """
 
     def __init__(
@@ -123,29 +144,34 @@ class ClassCapsules(nn.Module):
         shared: bool,
         coordinate_addition: bool,
         transform_sigma: float,
+        poses_read: bool = True,
     ) -> None:
         super().__init__()
         positions = grid[0] * grid[1]
         rows, depth = pose_in
         distinct = types_in if shared else positions * types_in
         self.positions = positions if shared else 1
-        self.weights = initial_transforms((distinct, classes, depth, columns), transform_sigma)
         self.routing = routing(positions * types_in, classes)
+        if not poses_read and not self.routing.activations_need_votes:
+            columns = 0
+        self.weights = initial_transforms((distinct, classes, depth, columns), transform_sigma)
+        self.routing.prepare(LayerShape(distinct, rows, depth, columns, classes=True))
         offset = None
-        if coordinate_addition:
-            if rows < 2:
-                raise ValueError("coordinate_addition: needs poses of at least 2 rows, such as 4x4 matrices")
+        if coordinate_addition and columns:
+            if max(rows, columns) < 2:
+                raise ValueError("coordinate_addition: needs votes of at least 2 values")
             offset = torch.zeros(1, *grid, types_in, rows, columns)
-            offset[..., 0, -1] = ((torch.arange(grid[0]) + 0.5) / grid[0])[:, None, None]
-            offset[..., 1, -1] = ((torch.arange(grid[1]) + 0.5) / grid[1])[None, :, None]
+            first, second = ((0, -1), (1, -1)) if rows > 1 else ((0, 0), (0, 1))
+            offset[..., *first] = ((torch.arange(grid[0]) + 0.5) / grid[0])[:, None, None]
+            offset[..., *second] = ((torch.arange(grid[1]) + 0.5) / grid[1])[None, :, None]
             offset = offset.flatten(1, 3)
         self.register_buffer("offset", offset, persistent=False)
 
-    def forward(self, below: Capsules) -> Capsules:
-        """Capsules on the grid to class poses ``[B, classes, R, E]`` and activations ``[B, classes]``."""
+    def forward(self, below: Capsules, **further: Any) -> Capsules:
+        """Capsules on the grid to class poses ``[B, classes, R, E]`` and activations ``[B, classes]``; ``further`` as above."""
         weights = self.weights.repeat(self.positions, 1, 1, 1) if self.positions > 1 else self.weights
         poses, activations = below.poses.flatten(1, 3), below.activations.flatten(1, 3)
-        return Capsules(*self.routing(poses, weights, activations, self.offset))
+        return Capsules(*self.routing(poses, weights, activations, self.offset, **further))
 
 
 class Decoder(nn.Module):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from capsbench import registry
 from capsbench.cell import Cell
+from capsbench.errors import check_choice
 
 
 def log_probabilities(scores: Tensor, capsules: bool) -> Tensor:
@@ -89,8 +90,7 @@ class SpreadLoss(Loss):
 
     def __init__(self, capsules: bool, *, growth: str = "linear") -> None:
         super().__init__(capsules)
-        if growth not in ("linear", "sigmoid"):
-            raise ValueError(f"growth: expected linear or sigmoid, got {growth!r}")
+        check_choice("growth", growth, ("linear", "sigmoid"))
         self.growth = growth
 
     def margin(self, progress: float | Tensor) -> float | Tensor:

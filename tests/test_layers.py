@@ -253,9 +253,16 @@ def test_class_capsules_gather_the_votes_of_every_position(draw, shared, coordin
             torch.testing.assert_close(activations[image, label], mass)
 
 
-def test_coordinates_need_a_pose_of_two_rows():
+def test_the_coordinates_of_a_vector_go_into_its_first_two_values():
+    layer = ClassCapsules((2, 4), 3, 5, (1, 8), 6, Weighted, shared=True, coordinate_addition=True, transform_sigma=1.0)
+    offset = layer.offset.view(2, 4, 3, 6)
+    assert torch.equal(offset[1, 2, 0, :2], torch.tensor([0.75, 0.625]))
+    assert (offset[..., 2:] == 0).all()
+
+
+def test_coordinates_need_a_vote_of_two_values():
     with pytest.raises(ValueError, match=r"^coordinate_addition: [^\n]*$"):
-        ClassCapsules((2, 2), 2, 3, (1, 8), 16, Weighted, shared=True, coordinate_addition=True, transform_sigma=1.0)
+        ClassCapsules((2, 2), 2, 3, (1, 8), 1, Weighted, shared=True, coordinate_addition=True, transform_sigma=1.0)
 
 
 def test_coordinates_are_no_weights():

@@ -25,6 +25,11 @@ class CapsNet(CapsuleNetwork):
         pose: values of a primary capsule.
         class_pose: values of a class capsule.
         kernel: side of both convolutions.
+        shared_transforms: whether a transformation matrix serves all positions of a type (Gu and Tresp 2020) rather than one.
+        squash: of the primary capsules: ``sabour``, ``efficient`` or ``unit`` (`capsbench_kernels.squash`).
+        primary_scale: multiplies the primary capsules before their squash. In the authors' code they are shared out among
+            their 32 types first, which is 1/32.
+        coordinate_addition: adds a child's position to its votes for the classes (Hinton 2018).
         hidden1, hidden2: widths of the decoder.
         transform_sigma: W ~ N(0, sigma^2); the authors' code has 0.1, the paper does not say.
     """
@@ -58,6 +63,10 @@ class CapsNet(CapsuleNetwork):
         pose: int = 8,
         class_pose: int = 16,
         kernel: int = 9,
+        shared_transforms: bool = False,
+        squash: str = "sabour",
+        primary_scale: float = 1.0,
+        coordinate_addition: bool = False,
         hidden1: int = 512,
         hidden2: int = 1024,
         transform_sigma: float = 0.1,
@@ -66,7 +75,14 @@ class CapsNet(CapsuleNetwork):
         grid = tuple(after(after(side, kernel, 1), kernel, 2) for side in (image.height, image.width))
         self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, kernel), nn.ReLU())
         self.primary = PrimaryCapsules(
-            stem, types, (1, pose), kernel=kernel, stride=2, separate_activations=routing.separate_activations
+            stem,
+            types,
+            (1, pose),
+            kernel=kernel,
+            stride=2,
+            squash=squash,
+            scale=primary_scale,
+            separate_activations=routing.separate_activations,
         )
         self.classes = ClassCapsules(
             (grid[0], grid[1]),
@@ -75,8 +91,9 @@ class CapsNet(CapsuleNetwork):
             (1, pose),
             class_pose,
             routing,
-            shared=False,
-            coordinate_addition=False,
+            shared=shared_transforms,
+            poses_read=reconstruction,
+            coordinate_addition=coordinate_addition,
             transform_sigma=transform_sigma,
         )
         self.decoder = Decoder(classes * class_pose, image, (hidden1, hidden2)) if reconstruction else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from capsbench.errors import check_choice
 from capsbench.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, PrimaryCapsules
 from capsbench.models.base import CapsuleNetwork, after
 from capsbench.routing.base import RoutingFactory
@@ -24,6 +25,9 @@ class MatrixCapsules(CapsuleNetwork):
         stem: channels of the first convolution (A).
         types1, types2, types3: primary capsule types and those of the two convolutional layers (B, C, D).
         rows: side of the square pose matrix.
+        pose_form: ``matrix`` or ``vector``, as many values in one row, with transformation matrices to match (Hinton 2018,
+            table 1).
+        capsule_kernel: side of the windows of the convolutional capsules.
         stem_kernel, stem_stride: the first convolution.
         capsule_stride: stride of the first convolutional capsule layer.
         coordinate_addition: adds a child's position to its votes for the classes.
@@ -67,6 +71,8 @@ class MatrixCapsules(CapsuleNetwork):
         types2: int = 32,
         types3: int = 32,
         rows: int = 4,
+        pose_form: str = "matrix",
+        capsule_kernel: int = 3,
         stem_kernel: int = 5,
         stem_stride: int = 2,
         capsule_stride: int = 2,
@@ -78,37 +84,40 @@ class MatrixCapsules(CapsuleNetwork):
         hidden2: int = 1024,
     ) -> None:
         super().__init__()
-        if stem_norm not in ("none", "batch"):
-            raise ValueError(f"stem_norm: expected none or batch, got {stem_norm!r}")
-        if transform_init not in ("normal", "preserving"):
-            raise ValueError(f"transform_init: expected normal or preserving, got {transform_init!r}")
+        check_choice("stem_norm", stem_norm, ("none", "batch"))
+        check_choice("transform_init", transform_init, ("normal", "preserving"))
+        check_choice("pose_form", pose_form, ("matrix", "vector"))
+        kernel = capsule_kernel
         grid = [after(side, stem_kernel, stem_stride) for side in (image.height, image.width)]
-        grid = [after(after(side, 3, capsule_stride), 3, 1) for side in grid]
-        pose = (rows, rows)
+        grid = [after(after(side, kernel, capsule_stride), kernel, 1) for side in grid]
+        pose = (rows, rows) if pose_form == "matrix" else (1, rows * rows)
 
         def sigma(averaged: int) -> float:
-            """For poses that are means of so many votes, each element of a new vote being a sum of ``rows`` products."""
-            return transform_sigma * (math.sqrt(averaged / rows) if transform_init == "preserving" else 1.0)
+            """For poses that are means of so many votes, each element of a new vote being a sum of a pose's depth of products."""
+            return transform_sigma * (math.sqrt(averaged / pose[1]) if transform_init == "preserving" else 1.0)
 
         norm = [nn.BatchNorm2d(stem)] if stem_norm == "batch" else []
         self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, stem_kernel, stem_stride), *norm, nn.ReLU())
         self.primary = PrimaryCapsules(stem, types1, pose, separate_activations=routing.separate_activations)
         self.convolutional = nn.Sequential(
             ConvolutionalCapsules(
-                types1, types2, pose, routing, kernel=3, stride=capsule_stride, transform_sigma=transform_sigma
+                types1, types2, pose, routing, kernel=kernel, stride=capsule_stride, transform_sigma=transform_sigma
             ),
-            ConvolutionalCapsules(types2, types3, pose, routing, kernel=3, stride=1, transform_sigma=sigma(9 * types1)),
+            ConvolutionalCapsules(
+                types2, types3, pose, routing, kernel=kernel, stride=1, transform_sigma=sigma(kernel**2 * types1)
+            ),
         )
         self.classes = ClassCapsules(
             (grid[0], grid[1]),
             types3,
             classes,
             pose,
-            rows,
+            pose[1],
             routing,
             shared=True,
+            poses_read=reconstruction,
             coordinate_addition=coordinate_addition,
-            transform_sigma=sigma(9 * types2),
+            transform_sigma=sigma(kernel**2 * types2),
         )
         self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
 

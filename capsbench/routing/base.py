@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from capsbench_kernels import BACKENDS, Moments, Parents, choose_backend, vote_pass
+
+
+class LayerShape(NamedTuple):
+    """What a capsule layer tells the routing that it makes for itself.
+
+    - ``transforms``: children with transformation matrices of their own; fewer than I where positions share them, and then the
+      children of a position follow each other
+    - ``rows``, ``depth``: R and D, of a child pose
+    - ``columns``: E, of a vote; 0 where the parents have no poses
+    - ``classes``: whether the parents are the class capsules
+    """
+
+    transforms: int
+    rows: int
+    depth: int
+    columns: int
+    classes: bool
 
 
 class Routing(nn.Module, ABC):
@@ -36,6 +53,12 @@ class Routing(nn.Module, ABC):
     iterative = True
     """Whether ``iterations`` means anything to it."""
 
+    activations_need_votes = True
+    """Whether activations of parents depend on the votes; where not, class capsules have poses only if something reads them."""
+
+    continues = False
+    """Whether ``forward`` takes ``parents``, poses to go on from, and ``steps``, iterations to make, for concurrent routing."""
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Options that take another value than their default at a network size, such as ``{"tiny": {"temperature": 2.0}}``.
 
@@ -50,6 +73,9 @@ class Routing(nn.Module, ABC):
         if backend not in ("auto", *BACKENDS):
             raise ValueError(f"backend: expected auto, {', '.join(BACKENDS)}, got {backend!r}")
         self.backend = backend
+
+    def prepare(self, layer: LayerShape) -> None:
+        """Makes the parameters that depend on the shape of the poses; the capsule layer calls it once. Most have none."""
 
     @abstractmethod
     def forward(

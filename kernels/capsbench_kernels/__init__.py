@@ -13,7 +13,7 @@ from capsbench_kernels.dispatch import (
     vote_pass,
     vote_pass_flops,
 )
-from capsbench_kernels.dynamic import SQUASHES, dynamic_routing, squash
+from capsbench_kernels.dynamic import SQUASHES, dynamic_routing, dynamic_sums, squash
 from capsbench_kernels.em import em_routing
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "choose_backend",
     "count_vote_passes",
     "dynamic_routing",
+    "dynamic_sums",
     "em_routing",
     "log_normaliser",
     "squash",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from capsbench_kernels.dispatch import Parents, vote_pass
 
@@ -46,6 +47,9 @@ def dynamic_routing(
     *,
     offset: Tensor | None = None,
     gradient: str = "all",
+    variant: str = "sabour",
+    leaky: bool = False,
+    bias: Tensor | None = None,
     backend: str = "auto",
 ) -> Tensor:
     """Routes child poses to parents by agreement (Sabour 2017, Procedure 1); the squash is over the R*E values of a parent.
@@ -56,29 +60,63 @@ def dynamic_routing(
         iterations: routing iterations, 1 or more; the first shares every child equally.
         gradient: ``all`` iterations carry gradients, as in the authors' code, or only the ``last``, as in several others: the
             coupling coefficients are then constants.
+        variant: of the `squash`.
+        leaky: whether a child can also go to none of the parents: its softmax has one more logit, of 0, whose share is dropped
+            (the authors' code).
+        bias: ``[J, R*E]``, added to what each parent receives before the squash (the authors' code).
         backend: see `capsbench_kernels.vote_pass`.
 
     Returns:
-        Parent poses ``[N, J, R, E]``, each of length below 1.
+        Parent poses ``[N, J, R, E]``, of the length that the squash gives them.
     """
+    sums = dynamic_sums(
+        poses,
+        weights,
+        iterations,
+        offset=offset,
+        gradient=gradient,
+        variant=variant,
+        leaky=leaky,
+        bias=bias,
+        backend=backend,
+    )
+    return squash(sums, variant=variant).unflatten(-1, (poses.shape[2], weights.shape[3]))
+
+
+def dynamic_sums(
+    poses: Tensor,
+    weights: Tensor,
+    iterations: int,
+    *,
+    offset: Tensor | None = None,
+    gradient: str = "all",
+    variant: str = "sabour",
+    leaky: bool = False,
+    bias: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """What the parents of `dynamic_routing` receive in its last iteration, before the squash: ``[N, J, R*E]``."""
     if iterations < 1:
         raise ValueError(f"iterations: expected 1 or more, got {iterations}")
     if gradient not in ("all", "last"):
         raise ValueError(f"gradient: expected 'all' or 'last', got {gradient!r}")
+    if leaky:
+        # A parent whose votes are 0, so that its logit is 0 in every iteration.
+        weights = F.pad(weights, (0, 0, 0, 0, 0, 1))
 
     direction: Tensor | None = None
-    outputs = poses.new_empty(0)
+    sums = poses.new_empty(0)
     for iteration in range(iterations):
-        frozen = gradient == "last" and iteration < iterations - 1
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        last = iteration == iterations - 1
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (last or gradient == "all")):
+            parents = Parents(direction=direction if direction is None or not leaky else F.pad(direction, (0, 0, 0, 1)))
             moments = vote_pass(
-                poses,
-                weights,
-                Parents(direction=direction),
-                offset=offset,
-                backend=backend,
-                constant_shares=gradient == "last",
+                poses, weights, parents, offset=offset, backend=backend, constant_shares=gradient == "last"
             )
-            outputs = squash(moments.first)
-            direction = outputs if direction is None else direction + outputs
-    return outputs.unflatten(-1, (poses.shape[2], weights.shape[3]))
+            sums = moments.first[:, :-1] if leaky else moments.first
+            if bias is not None:
+                sums = sums + bias
+            if not last:
+                outputs = squash(sums, variant=variant)
+                direction = outputs if direction is None else direction + outputs
+    return sums

@@ -11,13 +11,15 @@ def squash_as_printed(s):
     return norm**2 / (1 + norm**2) * s / norm
 
 
-def procedure_1(poses, weights, iterations):
-    """Lines 2 to 7, votes and logits in memory."""
+def procedure_1(poses, weights, iterations, squash=squash_as_printed, leaky=False, bias=0.0):
+    """Lines 2 to 7, votes and logits in memory; leaky as the authors' code: a logit of 0 more, whose share is dropped."""
     votes = torch.einsum("nird,ijde->nijre", poses, weights).flatten(3)
     logits = torch.zeros(votes.shape[:3], dtype=votes.dtype)
     for _ in range(iterations):
-        coupling = logits.softmax(dim=2)
-        outputs = squash_as_printed(torch.einsum("nij,nijh->njh", coupling, votes))
+        coupling = (
+            torch.cat([0 * logits[..., :1], logits], dim=2).softmax(dim=2)[..., 1:] if leaky else logits.softmax(dim=2)
+        )
+        outputs = squash(torch.einsum("nij,nijh->njh", coupling, votes) + bias)
         logits = logits + torch.einsum("nijh,njh->nij", votes, outputs)
     return outputs
 
@@ -95,3 +97,44 @@ def test_wrong_arguments_are_refused(problem, arguments, message):
     made = problem()
     with pytest.raises(ValueError, match=message):
         dynamic_routing(made["poses"], made["weights"], **arguments)
+
+
+def efficient_as_printed(s):
+    norm = s.norm(dim=-1, keepdim=True)
+    return (1 - 1 / torch.e**norm) * s / norm
+
+
+def unit(s):
+    return s / s.norm(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize(
+    ("variant", "printed"), [("sabour", squash_as_printed), ("efficient", efficient_as_printed), ("unit", unit)]
+)
+@pytest.mark.parametrize("leaky", [False, True])
+def test_the_variants_are_those_of_the_papers(problem, variant, printed, leaky, backend):
+    made = problem(rows=1, depth=3, columns=4)
+    poses, weights = made["poses"].requires_grad_(), made["weights"].requires_grad_()
+    bias = torch.randn(4, 4, dtype=torch.double, requires_grad=True)
+    ours = dynamic_routing(poses, weights, 3, variant=variant, leaky=leaky, bias=bias, backend=backend).flatten(2)
+    theirs = procedure_1(poses, weights, 3, printed, leaky, bias)
+    torch.testing.assert_close(ours, theirs)
+    for mine, expected in zip(
+        torch.autograd.grad(ours.square().sum() + ours.sum(), (poses, weights, bias)),
+        torch.autograd.grad(theirs.square().sum() + theirs.sum(), (poses, weights, bias)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, expected)
+
+
+@pytest.mark.parametrize("variant", ["sabour", "efficient", "unit"])
+def test_the_gradient_of_every_squash_is_finite_at_zero(variant):
+    vectors = torch.zeros(2, 3, requires_grad=True)
+    squash(vectors, variant=variant).sum().backward()
+    assert vectors.grad.isfinite().all()
+
+
+def test_an_unknown_squash_is_refused():
+    with pytest.raises(ValueError, match=r"^squash: expected sabour, efficient, unit, got 'cubic'$"):
+        squash(torch.ones(3), variant="cubic")

@@ -68,3 +68,23 @@ def test_images_need_not_be_square():
 def test_an_image_too_small_for_its_kernels_is_refused_in_one_line():
     with pytest.raises(ValueError, match=r"^a 9x9 kernel does not fit [^\n]*\(8x8\)$"):
         CapsNet(DIGITS, 10, DynamicRouting)
+
+
+def test_shared_transforms_are_as_many_as_there_are_types():
+    """Gu and Tresp 2020: 32 x 10 matrices rather than 1152 x 10."""
+    with torch.device("meta"):
+        network = CapsNet(MNIST, 10, DynamicRouting, shared_transforms=True)
+    assert count(network.classes) == 32 * 10 * 8 * 16
+
+
+def test_the_options_of_the_primary_capsules_reach_them():
+    torch.manual_seed(0)
+    network = CapsNet(
+        DIGITS, 10, DynamicRouting, squash="efficient", primary_scale=0.5, **CapsNet.sizes(DIGITS)["tiny"]
+    )
+    features = network.stem(torch.rand(2, *DIGITS))
+    vectors = 0.5 * network.primary.poses(features).movedim(1, -1).unflatten(-1, (4, 8))
+    length = vectors.norm(dim=-1, keepdim=True)
+    poses, activations = network.primary(features)
+    torch.testing.assert_close(poses.squeeze(-2), (1 - torch.exp(-length)) * vectors / length)
+    torch.testing.assert_close(activations, 1 - torch.exp(-length.squeeze(-1)))

@@ -98,3 +98,22 @@ def test_wrong_options_are_refused_in_one_line(option, message):
 def test_an_image_too_small_for_its_kernels_is_refused_in_one_line():
     with pytest.raises(ValueError, match=r"^a 3x3 kernel does not fit [^\n]*\(2x2\)$"):
         MatrixCapsules(DIGITS, 10, EMRouting)
+
+
+def test_vector_poses_have_as_many_values_and_transforms_of_all_of_them():
+    with torch.device("meta"):
+        network = MatrixCapsules(MNIST, 10, EMRouting, pose_form="vector")
+    assert network.convolutional[0].weights.shape == (9 * 32, 32, 16, 16)
+    assert network.capsules(torch.rand(2, *MNIST, device="meta")).poses.shape == (2, 10, 1, 16)
+
+
+def test_the_windows_of_the_capsules_can_be_larger():
+    with torch.device("meta"):
+        network = MatrixCapsules(MNIST, 10, EMRouting, capsule_kernel=4)
+    assert network.convolutional[0].weights.shape[0] == 16 * 32
+    assert network.capsules(torch.rand(2, *MNIST, device="meta")).activations.shape == (2, 10)
+
+
+def test_an_unknown_form_of_pose_is_refused():
+    with pytest.raises(ValueError, match=r"^pose_form: expected matrix or vector, got 'tensor'$"):
+        MatrixCapsules(MNIST, 10, EMRouting, pose_form="tensor")

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from capsbench.routing import DynamicRouting
+from capsbench.routing.base import LayerShape
 from capsbench_kernels import dynamic_routing
 
 
@@ -49,5 +50,35 @@ def test_gradient_last_is_handed_on(problem):
 
 
 def test_an_unknown_gradient_is_refused_before_anything_is_computed():
-    with pytest.raises(ValueError, match=r"^gradient: expected 'all' or 'last', got 'first'$"):
+    with pytest.raises(ValueError, match=r"^gradient: expected all or last, got 'first'$"):
         DynamicRouting(6, 5, gradient="first")
+
+
+@pytest.mark.parametrize("squash", ["sabour", "efficient"])
+def test_the_activation_is_the_length_that_the_squash_gives(problem, squash):
+    poses, activations = DynamicRouting(6, 5, squash=squash)(*problem)
+    assert torch.equal(poses, dynamic_routing(*problem[:2], 3, variant=squash))
+    torch.testing.assert_close(activations, poses.flatten(2).norm(dim=2))
+
+
+def test_with_unit_poses_the_activation_is_sabours_length(problem):
+    poses, weights, activations = problem
+    outputs, lengths = DynamicRouting(6, 5, iterations=1, squash="unit")(poses, weights, activations)
+    torch.testing.assert_close(outputs.flatten(2).norm(dim=2), torch.ones(3, 5))
+    expected = DynamicRouting(6, 5, iterations=1)(poses, weights, activations)[1]
+    torch.testing.assert_close(lengths, expected)
+
+
+def test_the_bias_of_the_authors_starts_at_a_tenth_and_is_learnt(problem):
+    routing = DynamicRouting(6, 5, bias=True)
+    routing.prepare(LayerShape(6, 1, 4, 8, classes=True))
+    assert torch.equal(routing.bias, torch.full((5, 8), 0.1))
+    poses, _ = routing(*problem)
+    assert torch.equal(poses, dynamic_routing(*problem[:2], 3, bias=routing.bias))
+    poses.sum().backward()
+    assert routing.bias.grad.abs().min() > 0
+
+
+def test_an_unknown_squash_is_refused():
+    with pytest.raises(ValueError, match=r"^squash: expected sabour or efficient or unit, got 'cubic'$"):
+        DynamicRouting(6, 5, squash="cubic")

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from capsbench.routing import EMRouting
+from capsbench.routing.base import LayerShape
 from capsbench_kernels import em_routing
 
 
@@ -19,6 +20,28 @@ def problem():
 def test_the_inverse_temperature_rises_from_iteration_to_iteration():
     routing = EMRouting(6, 5, iterations=3, inverse_temperature=0.01)
     assert routing.inverse_temperature == pytest.approx([0.01 * 0.05, 0.01 * 0.0975, 0.01 * 0.142625])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "iterations", "expected"),
+    [
+        ("constant", 3, [2.0, 2.0, 2.0]),
+        ("linear", 1, [2.0]),
+        ("linear", 2, [2.0, 4.0]),
+        ("linear", 3, [2.0, 4.0, 6.0]),
+        ("linear", 5, [2.0, 3.0, 4.0, 5.0, 6.0]),
+    ],
+)
+def test_the_temperature_schedules_of_public_implementations(schedule, iterations, expected):
+    routing = EMRouting(6, 5, iterations=iterations, inverse_temperature=2.0, temperature_schedule=schedule)
+    assert routing.inverse_temperature == pytest.approx(expected)
+
+
+def test_class_capsules_can_have_a_temperature_of_their_own():
+    middle, last = (EMRouting(6, 5, iterations=2, class_temperature=0.25) for _ in range(2))
+    middle.prepare(LayerShape(6, 4, 4, 4, classes=False))
+    last.prepare(LayerShape(6, 4, 4, 4, classes=True))
+    assert last.inverse_temperature == pytest.approx([value / 4 for value in middle.inverse_temperature])
 
 
 def test_the_mass_scale_is_that_of_gritzman():
@@ -84,7 +107,14 @@ def own(preset):
 def test_sizes_below_the_papers_have_options_of_their_own(make_cell, size):
     options = make_cell(routing="em", dataset="mnist", size=size).component_options("routing")
     papers = dict(
-        inverse_temperature=0.01, mass=100.0, variance_epsilon=5e-4, annealing=1.0, normalise="window", gradient="all"
+        inverse_temperature=0.01,
+        mass=100.0,
+        variance_epsilon=5e-4,
+        annealing=1.0,
+        normalise="window",
+        gradient="all",
+        temperature_schedule="authors",
+        class_temperature=1.0,
     )
     assert options == {**papers, **own(EMRouting.presets[size])}
     assert (options == papers) == (size == "paper")
@@ -106,7 +136,7 @@ def test_the_gradient_of_the_last_iteration_alone_is_another_with_the_same_value
     assert not torch.allclose(made["all"][1], made["last"][1])
 
 
-@pytest.mark.parametrize("option", ["normalise", "gradient"])
+@pytest.mark.parametrize("option", ["normalise", "gradient", "temperature_schedule"])
 def test_an_option_of_no_meaning_is_refused(option):
-    with pytest.raises(ValueError, match=f"{option}: expected '.*, got 'half'"):
+    with pytest.raises(ValueError, match=f"{option}: expected .* or .*, got 'half'"):
         EMRouting(6, 5, **{option: "half"})
