@@ -29,6 +29,11 @@ class Capsules(NamedTuple):
     activations: Tensor
 
 
+def at_least_float32(features: Tensor) -> Tensor:
+    """What a convolution gives, in float32 where mixed precision made it in less: capsules are routed in float32."""
+    return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
+
+
 class PrimaryCapsules(nn.Module):
     """The first capsules, read off a feature map by a convolution (Sabour 2017, section 4; Hinton 2018, section 4).
 
@@ -70,9 +75,9 @@ class PrimaryCapsules(nn.Module):
 
     def forward(self, features: Tensor) -> Capsules:
         """Feature map ``[B, C, H, W]`` to capsules on the grid that the convolution leaves."""
-        poses = self.poses(features).movedim(1, -1).unflatten(-1, (self.types, *self.pose))
+        poses = at_least_float32(self.poses(features)).movedim(1, -1).unflatten(-1, (self.types, *self.pose))
         if self.activations is not None:
-            return Capsules(poses, torch.sigmoid(self.activations(features)).movedim(1, -1))
+            return Capsules(poses, torch.sigmoid(at_least_float32(self.activations(features))).movedim(1, -1))
         vectors = poses.flatten(-2) * self.scale
         squashed = squash(vectors, variant=self.squash)
         lengths = squash(vectors) if self.squash == "unit" else squashed

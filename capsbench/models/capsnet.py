@@ -39,6 +39,8 @@ class CapsNet(CapsuleNetwork):
 
     @classmethod
     def recipe(cls, size: str) -> dict[str, Any]:
+        if size == "small":
+            return dict(learning_rate=0.003)  # by validation accuracy, see docs/protocol.md
         # Adam with torch's defaults and a decay an epoch, as public reproductions of the paper's numbers have it.
         return dict(learning_rate=0.001, schedule="exponential", decay=0.96, batch_size=128) if size == "paper" else {}
 
