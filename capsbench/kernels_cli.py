@@ -121,6 +121,62 @@ def bench(
         raise NothingMeasured(f"--contenders {contenders}: none of them could be timed: {rows[0]['status']}")
 
 
+@app.command()
+def steps(
+    case: Annotated[
+        str, typer.Option(help="Networks as ROUTING:SIZE, each in its own network.", metavar="A,B,...")
+    ] = "dynamic:paper,em:small",
+    batch: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
+    iters: Annotated[int, typer.Option(min=1, help="Routing iterations.")] = 3,
+    dataset: Annotated[str, typer.Option(help="Whose size of images; the images are random.")] = "mnist",
+    threads: Annotated[int | None, typer.Option(min=1, help="Torch's threads. [dim]Default: one a core[/dim]")] = None,
+    seconds: Annotated[float, typer.Option(min=0.0, help="How long each is timed, three steps at least.")] = 5.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path("results/steps"),
+    as_json: JsonOption = False,
+) -> None:
+    """Time whole training steps (forward, loss, backward, Adam) beside the same network as it is usually written.
+
+    The usual implementation holds all votes in memory. It gets the same weights and batch, and gradients are compared first:
+    where they differ there is no time, and the exit code is 3.
+
+    capsbench kernels steps
+
+    capsbench kernels steps --case em:paper --batch 8
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as above
+    from capsbench import steps as training
+    from capsbench.reporting import kernel_bench
+    from capsbench.reporting import steps as tables
+    from capsbench_kernels.bench import cores
+
+    where = _device(device)
+    cells = training.cells_to_bench(
+        [each.strip() for each in case.split(",")],
+        batch=batch,
+        iterations=iters,
+        dataset=dataset,
+        threads=threads or cores(),
+        device=where.type,
+    )
+    facts = kernel_bench.facts(where.type)
+    rows = [row | facts for row in training.bench_steps(cells, seconds=seconds, say=_progress)]
+    files = tables.write(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        shown = tables.readable(tables.table_of(rows))
+        _print_table(list(shown.columns), shown.to_numpy().tolist())
+        for line in tables.origin(tables.table_of(rows)):
+            print(line)
+        print(f"written: {', '.join(map(str, files))}")
+    defects = [f"{row['network']}: {row['contender']}: {row['status']}" for row in rows if row["status"] != "ok"]
+    for line in defects:
+        print(f"capsbench: {line}", file=sys.stderr)
+    if defects:
+        raise typer.Exit(EXIT_DEFECT)
+
+
 @app.command("compile")
 def compile_(
     target: Annotated[str, typer.Option(help="Compute capabilities.", metavar="A,B,...")] = "80,90",

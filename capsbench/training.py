@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LRScheduler, One
 from capsbench.cell import Cell
 from capsbench.data.augment import Augmentation, Augmented, Batch, Shift
 from capsbench.data.base import Images, Splits
+from capsbench.data.warps import Warp
 from capsbench.errors import TrainingFailed
 from capsbench.losses import make_loss
 from capsbench.models.base import CapsuleNetwork, SelfSupervised
@@ -206,12 +207,10 @@ def train(
 def augmentations_of(cell: Cell, network: nn.Module, data: Splits) -> tuple[Augmentation, ...]:
     """What training images go through: the data set's own, the cell's, the network's."""
     asked: list[Augmentation] = [*data.augmentations]
-    if cell.warp == "affnist":
-        from capsbench.data.warps import Warp
-
-        asked.append(Warp())
     if cell.shift:
         asked.append(Shift(cell.shift))
+    if cell.warp == "affnist":  # last: it uses all the room there is, so that a shift after it would lose ink
+        asked.append(Warp())
     if isinstance(network, SelfSupervised):
         asked += network.augmentations()
     return tuple(asked)

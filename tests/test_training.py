@@ -1,5 +1,6 @@
 """The training loop: what it computes, that it does so again, and how it ends."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from capsbench.data.base import Images, Splits, load_splits
 from capsbench.errors import TrainingFailed
 from capsbench.losses import MarginLoss
 from capsbench.models.build import build_network
-from capsbench.training import Progress, TrainingStep, scores_of, train
+from capsbench.training import Progress, TrainingStep, predicted, reconstruction_errors, right, scores_of, train
 
 FEW = dict(train_size=64, epochs=2, batch=32)
 
@@ -300,3 +301,72 @@ def test_scores_are_taken_in_evaluation_mode_whatever_the_batch(make_cell):
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4))
     images = torch.rand(7, 1, 2, 2)
     torch.testing.assert_close(scores_of(make_cell(batch=3), network, images), images.flatten(1) / (1 + 1e-5) ** 0.5)
+
+
+# Options of speed
+
+
+def losses(cell, make_network, digits, steps=3):
+    take_step = TrainingStep(cell, make_network(cell))
+    return [float(take_step(Batch(*digits.train), 0.5)) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("routing", ["dynamic", "em"])
+@pytest.mark.parametrize(
+    ("option", "tolerance"),
+    [({"precision": "bfloat16"}, 0.02), ({"channels_last": True}, 1e-4), ({"fused_optimizer": True}, 1e-4)],
+)
+def test_options_of_speed_change_rounding_and_no_more(make_cell, make_network, digits, routing, option, tolerance):
+    expected = losses(make_cell(routing=routing), make_network, digits)
+    assert losses(make_cell(routing=routing, **option), make_network, digits) == pytest.approx(expected, rel=tolerance)
+
+
+def test_mixed_precision_keeps_parameters_and_scores_in_float32(make_cell, make_network, digits):
+    cell = make_cell(routing="em", precision="bfloat16")
+    network = make_network(cell)
+    seen = []
+    network.stem[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    assert scores_of(cell, network, digits.test.images[:8]).dtype == torch.float32
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert seen == [torch.bfloat16]
+
+
+def test_channels_last_is_for_convolutions_alone(make_cell, make_network):
+    network = make_network(make_cell(routing="em", channels_last=True))
+    assert network.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network.convolutional[0].weights.is_contiguous()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch.compile's own reading
+def test_a_compiled_step_computes_the_same(make_cell, make_network, digits):
+    expected = losses(make_cell(), make_network, digits)
+    assert losses(make_cell(compile="default"), make_network, digits) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_decay_can_be_spread_over_any_number_of_steps(make_cell, rates_of):
+    cell = make_cell(
+        network="cnn-hinton2018", schedule="exponential", decay=0.5, decay_steps=4, lr=0.1, epochs=3, batch=5
+    )
+    rates, _ = rates_of(cell)
+    assert rates == pytest.approx([0.1 * 0.5 ** (step / 4) for step in range(6)])
+
+
+# Images of several objects
+
+
+def test_an_image_of_two_objects_is_right_when_both_are_found():
+    scores = torch.tensor([[0.9, 0.1, 0.8], [0.9, 0.8, 0.1], [0.2, 0.3, 0.4]])
+    labels = torch.tensor([[2, 0], [0, 2], [1, 2]])
+    assert predicted(scores, labels).tolist() == [[0, 2], [0, 1], [1, 2]]
+    assert right(predicted(scores, labels), labels).tolist() == [True, False, True]
+
+
+def test_each_of_two_objects_is_reconstructed_alone(make_cell, make_network):
+    network = make_network(make_cell())
+    images, labels = torch.rand(2, 1, 8, 8), torch.tensor([[3, 1], [0, 9]])
+    targets = torch.rand(2, 2, 1, 8, 8)
+    poses = network.capsules(images).poses
+    expected = sum((network.decoder(poses, labels[:, k]) - targets[:, k]).square().sum(dim=(1, 2, 3)) for k in range(2))
+    errors = reconstruction_errors(network, poses, Batch(images, labels, targets))
+    torch.testing.assert_close(errors, expected)

@@ -75,7 +75,7 @@ class Augmented:
 
 
 class Shift(Augmentation):
-    """Moves each image by -most..most whole pixels along both axes; what comes in is 0 (Sabour 2017, section 5)."""
+    """Moves each image, and its targets, by -most..most whole pixels along both axes; what comes in is 0 (Sabour 2017)."""
 
     draws = 2
 
@@ -83,7 +83,11 @@ class Shift(Augmentation):
         self.most = most
 
     def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
-        return batch._replace(images=shifted(batch.images, self.most, drawn))
+        targets = batch.targets
+        if targets is not None:
+            each = [shifted(target, self.most, drawn) for target in targets.unbind(1)]
+            targets = torch.stack(each, dim=1)
+        return batch._replace(images=shifted(batch.images, self.most, drawn), targets=targets)
 
 
 class Crop(Augmentation):

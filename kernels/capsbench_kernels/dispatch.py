@@ -241,6 +241,11 @@ def _run_checked(inputs: PassInputs, backend: str, constant_shares: bool) -> Pas
 def _run_on(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
     if backend == "reference":
         return vote_pass_reference(inputs, constant_shares)
+    return _fused(backend, inputs, constant_shares)
+
+
+@torch.compiler.disable  # else torch.compile looks into what it cannot compile, and compiles what is around it again and again
+def _fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
     return PassSums(*FusedVotePass.apply(_kernels(backend), constant_shares, *inputs))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,54 +68,73 @@ class Contender:
 
 def usual(case: Case, inputs: Inputs) -> Outputs:
     """What public repositories do: a product of tiny matrices a vote, on tiled weights, and each step on all votes."""
-    routing = usual_dynamic if case.layer.routing == "dynamic" else usual_em
-    return routing(case, inputs)
+    votes = usual_votes(inputs.poses, inputs.weights, inputs.offset)
+    shape = (case.layer.rows, case.layer.columns)
+    if case.layer.routing == "dynamic":
+        return (usual_dynamic(votes, case.iterations).unflatten(2, shape),)
+    assert inputs.activations is not None
+    assert inputs.beta_a is not None
+    assert inputs.beta_u is not None
+    mean, activations = usual_em(
+        votes,
+        inputs.activations,
+        inputs.beta_a,
+        inputs.beta_u,
+        case.inverse_temperatures[: case.iterations],
+        mass_scale=case.mass_scale,
+        variance_epsilon=VARIANCE_EPSILON,
+    )
+    return mean.unflatten(2, shape), activations
 
 
-def usual_votes(inputs: Inputs) -> Tensor:
+def usual_votes(poses: Tensor, weights: Tensor, offset: Tensor | None) -> Tensor:
     """All votes ``[N, I, J, H]``; the batched product tiles the weights over the problems and the poses over the parents."""
-    votes = torch.matmul(inputs.poses.unsqueeze(2), inputs.weights.unsqueeze(0))
-    if inputs.offset is not None:
-        votes = votes + inputs.offset.unsqueeze(2)
+    votes = torch.matmul(poses.unsqueeze(2), weights.unsqueeze(0))
+    if offset is not None:
+        votes = votes + offset.unsqueeze(2)
     return votes.flatten(3)
 
 
-def usual_dynamic(case: Case, inputs: Inputs) -> Outputs:
-    """Sabour 2017, Procedure 1, line by line, with the logits b of every child and parent in memory."""
-    votes = usual_votes(inputs)
+def usual_dynamic(votes: Tensor, iterations: int) -> Tensor:
+    """Sabour 2017, Procedure 1, line by line, with the logits b of every child and parent in memory: ``[N, J, H]``."""
     logits = votes.new_zeros(votes.shape[:3], dtype=accumulation_dtype(votes.dtype))
     outputs = votes.new_empty(0)
-    for iteration in range(case.iterations):
+    for iteration in range(iterations):
         couplings = logits.softmax(dim=2)
         outputs = squash((couplings.unsqueeze(3) * votes).sum(dim=1))
-        if iteration < case.iterations - 1:
+        if iteration < iterations - 1:
             logits = logits + (votes * outputs.unsqueeze(1)).sum(dim=3)
-    return (outputs.unflatten(2, (case.layer.rows, case.layer.columns)),)
+    return outputs
 
 
-def usual_em(case: Case, inputs: Inputs) -> Outputs:
-    """Hinton 2018, Procedure 1: M-step and E-step, each on all votes."""
-    votes = usual_votes(inputs)
-    activations, beta_a, beta_u = inputs.activations, inputs.beta_a, inputs.beta_u
-    assert activations is not None
-    assert beta_a is not None
-    assert beta_u is not None
-    shares = torch.full_like(votes[..., 0], 1 / case.layer.parents, dtype=activations.dtype)
+def usual_em(
+    votes: Tensor,
+    activations: Tensor,
+    beta_a: Tensor,
+    beta_u: Tensor,
+    inverse_temperatures: Sequence[float],
+    *,
+    mass_scale: float,
+    variance_epsilon: float,
+    annealing: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Hinton 2018, Procedure 1: M-step and E-step, each on all votes; parent means ``[N, J, H]`` and activations ``[N, J]``."""
+    shares = torch.full_like(votes[..., 0], 1 / votes.shape[2], dtype=activations.dtype)
     mean = parents = votes.new_empty(0)
-    for iteration in range(case.iterations):
+    for iteration, inverse_temperature in enumerate(inverse_temperatures):
         # M-step
         weight = (shares * activations.unsqueeze(2)).unsqueeze(3)
         mass = weight.sum(dim=1, keepdim=True) + 1e-9
         mean = (weight * votes).sum(dim=1, keepdim=True) / mass
-        variance = (weight * (votes - mean) ** 2).sum(dim=1, keepdim=True) / mass + VARIANCE_EPSILON
+        variance = (weight * (votes - mean) ** 2).sum(dim=1, keepdim=True) / mass + variance_epsilon
         deviation = variance.sqrt().log()
-        cost = (beta_u.unsqueeze(1) + deviation) * mass * case.mass_scale
-        parents = torch.sigmoid(case.inverse_temperatures[iteration] * (beta_a - cost.sum(dim=3)))
-        if iteration < case.iterations - 1:
+        cost = (beta_u.unsqueeze(1) + deviation) * mass * mass_scale
+        parents = torch.sigmoid(inverse_temperature * (beta_a - cost.sum(dim=3)))
+        if iteration < len(inverse_temperatures) - 1:
             # E-step
             density = -((votes - mean) ** 2) / (2 * variance) - deviation - 0.5 * math.log(2 * math.pi)
-            shares = torch.softmax(density.sum(dim=3) + parents.log(), dim=2)
-    return mean.squeeze(1).unflatten(2, (case.layer.rows, case.layer.columns)), parents.squeeze(1)
+            shares = torch.softmax(annealing * (density.sum(dim=3) + parents.log()), dim=2)
+    return mean.squeeze(1), parents.squeeze(1)
 
 
 def by_backend(backend: str) -> Route:
