@@ -60,8 +60,8 @@ class Splits:
     def to(self, device: str | torch.device, dtype: torch.dtype) -> Splits:
         """The same on another device, the pixels in another floating-point type."""
         beside = {name: images.to(device, dtype) for name, images in self.beside.items()}
-        parts = (part.to(device, dtype) for part in (self.train, self.validation, self.test))
-        return Splits(*parts, beside, self.augmentations)
+        train, validation, test = (part.to(device, dtype) for part in (self.train, self.validation, self.test))
+        return Splits(train, validation, test, beside, self.augmentations)
 
 
 class Dataset(ABC):
@@ -81,7 +81,8 @@ class Dataset(ABC):
     """Training images are shifted at random by up to this many pixels, by default."""
 
     labels_an_image: ClassVar[int] = 1
-    """Objects that an image shows, each of another class; from 2 on labels are ``[N, labels_an_image]``."""
+    """Objects that an image shows, each of another class; from 2 on labels are ``[N, labels_an_image]``. Images to train on
+    may show one, with labels ``[N]``, where an augmentation overlays them."""
 
     standardised: ClassVar[bool] = False
     """Whether pixels have a mean of 0 and a variance of 1 an image, rather than lying in [0, 1]."""
@@ -122,7 +123,7 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
     try:
         splits: Splits = dataset().load(folder)
         for part, images in splits.named().items():
-            _check(images, dataset, part)
+            _check(images, dataset, part, augmented=part == "train" and bool(splits.augmentations))
     except UsageError:
         raise
     except Exception as error:  # a user's own data set may raise anything
@@ -173,16 +174,17 @@ def stratified(labels: Tensor, size: int, seed: int) -> Tensor:
     return order[place.argsort(stable=True)[:size]]
 
 
-def _check(images: Images, dataset: type[Dataset], part: str) -> None:
-    """Raises ValueError unless the images are what the data set declares."""
+def _check(images: Images, dataset: type[Dataset], part: str, augmented: bool) -> None:
+    """Raises ValueError unless the images are what the data set declares, or can be made it by an augmentation."""
     shape, labels = images.images.shape, images.labels
     count, shown = len(labels), dataset.labels_an_image
-    wanted = [count] if shown == 1 else [count, shown]
-    # What is cropped on its way into a batch is larger before.
+    # What is overlaid on its way into a batch shows a single object before, and what is cropped is larger.
+    wanted = [count] if shown == 1 or (augmented and labels.dim() == 1) else [count, shown]
+    least = dataset.image[1:]
     fits = (
         len(shape) == 4
         and shape[1] == dataset.image.channels
-        and (shape[2:] >= dataset.image[1:] if part == "train" else shape[2:] == dataset.image[1:])
+        and (shape[2:] == least or (augmented and shape[2] >= least[0] and shape[3] >= least[1]))
     )
     if count == 0 or not fits or shape[0] != count or list(labels.shape) != wanted:
         found = f"{list(shape)} and {list(labels.shape)}"
@@ -198,5 +200,5 @@ def _check(images: Images, dataset: type[Dataset], part: str) -> None:
     first, last = labels.aminmax()
     if not (first >= 0 and last < dataset.classes):
         raise ValueError(f"{part}: expected labels from 0 to {dataset.classes - 1}, found {first} to {last}")
-    if shown > 1 and (labels.sort(dim=1).values.diff(dim=1) == 0).any():
+    if labels.dim() > 1 and (labels.sort(dim=1).values.diff(dim=1) == 0).any():
         raise ValueError(f"{part}: expected {shown} different classes an image")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from filelock import FileLock, Timeout
 
@@ -131,29 +131,33 @@ def _receive(url: str, part: Path, on_progress: OnProgress) -> None:
     response = _answer(url, here)
     if response is None:
         return
-    if response.status != 206:  # it comes from the beginning
-        here = 0
-    with response, part.open("ab" if here else "wb") as out:
+    with response:
+        if response.status != 206:  # it comes from the beginning
+            here = 0
         length = response.headers.get("Content-Length")
         total = None if length is None else here + int(length)
         free = shutil.disk_usage(part.parent).free
         if total is not None and free < total - here:
             raise UsageError(f"{part}: no room: {total - here} bytes are to come, and the disk has {free} left")
-        on_progress(here, total)
-        while chunk := _read(response):
-            out.write(chunk)
-            here += len(chunk)
+        with part.open("ab" if here else "wb") as out:
             on_progress(here, total)
+            while chunk := _read(response):
+                out.write(chunk)
+                here += len(chunk)
+                on_progress(here, total)
     if total is not None and here != total:
         raise UsageError(f"{url}: cut off after {here} of {total} bytes; the same command goes on from there")
 
 
 def _answer(url: str, start: int) -> HTTPResponse | None:
     """What the server sends from byte ``start`` on, or from the beginning; None where the file ends at ``start``."""
-    headers = {"User-Agent": "capsbench", **({"Range": f"bytes={start}-"} if start else {})}
+    request = urllib.request.Request(url, headers={"User-Agent": "capsbench"})
+    if start:
+        request.add_header("Range", f"bytes={start}-")
     try:
-        response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=SECONDS)
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=SECONDS)
     except HTTPError as error:
+        error.close()
         if error.code == 416 and start:  # nothing begins there
             whole = error.headers.get("Content-Range") == f"bytes */{start}"
             return None if whole else _answer(url, 0)

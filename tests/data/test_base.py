@@ -151,6 +151,54 @@ def test_what_is_wrong_with_a_users_own_data_set_is_said_in_one_line(
     assert "\n" not in str(error.value)
 
 
+MULTIPLE = """
+import torch
+from capsbench.data import Dataset, Images, Splits
+from capsbench.data.augment import Crop
+from capsbench.shapes import ImageShape
+
+class Pairs(Dataset):
+    image = ImageShape(1, 2, 2)
+    classes = 3
+    labels_an_image = 2
+
+    def load(self, folder):
+        pair = torch.tensor([[0, 1], [2, 0], [1, 2]])
+        part = Images(torch.zeros(3, 1, 2, 2), pair)
+        train = Images(torch.zeros(3, 1, {height}, {width}), {labels})
+        return Splits(train, part, part, augmentations={augmentations})
+"""
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "labels", "augmentations", "fault"),
+    [
+        (2, 2, "pair", "()", None),
+        (3, 4, "pair", "(Crop(2, 2),)", None),
+        (2, 2, "pair[:, 0]", "(Crop(2, 2),)", None),
+        (3, 4, "pair", "()", "found [3, 1, 3, 4] and [3, 2]"),
+        (2, 2, "pair[:, 0]", "()", "found [3, 1, 2, 2] and [3]"),
+        (3, 1, "pair", "(Crop(2, 2),)", "found [3, 1, 3, 1] and [3, 2]"),
+        (1, 3, "pair", "(Crop(2, 2),)", "found [3, 1, 1, 3] and [3, 2]"),
+        (2, 2, "pair.clamp(max=1)", "()", "train: expected 2 different classes an image"),
+    ],
+)
+def test_an_augmentation_may_make_training_images_what_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, height: int, width: int, labels: str, augmentations: str,
+    fault: str | None,
+) -> None:  # fmt: skip
+    module = f"pairs_{tmp_path.name}"
+    source = MULTIPLE.format(height=height, width=width, labels=labels, augmentations=augmentations)
+    (tmp_path / f"{module}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if fault is None:
+        assert load_splits(f"{module}:Pairs", tmp_path).train.images.shape == (3, 1, height, width)
+    else:
+        with pytest.raises(UsageError) as error:
+            load_splits(f"{module}:Pairs", tmp_path)
+        assert fault in str(error.value)
+
+
 def test_an_unknown_data_set_gets_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'digits'"):
         load_splits("digit", tmp_path)
