@@ -6,15 +6,20 @@
 
 `SabourCNN` and `HintonCNN` are the baselines of the two papers, their defaults the published sizes. They have 5 and 14
 times the parameters of the capsule networks they stand beside; `MatchedCNN` is a plain CNN of any number of parameters
-from about 2,000, for a comparison at equal size.
+from about 2,000, for a comparison at equal size. `AveragePoolingCNN` is the CNN that a later paper sets against CapsNet;
+`AllConvolutionalCNN` and `ResNet` are what the field compares with where capsules play no part. With ``parameters=310_000``
+each of the five has widths that make so many, in about its own proportions.
 
 Every class takes ``(image, classes, *, options)`` with ``image`` as (channels, height, width), maps images
 ``[B, C, H, W]`` to logits ``[B, classes]``, and tells by ``sizes(image)`` the options that make it tiny, small or the
 paper's. None reads data or weights when it is made, so all can be made on torch's meta device.
 """
 
+from capsbench_baselines.gu2021 import AveragePoolingCNN
+from capsbench_baselines.he2016 import ResNet
 from capsbench_baselines.hinton2018 import HintonCNN
 from capsbench_baselines.matched import MatchedCNN
 from capsbench_baselines.sabour2017 import SabourCNN
+from capsbench_baselines.springenberg2014 import AllConvolutionalCNN
 
-__all__ = ["HintonCNN", "MatchedCNN", "SabourCNN"]
+__all__ = ["AllConvolutionalCNN", "AveragePoolingCNN", "HintonCNN", "MatchedCNN", "ResNet", "SabourCNN"]

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from capsbench_baselines.sizing import sized
+
 
 class HintonCNN(nn.Module):
     """The CNN of Hinton 2018: two 5x5 convolutions with 2x2 max pooling, a fully connected layer.
@@ -21,9 +23,11 @@ class HintonCNN(nn.Module):
         width1, width2: channels of the convolutions.
         hidden: units of the fully connected layer.
         dropout: share of the hidden units dropped while training; the paper does not say.
+        parameters: how many trainable parameters to have, met within 2 % by widths in about these proportions; 0: as many
+            as the widths make.
 
     Raises:
-        ValueError: nothing is left of the image after pooling twice.
+        ValueError: nothing is left of the image after pooling twice, or no widths meet ``parameters``.
     """
 
     @classmethod
@@ -44,24 +48,29 @@ class HintonCNN(nn.Module):
         width2: int = 64,
         hidden: int = 1024,
         dropout: float = 0.5,
+        parameters: int = 0,
     ) -> None:
         super().__init__()
         channels, height, width = image
         if min(height, width) < 4:
             raise ValueError(f"image: expected at least 4x4 pixels, got {height}x{width}")
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width1, 5, padding="same"),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(width1, width2, 5, padding="same"),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(width2 * (height // 4) * (width // 4), hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, classes),
-        )
+
+        def layers(width1: int, width2: int, hidden: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels, width1, 5, padding="same"),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Conv2d(width1, width2, 5, padding="same"),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Flatten(),
+                nn.Linear(width2 * (height // 4) * (width // 4), hidden),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, classes),
+            )
+
+        self.layers = sized(layers, (width1, width2, hidden), parameters)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[B, C, H, W]`` to logits ``[B, classes]``."""

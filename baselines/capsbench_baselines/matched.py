@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-TOLERANCE = 0.02
-"""How far the number of parameters may be off, as a share of what was asked for."""
+from capsbench_baselines.sizing import TOLERANCE
 
 SMALLEST_GRID = 4
 

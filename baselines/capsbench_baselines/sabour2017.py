@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from capsbench_baselines.sizing import sized
+
 
 class SabourCNN(nn.Module):
     """The CNN of Sabour 2017: three 5x5 convolutions of stride 1, two fully connected layers.
@@ -21,6 +23,11 @@ class SabourCNN(nn.Module):
         width1, width2, width3: channels of the convolutions.
         hidden1, hidden2: units of the fully connected layers.
         dropout: share of the last hidden units dropped while training; the paper does not say.
+        parameters: how many trainable parameters to have, met within 2 % by widths in about these proportions; 0: as many
+            as the widths make.
+
+    Raises:
+        ValueError: no widths meet ``parameters``.
     """
 
     @classmethod
@@ -43,24 +50,29 @@ class SabourCNN(nn.Module):
         hidden1: int = 328,
         hidden2: int = 192,
         dropout: float = 0.5,
+        parameters: int = 0,
     ) -> None:
         super().__init__()
         channels, height, width = image
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width1, 5, padding="same"),
-            nn.ReLU(),
-            nn.Conv2d(width1, width2, 5, padding="same"),
-            nn.ReLU(),
-            nn.Conv2d(width2, width3, 5, padding="same"),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(width3 * height * width, hidden1),
-            nn.ReLU(),
-            nn.Linear(hidden1, hidden2),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden2, classes),
-        )
+
+        def layers(width1: int, width2: int, width3: int, hidden1: int, hidden2: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels, width1, 5, padding="same"),
+                nn.ReLU(),
+                nn.Conv2d(width1, width2, 5, padding="same"),
+                nn.ReLU(),
+                nn.Conv2d(width2, width3, 5, padding="same"),
+                nn.ReLU(),
+                nn.Flatten(),
+                nn.Linear(width3 * height * width, hidden1),
+                nn.ReLU(),
+                nn.Linear(hidden1, hidden2),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden2, classes),
+            )
+
+        self.layers = sized(layers, (width1, width2, width3, hidden1, hidden2), parameters)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[B, C, H, W]`` to logits ``[B, classes]``."""
