@@ -6,18 +6,65 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from capsbench.data.base import Images
+from capsbench.data.files import DataFile
+from capsbench.data.published import REMEDY, PublishedSet, check_labels
 from capsbench.errors import UsageError
+from capsbench.shapes import ImageShape
 
 IMAGES, LABELS = 0x0803, 0x0801
 """Magic numbers: unsigned bytes (08) in three dimensions and in one."""
 
 KINDS = {IMAGES: "images", LABELS: "labels"}
-REMEDY = "delete it to have it downloaded again, or put a whole one there"
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+class IDXSet(PublishedSet):
+    """MNIST or a set in its form: four files in ``FOLDER/NAME/raw``, compressed (``.gz``) or not, as torchvision has them."""
+
+    image = ImageShape(1, 28, 28)
+    classes = 10
+    shift = 2
+
+    counts: ClassVar[tuple[int, int]] = (60_000, 10_000)
+    """Images to train on and to test on, as published."""
+
+    def read(self, paths: Sequence[Path]) -> tuple[Images, Images]:
+        return self._pair(paths[0], paths[1], self.counts[0]), self._pair(paths[2], paths[3], self.counts[1])
+
+    def _pair(self, images_path: Path, labels_path: Path, count: int) -> Images:
+        images, labels = read_idx(images_path, IMAGES), read_idx(labels_path, LABELS)
+        if images.shape != (len(labels), *self.image[1:]):
+            size = f"{self.image.height}x{self.image.width}"
+            found = " x ".join(map(str, images.shape))
+            raise UsageError(
+                f"{images_path}: expected an image of {size} pixels for each of the {len(labels)} labels in "
+                f"{labels_path.name}, found {found}; {REMEDY}"
+            )
+        check_labels(labels, labels_path, self.classes, count)
+        return Images(images.unsqueeze(1), labels.long())
+
+
+def idx_files(name: str, url: str, *known: tuple[int, str]) -> tuple[DataFile, ...]:
+    """The files of a set in MNIST's form.
+
+    Args:
+        name: the folder.
+        url: what the name of a file is appended to.
+        known: bytes and MD5 sum of each of `FILES`, compressed as published.
+    """
+    return tuple(
+        DataFile(f"{name}/raw/{file}.gz", f"{url}{file}.gz", size, md5)
+        for file, (size, md5) in zip(FILES, known, strict=True)
+    )
 
 
 def read_idx(path: Path, magic: int) -> Tensor:

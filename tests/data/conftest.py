@@ -10,7 +10,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from capsbench.data.torchvision_sets import FILES
+from capsbench.data.idx import FILES, IDXSet
 
 WriteIDX = Callable[[Path, Any], None]
 
@@ -30,11 +30,13 @@ def write_idx() -> WriteIDX:
 
 
 @pytest.fixture
-def write_set(write_idx: WriteIDX) -> Callable[..., None]:
+def write_set(write_idx: WriteIDX, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Writes the four files of a small data set: 100 training images and 20 test images, each class equally often.
 
-    All pixels of image i are i.
+    All pixels of image i are i. Sets in MNIST's form are then as large as these, 20 images of them for validation.
     """
+    monkeypatch.setattr(IDXSet, "counts", (100, 20))
+    monkeypatch.setattr(IDXSet, "validation", 20)
 
     def write(raw: Path, suffix: str = "") -> None:
         for images, labels, count in ((*FILES[:2], 100), (*FILES[2:], 20)):

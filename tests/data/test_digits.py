@@ -7,12 +7,14 @@ from capsbench.data.base import load_splits
 
 def test_digits_are_split_once_and_for_all_and_stratified() -> None:
     splits = load_splits("digits", Path("nowhere"))
-    assert [tuple(part.images.shape) for part in splits] == [(1097, 1, 8, 8), (200, 1, 8, 8), (500, 1, 8, 8)]
-    for part in splits:
+    parts = splits.named()
+    shapes = {name: tuple(part.images.shape) for name, part in parts.items()}
+    assert shapes == {"train": (1097, 1, 8, 8), "validation": (200, 1, 8, 8), "test": (500, 1, 8, 8)}
+    for part in parts.values():
         share = part.labels.bincount() / len(part.labels)
         assert (share - 0.1).abs().max() < 0.01
-    again = load_splits("digits", Path("nowhere"))
-    assert all(part.images.equal(same.images) for part, same in zip(splits, again, strict=True))
+    again = load_splits("digits", Path("nowhere")).named()
+    assert all(part.images.equal(again[name].images) for name, part in parts.items())
 
 
 def test_every_digit_is_in_one_split_with_its_own_label() -> None:
@@ -20,7 +22,7 @@ def test_every_digit_is_in_one_split_with_its_own_label() -> None:
     published = sorted((tuple(image / 16), int(label)) for image, label in zip(pixels, labels, strict=True))
     found = sorted(
         (tuple(image.flatten().tolist()), int(label))
-        for part in load_splits("digits", Path("nowhere"))
+        for part in load_splits("digits", Path("nowhere")).named().values()
         for image, label in zip(part.images, part.labels, strict=True)
     )
     assert found == published

@@ -3,13 +3,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from capsbench.data.idx import IMAGES, LABELS, read_idx
+from capsbench.data.idx import FILES, IMAGES, LABELS, read_idx
+from capsbench.data.mnist import MNIST
 from capsbench.errors import UsageError
 
 WriteIDX = Callable[[Path, Any], None]
+WriteSet = Callable[..., None]
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
@@ -86,3 +89,72 @@ def test_an_archive_whose_bytes_were_changed(tmp_path: Path, write_idx: WriteIDX
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     assert "cannot be read" in damaged(path)
+
+
+def line(folder: Path) -> str:
+    """What a data folder that cannot be loaded gets."""
+    with pytest.raises(UsageError) as error:
+        MNIST().load(folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_compressed_and_other_files_may_be_mixed(tmp_path: Path, write_set: WriteSet) -> None:
+    write_set(tmp_path / "plain" / "MNIST" / "raw")
+    write_set(tmp_path / "mixed" / "MNIST" / "raw", suffix=".gz")
+    compressed = tmp_path / "mixed" / "MNIST" / "raw" / f"{FILES[0]}.gz"
+    compressed.with_suffix("").write_bytes(gzip.decompress(compressed.read_bytes()))
+    compressed.unlink()
+    plain, mixed = (MNIST().load(tmp_path / folder).named() for folder in ("plain", "mixed"))
+    for name, part in plain.items():
+        assert part.images.equal(mixed[name].images)
+        assert part.labels.equal(mixed[name].labels)
+
+
+def test_damaged_files_are_named(tmp_path: Path, write_set: WriteSet) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_set(raw)
+    path = raw / FILES[2]
+    path.write_bytes(path.read_bytes()[:1000])
+    assert line(tmp_path).startswith(f"{path}: its header promises 20 x 28 x 28 images, so 15696 bytes, found 1000")
+
+
+def test_images_and_labels_swapped(tmp_path: Path, write_set: WriteSet) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_set(raw)
+    (raw / FILES[0]).rename(raw / "aside")
+    (raw / FILES[1]).rename(raw / FILES[0])
+    (raw / "aside").rename(raw / FILES[1])
+    assert "found magic number 2049, that of labels" in line(tmp_path)
+
+
+def test_training_labels_with_test_images(tmp_path: Path, write_set: WriteSet) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_set(raw)
+    (raw / FILES[0]).write_bytes((raw / FILES[2]).read_bytes())
+    assert (
+        f"{FILES[0]}: expected an image of 28x28 pixels for each of the 100 labels in {FILES[1]}, found 20 x 28 x 28"
+        in line(tmp_path)
+    )
+
+
+def test_the_test_set_in_the_place_of_the_training_set(tmp_path: Path, write_set: WriteSet) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_set(raw)
+    for test, train in zip(FILES[2:], FILES[:2], strict=True):
+        (raw / train).write_bytes((raw / test).read_bytes())
+    assert line(tmp_path).startswith(f"{raw / FILES[1]}: expected 100 labels, as published, found 20")
+
+
+def test_images_of_another_size(tmp_path: Path, write_set: WriteSet, write_idx: WriteIDX) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_set(raw)
+    write_idx(raw / FILES[0], np.zeros((100, 40, 40)))
+    assert "found 100 x 40 x 40" in line(tmp_path)
+
+
+def test_labels_that_are_no_classes(tmp_path: Path, write_set: WriteSet, write_idx: WriteIDX) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_set(raw)
+    write_idx(raw / FILES[3], np.arange(20))
+    assert line(tmp_path).startswith(f"{raw / FILES[3]}: expected labels from 0 to 9, found 19")

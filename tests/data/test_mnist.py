@@ -7,7 +7,8 @@ from capsbench.data.base import load_splits
 
 def test_the_real_mnist(mnist_folder: Path) -> None:
     splits = load_splits("mnist", mnist_folder)
-    assert [tuple(part.images.shape) for part in splits] == [(55000, 1, 28, 28), (5000, 1, 28, 28), (10000, 1, 28, 28)]
+    shapes = [tuple(part.images.shape) for part in (splits.train, splits.validation, splits.test)]
+    assert shapes == [(55000, 1, 28, 28), (5000, 1, 28, 28), (10000, 1, 28, 28)]
     # the published counts of each digit in the test set
     assert splits.test.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 

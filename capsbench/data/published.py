@@ -1,0 +1,84 @@
+"""What data sets published as a training set and a test set share: their files, and a validation set held out of the one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from capsbench.data.augment import Augmentation
+from capsbench.data.base import Dataset, Images, Splits, hold_out
+from capsbench.data.files import DataFile, download
+from capsbench.errors import UsageError
+
+REMEDY = "delete it to have it downloaded again, or put a whole one there"
+"""How every line about a damaged file ends."""
+
+
+class PublishedSet(Dataset):
+    """A published training set and test set of bytes; ``validation`` of the training images are held out, stratified.
+
+    The held-out images are the same ones in every experiment. Files that are there are only read, so the data folder may be
+    read-only; those that are not are downloaded.
+    """
+
+    validation: ClassVar[int] = 5000
+
+    augmentations: ClassVar[tuple[Augmentation, ...]] = ()
+
+    def load(self, folder: Path) -> Splits:
+        train, test = self.read(fetched(self.files, folder))
+        rest, validation = hold_out(train, self.validation)
+        return Splits(_scaled(rest), _scaled(validation), _scaled(test), augmentations=self.augmentations)
+
+    @abstractmethod
+    def read(self, paths: Sequence[Path]) -> tuple[Images, Images]:
+        """Training and test set: images ``[N, C, H, W]`` of uint8 and labels ``[N]`` of int64.
+
+        Args:
+            paths: where each of ``files`` lies, as published or decompressed.
+
+        Raises:
+            UsageError: a file is damaged, or another one.
+        """
+
+
+def fetched(files: Sequence[DataFile], folder: Path) -> list[Path]:
+    """Where each file lies, as published or decompressed; those that are not in the data folder are downloaded.
+
+    Raises:
+        UsageError: one is not to be had; the line names the others that are missing too.
+    """
+    missing = [file for file in files if file.found(folder) is None]
+    for done, file in enumerate(missing, start=1):
+        try:
+            download(file, folder)
+        except UsageError as error:
+            also = ", ".join(other.path for other in missing[done:])
+            raise UsageError(f"{error}{also and f'; missing as well: {also}'}") from error
+    return [file.found(folder) or folder / file.path for file in files]
+
+
+def check_labels(labels: Tensor, path: Path, classes: int, count: int, first: int = 0) -> None:
+    """Raises UsageError unless a file holds ``count`` labels, those of so many ``classes`` from ``first`` on."""
+    if len(labels) != count:
+        raise UsageError(f"{path}: expected {count} labels, as published, found {len(labels)}; {REMEDY}")
+    low, high = labels.aminmax()
+    last = first + classes - 1
+    if low < first or high > last:
+        wrong = low if low < first else high
+        raise UsageError(f"{path}: expected labels from {first} to {last}, found {wrong}; {REMEDY}")
+
+
+def centre(images: Tensor, height: int, width: int) -> Tensor:
+    """The window ``[..., height, width]`` in the middle of images ``[..., H, W]``."""
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width].contiguous()
+
+
+def _scaled(images: Images) -> Images:
+    """From bytes to float32 in [0, 1]."""
+    return images._replace(images=images.images.float().div_(255))

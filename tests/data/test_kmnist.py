@@ -1,0 +1,20 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capsbench.data.base import load_splits
+from capsbench.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures("offline")
+
+
+def test_kuzushiji_mnist_is_read_from_its_own_folder(tmp_path: Path, write_set: Callable[..., None]) -> None:
+    write_set(tmp_path / "KMNIST" / "raw", suffix=".gz")
+    assert len(load_splits("kmnist", tmp_path).train.labels) == 80
+
+
+def test_mnist_is_not_taken_for_kuzushiji_mnist(tmp_path: Path, write_set: Callable[..., None]) -> None:
+    write_set(tmp_path / "MNIST" / "raw")
+    with pytest.raises(UsageError, match=r"put the file at .*KMNIST/raw/train-images-idx3-ubyte.gz by hand"):
+        load_splits("kmnist", tmp_path)
