@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from capsbench.data.base import data_folder
 from capsbench.errors import UsageError
 from capsbench.matrix import cells_of
 from capsbench.progress import make_progress
-from capsbench.runner import Outcome, run_cells
+from capsbench.runner import Outcome, check_data, run_cells
 from capsbench.store import Store
 from capsbench.suites import read_suite
 
@@ -29,7 +30,20 @@ def cells(suite: str | Path | None = None, **request: Any) -> list[Cell]:
         UsageError: an unknown name or a value that does not fit.
     """
     asked = {name: value for name, value in request.items() if value is not None}
-    return cells_of({**(read_suite(suite) if suite is not None else {}), **asked})
+    return cells_of(*(read_suite(suite).overridden(asked) if suite is not None else [asked]))
+
+
+def plan(
+    suite: str | Path | None = None, data_dir: str | Path | None = None, **request: Any
+) -> tuple[list[Cell], dict[str, str]]:
+    """The cells that `run` would run, and of each data set that it would leave out why it cannot be had.
+
+    Raises:
+        UsageError: as `cells`, or none of a suite's data sets can be had.
+    """
+    chosen = cells(suite, **request)
+    left_out = check_data(chosen, data_folder(data_dir), leave_out=True) if _leaves_out(suite, request) else {}
+    return [cell for cell in chosen if cell.dataset not in left_out], left_out
 
 
 def run(
@@ -44,6 +58,8 @@ def run(
     **request: Any,
 ) -> Outcome:
     """Runs the cells of a request and writes a record of each under ``out``; cells on record are not run again.
+
+    Cells of a suite whose data set cannot be had here are left out; a data set that ``request`` names has to be there.
 
     Args:
         suite, request: as in `cells`.
@@ -63,5 +79,18 @@ def run(
     chosen = cells(suite, **request)
     with make_progress(console or Console(stderr=True)) as progress:
         return run_cells(
-            chosen, Store(out), data_folder(data_dir), progress, workers=workers, command=command, fresh=fresh
+            chosen,
+            Store(out),
+            data_folder(data_dir),
+            progress,
+            workers=workers,
+            command=command,
+            fresh=fresh,
+            suite=None if suite is None else str(suite),
+            leave_out=_leaves_out(suite, request),
         )
+
+
+def _leaves_out(suite: str | Path | None, request: Mapping[str, Any]) -> bool:
+    """Whether the data sets are the suite's choice, so that those that cannot be had are left out."""
+    return suite is not None and request.get("dataset") is None

@@ -34,7 +34,9 @@ class Cell(BaseModel):
     size: str = Field(description="network size: tiny, small or paper")
     routing: str | None = Field(description="routing between capsules")
     iterations: PositiveInt | None = Field(description="routing iterations")
-    loss: str = Field(description="training loss: margin, spread or cross-entropy")
+    loss: str | None = Field(
+        description="training loss: margin, spread or cross-entropy; none of a network with an objective of its own"
+    )
     reconstruction: bool = Field(description="train a decoder beside the classes")
     reconstruction_weight: NonNegative = Field(description="weight of the sum of squared pixel errors")
     optimizer: Literal["adam", "adamw", "sgd"] = Field(description="optimiser: adam, adamw or sgd (momentum 0.9)")
@@ -92,7 +94,7 @@ class Cell(BaseModel):
     def title(self) -> str:
         """What a person would call it: network, routing, iterations, data and seed."""
         routing = f" {self.routing} x{self.iterations}" if self.routing else ""
-        if "network.parameters" in self.options:
+        if self.options.get("network.parameters"):
             routing = f" to {self.options['network.parameters']:,}"
         few = f"[{self.train_size}]" if self.train_size else ""
         return f"{self.network}{routing} {self.size}, {self.dataset}{few}, seed {self.seed}"
@@ -116,6 +118,11 @@ FLAGS: dict[str, str] = {
 def flag(field: str) -> str:
     """A field's name in suites and in Python: ``iterations`` is ``iters``."""
     return FLAGS.get(field, field)
+
+
+def spelled(name: str) -> str:
+    """A name as it is typed on the command line: ``train_size`` is ``--train-size``."""
+    return "--" + name.replace("_", "-")
 
 
 def asked_fields() -> dict[str, str]:

@@ -7,17 +7,19 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from capsbench import registry
-from capsbench.cell import Cell, flag
+from capsbench.cell import Cell, flag, spelled
+from capsbench.data_cli import app as data_app
 from capsbench.errors import NothingMeasured, ProcessFailed, StorageFailed, TrainingFailed, UsageError
 from capsbench.kernels_cli import app as kernels_app
 from capsbench.recipe import default_in_words
@@ -33,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(kernels_app)
+app.add_typer(data_app)
 
 PANELS = {
     "Data": ["dataset", "train_size", "shift", "warp"],
@@ -75,15 +78,23 @@ def with_cell_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@app.command()
+# An option of a network, a routing or a loss is a flag too. Which there are depends on what is run, so it is told later.
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 @with_cell_options
 def run(
+    context: typer.Context,
     suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; flags override it.")] = None,
     axis: Annotated[
-        list[str] | None, typer.Option(help="An option of a network or routing as NAME=A,B,...; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Any name as NAME=A,B,..., also an option of a network, routing or loss (--NAME A,B); repeatable."
+        ),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="CNNs beside each capsule network (matched by default), or none.")
+    ] = None,
+    baseline_size: Annotated[
+        str | None, typer.Option(help="Their size: own (by default), or matched to the capsule network's parameters.")
     ] = None,
     out: OutOption = Path("results"),
     data_dir: DataOption = None,
@@ -101,14 +112,17 @@ def run(
 
     capsbench run --routing dynamic,em,uniform --dataset mnist --train-size 1000,12000 --seeds 0,1,2,3,4
 
-    capsbench run --routing my_module:MyRouting --axis temperature=0.5,1 --epochs 5
+    capsbench run --routing dynamic --squash sabour,unit --leaky yes,no
+
+    capsbench run --routing my_module:MyRouting --temperature 0.5,1 --epochs 5
     """
     from capsbench import api
     from capsbench.store import Store
 
-    request: dict[str, Any] = {**asked, **_options(axis or []), "baseline": baseline}
+    named = {**asked, "baseline": baseline, "baseline_size": baseline_size}
+    request: dict[str, Any] = {**named, **_options([*(axis or []), *_flags(context.args)], named)}
     if dry_run:
-        _print_plan(api.cells(suite, **request), out, data_dir, as_json, fresh)
+        _print_plan(*api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
         return
     command = shlex.join(["capsbench", *sys.argv[1:]])
     outcome = api.run(suite=suite, out=out, data_dir=data_dir, fresh=fresh, workers=workers, command=command, **request)
@@ -121,6 +135,7 @@ def run(
         _say(
             f"{done} of {total} cells on record in {out}"
             + (f", {len(outcome.failed)} failed" if outcome.failed else "")
+            + (f"; left out, since they cannot be had here: {', '.join(outcome.left_out)}" if outcome.left_out else "")
         )
     for record in outcome.failed:
         if "traceback" in record.provenance and not as_json:
@@ -142,6 +157,9 @@ def report(
         str | None, typer.Option("--run", help="A run's name (see runs/); the latest if none is given.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All records of the folder rather than one run's.")] = False,
+    suite: Annotated[
+        str | None, typer.Option(help="The suite whose published numbers stand beside; the run's own if none is given.")
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -150,20 +168,23 @@ def report(
     capsbench report
 
     capsbench report --out results/reference/mnist-12000 --to my-report
+
+    capsbench report --all --suite sabour2017
     """
     from capsbench.reporting import report as make_report
 
-    made = make_report(out, run=run_name, everything=everything, to=to)
+    made = make_report(out, run=run_name, everything=everything, suite=suite, to=to)
     if as_json:
         print(made.summary.to_json(orient="records"))
         return
-    if not made.readable.empty:
-        table = Table(show_edge=False, pad_edge=False)
-        for column in made.readable.columns:
-            table.add_column(column, overflow="fold")
-        for row in made.readable.itertuples(index=False):
-            table.add_row(*(str(value) for value in row))
-        _console().print(table)
+    for strings, title in ((made.readable, None), (made.published_readable, "Paper against measured")):
+        if not strings.empty:
+            table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+            for column in strings.columns:
+                table.add_column(column, overflow="fold")
+            for row in strings.itertuples(index=False):
+                table.add_row(*(escape(str(value)) for value in row))
+            _console().print(table)
     for title, reason in made.failed:
         _say(f"failed: {title}: {reason}")
     if made.missing:
@@ -189,7 +210,7 @@ def list_(
 ) -> None:
     """What there is: routings, networks, baselines, data sets, losses, measures, suites.
 
-    capsbench list network      shows the options that --axis can sweep as well
+    capsbench list network      shows the options as well, each of them a flag that sweeps: --squash sabour,unit
     """
     from capsbench.suites import describe_suite, suite_names
 
@@ -213,8 +234,8 @@ def list_(
         table.add_column()
         for name, text in entries.items():
             table.add_row(f"  {name}", text)
-            if kind in ("routing", "network"):
-                table.add_row("", f"[dim]--axis {', '.join(_option_names(kind, name)) or '(no options)'}[/dim]")
+            if kind in ("routing", "network", "baseline", "loss"):
+                table.add_row("", f"[dim]{' '.join(_option_names(kind, name)) or '(no options)'}[/dim]")
         _console().print(table)
 
 
@@ -265,22 +286,40 @@ def _fail(message: object, code: int) -> int:
 def _option_names(kind: str, name: str) -> list[str]:
     from capsbench.matrix import options_of
 
-    return [f"{option}={default}" for option, default in options_of(kind, name).items()]
+    return [f"{spelled(option)} {default}" for option, default in options_of(kind, name).items()]
 
 
-def _options(axes: list[str]) -> dict[str, str]:
-    options = {}
+def _flags(arguments: list[str]) -> list[str]:
+    """What came beside the flags that are known beforehand, ``--squash unit,sabour``, as NAME=VALUES."""
+    axes, rest = [], iter(arguments)
+    for argument in rest:
+        name, equals, values = argument.partition("=")
+        if not name.startswith("--") or name == "--":
+            raise UsageError(f"run: expected flags alone, got {argument!r}")
+        values = values if equals else next(rest, "")
+        if not values or values.startswith("--"):
+            raise UsageError(f"{name}: expected {name} A,B,... with a value")
+        axes.append(f"{name.removeprefix('--')}={values}")
+    return axes
+
+
+def _options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]:
+    """NAME=VALUES as a request; raises UsageError for a name that is also among the flags given."""
+    options: dict[str, str] = {}
     for axis in axes:
         name, equals, values = axis.partition("=")
         if not equals or not name or not values:
             raise UsageError(f"--axis: expected NAME=A,B,..., got {axis!r}")
-        if name.strip() in options:
-            raise UsageError(f"--axis {name.strip()}: given twice; its values go into one list, A,B,...")
-        options[name.strip()] = values
+        key = name.strip().replace("-", "_")
+        if key in options or named.get(key) is not None:
+            raise UsageError(f"{spelled(key)}: given twice; its values go into one list, A,B,...")
+        options[key] = values
     return options
 
 
-def _print_plan(cells: list[Cell], out: Path, data_dir: Path | None, as_json: bool, fresh: bool) -> None:
+def _print_plan(
+    cells: list[Cell], left_out: dict[str, str], out: Path, data_dir: Path | None, as_json: bool, fresh: bool
+) -> None:
     from capsbench.estimate import estimate
     from capsbench.models.build import parameter_count
     from capsbench.store import Store
@@ -294,12 +333,14 @@ def _print_plan(cells: list[Cell], out: Path, data_dir: Path | None, as_json: bo
             {"id": cell.id, "on_record": known, "parameters": n, **cell.model_dump(mode="json")}
             for cell, known, n in rows
         ]
-        print(json.dumps({"cells": plan, "seconds": seconds}))
+        print(json.dumps({"cells": plan, "seconds": seconds, "left_out": left_out}))
         return
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
     for cell, on_record, parameters in rows:
         table.add_row(cell.id, cell.title, str(cell.epochs), f"{parameters:,}", "yes" if on_record else "")
     _console().print(table)
+    for dataset, reason in left_out.items():
+        _say(f"left out, {dataset}: {reason}")
     about = f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
     _say(f"{len(cells)} cells, {len(left)} to run, {about} on this machine (from timed training steps)")
 

@@ -120,5 +120,6 @@ class CrossEntropy(Loss):
 
 def make_loss(cell: Cell) -> Loss:
     """The loss of a cell with its options."""
+    assert cell.loss is not None
     loss: Loss = registry.get("loss", cell.loss)(capsules=cell.routing is not None, **cell.component_options("loss"))
     return loss

@@ -18,60 +18,87 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
-from capsbench.cell import Cell, Scalar, asked_fields, choices
+from capsbench.cell import Cell, Scalar, asked_fields, choices, spelled
 from capsbench.data.base import Dataset
 from capsbench.errors import UsageError
 from capsbench.measures.build import make_measure, measure_name
-from capsbench.models.base import CapsuleNetwork
+from capsbench.models.base import CapsuleNetwork, is_self_supervised
 from capsbench.models.build import build_network, parameter_count
 from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
 from capsbench.routing import Routing
 from capsbench.shapes import ImageShape
 from capsbench_kernels import BACKENDS, choose_backend
 
-AXIS_FLAG = "axis"
 BASELINE_FLAG = "baseline"
+BASELINE_SIZE_FLAG = "baseline_size"
+BASELINE_SIZES = ("own", "matched")
+"""The widths of a baseline: its own, or such as make as many parameters as the capsule network has that it stands beside."""
 
 
-def cells_of(request: Mapping[str, Any]) -> list[Cell]:
-    """The cells of a request, baselines included, each once, in an order that finishes seeds of one row together.
+def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
+    """The cells of one request or several, baselines included, each once, in an order that finishes seeds of one row together.
 
     Args:
-        request: names as in `asked_fields` (``routing``, ``iters``, ``train_size``, ...), ``baseline`` and options of
-            networks and routings; each a value, a list of values, or a string with commas.
+        requests: names as in `asked_fields` (``routing``, ``iters``, ``train_size``, ...), ``baseline``, ``baseline_size`` and
+            options of networks and routings; each a value, a list of values, or a string with commas. ``all`` stands for every
+            routing, network or baseline that there is.
 
     Raises:
-        UsageError: an unknown name or a value that does not fit, in one line.
+        UsageError: an unknown name, such as an option that none of the requests can use, or a value that does not fit.
     """
+    cells: dict[str, Cell] = {}
+    points: list[dict[str, Any]] = []
+    asked: set[str] = set()
+    used: set[str] = set()
+    for request in requests:
+        fields, options, baselines = _sorted(request)
+        asked |= set(options)
+        for point in _product(_with_components({**AXES, **fields})):
+            points.append(point)
+            for chosen in _options_of(point, options, used):
+                cell = _resolve(point, chosen)
+                cells.setdefault(cell.id, cell)
+                if cell.routing is not None:
+                    for name, size in baselines:
+                        beside = _baseline_beside(cell, name, size, asked=fields)
+                        cells.setdefault(beside.id, beside)
+    for name in sorted(asked - used):
+        known = {*asked_fields(), *(option.partition(".")[2] for point in points for option in _own(point))}
+        raise UsageError(f"{spelled(name)}: {registry.unknown(spelled(name), sorted(map(spelled, known)))}")
+    return sorted(cells.values(), key=lambda cell: cell.routing is None)
+
+
+def _sorted(request: Mapping[str, Any]) -> tuple[dict[str, list[Any]], dict[str, list[Any]], list[tuple[str, str]]]:
+    """What a request says of fields, of options and of baselines with their sizes."""
     fields: dict[str, list[Any]] = {}
-    options: dict[str, list[Scalar | str]] = {}
+    options: dict[str, list[Any]] = {}
     baselines: list[str] = ["matched"]
+    sizes = ["own"]
     for name, value in request.items():
         key = name.replace("-", "_")
         field = asked_fields().get(key, key if key in Cell.model_fields and key not in ("options", "code") else None)
         if key == BASELINE_FLAG:
-            baselines = [str(item) for item in _listed(value)]
+            baselines = [str(item) for item in _every(key, _listed(value))]
+        elif key == BASELINE_SIZE_FLAG:
+            sizes = _baseline_sizes(value)
         elif field is not None:
             fields[field] = _parse(field, key, value)
         else:
             options[key] = _listed(value)
-    if "none" in baselines:
-        baselines = []
+    return fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes))
 
-    used: set[str] = set()
-    cells: dict[str, Cell] = {}
-    for point in _product(_with_components({**AXES, **fields})):
-        for chosen in _product(_options_of(point, options, used)):
-            cell = _resolve(point, chosen)
-            cells.setdefault(cell.id, cell)
-            if cell.routing is not None:
-                for name in baselines:
-                    beside = _baseline_beside(cell, name, asked=fields)
-                    cells.setdefault(beside.id, beside)
-    for name in options.keys() - used:
-        known = sorted({*asked_fields(), *(o for p in _product(_with_components({**AXES, **fields})) for o in _own(p))})
-        raise UsageError(f"--{AXIS_FLAG} {name}: {registry.unknown(name, known)}")
-    return sorted(cells.values(), key=lambda cell: cell.routing is None)
+
+def _baseline_sizes(value: Any) -> list[str]:
+    sizes = [str(item) for item in _listed(value)]
+    for size in sizes or [""]:
+        if size not in BASELINE_SIZES:
+            raise UsageError(f"{spelled(BASELINE_SIZE_FLAG)}: {registry.unknown(size, list(BASELINE_SIZES))}")
+    return sizes
+
+
+def _every(kind: str, items: list[Any]) -> list[Any]:
+    """The items, or all the names of a kind where ``all`` is asked for."""
+    return registry.names(kind) if items == ["all"] else items
 
 
 def _listed(value: Any) -> list[Any]:
@@ -85,6 +112,8 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
     info = Cell.model_fields[field]
     adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
     items = [_listed(value)] if field == "measures" else _listed(value)
+    if field in ("routing", "network"):
+        items = _every(field, items)
     if not items:
         raise UsageError(f"{spelled(name)}: expected at least one value, got none")
     parsed = []
@@ -119,14 +148,16 @@ def _checked_measures(specs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(specs)))
 
 
+def _check_applies(specs: tuple[str, ...], network: str, component: Any) -> None:
+    for spec in specs:
+        if not make_measure(spec).applies_to(component):
+            others = [name for name in registry.names("measure") if make_measure(name).applies_to(component)]
+            raise UsageError(f"--measure {spec}: cannot be taken of {network}; choose from {', '.join(others)}")
+
+
 def _reason(error: ValidationError) -> str:
     message = error.errors()[0]["msg"]
     return message[0].lower() + message[1:]
-
-
-def spelled(name: str) -> str:
-    """A name as it is typed on the command line: ``train_size`` is ``--train-size``."""
-    return "--" + name.replace("_", "-")
 
 
 def _check_device(name: str, device: str) -> None:
@@ -169,7 +200,7 @@ def _pair(point: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def is_baseline(network: str) -> bool:
-    """Whether a network's name is that of a CNN: it has no routing, no iterations and no decoder."""
+    """Whether a network's name is that of a CNN, or of another that has no routing, no iterations and no decoder."""
     if network in registry.names("baseline"):
         return True
     if ":" in network or network in registry.names("network"):
@@ -198,14 +229,19 @@ def _own(point: Mapping[str, Any]) -> dict[str, Scalar | None]:
     own = {f"network.{name}": value for name, value in options_of(_kind(network), network).items()}
     if routing is not None:
         own |= {f"routing.{name}": value for name, value in options_of("routing", routing).items()}
-    own |= {f"loss.{name}": value for name, value in options_of("loss", _loss(point)).items()}
+    loss = _loss(point)
+    if loss is not None:
+        own |= {f"loss.{name}": value for name, value in options_of("loss", loss).items()}
     return own
 
 
-def _loss(point: Mapping[str, Any]) -> str:
-    """The loss of a point: the one asked for, else its network's own."""
+def _loss(point: Mapping[str, Any]) -> str | None:
+    """The loss of a point: the one asked for, else its network's own; None for a network with an objective of its own."""
     network, _ = _pair(point)
-    own: str = getattr(registry.get(_kind(network), network), "loss", "cross-entropy")
+    component = registry.get(_kind(network), network)
+    if is_self_supervised(component):
+        return None
+    own: str = getattr(component, "loss", "cross-entropy")
     return point.get("loss") or own
 
 
@@ -213,24 +249,30 @@ def _kind(network: str) -> str:
     return "baseline" if network in registry.names("baseline") else "network"
 
 
-def _options_of(point: Mapping[str, Any], asked: Mapping[str, list[Any]], used: set[str]) -> dict[str, list[Scalar]]:
-    """The asked options that this point has, each value in the type of its default."""
-    found: dict[str, list[Scalar]] = {}
-    for own, default in _own(point).items():
-        for name in (own, own.partition(".")[2]):
-            if name in asked and default is not None:
-                used.add(name)
-                found[own] = [_option(name, type(default), value) for value in asked[name]]
-    return found
+def _options_of(
+    point: Mapping[str, Any], asked: Mapping[str, list[Any]], used: set[str]
+) -> Iterable[dict[str, Scalar]]:
+    """The asked options that this point has, as the product of their values, each in the type of its default.
+
+    A name that network, routing and loss share (``squash``) is one axis; ``network.squash`` is that of the network alone.
+    """
+    own = {name: default for name, default in _own(point).items() if default is not None}
+    meant = {name: [each for each in own if name in (each, each.partition(".")[2])] for name in asked}
+    meant = {name: options for name, options in meant.items() if options}
+    used.update(meant)
+    for values in _product({name: asked[name] for name in meant}):
+        # The full name comes last, and so has the last word.
+        names = sorted(values, key=lambda name: "." in name)
+        yield {each: _option(name, type(own[each]), values[name]) for name in names for each in meant[name]}
 
 
 def _option(name: str, kind: type, value: Any) -> Scalar:
     try:
         parsed: Scalar = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise UsageError(f"--{AXIS_FLAG} {name}: {_reason(error)}, got {value!r}") from error
+        raise UsageError(f"{spelled(name)}: {_reason(error)}, got {value!r}") from error
     if isinstance(parsed, float) and not math.isfinite(parsed):
-        raise UsageError(f"--{AXIS_FLAG} {name}: expected a finite number, got {value!r}")
+        raise UsageError(f"{spelled(name)}: expected a finite number, got {value!r}")
     return parsed
 
 
@@ -251,24 +293,36 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     if point["size"] not in sizes:
         raise UsageError(f"--size: {registry.unknown(point['size'], list(sizes))} for the network {network}")
 
-    capsules = routing is not None
+    capsules, self_supervised = routing is not None, is_self_supervised(component)
     decided = {
         **RECIPE,
         "epochs": dataset.epochs,
         "shift": dataset.shift,
         "threads": usable_cores() if point["size"] == "paper" else 1,
         "loss": _loss(point),
-        "reconstruction": capsules and _default(component, "reconstruction", otherwise=False),
-        **(component.recipe(point["size"]) if capsules else _baseline_recipe(point["size"])),
+        "reconstruction": capsules
+        and not dataset.standardised
+        and _default(component, "reconstruction", otherwise=False),
+        **({"measures": _checked_measures(component.measures)} if self_supervised else {}),
+        **(component.recipe(point["size"]) if capsules or self_supervised else _baseline_recipe(point["size"])),
         **{name: value for name, value in point.items() if value is not None},
         "network": network,
         "routing": routing,
     }
-    registry.get("loss", decided["loss"])
+    if self_supervised and decided["loss"]:
+        raise UsageError(f"--loss: {network} has none, it is trained on an objective of its own; leave it out")
+    if not self_supervised:
+        registry.get("loss", decided["loss"])
+    _check_applies(decided["measures"], network, component)
     decided["iterations"] = _iterations(routing, point.get("iterations"))
+    if decided["reconstruction"] and dataset.standardised:
+        raise UsageError(
+            f"--reconstruction: the decoder makes pixels from 0 to 1, those of {point['dataset']} are standardised; use no"
+        )
     if not capsules and decided["reconstruction"]:
         raise UsageError(
-            f"--reconstruction: the CNN {network} has no decoder; beside a capsule network, use --baseline"
+            f"--reconstruction: {'' if self_supervised else 'the CNN '}{network} has no decoder; "
+            "beside a capsule network, use --baseline"
         )
     if not capsules and decided["loss"] in ("margin", "spread"):
         raise UsageError(
@@ -276,6 +330,8 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         )
     if decided["device"] == "auto":
         decided["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if decided.get("compile") == "cuda-graphs" and decided["device"] == "cpu":
+        raise UsageError("--compile: cuda-graphs needs a CUDA device; on a CPU there are none and default")
     if capsules and decided["backend"] != "auto":  # what auto chooses exists everywhere, and is on the record
         try:
             choose_backend(decided["backend"], decided["device"])
@@ -334,14 +390,14 @@ def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:
         "dataset": registry.source_digest("dataset", decided["dataset"]),
         "network": registry.source_digest(_kind(network), network),
         "routing": registry.source_digest("routing", decided["routing"]) if decided["routing"] else None,
-        "loss": registry.source_digest("loss", decided["loss"]),
+        "loss": registry.source_digest("loss", decided["loss"]) if decided["loss"] else None,
     }
     for name in map(measure_name, decided["measures"]):
         digests[f"measure {name}"] = registry.source_digest("measure", name)
     return {part: digest for part, digest in digests.items() if digest}
 
 
-def _baseline_beside(cell: Cell, name: str, asked: Mapping[str, Any]) -> Cell:
+def _baseline_beside(cell: Cell, name: str, size: str, asked: Mapping[str, Any]) -> Cell:
     """The baseline of a capsule network's cell: the same data, budget, schedule and seed, trained by cross-entropy."""
     if name not in registry.names("baseline") and (":" not in name or not is_baseline(name)):
         raise UsageError(
@@ -351,8 +407,11 @@ def _baseline_beside(cell: Cell, name: str, asked: Mapping[str, Any]) -> Cell:
     point = {**same, "network": name, "routing": None, "reconstruction": False}
     if "learning_rate" in asked:
         point["learning_rate"] = cell.learning_rate
-    chosen = {"network.parameters": parameter_count(cell)} if name == "matched" else {}
-    return _resolve(point, chosen)
+    if name != "matched" and size == "own":
+        return _resolve(point, {})
+    if "parameters" not in inspect.signature(registry.get(_kind(name), name)).parameters:
+        raise UsageError(f"{spelled(BASELINE_SIZE_FLAG)}: {name} has no option parameters to be sized by; use own")
+    return _resolve(point, {"network.parameters": parameter_count(cell)})
 
 
 def usable_cores() -> int:

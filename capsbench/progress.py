@@ -32,6 +32,9 @@ class PlainProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
 
+    def data_left_out(self, dataset: str, cells: int, reason: str) -> None:
+        self.say(f"left out, {cells} cells of {dataset}: {reason}")
+
     def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None:
         self.total, self.ended = len(cells), len(on_record)
         for line in _about_record(on_record):

@@ -10,7 +10,6 @@ AXES: dict[str, list[Any]] = {
     "dataset": ["digits"],
     "size": ["tiny"],
     "seed": [0, 1, 2],
-    "measures": [("accuracy", "speed")],
 }
 """Field of the Cell -> its values in a matrix."""
 
@@ -28,6 +27,7 @@ RECIPE: dict[str, Any] = {
     "precision": "float32",
     "device": "auto",
     "backend": "auto",
+    "measures": ("accuracy", "speed"),
 }
 """Field of the Cell -> its value in every cell.
 

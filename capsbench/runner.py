@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from capsbench.cell import Cell
-from capsbench.data.base import load_splits
-from capsbench.errors import ProcessFailed, StorageFailed
+from capsbench.data.base import few, load_splits
+from capsbench.errors import ProcessFailed, StorageFailed, UsageError
 from capsbench.experiment import Trained, measure_cell, train_cell
 from capsbench.matrix import usable_cores
 from capsbench.measures.build import make_measure
@@ -27,6 +27,8 @@ from capsbench.training import Progress
 
 class Listener(Protocol):
     """What is told of a run as it goes; `capsbench.progress` shows it on a terminal."""
+
+    def data_left_out(self, dataset: str, cells: int, reason: str) -> None: ...
 
     def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None: ...
 
@@ -41,7 +43,8 @@ class Listener(Protocol):
 class Outcome:
     """What became of a run: cells finished now, on record before, failed with their records, and left by Ctrl-C.
 
-    Of those left, ``trained`` are on record and only have to be measured.
+    Of those left, ``trained`` are on record and only have to be measured. ``left_out`` says of each data set that could not be
+    had why not; its cells are none of the run's.
     """
 
     finished: list[str] = field(default_factory=list)
@@ -50,6 +53,7 @@ class Outcome:
     left: list[str] = field(default_factory=list)
     trained: list[str] = field(default_factory=list)
     interrupted: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def run_cells(
@@ -61,6 +65,8 @@ def run_cells(
     workers: int | None = None,
     command: str = "",
     fresh: bool = False,
+    suite: str | None = None,
+    leave_out: bool = False,
 ) -> Outcome:
     """Runs cells and writes a record of each.
 
@@ -70,13 +76,18 @@ def run_cells(
     Args:
         workers: networks trained at a time; by default as many as fill the cores, and one where a GPU is used.
         fresh: run cells again that are on record; an old record stays until the new one replaces it.
+        suite: noted with the run.
+        leave_out: leave out cells whose data set cannot be had, rather than raise.
 
     Raises:
-        UsageError: a data set that cannot be had, a folder that cannot be written or that another run holds: before
-            anything is computed.
+        UsageError: a data set that cannot be had, or none of them, a folder that cannot be written or that another run
+            holds: before anything is computed.
         StorageFailed: a record cannot be written; what was written before stays.
     """
-    check_data(cells, data_folder)
+    left_out = check_data(cells, data_folder, leave_out)
+    for dataset, reason in left_out.items():
+        listener.data_left_out(dataset, sum(cell.dataset == dataset for cell in cells), reason)
+    cells = [cell for cell in cells if cell.dataset not in left_out]
     store.check_writable()
     with store.lock():
         known = {} if fresh else {cell.id: store.read(cell.id) for cell in cells if store.has(cell)}
@@ -88,8 +99,8 @@ def run_cells(
         }
         finished = [record for record in known.values() if record.status == "finished"]
         trained = {cell_id: record for cell_id, record in known.items() if record.status == "trained"}
-        outcome = Outcome(on_record=[record.cell.id for record in finished])
-        store.write_run(list(cells), command)
+        outcome = Outcome(on_record=[record.cell.id for record in finished], left_out=left_out)
+        store.write_run(cells, command, suite, left_out)
         listener.run_started(cells, finished)
         untrained = [cell for cell in cells if cell.id not in known]
         try:
@@ -103,10 +114,31 @@ def run_cells(
     return outcome
 
 
-def check_data(cells: Sequence[Cell], data_folder: Path) -> None:
-    """Loads every data set once, so that a missing file or too large a train size ends the run before it starts."""
-    for dataset, train_size in sorted({(cell.dataset, cell.train_size or 0) for cell in cells}):
-        load_splits(dataset, data_folder, train_size or None, seed=0)
+def check_data(cells: Sequence[Cell], data_folder: Path, leave_out: bool = False) -> dict[str, str]:
+    """Loads every data set once, so that a missing file or too large a train size ends the run before it starts.
+
+    Returns:
+        With ``leave_out``: data set -> why it cannot be had.
+
+    Raises:
+        UsageError: a data set cannot be had, with ``leave_out`` none of them; or a train size that one does not have.
+    """
+    missing = {}
+    datasets = sorted({cell.dataset for cell in cells})
+    for dataset in datasets:
+        try:
+            train = load_splits(dataset, data_folder).train
+        except UsageError as error:
+            if not leave_out:
+                raise
+            missing[dataset] = str(error)
+            continue
+        for size in sorted({cell.train_size for cell in cells if cell.dataset == dataset and cell.train_size}):
+            few(train, size, seed=0, name=dataset)
+    if missing and len(missing) == len(datasets):
+        reasons = "; ".join(f"{dataset}: {reason}" for dataset, reason in missing.items())
+        raise UsageError(f"none of the data sets can be had here: {reasons}")
+    return missing
 
 
 def default_workers(cells: Sequence[Cell]) -> int:

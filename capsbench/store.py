@@ -70,12 +70,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """One `capsbench run`: its command, when it started, and the identities of the cells it was asked for."""
+    """One `capsbench run`: its command, when it started, and the identities of the cells it was asked for.
+
+    ``suite`` is the one it came from, and ``left_out`` says of each data set that could not be had there why not.
+    """
 
     name: str
     started: str
     command: str
     cells: list[str]
+    suite: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 _RECORD = TypeAdapter(Record)
@@ -165,10 +170,13 @@ class Store:
                 faults.append(str(error))
         return records, faults
 
-    def write_run(self, cells: list[Cell], command: str) -> Run:
+    def write_run(
+        self, cells: list[Cell], command: str, suite: str | None = None, left_out: Mapping[str, str] | None = None
+    ) -> Run:
         """Notes a new run; the newest is the one that `report` takes."""
         now = datetime.now(UTC)
-        run = Run(now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(timespec="seconds"), command, [c.id for c in cells])
+        name, started = now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(timespec="seconds")
+        run = Run(name, started, command, [cell.id for cell in cells], suite, dict(left_out or {}))
         _write_json(self.folder / "runs" / f"{run.name}.json", {"schema": SCHEMA, **asdict(run)})
         return run
 
@@ -178,7 +186,8 @@ class Store:
         for path in sorted((self.folder / "runs").glob("*.json")):
             try:
                 content = json.loads(path.read_text())
-                runs.append(Run(content["name"], content["started"], content["command"], content["cells"]))
+                noted = {key: content[key] for key in ("name", "started", "command", "cells")}
+                runs.append(Run(**noted, suite=content.get("suite"), left_out=content.get("left_out", {})))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
         return runs

@@ -69,12 +69,18 @@ def test_nothing_measured_is_exit_code_4(capsbench, tmp_path):
         (["run", "--iters", "x"], "--iters: "),
         (["run", "--routing", "em,foo"], "--routing: unknown 'foo'; choose from dynamic, em, uniform"),
         (["run", "--train-size", "10000000"], "--train-size"),
+        (["run", "--baseline-size", "big"], "--baseline-size: unknown 'big'; choose from own, matched"),
         (["run", "--axis", "annealing"], "--axis: expected NAME=A,B,..., got 'annealing'"),
         (["run", "--suite", "demoo"], "--suite: unknown 'demoo'; did you mean 'demo'?"),
         (["run", "--suite", "wrong.toml"], "--suite wrong.toml: key unknown 'routin'; did you mean 'routing'?"),
         (["run", "--suite", "broken.toml"], "--suite broken.toml: broken.toml is not TOML that can be read"),
         (["run", "--out", "a-file"], "--out a-file: cannot be written"),
-        (["run", "--rooting", "em"], "--rooting"),
+        (["run", "--rooting", "em"], "--rooting: unknown '--rooting'; did you mean '--routing'?"),
+        (["run", "--squahs", "unit"], "--squahs: unknown '--squahs'; did you mean '--squash'?"),
+        (["run", "--squash"], "--squash: expected --squash A,B,... with a value"),
+        (["run", "--squash", "unit", "--axis", "squash=sabour"], "--squash: given twice"),
+        (["run", "--loss", "margin", "--axis", "loss=spread"], "--loss: given twice"),
+        (["run", "em"], "run: expected flags alone, got 'em'"),
         (["rum"], "rum"),
         (["list", "networks"], "list: unknown 'networks'; did you mean 'network'?"),
         (["report", "--run", "yesterday"], "yesterday"),
@@ -91,6 +97,76 @@ def test_wrong_input_is_one_line_and_exit_code_2(capsbench, results, arguments, 
     assert done.stdout == ""
 
 
+SUITE = """
+routing = "dynamic"
+iters = 1
+seeds = [0, 1]
+epochs = 1
+baseline = "none"
+measure = "accuracy"
+dataset = ["digits", "absent:Absent"]
+
+[[published]]
+table = "Table 1"
+row = "[a]"
+metric = "accuracy"
+value = 99.9
+source = "a paper"
+where = { dataset = "digits" }
+
+[[published]]
+table = "Table 1"
+row = "[b]"
+metric = "error"
+value = 1.5
+source = "a paper"
+where = { dataset = "absent:Absent" }
+"""
+
+ABSENT = """
+from capsbench.data.base import Dataset
+from capsbench.errors import UsageError
+from capsbench.shapes import ImageShape
+
+class Absent(Dataset):
+    image, classes = ImageShape(1, 8, 8), 10
+
+    def load(self, folder):
+        raise UsageError("absent.npy: not to be had")
+"""
+
+
+def test_a_suite_runs_without_the_data_that_is_not_there_and_stands_beside_the_paper(capsbench, tmp_path):
+    (tmp_path / "mine.toml").write_text(SUITE)
+    (tmp_path / "absent.py").write_text(ABSENT)
+    plan = capsbench("run", "--suite", "mine.toml", "--dry-run", "--json", cwd=tmp_path)
+    assert len(json.loads(plan.stdout)["cells"]) == 2
+    assert json.loads(plan.stdout)["left_out"] == {"absent:Absent": "absent.npy: not to be had"}
+
+    done = capsbench("run", "--suite", "mine.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out, 2 cells of absent:Absent: absent.npy: not to be had" in done.stderr
+    assert "2 of 2 cells on record in results; left out, since they cannot be had here: absent:Absent" in done.stdout
+
+    shown = capsbench("report", cwd=tmp_path).stdout
+    assert "Paper against measured" in shown
+    (a,), (b,) = ([line for line in shown.splitlines() if name in line] for name in ("[a]", "[b]"))
+    assert "outside" in a  # of an untrained network
+    assert "no data here" in b
+    assert "absent:Absent was left out of the run: absent.npy: not to be had" in shown
+    assert "published.csv" in shown
+
+
+@pytest.mark.parametrize("asked", [["--dataset", "absent:Absent"], ["--suite", "absent.toml"]])
+def test_a_run_without_any_data_is_exit_code_2(capsbench, tmp_path, asked):
+    (tmp_path / "absent.py").write_text(ABSENT)
+    (tmp_path / "absent.toml").write_text('dataset = "absent:Absent"\n')
+    done = capsbench("run", "--routing", "dynamic", "--baseline", "none", *asked, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "absent.npy: not to be had" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
 def test_flags_override_the_suite(capsbench, results):
     (results / "mine.toml").write_text(
         'routing = ["em"]\niters = [1, 2]\nseeds = [0]\nbaseline = "none"\n[axis]\nrows = [3]\n'
@@ -98,6 +174,22 @@ def test_flags_override_the_suite(capsbench, results):
     done = capsbench("run", "--suite", "mine.toml", "--iters", "3", "--dry-run", "--json", cwd=results)
     (cell,) = json.loads(done.stdout)["cells"]
     assert (cell["routing"], cell["iterations"], cell["options"]["network.rows"]) == ("em", 3, 3)
+
+
+@pytest.mark.parametrize(
+    "given", [["--squash", "sabour,unit"], ["--squash=sabour,unit"], ["--axis", "squash=sabour,unit"]]
+)
+def test_an_option_is_a_flag_that_sweeps(capsbench, tmp_path, given):
+    asked = ["run", "--routing", "dynamic", "--seeds", "0", "--baseline", "none", "--dry-run", "--json"]
+    cells = json.loads(capsbench(*asked, *given, cwd=tmp_path).stdout)["cells"]
+    assert [cell["options"]["routing.squash"] for cell in cells] == ["sabour", "unit"]
+    assert [cell["options"]["network.squash"] for cell in cells] == ["sabour", "unit"]
+
+
+def test_an_axis_can_be_a_field_too(capsbench, tmp_path):
+    asked = ["run", "--routing", "em", "--seeds", "0", "--baseline", "none", "--dry-run", "--json"]
+    cells = json.loads(capsbench(*asked, "--axis", "loss=margin,spread", cwd=tmp_path).stdout)["cells"]
+    assert [cell["loss"] for cell in cells] == ["margin", "spread"]
 
 
 def test_list_shows_every_kind(capsbench, tmp_path):

@@ -68,6 +68,17 @@ def test_a_cnn_uses_no_backend(make_cell, store):
     assert trained(cell, store).backends == []
 
 
+def test_a_network_with_an_objective_of_its_own_is_trained_and_measured(make_cell, store):
+    cell = make_cell(network="transforming-autoencoder", train_size=40, epochs=2)
+    result = train_cell(cell, ["transformation"], Path(), store, lambda event: None)
+    assert [epoch.keys() & {"validation_accuracy", "validation_loss"} for epoch in result.history] == [
+        {"validation_loss"},
+        {"validation_loss"},
+    ]
+    assert {row.measure for row in result.rows} == {"training", "transformation"}
+    assert measure_cell(cell, ["transformation"], Path(), store, lambda event: None) == result.rows[3:]
+
+
 def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):
     data = prepare(make_cell(precision="float64", threads=1, train_size=50), Path())
     assert torch.get_num_threads() == 1

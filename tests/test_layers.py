@@ -12,6 +12,7 @@ from capsbench.layers import (
     initial_transforms,
 )
 from capsbench.routing import EMRouting, Routing
+from capsbench.routing.base import LayerShape
 from capsbench_kernels import Parents
 
 
@@ -21,6 +22,15 @@ class Weighted(Routing):
     def forward(self, poses, weights, activations, offset=None):
         moments = self.vote_pass(poses, weights, Parents(), activations, offset)
         return moments.first.unflatten(-1, (poses.shape[2], weights.shape[3])), moments.mass
+
+    def prepare(self, layer):
+        self.layer = layer
+
+
+class Counting(Weighted):
+    """As `Weighted`, and tells that its activations are there without votes."""
+
+    activations_need_votes = False
 
 
 @pytest.fixture
@@ -86,6 +96,17 @@ def test_without_separate_activations_poses_are_squashed_and_their_length_is_the
 def test_kernel_and_stride_leave_the_grid_of_a_convolution():
     layer = PrimaryCapsules(2, 3, (1, 4), kernel=3, stride=2, separate_activations=False)
     assert layer(torch.zeros(1, 2, 9, 8)).poses.shape == (1, 4, 3, 3, 1, 4)
+
+
+def test_a_batch_norm_takes_the_place_of_each_bias(draw):
+    layer = PrimaryCapsules(5, 3, (2, 2), kernel=3, padding=1, batch_norm=True, separate_activations=True).double()
+    features = draw(4, 5, 6, 6)
+    poses, activations = layer(features)
+    assert [name for name, _ in layer.named_parameters() if "bias" in name] == ["poses.1.bias", "activations.1.bias"]
+    for made, (convolution, _) in ((poses.flatten(3), layer.poses), (activations.logit(), layer.activations)):
+        raw = torch.nn.functional.conv2d(features, convolution.weight, padding=1)
+        mean, variance = raw.mean(dim=(0, 2, 3), keepdim=True), raw.var(dim=(0, 2, 3), keepdim=True, correction=0)
+        torch.testing.assert_close(made.permute(0, 3, 1, 2), (raw - mean) / (variance + 1e-5).sqrt())
 
 
 # ConvolutionalCapsules
@@ -268,6 +289,46 @@ def test_coordinates_need_a_vote_of_two_values():
 def test_coordinates_are_no_weights():
     layer = ClassCapsules((2, 2), 2, 3, (4, 4), 4, Weighted, shared=True, coordinate_addition=True, transform_sigma=1.0)
     assert list(layer.state_dict()) == ["weights"]
+
+
+def test_a_layer_tells_its_routing_its_shape():
+    layer = ConvolutionalCapsules(2, 3, (4, 5), Weighted, kernel=3, stride=1, transform_sigma=1.0)
+    assert layer.routing.layer == LayerShape(transforms=18, rows=4, depth=5, columns=5, classes=False)
+    for shared, transforms in ((True, 2), (False, 12)):
+        layer = ClassCapsules(
+            (2, 3), 2, 7, (4, 5), 6, Weighted, shared=shared, coordinate_addition=False, transform_sigma=1.0
+        )
+        assert layer.routing.layer == LayerShape(transforms, rows=4, depth=5, columns=6, classes=True)
+
+
+@pytest.mark.parametrize(
+    ("routing", "poses_read", "columns"),
+    [(Weighted, True, 5), (Weighted, False, 5), (Counting, True, 5), (Counting, False, 0)],
+)
+def test_class_poses_that_are_neither_read_nor_needed_have_no_columns(routing, poses_read, columns):
+    layer = ClassCapsules(
+        (2, 3), 2, 7, (4, 4), 5, routing,
+        shared=True, poses_read=poses_read, coordinate_addition=True, transform_sigma=1.0,
+    )  # fmt: skip
+    assert layer.weights.shape == (2, 7, 4, columns)
+    assert layer.routing.layer.columns == columns
+    assert (layer.offset is None) == (columns == 0)
+
+
+def test_what_a_layer_is_given_further_is_for_its_routing(draw):
+    class Halved(Weighted):
+        def forward(self, poses, weights, activations, offset=None, *, factor=1.0):
+            moved, masses = super().forward(poses, weights, activations, offset)
+            return factor * moved, masses
+
+    shape = dict(kernel=2, stride=1, transform_sigma=1.0)
+    convolutional = ConvolutionalCapsules(2, 2, (4, 4), Halved, **shape).double()
+    below = grid_of(draw, 2, 3, 3, 2, (4, 4))
+    torch.testing.assert_close(convolutional(below, factor=0.5).poses, 0.5 * convolutional(below).poses)
+    classes = ClassCapsules(
+        (3, 3), 2, 5, (4, 4), 4, Halved, shared=True, coordinate_addition=False, transform_sigma=1.0
+    ).double()
+    torch.testing.assert_close(classes(below, factor=0.5).poses, 0.5 * classes(below).poses)
 
 
 # Decoder

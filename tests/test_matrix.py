@@ -48,6 +48,38 @@ def test_baselines_are_chosen_by_name():
     assert len(cells_of({"routing": "dynamic", "seeds": 0, "baseline": "none"})) == 1
 
 
+@pytest.mark.parametrize("baseline", ["resnet", "all-conv", "avgpool-gu2021", "cnn-sabour2017", "cnn-hinton2018"])
+def test_any_baseline_can_have_the_size_of_the_network_it_stands_beside(baseline):
+    asked = {"routing": "dynamic", "seeds": 0, "baseline": baseline}
+    capsules, own = cells_of(asked)
+    same, matched = cells_of({**asked, "baseline_size": "matched"})
+    assert (same, own.options["network.parameters"]) == (capsules, 0)
+    assert abs(parameter_count(own) / parameter_count(capsules) - 1) > 0.02
+    assert abs(parameter_count(matched) / parameter_count(capsules) - 1) < 0.02
+    assert matched.options == {**own.options, "network.parameters": parameter_count(capsules)}
+    assert (own.title, matched.title) == (
+        f"{baseline} tiny, digits, seed 0",
+        f"{baseline} to {parameter_count(capsules):,} tiny, digits, seed 0",
+    )
+
+
+def test_both_sizes_of_a_baseline_and_matched_once():
+    cells = cells_of({"routing": "em", "seeds": 0, "baseline": "matched,resnet", "baseline-size": "own,matched"})
+    assert [cell.network for cell in cells] == ["matrix-capsules", "matched", "resnet", "resnet"]
+
+
+def test_a_network_with_an_objective_of_its_own_has_no_loss_no_baseline_and_measures_of_its_own():
+    cells = cells_of({"network": "capsnet,transforming-autoencoder", "seeds": 0})
+    assert [(cell.network, cell.loss, cell.measures) for cell in cells] == [
+        ("capsnet", "margin", ("accuracy", "speed")),
+        ("matched", "cross-entropy", ("accuracy", "speed")),
+        ("transforming-autoencoder", None, ("speed", "transformation")),
+    ]
+    (alone,) = cells_of({"network": "transforming-autoencoder", "seeds": 0, "measure": "speed:full"})
+    assert alone.measures == ("speed:full",)
+    assert (alone.shift, alone.reconstruction, alone.options["network.transform"]) == (0, False, "shift")
+
+
 def test_a_baseline_can_stand_alone():
     (cell,) = cells_of({"network": "cnn-hinton2018", "seeds": 0})
     assert (cell.routing, cell.iterations, cell.loss) == (None, None, "cross-entropy")
@@ -97,13 +129,23 @@ def test_the_paper_sizes_are_the_papers():
         ({"optimizer": "adm"}, "--optimizer: unknown 'adm'; did you mean 'adam'?"),
         ({"loss": "margins"}, "--loss: unknown 'margins'; did you mean 'margin'?"),
         ({"baseline": "machted"}, "--baseline: unknown 'machted'; did you mean 'matched'?"),
+        ({"baseline_size": "mached"}, "--baseline-size: unknown 'mached'; did you mean 'matched'?"),
+        ({"baseline_size": []}, "--baseline-size: unknown ''; choose from own, matched"),
+        (
+            {"baseline": "torch.nn:Flatten", "baseline-size": "matched"},
+            "--baseline-size: torch.nn:Flatten has no option parameters to be sized by; use own",
+        ),
+        (
+            {"network": "resnet", "parameters": 100},
+            "--network resnet --size tiny on digits: parameters: no CNN of this form has 100 within 2%",
+        ),
         ({"measure": "acuracy"}, "--measure: unknown 'acuracy'; did you mean 'accuracy'?"),
         ({"measure": "speed:fast"}, "--measure speed:fast: unknown setting 'fast'; choose from light, full"),
         ({"lr": "nan"}, "--lr: "),
         ({"device": "gpu"}, "--device: expected cpu, cuda, cuda:N or auto, got 'gpu'"),
         ({"backend": "warp"}, "--backend: expected auto, reference, cpu, triton, got 'warp'"),
-        ({"anealing": "1", "routing": "em"}, "--axis anealing: unknown 'anealing'; did you mean"),
-        ({"annealing": "x", "routing": "em"}, "--axis annealing: .*, got 'x'"),
+        ({"anealing": "1", "routing": "em"}, "--anealing: unknown '--anealing'; did you mean '--annealing'"),
+        ({"annealing": "x", "routing": "em"}, "--annealing: .*, got 'x'"),
         ({"stem_norm": "layer", "routing": "em"}, "stem_norm: expected none or batch, got 'layer'"),
         ({"size": "paper"}, "--network capsnet --size paper on digits: a 9x9 kernel does not fit"),
         ({"routing": "none"}, "--routing: unknown 'none'; choose from dynamic, em, uniform"),
@@ -115,12 +157,36 @@ def test_the_paper_sizes_are_the_papers():
         ),
         ({"measure": []}, "--measure: expected at least one measure"),
         ({"measure": "builtins:dict"}, "--measure builtins:dict: "),
-        ({"mass": "nan", "routing": "em"}, "--axis mass: .*finite.*, got 'nan'"),
+        ({"mass": "nan", "routing": "em"}, "--mass: .*finite.*, got 'nan'"),
         ({"routing": "__main__:Mine"}, "--routing: '__main__:Mine' is of this session; put it into a file"),
         ({"network": "cnn-hinton2018", "loss": "margin"}, "--loss: margin needs activations in"),
         (
             {"network": "cnn-hinton2018", "reconstruction": "true"},
             "--reconstruction: the CNN cnn-hinton2018 has no decoder",
+        ),
+        (
+            {"network": "transforming-autoencoder", "measure": "accuracy,speed"},
+            "^--measure accuracy: cannot be taken of transforming-autoencoder; choose from speed, transformation",
+        ),
+        (
+            {"network": "cnn-hinton2018", "measure": "transformation"},
+            "^--measure transformation: cannot be taken of cnn-hinton2018; choose from accuracy, speed",
+        ),
+        (
+            {"routing": "em", "measure": "accuracy,transformation"},
+            "^--measure transformation: cannot be taken of matrix-capsules; choose from accuracy, speed",
+        ),
+        (
+            {"network": "transforming-autoencoder", "loss": "margin"},
+            "^--loss: transforming-autoencoder has none, it is trained on an objective of its own; leave it out",
+        ),
+        (
+            {"network": "transforming-autoencoder", "reconstruction": "true"},
+            "^--reconstruction: transforming-autoencoder has no decoder",
+        ),
+        (
+            {"dataset": "smallnorb", "reconstruction": "yes"},
+            "--reconstruction: the decoder makes pixels from 0 to 1, those of smallnorb are standardised; use no",
         ),
         ({"network": "torch.nn:Flatten"}, "--network torch.nn:Flatten: has no sizes"),
         (

@@ -24,6 +24,9 @@ class Silent:
     def __init__(self):
         self.told = []
 
+    def data_left_out(self, dataset, cells, reason):
+        self.told.append(("left out", dataset, cells, reason))
+
     def run_started(self, cells, on_record):
         self.told.append(("run", len(cells), len(on_record)))
 
@@ -236,6 +239,55 @@ def test_as_many_networks_at_a_time_as_fill_the_cores(monkeypatch):
     assert default_workers([cell]) == 8
     assert default_workers([cell.model_copy(update={"threads": 3})]) == 2
     assert default_workers([cell.model_copy(update={"device": "cuda"})]) == 1
+
+
+ABSENT = """
+from capsbench.data.base import Dataset
+from capsbench.errors import UsageError
+from capsbench.shapes import ImageShape
+
+class Absent(Dataset):
+    image, classes = ImageShape(1, 8, 8), 10
+
+    def load(self, folder):
+        raise UsageError("absent.npy: not to be had")
+"""
+
+
+@pytest.fixture
+def with_absent(tmp_path, monkeypatch):
+    """A module of a data set that cannot be had, in the folder one works in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "absent.py").write_text(ABSENT)
+
+
+@pytest.mark.usefixtures("with_absent")
+def test_cells_without_data_are_left_out_where_that_is_asked_for(store, tmp_path):
+    listener = Silent()
+    cells = cells_of({**QUICK, "routing": "dynamic", "seeds": "0,1", "dataset": "digits,absent:Absent"})
+    outcome = run_cells(cells, store, tmp_path, listener, suite="mine.toml", leave_out=True)
+    assert outcome.left_out == {"absent:Absent": "absent.npy: not to be had"}
+    assert [store.read(cell).cell.dataset for cell in outcome.finished] == ["digits"] * 2
+    assert listener.told[:2] == [("left out", "absent:Absent", 2, "absent.npy: not to be had"), ("run", 2, 0)]
+    (noted,) = store.runs()
+    assert (noted.suite, noted.left_out) == ("mine.toml", outcome.left_out)
+    assert sorted(noted.cells) == sorted(outcome.finished)
+
+
+@pytest.mark.usefixtures("with_absent")
+def test_a_data_set_that_cannot_be_had_ends_the_run_otherwise(store, tmp_path):
+    cells = cells_of({**QUICK, "routing": "dynamic", "seeds": 0, "dataset": "digits,absent:Absent"})
+    with pytest.raises(UsageError, match=r"^absent.npy: not to be had$"):
+        run_cells(cells, store, tmp_path, Silent())
+    with pytest.raises(UsageError, match=r"^none of the data sets can be had here: absent:Absent: absent.npy: not"):
+        run_cells([cell for cell in cells if cell.dataset != "digits"], store, tmp_path, Silent(), leave_out=True)
+    assert not store.folder.exists()
+
+
+def test_too_large_a_train_size_is_no_missing_data(store, tmp_path):
+    cells = cells_of({**QUICK, "routing": "dynamic", "seeds": 0, "train_size": 10_000_000})
+    with pytest.raises(UsageError, match="--train-size"):
+        run_cells(cells, store, tmp_path, Silent(), leave_out=True)
 
 
 def test_from_python_as_on_the_command_line(tmp_path):

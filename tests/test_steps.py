@@ -22,7 +22,10 @@ def test_the_usual_implementation_is_the_same_network(case):
     images = torch.rand(4, 1, 8, 8, dtype=torch.double)
     torch.testing.assert_close(usual(images), network(images))
     assert any(isinstance(module, (steps.UsualDynamicRouting, steps.UsualEMRouting)) for module in usual.modules())
-    assert {type(m) for m in network.modules() if isinstance(m, (DynamicRouting, EMRouting))} <= {DynamicRouting, EMRouting}
+    assert {type(m) for m in network.modules() if isinstance(m, (DynamicRouting, EMRouting))} <= {
+        DynamicRouting,
+        EMRouting,
+    }
 
 
 def test_each_contender_is_checked_and_timed():
@@ -48,7 +51,9 @@ def test_a_network_that_computes_something_else_gets_no_time(monkeypatch):
 
 @pytest.mark.parametrize("case", ["dynamic", "dinamic:tiny", "em:"])
 def test_a_case_is_a_routing_and_a_size(case):
-    with pytest.raises(UsageError, match="--case: expected ROUTING:SIZE with a routing of dynamic, em, such as em:small"):
+    with pytest.raises(
+        UsageError, match="--case: expected ROUTING:SIZE with a routing of dynamic, em, such as em:small"
+    ):
         steps.cells_to_bench([case], **ASKED)
 
 

@@ -166,6 +166,21 @@ def test_runs_are_listed_oldest_first(store, cells):
     assert store.runs()[-1].cells == [cell.id for cell in cells]
 
 
+def test_a_run_knows_its_suite_and_what_was_left_out_of_it(store, cells):
+    store.write_run(cells, "capsbench run --suite mine", "mine", {"mnist": "no such file"})
+    (run,) = store.runs()
+    assert (run.suite, run.left_out) == ("mine", {"mnist": "no such file"})
+
+
+def test_a_run_that_was_noted_before_there_were_suites_is_read(store, cells):
+    run = store.write_run(cells, "capsbench run")
+    path = store.folder / "runs" / f"{run.name}.json"
+    content = json.loads(path.read_text())
+    del content["suite"], content["left_out"]
+    path.write_text(json.dumps(content))
+    assert store.runs() == [run]
+
+
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"--out .*file.*: cannot be written: "):

@@ -338,7 +338,9 @@ def test_channels_last_is_for_convolutions_alone(make_cell, make_network):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch.compile's own reading
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # of torch.compile's own reading
 def test_a_compiled_step_computes_the_same(make_cell, make_network, digits):
     expected = losses(make_cell(), make_network, digits)
     assert losses(make_cell(compile="default"), make_network, digits) == pytest.approx(expected, rel=1e-4)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from capsbench.cell import Cell
 from capsbench.data.base import Splits
+from capsbench.models.base import is_self_supervised
 from capsbench.store import Row
 
 
@@ -43,6 +44,11 @@ class Measure(ABC):
         self.setting = setting or self.settings[0]
         if self.setting not in self.settings:
             raise ValueError(f"unknown setting {self.setting!r}; choose from {', '.join(self.settings)}")
+
+    @classmethod
+    def applies_to(cls, network: Any) -> bool:
+        """Whether it can be taken of what a network's name stands for; by default, of whatever gives scores of classes."""
+        return not is_self_supervised(network)
 
     @abstractmethod
     def __call__(self, subject: Subject) -> list[Row]:

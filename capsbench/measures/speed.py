@@ -35,6 +35,10 @@ class Speed(Measure):
     repeats: ClassVar[dict[str, tuple[int, float]]] = {"light": (20, 2.0), "full": (200, 60.0)}
     """Setting -> most repetitions, and the seconds after which no further one is started (5 are always made)."""
 
+    @classmethod
+    def applies_to(cls, network: Any) -> bool:
+        return True
+
     def __call__(self, subject: Subject) -> list[Row]:
         network, cell = copy.deepcopy(subject.network), subject.cell
         batch = first_batch(cell, network, subject.data)

@@ -58,6 +58,9 @@ class SelfSupervised(nn.Module, ABC):
     `CapsuleNetwork` does.
     """
 
+    measures: ClassVar[tuple[str, ...]] = ("speed",)
+    """What is measured of it when the user names nothing."""
+
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
         """As `CapsuleNetwork.sizes`."""
@@ -75,6 +78,11 @@ class SelfSupervised(nn.Module, ABC):
     @abstractmethod
     def objective(self, batch: Batch) -> Tensor:
         """The loss of a batch, the mean over its images."""
+
+
+def is_self_supervised(network: Any) -> bool:
+    """Whether what a network's name stands for is trained on an objective of its own."""
+    return isinstance(network, type) and issubclass(network, SelfSupervised)
 
 
 def after(side: int, kernel: int, stride: int) -> int:

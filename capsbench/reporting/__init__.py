@@ -11,11 +11,18 @@ from capsbench.errors import NothingMeasured, UsageError
 from capsbench.reporting.document import machines, page
 from capsbench.reporting.files import content, picture_files, write_files
 from capsbench.reporting.plots import PICTURES, pictures
+from capsbench.reporting.published import Comparison, compare
+from capsbench.reporting.published import readable as readable_published
+from capsbench.reporting.published import table_of as published_table
 from capsbench.reporting.tables import curves, summary
 from capsbench.reporting.text import readable
 from capsbench.store import Record, Run, Store, table_of
+from capsbench.suites import read_suite
 
 __all__ = ["NothingMeasured", "Report", "report"]
+
+PUBLISHED_FILES = ("published.csv", "published.parquet")
+"""What a report has beside a suite with published numbers."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Report:
     Attributes:
         summary: one row a contender, in numbers (`capsbench.reporting.tables.summary`).
         readable: the same as strings.
+        published: published numbers beside measured ones, where a suite has some (`capsbench.reporting.published`).
+        published_readable: the same as strings.
         failed: title and reason of each failed cell.
         missing: cells of the run that have no record.
         faults: a line for each file that is not a whole record.
@@ -34,6 +43,8 @@ class Report:
 
     summary: pd.DataFrame
     readable: pd.DataFrame
+    published: pd.DataFrame
+    published_readable: pd.DataFrame
     failed: list[tuple[str, str]]
     missing: int
     faults: list[str]
@@ -42,19 +53,27 @@ class Report:
 
 
 def report(
-    folder: str | Path = "results", *, run: str | None = None, everything: bool = False, to: str | Path | None = None
+    folder: str | Path = "results",
+    *,
+    run: str | None = None,
+    everything: bool = False,
+    suite: str | Path | None = None,
+    to: str | Path | None = None,
 ) -> Report:
     """Writes the tables and pictures of a run: table.csv, .md and .parquet, rows.csv, each picture as PNG and SVG.
+
+    With a suite that has published numbers, published.csv and .parquet as well, and their table in table.md.
 
     Args:
         folder: the results folder.
         run: the name of a run (``runs/NAME.json``); the latest if None, or all records where no run is noted.
         everything: all records of the folder rather than one run's.
+        suite: whose published numbers stand beside; that of the run if None.
         to: where to write; ``folder/report`` if None.
 
     Raises:
         NothingMeasured: there is no record to report on.
-        UsageError: there is no such run, or ``to`` cannot be written.
+        UsageError: there is no such run or ``suite``, or ``to`` cannot be written.
     """
     store = Store(folder)
     records, faults = store.records()
@@ -74,23 +93,49 @@ def report(
             f"{unmeasured} of the cells are trained and yet to be measured in full; the same run goes on with them"
         )
     notes += _cautions(table, records)
+    comparisons, fault = _compared(suite, chosen, records)
+    notes += fault
+    left_out = chosen.left_out if chosen else {}
+    notes += [f"{dataset} was left out of the run: {reason}" for dataset, reason in left_out.items()]
+    against, shown_against = published_table(comparisons), readable_published(comparisons)
     missing = len(chosen.cells) - len(records) if chosen else 0
     contents: dict[str, bytes] = {
         "table.csv": table.to_csv(index=False).encode(),
-        "table.md": page(shown, records, chosen, missing, faults, notes).encode(),
-        "table.parquet": content(lambda file: table.convert_dtypes().to_parquet(file, index=False)),
+        "table.md": page(shown, shown_against, records, chosen, missing, faults, notes).encode(),
+        "table.parquet": _parquet(table),
         "rows.csv": table_of(records).to_csv(index=False).encode(),
         **picture_files(figures),
     }
+    if len(against):
+        contents |= {"published.csv": against.to_csv(index=False).encode(), "published.parquet": _parquet(against)}
     return Report(
         summary=table,
         readable=shown,
+        published=against,
+        published_readable=shown_against,
         failed=[(record.cell.title, record.reason) for record in records if record.reason],
         missing=missing,
         faults=faults,
-        files=write_files(Path(to) if to is not None else store.folder / "report", contents, PICTURES),
+        files=write_files(Path(to or store.folder / "report"), contents, PICTURES, PUBLISHED_FILES),
         notes=notes,
     )
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    return content(lambda file: table.convert_dtypes().to_parquet(file, index=False))
+
+
+def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) -> tuple[list[Comparison], list[str]]:
+    """The published numbers of the suite asked for, else of the run's own; and why there are none, where its file is at fault."""
+    named = suite or (run.suite if run else None)
+    if named is None:
+        return [], []
+    try:
+        return compare(read_suite(named), records, run.left_out if run else {}), []
+    except UsageError as error:
+        if suite is not None:
+            raise
+        return [], [f"no published numbers: {error}"]
 
 
 def _chosen(store: Store, name: str | None) -> Run | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from capsbench.reporting.published import CAPTION as PUBLISHED_CAPTION
 from capsbench.reporting.text import CAPTION, markdown
 from capsbench.store import Record, Run
 
@@ -14,11 +15,20 @@ SOFTWARE = ("capsbench", "python", "torch", "triton")
 
 
 def page(
-    readable: pd.DataFrame, records: list[Record], run: Run | None, missing: int, faults: list[str], notes: list[str]
+    readable: pd.DataFrame,
+    published: pd.DataFrame,
+    records: list[Record],
+    run: Run | None,
+    missing: int,
+    faults: list[str],
+    notes: list[str],
 ) -> str:
-    """The table, then what failed, what is not there yet, what could not be read, and where the numbers are from."""
+    """The tables, then what failed, what is not there yet, what could not be read, and where the numbers are from."""
     failed = [f"{r.cell.title}: {' '.join(r.reason.split())}" for r in records if r.reason]
     parts = ["# Results", f"{markdown(readable)}\n\n{CAPTION}." if len(readable) else "No cell finished."]
+    if len(published):
+        beside = markdown(published, numbers={"published", "measured", "n"})
+        parts.append(f"## Paper against measured\n\n{beside}\n\n{PUBLISHED_CAPTION}.")
     parts += _section("Failed cells", failed)
     if run is not None and missing:
         parts += _section("Not finished", [f"{missing} of {len(run.cells)} cells; the run's command goes on with them"])

@@ -28,8 +28,15 @@ def content(write: Callable[[BytesIO], object]) -> bytes:
     return file.getvalue()
 
 
-def write_files(folder: Path, contents: Mapping[str, bytes], pictures: Iterable[str]) -> list[Path]:
-    """Writes each file whole or not at all; those of ``pictures`` that an earlier report left and this lacks are removed."""
+def write_files(
+    folder: Path, contents: Mapping[str, bytes], pictures: Iterable[str], others: Iterable[str] = ()
+) -> list[Path]:
+    """Writes each file whole or not at all; what an earlier report left and this lacks is removed.
+
+    Args:
+        pictures: names without ending of those that there may be.
+        others: names of further files that not every report has.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, written in contents.items():
@@ -39,7 +46,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes], pictures: Iterable[
                 temporary.replace(folder / name)
             finally:
                 temporary.unlink(missing_ok=True)
-        for name in (f"{picture}.{form}" for picture in pictures for form in FORMS):
+        for name in (*others, *(f"{picture}.{form}" for picture in pictures for form in FORMS)):
             if name not in contents:
                 (folder / name).unlink(missing_ok=True)
     except OSError as error:

@@ -126,19 +126,25 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(STYLE)
 def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Validation accuracy and training loss of each epoch: the mean over seeds and the range from least to most."""
-    values = {"validation_accuracy": "validation accuracy (%)", "loss": "training loss"}
-    if curves.empty or not set(values) <= set(curves):
+    """What each epoch was judged by, and its training loss: the mean over seeds and the range from least to most."""
+    known = {
+        "validation_accuracy": "validation accuracy (%)",
+        "validation_loss": "validation loss (each network's own)",
+        "loss": "training loss (each network's own)",
+    }
+    values = {name: label for name, label in known.items() if name in curves}
+    if not values:
         raise NoDataError("no training history is on record")
     summary = _series(summary)
-    curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])
+    if "validation_accuracy" in values:
+        curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])
     datasets = list(summary["dataset"].unique())
-    figure = Figure(figsize=(11.5, 0.6 + 3.6 * len(datasets)), layout="constrained")
+    figure = Figure(figsize=(5.75 * len(values), 0.6 + 3.6 * len(datasets)), layout="constrained")
     panels = figure.subplots(len(datasets), len(values), squeeze=False)
     for dataset, line in zip(datasets, panels, strict=True):
         for axes, (value, label) in zip(line, values.items(), strict=True):
             for row in summary[summary["dataset"] == dataset].to_dict("records"):
-                own = curves[curves["contender"] == row["contender"]]
+                own = curves[curves["contender"] == row["contender"]].dropna(subset=value)
                 if own.empty:
                     continue
                 sns.lineplot(
@@ -159,10 +165,11 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Figure:
                 )
             axes.set(xlabel="epoch", ylabel=label, title=dataset)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _percent_axis(line[0])
-        if (curves["loss"] > 0).all():
-            line[1].set(yscale="log", ylabel="training loss (each network's own)")
-            _log_ticks(line[1].yaxis, *line[1].get_ylim())
+            if value == "validation_accuracy":
+                _percent_axis(axes)
+            elif (curves[value].dropna() > 0).all():
+                axes.set(yscale="log")
+                _log_ticks(axes.yaxis, *axes.get_ylim())
     caption = _caption(summary, "lines", "bands: from the lowest to the highest")
     finish(figure, "Training curves", caption, summary["label"])
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pandas as pd
@@ -38,10 +38,10 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({heading: column for heading, column in made.items() if column is not None})
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A table of strings as Markdown; numbers, which follow the names, to the right."""
+def markdown(table: pd.DataFrame, numbers: Collection[str] | None = None) -> str:
+    """A table of strings as Markdown, the columns of ``numbers`` to the right; those of a summary follow its names."""
     headings = list(table.columns)
-    numbers = {"train", "iters", *headings[headings.index("n") :]}
+    numbers = {"train", "iters", *headings[headings.index("n") :]} if numbers is None else numbers
     rule = ["---:" if heading in numbers else "---" for heading in headings]
     lines = [headings, rule, *table.to_numpy().tolist()]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -62,7 +62,7 @@ def short(name: str) -> str:
 
 def option(column: str) -> str:
     """A column's name without its component: ``routing.beta`` -> ``beta``."""
-    return column.removeprefix("network.").removeprefix("routing.")
+    return column.removeprefix("network.").removeprefix("routing.").removeprefix("loss.")
 
 
 def _each(summary: pd.DataFrame, column: str, show: Callable[[Any], str], empty: str = "") -> pd.Series | None:

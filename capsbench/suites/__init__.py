@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from capsbench.cell import asked_fields
 from capsbench.errors import UsageError
+from capsbench.matrix import BASELINE_FLAG, BASELINE_SIZE_FLAG
 from capsbench.registry import unknown
+from capsbench.suites.published import Published, read_rows
 
 FOLDER = Path(__file__).parent
+
+MATRIX, PUBLISHED, AXIS = "matrix", "published", "axis"
+"""The tables of a suite: each [[matrix]] is a request, each [[published]] a row of the paper, [axis] holds options."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite asks for, and the published numbers that it is about.
+
+    Args:
+        name: its name, or its file.
+        matrices: one request each (`capsbench.matrix.cells_of`).
+        published: rows of the paper's tables, none for most suites of one's own.
+    """
+
+    name: str
+    matrices: list[dict[str, Any]]
+    published: list[Published]
+
+    def overridden(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The matrices with what ``request`` says in place of what they say."""
+        return [{**matrix, **request} for matrix in self.matrices]
 
 
 def suite_names() -> list[str]:
@@ -17,37 +45,56 @@ def suite_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def read_suite(name: str | Path) -> dict[str, Any]:
-    """The request of a suite, by its name or its file; raises UsageError, naming the file, for one that cannot be read.
+def read_suite(name: str | Path) -> Suite:
+    """A suite by its name or its file; raises UsageError, naming the file, for one that cannot be read.
 
     A suite has the names of the command line's flags: ``routing = ["dynamic", "em"]``, ``train-size = 1000``; options of
-    networks and routings stand in a table ``[axis]``; ``description`` is for people.
+    networks and routings stand in a table ``[axis]``; ``description`` is for people. Each ``[[matrix]]`` is a request of its
+    own that adds to what stands above all of them, or overrides it, and may have its own ``[matrix.axis]``; the suite is their
+    union. Each ``[[published]]`` is a row of the paper's table (`capsbench.suites.published.Published`).
     """
     path = FOLDER / f"{name}.toml" if str(name) in suite_names() else Path(name)
     if not path.exists():
         raise UsageError(f"--suite: {unknown(str(name), suite_names())}, or a TOML file")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+        rows = tomllib.loads(text, parse_float=Decimal).get(PUBLISHED, [])  # with the digits as they are printed
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"--suite {name}: {path} is not TOML that can be read: {error}") from error
     content.pop("description", None)
-    options = content.pop("axis", {})
-    if not isinstance(options, dict):
-        raise UsageError(f"--suite {name}: axis is a table of options, [axis], not {options!r}")
-    _check_names(name, content)
-    return {**content, **options}
+    content.pop(PUBLISHED, None)
+    try:
+        published = read_rows(_tables(PUBLISHED, rows))
+        matrices = _tables(MATRIX, content.pop(MATRIX, [{}]))
+        shared = _request(content)
+        return Suite(str(name), [shared | _request(matrix) for matrix in matrices], published)
+    except ValueError as error:
+        raise UsageError(f"--suite {name}: {error}") from error
 
 
 def describe_suite(name: str) -> str:
     """The suite's own description, in one line."""
-    return str(tomllib.loads((FOLDER / f"{name}.toml").read_text()).get("description", ""))
+    return str(tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")).get("description", ""))
 
 
-def _check_names(suite: str | Path, content: dict[str, Any]) -> None:
-    from capsbench.cell import asked_fields
-    from capsbench.matrix import BASELINE_FLAG
+def _tables(key: str, found: Any) -> list[dict[str, Any]]:
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise ValueError(f"{key} is a list of tables, [[{key}]], not {found!r}")
+    return found
 
-    known = [name.replace("_", "-") for name in asked_fields()] + [BASELINE_FLAG]
-    for key in content:
+
+def _request(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of the file as a request: what stands in its ``axis`` stands beside the rest."""
+    options = table.get(AXIS, {})
+    if not isinstance(options, dict):
+        raise ValueError(f"axis is a table of options, [axis] or [matrix.axis], not {options!r}")
+    known = [name.replace("_", "-") for name in (*asked_fields(), BASELINE_FLAG, BASELINE_SIZE_FLAG)]
+    request = {}
+    for key, value in table.items():
+        if key == AXIS:
+            continue
         if key.replace("_", "-") not in known:
-            raise UsageError(f"--suite {suite}: key {unknown(key, known)}; options go under [axis]")
+            raise ValueError(f"key {unknown(key, known)}; options go under [axis]")
+        request[key.replace("-", "_")] = value
+    return request | options

@@ -244,7 +244,8 @@ def _run_on(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums
     return _fused(backend, inputs, constant_shares)
 
 
-@torch.compiler.disable  # else torch.compile looks into what it cannot compile, and compiles what is around it again and again
+# Else torch.compile looks into what it cannot compile, and compiles what is around it again and again.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
     return PassSums(*FusedVotePass.apply(_kernels(backend), constant_shares, *inputs))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 
 import matplotlib as mpl
@@ -81,6 +82,24 @@ def test_training_curves_are_means_over_seeds(records: list[Record]) -> None:
     assert accuracy.lines[0].get_ydata() == pytest.approx([60.0, 90.0])
     assert loss.lines[0].get_ydata() == pytest.approx([0.9, 0.3])
     assert legend_of(figure) == [f"em {TIMES}1", f"em {TIMES}2", f"em {TIMES}3", "matched CNN"]
+
+
+def test_a_network_that_is_not_about_classes_has_a_curve_of_its_validation_loss(capsules: Make) -> None:
+    history = [{"epoch": epoch, "loss": 9.0 / epoch, "validation_loss": 8.0 / epoch} for epoch in (1, 2)]
+    unsupervised = dict(network="transforming-autoencoder", routing=None, iterations=None, loss=None)
+    other = replace(capsules(None, **unsupervised, dataset="mnist"), history=history)
+    (of_loss, loss) = training_curves(summary([other]), curves([other])).axes
+    assert of_loss.get_ylabel() == "validation loss (each network's own)"
+    assert of_loss.lines[0].get_ydata() == pytest.approx([8.0, 4.0])
+    assert loss.lines[0].get_ydata() == pytest.approx([9.0, 4.5])
+    both = [capsules(), other]
+    figure = training_curves(summary(both), curves(both))
+    assert [(axes.get_title(), len(axes.lines)) for axes in figure.axes] == [
+        *(("digits", 1), ("digits", 0), ("digits", 1)),
+        *(("mnist", 0), ("mnist", 1), ("mnist", 1)),
+    ]
+    assert legend_of(figure) == [f"em {TIMES}3", "transforming-autoencoder"]
+    FigureCanvasAgg(figure).draw()
 
 
 def test_rows_that_differ_in_an_option_have_names_that_differ(capsules: Make) -> None:

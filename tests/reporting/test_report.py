@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from capsbench.api import cells
 from capsbench.errors import UsageError
 from capsbench.reporting import NothingMeasured, plots, report
-from capsbench.store import Record, Store
+from capsbench.store import Record, Row, Store
 
 Make = Callable[..., Record]
 
@@ -151,6 +152,37 @@ def test_where_the_numbers_are_from(store: Store, capsules: Make) -> None:
     assert "- commit: 0123456789abcdef\n- commit: 0123456789abcdef with uncommitted changes" in page
     assert "capsbench 0.1.0; python 3.11.2; torch 2.15.0\n" in page
     assert "- cpu A CPU, B CPU; cores 2; threads 2; backend reference" in page
+
+
+def test_published_numbers_of_the_runs_suite_stand_beside(store: Store, tmp_path: Path) -> None:
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        'routing = "dynamic"\niters = 3\nbaseline = "none"\n[[published]]\ntable = "Table 1"\nrow = "A | B"\n'
+        'metric = "error"\nvalue = 2.0\nsource = "a paper"\nwhere = {iters = 3}\n'
+    )
+    records = [
+        Record(cell, "finished", rows=[Row("accuracy", "accuracy", "test", 0.97 + seed / 100, "fraction")])
+        for seed, cell in enumerate(cells(suite, seeds=[0, 1]))
+    ]
+    for record in records:
+        store.write(record)
+    store.write_run([record.cell for record in records], "capsbench run", str(suite), {"mnist": "no such file"})
+    made = report(store.folder)
+    folder = store.folder / "report"
+    assert {folder / "published.csv", folder / "published.parquet"} < set(made.files)
+    for table in (made.published, pd.read_csv(folder / "published.csv"), pd.read_parquet(folder / "published.parquet")):
+        assert table["measured"].tolist() == pytest.approx([2.5])
+        assert table["verdict"].tolist() == ["inside"]
+    assert "| Table 1 | A \\| B | error % | 2.0 | 2.5 ± 6.4 | 2 | tiny | inside |" in (folder / "table.md").read_text()
+    assert "mnist was left out of the run: no such file" in made.notes
+
+    suite.unlink()
+    made = report(store.folder)
+    assert made.published.empty
+    assert not (folder / "published.csv").exists()
+    assert any(note.startswith("no published numbers: --suite: unknown") for note in made.notes)
+    with pytest.raises(UsageError, match="--suite: unknown 'nosuch'"):
+        report(store.folder, suite="nosuch")
 
 
 def test_records_without_provenance_are_reported(store: Store, capsules: Make) -> None:

@@ -143,6 +143,14 @@ def test_what_was_not_measured_has_no_column(capsules: Make) -> None:
     assert only_speed.loc[0, "flops"] == 2.5e6
 
 
+def test_a_network_without_accuracy_stands_beside_one_that_has_it(capsules: Make, matched: Make) -> None:
+    unsupervised = dict(network="transforming-autoencoder", routing=None, iterations=None, loss=None)
+    shown = readable(summary([capsules(None, **unsupervised), capsules(0.97), matched(0.96)]))
+    assert shown["network"].tolist() == ["matrix-capsules", "matched", "transforming-autoencoder"]
+    assert shown["accuracy %"].tolist() == ["97.0", "96.0", ""]
+    assert shown["vs matched"].tolist() == ["+1.0", "", ""]
+
+
 def test_failed_cells_count_for_nothing(capsules: Make, failed: Make) -> None:
     assert summary([capsules(seed=0), failed(seed=1)])["n"].tolist() == [1]
     nothing = summary([failed()])

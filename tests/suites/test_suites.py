@@ -1,0 +1,92 @@
+"""A suite's file: what it says becomes requests, and the rows of a paper's table."""
+
+from decimal import Decimal
+
+import pytest
+
+import capsbench
+from capsbench.errors import UsageError
+from capsbench.suites import describe_suite, read_suite, suite_names
+
+SHORT = 'routing = "em"\nseeds = 0\nbaseline = "none"\n'
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a suite's file and gives its path."""
+
+    def write(content):
+        path = tmp_path / "mine.toml"
+        path.write_text(content)
+        return path
+
+    return write
+
+
+def test_a_file_without_matrices_is_one_request(written):
+    suite = read_suite(written('routing = ["em"]\ntrain-size = 100\n[axis]\nrows = 3\n'))
+    assert suite.matrices == [{"routing": ["em"], "train_size": 100, "rows": 3}]
+    assert suite.published == []
+
+
+def test_a_suite_is_the_union_of_its_matrices_each_cell_once(written):
+    cells = capsbench.cells(written(SHORT + "[[matrix]]\niters = 1\n[[matrix]]\niters = [1, 2]\n"))
+    assert [cell.iterations for cell in cells] == [1, 2]
+
+
+def test_a_matrix_adds_to_what_stands_above_it_and_overrides_it(written):
+    path = written(
+        SHORT + "epochs = 3\n[axis]\nmass = 50\n[[matrix]]\nepochs = 5\n[[matrix]]\n[matrix.axis]\nmass = [10, 20]\n"
+    )
+    cells = capsbench.cells(path)
+    assert [(cell.epochs, cell.options["routing.mass"]) for cell in cells] == [(5, 50.0), (3, 10.0), (3, 20.0)]
+
+
+def test_an_option_may_be_one_of_some_matrices_only(written):
+    path = written('seeds = 0\nbaseline = "none"\n[[matrix]]\nrouting = "em"\n[[matrix]]\nrouting = "dynamic"\n')
+    cells = capsbench.cells(path, mass=7)
+    assert [cell.options.get("routing.mass") for cell in cells] == [7.0, None]
+    with pytest.raises(UsageError, match="--masss: unknown '--masss'; did you mean '--mass'"):
+        capsbench.cells(path, masss=7)
+
+
+def test_what_is_asked_for_overrides_every_matrix(written):
+    path = written(SHORT + "[[matrix]]\nepochs = 5\ntrain-size = 100\n[[matrix]]\nepochs = 6\n")
+    (cell,) = capsbench.cells(path, epochs=1, train_size=50, seeds=4)
+    assert (cell.epochs, cell.train_size, cell.seed) == (1, 50, 4)
+
+
+def test_all_stands_for_every_name(written):
+    path = written('size = "tiny"\nseeds = 0\nrouting = "all"\nbaseline = "all"\n')
+    cells = capsbench.cells(path)
+    assert {cell.routing for cell in cells} - {None} == {*capsbench.registry.names("routing")}
+    assert {cell.network for cell in cells if cell.routing is None} == {*capsbench.registry.names("baseline")}
+
+
+def test_a_published_value_keeps_the_digits_that_are_printed(written):
+    row = '[[published]]\ntable = "1"\nrow = "a"\nmetric = "error"\nvalue = 0.50\nsource = "x"\nwhere = {iters = 1}\n'
+    (published,) = read_suite(written(SHORT + row)).published
+    assert published.value == Decimal("0.50")
+    assert str(published.value) == "0.50"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[[matrix]]\nroutin = "em"', "key unknown 'routin'; did you mean 'routing'"),
+        ('[matrix]\nrouting = "em"', r"matrix is a list of tables, \[\[matrix\]\], not"),
+        ("[[matrix]]\naxis = 3", r"axis is a table of options, \[axis\] or \[matrix.axis\], not 3"),
+        ("published = 3", r"published is a list of tables, \[\[published\]\], not 3"),
+        ('[[published]]\nrow = "A"', r"published row 1 \(A\): table: field required"),
+        ("[[published]]", r"published row 1 \(without a name\): table: field required"),
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_named(written, content, message):
+    with pytest.raises(UsageError, match=rf"--suite .*mine.toml: {message}"):
+        read_suite(written(content))
+
+
+def test_every_suite_describes_itself_in_a_line():
+    for name in suite_names():
+        assert describe_suite(name)
+        assert "\n" not in describe_suite(name)
