@@ -42,3 +42,12 @@ def test_the_cpu_kernels_figures_are_those_of_the_documents():
         assert usual["median_s"] / cpu["median_s"] >= times
         assert cpu["median_s"] < both.loc[(layer, "broadcast-compiled"), "median_s"]
         assert cpu["peak_bytes"] <= usual["peak_bytes"] / 10
+
+
+def test_whole_training_steps_are_as_far_from_the_usual_implementation_as_the_documents_say():
+    table = pd.read_csv(REFERENCE / "steps" / "cpu" / "steps.csv")
+    assert not table["dirty"].any()
+    assert (table["status"] == "ok").all()
+    fused = table[table["contender"] == "cpu"].set_index(["network", "size"])
+    assert fused.loc[("capsnet", "paper"), "times_as_fast"] >= 1.6
+    assert fused.loc[("matrix-capsules", "small"), "times_as_fast"] >= 8
