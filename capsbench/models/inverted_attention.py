@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from capsbench.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder
+from capsbench.errors import check_choice
+from capsbench.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, at_least_float32
 from capsbench.models.base import CapsuleNetwork, after
 from capsbench.models.resnet import projection_shortcut, residual_stage
 from capsbench.routing.base import RoutingFactory
@@ -77,8 +78,8 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
         hidden2: int = 1024,
     ) -> None:
         super().__init__()
-        if backbone not in ("simple", "resnet"):
-            raise ValueError(f"backbone: expected simple or resnet, got {backbone!r}")
+        check_choice("backbone", backbone, ("simple", "resnet"))
+        check_choice("order", order, ("auto", "concurrent", "sequential"))
         width = width or (256 if backbone == "simple" else 128)
         grid = [after(side + 2, 3, stride) for side in (image.height, image.width)]
         grids = [grid, [after(side, 3, capsule_stride) for side in grid]]
@@ -123,15 +124,13 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
         )
         self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
         continues = self.classes.routing.continues
-        if order not in ("auto", "concurrent", "sequential"):
-            raise ValueError(f"order: expected auto, concurrent or sequential, got {order!r}")
         if order == "concurrent" and not continues:
             raise ValueError("order: concurrent needs a routing that goes on from given poses: inverted-attention")
         self.concurrent = continues and order != "sequential"
 
     def capsules(self, images: Tensor) -> Capsules:
-        poses = self.primary(self.backbone(images)).movedim(1, -1).unflatten(-1, (self.types, -1))
-        poses = self.norm(poses).unflatten(-1, self.pose)
+        features = at_least_float32(self.primary(self.backbone(images)))
+        poses = self.norm(features.movedim(1, -1).unflatten(-1, (self.types, -1))).unflatten(-1, self.pose)
         primary = Capsules(poses, poses.new_ones(poses.shape[:-2]))
         layers = [*self.convolutional, self.classes]
         once = {"steps": 1} if self.concurrent else {}

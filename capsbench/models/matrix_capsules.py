@@ -34,9 +34,10 @@ class MatrixCapsules(CapsuleNetwork):
         stem_norm: ``none`` as in the paper, or ``batch``: a batch norm after the first convolution, which the paper does
             not name and without which small networks stay at chance for long.
         transform_sigma: W ~ N(0, sigma^2); the paper does not say, Gritzman 2019 has 1.
-        transform_init: ``normal``, the same sigma in every layer, or ``preserving``: sigma grows with the number of votes that
+        transform_init: ``normal``, the same sigma in every layer; ``preserving``: sigma grows with the number of votes that
             the poses below are means of, so that votes start with one variance in all layers rather than shrinking (for
-            routings whose poses are means, as EM's are).
+            routings whose poses are means, as EM's are); or ``glorot``: sigma times Glorot's ``sqrt(2 / (fan in + fan out))``,
+            the fans being the values of a window's children and of as many parents (Ribeiro 2020).
     """
 
     loss = "spread"
@@ -85,27 +86,30 @@ class MatrixCapsules(CapsuleNetwork):
     ) -> None:
         super().__init__()
         check_choice("stem_norm", stem_norm, ("none", "batch"))
-        check_choice("transform_init", transform_init, ("normal", "preserving"))
+        check_choice("transform_init", transform_init, ("normal", "preserving", "glorot"))
         check_choice("pose_form", pose_form, ("matrix", "vector"))
         kernel = capsule_kernel
         grid = [after(side, stem_kernel, stem_stride) for side in (image.height, image.width)]
         grid = [after(after(side, kernel, capsule_stride), kernel, 1) for side in grid]
         pose = (rows, rows) if pose_form == "matrix" else (1, rows * rows)
 
-        def sigma(averaged: int) -> float:
-            """For poses that are means of so many votes, each element of a new vote being a sum of a pose's depth of products."""
-            return transform_sigma * (math.sqrt(averaged / pose[1]) if transform_init == "preserving" else 1.0)
+        types = [types1, types2, types3, classes]
+        sigmas = [transform_sigma] * 3
+        if transform_init == "preserving":
+            # The second and third layers' poses are means of votes, and a new vote is a sum of as many products as they are deep.
+            sigmas[1:] = [transform_sigma * math.sqrt(kernel**2 * below / pose[1]) for below in types[:2]]
+        if transform_init == "glorot":
+            fans = [window * (types[i] + types[i + 1]) for i, window in enumerate((kernel**2, kernel**2, 1))]
+            sigmas = [transform_sigma * math.sqrt(2 / (fan * rows * rows)) for fan in fans]
 
         norm = [nn.BatchNorm2d(stem)] if stem_norm == "batch" else []
         self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, stem_kernel, stem_stride), *norm, nn.ReLU())
         self.primary = PrimaryCapsules(stem, types1, pose, separate_activations=routing.separate_activations)
         self.convolutional = nn.Sequential(
             ConvolutionalCapsules(
-                types1, types2, pose, routing, kernel=kernel, stride=capsule_stride, transform_sigma=transform_sigma
+                types1, types2, pose, routing, kernel=kernel, stride=capsule_stride, transform_sigma=sigmas[0]
             ),
-            ConvolutionalCapsules(
-                types2, types3, pose, routing, kernel=kernel, stride=1, transform_sigma=sigma(kernel**2 * types1)
-            ),
+            ConvolutionalCapsules(types2, types3, pose, routing, kernel=kernel, stride=1, transform_sigma=sigmas[1]),
         )
         self.classes = ClassCapsules(
             (grid[0], grid[1]),
@@ -117,7 +121,7 @@ class MatrixCapsules(CapsuleNetwork):
             shared=True,
             poses_read=reconstruction,
             coordinate_addition=coordinate_addition,
-            transform_sigma=sigma(kernel**2 * types2),
+            transform_sigma=sigmas[2],
         )
         self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
 

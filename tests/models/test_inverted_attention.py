@@ -186,7 +186,7 @@ def test_scores_are_probabilities_of_the_classes(make_cell, dataset, side, size)
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (dict(order="random"), r"^order: expected auto, concurrent or sequential, got 'random'$"),
+        (dict(order="random"), r"^order: expected auto or concurrent or sequential, got 'random'$"),
         (dict(order="concurrent"), r"^order: concurrent needs a routing that goes on from given poses: [^\n]*$"),
         (dict(backbone="vgg"), r"^backbone: expected simple or resnet, got 'vgg'$"),
     ],

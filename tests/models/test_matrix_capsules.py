@@ -82,11 +82,21 @@ def test_transforms_of_mean_votes_are_wider_by_the_root_of_their_number():
     assert sigmas("preserving") == pytest.approx([1.0, 18**0.5, 18**0.5], rel=0.05)
 
 
+def test_glorots_rule_counts_the_values_of_a_window_below_and_above():
+    """As Ribeiro 2020: 9 positions of 8 and of 16 types, 9 of 16 and of 16, one of 16 and of the classes; 16 values each."""
+    torch.manual_seed(0)
+    types = dict(types1=8, types2=16, types3=16)
+    network = MatrixCapsules(MNIST, 10, EMRouting, **types, transform_init="glorot", transform_sigma=5.0)
+    widths = [layer.weights.std().item() for layer in (*network.convolutional, network.classes)]
+    fans = [9 * (8 + 16) * 16, 9 * (16 + 16) * 16, (16 + 10) * 16]
+    assert widths == pytest.approx([5 * (2 / fan) ** 0.5 for fan in fans], rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
         (dict(stem_norm="layer"), r"^stem_norm: expected none or batch, got 'layer'$"),
-        (dict(transform_init="xavier"), r"^transform_init: expected normal or preserving, got 'xavier'$"),
+        (dict(transform_init="xavier"), r"^transform_init: expected normal or preserving or glorot, got 'xavier'$"),
         (dict(rows=1), r"^coordinate_addition: [^\n]*$"),
     ],
 )
