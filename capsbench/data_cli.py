@@ -114,7 +114,11 @@ def _dataset(name: str) -> type[Dataset]:
     known = registry.names("dataset")
     if ":" not in name and name not in known:
         raise UsageError(f"data: {registry.unknown(name, known)}")
-    dataset: type[Dataset] = registry.get("dataset", name)
+    from capsbench.data.base import Dataset
+
+    dataset = registry.get("dataset", name)
+    if not (isinstance(dataset, type) and issubclass(dataset, Dataset)):
+        raise UsageError(f"data: {name}: expected a subclass of {Dataset.__module__}.{Dataset.__name__}")
     return dataset
 
 

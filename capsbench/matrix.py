@@ -48,6 +48,7 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
     """
     cells: dict[str, Cell] = {}
     points: list[dict[str, Any]] = []
+    routed = False
     asked: set[str] = set()
     used: set[str] = set()
     for request in requests:
@@ -58,10 +59,14 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
             for chosen in _options_of(point, options, used):
                 cell = _resolve(point, chosen)
                 cells.setdefault(cell.id, cell)
+                routed = routed or cell.routing is not None
                 if cell.routing is not None:
                     for name, size in baselines:
                         beside = _baseline_beside(cell, name, size, asked=fields)
                         cells.setdefault(beside.id, beside)
+    for name in ("routing", "iters", BASELINE_FLAG):
+        if not routed and any(request.get(name) not in (None, "none", ["none"]) for request in requests):
+            raise UsageError(f"{spelled(name)}: none of the networks asked for has capsules that are routed")
     for name in sorted(asked - used):
         known = {*asked_fields(), *(option.partition(".")[2] for point in points for option in _own(point))}
         raise UsageError(f"{spelled(name)}: {registry.unknown(spelled(name), sorted(map(spelled, known)))}")
@@ -263,14 +268,20 @@ def _options_of(
     for values in _product({name: asked[name] for name in meant}):
         # The full name comes last, and so has the last word.
         names = sorted(values, key=lambda name: "." in name)
-        yield {each: _option(name, type(own[each]), values[name]) for name in names for each in meant[name]}
+        yield {each: _option(name, each, own[each], values[name]) for name in names for each in meant[name]}
 
 
-def _option(name: str, kind: type, value: Any) -> Scalar:
+def _option(name: str, own: str, default: Scalar, value: Any) -> Scalar:
+    """A value of the option ``own``, asked for as ``name``, in the type of its default.
+
+    Whole numbers of a network are widths, counts and sides: 1 or more, or 0 where that is the default and says so.
+    """
     try:
-        parsed: Scalar = TypeAdapter(kind).validate_python(value)
+        parsed: Scalar = TypeAdapter(type(default)).validate_python(value)
     except ValidationError as error:
         raise UsageError(f"{spelled(name)}: {_reason(error)}, got {value!r}") from error
+    if own.startswith("network.") and type(default) is int and int(parsed) < min(1, default):
+        raise UsageError(f"{spelled(name)}: expected {min(1, default)} or more, got {value!r}")
     if isinstance(parsed, float) and not math.isfinite(parsed):
         raise UsageError(f"{spelled(name)}: expected a finite number, got {value!r}")
     return parsed
@@ -351,7 +362,8 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     try:
         build_network(cell, device="meta")
     except Exception as error:
-        if not isinstance(error, ValueError) and not cell.code:
+        # What does not fit, or is larger than torch counts. Anything else is a defect of ours, unless the parts are not.
+        if not isinstance(error, (ValueError, RuntimeError, OverflowError)) and not cell.code:
             raise
         raise UsageError(f"--network {network} --size {cell.size} on {cell.dataset}: {error}") from error
     return cell

@@ -149,7 +149,8 @@ def train(
     Raises:
         TrainingFailed: the loss stopped being finite; the message says in which epoch.
     """
-    generator = torch.Generator().manual_seed(cell.seed)
+    # Apart, so that the order of the data does not depend on what its images go through.
+    of_order, of_augmentation = (torch.Generator().manual_seed(seed) for seed in (cell.seed, cell.seed + 2**31))
     augmentations = augmentations_of(cell, network, data)
     take_step = TrainingStep(cell, network)
     count, device = len(data.train.labels), data.train.images.device
@@ -163,8 +164,8 @@ def train(
     for epoch in range(1, cell.epochs + 1):
         network.train()
         total, seen = torch.zeros((), dtype=torch.float64, device=device), 0
-        augmented = Augmented(data.train, augmentations, generator)
-        order = torch.randperm(count, generator=generator).to(device)
+        augmented = Augmented(data.train, augmentations, of_augmentation)
+        order = torch.randperm(count, generator=of_order).to(device)
         for which in order.split(cell.batch_size):
             done = ((epoch - 1) * steps + math.ceil(seen / cell.batch_size)) / (steps * cell.epochs)
             loss = take_step(augmented.batch(which), done)

@@ -11,10 +11,14 @@ from capsbench.matrix import cells_of
 
 @pytest.fixture
 def make_cell() -> Callable[..., Cell]:
-    """Makes one complete cell: dynamic routing in a tiny CapsNet on the CPU, unless the request says otherwise."""
+    """Makes one complete cell: dynamic routing in a tiny CapsNet on the CPU, unless the request says otherwise.
+
+    A network that is named has its own routing.
+    """
 
     def make(**request: Any) -> Cell:
-        (cell,) = cells_of({"routing": "dynamic", "seeds": 0, "device": "cpu", "baseline": "none", **request})
+        routing = {} if "network" in request else {"routing": "dynamic"}
+        (cell,) = cells_of({**routing, "seeds": 0, "device": "cpu", "baseline": "none", **request})
         return cell
 
     return make

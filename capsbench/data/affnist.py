@@ -43,6 +43,13 @@ class AffNIST(AffineSet):
     def warped(self, test: Images, folder: Path) -> Images:
         (path,) = fetched([TEST], folder)
         images, labels = read_affnist(path)
+        # As many versions of each test image: a file of training images, or half a file, has other shares of the classes.
+        of_each, versions = test.labels.bincount(minlength=MNIST.classes), len(labels) / len(test.labels)
+        if not torch.equal(labels.bincount(minlength=MNIST.classes), (of_each * versions).long()):
+            raise UsageError(
+                f"{path}: expected as many versions of each of MNIST's {len(test.labels)} test images, found {len(labels)} "
+                f"images whose classes have other shares; {REMEDY}"
+            )
         if self.size is not None:
             chosen = stratified(labels, self.size, SPLIT_SEED)
             images, labels = images[chosen], labels[chosen]

@@ -92,16 +92,8 @@ class MatrixCapsules(CapsuleNetwork):
         grid = [after(side, stem_kernel, stem_stride) for side in (image.height, image.width)]
         grid = [after(after(side, kernel, capsule_stride), kernel, 1) for side in grid]
         pose = (rows, rows) if pose_form == "matrix" else (1, rows * rows)
-
         types = [types1, types2, types3, classes]
-        sigmas = [transform_sigma] * 3
-        if transform_init == "preserving":
-            # The second and third layers' poses are means of votes, and a new vote is a sum of as many products as they are deep.
-            sigmas[1:] = [transform_sigma * math.sqrt(kernel**2 * below / pose[1]) for below in types[:2]]
-        if transform_init == "glorot":
-            fans = [window * (types[i] + types[i + 1]) for i, window in enumerate((kernel**2, kernel**2, 1))]
-            sigmas = [transform_sigma * math.sqrt(2 / (fan * rows * rows)) for fan in fans]
-
+        sigmas = [transform_sigma * factor for factor in transform_factors(transform_init, types, kernel, pose)]
         norm = [nn.BatchNorm2d(stem)] if stem_norm == "batch" else []
         self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, stem_kernel, stem_stride), *norm, nn.ReLU())
         self.primary = PrimaryCapsules(stem, types1, pose, separate_activations=routing.separate_activations)
@@ -127,3 +119,15 @@ class MatrixCapsules(CapsuleNetwork):
 
     def capsules(self, images: Tensor) -> Capsules:
         return self.classes(self.convolutional(self.primary(self.stem(images))))
+
+
+def transform_factors(init: str, types: list[int], kernel: int, pose: tuple[int, int]) -> list[float]:
+    """What multiplies sigma in the three layers of transformation matrices between four layers of so many types."""
+    if init == "preserving":
+        # Poses above the primary ones are means of votes, and a new vote is a sum of as many products as they are deep.
+        return [1.0, *(math.sqrt(kernel**2 * below / pose[1]) for below in types[:2])]
+    if init == "glorot":
+        positions = [kernel**2, kernel**2, 1]
+        fans = [positions[i] * (types[i] + types[i + 1]) * pose[0] * pose[1] for i in range(3)]
+        return [math.sqrt(2 / fan) for fan in fans]
+    return [1.0, 1.0, 1.0]

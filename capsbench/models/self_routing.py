@@ -131,5 +131,10 @@ def padded(capsules: Capsules) -> Capsules:
 def normed(capsules: Capsules, norm: nn.Module) -> Capsules:
     """Capsules on a grid, their poses through a norm of feature maps ``[B, types * R * D, H, W]``."""
     types, rows, depth = capsules.poses.shape[3:]
-    poses = norm(capsules.poses.flatten(3).movedim(-1, 1)).movedim(1, -1).unflatten(-1, (types, rows, depth))
+    features = capsules.poses.flatten(3).movedim(-1, 1)
+    if isinstance(norm, nn.BatchNorm2d) and features[:, 0].numel() == 1:  # one image on a grid of 1x1 has no variance
+        features = F.batch_norm(features, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+    else:
+        features = norm(features)
+    poses = features.movedim(1, -1).unflatten(-1, (types, rows, depth))
     return Capsules(poses, capsules.activations)

@@ -90,9 +90,11 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Figure:
     """Test accuracy against the time of a training step and the FLOPs of an image's inference, a marker a contender."""
     summary = _with_accuracy(_series(summary))
     costs = {"training_step_ms": "training step (ms per batch)", "flops": "inference (FLOPs per image)"}
-    costs = {name: label for name, label in costs.items() if name in summary}
+    costs = {name: label for name, label in costs.items() if name in summary and summary[name].notna().any()}
     if not costs:
         raise NoDataError("speed was not measured")
+    # Records of one folder may differ in what was measured: a data set without any speed gets no panel.
+    summary = summary[summary[list(costs)].notna().any(axis=1)]
     datasets = list(summary["dataset"].unique())
     figure = Figure(figsize=(5.6 * len(costs), 0.6 + 4.1 * len(datasets)), layout="constrained")
     panels = figure.subplots(len(datasets), len(costs), squeeze=False)
@@ -111,13 +113,16 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Figure:
                     elinewidth=0.6,
                 )
             axes.set(xlabel=label, title=dataset)
-            _cost_axis(axes, shown[cost])
-            _percent_axis(axes)
+            if not shown.empty:
+                _cost_axis(axes, shown[cost])
+                _percent_axis(axes)
         line[0].set_ylabel("test accuracy (%)")
     caption = _caption(summary, "points", "bars: 95 % t-interval")
     finish(figure, "Test accuracy against cost", caption, summary["label"])
     for (dataset, cost), axes in zip([(d, c) for d in datasets for c in costs], panels.flat, strict=True):
         shown = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
+        if shown.empty:
+            continue
         label_points(
             axes, [Point(r[cost], r["accuracy_percent"], r["label"], r["color"]) for r in shown.to_dict("records")]
         )

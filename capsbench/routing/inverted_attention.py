@@ -81,4 +81,5 @@ class InvertedAttentionRouting(Routing):
         """Activations ``[N, J]`` of parents of these poses ``[N, J, R*E]``: probabilities of classes, 1 of other capsules."""
         if self.head is None:
             return torch.ones_like(poses[..., 0])
-        return self.head(poses).squeeze(-1).softmax(dim=1)
+        # Not by the layer itself, which mixed precision would take in bfloat16.
+        return (poses * self.head.weight).sum(dim=-1).softmax(dim=1)

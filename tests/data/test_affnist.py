@@ -13,7 +13,7 @@ from capsbench.data.mnist import MNIST
 from capsbench.errors import UsageError
 from capsbench.shapes import ImageShape
 
-COUNT = 64
+COUNT = 60  # three versions of each of 20 test images
 
 
 class Small(Dataset):
@@ -84,6 +84,15 @@ def test_some_of_the_images_are_drawn_each_class_in_its_proportion(tmp_path: Pat
     assert test.images.equal(SmallAffNIST().load(tmp_path).test.images)
 
 
+def test_a_file_of_other_digits_than_the_test_images_is_told(tmp_path: Path) -> None:
+    """Such as affNIST's training images, which would leak into the test."""
+    write(tmp_path / TEST.path, pixels(), np.minimum(LABELS, 8))
+    with pytest.raises(
+        UsageError, match=r"expected as many versions of each of MNIST's 20 test images, found 60 images"
+    ):
+        SmallAffNIST().load(tmp_path)
+
+
 def test_the_full_set_has_all_of_them_in_their_order(tmp_path: Path) -> None:
     write(tmp_path / TEST.path, pixels(), LABELS)
     test = SmallAffNISTFull().load(tmp_path).test
@@ -139,7 +148,7 @@ def test_another_matlab_file(tmp_path: Path) -> None:
 
 def test_images_of_another_size(tmp_path: Path) -> None:
     write(tmp_path / "test.mat", np.ones((COUNT, 28, 28), np.uint8), LABELS)
-    assert "expected images of uint8 [1600, N] and N labels, found uint8 [784, 64] and 64 labels" in line(
+    assert "expected images of uint8 [1600, N] and N labels, found uint8 [784, 60] and 60 labels" in line(
         tmp_path / "test.mat"
     )
 

@@ -168,3 +168,10 @@ def test_scores_are_probabilities_of_the_classes(make_cell, dataset, side, size)
 def test_a_network_without_class_capsules_is_refused_in_one_line():
     with torch.device("meta"), pytest.raises(ValueError, match=r"^capsule_layers: expected 1 or more, got 0$"):
         SelfRoutingCapsNet(CIFAR10, 10, SelfRouting, capsule_layers=0)
+
+
+def test_a_batch_of_one_image_is_trained_on_where_the_grid_is_one_position(make_cell):
+    cell = make_cell(network="capsnet-hahn2019", routing="self-routing")
+    torch.manual_seed(0)
+    network = build_network(cell).train()
+    assert network(torch.rand(1, 1, 8, 8)).isfinite().all()

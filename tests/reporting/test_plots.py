@@ -71,6 +71,12 @@ def test_accuracy_against_cost_labels_every_contender(records: list[Record]) -> 
     assert [list(c.lines[0].get_xdata()) for c in step.containers] == [[10.0, 20.0, 30.0], [2.0]]
 
 
+def test_a_data_set_without_any_speed_has_no_panel(capsules: Callable[..., Record]) -> None:
+    records = [capsules(), capsules(dataset="mnist", parameters=None)]
+    figure = accuracy_against_cost(summary(records))
+    assert {axes.get_title() for axes in figure.axes} == {"digits"}
+
+
 def test_only_the_measured_cost_has_a_panel(records: list[Record]) -> None:
     (axes,) = accuracy_against_cost(summary(records).drop(columns="flops")).axes
     assert axes.get_xlabel() == "training step (ms per batch)"
