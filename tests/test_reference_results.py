@@ -51,3 +51,13 @@ def test_whole_training_steps_are_as_far_from_the_usual_implementation_as_the_do
     fused = table[table["contender"] == "cpu"].set_index(["network", "size"])
     assert fused.loc[("capsnet", "paper"), "times_as_fast"] >= 1.6
     assert fused.loc[("matrix-capsules", "small"), "times_as_fast"] >= 8
+
+
+def test_small_networks_learn_12000_images_of_mnist_at_every_number_of_iterations():
+    table = load(REFERENCE / "mnist-12000-small").query("metric == 'accuracy' and condition == 'test'")
+    assert table["epochs"].max() <= 10
+    found = table.groupby(["routing", "iterations"])["value"].agg(["mean", "count"])
+    assert (found["count"] == 3).all()
+    assert (found.loc["dynamic", "mean"] >= 0.985).all()
+    assert (found.loc["em", "mean"] >= 0.98).all()
+    assert found.index.tolist() == [("dynamic", 1), ("dynamic", 3), ("em", 1), ("em", 2), ("em", 3)]
