@@ -56,7 +56,7 @@ class Cell(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         description="seed of the initial weights and the order of the data"
     )
-    measures: Annotated[tuple[str, ...], BeforeValidator(_names_only)] = Field(description="what is measured")
+    measures: Annotated[tuple[str, ...], BeforeValidator(_names_only)] = Field(description="what is measured, or all")
     precision: Literal["float32", "float64", "bfloat16"] = Field(
         description="arithmetic: float32, float64 or bfloat16 (mixed with float32, as torch's autocast does)"
     )
@@ -72,6 +72,9 @@ class Cell(BaseModel):
     )
     decay_steps: Annotated[int, Field(ge=0)] = Field(
         0, description="training steps that a decay is spread over (exponential); 0: those of an epoch"
+    )
+    stop_at: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="stop after the epoch that reaches this validation accuracy, a fraction; 0: train to the end"
     )
     channels_last: bool = Field(False, description="convolutions with the channels last in memory")
     fused_optimizer: bool = Field(False, description="torch's fused optimiser step")

@@ -42,7 +42,7 @@ PANELS = {
     "Network": ["network", "size", "routing", "iterations", "loss", "reconstruction", "reconstruction_weight"],
     "Training": [
         "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "decay", "decay_steps", "weight_decay", "clip",
-        "patience", "seed",
+        "patience", "stop_at", "seed",
     ],
     "Measuring and machine": [
         "measures", "precision", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile",

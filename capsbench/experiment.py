@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from capsbench.data.base import Splits, load_splits
 from capsbench.errors import TrainingFailed
 from capsbench.matrix import source_digests
 from capsbench.measures.base import Subject
-from capsbench.measures.build import make_measure
+from capsbench.measures.build import make_measure, measure_name
 from capsbench.models.build import build_network, parameter_dtype
 from capsbench.process import SendEvent
 from capsbench.routing.base import Routing
@@ -66,11 +67,11 @@ def measure_cell(cell: Cell, measures: list[str], data_folder: Path, store: Stor
 
 
 def _measured(cell: Cell, measures: list[str], network: nn.Module, data: Splits, store: Store) -> list[Row]:
-    subject = Subject(cell, network, data, lambda kept: store.write_tensors(store.predictions_path(cell.id), kept))
     rows: list[Row] = []
     for spec in measures:
+        keep = partial(store.write_tensors, store.kept_path(measure_name(spec), cell.id))
         torch.manual_seed(cell.seed)
-        rows += make_measure(spec)(subject)
+        rows += make_measure(spec)(Subject(cell, network, data, keep))
     for row in rows:
         if not math.isfinite(row.value):
             raise TrainingFailed(f"the measure {row.measure} gave {row.value} as {row.metric} ({row.condition})")

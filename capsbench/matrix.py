@@ -21,7 +21,7 @@ from capsbench import registry
 from capsbench.cell import Cell, Scalar, asked_fields, choices, spelled
 from capsbench.data.base import Dataset
 from capsbench.errors import UsageError
-from capsbench.measures.build import make_measure, measure_name
+from capsbench.measures.build import ALL, checked, make_measure, measure_name, measures_of
 from capsbench.models.base import CapsuleNetwork, is_self_supervised
 from capsbench.models.build import build_network, parameter_count
 from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
@@ -51,19 +51,30 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
     routed = False
     asked: set[str] = set()
     used: set[str] = set()
+    to_measure: set[str] = set()
     for request in requests:
         fields, options, baselines = _sorted(request)
         asked |= set(options)
         for point in _product(_with_components({**AXES, **fields})):
             points.append(point)
+            measures = point.get("measures")
+            to_measure |= {*(measures or ())} - {ALL}
             for chosen in _options_of(point, options, used):
                 cell = _resolve(point, chosen)
+                if not cell.measures and "all" in _listed(request.get("network")):
+                    continue  # every network means each that can be measured so
+                if not cell.measures:
+                    raise _not_measurable(measures or (), cell)
                 cells.setdefault(cell.id, cell)
                 routed = routed or cell.routing is not None
                 if cell.routing is not None:
                     for name, size in baselines:
-                        beside = _baseline_beside(cell, name, size, asked=fields)
-                        cells.setdefault(beside.id, beside)
+                        beside = _baseline_beside(cell, name, size, fields, measures)
+                        if beside.measures:
+                            cells.setdefault(beside.id, beside)
+    never = to_measure.difference(*(cell.measures for cell in cells.values()))
+    if never:
+        raise _not_measurable(sorted(never), next(iter(cells.values())))
     for name in ("routing", "iters", BASELINE_FLAG):
         if not routed and any(request.get(name) not in (None, "none", ["none"]) for request in requests):
             raise UsageError(f"{spelled(name)}: none of the networks asked for has capsules that are routed")
@@ -116,18 +127,16 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
     """The values of one axis, each of the field's type; raises UsageError naming the flag and the value that is not."""
     info = Cell.model_fields[field]
     adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
-    items = [_listed(value)] if field == "measures" else _listed(value)
+    items = [checked(_listed(value))] if field == "measures" else _listed(value)
     if field in ("routing", "network"):
         items = _every(field, items)
     if not items:
         raise UsageError(f"{spelled(name)}: expected at least one value, got none")
     parsed = []
     for item in items:
-        wanted: Any = tuple(item) if field == "measures" else item
+        wanted: Any = item
         if wanted in ("none", "all") and field == "train_size":
             wanted = None
-        if field == "measures":
-            wanted = _checked_measures(wanted)
         if field == "device":
             _check_device(name, str(wanted))
         if field == "backend" and wanted not in ("auto", *BACKENDS):
@@ -141,23 +150,10 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
     return parsed
 
 
-def _checked_measures(specs: tuple[str, ...]) -> tuple[str, ...]:
-    """Measures in one order, each once: what is measured makes a cell, not how it was asked for."""
-    for spec in specs:
-        make_measure(spec)
-    names = [measure_name(spec) for spec in set(specs)]
-    if not names or len(set(names)) < len(names):
-        raise UsageError(
-            f"--measure: expected at least one measure and one setting of each, got {', '.join(specs) or 'none'}"
-        )
-    return tuple(sorted(set(specs)))
-
-
-def _check_applies(specs: tuple[str, ...], network: str, component: Any) -> None:
-    for spec in specs:
-        if not make_measure(spec).applies_to(component):
-            others = [name for name in registry.names("measure") if make_measure(name).applies_to(component)]
-            raise UsageError(f"--measure {spec}: cannot be taken of {network}; choose from {', '.join(others)}")
+def _not_measurable(specs: Iterable[str], cell: Cell) -> UsageError:
+    others = [name for name in registry.names("measure") if make_measure(name).applies_to(cell)]
+    of = f"{cell.network} on {cell.dataset}"
+    return UsageError(f"--measure {', '.join(specs)}: cannot be taken of {of}; choose from {', '.join(others)}")
 
 
 def _reason(error: ValidationError) -> str:
@@ -314,17 +310,17 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         "reconstruction": capsules
         and not dataset.standardised
         and _default(component, "reconstruction", otherwise=False),
-        **({"measures": _checked_measures(component.measures)} if self_supervised else {}),
         **(component.recipe(point["size"]) if capsules or self_supervised else _baseline_recipe(point["size"])),
         **{name: value for name, value in point.items() if value is not None},
         "network": network,
         "routing": routing,
     }
+    if self_supervised and decided.get("stop_at"):
+        raise UsageError(f"--stop-at: {network} is not about classes, so it has no accuracy to stop at; leave it out")
     if self_supervised and decided["loss"]:
         raise UsageError(f"--loss: {network} has none, it is trained on an objective of its own; leave it out")
     if not self_supervised:
         registry.get("loss", decided["loss"])
-    _check_applies(decided["measures"], network, component)
     decided["iterations"] = _iterations(routing, point.get("iterations"))
     if decided["reconstruction"] and dataset.standardised:
         raise UsageError(
@@ -355,6 +351,9 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         settled = {name if "." in name else f"routing.{name}": value for name, value in settled.items()}
         preset |= {name: value for name, value in settled.items() if name in own}
     decided["options"] = {**own, **preset, **chosen}
+    decided["measures"] = measures_of(
+        Cell.model_validate({**decided, "measures": (), "code": {}}), point.get("measures")
+    )
     decided["code"] = source_digests(decided)
     cell = Cell.model_validate(decided)
     if "network.parameters" not in cell.options and network == "matched":
@@ -409,14 +408,16 @@ def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:
     return {part: digest for part, digest in digests.items() if digest}
 
 
-def _baseline_beside(cell: Cell, name: str, size: str, asked: Mapping[str, Any]) -> Cell:
+def _baseline_beside(
+    cell: Cell, name: str, size: str, asked: Mapping[str, Any], measures: tuple[str, ...] | None
+) -> Cell:
     """The baseline of a capsule network's cell: the same data, budget, schedule and seed, trained by cross-entropy."""
     if name not in registry.names("baseline") and (":" not in name or not is_baseline(name)):
         raise UsageError(
             f"--{BASELINE_FLAG}: {registry.unknown(name, [*registry.names('baseline'), 'none'])}, or your own CNN"
         )
-    same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate"})
-    point = {**same, "network": name, "routing": None, "reconstruction": False}
+    same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate", "measures"})
+    point = {**same, "network": name, "routing": None, "reconstruction": False, "measures": measures}
     if "learning_rate" in asked:
         point["learning_rate"] = cell.learning_rate
     if name != "matched" and size == "own":

@@ -27,7 +27,6 @@ RECIPE: dict[str, Any] = {
     "precision": "float32",
     "device": "auto",
     "backend": "auto",
-    "measures": ("accuracy", "speed"),
 }
 """Field of the Cell -> its value in every cell.
 
@@ -46,6 +45,7 @@ DECIDED_BY = {
     "epochs": "the data set's own",
     "shift": "the data set's own",
     "threads": "1; at paper size one a core",
+    "measures": "what takes little time; all: every one that applies",
 }
 """Field of the Cell -> what decides it where the user does not, in words."""
 
@@ -55,6 +55,4 @@ def default_in_words(field: str) -> str:
     if field in DECIDED_BY:
         return DECIDED_BY[field]
     values = AXES[field] if field in AXES else [RECIPE.get(field, Cell.model_fields[field].default)]
-    if field == "measures":
-        values = list(values[0])
     return ",".join("none" if value is None else str(value) for value in values)

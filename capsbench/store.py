@@ -4,7 +4,7 @@ A results folder holds
 
     records/CELL.json             one record a cell, finished or failed
     weights/CELL.safetensors      the trained weights
-    predictions/CELL.safetensors  per test image: label, prediction, negative log-likelihood
+    kept/MEASURE/CELL.safetensors what a measure keeps beside its numbers, such as the prediction of every test image
     runs/TIME-NAME.json           which cells one `capsbench run` was asked for
     report/                       what `capsbench report` wrote
 
@@ -40,17 +40,21 @@ SCHEMA = 1
 COLUMNS = ["cell", "network", "routing", "iterations", "dataset", "size", "seed"]
 """The first columns of `load`; the cell's other fields, then `ROW_COLUMNS`, follow."""
 
-ROW_COLUMNS = ["measure", "metric", "condition", "value", "unit"]
+ROW_COLUMNS = ["measure", "metric", "condition", "level", "value", "unit"]
 
 
 class Row(NamedTuple):
-    """One number: ``Row("accuracy", "accuracy", "test", 0.98, "fraction")``."""
+    """One number: ``Row("accuracy", "accuracy", "test", 0.98, "fraction")``.
+
+    ``level`` is how much there is of what the condition names, where that is swept: degrees of a rotation, an attack's epsilon.
+    """
 
     measure: str
     metric: str
     condition: str
     value: float
     unit: str
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,8 @@ class Store:
     def weights_path(self, cell_id: str) -> Path:
         return self.folder / "weights" / f"{cell_id}.safetensors"
 
-    def predictions_path(self, cell_id: str) -> Path:
-        return self.folder / "predictions" / f"{cell_id}.safetensors"
+    def kept_path(self, measure: str, cell_id: str) -> Path:
+        return self.folder / "kept" / measure.replace(":", ".") / f"{cell_id}.safetensors"
 
     def check_writable(self) -> None:
         """Raises UsageError where nothing can be written, before anything is computed."""
@@ -143,7 +147,7 @@ class Store:
             "status": record.status,
             "reason": record.reason,
             "cell": record.cell.model_dump(mode="json"),
-            "rows": [row._asdict() for row in record.rows],
+            "rows": [{name: fact for name, fact in row._asdict().items() if fact is not None} for row in record.rows],
             "history": record.history,
             "provenance": record.provenance,
         }
@@ -192,9 +196,9 @@ class Store:
                 continue
         return runs
 
-    def predictions(self, cell_id: str) -> dict[str, Tensor]:
-        """Per test image: ``label``, ``prediction``, ``nll``, each ``[N]``."""
-        return load_file(self.predictions_path(cell_id))
+    def kept(self, measure: str, cell_id: str) -> dict[str, Tensor]:
+        """What a measure kept of a cell, by its own names; raises FileNotFoundError where it kept nothing."""
+        return load_file(self.kept_path(measure, cell_id))
 
 
 def load(folder: str | Path = "results") -> pd.DataFrame:
@@ -225,7 +229,7 @@ def table_of(records: list[Record]) -> pd.DataFrame:
         if column not in table:
             table[column] = pd.Series(dtype=object)
     middle = [column for column in table.columns if column not in COLUMNS and column not in ROW_COLUMNS]
-    return table[[*COLUMNS, *middle, *ROW_COLUMNS]].astype({"iterations": "Int64"})
+    return table[[*COLUMNS, *middle, *ROW_COLUMNS]].astype({"iterations": "Int64", "level": float})
 
 
 def history_of(records: list[Record]) -> pd.DataFrame:

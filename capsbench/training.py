@@ -195,6 +195,8 @@ def train(
             }
         )
         on_progress(Progress(epoch / cell.epochs, epoch, cell.epochs, float(total) / seen, validation))
+        if cell.stop_at and validation.merit >= cell.stop_at:
+            break
         if cell.patience:
             if validation.merit > best:
                 best, best_epoch, best_state = validation.merit, epoch, copy.deepcopy(network.state_dict())

@@ -39,9 +39,9 @@ def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
     assert [epoch["epoch"] for epoch in result.history] == [1, 2]
     assert events[-1].done == 1.0
     assert result.backends == ["cpu"]
-    assert store.predictions(cell.id).keys() == {"label", "prediction", "nll"}
+    assert store.kept("accuracy", cell.id).keys() == {"label", "prediction", "nll"}
     accuracy = next(row.value for row in result.rows if (row.metric, row.condition) == ("accuracy", "test"))
-    kept = store.predictions(cell.id)
+    kept = store.kept("accuracy", cell.id)
     assert accuracy == (kept["label"] == kept["prediction"]).double().mean().item()
 
 
@@ -51,7 +51,8 @@ def test_the_same_cell_gives_the_same_bits(cell, tmp_path):
         torch.manual_seed(state)  # whatever state the process is in
         trained(cell, store)
     files = [
-        (store.weights_path(cell.id).read_bytes(), store.predictions_path(cell.id).read_bytes()) for store in stores
+        (store.weights_path(cell.id).read_bytes(), store.kept_path("accuracy", cell.id).read_bytes())
+        for store in stores
     ]
     assert files[0] == files[1]
 

@@ -80,6 +80,24 @@ def test_a_network_with_an_objective_of_its_own_has_no_loss_no_baseline_and_meas
     assert (alone.shift, alone.reconstruction, alone.options["network.transform"]) == (0, False, "shift")
 
 
+def test_every_network_is_each_that_can_be_measured_so():
+    cells = cells_of({"network": "all", "baseline": "none", "measure": "accuracy", "seeds": 0})
+    assert "capsnet" in {cell.network for cell in cells}
+    assert {cell.measures for cell in cells} == {("accuracy",)}
+
+
+def test_a_cell_has_those_of_the_measures_that_apply_to_it():
+    cells = cells_of({"network": "capsnet,transforming-autoencoder", "baseline": "none", "seeds": 0, "measure": "all"})
+    assert [("accuracy" in cell.measures, "transformation" in cell.measures) for cell in cells] == [
+        (True, False),
+        (False, True),
+    ]
+    named = cells_of(
+        {"network": "capsnet,transforming-autoencoder", "baseline": "none", "seeds": 0, "measure": "accuracy,speed"}
+    )
+    assert [cell.measures for cell in named] == [("accuracy", "speed"), ("speed",)]
+
+
 def test_a_baseline_can_stand_alone():
     (cell,) = cells_of({"network": "cnn-hinton2018", "seeds": 0})
     assert (cell.routing, cell.iterations, cell.loss) == (None, None, "cross-entropy")
@@ -174,15 +192,15 @@ def test_the_paper_sizes_are_the_papers():
         ),
         (
             {"network": "transforming-autoencoder", "measure": "accuracy,speed"},
-            "^--measure accuracy: cannot be taken of transforming-autoencoder; choose from speed, transformation",
+            "^--measure accuracy: cannot be taken of transforming-autoencoder on digits; choose from speed, transformation",
         ),
         (
             {"network": "cnn-hinton2018", "measure": "transformation"},
-            "^--measure transformation: cannot be taken of cnn-hinton2018; choose from accuracy, speed",
+            "^--measure transformation: cannot be taken of cnn-hinton2018 on digits; choose from accuracy, speed",
         ),
         (
             {"routing": "em", "measure": "accuracy,transformation"},
-            "^--measure transformation: cannot be taken of matrix-capsules; choose from accuracy, speed",
+            "^--measure transformation: cannot be taken of matrix-capsules on digits; choose from accuracy, speed",
         ),
         (
             {"network": "transforming-autoencoder", "loss": "margin"},

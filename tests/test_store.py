@@ -144,8 +144,8 @@ def test_a_number_that_is_none_is_not_written(store, cells):
 
 def test_tensors_come_back(store, cells):
     kept = {"label": torch.tensor([1, 2]), "prediction": torch.tensor([1, 0]), "nll": torch.tensor([0.1, 3.0])}
-    store.write_tensors(store.predictions_path(cells[0].id), kept)
-    back = store.predictions(cells[0].id)
+    store.write_tensors(store.kept_path("my.module:Mine", cells[0].id), kept)
+    back = store.kept("my.module:Mine", cells[0].id)
     assert all(torch.equal(back[name], kept[name]) for name in kept)
 
 

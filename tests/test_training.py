@@ -283,6 +283,13 @@ def test_patience_stops_and_keeps_the_weights_of_the_best_epoch(make_cell, blank
     assert network.epochs == kept
 
 
+@pytest.mark.parametrize(("stop_at", "epochs"), [(0.79, 2), (0.9, 5), (1.0, 6), (0.0, 6)])
+def test_training_stops_at_the_accuracy_asked_for_with_the_weights_of_that_epoch(make_cell, blank, stop_at, epochs):
+    network = Scripted([0.5, 0.8, 0.8, 0.7, 0.9, 0.95])
+    history = train(make_cell(network="cnn-hinton2018", epochs=6, batch=10, stop_at=stop_at), network, blank)
+    assert len(history) == network.epochs == epochs
+
+
 def test_patience_keeps_the_best_epoch_of_a_training_that_was_not_stopped(make_cell, blank):
     network = Scripted([0.5, 0.8, 0.7])
     train(make_cell(network="cnn-hinton2018", epochs=3, batch=10, patience=5), network, blank)

@@ -30,7 +30,7 @@ class Accuracy(Measure):
         correct = right(predictions, test.labels)
         logs = log_probabilities(scores, capsules=subject.cell.routing is not None)
         nll = -logs.gather(1, test.labels.view(len(logs), -1)).mean(dim=1)
-        subject.keep_per_image(
+        subject.keep(
             {"label": test.labels.to(torch.int32), "prediction": predictions.to(torch.int32), "nll": nll.float()}
         )
         accuracy = _mean(correct)

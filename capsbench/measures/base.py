@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from capsbench.cell import Cell
 from capsbench.data.base import Splits
-from capsbench.models.base import is_self_supervised
 from capsbench.store import Row
 
 
@@ -19,13 +18,14 @@ from capsbench.store import Row
 class Subject:
     """A trained network with all that a measure may need.
 
-    ``keep_per_image`` stores tensors of one entry a test image beside the record, for paired tests between cells.
+    ``keep`` stores tensors by name beside the record (`capsbench.store.Store.kept`): those of one entry a test image serve paired
+    tests between cells, a few images serve pictures. What a measure keeps takes the place of what it kept before.
     """
 
     cell: Cell
     network: nn.Module
     data: Splits
-    keep_per_image: Callable[[Mapping[str, Tensor]], None]
+    keep: Callable[[Mapping[str, Tensor]], None]
 
 
 class Measure(ABC):
@@ -46,9 +46,14 @@ class Measure(ABC):
             raise ValueError(f"unknown setting {self.setting!r}; choose from {', '.join(self.settings)}")
 
     @classmethod
-    def applies_to(cls, network: Any) -> bool:
-        """Whether it can be taken of what a network's name stands for; by default, of whatever gives scores of classes."""
-        return not is_self_supervised(network)
+    def applies_to(cls, cell: Cell) -> bool:
+        """Whether it can be taken of a cell, whose ``measures`` are not decided yet; by default, of all that scores classes."""
+        return cell.loss is not None
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why it cannot be taken on this machine, such as an optional package that is not installed, and what to do."""
+        return None
 
     @abstractmethod
     def __call__(self, subject: Subject) -> list[Row]:

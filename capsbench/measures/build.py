@@ -1,10 +1,19 @@
-"""From ``NAME`` or ``NAME:SETTING`` to a measure."""
+"""From what was asked of ``--measure`` to measures, and which of them a cell has."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from capsbench import registry
+from capsbench.cell import Cell
 from capsbench.errors import UsageError
 from capsbench.measures.base import Measure
+
+BY_DEFAULT = ("accuracy", "speed", "transformation")
+"""What is measured where the user names nothing: those of them that apply to a cell, in their first setting."""
+
+ALL = "all"
+"""Asked for alone: every measure that applies to a cell."""
 
 
 def make_measure(spec: str) -> Measure:
@@ -27,6 +36,45 @@ def make_measure(spec: str) -> Measure:
 def measure_name(spec: str) -> str:
     """The name of a measure without its setting."""
     return _parts(spec)[0]
+
+
+def checked(specs: Iterable[str]) -> tuple[str, ...]:
+    """Measures asked for, in one order and each once: what is measured makes a cell, not how it was asked for.
+
+    Raises:
+        UsageError: none, two settings of one, or one that is unknown or cannot be taken on this machine.
+    """
+    asked = sorted(set(specs))
+    if asked == [ALL]:
+        return (ALL,)
+    for spec in asked:
+        reason = make_measure(spec).missing()
+        if reason is not None:
+            raise UsageError(f"--measure {spec}: {reason}")
+    names = [measure_name(spec) for spec in asked]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(
+            f"--measure: expected at least one measure and one setting of each, got {', '.join(asked) or 'none'}"
+        )
+    return tuple(asked)
+
+
+def measures_of(cell: Cell, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The measures of a cell: those that apply to it of the ones asked for (`checked`), or of `BY_DEFAULT`."""
+    named = BY_DEFAULT if asked is None else asked
+    specs = registry.names("measure") if named == (ALL,) else named
+    open_to_choice = asked is None or asked == (ALL,)
+    made = {spec: make_measure(spec) for spec in specs}
+    return tuple(
+        sorted(spec for spec, each in made.items() if each.applies_to(cell) and not (open_to_choice and each.missing()))
+    )
+
+
+def left_out(asked: tuple[str, ...] | None) -> dict[str, str]:
+    """Measure -> why it cannot be taken on this machine, of those that would be taken by default or of all."""
+    specs = BY_DEFAULT if asked is None else registry.names("measure") if asked == (ALL,) else ()
+    reasons = {spec: make_measure(spec).missing() for spec in specs}
+    return {spec: reason for spec, reason in reasons.items() if reason is not None}
 
 
 def _parts(spec: str) -> tuple[str, str]:

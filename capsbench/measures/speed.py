@@ -36,7 +36,7 @@ class Speed(Measure):
     """Setting -> most repetitions, and the seconds after which no further one is started (5 are always made)."""
 
     @classmethod
-    def applies_to(cls, network: Any) -> bool:
+    def applies_to(cls, cell: Cell) -> bool:
         return True
 
     def __call__(self, subject: Subject) -> list[Row]:

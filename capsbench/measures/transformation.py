@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from capsbench import registry
+from capsbench.cell import Cell
 from capsbench.data.augment import Augmented, Batch
 from capsbench.data.pairs import Pairs
 from capsbench.measures.base import Measure, Subject
@@ -33,7 +35,9 @@ class Transformation(Measure):
     """
 
     @classmethod
-    def applies_to(cls, network: Any) -> bool:
+    def applies_to(cls, cell: Cell) -> bool:
+        # What has no loss has an objective of its own, and so is a network rather than a baseline.
+        network = registry.get("network", cell.network) if cell.loss is None else None
         return isinstance(network, type) and issubclass(network, TransformingNetwork)
 
     def __call__(self, subject: Subject) -> list[Row]:

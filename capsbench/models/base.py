@@ -58,9 +58,6 @@ class SelfSupervised(nn.Module, ABC):
     `CapsuleNetwork` does.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("speed",)
-    """What is measured of it when the user names nothing."""
-
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
         """As `CapsuleNetwork.sizes`."""

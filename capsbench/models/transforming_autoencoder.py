@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,6 @@ class TransformingNetwork(SelfSupervised):
         transform: ``shift`` or ``affine``, the family of transformations.
         reach: by how many pixels images and targets are shifted, or translated, at most.
     """
-
-    measures: ClassVar[tuple[str, ...]] = ("speed", "transformation")
 
     def __init__(self, transform: str, reach: int) -> None:
         super().__init__()
