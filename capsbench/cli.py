@@ -177,7 +177,8 @@ def report(
     if as_json:
         print(made.summary.to_json(orient="records"))
         return
-    for strings, title in ((made.readable, None), (made.published_readable, "Paper against measured")):
+    tables = [(None, made.readable), ("Paper against measured", made.published_readable)]
+    for title, strings in [*tables, *((each.section.title, each.readable) for each in made.sections)]:
         if not strings.empty:
             table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
             for column in strings.columns:
@@ -193,8 +194,8 @@ def report(
     for line in [*made.faults, *made.notes]:
         _say(line)
     pictures = [path for path in made.files if path.suffix == ".png"]
-    tables = [path for path in made.files if path.suffix not in (".png", ".svg")]
-    _say(f"tables: {', '.join(map(str, tables))}")
+    others = [path for path in made.files if path.suffix not in (".png", ".svg")]
+    _say(f"tables: {', '.join(map(str, others))}")
     if pictures:
         _say(f"pictures (PNG, SVG beside them): {', '.join(map(str, pictures))}")
     if made.readable.empty:

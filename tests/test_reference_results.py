@@ -20,7 +20,7 @@ def test_every_record_is_whole_finished_and_from_a_clean_commit(folder):
         assert record.status == "finished"
         assert record.provenance["commit"]
         assert record.provenance["dirty"] is False
-        assert Store(folder).predictions(record.cell.id)["label"].shape[0] >= 500
+        assert Store(folder).kept("accuracy", record.cell.id)["label"].shape[0] >= 500
 
 
 def test_em_routing_trains_at_every_number_of_iterations():

@@ -10,11 +10,12 @@ import pandas as pd
 from capsbench.errors import NothingMeasured, UsageError
 from capsbench.reporting.document import machines, page
 from capsbench.reporting.files import content, picture_files, write_files
-from capsbench.reporting.plots import PICTURES, pictures
 from capsbench.reporting.published import Comparison, compare
 from capsbench.reporting.published import readable as readable_published
 from capsbench.reporting.published import table_of as published_table
-from capsbench.reporting.tables import curves, summary
+from capsbench.reporting.section import Material
+from capsbench.reporting.sections import PICTURES, Made, drawn, made_sections, picture_names, table_names
+from capsbench.reporting.tables import summary
 from capsbench.reporting.text import readable
 from capsbench.store import Record, Run, Store, table_of
 from capsbench.suites import read_suite
@@ -34,6 +35,7 @@ class Report:
         readable: the same as strings.
         published: published numbers beside measured ones, where a suite has some (`capsbench.reporting.published`).
         published_readable: the same as strings.
+        sections: what each measure adds, with its table in numbers and in strings.
         failed: title and reason of each failed cell.
         missing: cells of the run that have no record.
         faults: a line for each file that is not a whole record.
@@ -45,6 +47,7 @@ class Report:
     readable: pd.DataFrame
     published: pd.DataFrame
     published_readable: pd.DataFrame
+    sections: list[Made]
     failed: list[tuple[str, str]]
     missing: int
     faults: list[str]
@@ -60,7 +63,7 @@ def report(
     suite: str | Path | None = None,
     to: str | Path | None = None,
 ) -> Report:
-    """Writes the tables and pictures of a run: table.csv, .md and .parquet, rows.csv, each picture as PNG and SVG.
+    """Writes the tables and pictures of a run: table.csv, .md and .parquet, rows.csv, a CSV a section, pictures as PNG and SVG.
 
     With a suite that has published numbers, published.csv and .parquet as well, and their table in table.md.
 
@@ -86,7 +89,10 @@ def report(
 
     table = summary(records)
     shown = readable(table)
-    figures, notes = pictures(table, curves(records))
+    material = Material.of(records, store)
+    sections = made_sections(material)
+    pictures = PICTURES | {name: draw for made in sections for name, draw in made.section.pictures.items()}
+    figures, notes = drawn(pictures, material)
     unmeasured = sum(record.status == "trained" for record in records)
     if unmeasured:
         notes.append(
@@ -101,9 +107,10 @@ def report(
     missing = len(chosen.cells) - len(records) if chosen else 0
     contents: dict[str, bytes] = {
         "table.csv": table.to_csv(index=False).encode(),
-        "table.md": page(shown, shown_against, records, chosen, missing, faults, notes).encode(),
+        "table.md": page(shown, shown_against, sections, figures, records, chosen, missing, faults, notes).encode(),
         "table.parquet": _parquet(table),
         "rows.csv": table_of(records).to_csv(index=False).encode(),
+        **{f"{made.section.name}.csv": made.numbers.to_csv(index=False).encode() for made in sections},
         **picture_files(figures),
     }
     if len(against):
@@ -113,10 +120,13 @@ def report(
         readable=shown,
         published=against,
         published_readable=shown_against,
+        sections=sections,
         failed=[(record.cell.title, record.reason) for record in records if record.reason],
         missing=missing,
         faults=faults,
-        files=write_files(Path(to or store.folder / "report"), contents, PICTURES, PUBLISHED_FILES),
+        files=write_files(
+            Path(to or store.folder / "report"), contents, picture_names(), [*PUBLISHED_FILES, *table_names()]
+        ),
         notes=notes,
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
 from capsbench.reporting.published import CAPTION as PUBLISHED_CAPTION
+from capsbench.reporting.sections import Made
 from capsbench.reporting.text import CAPTION, markdown
 from capsbench.store import Record, Run
 
@@ -17,18 +18,29 @@ SOFTWARE = ("capsbench", "python", "torch", "triton")
 def page(
     readable: pd.DataFrame,
     published: pd.DataFrame,
+    sections: list[Made],
+    pictures: Collection[str],
     records: list[Record],
     run: Run | None,
     missing: int,
     faults: list[str],
     notes: list[str],
 ) -> str:
-    """The tables, then what failed, what is not there yet, what could not be read, and where the numbers are from."""
+    """The tables, the sections with their pictures, then what failed, what is not there yet, what could not be read, and where
+    the numbers are from.
+    """
     failed = [f"{r.cell.title}: {' '.join(r.reason.split())}" for r in records if r.reason]
     parts = ["# Results", f"{markdown(readable)}\n\n{CAPTION}." if len(readable) else "No cell finished."]
     if len(published):
         beside = markdown(published, numbers={"published", "measured", "n"})
         parts.append(f"## Paper against measured\n\n{beside}\n\n{PUBLISHED_CAPTION}.")
+    for made in sections:
+        shown = [f"![{name}]({name}.png)" for name in made.section.pictures if name in pictures]
+        parts += [
+            f"## {made.section.title}",
+            f"{markdown(made.readable, numbers=made.readable.columns[1:])}\n\n{made.section.caption}",
+            *shown,
+        ]
     parts += _section("Failed cells", failed)
     if run is not None and missing:
         parts += _section("Not finished", [f"{missing} of {len(run.cells)} cells; the run's command goes on with them"])

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from capsbench.provenance import provenance
 from capsbench.reporting.files import picture_files, write_files
-from capsbench.reporting.plots import DASHES, MARKERS, PALETTE, STYLE, TIMES, finish
+from capsbench.reporting.style import DASHES, MARKERS, PALETTE, STYLE, TIMES, finish
 from capsbench.reporting.text import markdown
 from capsbench_kernels.bench import BASELINE, COLUMNS, PASSES
 

@@ -25,7 +25,7 @@ from capsbench.reporting.kernel_bench import (
     write,
     write_partial,
 )
-from capsbench.reporting.plots import TIMES
+from capsbench.reporting.style import TIMES
 from capsbench_kernels.bench import COLUMNS, PASSES
 
 Make = Callable[..., dict[str, Any]]

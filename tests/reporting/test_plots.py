@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
@@ -16,17 +18,22 @@ from matplotlib.text import Text
 
 from capsbench.reporting.labels import Point, label_points
 from capsbench.reporting.plots import (
-    TIMES,
-    NoDataError,
     accuracy_against_cost,
     accuracy_against_iterations,
-    pictures,
     training_curves,
 )
-from capsbench.reporting.tables import curves, summary
-from capsbench.store import Record
+from capsbench.reporting.section import Material, NoDataError
+from capsbench.reporting.sections import PICTURES, drawn
+from capsbench.reporting.style import TIMES, styled
+from capsbench.reporting.tables import curves
+from capsbench.reporting.tables import summary as plain_summary
+from capsbench.store import Record, Store
 
 Make = Callable[..., Record]
+
+
+def summary(records: list[Record]) -> pd.DataFrame:
+    return styled(plain_summary(records))
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -134,9 +141,9 @@ def test_one_routing_in_two_networks_is_named_with_the_network(capsules: Make) -
     assert legend_of(accuracy_against_iterations(table)) == ["capsnet em", "matrix-capsules em"]
 
 
-def test_a_picture_without_data_is_left_out_with_a_note(capsules: Make) -> None:
+def test_a_picture_without_data_is_left_out_with_a_note(capsules: Make, tmp_path: Path) -> None:
     records = [capsules(0.97, None)]
-    figures, notes = pictures(summary(records), curves(records))
+    figures, notes = drawn(PICTURES, Material.of(records, Store(tmp_path)))
     assert sorted(figures) == ["accuracy-iterations", "training-curves"]
     assert notes == ["no picture accuracy-cost: speed was not measured"]
 
@@ -146,9 +153,9 @@ def test_without_capsule_networks_there_are_no_iterations(matched: Make) -> None
         accuracy_against_iterations(summary([matched()]))
 
 
-def test_drawing_leaves_a_notebook_as_it_was(records: list[Record]) -> None:
+def test_drawing_leaves_a_notebook_as_it_was(records: list[Record], tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    pictures(summary(records), curves(records))
+    drawn(PICTURES, Material.of(records, Store(tmp_path)))
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == before
 

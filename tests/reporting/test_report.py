@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from capsbench import reporting
 from capsbench.api import cells
 from capsbench.errors import UsageError
-from capsbench.reporting import NothingMeasured, plots, report
+from capsbench.reporting import NothingMeasured, report
 from capsbench.store import Record, Row, Store
 
 Make = Callable[..., Record]
@@ -30,7 +31,7 @@ def with_pictures() -> None:
 @pytest.fixture(autouse=True)
 def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "with_pictures" not in request.fixturenames:
-        monkeypatch.setattr(plots, "PICTURES", {})
+        monkeypatch.setattr(reporting, "drawn", lambda pictures, material: ({}, []))
 
 
 def run_of(store: Store, *records: Record, unfinished: tuple[Record, ...] = ()) -> str:

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 import capsbench
-from capsbench import registry
+from capsbench import registry, reporting
 from capsbench.data.affine_sets import AffineSet
 from capsbench.data.affnist import AffNIST
 from capsbench.data.base import Images, Splits
 from capsbench.data.published import PublishedSet
 from capsbench.data.smallnorb import SmallNORB
-from capsbench.reporting import plots, report
+from capsbench.reporting import report
 from capsbench.suites import read_suite, suite_names
 from capsbench.suites.published import rows_of
 
@@ -84,7 +84,7 @@ def in_small(monkeypatch):
         "capsbench.runner.in_processes",
         lambda jobs, *_: ((job.name, job.function(*job.arguments, lambda event: None)) for job in jobs),
     )
-    monkeypatch.setattr(plots, "PICTURES", {})
+    monkeypatch.setattr(reporting, "drawn", lambda pictures, material: ({}, []))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
