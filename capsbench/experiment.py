@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from capsbench.cell import Cell
 from capsbench.data.base import Splits, load_splits
-from capsbench.errors import TrainingFailed
+from capsbench.errors import StorageFailed, TrainingFailed
 from capsbench.matrix import source_digests
-from capsbench.measures.base import Subject
+from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import make_measure, measure_name
 from capsbench.models.build import build_network, parameter_dtype
 from capsbench.process import SendEvent
@@ -38,9 +38,58 @@ class Trained:
     seconds: float
 
 
-def train_cell(cell: Cell, measures: list[str], data_folder: Path, store: Store, send: SendEvent) -> Trained:
-    """Trains the cell's network from its seed, writes the weights and takes the given measures; sends Progress."""
+@dataclass(frozen=True)
+class Measuring:
+    """A measure that is being taken."""
+
+    spec: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of a measure that was taken."""
+
+    spec: str
+    rows: list[Row]
+
+
+def run_cell(cell: Cell, measures: list[str], trained: bool, data_folder: Path, store: Store, send: SendEvent) -> None:
+    """Trains the cell's network from its seed and takes the given measures; a ``trained`` one is only measured.
+
+    Sends what it has as soon as it has it: Progress and Trained, then of each measure Measuring and Measured. A measure that
+    fails does not keep the next from being taken; its error is raised at the end.
+    """
     data = prepare(cell, data_folder)
+    network = _load(cell, store) if trained else _train(cell, data, store, send)
+    failures: list[Exception] = []
+    for spec in measures:
+        send(Measuring(spec))
+        try:
+            send(Measured(spec, _measured(cell, spec, network, data, store)))
+        except (BrokenPipeError, StorageFailed):
+            raise
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def measure_between(
+    spec: str, source: Cell, targets: list[Cell], data_folder: Path, store: Store, send: SendEvent
+) -> list[list[Row]]:
+    """The rows of a measure between networks, from one to each of some others, taken of the weights in the store."""
+    measure = make_measure(spec)
+    assert isinstance(measure, MeasureBetween)
+    data = prepare(source, data_folder)
+    subjects = [
+        Subject(cell, _load(cell, store), data, keep=lambda tensors: None, kept=partial(_kept, store, cell.id))
+        for cell in (source, *targets)
+    ]
+    torch.manual_seed(0)
+    return [_checked(rows) for rows in measure.between(subjects[0], subjects[1:])]
+
+
+def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module:
     started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     torch.manual_seed(cell.seed)
     network = build_network(cell)
@@ -53,25 +102,28 @@ def train_cell(cell: Cell, measures: list[str], data_folder: Path, store: Store,
         Row("training", "parameters", "network", parameters, "parameters"),
         Row("training", "epochs", "network", len(history), "epochs"),
         Row("training", "duration", "network", seconds, "s"),
-        *_measured(cell, measures, network, data, store),
     ]
-    return Trained(history, rows, sorted(backends), started, seconds)
+    send(Trained(history, rows, sorted(backends), started, seconds))
+    return network
 
 
-def measure_cell(cell: Cell, measures: list[str], data_folder: Path, store: Store, send: SendEvent) -> list[Row]:
-    """The rows of some measures, taken of the weights in the store."""
-    data = prepare(cell, data_folder)
+def _load(cell: Cell, store: Store) -> nn.Module:
     network = build_network(cell)
     network.load_state_dict(load_file(store.weights_path(cell.id), device=cell.device))
-    return _measured(cell, measures, network, data, store)
+    return network
 
 
-def _measured(cell: Cell, measures: list[str], network: nn.Module, data: Splits, store: Store) -> list[Row]:
-    rows: list[Row] = []
-    for spec in measures:
-        keep = partial(store.write_tensors, store.kept_path(measure_name(spec), cell.id))
-        torch.manual_seed(cell.seed)
-        rows += make_measure(spec)(Subject(cell, network, data, keep))
+def _measured(cell: Cell, spec: str, network: nn.Module, data: Splits, store: Store) -> list[Row]:
+    keep = partial(store.write_tensors, store.kept_path(measure_name(spec), cell.id))
+    torch.manual_seed(cell.seed)
+    return _checked(make_measure(spec)(Subject(cell, network, data, keep, kept=partial(_kept, store, cell.id))))
+
+
+def _kept(store: Store, cell_id: str, measure: str) -> dict[str, Tensor]:
+    return store.kept(measure, cell_id)
+
+
+def _checked(rows: list[Row]) -> list[Row]:
     for row in rows:
         if not math.isfinite(row.value):
             raise TrainingFailed(f"the measure {row.measure} gave {row.value} as {row.metric} ({row.condition})")

@@ -50,6 +50,12 @@ class PlainProgress:
         self.ended += record.status != "trained" or not record.reason  # counted when it was trained
         self.say(f"[{self.ended}/{self.total}] {_result(record)}")
 
+    def cell_measuring(self, cell: Cell, measure: str) -> None:
+        return None
+
+    def measuring_between(self, measure: str, networks: int) -> None:
+        self.say(f"measuring {measure} from each of {networks} networks to the others")
+
     def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None:
         self.say(f"{cell.title}: measuring {', '.join(measures)} with nothing else running")
 
@@ -100,6 +106,13 @@ class LiveProgress(PlainProgress):
         if record.cell.id in self.cell_bars:
             self.bars.remove_task(self.cell_bars.pop(record.cell.id))
         self._advance("training")
+
+    def cell_measuring(self, cell: Cell, measure: str) -> None:
+        if cell.id in self.cell_bars:
+            self.bars.update(self.cell_bars[cell.id], completed=1.0, detail=f"measuring {measure}")
+
+    def measuring_between(self, measure: str, networks: int) -> None:
+        self.bars.update(self.run_bar, detail=f"measuring {measure} from each of {networks} networks to the others")
 
     def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None:
         self.bars.update(self.run_bar, detail=f"measuring {', '.join(measures)} alone: {cell.title}")

@@ -1,8 +1,8 @@
 """Runs cells: skips what is on record, keeps what is finished, survives what fails.
 
-A run has two phases. First the networks are trained, several at a time, each in a process of its own. Then what has to be
-measured alone, such as speed, is measured one cell after the other with nothing else running. A record is written after
-each, so that neither phase is lost.
+A run has three phases. First the networks are trained and measured, several at a time, each in a process of its own. Then
+what has to be measured alone, such as speed, is measured one cell after the other with nothing else running. Last come the
+measures between networks. A record is written as soon as there is more to write, so that nothing is lost.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Protocol
 from capsbench.cell import Cell
 from capsbench.data.base import few, load_splits
 from capsbench.errors import ProcessFailed, StorageFailed, UsageError
-from capsbench.experiment import Trained, measure_cell, train_cell
+from capsbench.experiment import Measured, Measuring, Trained, measure_between, run_cell
 from capsbench.matrix import usable_cores
+from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure
 from capsbench.process import Job, in_processes
 from capsbench.provenance import provenance
@@ -36,7 +37,11 @@ class Listener(Protocol):
 
     def cell_ended(self, record: Record) -> None: ...
 
+    def cell_measuring(self, cell: Cell, measure: str) -> None: ...
+
     def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None: ...
+
+    def measuring_between(self, measure: str, networks: int) -> None: ...
 
 
 @dataclass
@@ -102,10 +107,13 @@ def run_cells(
         outcome = Outcome(on_record=[record.cell.id for record in finished], left_out=left_out)
         store.write_run(cells, command, suite, left_out)
         listener.run_started(cells, finished)
-        untrained = [cell for cell in cells if cell.id not in known]
+        done = {record.cell.id for record in finished}
+        unfinished = [cell for cell in cells if cell.id not in done]
         try:
-            _train(untrained, workers or default_workers(cells), data_folder, store, listener, outcome, trained)
-            _measure_alone([c for c in cells if c.id in trained], data_folder, store, listener, outcome, trained)
+            at_a_time = workers or default_workers(cells)
+            _in_training(unfinished, at_a_time, data_folder, store, listener, outcome, trained)
+            _alone([cell for cell in unfinished if cell.id in trained], data_folder, store, listener, outcome, trained)
+            _between(cells, at_a_time, data_folder, store, listener, outcome, fresh)
         except KeyboardInterrupt:
             outcome.interrupted = True
         ended = {*outcome.on_record, *outcome.finished, *(record.cell.id for record in outcome.failed)}
@@ -148,7 +156,7 @@ def default_workers(cells: Sequence[Cell]) -> int:
     return max(1, usable_cores() // max(cell.threads for cell in cells))
 
 
-def _train(
+def _in_training(
     cells: Sequence[Cell],
     workers: int,
     data_folder: Path,
@@ -157,36 +165,42 @@ def _train(
     outcome: Outcome,
     trained: dict[str, Record],
 ) -> None:
-    """Trains cells and takes the measures that need not be alone; adds to ``trained`` what is yet to be measured."""
+    """Trains cells and takes the measures that need not be alone, as far as a record in ``trained`` does not have them."""
     by_id = {cell.id: cell for cell in cells}
-    jobs = [Job(cell.id, train_cell, (cell, _measures(cell, alone=False), data_folder, store)) for cell in cells]
-    for name, result in in_processes(jobs, workers, lambda n, event: listener.cell_progressed(by_id[n], event)):
+    jobs = [
+        Job(cell.id, run_cell, (cell, _missing(cell, trained.get(cell.id)), cell.id in trained, data_folder, store))
+        for cell in cells
+        if cell.id not in trained or _missing(cell, trained[cell.id])
+    ]
+
+    def received(name: str, event: Progress | Trained | Measuring | Measured) -> None:
         cell = by_id[name]
-        if isinstance(result, Trained):
-            record = Record(
-                cell=cell,
-                status="trained" if _measures(cell, alone=True) else "finished",
-                rows=result.rows,
-                history=result.history,
-                provenance={
-                    **provenance(),
-                    "backend": ", ".join(result.backends) or None,
-                    "threads": cell.threads,
-                    "started": result.started,
-                    "seconds": result.seconds,
-                },
-            )
+        if isinstance(event, Progress):
+            listener.cell_progressed(cell, event)
+        elif isinstance(event, Measuring):
+            listener.cell_measuring(cell, event.spec)
+        elif isinstance(event, Trained):
+            trained[name] = _record_of(cell, event)
+            store.write(trained[name])
         else:
-            record = _failed(cell, result)
-        if record.status != "failed" or not store.has(cell):  # a failure takes no finished result away
-            store.write(record)
-        if record.status == "trained":
-            trained[name] = record
+            trained[name] = _with(trained[name], event)
+            store.write(trained[name])
+
+    for name, failure in in_processes(jobs, workers, received):
+        cell = by_id[name]
+        record = trained.get(name)
+        if failure is not None:
+            record = _failed(cell, failure, record)
+            if record.status != "failed":
+                trained[name] = record
+            if record.status != "failed" or not store.has(cell):  # a failure takes no finished result away
+                store.write(record)
+        assert record is not None
         _note(record, outcome)
         listener.cell_ended(record)
 
 
-def _measure_alone(
+def _alone(
     cells: Sequence[Cell],
     data_folder: Path,
     store: Store,
@@ -194,45 +208,118 @@ def _measure_alone(
     outcome: Outcome,
     trained: dict[str, Record],
 ) -> None:
+    """Takes the measures that have to be alone, one after the other with nothing else running."""
     for cell in cells:
-        record = trained[cell.id]
-        measures = _measures(cell, alone=True)
+        measures = _missing(cell, trained[cell.id], alone=True)
+        if not measures:
+            continue
         listener.measuring_alone(cell, measures)
-        jobs = [Job(spec, measure_cell, (cell, [spec], data_folder, store)) for spec in measures]
-        rows = list(record.rows)
-        for _, result in in_processes(jobs):
+        failure = None
+        for spec in measures:
+
+            def received(name: str, event: Measuring | Measured, cell: Cell = cell) -> None:
+                if isinstance(event, Measured):
+                    measured = _with(trained[cell.id], event)
+                    facts = {**measured.provenance, "measured": provenance()}
+                    trained[cell.id] = replace(measured, provenance=facts)
+
+            job = Job(spec, run_cell, (cell, [spec], True, data_folder, store))
+            for _, failed in in_processes([job], on_event=received):
+                failure = failure or failed
+        if failure is not None:
+            trained[cell.id] = _failed(cell, failure, trained[cell.id])
+        store.write(trained[cell.id])
+        _note(trained[cell.id], outcome)
+        if failure is not None:
+            listener.cell_ended(trained[cell.id])
+
+
+def _between(
+    cells: Sequence[Cell],
+    workers: int,
+    data_folder: Path,
+    store: Store,
+    listener: Listener,
+    outcome: Outcome,
+    fresh: bool,
+) -> None:
+    """Takes the measures between networks, from each to each of the same data set, as far as they are not on record."""
+    for spec in sorted({spec for cell in cells for spec in cell.measures}):
+        if not isinstance(make_measure(spec), MeasureBetween):
+            continue
+        measured = [cell for cell in cells if spec in cell.measures and store.weights_path(cell.id).exists()]
+        jobs, asked = [], {}
+        for source in measured:
+            targets = [
+                cell
+                for cell in measured
+                if (cell.dataset, cell.device) == (source.dataset, source.device)
+                and (fresh or not store.has_between(spec, source.id, cell.id))
+            ]
+            if targets:
+                asked[source.id] = (source, targets)
+                jobs.append(Job(source.id, measure_between, (spec, source, targets, data_folder, store)))
+        if jobs:
+            listener.measuring_between(spec, len(jobs))
+        for name, result in in_processes(jobs, workers):
+            source, targets = asked[name]
             if isinstance(result, Exception):
-                failure = _failed(cell, result)
-                # What came with the training stays; the same run takes all of these measures again, so none is kept.
-                record = replace(record, reason=failure.reason, provenance=record.provenance | failure.provenance)
-                break
-            rows += result
-        else:
-            facts = {key: fact for key, fact in record.provenance.items() if key not in ("failed", "traceback")}
-            facts["measured"] = provenance()
-            record = replace(record, status="finished", reason="", rows=rows, provenance=facts)
-        store.write(record)
-        _note(record, outcome)
-        if record.reason:
-            listener.cell_ended(record)
+                record = _failed(source, result, store.read(source.id))
+                outcome.failed.append(record)
+                listener.cell_ended(record)
+                continue
+            for cell, rows in zip(targets, result, strict=True):
+                store.write_between(spec, source.id, cell.id, rows)
 
 
-def _measures(cell: Cell, *, alone: bool) -> list[str]:
-    return [spec for spec in cell.measures if make_measure(spec).alone == alone]
+def _missing(cell: Cell, record: Record | None, *, alone: bool = False) -> list[str]:
+    """The measures of a cell that a record does not have yet."""
+    specs = [spec for spec in cell.measures if record is None or spec not in record.measured]
+    made = {spec: make_measure(spec) for spec in specs}
+    return [s for s, each in made.items() if each.alone == alone and not isinstance(each, MeasureBetween)]
 
 
-def _failed(cell: Cell, failure: Exception) -> Record:
-    """The record of a failure; raises one that would meet every other cell as well."""
+def _record_of(cell: Cell, trained: Trained) -> Record:
+    facts = {
+        **provenance(),
+        "backend": ", ".join(trained.backends) or None,
+        "threads": cell.threads,
+        "started": trained.started,
+        "seconds": trained.seconds,
+    }
+    return _settled(Record(cell, "trained", rows=trained.rows, history=trained.history, provenance=facts))
+
+
+def _with(record: Record, measured: Measured) -> Record:
+    """The record with the rows of one more measure."""
+    replaced = {row.measure for row in measured.rows}
+    rows = [row for row in record.rows if row.measure not in replaced]
+    return _settled(replace(record, rows=rows + measured.rows, measured=[*record.measured, measured.spec]))
+
+
+def _settled(record: Record) -> Record:
+    """The record as finished, once it has all of its measures."""
+    if any(_missing(record.cell, record, alone=alone) for alone in (False, True)):
+        return record
+    facts = {key: fact for key, fact in record.provenance.items() if key not in ("failed", "traceback")}
+    return replace(record, status="finished", reason="", provenance=facts)
+
+
+def _failed(cell: Cell, failure: Exception, record: Record | None) -> Record:
+    """The record of a failure, or of what was trained before it; raises one that would meet every other cell as well."""
     if isinstance(failure, StorageFailed):
         raise failure
-    facts = {**provenance(), "threads": cell.threads, "failed": datetime.now(UTC).isoformat(timespec="seconds")}
+    before = {**provenance(), "threads": cell.threads} if record is None else record.provenance
+    facts = {**before, "failed": datetime.now(UTC).isoformat(timespec="seconds")}
     if isinstance(failure, ProcessFailed) and failure.trace:
         facts["traceback"] = failure.trace
-    return Record(cell=cell, status="failed", reason=str(failure), provenance=facts)
+    if record is None:
+        return Record(cell=cell, status="failed", reason=str(failure), provenance=facts)
+    return replace(record, reason=str(failure), provenance=facts)
 
 
 def _note(record: Record, outcome: Outcome) -> None:
     if record.status == "finished":
         outcome.finished.append(record.cell.id)
-    elif record.reason:
+    elif record.reason and record not in outcome.failed:
         outcome.failed.append(record)

@@ -5,6 +5,7 @@ A results folder holds
     records/CELL.json             one record a cell, finished or failed
     weights/CELL.safetensors      the trained weights
     kept/MEASURE/CELL.safetensors what a measure keeps beside its numbers, such as the prediction of every test image
+    between/MEASURE/CELL/CELL.json the rows of a measure between two networks, from the first to the second
     runs/TIME-NAME.json           which cells one `capsbench run` was asked for
     report/                       what `capsbench report` wrote
 
@@ -19,7 +20,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -61,7 +62,7 @@ class Row(NamedTuple):
 class Record:
     """What is kept of one cell: ``trained`` while some measures are still to be taken, then ``finished``; or ``failed``.
 
-    ``reason`` says why a failed one failed, ``history`` has one entry an epoch.
+    ``reason`` says why a failed one failed, ``history`` has one entry an epoch, ``measured`` names the measures that were taken.
     """
 
     cell: Cell
@@ -70,6 +71,7 @@ class Record:
     rows: list[Row] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    measured: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Run:
 
 
 _RECORD = TypeAdapter(Record)
+_ROWS = TypeAdapter(list[Row])
 
 
 class Store:
@@ -147,9 +150,10 @@ class Store:
             "status": record.status,
             "reason": record.reason,
             "cell": record.cell.model_dump(mode="json"),
-            "rows": [{name: fact for name, fact in row._asdict().items() if fact is not None} for row in record.rows],
+            "rows": _plain(record.rows),
             "history": record.history,
             "provenance": record.provenance,
+            "measured": record.measured,
         }
         _write_json(self.record_path(record.cell.id), content)
 
@@ -197,8 +201,33 @@ class Store:
         return runs
 
     def kept(self, measure: str, cell_id: str) -> dict[str, Tensor]:
-        """What a measure kept of a cell, by its own names; raises FileNotFoundError where it kept nothing."""
-        return load_file(self.kept_path(measure, cell_id))
+        """What a measure kept of a cell, by its own names; nothing where there is no whole file of it."""
+        try:
+            return load_file(self.kept_path(measure, cell_id))
+        except (OSError, SafetensorError):
+            return {}
+
+    def between_path(self, measure: str, source: str, target: str) -> Path:
+        return self.folder / "between" / measure.replace(":", ".") / source / f"{target}.json"
+
+    def write_between(self, measure: str, source: str, target: str, rows: list[Row]) -> None:
+        """Writes the rows of a measure from one cell to another, whole or not at all."""
+        content = {"schema": SCHEMA, "measure": measure, "source": source, "target": target, "rows": _plain(rows)}
+        _write_json(self.between_path(measure, source, target), content)
+
+    def joined(self, records: list[Record]) -> list[Record]:
+        """The records, with the rows of measures between networks from any of them to any other put on those of their targets."""
+        targets = {record.cell.id: record for record in records}
+        for path in sorted((self.folder / "between").glob("*/*/*.json")):
+            target = targets.get(path.stem)
+            if target is not None and path.parent.name in targets:
+                rows = _rows_between(path) or []  # a damaged file is made again by the next run
+                targets[path.stem] = replace(target, rows=[*target.rows, *rows])
+        return list(targets.values())
+
+    def has_between(self, measure: str, source: str, target: str) -> bool:
+        """Whether the rows of a measure from one cell to another are here, in a whole file."""
+        return _rows_between(self.between_path(measure, source, target)) is not None
 
 
 def load(folder: str | Path = "results") -> pd.DataFrame:
@@ -209,8 +238,9 @@ def load(folder: str | Path = "results") -> pd.DataFrame:
     """
     if not Path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder; capsbench run makes one")
-    records, _ = Store(folder).records()
-    return table_of(records)
+    store = Store(folder)
+    records, _ = store.records()
+    return table_of(store.joined(records))
 
 
 def table_of(records: list[Record]) -> pd.DataFrame:
@@ -264,6 +294,17 @@ def _read(path: Path) -> Record:
         raise UsageError(
             f"{path}: not a whole record ({type(error).__name__}); delete it and run its cell again"
         ) from error
+
+
+def _rows_between(path: Path) -> list[Row] | None:
+    try:
+        return _ROWS.validate_python(json.loads(path.read_text())["rows"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _plain(rows: list[Row]) -> list[dict[str, Any]]:
+    return [{name: fact for name, fact in row._asdict().items() if fact is not None} for row in rows]
 
 
 def _write_json(path: Path, content: Any) -> None:

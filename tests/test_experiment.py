@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from capsbench.experiment import measure_cell, prepare, train_cell
+from capsbench.experiment import Measured, Measuring, Trained, prepare, run_cell
 from capsbench.store import Store
 
 
@@ -29,18 +29,20 @@ def cell(make_cell):
     return make_cell(train_size=64, epochs=2, batch=32, measure="accuracy")
 
 
-def trained(cell, store, send=lambda event: None):
-    return train_cell(cell, ["accuracy"], Path(), store, send)
+def events_of(cell, store, measures=("accuracy",), trained=False):
+    """What a cell sends as it is trained and measured, without its progress."""
+    events = []
+    run_cell(cell, [*measures], trained, Path(), store, events.append)
+    return [event for event in events if isinstance(event, Trained | Measuring | Measured)]
 
 
 def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
-    events = []
-    result = trained(cell, store, events.append)
+    result, measuring, measured = events_of(cell, store)
     assert [epoch["epoch"] for epoch in result.history] == [1, 2]
-    assert events[-1].done == 1.0
     assert result.backends == ["cpu"]
+    assert (measuring.spec, measured.spec) == ("accuracy", "accuracy")
     assert store.kept("accuracy", cell.id).keys() == {"label", "prediction", "nll"}
-    accuracy = next(row.value for row in result.rows if (row.metric, row.condition) == ("accuracy", "test"))
+    accuracy = next(row.value for row in measured.rows if (row.metric, row.condition) == ("accuracy", "test"))
     kept = store.kept("accuracy", cell.id)
     assert accuracy == (kept["label"] == kept["prediction"]).double().mean().item()
 
@@ -49,7 +51,7 @@ def test_the_same_cell_gives_the_same_bits(cell, tmp_path):
     stores = [Store(tmp_path / name) for name in ("first", "second")]
     for state, store in enumerate(stores):
         torch.manual_seed(state)  # whatever state the process is in
-        trained(cell, store)
+        events_of(cell, store)
     files = [
         (store.weights_path(cell.id).read_bytes(), store.kept_path("accuracy", cell.id).read_bytes())
         for store in stores
@@ -58,26 +60,44 @@ def test_the_same_cell_gives_the_same_bits(cell, tmp_path):
 
 
 def test_a_later_measure_sees_the_trained_weights(cell, store):
-    before = [row for row in trained(cell, store).rows if row.measure == "accuracy"]
+    *_, before = events_of(cell, store)
     weights = load_file(store.weights_path(cell.id))
-    assert measure_cell(cell, ["accuracy"], Path(), store, lambda event: None) == before
+    assert events_of(cell, store, trained=True) == [Measuring("accuracy"), before]
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(store.weights_path(cell.id)).items())
 
 
 def test_a_cnn_uses_no_backend(make_cell, store):
     cell = make_cell(network="cnn-hinton2018", train_size=40, epochs=1, measure="accuracy")
-    assert trained(cell, store).backends == []
+    assert events_of(cell, store)[0].backends == []
 
 
 def test_a_network_with_an_objective_of_its_own_is_trained_and_measured(make_cell, store):
     cell = make_cell(network="transforming-autoencoder", train_size=40, epochs=2)
-    result = train_cell(cell, ["transformation"], Path(), store, lambda event: None)
+    result, _, measured = events_of(cell, store, ["transformation"])
     assert [epoch.keys() & {"validation_accuracy", "validation_loss"} for epoch in result.history] == [
         {"validation_loss"},
         {"validation_loss"},
     ]
-    assert {row.measure for row in result.rows} == {"training", "transformation"}
-    assert measure_cell(cell, ["transformation"], Path(), store, lambda event: None) == result.rows[3:]
+    assert {row.measure for row in measured.rows} == {"transformation"}
+    assert events_of(cell, store, ["transformation"], trained=True)[-1] == measured
+
+
+FAULTY = """
+from capsbench.measures import Measure
+
+class Faulty(Measure):
+    def __call__(self, subject):
+        raise RuntimeError("no such luck")
+"""
+
+
+def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unlucky.py").write_text(FAULTY)
+    events = []
+    with pytest.raises(RuntimeError, match="no such luck"):
+        run_cell(cell, ["unlucky:Faulty", "accuracy"], False, Path(), store, events.append)
+    assert [event.spec for event in events if isinstance(event, Measured)] == ["accuracy"]
 
 
 def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):

@@ -36,6 +36,12 @@ class Silent:
     def cell_ended(self, record):
         self.told.append((record.status, record.cell.seed))
 
+    def cell_measuring(self, cell, measure):
+        self.told.append(("measuring", measure))
+
+    def measuring_between(self, measure, networks):
+        self.told.append(("between", measure, networks))
+
     def measuring_alone(self, cell, measures):
         self.told.append(("alone", *measures))
 
@@ -89,7 +95,7 @@ def test_a_trained_cell_is_only_measured(store, tmp_path):
     path = store.record_path(cell.id)
     content = json.loads(path.read_text())
     content["rows"] = [row for row in content["rows"] if row["measure"] == "accuracy"]
-    path.write_text(json.dumps({**content, "status": "trained"}))
+    path.write_text(json.dumps({**content, "status": "trained", "measured": ["accuracy"]}))
     listener = Silent()
     run(store, tmp_path, listener, routing="dynamic", seeds=0, measure="accuracy,speed")
     assert [told[0] for told in listener.told] == ["run", "alone"]
@@ -148,6 +154,55 @@ def test_a_measure_that_was_mended_gives_each_number_once(store, tmp_path, monke
     assert "traceback" not in record.provenance
 
 
+BETWEEN = """
+from capsbench.measures.base import MeasureBetween
+from capsbench.store import Row
+
+class Agreement(MeasureBetween):
+    def between(self, source, targets):
+        images = source.data.test.images
+        said = [target.network.eval()(images).argmax(dim=1) for target in (source, *targets)]
+        agree = [float((each == said[0]).double().mean()) for each in said[1:]]
+        return [[Row("agreement", "agreement", source.cell.id, share, "fraction")] for share in agree]
+"""
+
+
+def test_a_measure_between_networks_is_taken_of_each_pair_once(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.py").write_text(BETWEEN)
+    wanted = dict(routing="dynamic", measure="accuracy,pairs:Agreement", seeds="0,1")
+    listener = Silent()
+    outcome, cells = run(store, tmp_path, listener, **wanted)
+    assert sorted(outcome.finished) == sorted(cell.id for cell in cells)
+    assert listener.told[-1] == ("between", "pairs:Agreement", 2)
+    table = capsbench.load(store.folder).query("measure == 'agreement'")
+    assert sorted(zip(table["condition"], table["cell"], strict=True)) == sorted(
+        (source.id, target.id) for source in cells for target in cells
+    )
+    assert (table[table["condition"] == table["cell"]]["value"] == 1).all()
+    assert (table[table["condition"] != table["cell"]]["value"] < 1).all()
+
+    path = store.between_path("pairs:Agreement", cells[0].id, cells[1].id)
+    before = path.read_bytes()
+    run(store, tmp_path, **{**wanted, "seeds": "0,1,2"})
+    assert path.read_bytes() == before
+    assert len(capsbench.load(store.folder).query("measure == 'agreement'")) == 9
+
+
+def test_a_damaged_measure_between_networks_is_taken_again(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "couples.py").write_text(BETWEEN)
+    wanted = dict(routing="dynamic", measure="couples:Agreement", seeds="0,1")
+    outcome, cells = run(store, tmp_path, **wanted)
+    assert len(outcome.finished) == 2
+    path = store.between_path("couples:Agreement", cells[0].id, cells[1].id)
+    before = path.read_bytes()
+    path.write_bytes(before[:20])
+    assert len(capsbench.load(store.folder).query("measure == 'agreement'")) == 3
+    run(store, tmp_path, **wanted)
+    assert path.read_bytes() == before
+
+
 def test_a_fresh_run_that_fails_leaves_the_old_record(store, tmp_path, monkeypatch):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0)
     before = store.record_path(cell.id).read_bytes()
@@ -162,7 +217,7 @@ def test_a_fresh_run_that_fails_leaves_the_old_record(store, tmp_path, monkeypat
 def test_a_trained_cell_without_its_weights_is_trained_again(store, tmp_path):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
     path = store.record_path(cell.id)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "trained"}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "trained", "measured": ["accuracy"]}))
     store.weights_path(cell.id).unlink()
     outcome, _ = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
     assert outcome.finished == [cell.id]
@@ -204,7 +259,7 @@ def test_kill_9_in_the_middle_loses_nothing_that_was_finished(tmp_path):
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     deadline = time.monotonic() + 120
-    while not (done := store.records()[0]) and time.monotonic() < deadline:
+    while not (done := [r for r in store.records()[0] if r.status == "finished"]) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()

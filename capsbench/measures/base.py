@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,13 +19,15 @@ class Subject:
     """A trained network with all that a measure may need.
 
     ``keep`` stores tensors by name beside the record (`capsbench.store.Store.kept`): those of one entry a test image serve paired
-    tests between cells, a few images serve pictures. What a measure keeps takes the place of what it kept before.
+    tests between cells, a few images serve pictures. What a measure keeps takes the place of what it kept before. ``kept`` gives
+    what a measure kept of this cell, by its name; nothing where it kept none.
     """
 
     cell: Cell
     network: nn.Module
     data: Splits
     keep: Callable[[Mapping[str, Tensor]], None]
+    kept: Callable[[str], dict[str, Tensor]]
 
 
 class Measure(ABC):
@@ -58,3 +60,15 @@ class Measure(ABC):
     @abstractmethod
     def __call__(self, subject: Subject) -> list[Row]:
         """The rows of one trained network; it leaves the network as it was."""
+
+
+class MeasureBetween(Measure):
+    """Base class of a measure between the networks of a run, from each to each of the same data set, once all are trained."""
+
+    def __call__(self, subject: Subject) -> list[Row]:
+        """None: what it measures is not one network's."""
+        return []
+
+    @abstractmethod
+    def between(self, source: Subject, targets: Sequence[Subject]) -> list[list[Row]]:
+        """For each target its rows, which are put on its record; their ``condition`` begins with the source's cell."""

@@ -84,6 +84,7 @@ def report(
     if chosen is not None:
         by_id = {record.cell.id: record for record in records}
         records = [by_id[cell] for cell in chosen.cells if cell in by_id]
+    records = store.joined(records)
     if not records:
         raise NothingMeasured(_why_nothing(store, chosen, faults))
 

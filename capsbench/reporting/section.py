@@ -47,7 +47,7 @@ class Material:
             summary=styled(summary(records)),
             curves=curves(records),
             rows=rows.assign(contender=rows["cell"].map(identities)),
-            kept=lambda measure, cell: _kept(store, measure, cell),
+            kept=store.kept,
         )
 
     def of_measure(self, measure: str) -> pd.DataFrame:
@@ -92,10 +92,3 @@ class Section:
     table: Callable[[Material], pd.DataFrame]
     readable: Callable[[pd.DataFrame], pd.DataFrame]
     pictures: Mapping[str, Callable[[Material], Figure]] = field(default_factory=dict)
-
-
-def _kept(store: Store, measure: str, cell: str) -> dict[str, Tensor]:
-    try:
-        return store.kept(measure, cell)
-    except (OSError, ValueError):
-        return {}

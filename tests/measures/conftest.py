@@ -16,6 +16,7 @@ def subject() -> Callable[..., Subject]:
 
     def make(cell: Cell, network: nn.Module, images: torch.Tensor, labels: torch.Tensor, kept: Any = None) -> Subject:
         data = Images(images, labels)
-        return Subject(cell, network, Splits(data, data, data), {}.update if kept is None else kept.update)
+        keep = {}.update if kept is None else kept.update
+        return Subject(cell, network, Splits(data, data, data), keep, kept=lambda measure: {})
 
     return make
