@@ -61,7 +61,7 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
             to_measure |= {*(measures or ())} - {ALL}
             for chosen in _options_of(point, options, used):
                 cell = _resolve(point, chosen)
-                if not cell.measures and "all" in _listed(request.get("network")):
+                if not cell.measures and "all" in listed(request.get("network")):
                     continue  # every network means each that can be measured so
                 if not cell.measures:
                     raise _not_measurable(measures or (), cell)
@@ -94,18 +94,18 @@ def _sorted(request: Mapping[str, Any]) -> tuple[dict[str, list[Any]], dict[str,
         key = name.replace("-", "_")
         field = asked_fields().get(key, key if key in Cell.model_fields and key not in ("options", "code") else None)
         if key == BASELINE_FLAG:
-            baselines = [str(item) for item in _every(key, _listed(value))]
+            baselines = [str(item) for item in _every(key, listed(value))]
         elif key == BASELINE_SIZE_FLAG:
             sizes = _baseline_sizes(value)
         elif field is not None:
             fields[field] = _parse(field, key, value)
         else:
-            options[key] = _listed(value)
+            options[key] = listed(value)
     return fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes))
 
 
 def _baseline_sizes(value: Any) -> list[str]:
-    sizes = [str(item) for item in _listed(value)]
+    sizes = [str(item) for item in listed(value)]
     for size in sizes or [""]:
         if size not in BASELINE_SIZES:
             raise UsageError(f"{spelled(BASELINE_SIZE_FLAG)}: {registry.unknown(size, list(BASELINE_SIZES))}")
@@ -117,7 +117,8 @@ def _every(kind: str, items: list[Any]) -> list[Any]:
     return registry.names(kind) if items == ["all"] else items
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """The values of a name in a request: a list as it is, a string by its commas, anything else alone."""
     if isinstance(value, str):
         return [item.strip() for item in value.split(",")]
     return list(value) if isinstance(value, Iterable) else [value]
@@ -127,7 +128,7 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
     """The values of one axis, each of the field's type; raises UsageError naming the flag and the value that is not."""
     info = Cell.model_fields[field]
     adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
-    items = [checked(_listed(value))] if field == "measures" else _listed(value)
+    items = [checked(listed(value))] if field == "measures" else listed(value)
     if field in ("routing", "network"):
         items = _every(field, items)
     if not items:

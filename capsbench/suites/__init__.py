@@ -11,7 +11,7 @@ from typing import Any
 
 from capsbench.cell import asked_fields
 from capsbench.errors import UsageError
-from capsbench.matrix import BASELINE_FLAG, BASELINE_SIZE_FLAG
+from capsbench.matrix import BASELINE_FLAG, BASELINE_SIZE_FLAG, listed
 from capsbench.registry import unknown
 from capsbench.suites.published import Published, read_rows
 
@@ -19,6 +19,10 @@ FOLDER = Path(__file__).parent
 
 MATRIX, PUBLISHED, AXIS = "matrix", "published", "axis"
 """The tables of a suite: each [[matrix]] is a request, each [[published]] a row of the paper, [axis] holds options."""
+
+
+SELECTING = ("dataset", "train_size", "network", "routing", "iters")
+"""What a matrix is about, rather than how it is run."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,12 @@ class Suite:
     published: list[Published]
 
     def overridden(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The matrices with what ``request`` says in place of what they say."""
-        return [{**matrix, **request} for matrix in self.matrices]
+        """The matrices with what ``request`` says in place of what they say.
+
+        What it says of `SELECTING` chooses among them, where they have all of its values: ``--dataset mnist`` leaves the
+        matrices that are about MNIST, rather than make those of other data sets about it.
+        """
+        return _selected(self.matrices, request)
 
 
 def suite_names() -> list[str]:
@@ -76,6 +84,22 @@ def read_suite(name: str | Path) -> Suite:
 def describe_suite(name: str) -> str:
     """The suite's own description, in one line."""
     return str(tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")).get("description", ""))
+
+
+def _selected(matrices: list[dict[str, Any]], request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The matrices that have values which the request chooses among theirs, and only those values."""
+    for name in SELECTING:
+        asked = {str(value) for value in listed(request.get(name, []))}
+        if asked and asked <= {str(value) for matrix in matrices for value in listed(matrix.get(name, []))}:
+            narrowed = [
+                matrix | {name: [value for value in listed(matrix[name]) if str(value) in asked]}
+                if name in matrix
+                else matrix
+                for matrix in matrices
+            ]
+            matrices = [matrix for matrix in narrowed if matrix.get(name) != []]
+            request = {key: value for key, value in request.items() if key != name}
+    return [matrix | request for matrix in matrices]
 
 
 def _tables(key: str, found: Any) -> list[dict[str, Any]]:

@@ -56,6 +56,28 @@ def test_what_is_asked_for_overrides_every_matrix(written):
     assert (cell.epochs, cell.train_size, cell.seed) == (1, 50, 4)
 
 
+SELECTED = (
+    SHORT
+    + '[[matrix]]\ndataset = ["digits", "mnist"]\nepochs = 5\n[[matrix]]\ndataset = "kmnist"\niters = [1, 2]\nepochs = 6\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cells"),
+    [
+        ({"dataset": "mnist"}, [("mnist", 5, 2)]),
+        ({"dataset": "kmnist", "iters": 1}, [("kmnist", 6, 1)]),
+        ({"dataset": ["digits", "kmnist"]}, [("digits", 5, 2), ("kmnist", 6, 1), ("kmnist", 6, 2)]),
+        ({"dataset": "cifar10", "iters": 2}, [("cifar10", 5, 2), ("cifar10", 6, 2)]),  # nobody's: for all of them
+        ({"iters": 2, "dataset": "digits"}, [("digits", 5, 2)]),
+        ({"epochs": 5, "dataset": "mnist,kmnist", "iters": "2"}, [("mnist", 5, 2), ("kmnist", 5, 2)]),
+    ],
+)
+def test_what_matrices_are_about_is_chosen_among_them(written, asked, cells):
+    found = capsbench.cells(written(SELECTED), **asked)
+    assert sorted((cell.dataset, cell.epochs, cell.iterations) for cell in found) == sorted(cells)
+
+
 def test_all_stands_for_every_name(written):
     path = written('size = "tiny"\nseeds = 0\nrouting = "all"\nbaseline = "all"\n')
     cells = capsbench.cells(path)
