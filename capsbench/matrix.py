@@ -265,7 +265,19 @@ def _options_of(
     for values in _product({name: asked[name] for name in meant}):
         # The full name comes last, and so has the last word.
         names = sorted(values, key=lambda name: "." in name)
-        yield {each: _option(name, each, own[each], values[name]) for name in names for each in meant[name]}
+        chosen = {each: _option(name, each, own[each], values[name]) for name in names for each in meant[name]}
+        for each in chosen:
+            _check_sign(point, each, chosen[each])
+        yield chosen
+
+
+def _check_sign(point: Mapping[str, Any], option: str, value: Scalar) -> None:
+    """Refuses negative numbers where our own components have them: there all are sizes, shares, deviations or rates."""
+    network, routing = _pair(point)
+    component = {"network": (_kind(network), network), "routing": ("routing", routing), "loss": ("loss", _loss(point))}
+    kind, name = component[option.partition(".")[0]]
+    if name in registry.BUILT_IN[kind] and isinstance(value, int | float) and value < 0:
+        raise UsageError(f"{spelled(option.partition('.')[2])}: expected 0 or more, got {value}")
 
 
 def _option(name: str, own: str, default: Scalar, value: Any) -> Scalar:
@@ -316,6 +328,11 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         "network": network,
         "routing": routing,
     }
+    side = min(dataset.image.height, dataset.image.width)
+    if decided["shift"] >= side:
+        raise UsageError(
+            f"--shift: expected less than {side}, the side of the images of {point['dataset']}, got {decided['shift']}"
+        )
     if self_supervised and decided.get("stop_at"):
         raise UsageError(f"--stop-at: {network} is not about classes, so it has no accuracy to stop at; leave it out")
     if self_supervised and decided["loss"]:

@@ -144,7 +144,8 @@ def train(
 
     Returns:
         One entry an epoch: epoch (from 1), loss (mean over its images), validation_accuracy (fraction; of a network that is
-        not about classes validation_loss), learning_rate (at its end), seconds (since the start).
+        not about classes validation_loss; of few training images not after every epoch), learning_rate (at its end), seconds
+        (since the start).
 
     Raises:
         TrainingFailed: the loss stopped being finite; the message says in which epoch.
@@ -160,6 +161,9 @@ def train(
     best, best_epoch, best_state = -math.inf, 0, None
     started = reported = time.monotonic()
     validation = None
+    # Where nothing hangs on it, validation passes over no more images than training does.
+    judged = cell.patience or cell.stop_at
+    validated_every = 1 if judged else max(1, len(data.validation.labels) // count)
 
     for epoch in range(1, cell.epochs + 1):
         network.train()
@@ -181,23 +185,19 @@ def train(
                 reported = time.monotonic()
                 on_progress(Progress(done, epoch, cell.epochs, float(total) / seen, validation))
 
-        try:
-            validation = _validated(cell, network, data)
-        except TrainingFailed as failure:
-            raise TrainingFailed(f"{failure} after epoch {epoch}") from None
-        history.append(
-            {
-                "epoch": epoch,
-                "loss": float(total) / seen,
-                f"validation_{validation.metric}": validation.value,
-                "learning_rate": rate,
-                "seconds": round(time.monotonic() - started, 3),
-            }
-        )
+        noted = {"epoch": epoch, "loss": float(total) / seen}
+        if epoch % validated_every == 0 or epoch == cell.epochs:
+            try:
+                validation = _validated(cell, network, data)
+            except TrainingFailed as failure:
+                raise TrainingFailed(f"{failure} after epoch {epoch}") from None
+            noted[f"validation_{validation.metric}"] = validation.value
+        history.append(noted | {"learning_rate": rate, "seconds": round(time.monotonic() - started, 3)})
         on_progress(Progress(epoch / cell.epochs, epoch, cell.epochs, float(total) / seen, validation))
-        if cell.stop_at and validation.merit >= cell.stop_at:
+        if cell.stop_at and validation is not None and validation.merit >= cell.stop_at:
             break
         if cell.patience:
+            assert validation is not None
             if validation.merit > best:
                 best, best_epoch, best_state = validation.merit, epoch, copy.deepcopy(network.state_dict())
             elif epoch - best_epoch >= cell.patience:

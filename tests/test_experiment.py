@@ -74,10 +74,7 @@ def test_a_cnn_uses_no_backend(make_cell, store):
 def test_a_network_with_an_objective_of_its_own_is_trained_and_measured(make_cell, store):
     cell = make_cell(network="transforming-autoencoder", train_size=40, epochs=2)
     result, _, measured = events_of(cell, store, ["transformation"])
-    assert [epoch.keys() & {"validation_accuracy", "validation_loss"} for epoch in result.history] == [
-        {"validation_loss"},
-        {"validation_loss"},
-    ]
+    assert result.history[-1].keys() & {"validation_accuracy", "validation_loss"} == {"validation_loss"}
     assert {row.measure for row in measured.rows} == {"transformation"}
     assert events_of(cell, store, ["transformation"], trained=True)[-1] == measured
 

@@ -290,6 +290,14 @@ def test_training_stops_at_the_accuracy_asked_for_with_the_weights_of_that_epoch
     assert len(history) == network.epochs == epochs
 
 
+@pytest.mark.parametrize(("asked", "validated"), [({}, [2, 4, 5]), ({"patience": 5}, [1, 2, 3, 4, 5])])
+def test_few_images_are_not_validated_more_often_than_they_are_trained_on(make_cell, blank, asked, validated):
+    half = replace(blank, train=Images(*(tensor[: len(blank.validation.labels) // 2] for tensor in blank.train)))
+    network = Scripted([0.5] * 5)
+    history = train(make_cell(network="cnn-hinton2018", epochs=5, batch=10, **asked), network, half)
+    assert [epoch["epoch"] for epoch in history if "validation_accuracy" in epoch] == validated
+
+
 def test_patience_keeps_the_best_epoch_of_a_training_that_was_not_stopped(make_cell, blank):
     network = Scripted([0.5, 0.8, 0.7])
     train(make_cell(network="cnn-hinton2018", epochs=3, batch=10, patience=5), network, blank)

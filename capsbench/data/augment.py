@@ -7,7 +7,7 @@ so that an image gets the same ones whatever the batch it comes in, and whatever
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -83,15 +83,11 @@ class Shift(Augmentation):
         self.most = most
 
     def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
-        targets = batch.targets
-        if targets is not None:
-            each = [shifted(target, self.most, drawn) for target in targets.unbind(1)]
-            targets = torch.stack(each, dim=1)
-        return batch._replace(images=shifted(batch.images, self.most, drawn), targets=targets)
+        return with_targets(batch, lambda images: shifted(images, self.most, drawn))
 
 
 class Crop(Augmentation):
-    """Cuts a window of ``height`` x ``width`` pixels out of each image, anywhere inside it (Hinton 2018, section 5)."""
+    """Cuts a window of ``height`` x ``width`` pixels out of each image, and of its targets (Hinton 2018, section 5)."""
 
     draws = 2
 
@@ -101,11 +97,11 @@ class Crop(Augmentation):
     def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
         room = (batch.images.shape[2] - self.height, batch.images.shape[3] - self.width)
         start = whole_numbers(drawn, [room[0] + 1, room[1] + 1])
-        return batch._replace(images=windows(batch.images, start, self.height, self.width))
+        return with_targets(batch, lambda images: windows(images, start, self.height, self.width))
 
 
 class Jitter(Augmentation):
-    """Changes brightness and contrast of each image: ``image * c + b`` (Hinton 2018, section 5).
+    """Changes brightness and contrast of each image, and of its targets: ``image * c + b`` (Hinton 2018, section 5).
 
     Args:
         brightness: b is uniform in -brightness..brightness, in the units of the pixels.
@@ -119,18 +115,27 @@ class Jitter(Augmentation):
 
     def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
         brightness, contrast = ((2 * drawn - 1) * drawn.new_tensor([self.brightness, self.contrast])).unbind(1)
-        images = batch.images * (1 + contrast)[:, None, None, None] + brightness[:, None, None, None]
-        return batch._replace(images=images)
+        factor, summand = (1 + contrast)[:, None, None, None], brightness[:, None, None, None]
+        return with_targets(batch, lambda images: images * factor + summand)
 
 
 class Flip(Augmentation):
-    """Mirrors every other image, on average, left to right."""
+    """Mirrors every other image, on average, left to right, and its targets with it."""
 
     draws = 1
 
     def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
-        flipped = torch.where((drawn < 0.5)[:, :, None, None], batch.images.flip(3), batch.images)
-        return batch._replace(images=flipped)
+        mirrored = (drawn < 0.5)[:, :, None, None]
+        return with_targets(batch, lambda images: torch.where(mirrored, images.flip(3), images))
+
+
+def with_targets(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with ``change``, a function of ``[B, C, H, W]``, made to its images and to whatever they have as targets."""
+    targets = batch.targets
+    if targets is not None:
+        changed = change(targets.flatten(1, -3))
+        targets = changed.view(*targets.shape[:-2], *changed.shape[2:])
+    return batch._replace(images=change(batch.images), targets=targets)
 
 
 def whole_numbers(drawn: Tensor, below: Sequence[int]) -> Tensor:

@@ -64,8 +64,10 @@ def read_norb(path: Path, magic: int, sizes: tuple[int, ...]) -> np.ndarray[Any,
 def _check_header(content: bytes, path: Path, magic: int, sizes: tuple[int, ...]) -> None:
     words = np.frombuffer(content[: len(content) // 4 * 4], "<u4").tolist()
     found, dimensions = [*words, 0, 0][:2]
-    if found != magic or len(words) < 2 + max(3, len(sizes)):
-        kind = f", that of {KINDS[found]} values" if found in KINDS and found != magic else ""
+    if found == magic and len(words) < 2 + max(3, len(sizes)):
+        raise UsageError(f"{path}: ends within its header, after {len(content)} bytes; {REMEDY}")
+    if found != magic:
+        kind = f", that of {KINDS[found]} values" if found in KINDS else ""
         raise UsageError(
             f"{path}: expected a matrix of NORB of {KINDS[magic]} values (magic number {magic:#x}), "
             f"found magic number {found:#x}{kind}; {REMEDY}"

@@ -40,12 +40,15 @@ def test_every_image_moves_by_its_own_whole_pixels_and_what_comes_in_is_zero():
     assert len(seen) == 25
 
 
-def test_the_targets_move_with_their_image():
-    images = images_of(20, 1, 5, 5)
-    batch = Batch(images, torch.zeros(20, 2, dtype=torch.int64), torch.stack([images, 2 * images], dim=1))
-    moved = Shift(2)(batch, drawn(20), Images(images, batch.labels))
-    assert torch.equal(moved.targets, torch.stack([moved.images, 2 * moved.images], dim=1))
-    assert not torch.equal(moved.images, images)
+@pytest.mark.parametrize(
+    "augmentation", [Shift(2), Crop(4, 3), Jitter(0.5, 0.5), Flip()], ids=lambda a: type(a).__name__
+)
+def test_what_happens_to_an_image_happens_to_its_targets(augmentation):
+    images = images_of(20, 2, 5, 5)
+    batch = Batch(images, torch.zeros(20, 2, dtype=torch.int64), torch.stack([images, images], dim=1))
+    after = augmentation(batch, drawn(20, augmentation.draws), Images(images, batch.labels))
+    assert torch.equal(after.targets, torch.stack([after.images, after.images], dim=1))
+    assert not torch.equal(after.images, images)
 
 
 def test_a_shift_of_zero_changes_nothing():

@@ -69,6 +69,11 @@ def test_a_file_that_is_too_long_is_no_better(tmp_path: Path) -> None:
     assert "its header promises 5, so 40 bytes, found more" in line
 
 
+def test_a_file_that_ends_within_its_header(tmp_path: Path) -> None:
+    line = damaged(tmp_path / "file.mat", PAIRS[:20])
+    assert "file.mat: ends within its header, after 20 bytes; delete it" in line
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -78,11 +83,10 @@ def test_a_file_that_is_too_long_is_no_better(tmp_path: Path) -> None:
             "found magic number 0x1e3d4c51, that of single-precision values",
         ),
         (PAIRS[3::-1] + PAIRS[4:], "found magic number 0x554c3d1e"),
-        (PAIRS[:20], "found magic number 0x1e3d4c55; "),
         (b"", "found magic number 0x0; "),
         (b"<html>404</html>", f"found magic number {int.from_bytes(b'<htm', 'little'):#x}; "),
     ],
-    ids=["integers", "reals", "big-endian", "a cut header", "empty", "a web page"],
+    ids=["integers", "reals", "big-endian", "empty", "a web page"],
 )
 def test_a_file_of_another_kind(tmp_path: Path, content: bytes, found: str) -> None:
     line = damaged(tmp_path / "file.mat", content)
