@@ -32,8 +32,9 @@ class TransformingNetwork(SelfSupervised):
 
     @classmethod
     def recipe(cls, size: str) -> dict[str, Any]:
-        # The pairs shift by themselves: a further shift would only widen their range.
-        return {"shift": 0}
+        # The pairs shift by themselves: a further shift would only widen their range. The learning rate is the best for both
+        # of these networks among 0.002, 0.005, 0.01 and 0.02 on 6,000 images of MNIST; the paper tells none.
+        return {"shift": 0, "learning_rate": 0.01}
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         return (self.pairs,)
@@ -65,6 +66,8 @@ class TransformingAutoencoder(TransformingNetwork):
         capsules: how many capsules.
         recognition, generation: recognition and generation units a capsule.
         pixels: ``linear`` or ``logistic``; the paper does not say which.
+        pose_scale: initial weights of the poses are this many times those of torch's linear layers, so that poses spread over
+            some pixels from the start. The paper tells no initial weights; with 1, poses follow the images half as well.
     """
 
     @classmethod
@@ -88,6 +91,7 @@ class TransformingAutoencoder(TransformingNetwork):
         recognition: int = 10,
         generation: int = 20,
         pixels: str = "linear",
+        pose_scale: float = 6.0,
     ) -> None:
         super().__init__(transform, reach)
         check_choice("pixels", pixels, ("linear", "logistic"))
@@ -102,6 +106,8 @@ class TransformingAutoencoder(TransformingNetwork):
             nn.Unflatten(1, (capsules, recognition)),
         )
         self.instantiation = CapsuleLinear(capsules, recognition, 1 + numbers)
+        with torch.no_grad():
+            self.instantiation.weights[:, :, 1:].mul_(pose_scale)
         self.generation = nn.Sequential(CapsuleLinear(capsules, numbers, generation), nn.Sigmoid())
         self.pixels = nn.Sequential(
             nn.Linear(capsules * generation, values),

@@ -122,6 +122,15 @@ def test_the_objective_is_the_sum_of_squared_errors_of_an_image():
     torch.testing.assert_close(loss, sum(errors) / 3)
 
 
+def test_only_the_weights_of_the_poses_begin_larger():
+    plain, larger = (make(pose_scale=scale).instantiation for scale in (1.0, 5.0))
+    expected = plain.weights.detach().clone()
+    expected[:, :, 1:] *= 5
+    torch.testing.assert_close(larger.weights.detach(), expected)
+    assert torch.equal(larger.biases, plain.biases)
+    assert 0.45 < plain.weights.abs().max() <= 0.5  # uniform within 1 / sqrt(4 recognition units)
+
+
 # Its sizes
 
 
