@@ -44,7 +44,8 @@ class Splits:
     """Images to train on, to select by (validation) and to report on (test).
 
     ``beside`` holds further test images by name, such as those seen from familiar viewpoints beside novel ones.
-    ``augmentations`` are what training images go through on their way into a batch, in this order.
+    ``augmentations`` are what training images go through on their way into a batch, in this order. ``about`` holds what is
+    known of the images of a part beside their labels, a number ``[N]`` each by part and name, such as their azimuth.
     """
 
     train: Images
@@ -52,6 +53,7 @@ class Splits:
     test: Images
     beside: Mapping[str, Images] = field(default_factory=dict)
     augmentations: tuple[Augmentation, ...] = ()
+    about: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def named(self) -> dict[str, Images]:
         """All images by the name of their part: train, validation, test, and those beside."""
@@ -61,7 +63,7 @@ class Splits:
         """The same on another device, the pixels in another floating-point type."""
         beside = {name: images.to(device, dtype) for name, images in self.beside.items()}
         train, validation, test = (part.to(device, dtype) for part in (self.train, self.validation, self.test))
-        return Splits(train, validation, test, beside, self.augmentations)
+        return Splits(train, validation, test, beside, self.augmentations, self.about)
 
 
 class Dataset(ABC):

@@ -52,7 +52,11 @@ class MultiMNIST(Dataset):
         )
         overlay = Overlay(self.margin, self.rule)
         return Splits(
-            train, once(validation, overlay, PAIRS_SEED), once(test, overlay, PAIRS_SEED), augmentations=(overlay,)
+            train,
+            once(validation, overlay, PAIRS_SEED),
+            once(test, overlay, PAIRS_SEED),
+            augmentations=(overlay,),
+            about={"test": {"overlap": once(test, Shared(self.margin, self.rule), PAIRS_SEED).images.flatten()}},
         )
 
 
@@ -77,6 +81,21 @@ class Overlay(Augmentation):
         images = both.sum(dim=1).clamp(max=1) if self.rule == "sum" else both.amax(dim=1)
         labels = torch.stack([batch.labels, train.labels[partners]], dim=1)
         return batch._replace(images=images, labels=labels, targets=both)
+
+
+class Shared(Overlay):
+    """Of each image that `Overlay` makes how much of the ink of its two objects is where both have some, ``[B, 1, 1, 1]``.
+
+    It is the sum of the darker of the two at each pixel, as a part of the sum of the object that has less: 0 where they do not
+    touch, 1 where one covers the other.
+    """
+
+    def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
+        both = super().__call__(batch, drawn, train).targets
+        assert both is not None
+        least = both.sum(dim=(2, 3, 4)).amin(dim=1)
+        shared = both.amin(dim=1).sum(dim=(1, 2, 3)) / least.clamp(min=1e-6)
+        return batch._replace(images=shared[:, None, None, None])
 
 
 def of_another_class(labels: Tensor, among: Tensor, drawn: Tensor) -> Tensor:

@@ -98,12 +98,17 @@ class SmallNORB(Dataset):
         validation = self._images(part, seen & held_out)
         part = self._read(paths[3:], TEST_TOYS)
         seen = self._familiar(part)
-        if seen.all():
-            test, beside = self._images(part, seen), {}
-        else:
-            test, beside = self._images(part, ~seen), {"familiar": self._images(part, seen)}
+        which = {"test": seen} if seen.all() else {"test": ~seen, "familiar": seen}
+        beside = {name: self._images(part, images) for name, images in which.items()}
         height, width = self.image[1:]
-        return Splits(train, validation, test, beside, (Crop(height, width), Jitter(brightness=2.0, contrast=0.5)))
+        return Splits(
+            train,
+            validation,
+            beside.pop("test"),
+            beside,
+            (Crop(height, width), Jitter(brightness=2.0, contrast=0.5)),
+            {name: viewpoints(part.views[images.numpy()]) for name, images in which.items()},
+        )
 
     def held_out(self, part: Part, seen: Tensor) -> Tensor:
         """Which images ``[N]`` of the training set are for validation, of those that are ``seen`` ``[N]``."""
@@ -178,6 +183,12 @@ class SmallNORBElevation(SmallNORB):
     """
 
     familiar = {"elevation": (0, 1, 2)}
+
+
+def viewpoints(views: np.ndarray[Any, Any]) -> dict[str, Tensor]:
+    """Elevation and azimuth ``[N]`` in degrees of rows ``[N, 4]`` of an info file."""
+    elevation, azimuth = (torch.from_numpy(views[:, column].astype(np.float64)) for column in (1, 2))
+    return {"elevation": 30 + 5 * elevation, "azimuth": 10 * azimuth}
 
 
 def halved(images: Tensor) -> Tensor:

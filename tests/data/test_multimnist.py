@@ -7,7 +7,7 @@ from torch import Tensor
 from capsbench import registry
 from capsbench.data.augment import Augmented, Batch
 from capsbench.data.base import Dataset, Images, Splits, load_splits
-from capsbench.data.multimnist import MultiMNIST, Overlay, Rule, of_another_class
+from capsbench.data.multimnist import MultiMNIST, Overlay, Rule, Shared, of_another_class
 from capsbench.shapes import ImageShape
 
 PLACES = range(-1, 2)
@@ -63,6 +63,27 @@ def test_two_make_one_image(rule: Rule) -> None:
     expected = (below + above).clamp(max=1) if rule == "sum" else torch.maximum(below, above)
     assert torch.equal(batch.images, expected)
     assert (below + above).max() > 1
+
+
+def test_shared_ink_is_what_both_have_as_a_part_of_the_lesser() -> None:
+    train, which = pictures(6), torch.arange(60) % 6
+    drawn = torch.rand(60, 5, generator=torch.Generator().manual_seed(1))
+    batch = Batch(train.images[which], train.labels[which])
+    both = Overlay(1)(batch, drawn, train).targets
+    assert both is not None
+    shared = Shared(1)(batch, drawn, train).images
+    for (below, above), found in zip(both[:, :, 0].numpy(), shared.flatten().tolist(), strict=True):
+        expected = sum(min(a, b) for a, b in zip(below.flat, above.flat, strict=True))
+        assert found == pytest.approx(expected / min(below.sum(), above.sum()), rel=1e-5)
+    assert 0 < shared.min() < shared.max() < 1
+
+
+@pytest.mark.usefixtures("small")
+def test_the_test_images_say_how_much_ink_is_shared() -> None:
+    splits = load_splits("multimnist", Path("nowhere"))
+    overlap = splits.to("cpu", torch.float64).about["test"]["overlap"]
+    assert overlap.shape == (20,)
+    assert ((overlap > 0) & (overlap < 1)).all()
 
 
 @pytest.mark.parametrize("label", [0, 1, 2, 4])

@@ -1,4 +1,4 @@
-"""Warps against scipy and torchvision, where whole pixels go, and what a draw out of affNIST's distribution is."""
+"""Warps against scipy and torchvision, where whole pixels go, what a draw out of affNIST's distribution is, and families."""
 
 import math
 
@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as torchvision
 
 from capsbench.data.augment import Augmented, Batch
 from capsbench.data.base import Images
-from capsbench.data.warps import Warp, affine, affnist_matrices, warped
+from capsbench.data.warps import DRAWS, FAMILIES, RANGES, Outside, Warp, affine, affnist_matrices, composed, warped
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -211,3 +211,180 @@ def test_targets_are_warped_with_their_image(objects: int) -> None:
 def test_the_meta_device_has_shapes() -> None:
     images = torch.empty(4, 3, 28, 20, device="meta")
     assert warped(images, affnist_matrices(images, torch.empty(4, 6, device="meta"))).shape == images.shape
+
+
+def homographies(count: int, seed: int, tilt: float = 0.03) -> Tensor:
+    """Random ones ``[count, 3, 3]``, of images of about 20 pixels."""
+    drawn = 2 * uniform(count, 3, 3, seed=seed) - 1
+    most = torch.tensor([[0.4, 0.4, 3], [0.4, 0.4, 3], [tilt, tilt, 0]], dtype=torch.float64)
+    return torch.eye(3, dtype=torch.float64) + most * drawn
+
+
+def sampled(image: np.ndarray, homography: np.ndarray, outside: str) -> np.ndarray:
+    """What `warped` says of one image ``[H, W]``, written out pixel by pixel."""
+    height, width = image.shape
+    result = np.zeros_like(image)
+    for row in range(height):
+        for column in range(width):
+            x, y = column - (width - 1) / 2, row - (height - 1) / 2
+            source = np.linalg.solve(homography, [x, y, 1])
+            if source[2] <= 0:  # the point (x, y, 1) would have to come from behind
+                continue
+            from_column, from_row = source[:2] / source[2] + [(width - 1) / 2, (height - 1) / 2]
+            for r in (math.floor(from_row), math.floor(from_row) + 1):
+                for c in (math.floor(from_column), math.floor(from_column) + 1):
+                    weight = (1 - abs(from_row - r)) * (1 - abs(from_column - c))
+                    if outside == "border":
+                        result[row, column] += weight * image[min(max(r, 0), height - 1), min(max(c, 0), width - 1)]
+                    elif 0 <= r < height and 0 <= c < width:
+                        result[row, column] += weight * image[r, c]
+    return result
+
+
+@pytest.mark.parametrize("outside", ["zeros", "border"])
+@pytest.mark.parametrize("shape", [(13, 13), (8, 16), (20, 11)])
+def test_a_homography_sends_points_where_its_definition_says(shape: tuple[int, int], outside: Outside) -> None:
+    images, matrices = uniform(4, 2, *shape), homographies(4, seed=1)
+    found = warped(images, matrices, outside)
+    for i in range(4):
+        for channel in range(2):
+            expected = sampled(images[i, channel].numpy(), matrices[i].numpy(), outside)
+            np.testing.assert_allclose(found[i, channel].numpy(), expected, atol=1e-9)
+
+
+def test_what_is_behind_the_viewer_is_not_seen() -> None:
+    images, matrices = uniform(3, 1, 15, 15) + 1, homographies(3, seed=2, tilt=0.4)
+    found = warped(images, matrices)
+    for i in range(3):
+        expected = sampled(images[i, 0].numpy(), matrices[i].numpy(), "zeros")
+        np.testing.assert_allclose(found[i, 0].numpy(), expected, atol=1e-8)
+    horizon = np.linalg.inv(matrices.numpy())[:, 2]
+    corners = np.array([[x, y, 1] for x in (-7, 7) for y in (-7, 7)])
+    assert ((horizon @ corners.T) < 0).any()  # so that there was something to be left out
+
+
+def test_a_homography_is_torchvisions_perspective() -> None:
+    images, (matrix,) = uniform(1, 1, 24, 24).float(), homographies(1, seed=5, tilt=0.01)
+    # torchvision counts from the corner of the first pixel
+    start = [[0, 0], [24, 0], [24, 24], [0, 24]]
+    goes = (matrix.numpy() @ np.array([[x - 12, y - 12, 1] for x, y in start]).T).T
+    end = [[x / depth + 12, y / depth + 12] for x, y, depth in goes]
+    expected = torchvision.perspective(images, start, end, InterpolationMode.BILINEAR)
+    torch.testing.assert_close(warped(images, matrix[None]), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_affine_homography_is_its_matrix_whatever_its_scale(dtype: torch.dtype) -> None:
+    images, matrix = uniform(5, 2, 28, 21).to(dtype), affnist_matrices(uniform(5, 1, 28, 21), uniform(5, 6, seed=8))
+    homography = torch.cat([matrix, torch.tensor([0.0, 0.0, 1.0]).expand(5, 1, 3)], dim=1)
+    assert torch.equal(warped(images, homography), warped(images, matrix))
+    assert torch.equal(warped(images, 4 * homography), warped(images, matrix))
+
+
+def test_edges_go_on_where_that_is_asked_for() -> None:
+    images = torch.tensor([[[[1.0, 2.0, 5.0], [3.0, 4.0, 7.0]]]])
+    found = warped(images, matrices(right=2, down=-1), "border")
+    assert torch.equal(found, torch.tensor([[[[3.0, 3.0, 3.0], [3.0, 3.0, 3.0]]]]))
+    assert torch.equal(warped(images, matrices(), "border"), images)
+
+
+NAMES = list(FAMILIES)
+SINGLE, GROUPS = NAMES[:4], NAMES[4:]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("outside", ["zeros", "border"])
+@pytest.mark.parametrize("name", NAMES)
+def test_level_0_of_a_family_changes_no_bit(name: str, outside: Outside, dtype: torch.dtype) -> None:
+    for side in (8, 28, 40):
+        images = uniform(6, 2, side, side).to(dtype)
+        matrices = FAMILIES[name].homographies(uniform(6, DRAWS, seed=1), 0.0, side, side)
+        assert torch.equal(warped(images, matrices, outside), images)
+
+
+def amounts(name: str, level: float, height: int = 20, width: int = 30, count: int = 400) -> Tensor:
+    return FAMILIES[name].homographies(uniform(count, DRAWS, seed=9), level, height, width)
+
+
+def test_rotation_turns_by_its_level_to_either_side() -> None:
+    found = amounts("rotation", 30.0)
+    half, root = 0.5, math.sqrt(0.75)
+    counter_clockwise = torch.tensor([[root, half, 0], [-half, root, 0], [0, 0, 1]], dtype=torch.float64)
+    left = found[:, 0, 1] > 0
+    assert 150 < left.sum() < 250
+    torch.testing.assert_close(found[left], counter_clockwise.expand(int(left.sum()), 3, 3), atol=1e-9, rtol=0)
+    torch.testing.assert_close(found[~left], counter_clockwise.T.expand(int((~left).sum()), 3, 3), atol=1e-9, rtol=0)
+
+
+def test_translation_is_as_long_as_its_level_in_all_directions_by_whole_pixels() -> None:
+    found = amounts("translation", 0.1)
+    x, y = found[:, :2, 2].T
+    # Within half a pixel along both axes of the ellipse with half axes of a tenth of the width and the height
+    angle = 2 * math.pi * uniform(400, DRAWS, seed=9)[:, 1]
+    assert max((x - 3 * angle.cos()).abs().max(), (y - 2 * angle.sin()).abs().max()) <= 0.5
+    assert torch.equal(found, found.round())
+    assert {*x.tolist()} == {-3, -2, -1, 0, 1, 2, 3}
+    quarters = torch.stack([(x > 0) & (y > 0), (x > 0) & (y < 0), (x < 0) & (y > 0), (x < 0) & (y < 0)])
+    assert quarters.sum(dim=1).min() > 40
+    assert torch.equal(found[:, :2, :2], torch.eye(2, dtype=torch.float64).expand(400, 2, 2))
+
+
+def test_scale_makes_larger_or_smaller_by_the_same_factor() -> None:
+    found = amounts("scale", 0.25)
+    factors = {round(float(matrix[0, 0]), 12) for matrix in found}
+    assert factors == {1.25, 0.8}
+    factor = found[:, 0, 0]
+    torch.testing.assert_close(found, torch.diag_embed(torch.stack([factor, factor, torch.ones_like(factor)], dim=1)))
+
+
+def test_shear_moves_by_its_level_for_each_pixel_down() -> None:
+    found = amounts("shear", 0.3)
+    assert {round(float(matrix[0, 1]), 12) for matrix in found} == {0.3, -0.3}
+    found[:, 0, 1] = 0
+    torch.testing.assert_close(found, torch.eye(3, dtype=torch.float64).expand(400, 3, 3))
+
+
+def product(parameters: list[float], height: int, width: int) -> np.ndarray:
+    """The warp of parameters, as the product of one matrix each."""
+    degrees, right, down, scale, shear, stretch, tilt_x, tilt_y = parameters
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    move = np.array([[1, 0, right * width], [0, 1, down * height], [0, 0, 1]])
+    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    lean = np.array([[1, shear, 0], [0, 1, 0], [0, 0, 1]])
+    size = np.diag([math.exp(scale) * math.exp(stretch), math.exp(scale) / math.exp(stretch), 1])
+    tilt = np.array([[1, 0, 0], [0, 1, 0], [tilt_x / (width / 2), tilt_y / (height / 2), 1]])
+    return move @ turn @ lean @ size @ tilt
+
+
+@pytest.mark.parametrize(("name", "parameters"), list(zip(GROUPS, [3, 4, 6, 8], strict=True)))
+@pytest.mark.parametrize("level", [0.25, 1.0])
+def test_a_group_draws_its_parameters_uniformly_and_has_no_others(name: str, parameters: int, level: float) -> None:
+    found = amounts(name, level)
+    for matrix, drawn in zip(found, uniform(400, DRAWS, seed=9).tolist(), strict=True):
+        each = [level * most * (2 * u - 1) for most, u in zip(RANGES, drawn, strict=True)]
+        expected = product([*each[:parameters], *[0.0] * (8 - parameters)], 20, 30)
+        np.testing.assert_allclose(matrix.numpy(), expected, atol=1e-9)
+
+
+def test_families_leave_every_pixel_in_front_of_the_viewer() -> None:
+    for ends in range(4):
+        extreme = torch.tensor([[0.0] * 6 + [float(ends % 2), float(ends // 2)]], dtype=torch.float64)
+        depth = FAMILIES["projective"].homographies(extreme, 1.0, 28, 28)[0, 2]
+        corners = torch.tensor([[x, y, 1.0] for x in (-14, 14) for y in (-14, 14)], dtype=torch.float64)
+        assert (corners @ depth).min() > 0.3
+
+
+def test_a_translation_blurs_nothing() -> None:
+    images = uniform(30, 1, 28, 28).float()
+    matrices = FAMILIES["translation"].homographies(uniform(30, DRAWS, seed=3), 0.19, 28, 28)
+    for image, found, matrix in zip(images, warped(images, matrices), matrices, strict=True):
+        right, down = (int(pixels) for pixels in matrix[:2, 2])
+        rolled = torch.roll(image, (down, right), dims=(1, 2))
+        rolled[:, slice(0, down) if down >= 0 else slice(down, None)] = 0
+        rolled[:, :, slice(0, right) if right >= 0 else slice(right, None)] = 0
+        assert torch.equal(found, rolled)
+
+
+def test_no_parameters_are_the_identity() -> None:
+    identity = torch.eye(3, dtype=torch.float64).expand(2, 3, 3)
+    assert torch.equal(composed(torch.zeros(2, DRAWS)), identity)
