@@ -73,6 +73,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "accuracy": "capsbench.measures.accuracy:Accuracy",
         "speed": "capsbench.measures.speed:Speed",
         "transformation": "capsbench.measures.transformation:Transformation",
+        "adversarial": "capsbench.measures.adversarial:Adversarial",
+        "affine": "capsbench.measures.affine:Affine",
+        "viewpoint": "capsbench.measures.viewpoint:Viewpoint",
+        "overlap": "capsbench.measures.overlap:Overlap",
+        "equivariance": "capsbench.measures.equivariance:Equivariance",
+        "routing-robustness": "capsbench.measures.routing_robustness:RoutingRobustness",
+        "detection": "capsbench.measures.detection:Detection",
+        "transfer": "capsbench.measures.transfer:Transfer",
     },
 }
 

@@ -1,0 +1,146 @@
+"""Networks without their routing and at other iterations, against votes and iterations written out."""
+
+import pytest
+import torch
+
+from capsbench.attacks.routing import at_iterations, without_routing
+from capsbench.models.build import build_network
+
+
+@pytest.fixture
+def built(make_cell):
+    """A cell in float64 and its network with random weights, in evaluation mode."""
+
+    def make(**asked):
+        cell = make_cell(precision="float64", **asked)
+        torch.manual_seed(0)
+        return cell, build_network(cell).eval()
+
+    return make
+
+
+@pytest.fixture
+def images():
+    return torch.rand(5, 1, 8, 8, dtype=torch.double, generator=torch.Generator().manual_seed(1))
+
+
+def children_of(network, images):
+    """Poses ``[N, I, R, D]`` and activations ``[N, I]`` that go into the class capsules."""
+    seen = []
+    handle = network.classes.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    network(images)
+    handle.remove()
+    return seen[0].poses.flatten(1, 3), seen[0].activations.flatten(1, 3)
+
+
+def votes_of(network, poses):
+    """Every vote for a class, ``[N, I, J, R, E]``."""
+    weights = network.classes.weights.repeat(network.classes.positions, 1, 1, 1)
+    votes = torch.einsum("nird,ijde->nijre", poses, weights)
+    offset = network.classes.offset
+    return votes if offset is None else votes + offset[:, :, None]
+
+
+def squash(s):
+    square = s.square().sum(dim=-1, keepdim=True)
+    return square / (1 + square) * s / square.sqrt()
+
+
+# The vote attack
+
+
+def test_the_length_of_the_squashed_mean_vote_is_the_activation(built, images):
+    cell, network = built(routing="dynamic", iters=3)
+    poses, _ = children_of(network, images)
+    mean = votes_of(network, poses).flatten(3).mean(dim=1)
+    torch.testing.assert_close(without_routing(cell, network)(images), squash(mean).norm(dim=-1))
+
+
+@pytest.mark.parametrize("asked", [dict(routing="uniform"), dict(routing="dynamic", network="matrix-capsules")])
+def test_every_routing_of_the_network_gives_way(built, images, asked):
+    cell, network = built(**asked)
+    votes = without_routing(cell, network)
+    poses, _ = children_of(votes, images)
+    mean = votes_of(votes, poses).flatten(3).mean(dim=1)
+    torch.testing.assert_close(votes(images), squash(mean).norm(dim=-1))
+    if asked["routing"] == "dynamic":
+        below = votes.primary(votes.stem(images))
+        middle = votes.convolutional[0](below)
+        windows = below.poses[:, :3, :3].flatten(1, 3)  # that the position in the corner sees
+        seen = torch.einsum("nird,ijde->nijre", windows, votes.convolutional[0].weights).flatten(3).mean(dim=1)
+        torch.testing.assert_close(middle.poses[:, 0, 0].flatten(2), squash(seen))
+
+
+def test_of_unit_poses_the_activation_is_what_the_usual_squash_makes_of_the_mean(built, images):
+    cell, network = built(routing="dynamic", squash="unit")
+    poses, _ = children_of(network, images)
+    mean = votes_of(network, poses).flatten(3).mean(dim=1)
+    votes = without_routing(cell, network)
+    torch.testing.assert_close(votes(images), squash(mean).norm(dim=-1))
+    torch.testing.assert_close(votes.capsules(images).poses.flatten(2).norm(dim=2), torch.ones(5, 10).double())
+
+
+def test_where_activations_are_no_lengths_the_first_iteration_is_left(built, images):
+    """The pose of a class is then the mean of all votes for it, weighed by the activations of the children."""
+    cell, network = built(routing="em", iters=3)
+    votes = without_routing(cell, network)
+    poses, activations = children_of(votes, images)
+    weighed = votes_of(votes, poses) * activations[:, :, None, None, None]
+    expected = weighed.sum(dim=1) / activations.sum(dim=1)[:, None, None, None]
+    torch.testing.assert_close(votes.capsules(images).poses, expected)
+    assert not torch.allclose(network.capsules(images).poses, expected)
+
+
+def test_without_iterations_and_lengths_there_is_none(built):
+    assert without_routing(*built(routing="self-routing")) is None
+
+
+@pytest.mark.parametrize("routing", ["dynamic", "em", "self-attention", "inverted-attention", "variational-bayes"])
+def test_gradients_reach_the_image_and_the_network_stays(built, images, routing):
+    cell, network = built(routing=routing)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    scores, random = network(images), torch.get_rng_state()
+    votes = without_routing(cell, network)
+    wanted = images.clone().requires_grad_()
+    votes(wanted)[:, 0].sum().backward()
+    assert wanted.grad.abs().amin(dim=(1, 2, 3)).shape == (5,)
+    assert wanted.grad.flatten(1).norm(dim=1).min() > 0
+    assert torch.equal(random, torch.get_rng_state())
+    assert torch.equal(network(images), scores)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+# Iterations
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+def test_as_many_iterations_of_routing_by_agreement_are_made(built, images, iterations):
+    cell, network = built(routing="dynamic", iters=3)
+    poses, _ = children_of(network, images)
+    votes = votes_of(network, poses).flatten(3)
+    logits = votes.new_zeros(votes.shape[:3])
+    for _ in range(iterations):
+        outputs = squash((logits.softmax(dim=2)[..., None] * votes).sum(dim=1))
+        logits = logits + (votes * outputs[:, None]).sum(dim=3)
+    torch.testing.assert_close(at_iterations(cell, network, iterations)(images), outputs.norm(dim=2))
+    assert network.classes.routing.iterations == 3
+
+
+def test_temperatures_are_those_of_a_network_made_with_as_many_iterations(make_cell, built, images):
+    cell, network = built(routing="em", iters=1, temperature_schedule="linear", class_temperature=0.5)
+    other = build_network(
+        make_cell(routing="em", iters=3, temperature_schedule="linear", class_temperature=0.5, precision="float64")
+    ).eval()
+    other.load_state_dict(network.state_dict())
+    changed = at_iterations(cell, network, 3)
+    assert changed.classes.routing.inverse_temperature == other.classes.routing.inverse_temperature
+    assert torch.equal(changed(images), other(images))
+
+
+def test_the_mode_and_the_random_numbers_are_kept(built):
+    cell, network = built(routing="dynamic")
+    random = torch.get_rng_state()
+    assert not at_iterations(cell, network, 2).training
+    assert at_iterations(cell, network.train(), 2).training
+    assert torch.equal(random, torch.get_rng_state())
