@@ -11,7 +11,8 @@ from rich.console import Console
 from capsbench.cell import Cell
 from capsbench.data.base import data_folder
 from capsbench.errors import UsageError
-from capsbench.matrix import cells_of
+from capsbench.matrix import cells_of, listed
+from capsbench.measures.build import left_out as measures_left_out
 from capsbench.progress import make_progress
 from capsbench.runner import Outcome, check_data, run_cells
 from capsbench.store import Store
@@ -36,14 +37,14 @@ def cells(suite: str | Path | None = None, **request: Any) -> list[Cell]:
 def plan(
     suite: str | Path | None = None, data_dir: str | Path | None = None, **request: Any
 ) -> tuple[list[Cell], dict[str, str]]:
-    """The cells that `run` would run, and of each data set that it would leave out why it cannot be had.
+    """The cells that `run` would run, and of each data set or measure that it would leave out why it cannot be had.
 
     Raises:
         UsageError: as `cells`, or none of a suite's data sets can be had.
     """
     chosen = cells(suite, **request)
     left_out = check_data(chosen, data_folder(data_dir), leave_out=True) if _leaves_out(suite, request) else {}
-    return [cell for cell in chosen if cell.dataset not in left_out], left_out
+    return [cell for cell in chosen if cell.dataset not in left_out], left_out | _unmeasured(request)
 
 
 def run(
@@ -88,7 +89,14 @@ def run(
             fresh=fresh,
             suite=None if suite is None else str(suite),
             leave_out=_leaves_out(suite, request),
+            unmeasured=_unmeasured(request),
         )
+
+
+def _unmeasured(request: Mapping[str, Any]) -> dict[str, str]:
+    """What would be measured by default but cannot be here, and why."""
+    asked = request.get("measure")
+    return measures_left_out(None if asked is None else tuple(listed(asked)))
 
 
 def _leaves_out(suite: str | Path | None, request: Mapping[str, Any]) -> bool:

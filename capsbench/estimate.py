@@ -1,21 +1,21 @@
-"""How long cells would take here, from a few timed training steps of each network."""
+"""How long cells would take here, from a few timed training steps of each network and what its measures cost beside it."""
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 
 from capsbench.cell import Cell
 from capsbench.data.base import data_folder
 from capsbench.experiment import prepare
+from capsbench.measures.build import make_measure
 from capsbench.models.build import build_network
 from capsbench.process import SendEvent, in_process
 from capsbench.runner import default_workers
 from capsbench.training import TrainingStep, first_batch
 
 TIMED_STEPS = 3
-SECONDS_BESIDE_TRAINING = 4.0
+SECONDS_BESIDE = 3.0
 """Measuring alone and starting processes, a cell."""
 
 
@@ -23,18 +23,18 @@ def estimate(cells: list[Cell], data_dir: Path | None) -> float:
     """Seconds that a run of the cells would take."""
     folder = data_folder(data_dir)
     seconds_of: dict[str, float] = {}
-    training = 0.0
+    seconds = 0.0
     for cell in cells:
         # Cells that differ in their seed alone take the same time.
         alike = cell.model_copy(update={"seed": 0}).id
         if alike not in seconds_of:
-            seconds_of[alike] = in_process(training_seconds, cell, folder)
-        training += seconds_of[alike]
-    return training / default_workers(cells) + SECONDS_BESIDE_TRAINING * len(cells)
+            seconds_of[alike] = in_process(cell_seconds, cell, folder)
+        seconds += seconds_of[alike]
+    return seconds / default_workers(cells) + SECONDS_BESIDE * len(cells)
 
 
-def training_seconds(cell: Cell, folder: Path, send: SendEvent) -> float:
-    """Seconds of the cell's training if every step takes what the quickest of a few takes."""
+def cell_seconds(cell: Cell, folder: Path, send: SendEvent) -> float:
+    """Seconds of the cell's training and measures if every step takes what the quickest of a few takes."""
     data = prepare(cell, folder)
     network = build_network(cell)
     step, batch = TrainingStep(cell, network), first_batch(cell, network, data)
@@ -43,7 +43,8 @@ def training_seconds(cell: Cell, folder: Path, send: SendEvent) -> float:
         began = time.perf_counter()
         step(batch, 0.0)
         times.append(time.perf_counter() - began)
-    steps = math.ceil(len(data.train.labels) / cell.batch_size)
-    # A validation image costs about a third of a training image: a forward pass without the backward one.
-    validation = len(data.validation.labels) / len(data.train.labels) / 3
-    return min(times) * steps * cell.epochs * (1 + validation)
+    trained_on, validated, tested = (len(part.labels) for part in (data.train, data.validation, data.test))
+    # An image that is passed forward alone costs about a third of a training image.
+    epoch = trained_on + min(validated, trained_on) / 3
+    measures = sum(measure.cost.get(measure.setting, 0) for measure in map(make_measure, cell.measures))
+    return min(times) / len(batch.labels) * (cell.epochs * epoch + (validated + tested) / 3 + measures)

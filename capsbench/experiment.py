@@ -47,10 +47,11 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Measured:
-    """The rows of a measure that was taken."""
+    """The rows of a measure that was taken, and the seconds it took."""
 
     spec: str
     rows: list[Row]
+    seconds: float
 
 
 def run_cell(cell: Cell, measures: list[str], trained: bool, data_folder: Path, store: Store, send: SendEvent) -> None:
@@ -64,8 +65,10 @@ def run_cell(cell: Cell, measures: list[str], trained: bool, data_folder: Path, 
     failures: list[Exception] = []
     for spec in measures:
         send(Measuring(spec))
+        began = time.monotonic()
         try:
-            send(Measured(spec, _measured(cell, spec, network, data, store)))
+            rows = _measured(cell, spec, network, data, store)
+            send(Measured(spec, rows, round(time.monotonic() - began, 3)))
         except (BrokenPipeError, StorageFailed):
             raise
         except Exception as error:

@@ -35,6 +35,9 @@ class PlainProgress:
     def data_left_out(self, dataset: str, cells: int, reason: str) -> None:
         self.say(f"left out, {cells} cells of {dataset}: {reason}")
 
+    def measure_left_out(self, measure: str, reason: str) -> None:
+        self.say(f"left out, the measure {measure}: {reason}")
+
     def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None:
         self.total, self.ended = len(cells), len(on_record)
         for line in _about_record(on_record):

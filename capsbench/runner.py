@@ -7,7 +7,7 @@ measures between networks. A record is written as soon as there is more to write
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,8 @@ class Listener(Protocol):
     """What is told of a run as it goes; `capsbench.progress` shows it on a terminal."""
 
     def data_left_out(self, dataset: str, cells: int, reason: str) -> None: ...
+
+    def measure_left_out(self, measure: str, reason: str) -> None: ...
 
     def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None: ...
 
@@ -72,6 +74,7 @@ def run_cells(
     fresh: bool = False,
     suite: str | None = None,
     leave_out: bool = False,
+    unmeasured: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Runs cells and writes a record of each.
 
@@ -83,6 +86,7 @@ def run_cells(
         fresh: run cells again that are on record; an old record stays until the new one replaces it.
         suite: noted with the run.
         leave_out: leave out cells whose data set cannot be had, rather than raise.
+        unmeasured: what is not measured here though it would be elsewhere, and why; told, and noted with the run.
 
     Raises:
         UsageError: a data set that cannot be had, or none of them, a folder that cannot be written or that another run
@@ -92,6 +96,8 @@ def run_cells(
     left_out = check_data(cells, data_folder, leave_out)
     for dataset, reason in left_out.items():
         listener.data_left_out(dataset, sum(cell.dataset == dataset for cell in cells), reason)
+    for measure, reason in (unmeasured or {}).items():
+        listener.measure_left_out(measure, reason)
     cells = [cell for cell in cells if cell.dataset not in left_out]
     store.check_writable()
     with store.lock():
@@ -105,7 +111,7 @@ def run_cells(
         finished = [record for record in known.values() if record.status == "finished"]
         trained = {cell_id: record for cell_id, record in known.items() if record.status == "trained"}
         outcome = Outcome(on_record=[record.cell.id for record in finished], left_out=left_out)
-        store.write_run(cells, command, suite, left_out)
+        store.write_run(cells, command, suite, {**left_out, **(unmeasured or {})})
         listener.run_started(cells, finished)
         done = {record.cell.id for record in finished}
         unfinished = [cell for cell in cells if cell.id not in done]
@@ -294,7 +300,15 @@ def _with(record: Record, measured: Measured) -> Record:
     """The record with the rows of one more measure."""
     replaced = {row.measure for row in measured.rows}
     rows = [row for row in record.rows if row.measure not in replaced]
-    return _settled(replace(record, rows=rows + measured.rows, measured=[*record.measured, measured.spec]))
+    seconds = {**record.provenance.get("measuring seconds", {}), measured.spec: measured.seconds}
+    return _settled(
+        replace(
+            record,
+            rows=rows + measured.rows,
+            measured=[*record.measured, measured.spec],
+            provenance={**record.provenance, "measuring seconds": seconds},
+        )
+    )
 
 
 def _settled(record: Record) -> Record:

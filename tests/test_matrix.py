@@ -2,6 +2,7 @@ import pytest
 
 from capsbench.errors import UsageError
 from capsbench.matrix import cells_of
+from capsbench.measures.build import left_out
 from capsbench.models.build import build_network, parameter_count
 
 
@@ -70,9 +71,10 @@ def test_both_sizes_of_a_baseline_and_matched_once():
 
 def test_a_network_with_an_objective_of_its_own_has_no_loss_no_baseline_and_measures_of_its_own():
     cells = cells_of({"network": "capsnet,transforming-autoencoder", "seeds": 0})
+    of_classes = ("accuracy", "adversarial", "affine", "equivariance", "speed")
     assert [(cell.network, cell.loss, cell.measures) for cell in cells] == [
-        ("capsnet", "margin", ("accuracy", "speed")),
-        ("matched", "cross-entropy", ("accuracy", "speed")),
+        ("capsnet", "margin", of_classes),
+        ("matched", "cross-entropy", of_classes),
         ("transforming-autoencoder", None, ("speed", "transformation")),
     ]
     (alone,) = cells_of({"network": "transforming-autoencoder", "seeds": 0, "measure": "speed:full"})
@@ -96,6 +98,15 @@ def test_a_cell_has_those_of_the_measures_that_apply_to_it():
         {"network": "capsnet,transforming-autoencoder", "baseline": "none", "seeds": 0, "measure": "accuracy,speed"}
     )
     assert [cell.measures for cell in named] == [("accuracy", "speed"), ("speed",)]
+
+
+def test_a_measure_that_cannot_be_taken_here_is_left_out_by_default_and_refused_by_name(monkeypatch):
+    monkeypatch.setattr("capsbench.measures.adversarial.missing", lambda: "torchattacks is not installed")
+    (cell,) = cells_of({"routing": "em", "seeds": 0, "baseline": "none"})
+    assert cell.measures == ("accuracy", "affine", "equivariance", "speed")
+    assert left_out(None) == {"adversarial": "torchattacks is not installed"}
+    with pytest.raises(UsageError, match=r"^--measure adversarial: torchattacks is not installed$"):
+        cells_of({"routing": "em", "measure": "accuracy,adversarial"})
 
 
 def test_a_baseline_can_stand_alone():

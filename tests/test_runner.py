@@ -27,6 +27,9 @@ class Silent:
     def data_left_out(self, dataset, cells, reason):
         self.told.append(("left out", dataset, cells, reason))
 
+    def measure_left_out(self, measure, reason):
+        self.told.append(("left out", measure, reason))
+
     def run_started(self, cells, on_record):
         self.told.append(("run", len(cells), len(on_record)))
 

@@ -39,6 +39,9 @@ class Measure(ABC):
 
     settings: ClassVar[tuple[str, ...]] = ("default",)
 
+    cost: ClassVar[dict[str, int]] = {}
+    """Setting -> about how many images can be trained on in the time that it takes; for estimates."""
+
     alone: ClassVar[bool] = False
     """Whether it runs in a new process with no other at work, so that nothing bleeds into it."""
 

@@ -9,7 +9,7 @@ from capsbench.cell import Cell
 from capsbench.errors import UsageError
 from capsbench.measures.base import Measure
 
-BY_DEFAULT = ("accuracy", "speed", "transformation")
+BY_DEFAULT = ("accuracy", "adversarial", "affine", "equivariance", "overlap", "speed", "transformation", "viewpoint")
 """What is measured where the user names nothing: those of them that apply to a cell, in their first setting."""
 
 ALL = "all"

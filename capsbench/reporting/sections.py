@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+from capsbench.reporting import adversarial, affine, equivariance, hypotheses, robustness, transformation
 from capsbench.reporting.plots import accuracy_against_cost, accuracy_against_iterations, training_curves
 from capsbench.reporting.section import Material, NoDataError, Section
 
@@ -18,7 +19,18 @@ PICTURES: dict[str, Callable[[Material], Figure]] = {
 }
 """File name without ending -> what draws it, of the pictures beside the headline table."""
 
-SECTIONS: tuple[Section, ...] = ()
+SECTIONS: tuple[Section, ...] = (
+    affine.SECTION,
+    affine.VIEWPOINT,
+    affine.OVERLAP,
+    equivariance.SECTION,
+    adversarial.SECTION,
+    robustness.TRANSFER,
+    robustness.ROUTING,
+    robustness.DETECTION,
+    transformation.SECTION,
+    hypotheses.SECTION,
+)
 """The sections in the order of the report."""
 
 

@@ -14,8 +14,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from capsbench import registry
 from capsbench.reporting.tables import MATCHED, varying_columns
-from capsbench.reporting.text import option, short, si
+from capsbench.reporting.text import option, short, si, value
 
 MARKERS = ["o", "s", "D", "^", "v", "P"]
 PALETTE = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 1, 4, 5, 9)]
@@ -66,8 +67,10 @@ def _named(summary: pd.DataFrame) -> pd.DataFrame:
         rest += ", " + table["size"]
     if "train_size" in table and table["train_size"].nunique(dropna=False) > 1:
         rest += ", " + table["train_size"].map(str, na_action="ignore").astype(object).fillna("all") + " images"
+    beside = table["network"].isin(registry.names("baseline"))  # a CNN is one, whatever its options
     for column in varying_columns(table):
-        rest += (f", {option(column)} " + table[column].astype(str)).where(table[column].notna() & capsule, "")
+        told = f", {option(column)} " + table[column].map(value, na_action="ignore").astype(str)
+        rest += told.where(table[column].notna() & ~beside, "")
     if "parameters" in table and table.assign(series=name + rest)[~capsule].duplicated(["dataset", "series"]).any():
         rest += (", " + table["parameters"].map(si)).where(~capsule, "")
     iterations = (f" {TIMES}" + table["iterations"].astype(str)).where(capsule, "")

@@ -25,7 +25,7 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
         "network": _each(summary, "network", short),
         "routing": _each(summary, "routing", short),
         "iters": _each(summary, "iterations", str),
-        **{name: _each(summary, name, _value) for name in varying_columns(summary)},
+        **{name: _each(summary, name, value) for name in varying_columns(summary)},
         "n": _each(summary, "n", str),
         "accuracy %": _with_interval(summary, "accuracy", "accuracy_percent", "{:.1f}"),
         "vs matched": _with_interval(summary, "difference", "difference_points", "{:+z.1f}"),
@@ -45,6 +45,19 @@ def markdown(table: pd.DataFrame, numbers: Collection[str] | None = None) -> str
     rule = ["---:" if heading in numbers else "---" for heading in headings]
     lines = [headings, rule, *table.to_numpy().tolist()]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def names(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """The first column of a table for people: the contender's ``name``, with the data set where there are several."""
+    several = table["dataset"].nunique() > 1
+    return {"name": table["dataset"] + ": " + table["name"] if several else table["name"]}
+
+
+def with_interval(value: float, half: float, digits: int) -> str:
+    """``97.3 ± 0.8``; without a half-width the number alone, and nothing where there is none."""
+    if pd.isna(value):
+        return ""
+    return f"{value:.{digits}f}" + ("" if pd.isna(half) else f" ± {half:.{digits}f}")
 
 
 def si(number: float) -> str:
@@ -82,7 +95,8 @@ def _with_interval(summary: pd.DataFrame, measured: str, column: str, form: str)
     return mean + half + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
 
 
-def _value(value: Any) -> str:
+def value(value: Any) -> str:
+    """A field's or an option's value: ``9.0`` -> ``9``."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

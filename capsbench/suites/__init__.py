@@ -99,7 +99,7 @@ def _selected(matrices: list[dict[str, Any]], request: Mapping[str, Any]) -> lis
             ]
             matrices = [matrix for matrix in narrowed if matrix.get(name) != []]
             request = {key: value for key, value in request.items() if key != name}
-    return [matrix | request for matrix in matrices]
+    return [{**matrix, **request} for matrix in matrices]
 
 
 def _tables(key: str, found: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,144 @@
+"""Claims of the literature against records whose numbers were chosen by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from capsbench.reporting.budgets import Estimate, above, near, nothing
+from capsbench.reporting.hypotheses import HYPOTHESES, SECTION, findings
+from capsbench.reporting.section import Material, NoDataError
+from capsbench.store import Record, Row, Store
+
+Make = Callable[..., Record]
+CAPSNET: dict[str, Any] = {"network": "capsnet", "routing": "dynamic", "loss": "margin"}
+
+
+@pytest.fixture
+def verdicts(tmp_path: Path) -> Callable[[list[Record]], dict[int, list[str]]]:
+    """Number of the claim -> its verdicts on some records."""
+
+    def judge(records: list[Record]) -> dict[int, list[str]]:
+        made: dict[int, list[str]] = {}
+        for found in findings(Material.of(records, Store(tmp_path))):
+            made.setdefault(found.number, []).append(found.verdict)
+        return made
+
+    return judge
+
+
+def seeds(make: Make, accuracies: list[float], **fields: Any) -> list[Record]:
+    return [make(accuracy, seed=seed, **fields) for seed, accuracy in enumerate(accuracies)]
+
+
+def having(record: Record, *rows: Row) -> Record:
+    return replace(record, rows=[*record.rows, *rows])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "is_above", "is_nothing", "is_near"),
+    [
+        (Estimate(2.0, 0.5, 3), "supported", "refuted", "refuted"),
+        (Estimate(-2.0, 0.5, 3), "refuted", "supported", "refuted"),
+        (Estimate(0.3, 0.5, 3), "undecided", "supported", "supported"),
+        (Estimate(0.3, 0.9, 3), "undecided", "undecided", "undecided"),
+        (Estimate(0.3, 0.1, 3), "supported", "supported", "supported"),  # above 0, and yet too little to count
+        (Estimate(9.0, 0.0, 2), "undecided", "undecided", "undecided"),
+    ],
+)
+def test_when_an_estimate_decides(estimate: Estimate, is_above: str, is_nothing: str, is_near: str) -> None:
+    assert above(estimate) == is_above
+    assert nothing(estimate) == is_nothing
+    assert near(estimate, published=0.0, tolerance=1.0) == is_near
+
+
+def test_an_estimate_is_a_t_interval() -> None:
+    mean, half, n = Estimate.of(pd.Series([1.0, 2.0, 4.0]))
+    assert (mean, n) == (pytest.approx(7 / 3), 3)
+    assert half == pytest.approx(3.794583)  # 4.302653 * 1.527525 / sqrt(3)
+
+
+def test_more_iterations_are_paired_over_seeds(capsules: Make, verdicts: Callable[..., Any]) -> None:
+    one, three = ([0.90, 0.80, 0.70], [0.91, 0.81, 0.712])
+    records = [*seeds(capsules, one, iterations=1), *seeds(capsules, three, iterations=3)]
+    assert verdicts(records) == {13: ["supported"]}
+    assert verdicts([*seeds(capsules, three, iterations=1), *seeds(capsules, one, iterations=3)]) == {13: ["refuted"]}
+
+
+def test_contenders_of_another_budget_are_not_compared(capsules: Make, verdicts: Callable[..., Any]) -> None:
+    records = [*seeds(capsules, [0.9, 0.9], iterations=1), *seeds(capsules, [0.95, 0.95], iterations=3, epochs=20)]
+    assert verdicts(records) == {}
+
+
+def test_under_affine_warps(capsules: Make, verdicts: Callable[..., Any]) -> None:
+    affine = {"dataset": "affine-mnist"}
+    capsnet = seeds(capsules, [0.70, 0.71, 0.72], **CAPSNET, **affine)
+    unrouted = seeds(capsules, [0.73, 0.75, 0.74], **{**CAPSNET, "routing": "uniform", "iterations": 1}, **affine)
+    other = {"routing": None, "iterations": None, "loss": "cross-entropy", **affine}
+    pooling = seeds(capsules, [0.80, 0.81, 0.82], network="avgpool-gu2021", **other)
+    assert verdicts([*capsnet, *unrouted, *pooling]) == {2: ["supported"], 4: ["supported"]}
+    worse = seeds(capsules, [0.60, 0.61, 0.62], network="avgpool-gu2021", **other)
+    assert verdicts([*capsnet, *worse]) == {2: ["refuted"]}
+
+
+def test_matched_accuracy_is_where_training_was_stopped(capsules: Make, verdicts: Callable[..., Any]) -> None:
+    affine = {"dataset": "affine-mnist", "stop_at": 0.992}
+    capsnet = seeds(capsules, [0.79, 0.80, 0.78], **CAPSNET, **affine)
+    cnn = seeds(capsules, [0.66, 0.67, 0.66], network="cnn-sabour2017", routing=None, iterations=None, **affine)
+    assert verdicts([*capsnet, *cnn]) == {1: ["supported"]}
+
+
+def test_a_number_alone_is_decided_at_full_size_only(capsules: Make, verdicts: Callable[..., Any]) -> None:
+    many = {"dataset": "multimnist", **CAPSNET}
+    assert verdicts(seeds(capsules, [0.948, 0.949, 0.95], size="paper", **many)) == {12: ["supported"]}
+    assert verdicts(seeds(capsules, [0.548, 0.549, 0.55], size="paper", **many)) == {12: ["refuted"]}
+    assert verdicts(seeds(capsules, [0.548, 0.549, 0.55], **many)) == {12: ["undecided"]}
+    assert verdicts(seeds(capsules, [0.948, 0.949, 0.95], size="paper", train_size=500, **many)) == {12: ["undecided"]}
+
+
+def attacked(records: list[Record], worst: float) -> list[Record]:
+    return [
+        having(record, Row("adversarial", "robust accuracy", "Linf, worst case", worst + 0.01 * seed, "fraction", 0.05))
+        for seed, record in enumerate(records)
+    ]
+
+
+@pytest.mark.parametrize(("of_capsules", "verdict"), [(0.2, "supported"), (0.4, "refuted")])
+def test_the_worst_case_beside_the_matched_cnn(
+    capsules: Make, matched: Make, verdicts: Callable[..., Any], of_capsules: float, verdict: str
+) -> None:
+    records = [
+        *attacked(seeds(capsules, [0.97] * 3), of_capsules),
+        *attacked(seeds(matched, [0.97] * 3), 0.3),
+    ]
+    assert verdicts(records) == {8: [verdict]}
+
+
+def test_few_examples_are_the_fewest_of_the_records(
+    capsules: Make, matched: Make, verdicts: Callable[..., Any]
+) -> None:
+    few = [*seeds(capsules, [0.9, 0.91, 0.9], train_size=100), *seeds(matched, [0.8, 0.81, 0.8], train_size=100)]
+    many = [*seeds(capsules, [0.98] * 3), *seeds(matched, [0.98] * 3)]
+    assert verdicts(few) == {}
+    assert verdicts([*few, *many]) == {14: ["supported"]}
+
+
+def test_the_section_says_the_numbers(capsules: Make, tmp_path: Path) -> None:
+    records = [*seeds(capsules, [0.90, 0.80], iterations=1), *seeds(capsules, [0.91, 0.81], iterations=3)]
+    table = SECTION.readable(SECTION.table(Material.of(records, Store(tmp_path))))
+    assert table["claim"].tolist() == ["13. 3 routing iterations are better than 1 (Sabour 2017)"]
+    assert table["numbers"][0].endswith("em \N{MULTIPLICATION SIGN}1 85.0 ± 63.5 %: +1.0 ± 0.0 points")
+
+
+def test_without_anything_to_say_there_is_no_section(matched: Make, tmp_path: Path) -> None:
+    with pytest.raises(NoDataError):
+        SECTION.table(Material.of([matched()], Store(tmp_path)))
+
+
+def test_every_claim_has_its_number() -> None:
+    assert [hypothesis.number for hypothesis in HYPOTHESES] == list(range(1, 14))
