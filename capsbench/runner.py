@@ -175,7 +175,7 @@ def _in_training(
     by_id = {cell.id: cell for cell in cells}
     jobs = [
         Job(cell.id, run_cell, (cell, _missing(cell, trained.get(cell.id)), cell.id in trained, data_folder, store))
-        for cell in cells
+        for cell in sorted(cells, key=_longest_first)
         if cell.id not in trained or _missing(cell, trained[cell.id])
     ]
 
@@ -276,6 +276,14 @@ def _between(
                 continue
             for cell, rows in zip(targets, result, strict=True):
                 store.write_between(spec, source.id, cell.id, rows)
+
+
+def _longest_first(cell: Cell) -> tuple[bool, int]:
+    """Sorts what takes long to the front, so that no core is left alone with it in the end: CNNs, then many iterations.
+
+    A CNN of as many parameters as a capsule network does more arithmetic than it.
+    """
+    return cell.routing is not None, -(cell.iterations or 0)
 
 
 def _missing(cell: Cell, record: Record | None, *, alone: bool = False) -> list[str]:

@@ -36,6 +36,8 @@ def _columns(material: Material, means: pd.DataFrame, wanted: dict[str, tuple[st
         chosen = chosen if level is None else chosen[(chosen["level"] - level).abs() < 1e-6]
         chosen = chosen.drop_duplicates("contender").set_index("contender")
         table[heading], table[f"{heading}, ci95"] = 100 * chosen["value"], 100 * chosen["ci95"]
+    unmeasured = [heading for heading in wanted if table[heading].isna().all()]
+    table = table.drop(columns=[*unmeasured, *(f"{heading}, ci95" for heading in unmeasured)])
     return table.reset_index(drop=True).rename(columns={"label": "name"})
 
 
@@ -151,8 +153,7 @@ def _routing_table(material: Material) -> pd.DataFrame:
         "output attack %": ("robust accuracy", "output attack", None),
         **{f"at {count:g} iterations %": ("robust accuracy", "iterations at test time", count) for count in iterations},
     }
-    table = _columns(material, means, wanted)
-    return table.loc[:, [name for name in table if table[name].notna().any()]]
+    return _columns(material, means, wanted)
 
 
 @mpl.rc_context(STYLE)
@@ -198,7 +199,7 @@ def _detection_table(material: Material) -> pd.DataFrame:
     table = _columns(material, means, wanted)
     thresholds = means[means["metric"] == "threshold"].set_index("contender")["value"]
     table["threshold (L2)"] = table["contender"].map(thresholds)
-    return table.loc[:, [name for name in table if table[name].notna().any() or not str(name).endswith("%")]]
+    return table
 
 
 def _detection_readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -70,6 +70,25 @@ def test_a_check_that_failed_for_one_seed_marks_the_contender(material: Material
     assert [label.get_text() for label in readings(material).axes[0].get_yticklabels()] == [f"{EM} {MARK}", CNN]
 
 
+def test_transfer_that_beats_the_white_box_is_a_failed_check(records: list[Record], tmp_path: Path) -> None:
+    def shown(images: float) -> dict[str, list[str]]:
+        row = Row("transfer", "beyond white box", records[0].cell.id, images, "images", 0.05)
+        of_cnn = replace(records[3], rows=[*records[3].rows, row])
+        return failed_checks(Material.of([*records[:3], of_cnn], Store(tmp_path)))
+
+    assert len(shown(1.0)) == 1  # one of a hundred images is let pass
+    assert list(shown(2.0).values())[1] == ["transfer no stronger"]
+
+
+def test_the_nearest_images_are_those_of_the_reading_that_finds_them(records: list[Record], tmp_path: Path) -> None:
+    rows = [
+        Row("adversarial", "perturbation norm", f"L2, cw, {reading}, margin, mean", norm, "distance")
+        for reading, norm in (("lengths", 1.5), ("logit", 1.25))
+    ]
+    material = Material.of([replace(records[0], rows=[*records[0].rows, *rows]), *records[1:]], Store(tmp_path))
+    assert SECTION.readable(SECTION.table(material))["CW norm (L2)"].tolist() == ["1.25", ""]
+
+
 def test_curves_are_the_worst_case_by_epsilon(material: Material) -> None:
     linf, l2 = curves(material).axes
     assert [list(line.get_xdata()) for line in linf.lines] == [[0, 0.05, 0.2]] * 2

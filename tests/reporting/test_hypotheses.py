@@ -119,6 +119,39 @@ def test_the_worst_case_beside_the_matched_cnn(
     assert verdicts(records) == {8: [verdict]}
 
 
+def test_fgsm_on_smallnorb_is_about_both_sides_of_chance(
+    capsules: Make, matched: Make, verdicts: Callable[..., Any]
+) -> None:
+    def fgsm(records: list[Record], reading: str, left: float) -> list[Record]:
+        condition = f"Linf, fgsm, {reading}, cross-entropy"
+        return [
+            having(record, Row("adversarial", "robust accuracy", condition, left + 0.01 * seed, "fraction", 0.2))
+            for seed, record in enumerate(records)
+        ]
+
+    norb = {"dataset": "smallnorb"}
+    spared = fgsm(seeds(capsules, [0.9] * 3, **norb), "lengths", 0.3)
+    broken = fgsm(seeds(matched, [0.8] * 3, **norb), "logits", 0.1)
+    assert verdicts([*spared, *broken])[7] == ["supported", "supported"]
+    assert verdicts(fgsm(seeds(matched, [0.8] * 3, **norb), "logits", 0.3))[7] == ["refuted"]
+
+
+def routing_robust(record: Record, votes: float, output: float) -> Record:
+    name = "routing-robustness"
+    rows = [(f"{which} attack", value) for which, value in (("vote", votes), ("output", output))]
+    return having(record, *(Row(name, "robust accuracy", which, value, "fraction", 0.05) for which, value in rows))
+
+
+def test_the_vote_attack_beside_the_same_on_the_output(capsules: Make, verdicts: Callable[..., Any]) -> None:
+    records = seeds(capsules, [0.9, 0.9, 0.9])
+    weaker = [routing_robust(record, 0.5 + 0.01 * seed, 0.7) for seed, record in enumerate(records)]
+    assert verdicts(weaker) == {10: ["supported"]}
+
+
+def test_without_accuracy_no_claim_is_about_nothing(capsules: Make, verdicts: Callable[..., Any]) -> None:
+    assert verdicts([capsules(None, dataset="multimnist", **CAPSNET)]) == {}
+
+
 def test_few_examples_are_the_fewest_of_the_records(
     capsules: Make, matched: Make, verdicts: Callable[..., Any]
 ) -> None:

@@ -87,6 +87,12 @@ def test_the_part_of_the_routing(capsules: Make, tmp_path: Path) -> None:
     assert list(robust.lines[0].get_ydata()) == pytest.approx([41, 42])
 
 
+def test_one_seed_has_numbers_without_intervals(capsules: Make, tmp_path: Path) -> None:
+    material = Material.of([routed(capsules(), 0.7)], Store(tmp_path))
+    (row,) = ROUTING.readable(ROUTING.table(material)).to_dict("records")
+    assert (row["n"], row["vote attack %"], row["at 2 iterations %"]) == ("1", "70.0", "42.0")
+
+
 def test_detection_is_that_at_the_published_epsilon(capsules: Make, tmp_path: Path) -> None:
     rows = [
         Row("detection", "threshold", "validation", 3.5, "L2"),
