@@ -35,6 +35,8 @@ MOST_SHOWN = 6
 def failed_checks(material: Material) -> dict[str, list[str]]:
     """Contender -> the sanity checks that failed for any of its seeds, that by the other networks of the run among them."""
     rows = material.rows
+    if rows.empty:
+        return {}
     failed = rows[(rows["measure"] == "adversarial") & (rows["metric"] == "sanity check") & (rows["value"] == 0)]
     images = {setting: EFFORTS[setting].images for setting in EFFORTS}
     attacked = rows["measures"].map(lambda specs: images["full" if "adversarial:full" in specs else "light"])
