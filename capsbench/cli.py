@@ -285,7 +285,7 @@ def _fail(message: object, code: int) -> int:
 
 
 def _option_names(kind: str, name: str) -> list[str]:
-    from capsbench.matrix import options_of
+    from capsbench.components import options_of
 
     return [f"{spelled(option)} {default}" for option, default in options_of(kind, name).items()]
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
 
 class UsageError(ValueError):
     """What was asked cannot be done: the message names the flag or file, what was wrong and what would be right."""
@@ -40,3 +42,9 @@ class ProcessFailed(RuntimeError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+def reason_of(error: ValidationError) -> str:
+    """What pydantic found wrong first, as the middle of a line."""
+    message = error.errors()[0]["msg"]
+    return message[0].lower() + message[1:]

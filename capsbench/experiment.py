@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from capsbench.cell import Cell
+from capsbench.components import source_digests
 from capsbench.data.base import Splits, load_splits
 from capsbench.errors import StorageFailed, TrainingFailed
-from capsbench.matrix import source_digests
 from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import make_measure, measure_name
 from capsbench.models.build import build_network, parameter_dtype

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,10 +18,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
 from capsbench.cell import Cell, Scalar, asked_fields, choices, spelled
+from capsbench.components import (
+    chosen_options,
+    is_baseline,
+    kind_of,
+    loss_of,
+    own_options,
+    parts_of,
+    product,
+    source_digests,
+    subclass_of,
+)
 from capsbench.data.base import Dataset
-from capsbench.errors import UsageError
-from capsbench.measures.build import ALL, checked, make_measure, measure_name, measures_of
-from capsbench.models.base import CapsuleNetwork, is_self_supervised
+from capsbench.errors import UsageError, reason_of
+from capsbench.measures.build import ALL, checked, make_measure, measures_of
+from capsbench.models.base import is_self_supervised
 from capsbench.models.build import build_network, parameter_count
 from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
 from capsbench.routing import Routing
@@ -55,11 +65,11 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
     for request in requests:
         fields, options, baselines = _sorted(request)
         asked |= set(options)
-        for point in _product(_with_components({**AXES, **fields})):
+        for point in product(_with_components({**AXES, **fields})):
             points.append(point)
             measures = point.get("measures")
             to_measure |= {*(measures or ())} - {ALL}
-            for chosen in _options_of(point, options, used):
+            for chosen in chosen_options(point, options, used):
                 cell = _resolve(point, chosen)
                 if not cell.measures and "all" in listed(request.get("network")):
                     continue  # every network means each that can be measured so
@@ -79,7 +89,7 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
         if not routed and any(request.get(name) not in (None, "none", ["none"]) for request in requests):
             raise UsageError(f"{spelled(name)}: none of the networks asked for has capsules that are routed")
     for name in sorted(asked - used):
-        known = {*asked_fields(), *(option.partition(".")[2] for point in points for option in _own(point))}
+        known = {*asked_fields(), *(option.partition(".")[2] for point in points for option in own_options(point))}
         raise UsageError(f"{spelled(name)}: {registry.unknown(spelled(name), sorted(map(spelled, known)))}")
     return sorted(cells.values(), key=lambda cell: cell.routing is None)
 
@@ -146,7 +156,7 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
             parsed.append(adapter.validate_python(wanted))
         except ValidationError as error:
             known = choices(field)
-            reason = registry.unknown(str(item), known) if known else f"{_reason(error)}, got {item!r}"
+            reason = registry.unknown(str(item), known) if known else f"{reason_of(error)}, got {item!r}"
             raise UsageError(f"{spelled(name)}: {reason}") from error
     return parsed
 
@@ -155,11 +165,6 @@ def _not_measurable(specs: Iterable[str], cell: Cell) -> UsageError:
     others = [name for name in registry.names("measure") if make_measure(name).applies_to(cell)]
     of = f"{cell.network} on {cell.dataset}"
     return UsageError(f"--measure {', '.join(specs)}: cannot be taken of {of}; choose from {', '.join(others)}")
-
-
-def _reason(error: ValidationError) -> str:
-    message = error.errors()[0]["msg"]
-    return message[0].lower() + message[1:]
 
 
 def _check_device(name: str, device: str) -> None:
@@ -184,129 +189,17 @@ def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return fields
 
 
-def _product(axes: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:
-    for values in itertools.product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
-
-
-def _pair(point: Mapping[str, Any]) -> tuple[str, str | None]:
-    """(network, routing) of a point of the matrix."""
-    network, routing = point["network"], point["routing"]
-    if routing is not None:
-        _subclass_of(Routing, "routing", routing)
-    if network is None:
-        return registry.get("routing", routing).network, routing
-    if is_baseline(network):
-        return network, None
-    return network, routing or registry.get("network", network).routing
-
-
-def is_baseline(network: str) -> bool:
-    """Whether a network's name is that of a CNN, or of another that has no routing, no iterations and no decoder."""
-    if network in registry.names("baseline"):
-        return True
-    if ":" in network or network in registry.names("network"):
-        found = registry.get("network", network)
-        return not (isinstance(found, type) and issubclass(found, CapsuleNetwork))
-    known = registry.names("network") + registry.names("baseline")
-    raise UsageError(f"--network: {registry.unknown(network, known)}, or package.module:Attribute for your own")
-
-
-def options_of(kind: str, name: str) -> dict[str, Scalar | None]:
-    """The options of a component: its arguments with a default, beside those that fields of the Cell decide."""
-    decided = {"reconstruction", "iterations", "backend"}
-    options: dict[str, Scalar | None] = {}
-    for parameter in inspect.signature(registry.get(kind, name)).parameters.values():
-        default = parameter.default
-        if parameter.name in decided or not isinstance(default, bool | int | float | str):
-            continue
-        whole_but_meant_as_float = type(default) is int and parameter.annotation in (float, "float")
-        options[parameter.name] = float(default) if whole_but_meant_as_float else default
-    return options
-
-
-def _own(point: Mapping[str, Any]) -> dict[str, Scalar | None]:
-    """The options that a point's network and routing have, as ``network.NAME`` and ``routing.NAME``, with defaults."""
-    network, routing = _pair(point)
-    own = {f"network.{name}": value for name, value in options_of(_kind(network), network).items()}
-    if routing is not None:
-        own |= {f"routing.{name}": value for name, value in options_of("routing", routing).items()}
-    loss = _loss(point)
-    if loss is not None:
-        own |= {f"loss.{name}": value for name, value in options_of("loss", loss).items()}
-    return own
-
-
-def _loss(point: Mapping[str, Any]) -> str | None:
-    """The loss of a point: the one asked for, else its network's own; None for a network with an objective of its own."""
-    network, _ = _pair(point)
-    component = registry.get(_kind(network), network)
-    if is_self_supervised(component):
-        return None
-    own: str = getattr(component, "loss", "cross-entropy")
-    return point.get("loss") or own
-
-
-def _kind(network: str) -> str:
-    return "baseline" if network in registry.names("baseline") else "network"
-
-
-def _options_of(
-    point: Mapping[str, Any], asked: Mapping[str, list[Any]], used: set[str]
-) -> Iterable[dict[str, Scalar]]:
-    """The asked options that this point has, as the product of their values, each in the type of its default.
-
-    A name that network, routing and loss share (``squash``) is one axis; ``network.squash`` is that of the network alone.
-    """
-    own = {name: default for name, default in _own(point).items() if default is not None}
-    meant = {name: [each for each in own if name in (each, each.partition(".")[2])] for name in asked}
-    meant = {name: options for name, options in meant.items() if options}
-    used.update(meant)
-    for values in _product({name: asked[name] for name in meant}):
-        # The full name comes last, and so has the last word.
-        names = sorted(values, key=lambda name: "." in name)
-        chosen = {each: _option(name, each, own[each], values[name]) for name in names for each in meant[name]}
-        for each in chosen:
-            _check_sign(point, each, chosen[each])
-        yield chosen
-
-
-def _check_sign(point: Mapping[str, Any], option: str, value: Scalar) -> None:
-    """Refuses negative numbers where our own components have them: there all are sizes, shares, deviations or rates."""
-    network, routing = _pair(point)
-    component = {"network": (_kind(network), network), "routing": ("routing", routing), "loss": ("loss", _loss(point))}
-    kind, name = component[option.partition(".")[0]]
-    if name in registry.BUILT_IN[kind] and isinstance(value, int | float) and value < 0:
-        raise UsageError(f"{spelled(option.partition('.')[2])}: expected 0 or more, got {value}")
-
-
-def _option(name: str, own: str, default: Scalar, value: Any) -> Scalar:
-    """A value of the option ``own``, asked for as ``name``, in the type of its default.
-
-    Whole numbers of a network are widths, counts and sides: 1 or more, or 0 where that is the default and says so.
-    """
-    try:
-        parsed: Scalar = TypeAdapter(type(default)).validate_python(value)
-    except ValidationError as error:
-        raise UsageError(f"{spelled(name)}: {_reason(error)}, got {value!r}") from error
-    if own.startswith("network.") and type(default) is int and int(parsed) < min(1, default):
-        raise UsageError(f"{spelled(name)}: expected {min(1, default)} or more, got {value!r}")
-    if isinstance(parsed, float) and not math.isfinite(parsed):
-        raise UsageError(f"{spelled(name)}: expected a finite number, got {value!r}")
-    return parsed
-
-
 def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     """The Cell of one point: everything that is still open is taken from the data set, the network and `RECIPE`."""
-    network, routing = _pair(point)
-    dataset = _subclass_of(Dataset, "dataset", point["dataset"])
+    network, routing = parts_of(point)
+    dataset = subclass_of(Dataset, "dataset", point["dataset"])
     if not isinstance(getattr(dataset, "image", None), ImageShape) or not isinstance(
         getattr(dataset, "classes", None), int
     ):
         raise UsageError(
             f"--dataset {point['dataset']}: needs image = ImageShape(...) and classes = a number, on the class"
         )
-    component = registry.get(_kind(network), network)
+    component = registry.get(kind_of(network), network)
     if not hasattr(component, "sizes"):
         raise UsageError(f"--network {network}: has no sizes(image), the options that make it tiny, small and paper")
     sizes = component.sizes(dataset.image)
@@ -319,7 +212,7 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         "epochs": dataset.epochs,
         "shift": dataset.shift,
         "threads": usable_cores() if point["size"] == "paper" else 1,
-        "loss": _loss(point),
+        "loss": loss_of(point),
         "reconstruction": capsules
         and not dataset.standardised
         and _default(component, "reconstruction", otherwise=False),
@@ -362,7 +255,7 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
             choose_backend(decided["backend"], decided["device"])
         except ValueError as error:
             raise UsageError(f"--backend: {str(error).removeprefix('backend: ')}") from None
-    own = {name: value for name, value in _own(point).items() if value is not None}
+    own = {name: value for name, value in own_options(point).items() if value is not None}
     preset = {f"network.{name}": value for name, value in sizes[point["size"]].items()}
     if routing is not None:
         settled = registry.get("routing", routing).presets.get(point["size"], {})
@@ -386,14 +279,6 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     return cell
 
 
-def _subclass_of(base: type, kind: str, name: str) -> Any:
-    """What a name stands for; raises UsageError where a user's own is not what that kind has to be."""
-    found = registry.get(kind, name)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise UsageError(f"--{kind} {name}: expected a subclass of {base.__module__}.{base.__name__}")
-    return found
-
-
 def _baseline_recipe(size: str) -> dict[str, Any]:
     return {"learning_rate": PAPER_LEARNING_RATE} if size == "paper" else {}
 
@@ -412,20 +297,6 @@ def _default(component: Any, argument: str, otherwise: Any) -> Any:
     return otherwise if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
-def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of the files of a user's own parts among those of a cell, by kind; of measures also by name."""
-    network = decided["network"]
-    digests = {
-        "dataset": registry.source_digest("dataset", decided["dataset"]),
-        "network": registry.source_digest(_kind(network), network),
-        "routing": registry.source_digest("routing", decided["routing"]) if decided["routing"] else None,
-        "loss": registry.source_digest("loss", decided["loss"]) if decided["loss"] else None,
-    }
-    for name in map(measure_name, decided["measures"]):
-        digests[f"measure {name}"] = registry.source_digest("measure", name)
-    return {part: digest for part, digest in digests.items() if digest}
-
-
 def _baseline_beside(
     cell: Cell, name: str, size: str, asked: Mapping[str, Any], measures: tuple[str, ...] | None
 ) -> Cell:
@@ -440,7 +311,7 @@ def _baseline_beside(
         point["learning_rate"] = cell.learning_rate
     if name != "matched" and size == "own":
         return _resolve(point, {})
-    if "parameters" not in inspect.signature(registry.get(_kind(name), name)).parameters:
+    if "parameters" not in inspect.signature(registry.get(kind_of(name), name)).parameters:
         raise UsageError(f"{spelled(BASELINE_SIZE_FLAG)}: {name} has no option parameters to be sized by; use own")
     return _resolve(point, {"network.parameters": parameter_count(cell)})
 
