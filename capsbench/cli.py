@@ -141,8 +141,9 @@ def run(
         if "traceback" in record.provenance and not as_json:
             _say(f"the traceback of {record.cell.title}: {Store(out).record_path(record.cell.id)}")
     if outcome.interrupted:
+        again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
         left = f"{len(outcome.left)} cells are left, {len(outcome.trained)} of them trained and only to be measured"
-        _say(f"interrupted; {left}; to go on, run the same command again: {command}")
+        _say(f"interrupted; {left}; to go on, run the same command again: {again}")
         raise typer.Exit(EXIT_INTERRUPTED)
     if not as_json:
         _say("see them: capsbench report" + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}"))

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from capsbench import registry
 from capsbench.cell import Cell
 from capsbench.components import source_digests
 from capsbench.data.base import Splits, load_splits
@@ -89,7 +90,7 @@ def measure_between(
         for cell in (source, *targets)
     ]
     torch.manual_seed(0)
-    return [_checked(rows) for rows in measure.between(subjects[0], subjects[1:])]
+    return [_checked(spec, rows) for rows in measure.between(subjects[0], subjects[1:])]
 
 
 def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module:
@@ -99,6 +100,7 @@ def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module
     history = train(cell, network, data, send)
     seconds = round(time.monotonic() - began, 3)
     store.write_tensors(store.weights_path(cell.id), network.state_dict())
+    store.forget_measured(cell.id)
     backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}
     parameters = sum(parameter.numel() for parameter in network.parameters())
     rows = [
@@ -119,15 +121,20 @@ def _load(cell: Cell, store: Store) -> nn.Module:
 def _measured(cell: Cell, spec: str, network: nn.Module, data: Splits, store: Store) -> list[Row]:
     keep = partial(store.write_tensors, store.kept_path(measure_name(spec), cell.id))
     torch.manual_seed(cell.seed)
-    return _checked(make_measure(spec)(Subject(cell, network, data, keep, kept=partial(_kept, store, cell.id))))
+    return _checked(spec, make_measure(spec)(Subject(cell, network, data, keep, kept=partial(_kept, store, cell.id))))
 
 
 def _kept(store: Store, cell_id: str, measure: str) -> dict[str, Tensor]:
     return store.kept(measure, cell_id)
 
 
-def _checked(rows: list[Row]) -> list[Row]:
+def _checked(spec: str, rows: list[Row]) -> list[Row]:
+    taken = {"training", *registry.BUILT_IN["measure"]} - {measure_name(spec)}
     for row in rows:
+        if row.measure in taken:
+            raise TrainingFailed(
+                f"the measure {spec} gave a row of the name {row.measure!r}, which is another measure's"
+            )
         if not math.isfinite(row.value):
             raise TrainingFailed(f"the measure {row.measure} gave {row.value} as {row.metric} ({row.condition})")
     return rows

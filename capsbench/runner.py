@@ -83,7 +83,7 @@ def run_cells(
 
     Args:
         workers: networks trained at a time; by default as many as fill the cores, and one where a GPU is used.
-        fresh: run cells again that are on record; an old record stays until the new one replaces it.
+        fresh: run cells again that are on record; an old record stays until its network is trained anew.
         suite: noted with the run.
         leave_out: leave out cells whose data set cannot be had, rather than raise.
         unmeasured: what is not measured here though it would be elsewhere, and why; told, and noted with the run.
@@ -306,13 +306,11 @@ def _record_of(cell: Cell, trained: Trained) -> Record:
 
 def _with(record: Record, measured: Measured) -> Record:
     """The record with the rows of one more measure."""
-    replaced = {row.measure for row in measured.rows}
-    rows = [row for row in record.rows if row.measure not in replaced]
     seconds = {**record.provenance.get("measuring seconds", {}), measured.spec: measured.seconds}
     return _settled(
         replace(
             record,
-            rows=rows + measured.rows,
+            rows=record.rows + measured.rows,
             measured=[*record.measured, measured.spec],
             provenance={**record.provenance, "measuring seconds": seconds},
         )

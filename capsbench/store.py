@@ -207,6 +207,15 @@ class Store:
         except (OSError, SafetensorError):
             return {}
 
+    def forget_measured(self, cell_id: str) -> None:
+        """Removes what measures kept of a cell and measured between it and others, as its network is trained anew."""
+        for path in [
+            *self.folder.glob(f"kept/*/{cell_id}.safetensors"),
+            *self.folder.glob(f"between/*/{cell_id}/*.json"),
+            *self.folder.glob(f"between/*/*/{cell_id}.json"),
+        ]:
+            path.unlink(missing_ok=True)
+
     def between_path(self, measure: str, source: str, target: str) -> Path:
         return self.folder / "between" / measure.replace(":", ".") / source / f"{target}.json"
 

@@ -206,6 +206,41 @@ def test_a_damaged_measure_between_networks_is_taken_again(store, tmp_path, monk
     assert path.read_bytes() == before
 
 
+CLASHING = """
+from capsbench.measures import Measure
+from capsbench.store import Row
+
+class Clashing(Measure):
+    def __call__(self, subject):
+        return [Row("accuracy", "mine", "test", 0.5, "fraction")]
+"""
+
+
+def test_rows_by_the_name_of_another_measure_are_refused(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clashing.py").write_text(CLASHING)
+    outcome, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,clashing:Clashing")
+    (failed,) = outcome.failed
+    assert failed.reason == (
+        "the measure clashing:Clashing gave a row of the name 'accuracy', which is another measure's"
+    )
+    assert "accuracy" in {row.measure for row in store.read(cell.id).rows}
+
+
+def test_what_was_measured_between_networks_goes_with_the_weights(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "twins.py").write_text(BETWEEN)
+    wanted = dict(routing="dynamic", measure="accuracy,twins:Agreement", seeds="0,1")
+    _, cells = run(store, tmp_path, **wanted)
+    assert store.has_between("twins:Agreement", cells[0].id, cells[1].id)
+    store.forget_measured(cells[0].id)
+    assert not store.has_between("twins:Agreement", cells[0].id, cells[1].id)
+    assert not store.has_between("twins:Agreement", cells[1].id, cells[0].id)
+    assert store.has_between("twins:Agreement", cells[1].id, cells[1].id)
+    assert store.kept("accuracy", cells[0].id) == {}
+    assert store.kept("accuracy", cells[1].id) != {}
+
+
 def test_a_fresh_run_that_fails_leaves_the_old_record(store, tmp_path, monkeypatch):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0)
     before = store.record_path(cell.id).read_bytes()

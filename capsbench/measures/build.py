@@ -47,6 +47,8 @@ def checked(specs: Iterable[str]) -> tuple[str, ...]:
     asked = sorted(set(specs))
     if asked == [ALL]:
         return (ALL,)
+    if ALL in asked:
+        raise UsageError(f"--measure: {ALL} stands alone, got {', '.join(asked)}")
     for spec in asked:
         reason = make_measure(spec).missing()
         if reason is not None:

@@ -86,6 +86,11 @@ class Group:
     def accuracy(self, contender: str) -> pd.Series:
         return self.values(contender, "accuracy", "accuracy", "test")
 
+    def reached(self, contender: str) -> bool:
+        """Whether every seed of it has the validation accuracy that training was to stop at."""
+        reached = self.values(contender, "accuracy", "accuracy", "validation")
+        return len(reached) > 0 and float(reached.min()) >= 100 * self.stop_at
+
     def at_full_size(self, verdict: str) -> str:
         """A verdict on a number alone, which a smaller network or less data cannot give."""
         return verdict if self.size == "paper" and self.rows["train_size"].isna().all() else "undecided"
