@@ -294,6 +294,7 @@ def _missing(cell: Cell, record: Record | None, *, alone: bool = False) -> list[
 
 
 def _record_of(cell: Cell, trained: Trained) -> Record:
+    """The record of a network that was just trained."""
     facts = {
         **provenance(),
         "backend": ", ".join(trained.backends) or None,

@@ -301,7 +301,7 @@ def findings(material: Material) -> list[Finding]:
 
 
 def _few_examples(groups: list[Group]) -> list[Finding]:
-    """The advantage of a capsule network over its matched CNN with the fewest images, less that with the most."""
+    """Whether a capsule network beats its matched CNN with the fewest images; what it is with the most stands beside."""
     advantages: dict[tuple[str, str, str], list[tuple[float, pd.Series]]] = {}
     for group in groups:
         size = group.rows["train_size"].iloc[0]
