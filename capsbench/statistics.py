@@ -1,0 +1,98 @@
+"""When a difference between networks is one: paired tests over test images and seeds, corrected for how many are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+ALPHA = 0.05
+"""The level of all tests: of a table without any difference, at most this chance to call one of them a difference."""
+
+
+class Difference(NamedTuple):
+    """One number less another, paired.
+
+    Attributes:
+        mean: the difference, as a fraction.
+        half: half-width of its 95 % interval; nan where it cannot be told.
+        p: two-sided, that a difference of none looks like this; nan where it cannot be told.
+        seeds: pairs of networks.
+        images: test images that both were shown; 0 where only the numbers of the seeds are known.
+    """
+
+    mean: float
+    half: float
+    p: float
+    seeds: int
+    images: int
+
+
+def paired(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
+    """The difference of two accuracies from which images were right.
+
+    Of several seeds, both of its sources of error count: other seeds would give other networks, and other images another test.
+    The variance of the mean is estimated as that of the seeds' means divided by the seeds, plus that of the images' means
+    divided by the images; what seeds and images have in common is counted twice, so that the test errs towards no difference. The
+    degrees of freedom are Satterthwaite's (1946). Of one seed, the p-value is McNemar's exact one (1947): it is about these two
+    networks, and says nothing of others trained alike.
+
+    Args:
+        one, other: ``[seeds, images]``; row and column mean the same seed and image in both.
+
+    Raises:
+        ValueError: the shapes differ, or there is nothing to compare.
+    """
+    if one.shape != other.shape or one.ndim != 2 or one.size == 0:
+        raise ValueError(
+            f"one, other: expected two arrays [seeds, images] of one shape, got {one.shape}, {other.shape}"
+        )
+    seeds, images = one.shape
+    apart = one.astype(float) - other.astype(float)
+    mean = float(apart.mean())
+    of_images = float(apart.mean(axis=0).var(ddof=1)) / images if images > 1 else math.nan
+    if seeds == 1:
+        better, worse = int((apart > 0).sum()), int((apart < 0).sum())
+        p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+        return Difference(mean, float(stats.norm.ppf(1 - ALPHA / 2)) * math.sqrt(of_images), p, seeds, images)
+    of_seeds = float(apart.mean(axis=1).var(ddof=1)) / seeds
+    return _tested(mean, [(of_seeds, seeds - 1), (of_images, images - 1)], seeds, images)
+
+
+def paired_seeds(one: Sequence[float], other: Sequence[float]) -> Difference:
+    """The difference of two numbers, of which only the values of each seed are known: a paired t-test.
+
+    Args:
+        one, other: a number of each seed, in the same order.
+    """
+    apart = np.asarray(one, dtype=float) - np.asarray(other, dtype=float)
+    if len(apart) < 2:
+        return Difference(float(apart.mean()), math.nan, math.nan, len(apart), 0)
+    return _tested(float(apart.mean()), [(float(apart.var(ddof=1)) / len(apart), len(apart) - 1)], len(apart), 0)
+
+
+def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
+    """P-values adjusted for being many (Holm 1979): below `ALPHA`, a difference holds among all of them. A nan stays one."""
+    given = np.asarray(p_values, dtype=float)
+    adjusted = np.full(len(given), np.nan)
+    order = [place for place in np.argsort(given) if not np.isnan(given[place])]
+    least = 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * given[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def _tested(mean: float, parts: list[tuple[float, int]], seeds: int, images: int) -> Difference:
+    """A t-test of a mean whose variance is a sum of estimates, each with its degrees of freedom."""
+    variance = sum(part for part, _ in parts)
+    if variance == 0:  # no pair differs from another, and what a few seeds happen to agree on shows no variance
+        return Difference(mean, 0.0 if mean == 0 else math.nan, 1.0 if mean == 0 else math.nan, seeds, images)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts if part)
+    error = math.sqrt(variance)
+    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
+    return Difference(mean, float(stats.t.ppf(1 - ALPHA / 2, freedom)) * error, p, seeds, images)
