@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from capsbench import registry
 from capsbench.cell import Cell
 from capsbench.data.base import data_folder
 from capsbench.errors import UsageError
@@ -90,6 +91,7 @@ def run(
             suite=None if suite is None else str(suite),
             leave_out=_leaves_out(suite, request),
             unmeasured=_unmeasured(request),
+            remarks=_remarks(chosen, request),
         )
 
 
@@ -97,6 +99,17 @@ def _unmeasured(request: Mapping[str, Any]) -> dict[str, str]:
     """What would be measured by default but cannot be here, and why."""
     asked = request.get("measure")
     return measures_left_out(None if asked is None else tuple(listed(asked)))
+
+
+def _remarks(chosen: Sequence[Cell], request: Mapping[str, Any]) -> list[str]:
+    """What of the request the cells have no part in."""
+    routings = sorted({cell.routing for cell in chosen if cell.routing is not None})
+    once = [name for name in routings if not registry.get("routing", name).iterative]
+    if request.get("iters") is None or not once:
+        return []
+    have, one = ("have", "one cell each") if len(once) > 1 else ("has", "one cell")
+    asked = ",".join(map(str, listed(request["iters"])))
+    return [f"--iters {asked}: {', '.join(once)} {have} no iterations; whatever is asked for, {one} on record as x1"]
 
 
 def _leaves_out(suite: str | Path | None, request: Mapping[str, Any]) -> bool:

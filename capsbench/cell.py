@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
@@ -82,13 +84,21 @@ class Cell(BaseModel):
         "none", description="torch.compile of the training step: none, default or cuda-graphs"
     )
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The identity: 12 hexadecimal digits of a hash over all fields and `PROTOCOL`."""
-        content = json.dumps(
-            {"protocol": PROTOCOL, **self.model_dump(mode="json", exclude_defaults=True)}, sort_keys=True
-        )
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return _digest(self.model_dump(mode="json", exclude_defaults=True))
+
+    @cached_property
+    def contender(self) -> str:
+        """The identity of all the cells that differ from this one in nothing but their seed."""
+        return _digest(self.model_dump(mode="json", exclude_defaults=True) | {"seed": 0})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Cell:
+        copied = super().model_copy(update=update, deep=deep)
+        for identity in ("id", "contender"):  # what was worked out for the original
+            copied.__dict__.pop(identity, None)
+        return copied
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -106,6 +116,11 @@ class Cell(BaseModel):
         """The options of one component, by their own names."""
         prefix = component + "."
         return {name.removeprefix(prefix): value for name, value in self.options.items() if name.startswith(prefix)}
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    content = json.dumps({"protocol": PROTOCOL, **fields}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 FLAGS: dict[str, str] = {

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from capsbench import registry
@@ -23,6 +22,7 @@ from capsbench.data_cli import app as data_app
 from capsbench.errors import NothingMeasured, ProcessFailed, StorageFailed, TrainingFailed, UsageError
 from capsbench.kernels_cli import app as kernels_app
 from capsbench.recipe import default_in_words
+from capsbench.report_cli import report
 
 EXIT_USAGE, EXIT_CELLS_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 2, 3, 4, 130
 
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(kernels_app)
 app.add_typer(data_app)
+app.command()(report)
 
 PANELS = {
     "Data": ["dataset", "train_size", "shift", "warp"],
@@ -138,7 +139,8 @@ def run(
             + (f"; left out, since they cannot be had here: {', '.join(outcome.left_out)}" if outcome.left_out else "")
         )
     for record in outcome.failed:
-        if "traceback" in record.provenance and not as_json:
+        noted = (record.provenance, *record.provenance.get("failed measures", {}).values())
+        if any("traceback" in each for each in noted) and not as_json:
             _say(f"the traceback of {record.cell.title}: {Store(out).record_path(record.cell.id)}")
     if outcome.interrupted:
         again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
@@ -149,58 +151,6 @@ def run(
         _say("see them: capsbench report" + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}"))
     if outcome.failed:
         raise typer.Exit(EXIT_CELLS_FAILED)
-
-
-@app.command()
-def report(
-    out: OutOption = Path("results"),
-    run_name: Annotated[
-        str | None, typer.Option("--run", help="A run's name (see runs/); the latest if none is given.")
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All records of the folder rather than one run's.")] = False,
-    suite: Annotated[
-        str | None, typer.Option(help="The suite whose published numbers stand beside; the run's own if none is given.")
-    ] = None,
-    to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Tables and pictures of a run: to the terminal, and as CSV, Markdown, parquet, PNG and SVG.
-
-    capsbench report
-
-    capsbench report --out results/reference/mnist-12000 --to my-report
-
-    capsbench report --all --suite sabour2017
-    """
-    from capsbench.reporting import report as make_report
-
-    made = make_report(out, run=run_name, everything=everything, suite=suite, to=to)
-    if as_json:
-        print(made.summary.to_json(orient="records"))
-        return
-    tables = [(None, made.readable), ("Paper against measured", made.published_readable)]
-    for title, strings in [*tables, *((each.section.title, each.readable) for each in made.sections)]:
-        if not strings.empty:
-            table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
-            for column in strings.columns:
-                table.add_column(column, overflow="fold")
-            for row in strings.itertuples(index=False):
-                table.add_row(*(escape(str(value)) for value in row))
-            _console().print(table)
-    for title, reason in made.failed:
-        _say(f"failed: {title}: {reason}")
-    if made.missing:
-        cells = "1 cell of this run is" if made.missing == 1 else f"{made.missing} cells of this run are"
-        _say(f"{cells} not on record yet; the same `capsbench run` goes on with what is left")
-    for line in [*made.faults, *made.notes]:
-        _say(line)
-    pictures = [path for path in made.files if path.suffix == ".png"]
-    others = [path for path in made.files if path.suffix not in (".png", ".svg")]
-    _say(f"tables: {', '.join(map(str, others))}")
-    if pictures:
-        _say(f"pictures (PNG, SVG beside them): {', '.join(map(str, pictures))}")
-    if made.readable.empty:
-        raise typer.Exit(EXIT_NOTHING_MEASURED)
 
 
 @app.command("list")

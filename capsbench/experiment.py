@@ -22,7 +22,7 @@ from capsbench.errors import StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import make_measure, measure_name
 from capsbench.models.build import build_network, parameter_dtype
-from capsbench.process import SendEvent
+from capsbench.process import SendEvent, to_be_told
 from capsbench.routing.base import Routing
 from capsbench.store import Row, Store
 from capsbench.training import train
@@ -55,15 +55,22 @@ class Measured:
     seconds: float
 
 
+@dataclass(frozen=True)
+class NotMeasured:
+    """Why a measure could not be taken, as `capsbench.process.to_be_told` has it."""
+
+    spec: str
+    failure: Exception
+
+
 def run_cell(cell: Cell, measures: list[str], trained: bool, data_folder: Path, store: Store, send: SendEvent) -> None:
     """Trains the cell's network from its seed and takes the given measures; a ``trained`` one is only measured.
 
-    Sends what it has as soon as it has it: Progress and Trained, then of each measure Measuring and Measured. A measure that
-    fails does not keep the next from being taken; its error is raised at the end.
+    Sends what it has as soon as it has it: Progress and Trained, then of each measure Measuring, and Measured or NotMeasured.
+    A measure that fails does not keep the next from being taken.
     """
     data = prepare(cell, data_folder)
     network = _load(cell, store) if trained else _train(cell, data, store, send)
-    failures: list[Exception] = []
     for spec in measures:
         send(Measuring(spec))
         began = time.monotonic()
@@ -73,9 +80,7 @@ def run_cell(cell: Cell, measures: list[str], trained: bool, data_folder: Path, 
         except (BrokenPipeError, StorageFailed):
             raise
         except Exception as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
+            send(NotMeasured(spec, to_be_told(error)))
 
 
 def measure_between(
@@ -132,11 +137,9 @@ def _checked(spec: str, rows: list[Row]) -> list[Row]:
     taken = {"training", *registry.BUILT_IN["measure"]} - {measure_name(spec)}
     for row in rows:
         if row.measure in taken:
-            raise TrainingFailed(
-                f"the measure {spec} gave a row of the name {row.measure!r}, which is another measure's"
-            )
+            raise TrainingFailed(f"gave a row of the name {row.measure!r}, which is another measure's")
         if not math.isfinite(row.value):
-            raise TrainingFailed(f"the measure {row.measure} gave {row.value} as {row.metric} ({row.condition})")
+            raise TrainingFailed(f"gave {row.value} as {row.metric} ({row.condition})")
     return rows
 
 

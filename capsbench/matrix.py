@@ -190,7 +190,27 @@ def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
-    """The Cell of one point: everything that is still open is taken from the data set, the network and `RECIPE`."""
+    """The Cell of one point, whose network can be built."""
+    cell = settled(point, chosen)
+    if "network.parameters" not in cell.options and cell.network == "matched":
+        raise UsageError("--network matched: it is sized after a capsule network; use --baseline matched beside one")
+    try:
+        build_network(cell, device="meta")
+    except Exception as error:
+        # What does not fit, or is larger than torch counts. Anything else is a defect of ours, unless the parts are not.
+        if not isinstance(error, (ValueError, RuntimeError, OverflowError)) and not cell.code:
+            raise
+        raise UsageError(f"--network {cell.network} --size {cell.size} on {cell.dataset}: {error}") from error
+    return cell
+
+
+def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
+    """The Cell of one point: everything that is still open is taken from the data set, the network and `RECIPE`.
+
+    Args:
+        point: fields of the Cell; ``dataset``, ``size``, ``seed``, ``network`` and ``routing`` have to be there, or be None.
+        chosen: options, by their full names.
+    """
     network, routing = parts_of(point)
     dataset = subclass_of(Dataset, "dataset", point["dataset"])
     if not isinstance(getattr(dataset, "image", None), ImageShape) or not isinstance(
@@ -266,17 +286,7 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         Cell.model_validate({**decided, "measures": (), "code": {}}), point.get("measures")
     )
     decided["code"] = source_digests(decided)
-    cell = Cell.model_validate(decided)
-    if "network.parameters" not in cell.options and network == "matched":
-        raise UsageError("--network matched: it is sized after a capsule network; use --baseline matched beside one")
-    try:
-        build_network(cell, device="meta")
-    except Exception as error:
-        # What does not fit, or is larger than torch counts. Anything else is a defect of ours, unless the parts are not.
-        if not isinstance(error, (ValueError, RuntimeError, OverflowError)) and not cell.code:
-            raise
-        raise UsageError(f"--network {network} --size {cell.size} on {cell.dataset}: {error}") from error
-    return cell
+    return Cell.model_validate(decided)
 
 
 def _baseline_recipe(size: str) -> dict[str, Any]:

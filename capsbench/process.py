@@ -132,17 +132,22 @@ def _run(sender: Connection, job: Job) -> None:
     result: Any
     try:
         result = job.function(*job.arguments, lambda event: sender.send(("event", event)))
-    except (UsageError, TrainingFailed, StorageFailed) as error:
-        result = error
     except BrokenPipeError:
         return  # the parent is gone, and with it whoever would read this
     except Exception as error:
-        reason = f"out of memory: {error}" if _out_of_memory(error) else f"{type(error).__name__}: {error}"
-        result = ProcessFailed(reason.partition("\n")[0], traceback.format_exc())
+        result = to_be_told(error)
     try:
         sender.send(("end", result))
     except BrokenPipeError:
         return
+
+
+def to_be_told(error: Exception) -> Exception:
+    """An error as another process is told it: what is meant for people as it is, anything else in a line, with its traceback."""
+    if isinstance(error, UsageError | TrainingFailed | StorageFailed):
+        return error
+    reason = f"out of memory: {error}" if _out_of_memory(error) else f"{type(error).__name__}: {error}"
+    return ProcessFailed(reason.partition("\n")[0], "".join(traceback.format_exception(error)))
 
 
 def _out_of_memory(error: Exception) -> bool:

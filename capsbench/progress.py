@@ -23,7 +23,8 @@ class PlainProgress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.total = self.ended = 0
+        self.total = 0
+        self.over: set[str] = set()
         self.said: dict[str, float] = {}
 
     def __enter__(self) -> PlainProgress:
@@ -32,6 +33,14 @@ class PlainProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
 
+    @property
+    def ended(self) -> int:
+        """Cells that have ended, each once, however often there is more to say of one."""
+        return len(self.over)
+
+    def remarked(self, remark: str) -> None:
+        self.say(remark)
+
     def data_left_out(self, dataset: str, cells: int, reason: str) -> None:
         self.say(f"left out, {cells} cells of {dataset}: {reason}")
 
@@ -39,7 +48,7 @@ class PlainProgress:
         self.say(f"left out, the measure {measure}: {reason}")
 
     def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None:
-        self.total, self.ended = len(cells), len(on_record)
+        self.total, self.over = len(cells), {record.cell.id for record in on_record}
         for line in _about_record(on_record):
             self.say(line)
 
@@ -50,7 +59,7 @@ class PlainProgress:
             self.say(f"{cell.title}: {progress.done:.0%}, {_detail(progress)}")
 
     def cell_ended(self, record: Record) -> None:
-        self.ended += record.status != "trained" or not record.reason  # counted when it was trained
+        self.over.add(record.cell.id)
         self.say(f"[{self.ended}/{self.total}] {_result(record)}")
 
     def cell_measuring(self, cell: Cell, measure: str) -> None:

@@ -16,7 +16,7 @@ from typing import Protocol
 from capsbench.cell import Cell
 from capsbench.data.base import few, load_splits
 from capsbench.errors import ProcessFailed, StorageFailed, UsageError
-from capsbench.experiment import Measured, Measuring, Trained, measure_between, run_cell
+from capsbench.experiment import Measured, Measuring, NotMeasured, Trained, measure_between, run_cell
 from capsbench.matrix import usable_cores
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure
@@ -25,9 +25,14 @@ from capsbench.provenance import provenance
 from capsbench.store import Record, Store
 from capsbench.training import Progress
 
+FAILED_MEASURES = "failed measures"
+"""In a record's provenance: measure -> why it could not be taken and when, until it is."""
+
 
 class Listener(Protocol):
     """What is told of a run as it goes; `capsbench.progress` shows it on a terminal."""
+
+    def remarked(self, remark: str) -> None: ...
 
     def data_left_out(self, dataset: str, cells: int, reason: str) -> None: ...
 
@@ -50,6 +55,7 @@ class Listener(Protocol):
 class Outcome:
     """What became of a run: cells finished now, on record before, failed with their records, and left by Ctrl-C.
 
+    Failed are those that could not be trained, and those of which a measure could not be taken; what else was is on record.
     Of those left, ``trained`` are on record and only have to be measured. ``left_out`` says of each data set that could not be
     had why not; its cells are none of the run's.
     """
@@ -75,6 +81,7 @@ def run_cells(
     suite: str | None = None,
     leave_out: bool = False,
     unmeasured: Mapping[str, str] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Outcome:
     """Runs cells and writes a record of each.
 
@@ -87,6 +94,7 @@ def run_cells(
         suite: noted with the run.
         leave_out: leave out cells whose data set cannot be had, rather than raise.
         unmeasured: what is not measured here though it would be elsewhere, and why; told, and noted with the run.
+        remarks: what else is to be told of the cells before they are run.
 
     Raises:
         UsageError: a data set that cannot be had, or none of them, a folder that cannot be written or that another run
@@ -94,6 +102,8 @@ def run_cells(
         StorageFailed: a record cannot be written; what was written before stays.
     """
     left_out = check_data(cells, data_folder, leave_out)
+    for remark in remarks:
+        listener.remarked(remark)
     for dataset, reason in left_out.items():
         listener.data_left_out(dataset, sum(cell.dataset == dataset for cell in cells), reason)
     for measure, reason in (unmeasured or {}).items():
@@ -179,28 +189,31 @@ def _in_training(
         if cell.id not in trained or _missing(cell, trained[cell.id])
     ]
 
-    def received(name: str, event: Progress | Trained | Measuring | Measured) -> None:
+    underway: dict[str, str] = {}
+
+    def received(name: str, event: Progress | Trained | Measuring | Measured | NotMeasured) -> None:
         cell = by_id[name]
         if isinstance(event, Progress):
             listener.cell_progressed(cell, event)
         elif isinstance(event, Measuring):
+            underway[name] = event.spec
             listener.cell_measuring(cell, event.spec)
-        elif isinstance(event, Trained):
-            trained[name] = _record_of(cell, event)
-            store.write(trained[name])
         else:
-            trained[name] = _with(trained[name], event)
+            trained[name] = _record_of(cell, event) if isinstance(event, Trained) else _after(trained[name], event)
             store.write(trained[name])
 
     for name, failure in in_processes(jobs, workers, received):
         cell = by_id[name]
         record = trained.get(name)
-        if failure is not None:
-            record = _failed(cell, failure, record)
-            if record.status != "failed":
-                trained[name] = record
-            if record.status != "failed" or not store.has(cell):  # a failure takes no finished result away
+        if failure is not None and record is None:
+            record = _failed(cell, failure)
+            if not store.has(cell):  # a failure takes no finished result away
                 store.write(record)
+        elif failure is not None:
+            assert record is not None
+            specs = [underway[name]] if name in underway else _missing(cell, record)
+            trained[name] = record = _without(record, specs, failure)
+            store.write(record)
         assert record is not None
         _note(record, outcome)
         listener.cell_ended(record)
@@ -220,23 +233,22 @@ def _alone(
         if not measures:
             continue
         listener.measuring_alone(cell, measures)
-        failure = None
-        for spec in measures:
 
-            def received(name: str, event: Measuring | Measured, cell: Cell = cell) -> None:
-                if isinstance(event, Measured):
-                    measured = _with(trained[cell.id], event)
-                    facts = {**measured.provenance, "measured": provenance()}
-                    trained[cell.id] = replace(measured, provenance=facts)
+        def received(spec: str, event: Measuring | Measured | NotMeasured, cell: Cell = cell) -> None:
+            if not isinstance(event, Measuring):
+                record = _after(trained[cell.id], event)
+                facts = {**record.provenance, "measured": provenance()}
+                trained[cell.id] = replace(record, provenance=facts)
+                store.write(trained[cell.id])
 
-            job = Job(spec, run_cell, (cell, [spec], True, data_folder, store))
-            for _, failed in in_processes([job], on_event=received):
-                failure = failure or failed
-        if failure is not None:
-            trained[cell.id] = _failed(cell, failure, trained[cell.id])
-        store.write(trained[cell.id])
+        # One job at a time, each in a process of its own: nothing of one measure bleeds into the next.
+        jobs = [Job(spec, run_cell, (cell, [spec], True, data_folder, store)) for spec in measures]
+        for spec, failure in in_processes(jobs, on_event=received):
+            if failure is not None:
+                trained[cell.id] = _without(trained[cell.id], [spec], failure)
+                store.write(trained[cell.id])
         _note(trained[cell.id], outcome)
-        if failure is not None:
+        if set(measures) & set(trained[cell.id].provenance.get(FAILED_MEASURES, {})):
             listener.cell_ended(trained[cell.id])
 
 
@@ -253,7 +265,9 @@ def _between(
     for spec in sorted({spec for cell in cells for spec in cell.measures}):
         if not isinstance(make_measure(spec), MeasureBetween):
             continue
-        measured = [cell for cell in cells if spec in cell.measures and store.weights_path(cell.id).exists()]
+        measured = [
+            cell for cell in cells if spec in cell.measures and store.has(cell) and store.weights_path(cell.id).exists()
+        ]
         jobs, asked = [], {}
         for source in measured:
             targets = [
@@ -269,13 +283,17 @@ def _between(
             listener.measuring_between(spec, len(jobs))
         for name, result in in_processes(jobs, workers):
             source, targets = asked[name]
+            record = store.read(source.id)
             if isinstance(result, Exception):
-                record = _failed(source, result, store.read(source.id))
-                outcome.failed.append(record)
+                record = _without(record, [spec], result)
+                store.write(record)
+                _note(record, outcome)
                 listener.cell_ended(record)
                 continue
             for cell, rows in zip(targets, result, strict=True):
                 store.write_between(spec, source.id, cell.id, rows)
+            if spec in record.provenance.get(FAILED_MEASURES, {}):
+                store.write(_mended(record, spec))
 
 
 def _longest_first(cell: Cell) -> tuple[bool, int]:
@@ -305,42 +323,76 @@ def _record_of(cell: Cell, trained: Trained) -> Record:
     return _settled(Record(cell, "trained", rows=trained.rows, history=trained.history, provenance=facts))
 
 
-def _with(record: Record, measured: Measured) -> Record:
-    """The record with the rows of one more measure."""
-    seconds = {**record.provenance.get("measuring seconds", {}), measured.spec: measured.seconds}
-    return _settled(
-        replace(
-            record,
-            rows=record.rows + measured.rows,
-            measured=[*record.measured, measured.spec],
-            provenance={**record.provenance, "measuring seconds": seconds},
-        )
+def _after(record: Record, event: Measured | NotMeasured) -> Record:
+    """The record with the rows of one more measure, or with why there are none."""
+    if isinstance(event, NotMeasured):
+        return _without(record, [event.spec], event.failure)
+    seconds = {**record.provenance.get("measuring seconds", {}), event.spec: event.seconds}
+    record = replace(
+        record,
+        rows=record.rows + event.rows,
+        measured=[*record.measured, event.spec],
+        provenance={**record.provenance, "measuring seconds": seconds},
     )
+    return _settled(_mended(record, event.spec))
 
 
 def _settled(record: Record) -> Record:
     """The record as finished, once it has all of its measures."""
     if any(_missing(record.cell, record, alone=alone) for alone in (False, True)):
         return record
-    facts = {key: fact for key, fact in record.provenance.items() if key not in ("failed", "traceback")}
-    return replace(record, status="finished", reason="", provenance=facts)
+    return replace(record, status="finished")
 
 
-def _failed(cell: Cell, failure: Exception, record: Record | None) -> Record:
-    """The record of a failure, or of what was trained before it; raises one that would meet every other cell as well."""
+def _failed(cell: Cell, failure: Exception) -> Record:
+    """The record of a cell that could not be trained; raises what would meet every other cell as well."""
+    facts = {**provenance(), "threads": cell.threads, "failed": _now(), **_trace_of(failure)}
+    return Record(cell=cell, status="failed", reason=str(failure), provenance=facts)
+
+
+def _without(record: Record, specs: Sequence[str], failure: Exception) -> Record:
+    """The record with why some measures could not be taken; raises what would meet every other cell as well."""
+    note = {"reason": str(failure), "failed": _now(), **_trace_of(failure)}
+    return _noting(record, {**record.provenance.get(FAILED_MEASURES, {}), **dict.fromkeys(specs, note)})
+
+
+def _mended(record: Record, spec: str) -> Record:
+    """The record without a word on a measure that failed before."""
+    notes = record.provenance.get(FAILED_MEASURES, {})
+    return _noting(record, {name: note for name, note in notes.items() if name != spec})
+
+
+def _noting(record: Record, notes: Mapping[str, Mapping[str, str]]) -> Record:
+    """The record with notes on all measures that failed, its reason a phrase of all of them."""
+    facts = {
+        key: fact for key, fact in record.provenance.items() if key not in ("failed", "traceback", FAILED_MEASURES)
+    }
+    if notes:
+        facts[FAILED_MEASURES] = dict(notes)
+    alike: dict[str, list[str]] = {}
+    for name, note in notes.items():
+        alike.setdefault(note["reason"], []).append(name)
+    reason = "; ".join(f"{', '.join(names)}: {why}" for why, names in alike.items())
+    return replace(record, reason=reason, provenance=facts)
+
+
+def _trace_of(failure: Exception) -> dict[str, str]:
     if isinstance(failure, StorageFailed):
         raise failure
-    before = {**provenance(), "threads": cell.threads} if record is None else record.provenance
-    facts = {**before, "failed": datetime.now(UTC).isoformat(timespec="seconds")}
-    if isinstance(failure, ProcessFailed) and failure.trace:
-        facts["traceback"] = failure.trace
-    if record is None:
-        return Record(cell=cell, status="failed", reason=str(failure), provenance=facts)
-    return replace(record, reason=str(failure), provenance=facts)
+    return {"traceback": failure.trace} if isinstance(failure, ProcessFailed) and failure.trace else {}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _note(record: Record, outcome: Outcome) -> None:
-    if record.status == "finished":
-        outcome.finished.append(record.cell.id)
-    elif record.reason and record not in outcome.failed:
+    """Notes what became of a cell, in the place of what was noted of it before."""
+    for noted in (outcome.finished, outcome.on_record):
+        if record.cell.id in noted:
+            noted.remove(record.cell.id)
+    outcome.failed[:] = [other for other in outcome.failed if other.cell.id != record.cell.id]
+    if record.reason:
         outcome.failed.append(record)
+    elif record.status == "finished":
+        outcome.finished.append(record.cell.id)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # scipy.stats, which has the same by other names, takes a second to import
 
 ALPHA = 0.05
 """The level of all tests: of a table without any difference, at most this chance to call one of them a difference."""
+
+FEWEST_SEEDS = 3
+"""Seeds that it takes to speak of networks trained alike: of two, which may agree by chance, an interval says little."""
 
 
 class Difference(NamedTuple):
@@ -57,8 +60,8 @@ def paired(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
     of_images = float(apart.mean(axis=0).var(ddof=1)) / images if images > 1 else math.nan
     if seeds == 1:
         better, worse = int((apart > 0).sum()), int((apart < 0).sum())
-        p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
-        return Difference(mean, float(stats.norm.ppf(1 - ALPHA / 2)) * math.sqrt(of_images), p, seeds, images)
+        p = min(1.0, 2 * float(special.bdtr(min(better, worse), better + worse, 0.5))) if better + worse else 1.0
+        return Difference(mean, float(special.ndtri(1 - ALPHA / 2)) * math.sqrt(of_images), p, seeds, images)
     of_seeds = float(apart.mean(axis=1).var(ddof=1)) / seeds
     return _tested(mean, [(of_seeds, seeds - 1), (of_images, images - 1)], seeds, images)
 
@@ -73,6 +76,23 @@ def paired_seeds(one: Sequence[float], other: Sequence[float]) -> Difference:
     if len(apart) < 2:
         return Difference(float(apart.mean()), math.nan, math.nan, len(apart), 0)
     return _tested(float(apart.mean()), [(float(apart.var(ddof=1)) / len(apart), len(apart) - 1)], len(apart), 0)
+
+
+def quantile(freedom: Any) -> Any:
+    """How many standard errors the half-width of a 95 % interval is, at some degrees of freedom; nan for none.
+
+    Args:
+        freedom: a number, or a series of them.
+    """
+    return special.stdtrit(freedom, 1 - ALPHA / 2)
+
+
+def interval(of_seeds: Sequence[float]) -> tuple[float, float]:
+    """The mean of a number over seeds and the half-width of its 95 % t-interval, which is nan for one seed."""
+    values = np.asarray(of_seeds, dtype=float)
+    if len(values) < 2:
+        return float(values.mean()), math.nan
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)) * float(quantile(len(values) - 1))
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
@@ -94,5 +114,5 @@ def _tested(mean: float, parts: list[tuple[float, int]], seeds: int, images: int
         return Difference(mean, 0.0 if mean == 0 else math.nan, 1.0 if mean == 0 else math.nan, seeds, images)
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts if part)
     error = math.sqrt(variance)
-    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
-    return Difference(mean, float(stats.t.ppf(1 - ALPHA / 2, freedom)) * error, p, seeds, images)
+    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))
+    return Difference(mean, float(quantile(freedom)) * error, p, seeds, images)

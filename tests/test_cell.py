@@ -64,3 +64,13 @@ def test_a_field_that_came_later_leaves_older_identities_as_they_were(make_cell)
     older = {name: value for name, value in cell.model_dump().items() if name not in ("warp", "compile")}
     assert Cell.model_validate(older).id == cell.id
     assert make_cell(warp="affnist").id != cell.id
+
+
+def test_a_copy_has_an_identity_of_its_own() -> None:
+    (cell,) = cells_of({"routing": "em", "iters": 1, "seeds": 1, "baseline": "none"})
+    identity, contender = cell.id, cell.contender
+    copied = cell.model_copy(update={"seed": 2})
+    assert copied.id != identity
+    assert copied.contender == contender == cell.model_copy(update={"seed": 0}).id
+    assert cell.model_copy(update={"epochs": 99}).contender != contender
+    assert copied.model_copy(update={"seed": 1}) == cell

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from capsbench.experiment import Measured, Measuring, Trained, prepare, run_cell
+from capsbench.experiment import Measured, Measuring, NotMeasured, Trained, prepare, run_cell
 from capsbench.store import Store
 
 
@@ -93,9 +93,11 @@ def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, stor
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unlucky.py").write_text(FAULTY)
     events = []
-    with pytest.raises(RuntimeError, match="no such luck"):
-        run_cell(cell, ["unlucky:Faulty", "accuracy"], False, Path(), store, events.append)
+    run_cell(cell, ["unlucky:Faulty", "accuracy"], False, Path(), store, events.append)
     assert [event.spec for event in events if isinstance(event, Measured)] == ["accuracy"]
+    (failed,) = (event for event in events if isinstance(event, NotMeasured))
+    assert (failed.spec, str(failed.failure)) == ("unlucky:Faulty", "RuntimeError: no such luck")
+    assert "unlucky.py" in failed.failure.trace
 
 
 def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):

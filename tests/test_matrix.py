@@ -182,7 +182,7 @@ def test_the_paper_sizes_are_the_papers():
         ({"device": "meta"}, "--device: expected cpu, cuda, cuda:N or auto, got 'meta'"),
         (
             {"measure": "speed,speed:full"},
-            "--measure: expected at least one measure and one setting of each, got speed,",
+            "--measure: expected one setting of speed, got speed and speed:full",
         ),
         ({"measure": []}, "--measure: expected at least one measure"),
         ({"routing": "em", "mass": -1}, "^--mass: expected 0 or more, got -1"),

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -23,6 +24,9 @@ class Silent:
 
     def __init__(self):
         self.told = []
+
+    def remarked(self, remark):
+        self.told.append(("remark", remark))
 
     def data_left_out(self, dataset, cells, reason):
         self.told.append(("left out", dataset, cells, reason))
@@ -131,8 +135,10 @@ def test_a_measure_that_fails_takes_nothing_away(store, tmp_path, monkeypatch):
     outcome, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,faulty:Faulty")
     (failed,) = outcome.failed
     record = store.read(cell.id)
-    assert failed.reason == record.reason == "RuntimeError: no such luck"
-    assert "no such luck" in record.provenance["traceback"]
+    assert failed.reason == record.reason == "faulty:Faulty: RuntimeError: no such luck"
+    noted = record.provenance["failed measures"]["faulty:Faulty"]
+    assert noted["reason"] == "RuntimeError: no such luck"
+    assert "raise RuntimeError" in noted["traceback"]
     assert {row.measure for row in record.rows} == {"training", "accuracy"}
 
 
@@ -154,7 +160,8 @@ def test_a_measure_that_was_mended_gives_each_number_once(store, tmp_path, monke
     record = store.read(cell.id)
     named = [row[:3] for row in record.rows]
     assert len(named) == len(set(named))
-    assert "traceback" not in record.provenance
+    assert record.reason == ""
+    assert "failed measures" not in record.provenance
 
 
 BETWEEN = """
@@ -206,6 +213,87 @@ def test_a_damaged_measure_between_networks_is_taken_again(store, tmp_path, monk
     assert path.read_bytes() == before
 
 
+SEVERAL = """
+import os
+from pathlib import Path
+
+from capsbench.measures import Measure
+from capsbench.store import Row
+
+class Loud(Measure):
+    def __call__(self, subject):
+        raise RuntimeError("too loud")
+
+class Quiet(Measure):
+    def __call__(self, subject):
+        raise RuntimeError("too quiet")
+
+class Deadly(Measure):
+    alone = True
+
+    def __call__(self, subject):
+        os._exit(3)
+
+class Honest(Measure):
+    def __call__(self, subject):
+        return [Row("honest", "truth", "test", 1.0, "fraction")]
+
+class Steady(Honest):
+    alone = True
+
+    def __call__(self, subject):
+        (record,) = Path("results/records").glob("*.json")
+        assert "died" in record.read_text()  # what came before it, alone too, is on record by now
+        return []
+"""
+
+
+def test_all_measures_of_a_cell_that_fail_are_told_and_on_record(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "several.py").write_text(SEVERAL)
+    names = ("Loud", "Quiet", "Deadly", "Honest", "Steady")
+    specs = [f"several:{name}" for name in names]
+    outcome, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure=specs)
+    record = store.read(cell.id)
+    assert [each.reason for each in outcome.failed] == [record.reason]
+    assert record.reason == (
+        "several:Loud: RuntimeError: too loud; several:Quiet: RuntimeError: too quiet; "
+        "several:Deadly: the process died: exit code 3"
+    )
+    assert sorted(record.measured) == ["several:Honest", "several:Steady"]
+    assert record.status == "trained"
+
+
+def test_what_failed_alike_is_told_once(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "muted.py").write_text(SEVERAL.replace("too loud", "too quiet"))
+    _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure=["muted:Loud", "muted:Quiet"])
+    assert store.read(cell.id).reason == "muted:Loud, muted:Quiet: RuntimeError: too quiet"
+
+
+def test_a_measure_between_networks_that_fails_is_on_record_until_it_is_taken(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mended = "        from pathlib import Path\n        assert Path('mended').exists() or source.cell.seed, 'not yet'\n"
+    (tmp_path / "trios.py").write_text(BETWEEN.replace("        images =", mended + "        images ="))
+    wanted = dict(routing="dynamic", measure="accuracy,trios:Agreement", seeds="0,1")
+    reason = "trios:Agreement: AssertionError: not yet"
+    outcome, cells = run(store, tmp_path, **wanted)
+    for _ in range(2):
+        (failed,) = outcome.failed
+        record = store.read(failed.cell.id)
+        assert (failed.cell.seed, failed.reason, record.reason, record.status) == (0, reason, reason, "finished")
+        assert outcome.finished + outcome.on_record == [cell.id for cell in cells if cell.seed == 1]
+        assert outcome.left == []
+        assert capsbench.report(store.folder, formats=["md"]).failed == [(failed.cell.title, reason)]
+        outcome, _ = run(store, tmp_path, **wanted)
+    (tmp_path / "mended").touch()
+    outcome, _ = run(store, tmp_path, **wanted)
+    assert outcome.failed == []
+    assert sorted(outcome.on_record) == sorted(cell.id for cell in cells)
+    assert all(store.has_between("trios:Agreement", one.id, other.id) for one in cells for other in cells)
+    assert store.read(failed.cell.id).reason == ""
+
+
 CLASHING = """
 from capsbench.measures import Measure
 from capsbench.store import Row
@@ -221,9 +309,7 @@ def test_rows_by_the_name_of_another_measure_are_refused(store, tmp_path, monkey
     (tmp_path / "clashing.py").write_text(CLASHING)
     outcome, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,clashing:Clashing")
     (failed,) = outcome.failed
-    assert failed.reason == (
-        "the measure clashing:Clashing gave a row of the name 'accuracy', which is another measure's"
-    )
+    assert failed.reason == ("clashing:Clashing: gave a row of the name 'accuracy', which is another measure's")
     assert "accuracy" in {row.measure for row in store.read(cell.id).rows}
 
 
@@ -381,6 +467,18 @@ def test_too_large_a_train_size_is_no_missing_data(store, tmp_path):
     cells = cells_of({**QUICK, "routing": "dynamic", "seeds": 0, "train_size": 10_000_000})
     with pytest.raises(UsageError, match="--train-size"):
         run_cells(cells, store, tmp_path, Silent(), leave_out=True)
+
+
+def test_iterations_of_what_routes_once_are_remarked_on(tmp_path, monkeypatch):
+    told = Silent()
+    monkeypatch.setattr("capsbench.api.make_progress", lambda console: nullcontext(told))
+    wanted = {**QUICK, "seeds": 0, "out": tmp_path / "out"}
+    capsbench.run(routing="dynamic,uniform", iters="1,2", **wanted)
+    remark = "--iters 1,2: uniform has no iterations; whatever is asked for, one cell on record as x1"
+    assert told.told[:2] == [("remark", remark), ("run", 3, 0)]
+    told.told.clear()
+    capsbench.run(routing="dynamic", iters="1,2", **wanted)
+    assert told.told == [("run", 2, 2)]
 
 
 def test_from_python_as_on_the_command_line(tmp_path):

@@ -33,6 +33,9 @@ FEWEST_CLASSES = {"dlr": 3, "apgd-t": 4}
 INK = 1e-3
 """How far CW's images are kept from 0 and 1, where its change of variables has no gradient and pixels never move."""
 
+OVERSHOOT = 0.02
+"""By what part DeepFool goes beyond the border (Moosavi-Dezfooli 2016)."""
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -128,8 +131,7 @@ def attacked(
         with left_as_it_was(reading), torch.enable_grad():
             model = _Guarded(reading, images)
             _check_classes(attack, labels, model.classes)
-            size = 1 if attack.name == "cw" else batch  # it gives up on a batch as a whole
-            batches = zip(images.split(size), labels.split(size), strict=True)
+            batches = zip(images.split(batch), labels.split(batch), strict=True)
             parts = [_attacked(attack, model, *each, seed=1009 * seed + place) for place, each in enumerate(batches)]
             return Attacked(*(torch.cat(part) for part in zip(*parts, strict=True)))
     except torch.OutOfMemoryError:
@@ -325,14 +327,32 @@ def _apgd_targeted(attack: Attack, model: _Guarded, seed: int, constant: float) 
     return _library().APGDT(model, **settings, n_classes=model.classes, seed=seed)
 
 
+class _ToTheEnd(int):
+    """A number of steps of which CW makes all: a tenth of it, where CW would give a batch up as a whole, is never reached."""
+
+    def __floordiv__(self, parts: int) -> int:
+        return int(self)
+
+
 def _cw(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
-    return _library().CW(
-        _Positive(model), c=constant, steps=attack.steps, lr=0.01
-    )  # the paper's, for up to 10,000 steps
+    return _library().CW(_Positive(model), c=constant, steps=_ToTheEnd(attack.steps), lr=0.01)  # the paper's rate
 
 
 def _deepfool(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
-    return _library().DeepFool(model, steps=attack.steps)
+    """DeepFool, with the paper's overshoot of the sum of all steps where that of each step was not enough.
+
+    Steps that are clipped to [0, 1] come ever nearer to the border and never cross it, by however much each is longer.
+    """
+    deepfool = _library().DeepFool(model, steps=attack.steps, overshoot=OVERSHOOT)
+
+    def find(images: Tensor, labels: Tensor) -> Tensor:
+        found: Tensor = deepfool(images, labels).detach()
+        beyond = (images + (1 + OVERSHOOT) * (found - images)).clamp(0, 1)
+        with torch.no_grad():
+            short = model(found).argmax(dim=1) == labels
+        return torch.where(short[:, None, None, None], beyond, found)
+
+    return find
 
 
 def _square(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:

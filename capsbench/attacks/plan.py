@@ -92,9 +92,9 @@ class Plan:
             for epsilon in UNBOUNDED:
                 self.sharpen(epsilon, self.strongest)
             self.campaign.run(self.attack("noise", self.bounds.headline), self._scores())
-        if self.threat is Threat.LINF or self.effort.every:
-            for epsilon in self.bounds.sweep if self.effort.every else [self.bounds.headline]:
-                self.campaign.run(self.attack("square", epsilon), self._scores())
+            self.campaign.run(self.attack("square", self.bounds.headline), self._scores())
+        elif self.effort.every:  # what withstands it costs all of the queries
+            self.campaign.run(self.attack("square", self.bounds.headline), self._scores(), self._some())
         if self.threat is Threat.L2 and self.effort.nearest:
             self.look_for_nearest()
 

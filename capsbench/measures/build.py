@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from capsbench import registry
@@ -53,11 +54,12 @@ def checked(specs: Iterable[str]) -> tuple[str, ...]:
         reason = make_measure(spec).missing()
         if reason is not None:
             raise UsageError(f"--measure {spec}: {reason}")
-    names = [measure_name(spec) for spec in asked]
-    if not names or len(set(names)) < len(names):
-        raise UsageError(
-            f"--measure: expected at least one measure and one setting of each, got {', '.join(asked) or 'none'}"
-        )
+    if not asked:
+        raise UsageError("--measure: expected at least one measure, got none")
+    for name, settings in itertools.groupby(sorted(asked, key=measure_name), measure_name):
+        twice = list(settings)
+        if len(twice) > 1:
+            raise UsageError(f"--measure: expected one setting of {name}, got {' and '.join(twice)}")
     return tuple(asked)
 
 

@@ -42,10 +42,10 @@ class Detection(Measure):
     - ``reconstructive``: as many steps that also bring the image near its reconstruction (Qin et al. 2020,
       `capsbench.attacks.reconstructive`).
 
-    ``success rate`` is the share of the attacked images that become wrong, ``undetected rate`` of those that do and pass for
-    clean, in the ``worst case`` by either attack. ``detected`` is the share of the successful ones that do not pass, and
-    ``AUROC`` how well the distance tells these from clean test images. ``false positives`` is the rate at which clean test
-    images do not pass.
+    ``success rate`` is the share of the attacked images that become wrong, ``adversarial images`` their number, and
+    ``undetected rate`` the share of those that do and pass for clean, in the ``worst case`` by either attack. ``detected`` is
+    the share of the successful ones that do not pass, and ``AUROC`` how well the distance tells these from clean test images.
+    ``false positives`` is the rate at which clean test images do not pass.
 
     Kept beside the record: ``image`` (which test images were attacked), their ``clean`` distances, the distance after each attack
     at the published epsilon and whether it fooled the network, and ``shown``, a few images and their reconstructions.
@@ -146,7 +146,8 @@ def _rows(name: str, epsilon: float, fooled: Tensor, distances: Tensor, clean: T
     if fooled.any():
         values["detected"] = _share(distances[fooled] > threshold)
         values["AUROC"] = auroc(clean, distances[fooled])
-    return [Row("detection", metric, name, value, "fraction", epsilon) for metric, value in values.items()]
+    rows = [Row("detection", metric, name, value, "fraction", epsilon) for metric, value in values.items()]
+    return [*rows, Row("detection", "adversarial images", name, float(fooled.sum()), "images", epsilon)]
 
 
 def auroc(clean: Tensor, adversarial: Tensor) -> float:

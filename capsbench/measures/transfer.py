@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class Transfer(MeasureBetween):
     """
 
     settings = tuple(EFFORTS)
+    cost: ClassVar[dict[str, int]] = {"light": 4_000, "full": 160_000}
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:

@@ -32,14 +32,14 @@ class Viewpoint(Measure):
     def __call__(self, subject: Subject) -> list[Row]:
         errors: dict[str, float] = {}
         kept: dict[str, Tensor] = {}
-        seen_from: dict[str, list[Tensor]] = {}
-        found: list[Tensor] = []
+        # Angle -> of each part that is told from where it is seen: the degrees, and which of its images are right.
+        seen_from: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, part in {"familiar": subject.data.beside["familiar"], "novel": subject.data.test}.items():
             predictions = predicted(scores_of(subject.cell, subject.network, part.images), part.labels)
-            found.append(right(predictions, part.labels).double().cpu())
-            errors[name] = 1 - float(found[-1].mean())
+            correct = right(predictions, part.labels).double().cpu()
+            errors[name] = 1 - float(correct.mean())
             for angle, degrees in subject.data.about.get("test" if name == "novel" else name, {}).items():
-                seen_from.setdefault(angle, []).append(degrees)
+                seen_from.setdefault(angle, []).append((degrees.cpu(), correct))
             kept |= {f"{name}.label": part.labels.to(torch.int32), f"{name}.prediction": predictions.to(torch.int32)}
         subject.keep(kept)
         rows = [Row("viewpoint", "error", name, error, "fraction") for name, error in errors.items()]
@@ -47,7 +47,7 @@ class Viewpoint(Measure):
         if errors["familiar"] > 0:
             rows.append(Row("viewpoint", "error", "ratio", errors["novel"] / errors["familiar"], "ratio"))
         for angle, parts in seen_from.items():
-            degrees, correct = torch.cat(parts), torch.cat(found)
+            degrees, correct = (torch.cat(each) for each in zip(*parts, strict=True))
             for level in degrees.unique().tolist():
                 rows.append(
                     Row("viewpoint", "accuracy", angle, float(correct[degrees == level].mean()), "fraction", level)

@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from pyarrow import parquet
 
+from capsbench import registry
 from capsbench.errors import NothingMeasured, UsageError
-from capsbench.reporting.document import machines, page
-from capsbench.reporting.files import content, picture_files, write_files
+from capsbench.reporting.choice import chosen as chosen_records
+from capsbench.reporting.document import HEADLINE, Document, document, machines
+from capsbench.reporting.files import content, png, svg, write_files
+from capsbench.reporting.latex import tables as latex_tables
+from capsbench.reporting.markdown import markdown
+from capsbench.reporting.page import page
+from capsbench.reporting.picture import Picture
 from capsbench.reporting.published import Comparison, compare
 from capsbench.reporting.published import readable as readable_published
 from capsbench.reporting.published import table_of as published_table
 from capsbench.reporting.section import Material
-from capsbench.reporting.sections import PICTURES, Made, drawn, made_sections, picture_names, table_names
-from capsbench.reporting.tables import summary
+from capsbench.reporting.sections import PICTURES, SECTIONS, Made, drawn, made_sections, picture_names
 from capsbench.reporting.text import readable
-from capsbench.store import Record, Run, Store, table_of
+from capsbench.store import Record, Run, Store
 from capsbench.suites import read_suite
 
 __all__ = ["NothingMeasured", "Report", "report"]
 
-PUBLISHED_FILES = ("published.csv", "published.parquet")
-"""What a report has beside a suite with published numbers."""
+FORMATS = ("html", "md", "tex", "csv", "parquet", "svg", "png")
+"""What a report is written as: the page, the page as Markdown, tables for LaTeX, for programs, and pictures."""
+
+BY_DEFAULT = ("html", "md", "csv", "parquet", "svg", "png")
+
+PICTURED = {"html", "svg", "png"}
+"""The formats that need pictures to be drawn."""
+
+PAGE, MARKDOWN, ROWS, PUBLISHED = "index.html", "table.md", "rows", "published"
+"""The files of the report's pages, and the names of the tables that are no section."""
+
+FILES = [PAGE, MARKDOWN] + [
+    f"{name}.{form}"
+    for name in (HEADLINE, ROWS, PUBLISHED, *(section.name for section in SECTIONS))
+    for form in ("tex", "csv", "parquet")
+]
+"""The files that there may be, beside the pictures."""
+
+LOOKS = ("series", "label", "color", "face", "marker", "dashes")
+"""What a summary has for pictures, and no table needs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,7 @@ class Report:
         faults: a line for each file that is not a whole record.
         files: what was written.
         notes: what a reader should know, such as which picture could not be made.
+        document: all of it as the page says it.
     """
 
     summary: pd.DataFrame
@@ -53,6 +81,7 @@ class Report:
     faults: list[str]
     files: list[Path]
     notes: list[str]
+    document: Document
 
 
 def report(
@@ -61,79 +90,124 @@ def report(
     run: str | None = None,
     everything: bool = False,
     suite: str | Path | None = None,
+    where: Sequence[str] = (),
+    by: Sequence[str] = (),
+    formats: Collection[str] = BY_DEFAULT,
     to: str | Path | None = None,
 ) -> Report:
-    """Writes the tables and pictures of a run: table.csv, .md and .parquet, rows.csv, a CSV a section, pictures as PNG and SVG.
+    """Writes the tables and pictures of a run: as a page, and for papers and programs.
 
-    With a suite that has published numbers, published.csv and .parquet as well, and their table in table.md.
+    ``index.html`` is the page, ``table.md`` the same as Markdown. The headline table is ``table``, and each section's has its
+    name, as ``.tex`` (booktabs), ``.csv`` and ``.parquet``; ``rows`` has every number. Pictures are SVG and PNG.
 
     Args:
         folder: the results folder.
         run: the name of a run (``runs/NAME.json``); the latest if None, or all records where no run is noted.
         everything: all records of the folder rather than one run's.
         suite: whose published numbers stand beside; that of the run if None.
+        where: which records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.reporting.choice.chosen`).
+        by: the fields or options whose effect is asked for (`capsbench.reporting.effects`).
+        formats: those of `FORMATS` that are written; files of others are removed from ``to``, so that it is of one report.
         to: where to write; ``folder/report`` if None.
 
     Raises:
         NothingMeasured: there is no record to report on.
-        UsageError: there is no such run or ``suite``, or ``to`` cannot be written.
+        UsageError: there is no such run, ``suite``, format, name or value, or ``to`` cannot be written.
     """
+    check_formats(formats)
     store = Store(folder)
     records, faults = store.records()
     chosen = None if everything else _chosen(store, run)
     if chosen is not None:
         by_id = {record.cell.id: record for record in records}
         records = [by_id[cell] for cell in chosen.cells if cell in by_id]
+    missing = len(chosen.cells) - len(records) if chosen else 0
     records = store.joined(records)
     if not records:
         raise NothingMeasured(_why_nothing(store, chosen, faults))
+    records = chosen_records(records, where)
 
-    table = summary(records)
-    shown = readable(table)
-    material = Material.of(records, store)
+    material = Material.of(records, store, by)
     sections = made_sections(material)
-    pictures = PICTURES | {name: draw for made in sections for name, draw in made.section.pictures.items()}
-    figures, notes = drawn(pictures, material)
-    unmeasured = sum(record.status == "trained" for record in records)
-    if unmeasured:
-        notes.append(
-            f"{unmeasured} of the cells are trained and yet to be measured in full; the same run goes on with them"
-        )
-    notes += _cautions(table, records)
+    pictures, notes = _pictures(material, sections) if PICTURED & set(formats) else ({}, [])
+    notes += _cautions(records)
     comparisons, fault = _compared(suite, chosen, records)
     notes += fault
-    left_out = chosen.left_out if chosen else {}
-    notes += [f"{dataset} was left out of the run: {reason}" for dataset, reason in left_out.items()]
     against, shown_against = published_table(comparisons), readable_published(comparisons)
-    missing = len(chosen.cells) - len(records) if chosen else 0
-    contents: dict[str, bytes] = {
-        "table.csv": table.to_csv(index=False).encode(),
-        "table.md": page(shown, shown_against, sections, figures, records, chosen, missing, faults, notes).encode(),
-        "table.parquet": _parquet(table),
-        "rows.csv": table_of(records).to_csv(index=False).encode(),
-        **{f"{made.section.name}.csv": made.numbers.to_csv(index=False).encode() for made in sections},
-        **picture_files(figures),
-    }
-    if len(against):
-        contents |= {"published.csv": against.to_csv(index=False).encode(), "published.parquet": _parquet(against)}
+    made = document(material, records, sections, shown_against, pictures, store, chosen, missing, faults, notes, where)
+    summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
+    tables = {HEADLINE: summary, ROWS: material.tidy()}
+    tables |= {section.section.name: section.numbers for section in sections}
+    tables |= {PUBLISHED: against} if len(against) else {}
+    target = Path(to or store.folder / "report")
+    left_out = chosen.left_out if chosen else {}
     return Report(
-        summary=table,
-        readable=shown,
+        summary=summary,
+        readable=readable(summary),
         published=against,
         published_readable=shown_against,
         sections=sections,
         failed=[(record.cell.title, record.reason) for record in records if record.reason],
         missing=missing,
-        faults=faults,
-        files=write_files(
-            Path(to or store.folder / "report"), contents, picture_names(), [*PUBLISHED_FILES, *table_names()]
-        ),
-        notes=notes,
+        faults=made.faults,
+        files=write_files(target, _contents(made, tables, pictures, formats, target), picture_names(), FILES),
+        notes=[*made.notes, *(f"{name} was left out of the run: {reason}" for name, reason in left_out.items())],
+        document=made,
     )
 
 
+def check_formats(formats: Collection[str]) -> None:
+    """Raises UsageError for what is not one of `FORMATS`, and for none."""
+    for each in formats or [""]:
+        if each not in FORMATS:
+            raise UsageError(f"--format: {registry.unknown(each, list(FORMATS))}")
+
+
+def _contents(
+    made: Document,
+    tables: Mapping[str, pd.DataFrame],
+    pictures: Mapping[str, Picture],
+    formats: Collection[str],
+    target: Path,
+) -> dict[str, bytes]:
+    """File name -> content."""
+    images = {name: svg(picture.figure) for name, picture in pictures.items()} if {"html", "svg"} & set(formats) else {}
+    contents: dict[str, bytes] = {}
+    if "html" in formats:
+        contents[PAGE] = page(made, images).encode()
+    if "md" in formats:
+        contents[MARKDOWN] = markdown(
+            made, target, next((form for form in ("png", "svg") if form in formats), None)
+        ).encode()
+    if "tex" in formats:
+        contents |= {f"{name}.tex": text.encode() for name, text in latex_tables(made).items()}
+    if "csv" in formats:
+        contents |= {f"{name}.csv": _csv(table) for name, table in tables.items()}
+    if "parquet" in formats:
+        contents |= {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
+    if "svg" in formats:
+        contents |= {f"{name}.svg": image for name, image in images.items()}
+    if "png" in formats:
+        contents |= {f"{name}.png": png(picture.figure) for name, picture in pictures.items()}
+    return contents
+
+
+def _pictures(material: Material, sections: list[Made]) -> tuple[dict[str, Picture], list[str]]:
+    """The pictures that there is data for, and a line for each other one."""
+    wanted = PICTURES | {name: draw for made in sections for name, draw in made.section.pictures.items()}
+    return drawn(wanted, material)
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return content(lambda file: pa_csv.write_csv(_arrow(table), file, pa_csv.WriteOptions(quoting_style="needed")))
+
+
 def _parquet(table: pd.DataFrame) -> bytes:
-    return content(lambda file: table.convert_dtypes().to_parquet(file, index=False))
+    return content(lambda file: parquet.write_table(_arrow(table), file))
+
+
+def _arrow(table: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(table.convert_dtypes(), preserve_index=False)
 
 
 def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) -> tuple[list[Comparison], list[str]]:
@@ -168,8 +242,14 @@ def _why_nothing(store: Store, run: Run | None, faults: list[str]) -> str:
     return f"{store.folder}: no records here; `capsbench run` makes some"
 
 
-def _cautions(table: pd.DataFrame, records: list[Record]) -> list[str]:
+def _cautions(records: list[Record]) -> list[str]:
+    """What a reader has to know before comparing numbers."""
     notes = []
+    unmeasured = sum(record.status == "trained" for record in records)
+    if unmeasured:
+        notes.append(
+            f"{unmeasured} of the cells are trained and yet to be measured in full; the same run goes on with them"
+        )
     if machines(records) > 1:
         notes.append("times and memory are from different machines: compare them within one only")
     return notes

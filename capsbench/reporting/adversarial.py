@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from capsbench.attacks.plan import EFFORTS, tolerance
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.reporting.columns import HALF, chosen, one_row_each
 from capsbench.reporting.curves import draw_curves
-from capsbench.reporting.robustness import heat
+from capsbench.reporting.heat import heat
+from capsbench.reporting.mosaic import draw, mosaic
+from capsbench.reporting.picture import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.reporting.section import Material, NoDataError, Section
-from capsbench.reporting.style import STYLE, caption_of, finish
+from capsbench.reporting.selection import choose, most_accurate
+from capsbench.reporting.style import COLUMN, PAGE, PALE, PALETTE, SMALL, STYLE
 from capsbench.reporting.text import names, with_interval
 
 MARK = "\N{DAGGER}"
@@ -27,7 +31,10 @@ LOSSES = ("cross-entropy", "dlr", "margin")
 SCORES = {"lengths": "scores", "logits": "scores"}
 """The readings that take what a network gives as it is, of capsules and of a CNN; under cross-entropy the literature's attack."""
 
-MISLED = "#b2182b"
+SHORT = {"cross-entropy": "CE", "dlr": "DLR"}
+"""Names of losses above narrow columns."""
+
+MISLED = PALETTE[3]
 MOST_SHOWN = 6
 """Contenders in the picture of images, which has a line for each."""
 
@@ -38,9 +45,11 @@ def failed_checks(material: Material) -> dict[str, list[str]]:
     if rows.empty:
         return {}
     failed = rows[(rows["measure"] == "adversarial") & (rows["metric"] == "sanity check") & (rows["value"] == 0)]
-    images = {setting: EFFORTS[setting].images for setting in EFFORTS}
-    attacked = rows["measures"].map(lambda specs: images["full" if "adversarial:full" in specs else "light"])
-    beyond = rows[(rows["metric"] == "beyond white box") & (rows["value"] > attacked.map(tolerance))]
+    beyond = rows[(rows["metric"] == "beyond white box") & (rows["value"] > 0)]
+    let_pass = {setting: tolerance(effort.images) for setting, effort in EFFORTS.items()}
+    measured = material.cells.set_index("cell")["measures"]
+    settings = measured.map(lambda specs: "full" if "adversarial:full" in specs else "light")
+    beyond = beyond[beyond["value"] > beyond["cell"].map(settings).map(let_pass).astype(float)]
     failed = pd.concat([failed, beyond.assign(condition="transfer no stronger")])
     return {str(name): sorted(own["condition"].unique()) for name, own in failed.groupby("contender")}
 
@@ -50,43 +59,44 @@ def marked(material: Material) -> Material:
     failed = failed_checks(material)
     summary = material.summary.copy()
     summary["label"] += summary["contender"].map(lambda name: f" {MARK}" if name in failed else "")
-    return Material(summary, material.curves, material.rows, material.kept)
+    return replace(material, summary=summary)
 
 
 def _table(material: Material) -> pd.DataFrame:
     means = material.averaged(material.of_measure("adversarial"))
-    table = means[["contender", "dataset", "label", "n"]].drop_duplicates("contender").set_index("contender")
-
-    def add(heading: str, condition: pd.Series) -> None:
-        chosen = means[(means["metric"] == "robust accuracy") & condition].set_index("contender")
-        chosen = chosen[~chosen.index.duplicated()]
-        table[heading], table[f"{heading}, ci95"] = 100 * chosen["value"], 100 * chosen["ci95"]
-
-    epsilon = {
-        threat: means["dataset"].map(lambda name, threat=threat: bounds_of(name, threat).headline)
+    linf, l2 = (
+        means["dataset"].map({name: bounds_of(name, threat).headline for name in means["dataset"].unique()})
         for threat in (Threat.LINF, Threat.L2)
-    }
-    at = {threat: (means["level"] - level).abs() < 1e-6 for threat, level in epsilon.items()}
-    usual = means["condition"].isin([f"{Threat.LINF}, pgd, {reading}, cross-entropy" for reading in SCORES])
-    add("clean %", (means["condition"] == f"{Threat.LINF}, worst case") & (means["level"] == 0))
-    add("usual PGD %", usual & at[Threat.LINF])
-    add("worst case L∞ %", (means["condition"] == f"{Threat.LINF}, worst case") & at[Threat.LINF])
-    add("black box %", (means["condition"] == "black box, square") & at[Threat.LINF])
-    add("worst case L2 %", (means["condition"] == f"{Threat.L2}, worst case") & at[Threat.L2])
+    )
+
+    def accuracy(condition: str, level: Any) -> pd.DataFrame:
+        return chosen(means, "robust accuracy", condition, level)
+
+    usual = [accuracy(f"{Threat.LINF}, pgd, {reading}, cross-entropy", linf) for reading in SCORES]
+    table = one_row_each(
+        means,
+        {
+            "clean %": accuracy(f"{Threat.LINF}, worst case", 0.0),
+            "usual PGD %": pd.concat(usual),
+            "worst case L∞ %": accuracy(f"{Threat.LINF}, worst case", linf),
+            "black box %": accuracy("black box, square", linf),
+            "worst case L2 %": accuracy(f"{Threat.L2}, worst case", l2),
+        },
+    )
     for heading, threat in (("epsilon L∞", Threat.LINF), ("epsilon L2", Threat.L2)):
         table[heading] = [bounds_of(name, threat).headline for name in table["dataset"]]
     norms = means[(means["metric"] == "perturbation norm") & means["condition"].str.match(r"L2, cw, .*, mean")]
-    table["CW norm (L2)"] = norms.groupby("contender")["value"].min()
+    table["CW norm (L2)"] = table["contender"].map(norms.groupby("contender")["value"].min())
     failed = failed_checks(material)
-    table["failed checks"] = ["; ".join(failed.get(str(name), [])) for name in table.index]
-    return table.reset_index(drop=True).rename(columns={"label": "name"})
+    table["failed checks"] = ["; ".join(failed.get(str(name), [])) for name in table["contender"]]
+    return table
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     mark = table["failed checks"].map(lambda failed: f" {MARK}" if failed else "")
     shown: dict[str, Any] = {**names(table), "n": table["n"].map(str)}
     for heading in [name for name in map(str, table) if name.endswith("%")]:
-        numbers = zip(table[heading], table[f"{heading}, ci95"], mark, strict=True)
+        numbers = zip(table[heading], table[heading + HALF], mark, strict=True)
         shown[heading] = [
             with_interval(value, half, 1) + (sign if pd.notna(value) else "") for value, half, sign in numbers
         ]
@@ -98,125 +108,139 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @mpl.rc_context(STYLE)
-def curves(material: Material) -> Figure:
+def curves(material: Material) -> Picture:
     """Accuracy in the worst case against epsilon, a panel a threat."""
     material = marked(material)
     rows = material.of_measure("adversarial")
     conditions = {f"{Threat.LINF}, worst case": "L∞ epsilon", f"{Threat.L2}, worst case": "L2 epsilon"}
-    table = material.averaged(rows[rows["condition"].isin(list(conditions))])
-    if table.empty:
-        raise NoDataError("no worst case was measured")
+    shown = choose(material, rows[rows["condition"].isin(list(conditions))], "no worst case was measured")
+    table = shown.table
     datasets = list(table["dataset"].unique())
-    figure = Figure(figsize=(8.6, 0.9 + 3.4 * len(datasets)), layout="constrained")
-    panels = figure.subplots(len(datasets), len(conditions), squeeze=False, sharey=True)
-    for dataset, line in zip(datasets, panels, strict=True):
-        for axes, (condition, label) in zip(line, conditions.items(), strict=True):
-            draw_curves(axes, table[(table["dataset"] == dataset) & (table["condition"] == condition)])
-            axes.set(xlabel=label, ylim=(0, 102))
-        line[0].set_ylabel("accuracy in the worst case (%)" if len(datasets) == 1 else f"{dataset}: worst case (%)")
-    caption = caption_of(material.summary, "lines", "bands: 95 % t-interval") + _explained(material)
-    finish(figure, "Robust accuracy", caption, material.summary["label"])
-    return figure
+    cells = [(dataset, *condition) for dataset in datasets for condition in conditions.items()]
+    figure, grid = wrapped(len(cells), 4, 1.75, PAGE if len(datasets) > 1 else COLUMN, sharey=True)
+    for axes, (dataset, condition, label) in zip(grid, cells, strict=True):
+        draw_curves(axes, table[(table["dataset"] == dataset) & (table["condition"] == condition)])
+        axes.set(xlabel=label, ylim=(0, 102), title=dataset if len(datasets) > 1 else "")
+    for axes in grid[::4]:
+        axes.set_ylabel("accuracy, worst case (%)")
+    caption = (
+        "Accuracy where the worst of all attacks counts, image by image, against how far an image may be changed: an upper bound "
+        f"of what is robust. {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{_explained(shown.summary)}"
+    )
+    return finish(figure, "Robust accuracy", caption + shown.left_out, shown.summary["label"])
 
 
 @mpl.rc_context(STYLE)
-def readings(material: Material) -> Figure:
+def readings(material: Material) -> Picture:
     """Robust accuracy at the headline epsilon under PGD through each reading of the output and each loss."""
     material = marked(material)
     rows = material.of_measure("adversarial")
-    table = material.averaged(rows[rows["metric"] == "robust accuracy"])
-    level = table["dataset"].map(lambda name: bounds_of(name, Threat.LINF).headline)
-    table = table[(table["level"] - level).abs() < 1e-6]
+    level = rows["dataset"].map({name: bounds_of(name, Threat.LINF).headline for name in rows["dataset"].unique()})
+    own = rows[(rows["metric"] == "robust accuracy") & ((rows["level"] - level).abs() < 1e-6)]
+    chosen_rows = choose(material, own, "no readings were attacked")
+    table = chosen_rows.table
     for reading, name in SCORES.items():
         table["condition"] = table["condition"].str.replace(f"pgd, {reading},", f"pgd, {name},", regex=False)
-    columns = [(reading, loss) for reading in READINGS for loss in LOSSES]
-    conditions = [
-        *(f"{Threat.LINF}, pgd, {reading}, {loss}" for reading, loss in columns),
-        f"{Threat.LINF}, worst case",
-    ]
+    heads = {f"{Threat.LINF}, pgd, {reading}, {loss}": (reading, loss) for reading in READINGS for loss in LOSSES}
+    heads[f"{Threat.LINF}, worst case"] = ("", "worst\ncase")
     grid = table.pivot_table(index="contender", columns="condition", values="value", sort=False)
-    shown = [name for name in conditions if name in grid]
+    shown = [name for name in heads if name in grid]
     if not shown:
         raise NoDataError("no readings were attacked")
-    order = [name for name in material.summary["contender"] if name in grid.index]
-    values = 100 * grid.loc[order, shown].to_numpy(dtype=float)
-    figure = Figure(figsize=(2.6 + 0.72 * len(shown), 1.9 + 0.42 * len(order)), layout="constrained")
-    axes = figure.subplots()
-    heat(axes, values)
-    heads = [
-        name.removeprefix(f"{Threat.LINF}, pgd, ").removeprefix(f"{Threat.LINF}, ").replace(", ", "\n")
-        for name in shown
-    ]
-    axes.set_xticks(range(len(shown)), heads, rotation=35, ha="right", rotation_mode="anchor")
-    labels = material.summary.set_index("contender")
-    several = labels.loc[order, "dataset"].nunique() > 1
-    axes.set_yticks(
-        range(len(order)),
-        [(f"{labels.loc[name, 'dataset']}: " if several else "") + str(labels.loc[name, "label"]) for name in order],
-    )
+    order = [name for name in chosen_rows.summary["contender"] if name in grid.index]
+    figure, ((axes,),) = panels(1, 1, 0.4 + 0.17 * len(order), PAGE)
+    heat(axes, 100 * grid.loc[order, shown].to_numpy(dtype=float))
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(shown)), [SHORT.get(heads[name][1], heads[name][1]) for name in shown])
+    for reading in READINGS:
+        places = [place for place, name in enumerate(shown) if heads[name][0] == reading]
+        if places:
+            middle = (sum(places) / len(places), 1)
+            over = dict(xycoords=axes.get_xaxis_transform(), xytext=(0, 11), textcoords="offset points")
+            axes.annotate(reading, middle, ha="center", va="bottom", **over)
+    axes.set_yticks(range(len(order)), _names(chosen_rows.summary, order))
     caption = (
-        "accuracy (%) at the headline epsilon in L∞; scores: lengths of capsules, logits of a CNN; worst case: of all attacks, "
-        "image by image"
+        "Accuracy (%) at the headline epsilon in L∞ under PGD, by what it takes for the network's output (scores: lengths of "
+        "capsules, logits of a CNN) and by its loss (CE: cross-entropy, DLR: difference of logits ratio); a network is as robust "
+        "as its lowest number says, and the worst case is of all attacks, image by image. "
+        f"{spread_of(table, 'Numbers', 'for intervals see the table')}{_explained(chosen_rows.summary)}"
     )
-    finish(figure, "PGD through each reading of the output, under each loss", caption + _explained(material))
-    return figure
+    title = "PGD through each reading of the output, under each loss"
+    return finish(figure, title, caption + chosen_rows.left_out)
+
+
+def _names(summary: pd.DataFrame, order: list[str]) -> list[str]:
+    """The names of contenders, with the data set where there are several."""
+    rows = summary.set_index("contender").loc[order]
+    several = rows["dataset"].nunique() > 1
+    return [
+        f"{dataset}: {label}" if several else label
+        for dataset, label in zip(rows["dataset"], rows["label"], strict=True)
+    ]
 
 
 @mpl.rc_context(STYLE)
-def images(material: Material) -> Figure:
+def images(material: Material) -> Picture:
     """Some images as they are and as attacks made them, with what each network takes them for."""
     material = marked(material)
     rows = material.of_measure("adversarial")
     dataset = str(rows["dataset"].iloc[0])
-    own = rows[rows["dataset"] == dataset]
-    shown: list[tuple[str, dict[str, Tensor]]] = []
-    for contender in [name for name in material.summary["contender"] if name in set(own["contender"])][:MOST_SHOWN]:
-        kept = material.kept("adversarial", str(own.loc[own["contender"] == contender, "cell"].iloc[0]))
-        if "pictured" in kept:
-            shown.append((contender, kept))
+    cells = rows[rows["dataset"] == dataset].drop_duplicates("contender").set_index("contender")["cell"]
+    summary, left_out = most_accurate(
+        material.summary[material.summary["dataset"] == dataset], set(cells.index), MOST_SHOWN
+    )
+    kept = {
+        name: material.kept("adversarial", str(cells[name])) for name in summary["contender"] if name in cells.index
+    }
+    shown = {name: tensors for name, tensors in kept.items() if "pictured" in tensors}
     if not shown:
         raise NoDataError("no adversarial images were kept")
-    labels = material.summary.set_index("contender")["label"]
-    first = shown[0][1]
+    first = next(iter(shown.values()))
     truth = first["label"][first["pictured"].long()]
-    figure = Figure(figsize=(2.2 + 1.1 * len(truth), 1.3 + 0.72 * (1 + len(shown))), layout="constrained")
-    blocks = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.25, 1))[0]
-    for block, threat, title in zip(blocks, (Threat.LINF, Threat.L2), ("L∞", "L2"), strict=True):
-        block.suptitle(
-            f"{title}, epsilon {bounds_of(dataset, threat).headline:.3g}", fontsize="medium", fontweight="normal"
-        )
-        panels = block.subplots(1 + len(shown), len(truth), squeeze=False)
-        _draw_images(panels[0], first["clean images"], truth, truth)
-        for (contender, kept), line in zip(shown, panels[1:], strict=True):
-            _draw_images(line, kept[f"images.{threat}"], kept[f"predictions.{threat}"], truth)
-            if block is blocks[0]:
-                line[0].set_ylabel(labels[contender], rotation=0, ha="right", va="center", fontsize="small")
-        if block is blocks[0]:
-            panels[0][0].set_ylabel("as they are", rotation=0, ha="right", va="center", fontsize="small")
-    caption = f"{dataset}; above each image: its class, and what the network takes it for (bold: misled)"
-    finish(figure, "Adversarial images", caption + _explained(material))
-    return figure
+    threats = {Threat.LINF: "L∞", Threat.L2: "L2"}
+    lines = [torch.cat([first["clean images"]] * len(threats))]
+    lines += [torch.cat([kept[f"images.{threat}"] for threat in threats]) for kept in shown.values()]
+    taken = [torch.cat([truth] * len(threats))]
+    taken += [torch.cat([kept[f"predictions.{threat}"] for threat in threats]) for kept in shown.values()]
+    labels = ["as they are", *_names(summary, list(shown))]
+    headings = [f"{name}, epsilon {bounds_of(dataset, threat).headline:.3g}" for threat, name in threats.items()]
+    figure, ((axes,),) = panels(1, 1, 1.0, PAGE)
+    part = _draw_images(axes, torch.stack(lines), torch.stack(taken), truth, labels, headings)
+    room = PAGE - max(text_width(label) for label in labels) / 72 - 0.15
+    figure.set_figheight(0.05 + room * part)
+    caption = (
+        f"{dataset} as attacked at the headline epsilon of each norm, one seed. Above each image the class that the network "
+        f"takes it for, in bold where it is misled.{_explained(summary)}"
+    )
+    return finish(figure, "Adversarial images", caption + left_out)
 
 
-def _draw_images(line: Iterable[Axes], pictures: Tensor, predictions: Tensor, truth: Tensor) -> None:
-    """Images ``[N, C, H, W]``, above each the class that it is taken for."""
-    for axes, picture, predicted, true in zip(line, pictures, predictions, truth, strict=True):
-        shown = picture.permute(1, 2, 0) if len(picture) == 3 else picture[0]
-        axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
-        axes.grid(visible=False)
-        right = bool(predicted == true)
-        axes.set_title(
-            str(int(predicted)),
-            fontsize="small",
-            pad=2,
-            color="0.35" if right else MISLED,
-            fontweight="normal" if right else "bold",
-        )
+def _draw_images(
+    axes: Axes, pictures: Tensor, taken: Tensor, truth: Tensor, labels: list[str], headings: list[str]
+) -> float:
+    """A line of images ``[lines, N, C, H, W]`` a network, a block a heading; the height of all, as a part of its width."""
+    count = len(truth)
+    gaps = [0.0 if place == 0 else 0.5 if place % count == 0 else 0.06 for place in range(pictures.shape[1])]
+    placed = mosaic((255 * pictures).round().clamp(0, 255).to(torch.uint8), gaps, below=0.45)
+    unit = placed.width
+    above = 1.05 * unit
+    draw(axes, placed, above)
+    words: dict[str, Any] = dict(ha="center", va="bottom", fontsize=SMALL)
+    for line, top in enumerate(placed.top):
+        axes.text(-0.2 * unit, top + placed.height / 2, labels[line], ha="right", va="center", fontsize=SMALL)
+        for place, left in enumerate(placed.left):
+            right = int(taken[line, place]) == int(truth[place % count])
+            says: dict[str, Any] = dict(color=PALE) if right else dict(color=MISLED, fontweight="bold")
+            axes.text(left + unit / 2, top - 0.02 * unit, str(int(taken[line, place])), **words, **says)
+    for block, heading in enumerate(headings):
+        middle = (placed.left[block * count] + placed.left[(block + 1) * count - 1] + unit) / 2
+        axes.text(middle, -0.5 * unit, heading, ha="center", va="bottom")
+    height, width = placed.pixels.shape[:2]
+    return float((height - 0.45 * unit + above) / width)
 
 
-def _explained(material: Material) -> str:
-    return f"; {MARK}: a sanity check failed" if failed_checks(material) else ""
+def _explained(summary: pd.DataFrame) -> str:
+    return f" {MARK}: a sanity check failed." if summary["label"].str.endswith(MARK).any() else ""
 
 
 SECTION = Section(

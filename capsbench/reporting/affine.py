@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from capsbench.data.warps import FAMILIES
+from capsbench.reporting.columns import one_row_each, readable
 from capsbench.reporting.curves import draw_curves
+from capsbench.reporting.mosaic import draw, mosaic
+from capsbench.reporting.picture import Picture, finish, panels, spread_of
 from capsbench.reporting.section import Material, NoDataError, Section
-from capsbench.reporting.style import STYLE, TIMES, caption_of, finish
-from capsbench.reporting.text import names, with_interval
+from capsbench.reporting.selection import choose, most_accurate
+from capsbench.reporting.style import PAGE, PAPER, SMALL, STYLE, TIMES
 
 
 class Scale(NamedTuple):
@@ -38,8 +39,11 @@ SCALES = {
 }
 """Family -> its levels as people read them."""
 
-MOST_SHOWN = 8
+MOST_SHOWN = 6
 """Contenders whose predictions fit below an image."""
+
+MOST_LINES = 6
+"""Images, a line each."""
 
 
 def _table(material: Material) -> pd.DataFrame:
@@ -50,132 +54,124 @@ def _table(material: Material) -> pd.DataFrame:
     for heading, metric in (("%", "area under the curve"), ("retained %", "retained accuracy")):
         own = means[means["metric"] == metric]
         numbers |= {f"{name} {heading}": own[own["condition"] == name] for name in FAMILIES}
-    return _in_percent(means, numbers)
+    return one_row_each(means, numbers)
 
 
 def _viewpoint(material: Material) -> pd.DataFrame:
     means = material.averaged(material.of_measure("viewpoint"))
     conditions = ("novel", "familiar", "difference")
-    return _in_percent(means, {f"{name} %": means[means["condition"] == name] for name in conditions})
+    return one_row_each(means, {f"{name} %": means[means["condition"] == name] for name in conditions})
 
 
 def _overlap(material: Material) -> pd.DataFrame:
     means = material.averaged(material.of_measure("overlap"))
     conditions = {"image error %": "image", "object error %": "object", "one found %": "at least one found"}
-    return _in_percent(means, {name: means[means["condition"] == which] for name, which in conditions.items()})
-
-
-def _in_percent(means: pd.DataFrame, numbers: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row a contender of averaged rows: its name, its seeds and each number with its interval, times 100."""
-    table = means.drop_duplicates("contender").set_index("contender")
-    made = table[["dataset", "label", "n"]].rename(columns={"label": "name"})
-    for heading, rows in numbers.items():
-        own = rows.set_index("contender")
-        made[heading], made[f"{heading}, ci95"] = 100 * own["value"], 100 * own["ci95"]
-    return made.reset_index(drop=True)
+    return one_row_each(means, {name: means[means["condition"] == which] for name, which in conditions.items()})
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    shown: dict[str, Any] = {**names(table), "n": table["n"].map(str)}
-    for heading in table.columns[3::2]:
-        if not heading.endswith("retained %"):  # these are in the file alone
-            halves = table[f"{heading}, ci95"]
-            shown[heading] = [with_interval(*pair, 1) for pair in zip(table[heading], halves, strict=True)]
-    return pd.DataFrame(shown)
+    shown = readable(table)
+    return shown.drop(
+        columns=[name for name in shown if str(name).endswith("retained %")]
+    )  # these are in the file alone
 
 
 @mpl.rc_context(STYLE)
-def curves(material: Material) -> Figure:
+def curves(material: Material) -> Picture:
     """Accuracy against how far images are warped, a panel a family."""
     rows = material.of_measure("affine")
-    table = material.averaged(rows[rows["level"].notna()])
+    chosen = choose(material, rows[rows["level"].notna()], "no curves were measured")
+    table = chosen.table
     datasets = list(table["dataset"].unique())
-    layout = ConstrainedLayoutEngine(h_pad=0.1)  # titles apart from what the axes above them are
-    figure = Figure(figsize=(11.5, 0.9 + 4.6 * len(datasets)), layout=layout)
-    panels = figure.subplots(2 * len(datasets), 4, squeeze=False, sharey=True)
-    for dataset, lines in zip(datasets, panels.reshape(-1, 2, 4), strict=True):
+    figure, grid = panels(2 * len(datasets), 4, 1.45, PAGE, sharey=True)
+    for dataset, lines in zip(datasets, grid.reshape(-1, 2, 4), strict=True):
         for axes, (family, scale) in zip(lines.flat, SCALES.items(), strict=True):
             own = table[(table["dataset"] == dataset) & (table["condition"] == family)]
             draw_curves(axes, own.assign(level=scale.first + scale.factor * own["level"]))
             axes.set(title=family, xlabel=scale.label)
         for axes in lines[:, 0]:
             axes.set_ylabel("accuracy (%)" if len(datasets) == 1 else f"{dataset}: accuracy (%)")
-    panels[0, 0].set_ylim(0, 102)
-    finish(
-        figure,
-        "Accuracy under warps",
-        caption_of(material.summary, "lines", "bands: 95 % t-interval"),
-        material.summary["label"],
+    grid[0, 0].set_ylim(0, 102)
+    caption = (
+        "Accuracy on the same test images, warped ever farther: by one parameter, to either side, or in the groups below by all "
+        f"that the group has, each drawn from that part of its range. {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}"
     )
-    return figure
+    return finish(figure, "Accuracy under warps", caption + chosen.left_out, chosen.summary["label"])
 
 
 @mpl.rc_context(STYLE)
-def images(material: Material) -> Figure:
+def images(material: Material) -> Picture:
     """Some test images as they were warped, and below each which contenders classify it right."""
     rows = material.of_measure("affine")
-    shown = [(dataset, part) for dataset, own in rows.groupby("dataset", sort=False) if (part := _kept(material, own))]
+    summary, left_out = most_accurate(material.summary, set(rows["contender"]), MOST_SHOWN)
+    own = rows[rows["contender"].isin(summary["contender"])].drop_duplicates("cell")
+    kept = [(dataset, _kept(material, summary, part)) for dataset, part in own.groupby("dataset", sort=False)]
+    shown = [(dataset, part) for dataset, part in kept if part]
     if not shown:
         raise NoDataError("no warped images were kept")
-    figure = Figure(figsize=(11.5, 0.9 + 4.9 * len(shown)), layout="constrained")
-    for axes, (dataset, kept) in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
-        _draw_images(axes, kept, material)
+    figure, grid = panels(len(shown), 1, 1.0, PAGE)
+    height = 0.0
+    for axes, (dataset, part) in zip(grid[:, 0], shown, strict=True):
+        height += PAGE * _draw_images(axes, part, summary, max(2, MOST_LINES // len(shown))) + 0.2
         axes.set_title(dataset if len(shown) > 1 else "")
-    finish(
-        figure,
-        "Test images, warped",
-        "of each family: half its largest level, and that; below: right (filled) or wrong (hollow), for most seeds",
-        material.summary["label"],
+    figure.set_figheight(height)
+    caption = (
+        "Of each family half its largest warp, and that. Below an image a mark a network, in the order of the legend: filled "
+        f"where it is right for most seeds, hollow where it is wrong.{left_out}"
     )
-    return figure
+    return finish(figure, "Test images, warped", caption, summary["label"])
 
 
-def _kept(material: Material, rows: pd.DataFrame) -> dict[str, list[dict[str, torch.Tensor]]]:
+def _kept(material: Material, summary: pd.DataFrame, cells: pd.DataFrame) -> dict[str, list[dict[str, torch.Tensor]]]:
     """What was kept of some contenders' cells, where they kept the same images: contender -> one entry a seed."""
     kept: dict[str, list[dict[str, torch.Tensor]]] = {}
     first: torch.Tensor | None = None
-    for contender in [name for name in material.summary["contender"] if name in set(rows["contender"])]:
-        for cell in rows.loc[rows["contender"] == contender, "cell"].unique():
+    own = {str(name): part["cell"] for name, part in cells.groupby("contender")}
+    for contender in summary["contender"]:
+        for cell in own.get(contender, ()):
             tensors = material.kept("affine", cell)
             if not tensors:
                 continue
             first = tensors["picture.images"] if first is None else first
             if torch.equal(tensors["picture.images"], first):
                 kept.setdefault(contender, []).append(tensors)
-    return dict(list(kept.items())[:MOST_SHOWN])
+    return kept
 
 
-def _draw_images(axes: Axes, kept: dict[str, list[dict[str, torch.Tensor]]], material: Material) -> None:
-    """A column for images as they are and two a family, a row a class; the contenders' dots below each image."""
-    pictures = next(iter(kept.values()))[0]["picture.images"]
-    columns, rows, channels, height, width = pictures.shape
-    # In widths of an image: the gaps between columns, the wider ones between families, and the room for dots.
-    left = np.array([column * 1.06 + 0.3 * ((column + 1) // 2) for column in range(columns)])
-    pitch = height / width + 0.26
-    for column, tiles in enumerate(pictures):
-        for row, tile in enumerate(tiles):
-            picture = tile.permute(1, 2, 0) if channels == 3 else tile[0]
-            place = (left[column], left[column] + 1, row * pitch + height / width, row * pitch)
-            axes.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=255, extent=place, interpolation="nearest")
-    style = material.summary.set_index("contender")
+def _draw_images(
+    axes: Axes, kept: dict[str, list[dict[str, torch.Tensor]]], summary: pd.DataFrame, lines: int
+) -> float:
+    """A column for images as they are and two a family, some lines of them; the contenders' marks below each image.
+
+    Returns:
+        The height of all that, as a part of its width.
+    """
+    tiles = next(iter(kept.values()))[0]["picture.images"][:, :lines].transpose(0, 1)
+    columns = tiles.shape[1]
+    tight = [0.0 if column == 0 else 0.3 if column % 2 else 0.06 for column in range(columns)]
+    placed = mosaic(tiles, tight, below=0.3)
+    unit, left = placed.width, np.array(placed.left)
+    above = 0.75 * unit
+    draw(axes, placed, above)
+    look = summary.set_index("contender")
+    below = np.array(placed.top) + placed.height + 0.14 * unit
     for number, (contender, cells) in enumerate(kept.items()):
-        right = torch.stack([_right(each) for each in cells]).double().mean(dim=0) > 0.5
-        x, y = np.meshgrid(
-            left + (number + 0.5) / len(kept), np.arange(rows) * pitch + height / width + 0.11, indexing="ij"
-        )
-        color, filled = str(style.loc[contender, "shade"]), right.numpy()
-        dot: dict[str, Any] = {"s": 13, "marker": style.loc[contender, "marker"], "linewidths": 0.8}
-        axes.scatter(x[filled], y[filled], color=color, label=style.loc[contender, "label"], **dot)
-        axes.scatter(x[~filled], y[~filled], facecolors="none", edgecolors=color, **dot)
-    axes.text(0.5, -0.1, "unwarped", ha="center", va="bottom", fontsize=8)
+        right = torch.stack([_right(each)[:, :lines] for each in cells]).double().mean(dim=0).numpy() > 0.5
+        x, y = np.meshgrid(left + unit * (number + 0.5) / len(kept), below, indexing="ij")
+        color, label = look.loc[contender, "color"], look.loc[contender, "label"]
+        mark: dict[str, Any] = dict(marker=look.loc[contender, "marker"], markersize=2.6, linestyle="none", color=color)
+        axes.plot(x[right], y[right], label=label, markeredgewidth=0.5, **mark)
+        axes.plot(x[~right], y[~right], markerfacecolor=PAPER, markeredgewidth=0.5, **mark)
+    words: dict[str, Any] = dict(ha="center", va="bottom", fontsize=SMALL)
     for number, (family, scale) in enumerate(SCALES.items()):
-        start = left[1 + 2 * number]
-        axes.text(start + 1.03, -0.42, family, ha="center", va="bottom", fontsize=9, fontweight="bold")
+        first, last = left[1 + 2 * number], left[2 + 2 * number] + unit
+        axes.text((first + last) / 2, -0.38 * unit, family, **words)
         for part in (0, 1):
             level = scale.first + scale.factor * FAMILIES[family].largest * (part + 1) / 2
-            axes.text(start + 0.5 + 1.06 * part, -0.1, _level(family, level), ha="center", va="bottom", fontsize=8)
-    axes.set(xlim=(-0.05, left[-1] + 1.05), ylim=(rows * pitch, -0.8), aspect="equal")
-    axes.axis("off")
+            axes.text(left[1 + 2 * number + part] + unit / 2, -0.06 * unit, _level(family, level), **words)
+    axes.text(unit / 2, -0.06 * unit, "as it is", **words)
+    height, width = placed.pixels.shape[:2]
+    return float((height + above) / width)
 
 
 def _level(family: str, level: float) -> str:

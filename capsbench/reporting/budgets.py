@@ -1,26 +1,24 @@
 """Contenders of one budget (data, size, epochs, seeds), and when a difference between them counts as one.
 
 A statement is ``supported`` or ``refuted`` where the 95 % t-interval over seeds of what it is about lies wholly on one side, and
-``undecided`` otherwise and for fewer than `FEWEST` seeds.
+``undecided`` otherwise and for fewer than `FEWEST_SEEDS` seeds.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import pandas as pd
-from scipy import stats
 
 from capsbench.cell import Cell
 from capsbench.reporting.section import Material
 from capsbench.reporting.tables import UNPAIRED
+from capsbench.statistics import FEWEST_SEEDS, quantile
 
 MARGIN = 1.0
 """Points of accuracy that count as no difference."""
-
-FEWEST = 3
-"""Seeds that a verdict needs: of two, which may agree by chance to the last image, an interval says little."""
 
 
 class Estimate(NamedTuple):
@@ -33,7 +31,7 @@ class Estimate(NamedTuple):
     @classmethod
     def of(cls, values: pd.Series) -> Estimate:
         n = len(values)
-        half = float(values.sem() * stats.t.ppf(0.975, n - 1)) if n > 1 else math.inf
+        half = float(values.sem() * quantile(n - 1)) if n > 1 else math.inf
         return cls(float(values.mean()), half, n)
 
     def shown(self, unit: str = " %", sign: str = "") -> str:
@@ -41,27 +39,55 @@ class Estimate(NamedTuple):
         return f"{self.mean:{sign}.1f}{interval}{unit}"
 
 
+class Numbers:
+    """The numbers of all contenders, each looked up once.
+
+    Args:
+        rows: `Material.rows`.
+    """
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self.rows = rows
+        self.of = cache(self._of)
+
+    @cached_property
+    def transfer(self) -> pd.DataFrame:
+        """The rows of transferred attacks, on all targets."""
+        return self.rows[self.rows["measure"] == "transfer"]
+
+    def _of(self, measure: str, metric: str, condition: str, level: float | None = None) -> dict[str, pd.Series]:
+        """Contender -> that number of each seed, in per cent."""
+        rows = self.rows
+        chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
+        if level is not None:
+            chosen &= (rows["level"] - level).abs() < 1e-6
+        own = rows.loc[chosen, ["contender", "seed", "value"]].drop_duplicates(["contender", "seed"]).set_index("seed")
+        return {str(name): 100 * values for name, values in own.groupby("contender", sort=False)["value"]}
+
+
 class Group:
     """The contenders of one budget, with their numbers.
 
     Args:
-        rows: their rows (`Material.rows`).
+        cells: theirs (`Material.cells`).
+        numbers: those of all contenders.
         material: what they are of.
     """
 
-    def __init__(self, rows: pd.DataFrame, material: Material) -> None:
-        self.rows = rows
-        first = rows.iloc[0]
+    def __init__(self, cells: pd.DataFrame, numbers: Numbers, material: Material) -> None:
+        self.cells, self.numbers = cells, numbers
+        self.described = cells.drop_duplicates("contender").set_index("contender")
+        first = cells.iloc[0]
         self.dataset, self.size, self.stop_at = str(first["dataset"]), str(first["size"]), float(first["stop_at"])
         few = "" if pd.isna(first["train_size"]) else f"[{int(first['train_size'])}]"
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
         self.title = f"{self.dataset}{few}, {self.size}, {int(first['epochs'])} epochs{stopped}"
-        own = material.summary[material.summary["contender"].isin(rows["contender"])]
+        own = material.summary[material.summary["contender"].isin(self.described.index)]
         self.contenders = own.set_index("contender", drop=False)
 
     def which(self, **wanted: object) -> list[str]:
-        """The contenders of which each named column of the summary, or option of their rows, has that value."""
-        table = self.rows.drop_duplicates("contender").set_index("contender")
+        """The contenders of which each named field or option has that value."""
+        table = self.described
         for name, value in wanted.items():
             column = name.replace("__", ".")
             if column not in table:
@@ -76,12 +102,7 @@ class Group:
         self, contender: str, measure: str, metric: str, condition: str, level: float | None = None
     ) -> pd.Series:
         """A number of each seed, in per cent."""
-        rows = self.rows
-        chosen = (rows["contender"] == contender) & (rows["measure"] == measure) & (rows["metric"] == metric)
-        chosen &= rows["condition"] == condition
-        if level is not None:
-            chosen &= (rows["level"] - level).abs() < 1e-6
-        return 100 * rows[chosen].drop_duplicates("seed").set_index("seed")["value"].astype(float)
+        return self.numbers.of(measure, metric, condition, level).get(contender, pd.Series(dtype=float))
 
     def accuracy(self, contender: str) -> pd.Series:
         return self.values(contender, "accuracy", "accuracy", "test")
@@ -93,7 +114,7 @@ class Group:
 
     def at_full_size(self, verdict: str) -> str:
         """A verdict on a number alone, which a smaller network or less data cannot give."""
-        return verdict if self.size == "paper" and self.rows["train_size"].isna().all() else "undecided"
+        return verdict if self.size == "paper" and self.cells["train_size"].isna().all() else "undecided"
 
     def capsules(self) -> list[str]:
         return self.which(routing=any)
@@ -104,7 +125,7 @@ class Group:
 
 def above(estimate: Estimate, threshold: float = 0.0) -> str:
     """Whether a number is above a threshold."""
-    if estimate.n < FEWEST:
+    if estimate.n < FEWEST_SEEDS:
         return "undecided"
     if estimate.mean - estimate.half > threshold:
         return "supported"
@@ -113,7 +134,7 @@ def above(estimate: Estimate, threshold: float = 0.0) -> str:
 
 def nothing(estimate: Estimate) -> str:
     """Whether a difference is not one in favour of what is said to have no advantage."""
-    if estimate.n < FEWEST:
+    if estimate.n < FEWEST_SEEDS:
         return "undecided"
     if estimate.mean + estimate.half < MARGIN:
         return "supported"
@@ -122,7 +143,7 @@ def nothing(estimate: Estimate) -> str:
 
 def near(estimate: Estimate, published: float, tolerance: float) -> str:
     """Whether a number is within a tolerance of the published one."""
-    if estimate.n < FEWEST:
+    if estimate.n < FEWEST_SEEDS:
         return "undecided"
     low, high = estimate.mean - estimate.half, estimate.mean + estimate.half
     if published - tolerance <= low and high <= published + tolerance:
@@ -138,6 +159,8 @@ def difference(one: pd.Series, other: pd.Series) -> Estimate | None:
 
 def groups_of(material: Material) -> list[Group]:
     """The contenders by budget: all that is in none of `UNPAIRED`."""
-    rows = material.rows
-    budget = [name for name in Cell.model_fields if name not in UNPAIRED and name in rows]
-    return [Group(part, material) for _, part in rows.groupby(budget, dropna=False, sort=False)]
+    cells, numbers = material.cells, Numbers(material.rows)
+    budget = [name for name in Cell.model_fields if name not in UNPAIRED and name in cells]
+    if cells.empty:
+        return []
+    return [Group(part, numbers, material) for _, part in cells.groupby(budget, dropna=False, sort=False)]

@@ -1,70 +1,289 @@
-"""What a report says beside its numbers, as one Markdown page."""
+"""What a report says, before it is Markdown, HTML or LaTeX: tables of strings, pictures, and what is to be known beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from capsbench.cell import Cell
+from capsbench.reporting.adversarial import MARK
+from capsbench.reporting.commands import Again, Groups, commands, commands_of
+from capsbench.reporting.picture import Picture
 from capsbench.reporting.published import CAPTION as PUBLISHED_CAPTION
-from capsbench.reporting.sections import Made
-from capsbench.reporting.text import CAPTION, markdown
-from capsbench.store import Record, Run
+from capsbench.reporting.section import Material
+from capsbench.reporting.sections import PICTURES, Made
+from capsbench.reporting.text import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable, short
+from capsbench.store import Record, Run, Store
 
 MACHINE = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
 SOFTWARE = ("capsbench", "python", "torch", "triton")
 
+HEADLINE, WINNERS = "table", "winners"
+"""The parts that stand first; their names are those of their files."""
 
-def page(
-    readable: pd.DataFrame,
-    published: pd.DataFrame,
-    sections: list[Made],
-    pictures: Collection[str],
+MARKS = {
+    HOLDS: HOLDS_MEANS,
+    MARK: f"{MARK}: a sanity check of the attacks failed for this network, so that its robust accuracy may be too high; the "
+    "column `failed checks` of the table on adversarial robustness says which",
+}
+"""What stands behind a number -> what it means."""
+
+MOST_NAMED = 3
+"""Routings or data sets that a title names; of more it says how many."""
+
+ALL = "all"
+"""Stands for the largest number in a column of numbers: all training images."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of strings.
+
+    Attributes:
+        name: of its file, without ending.
+        title: a short phrase.
+        headings: of its columns; a unit that all of a column's numbers have stands here, not beside each.
+        numbers: whether a column is of numbers.
+        rows: the strings, a list a row.
+        caption: how to read it, in sentences.
+        marks: what the marks behind its numbers mean, as far as they occur.
+        grouped: whether the rows below one belong to it where their first string is empty; they cannot be put into another order.
+        contenders: the identity of each row, where a row is a contender.
+    """
+
+    name: str
+    title: str
+    headings: list[str]
+    numbers: list[bool]
+    rows: list[list[str]]
+    caption: str
+    marks: list[str]
+    grouped: bool = False
+    contenders: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, name: str, title: str, shown: pd.DataFrame, caption: str, contenders: Iterable[str] = ()) -> Table:
+        """A table of strings as it is shown."""
+        rows = [list(map(str, line)) for line in shown.itertuples(index=False)]
+        headings, numbers = [], []
+        for place, heading in enumerate(map(str, shown.columns)):
+            found = [(row, quantity(row[place])) for row in rows if row[place] not in ("", ALL)]
+            numbers.append(bool(found) and all(each is not None for _, each in found))
+            units = {each.unit for _, each in found if each is not None}
+            unit = units.pop() if numbers[-1] and len(units) == 1 else ""
+            if unit:
+                for row, each in found:
+                    row[place] = each.bare if each is not None else row[place]
+            headings.append(f"{heading} ({unit})" if unit and unit not in heading else heading)
+        marks = [meaning for mark, meaning in MARKS.items() if f"{mark}:" not in caption and _any(mark, rows)]
+        grouped = any(row[0] == "" for row in rows[1:])
+        return cls(name, title, headings, numbers, rows, sentence(caption), marks, grouped, list(contenders))
+
+
+def _any(mark: str, rows: list[list[str]]) -> bool:
+    return any(cell.endswith(mark) for row in rows for cell in row)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a report: a heading with a table, pictures or both."""
+
+    name: str
+    title: str
+    table: Table | None = None
+    pictures: dict[str, Picture] = field(default_factory=dict)
+
+
+class Failure(NamedTuple):
+    """Cells that failed alike: what they are, why, and how they are run again."""
+
+    title: str
+    seeds: list[int]
+    reason: str
+    again: Again
+
+
+class Drawing(NamedTuple):
+    """A picture that `capsbench show` left of a cell."""
+
+    path: Path
+    title: str
+    caption: str
+
+
+class Shown(NamedTuple):
+    """What `capsbench show` left of a cell."""
+
+    cell: str
+    title: str
+    drawings: list[Drawing]
+
+
+class Reproduction(NamedTuple):
+    """A row of the headline table and how its cells are made again."""
+
+    contender: str
+    name: str
+    seeds: list[int]
+    cells: list[str]
+    again: Again
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report.
+
+    Attributes:
+        title: what it is about.
+        command: what was run, empty where the records are of no one run.
+        facts: what was run and where: a term and what there is to it.
+        parts: who won, the headline table, published numbers and the sections, as far as there are.
+        shown: what `capsbench show` left of its cells.
+        failed: cells that failed.
+        unfinished: how many of the run's cells have no record, of how many; None where there are none.
+        left_out: what the run could not have, and why.
+        faults: a line for each file that is not a whole record.
+        notes: what else a reader should know.
+        commands: how each row is made again.
+    """
+
+    title: str
+    command: str
+    facts: list[tuple[str, list[str]]]
+    parts: list[Part]
+    shown: list[Shown]
+    failed: list[Failure]
+    unfinished: tuple[int, int] | None
+    left_out: dict[str, str]
+    faults: list[str]
+    notes: list[str]
+    commands: list[Reproduction]
+
+
+def document(
+    material: Material,
     records: list[Record],
+    sections: Sequence[Made],
+    published: pd.DataFrame,
+    pictures: Mapping[str, Picture],
+    store: Store,
     run: Run | None,
     missing: int,
     faults: list[str],
     notes: list[str],
-) -> str:
-    """The tables, the sections with their pictures, then what failed, what is not there yet, what could not be read, and where
-    the numbers are from.
+    where: Sequence[str] = (),
+) -> Document:
+    """The report on some records.
+
+    Args:
+        material: what is made of the records.
+        records: all of them, the failed ones too.
+        sections: what each measure adds.
+        published: published numbers beside measured ones, as strings.
+        pictures: those that there is data for, by name.
+        store: where the records are.
+        run: which they are of.
+        missing: cells of the run without a record.
+        faults, notes: see `Document`.
+        where: how the records were chosen.
     """
-    failed = [f"{r.cell.title}: {' '.join(r.reason.split())}" for r in records if r.reason]
-    parts = ["# Results", f"{markdown(readable)}\n\n{CAPTION}." if len(readable) else "No cell finished."]
+    shown, broken = _shown(records, store)
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.cell.contender, []).append(record)
+    return Document(
+        title=_title(records),
+        command=run.command if run else "",
+        facts=origin(records, run, where),
+        parts=_parts(material, sections, published, pictures),
+        shown=shown,
+        failed=_failures(groups),
+        unfinished=(missing, len(run.cells)) if run and missing else None,
+        left_out=run.left_out if run else {},
+        faults=[*faults, *broken],
+        notes=notes,
+        commands=_reproductions(material.summary, groups),
+    )
+
+
+def _parts(
+    material: Material, sections: Sequence[Made], published: pd.DataFrame, pictures: Mapping[str, Picture]
+) -> list[Part]:
+    parts = []
+    if len(material.summary):
+        own = {name: pictures[name] for name in PICTURES if name in pictures}
+        parts.append(Part(HEADLINE, "Accuracy and cost", headline(material.summary), own))
     if len(published):
-        beside = markdown(published, numbers={"published", "measured", "n"})
-        parts.append(f"## Paper against measured\n\n{beside}\n\n{PUBLISHED_CAPTION}.")
+        title = "Paper against measured"
+        parts.append(Part("published", title, Table.of("published", title, published, PUBLISHED_CAPTION)))
     for made in sections:
-        shown = [f"![{name}]({name}.png)" for name in made.section.pictures if name in pictures]
-        parts += [
-            f"## {made.section.title}",
-            f"{markdown(made.readable, numbers=made.readable.columns[1:])}\n\n{made.section.caption}",
-            *shown,
-        ]
-    parts += _section("Failed cells", failed)
-    if run is not None and missing:
-        parts += _section("Not finished", [f"{missing} of {len(run.cells)} cells; the run's command goes on with them"])
-    parts += _section("Files that are not whole records", faults)
-    parts += _section("Notes", notes)
-    parts += _section("Where the numbers are from", origin(records, run))
-    return "\n\n".join(parts) + "\n"
+        section = made.section
+        own = {name: pictures[name] for name in section.pictures if name in pictures}
+        table = Table.of(section.name, section.title, made.readable, section.caption)
+        parts.insert(0 if section.name == WINNERS else len(parts), Part(section.name, section.title, table, own))
+    return parts
 
 
-def origin(records: list[Record], run: Run | None) -> list[str]:
-    """Command, commit, versions and machines of some records, a line each; what differs among them is listed."""
-    lines = [f"command: `{run.command}`, run {run.name}"] if run else []
+def headline(summary: pd.DataFrame) -> Table:
+    """The table of the contenders: their names first, and what is the same in all rows in its caption."""
+    shown = readable(summary)
+    shown.insert(0, "contender", summary["label"])
+    naming = list(shown.columns[1 : shown.columns.get_loc("n")])
+    same = [name for name in naming if shown[name].nunique() == 1]
+    capsules = shown[summary["routing"].notna()]
+    of_capsules = [name for name in ("network", "routing") if name not in same and capsules[name].nunique() == 1]
+    alike = "".join(
+        f"; {which}: " + ", ".join(f"{name} {rows[name].iloc[0]}" for name in names)
+        for which, rows, names in (("in all rows", shown, same), ("capsule networks", capsules, of_capsules))
+        if names
+    )
+    left = shown.drop(columns=[*same, *of_capsules])
+    return Table.of(HEADLINE, "Accuracy and cost", left, CAPTION + alike, summary["contender"])
+
+
+def sentence(text: str) -> str:
+    """A caption as it is printed: with a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
+
+
+def origin(records: list[Record], run: Run | None, where: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
+    """Cells, command, commit, versions and machines of some records; what differs among them is listed."""
+    counts = {state: sum(record.status == state for record in records) for state in ("finished", "trained", "failed")}
+    words = {"finished": "finished", "trained": "trained and yet to be measured in full", "failed": "failed"}
+    cells = ", ".join(f"{count} {words[state]}" for state, count in counts.items() if count)
     commits = {(fact.get("commit"), fact.get("dirty")) for fact in (record.provenance for record in records)}
-    lines += [
-        f"commit: {commit}{' with uncommitted changes' if dirty else ''}"
-        for commit, dirty in sorted(commits, key=str)
-        if commit
-    ]
-    for names in (SOFTWARE, MACHINE):
-        found = {name: _distinct(record.provenance.get(name) for record in records) for name in names}
-        line = "; ".join(f"{name} {values}" for name, values in found.items() if values)
-        lines += [line] if line else []
     started = sorted(record.provenance["started"] for record in records if record.provenance.get("started"))
-    return [*lines, f"measured: {started[0]} to {started[-1]}"] if started else lines
+    facts = {
+        "cells": [cells] if cells else [],
+        "chosen by": list(where),
+        "run": [run.name] if run else [],
+        "command": [run.command] if run else [],
+        "measured": [_period(started[0], started[-1])] if started else [],
+        "machine": _listed(records, MACHINE),
+        "software": _listed(records, SOFTWARE),
+        "commit": [
+            f"{commit}{' with uncommitted changes' if dirty else ''}"
+            for commit, dirty in sorted(commits, key=str)
+            if commit
+        ],
+    }
+    return [(term, lines) for term, lines in facts.items() if lines]
+
+
+def _period(first: str, last: str) -> str:
+    """``2026-11-22 23:28:24 to 23:31:46 UTC``."""
+    try:
+        start, end = (datetime.fromisoformat(each).astimezone(UTC) for each in (first, last))
+    except ValueError:
+        return f"{first} to {last}"
+    same_day = start.date() == end.date()
+    return f"{start:%Y-%m-%d %H:%M:%S} to {end.strftime('%H:%M:%S' if same_day else '%Y-%m-%d %H:%M:%S')} UTC"
 
 
 def machines(records: list[Record]) -> int:
@@ -73,9 +292,74 @@ def machines(records: list[Record]) -> int:
     return len({(where.get("cpu"), where.get("gpu")) for where in measured})
 
 
+def _listed(records: list[Record], names: Iterable[str]) -> list[str]:
+    found = {name: _distinct(record.provenance.get(name) for record in records) for name in names}
+    line = "; ".join(f"{name} {values}" for name, values in found.items() if values)
+    return [line] if line else []
+
+
 def _distinct(values: Iterable[object]) -> str:
     return ", ".join(sorted({str(value) for value in values if value is not None}))
 
 
-def _section(title: str, lines: list[str]) -> list[str]:
-    return ["\n".join([f"## {title}", "", *(f"- {line}" for line in lines)])] if lines else []
+def _title(records: list[Record]) -> str:
+    routings = list(dict.fromkeys(record.cell.routing for record in records if record.cell.routing))
+    about = _named(routings, "routings")
+    which = "" if not routings else f": {about}" if len(routings) > MOST_NAMED else f": {about} routing"
+    kind = "Capsule networks" if routings else "Networks"
+    return f"{kind} on {_named([record.cell.dataset for record in records], 'data sets')}{which}"
+
+
+def _named(values: Iterable[str], many: str) -> str:
+    """The distinct values as a phrase, or their count where they are many."""
+    each = list(dict.fromkeys(map(short, values)))
+    if len(each) > MOST_NAMED:
+        return f"{len(each)} {many}"
+    return " and ".join(filter(None, [", ".join(each[:-1]), each[-1]])) if each else ""
+
+
+def _failures(groups: Groups) -> list[Failure]:
+    """The failed cells, those together that differ in their seed alone and failed alike."""
+    alike: dict[tuple[str, str], list[Cell]] = {}
+    for name, records in groups.items():
+        for record in records:
+            if record.reason:
+                alike.setdefault((name, " ".join(record.reason.split())), []).append(record.cell)
+    return [
+        Failure(cells[0].title.rpartition(", seed")[0], sorted(cell.seed for cell in cells), reason, again)
+        for (_, reason), cells, again in zip(alike, alike.values(), commands_of([*alike.values()], groups), strict=True)
+    ]
+
+
+def _reproductions(summary: pd.DataFrame, groups: Groups) -> list[Reproduction]:
+    again = commands(groups)
+    several = summary["dataset"].nunique() > 1
+    made = []
+    for row in summary[["contender", "dataset", "label"]].itertuples(index=False):
+        cells = sorted((record.cell for record in groups[row.contender] if record.status != "failed"), key=_seed)
+        name = f"{row.dataset}: {row.label}" if several else str(row.label)
+        seeds, ids = [cell.seed for cell in cells], [cell.id for cell in cells]
+        made.append(Reproduction(row.contender, name, seeds, ids, again[row.contender]))
+    return made
+
+
+def _seed(cell: Cell) -> int:
+    return cell.seed
+
+
+def _shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]:
+    """What `capsbench show` left of the records' cells, and a line for each list of it that cannot be read."""
+    lists = {path.parent.name: path for path in sorted(store.folder.glob("shown/*/shown.json"))}
+    shown, faults = [], []
+    for record in records if lists else ():
+        path = lists.get(record.cell.id)
+        if path is None:
+            continue
+        try:
+            listed = json.loads(path.read_text())
+            drawings = [Drawing(path.parent / f"{each['name']}.svg", each["title"], each["caption"]) for each in listed]
+        except (OSError, ValueError, KeyError, TypeError):
+            faults.append(f"{path}: not a list of pictures; `capsbench show {record.cell.id}` makes it again")
+            continue
+        shown.append(Shown(record.cell.id, record.cell.title, [each for each in drawings if each.path.exists()]))
+    return shown, faults

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
-from matplotlib.figure import Figure
 
-from capsbench.reporting.curves import draw_curves
+from capsbench.reporting.columns import chosen, one_row_each, readable
+from capsbench.reporting.curves import draw_curves, look
+from capsbench.reporting.picture import Picture, finish, panels, spread_of
 from capsbench.reporting.section import Material, NoDataError, Section
-from capsbench.reporting.style import STYLE, caption_of, finish
-from capsbench.reporting.text import names, with_interval
+from capsbench.reporting.selection import choose
+from capsbench.reporting.style import COLUMN, PAGE, PALE, STYLE, THIN
 
 FAMILIES = {
     "rotation": "rotation (degrees)",
@@ -34,97 +34,92 @@ NUMBERS = {
 """Heading -> metric and condition."""
 
 
+FOLLOWED = ("rotation", "translation", "scale")
+"""What a pose is asked about."""
+
+LOWEST = -1.0
+"""An R² below is drawn here: how much worse than the mean it is says nothing more."""
+
+
 def _table(material: Material) -> pd.DataFrame:
     rows = material.of_measure("equivariance")
     means = material.averaged(rows[rows["level"].isna()])
-    table = means[["contender", "dataset", "label", "n"]].drop_duplicates("contender").set_index("contender")
-    for heading, (metric, condition) in NUMBERS.items():
-        chosen = means[(means["metric"] == metric) & (means["condition"] == condition)].set_index("contender")
-        table[heading], table[f"{heading}, ci95"] = chosen["value"], chosen["ci95"]
-    return table.reset_index(drop=True).rename(columns={"label": "name"})
-
-
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    shown: dict[str, Any] = {**names(table), "n": table["n"].map(str)}
-    for heading in NUMBERS:
-        factor, digits = (100, 1) if heading.endswith("%") else (1, 2)
-        shown[heading] = [
-            with_interval(factor * value, factor * half, digits)
-            for value, half in zip(table[heading], table[f"{heading}, ci95"], strict=True)
-        ]
-    return pd.DataFrame(shown)
+    return one_row_each(means, {heading: chosen(means, *number) for heading, number in NUMBERS.items()})
 
 
 @mpl.rc_context(STYLE)
-def curves(material: Material) -> Figure:
+def curves(material: Material) -> Picture:
     """Consistency, and the error of a linear map of features, against how far images are transformed."""
     rows = material.of_measure("equivariance")
-    table = material.averaged(rows[rows["level"].notna()])
+    shown = choose(material, rows[rows["level"].notna()], "no curves of equivariance were measured")
+    table = shown.table
     lines = {
         "consistency": ("", "same prediction (%)", 100.0),
-        "map error": (", ridge", "error of a linear map f(x) → f(gx)", 1.0),
+        "map error": (", ridge", "error of a linear map", 1.0),
     }
     lines = {metric: line for metric, line in lines.items() if (table["metric"] == metric).any()}
     families = {name: label for name, label in FAMILIES.items() if table["condition"].str.startswith(name).any()}
     if not lines:
         raise NoDataError("no curves of equivariance were measured")
     datasets = list(table["dataset"].unique())
-    height = 0.8 + 2.5 * len(lines) * len(datasets)
-    figure = Figure(figsize=(1.9 + 2.6 * len(families), height), layout="constrained")
-    panels = figure.subplots(len(lines) * len(datasets), len(families), squeeze=False, sharey="row")
-    for (dataset, metric), line in zip(product(datasets, lines), panels, strict=True):
+    width = PAGE if len(families) > 2 else COLUMN
+    figure, grid = panels(len(lines) * len(datasets), len(families), 1.5, width, sharey="row")
+    for (dataset, metric), line in zip(product(datasets, lines), grid, strict=True):
         which, label, factor = lines[metric]
         for axes, (family, title) in zip(line, families.items(), strict=True):
-            chosen = (table["metric"] == metric) & (table["condition"] == family + which)
-            draw_curves(axes, table[chosen & (table["dataset"] == dataset)], factor)
+            own = (table["metric"] == metric) & (table["condition"] == family + which)
+            draw_curves(axes, table[own & (table["dataset"] == dataset)], factor)
             axes.set_xlabel(title)
             if family == "quarter turns":
                 axes.set_xticks([90, 180, 270])
             if metric == "map error":
-                axes.axhline(1, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)))
+                axes.axhline(1, color=PALE, linewidth=THIN, linestyle=(0, (1, 2)))
         # Bands of few seeds reach far beyond what is possible.
         line[0].set(
             ylabel=f"{dataset}\n{label}" if len(datasets) > 1 else label, ylim=(0, 103 if factor == 100 else None)
         )
-    caption = caption_of(material.summary, "lines", "bands: 95 % t-interval") + "; a map error of 1 is that of the mean"
-    finish(figure, "How predictions and features follow the image", caption, material.summary["label"])
-    return figure
+    caption = (
+        "Above, test images that keep their prediction as they are transformed; below, the error of one linear map from the "
+        "features f(x) of all images to those f(gx) of the transformed ones: 0 where features follow exactly, 1 for the mean "
+        f"of f(gx). {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+    )
+    return finish(figure, "How predictions and features follow the image", caption, shown.summary["label"])
 
 
 @mpl.rc_context(STYLE)
-def parameters(material: Material) -> Figure:
-    """What the pose of the winning class knows of the transformation."""
+def parameters(material: Material) -> Picture:
+    """How much of the parameters of a transformation the winning capsule's pose explains, a panel a parameter."""
     rows = material.of_measure("equivariance")
-    table = material.averaged(rows[(rows["metric"] == "R^2") & ~rows["condition"].str.contains("whole layer")])
-    if table.empty:
-        raise NoDataError("no poses were regressed on")
-    if table["dataset"].nunique() > 1:
-        table["label"] = table["dataset"] + ": " + table["label"]
-    labels = list(table["label"].unique())
-    figure = Figure(figsize=(8.6, 1.5 + 0.32 * len(labels)), layout="constrained")
-    names = [name for name in ("rotation", "translation", "scale") if (table["condition"] == name).any()]
-    for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
-        own = table[table["condition"] == name]
-        for row in own.to_dict("records"):
-            place = len(labels) - 1 - labels.index(row["label"])
-            half = 0 if pd.isna(row["ci95"]) else row["ci95"]
-            axes.errorbar(
-                row["value"],
-                place,
-                xerr=half,
-                color=row["shade"],
-                marker=row["marker"],
-                markersize=6,
-                capsize=3,
-                elinewidth=1,
-            )
-        axes.axvline(0, color="0.5", linewidth=0.8)
-        axes.set(title=name, xlabel="R² on other images", xlim=(min(-0.1, own["value"].min() - 0.1), 1.02))
-        axes.set_yticks(range(len(labels)), labels[::-1])
-        axes.grid(axis="y", visible=False)
-    caption = caption_of(material.summary, "points", "bars: 95 % t-interval") + "; 16 numbers of each network"
-    finish(figure, "What the winning pose knows of the transformation", caption)
-    return figure
+    shown = choose(
+        material, rows[(rows["metric"] == "R^2") & rows["condition"].isin(FOLLOWED)], "no poses were regressed on"
+    )
+    table = shown.table
+    names = [name for name in FOLLOWED if (table["condition"] == name).any()]
+    datasets = list(table["dataset"].unique())
+    most = table.groupby("dataset")["contender"].nunique().max()
+    width = PAGE if len(names) > 1 else COLUMN
+    figure, grid = panels(len(datasets), len(names), 0.5 + 0.15 * most, width, sharey="row", sharex=True)
+    for dataset, line in zip(datasets, grid, strict=True):
+        of_dataset = table[table["dataset"] == dataset]
+        labels = list(of_dataset["label"].unique())
+        for axes, name in zip(line, names, strict=True):
+            for row in of_dataset[of_dataset["condition"] == name].to_dict("records"):
+                place, half = labels.index(row["label"]), 0.0 if pd.isna(row["ci95"]) else row["ci95"]
+                low, high = max(LOWEST, row["value"] - half), max(LOWEST, min(1.0, row["value"] + half))
+                axes.plot([low, high], [place, place], color=row["color"], linewidth=THIN)
+                axes.plot(max(LOWEST, row["value"]), place, **look(row))
+            axes.axvline(0, color=PALE, linewidth=THIN)
+            axes.set(title=name if len(datasets) == 1 else f"{dataset}: {name}", xlabel="R² on other images")
+            axes.grid(axis="y", visible=False)
+        line[0].set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5))
+    grid[0, 0].set_xlim(max(LOWEST - 0.04, min(-0.1, table["value"].min() - 0.1)), 1.04)
+    below = f" R² below {LOWEST:g} stands at {LOWEST:g}." if table["value"].min() < LOWEST else ""
+    caption = (
+        "What the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the parameters drawn "
+        f"for each image, by ridge regression fitted on other images: 1 is all of it, 0 nothing.{below} "
+        f"{spread_of(table, 'Points', 'bars: 95 % t-intervals')}{shown.left_out}"
+    )
+    return finish(figure, "What the winning pose knows of the transformation", caption, pd.Series(dtype=str))
 
 
 SECTION = Section(
@@ -138,6 +133,6 @@ SECTION = Section(
         "each image."
     ),
     table=_table,
-    readable=_readable,
+    readable=readable,
     pictures={"equivariance-curves": curves, "equivariance-parameters": parameters},
 )

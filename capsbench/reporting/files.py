@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from PIL import Image
 
 from capsbench.errors import UsageError
+from capsbench.reporting.picture import Picture, lay_out
+from capsbench.reporting.style import DPI, PAPER, STYLE
 
 FORMS = ("png", "svg")
 """The formats of a picture."""
 
+COMPRESSION = 3
+"""Of PNG, from 1 to 9: takes half the time of what is usual, for a tenth more bytes."""
 
-def picture_files(figures: Mapping[str, Figure]) -> dict[str, bytes]:
-    """File name -> content, of each picture in each of `FORMS`."""
-    return {f"{name}.{form}": _image(figure, form) for name, figure in figures.items() for form in FORMS}
+
+def picture_files(pictures: Mapping[str, Picture], forms: Sequence[str] = FORMS) -> dict[str, bytes]:
+    """File name -> content, of each picture in each of some of `FORMS`."""
+    write = {"png": png, "svg": svg}
+    return {f"{name}.{form}": write[form](picture.figure) for name, picture in pictures.items() for form in forms}
+
+
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG: text stays text, and there is nothing behind it."""
+    lay_out(figure)
+    # The canvas itself draws once, where `Figure.savefig` draws twice; without the date, the same figure gives the same bytes.
+    with mpl.rc_context(STYLE):
+        return content(lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}))
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG of `DPI` dots per inch, on white."""
+    lay_out(figure)
+    with mpl.rc_context(STYLE):
+        figure.set_dpi(DPI)
+        behind = figure.get_facecolor()
+        figure.set_facecolor(PAPER)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        figure.set_facecolor(behind)
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    return content(lambda file: drawn.save(file, "png", dpi=(DPI, DPI), compress_level=COMPRESSION))
 
 
 def content(write: Callable[[BytesIO], object]) -> bytes:
@@ -52,10 +84,3 @@ def write_files(
     except OSError as error:
         raise UsageError(f"{folder}: the report cannot be written there: {error.strerror}") from error
     return [folder / name for name in contents]
-
-
-def _image(figure: Figure, form: str) -> bytes:
-    # Without the date and random identifiers, the same records give the same bytes.
-    with mpl.rc_context({"svg.hashsalt": "capsbench"}):
-        metadata = {"Date": None} if form == "svg" else None
-        return content(lambda file: figure.savefig(file, format=form, dpi=200, metadata=metadata))

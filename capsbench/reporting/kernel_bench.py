@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,12 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from capsbench.provenance import provenance
 from capsbench.reporting.files import picture_files, write_files
-from capsbench.reporting.style import DASHES, MARKERS, PALETTE, STYLE, TIMES, finish
+from capsbench.reporting.picture import Picture, finish, wrapped
+from capsbench.reporting.style import CNN_DASHES, COLUMN, MARKERS, PAGE, PALE, PALETTE, SMALL, STYLE, THIN, TIMES
 from capsbench.reporting.text import markdown
 from capsbench_kernels.bench import BASELINE, COLUMNS, PASSES
 
@@ -44,9 +43,11 @@ CAPTION = (
     "its arithmetic, or its bytes if that is longer, would take at this machine's measured peaks"
 )
 
+SPREAD = "Points: medians; bars: 20th to 80th percentile."
+
 PARTIAL = "kernels.partial.csv"
 
-PER_LINE = 3
+PER_LINE = 2
 """Panels beside one another."""
 
 
@@ -135,9 +136,11 @@ def factor(number: float) -> str:
     return f"{number:.1f}{TIMES}" if number < 9.95 else f"{number:,.0f}{TIMES}"
 
 
-def page(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
-    """The readable table as Markdown, with what it means and where the numbers are from."""
+def page(table: pd.DataFrame, notes: Sequence[str] = (), pictures: Mapping[str, Picture] | None = None) -> str:
+    """The readable table as Markdown, with what it means, the pictures and where the numbers are from."""
     parts = ["# Vote pass: time and memory", markdown(readable(table)), CAPTION[0].upper() + CAPTION[1:] + "."]
+    for name, picture in (pictures or {}).items():
+        parts += [f"## {picture.title}", f"![{picture.title}]({name}.png)", picture.caption]
     lines = [*notes, *origin(table)]
     return "\n\n".join([*parts, "## Where the numbers are from", "\n".join(f"- {line}" for line in lines)]) + "\n"
 
@@ -159,28 +162,24 @@ def origin(table: pd.DataFrame) -> list[str]:
 
 
 @mpl.rc_context(STYLE)
-def against_contenders(table: pd.DataFrame, measured: str) -> Figure:
+def against_contenders(table: pd.DataFrame, measured: str) -> Picture:
     """``time`` or ``memory`` of each contender, a panel a case: forward, and forward + backward, on a logarithmic axis."""
     # Who cannot run on this device has no place in the picture; who was refused or ran out of memory has.
     table = table[~table["status"].str.startswith(("unavailable", "skipped"))]
     contenders = list(table["contender"].unique())
     groups = list(table.groupby(CASE, sort=False))
-    columns = min(PER_LINE, len(groups))
-    lines = -(-len(groups) // columns)
-    size = (1.6 + 4.3 * columns, 1.3 + lines * (1.0 + 0.42 * len(contenders)))
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    for axes in panels.flat[len(groups) :]:
-        axes.remove()
-    for (_, part), axes in zip(groups, panels.flat, strict=False):
+    width = PAGE if len(groups) > 1 else COLUMN
+    figure, grid = wrapped(len(groups), PER_LINE, 0.75 + 0.29 * len(contenders), width, sharey=True)
+    for (_, part), axes in zip(groups, grid, strict=True):
         _contender_panel(axes, part, contenders, measured)
-    panels[0][0].set_ylim(len(contenders) - 0.5, -0.5)
-    times = measured == "time"
-    title = "Time of a routing" if times else "Peak memory of a routing beyond its inputs"
-    caption = f"beside a point: how many times {'faster' if times else 'less'} than {BASELINE}"
-    caption = "points: medians, bars: 20th to 80th percentile; " + caption if times else caption
-    finish(figure, title, f"{caption}\n{_machine(table)}")
-    return figure
+    grid[0].set_ylim(len(contenders) - 0.5, -0.5)
+    if measured == "time":
+        title = "Time of a routing"
+        caption = f"{SPREAD} Beside a point: how many times faster than {BASELINE}."
+    else:
+        title = "Peak memory of a routing beyond its inputs"
+        caption = f"Beside a point: how many times less than {BASELINE}."
+    return finish(figure, title, f"{caption} {_machine(table)}")
 
 
 def _contender_panel(axes: Axes, part: pd.DataFrame, contenders: list[str], measured: str) -> None:
@@ -191,13 +190,13 @@ def _contender_panel(axes: Axes, part: pd.DataFrame, contenders: list[str], meas
     for number, pass_ in enumerate(PASSES):
         if not (part["pass"] == pass_).any():
             continue  # interrupted before it
-        color, aside = PALETTE[number], 0.14 * (2 * number - 1)
+        color, aside = PALETTE[number], 0.2 * (2 * number - 1)
         rows = shown[shown["pass"] == pass_]
         base = rows.loc[rows["contender"] == BASELINE, column]
         spread = None
         least = unit * float(part.loc[part["pass"] == pass_, least_column].iloc[0])
         label = f"{'floor' if times else 'results alone'}, {_words(pass_)}"
-        axes.axvline(least, color=color, linestyle=DASHES[number], linewidth=1.4, zorder=1.5, label=label)
+        axes.axvline(least, color=color, linestyle=CNN_DASHES[number], zorder=1.5, label=label)
         if times:
             spread = [unit * (rows["median_s"] - rows["p20_s"]), unit * (rows["p80_s"] - rows["median_s"])]
             spread = [each.astype(float) for each in spread]
@@ -208,9 +207,9 @@ def _contender_panel(axes: Axes, part: pd.DataFrame, contenders: list[str], meas
             color=color,
             marker=MARKERS[number],
             linestyle="none",
-            markersize=6,
-            capsize=2.5,
-            elinewidth=1.2,
+            capsize=1.5,
+            elinewidth=THIN,
+            capthick=THIN,
             label=_words(pass_),
         )
         for row in _rows_of(rows[rows["contender"] != BASELINE]) if len(base) else []:
@@ -226,7 +225,7 @@ def _contender_panel(axes: Axes, part: pd.DataFrame, contenders: list[str], meas
         if rows[column].isna().all() and len(rows):
             status = str(rows["status"].iloc[0]).partition(":")[0]
             where = (0.5, contenders.index(name))
-            note = axes.text(*where, f"no figure: {status}", fontsize="small", color="0.35", ha="center", va="center")
+            note = axes.text(*where, f"no figure: {status}", fontsize=SMALL, color=PALE, ha="center", va="center")
             note.set_transform(axes.get_yaxis_transform())
     axes.set(title=_title(part), xscale="log", xlabel="time (ms)" if times else "peak memory (MiB)")
     axes.set_yticks(range(len(contenders)), contenders)
@@ -240,29 +239,23 @@ def _beside(axes: Axes, x: float, y: float, text: str, color: str) -> None:
     axes.annotate(
         text,
         (x, y),
-        xytext=(7, 0),
+        xytext=(4, 0),
         textcoords="offset points",
         va="center",
-        fontsize="small",
+        fontsize=SMALL,
         color=color,
-        path_effects=[withStroke(linewidth=2.5, foreground="white")],
         zorder=5,
     )
 
 
 @mpl.rc_context(STYLE)
-def against_sweep(table: pd.DataFrame, swept: str) -> Figure:
+def against_sweep(table: pd.DataFrame, swept: str) -> Picture:
     """Time of forward + backward against what was swept, such as the batch: a line a contender, a panel for the rest."""
     table = table[(table["pass"] == PASSES[-1]) & table["median_s"].notna()]
     contenders = list(table["contender"].unique())
     groups = list(table.groupby([name for name in CASE if name != swept], sort=False))
-    columns = min(PER_LINE, len(groups))
-    lines = -(-len(groups) // columns)
-    figure = Figure(figsize=(2.2 + 4.1 * columns, 0.9 + 3.6 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False)
-    for axes in panels.flat[len(groups) :]:
-        axes.remove()
-    for (_, part), axes in zip(groups, panels.flat, strict=False):
+    figure, grid = wrapped(len(groups), PER_LINE, 2.1, PAGE if len(groups) > 1 else COLUMN)
+    for (_, part), axes in zip(groups, grid, strict=True):
         for number, name in enumerate(contenders):
             rows = part[part["contender"] == name].sort_values(swept)
             middle = 1e3 * rows["median_s"].astype(float)
@@ -273,25 +266,23 @@ def against_sweep(table: pd.DataFrame, swept: str) -> Figure:
                 color=PALETTE[number % len(PALETTE)],
                 marker=MARKERS[number % len(MARKERS)],
                 linestyle="--" if name.endswith("-compiled") else "-",
-                markersize=5,
-                capsize=2.5,
-                linewidth=1.4,
+                capsize=1.5,
+                elinewidth=THIN,
+                capthick=THIN,
                 label=name,
             )
         least = part.drop_duplicates(swept).sort_values(swept)
         axes.plot(
-            least[swept].astype(float), 1e3 * least["floor_s"].astype(float), color="0.35", linestyle=":", label="floor"
+            least[swept].astype(float), 1e3 * least["floor_s"].astype(float), color=PALE, linestyle=":", label="floor"
         )
         axes.set(title=_title(part, without=swept), xlabel=AXES[swept], xscale="log", yscale="log")
         counts = sorted({int(value) for value in part[swept]})
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.xaxis.set_minor_locator(NullLocator())
         _log_axis(axes.yaxis, [*(1e3 * part["median_s"].astype(float)), *(1e3 * part["floor_s"].astype(float))], 1.5)
-    for line in panels:
-        line[0].set_ylabel("forward + backward (ms)")
-    caption = "points: medians, bars: 20th to 80th percentile"
-    finish(figure, f"Time of a routing against {AXES[swept]}", f"{caption}\n{_machine(table)}")
-    return figure
+    for axes in grid[::PER_LINE]:
+        axes.set_ylabel("forward + backward (ms)")
+    return finish(figure, f"Time of a routing against {AXES[swept]}", f"{SPREAD} {_machine(table)}")
 
 
 def _log_axis(axis: Axis, values: Iterable[float], room: float) -> None:
@@ -321,10 +312,10 @@ def _title(part: pd.DataFrame, without: str = "") -> str:
 def _machine(table: pd.DataFrame) -> str:
     row = table.iloc[0]
     threads = f", {row['threads']} thread{'' if row['threads'] == 1 else 's'}" if row["device"] == "cpu" else ""
-    return f"{row['processor']}{threads}, torch {row['torch']}"
+    return f"{row['processor']}{threads}, torch {row['torch']}."
 
 
-PICTURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+PICTURES: dict[str, Callable[[pd.DataFrame], Picture]] = {
     "kernels-time": lambda table: against_contenders(table, "time"),
     "kernels-memory": lambda table: against_contenders(table, "memory"),
     **{f"kernels-{swept}": lambda table, swept=swept: against_sweep(table, swept) for swept in SWEPT},  # type: ignore[misc]
@@ -332,18 +323,18 @@ PICTURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
 """File name without ending -> what draws it."""
 
 
-def pictures(table: pd.DataFrame) -> dict[str, Figure]:
+def pictures(table: pd.DataFrame) -> dict[str, Picture]:
     """Those of `PICTURES` that there are numbers for: time and memory, and a sweep of each axis that has several values."""
     timed = table[table["median_s"].notna()]
     if timed.empty:
         return {}
-    figures = {name: PICTURES[name](table) for name in ("kernels-time", "kernels-memory")}
+    made = {name: PICTURES[name](table) for name in ("kernels-time", "kernels-memory")}
     both = timed[timed["pass"] == PASSES[-1]]
     for swept in SWEPT:
         rest = [name for name in CASE if name != swept]
         if both.groupby(rest)[swept].nunique().gt(1).any():
-            figures[f"kernels-{swept}"] = PICTURES[f"kernels-{swept}"](table)
-    return figures
+            made[f"kernels-{swept}"] = PICTURES[f"kernels-{swept}"](table)
+    return made
 
 
 def write_partial(rows: Sequence[Row], folder: Path) -> None:
@@ -356,8 +347,9 @@ def write(rows: Sequence[Row], folder: Path, notes: Sequence[str] = ()) -> list[
     files: list[Path] = []
     if rows:
         table = table_of(rows)
-        contents = {"kernels.csv": _csv(table), "kernels.md": page(table, notes).encode()}
-        files = write_files(folder, contents | picture_files(pictures(table)), PICTURES)
+        made = pictures(table)
+        contents = {"kernels.csv": _csv(table), "kernels.md": page(table, notes, made).encode()}
+        files = write_files(folder, contents | picture_files(made), PICTURES)
     (folder / PARTIAL).unlink(missing_ok=True)
     return files
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.transforms import Bbox
 
-DISTANCES = (7, 13, 21, 31, 43, 57)
+from capsbench.reporting.picture import lay_out
+from capsbench.reporting.style import PAPER, SMALL
+
+DISTANCES = (5, 10, 16, 24, 34, 46)
 DIRECTIONS = (0, 180, 60, -60, 120, -120, 90, -90, 30, -30, 150, -150)
 """Where a name may stand: typographic points away, degrees from the right; the earlier the better."""
 
 NEAR = DISTANCES[1]
 """Up to here a name needs no line to its point."""
 
-MARKER = 10
+MARKER = 7
 """Side of the square around a point that names stay off, in typographic points."""
+
+Boxes = np.ndarray[Any, Any]
+"""Boxes ``[N, 4]``: left, bottom, right and top, in pixels."""
 
 
 class Point(NamedTuple):
@@ -40,47 +44,51 @@ def label_points(axes: Axes, points: list[Point]) -> None:
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
     renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw_without_rendering()
+    lay_out(figure)
     pixels = figure.dpi / 72
-    frame = axes.get_window_extent()
-    centres = [axes.transData.transform((point.x, point.y)) for point in points]
-    taken = [_box(x, y, MARKER * pixels, MARKER * pixels) for x, y in centres]
-    for point, (x, y) in sorted(zip(points, centres, strict=True), key=lambda placed: -placed[1][1]):
-        measured = axes.text(0, 0, point.name, fontsize="small")
+    frame = _boxes(axes.get_window_extent().extents)
+    centres = np.array([axes.transData.transform((point.x, point.y)) for point in points])
+    taken = _around(centres, np.array([MARKER, MARKER]) * pixels)
+    places = list(product(DISTANCES, DIRECTIONS))
+    away, angle = np.array(places).T
+    toward = np.stack([np.cos(np.radians(angle)), np.sin(np.radians(angle))], axis=1)
+    for place in np.argsort(-centres[:, 1], kind="stable"):
+        point = points[place]
+        measured = axes.text(0, 0, point.name, fontsize=SMALL)
         extent = measured.get_window_extent(renderer)
         measured.remove()
-        best, best_cost = (0.0, 0.0, 0), math.inf
-        for rank, (distance, angle) in enumerate(product(DISTANCES, DIRECTIONS)):
-            right = math.cos(math.radians(angle)) * (distance * pixels + extent.width / 2)
-            up = math.sin(math.radians(angle)) * (distance * pixels + extent.height / 2)
-            box = _box(x + right, y + up, extent.width, extent.height)
-            outside = box.width * box.height - _shared(box, frame)
-            cost = outside + sum(_shared(box, other) for other in taken) + rank / 1000
-            if cost < best_cost:
-                best, best_cost = (right, up, distance), cost
-        right, up, distance = best
-        taken.append(_box(x + right, y + up, extent.width, extent.height))
-        line = dict(arrowstyle="-", color=point.color, linewidth=0.6, shrinkA=1, shrinkB=3, relpos=(0.5, 0.5))
+        size = np.array([extent.width, extent.height])
+        offsets = toward * (away[:, None] * pixels + size / 2)
+        boxes = _around(centres[place] + offsets, size)
+        outside = size.prod() - _shared(boxes, frame)[:, 0]
+        best = int((outside + _shared(boxes, taken).sum(axis=1) + np.arange(len(places)) / 1000).argmin())
+        taken = np.vstack([taken, boxes[best]])
+        line = dict(arrowstyle="-", color=point.color, linewidth=0.5, shrinkA=0, shrinkB=2, relpos=(0.5, 0.5))
         axes.annotate(
             point.name,
             (point.x, point.y),
-            xytext=(right / pixels, up / pixels),
+            xytext=tuple(offsets[best] / pixels),
             textcoords="offset points",
             ha="center",
             va="center",
-            fontsize="small",
+            fontsize=SMALL,
             color=point.color,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            bbox=dict(facecolor=PAPER, edgecolor="none", alpha=0.7, pad=0.5),
             zorder=5,
-            arrowprops=line if distance > NEAR else None,
+            arrowprops=line if away[best] > NEAR else None,
         ).set_in_layout(False)
 
 
-def _box(x: float, y: float, width: float, height: float) -> Bbox:
-    return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
+def _boxes(extents: Any) -> Boxes:
+    return np.asarray(extents, dtype=float).reshape(-1, 4)
 
 
-def _shared(one: Bbox, other: Bbox) -> float:
-    """The area that two boxes share, in square pixels."""
-    shared = Bbox.intersection(one, other)
-    return float(shared.width * shared.height) if shared is not None else 0.0
+def _around(centres: Boxes, size: Boxes) -> Boxes:
+    return np.hstack([centres - size / 2, centres + size / 2])
+
+
+def _shared(ones: Boxes, others: Boxes) -> Boxes:
+    """The area that boxes share with others ``[len(ones), len(others)]``, in square pixels."""
+    low = np.maximum(ones[:, None, :2], others[None, :, :2])
+    high = np.minimum(ones[:, None, 2:], others[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(axis=-1)

@@ -5,63 +5,76 @@ The summary is that of `capsbench.reporting.section.Material`.
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from capsbench.reporting.curves import BAND, band, draw_bands, few_ticks, look
 from capsbench.reporting.labels import Point, label_points
+from capsbench.reporting.picture import Picture, finish, panels, spread_of, wrapped
 from capsbench.reporting.section import NoDataError
-from capsbench.reporting.style import STYLE, caption_of, finish, log_ticks, percent_axis
+from capsbench.reporting.selection import most_accurate
+from capsbench.reporting.style import COLUMN, GRID, PAGE, STYLE, THIN, log_ticks, percent_axis
+
+CUT = " The axis of accuracy is cut to what was measured."
+MOST_NAMED = 8
+"""Contenders of a data set whose names fit beside their points."""
+
+MARKED_EPOCHS = 12
+"""Up to so many epochs each has its marker."""
 
 
 @mpl.rc_context(STYLE)
-def accuracy_against_iterations(summary: pd.DataFrame) -> Figure:
+def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
     """Test accuracy with its interval at each count of iterations; the matched baseline as a level with its band."""
     summary = _with_accuracy(summary)
-    capsules = summary[summary["routing"].notna()]
-    if capsules.empty:
+    if summary["routing"].isna().all():
         raise NoDataError("no capsule network was measured")
+    summary = summary[summary["dataset"].isin(summary.loc[summary["routing"].notna(), "dataset"])]
+    shown, left_out = most_accurate(summary, by="series")
+    capsules = shown[shown["routing"].notna()]
     datasets = list(capsules["dataset"].unique())
-    figure = Figure(figsize=(1.9 + 3.9 * len(datasets), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(datasets), squeeze=False)[0]
     iterations = sorted(capsules["iterations"].unique())
     series = list(capsules["series"].unique())
-    for axes, dataset in zip(panels, datasets, strict=True):
-        shown = capsules[capsules["dataset"] == dataset]
-        levels = summary[summary["contender"].isin(shown["baseline"])]
-        for row in levels.to_dict("records"):
+    figure, grid = wrapped(len(datasets), 3, 2.1, width=PAGE if len(datasets) > 1 else COLUMN)
+    for axes, dataset in zip(grid, datasets, strict=True):
+        own = capsules[capsules["dataset"] == dataset]
+        for row in shown[(shown["dataset"] == dataset) & shown["routing"].isna()].to_dict("records"):
             mean, half = row["accuracy_percent"], row["accuracy_ci95"]
             axes.axhline(mean, color=row["color"], linestyle=row["dashes"], label=row["label"], zorder=1.5)
-            axes.axhspan(mean - half, mean + half, color=row["color"], alpha=0.1, linewidth=0)
-        for name, part in shown.groupby("series", sort=False):
+            if half > 0:
+                axes.axhspan(mean - half, mean + half, color=row["color"], alpha=BAND, linewidth=0)
+        for name, part in own.groupby("series", sort=False):
             aside = min(0.07, 0.7 / len(series)) * (series.index(name) - (len(series) - 1) / 2)
             axes.errorbar(
                 [iterations.index(count) + aside for count in part["iterations"]],
                 part["accuracy_percent"],
-                yerr=part["accuracy_ci95"],
+                yerr=part["accuracy_ci95"].fillna(0),
                 color=part["color"].iloc[0],
                 marker=part["marker"].iloc[0],
                 label=name,
-                markersize=6,
-                linewidth=1.4,
-                capsize=3,
-                elinewidth=1,
+                capsize=1.5,
+                elinewidth=THIN,
+                capthick=THIN,
             )
+        few_ticks(axes)
         axes.set(title=dataset, xlabel="routing iterations", xlim=(-0.5, len(iterations) - 0.5))
         axes.set_xticks(range(len(iterations)), [str(count) for count in iterations])
         axes.grid(axis="x", visible=False)
         percent_axis(axes)
-    panels[0].set_ylabel("test accuracy (%)")
-    caption = caption_of(summary, "points and levels", "bars and bands: 95 % t-interval")
-    finish(figure, "Test accuracy against routing iterations", caption, summary["series"])
-    return figure
+    for axes in grid[::3]:
+        axes.set_ylabel("test accuracy (%)")
+    spread = spread_of(shown, "Points and levels", "bars and bands: 95 % t-intervals")
+    caption = f"Capsule networks as joined points, networks without routing as levels. {spread}{CUT}{left_out}"
+    return finish(figure, "Test accuracy against routing iterations", caption, shown["series"])
 
 
 @mpl.rc_context(STYLE)
-def accuracy_against_cost(summary: pd.DataFrame) -> Figure:
+def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
     """Test accuracy against the time of a training step and the FLOPs of an image's inference, a marker a contender."""
     summary = _with_accuracy(summary)
     costs = {"training_step_ms": "training step (ms per batch)", "flops": "inference (FLOPs per image)"}
@@ -70,88 +83,91 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Figure:
         raise NoDataError("speed was not measured")
     # Records of one folder may differ in what was measured: a data set without any speed gets no panel.
     summary = summary[summary[list(costs)].notna().any(axis=1)]
+    chosen, left_out = most_accurate(summary, most=MOST_NAMED)
     datasets = list(summary["dataset"].unique())
-    figure = Figure(figsize=(5.6 * len(costs), 0.6 + 4.1 * len(datasets)), layout="constrained")
-    panels = figure.subplots(len(datasets), len(costs), squeeze=False)
-    for dataset, line in zip(datasets, panels, strict=True):
-        for axes, (cost, label) in zip(line, costs.items(), strict=True):
-            shown = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
-            for _, part in shown.groupby("series", sort=False):
-                axes.errorbar(
-                    part[cost],
-                    part["accuracy_percent"],
-                    yerr=part["accuracy_ci95"],
-                    color=part["color"].iloc[0],
-                    marker=part["marker"].iloc[0],
-                    markersize=7,
-                    linewidth=0.8,
-                    elinewidth=0.6,
-                )
-            axes.set(xlabel=label, title=dataset)
-            if not shown.empty:
-                _cost_axis(axes, shown[cost])
-                percent_axis(axes)
-        line[0].set_ylabel("test accuracy (%)")
-    caption = caption_of(summary, "points", "bars: 95 % t-interval")
-    finish(figure, "Test accuracy against cost", caption, summary["label"])
-    for (dataset, cost), axes in zip([(d, c) for d in datasets for c in costs], panels.flat, strict=True):
-        shown = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
-        if shown.empty:
-            continue
-        label_points(
-            axes, [Point(r[cost], r["accuracy_percent"], r["label"], r["color"]) for r in shown.to_dict("records")]
-        )
-    return figure
+    cells = list(product(datasets, costs.items()))
+    figure, grid = wrapped(len(cells), len(costs), 2.3, width=PAGE if len(costs) > 1 else COLUMN)
+    for axes, (dataset, (cost, label)) in zip(grid, cells, strict=True):
+        own = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
+        others = own[~own["contender"].isin(chosen["contender"])]
+        if len(others):
+            axes.plot(others[cost], others["accuracy_percent"], "o", markersize=2, color=GRID, zorder=1.5)
+        shown = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
+        for _, part in shown.groupby("series", sort=False):
+            axes.plot(part[cost], part["accuracy_percent"], color=part["color"].iloc[0], linewidth=THIN, zorder=1.9)
+        for row in shown.to_dict("records"):
+            axes.errorbar(
+                row[cost],
+                row["accuracy_percent"],
+                yerr=None if pd.isna(row["accuracy_ci95"]) else row["accuracy_ci95"],
+                elinewidth=THIN,
+                **look(row),
+            )
+        few_ticks(axes)
+        axes.set(xlabel=label, title=dataset)
+        if not own.empty:
+            _cost_axis(axes, own[cost])
+            percent_axis(axes)
+    for axes in grid[:: len(costs)]:
+        axes.set_ylabel("test accuracy (%)")
+    grey = " Others are pale." if left_out else ""
+    caption = (
+        "Up and to the left is better; a network at several iterations is joined by a line. "
+        f"{spread_of(chosen, 'Points', 'bars: 95 % t-intervals')}{CUT}{left_out}{grey}"
+    )
+    picture = finish(figure, "Test accuracy against cost", caption, pd.Series(dtype=str))
+    for axes, (dataset, (cost, _)) in zip(grid, cells, strict=True):
+        shown = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
+        points = [Point(r[cost], r["accuracy_percent"], r["label"], r["color"]) for r in shown.to_dict("records")]
+        if points:
+            label_points(axes, points)
+    return picture
 
 
 @mpl.rc_context(STYLE)
-def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
     """What each epoch was judged by, and its training loss: the mean over seeds and the range from least to most."""
     known = {
         "validation_accuracy": "validation accuracy (%)",
-        "validation_loss": "validation loss (each network's own)",
-        "loss": "training loss (each network's own)",
+        "validation_loss": "validation loss",
+        "loss": "training loss",
     }
     values = {name: label for name, label in known.items() if name in curves}
     if not values:
         raise NoDataError("no training history is on record")
+    shown, left_out = most_accurate(summary, set(curves["contender"]))
+    curves = curves[curves["contender"].isin(shown["contender"])]
     if "validation_accuracy" in values:
         curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])
-    datasets = list(summary["dataset"].unique())
-    figure = Figure(figsize=(5.75 * len(values), 0.6 + 3.6 * len(datasets)), layout="constrained")
-    panels = figure.subplots(len(datasets), len(values), squeeze=False)
-    for dataset, line in zip(datasets, panels, strict=True):
-        for axes, (value, label) in zip(line, values.items(), strict=True):
-            for row in summary[summary["dataset"] == dataset].to_dict("records"):
-                own = curves[curves["contender"] == row["contender"]].dropna(subset=value)
-                if own.empty:
-                    continue
-                sns.lineplot(
-                    own,
-                    x="epoch",
-                    y=value,
-                    errorbar=("pi", 100),
-                    color=row["shade"],
-                    linestyle=row["dashes"],
-                    marker=row["marker"] if own["epoch"].max() <= 12 else None,
-                    markersize=5,
-                    markeredgewidth=0,
-                    linewidth=1.5,
-                    err_kws={"alpha": 0.12, "linewidth": 0},
-                    label=row["label"],
-                    legend=False,
-                    ax=axes,
-                )
-            axes.set(xlabel="epoch", ylabel=label, title=dataset)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if value == "validation_accuracy":
-                percent_axis(axes)
-            elif (curves[value].dropna() > 0).all():
-                axes.set(yscale="log")
-                log_ticks(axes.yaxis, *axes.get_ylim())
-    caption = caption_of(summary, "lines", "bands: from the lowest to the highest")
-    finish(figure, "Training curves", caption, summary["label"])
-    return figure
+    seeds = curves.groupby(["contender", "epoch"], sort=True)[list(values)].agg(["mean", "min", "max"])
+    histories = dict(list(seeds.groupby(level="contender")))
+    datasets = list(shown["dataset"].unique())
+    figure, grid = panels(len(datasets), len(values), 2.0, width=PAGE if len(values) > 1 else COLUMN)
+    for (dataset, (value, label)), axes in zip(product(datasets, values.items()), grid.flat, strict=True):
+        for row in shown[shown["dataset"] == dataset].to_dict("records"):
+            if row["contender"] in histories:
+                _draw_history(axes, histories[row["contender"]][value].dropna(), row)
+        few_ticks(axes)
+        axes.set(xlabel="epoch", ylabel=label, title=dataset)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if value == "validation_accuracy":
+            percent_axis(axes)
+        elif (curves[value].dropna() > 0).all() and axes.lines:
+            axes.set(yscale="log")
+            log_ticks(axes.yaxis, *axes.get_ylim())
+    own = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
+    spread = spread_of(shown, "Lines", "bands: from the least to the most of them")
+    return finish(figure, "Training curves", f"{spread}{own}{left_out}", shown["label"])
+
+
+def _draw_history(axes: Axes, seeds: pd.DataFrame, row: dict[str, Any]) -> None:
+    """Draws ``mean``, ``min`` and ``max`` of each epoch."""
+    if seeds.empty:
+        return
+    epochs = seeds.index.get_level_values("epoch").to_numpy(dtype=float)
+    axes.plot(epochs, seeds["mean"], markevery=-(-len(seeds) // MARKED_EPOCHS), **look(row))
+    if (seeds["max"] > seeds["min"]).any():
+        draw_bands(axes, [band(epochs, seeds["min"].to_numpy(), seeds["max"].to_numpy())], [row["color"]])
 
 
 def _with_accuracy(summary: pd.DataFrame) -> pd.DataFrame:

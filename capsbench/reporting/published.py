@@ -14,11 +14,10 @@ from statistics import fmean, variance
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from capsbench.cell import Cell, flag
 from capsbench.matrix import cells_of
-from capsbench.reporting.tables import contender
+from capsbench.statistics import quantile
 from capsbench.store import Record
 from capsbench.suites import Suite
 from capsbench.suites.published import Published, rows_of
@@ -52,7 +51,7 @@ class Comparison:
         verdict: ``inside``, ``outside``, or why neither can be said.
         values: what was measured, in percent, a seed each.
         at: the size, and what else differs from the suite as it is written.
-        contender: the identity of the cells (`capsbench.reporting.tables.contender`).
+        contender: the identity of the cells (`capsbench.cell.Cell.contender`).
     """
 
     published: Published
@@ -76,13 +75,13 @@ def compare(suite: Suite, records: Sequence[Record], left_out: Mapping[str, str]
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.status != "failed":
-            groups.setdefault(contender(record.cell), []).append(record)
+            groups.setdefault(record.cell.contender, []).append(record)
     measured = _by_row(suite.published, [group[0].cell for group in groups.values()])
     # What a suite without published numbers asks for is nobody's business here, and takes its time to resolve.
     own = cells_of(*suite.overridden({"seeds": [0]})) if suite.published else []
     comparisons = []
     for row, written, cells in zip(suite.published, _by_row(suite.published, own), measured, strict=True):
-        found = [_compared(row, groups[contender(cell)], written) for cell in cells]
+        found = [_compared(row, groups[cell.contender], written) for cell in cells]
         comparisons += [each for each in found if each.values] or [Comparison(row, _why_none(row, written, left_out))]
     return comparisons
 
@@ -106,7 +105,7 @@ def difference_ci95(row: Published, values: Sequence[float]) -> float:
         theirs = float(row.spread) ** 2 / row.trials
         both = ours**2 / (n - 1) + theirs**2 / (row.trials - 1)
         freedom = (ours + theirs) ** 2 / both if both else freedom
-    return float(stats.t.ppf(0.975, freedom)) * math.sqrt(ours + theirs) + row.rounding
+    return float(quantile(freedom)) * math.sqrt(ours + theirs) + row.rounding
 
 
 def table_of(comparisons: Sequence[Comparison]) -> pd.DataFrame:
@@ -181,7 +180,7 @@ def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell]
         verdict = f"not comparable ({row.differs})"
     else:
         verdict = judge(row, values) if values else ""
-    return Comparison(row, verdict, values, ", ".join([cell.size, *others]), contender(cell))
+    return Comparison(row, verdict, values, ", ".join([cell.size, *others]), cell.contender)
 
 
 def _said(name: str, value: Any) -> str:
@@ -208,7 +207,7 @@ def _why_none(row: Published, written: Sequence[Cell], left_out: Mapping[str, st
 
 def _ci95(values: Sequence[float]) -> float:
     """Half-width of the 95 % t-interval of the mean of two values or more."""
-    return float(stats.t.ppf(0.975, len(values) - 1)) * math.sqrt(variance(values) / len(values))
+    return float(quantile(len(values) - 1)) * math.sqrt(variance(values) / len(values))
 
 
 def _numbers(each: Comparison) -> dict[str, Any]:

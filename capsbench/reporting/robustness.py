@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.reporting.columns import chosen, one_row_each, readable
 from capsbench.reporting.curves import draw_curves
+from capsbench.reporting.heat import heat
+from capsbench.reporting.picture import Picture, finish, panels, spread_of, text_width
 from capsbench.reporting.section import Material, NoDataError, Section
-from capsbench.reporting.style import STYLE, caption_of, finish
-from capsbench.reporting.text import names, with_interval
-
-
-def heat(axes: Axes, values: np.ndarray[Any, Any]) -> None:
-    """Numbers from 0 to 100 as a table of colours, each with its number; nothing where there is none."""
-    axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            color = "black" if value > 60 else "white"
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize="small")
-    axes.grid(visible=False)
-
-
-def _columns(material: Material, means: pd.DataFrame, wanted: dict[str, tuple[str, str, float | None]]) -> pd.DataFrame:
-    """One row a contender, in per cent: heading -> metric, condition and level, with the heading's interval beside it."""
-    named = means[["contender", "dataset", "label", "n"]].drop_duplicates("contender")
-    table = named.set_index("contender", drop=False)
-    for heading, (metric, condition, level) in wanted.items():
-        chosen = means[(means["metric"] == metric) & (means["condition"] == condition)]
-        chosen = chosen if level is None else chosen[(chosen["level"] - level).abs() < 1e-6]
-        chosen = chosen.drop_duplicates("contender").set_index("contender")
-        table[heading], table[f"{heading}, ci95"] = 100 * chosen["value"], 100 * chosen["ci95"]
-    unmeasured = [heading for heading in wanted if table[heading].isna().all()]
-    table = table.drop(columns=[*unmeasured, *(f"{heading}, ci95" for heading in unmeasured)])
-    return table.reset_index(drop=True).rename(columns={"label": "name"})
-
-
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    shown: dict[str, Any] = {**names(table), "n": table["n"].map(str)}
-    for heading in [name for name in map(str, table) if name.endswith("%")]:
-        numbers = zip(table[heading], table[f"{heading}, ci95"], strict=True)
-        shown[heading] = [with_interval(value, half, 1) for value, half in numbers]
-    return pd.DataFrame(shown)
-
+from capsbench.reporting.selection import choose, most_accurate
+from capsbench.reporting.style import COLUMN, PAGE, STYLE
+from capsbench.reporting.text import names
 
 # Transfer
 
@@ -61,7 +28,7 @@ def transfer_matrix(material: Material) -> pd.DataFrame:
     rows = rows[rows["metric"] == "success rate"]
     if rows.empty:
         raise NoDataError("no adversarial image was transferred")
-    contender_of = material.rows.drop_duplicates("cell").set_index("cell")["contender"]
+    contender_of = material.cells.set_index("cell")["contender"]
     pairs = rows.assign(source=rows["condition"].map(contender_of), target=rows["contender"])
     itself = pairs["condition"] == pairs["cell"]
     others = pairs[~itself].groupby("target")["source"].agg(set)
@@ -111,31 +78,30 @@ def _transfer_readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @mpl.rc_context(STYLE)
-def transfer(material: Material) -> Figure:
+def transfer(material: Material) -> Picture:
     """How many of the images that mislead a source mislead a target, a panel a data set."""
     matrix = transfer_matrix(material)
-    labels = material.summary.set_index("contender")["label"]
-    order = list(material.summary["contender"])
+    summary, left_out = most_accurate(material.summary, {*matrix["source"], *matrix["target"]})
+    matrix = matrix[matrix["source"].isin(summary["contender"]) & matrix["target"].isin(summary["contender"])]
+    labels = summary.set_index("contender")["label"]
     datasets = list(matrix["dataset"].unique())
-    counts = [matrix[matrix["dataset"] == dataset]["target"].nunique() for dataset in datasets]
-    figure = Figure(
-        figsize=(2.4 + 0.75 * max(counts), sum(2.2 + 0.42 * count for count in counts)), layout="constrained"
-    )
-    panels = figure.subplots(len(datasets), 1, squeeze=False, height_ratios=[2.2 + 0.42 * count for count in counts])[
-        :, 0
-    ]
-    for axes, dataset in zip(panels, datasets, strict=True):
+    most = matrix.groupby("dataset")["target"].nunique().max()
+    widest = max(text_width(label) for label in labels) / 72
+    width = COLUMN if widest + 0.28 * most < COLUMN - 0.25 else PAGE
+    figure, grid = panels(len(datasets), 1, 0.35 + 0.6 * widest + 0.17 * most, width)
+    for axes, dataset in zip(grid[:, 0], datasets, strict=True):
         own = matrix[matrix["dataset"] == dataset].pivot(index="source", columns="target", values="success")
-        sources, targets = ([name for name in order if name in index] for index in (own.index, own.columns))
+        sources, targets = ([name for name in labels.index if name in index] for index in (own.index, own.columns))
         heat(axes, 100 * own.loc[sources, targets].to_numpy(dtype=float))
         axes.set_xticks(range(len(targets)), labels[targets], rotation=35, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(sources)), labels[sources])
         axes.set(title=dataset if len(datasets) > 1 else "", xlabel="shown to", ylabel="made on")
     caption = (
-        "share (%) of images misled, of those right before; diagonal: other seeds of the same, of a single seed itself"
+        "Share (%) of adversarial images, made on the network of the line, that mislead that of the column, of those that "
+        "mislead the first and that the second has right as they are; the mean over pairs of seeds. On the diagonal other seeds "
+        "of the same network; where there is one seed, the very network."
     )
-    finish(figure, "Transferred attacks", caption)
-    return figure
+    return finish(figure, "Transferred attacks", caption + left_out)
 
 
 # Routing
@@ -147,37 +113,40 @@ def _routing_table(material: Material) -> pd.DataFrame:
     attacks = means["condition"].isin(["vote attack", "output attack"])
     means = means[~attacks | ((means["level"] - level).abs() < 1e-6)]
     iterations = sorted(means[means["condition"] == "iterations at test time"]["level"].unique())
-    wanted: dict[str, tuple[str, str, float | None]] = {
-        "accuracy of mean votes %": ("accuracy", "mean votes", None),
-        "vote attack %": ("robust accuracy", "vote attack", None),
-        "output attack %": ("robust accuracy", "output attack", None),
-        **{f"at {count:g} iterations %": ("robust accuracy", "iterations at test time", count) for count in iterations},
+    robust = "robust accuracy"
+    numbers = {
+        "accuracy of mean votes %": chosen(means, "accuracy", "mean votes"),
+        "vote attack %": chosen(means, robust, "vote attack"),
+        "output attack %": chosen(means, robust, "output attack"),
+        **{
+            f"at {count:g} iterations %": chosen(means, robust, "iterations at test time", count)
+            for count in iterations
+        },
     }
-    return _columns(material, means, wanted)
+    return one_row_each(means, numbers)
 
 
 @mpl.rc_context(STYLE)
-def iterations(material: Material) -> Figure:
+def iterations(material: Material) -> Picture:
     """Clean and robust accuracy against the number of routing iterations at test time."""
     rows = material.of_measure("routing-robustness")
-    table = material.averaged(rows[rows["condition"] == "iterations at test time"])
-    if table.empty:
-        raise NoDataError("no routing has iterations")
+    shown = choose(material, rows[rows["condition"] == "iterations at test time"], "no routing has iterations")
+    table = shown.table
+    metrics = {"accuracy": "clean accuracy (%)", "robust accuracy": "accuracy under PGD (%)"}
     datasets = list(table["dataset"].unique())
-    figure = Figure(figsize=(8.6, 0.9 + 3.2 * len(datasets)), layout="constrained")
-    panels = figure.subplots(len(datasets), 2, squeeze=False)
-    for dataset, line in zip(datasets, panels, strict=True):
-        for axes, (metric, label) in zip(
-            line, {"accuracy": "clean accuracy (%)", "robust accuracy": "accuracy under PGD (%)"}.items(), strict=True
-        ):
+    figure, grid = panels(len(datasets), len(metrics), 1.75, COLUMN)
+    for dataset, line in zip(datasets, grid, strict=True):
+        for axes, (metric, label) in zip(line, metrics.items(), strict=True):
             own = table[(table["dataset"] == dataset) & (table["metric"] == metric)]
             draw_curves(axes, own)
-            axes.set(xlabel="routing iterations at test time", ylabel=label, ylim=(0, 102))
+            axes.set(xlabel="iterations at test time", ylabel=label, ylim=(0, 102))
             axes.set_xticks(sorted(own["level"].unique()))
             axes.set_title(dataset if len(datasets) > 1 else "")
-    caption = caption_of(material.summary, "lines", "bands: 95 % t-interval") + "; attacked through the same iterations"
-    finish(figure, "Iterations at test time", caption, material.summary["label"])
-    return figure
+    caption = (
+        "The same weights, routed by more or fewer iterations than they were trained with, and attacked through the same. "
+        f"{spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+    )
+    return finish(figure, "Iterations at test time", caption, shown.summary["label"])
 
 
 # Detection
@@ -187,23 +156,23 @@ def _detection_table(material: Material) -> pd.DataFrame:
     means = material.averaged(material.of_measure("detection"))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).published)
     means = means[means["level"].isna() | ((means["level"] - level).abs() < 1e-6)]
-    wanted: dict[str, tuple[str, str, float | None]] = {
-        "false positives %": ("false positives", "test", None),
-        "AUROC %": ("AUROC", "pgd", None),
-        "PGD succeeds %": ("success rate", "pgd", None),
-        "of which detected %": ("detected", "pgd", None),
-        "reconstructive attack succeeds %": ("success rate", "reconstructive", None),
-        "of which detected, too %": ("detected", "reconstructive", None),
-        "undetected by either %": ("undetected rate", "worst case", None),
+    wanted = {
+        "false positives %": ("false positives", "test"),
+        "AUROC %": ("AUROC", "pgd"),
+        "PGD succeeds %": ("success rate", "pgd"),
+        "of which detected %": ("detected", "pgd"),
+        "reconstructive attack succeeds %": ("success rate", "reconstructive"),
+        "of which detected, too %": ("detected", "reconstructive"),
+        "undetected by either %": ("undetected rate", "worst case"),
     }
-    table = _columns(material, means, wanted)
+    table = one_row_each(means, {heading: chosen(means, *number) for heading, number in wanted.items()})
     thresholds = means[means["metric"] == "threshold"].set_index("contender")["value"]
     table["threshold (L2)"] = table["contender"].map(thresholds)
     return table
 
 
 def _detection_readable(table: pd.DataFrame) -> pd.DataFrame:
-    return _readable(table).assign(**{"threshold (L2)": table["threshold (L2)"].map("{:.2f}".format)})
+    return readable(table).assign(**{"threshold (L2)": table["threshold (L2)"].map("{:.2f}".format)})
 
 
 TRANSFER = Section(
@@ -228,7 +197,7 @@ ROUTING = Section(
         "many at test time, attacked through them."
     ),
     table=_routing_table,
-    readable=_readable,
+    readable=readable,
     pictures={"iterations-at-test": iterations},
 )
 

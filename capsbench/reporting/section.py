@@ -5,17 +5,18 @@ A measure's part is one file beside this one with a `Section`, listed in `capsbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
-from matplotlib.figure import Figure
-from scipy import stats
 from torch import Tensor
 
+from capsbench.reporting.pairs import Pairs
+from capsbench.reporting.picture import Picture
 from capsbench.reporting.style import styled
-from capsbench.reporting.tables import contender, curves, summary
-from capsbench.store import Record, Store, table_of
+from capsbench.reporting.tables import curves, summary
+from capsbench.statistics import quantile
+from capsbench.store import COLUMNS, ROW_COLUMNS, Record, Store, described_cell, numbers_of
 
 
 class NoDataError(ValueError):
@@ -27,27 +28,39 @@ class Material:
     """What a report is made of.
 
     - ``summary``: one row a contender, in the order of the headline table, with ``label`` (its name), ``series``, ``color``,
-      ``shade`` (one a contender, where ``color`` is one a series), ``marker`` and ``dashes`` (`capsbench.reporting.style.styled`)
+      ``face``, ``marker`` and ``dashes`` (`capsbench.reporting.style.styled`)
     - ``curves``: one row a cell and epoch, with ``contender``
-    - ``rows``: `capsbench.store.load`'s tidy table of the records, with ``contender``
+    - ``cells``: one row a cell: its fields, its options and ``contender``
+    - ``rows``: one row a cell and number: ``cell``, ``contender``, ``dataset``, ``seed`` and `capsbench.store.ROW_COLUMNS`
     - ``kept``: (measure, cell) -> the tensors that the measure kept of that cell; empty where there are none
+    - ``pairs``: tests the differences of test accuracies
+    - ``by``: the fields or options whose effect is asked for
     """
 
     summary: pd.DataFrame
     curves: pd.DataFrame
+    cells: pd.DataFrame
     rows: pd.DataFrame
     kept: Callable[[str, str], dict[str, Tensor]]
+    pairs: Pairs
+    by: Sequence[str] = ()
 
     @classmethod
-    def of(cls, records: list[Record], store: Store) -> Material:
+    def of(cls, records: list[Record], store: Store, by: Sequence[str] = ()) -> Material:
         """The material of some records of a results folder."""
-        rows = table_of(records)
-        identities = {record.cell.id: contender(record.cell) for record in records}
+        measured = [record for record in records if record.status != "failed"]
+        cells = pd.DataFrame([described_cell(each.cell) | {"contender": each.cell.contender} for each in measured])
+        owners, numbers = numbers_of(measured)
+        named = cells.reindex(columns=["cell", "contender", "dataset", "seed"]).take(owners).reset_index(drop=True)
+        pairs = Pairs(store.kept)
         return cls(
-            summary=styled(summary(records)),
+            summary=styled(summary(records, pairs)),
             curves=curves(records),
-            rows=rows.assign(contender=rows["cell"].map(identities)),
+            cells=cells,
+            rows=pd.concat([named, numbers], axis="columns"),
             kept=store.kept,
+            pairs=pairs,
+            by=by,
         )
 
     def of_measure(self, measure: str) -> pd.DataFrame:
@@ -56,6 +69,14 @@ class Material:
         if rows.empty:
             raise NoDataError(f"{measure} was not measured")
         return rows
+
+    def tidy(self) -> pd.DataFrame:
+        """The rows as `capsbench.load` has them, without those of the cells' fields in which all cells are alike."""
+        beside = {*COLUMNS, *ROW_COLUMNS, "contender"}
+        varied = [str(name) for name in self.cells if name not in beside and self.cells[name].nunique(dropna=False) > 1]
+        described = self.cells.reindex(columns=[*COLUMNS, *varied]).set_index("cell")
+        rows = self.rows[["cell", *ROW_COLUMNS]].join(described, on="cell")
+        return rows[[*COLUMNS, *varied, *ROW_COLUMNS]].astype({"iterations": "Int64"})
 
     def averaged(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Some of the rows as one row a contender, metric, condition and level, in the order of the summary.
@@ -66,7 +87,7 @@ class Material:
         by = ["contender", "measure", "metric", "condition", "level", "unit"]
         grouped = rows.groupby(by, dropna=False, sort=False)["value"]
         table = grouped.agg(value="mean", sem="sem", n="count").reset_index()
-        table["ci95"] = table.pop("sem") * stats.t.ppf(0.975, table["n"] - 1)
+        table["ci95"] = table.pop("sem") * quantile(table["n"] - 1)
         described = self.summary.drop(columns=["n"])
         order = {name: place for place, name in enumerate(described["contender"])}
         table = table.merge(described, on="contender")
@@ -91,4 +112,4 @@ class Section:
     caption: str
     table: Callable[[Material], pd.DataFrame]
     readable: Callable[[pd.DataFrame], pd.DataFrame]
-    pictures: Mapping[str, Callable[[Material], Figure]] = field(default_factory=dict)
+    pictures: Mapping[str, Callable[[Material], Picture]] = field(default_factory=dict)

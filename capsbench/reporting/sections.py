@@ -6,13 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from capsbench.reporting import adversarial, affine, equivariance, hypotheses, robustness, transformation
+from capsbench.reporting import (
+    adversarial,
+    affine,
+    effects,
+    equivariance,
+    hypotheses,
+    robustness,
+    transformation,
+    winners,
+)
+from capsbench.reporting.picture import Picture
 from capsbench.reporting.plots import accuracy_against_cost, accuracy_against_iterations, training_curves
 from capsbench.reporting.section import Material, NoDataError, Section
 
-PICTURES: dict[str, Callable[[Material], Figure]] = {
+PICTURES: dict[str, Callable[[Material], Picture]] = {
     "accuracy-iterations": lambda material: accuracy_against_iterations(material.summary),
     "accuracy-cost": lambda material: accuracy_against_cost(material.summary),
     "training-curves": lambda material: training_curves(material.summary, material.curves),
@@ -20,6 +29,8 @@ PICTURES: dict[str, Callable[[Material], Figure]] = {
 """File name without ending -> what draws it, of the pictures beside the headline table."""
 
 SECTIONS: tuple[Section, ...] = (
+    winners.SECTION,
+    effects.SECTION,
     affine.SECTION,
     affine.VIEWPOINT,
     affine.OVERLAP,
@@ -66,13 +77,13 @@ def made_sections(material: Material) -> list[Made]:
 
 
 def drawn(
-    pictures: Mapping[str, Callable[[Material], Figure]], material: Material
-) -> tuple[dict[str, Figure], list[str]]:
+    pictures: Mapping[str, Callable[[Material], Picture]], material: Material
+) -> tuple[dict[str, Picture], list[str]]:
     """The pictures that there is data for, and a line for each other one."""
-    figures, notes = {}, []
+    made, notes = {}, []
     for name, draw in pictures.items():
         try:
-            figures[name] = draw(material)
+            made[name] = draw(material)
         except NoDataError as error:
             notes.append(f"no picture {name}: {error}")
-    return figures, notes
+    return made, notes

@@ -5,13 +5,12 @@ A contender is all the cells that differ in nothing but their seed.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
-from scipy import stats
 
 from capsbench.cell import Cell
-from capsbench.store import Record, history_of, table_of
+from capsbench.reporting.pairs import Pairs, nothing_kept
+from capsbench.statistics import ALPHA, FEWEST_SEEDS, Difference, holm, quantile
+from capsbench.store import Record, described_cell, history_of
 
 MATCHED = "matched"
 """The network that is sized after the capsule network it stands beside."""
@@ -37,15 +36,20 @@ UNPAIRED = {
 """Fields in which a capsule network and its matched baseline may differ; the others are the budget that both have."""
 
 
-def summary(records: list[Record]) -> pd.DataFrame:
+def summary(records: list[Record], pairs: Pairs | None = None) -> pd.DataFrame:
     """One row a contender of the records that have not failed, in numbers; what was not measured has no column.
 
     Columns: `NAMING` (``train_size`` only where one is set); each other field or option that varies within a network;
     ``n`` seeds; ``accuracy_percent`` on the test images, the mean over seeds, and ``accuracy_ci95``, the half-width of
     its 95 % t-interval (empty for n = 1); ``difference_points`` to the matched baseline, the mean over the
-    ``difference_n`` seeds that both have, and ``difference_ci95``; ``parameters`` (decoder included), ``flops``
-    (inference of an image), ``training_step_ms`` and ``inference_ms`` (p50 of a batch), ``memory_mib`` (peak of a
-    training step); ``contender``, an identity, and ``baseline``, that of the matched baseline.
+    ``difference_n`` seeds that both have, ``difference_ci95``, ``difference_p`` (of the paired test of
+    `capsbench.statistics`, adjusted for all differences of the table) and ``difference_holds``, whether it is one: below
+    `ALPHA` for `FEWEST_SEEDS` or more; ``parameters`` (decoder included), ``flops`` (inference of an image),
+    ``training_step_ms`` and ``inference_ms`` (p50 of a batch), ``memory_mib`` (peak of a training step); ``contender``, an
+    identity, and ``baseline``, that of the matched baseline.
+
+    Args:
+        pairs: has the predictions of the test images, by which differences are tested; without it they are over seeds alone.
     """
     cells = _cells([record for record in records if record.status != "failed"])
     if cells.empty:
@@ -64,11 +68,9 @@ def summary(records: list[Record]) -> pd.DataFrame:
         table["accuracy_percent"], table["accuracy_ci95"] = _interval(100 * cells["accuracy"], cells["contender"])
         measured += ["accuracy_percent", "accuracy_ci95"]
         if table["baseline"].notna().any():
-            paired = _paired(cells, table["baseline"])
-            means, halves = _interval(paired["difference"], paired["contender"])
-            table["difference_points"], table["difference_ci95"] = means, halves
-            table["difference_n"] = paired.groupby("contender").size().astype("Int64")
-            measured += ["difference_points", "difference_ci95", "difference_n"]
+            differences = _differences(cells, table["baseline"], pairs or Pairs(nothing_kept))
+            table = table.join(differences)
+            measured += list(differences.columns)
     naming = [name for name in NAMING if name != "train_size" or table[name].notna().any()]
     table = _ordered(table, varying)[[*naming, *varying, "n", *measured, *costs, "contender", "baseline"]]
     return table.reset_index(drop=True)
@@ -78,13 +80,8 @@ def curves(records: list[Record]) -> pd.DataFrame:
     """Training curves of the records that have not failed: `capsbench.store.history_of` with each cell's ``contender``."""
     trained = [record for record in records if record.status != "failed"]
     table = history_of(trained)
-    contenders = {record.cell.id: contender(record.cell) for record in trained}
+    contenders = {record.cell.id: record.cell.contender for record in trained}
     return table if table.empty else table.assign(contender=table["cell"].map(contenders))
-
-
-def contender(cell: Cell) -> str:
-    """The identity of all the cells that differ from this one in nothing but their seed."""
-    return cell.model_copy(update={"seed": 0}).id
 
 
 def varying_columns(table: pd.DataFrame) -> list[str]:
@@ -94,17 +91,12 @@ def varying_columns(table: pd.DataFrame) -> list[str]:
 
 def _cells(finished: list[Record]) -> pd.DataFrame:
     """One row a cell: its fields, options and code, and `NUMBERS` as far as they were measured."""
-    described: list[dict[str, Any]] = []
-    for cell in (record.cell for record in finished):
-        fields = cell.model_dump(mode="json", exclude={"options", "code"}) | {"measures": ",".join(cell.measures)}
-        code = {f"code.{part}": digest for part, digest in cell.code.items()}
-        described.append({"cell": cell.id, "contender": contender(cell), **fields, **cell.options, **code})
+    names = {number: name for name, number in NUMBERS.items()}
+    described = []
+    for record in finished:
+        numbers = {names[row[:3]]: float(row.value) for row in record.rows if row[:3] in names}
+        described.append({**described_cell(record.cell), "contender": record.cell.contender, **numbers})
     cells = pd.DataFrame(described)
-    rows = table_of(finished)
-    for name, (measure, metric, condition) in NUMBERS.items():
-        chosen = rows[(rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)]
-        if len(chosen):
-            cells[name] = cells["cell"].map(chosen.set_index("cell")["value"]).astype(float)
     return cells if cells.empty else cells.astype({"train_size": "Int64", "iterations": "Int64"})
 
 
@@ -119,7 +111,7 @@ def _varying(table: pd.DataFrame) -> list[str]:
 def _interval(values: pd.Series, groups: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Of each group: the mean and the half-width of its 95 % t-interval, which is empty for one value."""
     grouped = values.groupby(groups)
-    return grouped.mean(), grouped.sem() * stats.t.ppf(0.975, grouped.count() - 1)
+    return grouped.mean(), grouped.sem() * quantile(grouped.count() - 1)
 
 
 def _baselines(table: pd.DataFrame) -> pd.Series:
@@ -143,13 +135,28 @@ def _baselines(table: pd.DataFrame) -> pd.Series:
     return pairs.drop_duplicates("contender", keep=False).set_index("contender")["contender_matched"]
 
 
-def _paired(cells: pd.DataFrame, baselines: pd.Series) -> pd.DataFrame:
-    """Per contender and seed that its baseline has too: the ``difference`` of their test accuracies, in points."""
-    numbers = cells[["contender", "seed", "accuracy"]].dropna()
-    beside = numbers.assign(baseline=numbers["contender"].map(baselines)).merge(
-        numbers, left_on=["baseline", "seed"], right_on=["contender", "seed"], suffixes=("", "_matched")
+def _differences(cells: pd.DataFrame, baselines: pd.Series, pairs: Pairs) -> pd.DataFrame:
+    """The differences to the matched baselines, one row a contender; see `summary`."""
+    measured = cells.dropna(subset="accuracy")
+    seeds = {str(name): dict(zip(own["seed"], own["cell"], strict=True)) for name, own in measured.groupby("contender")}
+    accuracy = dict(zip(measured["cell"], measured["accuracy"], strict=True))
+    found = {
+        name: pairs.difference(seeds[name], seeds[baseline], accuracy)
+        for name, baseline in baselines.dropna().items()
+        if name in seeds and baseline in seeds and seeds[name].keys() & seeds[baseline].keys()
+    }
+    table = pd.DataFrame(found.values(), index=list(found), columns=list(Difference._fields))
+    made = pd.DataFrame(
+        {
+            "difference_points": 100 * table["mean"],
+            "difference_ci95": 100
+            * table["half"].where(table["seeds"] > 1),  # of one seed it is not about the contender
+            "difference_n": table["seeds"].astype("Int64"),
+            "difference_p": holm(table["p"].to_list()),
+        },
+        index=table.index,
     )
-    return beside.assign(difference=100 * (beside["accuracy"] - beside["accuracy_matched"]))
+    return made.assign(difference_holds=(made["difference_p"] < ALPHA) & (made["difference_n"] >= FEWEST_SEEDS))
 
 
 def _ordered(table: pd.DataFrame, varying: list[str]) -> pd.DataFrame:

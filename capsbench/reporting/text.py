@@ -1,18 +1,35 @@
-"""A summary for people: strings, and Markdown of them."""
+"""A summary for people: strings, and what the strings of a table mean."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from capsbench.reporting.tables import varying_columns
+from capsbench.statistics import ALPHA, FEWEST_SEEDS
+
+HOLDS = "*"
+"""Stands behind a difference that the paired test calls one."""
+
+HOLDS_MEANS = (
+    f"{HOLDS}: a difference, by a paired test over images and seeds ({FEWEST_SEEDS} seeds or more), p < {ALPHA:g} after Holm "
+    "over the table; without it, no difference was shown"
+)
 
 CAPTION = (
     "accuracy: test images, mean over n seeds ± half-width of the 95 % t-interval; vs matched: points to the CNN of "
     "equal parameters, paired over seeds; FLOPs: inference of an image; step and inference: p50 of a batch; "
     "memory: peak of a training step"
+)
+
+FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+_QUANTITY = re.compile(
+    r"(?P<number>[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?P<factor>[KMGT]?)(?P<unit> ?(?:ms|s|µs|MiB|%))?"
+    r"(?P<rest>(?: ± \d[\d,.]*)?(?: ?\((?:n=\d+|unverified)\)| ?[*†])*)"
 )
 
 
@@ -28,7 +45,7 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
         **{name: _each(summary, name, value) for name in varying_columns(summary)},
         "n": _each(summary, "n", str),
         "accuracy %": _with_interval(summary, "accuracy", "accuracy_percent", "{:.1f}"),
-        "vs matched": _with_interval(summary, "difference", "difference_points", "{:+z.1f}"),
+        "vs matched": _differences(summary),
         "parameters": _each(summary, "parameters", si),
         "FLOPs": _each(summary, "flops", si),
         "step": _each(summary, "training_step_ms", _milliseconds),
@@ -40,11 +57,21 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame, numbers: Collection[str] | None = None) -> str:
     """A table of strings as Markdown, the columns of ``numbers`` to the right; those of a summary follow its names."""
-    headings = list(table.columns)
+    headings = list(map(str, table.columns))
     numbers = {"train", "iters", *headings[headings.index("n") :]} if numbers is None else numbers
-    rule = ["---:" if heading in numbers else "---" for heading in headings]
-    lines = [headings, rule, *table.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return pipes(headings, [heading in numbers for heading in headings], table.to_numpy().tolist())
+
+
+def pipes(headings: Sequence[str], numbers: Sequence[bool], rows: Iterable[Sequence[str]]) -> str:
+    """A table as Markdown: its headings, which of its columns are numbers and stand to the right, and its rows."""
+    rule = ["---:" if number else "---" for number in numbers]
+    lines = [map(_escaped, headings), rule, *(map(_escaped, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    """A string as Markdown shows it."""
+    return re.sub(r"[\\|*<`\[]", r"\\\g<0>", text)
 
 
 def names(table: pd.DataFrame) -> dict[str, pd.Series]:
@@ -60,10 +87,36 @@ def with_interval(value: float, half: float, digits: int) -> str:
     return f"{value:.{digits}f}" + ("" if pd.isna(half) else f" ± {half:.{digits}f}")
 
 
+def seeds(each: Sequence[int]) -> str:
+    """``seed 0``, ``seeds 0, 1, 2``, ``seeds 0 to 9``."""
+    if len(each) == 1:
+        return f"seed {each[0]}"
+    if len(each) > 3 and list(each) == list(range(each[0], each[-1] + 1)):
+        return f"seeds {each[0]} to {each[-1]}"
+    return f"seeds {', '.join(map(str, each))}"
+
+
+class Quantity(NamedTuple):
+    """What a string of a table says: its number, its unit, and the string without the unit."""
+
+    value: float
+    unit: str
+    bare: str
+
+
+def quantity(text: str) -> Quantity | None:
+    """``97.3 ± 0.8`` -> 97.3, ``28.0K`` -> 28000, ``12.0 ms`` -> 12 in ms; None for what is not a number."""
+    found = _QUANTITY.fullmatch(text)
+    if found is None:
+        return None
+    value = float(found["number"].replace(",", "")) * FACTORS[found["factor"]]
+    return Quantity(value, (found["unit"] or "").strip(), found["number"] + found["factor"] + found["rest"])
+
+
 def si(number: float) -> str:
     """``28012`` -> ``28.0K``, ``1.2e6`` -> ``1.2M``."""
-    for unit, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
-        if number >= factor:
+    for unit, factor in reversed(FACTORS.items()):
+        if unit and number >= factor:
             return f"{number / factor:.1f}{unit}"
     return f"{number:g}"
 
@@ -93,6 +146,14 @@ def _with_interval(summary: pd.DataFrame, measured: str, column: str, form: str)
     seeds = summary.get(f"{measured}_n", summary["n"])
     fewer = (seeds != summary["n"]).fillna(False)
     return mean + half + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
+
+
+def _differences(summary: pd.DataFrame) -> pd.Series | None:
+    """``-0.6 ± 1.3``, with `HOLDS` behind what is a difference."""
+    shown = _with_interval(summary, "difference", "difference_points", "{:+z.1f}")
+    if shown is None or "difference_holds" not in summary:
+        return shown
+    return shown + summary["difference_holds"].astype("boolean").fillna(False).map({True: HOLDS, False: ""}).astype(str)
 
 
 def value(value: Any) -> str:

@@ -16,7 +16,7 @@ kernels of `cpu_kernels.py` and `triton_kernels.py`, which never hold the votes.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,10 +24,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.utils.flop_counter import FlopCounterMode
 
 from capsbench_kernels.fused import FusedVotePass, Kernels, PassInputs, PassSums, accumulation_dtype
-from capsbench_kernels.reference import vote_pass_reference
+from capsbench_kernels.reference import shares_of, vote_pass_reference, votes_of
 
 
 class Parents(NamedTuple):
@@ -135,6 +136,40 @@ def count_vote_passes() -> Iterator[VotePassCount]:
         _count.reset(token)
 
 
+class VotePass(NamedTuple):
+    """A vote pass that was made: its arguments, as `vote_pass` explains them, and what it returned."""
+
+    poses: Tensor
+    weights: Tensor
+    parents: Parents
+    activations: Tensor | None
+    offset: Tensor | None
+    log_normaliser: Tensor | None
+    moments: Moments
+
+    def shares(self) -> Tensor:
+        """The coupling coefficients r_ij of the pass, ``[N, I, J]``, from its arguments and the formula of the reference."""
+        dtype = accumulation_dtype(self.poses.dtype)
+        given = (self.poses, self.weights, None, self.offset, *self.parents[:4], None, self.log_normaliser)
+        inputs = PassInputs(*(None if tensor is None else tensor.to(dtype) for tensor in given))  # type: ignore[arg-type]
+        with torch.autocast(self.poses.device.type, enabled=False):
+            votes = votes_of(inputs.poses, inputs.weights, inputs.offset)
+            return shares_of(votes, inputs)[0].transpose(1, 2)
+
+
+_observer: ContextVar[Callable[[VotePass], object] | None] = ContextVar("vote_pass_observer", default=None)
+
+
+@contextmanager
+def observe_vote_passes(observer: Callable[[VotePass], object]) -> Iterator[None]:
+    """Tells of each vote pass of the block, whatever its backend, once it is made."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
 def vote_pass_flops(poses: Tensor, weights: Tensor, parents: Parents, offset: Tensor | None = None) -> int:
     """The arithmetic of one forward pass by its formulas, a multiplication and an addition counted as 2.
 
@@ -189,7 +224,10 @@ def vote_pass(
         ValueError: a shape, dtype or device that does not fit, named with what would; a backend that cannot run.
     """
     sums = _run(poses, weights, parents, activations, offset, log_normaliser, backend, constant_shares)
-    return Moments(*sums[:3])
+    moments = Moments(*sums[:3])
+    if (observer := _observer.get()) is not None:
+        observer(VotePass(poses, weights, parents, activations, offset, log_normaliser, moments))
+    return moments
 
 
 def log_normaliser(
@@ -244,8 +282,9 @@ def _run_on(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums
     return _fused(backend, inputs, constant_shares)
 
 
-# Else torch.compile looks into what it cannot compile, and compiles what is around it again and again.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+# Else torch.compile looks into what it cannot compile, and compiles what is around it again and again. As torch.compiler.disable,
+# but that takes more than a second to import, for commands too that run no vote pass.
+@_disable_dynamo
 def _fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
     return PassSums(*FusedVotePass.apply(_kernels(backend), constant_shares, *inputs))
 

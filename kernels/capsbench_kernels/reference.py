@@ -32,12 +32,7 @@ def vote_pass_reference(inputs: PassInputs, constant_shares: bool) -> PassSums:
     dtype = accumulation_dtype(inputs.poses.dtype)
     poses, weights = inputs.poses.to(dtype), inputs.weights.to(dtype)
     votes = votes_of(poses, weights, None if inputs.offset is None else inputs.offset.to(dtype))
-    logits = logits_of(votes, inputs)
-    if inputs.log_normaliser is None:
-        log_normaliser, shares = logits.logsumexp(dim=1), logits.softmax(dim=1)
-    else:
-        log_normaliser = inputs.log_normaliser
-        shares = (logits - log_normaliser.unsqueeze(1)).exp()
+    shares, log_normaliser = shares_of(votes, inputs)
     if constant_shares:
         shares = shares.detach()
     if inputs.activations is not None:
@@ -46,6 +41,14 @@ def vote_pass_reference(inputs: PassInputs, constant_shares: bool) -> PassSums:
         votes = votes - inputs.centre.unsqueeze(2)
     row = shares.unsqueeze(2)
     return PassSums(shares.sum(dim=2), (row @ votes).squeeze(2), (row @ votes.square()).squeeze(2), log_normaliser)
+
+
+def shares_of(votes: Tensor, belief: PassInputs) -> tuple[Tensor, Tensor]:
+    """How each child is shared out, ``[N, J, I]``, and the log of its softmax's denominator, or the one given, ``[N, I]``."""
+    logits = logits_of(votes, belief)
+    if belief.log_normaliser is None:
+        return logits.softmax(dim=1), logits.logsumexp(dim=1)
+    return (logits - belief.log_normaliser.unsqueeze(1)).exp(), belief.log_normaliser
 
 
 def logits_of(votes: Tensor, belief: PassInputs) -> Tensor:

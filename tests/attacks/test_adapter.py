@@ -1,9 +1,7 @@
-"""Attacks against closed forms and another library, and each trap of torchattacks once."""
+"""The adapter: what every attack gives, what it leaves as it was, and what is refused."""
 
-import importlib
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -11,151 +9,9 @@ import torch
 from torch import nn
 
 from capsbench.attacks import Attack, Threat, adapter, attacked, perturbed
-from capsbench.attacks.adapter import ATTACKS, zero_gradient
+from capsbench.attacks.adapter import zero_gradient
 from capsbench.errors import UsageError
-
-
-def every_attack(epsilon=0.2, steps=4):
-    """Each attack under each threat and loss that it has."""
-    for name, kind in ATTACKS.items():
-        for threat, losses in kind.losses.items():
-            size = 3 if threat is Threat.L0 else epsilon
-            for loss in losses:
-                yield Attack(name, threat, size if kind.bounded else 0.0, loss, steps)
-
-
-@pytest.fixture(scope="module")
-def foolbox():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of SciPy, on what foolbox imports
-        return importlib.import_module("foolbox")
-
-
-EVERY = list(every_attack())
-NAMES = [f"{attack.name}, {attack.threat}, {attack.loss}" for attack in EVERY]
-
-
-def images_of(channels, count=6, side=8):
-    """Images with pixels of exactly 0 and 1 among others."""
-    images = torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(0))
-    images[:, :, 0], images[:, :, 1] = 0, 1
-    return images
-
-
-class Network(nn.Module):
-    """With batch norm and dropout, whose training mode would change both what it gives and its own state."""
-
-    def __init__(self, channels=1, classes=10, side=8):
-        super().__init__()
-        torch.manual_seed(0)
-        self.norm, self.drop = nn.BatchNorm2d(channels), nn.Dropout(0.5)
-        self.linear = nn.Linear(channels * side * side, classes)
-
-    def forward(self, images):
-        return self.linear(self.drop(self.norm(images).flatten(1)))
-
-
-def labels_of(network, images):
-    """What the network takes images for, so that there is something to attack."""
-    network.eval()
-    with torch.no_grad():
-        return network(images).argmax(dim=1)
-
-
-def accuracy(network, images, labels):
-    return float((labels_of(network, images) == labels).double().mean())
-
-
-# Against the truth
-
-
-def linear_problem(classes, count=200, side=5):
-    """A linear classifier, images so far from 0 and 1 that these bounds play no part, and its own predictions."""
-    random = torch.Generator().manual_seed(1)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(side * side, classes)).double()
-    with torch.no_grad():
-        network[1].weight.copy_(torch.randn(classes, side * side, generator=random, dtype=torch.double))
-        network[1].bias.copy_(-network[1].weight.sum(dim=1) / 2)  # a grey image is on the fence
-    images = 0.35 + 0.3 * torch.rand(count, 1, side, side, generator=random, dtype=torch.double)
-    return network, images, labels_of(network, images)
-
-
-def exact_robust_accuracy(network, images, labels, epsilon, dual_order):
-    """z_y - z_k falls by epsilon |w_y - w_k| at most, in the dual norm: the share of images where that leaves it above 0."""
-    weights, logits = network[1].weight.detach(), network(images).detach()
-    right = 0
-    for row, label in zip(logits, labels, strict=True):
-        margins = [
-            float(row[label] - row[k] - epsilon * torch.linalg.vector_norm(weights[label] - weights[k], dual_order))
-            for k in range(len(row))
-            if k != label
-        ]
-        right += min(margins) > 0
-    return right / len(labels)
-
-
-@pytest.mark.parametrize(("threat", "epsilon", "dual"), [(Threat.LINF, 0.015, 1), (Threat.L2, 0.06, 2)])
-def test_pgd_finds_the_exact_robust_accuracy_of_a_linear_classifier(threat, epsilon, dual):
-    network, images, labels = linear_problem(classes=2)
-    exact = exact_robust_accuracy(network, images, labels, epsilon, dual)
-    assert 0.2 < exact < 0.8
-    for loss in ATTACKS["pgd"].losses[threat][:: 1 if threat is Threat.L2 else 2]:  # dlr needs a third class
-        found = perturbed(Attack("pgd", threat, epsilon, loss, step=epsilon / 4), network, images, labels, seed=0)
-        assert accuracy(network, found, labels) == exact
-
-
-@pytest.mark.parametrize(("threat", "epsilon", "dual"), [(Threat.LINF, 0.01, 1), (Threat.L2, 0.04, 2)])
-def test_targeted_apgd_finds_it_among_five_classes(threat, epsilon, dual):
-    network, images, labels = linear_problem(classes=5)
-    exact = exact_robust_accuracy(network, images, labels, epsilon, dual)
-    assert 0.2 < exact < 0.8
-    found = perturbed(Attack("apgd-t", threat, epsilon, steps=40), network, images, labels, seed=0)
-    assert accuracy(network, found, labels) == exact
-
-
-def test_the_nearest_adversarial_image_of_a_linear_classifier_lies_across_the_hyperplane():
-    network, images, labels = linear_problem(classes=2, count=8)
-    logits, difference = network(images).detach(), (network[1].weight[0] - network[1].weight[1]).detach()
-    nearest = (logits[:, 0] - logits[:, 1]).abs() / torch.linalg.vector_norm(difference)
-    found = perturbed(Attack("deepfool", Threat.L2), network, images, labels, seed=0)
-    torch.testing.assert_close(Threat.L2.distance(found, images), 1.02 * nearest)  # its overshoot
-    cw = Attack("cw", Threat.L2, steps=200, constants=(0.01, 0.1, 1.0))
-    found = perturbed(cw, network, images, labels, seed=0)
-    ratio = Threat.L2.distance(found, images) / nearest
-    assert accuracy(network, found, labels) == 0
-    assert (ratio > 1).all()
-    assert ratio.median() < 1.1
-
-
-def test_fgsm_and_bim_give_the_images_of_foolbox(foolbox, honest, digits):
-    theirs = foolbox.PyTorchModel(honest, bounds=(0, 1), device="cpu")
-    one_step = foolbox.attacks.LinfFastGradientAttack(random_start=False)
-    steps = foolbox.attacks.LinfProjectedGradientDescentAttack(abs_stepsize=0.02, steps=10, random_start=False)
-    for epsilon in (0.05, 0.1):
-        expected = one_step.run(theirs, *digits, epsilon=epsilon)
-        found = perturbed(Attack("fgsm", epsilon=epsilon), honest, *digits, seed=0)
-        torch.testing.assert_close(found, expected)
-        expected = steps.run(theirs, *digits, epsilon=epsilon)
-        found = perturbed(Attack("bim", epsilon=epsilon, steps=10, step=0.02), honest, *digits, seed=0)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("threat", [Threat.LINF, Threat.L2])
-def test_pgd_gives_the_robust_accuracy_of_foolbox(foolbox, honest, digits, threat):
-    theirs = foolbox.PyTorchModel(honest, bounds=(0, 1), device="cpu")
-    kind, epsilons = (
-        (foolbox.attacks.LinfProjectedGradientDescentAttack, (0.05, 0.1))
-        if threat is Threat.LINF
-        else (foolbox.attacks.L2ProjectedGradientDescentAttack, (0.25, 0.5))
-    )
-    for epsilon in epsilons:
-        torch.manual_seed(0)
-        attack = kind(abs_stepsize=epsilon / 10, steps=40)
-        expected = accuracy(honest, attack.run(theirs, *digits, epsilon=epsilon), digits.labels)
-        found = perturbed(Attack("pgd", threat, epsilon, step=epsilon / 10), honest, *digits, seed=0)
-        assert 0 < expected < accuracy(honest, *digits)
-        assert accuracy(honest, found, digits.labels) == pytest.approx(expected, abs=1.01 / len(digits.labels))
-
+from tests.attacks.cases import EVERY, NAMES, Network, images_of, labels_of
 
 # What every attack gives
 
@@ -301,25 +157,6 @@ def test_the_gradient_of_an_honest_network_is_not_zero(honest, digits, loss):
     assert not zero_gradient(honest, digits.images[right], digits.labels[right], loss).any()
 
 
-def test_cw_moves_pixels_that_are_exactly_0_or_1(honest, digits):
-    images = digits.images[:3].round()  # all of them
-    labels = labels_of(honest, images)
-    found = perturbed(Attack("cw", Threat.L2, steps=600, constants=(10.0,)), honest, images, labels, seed=0)
-    assert accuracy(honest, found, labels) < 0.1
-
-
-@pytest.mark.parametrize(
-    "attack", [Attack("cw", Threat.L2, steps=50), Attack("pgd", epsilon=0.1, loss="margin")], ids=["cw", "margin"]
-)
-def test_negative_logits_are_attacked_as_well_as_positive_ones(honest, digits, attack):
-    shifted = nn.Sequential(honest, nn.LogSoftmax(dim=1))
-    images = digits.images[:20]
-    labels = labels_of(honest, images)
-    shares = [accuracy(honest, perturbed(attack, each, images, labels, seed=0), labels) for each in (honest, shifted)]
-    assert shares[0] < 0.9
-    assert shares[1] == pytest.approx(shares[0], abs=0.051)
-
-
 def test_a_network_without_parameters_is_attacked_in_silence(capsys):
     images = images_of(1)
     labels = labels_of(nn.Flatten(), images)
@@ -343,35 +180,6 @@ def test_what_does_not_fit_into_memory_is_attacked_in_halves(honest, digits):
     assert torch.equal(found.images, attacked(attack, honest, *digits, seed=0, batch=15).images)
     with pytest.raises(torch.OutOfMemoryError):
         attacked(attack, Small(room=0), *digits, seed=0)
-
-
-def test_restarts_never_break_less(honest, digits):
-    def broken(restarts):
-        attack = Attack("noise", epsilon=0.3, restarts=restarts)
-        return labels_of(honest, perturbed(attack, honest, *digits, seed=0)) != digits.labels
-
-    once, thrice = broken(1), broken(3)
-    assert (thrice | ~once).all()
-    assert thrice.sum() > once.sum()
-
-
-def test_cw_does_not_depend_on_batch_mates(honest, digits):
-    attack, (images, labels) = Attack("cw", Threat.L2, steps=50), digits
-    together = perturbed(attack, honest, images[:4], labels[:4], seed=0)
-    alone = [perturbed(attack, honest, images[i : i + 1], labels[i : i + 1], seed=0) for i in range(4)]
-    assert torch.equal(together, torch.cat(alone))
-
-
-def test_the_nearest_of_several_constants_is_kept(honest, digits):
-    images, labels = digits.images[:5], digits.labels[:5]
-
-    def distances(*constants):
-        found = perturbed(Attack("cw", Threat.L2, steps=50, constants=constants), honest, images, labels, seed=0)
-        fooled = labels_of(honest, found) != labels
-        return Threat.L2.distance(found, images).where(fooled, torch.inf)
-
-    alone = torch.stack([distances(constant) for constant in (1.0, 10.0)])
-    assert torch.equal(distances(1.0, 10.0), alone.amin(dim=0))
 
 
 def test_no_images_are_no_attack(honest):

@@ -76,8 +76,9 @@ def test_a_trained_capsule_network(trained, few_digits):
         for loss in ("cross-entropy", "dlr", "margin"):
             assert by_reading[f"Linf, pgd, {reading}, {loss}"] >= worst[bounds.sweep[-1]]
     assert "Linf, pgd, scaled, cross-entropy" in by_reading
-    assert values["robust accuracy", "black box, square", bounds.headline] >= worst[bounds.headline]
-    assert values["robust accuracy", "Linf, noise", bounds.headline] >= worst[bounds.headline]
+    for (metric, name, level), value in values.items():
+        if metric == "robust accuracy" and name.startswith(("Linf", "black box")):
+            assert value >= worst[level]
     assert values["robust accuracy", "L2, worst case", 0.0] == worst[0.0]
 
     # The checks, each with its evidence.
@@ -184,6 +185,6 @@ def test_the_full_setting_makes_every_attack(make_cell, few_digits, monkeypatch)
     }
     values = {(row.metric, row.condition): row.value for row in rows}
     for name in ("cw", "deepfool"):
-        assert values["success", f"L2, {name}, logits"] >= (1 if name == "cw" else 0.5)  # DeepFool may stick at 0 and 1
+        assert values["success", f"L2, {name}, logits"] == 1
         assert 0 < values["perturbation norm", f"L2, {name}, worst case, median"] < 2
     assert all(row.level in (1, 3, 5) for row in rows if row.condition == "L0, one-pixel")

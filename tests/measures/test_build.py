@@ -3,6 +3,7 @@ import pytest
 from capsbench.errors import UsageError
 from capsbench.measures import make_measure
 from capsbench.measures.accuracy import Accuracy
+from capsbench.measures.build import checked
 from capsbench.measures.speed import Speed
 
 
@@ -20,6 +21,26 @@ def test_a_measure_by_name_or_import_path_and_setting(spec, kind, setting):
     measure = make_measure(spec)
     assert type(measure) is kind
     assert measure.setting == setting
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        (
+            ["adversarial", "accuracy", "adversarial:full"],
+            "one setting of adversarial, got adversarial and adversarial:full",
+        ),
+        (["speed:full", "speed", "affine", "affine:full"], "one setting of affine, got affine and affine:full"),
+        ([], "at least one measure, got none"),
+    ],
+)
+def test_measures_that_do_not_go_together_are_named(specs, message):
+    with pytest.raises(UsageError, match=f"^--measure: expected {message}$"):
+        checked(specs)
+
+
+def test_a_measure_asked_for_twice_is_one():
+    assert checked(["speed", "accuracy", "speed"]) == ("accuracy", "speed")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,24 @@ def test_errors_on_familiar_and_novel_viewpoints(monkeypatch, make_cell, publish
         wrong = kept[f"{part}.label"] != kept[f"{part}.prediction"]
         assert len(wrong) == 200
         assert wrong.double().mean() == error
+
+
+def test_angles_that_one_part_alone_is_told_of_are_that_parts(monkeypatch, make_cell, published):
+    monkeypatch.setattr(SmallNORB, "count", 400)
+    data = load_splits("smallnorb-azimuth", published)
+    one_sided = replace(
+        data, about={"test": data.about["test"], "familiar": {"elevation": data.about["familiar"]["elevation"]}}
+    )
+    network = Fails(21, FAMILIAR["smallnorb-azimuth"])
+    rows = Viewpoint()(
+        Subject(make_cell(dataset="smallnorb-azimuth"), network, one_sided, lambda tensors: None, lambda measure: {})
+    )
+    by_angle = {(row.condition, row.level): row.value for row in rows if row.metric == "accuracy"}
+    assert {level: value for (angle, level), value in by_angle.items() if angle == "azimuth"} == {
+        60.0: pytest.approx(0.6),
+        280.0: pytest.approx(0.6),
+    }
+    assert [value for (angle, _), value in by_angle.items() if angle == "elevation"] == pytest.approx([0.7] * 4)
 
 
 def test_without_a_familiar_error_there_is_no_ratio(monkeypatch, make_cell, published):

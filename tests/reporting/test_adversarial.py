@@ -65,9 +65,9 @@ def test_numbers_of_the_table(material: Material) -> None:
 def test_a_check_that_failed_for_one_seed_marks_the_contender(material: Material) -> None:
     (failed,) = failed_checks(material).values()
     assert failed == ["doubled steps"]
-    labels = [text.get_text() for text in curves(material).legends[0].get_texts()]
+    labels = [text.get_text() for text in curves(material).figure.legends[0].get_texts()]
     assert labels == [f"{EM} {MARK}", CNN]
-    assert [label.get_text() for label in readings(material).axes[0].get_yticklabels()] == [f"{EM} {MARK}", CNN]
+    assert [label.get_text() for label in readings(material).figure.axes[0].get_yticklabels()] == [f"{EM} {MARK}", CNN]
 
 
 def test_transfer_that_beats_the_white_box_is_a_failed_check(records: list[Record], tmp_path: Path) -> None:
@@ -90,16 +90,16 @@ def test_the_nearest_images_are_those_of_the_reading_that_finds_them(records: li
 
 
 def test_curves_are_the_worst_case_by_epsilon(material: Material) -> None:
-    linf, l2 = curves(material).axes
+    linf, l2 = curves(material).figure.axes
     assert [list(line.get_xdata()) for line in linf.lines] == [[0, 0.05, 0.2]] * 2
     assert [list(line.get_ydata()) for line in linf.lines] == [pytest.approx([97, 52, 0]), pytest.approx([97, 30, 0])]
     assert list(l2.lines[1].get_ydata()) == pytest.approx([97, 15])
 
 
 def test_readings_stand_in_columns_and_scores_of_both_kinds_in_one(material: Material) -> None:
-    (axes,) = readings(material).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["scores\ncross-entropy", "worst case"]
-    assert [text.get_text() for text in axes.texts] == ["62", "52", "40", "30"]
+    (axes,) = readings(material).figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["CE", "worst\ncase"]
+    assert [text.get_text() for text in axes.texts] == ["62", "52", "40", "30", "scores"]
 
 
 def test_images_tell_the_misled_from_the_others(records: list[Record], tmp_path: Path) -> None:
@@ -113,11 +113,16 @@ def test_images_tell_the_misled_from_the_others(records: list[Record], tmp_path:
         "predictions.L2": torch.tensor([5, 1], dtype=torch.int32),
     }
     store.write_tensors(store.kept_path("adversarial", records[0].cell.id), kept)
-    figure = images(Material.of(records, store))
-    titles = [(axes.get_title(), axes.title.get_fontweight()) for axes in figure.axes]
-    clean = [("0", "normal"), ("1", "normal")]
-    assert titles == [*clean, ("0", "normal"), ("7", "bold"), *clean, ("5", "bold"), ("1", "normal")]
-    assert figure.axes[2].get_ylabel() == f"{EM} {MARK}"
+    picture = images(Material.of(records, store))
+    (axes,) = picture.figure.axes
+    said = [(text.get_text(), text.get_fontweight()) for text in axes.texts]
+    clean = [("0", "normal"), ("1", "normal")] * 2
+    em = [("0", "normal"), ("7", "bold"), ("5", "bold"), ("1", "normal")]
+    threats = [("L∞, epsilon 0.05", "normal"), ("L2, epsilon 0.5", "normal")]
+    assert said == [("as they are", "normal"), *clean, (f"{EM} {MARK}", "normal"), *em, *threats]
+    (image,) = axes.images
+    assert image.get_array().shape[2] == 4
+    assert picture.caption.endswith(f"{MARK}: a sanity check failed.")
 
 
 def test_without_kept_images_there_is_no_picture_of_them(material: Material) -> None:

@@ -12,8 +12,9 @@ from matplotlib.colors import to_hex
 from torch import Tensor
 
 from capsbench.data.warps import FAMILIES
-from capsbench.reporting.affine import MOST_SHOWN, OVERLAP, SECTION, VIEWPOINT, curves, images
+from capsbench.reporting.affine import MOST_LINES, MOST_SHOWN, OVERLAP, SECTION, VIEWPOINT, curves, images
 from capsbench.reporting.section import Material, NoDataError
+from capsbench.reporting.style import PAPER
 from capsbench.store import Record, Row, Store
 
 Make = Callable[..., Record]
@@ -56,14 +57,14 @@ def test_several_data_sets_are_told_apart(capsules: Make, tmp_path: Path) -> Non
     material = Material.of(both, Store(tmp_path))
     shown = SECTION.readable(SECTION.table(material))
     assert shown["name"].tolist() == [f"{name}: em \N{MULTIPLICATION SIGN}3" for name in ("digits", "mnist")]
-    figure = curves(material)
+    figure = curves(material).figure
     assert len(figure.axes) == 16
     assert {axes.get_ylabel() for axes in figure.axes} == {"", "digits: accuracy (%)", "mnist: accuracy (%)"}
     assert [len(axes.lines) for axes in figure.axes] == [1] * 16
 
 
 def test_curves_have_the_means_at_levels_that_people_read(records: list[Record], tmp_path: Path) -> None:
-    figure = curves(Material.of(records, Store(tmp_path)))
+    figure = curves(Material.of(records, Store(tmp_path))).figure
     panels = {axes.get_title(): axes for axes in figure.axes}
     assert list(panels) == list(FAMILIES)
     levels = {
@@ -103,20 +104,25 @@ def test_images_stand_above_who_is_right(records: list[Record], tmp_path: Path, 
     for record, right in zip(records, (True, True, False, False), strict=True):
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(right, labels, channels))
     material = Material.of(records, store)
-    (axes,) = images(material).axes
-    tiles = picture(True, labels, channels)["picture.images"].flatten(0, 1)
-    assert len(axes.images) == len(tiles) == 17 * len(labels)
-    for image, tile in zip(axes.images, tiles, strict=True):
-        drawn = torch.as_tensor(image.get_array())
-        assert drawn.equal(tile.permute(1, 2, 0) if channels == 3 else tile[0])
-    # Filled and hollow markers of each contender: most seeds of the first are right, the only one of the second is wrong.
-    counts = [len(marks.get_offsets()) for marks in axes.collections]
-    assert counts == [17 * len(labels), 0, len(labels), 16 * len(labels)]
-    shades = material.summary["shade"].tolist()
-    assert [to_hex(axes.collections[place].get_edgecolors()[0]) for place in (0, 2, 3)] == [
-        shades[0],
-        shades[1],
-        shades[1],
+    (axes,) = images(material).figure.axes
+    lines, width = min(MOST_LINES, len(labels)), 30  # noise 5 pixels wide, each enlarged six times
+    (image,) = axes.images
+    pixels = torch.as_tensor(image.get_array())
+    tiles = picture(True, labels, channels)["picture.images"]
+    inside = pixels[3 : 36 * lines : 6, 3::6]  # a pixel each of the first line's first image, and what is right of it
+    first = tiles[0, 0] if channels == 3 else tiles[0, 0, :1].expand(3, -1, -1)
+    assert inside[:6, :5, :3].equal(first.permute(1, 2, 0))
+    assert pixels[0, width - 1, 3] == 255
+    assert pixels[0, width, 3] == 0  # a gap
+    assert (pixels[..., 3] > 0).sum() == 17 * lines * 36 * width
+    # Filled and hollow marks of each contender: most seeds of the first are right, the only one of the second is wrong.
+    marks = [
+        (len(line.get_xdata()), to_hex(line.get_color()), to_hex(line.get_markerfacecolor())) for line in axes.lines
+    ]
+    em, cnn = material.summary["color"]
+    assert marks == [
+        *((17 * lines, em, em), (0, em, PAPER)),
+        *((lines, cnn, cnn), (16 * lines, cnn, PAPER)),
     ]
 
 
@@ -124,8 +130,8 @@ def test_images_of_other_settings_are_left_out(records: list[Record], tmp_path: 
     store = Store(tmp_path)
     for record, seed in zip(records, (0, 0, 0, 1), strict=True):
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(True, torch.arange(3), seed=seed))
-    (axes,) = images(Material.of(records, store)).axes
-    assert len(axes.collections) == 2
+    (axes,) = images(Material.of(records, store)).figure.axes
+    assert len(axes.lines) == 2
 
 
 def test_no_more_contenders_than_fit_below_an_image(capsules: Make, tmp_path: Path) -> None:
@@ -133,8 +139,9 @@ def test_no_more_contenders_than_fit_below_an_image(capsules: Make, tmp_path: Pa
     many = [measured(capsules(iterations=1 + count), 0.1) for count in range(MOST_SHOWN + 2)]
     for record in many:
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(True, torch.arange(2)))
-    (axes,) = images(Material.of(many, store)).axes
-    assert len(axes.collections) == 2 * MOST_SHOWN
+    drawn = images(Material.of(many, store))
+    assert len(drawn.figure.axes[0].lines) == 2 * MOST_SHOWN
+    assert f"{MOST_SHOWN} of {MOST_SHOWN + 2} in all; --where chooses others." in drawn.caption
 
 
 def test_without_what_is_needed_there_is_neither_table_nor_picture(

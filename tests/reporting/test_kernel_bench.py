@@ -101,7 +101,7 @@ def test_defects_name_wrong_and_failed_contenders_once(rows: list[dict[str, Any]
 def test_the_pictures_show_every_time_and_say_who_has_none(rows: list[dict[str, Any]]) -> None:
     figures = pictures(table_of(rows))
     assert list(figures) == ["kernels-time", "kernels-memory"]
-    (axes,) = figures["kernels-time"].axes
+    (axes,) = figures["kernels-time"].figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "broadcast", "broadcast-compiled", "cpu", "reference",
     ]  # fmt: skip
@@ -118,8 +118,7 @@ def test_what_is_swept_has_a_picture_with_a_line_a_contender(row: Make, axis: st
         row(name, 0.1 * value * scale, **{axis: value, "pass": pass_})
         for value, pass_, (name, scale) in product((1, 4, 16), PASSES, (("broadcast", 1.0), ("cpu", 0.1)))
     ]
-    figure = pictures(table_of(made))[f"kernels-{axis}"]
-    (axes,) = figure.axes
+    (axes,) = pictures(table_of(made))[f"kernels-{axis}"].figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "4", "16"]
     lines = {container.get_label(): list(container.lines[0].get_ydata()) for container in axes.containers}
     assert lines == {"broadcast": pytest.approx([100, 400, 1600]), "cpu": pytest.approx([10, 40, 160])}
@@ -133,10 +132,11 @@ def test_what_was_interrupted_between_the_passes_has_its_pictures(row: Make) -> 
 
 def test_no_text_covers_another(rows: list[dict[str, Any]], row: Make) -> None:
     others = [{**each, "layer": "hinton-convcaps1-small", "batch": 64} for each in rows]
-    for figure in pictures(table_of([*rows, *others])).values():
+    for picture in pictures(table_of([*rows, *others])).values():
+        figure = picture.figure
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw_without_rendering()
-        texts = [figure._suptitle, figure._supxlabel, *figure.legends[0].get_texts()]
+        texts = [*figure.legends[0].get_texts()]
         for axes in figure.axes:
             texts += [*axes.texts, axes.title, axes.xaxis.label]
             inside = [

@@ -50,20 +50,25 @@ def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, match
         "accuracy-cost.svg",
         "accuracy-iterations.png",
         "accuracy-iterations.svg",
+        "index.html",
         "rows.csv",
+        "rows.parquet",
         "table.csv",
         "table.md",
         "table.parquet",
         "training-curves.png",
         "training-curves.svg",
+        "winners.csv",
+        "winners.parquet",
     ]
     folder = store.folder / "report"
     assert sorted(folder.iterdir()) == sorted(made.files)
     for table in (pd.read_csv(folder / "table.csv"), pd.read_parquet(folder / "table.parquet")):
         assert table["accuracy_percent"].tolist() == pytest.approx([97.0, 96.0])
-    assert len(pd.read_csv(folder / "rows.csv")) == 4 * 13
+    for rows in (pd.read_csv(folder / "rows.csv"), pd.read_parquet(folder / "rows.parquet")):
+        assert len(rows) == 4 * 13
     assert (folder / "accuracy-cost.png").read_bytes().startswith(b"\x89PNG")
-    assert "| digits | tiny | matrix-capsules | em | 3 | 2 | 97.0 ± 0.0 |" in (folder / "table.md").read_text()
+    assert "| em ×3 | 3 | 2 | 97.0 ± 0.0 |" in (folder / "table.md").read_text()
 
 
 @pytest.mark.usefixtures("with_pictures")
@@ -111,7 +116,8 @@ def test_a_run_of_failed_cells_only_says_why(store: Store, failed: Make) -> None
     assert made.summary.empty
     assert made.readable.empty
     assert len(made.failed) == 1
-    assert [path.suffix for path in made.files] == [".csv", ".md", ".parquet", ".csv"]
+    names = ["index.html", "rows.csv", "rows.parquet", "table.csv", "table.md", "table.parquet"]
+    assert sorted(path.name for path in made.files) == names
     page = (store.folder / "report" / "table.md").read_text()
     assert "No cell finished." in page
     assert "out of memory and more" in page
@@ -152,7 +158,7 @@ def test_where_the_numbers_are_from(store: Store, capsules: Make) -> None:
     assert "- command: `capsbench run --routing em`" in page
     assert "- commit: 0123456789abcdef\n- commit: 0123456789abcdef with uncommitted changes" in page
     assert "capsbench 0.1.0; python 3.11.2; torch 2.15.0\n" in page
-    assert "- cpu A CPU, B CPU; cores 2; threads 2; backend reference" in page
+    assert "- machine: cpu A CPU, B CPU; cores 2; threads 2; backend reference" in page
 
 
 def test_published_numbers_of_the_runs_suite_stand_beside(store: Store, tmp_path: Path) -> None:
@@ -223,4 +229,4 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(
     monkeypatch.setattr(Path, "write_bytes", write_some)
     with pytest.raises(UsageError, match="No space left on device"):
         report(store.folder)
-    assert sorted(path.name for path in (store.folder / "report").iterdir()) == ["table.csv", "table.md"]
+    assert sorted(path.name for path in (store.folder / "report").iterdir()) == ["index.html", "rows.csv", "table.csv", "table.md"]

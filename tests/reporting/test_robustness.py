@@ -40,7 +40,7 @@ def test_a_contender_is_shown_the_images_of_its_other_seeds(capsules: Make, matc
     matrix = transfer_matrix(material).set_index(["source", "target"])["success"]
     em, cnn = material.summary["contender"]
     assert matrix.to_dict() == pytest.approx({(em, em): 0.5, (cnn, em): 0.2, (em, cnn): 0.2, (cnn, cnn): 0.9})
-    (axes,) = transfer(material).axes
+    (axes,) = transfer(material).figure.axes
     assert [text.get_text() for text in axes.texts] == ["50", "20", "20", "90"]
     table = TRANSFER.readable(TRANSFER.table(material))
     assert table.to_numpy().tolist() == [
@@ -82,7 +82,7 @@ def test_the_part_of_the_routing(capsules: Make, tmp_path: Path) -> None:
             "at 2 iterations %": "42.0 ± 0.0",
         }
     ]
-    clean, robust = iterations(material).axes
+    clean, robust = iterations(material).figure.axes
     assert list(clean.lines[0].get_ydata()) == pytest.approx([81, 82])
     assert list(robust.lines[0].get_ydata()) == pytest.approx([41, 42])
 

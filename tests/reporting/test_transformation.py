@@ -33,11 +33,6 @@ def test_the_table_of_an_autoencoder(capsules: Callable[..., Record], tmp_path: 
         "name": "transforming-autoencoder",
         "n": "3",
         "error inside": "21.0 ± 2.5",  # 4.3027 * 1 / sqrt(3)
-        "of the mean image inside": "",
-        "of the input inside": "",
-        "error outside": "",
         "of the mean image outside": "60.0 ± 0.0",
-        "of the input outside": "",
         "R² of poses inside": "0.80 ± 0.00",
-        "R² of poses outside": "",
     }

@@ -1,0 +1,73 @@
+"""A report as one Markdown page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from capsbench.reporting.document import Document, Part, Table
+from capsbench.reporting.text import pipes, seeds
+
+
+def markdown(document: Document, folder: Path, form: str | None) -> str:
+    """The report as Markdown.
+
+    Args:
+        folder: where it will lie.
+        form: the format of the pictures beside it; None: it has none.
+    """
+    parts = [f"# {document.title}"]
+    parts += [block for part in document.parts for block in _part(part, form)]
+    parts += [] if document.parts else ["No cell finished."]
+    if document.shown:
+        parts.append("## What the networks see")
+        for each in document.shown:
+            parts.append(f"### {each.title}")
+            for drawing in each.drawings:
+                link = os.path.relpath(drawing.path.resolve(), folder.resolve())
+                parts.append(f"![{drawing.title}]({link})\n\n{drawing.title}. {drawing.caption}")
+    if document.commands:
+        parts.append("## Run it again")
+        for made in document.commands:
+            said = f"{made.name}, {seeds(made.seeds)}" + (f" ({made.again.note})" if made.again.note else "")
+            parts.append(said + (f":\n\n    {made.again.command}" if made.again.command else ""))
+    parts += _list(
+        "Failed cells",
+        [
+            f"{each.title}, {seeds(each.seeds)}: {each.reason}"
+            + (f"; `{each.again.command}`" if each.again.command else "")
+            for each in document.failed
+        ],
+    )
+    if document.unfinished:
+        missing, total = document.unfinished
+        parts += _list("Not finished", [f"{missing} of {total} cells; the run's command goes on with them"])
+    parts += _list("Left out", [f"{name}: {reason}" for name, reason in document.left_out.items()])
+    parts += _list("Files that are not whole records", document.faults)
+    parts += _list("Notes", document.notes)
+    facts = [
+        f"{term}: {f'`{line}`' if term == 'command' else line}" for term, lines in document.facts for line in lines
+    ]
+    parts += _list("Where the numbers are from", facts)
+    return "\n\n".join(parts) + "\n"
+
+
+def _part(part: Part, form: str | None) -> list[str]:
+    blocks = [f"## {part.title}"]
+    if part.table:
+        blocks += _table(part.table)
+    if form:
+        blocks += [
+            f"![{each.title}]({name}.{form})\n\n{each.title}. {each.caption}" for name, each in part.pictures.items()
+        ]
+    return blocks
+
+
+def _table(table: Table) -> list[str]:
+    return [pipes(table.headings, table.numbers, table.rows), table.caption, *table.marks]
+
+
+def _list(title: str, lines: Iterable[str]) -> list[str]:
+    lines = [f"- {line}" for line in lines]
+    return ["\n".join([f"## {title}", "", *lines])] if lines else []
