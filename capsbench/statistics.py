@@ -78,6 +78,19 @@ def paired_seeds(one: Sequence[float], other: Sequence[float]) -> Difference:
     return _tested(float(apart.mean()), [(float(apart.var(ddof=1)) / len(apart), len(apart) - 1)], len(apart), 0)
 
 
+def unpaired(one: Sequence[float], other: Sequence[float]) -> Difference:
+    """The difference of two numbers, of which each has its own seeds: Welch's t-test (1947).
+
+    Args:
+        one, other: a number of each seed.
+    """
+    first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    mean, seeds = float(first.mean() - second.mean()), min(len(first), len(second))
+    if seeds < 2:
+        return Difference(mean, math.nan, math.nan, seeds, 0)
+    return _tested(mean, [(float(each.var(ddof=1)) / len(each), len(each) - 1) for each in (first, second)], seeds, 0)
+
+
 def quantile(freedom: Any) -> Any:
     """How many standard errors the half-width of a 95 % interval is, at some degrees of freedom; nan for none.
 

@@ -48,7 +48,9 @@ class Effort(NamedTuple):
 EFFORTS = {
     "light": Effort(images=100, steps=10, restarts=1, queries=100, rounds=2, nearest=0, every=False),
     "full": Effort(images=1000, steps=None, restarts=5, queries=5000, rounds=3, nearest=100, every=True),
+    "quick": Effort(images=40, steps=4, restarts=1, queries=20, rounds=1, nearest=0, every=False),
 }
+"""Setting of a measure -> its effort: by default ``light``; ``quick`` finds what is broken, and is no number to publish."""
 
 
 def tolerance(images: int) -> int:

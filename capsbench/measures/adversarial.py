@@ -37,7 +37,7 @@ class Adversarial(Measure):
     """
 
     settings = tuple(EFFORTS)
-    cost: ClassVar[dict[str, int]] = {"light": 30_000, "full": 5_000_000}
+    cost: ClassVar[dict[str, int]] = {"light": 30_000, "full": 5_000_000, "quick": 8_000}
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:

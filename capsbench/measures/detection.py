@@ -52,9 +52,9 @@ class Detection(Measure):
     """
 
     settings = tuple(EFFORTS)
-    cost: ClassVar[dict[str, int]] = {"light": 5_000, "full": 500_000}
+    cost: ClassVar[dict[str, int]] = {"light": 5_000, "full": 500_000, "quick": 1_500}
 
-    clean: ClassVar[dict[str, int]] = {"light": 1000, "full": 10000}
+    clean: ClassVar[dict[str, int]] = {"light": 1000, "full": 10000, "quick": 200}
     """Setting -> clean images of validation and test at most."""
 
     @classmethod

@@ -85,10 +85,14 @@ class Equivariance(Measure):
     set has clean ones beside its test images, is as in the measure `affine`.
     """
 
-    settings: ClassVar[tuple[str, ...]] = ("light", "full")
-    cost: ClassVar[dict[str, int]] = {"light": 9_000, "full": 100_000}
+    settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
+    cost: ClassVar[dict[str, int]] = {"light": 9_000, "full": 100_000, "quick": 4_000}
 
-    effort: ClassVar[dict[str, Effort]] = {"light": Effort(500, 4), "full": Effort(5000, 8)}
+    effort: ClassVar[dict[str, Effort]] = {
+        "light": Effort(500, 4),
+        "full": Effort(5000, 8),
+        "quick": Effort(200, 1),
+    }
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:

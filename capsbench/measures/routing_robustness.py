@@ -40,9 +40,13 @@ class RoutingRobustness(Measure):
     """
 
     settings = tuple(EFFORTS)
-    cost: ClassVar[dict[str, int]] = {"light": 5_000, "full": 400_000}
+    cost: ClassVar[dict[str, int]] = {"light": 5_000, "full": 400_000, "quick": 1_500}
 
-    iterations: ClassVar[dict[str, tuple[int, ...]]] = {"light": (1, 2, 3), "full": (1, 2, 3, 4, 5)}
+    iterations: ClassVar[dict[str, tuple[int, ...]]] = {
+        "light": (1, 2, 3),
+        "full": (1, 2, 3, 4, 5),
+        "quick": (1, 3),
+    }
     """Setting -> iterations at test time; those of the training are always among them."""
 
     @classmethod

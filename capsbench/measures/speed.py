@@ -28,11 +28,15 @@ class Speed(Measure):
     and the optimiser's state.
     """
 
-    settings: ClassVar[tuple[str, ...]] = ("light", "full")
+    settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
     alone: ClassVar[bool] = True
 
     warm_up: ClassVar[int] = 3
-    repeats: ClassVar[dict[str, tuple[int, float]]] = {"light": (20, 2.0), "full": (200, 60.0)}
+    repeats: ClassVar[dict[str, tuple[int, float]]] = {
+        "light": (20, 2.0),
+        "full": (200, 60.0),
+        "quick": (10, 0.5),
+    }
     """Setting -> most repetitions, and the seconds after which no further one is started (5 are always made)."""
 
     @classmethod

@@ -38,7 +38,7 @@ class Transfer(MeasureBetween):
     """
 
     settings = tuple(EFFORTS)
-    cost: ClassVar[dict[str, int]] = {"light": 4_000, "full": 160_000}
+    cost: ClassVar[dict[str, int]] = {"light": 4_000, "full": 160_000, "quick": 1_000}
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
