@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Cell", "Routing", "UsageError", "cells", "load", "report", "run"]
+__all__ = ["Cell", "Routing", "UsageError", "cells", "load", "report", "run", "show"]
 
 _HOMES = {
     "Cell": "capsbench.cell",
@@ -24,6 +24,7 @@ _HOMES = {
     "load": "capsbench.store",
     "report": "capsbench.reporting",
     "run": "capsbench.api",
+    "show": "capsbench.showing",
 }
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from capsbench.errors import UsageError
     from capsbench.reporting import report
     from capsbench.routing import Routing
+    from capsbench.showing import show
     from capsbench.store import load
 
 

@@ -18,11 +18,13 @@ from rich.table import Table
 
 from capsbench import registry
 from capsbench.cell import Cell, flag, spelled
+from capsbench.compare_cli import check, compare
 from capsbench.data_cli import app as data_app
 from capsbench.errors import NothingMeasured, ProcessFailed, StorageFailed, TrainingFailed, UsageError
 from capsbench.kernels_cli import app as kernels_app
 from capsbench.recipe import default_in_words
 from capsbench.report_cli import report
+from capsbench.show_cli import show
 
 EXIT_USAGE, EXIT_CELLS_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 2, 3, 4, 130
 
@@ -37,6 +39,9 @@ app = typer.Typer(
 app.add_typer(kernels_app)
 app.add_typer(data_app)
 app.command()(report)
+app.command()(compare)
+app.command()(check)
+app.command()(show)
 
 PANELS = {
     "Data": ["dataset", "train_size", "shift", "warp"],

@@ -169,7 +169,7 @@ def test_the_paper_sizes_are_the_papers():
             "--network resnet --size tiny on digits: parameters: no CNN of this form has 100 within 2%",
         ),
         ({"measure": "acuracy"}, "--measure: unknown 'acuracy'; did you mean 'accuracy'?"),
-        ({"measure": "speed:fast"}, "--measure speed:fast: unknown setting 'fast'; choose from light, full"),
+        ({"measure": "speed:fast"}, "--measure speed:fast: unknown setting 'fast'; choose from light, full, quick"),
         ({"lr": "nan"}, "--lr: "),
         ({"device": "gpu"}, "--device: expected cpu, cuda, cuda:N or auto, got 'gpu'"),
         ({"backend": "warp"}, "--backend: expected auto, reference, cpu, triton, got 'warp'"),

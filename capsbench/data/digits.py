@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
 
 from capsbench.data.base import Dataset, Images, Splits, hold_out
 from capsbench.shapes import ImageShape
@@ -26,6 +25,8 @@ class Digits(Dataset):
     shift = 1
 
     def load(self, folder: Path) -> Splits:
+        from sklearn.datasets import load_digits  # takes a second to import
+
         pixels, labels = load_digits(return_X_y=True)
         images = torch.from_numpy(pixels).float().div(16).reshape(-1, *self.image)
         rest, test = hold_out(Images(images, torch.from_numpy(labels).long()), 500)

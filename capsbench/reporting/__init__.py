@@ -13,13 +13,14 @@ from pyarrow import parquet
 
 from capsbench import registry
 from capsbench.errors import NothingMeasured, UsageError
+from capsbench.reporting.beside import begun
 from capsbench.reporting.choice import chosen as chosen_records
 from capsbench.reporting.document import HEADLINE, Document, document, machines
 from capsbench.reporting.files import content, png, svg, write_files
 from capsbench.reporting.latex import tables as latex_tables
 from capsbench.reporting.markdown import markdown
 from capsbench.reporting.page import page
-from capsbench.reporting.picture import Picture
+from capsbench.reporting.picture import Picture, lay_out
 from capsbench.reporting.published import Comparison, compare
 from capsbench.reporting.published import readable as readable_published
 from capsbench.reporting.published import table_of as published_table
@@ -98,7 +99,7 @@ def report(
     """Writes the tables and pictures of a run: as a page, and for papers and programs.
 
     ``index.html`` is the page, ``table.md`` the same as Markdown. The headline table is ``table``, and each section's has its
-    name, as ``.tex`` (booktabs), ``.csv`` and ``.parquet``; ``rows`` has every number. Pictures are SVG and PNG.
+    name, as ``.tex`` (booktabs), ``.csv`` and ``.parquet``; ``rows.parquet`` has every number. Pictures are SVG and PNG.
 
     Args:
         folder: the results folder.
@@ -171,6 +172,9 @@ def _contents(
     target: Path,
 ) -> dict[str, bytes]:
     """File name -> content."""
+    for picture in pictures.values():
+        lay_out(picture.figure)
+    pngs = begun(lambda: _pngs(pictures)) if pictures and "png" in formats else dict
     images = {name: svg(picture.figure) for name, picture in pictures.items()} if {"html", "svg"} & set(formats) else {}
     contents: dict[str, bytes] = {}
     if "html" in formats:
@@ -182,14 +186,16 @@ def _contents(
     if "tex" in formats:
         contents |= {f"{name}.tex": text.encode() for name, text in latex_tables(made).items()}
     if "csv" in formats:
-        contents |= {f"{name}.csv": _csv(table) for name, table in tables.items()}
+        contents |= {f"{name}.csv": _csv(table) for name, table in tables.items() if name != ROWS}
     if "parquet" in formats:
         contents |= {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
     if "svg" in formats:
         contents |= {f"{name}.svg": image for name, image in images.items()}
-    if "png" in formats:
-        contents |= {f"{name}.png": png(picture.figure) for name, picture in pictures.items()}
-    return contents
+    return contents | pngs()
+
+
+def _pngs(pictures: Mapping[str, Picture]) -> dict[str, bytes]:
+    return {f"{name}.png": png(picture.figure) for name, picture in pictures.items()}
 
 
 def _pictures(material: Material, sections: list[Made]) -> tuple[dict[str, Picture], list[str]]:

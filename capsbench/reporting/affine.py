@@ -105,7 +105,7 @@ def images(material: Material) -> Picture:
     rows = material.of_measure("affine")
     summary, left_out = most_accurate(material.summary, set(rows["contender"]), MOST_SHOWN)
     own = rows[rows["contender"].isin(summary["contender"])].drop_duplicates("cell")
-    kept = [(dataset, _kept(material, summary, part)) for dataset, part in own.groupby("dataset", sort=False)]
+    kept = [(name, _kept(material, summary, own[own["dataset"] == name])) for name in summary["dataset"].unique()]
     shown = [(dataset, part) for dataset, part in kept if part]
     if not shown:
         raise NoDataError("no warped images were kept")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from capsbench.cell import Cell
 from capsbench.reporting.section import Material
+from capsbench.reporting.selection import most_accurate
 from capsbench.reporting.tables import UNPAIRED
 from capsbench.statistics import FEWEST_SEEDS, quantile
 
@@ -72,9 +73,10 @@ class Group:
         cells: theirs (`Material.cells`).
         numbers: those of all contenders.
         material: what they are of.
+        most: of more contenders than this, the group is the most accurate ones and their baselines.
     """
 
-    def __init__(self, cells: pd.DataFrame, numbers: Numbers, material: Material) -> None:
+    def __init__(self, cells: pd.DataFrame, numbers: Numbers, material: Material, most: int | None = None) -> None:
         self.cells, self.numbers = cells, numbers
         self.described = cells.drop_duplicates("contender").set_index("contender")
         first = cells.iloc[0]
@@ -83,6 +85,8 @@ class Group:
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
         self.title = f"{self.dataset}{few}, {self.size}, {int(first['epochs'])} epochs{stopped}"
         own = material.summary[material.summary["contender"].isin(self.described.index)]
+        if most is not None:
+            own, _ = most_accurate(own, most=most)
         self.contenders = own.set_index("contender", drop=False)
 
     def which(self, **wanted: object) -> list[str]:
@@ -157,10 +161,10 @@ def difference(one: pd.Series, other: pd.Series) -> Estimate | None:
     return Estimate.of(paired) if len(paired) else None
 
 
-def groups_of(material: Material) -> list[Group]:
-    """The contenders by budget: all that is in none of `UNPAIRED`."""
+def groups_of(material: Material, most: int | None = None) -> list[Group]:
+    """The contenders by budget: all that is in none of `UNPAIRED`; ``most`` as in `Group`."""
     cells, numbers = material.cells, Numbers(material.rows)
     budget = [name for name in Cell.model_fields if name not in UNPAIRED and name in cells]
     if cells.empty:
         return []
-    return [Group(part, numbers, material) for _, part in cells.groupby(budget, dropna=False, sort=False)]
+    return [Group(part, numbers, material, most) for _, part in cells.groupby(budget, dropna=False, sort=False)]

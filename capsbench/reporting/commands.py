@@ -17,7 +17,7 @@ from capsbench.cell import Cell, asked_fields, flag, spelled
 from capsbench.components import loss_of
 from capsbench.errors import UsageError
 from capsbench.matrix import BASELINE_FLAG, BASELINE_SIZE_FLAG, settled
-from capsbench.measures.base import MeasureBetween
+from capsbench.measures.base import Measure, MeasureBetween
 from capsbench.measures.build import ALL, BY_DEFAULT, make_measure
 from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
 from capsbench.reporting.tables import MATCHED
@@ -84,16 +84,17 @@ def commands_of(cells: Sequence[Sequence[Cell]], groups: Groups) -> list[Again]:
         groups: the capsule networks beside which a baseline may be made are among these.
     """
     networks = _by_size(groups) if cells else {}
+    requests = _Requests()
     made = []
     for own in cells:
         first, seeds = own[0], sorted(cell.seed for cell in own)
         try:
             if _is_sized_by_another(first):
                 size = int(first.options["network.parameters"])
-                made.append(_beside(first, seeds, networks.get(size, [])))
+                made.append(_beside(first, seeds, networks.get(size, []), requests))
             else:
                 made.append(
-                    Again(_spelled(request_of(first), seeds), _said(_of_another_version(first), _of_several(first)))
+                    Again(_spelled(requests[first], seeds), _said(_of_another_version(first), _of_several(first)))
                 )
         except _NotSayableError as error:
             made.append(Again("", str(error)))
@@ -108,6 +109,14 @@ def _by_size(groups: Groups) -> dict[int, list[Cell]]:
         if records[0].cell.routing is not None and counted:
             networks.setdefault(int(counted[0].value), []).append(records[0].cell)
     return networks
+
+
+class _Requests(dict[Cell, dict[str, Any]]):
+    """What to ask for to get a cell, worked out once each."""
+
+    def __missing__(self, cell: Cell) -> dict[str, Any]:
+        self[cell] = request_of(cell)
+        return self[cell]
 
 
 def request_of(cell: Cell) -> dict[str, Any]:
@@ -199,7 +208,13 @@ def _measures(cell: Cell) -> str:
 
 
 def _applying(cell: Cell, measures: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(spec for spec in measures if make_measure(spec).applies_to(cell)))
+    return tuple(sorted(spec for spec in measures if _measure(spec).applies_to(cell)))
+
+
+@cache
+def _measure(spec: str) -> Measure:
+    """A measure of capsbench's own."""
+    return make_measure(spec)
 
 
 def _is_sized_by_another(cell: Cell) -> bool:
@@ -207,14 +222,14 @@ def _is_sized_by_another(cell: Cell) -> bool:
     return cell.network == MATCHED or ("network.parameters" in cell.options and "network" in cell.code)
 
 
-def _beside(cell: Cell, seeds: list[int], networks: Sequence[Cell]) -> Again:
+def _beside(cell: Cell, seeds: list[int], networks: Sequence[Cell], requests: Mapping[Cell, dict[str, Any]]) -> Again:
     """How a baseline is made that is sized after one of these capsule networks, of its number of parameters."""
     kept = [field for field in Cell.model_fields if field not in NOT_TAKEN_OVER]
     own_rate = PAPER_LEARNING_RATE if cell.size == "paper" else RECIPE["learning_rate"]
     for network in networks:
         if any(getattr(network, field) != getattr(cell, field) for field in kept):
             continue
-        request = request_of(network)
+        request = dict(requests[network])
         if cell.learning_rate == network.learning_rate != own_rate:
             request["lr"] = cell.learning_rate
         elif cell.learning_rate != (network.learning_rate if "lr" in request else own_rate):
@@ -266,7 +281,7 @@ def _of_several(cell: Cell) -> str:
         for spec in cell.measures
         if f"measure {spec}" not in cell.code and spec.partition(":")[0] in registry.BUILT_IN["measure"]
     ]
-    between = [spec for spec in own if isinstance(make_measure(spec), MeasureBetween)]
+    between = [spec for spec in own if isinstance(_measure(spec), MeasureBetween)]
     return (
         f"{', '.join(between)} is measured between the networks of one run: for it, run them together"
         if between

@@ -303,7 +303,7 @@ def _distinct(values: Iterable[object]) -> str:
 
 
 def _title(records: list[Record]) -> str:
-    routings = list(dict.fromkeys(record.cell.routing for record in records if record.cell.routing))
+    routings = {record.cell.routing for record in records if record.cell.routing}
     about = _named(routings, "routings")
     which = "" if not routings else f": {about}" if len(routings) > MOST_NAMED else f": {about} routing"
     kind = "Capsule networks" if routings else "Networks"
@@ -312,7 +312,7 @@ def _title(records: list[Record]) -> str:
 
 def _named(values: Iterable[str], many: str) -> str:
     """The distinct values as a phrase, or their count where they are many."""
-    each = list(dict.fromkeys(map(short, values)))
+    each = sorted(set(map(short, values)))
     if len(each) > MOST_NAMED:
         return f"{len(each)} {many}"
     return " and ".join(filter(None, [", ".join(each[:-1]), each[-1]])) if each else ""
@@ -335,11 +335,10 @@ def _reproductions(summary: pd.DataFrame, groups: Groups) -> list[Reproduction]:
     again = commands(groups)
     several = summary["dataset"].nunique() > 1
     made = []
-    for row in summary[["contender", "dataset", "label"]].itertuples(index=False):
-        cells = sorted((record.cell for record in groups[row.contender] if record.status != "failed"), key=_seed)
-        name = f"{row.dataset}: {row.label}" if several else str(row.label)
+    for identity, dataset, label in zip(summary["contender"], summary["dataset"], summary["label"], strict=True):
+        cells = sorted((record.cell for record in groups[identity] if record.status != "failed"), key=_seed)
         seeds, ids = [cell.seed for cell in cells], [cell.id for cell in cells]
-        made.append(Reproduction(row.contender, name, seeds, ids, again[row.contender]))
+        made.append(Reproduction(identity, f"{dataset}: {label}" if several else label, seeds, ids, again[identity]))
     return made
 
 

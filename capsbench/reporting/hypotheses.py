@@ -12,6 +12,7 @@ from capsbench.reporting.adversarial import marked
 from capsbench.reporting.budgets import MARGIN, Estimate, Group, above, groups_of
 from capsbench.reporting.claims import Judge, with_their_cnn
 from capsbench.reporting.section import Material, NoDataError, Section
+from capsbench.reporting.selection import MOST
 from capsbench.statistics import FEWEST_SEEDS
 
 
@@ -100,7 +101,7 @@ FEW = "capsules need fewer labelled examples: with few images they beat their CN
 def findings(material: Material) -> list[Finding]:
     """What the material says to each claim that it can speak to, by number."""
     found = []
-    groups, attacked = groups_of(material), groups_of(marked(material))
+    groups, attacked = groups_of(material, MOST), groups_of(marked(material), MOST)
     for hypothesis in HYPOTHESES:
         for group in attacked if hypothesis.attacked else groups:
             for verdict, numbers, n in hypothesis.judge(group):
@@ -164,11 +165,13 @@ SECTION = Section(
     name="hypotheses",
     title="What the literature claims",
     caption=(
-        f"Supported or refuted: the 95 % t-interval over {FEWEST_SEEDS} seeds or more lies wholly on one side; undecided otherwise. "
+        f"Supported or refuted: the 95 % t-interval over {FEWEST_SEEDS} seeds or more lies wholly on one side; undecided "
+        "otherwise. "
         f"That there is no advantage is supported where the interval stays below {MARGIN:g} point, and else refuted where it is "
         "above 0. Robustness is compared by the share that stays right of the images that each network has right. A claim about "
         "a number alone is decided at the paper's size and on all images only; about differences, a network of another size or "
-        "with less training says what is so there."
+        f"with less training says what is so there. Of more than {MOST} contenders of one budget, the most accurate and their "
+        "baselines are judged."
     ),
     table=_table,
     readable=_readable,

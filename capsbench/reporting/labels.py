@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from capsbench.reporting.picture import lay_out
-from capsbench.reporting.style import PAPER, SMALL
+from capsbench.reporting.style import INK, PAPER, SMALL
 
 DISTANCES = (5, 10, 16, 24, 34, 46)
 DIRECTIONS = (0, 180, 60, -60, 120, -120, 90, -90, 30, -30, 150, -150)
@@ -28,7 +28,7 @@ Boxes = np.ndarray[Any, Any]
 
 
 class Point(NamedTuple):
-    """A point of a picture in data coordinates, its name and the name's colour."""
+    """A point of a picture in data coordinates, its name and the colour of a line to it."""
 
     x: float
     y: float
@@ -72,7 +72,7 @@ def label_points(axes: Axes, points: list[Point]) -> None:
             ha="center",
             va="center",
             fontsize=SMALL,
-            color=point.color,
+            color=INK,
             bbox=dict(facecolor=PAPER, edgecolor="none", alpha=0.7, pad=0.5),
             zorder=5,
             arrowprops=line if away[best] > NEAR else None,

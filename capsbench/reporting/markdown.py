@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from capsbench.reporting.document import Document, Part, Table
-from capsbench.reporting.text import pipes, seeds
+from capsbench.reporting.text import escaped, pipes, seeds
 
 
 def markdown(document: Document, folder: Path, form: str | None) -> str:
@@ -17,25 +17,25 @@ def markdown(document: Document, folder: Path, form: str | None) -> str:
         folder: where it will lie.
         form: the format of the pictures beside it; None: it has none.
     """
-    parts = [f"# {document.title}"]
+    parts = [f"# {escaped(document.title)}"]
     parts += [block for part in document.parts for block in _part(part, form)]
     parts += [] if document.parts else ["No cell finished."]
     if document.shown:
         parts.append("## What the networks see")
         for each in document.shown:
-            parts.append(f"### {each.title}")
+            parts.append(f"### {escaped(each.title)}")
             for drawing in each.drawings:
                 link = os.path.relpath(drawing.path.resolve(), folder.resolve())
                 parts.append(f"![{drawing.title}]({link})\n\n{drawing.title}. {drawing.caption}")
     if document.commands:
         parts.append("## Run it again")
         for made in document.commands:
-            said = f"{made.name}, {seeds(made.seeds)}" + (f" ({made.again.note})" if made.again.note else "")
+            said = f"{escaped(made.name)}, {seeds(made.seeds)}" + (f" ({made.again.note})" if made.again.note else "")
             parts.append(said + (f":\n\n    {made.again.command}" if made.again.command else ""))
     parts += _list(
         "Failed cells",
         [
-            f"{each.title}, {seeds(each.seeds)}: {each.reason}"
+            f"{escaped(each.title)}, {seeds(each.seeds)}: {escaped(each.reason)}"
             + (f"; `{each.again.command}`" if each.again.command else "")
             for each in document.failed
         ],
@@ -69,5 +69,5 @@ def _table(table: Table) -> list[str]:
 
 
 def _list(title: str, lines: Iterable[str]) -> list[str]:
-    lines = [f"- {line}" for line in lines]
+    lines = [f"- {line}".replace(" <", " \\<") for line in lines]
     return ["\n".join([f"## {title}", "", *lines])] if lines else []

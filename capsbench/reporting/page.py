@@ -231,13 +231,22 @@ def _from_file(drawing: Drawing, name: str) -> dict[str, Any] | None:
         root = ElementTree.fromstring(text)
     except (OSError, UnicodeDecodeError, ElementTree.ParseError):
         return None
-    names = {element.tag.rpartition("}")[2] for element in root.iter()}
-    attributes = {attribute for element in root.iter() for attribute in element.attrib}
-    if names & {"script", "foreignObject"} or any(attribute.startswith("on") for attribute in attributes):
+    if not all(_is_plain(element) for element in root.iter()):
         return None
     width = round(float(re.sub(r"[a-z]+$", "", root.get("width", "500"))) * PIXELS)
     made = inlined(text, f"shown-{name}", drawing.title, drawing.caption)
     return {"title": drawing.title, "caption": _code(drawing.caption), "svg": made, "width": width}
+
+
+def _is_plain(element: ElementTree.Element) -> bool:
+    """Whether a part of a picture draws, rather than runs, loads or leads elsewhere."""
+    if element.tag.rpartition("}")[2] in ("script", "foreignObject"):
+        return False
+    for name, value in element.attrib.items():
+        leads = name.rpartition("}")[2] == "href" and not value.startswith(("#", "data:image/png"))
+        if leads or name.startswith("on") or re.search(r"url\((?!#)", value):
+            return False
+    return True
 
 
 def inlined(text: str, name: str, title: str, caption: str) -> Markup:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from capsbench.reporting.curves import BAND, band, draw_bands, few_ticks, look
 from capsbench.reporting.labels import Point, label_points
-from capsbench.reporting.picture import Picture, finish, panels, spread_of, wrapped
+from capsbench.reporting.picture import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.reporting.section import NoDataError
 from capsbench.reporting.selection import most_accurate
 from capsbench.reporting.style import COLUMN, GRID, PAGE, STYLE, THIN, log_ticks, percent_axis
@@ -23,6 +23,9 @@ from capsbench.reporting.style import COLUMN, GRID, PAGE, STYLE, THIN, log_ticks
 CUT = " The axis of accuracy is cut to what was measured."
 MOST_NAMED = 8
 """Contenders of a data set whose names fit beside their points."""
+
+LONGEST_NAME = 90
+"""Of names that stand beside their points, in typographic points; longer ones stand in a legend."""
 
 MARKED_EPOCHS = 12
 """Up to so many epochs each has its marker."""
@@ -115,11 +118,12 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
         "Up and to the left is better; a network at several iterations is joined by a line. "
         f"{spread_of(chosen, 'Points', 'bars: 95 % t-intervals')}{CUT}{left_out}{grey}"
     )
-    picture = finish(figure, "Test accuracy against cost", caption, pd.Series(dtype=str))
+    beside = max(map(text_width, chosen["label"])) < LONGEST_NAME
+    picture = finish(figure, "Test accuracy against cost", caption, chosen["label"][: 0 if beside else None])
     for axes, (dataset, (cost, _)) in zip(grid, cells, strict=True):
         shown = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
         points = [Point(r[cost], r["accuracy_percent"], r["label"], r["color"]) for r in shown.to_dict("records")]
-        if points:
+        if points and beside:
             label_points(axes, points)
     return picture
 
@@ -146,7 +150,7 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
     for (dataset, (value, label)), axes in zip(product(datasets, values.items()), grid.flat, strict=True):
         for row in shown[shown["dataset"] == dataset].to_dict("records"):
             if row["contender"] in histories:
-                _draw_history(axes, histories[row["contender"]][value].dropna(), row)
+                _draw_history(axes, pd.DataFrame(histories[row["contender"]][value]).dropna(), row)
         few_ticks(axes)
         axes.set(xlabel="epoch", ylabel=label, title=dataset)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -150,7 +150,7 @@ def _named(summary: pd.DataFrame) -> pd.DataFrame:
         rest += ", " + table["train_size"].map(str, na_action="ignore").astype(object).fillna("all") + " images"
     beside = table["network"].isin(registry.names("baseline"))  # a CNN is one, whatever its options
     for column in varying_columns(table):
-        told = f", {option(column)} " + table[column].map(value, na_action="ignore").astype(str)
+        told = f", {option(column).replace('_', ' ')} " + table[column].map(value, na_action="ignore").astype(str)
         rest += told.where(table[column].notna() & ~beside, "")
     if "parameters" in table and table.assign(series=name + rest)[~capsule].duplicated(["dataset", "series"]).any():
         rest += (", " + table["parameters"].map(si)).where(~capsule, "")

@@ -65,11 +65,11 @@ def markdown(table: pd.DataFrame, numbers: Collection[str] | None = None) -> str
 def pipes(headings: Sequence[str], numbers: Sequence[bool], rows: Iterable[Sequence[str]]) -> str:
     """A table as Markdown: its headings, which of its columns are numbers and stand to the right, and its rows."""
     rule = ["---:" if number else "---" for number in numbers]
-    lines = [map(_escaped, headings), rule, *(map(_escaped, row) for row in rows)]
+    lines = [map(escaped, headings), rule, *(map(escaped, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """A string as Markdown shows it."""
     return re.sub(r"[\\|*<`\[]", r"\\\g<0>", text)
 

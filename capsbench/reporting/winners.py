@@ -22,6 +22,8 @@ MOST_NAMED = 4
 BETWEEN = "; "
 """What stands between the names of contenders, which may have commas in them."""
 
+CHEAPEST = "cheapest of these (FLOPs)"
+
 OfSeeds = dict[int, tuple[str, float]]
 Numbers = dict[str, OfSeeds]
 
@@ -152,10 +154,10 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "n": table["n"].map(str),
             "not told apart from": table["not_told_apart"].map(_named),
             "ahead of": [f"{_named(names)} by {gap:.1f} or more" if names else "" for names, gap in behind],
-            "cheapest of these (FLOPs)": table["cheapest"],
+            CHEAPEST: table["cheapest"],
         }
     )
-    return shown if table["cheapest"].any() else shown.drop(columns="cheapest of these (FLOPs)")
+    return shown.drop(columns=[name for name in ("ahead of", CHEAPEST) if not shown[name].any()])
 
 
 def _named(names: str) -> str:

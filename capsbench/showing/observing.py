@@ -6,18 +6,21 @@ pass that a routing makes, and the coefficients follow from what the pass was gi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from capsbench.layers import Capsules, ClassCapsules, ConvolutionalCapsules
+from capsbench.layers import ClassCapsules, ConvolutionalCapsules
 from capsbench.routing.base import Routing
 from capsbench_kernels import VotePass, observe_vote_passes
 from capsbench_kernels.reference import votes_of
+
+CLASSES = "class capsules"
+"""The name of the layer of class capsules."""
 
 LEAST = 1e-12
 """What a sum of weights or lengths is divided by where it is less."""
@@ -96,9 +99,7 @@ class Observed:
     def by_parent(self) -> Tensor:
         """Of each iteration ``[T, B, J]``: shares, the mean over all children weighted by activations."""
         activations = self.activations[..., None]
-        return torch.stack(
-            [weighted(shares, activations.expand_as(shares), (1, 2)) for shares in self.shares]
-        )
+        return torch.stack([weighted(shares, activations.expand_as(shares), (1, 2)) for shares in self.shares])
 
     def _of_places(self, values: Tensor, further: int = 0) -> Tensor:
         """``[B, P, I, ...]`` as ``[B, P, places, types, ...]``."""
@@ -117,10 +118,12 @@ def observed(network: nn.Module, images: Tensor) -> list[Observed]:
 
     A layer that makes no vote passes is left out. The network is left in the mode that it is in.
     """
-    watch = _Watch(len(images))
-    names = _names(network)
-    with watch.of(names), observe_vote_passes(watch.passed):
-        network(images)
+    watch = _Watch(network, len(images))
+    try:
+        with observe_vote_passes(watch.passed):
+            network(images)
+    finally:
+        watch.end()
     return [layer for layer in watch.layers.values() if layer.shares]
 
 
@@ -129,37 +132,78 @@ def routings_of(network: nn.Module) -> list[Routing]:
     return [module for module in network.modules() if isinstance(module, Routing)]
 
 
-def _names(network: nn.Module) -> dict[Routing, str]:
-    layers = [module for module in network.modules() if isinstance(getattr(module, "routing", None), Routing)]
-    below = [layer for layer in layers if not isinstance(layer, ClassCapsules)]
-    names = {}
-    for layer in layers:
-        number = f" {1 + below.index(layer)}" if layer in below and len(below) > 1 else ""
-        names[layer.routing] = f"convolutional capsules{number}" if layer in below else "class capsules"
-    for routing in routings_of(network):
-        names.setdefault(routing, f"routing {1 + len(names)}")
-    return names
-
-
 class _Watch:
-    """Collects what is told of the passes while a network runs."""
+    """Collects what is told of the passes of a network while it runs: which layer is routing, and of what.
 
-    def __init__(self, images: int) -> None:
+    Args:
+        network: gets hooks, until `end`.
+        images: how many it is shown, B.
+    """
+
+    def __init__(self, network: nn.Module, images: int) -> None:
         self.images = images
-        self.layers: dict[Routing, Observed] = {}
-        self.shape: tuple[int, int, int] | None = None
-        self.current: Observed | None = None
-        self.given: tuple[Tensor, Tensor, Tensor | None] | None = None
+        self.layers: dict[str, Observed] = {}
+        self.children: tuple[int, int, int] | None = None
+        self.routing: tuple[str, Tensor] | None = None
+        self.hooks = []
+        layers = [module for module in network.modules() if isinstance(module, ConvolutionalCapsules | ClassCapsules)]
+        names: dict[Routing, str] = {layer.routing: name for layer, name in zip(layers, names_of(layers), strict=True)}
+        for layer in layers:
+            self.hooks.append(layer.register_forward_pre_hook(self._layer_begins))
+        for number, routing in enumerate(routings_of(network)):
+            begins = partial(self._routing_begins, name=names.get(routing, f"routing {number + 1}"))
+            self.hooks.append(routing.register_forward_pre_hook(begins, with_kwargs=True))
+            self.hooks.append(routing.register_forward_hook(self._routing_ends))
 
-    @contextmanager
-    def of(self, names: dict[Routing, str]) -> Iterator[None]:
-        handles = [
-            routing.register_forward_pre_hook(self._routing_begins(name), with_kwargs=True)
-            for routing, name in names.items()
-        ]
-        self.layer_of: dict[Routing, nn.Module] = {}
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    def end(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def passed(self, made: VotePass) -> None:
+        """Notes the coefficients of a pass, and how far the votes agree that they weigh."""
+        if self.routing is None:  # outside of a routing's forward: not a layer's
+            return
+        name, votes = self.routing
+        layer = self.layers[name]
+        shares = made.shares()
+        layer.shares.append(shares.unflatten(0, (self.images, -1)))
+        if votes.shape[-1]:
+            weights = shares if made.activations is None else shares * made.activations.unsqueeze(2)
+            weights = weights[..., : layer.parents].transpose(1, 2)  # [N, J, I]
+            total = torch.linalg.vector_norm((weights.unsqueeze(2) @ votes).squeeze(2), dim=2)
+            lengths = (weights * torch.linalg.vector_norm(votes, dim=3)).sum(dim=2)
+            layer.agreement.append((total / lengths.clamp_min(LEAST)).unflatten(0, (self.images, -1)))
+            layer.weight.append(lengths.unflatten(0, (self.images, -1)))
+
+    def _layer_begins(self, layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+        height, width, types = arguments[0].activations.shape[1:]
+        side = layer.kernel if isinstance(layer, ConvolutionalCapsules) else None
+        self.children = (side or height, side or width, types)
+
+    def _routing_begins(
+        self, routing: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], *, name: str
+    ) -> None:
+        given = dict(zip(("poses", "weights", "activations", "offset"), arguments, strict=False)) | named
+        activations, weights = given["activations"], given["weights"]
+        offset = given.get("offset")
+        dtype = activations.dtype
+        with torch.autocast(activations.device.type, enabled=False):
+            poses = given["poses"].to(dtype)
+            self.routing = name, votes_of(poses, weights.to(dtype), None if offset is None else offset.to(dtype))
+        if name not in self.layers:  # concurrent routing comes again, for its next iteration
+            rows, columns, types = self.children or (1, 1, activations.shape[1])
+            problems = activations.unflatten(0, (self.images, -1))
+            self.layers[name] = Observed(name, name == CLASSES, rows, columns, types, weights.shape[1], problems)
+
+    def _routing_ends(self, routing: nn.Module, arguments: tuple[Any, ...], outputs: Any) -> None:
+        self.routing = self.children = None
+
+
+def names_of(layers: Sequence[nn.Module]) -> list[str]:
+    """``class capsules``, and the layers below them, numbered where there are several."""
+    below = [layer for layer in layers if isinstance(layer, ConvolutionalCapsules)]
+    many = len(below) > 1
+    return [
+        f"convolutional capsules{f' {1 + below.index(layer)}' if many else ''}" if layer in below else CLASSES
+        for layer in layers
+    ]

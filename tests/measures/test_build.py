@@ -46,7 +46,7 @@ def test_a_measure_asked_for_twice_is_one():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("speed:fast", r"^--measure speed:fast: unknown setting 'fast'; choose from light, full$"),
+        ("speed:fast", r"^--measure speed:fast: unknown setting 'fast'; choose from light, full, quick$"),
         ("sped", r"^--measure: unknown 'sped'; did you mean 'speed'\? [^\n]*$"),
         ("capsbench.measures.speed:Sped", r"^--measure: [^\n]* cannot be imported: [^\n]*$"),
     ],

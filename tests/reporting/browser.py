@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +14,9 @@ from types import TracebackType
 from typing import Any
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+PATIENCE = 60
+"""Seconds that an answer may take."""
 
 
 class Browser:
@@ -65,10 +69,14 @@ class Browser:
 
     def open(self, page: Path, fragment: str = "") -> None:
         """Opens a file as from disk, and waits until it is there."""
-        self.logged, self.requested, self.loads = [], [], 0
-        self.send("Page.navigate", url=page.resolve().as_uri() + fragment)
-        while not self.loads:
-            self._next()
+        for url in (
+            "about:blank",
+            page.resolve().as_uri() + fragment,
+        ):  # from another place of the same page, it would not load
+            self.logged, self.requested, self.loads = [], [], 0
+            self.send("Page.navigate", url=url)
+            while not self.loads:
+                self._next()
 
     def view(self, width: int, height: int = 800, *, dark: bool = False, media: str = "screen") -> None:
         """The size of the window, the scheme that the system has, and what is shown on."""
@@ -111,6 +119,8 @@ class Browser:
     def _next(self) -> dict[str, Any]:
         """The next message; what happened on the page is noted."""
         while b"\0" not in self._read:
+            ready, _, _ = select.select([self._from_browser], [], [], PATIENCE)
+            assert ready, f"the browser has not answered for {PATIENCE} s"
             more = os.read(self._from_browser, 1 << 20)
             assert more, "the browser has ended"
             self._read += more

@@ -118,16 +118,16 @@ def failed(reason: str = "the loss became nan", **fields: Any) -> Record:
     return Record(cell=Cell(**{**CAPSULES, **fields}), status="failed", reason=reason, provenance=PROVENANCE)
 
 
-@pytest.fixture(name="capsules")
+@pytest.fixture(name="capsules", scope="session")
 def _capsules() -> Callable[..., Record]:
     return capsules
 
 
-@pytest.fixture(name="matched")
+@pytest.fixture(name="matched", scope="session")
 def _matched() -> Callable[..., Record]:
     return matched
 
 
-@pytest.fixture(name="failed")
+@pytest.fixture(name="failed", scope="session")
 def _failed() -> Callable[..., Record]:
     return failed

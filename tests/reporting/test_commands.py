@@ -104,7 +104,10 @@ def test_the_commands_of_the_reference_results_make_their_cells(folder: str) -> 
         ({"routing": "dynamic", "squash": "unit"}, "--routing dynamic --squash unit"),
         ({"routing": "dynamic", "network.squash": "unit"}, "--routing dynamic --network.squash unit"),
         ({"routing": "dynamic", "leaky": True, "weight_decay": 1e-6}, "--routing dynamic --weight-decay 1e-06 --leaky yes"),
-        ({"routing": "dynamic", "size": "paper", "dataset": "mnist", "threads": 7}, "--routing dynamic --dataset mnist --size paper --threads 7"),
+        (
+            {"routing": "dynamic", "size": "paper", "dataset": "mnist", "threads": 7},
+            "--routing dynamic --dataset mnist --size paper --threads 7",
+        ),
     ],
 )  # fmt: skip
 def test_only_what_differs_is_said(request_: dict[str, Any], command: str) -> None:

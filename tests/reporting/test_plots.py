@@ -84,6 +84,16 @@ def test_accuracy_against_cost_labels_every_contender(records: list[Record]) -> 
     assert [c.lines[0].get_xdata()[0] for c in step.containers] == [10.0, 20.0, 30.0, 2.0]
 
 
+def test_long_names_stand_in_a_legend(capsules: Make) -> None:
+    options = [{"network.stem": 32, "routing.epsilon": epsilon, "routing.floor": 1e-7} for epsilon in (0.1, 0.01)]
+    picture = accuracy_against_cost(summary([capsules(options=each, learning_rate=0.1) for each in options]))
+    assert legend_of(picture) == []
+    others = [capsules(options={**each, "routing.floor": 1e-6, "routing.final_beta": 3.0}) for each in options]
+    picture = accuracy_against_cost(summary([capsules(options=each, learning_rate=0.1) for each in options] + others))
+    assert len(legend_of(picture)) == 4
+    assert not any(axes.texts for axes in picture.figure.axes)
+
+
 def test_a_data_set_without_any_speed_has_no_panel(capsules: Callable[..., Record]) -> None:
     records = [capsules(), capsules(dataset="mnist", parameters=None)]
     picture = accuracy_against_cost(summary(records))

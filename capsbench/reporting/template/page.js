@@ -7,7 +7,16 @@ function valueOf(cell, numeric) {
   return cell.textContent.trim() || null;
 }
 
-const words = new Intl.Collator("en", { numeric: true });
+// Words by the alphabet, numbers among them by their value: ×2 before ×10, 0.004 before 0.01.
+
+function compareWords(one, other) {
+  const [a, b] = [one, other].map((text) => text.toLowerCase().split(/(\d+(?:\.\d+)?)/));
+  for (let place = 0; place < Math.min(a.length, b.length); place++) {
+    const apart = place % 2 ? a[place] - b[place] : a[place].localeCompare(b[place]);
+    if (apart) return apart;
+  }
+  return a.length - b.length;
+}
 
 function sort(table, place, order, original) {
   const body = table.tBodies[0];
@@ -16,7 +25,7 @@ function sort(table, place, order, original) {
   const sorted = order === "none" ? original : [...original].sort((one, other) => {
     const [a, b] = [valueOf(one.cells[place], numeric), valueOf(other.cells[place], numeric)];
     if (a === null || b === null) return (a === null) - (b === null);
-    return sign * (numeric ? a - b : words.compare(a, b));
+    return sign * (numeric ? a - b : compareWords(a, b));
   });
   body.append(...sorted);
 }

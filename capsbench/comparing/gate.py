@@ -1,0 +1,344 @@
+"""`capsbench check`: whether a run has become worse than a reference of several seeds. The rule is that of docs/ci.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median, variance
+from typing import NamedTuple
+
+import pandas as pd
+
+from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged
+from capsbench.comparing.noise import Variance, chance_of_drop, chance_of_failures, moderated
+from capsbench.comparing.sides import OF_TIME, Contender, Side, read_side, same_bits_expected
+from capsbench.errors import NothingMeasured, UsageError
+from capsbench.provenance import provenance
+from capsbench.statistics import ALPHA, FEWEST_SEEDS, holm
+from capsbench.store import Record
+
+TOLERANCE = 1.0
+"""Points by which a number may be lower without that being a regression, however sure the difference is."""
+
+SLOWER = 2.0
+"""The factor by which a time may be longer, among those of its run, without that being a regression."""
+
+ALL = "all contenders"
+"""Whose the mean over contenders is."""
+
+REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW = (
+    "regression", "failed", "missing", "changed", "better", "not judged", "new",
+)  # fmt: skip
+ORDER = (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
+"""What there is to say of a contender, the worst first. The first three are not let pass."""
+
+EXIT_REGRESSION, EXIT_FAILED = 1, 3
+
+
+class Test(NamedTuple):
+    """A number of the run held against the reference, by two one-sided tests: that it is worse, and that it is better.
+
+    ``reference`` and ``current`` are as people read them; ``drop`` is the loss: in points, or of a time the factor.
+    """
+
+    contender: str
+    name: str
+    reference: str
+    current: str
+    drop: float
+    worse: float
+    better: float
+
+
+class Finding(NamedTuple):
+    """What there is to say: a kind of `ORDER`, of which contender and number, in words, with the p-value after Holm."""
+
+    kind: str
+    contender: str
+    name: str
+    text: str
+    p: float = math.nan
+
+
+@dataclass
+class Checked:
+    """What `check` found.
+
+    Attributes:
+        findings: the worst first.
+        tests: one row a test: contender, name, reference, current, drop, and ``worse`` and ``better``, p-values after Holm.
+        contenders: titles of those held against the reference.
+        identical: how many records have the same bits as the reference's.
+    """
+
+    against: str
+    out: str
+    tolerance: float
+    slower: float
+    findings: list[Finding] = field(default_factory=list)
+    tests: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*Test._fields]))
+    contenders: list[str] = field(default_factory=list)
+    identical: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, *kinds: str) -> list[Finding]:
+        """The findings of some kinds."""
+        return [finding for finding in self.findings if finding.kind in kinds]
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 for a regression, else 3 for what failed or is missing."""
+        return EXIT_REGRESSION if self.of(REGRESSION) else EXIT_FAILED if self.of(FAILED, MISSING) else 0
+
+
+def check(
+    against: str | Path, out: str | Path = "results", *, tolerance: float = TOLERANCE, slower: float = SLOWER
+) -> Checked:
+    """Holds the records of a folder against those of a reference.
+
+    Args:
+        against: the reference, of `FEWEST_SEEDS` seeds or more.
+        out: the run, of one seed or more.
+        tolerance: points by which a number may be worse.
+        slower: factor by which a time may be longer among those of its run.
+
+    Raises:
+        UsageError: the reference is not there or cannot be read, or an argument is out of its range.
+        NothingMeasured: the run has no record, or none of a contender of the reference.
+    """
+    if not 0 <= tolerance < 100:
+        raise UsageError(f"--tolerance: expected points from 0 to below 100, got {tolerance:g}")
+    if not 1 <= slower < math.inf:
+        raise UsageError(f"--slower: expected a factor of 1 or more, got {slower:g}")
+    reference, current = _reference(against), read_side(out, "--out")
+    checked = Checked(str(against), str(out), tolerance, slower)
+    checked.notes = [*reference.faults, *current.faults, *_of_another_commit(current)]
+    gate = _Gate(reference, current, checked)
+    checked.findings += gate.absent()
+    if not gate.shared and not checked.findings:
+        raise NothingMeasured(f"--out {out}: none of its contenders is in the reference {against}")
+    if not gate.shared and all(finding.kind == MISSING for finding in checked.findings):
+        raise NothingMeasured(f"--out {out}: no contender of the reference {against} is on record")
+    checked.contenders = sorted(gate.titles[identity] for identity in gate.shared)
+    checked.findings += [*gate.exact(), *gate.bits(), *gate.new()]
+    tests = [*gate.tests(), *gate.sanity(), *gate.times()]
+    adjusted = {side: holm([getattr(test, side) for test in tests]) for side in ("worse", "better")}
+    checked.tests = pd.DataFrame(tests, columns=[*Test._fields]).assign(**adjusted)
+    for test, worse, better in zip(tests, adjusted["worse"], adjusted["better"], strict=True):
+        text = f"{test.name}: {test.reference} in the reference, now {test.current}"
+        if worse < ALPHA:
+            checked.findings.append(Finding(REGRESSION, test.contender, test.name, text, float(worse)))
+        elif better < ALPHA:
+            checked.findings.append(Finding(BETTER, test.contender, test.name, text, float(better)))
+    checked.findings += gate.unjudged()
+    checked.findings.sort(key=lambda finding: ORDER.index(finding.kind))
+    return checked
+
+
+def _reference(folder: str | Path) -> Side:
+    try:
+        return read_side(folder, "--against")
+    except NothingMeasured as error:
+        raise UsageError(f"{error}, and `capsbench check --update` puts them into a reference") from None
+
+
+def _of_another_commit(current: Side) -> Iterator[str]:
+    """Records that the source as it is now did not make: a gate that reads them says nothing of it."""
+    commit = provenance()["commit"]
+    others = [record for record in current.records if commit and record.provenance.get("commit") not in (commit, None)]
+    if others:
+        yield (
+            f"{len(others)} of {len(current.records)} records were made at another commit than {commit[:12]}, which is checked "
+            "out; `capsbench run --fresh` makes them again"
+        )
+
+
+class _Gate:
+    """The parts of a check, each giving findings or tests."""
+
+    def __init__(self, reference: Side, current: Side, checked: Checked) -> None:
+        self.reference, self.current, self.checked = reference, current, checked
+        self.titles = {**current.titles, **reference.titles}
+        self.shared = [identity for identity in reference.contenders if identity in current.contenders]
+
+    def pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
+        for identity in self.shared:
+            yield self.titles[identity], self.reference.contenders[identity], self.current.contenders[identity]
+
+    def absent(self) -> Iterator[Finding]:
+        """What the reference has and the run does not: contenders, and measures of them."""
+        failed = {record.cell.contender: record for record in self.current.failed}
+        for identity in self.reference.contenders:
+            record = failed.get(identity)
+            if record is not None:
+                yield Finding(FAILED, self.titles[identity], "training", f"{record.cell.title}: {record.reason}")
+            elif identity not in self.current.contenders:
+                yield Finding(MISSING, self.titles[identity], "records", "in the reference, and not in the run")
+        for title, before, now in self.pairs():
+            taken = {spec for record in before.records.values() for spec in record.measured}
+            for record in now.records.values():
+                lacking = ", ".join(sorted(taken - {*record.measured}))
+                if record.reason:
+                    yield Finding(FAILED, title, "measures", f"{record.cell.title}: {record.reason}")
+                elif lacking:
+                    yield Finding(MISSING, title, "measures", f"{record.cell.title}: {lacking} not measured")
+
+    def exact(self) -> Iterator[Finding]:
+        """Parameters and FLOPs, which have to be what they were."""
+        for title, before, now in self.pairs():
+            for place, name in EXACT.items():
+                old, new = ({value for r in each.records.values() for value in _at(r, place)} for each in (before, now))
+                if old and new and old != new:
+                    text = f"{name}: {_counted(old)} in the reference, now {_counted(new)}"
+                    yield Finding(REGRESSION, title, name, text)
+
+    def bits(self) -> Iterator[Finding]:
+        """Of the same cells on a machine of the same kind with the same software: numbers that are not the same."""
+        for title, before, now in self.pairs():
+            for seed, record in now.records.items():
+                known = before.records.get(seed)
+                if known is None or not same_bits_expected(known, record):
+                    continue
+                old, new = ({row[:3] + row[5:]: row.value for row in each.rows} for each in (known, record))
+                names = [key for key in old if key[:2] not in OF_TIME and new.get(key) != old[key]]
+                if not names:
+                    self.checked.identical += 1
+                    continue
+                measures = ", ".join(dict.fromkeys(key[0] for key in names))
+                text = f"{len(names)} numbers of seed {seed} are not those of this machine before ({measures})"
+                yield Finding(CHANGED, title, "bits", text)
+
+    def new(self) -> Iterator[Finding]:
+        known = self.reference.contenders
+        for identity, title in self.current.titles.items():
+            if identity not in known:
+                yield Finding(NEW, title, "records", "not in the reference; `capsbench check --update` puts it there")
+
+    def tests(self) -> Iterator[Test]:
+        """Of every judged number: each contender with seeds enough, then the mean over contenders."""
+        of_all: list[tuple[Judged, dict[int, float], dict[int, float]]] = []
+        for judged in JUDGED:
+            found = {
+                title: (_values(before, judged.of), _values(now, judged.of)) for title, before, now in self.pairs()
+            }
+            found = {title: both for title, both in found.items() if len(both[0]) >= FEWEST_SEEDS and both[1]}
+            yield from self._tested(judged, found)
+            if len(found) > 1:
+                means = (
+                    _mean_by_seed(both[0] for both in found.values()),
+                    _mean_by_seed(both[1] for both in found.values()),
+                )
+                if len(means[0]) >= FEWEST_SEEDS and means[1]:
+                    of_all.append((judged, *means))
+        for judged, before, now in of_all:
+            yield from self._tested(judged, {ALL: (before, now)})
+
+    def _tested(
+        self, judged: Judged, found: Mapping[str, tuple[Mapping[int, float], Mapping[int, float]]]
+    ) -> Iterator[Test]:
+        variances = _moderated([before for before, _ in found.values()])
+        for (title, (before, now)), spread in zip(found.items(), variances, strict=True):
+            old, new = fmean(before.values()), fmean(now.values())
+            drop = (old - new) * (1 if judged.higher else -1)
+            shown = judged.shown(old), judged.shown(new)
+            yield self._test(
+                title, judged.name, shown, drop, 100 * drop, spread, len(before), len(now), self._tolerance
+            )
+
+    @property
+    def _tolerance(self) -> float:
+        return self.checked.tolerance / 100
+
+    def times(self) -> Iterator[Test]:
+        """Each time as a ratio to the median of its run's, by seed; what other machines do alike cancels."""
+        for place, name in TIMES.items():
+            before = _ratios({title: _values(old, lambda r: _first(r, place)) for title, old, _ in self.pairs()})
+            now = _ratios({title: _values(new, lambda r: _first(r, place)) for title, _, new in self.pairs()})
+            titles = [title for title in before if len(before[title]) >= FEWEST_SEEDS and now.get(title)]
+            variances = _moderated([before[title] for title in titles])
+            for title, spread in zip(titles, variances, strict=True):
+                old, new = fmean(before[title].values()), fmean(now[title].values())
+                shown = f"{math.exp(old):.2f} times the median contender's", f"{math.exp(new):.2f} times"
+                seeds = len(before[title]), len(now[title])
+                yield self._test(
+                    title, name, shown, new - old, math.exp(new - old), spread, *seeds, math.log(self.checked.slower)
+                )
+
+    @staticmethod
+    def _test(
+        title: str,
+        name: str,
+        shown: tuple[str, str],
+        drop: float,
+        told: float,
+        spread: Variance,
+        reference: int,
+        current: int,
+        tolerance: float,
+    ) -> Test:
+        worse, better = (chance_of_drop(sign * drop, spread, reference, current, tolerance) for sign in (1, -1))
+        return Test(title, name, *shown, told, worse, better)
+
+    def sanity(self) -> Iterator[Test]:
+        """How often each check on attacks failed, of all contenders' seeds together."""
+        counts: dict[str, list[list[bool]]] = {}
+        for _, before, now in self.pairs():
+            for place, contender in enumerate((before, now)):
+                for record in contender.records.values():
+                    for row in record.rows:
+                        if row[:2] == CHECKS:
+                            counts.setdefault(row.condition, [[], []])[place].append(row.value < 1)
+        for name, (old, new) in counts.items():
+            if old and new:
+                shown = f"failed {sum(old)} of {len(old)} times", f"{sum(new)} of {len(new)}"
+                drop = 100 * (fmean(new) - fmean(old))
+                worse = chance_of_failures(sum(new), len(new), sum(old), len(old))
+                better = chance_of_failures(len(new) - sum(new), len(new), len(old) - sum(old), len(old))
+                yield Test(ALL, f"sanity check of attacks, {name}", *shown, drop, worse, better)
+
+    def unjudged(self) -> Iterator[Finding]:
+        for title, before, _ in self.pairs():
+            seeds = len(before.records)
+            if seeds < FEWEST_SEEDS:
+                text = f"the reference has {seeds} seed{'s' * (seeds > 1)}, of which no spread can be told; {FEWEST_SEEDS} or more do"
+                yield Finding(UNJUDGED, title, "records", text)
+
+
+def _at(record: Record, place: tuple[str, str, str]) -> list[float]:
+    return [row.value for row in record.rows if row[:3] == place]
+
+
+def _first(record: Record, place: tuple[str, str, str]) -> float | None:
+    return next(iter(_at(record, place)), None)
+
+
+def _values(contender: Contender, of: Callable[[Record], float | None]) -> dict[int, float]:
+    """Seed -> the number, of the seeds that have it."""
+    found = {seed: of(record) for seed, record in contender.records.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _moderated(values: Sequence[Mapping[int, float]]) -> list[Variance]:
+    return moderated([variance([*each.values()]) for each in values], [len(each) - 1 for each in values])
+
+
+def _mean_by_seed(values: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """The mean over contenders of each seed that all of them have: one draw of the noise that they have in common."""
+    contenders = list(values)
+    seeds = set.intersection(*(set(each) for each in contenders))
+    return {seed: fmean(each[seed] for each in contenders) for seed in sorted(seeds)}
+
+
+def _ratios(times: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
+    """Contender -> seed -> the logarithm of its time by the median of all contenders' of the seed, which are one run's."""
+    seeds = {seed for each in times.values() for seed in each}
+    middle = {seed: median(each[seed] for each in times.values() if seed in each) for seed in seeds}
+    return {
+        title: {seed: math.log(time / middle[seed]) for seed, time in each.items()} for title, each in times.items()
+    }
+
+
+def _counted(values: set[float]) -> str:
+    return " or ".join(f"{value:,.0f}" for value in sorted(values))

@@ -1,0 +1,75 @@
+"""The numbers that the gate judges, each a single one of a network."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+from typing import NamedTuple
+
+from capsbench.store import Record
+
+
+class Judged(NamedTuple):
+    """A number that the gate judges: the mean of some rows of a record.
+
+    - ``name``: for people
+    - ``conditions``: those rows', or how they begin; empty: all
+    - ``higher``: whether higher is better
+    - ``relative``: whether it is compared by its logarithm, as an error without a scale is, so that a point is a hundredth of it
+    """
+
+    name: str
+    measure: str
+    metric: str
+    conditions: tuple[str, ...] = ()
+    higher: bool = True
+    relative: bool = False
+
+    def of(self, record: Record) -> float | None:
+        """The number of a record; None where it has none."""
+        values = [
+            row.value
+            for row in record.rows
+            if row[:2] == (self.measure, self.metric) and (not self.conditions or row.condition in self.conditions)
+        ]
+        if not values or (self.relative and min(values) <= 0):
+            return None
+        return math.log(fmean(values)) if self.relative else fmean(values)
+
+    def shown(self, value: float) -> str:
+        """A value as a person reads it."""
+        return f"{math.exp(value):.4g}" if self.relative else f"{100 * value:.1f} %"
+
+
+JUDGED = (
+    Judged("test accuracy", "accuracy", "accuracy", ("test",)),
+    Judged("area under the affine curves", "affine", "area under the curve"),
+    Judged("robust accuracy, worst case in Linf", "adversarial", "robust accuracy", ("Linf, worst case",)),
+    Judged("robust accuracy, worst case in L2", "adversarial", "robust accuracy", ("L2, worst case",)),
+    Judged("robust accuracy, vote and output attack", "routing-robustness", "robust accuracy", ("vote attack", "output attack")),
+    Judged("accuracy at other iterations", "routing-robustness", "accuracy", ("iterations at test time",)),
+    Judged("undetected adversarial images", "detection", "undetected rate", ("worst case",), higher=False),
+    Judged("consistency under transformations", "equivariance", "consistency", ("all",)),
+    Judged("R^2 of what poses know of transformations", "equivariance", "R^2", ("all",)),
+    Judged("success of transferred attacks", "transfer", "success rate", higher=False),
+    Judged("error of novel viewpoints", "viewpoint", "error", ("novel",), higher=False),
+    Judged("images of which all objects are found", "overlap", "accuracy", ("all found",)),
+    Judged("squared error of transformed images", "transformation", "squared error", ("inside",), higher=False, relative=True),
+)  # fmt: skip
+"""Judged by statistics, of each contender and of the mean over contenders."""
+
+EXACT = {
+    ("training", "parameters", "network"): "parameters",
+    ("speed", "parameters", "inference"): "parameters at inference",
+    ("speed", "flops", "inference"): "FLOPs an image",
+}
+"""(measure, metric, condition) -> name, of numbers that may not differ at all."""
+
+TIMES = {
+    ("speed", "latency p50", "inference"): "time of inference",
+    ("speed", "latency p50", "training step"): "time of a training step",
+}
+"""(measure, metric, condition) -> name, of times that are judged as ratios between the contenders of a run."""
+
+CHECKS = ("adversarial", "sanity check")
+"""Measure and metric of the checks on attacks: 1 where one held."""

@@ -1,0 +1,225 @@
+"""What `compare` and `check` found, for people (Markdown) and for programs (JSON, JUnit XML)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+
+from capsbench.comparing.compare import Comparison
+from capsbench.comparing.gate import ALL, BETTER, CHANGED, FAILED, MISSING, NEW, REGRESSION, UNJUDGED, Checked, Finding
+from capsbench.errors import StorageFailed
+from capsbench.statistics import ALPHA
+
+NOT_PASSED = (REGRESSION, FAILED, MISSING)
+
+HEADINGS = {
+    REGRESSION: "Regressions",
+    FAILED: "Failed",
+    MISSING: "Missing",
+    CHANGED: "Changed: other bits than this machine gave before, no regression that could be shown",
+    BETTER: "Better",
+    UNJUDGED: "Not judged",
+    NEW: "New",
+}
+
+
+def changes_readable(found: Comparison, everything: bool = False) -> pd.DataFrame:
+    """The changes of a comparison as strings: those that hold, or all of them, the surest first."""
+    table = found.changes if everything else found.changes[found.changes["holds"].astype(bool)]
+    table = table.sort_values("p_holm", kind="stable")
+    rows = []
+    for row in table.itertuples(index=False):
+        number = ", ".join(str(part) for part in (row.measure, row.metric, row.condition) if part)
+        level = "" if row.level is None or math.isnan(row.level) else f" at {row.level:g}"
+        scale, unit = (100, "%") if row.unit == "fraction" else (1, row.unit)
+        half = "" if math.isnan(row.half) else f" ± {scale * row.half:.3g}"
+        rows.append(
+            {
+                "contender": row.title,
+                "number": number + level,
+                "A": f"{scale * row.a:.4g} {unit}",
+                "B": f"{scale * row.b:.4g} {unit}",
+                "B - A": f"{scale * row.difference:+.3g}{half}{'*' if row.holds else ''}",
+                "seeds": f"{row.seeds_a}" if row.seeds_a == row.seeds_b else f"{row.seeds_a} and {row.seeds_b}",
+                "test": row.test,
+                "p": "" if math.isnan(row.p_holm) else _p(row.p_holm),
+            }
+        )
+    return pd.DataFrame(rows, columns=["contender", "number", "A", "B", "B - A", "seeds", "test", "p"])
+
+
+def summary_of(found: Comparison) -> list[str]:
+    """What a comparison found, in lines of text."""
+    if found.nothing:
+        lines = [f"no difference: all numbers of {found.matched} contenders are the same"]
+    else:
+        sure = int(found.changes["holds"].sum())
+        lines = [
+            f"{found.matched} contenders on both sides, {found.equal} of them with the same numbers throughout",
+            f"{len(found.changes)} numbers changed; of {sure} that is a difference (*: p < {ALPHA:g} after Holm over all of these)",
+        ]
+    lines += [f"only in A: {title}" for title in found.only_a]
+    lines += [f"only in B: {title}" for title in found.only_b]
+    lines += [f"not comparable: {title}: {reason}" for title, reason in found.not_comparable]
+    lines += [f"{name}: {one} in A, {other} in B" for name, (one, other) in found.provenance.items()]
+    return [*lines, *found.faults]
+
+
+def comparison_markdown(found: Comparison, everything: bool = False) -> str:
+    """A comparison as Markdown."""
+    parts = [f"# {_escaped(found.a)} (A) and {_escaped(found.b)} (B)", *_listed(summary_of(found))]
+    table = changes_readable(found, everything)
+    return "\n".join([*parts, "", *(markdown_table(table) if len(table) else [])]).rstrip() + "\n"
+
+
+def comparison_json(found: Comparison) -> str:
+    """A comparison as JSON: everything, all changes too."""
+    content = {
+        "a": found.a,
+        "b": found.b,
+        "matched": found.matched,
+        "equal": found.equal,
+        "changes": _records(found.changes),
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+        "not_comparable": [{"what": what, "reason": reason} for what, reason in found.not_comparable],
+        "provenance": {name: list(both) for name, both in found.provenance.items()},
+        "faults": found.faults,
+    }
+    return json.dumps(content)
+
+
+def verdict_of(checked: Checked) -> str:
+    """The outcome of a check in a line."""
+    counts = {
+        f"{kind}s" if kind == REGRESSION and len(found) != 1 else kind: len(found)
+        for kind in (REGRESSION, FAILED, MISSING, CHANGED, BETTER, NEW)
+        if (found := checked.of(kind))
+    }
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing worse"
+    return (
+        f"{'passed' if checked.exit_code == 0 else 'NOT passed'}: {said}; {len(checked.tests)} numbers of "
+        f"{len(checked.contenders)} contenders tested, {checked.identical} records the same to the last bit"
+    )
+
+
+def lines_of(findings: Iterable[Finding]) -> list[str]:
+    """Findings, a line of text each."""
+    return [
+        f"{each.kind}: {each.contender}: {each.text}" + ("" if math.isnan(each.p) else f" (p = {_p(each.p)})")
+        for each in findings
+    ]
+
+
+def check_markdown(checked: Checked) -> str:
+    """A check as a summary for a pull request."""
+    lines = [
+        "# capsbench check",
+        "",
+        f"**{verdict_of(checked)}**",
+        "",
+        f"`{checked.out}` held against `{checked.against}`. A regression is what is worse by more than {checked.tolerance:g} points "
+        f"(a time: by more than a factor of {checked.slower:g} among those of its run) and than training again would give: p < "
+        f"{ALPHA:g} after Holm over all tests.",
+    ]
+    for kind, heading in HEADINGS.items():
+        found = checked.of(kind)
+        if found:
+            p = any(not math.isnan(each.p) for each in found)
+            table = pd.DataFrame(
+                [{"contender": e.contender, "what": e.text, **({"p": _p(e.p)} if p else {})} for e in found]
+            )
+            lines += ["", f"## {heading}", "", *markdown_table(table)]
+    means = checked.tests[checked.tests["contender"] == ALL]
+    if len(means):
+        table = means[["name", "reference", "current"]].rename(
+            columns={"name": "mean over contenders", "current": "now"}
+        )
+        lines += ["", "## All contenders", "", *markdown_table(table)]
+    if checked.notes:
+        lines += ["", "## Notes", *_listed(checked.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def check_json(checked: Checked) -> str:
+    """A check as JSON."""
+    content = {
+        "against": checked.against,
+        "out": checked.out,
+        "exit_code": checked.exit_code,
+        "tolerance": checked.tolerance,
+        "slower": checked.slower,
+        "verdict": verdict_of(checked),
+        "identical": checked.identical,
+        "findings": [{**each._asdict(), "p": None if math.isnan(each.p) else each.p} for each in checked.findings],
+        "tests": _records(checked.tests),
+        "notes": checked.notes,
+    }
+    return json.dumps(content)
+
+
+def check_junit(checked: Checked) -> bytes:
+    """A check as JUnit XML: a test case each number tested, one each finding beside them, and one each contender of the rest."""
+    found = {(each.contender, each.name): each for each in checked.of(*NOT_PASSED)}
+    cases: dict[tuple[str, str], str] = {
+        (row.contender, row.name): f"{row.reference} in the reference, now {row.current}"
+        for row in checked.tests.itertuples(index=False)
+    }
+    cases |= {key: finding.text for key, finding in found.items()}
+    for title in checked.contenders:
+        cases.setdefault((title, "parameters and FLOPs"), "as in the reference")
+    counts = {"tests": len(cases), "failures": sum(each.kind == REGRESSION for each in found.values())}
+    counts |= {"errors": len(found) - counts["failures"], "skipped": 0}
+    suites = ElementTree.Element("testsuites", {name: str(count) for name, count in counts.items()})
+    attributes = {"name": "capsbench check", **{name: str(count) for name, count in counts.items()}}
+    suite = ElementTree.SubElement(suites, "testsuite", attributes)
+    for (contender, name), text in cases.items():
+        case = ElementTree.SubElement(suite, "testcase", {"classname": contender, "name": name})
+        finding = found.get((contender, name))
+        if finding is not None:
+            tag = "failure" if finding.kind == REGRESSION else "error"
+            ElementTree.SubElement(case, tag, {"message": finding.text, "type": finding.kind}).text = "\n".join(
+                lines_of([finding])
+            )
+        else:
+            ElementTree.SubElement(case, "system-out").text = text
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Writes a file that was asked for; raises StorageFailed where it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def markdown_table(table: pd.DataFrame) -> list[str]:
+    """A table of strings in Markdown's lines."""
+    rows: list[Sequence[Any]] = [list(table.columns), ["---"] * table.shape[1], *table.itertuples(index=False)]
+    return ["| " + " | ".join(_escaped(str(value)) for value in row) + " |" for row in rows]
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict(orient="records")]
+
+
+def _listed(lines: list[str]) -> list[str]:
+    return ["", *(f"- {_escaped(line)}" for line in lines)]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

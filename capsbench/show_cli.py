@@ -1,0 +1,74 @@
+"""`capsbench show`: parses, calls, prints; decides nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capsbench.errors import UsageError
+
+
+def show(
+    cell: Annotated[
+        str | None,
+        typer.Argument(
+            help="Its hash or the beginning, NAME=VALUE,..., or words of its title; the only one with weights if none."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("results"),
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="How many test images.")] = 10,
+    index: Annotated[
+        str | None, typer.Option(help="These test images rather than a draw, from 0.", metavar="I,J,...")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write; OUT/shown/CELL by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """What a trained network sees, as pictures: reconstructions, capsules' dimensions, coupling coefficients, rotation.
+
+    capsbench show 1f0c5d
+
+    capsbench show routing=dynamic,iters=3,seeds=0
+
+    capsbench show "em x3" --index 8,247 --to pictures
+    """
+    from capsbench.showing import show as make_pictures
+
+    made = make_pictures(cell, out, data_dir=data_dir, images=images, index=_numbers(index), to=to)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "cell": made.cell.id,
+                    "title": made.cell.title,
+                    "pictures": list(made.pictures),
+                    "left_out": made.left_out,
+                    "files": list(map(str, made.files)),
+                }
+            )
+        )
+        return
+    print(f"{made.cell.id}, {made.cell.title}")
+    for name, picture in made.pictures.items():
+        print(f"{name:16} {picture.title}")
+    for reason in dict.fromkeys(made.left_out.values()):
+        names = [name for name, why in made.left_out.items() if why == reason]
+        print(f"left out: {', '.join(names)}: {reason}")
+    print(f"in {made.files[0].parent}, as svg and png")
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--index: expected numbers of test images I,J,..., got {text!r}") from None

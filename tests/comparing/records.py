@@ -1,0 +1,73 @@
+"""Records as runs would leave them, with numbers chosen by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from capsbench.cell import Cell
+from capsbench.matrix import cells_of
+from capsbench.store import Record, Row, Store
+
+PROVENANCE: dict[str, Any] = {
+    "commit": None, "cpu": "a CPU", "gpu": None, "cores": 2, "python": "3.11.7", "torch": "2.15.0", "numpy": "2.4.6",
+}  # fmt: skip
+
+SEEDS = (0, 1, 2, 3, 4)
+
+
+def cell(seed: int = 0, **request: Any) -> Cell:
+    """A cell of dynamic routing, unless the request says otherwise."""
+    asked = {"routing": "dynamic", "device": "cpu", "baseline": "none", "measure": "accuracy,affine,speed", **request}
+    (made,) = cells_of({**asked, "seeds": seed})
+    return made
+
+
+def record(
+    accuracy: float,
+    seed: int = 0,
+    *,
+    area: float = 0.7,
+    step: float = 10.0,
+    parameters: float = 1000,
+    rows: Iterable[Row] = (),
+    provenance: dict[str, Any] | None = None,
+    **request: Any,
+) -> Record:
+    """A finished record; ``rows`` come beside those of its numbers."""
+    made = cell(seed, **request)
+    return Record(
+        cell=made,
+        status="finished",
+        rows=[
+            Row("training", "parameters", "network", parameters, "parameters"),
+            Row("training", "duration", "network", step / 3, "s"),
+            Row("accuracy", "accuracy", "test", accuracy, "fraction"),
+            Row("affine", "area under the curve", "rotation", area, "fraction"),
+            Row("speed", "flops", "inference", 2.0 * parameters, "FLOP/image"),
+            Row("speed", "latency p50", "training step", step, "ms"),
+            *rows,
+        ],
+        provenance={**PROVENANCE, **(provenance or {})},
+        measured=list(made.measures),
+    )
+
+
+def write(folder: Path, records: Iterable[Record]) -> Path:
+    """A results folder with these records."""
+    for each in records:
+        Store(folder).write(each)
+    return folder
+
+
+def keep_predictions(folder: Path, of: Record, right: Iterable[bool], labels: Iterable[int] | None = None) -> None:
+    """Keeps predictions beside a record: of the label where right, else of the next class."""
+    correct = torch.tensor([*right])
+    label = torch.arange(len(correct)) % 10 if labels is None else torch.tensor([*labels])
+    predictions = torch.where(correct, label, (label + 1) % 10)
+    store = Store(folder)
+    tensors = {"label": label.to(torch.int32), "prediction": predictions.to(torch.int32)}
+    store.write_tensors(store.kept_path("accuracy", of.cell.id), tensors)

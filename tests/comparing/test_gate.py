@@ -1,0 +1,282 @@
+"""The gate: what it stops, what it tells, and what it lets pass."""
+
+import json
+import math
+from statistics import fmean
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from capsbench.comparing import check, gate
+from capsbench.comparing.judged import JUDGED
+from capsbench.comparing.update import update
+from capsbench.comparing.writing import check_json, check_junit, check_markdown
+from capsbench.errors import NothingMeasured, UsageError
+from capsbench.store import Record, Row, Store
+from tests.comparing.records import SEEDS, cell, keep_predictions, record, write
+
+NETWORKS = [{"routing": "dynamic"}, {"routing": "dynamic", "iters": 1}, {"routing": "em"}, {"routing": "uniform"}]
+
+
+def draws(seed, networks=NETWORKS, **changes):
+    """A record of each network, whose numbers are drawn by the seed about a mean of 95 % and a spread of half a point."""
+    made = []
+    for place, network in enumerate(networks):
+        noise = np.random.default_rng([seed, place]).normal(scale=0.005, size=2)
+        numbers = {"accuracy": 0.95 + noise[0], "area": 0.7 + noise[1], **changes}
+        made.append(record(seed=seed, **numbers, **network))
+    return made
+
+
+@pytest.fixture
+def reference(tmp_path):
+    return write(tmp_path / "reference", [each for seed in SEEDS for each in draws(seed)])
+
+
+def test_the_reference_passes_its_own_gate(reference):
+    checked = check(reference, reference)
+    assert checked.findings == []
+    assert checked.exit_code == 0
+    assert checked.identical == 20
+
+
+def test_one_seed_trained_alike_passes(reference, tmp_path):
+    for seed in range(100, 120):
+        checked = check(reference, write(tmp_path / str(seed), draws(seed)))
+        assert checked.exit_code == 0, checked.findings
+
+
+def test_one_network_that_became_worse_is_a_regression_and_the_others_are_not(reference, tmp_path):
+    worse = record(0.85, seed=9, routing="em")
+    out = write(tmp_path / "out", [*(each for each in draws(9) if each.cell.routing != "em"), worse])
+    checked = check(reference, out)
+    (found,) = checked.of("regression")
+    assert found.contender.startswith("matrix-capsules em")
+    assert found.name == "test accuracy"
+    assert found.text == "test accuracy: " + f"{100 * _mean(reference, 'em'):.1f} % in the reference, now 85.0 %"
+    assert found.p < 0.001
+    assert checked.exit_code == 1
+
+
+def _mean(folder, routing):
+    records, _ = Store(folder).records()
+    return fmean(r.rows[2].value for r in records if r.cell.routing == routing)
+
+
+def test_what_all_networks_lose_a_little_of_is_found_in_their_mean(reference, tmp_path):
+    lower = write(tmp_path / "out", draws(9, accuracy=0.925))
+    found = check(reference, lower, tolerance=0.5).of("regression")
+    assert ("all contenders", "test accuracy") in {(each.contender, each.name) for each in found}
+
+
+def test_what_is_better_is_told_and_passes(reference, tmp_path):
+    checked = check(reference, write(tmp_path / "out", draws(9, area=0.9)))
+    assert {each.name for each in checked.of("better")} == {"area under the affine curves"}
+    assert checked.exit_code == 0
+
+
+def test_a_loss_within_the_tolerance_passes_however_sure_it_is(reference, tmp_path):
+    out = write(tmp_path / "out", draws(9, accuracy=0.85))
+    assert check(reference, out, tolerance=5).exit_code == 1
+    assert check(reference, out, tolerance=15).exit_code == 0
+
+
+@pytest.mark.parametrize("parameters", [999, 1001])
+def test_parameters_and_flops_may_not_differ_at_all(reference, tmp_path, parameters):
+    checked = check(reference, write(tmp_path / "out", draws(9, parameters=parameters)))
+    assert {each.name for each in checked.of("regression")} == {"parameters", "FLOPs an image"}
+    assert f"parameters: 1,000 in the reference, now {parameters:,}" in {each.text for each in checked.findings}
+
+
+def test_a_slower_machine_is_no_regression_and_a_slower_network_is(reference, tmp_path):
+    assert check(reference, write(tmp_path / "machine", draws(9, step=100.0))).exit_code == 0
+    slow = [record(0.95, 9, step=50.0, routing="em"), *draws(9, NETWORKS[:2] + NETWORKS[3:])]
+    (found,) = check(reference, write(tmp_path / "network", slow)).of("regression")
+    assert found.name == "time of a training step"
+    assert found.text.endswith("1.00 times the median contender's in the reference, now 5.00 times")
+    assert check(reference, tmp_path / "network", slower=6).exit_code == 0
+
+
+def test_the_same_cell_on_the_same_machine_has_to_have_the_same_bits(reference, tmp_path):
+    out = write(tmp_path / "out", draws(0, area=0.7001))
+    checked = check(reference, out)
+    assert checked.exit_code == 0
+    assert len(checked.of("changed")) == len(NETWORKS)
+    text = "1 numbers of seed 0 are not those of this machine before (affine)"
+    assert {each.text for each in checked.of("changed")} == {text}
+
+
+def test_of_another_machine_no_bits_are_expected(reference, tmp_path):
+    out = write(tmp_path / "out", draws(0, area=0.7001, provenance={"torch": "2.16.0"}))
+    assert check(reference, out).of("changed") == []
+
+
+def test_what_is_missing_or_failed_is_not_let_pass(reference, tmp_path):
+    dynamic, _, em, _ = draws(9)
+    incomplete = Record(em.cell, "finished", rows=em.rows, measured=["accuracy"], provenance=em.provenance)
+    failed = Record(cell(9, routing="uniform"), "failed", reason="the loss became nan in epoch 1")
+    checked = check(reference, write(tmp_path / "out", [dynamic, incomplete, failed]))
+    told = {(each.kind, each.contender.partition(",")[0], each.text) for each in checked.of("missing", "failed")}
+    assert told == {
+        (
+            "failed",
+            "capsnet uniform x1 tiny",
+            "capsnet uniform x1 tiny, digits, seed 9: the loss became nan in epoch 1",
+        ),
+        ("missing", "capsnet dynamic x1 tiny", "in the reference, and not in the run"),
+        ("missing", em.cell.title.partition(",")[0], f"{em.cell.title}: affine, speed not measured"),
+    }
+    assert checked.exit_code == 3
+
+
+def test_a_regression_comes_before_a_failure(reference, tmp_path):
+    assert check(reference, write(tmp_path / "out", [record(0.5, 9, routing="em")])).exit_code == 1
+
+
+def test_what_is_new_is_told(reference, tmp_path):
+    new = record(0.9, 9, routing="self-routing")
+    checked = check(reference, write(tmp_path / "out", [*draws(9), new]))
+    assert [each.kind for each in checked.findings] == ["new"]
+    assert checked.exit_code == 0
+
+
+def test_a_reference_of_two_seeds_shows_no_regression_and_says_so(tmp_path):
+    reference = write(tmp_path / "reference", [*draws(0), *draws(1)])
+    checked = check(reference, write(tmp_path / "out", draws(9, accuracy=0.2)))
+    assert {each.kind for each in checked.findings} == {"not judged"}
+    assert "2 seeds" in checked.findings[0].text
+
+
+def attacked(seed, failed):
+    check_row = Row("adversarial", "sanity check", "noise far weaker", float(not failed), "held")
+    return [record(0.95, seed, rows=[check_row], **network) for network in NETWORKS]
+
+
+def test_a_check_on_attacks_that_begins_to_fail_is_a_regression(tmp_path):
+    reference = write(tmp_path / "reference", [each for seed in SEEDS for each in attacked(seed, failed=False)])
+    assert check(reference, write(tmp_path / "held", attacked(9, failed=False))).exit_code == 0
+    (found,) = check(reference, write(tmp_path / "failed", attacked(9, failed=True))).of("regression")
+    assert found.text == "sanity check of attacks, noise far weaker: failed 0 of 20 times in the reference, now 4 of 4"
+
+
+def test_a_number_that_should_be_low_may_not_rise(tmp_path):
+    def detected(seed, rate):
+        return [
+            record(
+                0.95, seed, rows=[Row("detection", "undetected rate", "worst case", rate, "fraction", 0.1)], **network
+            )
+            for network in NETWORKS
+        ]
+
+    rates = {0: 0.20, 1: 0.21, 2: 0.19, 3: 0.2, 4: 0.22}
+    reference = write(tmp_path / "reference", [each for seed, rate in rates.items() for each in detected(seed, rate)])
+    assert check(reference, write(tmp_path / "higher", detected(9, 0.6))).exit_code == 1
+    lower = check(reference, write(tmp_path / "lower", detected(9, 0.0)))
+    assert lower.exit_code == 0
+    assert lower.of("better")
+
+
+def test_every_judged_number_is_one_that_a_measure_gives():
+    """As the reference results have them, so that a measure that is renamed does not leave the gate unnoticed."""
+    from pathlib import Path
+
+    folder = Path(__file__).parents[2] / "results" / "reference"
+    records = [record for path in folder.glob("*/records") for record in Store(path.parent).records()[0]]
+    found = {judged.name for judged in JUDGED if any(judged.of(record) is not None for record in records)}
+    without = {"images of which all objects are found", "error of novel viewpoints", "success of transferred attacks"}
+    without |= {
+        "undetected adversarial images",
+        "accuracy at other iterations",
+        "robust accuracy, vote and output attack",
+    }
+    assert {judged.name for judged in JUDGED} - found <= without
+
+
+def test_an_error_without_a_scale_is_compared_as_a_ratio(tmp_path):
+    judged = next(each for each in JUDGED if each.relative)
+    row = Row(judged.measure, judged.metric, "inside", 4.0, "per image")
+    assert judged.of(record(0.9, rows=[row])) == pytest.approx(math.log(4))
+    assert judged.shown(math.log(4)) == "4"
+
+
+def test_records_of_another_commit_are_noted(reference, tmp_path, monkeypatch):
+    monkeypatch.setattr(gate, "provenance", lambda: {"commit": "b" * 40})
+    out = write(tmp_path / "out", draws(9, provenance={"commit": "a" * 40}))
+    (note,) = check(reference, out).notes
+    assert note.startswith("4 of 4 records were made at another commit than bbbbbbbbbbbb")
+
+
+def test_wrong_input_is_one_line(reference, tmp_path):
+    with pytest.raises(UsageError, match=r"^--tolerance: expected points"):
+        check(reference, reference, tolerance=-1)
+    with pytest.raises(UsageError, match=r"^--slower: expected a factor of 1 or more, got 0.5"):
+        check(reference, reference, slower=0.5)
+    with pytest.raises(UsageError, match=r"^--against .*nowhere: no such folder"):
+        check(tmp_path / "nowhere", reference)
+    with pytest.raises(UsageError, match=r"^--out .*nowhere: no such folder"):
+        check(reference, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingMeasured, match=r"^--out .*empty: no records"):
+        check(reference, tmp_path / "empty")
+    with pytest.raises(NothingMeasured, match="no contender of the reference"):
+        check(reference, write(tmp_path / "other", [record(0.9, routing="self-routing")]))
+    with pytest.raises(UsageError, match=r"^--against .*empty: no records"):
+        check(tmp_path / "empty", reference)
+
+
+def test_a_damaged_record_of_the_reference_is_a_note_and_the_rest_is_checked(reference):
+    path = next((reference / "records").iterdir())
+    path.write_text("{")
+    checked = check(reference, reference)
+    assert checked.exit_code == 0
+    assert sum("not a whole record" in note for note in checked.notes) == 2  # it is the run's as well
+
+
+def test_the_summary_says_what_is_worse_and_by_what_rule(reference, tmp_path):
+    checked = check(reference, write(tmp_path / "out", draws(9, accuracy=0.8)))
+    text = check_markdown(checked)
+    assert "**NOT passed: 5 regressions;" in text
+    assert "worse by more than 1 points" in text
+    for finding in checked.of("regression"):
+        assert f"| {finding.contender} | {finding.text} |" in text
+
+
+def test_junit_has_a_case_each_number_and_a_failure_each_regression(reference, tmp_path):
+    checked = check(reference, write(tmp_path / "out", draws(9, accuracy=0.8)[:3]))
+    suite = ElementTree.fromstring(check_junit(checked)).find("testsuite")
+    cases = suite.findall("testcase")
+    assert int(suite.get("tests")) == len(cases)
+    assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) == len(checked.of("regression")) == 4
+    assert int(suite.get("errors")) == len(suite.findall("testcase/error")) == 1  # the missing contender
+    assert len({(case.get("classname"), case.get("name")) for case in cases}) == len(cases)
+
+
+def test_json_has_everything(reference, tmp_path):
+    content = json.loads(check_json(check(reference, write(tmp_path / "out", draws(9, accuracy=0.8)))))
+    assert content["exit_code"] == 1
+    assert {each["kind"] for each in content["findings"]} == {"regression"}
+    assert len(content["tests"]) == 3 * len(NETWORKS) + 2
+
+
+def test_update_puts_the_run_in_the_place_of_the_reference(reference, tmp_path):
+    records = [each for seed in SEEDS for each in draws(seed + 10, NETWORKS[:2])]
+    out = write(tmp_path / "out", records)
+    keep_predictions(out, records[0], [True] * 5)
+    (out / "weights").mkdir()
+    (out / "weights" / "large.safetensors").write_bytes(b"0")
+    assert update(reference, out) == ["10 records came", "20 records went", "0 records were written anew"]
+    files = {path.relative_to(reference).parts[0] for path in reference.rglob("*") if path.is_file()}
+    assert files == {"records", "kept"}
+    assert check(reference, out).findings == []
+    assert Store(reference).kept("accuracy", records[0].cell.id)["label"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_update_refuses_what_is_no_reference_and_changes_nothing(reference, tmp_path):
+    before = sorted(reference.rglob("*"))
+    with pytest.raises(UsageError, match="a reference needs 3 seeds or more"):
+        update(reference, write(tmp_path / "few", [*draws(0), *draws(1)]))
+    failed = Record(cell(9, routing="uniform"), "failed", reason="the loss became nan")
+    with pytest.raises(UsageError, match="whole records only; .*the loss became nan"):
+        update(reference, write(tmp_path / "failed", [*(each for seed in SEEDS for each in draws(seed)), failed]))
+    assert sorted(reference.rglob("*")) == before

@@ -1,0 +1,77 @@
+"""`capsbench report` as a person types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from capsbench.cell import Cell
+from capsbench.store import Record, Row, Store
+
+Call = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def results(tmp_path: Path, make_cell: Callable[..., Cell]) -> Path:
+    """A folder with records of dynamic routing at 1 and 3 iterations."""
+    for iterations in (1, 3):
+        for seed in (0, 1):
+            rows = [Row("accuracy", "accuracy", "test", 0.9 + iterations / 100, "fraction")]
+            Store(tmp_path / "results").write(Record(make_cell(iters=iterations, seeds=seed), "finished", rows=rows))
+    return tmp_path
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "results" / "report").iterdir()}
+
+
+def test_it_writes_the_formats_that_are_asked_for_and_no_others(capsbench: Call, results: Path) -> None:
+    assert capsbench("report", "--format", "html,tex", cwd=results).returncode == 0
+    assert files(results) == {"index.html", "table.tex", "winners.tex", "hypotheses.tex"}
+    done = capsbench("report", "--format", "md, csv", cwd=results)
+    assert files(results) == {"table.md", "table.csv", "winners.csv", "hypotheses.csv"}
+    assert "the page: table.md\ntables: table.csv, winners.csv, hypotheses.csv\nin results/report\n" in done.stdout
+
+
+def test_it_takes_the_records_that_are_chosen(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--where", "iters=3", "--format", "csv", "--json", cwd=results)
+    assert [row["iterations"] for row in json.loads(done.stdout)] == [3]
+
+
+def test_it_says_what_a_choice_does(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--by", "iters", "--format", "csv", cwd=results)
+    assert "What a choice does" in done.stdout
+    assert "effects.csv" in files(results)
+
+
+def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    capsbench("report", "--format", "html", "--open", cwd=results)
+    assert opened == [(results / "results" / "report" / "index.html").resolve().as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "pdf"], "--format: unknown 'pdf'; choose from html, md, tex, csv, parquet, svg, png"),
+        (["--format", "htm"], "--format: unknown 'htm'; did you mean 'html'?"),
+        (["--format", ""], "--format: unknown ''"),
+        (["--where", "iters"], "--where: expected NAME=A,B or NAME!=A,B, got 'iters'"),
+        (["--where", "itres=3"], "--where itres=3: unknown 'itres'; did you mean 'iters'?"),
+        (["--where", "iters=4"], "--where iters=4: no record has '4'; there are: 1, 3"),
+        (["--by", "itres"], "--by itres: unknown 'itres'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    capsbench: Call, results: Path, arguments: list[str], message: str
+) -> None:
+    done = capsbench("report", *arguments, cwd=results)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (results / "results" / "report").exists()
