@@ -70,7 +70,7 @@ def check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """The regression gate: whether a run is worse than a reference. Exit code 1: it is; 2: usage; 3: failed or missing; 4: no run.
+    """The regression gate: whether a run is worse than a reference. Exit codes: 1 worse, 2 usage, 3 failed or missing, 4 no run.
 
     capsbench run --suite ci --out results/now --fresh
 

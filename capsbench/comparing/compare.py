@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -200,9 +202,9 @@ def _changes(
             test = "images" if difference.images else "seeds"
         else:
             difference, test = paired_seeds([second[s] for s in seeds], [first[s] for s in seeds]), "seeds"
-        if difference.p != difference.p:
+        if math.isnan(difference.p):
             test = "none"
-        means = [sum(values.values()) / len(values) for values in (first, second)]
+        means = fmean(first.values()), fmean(second.values())
         yield Change(identity, title, number, *means, difference, len(first), len(second), test)
 
 

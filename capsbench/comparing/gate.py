@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median, variance
 from typing import NamedTuple
@@ -161,6 +162,7 @@ class _Gate:
     def __init__(self, reference: Side, current: Side, checked: Checked) -> None:
         self.reference, self.current, self.checked = reference, current, checked
         self.titles = {**current.titles, **reference.titles}
+        self.sources = {record.cell.id: record.cell for record in (*reference.records, *current.records)}
         self.shared = [identity for identity in reference.contenders if identity in current.contenders]
 
     def pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
@@ -220,9 +222,7 @@ class _Gate:
         """Of every judged number: each contender with seeds enough, then the mean over contenders."""
         of_all: list[tuple[Judged, dict[int, float], dict[int, float]]] = []
         for judged in JUDGED:
-            found = {
-                title: (_values(before, judged.of), _values(now, judged.of)) for title, before, now in self.pairs()
-            }
+            found = {title: self._numbers(judged, before, now) for title, before, now in self.pairs()}
             found = {title: both for title, both in found.items() if len(both[0]) >= FEWEST_SEEDS and both[1]}
             yield from self._tested(judged, found)
             if len(found) > 1:
@@ -234,6 +234,22 @@ class _Gate:
                     of_all.append((judged, *means))
         for judged, before, now in of_all:
             yield from self._tested(judged, {ALL: (before, now)})
+
+    def _numbers(self, judged: Judged, before: Contender, now: Contender) -> tuple[dict[int, float], dict[int, float]]:
+        """Seed -> a judged number on either side, of the rows that all of the records have that have any.
+
+        So a transfer is judged by the sources that both have.
+        """
+        rows = [
+            {seed: judged.rows(record, self.sources) for seed, record in each.records.items()} for each in (before, now)
+        ]
+        places = [each.keys() for side in rows for each in side.values() if each]
+        common = set.intersection(*(set(each) for each in places)) if places else set()
+        numbers: list[dict[int, float]] = []
+        for side in rows:
+            found = {seed: judged.of([each[place] for place in common]) for seed, each in side.items() if each}
+            numbers.append({seed: value for seed, value in found.items() if value is not None})
+        return numbers[0], numbers[1]
 
     def _tested(
         self, judged: Judged, found: Mapping[str, tuple[Mapping[int, float], Mapping[int, float]]]
@@ -254,8 +270,8 @@ class _Gate:
     def times(self) -> Iterator[Test]:
         """Each time as a ratio to the median of its run's, by seed; what other machines do alike cancels."""
         for place, name in TIMES.items():
-            before = _ratios({title: _values(old, lambda r: _first(r, place)) for title, old, _ in self.pairs()})
-            now = _ratios({title: _values(new, lambda r: _first(r, place)) for title, _, new in self.pairs()})
+            before = _ratios({title: _values(old, partial(_first, place)) for title, old, _ in self.pairs()})
+            now = _ratios({title: _values(new, partial(_first, place)) for title, _, new in self.pairs()})
             titles = [title for title in before if len(before[title]) >= FEWEST_SEEDS and now.get(title)]
             variances = _moderated([before[title] for title in titles])
             for title, spread in zip(titles, variances, strict=True):
@@ -302,7 +318,8 @@ class _Gate:
         for title, before, _ in self.pairs():
             seeds = len(before.records)
             if seeds < FEWEST_SEEDS:
-                text = f"the reference has {seeds} seed{'s' * (seeds > 1)}, of which no spread can be told; {FEWEST_SEEDS} or more do"
+                named = "1 seed" if seeds == 1 else f"{seeds} seeds"
+                text = f"the reference has {named}, of which no spread can be told; of {FEWEST_SEEDS} it can"
                 yield Finding(UNJUDGED, title, "records", text)
 
 
@@ -310,7 +327,7 @@ def _at(record: Record, place: tuple[str, str, str]) -> list[float]:
     return [row.value for row in record.rows if row[:3] == place]
 
 
-def _first(record: Record, place: tuple[str, str, str]) -> float | None:
+def _first(place: tuple[str, str, str], record: Record) -> float | None:
     return next(iter(_at(record, place)), None)
 
 

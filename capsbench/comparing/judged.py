@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
+from capsbench.cell import Cell
 from capsbench.store import Record
+
+Place = tuple[str, float | None]
+"""Condition and level of a row."""
 
 
 class Judged(NamedTuple):
@@ -25,13 +30,25 @@ class Judged(NamedTuple):
     higher: bool = True
     relative: bool = False
 
-    def of(self, record: Record) -> float | None:
-        """The number of a record; None where it has none."""
-        values = [
-            row.value
-            for row in record.rows
-            if row[:2] == (self.measure, self.metric) and (not self.conditions or row.condition in self.conditions)
-        ]
+    def rows(self, record: Record, sources: Mapping[str, Cell]) -> dict[Place, float]:
+        """The rows of a record by condition and level.
+
+        Args:
+            sources: identity -> cell, of the networks that a condition may name. Of those only the ones of the record's own seed
+                count, by their contender: how many seeds were run together is no matter of the number.
+        """
+        found: dict[Place, float] = {}
+        for row in record.rows:
+            if row[:2] == (self.measure, self.metric) and (not self.conditions or row.condition in self.conditions):
+                source = sources.get(row.condition)
+                if source is None:
+                    found[row.condition, row.level] = row.value
+                elif source.seed == record.cell.seed:
+                    found[source.contender, row.level] = row.value
+        return found
+
+    def of(self, values: Collection[float]) -> float | None:
+        """The number that some rows make; None where they make none."""
         if not values or (self.relative and min(values) <= 0):
             return None
         return math.log(fmean(values)) if self.relative else fmean(values)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from capsbench.comparing.sides import Side, read_side
 from capsbench.errors import UsageError
 from capsbench.statistics import FEWEST_SEEDS
-from capsbench.store import Store
+from capsbench.store import Record, Store
 
 KEPT = ("accuracy",)
 """Measures of which a reference has what they kept: the predictions, for `capsbench compare`."""
@@ -15,6 +17,8 @@ KEPT = ("accuracy",)
 
 def update(against: str | Path, out: str | Path) -> list[str]:
     """Puts the records of a run in the place of a reference's: without weights, pictures and the notes of runs.
+
+    What was measured between networks of one seed goes into the record of the one that it was measured on.
 
     Returns:
         A line each of what went, came and stayed.
@@ -27,29 +31,33 @@ def update(against: str | Path, out: str | Path) -> list[str]:
     store = Store(against)
     old = {record.cell.id for record in store.records()[0]}
     new = {record.cell.id: record for record in run.records}
-    plain, _ = run.store.records()
     store.check_writable()
     for folder in ("kept", "between", "records"):
         for path in (store.folder / folder).rglob("*.*"):
             if path.is_file():
                 path.unlink()
-    for record in plain:
-        store.write(record)
+    for record in run.records:
+        store.write(_without_other_seeds(record, new))
         for measure in KEPT:
             kept = run.store.kept(measure, record.cell.id)
             if kept:
                 store.write_tensors(store.kept_path(measure, record.cell.id), kept)
-    for path in sorted((run.store.folder / "between").glob("*/*/*.json")):
-        if path.stem in new and path.parent.name in new:
-            copy = store.folder / path.relative_to(run.store.folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
     _remove_empty(store.folder)
     return [
         f"{len(new.keys() - old)} records came",
         f"{len(old - new.keys())} records went",
         f"{len(new.keys() & old)} records were written anew",
     ]
+
+
+def _without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record:
+    """A record with the rows of measures between networks in it, of those networks that have its seed."""
+    rows = [
+        row
+        for row in record.rows
+        if row.condition not in records or records[row.condition].cell.seed == record.cell.seed
+    ]
+    return replace(record, rows=rows)
 
 
 def _check(run: Side, out: str | Path) -> None:

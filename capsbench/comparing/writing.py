@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from capsbench.comparing.compare import Comparison
 from capsbench.comparing.gate import ALL, BETTER, CHANGED, FAILED, MISSING, NEW, REGRESSION, UNJUDGED, Checked, Finding
+from capsbench.comparing.judged import EXACT
 from capsbench.errors import StorageFailed
 from capsbench.statistics import ALPHA
 
@@ -34,7 +36,8 @@ def changes_readable(found: Comparison, everything: bool = False) -> pd.DataFram
     table = found.changes if everything else found.changes[found.changes["holds"].astype(bool)]
     table = table.sort_values("p_holm", kind="stable")
     rows = []
-    for row in table.itertuples(index=False):
+    for change in table.to_dict(orient="records"):
+        row = SimpleNamespace(**{str(name): value for name, value in change.items()})
         number = ", ".join(str(part) for part in (row.measure, row.metric, row.condition) if part)
         level = "" if row.level is None or math.isnan(row.level) else f" at {row.level:g}"
         scale, unit = (100, "%") if row.unit == "fraction" else (1, row.unit)
@@ -62,7 +65,7 @@ def summary_of(found: Comparison) -> list[str]:
         sure = int(found.changes["holds"].sum())
         lines = [
             f"{found.matched} contenders on both sides, {found.equal} of them with the same numbers throughout",
-            f"{len(found.changes)} numbers changed; of {sure} that is a difference (*: p < {ALPHA:g} after Holm over all of these)",
+            f"{len(found.changes)} numbers changed; in {sure} that is a difference (*: p < {ALPHA:g}, Holm over all of these)",
         ]
     lines += [f"only in A: {title}" for title in found.only_a]
     lines += [f"only in B: {title}" for title in found.only_b]
@@ -124,9 +127,9 @@ def check_markdown(checked: Checked) -> str:
         "",
         f"**{verdict_of(checked)}**",
         "",
-        f"`{checked.out}` held against `{checked.against}`. A regression is what is worse by more than {checked.tolerance:g} points "
-        f"(a time: by more than a factor of {checked.slower:g} among those of its run) and than training again would give: p < "
-        f"{ALPHA:g} after Holm over all tests.",
+        f"`{checked.out}` held against `{checked.against}`. A regression is what is worse by more than "
+        f"{checked.tolerance:g} points (a time: by more than a factor of {checked.slower:g} among those of its run) and than "
+        f"training again would give: p < {ALPHA:g} after Holm over all tests.",
     ]
     for kind, heading in HEADINGS.items():
         found = checked.of(kind)
@@ -168,12 +171,13 @@ def check_junit(checked: Checked) -> bytes:
     """A check as JUnit XML: a test case each number tested, one each finding beside them, and one each contender of the rest."""
     found = {(each.contender, each.name): each for each in checked.of(*NOT_PASSED)}
     cases: dict[tuple[str, str], str] = {
-        (row.contender, row.name): f"{row.reference} in the reference, now {row.current}"
-        for row in checked.tests.itertuples(index=False)
+        (row["contender"], row["name"]): f"{row['reference']} in the reference, now {row['current']}"
+        for row in checked.tests.to_dict(orient="records")
     }
     cases |= {key: finding.text for key, finding in found.items()}
     for title in checked.contenders:
-        cases.setdefault((title, "parameters and FLOPs"), "as in the reference")
+        if not any((title, name) in found for name in EXACT.values()):
+            cases[title, "parameters and FLOPs"] = "as in the reference"
     counts = {"tests": len(cases), "failures": sum(each.kind == REGRESSION for each in found.values())}
     counts |= {"errors": len(found) - counts["failures"], "skipped": 0}
     suites = ElementTree.Element("testsuites", {name: str(count) for name, count in counts.items()})

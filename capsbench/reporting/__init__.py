@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ from capsbench.reporting.published import table_of as published_table
 from capsbench.reporting.section import Material
 from capsbench.reporting.sections import PICTURES, SECTIONS, Made, drawn, made_sections, picture_names
 from capsbench.reporting.text import readable
-from capsbench.store import Record, Run, Store
+from capsbench.store import Record, Run, Store, no_collection
 from capsbench.suites import read_suite
 
 __all__ = ["NothingMeasured", "Report", "report"]
@@ -116,7 +117,20 @@ def report(
         UsageError: there is no such run, ``suite``, format, name or value, or ``to`` cannot be written.
     """
     check_formats(formats)
-    store = Store(folder)
+    with no_collection():
+        return _report(Store(folder), run, everything, suite, where, by, formats, to)
+
+
+def _report(
+    store: Store,
+    run: str | None,
+    everything: bool,
+    suite: str | Path | None,
+    where: Sequence[str],
+    by: Sequence[str],
+    formats: Collection[str],
+    to: str | Path | None,
+) -> Report:
     records, faults = store.records()
     chosen = None if everything else _chosen(store, run)
     if chosen is not None:
@@ -174,28 +188,31 @@ def _contents(
     """File name -> content."""
     for picture in pictures.values():
         lay_out(picture.figure)
-    pngs = begun(lambda: _pngs(pictures)) if pictures and "png" in formats else dict
-    images = {name: svg(picture.figure) for name, picture in pictures.items()} if {"html", "svg"} & set(formats) else {}
+    wanted = {"png": "png" in formats, "svg": bool({"html", "svg"} & set(formats))}
+    waiting = {form: begun(partial(_images, pictures, form)) for form in wanted if pictures and wanted[form]}
     contents: dict[str, bytes] = {}
-    if "html" in formats:
-        contents[PAGE] = page(made, images).encode()
     if "md" in formats:
-        contents[MARKDOWN] = markdown(
-            made, target, next((form for form in ("png", "svg") if form in formats), None)
-        ).encode()
+        form = next((form for form in ("png", "svg") if form in formats), None)
+        contents[MARKDOWN] = markdown(made, target, form).encode()
     if "tex" in formats:
         contents |= {f"{name}.tex": text.encode() for name, text in latex_tables(made).items()}
     if "csv" in formats:
         contents |= {f"{name}.csv": _csv(table) for name, table in tables.items() if name != ROWS}
     if "parquet" in formats:
         contents |= {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
-    if "svg" in formats:
-        contents |= {f"{name}.svg": image for name, image in images.items()}
-    return contents | pngs()
+    images = {form: wait() for form, wait in waiting.items()}
+    if "html" in formats:
+        contents[PAGE] = page(made, images.get("svg", {})).encode()
+    for form in ("svg", "png"):
+        if form in formats:
+            contents |= {f"{name}.{form}": image for name, image in images.get(form, {}).items()}
+    return contents
 
 
-def _pngs(pictures: Mapping[str, Picture]) -> dict[str, bytes]:
-    return {f"{name}.png": png(picture.figure) for name, picture in pictures.items()}
+def _images(pictures: Mapping[str, Picture], form: str) -> dict[str, bytes]:
+    """The pictures in a format."""
+    write = {"png": png, "svg": svg}[form]
+    return {name: write(picture.figure) for name, picture in pictures.items()}
 
 
 def _pictures(material: Material, sections: list[Made]) -> tuple[dict[str, Picture], list[str]]:

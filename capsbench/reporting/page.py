@@ -210,7 +210,7 @@ def _typeset(text: str) -> Markup:
     if plus_minus:
         spread, marks = re.fullmatch(r"([\d.,]*)(.*)", rest).groups()  # type: ignore[union-attr]
         shown += Markup('<span class="spread"> ± {}</span>{}').format(spread, marks)
-    return Markup(re.sub(r"[*†]", r'<abbr title="explained below the table">\g<0></abbr>', str(shown)))
+    return Markup(re.sub(r" ?([*†])", r'<abbr title="explained below the table">\1</abbr>', str(shown)))
 
 
 def _code(text: str) -> Markup:

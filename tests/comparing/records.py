@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ PROVENANCE: dict[str, Any] = {
 SEEDS = (0, 1, 2, 3, 4)
 
 
+@cache  # a cell's network is built to see that it can be
 def cell(seed: int = 0, **request: Any) -> Cell:
     """A cell of dynamic routing, unless the request says otherwise."""
     asked = {"routing": "dynamic", "device": "cpu", "baseline": "none", "measure": "accuracy,affine,speed", **request}

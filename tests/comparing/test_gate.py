@@ -177,13 +177,32 @@ def test_a_number_that_should_be_low_may_not_rise(tmp_path):
     assert lower.of("better")
 
 
+def transferred(seed, success, sources=NETWORKS):
+    """A record of each network, and of the first how often images that mislead each of ``sources`` mislead it."""
+    shown = [
+        Row("transfer", "success rate", cell(seed, **source).id, success[place], "fraction")
+        for place, source in enumerate(sources)
+        if place
+    ]
+    return [record(0.95, seed, rows=[] if place else shown, **network) for place, network in enumerate(sources)]
+
+
+def test_transfers_are_judged_by_the_sources_that_both_runs_have(tmp_path):
+    rates = [None, 0.1, 0.2, 0.9]
+    reference = write(tmp_path / "reference", [each for seed in SEEDS for each in transferred(seed, rates)])
+    fewer = write(tmp_path / "fewer", transferred(9, rates, NETWORKS[:3]))
+    (test,) = check(reference, fewer).tests.query("name == 'success of transferred attacks'").to_dict("records")
+    assert (test["reference"], test["current"]) == ("15.0 %", "15.0 %")
+    assert check(reference, write(tmp_path / "worse", transferred(9, [None, 0.5, 0.5, 0.9]))).of("regression")
+
+
 def test_every_judged_number_is_one_that_a_measure_gives():
     """As the reference results have them, so that a measure that is renamed does not leave the gate unnoticed."""
     from pathlib import Path
 
     folder = Path(__file__).parents[2] / "results" / "reference"
     records = [record for path in folder.glob("*/records") for record in Store(path.parent).records()[0]]
-    found = {judged.name for judged in JUDGED if any(judged.of(record) is not None for record in records)}
+    found = {judged.name for judged in JUDGED if any(judged.rows(record, {}) for record in records)}
     without = {"images of which all objects are found", "error of novel viewpoints", "success of transferred attacks"}
     without |= {
         "undetected adversarial images",
@@ -196,7 +215,8 @@ def test_every_judged_number_is_one_that_a_measure_gives():
 def test_an_error_without_a_scale_is_compared_as_a_ratio(tmp_path):
     judged = next(each for each in JUDGED if each.relative)
     row = Row(judged.measure, judged.metric, "inside", 4.0, "per image")
-    assert judged.of(record(0.9, rows=[row])) == pytest.approx(math.log(4))
+    assert judged.rows(record(0.9, rows=[row]), {}) == {("inside", None): 4.0}
+    assert judged.of([4.0]) == pytest.approx(math.log(4))
     assert judged.shown(math.log(4)) == "4"
 
 
@@ -277,6 +297,20 @@ def test_update_refuses_what_is_no_reference_and_changes_nothing(reference, tmp_
     with pytest.raises(UsageError, match="a reference needs 3 seeds or more"):
         update(reference, write(tmp_path / "few", [*draws(0), *draws(1)]))
     failed = Record(cell(9, routing="uniform"), "failed", reason="the loss became nan")
-    with pytest.raises(UsageError, match="whole records only; .*the loss became nan"):
+    with pytest.raises(UsageError, match=r"whole records only; .*the loss became nan"):
         update(reference, write(tmp_path / "failed", [*(each for seed in SEEDS for each in draws(seed)), failed]))
     assert sorted(reference.rglob("*")) == before
+
+
+def test_a_reference_has_the_transfers_of_each_seed_in_its_records(reference, tmp_path):
+    """However many seeds were run together."""
+    out = write(tmp_path / "out", [each for seed in SEEDS for each in draws(seed)])
+    source, other, target = cell(0, routing="em"), cell(1, routing="em"), cell(0, routing="uniform")
+    for each, success in ((source, 0.25), (other, 0.75)):
+        row = Row("transfer", "success rate", each.id, success, "fraction")
+        Store(out).write_between("transfer:quick", each.id, target.id, [row])
+    update(reference, out)
+    found = Store(reference).read(target.id)
+    assert [(row.condition, row.value) for row in found.rows if row.measure == "transfer"] == [(source.id, 0.25)]
+    assert not (reference / "between").exists()
+    assert check(reference, out).of("changed") == []

@@ -228,4 +228,4 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(
     monkeypatch.setattr(Path, "write_bytes", write_some)
     with pytest.raises(UsageError, match="No space left on device"):
         report(store.folder)
-    assert sorted(path.name for path in (store.folder / "report").iterdir()) == ["index.html", "table.csv", "table.md"]
+    assert sorted(path.name for path in (store.folder / "report").iterdir()) == ["table.csv", "table.md"]
