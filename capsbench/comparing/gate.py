@@ -14,7 +14,7 @@ import pandas as pd
 
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged
 from capsbench.comparing.noise import Variance, chance_of_drop, chance_of_failures, moderated
-from capsbench.comparing.sides import OF_TIME, Contender, Side, read_side, same_bits_expected
+from capsbench.comparing.sides import OF_TIME, Contender, Side, experiment, matched, read_side, same_bits_expected
 from capsbench.errors import NothingMeasured, UsageError
 from capsbench.provenance import provenance
 from capsbench.statistics import ALPHA, FEWEST_SEEDS, holm
@@ -122,7 +122,7 @@ def check(
         raise NothingMeasured(f"--out {out}: none of its contenders is in the reference {against}")
     if not gate.shared and all(finding.kind == MISSING for finding in checked.findings):
         raise NothingMeasured(f"--out {out}: no contender of the reference {against} is on record")
-    checked.contenders = sorted(gate.titles[identity] for identity in gate.shared)
+    checked.contenders = sorted(gate.titles[identity] for identity, _ in gate.shared)
     checked.findings += [*gate.exact(), *gate.bits(), *gate.new()]
     tests = [*gate.tests(), *gate.sanity(), *gate.times()]
     adjusted = {side: holm([getattr(test, side) for test in tests]) for side in ("worse", "better")}
@@ -163,20 +163,21 @@ class _Gate:
         self.reference, self.current, self.checked = reference, current, checked
         self.titles = {**current.titles, **reference.titles}
         self.sources = {record.cell.id: record.cell for record in (*reference.records, *current.records)}
-        self.shared = [identity for identity in reference.contenders if identity in current.contenders]
+        self.shared = matched(reference, current)
 
     def pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
-        for identity in self.shared:
-            yield self.titles[identity], self.reference.contenders[identity], self.current.contenders[identity]
+        for old, new in self.shared:
+            yield self.titles[old], self.reference.contenders[old], self.current.contenders[new]
 
     def absent(self) -> Iterator[Finding]:
         """What the reference has and the run does not: contenders, and measures of them."""
-        failed = {record.cell.contender: record for record in self.current.failed}
-        for identity in self.reference.contenders:
-            record = failed.get(identity)
+        failed = {experiment(record.cell): record for record in self.current.failed}
+        shared = {old for old, _ in self.shared}
+        for identity, contender in self.reference.contenders.items():
+            record = failed.get(experiment(contender.cell))
             if record is not None:
                 yield Finding(FAILED, self.titles[identity], "training", f"{record.cell.title}: {record.reason}")
-            elif identity not in self.current.contenders:
+            elif identity not in shared:
                 yield Finding(MISSING, self.titles[identity], "records", "in the reference, and not in the run")
         for title, before, now in self.pairs():
             taken = {spec for record in before.records.values() for spec in record.measured}
@@ -201,7 +202,7 @@ class _Gate:
         for title, before, now in self.pairs():
             for seed, record in now.records.items():
                 known = before.records.get(seed)
-                if known is None or not same_bits_expected(known, record):
+                if known is None or known.cell != record.cell or not same_bits_expected(known, record):
                     continue
                 old, new = ({row[:3] + row[5:]: row.value for row in each.rows} for each in (known, record))
                 names = [key for key in old if key[:2] not in OF_TIME and new.get(key) != old[key]]
@@ -213,9 +214,9 @@ class _Gate:
                 yield Finding(CHANGED, title, "bits", text)
 
     def new(self) -> Iterator[Finding]:
-        known = self.reference.contenders
+        shared = {new for _, new in self.shared}
         for identity, title in self.current.titles.items():
-            if identity not in known:
+            if identity not in shared:
                 yield Finding(NEW, title, "records", "not in the reference; `capsbench check --update` puts it there")
 
     def tests(self) -> Iterator[Test]:

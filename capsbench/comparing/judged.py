@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from capsbench.cell import Cell
+from capsbench.comparing.sides import experiment
 from capsbench.store import Record
 
 Place = tuple[str, float | None]
@@ -35,7 +36,7 @@ class Judged(NamedTuple):
 
         Args:
             sources: identity -> cell, of the networks that a condition may name. Of those only the ones of the record's own seed
-                count, by their contender: how many seeds were run together is no matter of the number.
+                count, whatever the machine: how many seeds were run together is no matter of the number.
         """
         found: dict[Place, float] = {}
         for row in record.rows:
@@ -44,7 +45,7 @@ class Judged(NamedTuple):
                 if source is None:
                     found[row.condition, row.level] = row.value
                 elif source.seed == record.cell.seed:
-                    found[source.contender, row.level] = row.value
+                    found[experiment(source), row.level] = row.value
         return found
 
     def of(self, values: Collection[float]) -> float | None:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,11 +136,17 @@ def matched(a: Side, b: Side) -> list[tuple[str, str]]:
     return [*((identity, identity) for identity in same), *alike]
 
 
+@cache
+def experiment(cell: Cell) -> str:
+    """What cells have in common that differ at most in seed, machine, what was measured and the sources of a user's own."""
+    fields = cell.model_dump(mode="json", exclude={"seed", "measures", "code", *MACHINE})
+    return json.dumps(fields, sort_keys=True)
+
+
 def _by_experiment(side: Side, identities: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for identity in sorted(identities):
-        fields = side.contenders[identity].cell.model_dump(mode="json", exclude={"seed", "measures", "code", *MACHINE})
-        found.setdefault(json.dumps(fields, sort_keys=True), []).append(identity)
+        found.setdefault(experiment(side.contenders[identity].cell), []).append(identity)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from statistics import fmean
 from xml.etree import ElementTree
 
@@ -139,6 +140,18 @@ def test_what_is_new_is_told(reference, tmp_path):
     checked = check(reference, write(tmp_path / "out", [*draws(9), new]))
     assert [each.kind for each in checked.findings] == ["new"]
     assert checked.exit_code == 0
+
+
+def test_a_users_routing_that_was_edited_is_held_against_what_it_was(tmp_path):
+    def of(digest, seed, accuracy):
+        made = record(accuracy, seed)
+        fields = {**made.cell.model_dump(), "code": {"routing": digest}}
+        return replace(made, cell=type(made.cell)(**fields))
+
+    scores = dict(zip(SEEDS, (0.95, 0.96, 0.94, 0.95, 0.955), strict=True))
+    reference = write(tmp_path / "reference", [of("aa", seed, score) for seed, score in scores.items()])
+    assert check(reference, write(tmp_path / "alike", [of("bb", 0, 0.953)])).findings == []
+    assert check(reference, write(tmp_path / "worse", [of("bb", 0, 0.8)])).exit_code == 1
 
 
 def test_a_reference_of_two_seeds_shows_no_regression_and_says_so(tmp_path):
