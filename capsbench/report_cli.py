@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 EXIT_NOTHING_MEASURED = 4
 
+MOST_ROWS = 25
+"""Of a table in the terminal; of more, the page and the table's file have the rest."""
+
 
 def report(
     out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("results"),
@@ -38,7 +41,9 @@ def report(
     ] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Of html,md,tex,csv,parquet,svg,png; by default all but tex.", metavar="A,B,..."),
+        typer.Option(
+            "--format", help="Of html,md,tex,csv,parquet,svg,png; by default all but tex and png.", metavar="A,B,..."
+        ),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -91,10 +96,12 @@ def _print(made: Report) -> None:
             table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
             for column in strings.columns:
                 table.add_column(column, overflow="fold")
-            for row in strings.itertuples(index=False):
+            for row in strings.head(MOST_ROWS).itertuples(index=False):
                 table.add_row(*(escape(str(value)) for value in row))
             # Piped output is not folded at 80 columns: a program or a file has no width.
             (Console() if sys.stdout.isatty() else Console(width=240)).print(table)
+            if len(strings) > MOST_ROWS:
+                print(f"... and {len(strings) - MOST_ROWS} more rows, which the files have\n")
     for title, reason in made.failed:
         print(f"failed: {title}: {reason}")
     if made.missing:

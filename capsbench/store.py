@@ -272,7 +272,7 @@ def table_of(records: list[Record]) -> pd.DataFrame:
     records = [record for record in records if record.status != "failed"]
     described = pd.DataFrame([described_cell(record.cell) for record in records])
     owners, numbers = numbers_of(records)
-    table = pd.concat([described.take(owners).reset_index(drop=True), numbers], axis="columns")
+    table = pd.concat([described.take(owners).reset_index(drop=True), plain(numbers)], axis="columns")
     for column in COLUMNS:
         if column not in table:
             table[column] = pd.Series(dtype=object)
@@ -281,12 +281,22 @@ def table_of(records: list[Record]) -> pd.DataFrame:
 
 
 def numbers_of(records: list[Record]) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """All rows of some records with `ROW_COLUMNS`, and of each row the place of its record."""
+    """All rows of some records with `ROW_COLUMNS`, names as categories, and of each row the place of its record."""
     with no_collection():
         columns = zip(*(row for record in records for row in record.rows), strict=True)
-        table = pd.DataFrame(dict(zip(Row._fields, columns, strict=False)), columns=ROW_COLUMNS)
+        found = dict(zip(Row._fields, columns, strict=False))
+        named = {name: pd.Categorical(found.get(name, ())) for name in ("measure", "metric", "condition", "unit")}
+        numbers = {name: np.array(found.get(name, ()), dtype=float) for name in ("level", "value")}
     owners = np.repeat(np.arange(len(records)), [len(record.rows) for record in records])
-    return owners, table.astype({"level": float, "value": float})
+    return owners, pd.DataFrame({**named, **numbers}, columns=ROW_COLUMNS)
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with strings in place of categories."""
+    # `astype` makes each string anew; here they are taken from those of the categories.
+    names = [str(name) for name in table.select_dtypes("category")]
+    strings = {name: table[name].cat.categories.astype(str).take(table[name].cat.codes) for name in names}
+    return table.assign(**{name: values.array for name, values in strings.items()})
 
 
 def described_cell(cell: Cell) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,19 +13,18 @@ from pyarrow import parquet
 
 from capsbench import registry
 from capsbench.errors import NothingMeasured, UsageError
-from capsbench.reporting.beside import begun
 from capsbench.reporting.choice import chosen as chosen_records
 from capsbench.reporting.document import HEADLINE, Document, document, machines
-from capsbench.reporting.files import content, png, svg, write_files
+from capsbench.reporting.drawing import begin
+from capsbench.reporting.files import FORMS, content, write_files
 from capsbench.reporting.latex import tables as latex_tables
 from capsbench.reporting.markdown import markdown
 from capsbench.reporting.page import page
-from capsbench.reporting.picture import Picture, lay_out
 from capsbench.reporting.published import Comparison, compare
 from capsbench.reporting.published import readable as readable_published
 from capsbench.reporting.published import table_of as published_table
 from capsbench.reporting.section import Material
-from capsbench.reporting.sections import PICTURES, SECTIONS, Made, drawn, made_sections, picture_names
+from capsbench.reporting.sections import PICTURES, SECTIONS, Made, all_pictures, made_sections
 from capsbench.reporting.text import readable
 from capsbench.store import Record, Run, Store, no_collection
 from capsbench.suites import read_suite
@@ -36,10 +34,7 @@ __all__ = ["NothingMeasured", "Report", "report"]
 FORMATS = ("html", "md", "tex", "csv", "parquet", "svg", "png")
 """What a report is written as: the page, the page as Markdown, tables for LaTeX, for programs, and pictures."""
 
-BY_DEFAULT = ("html", "md", "csv", "parquet", "svg", "png")
-
-PICTURED = {"html", "svg", "png"}
-"""The formats that need pictures to be drawn."""
+BY_DEFAULT = ("html", "md", "csv", "parquet", "svg")
 
 PAGE, MARKDOWN, ROWS, PUBLISHED = "index.html", "table.md", "rows", "published"
 """The files of the report's pages, and the names of the tables that are no section."""
@@ -143,18 +138,25 @@ def _report(
     records = chosen_records(records, where)
 
     material = Material.of(records, store, by)
+    drawing = begin(all_pictures(), material, _forms(formats))
     sections = made_sections(material)
-    pictures, notes = _pictures(material, sections) if PICTURED & set(formats) else ({}, [])
-    notes += _cautions(records)
     comparisons, fault = _compared(suite, chosen, records)
-    notes += fault
     against, shown_against = published_table(comparisons), readable_published(comparisons)
-    made = document(material, records, sections, shown_against, pictures, store, chosen, missing, faults, notes, where)
     summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
     tables = {HEADLINE: summary, ROWS: material.tidy()}
     tables |= {section.section.name: section.numbers for section in sections}
     tables |= {PUBLISHED: against} if len(against) else {}
+    contents = _tables(tables, formats)
+    pictures, lacking = drawing()
+    wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
+    notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
+    notes += [*_cautions(records), *fault]
+    made = document(material, records, sections, shown_against, pictures, store, chosen, missing, faults, notes, where)
     target = Path(to or store.folder / "report")
+    contents |= _pages(made, formats, target)
+    contents |= {
+        f"{name}.{form}": image.files[form] for name, image in pictures.items() for form in FORMS if form in formats
+    }
     left_out = chosen.left_out if chosen else {}
     return Report(
         summary=summary,
@@ -165,7 +167,7 @@ def _report(
         failed=[(record.cell.title, record.reason) for record in records if record.reason],
         missing=missing,
         faults=made.faults,
-        files=write_files(target, _contents(made, tables, pictures, formats, target), picture_names(), FILES),
+        files=write_files(target, contents, all_pictures(), FILES),
         notes=[*made.notes, *(f"{name} was left out of the run: {reason}" for name, reason in left_out.items())],
         document=made,
     )
@@ -178,47 +180,31 @@ def check_formats(formats: Collection[str]) -> None:
             raise UsageError(f"--format: {registry.unknown(each, list(FORMATS))}")
 
 
-def _contents(
-    made: Document,
-    tables: Mapping[str, pd.DataFrame],
-    pictures: Mapping[str, Picture],
-    formats: Collection[str],
-    target: Path,
-) -> dict[str, bytes]:
-    """File name -> content."""
-    for picture in pictures.values():
-        lay_out(picture.figure)
-    wanted = {"png": "png" in formats, "svg": bool({"html", "svg"} & set(formats))}
-    waiting = {form: begun(partial(_images, pictures, form)) for form in wanted if pictures and wanted[form]}
+def _forms(formats: Collection[str]) -> set[str]:
+    """What pictures are written as: the page has them as SVG."""
+    return {form for form in FORMS if form in formats} | ({"svg"} if "html" in formats else set())
+
+
+def _tables(tables: Mapping[str, pd.DataFrame], formats: Collection[str]) -> dict[str, bytes]:
+    """File name -> content, of the tables for programs."""
     contents: dict[str, bytes] = {}
-    if "md" in formats:
-        form = next((form for form in ("png", "svg") if form in formats), None)
-        contents[MARKDOWN] = markdown(made, target, form).encode()
-    if "tex" in formats:
-        contents |= {f"{name}.tex": text.encode() for name, text in latex_tables(made).items()}
     if "csv" in formats:
         contents |= {f"{name}.csv": _csv(table) for name, table in tables.items() if name != ROWS}
     if "parquet" in formats:
         contents |= {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
-    images = {form: wait() for form, wait in waiting.items()}
-    if "html" in formats:
-        contents[PAGE] = page(made, images.get("svg", {})).encode()
-    for form in ("svg", "png"):
-        if form in formats:
-            contents |= {f"{name}.{form}": image for name, image in images.get(form, {}).items()}
     return contents
 
 
-def _images(pictures: Mapping[str, Picture], form: str) -> dict[str, bytes]:
-    """The pictures in a format."""
-    write = {"png": png, "svg": svg}[form]
-    return {name: write(picture.figure) for name, picture in pictures.items()}
-
-
-def _pictures(material: Material, sections: list[Made]) -> tuple[dict[str, Picture], list[str]]:
-    """The pictures that there is data for, and a line for each other one."""
-    wanted = PICTURES | {name: draw for made in sections for name, draw in made.section.pictures.items()}
-    return drawn(wanted, material)
+def _pages(made: Document, formats: Collection[str], target: Path) -> dict[str, bytes]:
+    """File name -> content, of what people read."""
+    contents: dict[str, bytes] = {}
+    if "html" in formats:
+        contents[PAGE] = page(made).encode()
+    if "md" in formats:
+        contents[MARKDOWN] = markdown(made, target, next((form for form in FORMS if form in formats), None)).encode()
+    if "tex" in formats:
+        contents |= {f"{name}.tex": text.encode() for name, text in latex_tables(made).items()}
+    return contents
 
 
 def _csv(table: pd.DataFrame) -> bytes:

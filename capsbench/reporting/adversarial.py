@@ -44,8 +44,9 @@ def failed_checks(material: Material) -> dict[str, list[str]]:
     rows = material.rows
     if rows.empty:
         return {}
-    failed = rows[(rows["measure"] == "adversarial") & (rows["metric"] == "sanity check") & (rows["value"] == 0)]
-    beyond = rows[(rows["metric"] == "beyond white box") & (rows["value"] > 0)]
+    checks = (rows["measure"] == "adversarial") & (rows["metric"] == "sanity check")
+    failed = material.chosen(checks & (rows["value"] == 0))
+    beyond = material.chosen((rows["metric"] == "beyond white box") & (rows["value"] > 0))
     let_pass = {setting: tolerance(effort.images) for setting, effort in EFFORTS.items()}
     measured = material.cells.set_index("cell")["measures"]
     beyond = beyond[beyond["value"] > beyond["cell"].map(measured).map(_setting).map(let_pass).astype(float)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,11 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 Made = TypeVar("Made")
+
+
+def cores() -> int:
+    """How many copies of this process can work at a time."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
 def begun(work: Callable[[], Made]) -> Callable[[], Made]:

@@ -44,25 +44,26 @@ class Numbers:
     """The numbers of all contenders, each looked up once.
 
     Args:
-        rows: `Material.rows`.
+        material: what they are of.
     """
 
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self.rows = rows
+    def __init__(self, material: Material) -> None:
+        self.material = material
         self.of = cache(self._of)
 
     @cached_property
     def transfer(self) -> pd.DataFrame:
         """The rows of transferred attacks, on all targets."""
-        return self.rows[self.rows["measure"] == "transfer"]
+        return self.material.chosen(self.material.rows["measure"] == "transfer")
 
     def _of(self, measure: str, metric: str, condition: str, level: float | None = None) -> dict[str, pd.Series]:
         """Contender -> that number of each seed, in per cent."""
-        rows = self.rows
+        rows = self.material.rows
         chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
         if level is not None:
             chosen &= (rows["level"] - level).abs() < 1e-6
-        own = rows.loc[chosen, ["contender", "seed", "value"]].drop_duplicates(["contender", "seed"]).set_index("seed")
+        own = self.material.chosen(chosen)[["contender", "seed", "value"]]
+        own = own.drop_duplicates(["contender", "seed"]).set_index("seed")
         return {str(name): 100 * values for name, values in own.groupby("contender", sort=False)["value"]}
 
 
@@ -163,7 +164,7 @@ def difference(one: pd.Series, other: pd.Series) -> Estimate | None:
 
 def groups_of(material: Material, most: int | None = None) -> list[Group]:
     """The contenders by budget: all that is in none of `UNPAIRED`; ``most`` as in `Group`."""
-    cells, numbers = material.cells, Numbers(material.rows)
+    cells, numbers = material.cells, Numbers(material)
     budget = [name for name in Cell.model_fields if name not in UNPAIRED and name in cells]
     if cells.empty:
         return []

@@ -14,7 +14,7 @@ import pandas as pd
 from capsbench.cell import Cell
 from capsbench.reporting.adversarial import MARK
 from capsbench.reporting.commands import Again, Groups, commands, commands_of
-from capsbench.reporting.picture import Picture
+from capsbench.reporting.picture import Image
 from capsbench.reporting.published import CAPTION as PUBLISHED_CAPTION
 from capsbench.reporting.section import Material
 from capsbench.reporting.sections import PICTURES, Made
@@ -97,7 +97,7 @@ class Part:
     name: str
     title: str
     table: Table | None = None
-    pictures: dict[str, Picture] = field(default_factory=dict)
+    pictures: dict[str, Image] = field(default_factory=dict)
 
 
 class Failure(NamedTuple):
@@ -171,7 +171,7 @@ def document(
     records: list[Record],
     sections: Sequence[Made],
     published: pd.DataFrame,
-    pictures: Mapping[str, Picture],
+    pictures: Mapping[str, Image],
     store: Store,
     run: Run | None,
     missing: int,
@@ -213,7 +213,7 @@ def document(
 
 
 def _parts(
-    material: Material, sections: Sequence[Made], published: pd.DataFrame, pictures: Mapping[str, Picture]
+    material: Material, sections: Sequence[Made], published: pd.DataFrame, pictures: Mapping[str, Image]
 ) -> list[Part]:
     parts = []
     if len(material.summary):

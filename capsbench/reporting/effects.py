@@ -23,7 +23,9 @@ def _table(material: Material) -> pd.DataFrame:
         raise NoDataError("no choice was asked about")
     rows = material.rows
     by = [_column(name, material.cells) for name in material.by]
-    accuracies = rows[(rows["measure"] == "accuracy") & (rows["metric"] == "accuracy") & (rows["condition"] == "test")]
+    accuracies = material.chosen(
+        (rows["measure"] == "accuracy") & (rows["metric"] == "accuracy") & (rows["condition"] == "test")
+    )
     cells = material.cells.merge(accuracies[["cell", "value"]], on="cell").dropna(subset=by)
     if cells.empty:
         raise NoDataError(f"no network whose accuracy was measured has {' and '.join(material.by)}")
@@ -32,7 +34,7 @@ def _table(material: Material) -> pd.DataFrame:
     cells = cells.assign(setting=setting)
     for heading, (measure, metric, condition) in COSTS.items():
         chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
-        cells = cells.assign(**{heading: cells["cell"].map(rows[chosen].set_index("cell")["value"])})
+        cells = cells.assign(**{heading: cells["cell"].map(material.chosen(chosen).set_index("cell")["value"])})
 
     # Of each value: a row a seed, a column a setting of all else.
     numbers = {key: own.pivot_table(index="seed", columns="setting", values="value") for key, own in cells.groupby(by)}

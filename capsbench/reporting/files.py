@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image as Pixels
 
 from capsbench.errors import UsageError
-from capsbench.reporting.picture import Picture, lay_out
+from capsbench.reporting.picture import Image, Picture, lay_out
 from capsbench.reporting.style import DPI, PAPER, STYLE
 
 FORMS = ("png", "svg")
@@ -25,10 +25,17 @@ COMPRESSION = 3
 """Of PNG, from 1 to 9: takes half the time of what is usual, for a tenth more bytes."""
 
 
-def picture_files(pictures: Mapping[str, Picture], forms: Sequence[str] = FORMS) -> dict[str, bytes]:
-    """File name -> content, of each picture in each of some of `FORMS`."""
+def picture_files(pictures: Mapping[str, Picture]) -> dict[str, bytes]:
+    """File name -> content, of each picture in each of `FORMS`."""
+    images = {name: image(picture) for name, picture in pictures.items()}
+    return {f"{name}.{form}": each.files[form] for name, each in images.items() for form in FORMS}
+
+
+def image(picture: Picture, forms: Collection[str] = FORMS) -> Image:
+    """A picture in some of `FORMS`."""
     write = {"png": png, "svg": svg}
-    return {f"{name}.{form}": write[form](picture.figure) for name, picture in pictures.items() for form in forms}
+    files = {form: write[form](picture.figure) for form in FORMS if form in forms}
+    return Image(picture.title, picture.caption, picture.figure.get_figwidth(), files)
 
 
 def svg(figure: Figure) -> bytes:
@@ -49,7 +56,7 @@ def png(figure: Figure) -> bytes:
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         figure.set_facecolor(behind)
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    drawn = Pixels.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     return content(lambda file: drawn.save(file, "png", dpi=(DPI, DPI), compress_level=COMPRESSION))
 
 

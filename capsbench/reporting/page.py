@@ -15,8 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from capsbench.reporting.document import ALL, Document, Drawing, Part, Table
-from capsbench.reporting.files import svg
-from capsbench.reporting.picture import Picture
+from capsbench.reporting.picture import Image
 from capsbench.reporting.style import NEUTRALS, PALETTE
 from capsbench.reporting.text import quantity, seeds
 
@@ -44,15 +43,10 @@ TOP = ("command", "cells", "measured", "machine")
 """The facts that stand above everything."""
 
 
-def page(document: Document, table_pictures: dict[str, bytes] | None = None) -> str:
-    """The report as HTML.
-
-    Args:
-        table_pictures: pictures that are drawn already, name -> SVG.
-    """
-    drawn = table_pictures or {}
+def page(document: Document) -> str:
+    """The report as HTML; its pictures have to be there as SVG."""
     script = (TEMPLATE / "page.js").read_text(encoding="utf-8")
-    parts = [_part(part, drawn) for part in document.parts]
+    parts = [_part(part) for part in document.parts]
     shown, used = [], 0
     for each in document.shown:
         pictures: list[dict[str, Any]] = []
@@ -149,13 +143,13 @@ def _cautions(document: Document) -> list[tuple[str, str]]:
     return said
 
 
-def _part(part: Part, drawn: dict[str, bytes]) -> dict[str, Any]:
+def _part(part: Part) -> dict[str, Any]:
     return {
         "id": part.name,
         "title": part.title,
         "table": _table(part.table) if part.table else None,
         "contenders": set(part.table.contenders) if part.table else set(),
-        "pictures": [_drawn(name, picture, drawn.get(name)) for name, picture in part.pictures.items()],
+        "pictures": [_drawn(name, image) for name, image in part.pictures.items()],
     }
 
 
@@ -218,10 +212,9 @@ def _code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _drawn(name: str, picture: Picture, drawing: bytes | None) -> dict[str, Any]:
-    made = inlined((drawing or svg(picture.figure)).decode(), name, picture.title, picture.caption)
-    width = round(picture.figure.get_figwidth() * 96)
-    return {"title": picture.title, "caption": _code(picture.caption), "svg": made, "width": width}
+def _drawn(name: str, image: Image) -> dict[str, Any]:
+    made = inlined(image.files["svg"].decode(), name, image.title, image.caption)
+    return {"title": image.title, "caption": _code(image.caption), "svg": made, "width": round(image.width * 96)}
 
 
 def _from_file(drawing: Drawing, name: str) -> dict[str, Any] | None:

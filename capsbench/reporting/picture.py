@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,22 @@ class Picture:
     figure: Figure
     title: str
     caption: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture as it is written.
+
+    Attributes:
+        title, caption: as those of `Picture`.
+        width: in inches.
+        files: format -> content.
+    """
+
+    title: str
+    caption: str
+    width: float
+    files: Mapping[str, bytes]
 
 
 def panels(lines: int, columns: int, height: float, width: float, **shared: Any) -> tuple[Figure, Grid]:

@@ -16,7 +16,7 @@ from capsbench.reporting.picture import Picture
 from capsbench.reporting.style import styled
 from capsbench.reporting.tables import curves, summary
 from capsbench.statistics import quantile
-from capsbench.store import COLUMNS, ROW_COLUMNS, Record, Store, described_cell, numbers_of
+from capsbench.store import COLUMNS, ROW_COLUMNS, Record, Store, described_cell, numbers_of, plain
 
 
 class NoDataError(ValueError):
@@ -31,7 +31,8 @@ class Material:
       ``face``, ``marker`` and ``dashes`` (`capsbench.reporting.style.styled`)
     - ``curves``: one row a cell and epoch, with ``contender``
     - ``cells``: one row a cell: its fields, its options and ``contender``
-    - ``rows``: one row a cell and number: ``cell``, ``contender``, ``dataset``, ``seed`` and `capsbench.store.ROW_COLUMNS`
+    - ``rows``: one row a cell and number: ``cell``, ``contender``, ``dataset``, ``seed`` and `capsbench.store.ROW_COLUMNS`; names
+      are categories there, which is quick to choose from, and `chosen` gives some of the rows as strings
     - ``kept``: (measure, cell) -> the tensors that the measure kept of that cell; empty where there are none
     - ``pairs``: tests the differences of test accuracies
     - ``by``: the fields or options whose effect is asked for
@@ -51,13 +52,14 @@ class Material:
         measured = [record for record in records if record.status != "failed"]
         cells = pd.DataFrame([described_cell(each.cell) | {"contender": each.cell.contender} for each in measured])
         owners, numbers = numbers_of(measured)
-        named = cells.reindex(columns=["cell", "contender", "dataset", "seed"]).take(owners).reset_index(drop=True)
+        named = cells.reindex(columns=["cell", "contender", "dataset", "seed"])
+        named = named.astype(dict.fromkeys(("cell", "contender", "dataset"), "category")).take(owners)
         pairs = Pairs(store.kept)
         return cls(
             summary=styled(summary(records, pairs)),
             curves=curves(records),
             cells=cells,
-            rows=pd.concat([named, numbers], axis="columns"),
+            rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
             kept=store.kept,
             pairs=pairs,
             by=by,
@@ -65,10 +67,14 @@ class Material:
 
     def of_measure(self, measure: str) -> pd.DataFrame:
         """The rows of a measure; raises NoDataError where there are none."""
-        rows = self.rows[self.rows["measure"] == measure]
+        rows = self.chosen(self.rows["measure"] == measure)
         if rows.empty:
             raise NoDataError(f"{measure} was not measured")
         return rows
+
+    def chosen(self, which: pd.Series) -> pd.DataFrame:
+        """Some of the rows, with strings."""
+        return plain(self.rows[which])
 
     def tidy(self) -> pd.DataFrame:
         """The rows as `capsbench.load` has them, without those of the cells' fields in which all cells are alike."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -54,14 +54,9 @@ class Made:
     readable: pd.DataFrame
 
 
-def picture_names() -> list[str]:
-    """The pictures that there may be."""
-    return [*PICTURES, *(name for section in SECTIONS for name in section.pictures)]
-
-
-def table_names() -> list[str]:
-    """The files of tables that there may be, beside the headline table."""
-    return [f"{section.name}.csv" for section in SECTIONS]
+def all_pictures() -> dict[str, Callable[[Material], Picture]]:
+    """The pictures that there may be, with what draws each."""
+    return PICTURES | {name: draw for section in SECTIONS for name, draw in section.pictures.items()}
 
 
 def made_sections(material: Material) -> list[Made]:
@@ -74,16 +69,3 @@ def made_sections(material: Material) -> list[Made]:
             continue
         made.append(Made(section, table, section.readable(table)))
     return made
-
-
-def drawn(
-    pictures: Mapping[str, Callable[[Material], Picture]], material: Material
-) -> tuple[dict[str, Picture], list[str]]:
-    """The pictures that there is data for, and a line for each other one."""
-    made, notes = {}, []
-    for name, draw in pictures.items():
-        try:
-            made[name] = draw(material)
-        except NoDataError as error:
-            notes.append(f"no picture {name}: {error}")
-    return made, notes

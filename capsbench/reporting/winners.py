@@ -47,12 +47,13 @@ class Contest:
     swept: bool = False
     least: bool = False
 
-    def numbers(self, rows: pd.DataFrame) -> Numbers:
+    def numbers(self, material: Material) -> Numbers:
         """Contender -> seed -> cell and value, a fraction."""
+        rows = material.rows
         chosen = (rows["measure"] == self.measure) & (rows["metric"] == self.metric)
         if self.conditions is not None:
             chosen &= rows["condition"].isin(self.conditions)
-        own = rows[chosen]
+        own = material.chosen(chosen)
         if self.swept:
             bound = own["dataset"].map(
                 {name: bounds_of(name, Threat.LINF).headline for name in own["dataset"].unique()}
@@ -79,7 +80,7 @@ CONTESTS = (
 
 def _table(material: Material) -> pd.DataFrame:
     """One row a budget and contest of two contenders or more."""
-    numbers = {contest: contest.numbers(material.rows) for contest in CONTESTS}
+    numbers = {contest: contest.numbers(material) for contest in CONTESTS}
     made = [
         line
         for group in groups_of(material)

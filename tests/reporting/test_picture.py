@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from capsbench.reporting.files import picture_files, png, svg
+from capsbench.reporting.drawing import drawn
+from capsbench.reporting.files import image, picture_files, png, svg
 from capsbench.reporting.picture import Picture, finish, panels
 from capsbench.reporting.plots import accuracy_against_iterations
 from capsbench.reporting.section import Material
-from capsbench.reporting.sections import PICTURES, drawn
+from capsbench.reporting.sections import PICTURES
 from capsbench.reporting.style import COLUMN, DPI, INK, NEUTRALS, PAGE, PALETTE, PAPER, STYLE, styled
 from capsbench.reporting.tables import summary
 from capsbench.store import Record, Store
@@ -89,7 +90,14 @@ def test_png_is_on_white_and_leaves_the_figure_transparent(pictures: dict[str, P
 def test_the_same_figure_gives_the_same_bytes(pictures: dict[str, Picture]) -> None:
     first, second = picture_files(pictures), picture_files(pictures)
     assert first == second
-    assert sorted(picture_files(pictures, ["svg"])) == [f"{name}.svg" for name in sorted(pictures)]
+    assert sorted(first) == sorted(f"{name}.{form}" for name in pictures for form in ("png", "svg"))
+
+
+def test_an_image_has_the_formats_asked_for_and_the_words_of_its_picture(pictures: dict[str, Picture]) -> None:
+    picture = pictures["accuracy-iterations"]
+    made = image(picture, ["svg"])
+    assert made.files == {"svg": svg(picture.figure)}
+    assert (made.title, made.caption, made.width) == (picture.title, picture.caption, picture.figure.get_figwidth())
 
 
 def test_figures_of_others_are_laid_out_once() -> None:

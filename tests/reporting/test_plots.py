@@ -16,6 +16,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from capsbench.reporting.drawing import drawn
 from capsbench.reporting.labels import Point, label_points
 from capsbench.reporting.picture import Picture
 from capsbench.reporting.plots import (
@@ -24,7 +25,7 @@ from capsbench.reporting.plots import (
     training_curves,
 )
 from capsbench.reporting.section import Material, NoDataError
-from capsbench.reporting.sections import PICTURES, drawn
+from capsbench.reporting.sections import PICTURES
 from capsbench.reporting.style import TIMES, styled
 from capsbench.reporting.tables import curves
 from capsbench.reporting.tables import summary as plain_summary
@@ -155,13 +156,6 @@ def test_baselines_of_several_networks_have_names_that_differ(capsules: Make, ma
 def test_one_routing_in_two_networks_is_named_with_the_network(capsules: Make) -> None:
     table = summary([capsules(network=name) for name in ("capsnet", "matrix-capsules")])
     assert legend_of(accuracy_against_iterations(table)) == ["capsnet em", "matrix-capsules em"]
-
-
-def test_a_picture_without_data_is_left_out_with_a_note(capsules: Make, tmp_path: Path) -> None:
-    records = [capsules(0.97, None)]
-    made, notes = drawn(PICTURES, Material.of(records, Store(tmp_path)))
-    assert sorted(made) == ["accuracy-iterations", "training-curves"]
-    assert notes == ["no picture accuracy-cost: speed was not measured"]
 
 
 def test_without_capsule_networks_there_are_no_iterations(matched: Make) -> None:

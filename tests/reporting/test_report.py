@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from capsbench import reporting
 from capsbench.api import cells
 from capsbench.errors import UsageError
-from capsbench.reporting import NothingMeasured, report
+from capsbench.reporting import NothingMeasured, drawing, report
 from capsbench.reporting.style import TIMES
 from capsbench.store import Record, Row, Store
 
@@ -32,7 +31,7 @@ def with_pictures() -> None:
 @pytest.fixture(autouse=True)
 def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "with_pictures" not in request.fixturenames:
-        monkeypatch.setattr(reporting, "drawn", lambda pictures, material: ({}, []))
+        monkeypatch.setattr(drawing, "drawn", lambda pictures, material: ({}, {}))
 
 
 def run_of(store: Store, *records: Record, unfinished: tuple[Record, ...] = ()) -> str:
@@ -47,16 +46,13 @@ def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, match
     run_of(store, *(make(seed=seed) for make in (capsules, matched) for seed in (0, 1)))
     made = report(store.folder)
     assert sorted(path.name for path in made.files) == [
-        "accuracy-cost.png",
         "accuracy-cost.svg",
-        "accuracy-iterations.png",
         "accuracy-iterations.svg",
         "index.html",
         "rows.parquet",
         "table.csv",
         "table.md",
         "table.parquet",
-        "training-curves.png",
         "training-curves.svg",
         "winners.csv",
         "winners.parquet",
@@ -66,7 +62,7 @@ def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, match
     for table in (pd.read_csv(folder / "table.csv"), pd.read_parquet(folder / "table.parquet")):
         assert table["accuracy_percent"].tolist() == pytest.approx([97.0, 96.0])
     assert len(pd.read_parquet(folder / "rows.parquet")) == 4 * 13
-    assert (folder / "accuracy-cost.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "accuracy-cost.svg").read_text().startswith("<?xml")
     assert f"| em {TIMES}3 | 3 | 2 | 97.0 ± 0.0 |" in (folder / "table.md").read_text()
 
 
@@ -199,7 +195,7 @@ def test_records_without_provenance_are_reported(store: Store, capsules: Make) -
 @pytest.mark.usefixtures("with_pictures")
 def test_a_picture_of_an_earlier_report_does_not_stay(store: Store, capsules: Make) -> None:
     run_of(store, capsules())
-    stale = store.folder / "report" / "accuracy-cost.png"
+    stale = store.folder / "report" / "accuracy-cost.svg"
     assert stale in report(store.folder).files
     run_of(store, capsules(0.97, None, seed=5))
     report(store.folder)
@@ -228,4 +224,4 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(
     monkeypatch.setattr(Path, "write_bytes", write_some)
     with pytest.raises(UsageError, match="No space left on device"):
         report(store.folder)
-    assert sorted(path.name for path in (store.folder / "report").iterdir()) == ["table.csv", "table.md"]
+    assert sorted(path.name for path in (store.folder / "report").iterdir()) == ["table.csv"]
