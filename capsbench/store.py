@@ -295,7 +295,7 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
     """The table with strings in place of categories."""
     # `astype` makes each string anew; here they are taken from those of the categories.
     names = [str(name) for name in table.select_dtypes("category")]
-    strings = {name: table[name].cat.categories.astype(str).take(table[name].cat.codes) for name in names}
+    strings = {name: table[name].cat.categories.astype(str).take(table[name].cat.codes.to_numpy()) for name in names}
     return table.assign(**{name: values.array for name, values in strings.items()})
 
 

@@ -13,6 +13,7 @@ from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.reporting.budgets import Group, groups_of
 from capsbench.reporting.pairs import Pairs
 from capsbench.reporting.section import Material, NoDataError, Section
+from capsbench.reporting.style import TIMES
 from capsbench.reporting.text import si, with_interval
 from capsbench.statistics import ALPHA, FEWEST_SEEDS, Difference, interval, paired_seeds
 
@@ -22,7 +23,10 @@ MOST_NAMED = 4
 BETWEEN = "; "
 """What stands between the names of contenders, which may have commas in them."""
 
-CHEAPEST = "cheapest of these (FLOPs)"
+KEPT = "\N{NO-BREAK SPACE}"
+"""Keeps a number with its interval, and with what it is of."""
+
+CHEAPEST = "cheapest (FLOPs)"
 
 OfSeeds = dict[int, tuple[str, float]]
 Numbers = dict[str, OfSeeds]
@@ -78,10 +82,26 @@ CONTESTS = (
 )
 
 
+@dataclass(frozen=True)
+class Line:
+    """A contest of the contenders of a budget: the first, the others in their order, and what each is behind by."""
+
+    contest: Contest
+    group: Group
+    first: str
+    numbers: Numbers
+    behind: dict[str, Difference | None]
+
+    @property
+    def pairs(self) -> int:
+        """How many comparisons there could have been: the first was chosen for being first."""
+        return len(self.numbers) * (len(self.numbers) - 1) // 2
+
+
 def _table(material: Material) -> pd.DataFrame:
-    """One row a budget and contest of two contenders or more."""
+    """One row a budget, contest and contender beside the first."""
     numbers = {contest: contest.numbers(material) for contest in CONTESTS}
-    made = [
+    lines = [
         line
         for group in groups_of(material)
         for contest, found in numbers.items()
@@ -89,39 +109,46 @@ def _table(material: Material) -> pd.DataFrame:
             contest, group, {name: found[name] for name in group.contenders.index if name in found}, material.pairs
         )
     ]
-    if not made:
+    if not lines:
         raise NoDataError("there are no two networks to compare")
-    return pd.DataFrame(made)
+    comparisons = sum(line.pairs for line in lines)
+    return pd.DataFrame([row for line in lines for row in _rows(line, comparisons)])
 
 
-def _contested(contest: Contest, group: Group, numbers: Numbers, pairs: Pairs) -> Iterator[dict[str, Any]]:
+def _contested(contest: Contest, group: Group, numbers: Numbers, pairs: Pairs) -> Iterator[Line]:
     if len(numbers) < 2:
         return
-    means = {name: interval([value for _, value in own.values()]) for name, own in numbers.items()}
-    sign = -1 if contest.least else 1
-    first, *others = sorted(numbers, key=lambda name: sign * means[name][0], reverse=True)
-    # The first was chosen for being first, so that each of its comparisons counts as all that there could have been.
-    comparisons = len(numbers) * (len(numbers) - 1) / 2
-    behind = {}
-    for name in others:
-        apart = _difference(contest, numbers[first], numbers[name], pairs)
-        if apart is not None and apart.seeds >= FEWEST_SEEDS and apart.p * comparisons < ALPHA:
-            behind[name] = sign * apart.mean
-    level = [name for name in others if name not in behind]
-    mean, half = means[first]
-    yield {
-        "on": group.title,
-        "measured": contest.title,
-        "first": first,
-        "first_name": group.label(first),
-        "value": 100 * mean,
-        "ci95": 100 * half,
-        "n": len(numbers[first]),
-        "not_told_apart": BETWEEN.join(map(group.label, level)),
-        "behind": BETWEEN.join(map(group.label, behind)),
-        "behind_by": 100 * min(behind.values(), default=math.nan),
-        "cheapest": _cheapest(group, [first, *level]) if len(numbers[first]) >= FEWEST_SEEDS else "",
-    }
+    means = {name: interval([value for _, value in own.values()])[0] for name, own in numbers.items()}
+    first, *others = sorted(numbers, key=lambda name: means[name], reverse=not contest.least)
+    behind = {name: _difference(contest, numbers[first], numbers[name], pairs) for name in others}
+    yield Line(contest, group, first, numbers, behind)
+
+
+def _rows(line: Line, comparisons: int) -> Iterator[dict[str, Any]]:
+    ahead = {}
+    for name, apart in line.behind.items():
+        p = math.nan if apart is None or apart.seeds < FEWEST_SEEDS else min(1.0, apart.p * comparisons)
+        ahead[name] = p < ALPHA, p
+    own = line.numbers[line.first]
+    mean, half = interval([value for _, value in own.values()])
+    level = [line.first, *(name for name in line.behind if not ahead[name][0])]
+    for name, apart in line.behind.items():
+        yield {
+            "on": line.group.title,
+            "measured": line.contest.title,
+            "first": line.first,
+            "first_name": line.group.label(line.first),
+            "value": 100 * mean,
+            "ci95": 100 * half,
+            "n": len(own),
+            "other": name,
+            "other_name": line.group.label(name),
+            "behind_by": math.nan if apart is None else 100 * abs(apart.mean),
+            "behind_by_ci95": math.nan if apart is None else 100 * apart.half,
+            "p": ahead[name][1],
+            "ahead": ahead[name][0],
+            "cheapest": _cheapest(line.group, level) if len(own) >= FEWEST_SEEDS else "",
+        }
 
 
 def _difference(contest: Contest, one: OfSeeds, other: OfSeeds, pairs: Pairs) -> Difference | None:
@@ -144,37 +171,48 @@ def _cheapest(group: Group, contenders: list[str]) -> str:
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    numbers = zip(table["value"], table["ci95"], strict=True)
-    behind = zip(table["behind"], table["behind_by"], strict=True)
-    shown = pd.DataFrame(
-        {
-            "on": table["on"].where(~table["on"].duplicated(), ""),
-            "measured": table["measured"],
-            "first": table["first_name"],
-            "value": [with_interval(mean, half, 1) for mean, half in numbers],
-            "n": table["n"].map(str),
-            "not told apart from": table["not_told_apart"].map(_named),
-            "ahead of": [f"{_named(names)} by {gap:.1f} or more" if names else "" for names, gap in behind],
-            CHEAPEST: table["cheapest"],
-        }
-    )
-    return shown.drop(columns=[name for name in ("ahead of", CHEAPEST) if not shown[name].any()])
+    lines: list[dict[str, Any]] = []
+    for _, own in table.groupby(["on", "measured"], sort=False):
+        row = own.iloc[0]
+        lines.append(
+            {
+                "on": row["on"],
+                "measured": row["measured"],
+                "first": row["first_name"],
+                "value": with_interval(row["value"], row["ci95"], 1),
+                "n": str(row["n"]),
+                "ahead of": _named(own[own["ahead"]]),
+                "not told apart from": _named(own[~own["ahead"]]),
+                CHEAPEST: row["cheapest"],
+            }
+        )
+    shown = pd.DataFrame(lines)
+    needless = [] if shown["on"].nunique() > 1 else ["on"]
+    shown["on"] = shown["on"].where(~shown["on"].duplicated(), "")
+    return shown.drop(columns=[*needless, *(name for name in ("ahead of", CHEAPEST) if not shown[name].any())])
 
 
-def _named(names: str) -> str:
-    each = names.split(BETWEEN)
-    more = len(each) - MOST_NAMED
-    return BETWEEN.join(each[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _named(others: pd.DataFrame) -> str:
+    """``em x1 (2.2 ± 1.1); em x2 (2.9 ± 1.3) and 3 more``, by how much each is behind in brackets."""
+    shown = others.head(MOST_NAMED)
+    gaps = zip(shown["behind_by"], shown["behind_by_ci95"], strict=True)
+    names = [str(name).replace(f" {TIMES}", KEPT + TIMES) for name in shown["other_name"]]
+    by = [with_interval(gap, half, 1).replace(" ", KEPT) for gap, half in gaps]
+    each = [f"{name}{KEPT}({gap})" if gap else name for name, gap in zip(names, by, strict=True)]
+    more = len(others) - MOST_NAMED
+    return BETWEEN.join(each) + (f" and {more} more" if more > 0 else "")
 
 
 SECTION = Section(
     name="winners",
     title="Who won",
     caption=(
-        "Of each number the contender with the best mean, and which others it is shown to be ahead of: a paired test (over "
-        f"images and seeds for the test accuracy, else over seeds), p < {ALPHA:g} after correction for all pairs that there are, "
-        f"and {FEWEST_SEEDS} seeds or more. All others may be as good. Cheapest: of the first and those not told apart from it, "
-        "the one of the least arithmetic an image."
+        "Of each number the contender with the best mean, and in brackets by how many points the others are behind it, with "
+        "the 95 % interval of that difference alone. It is called ahead of those that a paired test tells apart (over images "
+        "and seeds for the test "
+        f"accuracy, else over seeds; {FEWEST_SEEDS} seeds or more, p < {ALPHA:g} after correction for all pairs of all lines). "
+        "The others may be as good. Cheapest: of the first and those not told apart from it, the one of the least arithmetic an "
+        "image."
     ),
     table=_table,
     readable=_readable,
