@@ -103,7 +103,7 @@ def test_only_the_same_seeds_and_images_are_compared(other: NDArray[np.bool_]) -
 
 
 def test_a_table_of_networks_trained_alike_seldom_has_a_difference() -> None:
-    """Six contenders beside another, after Holm: with Satterthwaite's degrees of freedom it is one table in seven, not in twenty."""
+    """Six beside another, after Holm: Satterthwaite's degrees of freedom would find one in a table of seven, not of twenty."""
     rng = np.random.default_rng(3)
     tables, wrong = 200, 0
     for _ in range(tables):

@@ -166,7 +166,7 @@ SECTION = Section(
     title="What the literature claims",
     caption=(
         f"Supported or refuted: the 95 % t-interval over {FEWEST_SEEDS} seeds or more lies wholly on one side; undecided "
-        "otherwise. "
+        "otherwise. Each claim is judged by itself: of many claims without substance one in twenty would be called supported. "
         f"That there is no advantage is supported where the interval stays below {MARGIN:g} point, and else refuted where it is "
         "above 0. Robustness is compared by the share that stays right of the images that each network has right. A claim about "
         "a number alone is decided at the paper's size and on all images only; about differences, a network of another size or "
