@@ -80,9 +80,12 @@ class Material:
         """The rows as `capsbench.load` has them, without those of the cells' fields in which all cells are alike."""
         beside = {*COLUMNS, *ROW_COLUMNS, "contender"}
         varied = [str(name) for name in self.cells if name not in beside and self.cells[name].nunique(dropna=False) > 1]
-        described = self.cells.reindex(columns=[*COLUMNS, *varied]).set_index("cell")
-        rows = self.rows[["cell", *ROW_COLUMNS]].join(described, on="cell")
-        return rows[[*COLUMNS, *varied, *ROW_COLUMNS]].astype({"iterations": "Int64"})
+        described = self.cells.reindex(columns=[*COLUMNS, *varied]).astype({"iterations": "Int64"})
+        owners = pd.Index(described["cell"]).get_indexer(pd.Index(self.rows["cell"].cat.categories))
+        # As categories, of which a row takes a number, rather than half a million strings a column.
+        strings = dict.fromkeys(described.select_dtypes(["object", "str"]), "category")
+        described = described.astype(strings).take(owners[self.rows["cell"].cat.codes])
+        return pd.concat([described.reset_index(drop=True), self.rows[ROW_COLUMNS]], axis="columns")
 
     def averaged(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Some of the rows as one row a contender, metric, condition and level, in the order of the summary.

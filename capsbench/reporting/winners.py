@@ -132,6 +132,7 @@ def _rows(line: Line, comparisons: int) -> Iterator[dict[str, Any]]:
     own = line.numbers[line.first]
     mean, half = interval([value for _, value in own.values()])
     level = [line.first, *(name for name in line.behind if not ahead[name][0])]
+    cheapest = _cheapest(line.group, level) if len(own) >= FEWEST_SEEDS else ""
     for name, apart in line.behind.items():
         yield {
             "on": line.group.title,
@@ -147,7 +148,7 @@ def _rows(line: Line, comparisons: int) -> Iterator[dict[str, Any]]:
             "behind_by_ci95": math.nan if apart is None else 100 * apart.half,
             "p": ahead[name][1],
             "ahead": ahead[name][0],
-            "cheapest": _cheapest(line.group, level) if len(own) >= FEWEST_SEEDS else "",
+            "cheapest": cheapest,
         }
 
 

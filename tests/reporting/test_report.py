@@ -13,7 +13,7 @@ from capsbench.api import cells
 from capsbench.errors import UsageError
 from capsbench.reporting import NothingMeasured, drawing, report
 from capsbench.reporting.style import TIMES
-from capsbench.store import Record, Row, Store
+from capsbench.store import ROW_COLUMNS, Record, Row, Store, load
 
 Make = Callable[..., Record]
 
@@ -61,7 +61,14 @@ def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, match
     assert sorted(folder.iterdir()) == sorted(made.files)
     for table in (pd.read_csv(folder / "table.csv"), pd.read_parquet(folder / "table.parquet")):
         assert table["accuracy_percent"].tolist() == pytest.approx([97.0, 96.0])
-    assert len(pd.read_parquet(folder / "rows.parquet")) == 4 * 13
+    rows, known = (
+        table.sort_values(["cell", *ROW_COLUMNS])
+        for table in (pd.read_parquet(folder / "rows.parquet"), load(store.folder))
+    )
+    assert len(rows) == 4 * 13
+    for name in rows:
+        assert rows[name].dropna().tolist() == known[name].dropna().tolist()
+    assert set(ROW_COLUMNS) | {"cell", "seed", "network"} < set(rows)
     assert (folder / "accuracy-cost.svg").read_text().startswith("<?xml")
     assert f"| em {TIMES}3 | 3 | 2 | 97.0 ± 0.0 |" in (folder / "table.md").read_text()
 
