@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,20 +95,20 @@ def _print(made: Report) -> None:
         if not strings.empty:
             table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
             for column in strings.columns:
-                table.add_column(column, overflow="fold")
+                table.add_column(Text(_printable(column)), overflow="fold")
             for row in strings.head(MOST_ROWS).itertuples(index=False):
-                table.add_row(*(escape(str(value)) for value in row))
+                table.add_row(*(Text(_printable(value)) for value in row))
             # Piped output is not folded at 80 columns: a program or a file has no width.
             (Console() if sys.stdout.isatty() else Console(width=240)).print(table)
             if len(strings) > MOST_ROWS:
                 print(f"... and {len(strings) - MOST_ROWS} more rows, which the files have\n")
     for title, reason in made.failed:
-        print(f"failed: {title}: {reason}")
+        print(_printable(f"failed: {title}: {reason}"))
     if made.missing:
         cells = "1 cell of this run is" if made.missing == 1 else f"{made.missing} cells of this run are"
         print(f"{cells} not on record yet; the same `capsbench run` goes on with what is left")
     for line in [*made.faults, *made.notes]:
-        print(line)
+        print(_printable(line))
     kinds = {
         "the page": (".html", ".md"),
         "tables": (".tex", ".csv", ".parquet"),
@@ -119,3 +119,8 @@ def _print(made: Report) -> None:
         if names:
             print(f"{kind}: {', '.join(names)}")
     print(f"in {made.files[0].parent}")
+
+
+def _printable(text: object) -> str:
+    """In one line, without what a terminal would act on."""
+    return "".join(letter if letter.isprintable() or letter == "\N{NO-BREAK SPACE}" else " " for letter in str(text))

@@ -30,13 +30,13 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from capsbench.cell import Cell
-from capsbench.errors import StorageFailed, UsageError
+from capsbench.errors import StorageFailed, UsageError, reason_of
 
 SCHEMA = 1
 """The layout of a record; a record of another schema is reported and passed over."""
@@ -51,14 +51,15 @@ class Row(NamedTuple):
     """One number: ``Row("accuracy", "accuracy", "test", 0.98, "fraction")``.
 
     ``level`` is how much there is of what the condition names, where that is swept: degrees of a rotation, an attack's epsilon.
+    Both numbers are finite on disk.
     """
 
     measure: str
     metric: str
     condition: str
-    value: float
+    value: FiniteFloat
     unit: str
-    level: float | None = None
+    level: FiniteFloat | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Record:
     status: Literal["trained", "finished", "failed"]
     reason: str = ""
     rows: list[Row] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, FiniteFloat]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     measured: list[str] = field(default_factory=list)
 
@@ -105,6 +106,7 @@ class _Written(Record):
 
 _WRITTEN = TypeAdapter(_Written)
 _ROWS = TypeAdapter(list[Row])
+_RUN = TypeAdapter(Run)
 
 
 class Store:
@@ -122,6 +124,9 @@ class Store:
 
     def weights_path(self, cell_id: str) -> Path:
         return self.folder / "weights" / f"{cell_id}.safetensors"
+
+    def run_path(self, name: str) -> Path:
+        return self.folder / "runs" / f"{name}.json"
 
     def kept_path(self, measure: str, cell_id: str) -> Path:
         return self.folder / "kept" / measure.replace(":", ".") / f"{cell_id}.safetensors"
@@ -200,20 +205,26 @@ class Store:
         now = datetime.now(UTC)
         name, started = now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(timespec="seconds")
         run = Run(name, started, command, [cell.id for cell in cells], suite, dict(left_out or {}))
-        _write_json(self.folder / "runs" / f"{run.name}.json", {"schema": SCHEMA, **asdict(run)})
+        _write_json(self.run_path(name), {"schema": SCHEMA, **asdict(run)})
         return run
 
     def runs(self) -> list[Run]:
         """The runs noted here, oldest first; a damaged file is passed over."""
-        runs = []
+        return self.noted_runs()[0]
+
+    def noted_runs(self) -> tuple[list[Run], list[str]]:
+        """The runs noted here, oldest first, and one line for each file that is not such a note."""
+        runs, faults = [], []
         for path in sorted((self.folder / "runs").glob("*.json")):
             try:
-                content = json.loads(path.read_text())
-                noted = {key: content[key] for key in ("name", "started", "command", "cells")}
-                runs.append(Run(**noted, suite=content.get("suite"), left_out=content.get("left_out", {})))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-        return runs
+                runs.append(_RUN.validate_json(path.read_bytes()))
+            except OSError as error:
+                faults.append(f"{path}: cannot be read: {error.strerror}")
+            except ValidationError as error:
+                faults.append(
+                    f"{path}: not a whole note of a run ({_fault(error)}); the same `capsbench run` leaves another"
+                )
+        return runs, faults
 
     def kept(self, measure: str, cell_id: str) -> dict[str, Tensor]:
         """What a measure kept of a cell, by its own names; nothing where there is no whole file of it."""
@@ -327,13 +338,19 @@ def _read(path: Path) -> Record:
         schema = _schema_of(content)
         if schema in (None, SCHEMA):
             raise UsageError(
-                f"{path}: not a whole record ({type(error).__name__}); delete it and run its cell again"
+                f"{path}: not a whole record ({_fault(error)}); delete it and run its cell again"
             ) from error
     if schema != SCHEMA:
         raise UsageError(f"{path}: a record of schema {schema}, this capsbench reads {SCHEMA}; run its cell again")
     if not written.id == written.cell.id == path.stem:
         raise UsageError(f"{path}: holds another cell, or one of an older protocol; delete it and run its cell again")
     return written.record()
+
+
+def _fault(error: ValidationError) -> str:
+    """What is wrong with a file first, and where in it: ``rows.3.value: input should be a finite number``."""
+    where = ".".join(map(str, error.errors()[0]["loc"]))
+    return f"{where}: {reason_of(error)}" if where else reason_of(error)
 
 
 def _schema_of(content: bytes) -> object:

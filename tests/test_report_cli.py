@@ -48,6 +48,24 @@ def test_it_says_what_a_choice_does(capsbench: Call, results: Path) -> None:
     assert "effects.csv" in files(results)
 
 
+def test_names_and_reasons_are_text_to_the_terminal(
+    capsbench: Call, results: Path, make_cell: Callable[..., Cell]
+) -> None:
+    name = "[red]x[/red] [/] <b> | :dog: \N{GRINNING FACE}"
+    store = Store(results / "results")
+    for value in (f"{name} 1", f"{name} 2"):
+        cell = make_cell(seeds=2).model_copy(update={"options": {f"routing.{name}": value}})
+        store.write(Record(cell, "finished", rows=[Row("accuracy", "accuracy", "test", 0.5, "fraction")]))
+    store.write(Record(make_cell(seeds=3), "failed", reason=f"{name}\x1b[2J\nand \x07more"))
+    done = capsbench("report", "--format", "csv", cwd=results)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert f"routing.{name}" in lines[0]
+    assert [any(f"{name} {count}" in line for line in lines) for count in (1, 2)] == [True, True]
+    assert f"{name} [2J and  more\n" in done.stdout
+    assert not {"\x1b", "\x07"} & set(done.stdout)
+
+
 def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
@@ -65,11 +83,14 @@ def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.M
         (["--where", "itres=3"], "--where itres=3: unknown 'itres'; did you mean 'iters'?"),
         (["--where", "iters=4"], "--where iters=4: no record has '4'; there are: 1, 3"),
         (["--by", "itres"], "--by itres: unknown 'itres'"),
+        (["--by", "seed"], "--by seed: differences are averages over seeds"),
+        (["--out", "file"], "--out file: expected a results folder, got a file"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
     capsbench: Call, results: Path, arguments: list[str], message: str
 ) -> None:
+    (results / "file").touch()
     done = capsbench("report", *arguments, cwd=results)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr

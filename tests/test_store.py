@@ -136,6 +136,39 @@ def test_a_write_that_fails_leaves_the_old_record_and_no_litter(store, cells, mo
     assert [path.name for path in store.record_path(cells[0].id).parent.iterdir()] == [f"{cells[0].id}.json"]
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", '"inf"'])
+@pytest.mark.parametrize("field", ["value", "level"])
+def test_a_number_that_is_not_finite_makes_no_whole_record(store, cells, field, number):
+    store.write(finished(cells[0]))
+    path = store.record_path(cells[0].id)
+    content = json.loads(path.read_text())
+    content["rows"][1][field] = "HERE"
+    path.write_text(json.dumps(content).replace('"HERE"', number))
+    with pytest.raises(
+        UsageError, match=rf"{cells[0].id}.json: not a whole record \(rows.1.{field}: .*finite number\); delete it"
+    ):
+        store.read(cells[0].id)
+    assert not store.has(cells[0])
+
+
+def test_a_damaged_record_is_described_without_names_of_classes(store, cells):
+    store.record_path(cells[0].id).parent.mkdir(parents=True)
+    store.record_path(cells[0].id).write_text("{")
+    with pytest.raises(
+        UsageError, match=r"not a whole record \(invalid JSON: EOF .*\); delete it and run its cell again"
+    ):
+        store.read(cells[0].id)
+
+
+def test_rows_between_networks_that_are_not_finite_are_made_again(store, cells):
+    one, other = cells[:2]
+    store.write_between("transfer", one.id, other.id, [Row("transfer", "accuracy", "test", 0.5, "fraction")])
+    assert store.has_between("transfer", one.id, other.id)
+    path = store.between_path("transfer", one.id, other.id)
+    path.write_text(path.read_text().replace("0.5", "NaN"))
+    assert not store.has_between("transfer", one.id, other.id)
+
+
 def test_a_number_that_is_none_is_not_written(store, cells):
     with pytest.raises(ValueError, match="JSON"):
         store.write(finished(cells[0], accuracy=float("nan")))
@@ -161,9 +194,20 @@ def test_one_run_at_a_time(store):
 def test_runs_are_listed_oldest_first(store, cells):
     first = store.write_run(cells[:1], "capsbench run --iters 1")
     second = store.write_run(cells, "capsbench run")
-    (store.folder / "runs" / "0-damaged.json").write_text("{")
     assert [run.name for run in store.runs()] == [first.name, second.name]
     assert store.runs()[-1].cells == [cell.id for cell in cells]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"name": "x"}', '{"name": "x", "started": "", "command": "", "cells": 5}']
+)
+def test_a_damaged_note_of_a_run_is_named_and_passed_over(store, cells, content):
+    first = store.write_run(cells, "capsbench run")
+    store.run_path("0-damaged").write_text(content)
+    assert store.runs() == [first]
+    runs, (fault,) = store.noted_runs()
+    assert runs == [first]
+    assert fault.startswith(f"{store.run_path('0-damaged')}: not a whole note of a run (")
 
 
 def test_a_run_knows_its_suite_and_what_was_left_out_of_it(store, cells):

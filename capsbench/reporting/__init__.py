@@ -109,9 +109,11 @@ def report(
 
     Raises:
         NothingMeasured: there is no record to report on.
-        UsageError: there is no such run, ``suite``, format, name or value, or ``to`` cannot be written.
+        UsageError: there is no such run, ``suite``, format, name or value, ``folder`` is a file, or ``to`` cannot be written.
     """
     check_formats(formats)
+    if Path(folder).is_file():
+        raise UsageError(f"--out {folder}: expected a results folder, got a file")
     with no_collection():
         return _report(Store(folder), run, everything, suite, where, by, formats, to)
 
@@ -127,7 +129,7 @@ def _report(
     to: str | Path | None,
 ) -> Report:
     records, faults = store.records()
-    chosen = None if everything else _chosen(store, run)
+    chosen, faults_of_runs = (None, []) if everything else _chosen(store, run)
     if chosen is not None:
         by_id = {record.cell.id: record for record in records}
         records = [by_id[cell] for cell in chosen.cells if cell in by_id]
@@ -135,6 +137,7 @@ def _report(
     records = store.joined(records)
     if not records:
         raise NothingMeasured(_why_nothing(store, chosen, faults))
+    faults += faults_of_runs
     records = chosen_records(records, where)
 
     material = Material.of(records, store, by)
@@ -150,7 +153,7 @@ def _report(
     pictures, lacking = drawing()
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
     notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
-    notes += [*_cautions(records), *fault]
+    notes += [*_cautions(records, material), *fault]
     made = document(material, records, sections, shown_against, pictures, store, chosen, missing, faults, notes, where)
     target = Path(to or store.folder / "report")
     contents |= _pages(made, formats, target)
@@ -232,13 +235,17 @@ def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) 
         return [], [f"no published numbers: {error}"]
 
 
-def _chosen(store: Store, name: str | None) -> Run | None:
-    runs = store.runs()
+def _chosen(store: Store, name: str | None) -> tuple[Run | None, list[str]]:
+    """The run of that name, or the latest; and a line for each run whose file is damaged."""
+    runs, faults = store.noted_runs()
     if name is None:
-        return runs[-1] if runs else None
+        return (runs[-1] if runs else None), faults
     for each in runs:
         if each.name == name:
-            return each
+            return each, faults
+    damaged = [line for line in faults if line.startswith(str(store.run_path(name)))]
+    if damaged:
+        raise UsageError(f"--run {name}: {damaged[0]}")
     known = ", ".join(each.name for each in runs[-5:]) or "none"
     raise UsageError(f"--run {name}: no such run in {store.folder}; the latest are: {known}")
 
@@ -251,8 +258,8 @@ def _why_nothing(store: Store, run: Run | None, faults: list[str]) -> str:
     return f"{store.folder}: no records here; `capsbench run` makes some"
 
 
-def _cautions(records: list[Record]) -> list[str]:
-    """What a reader has to know before comparing numbers."""
+def _cautions(records: list[Record], material: Material) -> list[str]:
+    """What a reader has to know before comparing numbers; the tables have been made."""
     notes = []
     unmeasured = sum(record.status == "trained" for record in records)
     if unmeasured:
@@ -261,4 +268,10 @@ def _cautions(records: list[Record]) -> list[str]:
         )
     if machines(records) > 1:
         notes.append("times and memory are from different machines: compare them within one only")
+    if material.unpredicted:
+        count = len(material.unpredicted)
+        notes.append(
+            f"predictions are missing for {'1 cell' if count == 1 else f'{count} cells'}: differences in test accuracy to these "
+            "contenders are tested over seeds alone"
+        )
     return notes

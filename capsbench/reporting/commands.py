@@ -2,7 +2,7 @@
 
 A flag stands where a cell differs from what capsbench would choose by itself. What it would choose by the machine (the device,
 the threads at ``paper`` size) always stands, so that the command makes the same cells elsewhere. A user's own parts are not
-imported to learn their defaults: all of their options stand.
+imported to learn their defaults, or which measures apply to them: all of their options stand, and the measures by name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from capsbench.components import loss_of
 from capsbench.errors import UsageError
 from capsbench.matrix import BASELINE_FLAG, BASELINE_SIZE_FLAG, settled
 from capsbench.measures.base import Measure, MeasureBetween
-from capsbench.measures.build import ALL, BY_DEFAULT, make_measure
+from capsbench.measures.build import ALL, BY_DEFAULT, make_measure, measure_name
 from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
 from capsbench.reporting.tables import MATCHED
 from capsbench.store import Record
@@ -98,6 +98,8 @@ def commands_of(cells: Sequence[Sequence[Cell]], groups: Groups) -> list[Again]:
                 )
         except _NotSayableError as error:
             made.append(Again("", str(error)))
+        except UsageError as error:
+            made.append(Again("", f"no command can be told: {error}"))
     return made
 
 
@@ -121,7 +123,7 @@ class _Requests(dict[Cell, dict[str, Any]]):
 
 def request_of(cell: Cell) -> dict[str, Any]:
     """What to ask for to get the cell, its seed left out: names as in `capsbench.cells`, each with one value."""
-    if {"dataset", "network", "loss"} & set(cell.code):
+    if {"dataset", "network", "loss"} & _own(cell):
         return _in_full(cell)
     try:
         request, standard = _standard_of(cell)
@@ -134,7 +136,7 @@ def request_of(cell: Cell) -> dict[str, Any]:
     if cell.size == "paper":
         request["threads"] = cell.threads
     differing = {name: value for name, value in cell.options.items() if value != standard.options.get(name)}
-    request |= _options(cell, cell.options if "routing" in cell.code else differing)
+    request |= _options(cell, cell.options if "routing" in _own(cell) else differing)
     measures = _measures(cell)
     if measures:
         request["measure"] = measures
@@ -147,7 +149,8 @@ def request_of(cell: Cell) -> dict[str, Any]:
 def _standard_of(cell: Cell) -> tuple[dict[str, Any], Cell]:
     """The names that a cell's parts need, and the cell that they alone make."""
     request: dict[str, Any] = {}
-    routing = registry.get("network", cell.network).routing if "routing" in cell.code else cell.routing
+    own = "routing" in _own(cell)
+    routing = registry.get("network", cell.network).routing if own else cell.routing
     if routing is None:
         request["network"] = cell.network
     elif registry.get("routing", routing).network == cell.network:
@@ -162,7 +165,7 @@ def _standard_of(cell: Cell) -> tuple[dict[str, Any], Cell]:
     if cell.loss != loss_of({"network": cell.network, "routing": routing}):
         request["loss"] = cell.loss
     standard = _standard(tuple(request.items()))
-    if "routing" in cell.code:
+    if own:
         request |= {"network": cell.network, "routing": cell.routing}
     return request, standard
 
@@ -200,15 +203,27 @@ def _measures(cell: Cell) -> str:
 
     Which optional packages there are here is left out of account: with all of them, the command makes the same cell everywhere.
     """
-    if any(part.startswith("measure ") for part in cell.code):
-        return ",".join(cell.measures)
     if cell.measures == _applying(cell, BY_DEFAULT):
         return ""
     return ALL if cell.measures == _applying(cell, registry.names("measure")) else ",".join(cell.measures)
 
 
 def _applying(cell: Cell, measures: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(spec for spec in measures if _measure(spec).applies_to(cell)))
+    """Those of some measures that a cell has; where a user's own part would have to say it, all, so that others stand by name."""
+    asked = not {"dataset", "network", "routing", "loss"} & _own(cell)
+    return tuple(
+        sorted(spec for spec in measures if not asked or _is_own_measure(spec) or _measure(spec).applies_to(cell))
+    )
+
+
+def _own(cell: Cell) -> set[str]:
+    """Which parts of a cell are a user's own: those whose code it notes, and those that go by an import path."""
+    paths = {kind for kind in ("dataset", "network", "routing", "loss") if ":" in (getattr(cell, kind) or "")}
+    return {*cell.code, *paths}
+
+
+def _is_own_measure(spec: str) -> bool:
+    return measure_name(spec) not in registry.BUILT_IN["measure"]
 
 
 @cache
@@ -219,7 +234,7 @@ def _measure(spec: str) -> Measure:
 
 def _is_sized_by_another(cell: Cell) -> bool:
     """Whether a cell is of a baseline that is made beside a capsule network alone."""
-    return cell.network == MATCHED or ("network.parameters" in cell.options and "network" in cell.code)
+    return cell.network == MATCHED or ("network.parameters" in cell.options and "network" in _own(cell))
 
 
 def _beside(cell: Cell, seeds: list[int], networks: Sequence[Cell], requests: Mapping[Cell, dict[str, Any]]) -> Again:
@@ -260,7 +275,7 @@ def _said(*notes: str) -> str:
 
 def _of_another_version(cell: Cell) -> str:
     """What is to be said of a cell whose parts have other options by now: its identity is not to be had any more."""
-    if cell.code or cell.network == MATCHED:
+    if _own(cell) or cell.network == MATCHED:
         return ""
     try:
         now = set(_standard_of(cell)[1].options) | ({"network.parameters"} & set(cell.options))
@@ -276,12 +291,9 @@ def _of_another_version(cell: Cell) -> str:
 
 def _of_several(cell: Cell) -> str:
     """What is to be said of numbers that are between networks."""
-    own = [
-        spec
-        for spec in cell.measures
-        if f"measure {spec}" not in cell.code and spec.partition(":")[0] in registry.BUILT_IN["measure"]
+    between = [
+        spec for spec in cell.measures if not _is_own_measure(spec) and isinstance(_measure(spec), MeasureBetween)
     ]
-    between = [spec for spec in own if isinstance(_measure(spec), MeasureBetween)]
     return (
         f"{', '.join(between)} is measured between the networks of one run: for it, run them together"
         if between

@@ -240,8 +240,8 @@ def headline(summary: pd.DataFrame) -> Table:
     of_capsules = [name for name in ("network", "routing") if name not in same and capsules[name].nunique() == 1]
     alike = "".join(
         f"; {which}: " + ", ".join(f"{name} {rows[name].iloc[0]}" for name in names)
-        for which, rows, names in (("in all rows", shown, same), ("capsule networks", capsules, of_capsules))
-        if names
+        for which, rows, given in (("in all rows", shown, same), ("capsule networks", capsules, of_capsules))
+        if (names := [name for name in given if rows[name].iloc[0]])
     )
     left = shown.drop(columns=[*same, *of_capsules])
     return Table.of(HEADLINE, "Accuracy and cost", left, CAPTION + alike, summary["contender"])

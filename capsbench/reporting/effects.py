@@ -14,6 +14,9 @@ from capsbench.reporting.text import option, si, value, with_interval
 from capsbench.statistics import ALPHA, FEWEST_SEEDS, holm, interval, paired_seeds
 
 COSTS = {"FLOPs": ("speed", "flops", "inference"), "step ms": ("speed", "latency p50", "training step")}
+OF_EACH = ("cell", "seed")
+"""Names that tell cells of one contender apart: a difference is over these, not between them."""
+
 NOT_VARIED = {"cell", "contender", "seed", "measures", "network.parameters", "value"}
 
 
@@ -61,6 +64,10 @@ def _table(material: Material) -> pd.DataFrame:
 def _column(name: str, cells: pd.DataFrame) -> str:
     """The column that a user names."""
     wanted = column(name)
+    if wanted in OF_EACH:
+        raise UsageError(
+            f"--by {name}: differences are averages over seeds; expected a field or an option of the contenders"
+        )
     described = list(map(str, cells.columns))
     found = [each for each in described if wanted in (each, option(each))]
     if not found:

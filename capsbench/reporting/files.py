@@ -70,21 +70,23 @@ def content(write: Callable[[BytesIO], object]) -> bytes:
 def write_files(
     folder: Path, contents: Mapping[str, bytes], pictures: Iterable[str], others: Iterable[str] = ()
 ) -> list[Path]:
-    """Writes each file whole or not at all; what an earlier report left and this lacks is removed.
+    """Writes all files or, where the disk does not take them, none; what an earlier report left and this lacks is removed.
 
     Args:
         pictures: names without ending of those that there may be.
         others: names of further files that not every report has.
     """
+    temporary = {name: folder / f".{name}.{os.getpid()}" for name in contents}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, written in contents.items():
-            temporary = folder / f".{name}.{os.getpid()}"
-            try:
-                temporary.write_bytes(written)
-                temporary.replace(folder / name)
-            finally:
-                temporary.unlink(missing_ok=True)
+        try:
+            for name, written in contents.items():
+                temporary[name].write_bytes(written)
+            for name, path in temporary.items():
+                path.replace(folder / name)
+        finally:
+            for path in temporary.values():
+                path.unlink(missing_ok=True)
         for name in (*others, *(f"{picture}.{form}" for picture in pictures for form in FORMS)):
             if name not in contents:
                 (folder / name).unlink(missing_ok=True)

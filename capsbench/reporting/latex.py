@@ -37,6 +37,7 @@ SPECIAL = {
     "\N{MICRO SIGN}": r"$\mu$",
     "\N{GREEK SMALL LETTER MU}": r"$\mu$",
     "…": r"\dots{}",
+    "\N{NO-BREAK SPACE}": "~",
 }
 """A character -> what prints it."""
 
@@ -89,7 +90,7 @@ def latex(table: Table) -> str:
 def escaped(text: str) -> str:
     """Text with every character that means something to LaTeX, or that its fonts may lack, as what prints it."""
     text = re.sub(r"`([^`]+)`", r"\1", text)  # code, in captions
-    return "".join(SPECIAL.get(letter, letter) for letter in text if letter.isprintable())
+    return "".join(SPECIAL.get(letter, letter) for letter in text if letter.isprintable() or letter in SPECIAL)
 
 
 def _cell(text: str, number: bool) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from capsbench.reporting.document import Document, Part, Table
-from capsbench.reporting.text import escaped, pipes, seeds
+from capsbench.reporting.text import code, escaped, pipes, prose, seeds
 
 
 def markdown(document: Document, folder: Path, form: str | None) -> str:
@@ -26,28 +26,33 @@ def markdown(document: Document, folder: Path, form: str | None) -> str:
             parts.append(f"### {escaped(each.title)}")
             for drawing in each.drawings:
                 link = os.path.relpath(drawing.path.resolve(), folder.resolve())
-                parts.append(f"![{drawing.title}]({link})\n\n{drawing.title}. {drawing.caption}")
+                parts.append(_picture(drawing.title, link, drawing.caption))
     if document.commands:
         parts.append("## Run it again")
         for made in document.commands:
-            said = f"{escaped(made.name)}, {seeds(made.seeds)}" + (f" ({made.again.note})" if made.again.note else "")
-            parts.append(said + (f":\n\n    {made.again.command}" if made.again.command else ""))
+            said = f"{escaped(made.name)}, {seeds(made.seeds)}" + (
+                f" ({prose(made.again.note)})" if made.again.note else ""
+            )
+            command = made.again.command.replace("\n", "\n    ")
+            parts.append(said + (f":\n\n    {command}" if command else ""))
     parts += _list(
         "Failed cells",
         [
             f"{escaped(each.title)}, {seeds(each.seeds)}: {escaped(each.reason)}"
-            + (f"; `{each.again.command}`" if each.again.command else "")
+            + (f"; {code(each.again.command)}" if each.again.command else "")
             for each in document.failed
         ],
     )
     if document.unfinished:
         missing, total = document.unfinished
         parts += _list("Not finished", [f"{missing} of {total} cells; the run's command goes on with them"])
-    parts += _list("Left out", [f"{name}: {reason}" for name, reason in document.left_out.items()])
-    parts += _list("Files that are not whole records", document.faults)
-    parts += _list("Notes", document.notes)
+    parts += _list("Left out", [escaped(f"{name}: {reason}") for name, reason in document.left_out.items()])
+    parts += _list("Files that are not whole records", map(prose, document.faults))
+    parts += _list("Notes", map(prose, document.notes))
     facts = [
-        f"{term}: {f'`{line}`' if term == 'command' else line}" for term, lines in document.facts for line in lines
+        f"{term}: {code(line) if term == 'command' else escaped(line)}"
+        for term, lines in document.facts
+        for line in lines
     ]
     parts += _list("Where the numbers are from", facts)
     return "\n\n".join(parts) + "\n"
@@ -58,16 +63,18 @@ def _part(part: Part, form: str | None) -> list[str]:
     if part.table:
         blocks += _table(part.table)
     if form:
-        blocks += [
-            f"![{each.title}]({name}.{form})\n\n{each.title}. {each.caption}" for name, each in part.pictures.items()
-        ]
+        blocks += [_picture(each.title, f"{name}.{form}", each.caption) for name, each in part.pictures.items()]
     return blocks
 
 
+def _picture(title: str, link: str, caption: str) -> str:
+    return f"![{escaped(title)}]({link})\n\n{escaped(title)}. {prose(caption)}"
+
+
 def _table(table: Table) -> list[str]:
-    return [pipes(table.headings, table.numbers, table.rows), table.caption, *table.marks]
+    return [pipes(table.headings, table.numbers, table.rows), prose(table.caption), *map(prose, table.marks)]
 
 
 def _list(title: str, lines: Iterable[str]) -> list[str]:
-    lines = [f"- {line}".replace(" <", " \\<") for line in lines]
+    lines = [f"- {line}" for line in lines]
     return ["\n".join([f"## {title}", "", *lines])] if lines else []

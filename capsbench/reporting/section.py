@@ -36,6 +36,7 @@ class Material:
     - ``kept``: (measure, cell) -> the tensors that the measure kept of that cell; empty where there are none
     - ``pairs``: tests the differences of test accuracies
     - ``by``: the fields or options whose effect is asked for
+    - ``unpredicted``: the cells whose predictions ``pairs`` has looked for in vain so far
     """
 
     summary: pd.DataFrame
@@ -45,6 +46,7 @@ class Material:
     kept: Callable[[str, str], dict[str, Tensor]]
     pairs: Pairs
     by: Sequence[str] = ()
+    unpredicted: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, records: list[Record], store: Store, by: Sequence[str] = ()) -> Material:
@@ -54,7 +56,15 @@ class Material:
         owners, numbers = numbers_of(measured)
         named = cells.reindex(columns=["cell", "contender", "dataset", "seed"])
         named = named.astype(dict.fromkeys(("cell", "contender", "dataset"), "category")).take(owners)
-        pairs = Pairs(store.kept)
+        unpredicted: set[str] = set()
+
+        def kept(measure: str, cell: str) -> dict[str, Tensor]:
+            found = store.kept(measure, cell)
+            if "prediction" not in found:
+                unpredicted.add(cell)
+            return found
+
+        pairs = Pairs(kept)
         return cls(
             summary=styled(summary(records, pairs)),
             curves=curves(records),
@@ -63,6 +73,7 @@ class Material:
             kept=store.kept,
             pairs=pairs,
             by=by,
+            unpredicted=unpredicted,
         )
 
     def of_measure(self, measure: str) -> pd.DataFrame:

@@ -70,8 +70,22 @@ def pipes(headings: Sequence[str], numbers: Sequence[bool], rows: Iterable[Seque
 
 
 def escaped(text: str) -> str:
-    """A string as Markdown shows it."""
-    return re.sub(r"[\\|*<`\[]", r"\\\g<0>", text)
+    """A string as Markdown shows it, in one line."""
+    # An underscore within a word is one; `&` begins something where a semicolon ends it.
+    special = r"[\\|*<`\[$~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|^[#>]"
+    return re.sub(special, r"\\\g<0>", re.sub(r"\s*[\r\n]\s*", " ", text))
+
+
+def prose(text: str) -> str:
+    """Sentences as Markdown shows them, with what is between backquotes as code."""
+    return "".join(part if place % 2 else escaped(part) for place, part in enumerate(re.split(r"(`[^`\r\n]+`)", text)))
+
+
+def code(text: str) -> str:
+    """A string as code in a line of Markdown, whatever backquotes there are in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, gap = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{gap}{text}{gap}{fence}"
 
 
 def names(table: pd.DataFrame) -> dict[str, pd.Series]:

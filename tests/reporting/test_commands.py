@@ -122,6 +122,13 @@ def test_only_what_differs_is_said(request_: dict[str, Any], command: str) -> No
     assert made_by(again) == {cell.id for cell in found}
 
 
+def test_at_paper_size_the_threads_of_the_machine_are_said(make_cell: Callable[..., Cell]) -> None:
+    for size, said in (("paper", True), ("tiny", False)):
+        cell = make_cell(size=size, dataset="mnist")
+        (again,) = commands(grouped([Record(cell, "finished")])).values()
+        assert (f" --threads {cell.threads} " in again.command) == said
+
+
 def test_a_baseline_of_equal_size_comes_with_its_network() -> None:
     groups = grouped(records_of(cells(routing="em", iters=[1, 3], lr=0.005, device="cpu")))
     found = {own[0].cell.network: again for own, again in zip(groups.values(), commands(groups).values(), strict=True)}
@@ -146,6 +153,32 @@ def test_a_users_own_routing_is_said_in_full_and_not_imported(tmp_path: Path, mo
     capsules, _ = commands(grouped(records)).values()
     assert capsules.command.startswith("capsbench run --routing own_routing:Mine --network capsnet --iters 4 ")
     assert " --sharpness 1.0 --mode hard " in capsules.command
+
+
+@pytest.mark.parametrize("measures", [("accuracy", "speed"), ("accuracy", "lost_module:Measured"), ("detection",)])
+@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("kind", ["routing", "network", "dataset", "loss"])
+def test_what_cannot_be_imported_is_said_in_full(
+    capsules: Callable[..., Record], matched: Callable[..., Record], kind: str, noted: bool, measures: tuple[str, ...]
+) -> None:
+    own = {kind: "lost_module:Lost", "measures": measures, "code": {kind: "0123abcd"} if noted else {}}
+    beside = {**own, "code": own["code"] if kind == "dataset" else {}}
+    beside |= (
+        {} if kind == "dataset" else {kind: {"routing": None, "network": "matched", "loss": "cross-entropy"}[kind]}
+    )
+    capsule, baseline = commands(grouped([capsules(**own), matched(**beside)])).values()
+    for each in (capsule, baseline):
+        words = shlex.split(each.command)
+        assert ["--measure", ",".join(measures)] == words[words.index("--measure") :][:2]
+        assert "lost_module:Lost" in words
+    assert baseline.note.startswith("makes the capsule network as well that it is sized after")
+
+
+def test_a_command_that_cannot_be_told_is_a_line(capsules: Callable[..., Record]) -> None:
+    told, untold = commands(grouped([capsules(), capsules(measures=("accuracy", "adversarial:forgotten"))])).values()
+    assert told.command
+    assert untold.command == ""
+    assert untold.note.startswith("no command can be told: --measure adversarial:forgotten: ")
 
 
 def test_a_part_that_is_not_known_any_more_is_said(capsules: Callable[..., Record]) -> None:

@@ -94,6 +94,11 @@ def test_what_all_rows_have_is_said_once(store: Store, capsules: Make, matched: 
     assert several.headings[:2] == ["contender", "dataset"]
 
 
+def test_what_no_row_has_is_not_said_of_all(store: Store, matched: Make) -> None:
+    made = headline(Material.of([matched(seed=seed) for seed in (0, 1)], store).summary)
+    assert made.caption.endswith("; in all rows: dataset digits, size tiny, network matched.")
+
+
 def of(store: Store, *records: Record) -> Report:
     for record in records:
         store.write(record)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.stats import ttest_rel
 
 from capsbench.errors import UsageError
 from capsbench.reporting.effects import SECTION
@@ -64,12 +65,49 @@ def test_a_difference_that_holds_is_marked(capsules: Make) -> None:
     assert shown["against 1"].tolist()[2].endswith("*")
 
 
+def test_what_is_tested_is_corrected_for_all_differences_of_the_table(capsules: Make) -> None:
+    accuracy = {1: (0.870, 0.872, 0.869), 2: (0.900, 0.905, 0.908), 3: (0.880, 0.882, 0.881)}
+    records = [
+        capsules(value, iterations=count, seed=seed)
+        for count, own in accuracy.items()
+        for seed, value in enumerate(own)
+    ]
+    table = _table(records, "iters")
+    larger, smaller = (float(ttest_rel(accuracy[count], accuracy[1]).pvalue) for count in (2, 3))
+    assert smaller < larger < 0.05  # each alone would be one
+    # Holm: the smaller of two times two; the larger as it is, and not below the other.
+    assert table["difference_p"].tolist()[1:] == pytest.approx([max(larger, 2 * smaller), 2 * smaller])
+    assert table["difference_holds"].tolist() == [False, larger < 0.05, 2 * smaller < 0.05]
+
+
+def test_a_seed_that_lacks_a_setting_is_not_in_the_difference(capsules: Make) -> None:
+    accuracy = {(1, 0.01): 0.90, (1, 0.02): 0.80, (3, 0.01): 0.94, (3, 0.02): 0.88}
+    records = [
+        capsules(value, iterations=count, learning_rate=rate, seed=seed)
+        for (count, rate), value in accuracy.items()
+        for seed in (0, 1, 2)
+        if (count, rate, seed) != (3, 0.02, 2)
+    ]
+    _, three = _table(records, "iters").to_dict("records")
+    assert three["difference"] == pytest.approx(6.0)  # of 4 and 8 points; seed 2 has those 4 alone
+    assert (three["difference_n"], three["difference_settings"]) == (2, 2)
+
+
 def test_options_and_combinations_are_named_as_they_are_typed(capsules: Make) -> None:
     records = [
         capsules(iterations=count, options={"routing.epsilon": value}) for count in (1, 3) for value in (0.01, 0.1)
     ]
     shown = SECTION.readable(_table(records, "iters", "epsilon"))
     assert shown["iterations / epsilon"].tolist() == ["1 / 0.01", "1 / 0.1", "3 / 0.01", "3 / 0.1"]
+
+
+@pytest.mark.parametrize("name", ["cell", "seed", "seeds", "--seeds"])
+def test_what_differences_are_averages_over_cannot_be_asked_about(capsules: Make, name: str) -> None:
+    records = [capsules(seed=seed) for seed in (0, 1)]
+    with pytest.raises(
+        UsageError, match=f"--by {name}: differences are averages over seeds; expected a field or an option"
+    ):
+        _table(records, name)
 
 
 def test_an_unknown_name_is_one_line_and_nothing_asked_is_no_section(capsules: Make) -> None:

@@ -22,6 +22,7 @@ PRINTED = {
     r"\textgreater{}": ">", r"\textbar{}": "|", r"\textquotedbl{}": '"', r"\textasciigrave{}": "`", r"$\pm$": "±",
     r"$\times$": TIMES, r"$\infty$": "∞", r"$^{2}$": "²", r"$^{*}$": "*", r"$^{\dagger}$": "†", r"$-$": "-", r"$+$": "+",
     r"\{": "{", r"\}": "}", r"\&": "&", r"\%": "%", r"\$": "$", r"\#": "#", r"\_": "_", "{,}": ",",
+    "~": "\N{NO-BREAK SPACE}",
 }  # fmt: skip
 """What LaTeX prints for what is written."""
 
@@ -106,15 +107,29 @@ HOSTILE = r"a\b {c} & 50 % $x$ #1 _y_ ~z ^w < > | " + '"`'
 
 
 def test_every_character_is_printed_as_it_is() -> None:
-    table = Table.of("hostile", HOSTILE, pd.DataFrame({HOSTILE: [HOSTILE, f"{TIMES}∞²±†*"], "n": ["1", "2"]}), HOSTILE)
+    table = Table.of(
+        "hostile", HOSTILE, pd.DataFrame({HOSTILE: [HOSTILE, f"{TIMES}∞²±†*\xa0"], "n": ["1", "2"]}), HOSTILE
+    )
     columns, rows = read(latex(table))
     assert columns == "pr"
-    assert rows == [[HOSTILE, "n"], [HOSTILE, "1"], [f"{TIMES}∞²±†*", "2"]]
+    assert rows == [[HOSTILE, "n"], [HOSTILE, "1"], [f"{TIMES}∞²±†*\xa0", "2"]]
 
 
 def test_no_ascii_character_is_left_with_a_meaning() -> None:
     letters = "".join(map(chr, range(32, 127))).replace("`", "")  # a pair of backquotes is code in a caption
     assert printed(escaped(letters)) == letters
+
+
+def test_hostile_names_of_a_report_are_printed_as_they_are(store: Store, capsules: Make) -> None:
+    for seed in (0, 1, 2):
+        store.write(capsules(0.9 + seed / 100, seed=seed, routing=f"own:{HOSTILE}", code={"routing": "0123abcd"}))
+        store.write(capsules(0.7, seed=seed, options={f"network.{HOSTILE}": HOSTILE}))
+    made = report(store.folder, formats=["tex"])
+    tables = {part.table.name: part.table for part in made.document.parts if part.table}
+    printed_ = {path.stem: read(path.read_text(encoding="utf-8"))[1] for path in made.files}
+    assert printed_ == {name: [table.headings, *table.rows] for name, table in tables.items()}
+    assert any(HOSTILE in cell for row in printed_["table"] for cell in row)
+    assert any(HOSTILE in cell for row in printed_["winners"] for cell in row)
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_every_number_of_every_table_is_on_the_page(made: Report) -> None:
 def test_cells_of_numbers_carry_their_value(made: Report) -> None:
     found = Page(text_of(made))
     values = {attributes["data-value"] for attributes in found.all("td") if "data-value" in attributes}
-    assert {"97.0", "91.0", "28000.0", "12.0"} <= values
+    assert {"97.0", "91.0", "28000.0", "12.0", "1.0", "-5.0"} <= values
     assert "" in values  # the baseline has no difference to itself
 
 
@@ -210,8 +210,8 @@ def test_the_page_can_be_read_by_those_who_do_not_see_it(made: Report) -> None:
 
 
 def test_hostile_names_are_text(store: Store, capsules: Make, failed: Make) -> None:
-    store.write(capsules(routing=f"own:{HOSTILE}"))
-    store.write(capsules(routing="em", options={"network.stem": HOSTILE}))
+    store.write(capsules(routing=f"own:{HOSTILE}", code={"routing": "0123abcd"}))
+    store.write(capsules(routing="em", options={"network.stem": HOSTILE, f"routing.{HOSTILE}": 1}))
     store.write(failed(HOSTILE, dataset=f"own:{HOSTILE}"))
     made = report(store.folder, formats=["html"])
     found = Page(text_of(made))

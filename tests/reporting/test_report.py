@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from capsbench.api import cells
 from capsbench.errors import UsageError
@@ -137,6 +138,62 @@ def test_a_damaged_record_is_named_and_the_rest_reported(store: Store, capsules:
     assert made.faults[0] in (store.folder / "report" / "table.md").read_text()
 
 
+def test_a_damaged_note_of_a_run_is_named(store: Store, capsules: Make) -> None:
+    earlier = run_of(store, capsules(iterations=1))
+    latest = run_of(store, capsules(iterations=2))
+    path = store.run_path(latest)
+    path.write_text(path.read_text()[:100])
+    made = report(store.folder)
+    assert made.summary["iterations"].tolist() == [1]
+    assert len(made.faults) == 1
+    assert made.faults[0].startswith(f"{path}: not a whole note of a run")
+    assert str(path) in (store.folder / "report" / "table.md").read_text()
+    assert str(path) in (store.folder / "report" / "index.html").read_text()
+    assert report(store.folder, run=earlier).faults == made.faults
+    with pytest.raises(UsageError, match=rf"--run {latest}: .*{latest}.json: not a whole note of a run"):
+        report(store.folder, run=latest)
+    path.unlink()
+    assert report(store.folder).faults == []
+
+
+def test_a_number_that_is_not_finite_does_not_reach_a_mean(store: Store, capsules: Make) -> None:
+    run_of(store, capsules(0.5, seed=0), capsules(0.9, seed=1))
+    path = store.record_path(capsules(seed=0).cell.id)
+    path.write_text(path.read_text().replace('"value": 0.5,', '"value": Infinity,', 1))
+    made = report(store.folder)
+    assert made.summary["accuracy_percent"].tolist() == pytest.approx([90.0])
+    assert [line.startswith(f"{path}: not a whole record (rows.0.value: ") for line in made.faults] == [True]
+
+
+def predicted(store: Store, record: Record) -> Record:
+    """Leaves the predictions of ten test images that a record's accuracy is of."""
+    accuracy = next(row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test"))
+    labels = torch.arange(10)
+    wrong = (torch.arange(10) >= round(10 * accuracy)).int()
+    store.write_tensors(store.kept_path("accuracy", record.cell.id), {"label": labels, "prediction": labels + wrong})
+    return record
+
+
+def test_differences_that_are_over_seeds_alone_are_said_to_be(store: Store, capsules: Make, matched: Make) -> None:
+    records = [predicted(store, make(0.9 - seed / 10, seed=seed)) for make in (capsules, matched) for seed in (0, 1, 2)]
+    run_of(store, *records)
+    assert report(store.folder).notes == []
+    paths = [store.kept_path("accuracy", record.cell.id) for record in records[:2]]
+    paths[0].unlink()
+    assert report(store.folder).notes == [
+        "predictions are missing for 1 cell: differences in test accuracy to these contenders are tested over seeds alone"
+    ]
+    paths[1].write_bytes(paths[1].read_bytes()[:-8])
+    (note,) = report(store.folder).notes
+    assert note.startswith("predictions are missing for 2 cells: ")
+    assert note in (store.folder / "report" / "index.html").read_text()
+
+
+def test_where_nothing_is_tested_no_predictions_are_missed(store: Store, capsules: Make) -> None:
+    run_of(store, *(capsules(seed=seed) for seed in (0, 1, 2)))
+    assert report(store.folder).notes == []
+
+
 def test_nothing_measured_says_what_to_do(store: Store, capsules: Make) -> None:
     with pytest.raises(NothingMeasured, match="no records here; `capsbench run` makes some"):
         report(store.folder)
@@ -216,10 +273,17 @@ def test_a_report_that_cannot_be_written_is_one_line(store: Store, capsules: Mak
         report(store.folder, to=tmp_path / "file" / "report")
 
 
-def test_a_disk_that_fills_up_leaves_whole_files_only(
-    store: Store, capsules: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_disk_that_fills_up_leaves_the_earlier_report(
+    store: Store, capsules: Make, monkeypatch: pytest.MonkeyPatch, earlier: bool
 ) -> None:
-    run_of(store, capsules())
+    run_of(store, capsules(iterations=1))
+    folder = store.folder / "report"
+    if earlier:
+        report(store.folder)
+    before = {path.name: path.read_bytes() for path in folder.glob("*")}
+    assert bool(before) == earlier
+    run_of(store, capsules(iterations=2))
     write = Path.write_bytes
 
     def write_some(path: Path, content: bytes) -> int:
@@ -231,4 +295,22 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(
     monkeypatch.setattr(Path, "write_bytes", write_some)
     with pytest.raises(UsageError, match="No space left on device"):
         report(store.folder)
-    assert sorted(path.name for path in (store.folder / "report").iterdir()) == ["table.csv"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_file_of_a_report_is_never_there_in_part(
+    store: Store, capsules: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_of(store, capsules())
+    replaced: list[tuple[str, str]] = []
+    written: list[str] = []
+    replace_, write = Path.replace, Path.write_bytes
+    monkeypatch.setattr(
+        Path, "replace", lambda path, to: (replaced.append((path.name, Path(to).name)), replace_(path, to))[1]
+    )
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: (written.append(path.name), write(path, data))[1])
+    made = report(store.folder, formats=["md", "csv"])
+    names = [path.name for path in made.files]
+    assert [new for _, new in replaced] == names
+    assert written == [old for old, _ in replaced]
+    assert not set(written) & set(names)

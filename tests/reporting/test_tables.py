@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
+from scipy.stats import ttest_rel
 
 from capsbench.reporting.tables import curves, summary
 from capsbench.reporting.text import markdown, readable, si
@@ -39,6 +40,25 @@ def test_difference_to_the_matched_baseline_is_paired_over_seeds(capsules: Make,
     assert ours["difference_ci95"] == pytest.approx(2.484138)
     assert (ours["baseline"], beside["network"]) == (beside["contender"], "matched")
     assert pd.isna(beside["difference_points"])
+
+
+def test_what_is_tested_is_corrected_for_all_differences_of_the_table(capsules: Make, matched: Make) -> None:
+    accuracy = {1: (0.886, 0.904, 0.897), 2: (0.880, 0.882, 0.881), 3: (0.871, 0.869, 0.870)}
+    beside = (0.870, 0.872, 0.869)
+    records = [matched(value, seed=seed) for seed, value in enumerate(beside)]
+    records += [
+        capsules(value, iterations=count, seed=seed)
+        for count, own in accuracy.items()
+        for seed, value in enumerate(own)
+    ]
+    table = summary(records).dropna(subset="difference_p")
+    alone = [float(ttest_rel(own, beside).pvalue) for own in accuracy.values()]
+    # Holm: the smallest of three times three, the next times two, and none below one before it.
+    first, second, third = sorted(alone)
+    adjusted = {first: 3 * first, second: max(3 * first, 2 * second), third: max(3 * first, 2 * second, third)}
+    assert table["difference_p"].tolist() == pytest.approx([min(1.0, adjusted[p]) for p in alone])
+    assert second < 0.05 < adjusted[second]  # alone it would be one
+    assert table["difference_holds"].tolist() == [bool(adjusted[p] < 0.05) for p in alone]
 
 
 def test_difference_takes_only_the_seeds_that_both_have(capsules: Make, matched: Make) -> None:
