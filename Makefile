@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types wheel clean
+.PHONY: demo test gate lint types wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/capsbench run --suite demo --out results/demo
@@ -11,6 +11,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# A cell that fails is the gate's to report, beside what it says of the others.
+gate: $(VENV)/.installed
+	rm -rf results/gate
+	-$(BIN)/capsbench run --suite ci --out results/gate
+	$(BIN)/capsbench check --against results/reference/ci --out results/gate --summary results/gate/summary.md
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

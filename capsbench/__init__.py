@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Cell", "Routing", "UsageError", "cells", "load", "report", "run", "show"]
+__all__ = ["Cell", "Routing", "UsageError", "cells", "check", "compare", "load", "report", "run", "show"]
 
 _HOMES = {
     "Cell": "capsbench.cell",
     "Routing": "capsbench.routing",
     "UsageError": "capsbench.errors",
     "cells": "capsbench.api",
+    "check": "capsbench.comparing",
+    "compare": "capsbench.comparing",
     "load": "capsbench.store",
     "report": "capsbench.reporting",
     "run": "capsbench.api",
@@ -30,6 +32,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from capsbench.api import cells, run
     from capsbench.cell import Cell
+    from capsbench.comparing import check, compare
     from capsbench.errors import UsageError
     from capsbench.reporting import report
     from capsbench.routing import Routing

@@ -12,8 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from capsbench.errors import UsageError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+
+EXIT_NOTHING_MEASURED = 4
 
 
 class Format(StrEnum):
@@ -50,6 +55,8 @@ def compare(
         _print(writing.changes_readable(found, everything))
         for line in writing.summary_of(found):
             print(line)
+    if not found.matched:
+        raise typer.Exit(EXIT_NOTHING_MEASURED)
 
 
 def check(
@@ -62,7 +69,7 @@ def check(
     ] = 1.0,
     slower: Annotated[
         float, typer.Option(help="Factor by which a time may be longer, among those of its run.", metavar="FACTOR")
-    ] = 2.0,
+    ] = 4.0,
     summary: Annotated[Path | None, typer.Option(help="Write a Markdown summary, as for a pull request.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     update: Annotated[
@@ -80,19 +87,21 @@ def check(
     from capsbench.comparing import writing
     from capsbench.comparing.update import update as put
 
-    if update and not (against / "records").is_dir():
+    if summary is not None and summary == junit:
+        raise UsageError(f"--summary, --junit: both are {summary}; expected two files")
+    if update and not any((against / "records").glob("*.json")):
         print("\n".join(put(against, out)))
         return
     checked = make_check(against, out, tolerance=tolerance, slower=slower)
-    if summary is not None:
-        writing.write(summary, writing.check_markdown(checked))
-    if junit is not None:
-        writing.write(junit, writing.check_junit(checked))
     if as_json:
         print(writing.check_json(checked))
     else:
         for line in [*writing.lines_of(checked.findings), *checked.notes, writing.verdict_of(checked)]:
             print(line)
+    if summary is not None:
+        writing.write("--summary", summary, writing.check_markdown(checked))
+    if junit is not None:
+        writing.write("--junit", junit, writing.check_junit(checked))
     if update:
         lines = put(against, out)
         if not as_json:
@@ -102,13 +111,14 @@ def check(
         raise typer.Exit(checked.exit_code)
 
 
-def _print(table: pd.DataFrame) -> None:
-    if table.empty:
-        return
-    printed = Table(show_edge=False, pad_edge=False)
-    for column in table.columns:
-        printed.add_column(column, overflow="fold")
-    for row in table.itertuples(index=False):
-        printed.add_row(*(escape(str(value)) for value in row))
+def _print(changes: pd.DataFrame) -> None:
+    """A table of changes, each contender's under its name, so that the rest is readable on 80 columns."""
     # Piped output is not folded at 80 columns: a program or a file has no width.
-    (Console() if sys.stdout.isatty() else Console(width=240)).print(printed)
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+    for contender, rows in changes.groupby("contender", sort=False):
+        table = Table(title=escape(str(contender)), title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for column in rows.columns.drop("contender"):
+            table.add_column(column, overflow="fold", no_wrap=column in ("seeds", "test", "p"))
+        for row in rows.drop(columns="contender").itertuples(index=False):
+            table.add_row(*(escape(str(value)) for value in row))
+        console.print(table)

@@ -38,7 +38,7 @@ def show(
 
     capsbench show routing=dynamic,iters=3,seeds=0
 
-    capsbench show "em x3" --index 8,247 --to pictures
+    capsbench show "em x3, seed 0" --index 8,247 --to pictures
     """
     from capsbench.showing import show as make_pictures
 

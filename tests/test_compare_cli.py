@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import capsbench
 from tests.comparing.records import SEEDS, record, write
 
 NETWORKS = [{"routing": "dynamic"}, {"routing": "em"}]
@@ -66,6 +67,27 @@ def test_update_makes_a_reference_where_there_is_none(capsbench, folders):
     assert capsbench("check", "--against", "new", "--out", "alike", cwd=folders).returncode == 0
 
 
+def test_folders_with_nothing_in_common_are_said_to_have_nothing(capsbench, folders):
+    write(folders / "other", [record(0.9, routing="uniform")])
+    done = capsbench("compare", "reference", "other", cwd=folders)
+    assert done.stdout.startswith("no contender is on both sides\nonly in A: ")
+
+
+def test_an_interrupt_has_an_exit_code_and_no_traceback(capsbench, folders, monkeypatch):
+    def interrupted(*arguments, **names):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("capsbench.comparing.check", interrupted)
+    done = capsbench("check", "--against", "reference", "--out", "alike", cwd=folders)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
+def test_both_are_functions_of_the_package(folders):
+    assert capsbench.check(folders / "reference", folders / "alike").worse == []
+    assert capsbench.compare(folders / "reference", folders / "reference").nothing
+
+
 def test_compare_of_a_run_with_itself_finds_nothing(capsbench, folders):
     done = capsbench("compare", "reference", "reference", cwd=folders)
     assert done.returncode == 0, done.stderr
@@ -92,7 +114,22 @@ def test_compare_prints_what_changed(capsbench, folders):
         (["compare", "reference"], 2, "B"),
         (["check"], 2, "--against"),
         (["check", "--against", "reference", "--out", "alike", "--tolerance", "-1"], 2, "--tolerance: expected points"),
+        (
+            ["check", "--against", "reference", "--out", "alike", "--tolerance", "nan"],
+            2,
+            "--tolerance: expected points",
+        ),
+        (["check", "--against", "reference", "--out", "alike", "--tolerance", "abc"], 2, "--tolerance"),
+        (["check", "--against", "reference", "--out", "alike", "--slower", "nan"], 2, "--slower: expected a factor"),
+        (["check", "--against", "reference", "--out", "alike", "--summary", "empty"], 2, "--summary empty: cannot be"),
+        (["check", "--against", "reference", "--out", "alike", "--junit", "empty"], 2, "--junit empty: cannot be"),
+        (
+            ["check", "--against", "reference", "--out", "alike", "--summary", "a", "--junit", "a"],
+            2,
+            "expected two files",
+        ),
         (["check", "--against", "reference", "--out", "alike", "--update"], 2, "a reference needs 3 seeds or more"),
+        (["check", "--against", "reference", "--out", "reference", "--update"], 2, "--against and --out are both"),
     ],
 )
 def test_wrong_input_is_one_line(capsbench, folders, arguments, code, message):

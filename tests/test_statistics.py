@@ -108,6 +108,8 @@ def test_a_table_of_networks_trained_alike_seldom_has_a_difference() -> None:
     tables, wrong = 200, 0
     for _ in range(tables):
         difficulty = rng.normal(0, 2, 10_000)
-        networks = [special.expit(rng.normal(5.5, 0.3, (3, 1)) - difficulty) > rng.random((3, 10_000)) for _ in range(7)]
+        networks = [
+            special.expit(rng.normal(5.5, 0.3, (3, 1)) - difficulty) > rng.random((3, 10_000)) for _ in range(7)
+        ]
         wrong += holm([paired(networks[0], other).p for other in networks[1:]]).min() < ALPHA
     assert wrong / tables < 0.09

@@ -1,6 +1,6 @@
 """Records beside records: what is different, and what has become worse."""
 
-from capsbench.comparing.compare import Comparison, compare
+from capsbench.comparing.comparison import Comparison, compare
 from capsbench.comparing.gate import Checked, check
 
 __all__ = ["Checked", "Comparison", "check", "compare"]

@@ -22,6 +22,7 @@ class Judged(NamedTuple):
     - ``conditions``: those rows', or how they begin; empty: all
     - ``higher``: whether higher is better
     - ``relative``: whether it is compared by its logarithm, as an error without a scale is, so that a point is a hundredth of it
+    - ``least``: what anything below counts as, where that says no more
     """
 
     name: str
@@ -30,6 +31,7 @@ class Judged(NamedTuple):
     conditions: tuple[str, ...] = ()
     higher: bool = True
     relative: bool = False
+    least: float = -math.inf
 
     def rows(self, record: Record, sources: Mapping[str, Cell]) -> dict[Place, float]:
         """The rows of a record by condition and level.
@@ -52,7 +54,8 @@ class Judged(NamedTuple):
         """The number that some rows make; None where they make none."""
         if not values or (self.relative and min(values) <= 0):
             return None
-        return math.log(fmean(values)) if self.relative else fmean(values)
+        mean = max(fmean(values), self.least)
+        return math.log(mean) if self.relative else mean
 
     def shown(self, value: float) -> str:
         """A value as a person reads it."""
@@ -68,7 +71,7 @@ JUDGED = (
     Judged("accuracy at other iterations", "routing-robustness", "accuracy", ("iterations at test time",)),
     Judged("undetected adversarial images", "detection", "undetected rate", ("worst case",), higher=False),
     Judged("consistency under transformations", "equivariance", "consistency", ("all",)),
-    Judged("R^2 of what poses know of transformations", "equivariance", "R^2", ("all",)),
+    Judged("R^2 of what poses know of transformations", "equivariance", "R^2", ("all",), least=0.0),
     Judged("success of transferred attacks", "transfer", "success rate", higher=False),
     Judged("error of novel viewpoints", "viewpoint", "error", ("novel",), higher=False),
     Judged("images of which all objects are found", "overlap", "accuracy", ("all found",)),

@@ -61,12 +61,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Side:
-    """What a folder has: contenders by their identity, failed records, and a line for each file that cannot be read."""
+    """What a folder has: contenders by their identity, failed records, a line each unreadable file, and other notes."""
 
     store: Store
     contenders: dict[str, Contender]
     failed: list[Record]
-    faults: list[str]
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def records(self) -> list[Record]:
@@ -80,11 +81,12 @@ class Side:
         return {identity: title if often[title] == 1 else f"{title} ({identity})" for identity, title in titles.items()}
 
 
-def read_side(folder: str | Path, name: str) -> Side:
+def read_side(folder: str | Path, name: str, latest: bool = False) -> Side:
     """A folder of records.
 
     Args:
         name: what it is called in messages, such as ``A`` or ``--against``.
+        latest: pass over what earlier sources of a user's own routing, network, ... gave where a later one has records too.
 
     Raises:
         UsageError: there is no such folder, or nothing in it can be read.
@@ -98,10 +100,31 @@ def read_side(folder: str | Path, name: str) -> Side:
         raise UsageError(f"{name} {folder}: none of its {len(faults)} records can be read; the first: {faults[0]}")
     if not records:
         raise NothingMeasured(f"{name} {folder}: no records here; `capsbench run --out {folder}` makes some")
+    notes: list[str] = []
+    if latest:
+        records, notes = _of_latest_source(records)
     contenders: dict[str, Contender] = {}
     for record in store.joined([record for record in records if record.status != "failed"]):
         contenders.setdefault(record.cell.contender, Contender()).records[record.cell.seed] = record
-    return Side(store, contenders, [record for record in records if record.status == "failed"], faults)
+    return Side(store, contenders, [record for record in records if record.status == "failed"], faults, notes)
+
+
+def _of_latest_source(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """Of records that differ in the source of a user's own parts those whose source ran last, and a line on the others."""
+
+    def alike(record: Record) -> str:
+        return record.cell.model_dump_json(exclude={"seed", "measures", "code"})
+
+    started: dict[str, tuple[str, Mapping[str, str]]] = {}
+    records = list(records)
+    for record in records:
+        ran = str(record.provenance.get("started") or record.provenance.get("failed", ""))
+        if ran >= started.get(alike(record), ("", {}))[0]:
+            started[alike(record)] = ran, record.cell.code
+    kept = [record for record in records if record.cell.code == started[alike(record)][1]]
+    passed_over = len(records) - len(kept)
+    line = f"{passed_over} records of earlier sources of the user's own parts are passed over"
+    return kept, [line] if passed_over else []
 
 
 def numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:
@@ -117,9 +140,16 @@ def numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:
     return {named(row): row.value for row in record.rows}
 
 
-def titles_of_cells(side: Side) -> dict[str, str]:
-    """Cell -> title, as `numbers` takes it."""
-    return {record.cell.id: record.cell.title for record in side.records}
+def titles_of_cells(*sides: Side) -> dict[str, str]:
+    """Cell -> title, as `numbers` takes it; titles that other experiments share say which cell is meant."""
+    cells = {record.cell.id: record.cell for side in sides for record in side.records}
+    meant: dict[str, set[str]] = {}
+    for cell in cells.values():
+        meant.setdefault(cell.title, set()).add(experiment(cell))
+    return {
+        identity: cell.title if len(meant[cell.title]) == 1 else f"{cell.title} ({identity})"
+        for identity, cell in cells.items()
+    }
 
 
 def matched(a: Side, b: Side) -> list[tuple[str, str]]:

@@ -2,47 +2,60 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from capsbench.comparing.sides import Side, read_side
-from capsbench.errors import UsageError
+from capsbench.errors import StorageFailed, UsageError
 from capsbench.statistics import FEWEST_SEEDS
 from capsbench.store import Record, Store
 
 KEPT = ("accuracy",)
 """Measures of which a reference has what they kept: the predictions, for `capsbench compare`."""
 
+PARTS = ("records", "kept", "between")
+"""Folders of records that are replaced; what else a reference's folder holds, such as a note, stays."""
+
 
 def update(against: str | Path, out: str | Path) -> list[str]:
     """Puts the records of a run in the place of a reference's: without weights, pictures and the notes of runs.
 
-    What was measured between networks of one seed goes into the record of the one that it was measured on.
+    The new reference is written whole beside the old one before it takes its place, by renames. What was measured between
+    networks of one seed goes into the record of the one that it was measured on.
 
     Returns:
         A line each of what went, came and stayed.
 
     Raises:
-        UsageError: a contender has fewer than `FEWEST_SEEDS` seeds or a failed one; nothing is changed then.
+        UsageError: a contender has fewer than `FEWEST_SEEDS` seeds or a failed one, or the folder of the reference is a
+            run's or cannot be written; nothing is changed then.
+        StorageFailed: the disk does not take the new reference; nothing is changed then.
     """
-    run = read_side(out, "--out")
+    folder = Path(against)
+    if folder.resolve() == Path(out).resolve():
+        raise UsageError(f"--update: --against and --out are both {against}; a reference has a folder of its own")
+    if (folder / "weights").exists():
+        raise UsageError(f"--against {against}: the folder of a run, whose records --update would remove; name another")
+    run = read_side(out, "--out", latest=True)
     _check(run, out)
-    store = Store(against)
-    old = {record.cell.id for record in store.records()[0]}
+    old = {record.cell.id for record in Store(folder).records()[0]}
     new = {record.cell.id: record for record in run.records}
-    store.check_writable()
-    for folder in ("kept", "between", "records"):
-        for path in (store.folder / folder).rglob("*.*"):
-            if path.is_file():
-                path.unlink()
-    for record in run.records:
-        store.write(_without_other_seeds(record, new))
-        for measure in KEPT:
-            kept = run.store.kept(measure, record.cell.id)
-            if kept:
-                store.write_tensors(store.kept_path(measure, record.cell.id), kept)
-    _remove_empty(store.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made, replaced = (Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder)) for name in ("made", "replaced"))
+    except OSError as error:
+        raise UsageError(f"--against {against}: cannot be written: {error.strerror}") from error
+    try:
+        _write(Store(made), run, new)
+        _swap(folder, made, replaced)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        if replaced.exists() and not any(replaced.iterdir()):
+            replaced.rmdir()
     return [
         f"{len(new.keys() - old)} records came",
         f"{len(old - new.keys())} records went",
@@ -50,7 +63,33 @@ def update(against: str | Path, out: str | Path) -> list[str]:
     ]
 
 
-def _without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record:
+def _write(store: Store, run: Side, records: Mapping[str, Record]) -> None:
+    for record in records.values():
+        store.write(without_other_seeds(record, records))
+        for measure in KEPT:
+            kept = run.store.kept(measure, record.cell.id)
+            if kept:
+                store.write_tensors(store.kept_path(measure, record.cell.id), kept)
+
+
+def _swap(folder: Path, made: Path, replaced: Path) -> None:
+    """Moves the parts of a reference from ``folder`` to ``replaced`` and from ``made`` to ``folder``, or none of them."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for name in PARTS:
+            for source, target in ((folder / name, replaced / name), (made / name, folder / name)):
+                if source.exists():
+                    source.rename(target)
+                    done.append((source, target))
+    except BaseException as error:  # an interrupt too
+        for source, target in reversed(done):
+            target.rename(source)
+        if isinstance(error, OSError):
+            raise StorageFailed(f"{folder}: cannot be written: {error.strerror}") from error
+        raise
+
+
+def without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record:
     """A record with the rows of measures between networks in it, of those networks that have its seed."""
     rows = [
         row
@@ -75,9 +114,3 @@ def _check(run: Side, out: str | Path) -> None:
                 raise UsageError(
                     f"--out {out}: {record.cell.title} is not measured yet; the same `capsbench run` goes on"
                 )
-
-
-def _remove_empty(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,11 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from capsbench.comparing.compare import Comparison
+from capsbench.comparing.comparison import Comparison
 from capsbench.comparing.gate import ALL, BETTER, CHANGED, FAILED, MISSING, NEW, REGRESSION, UNJUDGED, Checked, Finding
 from capsbench.comparing.judged import EXACT
-from capsbench.errors import StorageFailed
-from capsbench.statistics import ALPHA
-
-NOT_PASSED = (REGRESSION, FAILED, MISSING)
+from capsbench.errors import UsageError
+from capsbench.statistics import ALPHA, FEWEST_SEEDS
 
 HEADINGS = {
     REGRESSION: "Regressions",
@@ -61,17 +60,24 @@ def summary_of(found: Comparison) -> list[str]:
     """What a comparison found, in lines of text."""
     if found.nothing:
         lines = [f"no difference: all numbers of {found.matched} contenders are the same"]
+    elif not found.matched:
+        lines = ["no contender is on both sides"]
     else:
-        sure = int(found.changes["holds"].sum())
-        lines = [
-            f"{found.matched} contenders on both sides, {found.equal} of them with the same numbers throughout",
-            f"{len(found.changes)} numbers changed; in {sure} that is a difference (*: p < {ALPHA:g}, Holm over all of these)",
-        ]
+        lines = [f"{found.matched} contenders on both sides, {found.equal} of them with the same numbers throughout"]
+        lines += [_changed(found.changes)] if len(found.changes) else []
     lines += [f"only in A: {title}" for title in found.only_a]
     lines += [f"only in B: {title}" for title in found.only_b]
     lines += [f"not comparable: {title}: {reason}" for title, reason in found.not_comparable]
     lines += [f"{name}: {one} in A, {other} in B" for name, (one, other) in found.provenance.items()]
     return [*lines, *found.faults]
+
+
+def _changed(changes: pd.DataFrame) -> str:
+    """How many numbers changed, and of how many that could be said to be more than chance."""
+    tested, sure = int((changes["test"] != "none").sum()), int(changes["holds"].sum())
+    if not tested:
+        return f"{len(changes)} numbers changed; none could be tested, which takes {FEWEST_SEEDS} seeds or more on both sides"
+    return f"{len(changes)} numbers changed; in {sure} that is a difference (*: p < {ALPHA:g}, Holm over the {tested} tested)"
 
 
 def comparison_markdown(found: Comparison, everything: bool = False) -> str:
@@ -102,7 +108,7 @@ def verdict_of(checked: Checked) -> str:
     """The outcome of a check in a line."""
     counts = {
         f"{kind}s" if kind == REGRESSION and len(found) != 1 else kind: len(found)
-        for kind in (REGRESSION, FAILED, MISSING, CHANGED, BETTER, NEW)
+        for kind in (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
         if (found := checked.of(kind))
     }
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing worse"
@@ -169,7 +175,7 @@ def check_json(checked: Checked) -> str:
 
 def check_junit(checked: Checked) -> bytes:
     """A check as JUnit XML: a test case each number tested, one each finding beside them, and one each contender of the rest."""
-    found = {(each.contender, each.name): each for each in checked.of(*NOT_PASSED)}
+    found = {(each.contender, each.name): each for each in checked.worse}
     cases: dict[tuple[str, str], str] = {
         (row["contender"], row["name"]): f"{row['reference']} in the reference, now {row['current']}"
         for row in checked.tests.to_dict(orient="records")
@@ -184,26 +190,25 @@ def check_junit(checked: Checked) -> bytes:
     attributes = {"name": "capsbench check", **{name: str(count) for name, count in counts.items()}}
     suite = ElementTree.SubElement(suites, "testsuite", attributes)
     for (contender, name), text in cases.items():
-        case = ElementTree.SubElement(suite, "testcase", {"classname": contender, "name": name})
+        case = ElementTree.SubElement(suite, "testcase", {"classname": _xml(contender), "name": _xml(name)})
         finding = found.get((contender, name))
         if finding is not None:
             tag = "failure" if finding.kind == REGRESSION else "error"
-            ElementTree.SubElement(case, tag, {"message": finding.text, "type": finding.kind}).text = "\n".join(
-                lines_of([finding])
-            )
+            told = ElementTree.SubElement(case, tag, {"message": _xml(finding.text), "type": finding.kind})
+            told.text = _xml("\n".join(lines_of([finding])))
         else:
-            ElementTree.SubElement(case, "system-out").text = text
+            ElementTree.SubElement(case, "system-out").text = _xml(text)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Writes a file that was asked for; raises StorageFailed where it cannot be."""
+def write(flag: str, path: Path, content: str | bytes) -> None:
+    """Writes a file that a flag asks for; raises UsageError where it cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
-        raise StorageFailed(f"{path}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{flag} {path}: cannot be written: {error.strerror}") from error
 
 
 def markdown_table(table: pd.DataFrame) -> list[str]:
@@ -223,6 +228,11 @@ def _listed(lines: list[str]) -> list[str]:
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _xml(text: str) -> str:
+    """Without the control characters that XML cannot have, as the reason of a failure may."""
+    return re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
 
 
 def _p(p: float) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ from capsbench.comparing import check, gate
 from capsbench.comparing.judged import JUDGED
 from capsbench.comparing.update import update
 from capsbench.comparing.writing import check_json, check_junit, check_markdown
-from capsbench.errors import NothingMeasured, UsageError
+from capsbench.errors import NothingMeasured, StorageFailed, UsageError
 from capsbench.store import Record, Row, Store
 from tests.comparing.records import SEEDS, cell, keep_predictions, record, write
 
@@ -154,6 +155,23 @@ def test_a_users_routing_that_was_edited_is_held_against_what_it_was(tmp_path):
     assert check(reference, write(tmp_path / "worse", [of("bb", 0, 0.8)])).exit_code == 1
 
 
+def test_of_several_sources_of_a_users_routing_the_one_that_ran_last_is_judged(tmp_path):
+    def of(digest, seed, accuracy, **when):
+        made = record(accuracy, seed, provenance=when)
+        fields = {**made.cell.model_dump(), "code": {"routing": digest}}
+        return replace(made, cell=type(made.cell)(**fields))
+
+    scores = dict(zip(SEEDS, (0.95, 0.96, 0.94, 0.95, 0.955), strict=True))
+    reference = write(tmp_path / "reference", [of("aa", seed, score) for seed, score in scores.items()])
+    out = write(tmp_path / "out", [of("aa", 0, 0.95, started="2026-01-01"), of("bb", 0, 0.5, started="2026-01-02")])
+    checked = check(reference, out)
+    assert [each.name for each in checked.of("regression")] == ["test accuracy"]
+    assert checked.notes == ["1 records of earlier sources of the user's own parts are passed over"]
+    failed = of("cc", 0, 0.0, failed="2026-01-03")
+    write(out, [replace(failed, status="failed", reason="it raised")])
+    assert check(reference, out).exit_code == 3
+
+
 def test_a_reference_of_two_seeds_shows_no_regression_and_says_so(tmp_path):
     reference = write(tmp_path / "reference", [*draws(0), *draws(1)])
     checked = check(reference, write(tmp_path / "out", draws(9, accuracy=0.2)))
@@ -211,8 +229,6 @@ def test_transfers_are_judged_by_the_sources_that_both_runs_have(tmp_path):
 
 def test_every_judged_number_is_one_that_a_measure_gives():
     """As the reference results have them, so that a measure that is renamed does not leave the gate unnoticed."""
-    from pathlib import Path
-
     folder = Path(__file__).parents[2] / "results" / "reference"
     records = [record for path in folder.glob("*/records") for record in Store(path.parent).records()[0]]
     found = {judged.name for judged in JUDGED if any(judged.rows(record, {}) for record in records)}
@@ -231,6 +247,12 @@ def test_an_error_without_a_scale_is_compared_as_a_ratio(tmp_path):
     assert judged.rows(record(0.9, rows=[row]), {}) == {("inside", None): 4.0}
     assert judged.of([4.0]) == pytest.approx(math.log(4))
     assert judged.shown(math.log(4)) == "4"
+
+
+def test_an_r2_below_zero_knows_nothing_however_far_below_it_is():
+    (judged,) = (each for each in JUDGED if each.metric == "R^2")
+    assert judged.of([-1.7]) == judged.of([-0.1]) == 0.0
+    assert judged.of([0.4]) == 0.4
 
 
 def test_records_of_another_commit_are_noted(reference, tmp_path, monkeypatch):
@@ -285,6 +307,17 @@ def test_junit_has_a_case_each_number_and_a_failure_each_regression(reference, t
     assert len({(case.get("classname"), case.get("name")) for case in cases}) == len(cases)
 
 
+def test_names_and_reasons_with_markup_and_control_characters_are_text(reference, tmp_path):
+    failed = Record(cell(9, routing="uniform"), "failed", reason="\x1b[31mred\x1b[0m <script> | [link](x) \u2620")
+    checked = check(reference, write(tmp_path / "out", [*draws(9, NETWORKS[:3]), failed]))
+    (error,) = ElementTree.fromstring(check_junit(checked)).findall("testsuite/testcase/error")
+    assert error.get("message").endswith("\ufffd[31mred\ufffd[0m <script> | [link](x) \u2620")
+    (line,) = (line for line in check_markdown(checked).splitlines() if "script" in line)
+    assert "&lt;script>" in line
+    assert line.count("|") - line.count("\\|") == 3  # the borders of two columns
+    assert json.loads(check_json(checked))["findings"][0]["text"].endswith(failed.reason)
+
+
 def test_json_has_everything(reference, tmp_path):
     content = json.loads(check_json(check(reference, write(tmp_path / "out", draws(9, accuracy=0.8)))))
     assert content["exit_code"] == 1
@@ -313,6 +346,83 @@ def test_update_refuses_what_is_no_reference_and_changes_nothing(reference, tmp_
     with pytest.raises(UsageError, match=r"whole records only; .*the loss became nan"):
         update(reference, write(tmp_path / "failed", [*(each for seed in SEEDS for each in draws(seed)), failed]))
     assert sorted(reference.rglob("*")) == before
+
+
+def everything_in(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("written", [0, 7])
+def test_an_update_that_the_disk_does_not_take_leaves_the_reference_as_it_was(
+    reference, tmp_path, monkeypatch, written
+):
+    (reference / "README.md").write_text("made on the old machine")
+    before, whole, left = everything_in(reference), Store.write, iter(range(written))
+
+    def full(store, each):
+        if next(left, None) is None:
+            raise StorageFailed("No space left on device")
+        whole(store, each)
+
+    out = write(tmp_path / "out", [each for seed in SEEDS for each in draws(seed + 10)])
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(StorageFailed):
+        update(reference, out)
+    assert everything_in(reference) == before
+    assert sorted(path.name for path in reference.iterdir()) == ["README.md", "records"]
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_an_update_that_is_stopped_between_its_renames_puts_all_back(reference, tmp_path, monkeypatch, at, error):
+    records = [each for seed in SEEDS for each in draws(seed)]
+    keep_predictions(reference, records[0], [True] * 5)
+    out = write(tmp_path / "out", [each for seed in SEEDS for each in draws(seed + 10)])
+    keep_predictions(out, draws(10)[0], [True] * 5)
+    before, rename, moves = everything_in(reference), Path.rename, iter(range(100))
+
+    def stopped(path, target):
+        if next(moves) == at:
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises((StorageFailed, KeyboardInterrupt)):
+        update(reference, out)
+    assert everything_in(reference) == before
+    assert sorted(path.name for path in reference.iterdir()) == ["kept", "records"]
+
+
+def test_while_an_update_writes_the_old_reference_is_whole(reference, tmp_path, monkeypatch):
+    """So a process that is killed then leaves it so."""
+    out = write(tmp_path / "out", [each for seed in SEEDS for each in draws(seed + 10)])
+    before, whole, found = everything_in(reference), Store.write, []
+
+    def looked_at(store, each):
+        whole(store, each)
+        now = everything_in(reference)
+        found.append({path: now.get(path) for path in before})
+
+    monkeypatch.setattr(Store, "write", looked_at)
+    update(reference, out)
+    assert found == [before] * 20
+
+
+def test_update_keeps_what_else_is_in_the_folder_and_refuses_the_folder_of_a_run(reference, tmp_path):
+    (reference / "README.md").write_text("made on the old machine")
+    out = write(tmp_path / "out", [each for seed in SEEDS for each in draws(seed + 10)])
+    update(reference, out)
+    assert (reference / "README.md").exists()
+    (out / "weights").mkdir()
+    before = everything_in(out)
+    with pytest.raises(UsageError, match=r"^--update: --against and --out are both "):
+        update(out, tmp_path / "reference" / ".." / "out")
+    with pytest.raises(UsageError, match=r"^--against .*out: the folder of a run"):
+        update(out, reference)
+    assert everything_in(out) == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"^--against .*file: cannot be written"):
+        update(tmp_path / "file", out)
 
 
 def test_a_reference_has_the_transfers_of_each_seed_in_its_records(reference, tmp_path):

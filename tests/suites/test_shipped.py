@@ -98,7 +98,9 @@ def in_small(monkeypatch):
 @pytest.mark.usefixtures("in_small")
 @pytest.mark.parametrize("name", suite_names())
 def test_a_suite_runs_from_end_to_end(name, tmp_path):
-    measure = "accuracy,transformation" if name in ("ci", "smoke") else "accuracy"  # some of its networks are not about classes
+    measure = (
+        "accuracy,transformation" if name in ("ci", "smoke") else "accuracy"
+    )  # some of its networks are not about classes
     outcome = capsbench.run(suite=name, out=tmp_path, size="tiny", epochs=1, train_size=20, seeds=0, measure=measure)
     assert outcome.failed == []
     assert outcome.left_out == {}

@@ -1,0 +1,282 @@
+"""`capsbench compare`: what two folders of records have in common, where they differ, and what cannot be compared."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import pandas as pd
+from torch import Tensor
+
+from capsbench.comparing.sides import (
+    OF_TIME,
+    Contender,
+    Number,
+    Side,
+    matched,
+    numbers,
+    other_hardware,
+    read_side,
+    titles_of_cells,
+)
+from capsbench.measures.build import measure_name
+from capsbench.reporting.pairs import Pairs
+from capsbench.reporting.text import seeds as seeds_said
+from capsbench.statistics import ALPHA, FEWEST_SEEDS, Difference, holm, paired_seeds, unpaired
+
+ACCURACY = ("accuracy", "accuracy", "test")
+
+CHANGE_COLUMNS = [
+    "contender", "title", "measure", "metric", "condition", "level", "unit", "a", "b", "difference", "half", "seeds_a",
+    "seeds_b", "test", "p", "p_holm", "holds",
+]  # fmt: skip
+
+
+class Change(NamedTuple):
+    """A number that is not the same on both sides: its means over seeds, b less a, and how that was tested.
+
+    ``test`` is ``images`` (paired image by image and, of several seeds, seed by seed), ``seeds`` (paired seed by seed),
+    ``unpaired`` (no seed in common), or ``none`` where too few seeds tell nothing.
+    """
+
+    contender: str
+    title: str
+    number: Number
+    a: float
+    b: float
+    difference: Difference
+    seeds_a: int
+    seeds_b: int
+    test: str
+
+
+@dataclass
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        matched: contenders that are on both sides.
+        equal: those of them of which every number is the same to the last bit.
+        changes: one row a number that is not, with `CHANGE_COLUMNS`; ``p_holm`` is adjusted for all of the tests here, and
+            ``holds`` says whether it is below `ALPHA`, of three seeds or more or of two networks image by image.
+        only_a, only_b: titles of contenders that one side alone has; and of those on both sides what else one alone has: seeds
+            beside common ones, and numbers of a measure.
+        not_comparable: what is on both sides and cannot be compared, with the reason.
+        provenance: facts of machine and software that differ: name -> (A's, B's).
+        faults: a line for each record that could not be read or that failed.
+    """
+
+    a: str
+    b: str
+    matched: int = 0
+    equal: int = 0
+    changes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CHANGE_COLUMNS))
+    only_a: list[str] = field(default_factory=list)
+    only_b: list[str] = field(default_factory=list)
+    not_comparable: list[tuple[str, str]] = field(default_factory=list)
+    provenance: dict[str, tuple[str, str]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is no difference of any kind."""
+        return self.changes.empty and not (self.only_a or self.only_b or self.not_comparable)
+
+
+def compare(a: str | Path, b: str | Path) -> Comparison:
+    """Two folders of records side by side.
+
+    Raises:
+        UsageError: one of them is not there, or has no record that can be read.
+    """
+    sides = read_side(a, "A"), read_side(b, "B")
+    found = Comparison(str(a), str(b), faults=[f"A: {line}" for line in _faults(sides[0])])
+    found.faults += [f"B: {line}" for line in _faults(sides[1])]
+    pairs = Pairs(_kept_of(*sides))
+    titles = sides[0].titles
+    cells = titles_of_cells(*sides)
+    both = matched(*sides)
+    changes: list[Change] = []
+    for one, other in both:
+        first, second = sides[0].contenders[one], sides[1].contenders[other]
+        if all(
+            seed in second.records and _same(record, second.records[seed]) for seed, record in first.records.items()
+        ):
+            found.equal += len(first.records) == len(second.records)
+            if len(first.records) == len(second.records):
+                continue
+        reasons = dict(_not_comparable(first, second, pairs, sides))
+        found.not_comparable += [
+            (titles[one] if what == "" else f"{titles[one]}: {what}", reason) for what, reason in reasons.items()
+        ]
+        if "" not in reasons:
+            changes += _changes(one, titles[one], first, second, cells, pairs, reasons)
+            found.only_a += [f"{titles[one]}: {what}" for what in _beyond(first, second, cells, reasons)]
+            found.only_b += [f"{titles[one]}: {what}" for what in _beyond(second, first, cells, reasons)]
+    found.matched = len(both)
+    found.changes = _table(changes)
+    found.only_a += [title for identity, title in titles.items() if identity not in {one for one, _ in both}]
+    found.only_b += [title for identity, title in sides[1].titles.items() if identity not in {two for _, two in both}]
+    found.only_a.sort()
+    found.only_b.sort()
+    found.provenance = _provenance(*sides)
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(a.rows == b.rows and a.cell == b.cell)
+
+
+def _faults(side: Side) -> list[str]:
+    failed = [f"{record.cell.title} failed: {record.reason}" for record in side.failed]
+    return [*side.faults, *failed]
+
+
+def _kept_of(a: Side, b: Side) -> Any:
+    """What measures kept on both sides, a cell's name beginning with its side: a cell of both may differ."""
+
+    def kept(measure: str, cell: str) -> dict[str, Tensor]:
+        side, _, identity = cell.partition(" ")
+        return (a if side == "A" else b).store.kept(measure, identity)
+
+    return kept
+
+
+def _not_comparable(a: Contender, b: Contender, pairs: Pairs, sides: tuple[Side, Side]) -> Iterator[tuple[str, str]]:
+    """What of a matched contender cannot be compared, and why: a measure, or all of it, which has no name."""
+    if a.cell.code != b.cell.code:
+        parts = sorted(part for part in {*a.cell.code, *b.cell.code} if a.cell.code.get(part) != b.cell.code.get(part))
+        yield "", f"another source of the user's own {', '.join(parts)}"
+        return
+    labels = [
+        {
+            tuple(kept["label"].flatten().tolist())
+            for record in contender.records.values()
+            if "label" in (kept := side.store.kept("accuracy", record.cell.id))
+        }
+        for contender, side in zip((a, b), sides, strict=True)
+    ]
+    if all(labels) and labels[0] != labels[1]:
+        yield "", "other test images: their labels differ"
+        return
+    specs = [{measure_name(spec): spec for spec in contender.cell.measures} for contender in (a, b)]
+    for name in sorted(specs[0].keys() & specs[1].keys()):
+        if specs[0][name] != specs[1][name]:
+            yield name, f"measured as {specs[0][name]} and as {specs[1][name]}"
+    hardware = other_hardware(a, b)
+    if hardware:
+        yield "times and memory", f"other hardware: {hardware}"
+
+
+def _beyond(a: Contender, b: Contender, cells: Mapping[str, str], not_comparable: Mapping[str, str]) -> Iterator[str]:
+    """What the records of one contender have and the other's of the same seeds have not; of no common seed, all of them."""
+    common = sorted(a.records.keys() & b.records.keys())
+    others = sorted(a.records.keys() - b.records.keys())
+    if common and others:
+        yield seeds_said(others)
+    pairs = [(a.records[seed], [b.records[seed]]) for seed in common] or [
+        (record, [*b.records.values()]) for record in a.records.values()
+    ]
+    beyond: set[Number] = set()
+    for record, against in pairs:
+        beyond |= numbers(record, cells).keys() - {number for each in against for number in numbers(each, cells)}
+    counts = Counter(number.measure for number in beyond if number.measure not in not_comparable)
+    for measure, count in sorted(counts.items()):
+        yield f"{'1 number' if count == 1 else f'{count} numbers'} of {measure}"
+
+
+def _changes(
+    identity: str,
+    title: str,
+    a: Contender,
+    b: Contender,
+    cells: Mapping[str, str],
+    pairs: Pairs,
+    not_comparable: Mapping[str, str],
+) -> Iterator[Change]:
+    ones, others = (
+        {seed: numbers(record, cells) for seed, record in contender.records.items()} for contender in (a, b)
+    )
+    common = sorted(ones.keys() & others.keys())
+    for number in dict.fromkeys(number for each in ones.values() for number in each):
+        timed = number[:2] in OF_TIME
+        if number.measure in not_comparable or (timed and "times and memory" in not_comparable):
+            continue
+        seeds = [seed for seed in common if number in ones[seed] and number in others[seed]]
+        first = {seed: each[number] for seed, each in ones.items() if number in each and (seed in seeds or not seeds)}
+        second = {
+            seed: each[number] for seed, each in others.items() if number in each and (seed in seeds or not seeds)
+        }
+        if not second or first == second or (not seeds and _alike([*first.values()], [*second.values()])):
+            continue
+        if not seeds:
+            difference, test = unpaired([*second.values()], [*first.values()]), "unpaired"
+        elif number[:3] == ACCURACY:
+            named = [{seed: f"{side} {c.records[seed].cell.id}" for seed in seeds} for side, c in (("A", a), ("B", b))]
+            accuracy = {name[seed]: of[seed] for name, of in zip(named, (first, second), strict=True) for seed in seeds}
+            difference = pairs.difference(named[1], named[0], accuracy)
+            test = "images" if difference.images else "seeds"
+        else:
+            difference, test = paired_seeds([second[s] for s in seeds], [first[s] for s in seeds]), "seeds"
+        if math.isnan(difference.p):
+            test = "none"
+        means = fmean(first.values()), fmean(second.values())
+        yield Change(identity, title, number, *means, difference, len(first), len(second), test)
+
+
+def _alike(first: list[float], second: list[float]) -> bool:
+    """Whether numbers of other seeds are the same: as many of each, or one number throughout, as parameters are."""
+    return sorted(first) == sorted(second) or len({*first, *second}) == 1
+
+
+def _table(changes: list[Change]) -> pd.DataFrame:
+    adjusted = holm([change.difference.p for change in changes])
+    rows = [
+        {
+            "contender": change.contender,
+            "title": change.title,
+            **change.number._asdict(),
+            "a": change.a,
+            "b": change.b,
+            "difference": change.difference.mean,
+            "half": change.difference.half,
+            "seeds_a": change.seeds_a,
+            "seeds_b": change.seeds_b,
+            "test": change.test,
+            "p": change.difference.p,
+            "p_holm": p,
+            "holds": bool(p < ALPHA)
+            and (min(change.seeds_a, change.seeds_b) >= FEWEST_SEEDS or change.test == "images"),
+        }
+        for change, p in zip(changes, adjusted, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=CHANGE_COLUMNS)
+
+
+def _provenance(a: Side, b: Side) -> dict[str, tuple[str, str]]:
+    """Facts of provenance that are the same throughout neither side's records nor between them."""
+    names = (
+        "capsbench",
+        "commit",
+        "dirty",
+        "python",
+        "torch",
+        "numpy",
+        "numba",
+        "triton",
+        "cuda",
+        "cpu",
+        "gpu",
+        "cores",
+    )
+
+    def facts(side: Side, name: str) -> str:
+        return " or ".join(sorted({str(record.provenance.get(name)) for record in side.records}))
+
+    found = {name: (facts(a, name), facts(b, name)) for name in names}
+    return {name: both for name, both in found.items() if both[0] != both[1]}

@@ -1,0 +1,213 @@
+"""Two folders side by side."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from capsbench.comparing import compare
+from capsbench.errors import NothingMeasured, UsageError
+from capsbench.store import Record, Row, Store
+from tests.comparing.records import SEEDS, cell, keep_predictions, record, write
+
+SCORES = {0: 0.90, 1: 0.92, 2: 0.91, 3: 0.93, 4: 0.92}
+
+
+def five(**changes):
+    """Five seeds of one contender; ``accuracy`` changes what each scored."""
+    change = changes.pop("accuracy", 0.0)
+    change = change if isinstance(change, dict) else dict.fromkeys(SEEDS, change)
+    return [record(SCORES[seed] + change[seed], seed, **changes) for seed in SEEDS]
+
+
+def only(found):
+    """The one change of a comparison."""
+    (row,) = found.changes.itertuples(index=False)
+    return row
+
+
+def test_a_folder_is_no_different_from_itself(tmp_path):
+    folder = write(tmp_path, [*five(), *five(routing="em")])
+    found = compare(folder, folder)
+    assert found.nothing
+    assert (found.matched, found.equal) == (2, 2)
+    assert found.provenance == {}
+
+
+def test_a_change_of_every_seed_is_a_difference_and_one_of_chance_is_not(tmp_path):
+    a = write(tmp_path / "a", five())
+    worse = {0: -0.05, 1: -0.06, 2: -0.055, 3: -0.05, 4: -0.06}
+    chance = {0: 0.02, 1: -0.02, 2: 0.01, 3: -0.01, 4: 0.005}
+    row = only(compare(a, write(tmp_path / "b", five(accuracy=worse))))
+    assert row.difference == pytest.approx(-0.055)
+    assert (row.test, row.seeds_a, row.seeds_b, row.holds) == ("seeds", 5, 5, True)
+    assert not only(compare(a, write(tmp_path / "c", five(accuracy=chance)))).holds
+
+
+def test_two_networks_are_told_apart_image_by_image(tmp_path):
+    a, b = (write(tmp_path / name, [record(accuracy)]) for name, accuracy in (("a", 1.0), ("b", 0.8)))
+    keep_predictions(a, record(1.0), [True] * 100)
+    keep_predictions(b, record(0.8), [True] * 80 + [False] * 20)
+    row = only(compare(a, b))
+    assert row.test == "images"
+    assert row.p == pytest.approx(2 * 0.5**20)
+    assert row.holds
+
+
+def test_of_one_seed_without_predictions_a_change_is_told_and_not_judged(tmp_path):
+    row = only(compare(write(tmp_path / "a", [record(0.9)]), write(tmp_path / "b", [record(0.8)])))
+    assert (row.test, row.holds) == ("none", False)
+    assert row.difference == pytest.approx(-0.1)
+
+
+def test_other_seeds_of_one_contender_are_compared_without_pairs(tmp_path):
+    a = write(tmp_path / "a", five())
+    b = write(tmp_path / "b", [record(score - 0.1, seed + 5) for seed, score in SCORES.items()])
+    row = only(compare(a, b))
+    assert (row.test, row.seeds_a, row.seeds_b, row.holds) == ("unpaired", 5, 5, True)
+
+
+def test_the_same_numbers_by_other_threads_are_no_change(tmp_path):
+    a, b = write(tmp_path / "a", five()), write(tmp_path / "b", five(threads=2))
+    found = compare(a, b)
+    assert (found.matched, len(found.changes)) == (1, 0)
+    assert found.only_a == found.only_b == []
+    assert found.not_comparable == [
+        ("capsnet dynamic x3 tiny, digits: times and memory", "other hardware: threads 1 and 2")
+    ]
+
+
+def test_times_of_other_hardware_are_not_compared_and_accuracies_are(tmp_path):
+    a = write(tmp_path / "a", five(step=10.0))
+    b = write(tmp_path / "b", five(step=20.0, accuracy=-0.1, provenance={"cpu": "another"}))
+    found = compare(a, b)
+    assert only(found).metric == "accuracy"
+    ((what, reason),) = found.not_comparable
+    assert what.endswith(": times and memory")
+    assert reason == "other hardware: cpu a CPU and another"
+    assert found.provenance == {"cpu": ("a CPU", "another")}
+
+
+def test_another_setting_of_a_measure_is_not_compared(tmp_path):
+    a = write(tmp_path / "a", five())
+    b = write(tmp_path / "b", five(area=0.1, measure="accuracy,affine:full,speed"))
+    found = compare(a, b)
+    assert len(found.changes) == 0
+    assert found.not_comparable == [
+        ("capsnet dynamic x3 tiny, digits: affine", "measured as affine and as affine:full")
+    ]
+
+
+def test_a_users_source_that_was_edited_is_not_compared(tmp_path):
+    def of(digest, accuracy):
+        made = record(accuracy)
+        fields = {**made.cell.model_dump(), "code": {"routing": digest}}
+        return Record(type(made.cell)(**fields), "finished", rows=made.rows, provenance=made.provenance)
+
+    found = compare(write(tmp_path / "a", [of("aa", 0.9)]), write(tmp_path / "b", [of("bb", 0.1)]))
+    assert len(found.changes) == 0
+    assert found.not_comparable == [("capsnet dynamic x3 tiny, digits", "another source of the user's own routing")]
+
+
+def test_other_test_images_are_not_compared(tmp_path):
+    a, b = (write(tmp_path / name, [record(accuracy)]) for name, accuracy in (("a", 1.0), ("b", 0.5)))
+    keep_predictions(a, record(1.0), [True] * 4, labels=[0, 1, 2, 3])
+    keep_predictions(b, record(0.5), [True] * 4, labels=[3, 2, 1, 0])
+    found = compare(a, b)
+    assert len(found.changes) == 0
+    assert found.not_comparable == [("capsnet dynamic x3 tiny, digits", "other test images: their labels differ")]
+
+
+def test_what_one_side_alone_has_is_named(tmp_path):
+    a = write(tmp_path / "a", [record(0.9), record(0.9, routing="em")])
+    b = write(tmp_path / "b", [record(0.9), record(0.9, iters=1)])
+    found = compare(a, b)
+    assert found.only_a == ["matrix-capsules em x3 tiny, digits"] or found.only_a == [
+        "matrix-capsules em x2 tiny, digits"
+    ]
+    assert found.only_b == ["capsnet dynamic x1 tiny, digits"]
+
+
+def test_a_measure_and_a_seed_that_one_side_alone_has_are_named(tmp_path):
+    """All other numbers are the same."""
+
+    def without_affine(made):
+        return replace(made, rows=[row for row in made.rows if row.measure != "affine"])
+
+    a = write(tmp_path / "a", five())
+    b = write(tmp_path / "b", [without_affine(each) if each.cell.seed == 0 else each for each in five()[:4]])
+    found = compare(a, b)
+    assert not found.nothing
+    assert found.only_a == [
+        "capsnet dynamic x3 tiny, digits: 1 number of affine",
+        "capsnet dynamic x3 tiny, digits: seed 4",
+    ]
+    assert found.only_b == []
+    back = compare(b, a)
+    assert (back.only_a, back.only_b) == ([], found.only_a)
+    assert len(found.changes) == len(back.changes) == 0
+
+
+def test_of_other_seeds_a_measure_that_one_side_alone_has_is_named(tmp_path):
+    a = write(tmp_path / "a", five())
+    rows = [Row("overlap", "error", "image", 0.1, "fraction")]
+    b = write(tmp_path / "b", [record(0.92, seed + 5, rows=rows) for seed in SEEDS])
+    found = compare(a, b)
+    assert (found.only_a, found.only_b) == ([], ["capsnet dynamic x3 tiny, digits: 1 number of overlap"])
+
+
+def test_what_is_the_same_for_all_seeds_is_no_change_whatever_the_seeds(tmp_path):
+    """Parameters, FLOPs and times are those of `record`."""
+    a, b = write(tmp_path / "a", [record(0.9, 0)]), write(tmp_path / "b", [record(0.8, 1), record(0.7, 2)])
+    assert only(compare(a, b)).metric == "accuracy"
+
+
+def test_a_transfer_from_another_identity_of_the_same_network_is_the_same_number(tmp_path):
+    """The condition of a transfer is its source's identity, which differs with the threads it ran on."""
+
+    def pair(threads, success):
+        source = record(0.9, routing="em", threads=threads)
+        row = Row("transfer", "success rate", source.cell.id, success, "fraction")
+        return [source, record(0.9, rows=[row], threads=threads)]
+
+    found = compare(write(tmp_path / "a", pair(1, 0.2)), write(tmp_path / "b", pair(2, 0.3)))
+    assert only(found).condition == cell(routing="em").title
+
+
+def test_transfers_from_networks_that_only_share_a_title_are_not_compared(tmp_path):
+    def pair(epochs, success):
+        source = record(0.9, routing="em", epochs=epochs)
+        row = Row("transfer", "success rate", source.cell.id, success, "fraction")
+        return [source, record(0.9, rows=[row])]
+
+    found = compare(write(tmp_path / "a", pair(5, 0.2)), write(tmp_path / "b", pair(30, 0.3)))
+    assert len(found.changes) == 0
+    transfer = "capsnet dynamic x3 tiny, digits: 1 number of transfer"
+    assert found.only_a == found.only_b == [transfer, "matrix-capsules em x2 tiny, digits"]
+
+
+def test_records_that_cannot_be_read_are_a_line_each_and_the_rest_is_compared(tmp_path):
+    a, b = write(tmp_path / "a", five()), write(tmp_path / "b", five(accuracy=-0.1))
+    damaged, old = (Store(b).record_path(cell(seed).id) for seed in (0, 1))
+    damaged.write_text("{")
+    old.write_text(json.dumps({**json.loads(old.read_text()), "schema": 0}))
+    Store(b).write(Record(cell(0, iters=1), "failed", reason="the loss became nan in epoch 1"))
+    found = compare(a, b)
+    assert only(found).seeds_b == 3
+    assert len(found.faults) == 3
+    assert all(line.startswith("B: ") for line in found.faults)
+    for said in ("not a whole record", "schema 0", "failed: the loss became nan"):
+        assert sum(said in line for line in found.faults) == 1
+
+
+def test_a_folder_that_is_not_there_empty_or_damaged_is_one_line(tmp_path):
+    folder = write(tmp_path / "a", five())
+    with pytest.raises(UsageError, match=r"^B .*nowhere: no such folder"):
+        compare(folder, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingMeasured, match=r"^A .*empty: no records here"):
+        compare(tmp_path / "empty", folder)
+    Store(tmp_path / "old").check_writable()
+    (tmp_path / "old" / "records" / "x.json").write_text('{"schema": 0}')
+    with pytest.raises(UsageError, match=r"^A .*old: none of its 1 records can be read; the first: .*schema 0"):
+        compare(tmp_path / "old", folder)
