@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from capsbench.experiment import Measured, Measuring, NotMeasured, Trained, prepare, run_cell
+from capsbench.models.build import build_network
 from capsbench.store import Store
 
 
@@ -57,6 +58,17 @@ def test_the_same_cell_gives_the_same_bits(cell, tmp_path):
         for store in stores
     ]
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_weights_are_drawn_from_the_cells_seed(make_cell, store, seed):
+    """As they stay where the rate is too small for a step to move them."""
+    cell = make_cell(seeds=seed, train_size=40, epochs=1, lr=1e-30, measure="accuracy")
+    events_of(cell, store)
+    torch.manual_seed(seed)
+    drawn = dict(build_network(cell).named_parameters())
+    found = load_file(store.weights_path(cell.id))
+    assert all(torch.equal(found[name], weights) for name, weights in drawn.items())
 
 
 def test_a_later_measure_sees_the_trained_weights(cell, store):

@@ -120,6 +120,20 @@ def test_a_seed_decides_what_is_drawn(attack):
     assert not (drawn and torch.equal(one, other))
 
 
+@pytest.mark.parametrize(
+    "attack", [each for each in EVERY if each.name in ("pgd", "bim", "mifgsm") and each.threat is Threat.LINF]
+)
+def test_its_steps_reach_the_edge_from_wherever_it_began(attack):
+    """2.5 epsilon in all (Madry 2018): along a constant gradient every pixel ends epsilon away, on the side that is worse."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with torch.no_grad():
+        network[1].weight.zero_()
+        network[1].weight[3], network[1].weight[7] = 0.01, -0.01
+    images, labels = torch.full((4, 1, 8, 8), 0.5), torch.full((4,), 3)
+    found = perturbed(attack, network, images, labels, seed=0)
+    torch.testing.assert_close(found, images - attack.epsilon)
+
+
 # One trap each
 
 
