@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import capsbench
-from capsbench import registry, reporting
+from capsbench import registry
 from capsbench.data.affine_sets import AffineSet
 from capsbench.data.affnist import AffNIST
 from capsbench.data.base import Images, Splits
 from capsbench.data.published import PublishedSet
 from capsbench.data.smallnorb import SmallNORB
-from capsbench.reporting import report
+from capsbench.reporting import drawing, report
 from capsbench.suites import read_suite, suite_names
 from capsbench.suites.published import rows_of
 
@@ -88,7 +88,7 @@ def in_small(monkeypatch):
             yield job.name, job.function(*job.arguments, functools.partial(on_event, job.name))
 
     monkeypatch.setattr("capsbench.runner.in_processes", in_this_process)
-    monkeypatch.setattr(reporting, "drawn", lambda pictures, material: ({}, []))
+    monkeypatch.setattr(drawing, "drawn", lambda pictures, material: ({}, {}))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
