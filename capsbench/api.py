@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from capsbench import registry
-from capsbench.cell import Cell
+from capsbench.cell import Cell, listed
 from capsbench.data.base import data_folder
 from capsbench.errors import UsageError
-from capsbench.matrix import cells_of, listed
+from capsbench.matrix import cells_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.progress import make_progress
 from capsbench.runner import Outcome, check_data, run_cells

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
@@ -133,6 +133,11 @@ FLAGS: dict[str, str] = {
 """Fields whose name on the command line, in a suite and in `capsbench.run` is another; the rest keep theirs."""
 
 
+BASELINE_FLAG = "baseline"
+BASELINE_SIZE_FLAG = "baseline_size"
+"""What may be asked for beside a cell's fields: the baselines that stand beside capsule networks."""
+
+
 def flag(field: str) -> str:
     """A field's name in suites and in Python: ``iterations`` is ``iters``."""
     return FLAGS.get(field, field)
@@ -146,6 +151,13 @@ def spelled(name: str) -> str:
 def asked_fields() -> dict[str, str]:
     """What a user may ask for: name in suites and Python -> field of the Cell (all but the derived ones)."""
     return {flag(name): name for name in Cell.model_fields if name not in ("options", "code")}
+
+
+def listed(value: Any) -> list[Any]:
+    """The values of a name that is asked for: a list as it is, a string by its commas, anything else alone."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",")]
+    return list(value) if isinstance(value, Iterable) else [value]
 
 
 def choices(field: str) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
-from capsbench.cell import Cell, Scalar, asked_fields, choices, spelled
+from capsbench.cell import BASELINE_FLAG, BASELINE_SIZE_FLAG, Cell, Scalar, asked_fields, choices, listed, spelled
 from capsbench.components import (
     chosen_options,
     is_baseline,
@@ -39,8 +39,6 @@ from capsbench.routing import Routing
 from capsbench.shapes import ImageShape
 from capsbench_kernels import BACKENDS, choose_backend
 
-BASELINE_FLAG = "baseline"
-BASELINE_SIZE_FLAG = "baseline_size"
 BASELINE_SIZES = ("own", "matched")
 """The widths of a baseline: its own, or such as make as many parameters as the capsule network has that it stands beside."""
 
@@ -125,13 +123,6 @@ def _baseline_sizes(value: Any) -> list[str]:
 def _every(kind: str, items: list[Any]) -> list[Any]:
     """The items, or all the names of a kind where ``all`` is asked for."""
     return registry.names(kind) if items == ["all"] else items
-
-
-def listed(value: Any) -> list[Any]:
-    """The values of a name in a request: a list as it is, a string by its commas, anything else alone."""
-    if isinstance(value, str):
-        return [item.strip() for item in value.split(",")]
-    return list(value) if isinstance(value, Iterable) else [value]
 
 
 def _parse(field: str, name: str, value: Any) -> list[Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from capsbench.cell import listed
 from capsbench.comparing.judged import JUDGED
-from capsbench.matrix import listed
 from capsbench.store import Row
 from capsbench.suites import read_suite
 from tests.comparing.records import record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsbench.attacks.adapter import Attack
-from capsbench.attacks.plan import Effort
+from capsbench.attacks.effort import Effort
 from capsbench.attacks.threats import Threat, bounds_of
 
 

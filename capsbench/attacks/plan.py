@@ -10,6 +10,7 @@ from torch import Tensor
 
 from capsbench.attacks.adapter import ATTACKS, FEWEST_CLASSES, LOSSES, Attack
 from capsbench.attacks.campaign import Campaign, Run
+from capsbench.attacks.effort import Effort, tolerance
 from capsbench.attacks.threats import Bounds, Threat
 
 MOST_READINGS = 3
@@ -22,40 +23,6 @@ GENERATIONS = 30
 
 UNBOUNDED = (0.5, 1.0)
 """Epsilons under L-inf that leave an attack all freedom: any image can be made grey, and any image any other."""
-
-
-class Effort(NamedTuple):
-    """How hard attacks try.
-
-    - ``images``: of the test set
-    - ``steps`` of an attack, each of 2.5 epsilon / steps; None: the published ones of the data set
-    - ``restarts`` of projected gradient descent
-    - ``queries`` of the black-box attack
-    - ``rounds``: how often steps and restarts are doubled at most
-    - ``nearest``: images of which the nearest adversarial image is looked for
-    - ``every``: whether attacks that seldom add to the others are made too, and through all readings
-    """
-
-    images: int
-    steps: int | None
-    restarts: int
-    queries: int
-    rounds: int
-    nearest: int
-    every: bool
-
-
-EFFORTS = {
-    "light": Effort(images=100, steps=10, restarts=1, queries=100, rounds=2, nearest=0, every=False),
-    "full": Effort(images=1000, steps=None, restarts=5, queries=5000, rounds=3, nearest=100, every=True),
-    "quick": Effort(images=40, steps=4, restarts=1, queries=20, rounds=1, nearest=0, every=False),
-}
-"""Setting of a measure -> its effort: by default ``light``; ``quick`` finds what is broken, and is no number to publish."""
-
-
-def tolerance(images: int) -> int:
-    """Images of so many that a check lets pass: one in a hundred, and one at least."""
-    return max(1, images // 100)
 
 
 class Choice(NamedTuple):

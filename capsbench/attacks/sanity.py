@@ -15,7 +15,8 @@ from torch import Tensor
 
 from capsbench.attacks.adapter import zero_gradient
 from capsbench.attacks.campaign import Campaign
-from capsbench.attacks.plan import UNBOUNDED, Plan, tolerance
+from capsbench.attacks.effort import tolerance
+from capsbench.attacks.plan import UNBOUNDED, Plan
 from capsbench.attacks.threats import Threat
 from capsbench.training import scores_of
 

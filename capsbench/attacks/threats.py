@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Threat(StrEnum):
@@ -33,8 +34,8 @@ class Threat(StrEnum):
         difference = (images - others).flatten(2)
         if self is Threat.L0:
             return (difference != 0).any(dim=1).sum(dim=1).to(images.dtype)
-        order = 2 if self is Threat.L2 else torch.inf
-        return torch.linalg.vector_norm(difference.flatten(1), order, dim=1)
+        norms: Tensor = difference.flatten(1).norm(2 if self is Threat.L2 else math.inf, dim=1)
+        return norms
 
 
 class Bounds(NamedTuple):

@@ -11,7 +11,8 @@ from torch import Tensor
 from capsbench import registry
 from capsbench.attacks.adapter import left_as_it_was, missing
 from capsbench.attacks.campaign import Campaign, Run
-from capsbench.attacks.plan import EFFORTS, Plan
+from capsbench.attacks.effort import EFFORTS
+from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.sanity import checks, zero_gradients
 from capsbench.attacks.threats import Threat, bounds_of

@@ -11,7 +11,7 @@ from capsbench import registry
 from capsbench.attacks.adapter import Attack, missing, perturbed
 from capsbench.attacks.campaign import SEED
 from capsbench.attacks.descent import descent
-from capsbench.attacks.plan import EFFORTS
+from capsbench.attacks.effort import EFFORTS
 from capsbench.attacks.readings import Reading
 from capsbench.attacks.reconstructive import reconstructed, reconstructive
 from capsbench.attacks.threats import Threat, bounds_of

@@ -11,7 +11,7 @@ from capsbench import registry
 from capsbench.attacks.adapter import missing, perturbed
 from capsbench.attacks.campaign import SEED
 from capsbench.attacks.descent import descent
-from capsbench.attacks.plan import EFFORTS, Effort
+from capsbench.attacks.effort import EFFORTS, Effort
 from capsbench.attacks.readings import Pixels, Reading
 from capsbench.attacks.routing import BY_LENGTH, at_iterations, without_routing
 from capsbench.attacks.threats import Threat, bounds_of

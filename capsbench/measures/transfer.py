@@ -12,7 +12,7 @@ from capsbench import registry
 from capsbench.attacks.adapter import missing
 from capsbench.attacks.campaign import Campaign
 from capsbench.attacks.descent import descent
-from capsbench.attacks.plan import EFFORTS
+from capsbench.attacks.effort import EFFORTS
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.cell import Cell

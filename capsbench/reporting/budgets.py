@@ -89,6 +89,7 @@ class Group:
         if most is not None:
             own, _ = most_accurate(own, most=most)
         self.contenders = own.set_index("contender", drop=False)
+        self._labels = dict(zip(own["contender"], own["label"], strict=True))
 
     def which(self, **wanted: object) -> list[str]:
         """The contenders of which each named field or option has that value."""
@@ -101,7 +102,7 @@ class Group:
         return [name for name in self.contenders.index if name in table.index]
 
     def label(self, contender: str) -> str:
-        return str(self.contenders.loc[contender, "label"])
+        return str(self._labels[contender])
 
     def values(
         self, contender: str, measure: str, metric: str, condition: str, level: float | None = None

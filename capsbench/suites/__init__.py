@@ -9,9 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from capsbench.cell import asked_fields
+from capsbench.cell import BASELINE_FLAG, BASELINE_SIZE_FLAG, asked_fields, listed
 from capsbench.errors import UsageError
-from capsbench.matrix import BASELINE_FLAG, BASELINE_SIZE_FLAG, listed
 from capsbench.registry import unknown
 from capsbench.suites.published import Published, read_rows
 

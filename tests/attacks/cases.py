@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from capsbench.attacks import Attack, Threat
-from capsbench.attacks.adapter import ATTACKS
+from capsbench.attacks.adapter import ATTACKS, Attack
+from capsbench.attacks.threats import Threat
 
 
 def every_attack(epsilon=0.2, steps=4):

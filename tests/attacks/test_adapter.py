@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks import Attack, Threat, adapter, attacked, perturbed
-from capsbench.attacks.adapter import zero_gradient
+from capsbench.attacks import adapter
+from capsbench.attacks.adapter import Attack, attacked, perturbed, zero_gradient
+from capsbench.attacks.threats import Threat
 from capsbench.errors import UsageError
 from tests.attacks.cases import EVERY, NAMES, Network, images_of, labels_of
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks import Pixels, Reading, readings_of
+from capsbench.attacks.readings import Pixels, Reading, readings_of
 
 
 class Scores(nn.Module):

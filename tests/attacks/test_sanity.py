@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from capsbench.attacks.campaign import Campaign
-from capsbench.attacks.plan import EFFORTS, Plan
+from capsbench.attacks.effort import EFFORTS
+from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.sanity import checks, zero_gradients
 from capsbench.attacks.threats import Threat, bounds_of

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks import Attack, Threat, perturbed
-from capsbench.attacks.adapter import ATTACKS
+from capsbench.attacks.adapter import ATTACKS, Attack, perturbed
+from capsbench.attacks.threats import Threat
 from tests.attacks.cases import accuracy, labels_of
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from capsbench import registry
-from capsbench.attacks import Threat, bounds_of
+from capsbench.attacks.threats import Threat, bounds_of
 
 
 def test_what_each_threat_bounds():

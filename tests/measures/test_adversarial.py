@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks import Threat, bounds_of
-from capsbench.attacks.plan import EFFORTS
+from capsbench.attacks.effort import EFFORTS
+from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.data.base import Images, Splits
 from capsbench.data.digits import Digits
 from capsbench.measures import Subject, make_measure

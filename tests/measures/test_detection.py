@@ -9,7 +9,7 @@ import torch
 from scipy.stats import mannwhitneyu
 from torch import nn
 
-from capsbench.attacks.plan import EFFORTS
+from capsbench.attacks.effort import EFFORTS
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.data.base import Images
 from capsbench.layers import Capsules

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from capsbench import registry
-from capsbench.attacks.plan import EFFORTS
+from capsbench.attacks.effort import EFFORTS
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.routing_robustness import Attacked, RoutingRobustness
 from capsbench.models.build import build_network
