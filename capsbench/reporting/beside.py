@@ -1,15 +1,18 @@
-"""Work in a copy of this process, on another core: for what needs much that is here and gives back little."""
+"""Work in a copy of this process, on another core: for what needs much, of what is here or made ready, and gives back little."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
+Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
@@ -44,7 +47,37 @@ def begun(work: Callable[[], Made]) -> Callable[[], Made]:
     return wait
 
 
+def readied(prepare: Callable[[], Callable[[Given], Made]]) -> Callable[[Given], Callable[[], Made]]:
+    """Makes work ready beside this process, such as by importing what it needs; it begins once it is given its matter.
+
+    Args:
+        prepare: makes the work ready and returns it.
+
+    Returns:
+        what takes the matter and returns what waits for what is made of it; where a copy does not do it, it is done here, as
+        with `begun`. Matter of more than some ten kilobytes is taken once the work is ready.
+    """
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    given: list[Given] = []
+
+    def work() -> Made:
+        sending.close()  # the copy's own, so that it sees where this process ends without a word
+        return prepare()(given[0] if given else receiving.recv())
+
+    wait = begun(work)
+    receiving.close()  # nobody but the copy is waiting to be given it: one that has ended is noticed
+
+    def give(matter: Given) -> Callable[[], Made]:
+        given.append(matter)
+        with suppress(OSError):  # of a copy that has ended
+            sending.send(matter)
+        return wait
+
+    return give
+
+
 def _send(work: Callable[[], object], sending: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the original, whose end is the copy's
     try:
         sending.send(work())
     except Exception:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
 
 from capsbench.reporting.beside import begun, cores
 from capsbench.reporting.files import image
@@ -24,32 +24,35 @@ def begin(pictures: Mapping[str, Draw], material: Material, forms: Collection[st
         forms: of ``png`` and ``svg``, what they are written as.
     """
     names = list(pictures) if forms else []
-    shares = min(cores(), len(names))
-    waiting = [
-        begun(partial(_images, {name: pictures[name] for name in names[share::shares]}, material, forms))
-        for share in range(shares)
-    ]
+    tickets, printer = os.pipe()  # a byte for each picture, which goes to the copy that reads it first
+    os.write(printer, bytes(range(len(names))))
+    os.close(printer)
+
+    def share() -> dict[str, Image | str]:
+        found = {}
+        while ticket := os.read(tickets, 1):
+            name = names[ticket[0]]
+            found[name] = _image(pictures[name], material, forms)
+        return found
+
+    waiting = [begun(share) for _ in range(min(cores(), len(names)))]
 
     def wait() -> Images:
-        parts = [each() for each in waiting]
-        made = {name: image for images, _ in parts for name, image in images.items()}
-        lacking = {name: reason for _, reasons in parts for name, reason in reasons.items()}
-        return {n: made[n] for n in names if n in made}, {n: lacking[n] for n in names if n in lacking}
+        found = {name: image for each in waiting for name, image in each().items()}
+        os.close(tickets)
+        for name in names:
+            if name not in found:  # the copy that took it died
+                found[name] = _image(pictures[name], material, forms)
+        made = {name: image for name in names if isinstance(image := found[name], Image)}
+        lacking = {name: reason for name in names if isinstance(reason := found[name], str)}
+        return made, lacking
 
     return wait
 
 
-def drawn(pictures: Mapping[str, Draw], material: Material) -> tuple[dict[str, Picture], dict[str, str]]:
-    """The pictures that there is data for, and of each other one why there is none."""
-    made, lacking = {}, {}
-    for name, draw in pictures.items():
-        try:
-            made[name] = draw(material)
-        except NoDataError as error:
-            lacking[name] = str(error)
-    return made, lacking
-
-
-def _images(pictures: Mapping[str, Draw], material: Material, forms: Collection[str]) -> Images:
-    made, lacking = drawn(pictures, material)
-    return {name: image(picture, forms) for name, picture in made.items()}, lacking
+def _image(draw: Draw, material: Material, forms: Collection[str]) -> Image | str:
+    """A picture as it is written, or why there is none."""
+    try:
+        return image(draw(material), forms)
+    except NoDataError as error:
+        return str(error)

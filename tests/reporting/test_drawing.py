@@ -8,6 +8,8 @@ import pytest
 
 from capsbench.reporting import drawing
 from capsbench.reporting.drawing import begin
+from capsbench.reporting.files import image
+from capsbench.reporting.picture import Picture
 from capsbench.reporting.section import Material
 from capsbench.reporting.sections import PICTURES
 from capsbench.store import Record, Store
@@ -34,9 +36,21 @@ def test_the_pictures_are_the_same_on_any_number_of_cores(
 ) -> None:
     monkeypatch.setattr(drawing, "cores", lambda: cores)
     made, lacking = begin(PICTURES, material, ["png", "svg"])()
-    expected, why = drawing._images(PICTURES, material, ["png", "svg"])
-    assert made == expected
-    assert lacking == why
+    assert made == {name: image(PICTURES[name](material), ["png", "svg"]) for name in made}
+    assert [*made, *lacking] == ["accuracy-iterations", "training-curves", "accuracy-cost"]
+
+
+def test_a_picture_whose_copy_dies_is_drawn_here(material: Material) -> None:
+    first = os.getpid()
+
+    def draw(material: Material) -> Picture:
+        if os.getpid() != first:
+            os._exit(9)
+        return PICTURES["training-curves"](material)
+
+    made, lacking = begin({"deadly": draw, **PICTURES}, material, ["svg"])()
+    assert list(made) == ["deadly", "accuracy-iterations", "training-curves"]
+    assert list(lacking) == ["accuracy-cost"]
 
 
 def test_without_a_format_nothing_is_drawn(material: Material) -> None:

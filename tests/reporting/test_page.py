@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 
 from capsbench import reporting
 from capsbench.reporting import Report, report
-from capsbench.reporting.files import svg
+from capsbench.reporting.drawing import Draw
+from capsbench.reporting.files import image, svg
 from capsbench.reporting.page import inlined, page
-from capsbench.reporting.picture import Picture
+from capsbench.reporting.picture import Image, Picture
 from capsbench.reporting.section import Material
 from capsbench.reporting.sections import PICTURES
 from capsbench.reporting.style import COLUMN, NEUTRALS
@@ -86,12 +87,15 @@ def store(tmp_path: Path) -> Store:
 def _pictures() -> Iterator[None]:
     """Three pictures in place of those of a report, which take most of its time."""
 
-    def drawn(wanted: dict[str, Any], material: Material) -> tuple[dict[str, Picture], dict[str, str]]:
-        names = [name for name in wanted if name in PICTURES]
-        return {name: Picture(figure(), f"Picture {name}", "How to read it.") for name in names}, {}
+    names = {draw: name for name, draw in PICTURES.items()}
+
+    def drawn(draw: Draw, material: Material, forms: Collection[str]) -> Image | str:
+        if draw not in names:
+            return "it takes long"
+        return image(Picture(figure(), f"Picture {names[draw]}", "How to read it."), forms)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reporting.drawing, "drawn", drawn)
+        patch.setattr(reporting.drawing, "_image", drawn)
         yield
 
 
