@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -124,13 +125,19 @@ def _load(cell: Cell, store: Store) -> nn.Module:
 
 
 def _measured(cell: Cell, spec: str, network: nn.Module, data: Splits, store: Store) -> list[Row]:
-    keep = partial(store.write_tensors, store.kept_path(measure_name(spec), cell.id))
+    keep = partial(_keep, store, store.kept_path(measure_name(spec), cell.id))
     torch.manual_seed(cell.seed)
     return _checked(spec, make_measure(spec)(Subject(cell, network, data, keep, kept=partial(_kept, store, cell.id))))
 
 
+def _keep(store: Store, path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # NumPy, with which reports read them, has no bfloat16; float32 has all its numbers.
+    floats = {name: each.float() if each.dtype is torch.bfloat16 else each for name, each in tensors.items()}
+    store.write_tensors(path, floats)
+
+
 def _kept(store: Store, cell_id: str, measure: str) -> dict[str, Tensor]:
-    return store.kept(measure, cell_id)
+    return {name: torch.from_numpy(values) for name, values in store.kept(measure, cell_id).items()}
 
 
 def _checked(spec: str, rows: list[Row]) -> list[Row]:

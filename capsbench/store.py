@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,11 +32,13 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.numpy import load_file
 
 from capsbench.cell import Cell
 from capsbench.errors import StorageFailed, UsageError, reason_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCHEMA = 1
 """The layout of a record; a record of another schema is reported and passed over."""
@@ -158,6 +160,8 @@ class Store:
 
     def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         """Writes tensors as safetensors, whole or not at all; raises StorageFailed where the disk does not take them."""
+        from safetensors.torch import save_file  # who only reads records needs no torch, which takes seconds to import
+
         with _replacing(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
 
@@ -226,7 +230,7 @@ class Store:
                 )
         return runs, faults
 
-    def kept(self, measure: str, cell_id: str) -> dict[str, Tensor]:
+    def kept(self, measure: str, cell_id: str) -> dict[str, NDArray[Any]]:
         """What a measure kept of a cell, by its own names; nothing where there is no whole file of it."""
         try:
             return load_file(self.kept_path(measure, cell_id))
@@ -293,13 +297,19 @@ def table_of(records: list[Record]) -> pd.DataFrame:
 
 def numbers_of(records: list[Record]) -> tuple[NDArray[np.int64], pd.DataFrame]:
     """All rows of some records with `ROW_COLUMNS`, names as categories, and of each row the place of its record."""
+    names: dict[tuple[str, str, str, str], int] = {}
+    named, values, levels = [], [], []
     with no_collection():
-        columns = zip(*(row for record in records for row in record.rows), strict=True)
-        found = dict(zip(Row._fields, columns, strict=False))
-        named = {name: pd.Categorical(found.get(name, ())) for name in ("measure", "metric", "condition", "unit")}
-        numbers = {name: np.array(found.get(name, ()), dtype=float) for name in ("level", "value")}
+        for record in records:
+            for measure, metric, condition, value, unit, level in record.rows:
+                named.append(names.setdefault((measure, metric, condition, unit), len(names)))
+                values.append(value)
+                levels.append(level)
+    # The same few names come again and again: each is made a category once.
+    table = pd.DataFrame(list(names), columns=["measure", "metric", "condition", "unit"], dtype="category").take(named)
+    numbers = {name: np.array(each, dtype=float) for name, each in (("level", levels), ("value", values))}
     owners = np.repeat(np.arange(len(records)), [len(record.rows) for record in records])
-    return owners, pd.DataFrame({**named, **numbers}, columns=ROW_COLUMNS)
+    return owners, table.reset_index(drop=True).assign(**numbers)[ROW_COLUMNS]
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:

@@ -45,7 +45,7 @@ def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
     assert store.kept("accuracy", cell.id).keys() == {"label", "prediction", "nll"}
     accuracy = next(row.value for row in measured.rows if (row.metric, row.condition) == ("accuracy", "test"))
     kept = store.kept("accuracy", cell.id)
-    assert accuracy == (kept["label"] == kept["prediction"]).double().mean().item()
+    assert accuracy == (kept["label"] == kept["prediction"]).mean()
 
 
 def test_the_same_cell_gives_the_same_bits(cell, tmp_path):
@@ -90,6 +90,25 @@ def test_a_network_with_an_objective_of_its_own_is_trained_and_measured(make_cel
     assert result.history[-1].keys() & {"validation_accuracy", "validation_loss"} == {"validation_loss"}
     assert {row.measure for row in measured.rows} == {"transformation"}
     assert events_of(cell, store, ["transformation"], trained=True)[-1].rows == measured.rows
+
+
+HALF = """
+import torch
+from capsbench.measures import Measure
+from capsbench.store import Row
+
+class Half(Measure):
+    def __call__(self, subject):
+        subject.keep({"length": torch.tensor([0.5, 3.0], dtype=torch.bfloat16)})
+        return [Row("half", "length", "test", 3.5, "pixels")]
+"""
+
+
+def test_what_a_measure_keeps_in_bfloat16_comes_back(cell, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precise.py").write_text(HALF)
+    events_of(cell, store, ["precise:Half"])
+    assert store.kept("precise:Half", cell.id)["length"].tolist() == [0.5, 3.0]
 
 
 FAULTY = """

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import pandas as pd
-from torch import Tensor
+from numpy.typing import NDArray
 
 from capsbench.comparing.sides import (
     OF_TIME,
@@ -140,7 +140,7 @@ def _faults(side: Side) -> list[str]:
 def _kept_of(a: Side, b: Side) -> Any:
     """What measures kept on both sides, a cell's name beginning with its side: a cell of both may differ."""
 
-    def kept(measure: str, cell: str) -> dict[str, Tensor]:
+    def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
         side, _, identity = cell.partition(" ")
         return (a if side == "A" else b).store.kept(measure, identity)
 

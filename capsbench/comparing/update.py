@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from capsbench.comparing.sides import Side, read_side
 from capsbench.errors import StorageFailed, UsageError
 from capsbench.statistics import FEWEST_SEEDS
@@ -69,7 +71,8 @@ def _write(store: Store, run: Side, records: Mapping[str, Record]) -> None:
         for measure in KEPT:
             kept = run.store.kept(measure, record.cell.id)
             if kept:
-                store.write_tensors(store.kept_path(measure, record.cell.id), kept)
+                tensors = {name: torch.from_numpy(values) for name, values in kept.items()}
+                store.write_tensors(store.kept_path(measure, record.cell.id), tensors)
 
 
 def _swap(folder: Path, made: Path, replaced: Path) -> None:

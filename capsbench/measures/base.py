@@ -19,8 +19,8 @@ class Subject:
     """A trained network with all that a measure may need.
 
     ``keep`` stores tensors by name beside the record (`capsbench.store.Store.kept`): those of one entry a test image serve paired
-    tests between cells, a few images serve pictures. What a measure keeps takes the place of what it kept before. ``kept`` gives
-    what a measure kept of this cell, by its name; nothing where it kept none.
+    tests between cells, a few images serve pictures. What a measure keeps takes the place of what it kept before; bfloat16 is
+    kept as float32. ``kept`` gives what a measure kept of this cell, by its name; nothing where it kept none.
     """
 
     cell: Cell

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from capsbench import registry
 from capsbench.errors import NothingMeasured, UsageError
+from capsbench.reporting import again
 from capsbench.reporting.choice import chosen as chosen_records
 from capsbench.reporting.document import HEADLINE, Document, document, machines
 from capsbench.reporting.drawing import begin
@@ -128,6 +129,7 @@ def _report(
     formats: Collection[str],
     to: str | Path | None,
 ) -> Report:
+    tell_again = again.begin()
     records, faults = store.records()
     chosen, faults_of_runs = (None, []) if everything else _chosen(store, run)
     if chosen is not None:
@@ -141,6 +143,7 @@ def _report(
     records = chosen_records(records, where)
 
     material = Material.of(records, store, by)
+    repeats = tell_again(again.grouped(records))
     drawing = begin(all_pictures(), material, _forms(formats))
     sections = made_sections(material)
     comparisons, fault = _compared(suite, chosen, records)
@@ -154,7 +157,20 @@ def _report(
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
     notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
     notes += [*_cautions(records, material), *fault]
-    made = document(material, records, sections, shown_against, pictures, store, chosen, missing, faults, notes, where)
+    made = document(
+        material,
+        records,
+        sections,
+        shown_against,
+        pictures,
+        repeats(),
+        store,
+        chosen,
+        missing,
+        faults,
+        notes,
+        where,
+    )
     target = Path(to or store.folder / "report")
     contents |= _pages(made, formats, target)
     contents |= {

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
-from torch import Tensor
+from numpy.typing import NDArray
 
-from capsbench.attacks.plan import EFFORTS, tolerance
+from capsbench.attacks.effort import EFFORTS, tolerance
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.reporting.columns import HALF, chosen, one_row_each
 from capsbench.reporting.curves import draw_curves
@@ -201,16 +201,16 @@ def images(material: Material) -> Picture:
     if not shown:
         raise NoDataError("no adversarial images were kept")
     first = next(iter(shown.values()))
-    truth = first["label"][first["pictured"].long()]
+    truth = first["label"][first["pictured"]]
     threats = {Threat.LINF: "L∞", Threat.L2: "L2"}
-    lines = [torch.cat([first["clean images"]] * len(threats))]
-    lines += [torch.cat([kept[f"images.{threat}"] for threat in threats]) for kept in shown.values()]
-    taken = [torch.cat([truth] * len(threats))]
-    taken += [torch.cat([kept[f"predictions.{threat}"] for threat in threats]) for kept in shown.values()]
+    lines = [np.concatenate([first["clean images"]] * len(threats))]
+    lines += [np.concatenate([kept[f"images.{threat}"] for threat in threats]) for kept in shown.values()]
+    taken = [np.concatenate([truth] * len(threats))]
+    taken += [np.concatenate([kept[f"predictions.{threat}"] for threat in threats]) for kept in shown.values()]
     labels = ["as they are", *_names(summary, list(shown))]
     headings = [f"{name}, epsilon {bounds_of(dataset, threat).headline:.3g}" for threat, name in threats.items()]
     figure, ((axes,),) = panels(1, 1, 1.0, PAGE)
-    part = _draw_images(axes, torch.stack(lines), torch.stack(taken), truth, labels, headings)
+    part = _draw_images(axes, np.stack(lines), np.stack(taken), truth, labels, headings)
     room = PAGE - max(text_width(label) for label in labels) / 72 - 0.15
     figure.set_figheight(0.05 + room * part)
     caption = (
@@ -221,12 +221,17 @@ def images(material: Material) -> Picture:
 
 
 def _draw_images(
-    axes: Axes, pictures: Tensor, taken: Tensor, truth: Tensor, labels: list[str], headings: list[str]
+    axes: Axes,
+    pictures: NDArray[Any],
+    taken: NDArray[Any],
+    truth: NDArray[Any],
+    labels: list[str],
+    headings: list[str],
 ) -> float:
     """A line of images ``[lines, N, C, H, W]`` a network, a block a heading; the height of all, as a part of its width."""
     count = len(truth)
     gaps = [0.0 if place == 0 else 0.5 if place % count == 0 else 0.06 for place in range(pictures.shape[1])]
-    placed = mosaic((255 * pictures).round().clamp(0, 255).to(torch.uint8), gaps, below=0.45)
+    placed = mosaic((255 * pictures).round().clip(0, 255).astype(np.uint8), gaps, below=0.45)
     unit = placed.width
     above = 1.05 * unit
     draw(axes, placed, above)

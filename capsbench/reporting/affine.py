@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
-from capsbench.data.warps import FAMILIES
 from capsbench.reporting.columns import one_row_each, readable
 from capsbench.reporting.curves import draw_curves
 from capsbench.reporting.mosaic import draw, mosaic
+from capsbench.reporting.pairs import right
 from capsbench.reporting.picture import Picture, finish, panels, spread_of
 from capsbench.reporting.section import Material, NoDataError, Section
 from capsbench.reporting.selection import choose, most_accurate
 from capsbench.reporting.style import PAGE, PAPER, SMALL, STYLE, TIMES
+
+Kept = Mapping[str, NDArray[Any]]
+"""What the measure kept of a cell."""
 
 
 class Scale(NamedTuple):
@@ -53,7 +57,7 @@ def _table(material: Material) -> pd.DataFrame:
     numbers = {"unwarped %": unwarped}
     for heading, metric in (("%", "area under the curve"), ("retained %", "retained accuracy")):
         own = means[means["metric"] == metric]
-        numbers |= {f"{name} {heading}": own[own["condition"] == name] for name in FAMILIES}
+        numbers |= {f"{name} {heading}": own[own["condition"] == name] for name in SCALES}
     return one_row_each(means, numbers)
 
 
@@ -103,16 +107,17 @@ def curves(material: Material) -> Picture:
 def images(material: Material) -> Picture:
     """Some test images as they were warped, and below each which contenders classify it right."""
     rows = material.of_measure("affine")
-    summary, left_out = most_accurate(material.summary, set(rows["contender"]), MOST_SHOWN)
+    summary, left_out = most_accurate(material.summary, rows["contender"].unique(), MOST_SHOWN)
     own = rows[rows["contender"].isin(summary["contender"])].drop_duplicates("cell")
     kept = [(name, _kept(material, summary, own[own["dataset"] == name])) for name in summary["dataset"].unique()]
     shown = [(dataset, part) for dataset, part in kept if part]
     if not shown:
         raise NoDataError("no warped images were kept")
+    largest = {str(family): float(levels.max()) for family, levels in rows.groupby("condition")["level"]}
     figure, grid = panels(len(shown), 1, 1.0, PAGE)
     height = 0.0
     for axes, (dataset, part) in zip(grid[:, 0], shown, strict=True):
-        height += PAGE * _draw_images(axes, part, summary, max(2, MOST_LINES // len(shown))) + 0.2
+        height += PAGE * _draw_images(axes, part, summary, largest, max(2, MOST_LINES // len(shown))) + 0.2
         axes.set_title(dataset if len(shown) > 1 else "")
     figure.set_figheight(height)
     caption = (
@@ -122,10 +127,10 @@ def images(material: Material) -> Picture:
     return finish(figure, "Test images, warped", caption, summary["label"])
 
 
-def _kept(material: Material, summary: pd.DataFrame, cells: pd.DataFrame) -> dict[str, list[dict[str, torch.Tensor]]]:
+def _kept(material: Material, summary: pd.DataFrame, cells: pd.DataFrame) -> dict[str, list[Kept]]:
     """What was kept of some contenders' cells, where they kept the same images: contender -> one entry a seed."""
-    kept: dict[str, list[dict[str, torch.Tensor]]] = {}
-    first: torch.Tensor | None = None
+    kept: dict[str, list[Kept]] = {}
+    first: NDArray[Any] | None = None
     own = {str(name): part["cell"] for name, part in cells.groupby("contender")}
     for contender in summary["contender"]:
         for cell in own.get(contender, ()):
@@ -133,20 +138,20 @@ def _kept(material: Material, summary: pd.DataFrame, cells: pd.DataFrame) -> dic
             if not tensors:
                 continue
             first = tensors["picture.images"] if first is None else first
-            if torch.equal(tensors["picture.images"], first):
+            if np.array_equal(tensors["picture.images"], first):
                 kept.setdefault(contender, []).append(tensors)
     return kept
 
 
 def _draw_images(
-    axes: Axes, kept: dict[str, list[dict[str, torch.Tensor]]], summary: pd.DataFrame, lines: int
+    axes: Axes, kept: dict[str, list[Kept]], summary: pd.DataFrame, largest: Mapping[str, float], lines: int
 ) -> float:
     """A column for images as they are and two a family, some lines of them; the contenders' marks below each image.
 
     Returns:
         The height of all that, as a part of its width.
     """
-    tiles = next(iter(kept.values()))[0]["picture.images"][:, :lines].transpose(0, 1)
+    tiles = next(iter(kept.values()))[0]["picture.images"][:, :lines].swapaxes(0, 1)
     columns = tiles.shape[1]
     tight = [0.0 if column == 0 else 0.3 if column % 2 else 0.06 for column in range(columns)]
     placed = mosaic(tiles, tight, below=0.3)
@@ -156,18 +161,19 @@ def _draw_images(
     look = summary.set_index("contender")
     below = np.array(placed.top) + placed.height + 0.14 * unit
     for number, (contender, cells) in enumerate(kept.items()):
-        right = torch.stack([_right(each)[:, :lines] for each in cells]).double().mean(dim=0).numpy() > 0.5
+        found = [right(each["picture.predictions"], each["picture.labels"])[:, :lines] for each in cells]
+        mostly = np.mean(found, axis=0) > 0.5
         x, y = np.meshgrid(left + unit * (number + 0.5) / len(kept), below, indexing="ij")
         color, label = look.loc[contender, "color"], look.loc[contender, "label"]
         mark: dict[str, Any] = dict(marker=look.loc[contender, "marker"], markersize=2.6, linestyle="none", color=color)
-        axes.plot(x[right], y[right], label=label, markeredgewidth=0.5, **mark)
-        axes.plot(x[~right], y[~right], markerfacecolor=PAPER, markeredgewidth=0.5, **mark)
+        axes.plot(x[mostly], y[mostly], label=label, markeredgewidth=0.5, **mark)
+        axes.plot(x[~mostly], y[~mostly], markerfacecolor=PAPER, markeredgewidth=0.5, **mark)
     words: dict[str, Any] = dict(ha="center", va="bottom", fontsize=SMALL)
     for number, (family, scale) in enumerate(SCALES.items()):
         first, last = left[1 + 2 * number], left[2 + 2 * number] + unit
         axes.text((first + last) / 2, -0.38 * unit, family, **words)
         for part in (0, 1):
-            level = scale.first + scale.factor * FAMILIES[family].largest * (part + 1) / 2
+            level = scale.first + scale.factor * largest[family] * (part + 1) / 2
             axes.text(left[1 + 2 * number + part] + unit / 2, -0.06 * unit, _level(family, level), **words)
     axes.text(unit / 2, -0.06 * unit, "as it is", **words)
     height, width = placed.pixels.shape[:2]
@@ -178,14 +184,6 @@ def _level(family: str, level: float) -> str:
     """A level as it stands above its column."""
     unit = {"rotation": "°", "translation": " %", "scale": "", "shear": ""}.get(family, " %")
     return f"{TIMES if family == 'scale' else ''}{level:g}{unit}"
-
-
-def _right(kept: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Which of the pictures ``[columns, classes]`` are classified right."""
-    predictions, labels = kept["picture.predictions"], kept["picture.labels"]
-    if labels.dim() == 1:
-        return predictions == labels
-    return (predictions == labels.sort(dim=1).values).all(dim=2)
 
 
 SECTION = Section(

@@ -10,18 +10,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from capsbench import registry
-from capsbench.cell import Cell, asked_fields, flag, spelled
+from capsbench.cell import BASELINE_FLAG, BASELINE_SIZE_FLAG, Cell, asked_fields, flag, spelled
 from capsbench.components import loss_of
 from capsbench.errors import UsageError
-from capsbench.matrix import BASELINE_FLAG, BASELINE_SIZE_FLAG, settled
+from capsbench.matrix import settled
 from capsbench.measures.base import Measure, MeasureBetween
 from capsbench.measures.build import ALL, BY_DEFAULT, make_measure, measure_name
 from capsbench.recipe import AXES, PAPER_LEARNING_RATE, RECIPE
+from capsbench.reporting.again import Again, Failure, Groups
 from capsbench.reporting.tables import MATCHED
-from capsbench.store import Record
 
 FIRST = ("routing", "network", "iters", "dataset", "train_size", "size")
 LAST = ("seeds", "measure", "device", BASELINE_FLAG, BASELINE_SIZE_FLAG)
@@ -56,17 +56,6 @@ NOT_TAKEN_OVER = {
 """Fields in which a baseline may differ from the capsule network that it is made beside."""
 
 
-class Again(NamedTuple):
-    """How cells are made again: a command, empty where there is none, and what there is to know beside it."""
-
-    command: str
-    note: str = ""
-
-
-Groups = Mapping[str, Sequence[Record]]
-"""Contender (`Cell.contender`) -> the records of its cells, which differ in nothing but their seed."""
-
-
 def commands(groups: Groups) -> dict[str, Again]:
     """How the cells of each contender are made again that have not failed.
 
@@ -75,6 +64,19 @@ def commands(groups: Groups) -> dict[str, Again]:
     cells = {name: [record.cell for record in records if record.status != "failed"] for name, records in groups.items()}
     cells = {name: own for name, own in cells.items() if own}
     return dict(zip(cells, commands_of(list(cells.values()), groups), strict=True))
+
+
+def failures(groups: Groups) -> list[Failure]:
+    """The failed cells, those together that differ in their seed alone and failed alike."""
+    alike: dict[tuple[str, str], list[Cell]] = {}
+    for name, records in groups.items():
+        for record in records:
+            if record.reason:
+                alike.setdefault((name, " ".join(record.reason.split())), []).append(record.cell)
+    return [
+        Failure(cells[0].title.rpartition(", seed")[0], sorted(cell.seed for cell in cells), reason, again)
+        for (_, reason), cells, again in zip(alike, alike.values(), commands_of([*alike.values()], groups), strict=True)
+    ]
 
 
 def commands_of(cells: Sequence[Sequence[Cell]], groups: Groups) -> list[Again]:

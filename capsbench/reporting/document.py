@@ -13,7 +13,7 @@ import pandas as pd
 
 from capsbench.cell import Cell
 from capsbench.reporting.adversarial import MARK
-from capsbench.reporting.commands import Again, Groups, commands, commands_of
+from capsbench.reporting.again import Again, Failure, Groups, Repeats, grouped
 from capsbench.reporting.picture import Image
 from capsbench.reporting.published import CAPTION as PUBLISHED_CAPTION
 from capsbench.reporting.section import Material
@@ -100,15 +100,6 @@ class Part:
     pictures: dict[str, Image] = field(default_factory=dict)
 
 
-class Failure(NamedTuple):
-    """Cells that failed alike: what they are, why, and how they are run again."""
-
-    title: str
-    seeds: list[int]
-    reason: str
-    again: Again
-
-
 class Drawing(NamedTuple):
     """A picture that `capsbench show` left of a cell."""
 
@@ -172,6 +163,7 @@ def document(
     sections: Sequence[Made],
     published: pd.DataFrame,
     pictures: Mapping[str, Image],
+    repeats: Repeats,
     store: Store,
     run: Run | None,
     missing: int,
@@ -187,6 +179,7 @@ def document(
         sections: what each measure adds.
         published: published numbers beside measured ones, as strings.
         pictures: those that there is data for, by name.
+        repeats: how their cells are made again.
         store: where the records are.
         run: which they are of.
         missing: cells of the run without a record.
@@ -194,21 +187,18 @@ def document(
         where: how the records were chosen.
     """
     shown, broken = _shown(records, store)
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record.cell.contender, []).append(record)
     return Document(
         title=_title(records),
         command=run.command if run else "",
         facts=origin(records, run, where),
         parts=_parts(material, sections, published, pictures),
         shown=shown,
-        failed=_failures(groups),
+        failed=repeats.failures,
         unfinished=(missing, len(run.cells)) if run and missing else None,
         left_out=run.left_out if run else {},
         faults=[*faults, *broken],
         notes=notes,
-        commands=_reproductions(material.summary, groups),
+        commands=_reproductions(material.summary, grouped(records), repeats.contenders),
     )
 
 
@@ -318,21 +308,7 @@ def _named(values: Iterable[str], many: str) -> str:
     return " and ".join(filter(None, [", ".join(each[:-1]), each[-1]])) if each else ""
 
 
-def _failures(groups: Groups) -> list[Failure]:
-    """The failed cells, those together that differ in their seed alone and failed alike."""
-    alike: dict[tuple[str, str], list[Cell]] = {}
-    for name, records in groups.items():
-        for record in records:
-            if record.reason:
-                alike.setdefault((name, " ".join(record.reason.split())), []).append(record.cell)
-    return [
-        Failure(cells[0].title.rpartition(", seed")[0], sorted(cell.seed for cell in cells), reason, again)
-        for (_, reason), cells, again in zip(alike, alike.values(), commands_of([*alike.values()], groups), strict=True)
-    ]
-
-
-def _reproductions(summary: pd.DataFrame, groups: Groups) -> list[Reproduction]:
-    again = commands(groups)
+def _reproductions(summary: pd.DataFrame, groups: Groups, again: Mapping[str, Again]) -> list[Reproduction]:
     several = summary["dataset"].nunique() > 1
     made = []
     for identity, dataset, label in zip(summary["contender"], summary["dataset"], summary["label"], strict=True):

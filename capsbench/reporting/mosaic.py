@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from torch import Tensor
+from numpy.typing import NDArray
 
 FINEST = 28
 """Smaller images are enlarged to about this many pixels, so that gaps between them are whole pixels."""
@@ -31,7 +31,7 @@ class Mosaic(NamedTuple):
     height: int
 
 
-def mosaic(tiles: Tensor, gaps: Sequence[float], below: float) -> Mosaic:
+def mosaic(tiles: NDArray[np.uint8], gaps: Sequence[float], below: float) -> Mosaic:
     """Puts images side by side.
 
     Args:
@@ -46,8 +46,8 @@ def mosaic(tiles: Tensor, gaps: Sequence[float], below: float) -> Mosaic:
     left = [sum(before[: place + 1]) + place * width for place in range(columns)]
     top = [line * (height + round(below * width)) for line in range(lines)]
     pixels = np.zeros((top[-1] + height + round(below * width), left[-1] + width, 4), dtype=np.uint8)
-    shown = tiles if channels == 3 else tiles[:, :, :1].expand(-1, -1, 3, -1, -1)
-    colors = shown.permute(0, 1, 3, 4, 2).numpy().repeat(times, axis=2).repeat(times, axis=3)
+    shown = tiles if channels == 3 else tiles[:, :, :1].repeat(3, axis=2)
+    colors = shown.transpose(0, 1, 3, 4, 2).repeat(times, axis=2).repeat(times, axis=3)
     for line, column in np.ndindex(lines, columns):
         tile = pixels[top[line] : top[line] + height, left[column] : left[column] + width]
         tile[..., :3], tile[..., 3] = colors[line, column], 255

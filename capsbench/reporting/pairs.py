@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from capsbench.statistics import Difference, paired, paired_seeds
-from capsbench.training import right
 
-Kept = Callable[[str, str], dict[str, Tensor]]
-"""(measure, cell) -> the tensors that the measure kept of that cell: `capsbench.store.Store.kept`."""
+Kept = Callable[[str, str], dict[str, NDArray[Any]]]
+"""(measure, cell) -> the arrays that the measure kept of that cell: `capsbench.store.Store.kept`."""
 
 
-def nothing_kept(measure: str, cell: str) -> dict[str, Tensor]:
+def nothing_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
     """What is kept where nothing is."""
     return {}
 
@@ -57,4 +56,14 @@ class Pairs:
         kept = self._kept("accuracy", cell)
         if not {"label", "prediction"} <= kept.keys():
             return None
-        return kept["label"].numpy().tobytes(), right(kept["prediction"], kept["label"]).numpy()
+        return kept["label"].tobytes(), right(kept["prediction"], kept["label"])
+
+
+def right(predictions: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which images are classified right: of labels ``[N]``, or ``[N, K]`` where an image has K of them, as arrays on record.
+
+    Args:
+        predictions: ``[..., N]`` or ``[..., N, K]``, the K classes of an image in ascending order.
+    """
+    same = predictions == np.sort(labels, axis=-1) if labels.ndim > 1 else predictions == labels
+    return same.all(axis=-1) if labels.ndim > 1 else same

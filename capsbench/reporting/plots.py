@@ -139,7 +139,7 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
     values = {name: label for name, label in known.items() if name in curves}
     if not values:
         raise NoDataError("no training history is on record")
-    shown, left_out = most_accurate(summary, set(curves["contender"]))
+    shown, left_out = most_accurate(summary, curves["contender"].unique())
     curves = curves[curves["contender"].isin(shown["contender"])]
     if "validation_accuracy" in values:
         curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])

@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 
 from capsbench.cell import Cell, flag
-from capsbench.matrix import cells_of
 from capsbench.statistics import quantile
 from capsbench.store import Record
 from capsbench.suites import Suite
@@ -78,12 +77,19 @@ def compare(suite: Suite, records: Sequence[Record], left_out: Mapping[str, str]
             groups.setdefault(record.cell.contender, []).append(record)
     measured = _by_row(suite.published, [group[0].cell for group in groups.values()])
     # What a suite without published numbers asks for is nobody's business here, and takes its time to resolve.
-    own = cells_of(*suite.overridden({"seeds": [0]})) if suite.published else []
+    own = _cells_of(suite) if suite.published else []
     comparisons = []
     for row, written, cells in zip(suite.published, _by_row(suite.published, own), measured, strict=True):
         found = [_compared(row, groups[cell.contender], written) for cell in cells]
         comparisons += [each for each in found if each.values] or [Comparison(row, _why_none(row, written, left_out))]
     return comparisons
+
+
+def _cells_of(suite: Suite) -> list[Cell]:
+    """One cell a contender of a suite, as it is written."""
+    from capsbench.matrix import cells_of  # imports torch, which a report without published numbers does not need
+
+    return cells_of(*suite.overridden({"seeds": [0]}))
 
 
 def judge(row: Published, values: Sequence[float]) -> str:

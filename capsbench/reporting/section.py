@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
-from torch import Tensor
+from numpy.typing import NDArray
 
 from capsbench.reporting.pairs import Pairs
 from capsbench.reporting.picture import Picture
@@ -33,7 +34,7 @@ class Material:
     - ``cells``: one row a cell: its fields, its options and ``contender``
     - ``rows``: one row a cell and number: ``cell``, ``contender``, ``dataset``, ``seed`` and `capsbench.store.ROW_COLUMNS`; names
       are categories there, which is quick to choose from, and `chosen` gives some of the rows as strings
-    - ``kept``: (measure, cell) -> the tensors that the measure kept of that cell; empty where there are none
+    - ``kept``: (measure, cell) -> the arrays that the measure kept of that cell; empty where there are none
     - ``pairs``: tests the differences of test accuracies
     - ``by``: the fields or options whose effect is asked for
     - ``unpredicted``: the cells whose predictions ``pairs`` has looked for in vain so far
@@ -43,7 +44,7 @@ class Material:
     curves: pd.DataFrame
     cells: pd.DataFrame
     rows: pd.DataFrame
-    kept: Callable[[str, str], dict[str, Tensor]]
+    kept: Callable[[str, str], dict[str, NDArray[Any]]]
     pairs: Pairs
     by: Sequence[str] = ()
     unpredicted: set[str] = field(default_factory=set)
@@ -58,7 +59,7 @@ class Material:
         named = named.astype(dict.fromkeys(("cell", "contender", "dataset"), "category")).take(owners)
         unpredicted: set[str] = set()
 
-        def kept(measure: str, cell: str) -> dict[str, Tensor]:
+        def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
             found = store.kept(measure, cell)
             if "prediction" not in found:
                 unpredicted.add(cell)
@@ -91,7 +92,7 @@ class Material:
         """The rows as `capsbench.load` has them, without those of the cells' fields in which all cells are alike."""
         beside = {*COLUMNS, *ROW_COLUMNS, "contender"}
         varied = [str(name) for name in self.cells if name not in beside and self.cells[name].nunique(dropna=False) > 1]
-        described = self.cells.reindex(columns=[*COLUMNS, *varied]).astype({"iterations": "Int64"})
+        described = self.cells.reindex(columns=[*COLUMNS, *varied]).convert_dtypes().astype({"iterations": "Int64"})
         owners = pd.Index(described["cell"]).get_indexer(pd.Index(self.rows["cell"].cat.categories))
         # As categories, of which a row takes a number, rather than half a million strings a column.
         strings = dict.fromkeys(described.select_dtypes(["object", "str"]), "category")

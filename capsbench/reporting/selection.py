@@ -33,8 +33,8 @@ def choose(material: Material, rows: pd.DataFrame, lacking: str) -> Chosen:
     """The rows of the most accurate contenders; raises NoDataError, ``lacking``, where there are no rows."""
     if rows.empty:
         raise NoDataError(lacking)
-    summary, left_out = most_accurate(material.summary, set(rows["contender"]))
-    own = rows[rows["contender"].isin(set(summary["contender"]))]
+    summary, left_out = most_accurate(material.summary, rows["contender"].unique())
+    own = rows[rows["contender"].isin(summary["contender"])]
     return Chosen(replace(material, summary=summary).averaged(own), summary, left_out)
 
 

@@ -64,7 +64,7 @@ class Sheet:
 
     def band(self, band: Band, between: float = 0.05) -> Axes:
         """Draws lines of images, with ``between`` of an image's width below each."""
-        images = mosaic(band.tiles, band.gaps, between)
+        images = mosaic(band.tiles.numpy(), band.gaps, between)
         pixels_high, pixels_wide = images.pixels.shape[:2]
         inch = images.width / self.tile  # in pixels
         self.depth += WORDS * len(band.heads)

@@ -15,7 +15,8 @@ from capsbench.api import cells
 from capsbench.cell import Cell
 from capsbench.cli import _flags, _options
 from capsbench.models.build import parameter_count
-from capsbench.reporting.commands import Again, commands
+from capsbench.reporting.again import Again, grouped
+from capsbench.reporting.commands import commands
 from capsbench.store import Record, Row, Store
 from capsbench.suites import suite_names
 
@@ -43,13 +44,6 @@ def records_of(cells: Iterable[Cell]) -> list[Record]:
         rows = [Row("training", "parameters", "network", counts[kind], "parameters")]
         made.append(Record(cell, "finished", rows=rows))
     return made
-
-
-def grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record.cell.contender, []).append(record)
-    return groups
 
 
 def made_by(again: Again) -> set[str]:

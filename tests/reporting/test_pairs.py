@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from capsbench.reporting.pairs import Pairs, nothing_kept
+from capsbench.reporting.pairs import Pairs, nothing_kept, right
 
-LABELS = torch.tensor([0, 1, 2, 3], dtype=torch.int32)
+LABELS = np.array([0, 1, 2, 3], dtype=np.int32)
 
 
 def _kept(predictions: dict[str, list[int]]) -> Pairs:
-    def kept(measure: str, cell: str) -> dict[str, Tensor]:
+    def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
         assert measure == "accuracy"
         if cell not in predictions:
             return {}
-        return {"label": LABELS, "prediction": torch.tensor(predictions[cell], dtype=torch.int32)}
+        return {"label": LABELS, "prediction": np.array(predictions[cell], dtype=np.int32)}
 
     return Pairs(kept)
 
@@ -41,8 +43,8 @@ def test_without_all_predictions_the_numbers_of_the_seeds_count() -> None:
 
 
 def test_other_test_images_are_not_paired() -> None:
-    def kept(measure: str, cell: str) -> dict[str, Tensor]:
-        return {"label": LABELS if cell == "a" else LABELS.flip(0), "prediction": LABELS}
+    def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+        return {"label": LABELS if cell == "a" else LABELS[::-1].copy(), "prediction": LABELS}
 
     assert Pairs(kept).difference({0: "a"}, {0: "b"}, {"a": 1.0, "b": 0.0}).images == 0
 
@@ -50,3 +52,10 @@ def test_other_test_images_are_not_paired() -> None:
 def test_contenders_without_a_common_seed_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="a seed in common"):
         Pairs(nothing_kept).difference({0: "a"}, {1: "b"}, {})
+
+
+def test_an_image_of_several_labels_is_right_where_all_are_found() -> None:
+    labels = np.array([[2, 1], [3, 5]])
+    assert right(np.array([[1, 2], [3, 4]]), labels).tolist() == [True, False]
+    assert right(np.array([[[1, 2], [3, 4]], [[1, 2], [3, 5]]]), labels).tolist() == [[True, False], [True, True]]
+    assert right(np.array([[0, 1], [1, 1]]), np.array([0, 1])).tolist() == [[True, True], [False, True]]

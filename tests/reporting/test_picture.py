@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from capsbench.reporting.drawing import drawn
 from capsbench.reporting.files import image, picture_files, png, svg
 from capsbench.reporting.picture import Picture, finish, panels
 from capsbench.reporting.plots import accuracy_against_iterations
@@ -33,7 +32,8 @@ def pictures(capsules: Make, matched: Make, tmp_path: Path) -> dict[str, Picture
     named = [{"network.stem": 32, "routing.epsilon": 0.1 * part} for part in (1, 2, 3, 4, 5)]
     records = [make(dataset=name) for name in ("digits", "mnist") for make in (capsules, matched)]
     records += [capsules(0.9, dataset="mnist", options=options, step=5.0) for options in named]
-    return drawn(PICTURES, Material.of(records, Store(tmp_path)))[0]
+    material = Material.of(records, Store(tmp_path))
+    return {name: draw(material) for name, draw in PICTURES.items()}
 
 
 def test_widths_are_those_of_a_paper_and_nothing_is_cut(pictures: dict[str, Picture]) -> None:

@@ -16,7 +16,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from capsbench.reporting.drawing import drawn
+from capsbench.reporting.drawing import begin
 from capsbench.reporting.labels import Point, label_points
 from capsbench.reporting.picture import Picture
 from capsbench.reporting.plots import (
@@ -165,7 +165,9 @@ def test_without_capsule_networks_there_are_no_iterations(matched: Make) -> None
 
 def test_drawing_leaves_a_notebook_as_it_was(records: list[Record], tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    drawn(PICTURES, Material.of(records, Store(tmp_path)))
+    material = Material.of(records, Store(tmp_path))
+    begin(PICTURES, material, ["svg"])()
+    PICTURES["training-curves"](material)
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == before
 

@@ -12,7 +12,7 @@ import torch
 
 from capsbench.api import cells
 from capsbench.errors import UsageError
-from capsbench.reporting import NothingMeasured, drawing, report
+from capsbench.reporting import NothingMeasured, report
 from capsbench.reporting.style import TIMES
 from capsbench.store import ROW_COLUMNS, Record, Row, Store, load
 
@@ -32,7 +32,7 @@ def with_pictures() -> None:
 @pytest.fixture(autouse=True)
 def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "with_pictures" not in request.fixturenames:
-        monkeypatch.setattr(drawing, "drawn", lambda pictures, material: ({}, {}))
+        monkeypatch.setattr("capsbench.reporting.begin", lambda pictures, material, forms: lambda: ({}, {}))
 
 
 def run_of(store: Store, *records: Record, unfinished: tuple[Record, ...] = ()) -> str:

@@ -12,7 +12,7 @@ from capsbench.data.affnist import AffNIST
 from capsbench.data.base import Images, Splits
 from capsbench.data.published import PublishedSet
 from capsbench.data.smallnorb import SmallNORB
-from capsbench.reporting import drawing, report
+from capsbench.reporting import report
 from capsbench.suites import read_suite, suite_names
 from capsbench.suites.published import rows_of
 
@@ -88,7 +88,7 @@ def in_small(monkeypatch):
             yield job.name, job.function(*job.arguments, functools.partial(on_event, job.name))
 
     monkeypatch.setattr("capsbench.runner.in_processes", in_this_process)
-    monkeypatch.setattr(drawing, "drawn", lambda pictures, material: ({}, {}))
+    monkeypatch.setattr("capsbench.reporting.begin", lambda pictures, material, forms: lambda: ({}, {}))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
