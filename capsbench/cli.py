@@ -20,13 +20,21 @@ from capsbench import registry
 from capsbench.cell import Cell, flag, spelled
 from capsbench.compare_cli import check, compare
 from capsbench.data_cli import app as data_app
-from capsbench.errors import NothingMeasured, ProcessFailed, StorageFailed, TrainingFailed, UsageError
+from capsbench.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_MEASURED,
+    EXIT_USAGE,
+    NothingMeasured,
+    ProcessFailed,
+    StorageFailed,
+    TrainingFailed,
+    UsageError,
+)
 from capsbench.kernels_cli import app as kernels_app
 from capsbench.recipe import default_in_words
 from capsbench.report_cli import report
 from capsbench.show_cli import show
-
-EXIT_USAGE, EXIT_CELLS_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 2, 3, 4, 130
 
 app = typer.Typer(
     name="capsbench",
@@ -155,7 +163,7 @@ def run(
     if not as_json:
         _say("see them: capsbench report" + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}"))
     if outcome.failed:
-        raise typer.Exit(EXIT_CELLS_FAILED)
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command("list")
@@ -224,11 +232,11 @@ def main() -> None:
     except UsageError as error:
         code = _fail(error, EXIT_NOTHING_MEASURED if isinstance(error, NothingMeasured) else EXIT_USAGE)
     except StorageFailed as error:
-        code = _fail(f"{error}; what was on record stays, and the same command goes on from there", EXIT_CELLS_FAILED)
+        code = _fail(f"{error}; what was on record stays, and the same command goes on from there", EXIT_FAILED)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", EXIT_INTERRUPTED)
     except (ProcessFailed, TrainingFailed) as error:
-        code = _fail(error, EXIT_CELLS_FAILED)
+        code = _fail(error, EXIT_FAILED)
     except typer.TyperException as error:
         # Without arguments the help has been printed, and there is no message.
         code = _fail(error.format_message(), EXIT_USAGE) if error.format_message() else EXIT_USAGE

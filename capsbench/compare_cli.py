@@ -12,13 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from capsbench.errors import UsageError
+from capsbench.errors import EXIT_NOTHING_MEASURED, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-EXIT_NOTHING_MEASURED = 4
 
 
 class Format(StrEnum):

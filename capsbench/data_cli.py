@@ -15,13 +15,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from capsbench import registry
-from capsbench.errors import UsageError
+from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     from capsbench.data.base import Dataset
     from capsbench.data.files import DataFile
 
-EXIT_DEFECT, EXIT_INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="data",
@@ -107,7 +106,7 @@ def verify(names: Names, data_dir: DataOption = None, as_json: JsonOption = Fals
     wrong = sum(not check["ok"] for check in checks)
     if wrong:
         print(f"capsbench: data verify: {wrong} of {len(checks)} checks failed in {folder}", file=sys.stderr)
-        raise typer.Exit(EXIT_DEFECT)
+        raise typer.Exit(EXIT_USAGE)
 
 
 def _dataset(name: str) -> type[Dataset]:

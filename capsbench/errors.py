@@ -1,8 +1,11 @@
-"""The errors that end in one clear line rather than a traceback."""
+"""The errors that end in one clear line rather than a traceback, and the exit codes of commands."""
 
 from collections.abc import Sequence
 
 from pydantic import ValidationError
+
+EXIT_REGRESSION, EXIT_USAGE, EXIT_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+"""What could be shown to be worse; a flag or file that is wrong; cells, kernels or writes that failed; no record; Ctrl-C."""
 
 
 class UsageError(ValueError):

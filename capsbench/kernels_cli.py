@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from capsbench.errors import NothingMeasured, UsageError
+from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, NothingMeasured, UsageError
 from capsbench.registry import unknown
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MOST = 1_000_000
 """The largest number that a flag takes; the votes' size then still is a number that torch can hold."""
 
-EXIT_DEFECT, EXIT_INTERRUPTED = 3, 130
 
 app = typer.Typer(
     name="kernels",
@@ -116,7 +115,7 @@ def bench(
     if kernel_bench.defects(rows):
         for line in kernel_bench.defects(rows):
             print(f"capsbench: {line}", file=sys.stderr)
-        raise typer.Exit(EXIT_DEFECT)
+        raise typer.Exit(EXIT_FAILED)
     if not any(row["status"] == "ok" for row in rows):
         raise NothingMeasured(f"--contenders {contenders}: none of them could be timed: {rows[0]['status']}")
 
@@ -174,7 +173,7 @@ def steps(
     for line in defects:
         print(f"capsbench: {line}", file=sys.stderr)
     if defects:
-        raise typer.Exit(EXIT_DEFECT)
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command("compile")
@@ -207,7 +206,7 @@ def compile_(
         named = f"{each.kernel} ({each.configuration}) on sm_{each.target}"
         print(f"capsbench: {named} spills registers, with {each.stack} bytes of stack", file=sys.stderr)
     if spilling:
-        raise typer.Exit(EXIT_DEFECT)
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _names(flag: str, text: str, known: list[str]) -> list[str]:

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from capsbench.errors import EXIT_NOTHING_MEASURED
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from capsbench.reporting import Report
 
-EXIT_NOTHING_MEASURED = 4
 
 MOST_ROWS = 25
 """Of a table in the terminal; of more, the page and the table's file have the rest."""

@@ -15,7 +15,7 @@ import pandas as pd
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged
 from capsbench.comparing.noise import Variance, chance_of_drop, chance_of_failures, moderated
 from capsbench.comparing.sides import OF_TIME, Contender, Side, experiment, matched, read_side, same_bits_expected
-from capsbench.errors import NothingMeasured, UsageError
+from capsbench.errors import EXIT_FAILED, EXIT_REGRESSION, NothingMeasured, UsageError
 from capsbench.provenance import provenance
 from capsbench.statistics import ALPHA, FEWEST_SEEDS, holm
 from capsbench.store import Record
@@ -39,8 +39,6 @@ ORDER = (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
 """What there is to say of a contender, the worst first."""
 
 NOT_PASSED = (REGRESSION, FAILED, MISSING)
-
-EXIT_REGRESSION, EXIT_FAILED = 1, 3
 
 
 class Test(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ from capsbench.comparing.comparison import Comparison
 from capsbench.comparing.gate import ALL, BETTER, CHANGED, FAILED, MISSING, NEW, REGRESSION, UNJUDGED, Checked, Finding
 from capsbench.comparing.judged import EXACT
 from capsbench.errors import UsageError
+from capsbench.reporting.text import escaped, markdown
 from capsbench.statistics import ALPHA, FEWEST_SEEDS
 
 HEADINGS = {
@@ -82,9 +83,9 @@ def _changed(changes: pd.DataFrame) -> str:
 
 def comparison_markdown(found: Comparison, everything: bool = False) -> str:
     """A comparison as Markdown."""
-    parts = [f"# {_escaped(found.a)} (A) and {_escaped(found.b)} (B)", *_listed(summary_of(found))]
+    parts = [f"# {escaped(found.a)} (A) and {escaped(found.b)} (B)", *_listed(summary_of(found))]
     table = changes_readable(found, everything)
-    return "\n".join([*parts, "", *(markdown_table(table) if len(table) else [])]).rstrip() + "\n"
+    return "\n".join([*parts, "", *([markdown(table, ())] if len(table) else [])]).rstrip() + "\n"
 
 
 def comparison_json(found: Comparison) -> str:
@@ -144,13 +145,13 @@ def check_markdown(checked: Checked) -> str:
             table = pd.DataFrame(
                 [{"contender": e.contender, "what": e.text, **({"p": _p(e.p)} if p else {})} for e in found]
             )
-            lines += ["", f"## {heading}", "", *markdown_table(table)]
+            lines += ["", f"## {heading}", "", markdown(table, ())]
     means = checked.tests[checked.tests["contender"] == ALL]
     if len(means):
         table = means[["name", "reference", "current"]].rename(
             columns={"name": "mean over contenders", "current": "now"}
         )
-        lines += ["", "## All contenders", "", *markdown_table(table)]
+        lines += ["", "## All contenders", "", markdown(table, ())]
     if checked.notes:
         lines += ["", "## Notes", *_listed(checked.notes)]
     return "\n".join(lines) + "\n"
@@ -211,23 +212,13 @@ def write(flag: str, path: Path, content: str | bytes) -> None:
         raise UsageError(f"{flag} {path}: cannot be written: {error.strerror}") from error
 
 
-def markdown_table(table: pd.DataFrame) -> list[str]:
-    """A table of strings in Markdown's lines."""
-    rows: list[Sequence[Any]] = [list(table.columns), ["---"] * table.shape[1], *table.itertuples(index=False)]
-    return ["| " + " | ".join(_escaped(str(value)) for value in row) + " |" for row in rows]
-
-
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     plain = table.astype(object).where(table.notna(), None)
     return [{str(name): value for name, value in row.items()} for row in plain.to_dict(orient="records")]
 
 
 def _listed(lines: list[str]) -> list[str]:
-    return ["", *(f"- {_escaped(line)}" for line in lines)]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return ["", *(f"- {escaped(line)}" for line in lines)]
 
 
 def _xml(text: str) -> str:
