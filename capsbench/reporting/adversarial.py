@@ -20,7 +20,7 @@ from capsbench.reporting.mosaic import draw, mosaic
 from capsbench.reporting.picture import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.reporting.section import Material, NoDataError, Section
 from capsbench.reporting.selection import choose, most_accurate
-from capsbench.reporting.style import COLUMN, PAGE, PALE, PALETTE, SMALL, STYLE
+from capsbench.reporting.style import COLUMN, MISLED, PAGE, PALE, SMALL, STYLE
 from capsbench.reporting.text import names, with_interval
 
 MARK = "\N{DAGGER}"
@@ -34,7 +34,6 @@ SCORES = {"lengths": "scores", "logits": "scores"}
 SHORT = {"cross-entropy": "CE", "dlr": "DLR"}
 """Names of losses above narrow columns."""
 
-MISLED = PALETTE[3]
 MOST_SHOWN = 6
 """Contenders in the picture of images, which has a line for each."""
 

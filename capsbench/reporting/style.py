@@ -31,6 +31,9 @@ NEUTRALS = {INK: "ink", PALE: "pale", GRID: "grid", PAPER: "paper", CNN: "cnn"}
 PALETTE = ["#2d4bff", "#d27800", "#3ca587", "#d2003c", "#a578f0", "#964b96"]
 """Of series. Each has a contrast of 3 to white and to a dark page, and differs from the others for the colour-blind as well."""
 
+MISLED = PALETTE[3]
+"""Of a prediction that is wrong."""
+
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "*"]
 DASHES: list[str | tuple[int, tuple[float, ...]]] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))]
 """Of capsule networks: that of the most iterations is solid."""

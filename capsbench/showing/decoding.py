@@ -14,7 +14,7 @@ from capsbench.data.base import Images
 from capsbench.models.base import SelfSupervised
 from capsbench.models.transforming_autoencoder import TransformingNetwork
 from capsbench.reporting.picture import Picture
-from capsbench.reporting.style import PALETTE, STYLE
+from capsbench.reporting.style import MISLED, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Band, Sheet, Word, as_bytes
 
@@ -27,9 +27,6 @@ SIDE_BY_SIDE = 2
 MOST_DIMENSIONS = 32
 MOST_COLUMNS = 16
 """Columns of images in one band."""
-
-MISLED = PALETTE[3]
-"""Of a prediction that is wrong, as in the pictures of attacks."""
 
 
 class Column(NamedTuple):

@@ -12,8 +12,7 @@ from torch import Tensor
 from capsbench.data.warps import affine, warped
 from capsbench.measures.affine import beyond
 from capsbench.reporting.picture import Picture
-from capsbench.reporting.style import DASHES, INK, LINE, PALE, PALETTE, STYLE
-from capsbench.showing.decoding import MISLED
+from capsbench.reporting.style import DASHES, INK, LINE, MISLED, PALE, PALETTE, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Band, Sheet, Word, as_bytes
 
