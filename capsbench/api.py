@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from capsbench import registry
-from capsbench.cell import Cell, listed
+from capsbench.cell import Cell, listed, spelled
 from capsbench.data.base import data_folder
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.matrix import cells_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.progress import make_progress
@@ -77,7 +77,7 @@ def run(
         StorageFailed: the folder took no more; what had been written stays.
     """
     if workers is not None and workers < 1:
-        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+        raise UsageError(Kind.INVALID, flag="workers", expected="1 or more", value=workers)
     chosen = cells(suite, **request)
     with make_progress(console or Console(stderr=True)) as progress:
         return run_cells(
@@ -109,7 +109,10 @@ def _remarks(chosen: Sequence[Cell], request: Mapping[str, Any]) -> list[str]:
         return []
     have, one = ("have", "one cell each") if len(once) > 1 else ("has", "one cell")
     asked = ",".join(map(str, listed(request["iters"])))
-    return [f"--iters {asked}: {', '.join(once)} {have} no iterations; whatever is asked for, {one} on record as x1"]
+    return [
+        f"{spelled('iters')} {asked}: {', '.join(once)} {have} no iterations; "
+        f"whatever is asked for, {one} on record as x1"
+    ]
 
 
 def _leaves_out(suite: str | Path | None, request: Mapping[str, Any]) -> bool:

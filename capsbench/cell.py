@@ -144,8 +144,8 @@ def flag(field: str) -> str:
 
 
 def spelled(name: str) -> str:
-    """A name as it is typed on the command line: ``train_size`` is ``--train-size``."""
-    return "--" + name.replace("_", "-")
+    """A name as it is typed on the command line: ``train_size`` is ``--train-size``; a positional argument is ``CELL``."""
+    return name if name.isupper() else "--" + name.replace("_", "-")
 
 
 def asked_fields() -> dict[str, str]:

@@ -25,6 +25,7 @@ from capsbench.errors import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING_MEASURED,
     EXIT_USAGE,
+    Kind,
     NothingMeasured,
     ProcessFailed,
     StorageFailed,
@@ -181,7 +182,7 @@ def list_(
 
     kinds = [*registry.BUILT_IN, "suite"]
     if kind is not None and kind not in kinds:
-        raise UsageError(f"list: {registry.unknown(kind, kinds)}")
+        raise UsageError(Kind.UNKNOWN, flag="KIND", value=kind, expected=kinds)
     found: dict[str, dict[str, str]] = {
         each: {name: describe_suite(name) for name in suite_names()}
         if each == "suite"
@@ -230,7 +231,9 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
-        code = _fail(error, EXIT_NOTHING_MEASURED if isinstance(error, NothingMeasured) else EXIT_USAGE)
+        code = _fail(
+            error.describe(spelled), EXIT_NOTHING_MEASURED if isinstance(error, NothingMeasured) else EXIT_USAGE
+        )
     except StorageFailed as error:
         code = _fail(f"{error}; what was on record stays, and the same command goes on from there", EXIT_FAILED)
     except (KeyboardInterrupt, typer.Abort):
@@ -260,12 +263,18 @@ def _flags(arguments: list[str]) -> list[str]:
     for argument in rest:
         name, equals, values = argument.partition("=")
         if not name.startswith("--") or name == "--":
-            raise UsageError(f"run: expected flags alone, got {argument!r}")
+            raise UsageError(Kind.INVALID, expected="flags alone", value=argument)
         values = values if equals else next(rest, "")
         if not values or values.startswith("--"):
-            raise UsageError(f"{name}: expected {name} A,B,... with a value")
+            expected = f"{name} A,B,... with a value"
+            raise UsageError(Kind.INVALID, flag=_in_python(name), expected=expected, value=values)
         axes.append(f"{name.removeprefix('--')}={values}")
     return axes
+
+
+def _in_python(name: str) -> str:
+    """A flag's name in Python: ``--train-size`` is ``train_size``."""
+    return name.removeprefix("--").replace("-", "_")
 
 
 def _options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]:
@@ -274,10 +283,10 @@ def _options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]
     for axis in axes:
         name, equals, values = axis.partition("=")
         if not equals or not name or not values:
-            raise UsageError(f"--axis: expected NAME=A,B,..., got {axis!r}")
-        key = name.strip().replace("-", "_")
+            raise UsageError(Kind.INVALID, flag="axis", expected="NAME=A,B,...", value=axis)
+        key = _in_python(name.strip())
         if key in options or named.get(key) is not None:
-            raise UsageError(f"{spelled(key)}: given twice; its values go into one list, A,B,...")
+            raise UsageError(Kind.CONFLICT, "given twice", flag=key, expected="its values go into one list, A,B,...")
         options[key] = values
     return options
 

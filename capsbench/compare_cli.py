@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from capsbench.errors import EXIT_NOTHING_MEASURED, UsageError
+from capsbench.errors import EXIT_NOTHING_MEASURED, Kind, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,9 @@ def check(
     from capsbench.comparing.update import update as put
 
     if summary is not None and summary == junit:
-        raise UsageError(f"--summary, --junit: both are {summary}; expected two files")
+        raise UsageError(
+            Kind.CONFLICT, "the same file as {flag:junit}", flag="summary", file=summary, expected="name two files"
+        )
     if update and not any((against / "records").glob("*.json")):
         print("\n".join(put(against, out)))
         return
@@ -96,9 +98,9 @@ def check(
         for line in [*writing.lines_of(checked.findings), *checked.notes, writing.verdict_of(checked)]:
             print(line)
     if summary is not None:
-        writing.write("--summary", summary, writing.check_markdown(checked))
+        writing.write("summary", summary, writing.check_markdown(checked))
     if junit is not None:
-        writing.write("--junit", junit, writing.check_junit(checked))
+        writing.write("junit", junit, writing.check_junit(checked))
     if update:
         lines = put(against, out)
         if not as_json:

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
-from capsbench.cell import Scalar, spelled
-from capsbench.errors import UsageError, reason_of
+from capsbench.cell import Scalar
+from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.measures.build import measure_name
 from capsbench.models.base import CapsuleNetwork, is_self_supervised
 from capsbench.routing import Routing
@@ -40,8 +40,8 @@ def is_baseline(network: str) -> bool:
     if ":" in network or network in registry.names("network"):
         found = registry.get("network", network)
         return not (isinstance(found, type) and issubclass(found, CapsuleNetwork))
-    known = registry.names("network") + registry.names("baseline")
-    raise UsageError(f"--network: {registry.unknown(network, known)}, or package.module:Attribute for your own")
+    known = [*registry.names("network"), *registry.names("baseline"), registry.YOUR_OWN]
+    raise UsageError(Kind.UNKNOWN, flag="network", value=network, expected=known)
 
 
 def options_of(kind: str, name: str) -> dict[str, Scalar | None]:
@@ -113,7 +113,7 @@ def _check_sign(point: Mapping[str, Any], option: str, value: Scalar) -> None:
     }
     kind, name = component[option.partition(".")[0]]
     if name in registry.BUILT_IN[kind] and isinstance(value, int | float) and value < 0:
-        raise UsageError(f"{spelled(option.partition('.')[2])}: expected 0 or more, got {value}")
+        raise UsageError(Kind.INVALID, flag=option.partition(".")[2], expected="0 or more", value=value)
 
 
 def _option(name: str, own: str, default: Scalar, value: Any) -> Scalar:
@@ -124,11 +124,11 @@ def _option(name: str, own: str, default: Scalar, value: Any) -> Scalar:
     try:
         parsed: Scalar = TypeAdapter(type(default)).validate_python(value)
     except ValidationError as error:
-        raise UsageError(f"{spelled(name)}: {reason_of(error)}, got {value!r}") from error
+        raise UsageError(Kind.INVALID, reason_of(error), flag=name, value=value) from error
     if own.startswith("network.") and type(default) is int and int(parsed) < min(1, default):
-        raise UsageError(f"{spelled(name)}: expected {min(1, default)} or more, got {value!r}")
+        raise UsageError(Kind.INVALID, flag=name, expected=f"{min(1, default)} or more", value=value)
     if isinstance(parsed, float) and not math.isfinite(parsed):
-        raise UsageError(f"{spelled(name)}: expected a finite number, got {value!r}")
+        raise UsageError(Kind.INVALID, flag=name, expected="a finite number", value=value)
     return parsed
 
 
@@ -136,7 +136,8 @@ def subclass_of(base: type, kind: str, name: str) -> Any:
     """What a name stands for; raises UsageError where a user's own is not what that kind has to be."""
     found = registry.get(kind, name)
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise UsageError(f"--{kind} {name}: expected a subclass of {base.__module__}.{base.__name__}")
+        expected = f"a subclass of {base.__module__}.{base.__name__}"
+        raise UsageError(Kind.INVALID, flag=kind, expected=expected, value=name)
     return found
 
 

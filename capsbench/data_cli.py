@@ -15,7 +15,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from capsbench import registry
-from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, UsageError
+from capsbench.cell import spelled
+from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
 
 if TYPE_CHECKING:
     from capsbench.data.base import Dataset
@@ -112,12 +113,13 @@ def verify(names: Names, data_dir: DataOption = None, as_json: JsonOption = Fals
 def _dataset(name: str) -> type[Dataset]:
     known = registry.names("dataset")
     if ":" not in name and name not in known:
-        raise UsageError(f"data: {registry.unknown(name, known)}")
+        raise UsageError(Kind.UNKNOWN, flag="NAME", value=name, expected=known)
     from capsbench.data.base import Dataset
 
     dataset = registry.get("dataset", name)
     if not (isinstance(dataset, type) and issubclass(dataset, Dataset)):
-        raise UsageError(f"data: {name}: expected a subclass of {Dataset.__module__}.{Dataset.__name__}")
+        expected = f"a subclass of {Dataset.__module__}.{Dataset.__name__}"
+        raise UsageError(Kind.INVALID, flag="NAME", expected=expected, value=name)
     return dataset
 
 
@@ -157,7 +159,7 @@ def _checked(name: str, folder: Path) -> list[dict[str, Any]]:
             parts = load_splits(name, folder).named()
             fit, state = True, "read, " + ", ".join(f"{len(part.labels)} {named}" for named, part in parts.items())
         except UsageError as error:
-            fit, state = False, str(error)
+            fit, state = False, error.describe(spelled)
         checks.append({"dataset": name, "file": None, "ok": fit, "state": state})
     return checks
 

@@ -15,8 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, NothingMeasured, UsageError
-from capsbench.registry import unknown
+from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, Kind, NothingMeasured, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -75,19 +74,21 @@ def bench(
 
     where = _device(device)
     asked = kernels.cases(
-        _names("--layer", layer, list(kernels.LAYERS)),
-        _counts("--batch", batch),
-        _counts("--children", children),
-        _counts("--parents", parents),
-        _counts("--iters", iters) or (),
-        _names("--dtype", dtype, list(kernels.DTYPES)),
+        _names("layer", layer, list(kernels.LAYERS)),
+        _counts("batch", batch),
+        _counts("children", children),
+        _counts("parents", parents),
+        _counts("iters", iters) or (),
+        _names("dtype", dtype, list(kernels.DTYPES)),
         device=where,
     )
-    who = _names("--contenders", contenders, list(kernels.CONTENDERS))
+    who = _names("contenders", contenders, list(kernels.CONTENDERS))
     if threads is not None and threads > kernels.cores():
-        raise UsageError(f"--threads: expected 1 to {kernels.cores()}, the cores of this machine, got {threads}")
+        raise UsageError(
+            Kind.INVALID, flag="threads", expected=f"1 to {kernels.cores()}, the cores of this machine", value=threads
+        )
     if not 0 < seconds < math.inf:
-        raise UsageError(f"--seconds: expected a number above 0, got {seconds:g}")
+        raise UsageError(Kind.INVALID, flag="seconds", expected="a number above 0", value=seconds)
     kernel_bench.write_partial([], out)  # what cannot be written is said before anything is measured
 
     facts, rows, interrupted = kernel_bench.facts(where.type), [], False
@@ -117,7 +118,12 @@ def bench(
             print(f"capsbench: {line}", file=sys.stderr)
         raise typer.Exit(EXIT_FAILED)
     if not any(row["status"] == "ok" for row in rows):
-        raise NothingMeasured(f"--contenders {contenders}: none of them could be timed: {rows[0]['status']}")
+        raise NothingMeasured(
+            Kind.MISSING,
+            f"none of them could be timed: {rows[0]['status']}",
+            flag="contenders",
+            value=contenders,
+        )
 
 
 @app.command()
@@ -185,17 +191,20 @@ def compile_(
 
     The exit code is 3 where a default configuration spills registers.
     """
-    targets = _counts("--target", target) or ()
+    targets = _counts("target", target) or ()
     try:
-        from capsbench_kernels.compile import compile_kernels
+        from capsbench_kernels.compile import TARGETS, compile_kernels
     except ImportError as error:
-        raise UsageError(f"kernels compile: needs the package {error.name}, which is not installed") from error
+        problem = f"needs the package {error.name}, which is not installed"
+        raise UsageError(Kind.MISSING, problem, value="kernels compile") from error
+    for capability in targets:
+        if capability not in TARGETS:
+            expected = f"a compute capability of {', '.join(map(str, TARGETS))}"
+            raise UsageError(Kind.INVALID, flag="target", expected=expected, value=capability)
     try:
         compiled = compile_kernels(targets)
-    except ValueError as error:
-        raise UsageError(f"--{error}") from error
     except RuntimeError as error:  # what the compiler needs is missing or set against it
-        raise UsageError(f"kernels compile: {error}") from error
+        raise UsageError(Kind.MISSING, str(error), value="kernels compile") from error
     resources = [asdict(each) for each in compiled]
     if as_json:
         print(json.dumps(resources))
@@ -216,7 +225,7 @@ def _names(flag: str, text: str, known: list[str]) -> list[str]:
     names = list(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         if name not in known:
-            raise UsageError(f"{flag}: {unknown(name, [*known, 'all'])}")
+            raise UsageError(Kind.UNKNOWN, flag=flag, value=name, expected=[*known, "all"])
     return names
 
 
@@ -226,17 +235,22 @@ def _counts(flag: str, text: str | None) -> list[int] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and 0 < int(part) <= MOST for part in parts):
-        raise UsageError(f"{flag}: expected whole numbers from 1 to {MOST:,}, separated by commas, got {text!r}")
+        raise UsageError(
+            Kind.INVALID, flag=flag, expected=f"whole numbers from 1 to {MOST:,}, separated by commas", value=text
+        )
     return list(dict.fromkeys(int(part) for part in parts))
 
 
 def _device(name: str) -> torch.device:
     import torch
 
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device: {unknown(name, ['auto', 'cpu', 'cuda'])}")
+    known = ["auto", "cpu", "cuda"]
+    if name not in known:
+        raise UsageError(Kind.UNKNOWN, flag="device", value=name, expected=known)
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here; cpu would do")
+        raise UsageError(
+            Kind.MISSING, "torch finds no CUDA device here", flag="device", value=name, expected="cpu would do"
+        )
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 

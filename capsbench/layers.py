@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capsbench.errors import check_choice
+from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import LayerShape, RoutingFactory
 from capsbench.windows import Windows
 from capsbench_kernels import SQUASHES, squash
@@ -164,7 +164,7 @@ class ClassCapsules(nn.Module):
         offset = None
         if coordinate_addition and columns:
             if max(rows, columns) < 2:
-                raise ValueError("coordinate_addition: needs votes of at least 2 values")
+                raise ArgumentError("coordinate_addition", "votes of at least 2 values", max(rows, columns))
             offset = torch.zeros(1, *grid, types_in, rows, columns)
             first, second = ((0, -1), (1, -1)) if rows > 1 else ((0, 0), (0, 1))
             offset[..., *first] = ((torch.arange(grid[0]) + 0.5) / grid[0])[:, None, None]

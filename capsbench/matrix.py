@@ -17,7 +17,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
-from capsbench.cell import BASELINE_FLAG, BASELINE_SIZE_FLAG, Cell, Scalar, asked_fields, choices, listed, spelled
+from capsbench.cell import BASELINE_FLAG, BASELINE_SIZE_FLAG, Cell, Scalar, asked_fields, choices, listed
 from capsbench.components import (
     chosen_options,
     is_baseline,
@@ -30,7 +30,7 @@ from capsbench.components import (
     subclass_of,
 )
 from capsbench.data.base import Dataset
-from capsbench.errors import UsageError, reason_of
+from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.measures.build import ALL, checked, make_measure, measures_of
 from capsbench.models.base import is_self_supervised
 from capsbench.models.build import build_network, parameter_count
@@ -84,11 +84,17 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
     if never:
         raise _not_measurable(sorted(never), next(iter(cells.values())))
     for name in ("routing", "iters", BASELINE_FLAG):
-        if not routed and any(request.get(name) not in (None, "none", ["none"]) for request in requests):
-            raise UsageError(f"{spelled(name)}: none of the networks asked for has capsules that are routed")
+        values = [value for request in requests if (value := request.get(name)) not in (None, "none", ["none"])]
+        if not routed and values:
+            raise UsageError(
+                Kind.CONFLICT,
+                "none of the networks asked for has capsules that are routed",
+                flag=name,
+                value=",".join(map(str, listed(values[0]))),
+            )
     for name in sorted(asked - used):
         known = {*asked_fields(), *(option.partition(".")[2] for point in points for option in own_options(point))}
-        raise UsageError(f"{spelled(name)}: {registry.unknown(spelled(name), sorted(map(spelled, known)))}")
+        raise UsageError(Kind.UNKNOWN, flag=name, value=name, expected=sorted(known))
     return sorted(cells.values(), key=lambda cell: cell.routing is None)
 
 
@@ -116,7 +122,7 @@ def _baseline_sizes(value: Any) -> list[str]:
     sizes = [str(item) for item in listed(value)]
     for size in sizes or [""]:
         if size not in BASELINE_SIZES:
-            raise UsageError(f"{spelled(BASELINE_SIZE_FLAG)}: {registry.unknown(size, list(BASELINE_SIZES))}")
+            raise UsageError(Kind.UNKNOWN, flag=BASELINE_SIZE_FLAG, value=size, expected=BASELINE_SIZES)
     return sizes
 
 
@@ -133,7 +139,7 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
     if field in ("routing", "network"):
         items = _every(field, items)
     if not items:
-        raise UsageError(f"{spelled(name)}: expected at least one value, got none")
+        raise UsageError(Kind.INVALID, flag=name, expected="at least one value", value=items)
     parsed = []
     for item in items:
         wanted: Any = item
@@ -142,20 +148,20 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
         if field == "device":
             _check_device(name, str(wanted))
         if field == "backend" and wanted not in ("auto", *BACKENDS):
-            raise UsageError(f"{spelled(name)}: expected auto, {', '.join(BACKENDS)}, got {wanted!r}")
+            raise UsageError(Kind.UNKNOWN, flag=name, value=wanted, expected=["auto", *BACKENDS])
         try:
             parsed.append(adapter.validate_python(wanted))
         except ValidationError as error:
-            known = choices(field)
-            reason = registry.unknown(str(item), known) if known else f"{reason_of(error)}, got {item!r}"
-            raise UsageError(f"{spelled(name)}: {reason}") from error
+            if known := choices(field):
+                raise UsageError(Kind.UNKNOWN, flag=name, value=item, expected=known) from error
+            raise UsageError(Kind.INVALID, reason_of(error), flag=name, value=item) from error
     return parsed
 
 
 def _not_measurable(specs: Iterable[str], cell: Cell) -> UsageError:
     others = [name for name in registry.names("measure") if make_measure(name).applies_to(cell)]
-    of = f"{cell.network} on {cell.dataset}"
-    return UsageError(f"--measure {', '.join(specs)}: cannot be taken of {of}; choose from {', '.join(others)}")
+    problem = f"cannot be taken of {cell.network} on {cell.dataset}"
+    return UsageError(Kind.CONFLICT, problem, flag="measure", value=", ".join(specs), expected=others)
 
 
 def _check_device(name: str, device: str) -> None:
@@ -164,11 +170,12 @@ def _check_device(name: str, device: str) -> None:
     try:
         kind = torch.device(device).type
     except RuntimeError:
-        raise UsageError(f"{spelled(name)}: expected cpu, cuda, cuda:N or auto, got {device!r}") from None
+        kind = ""
     if kind not in ("cpu", "cuda"):
-        raise UsageError(f"{spelled(name)}: expected cpu, cuda, cuda:N or auto, got {device!r}")
+        raise UsageError(Kind.INVALID, flag=name, expected="cpu, cuda, cuda:N or auto", value=device)
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"{spelled(name)}: {device!r} asked for, but torch sees no CUDA device here; use cpu or auto")
+        problem = "torch sees no CUDA device here"
+        raise UsageError(Kind.MISSING, problem, flag=name, value=device, expected="use cpu or auto")
 
 
 def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -184,15 +191,28 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     """The Cell of one point, whose network can be built."""
     cell = settled(point, chosen)
     if "network.parameters" not in cell.options and cell.network == "matched":
-        raise UsageError("--network matched: it is sized after a capsule network; use --baseline matched beside one")
+        remedy = f"use {{flag:{BASELINE_FLAG}}} matched beside one"
+        problem = "it is sized after a capsule network"
+        raise UsageError(Kind.CONFLICT, problem, flag="network", value="matched", expected=remedy)
     try:
         build_network(cell, device="meta")
     except Exception as error:
         # What does not fit, or is larger than torch counts. Anything else is a defect of ours, unless the parts are not.
         if not isinstance(error, (ValueError, RuntimeError, OverflowError)) and not cell.code:
             raise
-        raise UsageError(f"--network {cell.network} --size {cell.size} on {cell.dataset}: {error}") from error
+        raise _not_buildable(cell, error) from error
     return cell
+
+
+def _not_buildable(cell: Cell, error: Exception) -> UsageError:
+    """What to change so that a cell's network can be built: the option that is refused, where it is one."""
+    argument, value = getattr(error, "argument", None), getattr(error, "value", None)
+    if argument in {option.partition(".")[2] for option in cell.options}:
+        expected = str(getattr(error, "expected", error))
+        problem = f"{cell.network} at size {cell.size} on {cell.dataset}: expected {expected}"
+        return UsageError(Kind.INVALID, problem, flag=argument, value=value, expected=expected)
+    problem = f"cannot be built with {{flag:size}} {cell.size} on {cell.dataset}: {error}"
+    return UsageError(Kind.CONFLICT, problem, flag="network", value=cell.network)
 
 
 def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
@@ -207,15 +227,16 @@ def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     if not isinstance(getattr(dataset, "image", None), ImageShape) or not isinstance(
         getattr(dataset, "classes", None), int
     ):
-        raise UsageError(
-            f"--dataset {point['dataset']}: needs image = ImageShape(...) and classes = a number, on the class"
-        )
+        expected = "a class with image = ImageShape(...) and classes = a number"
+        raise UsageError(Kind.INVALID, flag="dataset", expected=expected, value=point["dataset"])
     component = registry.get(kind_of(network), network)
     if not hasattr(component, "sizes"):
-        raise UsageError(f"--network {network}: has no sizes(image), the options that make it tiny, small and paper")
+        expected = "a class with sizes(image), the options that make it tiny, small and paper"
+        raise UsageError(Kind.INVALID, flag="network", expected=expected, value=network)
     sizes = component.sizes(dataset.image)
     if point["size"] not in sizes:
-        raise UsageError(f"--size: {registry.unknown(point['size'], list(sizes))} for the network {network}")
+        problem = f"not a size of {network}"
+        raise UsageError(Kind.UNKNOWN, problem, flag="size", value=point["size"], expected=[*sizes])
 
     capsules, self_supervised = routing is not None, is_self_supervised(component)
     decided = {
@@ -234,38 +255,42 @@ def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     }
     side = min(dataset.image.height, dataset.image.width)
     if decided["shift"] >= side:
-        raise UsageError(
-            f"--shift: expected less than {side}, the side of the images of {point['dataset']}, got {decided['shift']}"
-        )
+        expected = f"less than {side}, the side of the images of {point['dataset']}"
+        raise UsageError(Kind.INVALID, flag="shift", expected=expected, value=decided["shift"])
     if self_supervised and decided.get("stop_at"):
-        raise UsageError(f"--stop-at: {network} is not about classes, so it has no accuracy to stop at; leave it out")
+        problem = f"{network} is not about classes, so it has no accuracy to stop at"
+        raise UsageError(Kind.CONFLICT, problem, flag="stop_at", value=decided["stop_at"], expected="leave it out")
     if self_supervised and decided["loss"]:
-        raise UsageError(f"--loss: {network} has none, it is trained on an objective of its own; leave it out")
+        problem = f"{network} has none, it is trained on an objective of its own"
+        raise UsageError(Kind.CONFLICT, problem, flag="loss", value=decided["loss"], expected="leave it out")
     if not self_supervised:
         registry.get("loss", decided["loss"])
     decided["iterations"] = _iterations(routing, point.get("iterations"))
     if decided["reconstruction"] and dataset.standardised:
-        raise UsageError(
-            f"--reconstruction: the decoder makes pixels from 0 to 1, those of {point['dataset']} are standardised; use no"
-        )
+        problem = f"the decoder makes pixels from 0 to 1, those of {point['dataset']} are standardised"
+        raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected="use no")
     if not capsules and decided["reconstruction"]:
-        raise UsageError(
-            f"--reconstruction: {'' if self_supervised else 'the CNN '}{network} has no decoder; "
-            "beside a capsule network, use --baseline"
-        )
+        problem = f"{'' if self_supervised else 'the CNN '}{network} has no decoder"
+        remedy = f"beside a capsule network, use {{flag:{BASELINE_FLAG}}}"
+        raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected=remedy)
     if not capsules and decided["loss"] in ("margin", "spread"):
-        raise UsageError(
-            f"--loss: {decided['loss']} needs activations in [0, 1]; the CNN {network} has logits: cross-entropy"
-        )
+        problem = "it needs activations in [0, 1]"
+        remedy = f"the CNN {network} has logits: cross-entropy"
+        raise UsageError(Kind.CONFLICT, problem, flag="loss", value=decided["loss"], expected=remedy)
     if decided["device"] == "auto":
         decided["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     if decided.get("compile") == "cuda-graphs" and decided["device"] == "cpu":
-        raise UsageError("--compile: cuda-graphs needs a CUDA device; on a CPU there are none and default")
+        remedy = "on a CPU there are none and default"
+        raise UsageError(Kind.CONFLICT, "it needs a CUDA device", flag="compile", value="cuda-graphs", expected=remedy)
     if capsules and decided["backend"] != "auto":  # what auto chooses exists everywhere, and is on the record
         try:
             choose_backend(decided["backend"], decided["device"])
         except ValueError as error:
-            raise UsageError(f"--backend: {str(error).removeprefix('backend: ')}") from None
+            problem = f"cannot run here: {getattr(error, 'reason', error)}"
+            remedy = f"auto would choose {choose_backend('auto', decided['device'])}"
+            raise UsageError(
+                Kind.MISSING, problem, flag="backend", value=decided["backend"], expected=remedy
+            ) from error
     own = {name: value for name, value in own_options(point).items() if value is not None}
     preset = {f"network.{name}": value for name, value in sizes[point["size"]].items()}
     if routing is not None:
@@ -303,9 +328,8 @@ def _baseline_beside(
 ) -> Cell:
     """The baseline of a capsule network's cell: the same data, budget, schedule and seed, trained by cross-entropy."""
     if name not in registry.names("baseline") and (":" not in name or not is_baseline(name)):
-        raise UsageError(
-            f"--{BASELINE_FLAG}: {registry.unknown(name, [*registry.names('baseline'), 'none'])}, or your own CNN"
-        )
+        known = [*registry.names("baseline"), "none", registry.YOUR_OWN]
+        raise UsageError(Kind.UNKNOWN, flag=BASELINE_FLAG, value=name, expected=known)
     same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate", "measures"})
     point = {**same, "network": name, "routing": None, "reconstruction": False, "measures": measures}
     if "learning_rate" in asked:
@@ -313,7 +337,8 @@ def _baseline_beside(
     if name != "matched" and size == "own":
         return _resolve(point, {})
     if "parameters" not in inspect.signature(registry.get(kind_of(name), name)).parameters:
-        raise UsageError(f"{spelled(BASELINE_SIZE_FLAG)}: {name} has no option parameters to be sized by; use own")
+        problem = f"{name} has no option parameters to be sized by"
+        raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
     return _resolve(point, {"network.parameters": parameter_count(cell)})
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from capsbench.cell import Cell
+from capsbench.cell import Cell, spelled
 from capsbench.provenance import provenance
 from capsbench.store import Record
 from capsbench.training import Progress as TrainingProgress
@@ -158,7 +158,7 @@ def _about_record(on_record: Sequence[Record]) -> list[str]:
     """What is said of cells that are not run again, and where they come from other code than is here now."""
     if not on_record:
         return []
-    lines = [f"{len(on_record)} cells on record already, not run again (--fresh runs them again)"]
+    lines = [f"{len(on_record)} cells on record already, not run again ({spelled('fresh')} runs them again)"]
     now = provenance()
     for key in ("capsbench", "commit", "torch", "cpu", "gpu"):
         others = sorted({str(record.provenance.get(key)) for record in on_record} - {str(now[key])})

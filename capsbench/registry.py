@@ -6,7 +6,6 @@ A name is looked up among the built-in ones below, then among the entry points o
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import sys
@@ -15,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "routing": {
@@ -84,6 +83,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
+YOUR_OWN = "package.module:Attribute for your own"
+"""What may be named beside the names that are known."""
+
 
 @cache
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
@@ -105,15 +107,9 @@ def get(kind: str, name: str) -> Any:
         try:
             return _entry_points(kind)[name].load()
         except Exception as error:
-            raise UsageError(f"--{kind}: the entry point {name!r} cannot be imported: {error}") from error
-    raise UsageError(f"--{kind}: {unknown(name, names(kind))}, or package.module:Attribute for your own")
-
-
-def unknown(name: str, known: list[str]) -> str:
-    """One phrase about a name that is not known, with the nearest that is: ``unknown 'foo'; did you mean 'fo'? ...``."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {name!r}; {hint}choose from {', '.join(known)}"
+            problem = f"the entry point cannot be imported: {type(error).__name__}: {error}"
+            raise UsageError(Kind.MISSING, problem, flag=kind, value=name) from error
+    raise UsageError(Kind.UNKNOWN, flag=kind, value=name, expected=[*names(kind), YOUR_OWN])
 
 
 def _import(kind: str, path: str) -> Any:
@@ -121,14 +117,16 @@ def _import(kind: str, path: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # a user's module may raise anything while it is imported
-        raise UsageError(f"--{kind}: {path!r} cannot be imported: {type(error).__name__}: {error}") from error
+        problem = f"cannot be imported: {type(error).__name__}: {error}"
+        raise UsageError(Kind.MISSING, problem, flag=kind, value=path) from error
 
 
 def _import_own(kind: str, path: str) -> Any:
     """A user's own, as its file is now: an edited module is loaded anew."""
     module_name = path.partition(":")[0]
     if module_name == "__main__":
-        raise UsageError(f"--{kind}: {path!r} is of this session; put it into a file, which other processes can import")
+        remedy = "put it into a file, which other processes can import"
+        raise UsageError(Kind.INACCESSIBLE, "it is of this session", flag=kind, value=path, expected=remedy)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's module lies where they work
     found = _import(kind, path)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from capsbench.cell import Cell
 from capsbench.data.base import few, load_splits
-from capsbench.errors import ProcessFailed, StorageFailed, UsageError
+from capsbench.errors import Kind, ProcessFailed, StorageFailed, UsageError
 from capsbench.experiment import Measured, Measuring, NotMeasured, Trained, measure_between, run_cell
 from capsbench.matrix import usable_cores
 from capsbench.measures.base import MeasureBetween
@@ -161,7 +161,8 @@ def check_data(cells: Sequence[Cell], data_folder: Path, leave_out: bool = False
             few(train, size, seed=0, name=dataset)
     if missing and len(missing) == len(datasets):
         reasons = "; ".join(f"{dataset}: {reason}" for dataset, reason in missing.items())
-        raise UsageError(f"none of the data sets can be had here: {reasons}")
+        problem = f"none of the data can be had here: {reasons}"
+        raise UsageError(Kind.MISSING, problem, flag="dataset", value=", ".join(missing))
     return missing
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 
 
 def show(
@@ -71,4 +71,4 @@ def _numbers(text: str | None) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"--index: expected numbers of test images I,J,..., got {text!r}") from None
+        raise UsageError(Kind.INVALID, flag="index", expected="numbers of test images I,J,...", value=text) from None

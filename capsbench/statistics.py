@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # scipy.stats, which has the same by other names, takes a second to import
 
+from capsbench.errors import ArgumentError
+
 ALPHA = 0.05
 """The level of all tests: of a table without any difference, at most this chance to call one of them a difference."""
 
@@ -49,12 +51,10 @@ def paired(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
         one, other: ``[seeds, images]``; row and column mean the same seed and image in both.
 
     Raises:
-        ValueError: the shapes differ, or there is nothing to compare.
+        ArgumentError: the shapes differ, or there is nothing to compare.
     """
     if one.shape != other.shape or one.ndim != 2 or one.size == 0:
-        raise ValueError(
-            f"one, other: expected two arrays [seeds, images] of one shape, got {one.shape}, {other.shape}"
-        )
+        raise ArgumentError("one, other", "two arrays [seeds, images] of one shape", (one.shape, other.shape))
     seeds, images = one.shape
     apart = one.astype(float) - other.astype(float)
     mean = float(apart.mean())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from capsbench.cell import Cell
 from capsbench.data.augment import Batch
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.matrix import cells_of
 from capsbench.models.build import build_network, parameter_count
 from capsbench.registry import BUILT_IN, get
@@ -96,8 +96,8 @@ def cells_to_bench(
     for case in cases:
         routing, _, size = case.partition(":")
         if routing not in names() or not size:
-            known = ", ".join(names())
-            raise UsageError(f"--case: expected ROUTING:SIZE with a routing of {known}, such as em:small; got {case!r}")
+            expected = f"ROUTING:SIZE with a routing of {', '.join(names())}, such as em:small"
+            raise UsageError(Kind.INVALID, flag="case", expected=expected, value=case)
         cells += cells_of(
             {
                 **{"routing": routing, "size": size, "iters": iterations, "dataset": dataset, "device": device},

@@ -35,7 +35,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from capsbench.cell import Cell
-from capsbench.errors import StorageFailed, UsageError, reason_of
+from capsbench.errors import Kind, StorageFailed, UsageError, reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,7 +141,8 @@ class Store:
             with tempfile.TemporaryFile(dir=self.folder / "records") as probe:
                 probe.write(b"\0" * 4096)
         except OSError as error:
-            raise UsageError(f"--out {self.folder}: cannot be written: {error.strerror}") from error
+            problem = f"cannot be written: {error.strerror}"
+            raise UsageError(Kind.INACCESSIBLE, problem, flag="out", file=self.folder) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -151,7 +152,11 @@ class Store:
             lock.acquire(timeout=0)
         except Timeout:
             raise UsageError(
-                f"--out {self.folder}: another capsbench run is writing there; wait for it or choose another folder"
+                Kind.BUSY,
+                "another capsbench run is writing there",
+                flag="out",
+                file=self.folder,
+                expected="wait for it or choose another folder",
             ) from None
         try:
             yield
@@ -276,7 +281,7 @@ def load(folder: str | Path = "results") -> pd.DataFrame:
     that are not whole records are passed over; `Store.records` names them. Raises UsageError where there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise UsageError(f"{folder}: no such folder; capsbench run makes one")
+        raise UsageError(Kind.MISSING, "no such folder", file=folder, expected="`capsbench run` makes one")
     store = Store(folder)
     records, _ = store.records()
     return table_of(store.joined(records))
@@ -340,20 +345,23 @@ def _read(path: Path) -> Record:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", file=path) from error
     try:
         written = _WRITTEN.validate_json(content)
         schema: object = written.schema
     except ValidationError as error:
         schema = _schema_of(content)
         if schema in (None, SCHEMA):
-            raise UsageError(
-                f"{path}: not a whole record ({_fault(error)}); delete it and run its cell again"
-            ) from error
+            problem = f"not a whole record ({_fault(error)})"
+            raise UsageError(Kind.DAMAGED, problem, file=path, expected="delete it and run its cell again") from error
     if schema != SCHEMA:
-        raise UsageError(f"{path}: a record of schema {schema}, this capsbench reads {SCHEMA}; run its cell again")
+        problem = f"a record of schema {schema}, this capsbench reads {SCHEMA}"
+        raise UsageError(Kind.DAMAGED, problem, file=path, value=schema, expected="run its cell again")
     if not written.id == written.cell.id == path.stem:
-        raise UsageError(f"{path}: holds another cell, or one of an older protocol; delete it and run its cell again")
+        problem = "holds another cell, or one of an older protocol"
+        raise UsageError(
+            Kind.DAMAGED, problem, file=path, value=written.id, expected="delete it and run its cell again"
+        )
     return written.record()
 
 

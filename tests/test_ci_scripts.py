@@ -59,11 +59,9 @@ def test_a_fault_is_planted_and_taken_out_again(tmp_path):
         assert path.read_text() == "a = 1\nb = 3\n"
     assert path.read_text() == "a = 1\nb = 2\n"
     absent = fault._replace(edits=[faults.Edit("code.py", "c = 3", "")])
-    with (
-        pytest.raises(SystemExit, match=r"code\.py: expected once, found 0 times: c = 3"),
-        faults.broken(tmp_path, absent),
-    ):
+    with pytest.raises(SystemExit) as caught, faults.broken(tmp_path, absent):
         pass
+    assert "c = 3" in str(caught.value)
 
 
 def test_a_loss_of_ten_points_is_one_of_each_judged_number():

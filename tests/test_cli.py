@@ -53,46 +53,52 @@ def test_a_failed_cell_is_exit_code_3(capsbench, tmp_path):
         "run", "--routing", "em", *QUICK, "--lr", "1e30", "--schedule", "constant", "--baseline", "none", cwd=tmp_path
     )
     assert done.returncode == 3
-    assert "FAILED: the network's scores are not finite" in done.stderr
+    assert "FAILED" in done.stderr
+    assert "not finite" in done.stderr
 
 
 def test_nothing_measured_is_exit_code_4(capsbench, tmp_path):
     done = capsbench("report", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr == "capsbench: results: no records here; `capsbench run` makes some\n"
+    assert "results" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "facts"),
     [
-        (["run", "--iters", "0"], "--iters: input should be greater than 0, got '0'"),
-        (["run", "--iters", "x"], "--iters: "),
-        (["run", "--routing", "em,foo"], "--routing: unknown 'foo'; choose from dynamic, em, uniform"),
-        (["run", "--train-size", "10000000"], "--train-size"),
-        (["run", "--baseline-size", "big"], "--baseline-size: unknown 'big'; choose from own, matched"),
-        (["run", "--axis", "annealing"], "--axis: expected NAME=A,B,..., got 'annealing'"),
-        (["run", "--suite", "demoo"], "--suite: unknown 'demoo'; did you mean 'demo'?"),
-        (["run", "--suite", "wrong.toml"], "--suite wrong.toml: key unknown 'routin'; did you mean 'routing'?"),
-        (["run", "--suite", "broken.toml"], "--suite broken.toml: broken.toml is not TOML that can be read"),
-        (["run", "--out", "a-file"], "--out a-file: cannot be written"),
-        (["run", "--rooting", "em"], "--rooting: unknown '--rooting'; did you mean '--routing'?"),
-        (["run", "--squahs", "unit"], "--squahs: unknown '--squahs'; did you mean '--squash'?"),
-        (["run", "--squash"], "--squash: expected --squash A,B,... with a value"),
-        (["run", "--squash", "unit", "--axis", "squash=sabour"], "--squash: given twice"),
-        (["run", "--loss", "margin", "--axis", "loss=spread"], "--loss: given twice"),
-        (["run", "em"], "run: expected flags alone, got 'em'"),
-        (["rum"], "rum"),
-        (["list", "networks"], "list: unknown 'networks'; did you mean 'network'?"),
-        (["report", "--run", "yesterday"], "yesterday"),
+        (["run", "--iters", "0"], ["--iters", "'0'"]),
+        (["run", "--iters", "x"], ["--iters", "'x'"]),
+        (["run", "--routing", "em,foo"], ["--routing", "'foo'", "dynamic, em, uniform"]),
+        (["run", "--train-size", "10000000"], ["--train-size", "10000000"]),
+        (["run", "--baseline-size", "big"], ["--baseline-size", "'big'", "own, matched"]),
+        (["run", "--routing", "em", "--stem-norm", "layer"], ["--stem-norm", "'layer'", "none or batch"]),
+        (["run", "--network", "matched"], ["--network", "--baseline"]),
+        (["run", "--size", "paper", "--routing", "dynamic"], ["--network capsnet", "--size paper"]),
+        (["run", "--axis", "annealing"], ["--axis", "'annealing'"]),
+        (["run", "--suite", "demoo"], ["--suite", "'demoo'", "'demo'"]),
+        (["run", "--suite", "wrong.toml"], ["--suite wrong.toml", "'routin'", "'routing'"]),
+        (["run", "--suite", "broken.toml"], ["--suite broken.toml"]),
+        (["run", "--out", "a-file"], ["--out a-file"]),
+        (["run", "--rooting", "em"], ["--rooting", "'--routing'"]),
+        (["run", "--squahs", "unit"], ["--squahs", "'--squash'"]),
+        (["run", "--squash"], ["--squash"]),
+        (["run", "--squash", "unit", "--axis", "squash=sabour"], ["--squash"]),
+        (["run", "--loss", "margin", "--axis", "loss=spread"], ["--loss"]),
+        (["run", "--transform-sigma", "--fresh"], ["--transform-sigma"]),
+        (["run", "em"], ["'em'"]),
+        (["rum"], ["rum"]),
+        (["list", "networks"], ["KIND", "'networks'", "'network'"]),
+        (["report", "--run", "yesterday"], ["yesterday"]),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_2(capsbench, results, arguments, message):
+def test_wrong_input_is_one_line_and_exit_code_2(capsbench, results, arguments, facts):
     (results / "wrong.toml").write_text('routin = ["em"]')
     (results / "broken.toml").write_text("routing = ")
     (results / "a-file").write_text("")
     done = capsbench(*arguments, cwd=results)
     assert done.returncode == 2, done.stderr
-    assert message in done.stderr
+    assert [fact for fact in facts if fact not in done.stderr] == []
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
 
@@ -125,14 +131,14 @@ where = { dataset = "absent:Absent" }
 
 ABSENT = """
 from capsbench.data.base import Dataset
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.shapes import ImageShape
 
 class Absent(Dataset):
     image, classes = ImageShape(1, 8, 8), 10
 
     def load(self, folder):
-        raise UsageError("absent.npy: not to be had")
+        raise UsageError(Kind.MISSING, "not to be had", file="absent.npy")
 """
 
 

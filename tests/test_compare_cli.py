@@ -32,9 +32,9 @@ def folders(tmp_path):
     [
         ("alike", 0, "passed: nothing worse; "),
         ("worse", 1, "NOT passed: 3 regressions; "),  # of both networks, and of their mean
-        ("nowhere", 2, "capsbench: --out nowhere: no such folder"),
+        ("nowhere", 2, "capsbench: --out nowhere: "),
         ("less", 3, "NOT passed: 1 missing; "),
-        ("empty", 4, "capsbench: --out empty: no records here"),
+        ("empty", 4, "capsbench: --out empty: "),
     ],
 )
 def test_each_outcome_has_an_exit_code_of_its_own(capsbench, folders, out, code, last):
@@ -106,34 +106,34 @@ def test_compare_prints_what_changed(capsbench, folders):
     assert [change["holds"] for change in content["changes"]] == [True]
 
 
+CHECK = ["check", "--against", "reference", "--out", "alike"]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "code", "facts"),
     [
-        (["compare", "reference", "nowhere"], 2, "B nowhere: no such folder"),
-        (["compare", "empty", "reference"], 4, "A empty: no records here"),
-        (["compare", "reference"], 2, "B"),
-        (["check"], 2, "--against"),
-        (["check", "--against", "reference", "--out", "alike", "--tolerance", "-1"], 2, "--tolerance: expected points"),
+        (["compare", "reference", "nowhere"], 2, ["B nowhere: "]),
+        (["compare", "empty", "reference"], 4, ["A empty: "]),
+        (["compare", "reference"], 2, ["B"]),
+        (["check"], 2, ["--against"]),
+        ([*CHECK, "--tolerance", "-1"], 2, ["--tolerance: ", "-1"]),
+        ([*CHECK, "--tolerance", "nan"], 2, ["--tolerance: ", "nan"]),
+        ([*CHECK, "--tolerance", "abc"], 2, ["--tolerance"]),
+        ([*CHECK, "--slower", "nan"], 2, ["--slower: ", "nan"]),
+        ([*CHECK, "--summary", "empty"], 2, ["--summary empty: "]),
+        ([*CHECK, "--junit", "empty"], 2, ["--junit empty: "]),
+        ([*CHECK, "--summary", "a", "--junit", "a"], 2, ["--summary a: ", "--junit"]),
+        ([*CHECK, "--update"], 2, ["--out alike: ", "3 seeds", "--seeds"]),
+        (["check", "--against", "empty", "--out", "alike"], 2, ["--against empty: ", "--out empty", "--update"]),
         (
-            ["check", "--against", "reference", "--out", "alike", "--tolerance", "nan"],
+            ["check", "--against", "reference", "--out", "reference", "--update"],
             2,
-            "--tolerance: expected points",
+            ["--against reference: ", "--out"],
         ),
-        (["check", "--against", "reference", "--out", "alike", "--tolerance", "abc"], 2, "--tolerance"),
-        (["check", "--against", "reference", "--out", "alike", "--slower", "nan"], 2, "--slower: expected a factor"),
-        (["check", "--against", "reference", "--out", "alike", "--summary", "empty"], 2, "--summary empty: cannot be"),
-        (["check", "--against", "reference", "--out", "alike", "--junit", "empty"], 2, "--junit empty: cannot be"),
-        (
-            ["check", "--against", "reference", "--out", "alike", "--summary", "a", "--junit", "a"],
-            2,
-            "expected two files",
-        ),
-        (["check", "--against", "reference", "--out", "alike", "--update"], 2, "a reference needs 3 seeds or more"),
-        (["check", "--against", "reference", "--out", "reference", "--update"], 2, "--against and --out are both"),
     ],
 )
-def test_wrong_input_is_one_line(capsbench, folders, arguments, code, message):
+def test_wrong_input_is_one_line(capsbench, folders, arguments, code, facts):
     done = capsbench(*arguments, cwd=folders)
     assert done.returncode == code, done.stderr
-    assert message in done.stderr
+    assert [fact for fact in facts if fact not in done.stderr] == []
     assert len(done.stderr.strip().splitlines()) == 1

@@ -70,7 +70,8 @@ def test_nothing_that_could_be_timed_is_exit_code_4(kernels, monkeypatch):
     contender(monkeypatch, "broadcast", without_memory)
     done = kernels("bench", *TINY, "--contenders", "broadcast", "--layer", "sabour-digitcaps")
     assert done.returncode == 4
-    assert "none of them could be timed: out of memory" in done.stderr
+    assert "capsbench: --contenders broadcast: " in done.stderr
+    assert "out of memory" in done.stderr
 
 
 def test_an_interrupt_keeps_the_rows_until_then(kernels, monkeypatch, tmp_path):
@@ -93,41 +94,51 @@ def test_an_interrupt_keeps_the_rows_until_then(kernels, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("flag", "value", "right"),
     [
-        (["--layer", "hinton-clas"], "--layer: unknown 'hinton-clas'; did you mean 'hinton-class'? choose from "),
-        (["--layer", ""], "--layer: unknown ''; choose from sabour-digitcaps, "),
-        (["--batch", "0"], "--batch: expected whole numbers from 1 to 1,000,000, separated by commas, got '0'"),
-        (["--children", "8,x"], "--children: expected whole numbers from 1 to 1,000,000, separated by commas, got '8,x'"),
-        (["--parents", "-1"], "--parents: expected whole numbers"),
-        (["--iters", "1,,2"], "--iters: expected whole numbers"),
-        (["--dtype", "float64"], "--dtype: unknown 'float64'; did you mean 'float16'? choose from float32, bfloat16"),
-        (["--contenders", "mine"], "--contenders: unknown 'mine'; choose from broadcast, broadcast-compiled, "),
-        (["--threads", "4096"], f"--threads: expected 1 to {len(os.sched_getaffinity(0))}, the cores of this machine, got 4096"),
-        (["--threads", "0"], "--threads"),
-        (["--seconds", "0"], "--seconds: expected a number above 0, got 0"),
-        (["--seconds", "inf"], "--seconds: expected a number above 0, got inf"),
-        (["--batch", "1" + 15 * "0"], "--batch: expected whole numbers from 1 to 1,000,000"),
-        (["--device", "mine"], "--device: unknown 'mine'; choose from auto, cpu, cuda"),
-        (["--out", "a-file"], "a-file: the report cannot be written there"),
+        ("--layer", "hinton-clas", "'hinton-class'"),
+        ("--layer", "", "sabour-digitcaps, "),
+        ("--batch", "0", "1 to 1,000,000"),
+        ("--children", "8,x", "1 to 1,000,000"),
+        ("--parents", "-1", "1 to 1,000,000"),
+        ("--iters", "1,,2", "1 to 1,000,000"),
+        ("--dtype", "float64", "'float16'"),
+        ("--contenders", "mine", "broadcast, broadcast-compiled, "),
+        ("--threads", "4096", f"1 to {len(os.sched_getaffinity(0))}"),
+        ("--seconds", "0", "above 0"),
+        ("--seconds", "inf", "above 0"),
+        ("--batch", "1" + 15 * "0", "1 to 1,000,000"),
+        ("--device", "mine", "auto, cpu, cuda"),
     ],
-)  # fmt: skip
-def test_wrong_input_is_one_line_and_exit_code_2(kernels, tmp_path, arguments, message):
-    (tmp_path / "a-file").write_text("")
-    done = kernels("bench", *arguments)
+)
+def test_wrong_input_is_one_line_and_exit_code_2(kernels, tmp_path, flag, value, right):
+    done = kernels("bench", flag, value)
     assert done.returncode == 2, done.stderr
-    assert message in done.stderr
+    assert [fact for fact in (flag, value, right) if fact not in done.stderr] == []
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
     assert not (tmp_path / "results").exists()
 
 
+def test_a_number_below_its_least_is_exit_code_2(kernels):
+    done = kernels("bench", "--threads", "0")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "--threads" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(kernels, tmp_path):
+    (tmp_path / "a-file").write_text("")
+    done = kernels("bench", "--out", "a-file")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("capsbench: a-file: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
 def test_a_device_that_is_not_there_is_refused(kernels):
     done = kernels("bench", "--device", "cuda")
-    assert (done.returncode, done.stderr) == (
-        2, "capsbench: --device cuda: torch finds no CUDA device here; cpu would do\n",
-    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("capsbench: --device cuda: ")
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ def compiled(monkeypatch):
             return [Resources("forward", "default", target, 128, 0, 4096, spilled) for target in targets]
 
         module = ModuleType("capsbench_kernels.compile")
-        module.compile_kernels = compile_kernels
+        module.compile_kernels, module.TARGETS = compile_kernels, (80, 90)
         monkeypatch.setitem(sys.modules, "capsbench_kernels.compile", module)
         return asked
 
@@ -176,13 +187,17 @@ def test_a_configuration_that_spills_is_exit_code_3(kernels, compiled):
     assert done.stderr == "capsbench: forward (default) on sm_80 spills registers, with 0 bytes of stack\n"
 
 
-def test_compile_without_triton_or_with_a_wrong_target_is_one_line(kernels, monkeypatch, compiled):
-    assert kernels("compile", "--target", "sm_90").returncode == 2
-    unknown = kernels("compile", "--target", "70")
-    assert unknown.returncode == 2
-    assert unknown.stderr.startswith("capsbench: --target: expected a compute capability of 80,")
+def test_compile_for_a_wrong_target_is_one_line(kernels, compiled):
+    assert compiled() == []
+    for target in ("sm_90", "70"):
+        done = kernels("compile", "--target", target)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert done.stderr.startswith("capsbench: --target: ")
+        assert target in done.stderr
+
+
+def test_compile_without_what_it_needs_is_one_line(kernels, monkeypatch):
     monkeypatch.setitem(sys.modules, "capsbench_kernels.compile", None)
     done = kernels("compile")
-    assert done.returncode == 2
-    assert "kernels compile: needs the package" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "kernels compile: " in done.stderr

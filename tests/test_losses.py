@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from capsbench.errors import ArgumentError
 from capsbench.losses import CrossEntropy, MarginLoss, SpreadLoss, log_probabilities
 
 
@@ -115,5 +116,7 @@ def test_the_spread_margin_grows_from_its_start_to_its_end(growth, start, end):
 
 
 def test_an_unknown_growth_is_refused():
-    with pytest.raises(ValueError, match="growth: expected linear or sigmoid, got 'cubic'"):
+    with pytest.raises(ArgumentError) as caught:
         SpreadLoss(True, growth="cubic")
+    assert (caught.value.argument, caught.value.value) == ("growth", "cubic")
+    assert caught.value.expected == "linear or sigmoid"

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from capsbench.errors import ProcessFailed, UsageError
+from capsbench.errors import Kind, ProcessFailed, UsageError
 from capsbench.process import Job, in_process, in_processes
 
 
@@ -35,7 +35,7 @@ def crash(send):
 
 
 def refuse(send):
-    raise UsageError("--size: unknown")
+    raise UsageError(Kind.UNKNOWN, flag="size", value="large")
 
 
 def test_results_and_events_come_back_under_the_jobs_name():
@@ -74,8 +74,9 @@ def test_the_trace_of_what_raised_is_kept():
 
 
 def test_what_the_user_can_mend_comes_back_as_it_is():
-    with pytest.raises(UsageError, match="--size: unknown"):
+    with pytest.raises(UsageError) as caught:
         in_process(refuse)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "size", "large")
 
 
 def test_leaving_the_loop_ends_the_processes():

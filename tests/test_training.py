@@ -235,14 +235,16 @@ def test_a_loss_that_is_not_finite_fails_the_cell_and_names_the_epoch(make_cell,
             return super().forward(images) * (float("nan") if self.steps == 4 else 1.0)
 
     cell = make_cell(network="cnn-hinton2018", epochs=3, batch=5)
-    with pytest.raises(TrainingFailed, match=r"^the loss became nan in epoch 2, after 5 of its images$"):
+    with pytest.raises(TrainingFailed) as caught:
         train(cell, Breaks(), blank)
+    assert all(fact in str(caught.value) for fact in ("nan", "epoch 2", "5 of its images"))
 
 
 def test_an_absurd_learning_rate_fails_the_cell(make_cell, make_network, digits):
     cell = make_cell(lr=1e30, schedule="constant", train_size=64, epochs=3, batch=16)
-    with pytest.raises(TrainingFailed, match=r"^the loss became nan in epoch 1, after \d+ of its images$"):
+    with pytest.raises(TrainingFailed) as caught:
         train(cell, make_network(cell), digits)
+    assert all(fact in str(caught.value) for fact in ("nan", "epoch 1"))
 
 
 def test_a_gradient_that_is_not_finite_fails_the_cell_too(make_cell, blank):
@@ -252,8 +254,9 @@ def test_a_gradient_that_is_not_finite_fails_the_cell_too(make_cell, blank):
         def forward(self, images):
             return super().forward(images) + (0 * self.layer.weight.sum()).sqrt()
 
-    with pytest.raises(TrainingFailed, match="after epoch 1"):
+    with pytest.raises(TrainingFailed) as caught:
         train(make_cell(network="cnn-hinton2018", epochs=1, batch=10), Root(), blank)
+    assert "epoch 1" in str(caught.value)
 
 
 class Scripted(nn.Module):

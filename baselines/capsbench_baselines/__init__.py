@@ -15,6 +15,7 @@ Every class takes ``(image, classes, *, options)`` with ``image`` as (channels, 
 paper's. None reads data or weights when it is made, so all can be made on torch's meta device.
 """
 
+from capsbench_baselines.errors import ArgumentError, UnmetParameters
 from capsbench_baselines.gu2021 import AveragePoolingCNN
 from capsbench_baselines.he2016 import ResNet
 from capsbench_baselines.hinton2018 import HintonCNN
@@ -22,4 +23,13 @@ from capsbench_baselines.matched import MatchedCNN
 from capsbench_baselines.sabour2017 import SabourCNN
 from capsbench_baselines.springenberg2014 import AllConvolutionalCNN
 
-__all__ = ["AllConvolutionalCNN", "AveragePoolingCNN", "HintonCNN", "MatchedCNN", "ResNet", "SabourCNN"]
+__all__ = [
+    "AllConvolutionalCNN",
+    "ArgumentError",
+    "AveragePoolingCNN",
+    "HintonCNN",
+    "MatchedCNN",
+    "ResNet",
+    "SabourCNN",
+    "UnmetParameters",
+]

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from capsbench_baselines.errors import ArgumentError
 from capsbench_baselines.sizing import sized
 
 
@@ -28,7 +29,7 @@ class AveragePoolingCNN(nn.Module):
             as the widths make.
 
     Raises:
-        ValueError: the kernels do not fit into the image, or no widths meet ``parameters``.
+        ArgumentError: the kernels do not fit into the image, or no widths meet ``parameters``.
     """
 
     @classmethod
@@ -55,7 +56,7 @@ class AveragePoolingCNN(nn.Module):
         channels, height, width = image
         largest = (min(height, width) + 1) // 2
         if not 1 <= kernel <= largest:
-            raise ValueError(f"kernel: expected 1 to {largest} on {height}x{width} pixels, got {kernel}")
+            raise ArgumentError("kernel", f"1 to {largest} on {height}x{width} pixels", kernel)
 
         def layers(width1: int, width2: int) -> nn.Sequential:
             return nn.Sequential(

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capsbench_baselines.errors import ArgumentError
 from capsbench_baselines.sizing import sized
 from capsbench_baselines.weights import he_normal
 
@@ -30,7 +31,7 @@ class ResNet(nn.Module):
             widths make.
 
     Raises:
-        ValueError: ``blocks`` is below 1, or no widths meet ``parameters``.
+        ArgumentError: ``blocks`` is below 1, or no widths meet ``parameters``.
     """
 
     @classmethod
@@ -43,7 +44,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if blocks < 1:
-            raise ValueError(f"blocks: expected 1 or more, got {blocks}")
+            raise ArgumentError("blocks", "1 or more", blocks)
 
         def layers(width1: int, width2: int, width3: int) -> nn.Sequential:
             return nn.Sequential(

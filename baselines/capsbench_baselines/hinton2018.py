@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from capsbench_baselines.errors import ArgumentError
 from capsbench_baselines.sizing import sized
 
 
@@ -27,7 +28,7 @@ class HintonCNN(nn.Module):
             as the widths make.
 
     Raises:
-        ValueError: nothing is left of the image after pooling twice, or no widths meet ``parameters``.
+        ArgumentError: nothing is left of the image after pooling twice, or no widths meet ``parameters``.
     """
 
     @classmethod
@@ -53,7 +54,7 @@ class HintonCNN(nn.Module):
         super().__init__()
         channels, height, width = image
         if min(height, width) < 4:
-            raise ValueError(f"image: expected at least 4x4 pixels, got {height}x{width}")
+            raise ArgumentError("image", "at least 4x4 pixels", (height, width))
 
         def layers(width1: int, width2: int, hidden: int) -> nn.Sequential:
             return nn.Sequential(

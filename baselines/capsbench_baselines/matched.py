@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from capsbench_baselines.errors import UnmetParameters
 from capsbench_baselines.sizing import TOLERANCE
 
 SMALLEST_GRID = 4
@@ -29,7 +30,7 @@ class MatchedCNN(nn.Module):
         parameters: how many trainable parameters to have; met within 2 %.
 
     Raises:
-        ValueError: no widths meet ``parameters``, which only happens below 1,000.
+        UnmetParameters: no widths meet ``parameters``, which only happens below 1,000.
     """
 
     @classmethod
@@ -69,7 +70,7 @@ def count(channels: int, classes: int, narrow: int, last: int) -> int:
 
 
 def solve(channels: int, classes: int, parameters: int) -> tuple[int, int]:
-    """Channels of the first and of the third block for a number of parameters; raises ValueError if none fit."""
+    """Channels of the first and of the third block for a number of parameters; raises UnmetParameters if none fit."""
     widest = 1
     while count(channels, classes, widest + 1, 2 * (widest + 1)) <= parameters:
         widest += 1
@@ -82,7 +83,4 @@ def solve(channels: int, classes: int, parameters: int) -> tuple[int, int]:
         if abs(found - parameters) <= TOLERANCE * parameters:
             return narrow, last
         nearest = min(nearest, found, key=lambda size: abs(size - parameters))
-    raise ValueError(
-        f"parameters: no plain CNN of this form has {parameters} within {TOLERANCE:.0%}; "
-        f"the smallest has {smallest}, the nearest {nearest}"
-    )
+    raise UnmetParameters(parameters, TOLERANCE, smallest, nearest)

@@ -27,7 +27,7 @@ class SabourCNN(nn.Module):
             as the widths make.
 
     Raises:
-        ValueError: no widths meet ``parameters``.
+        ArgumentError: no widths meet ``parameters``.
     """
 
     @classmethod

@@ -11,6 +11,8 @@ from itertools import combinations
 import torch
 from torch import nn
 
+from capsbench_baselines.errors import ArgumentError, UnmetParameters
+
 TOLERANCE = 0.02
 """How far the number of parameters may be off, as a share of what was asked for."""
 
@@ -32,10 +34,11 @@ def sized(build: Build, widths: Widths, parameters: int) -> nn.Module:
         parameters: how many trainable parameters to have, met within 2 %; 0: as many as the given widths make.
 
     Raises:
-        ValueError: a width is below 1, or no widths meet ``parameters``.
+        ArgumentError: a width is below 1.
+        UnmetParameters: no widths meet ``parameters``.
     """
     if min(widths) < 1:
-        raise ValueError(f"widths: expected 1 or more, got {', '.join(map(str, widths))}")
+        raise ArgumentError("widths", "1 or more", widths)
     return build(*(solve(build, widths, parameters) if parameters else widths))
 
 
@@ -44,7 +47,7 @@ def solve(build: Build, widths: Widths, parameters: int) -> Widths:
 
     Multiplied by one factor the widths would meet the number exactly, as fractions. Whole ones are tried in the order of
     their distance to these, the sum of squared log ratios; a layer narrower than another one never becomes the wider one.
-    Raises ValueError if none is within the tolerance.
+    Raises UnmetParameters if none is within the tolerance.
     """
     count = count_of(build, len(widths))
 
@@ -62,10 +65,7 @@ def solve(build: Build, widths: Widths, parameters: int) -> Widths:
         if abs(found - parameters) <= TOLERANCE * parameters:
             return tried
         nearest = min(nearest, found, key=lambda size: abs(size - parameters))
-    raise ValueError(
-        f"parameters: no CNN of this form has {parameters} within {TOLERANCE:.0%}; "
-        f"the smallest has {smallest}, the nearest {nearest}"
-    )
+    raise UnmetParameters(parameters, TOLERANCE, smallest, nearest)
 
 
 def count_of(build: Build, widths: int) -> Callable[..., float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from capsbench_baselines.errors import ArgumentError
 from capsbench_baselines.sizing import sized
 from capsbench_baselines.weights import he_normal
 
@@ -35,7 +36,7 @@ class AllConvolutionalCNN(nn.Module):
             as the widths make.
 
     Raises:
-        ValueError: there is no such norm, or no widths meet ``parameters``.
+        ArgumentError: there is no such norm, or no widths meet ``parameters``.
     """
 
     @classmethod
@@ -62,7 +63,7 @@ class AllConvolutionalCNN(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in ("none", "batch"):
-            raise ValueError(f"norm: expected none or batch, got {norm!r}")
+            raise ArgumentError("norm", "none or batch", norm)
         channels, height, width = image
         seventh = 0 if min(height, width) > 8 else 1
 

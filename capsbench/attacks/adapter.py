@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.attacks.threats import Threat
-from capsbench.errors import UsageError, check_choice
+from capsbench.errors import ArgumentError, Kind, UsageError, check_choice
 from capsbench.layers import at_least_float32
 
 BATCH = 128
@@ -71,9 +71,9 @@ class Attack:
         check_choice(f"loss of {self.name} under {self.threat}", str(self.loss), losses)
         if kind.bounded != (self.epsilon > 0):
             expected = "a number above 0" if kind.bounded else "0, since it looks for the nearest"
-            raise ValueError(f"epsilon of {self.name}: expected {expected}, got {self.epsilon}")
+            raise ArgumentError(f"epsilon of {self.name}", expected, self.epsilon)
         if self.threat is Threat.L0 and self.epsilon % 1:
-            raise ValueError(f"epsilon of {self.name}: expected a whole number of pixels, got {self.epsilon}")
+            raise ArgumentError(f"epsilon of {self.name}", "a whole number of pixels", self.epsilon)
 
     @property
     def bounded(self) -> bool:
@@ -121,7 +121,7 @@ def attacked(
         seed: of whatever the attack draws; of the same images it draws the same for every network.
 
     Raises:
-        ValueError: images that are not in [0, 1], labels that are not ``[N]`` or no classes of the network, or fewer
+        ArgumentError: images that are not in [0, 1], labels that are not ``[N]`` or no classes of the network, or fewer
             classes than the attack or its loss needs.
     """
     _check(images, labels)
@@ -236,27 +236,25 @@ def left_as_it_was(reading: nn.Module) -> Iterator[None]:
 
 def _check(images: Tensor, labels: Tensor) -> None:
     if images.dim() != 4 or not images.is_floating_point():
-        raise ValueError(f"images: expected [N, C, H, W] of a floating-point type, got {_described(images)}")
+        raise ArgumentError("images", "[N, C, H, W] of a floating-point type", _described(images))
     if labels.shape != images.shape[:1] or labels.is_floating_point():
-        raise ValueError(f"labels: expected [{len(images)}] of an integer type, got {_described(labels)}")
+        raise ArgumentError("labels", f"[{len(images)}] of an integer type", _described(labels))
     if not ((images >= 0) & (images <= 1)).all():
         low, high = images.aminmax()
-        raise ValueError(f"images: expected pixels from 0 to 1, got {low:g} to {high:g}")
+        raise ArgumentError("images", "pixels from 0 to 1", f"{low:g} to {high:g}")
 
 
-def _described(tensor: Tensor) -> str:
-    return f"{list(tensor.shape)} of {tensor.dtype}"
+def _described(tensor: Tensor) -> tuple[list[int], torch.dtype]:
+    return list(tensor.shape), tensor.dtype
 
 
 def _check_classes(attack: Attack, labels: Tensor, classes: int) -> None:
     for part in (attack.name, str(attack.loss)):
         if classes < FEWEST_CLASSES.get(part, 2):
-            raise ValueError(
-                f"{part}: expected a network of at least {FEWEST_CLASSES.get(part, 2)} classes, got {classes}"
-            )
+            raise ArgumentError(part, f"a network of at least {FEWEST_CLASSES.get(part, 2)} classes", classes)
     low, high = labels.aminmax()
     if low < 0 or high >= classes:
-        raise ValueError(f"labels: expected 0 to {classes - 1}, got {low} to {high}")
+        raise ArgumentError("labels", f"0 to {classes - 1}", f"{low} to {high}")
 
 
 def _valid(attack: Attack, images: Tensor, found: Tensor) -> Tensor:
@@ -281,7 +279,7 @@ def missing() -> str | None:
 def _library() -> Any:
     """torchattacks, imported when the first attack is made: that takes seconds."""
     if missing():
-        raise UsageError(MISSING)
+        raise UsageError(Kind.MISSING, MISSING)
     return importlib.import_module("torchattacks")
 
 
@@ -368,7 +366,7 @@ def _noise(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
     return _library().PGD(model, eps=attack.epsilon, steps=0)  # its random start alone
 
 
-class Kind(NamedTuple):
+class AttackKind(NamedTuple):
     """An attack of torchattacks: what makes it, the losses it has under each threat, and what kind it is."""
 
     make: Callable[[Attack, _Guarded, int, float], Any]
@@ -379,16 +377,16 @@ class Kind(NamedTuple):
 
 _CE = LOSSES[:1]
 
-ATTACKS: dict[str, Kind] = {
-    "fgsm": Kind(_fgsm, {Threat.LINF: _CE}),
-    "bim": Kind(_bim, {Threat.LINF: _CE}),
-    "pgd": Kind(_pgd, {Threat.LINF: LOSSES, Threat.L2: _CE}),
-    "apgd": Kind(_apgd, {Threat.LINF: LOSSES[:2], Threat.L2: LOSSES[:2]}),
-    "apgd-t": Kind(_apgd_targeted, {Threat.LINF: ("dlr",), Threat.L2: ("dlr",)}),
-    "cw": Kind(_cw, {Threat.L2: ("margin",)}, bounded=False),
-    "deepfool": Kind(_deepfool, {Threat.L2: ("margin",)}, bounded=False),
-    "square": Kind(_square, {Threat.BLACK_BOX: ("margin",), Threat.L2: ("margin",)}, white_box=False),
-    "one-pixel": Kind(_one_pixel, {Threat.L0: _CE}, white_box=False),
-    "noise": Kind(_noise, {Threat.LINF: _CE}, white_box=False),
+ATTACKS: dict[str, AttackKind] = {
+    "fgsm": AttackKind(_fgsm, {Threat.LINF: _CE}),
+    "bim": AttackKind(_bim, {Threat.LINF: _CE}),
+    "pgd": AttackKind(_pgd, {Threat.LINF: LOSSES, Threat.L2: _CE}),
+    "apgd": AttackKind(_apgd, {Threat.LINF: LOSSES[:2], Threat.L2: LOSSES[:2]}),
+    "apgd-t": AttackKind(_apgd_targeted, {Threat.LINF: ("dlr",), Threat.L2: ("dlr",)}),
+    "cw": AttackKind(_cw, {Threat.L2: ("margin",)}, bounded=False),
+    "deepfool": AttackKind(_deepfool, {Threat.L2: ("margin",)}, bounded=False),
+    "square": AttackKind(_square, {Threat.BLACK_BOX: ("margin",), Threat.L2: ("margin",)}, white_box=False),
+    "one-pixel": AttackKind(_one_pixel, {Threat.L0: _CE}, white_box=False),
+    "noise": AttackKind(_noise, {Threat.LINF: _CE}, white_box=False),
 }
 """The attacks by name. Uniform ``noise`` is none: it is what an attack is held against."""

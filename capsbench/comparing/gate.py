@@ -15,7 +15,7 @@ import pandas as pd
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged
 from capsbench.comparing.noise import Variance, chance_of_drop, chance_of_failures, moderated
 from capsbench.comparing.sides import OF_TIME, Contender, Side, experiment, matched, read_side, same_bits_expected
-from capsbench.errors import EXIT_FAILED, EXIT_REGRESSION, NothingMeasured, UsageError
+from capsbench.errors import EXIT_FAILED, EXIT_REGRESSION, Kind, NothingMeasured, UsageError
 from capsbench.provenance import provenance
 from capsbench.statistics import ALPHA, FEWEST_SEEDS, holm
 from capsbench.store import Record
@@ -118,10 +118,10 @@ def check(
         NothingMeasured: the run has no record, or none of a contender of the reference.
     """
     if not 0 <= tolerance < 100:
-        raise UsageError(f"--tolerance: expected points from 0 to below 100, got {tolerance:g}")
+        raise UsageError(Kind.INVALID, flag="tolerance", expected="points from 0 to below 100", value=tolerance)
     if not 1 <= slower < math.inf:
-        raise UsageError(f"--slower: expected a factor of 1 or more, got {slower:g}")
-    reference, current = _reference(against), read_side(out, "--out", latest=True)
+        raise UsageError(Kind.INVALID, flag="slower", expected="a factor of 1 or more", value=slower)
+    reference, current = _reference(against), read_side(out, "out", latest=True)
     checked = Checked(str(against), str(out), tolerance, slower)
     checked.notes = [*reference.faults, *current.faults, *current.notes, *_of_another_commit(current)]
     return judge(reference, current, checked)
@@ -132,7 +132,12 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
     gate = _Gate(reference, current, checked)
     checked.findings += gate.absent()
     if not gate.shared and all(finding.kind == MISSING for finding in checked.findings):
-        raise NothingMeasured(f"--out {checked.out}: no contender of the reference {checked.against} is on record")
+        raise NothingMeasured(
+            Kind.MISSING,
+            f"no contender of the reference {checked.against} is on record",
+            flag="out",
+            file=checked.out,
+        )
     checked.contenders = sorted(gate.titles[identity] for identity, _ in gate.shared)
     checked.findings += [*gate.exact(), *gate.bits(), *gate.new()]
     tests = [*gate.tests(), *gate.sanity(), *gate.times()]
@@ -151,9 +156,10 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
 
 def _reference(folder: str | Path) -> Side:
     try:
-        return read_side(folder, "--against")
+        return read_side(folder, "against")
     except NothingMeasured as error:
-        raise UsageError(f"{error}, and `capsbench check --update` puts them into a reference") from None
+        remedy = f"{error.expected}, and `capsbench check` with {{flag:update}} puts them into a reference"
+        raise UsageError(error.kind, error.problem, flag=error.flag, file=error.file, expected=remedy) from None
 
 
 def _of_another_commit(current: Side) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from capsbench.cell import Cell
-from capsbench.errors import NothingMeasured, UsageError
+from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.store import Record, Row, Store
 
 MACHINE = frozenset({"device", "backend", "threads", "channels_last", "fused_optimizer", "compile"})
@@ -81,11 +81,11 @@ class Side:
         return {identity: title if often[title] == 1 else f"{title} ({identity})" for identity, title in titles.items()}
 
 
-def read_side(folder: str | Path, name: str, latest: bool = False) -> Side:
+def read_side(folder: str | Path, flag: str, latest: bool = False) -> Side:
     """A folder of records.
 
     Args:
-        name: what it is called in messages, such as ``A`` or ``--against``.
+        flag: the flag or positional argument that names it, such as ``against`` or ``A``.
         latest: pass over what earlier sources of a user's own routing, network, ... gave where a later one has records too.
 
     Raises:
@@ -93,13 +93,21 @@ def read_side(folder: str | Path, name: str, latest: bool = False) -> Side:
         NothingMeasured: it holds no record.
     """
     if not Path(folder).is_dir():
-        raise UsageError(f"{name} {folder}: no such folder; expected one that `capsbench run` made")
+        raise UsageError(
+            Kind.MISSING, "no such folder", flag=flag, file=folder, expected="name one that `capsbench run` made"
+        )
     store = Store(folder)
     records, faults = store.records()
     if not records and faults:
-        raise UsageError(f"{name} {folder}: none of its {len(faults)} records can be read; the first: {faults[0]}")
+        raise UsageError(
+            Kind.DAMAGED,
+            f"none of its {len(faults)} records can be read; the first: {faults[0]}",
+            flag=flag,
+            file=folder,
+        )
     if not records:
-        raise NothingMeasured(f"{name} {folder}: no records here; `capsbench run --out {folder}` makes some")
+        remedy = f"`capsbench run` with {{flag:out}} {folder} makes some"
+        raise NothingMeasured(Kind.MISSING, "no records here", flag=flag, file=folder, expected=remedy)
     notes: list[str] = []
     if latest:
         records, notes = _of_latest_source(records)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from capsbench.comparing.sides import Side, read_side
-from capsbench.errors import StorageFailed, UsageError
+from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.statistics import FEWEST_SEEDS
 from capsbench.store import Record, Store
 
@@ -38,10 +38,22 @@ def update(against: str | Path, out: str | Path) -> list[str]:
     """
     folder = Path(against)
     if folder.resolve() == Path(out).resolve():
-        raise UsageError(f"--update: --against and --out are both {against}; a reference has a folder of its own")
+        raise UsageError(
+            Kind.CONFLICT,
+            "the same folder as {flag:out}",
+            flag="against",
+            file=against,
+            expected="a reference has a folder of its own",
+        )
     if (folder / "weights").exists():
-        raise UsageError(f"--against {against}: the folder of a run, whose records --update would remove; name another")
-    run = read_side(out, "--out", latest=True)
+        raise UsageError(
+            Kind.CONFLICT,
+            "the folder of a run, whose records {flag:update} would remove",
+            flag="against",
+            file=against,
+            expected="name another",
+        )
+    run = read_side(out, "out", latest=True)
     _check(run, out)
     old = {record.cell.id for record in Store(folder).records()[0]}
     new = {record.cell.id: record for record in run.records}
@@ -49,7 +61,9 @@ def update(against: str | Path, out: str | Path) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         made, replaced = (Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder)) for name in ("made", "replaced"))
     except OSError as error:
-        raise UsageError(f"--against {against}: cannot be written: {error.strerror}") from error
+        raise UsageError(
+            Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag="against", file=against
+        ) from error
     try:
         _write(Store(made), run, new)
         _swap(folder, made, replaced)
@@ -105,15 +119,24 @@ def without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record
 def _check(run: Side, out: str | Path) -> None:
     if run.failed or run.faults:
         first = run.faults[0] if run.faults else f"{run.failed[0].cell.title}: {run.failed[0].reason}"
-        raise UsageError(f"--out {out}: a reference is of whole records only; {first}")
+        raise UsageError(Kind.DAMAGED, f"a reference is of whole records only; {first}", flag="out", file=out)
     for identity, contender in run.contenders.items():
         if len(contender.records) < FEWEST_SEEDS:
             raise UsageError(
-                f"--out {out}: a reference needs {FEWEST_SEEDS} seeds or more, to tell what chance does; {run.titles[identity]} "
-                f"has {len(contender.records)}: `capsbench run ... --seeds 0,1,2,3,4`"
+                Kind.CONFLICT,
+                f"a reference needs {FEWEST_SEEDS} seeds or more, to tell what chance does; {run.titles[identity]} has "
+                f"{len(contender.records)}",
+                flag="out",
+                file=out,
+                value=len(contender.records),
+                expected="add some by `capsbench run` with {flag:seeds} 0,1,2,3,4",
             )
         for record in contender.records.values():
             if record.status != "finished":
                 raise UsageError(
-                    f"--out {out}: {record.cell.title} is not measured yet; the same `capsbench run` goes on"
+                    Kind.MISSING,
+                    f"{record.cell.title} is not measured yet",
+                    flag="out",
+                    file=out,
+                    expected="the same `capsbench run` goes on",
                 )

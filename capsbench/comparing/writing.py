@@ -16,7 +16,7 @@ import pandas as pd
 from capsbench.comparing.comparison import Comparison
 from capsbench.comparing.gate import ALL, BETTER, CHANGED, FAILED, MISSING, NEW, REGRESSION, UNJUDGED, Checked, Finding
 from capsbench.comparing.judged import EXACT
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.reporting.text import escaped, markdown
 from capsbench.statistics import ALPHA, FEWEST_SEEDS
 
@@ -209,7 +209,7 @@ def write(flag: str, path: Path, content: str | bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
-        raise UsageError(f"{flag} {path}: cannot be written: {error.strerror}") from error
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag=flag, file=path) from error
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from capsbench.data.affine_sets import AffineSet
 from capsbench.data.base import SPLIT_SEED, Images, stratified
 from capsbench.data.files import DataFile
 from capsbench.data.mnist import MNIST
-from capsbench.data.published import REMEDY, check_labels, fetched
-from capsbench.errors import UsageError
+from capsbench.data.published import check_labels, damaged_file, fetched, unreadable_file
+from capsbench.errors import Kind, UsageError
 
 TEST = DataFile(
     "affNIST/transformed/test.mat.zip", "https://www.cs.toronto.edu/~tijmen/affNIST/32x/transformed/test.mat.zip"
@@ -46,9 +46,11 @@ class AffNIST(AffineSet):
         # As many versions of each test image: a file of training images, or half a file, has other shares of the classes.
         of_each, versions = test.labels.bincount(minlength=MNIST.classes), len(labels) / len(test.labels)
         if not torch.equal(labels.bincount(minlength=MNIST.classes), (of_each * versions).long()):
-            raise UsageError(
-                f"{path}: expected as many versions of each of MNIST's {len(test.labels)} test images, found {len(labels)} "
-                f"images whose classes have other shares; {REMEDY}"
+            raise damaged_file(
+                path,
+                f"expected as many versions of each of MNIST's {len(test.labels)} test images, found {len(labels)} "
+                "images whose classes have other shares",
+                len(labels),
             )
         if self.size is not None:
             chosen = stratified(labels, self.size, SPLIT_SEED)
@@ -82,14 +84,14 @@ def read_affnist(path: Path) -> tuple[Tensor, Tensor]:
         data = loadmat(file, variable_names=["affNISTdata"])["affNISTdata"][0, 0]
         pixels, digits = data["image"], data["label_int"].ravel()
     except Exception as error:  # a damaged file may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path} ({path.stat().st_size} bytes) cannot be read: {reason}; {REMEDY}") from error
+        raise unreadable_file(path, error) from error
     if pixels.dtype != np.uint8 or pixels.shape != (1600, digits.size) or not digits.size:
         found = f"{pixels.dtype} {list(pixels.shape)} and {digits.size} labels"
-        raise UsageError(f"{path}: expected images of uint8 [1600, N] and N labels, found {found}; {REMEDY}")
+        raise damaged_file(path, f"expected images of uint8 [1600, N] and N labels, found {found}", pixels.shape)
     labels = torch.from_numpy(digits.astype(np.int64))
     check_labels(labels, path, MNIST.classes, digits.size)
     images = torch.from_numpy(np.ascontiguousarray(pixels.T)).view(-1, 1, 40, 40)
     if not images[:, :, :6].any():
-        raise UsageError(f"{path}: its digits lie in the middle of the image; expected those of affNIST's transformed/")
+        problem, expected = "its digits lie in the middle of the image", "expected those of affNIST's transformed/"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=expected)
     return images, labels

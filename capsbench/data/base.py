@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from capsbench import registry
 from capsbench.data.augment import Augmentation
 from capsbench.data.files import DataFile
-from capsbench.errors import UsageError
+from capsbench.errors import ArgumentError, Kind, UsageError
 from capsbench.shapes import ImageShape
 
 SPLIT_SEED = 0
@@ -129,8 +129,8 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
     except UsageError:
         raise
     except Exception as error:  # a user's own data set may raise anything
-        reason = " ".join(str(error).split())
-        raise UsageError(f"--dataset {name} cannot be loaded: {type(error).__name__}: {reason}") from error
+        problem = f"cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}"
+        raise UsageError(Kind.DAMAGED, problem, flag="dataset", value=name) from error
     return replace(splits, train=few(splits.train, train_size, seed, name))
 
 
@@ -146,10 +146,8 @@ def few(images: Images, size: int | None, seed: int, name: str) -> Images:
         return images
     count, classes = len(images.labels), len(images.labels.unique())
     if not classes <= size <= count:
-        raise UsageError(
-            f"--train-size: {size} asked for, {name} has {count} training images; "
-            f"choose from {classes} (one of each class) to {count}"
-        )
+        expected = f"{classes} (an image of each class) to {count} (all training images of {name})"
+        raise UsageError(Kind.INVALID, flag="train_size", value=size, expected=expected)
     chosen = stratified(images.labels, size, seed)
     return Images(images.images[chosen], images.labels[chosen])
 
@@ -177,7 +175,7 @@ def stratified(labels: Tensor, size: int, seed: int) -> Tensor:
 
 
 def _check(images: Images, dataset: type[Dataset], part: str, augmented: bool) -> None:
-    """Raises ValueError unless the images are what the data set declares, or can be made it by an augmentation."""
+    """Raises ArgumentError unless the images are what the data set declares, or can be made it by an augmentation."""
     shape, labels = images.images.shape, images.labels
     count, shown = len(labels), dataset.labels_an_image
     # What is overlaid on its way into a batch shows a single object before, and what is cropped is larger.
@@ -189,18 +187,18 @@ def _check(images: Images, dataset: type[Dataset], part: str, augmented: bool) -
         and (shape[2:] == least or (augmented and shape[2] >= least[0] and shape[3] >= least[1]))
     )
     if count == 0 or not fits or shape[0] != count or list(labels.shape) != wanted:
-        found = f"{list(shape)} and {list(labels.shape)}"
         expected = "labels [N]" if shown == 1 else f"labels [N, {shown}]"
-        raise ValueError(f"{part}: expected images [N, {dataset.image}] and {expected}, found {found}")
+        shapes = list(shape), list(labels.shape)
+        raise ArgumentError(part, f"images [N, {dataset.image}] and {expected}", shapes)
     if images.images.dtype != torch.float32 or labels.dtype != torch.int64:
-        found = f"{images.images.dtype} and {labels.dtype}"
-        raise ValueError(f"{part}: expected images of torch.float32 and labels of torch.int64, found {found}")
+        dtypes = images.images.dtype, labels.dtype
+        raise ArgumentError(part, "images of torch.float32 and labels of torch.int64", dtypes)
     low, high = images.images.aminmax()
     if not (low.isfinite() and high.isfinite() if dataset.standardised else low >= 0 and high <= 1):
         expected = "finite pixels" if dataset.standardised else "pixels from 0 to 1"
-        raise ValueError(f"{part}: expected {expected}, found {low:g} to {high:g}")
+        raise ArgumentError(part, expected, f"{low:g} to {high:g}")
     first, last = labels.aminmax()
     if not (first >= 0 and last < dataset.classes):
-        raise ValueError(f"{part}: expected labels from 0 to {dataset.classes - 1}, found {first} to {last}")
-    if labels.dim() > 1 and (labels.sort(dim=1).values.diff(dim=1) == 0).any():
-        raise ValueError(f"{part}: expected {shown} different classes an image")
+        raise ArgumentError(part, f"labels from 0 to {dataset.classes - 1}", f"{first} to {last}")
+    if labels.dim() > 1 and (twice := (labels.sort(dim=1).values.diff(dim=1) == 0).any(dim=1)).any():
+        raise ArgumentError(part, f"{shown} different classes an image", labels[twice][0].tolist())

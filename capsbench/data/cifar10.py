@@ -17,8 +17,7 @@ import torch
 from capsbench.data.augment import Augmentation, Crop, Flip
 from capsbench.data.base import Images, Splits
 from capsbench.data.files import DataFile
-from capsbench.data.published import REMEDY, PublishedSet, centre
-from capsbench.errors import UsageError
+from capsbench.data.published import PublishedSet, centre, damaged_file, unreadable_file
 from capsbench.shapes import ImageShape
 
 PUBLISHED = ImageShape(3, 32, 32)
@@ -71,10 +70,10 @@ class CIFAR10(PublishedSet):
     source = "Krizhevsky: Learning multiple layers of features from tiny images. Technical report, 2009"
 
     def read(self, paths: Sequence[Path]) -> tuple[Images, Images]:
-        batches = {name: _unpickled(content, where, BATCHES[name]) for name, where, content in _contents(paths[0])}
+        batches = {name: _unpickled(content, path, name) for name, path, content in _contents(paths[0])}
         lacking = [name for name in BATCHES if name not in batches]
         if lacking:
-            raise UsageError(f"{paths[0]}: holds no {FOLDER}/{lacking[0]}; {REMEDY}")
+            raise damaged_file(paths[0], f"holds no {FOLDER}/{lacking[0]}", lacking[0])
         *training, test = (batches[name] for name in BATCHES)
         return Images(*(torch.cat(parts) for parts in zip(*training, strict=True))), test
 
@@ -97,28 +96,30 @@ class CIFAR10Patches(CIFAR10):
         return replace(splits, validation=validation, test=test)
 
 
-def _contents(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """(name, where it lies, content) of the files of `BATCHES` in the archive or in the folder it was unpacked to."""
+def _contents(path: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """(name, the file on the disk, content) of the files of `BATCHES` in the archive or in the folder it was unpacked to."""
     if path.is_dir():
         for name in BATCHES:
-            yield name, str(path / name), (path / name).read_bytes()
+            yield name, path / name, (path / name).read_bytes()
         return
     try:
         with tarfile.open(path, "r:gz" if path.suffix == ".gz" else "r:") as archive:
             for member in archive:
                 folder, _, name = member.name.rpartition("/")
                 if folder == FOLDER and name in BATCHES and (file := archive.extractfile(member)):
-                    yield name, f"{path}: {member.name}", file.read()
+                    yield name, path, file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path} ({path.stat().st_size} bytes) cannot be read: {error}; {REMEDY}") from error
+        raise unreadable_file(path, error) from error
 
 
-def _unpickled(content: bytes, where: str, md5: str) -> Images:
-    """The images of one file, told by ``where`` it lies."""
+def _unpickled(content: bytes, path: Path, name: str) -> Images:
+    """The images of the file ``name`` of `BATCHES`, whose content lies in the file ``path``."""
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != md5:
-        raise UsageError(
-            f"{where}: expected the MD5 sum {md5}, as published, found {found} in {len(content)} bytes; {REMEDY}"
+    if found != BATCHES[name]:
+        raise damaged_file(
+            path,
+            f"expected {name} with the MD5 sum {BATCHES[name]}, as published, found {found} in {len(content)} bytes",
+            found,
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of pickles as old as these

@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 
 from filelock import FileLock, Timeout
 
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 
 SECONDS = 30
 """A server that is silent for this long is taken for no network."""
@@ -87,9 +87,10 @@ def download(file: DataFile, folder: Path, on_progress: OnProgress = lambda here
     """
     path = folder / file.path
     part = path.with_name(f"{path.name}.part")
-    by_hand = f"put the file at {path} by hand, or name another folder by --data-dir or $CAPSBENCH_DATA"
+    by_hand = "put the file there by hand, or name another folder by {flag:data_dir} or $CAPSBENCH_DATA"
     if file.url is None:
-        raise UsageError(f"{file.path}: not to be had by a program; {by_hand}")
+        raise UsageError(Kind.MISSING, "not to be had by a program", file=path, expected=by_hand)
+    later_or_by_hand = f"try again later, {by_hand}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(part):
@@ -97,12 +98,14 @@ def download(file: DataFile, folder: Path, on_progress: OnProgress = lambda here
             fault = file.fault(part)
             if fault is not None:
                 part.unlink()
-                raise UsageError(f"{file.url}: {fault}; what came was removed: try again later, or {by_hand}")
+                problem = f"{file.url}: {fault}; what came was removed"
+                raise UsageError(Kind.DAMAGED, problem, file=path, value=file.url, expected=later_or_by_hand)
             part.replace(path)
     except _Unreachable as error:
-        raise UsageError(f"{file.url}: {error}: try again later, or {by_hand}") from error
+        problem = f"{file.url}: {error}"
+        raise UsageError(Kind.MISSING, problem, file=path, value=file.url, expected=later_or_by_hand) from error
     except OSError as error:
-        raise UsageError(f"{part}: cannot be written: {error.strerror or error}") from error
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror or error}", file=part) from error
     return path
 
 
@@ -117,7 +120,8 @@ def _alone(part: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"{part}: another process is downloading this file; wait for that one") from None
+        problem = "another process is downloading this file"
+        raise UsageError(Kind.BUSY, problem, file=part, expected="wait for that one") from None
     try:
         yield
     finally:
@@ -138,7 +142,8 @@ def _receive(url: str, part: Path, on_progress: OnProgress) -> None:
         total = None if length is None else here + int(length)
         free = shutil.disk_usage(part.parent).free
         if total is not None and free < total - here:
-            raise UsageError(f"{part}: no room: {total - here} bytes are to come, and the disk has {free} left")
+            problem = f"no room: {total - here} bytes are to come, and the disk has {free} left"
+            raise UsageError(Kind.INACCESSIBLE, problem, file=part, value=free)
         with part.open("ab" if here else "wb") as out:
             on_progress(here, total)
             while chunk := _read(response):
@@ -146,7 +151,8 @@ def _receive(url: str, part: Path, on_progress: OnProgress) -> None:
                 here += len(chunk)
                 on_progress(here, total)
     if total is not None and here != total:
-        raise UsageError(f"{url}: cut off after {here} of {total} bytes; the same command goes on from there")
+        problem = f"{url}: cut off after {here} of {total} bytes"
+        raise UsageError(Kind.DAMAGED, problem, file=part, value=here, expected="the same command goes on from there")
 
 
 def _answer(url: str, start: int) -> HTTPResponse | None:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from capsbench.data.base import Images
 from capsbench.data.files import DataFile
-from capsbench.data.published import REMEDY, PublishedSet, check_labels
-from capsbench.errors import UsageError
+from capsbench.data.published import PublishedSet, check_labels, damaged_file, unreadable_file
 from capsbench.shapes import ImageShape
 
 IMAGES, LABELS = 0x0803, 0x0801
@@ -45,9 +44,11 @@ class IDXSet(PublishedSet):
         if images.shape != (len(labels), *self.image[1:]):
             size = f"{self.image.height}x{self.image.width}"
             found = " x ".join(map(str, images.shape))
-            raise UsageError(
-                f"{images_path}: expected an image of {size} pixels for each of the {len(labels)} labels in "
-                f"{labels_path.name}, found {found}; {REMEDY}"
+            raise damaged_file(
+                images_path,
+                f"expected an image of {size} pixels for each of the {len(labels)} labels in {labels_path.name}, "
+                f"found {found}",
+                tuple(images.shape),
             )
         check_labels(labels, labels_path, self.classes, count)
         return Images(images.unsqueeze(1), labels.long())
@@ -81,22 +82,26 @@ def read_idx(path: Path, magic: int) -> Tensor:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = bytearray(file.read())
     except (OSError, EOFError, zlib.error) as error:
-        size = path.stat().st_size
-        raise UsageError(f"{path} ({size} bytes) cannot be read: {error}; {REMEDY}") from error
+        raise unreadable_file(path, error) from error
     dimensions = magic & 0xFF
     header = 4 * (1 + dimensions)
     found = int.from_bytes(content[:4], "big")
-    if found != magic or len(content) < header:
-        kind = f", that of {KINDS[found]}" if found in KINDS and found != magic else ""
-        raise UsageError(
-            f"{path}: expected an IDX file of {KINDS[magic]} (magic number {magic}), "
-            f"found magic number {found}{kind}, in {len(content)} bytes; {REMEDY}"
+    if found != magic:
+        kind = f", that of {KINDS[found]}" if found in KINDS else ""
+        raise damaged_file(
+            path,
+            f"expected an IDX file of {KINDS[magic]} (magic number {magic}), "
+            f"found magic number {found}{kind}, in {len(content)} bytes",
+            found,
         )
+    if len(content) < header:
+        raise damaged_file(path, f"expected a header of {header} bytes, found {len(content)}", len(content))
     sizes = struct.unpack_from(f">{dimensions}I", content, 4)
     if len(content) != header + math.prod(sizes):
         of = " x ".join(map(str, sizes))
-        raise UsageError(
-            f"{path}: its header promises {of} {KINDS[magic]}, so {header + math.prod(sizes)} bytes, "
-            f"found {len(content)}; {REMEDY}"
+        raise damaged_file(
+            path,
+            f"its header promises {of} {KINDS[magic]}, so {header + math.prod(sizes)} bytes, found {len(content)}",
+            len(content),
         )
     return torch.frombuffer(content, dtype=torch.uint8)[header:].reshape(sizes)

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from capsbench.data.published import REMEDY
-from capsbench.errors import UsageError
+from capsbench.data.published import damaged_file, unreadable_file
 
 BYTES, INTEGERS = 0x1E3D4C55, 0x1E3D4C54
 """Magic numbers."""
@@ -51,11 +50,11 @@ def read_norb(path: Path, magic: int, sizes: tuple[int, ...]) -> np.ndarray[Any,
             # One byte more than there should be: at the end of an archive its check sum is looked at.
             content = file.read(length - header + 1) if compressed else b""
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path} ({path.stat().st_size} bytes) cannot be read: {error}; {REMEDY}") from error
+        raise unreadable_file(path, error) from error
     found = header + len(content) if compressed else path.stat().st_size
     if found != length:
         amount = found if found < length or not compressed else "more"
-        raise UsageError(f"{path}: its header promises {_of(sizes)}, so {length} bytes, found {amount}; {REMEDY}")
+        raise damaged_file(path, f"its header promises {_of(sizes)}, so {length} bytes, found {amount}", amount)
     if compressed:
         return np.frombuffer(content, TYPES[magic]).reshape(sizes)
     return np.memmap(path, TYPES[magic], mode="r", offset=header, shape=sizes)
@@ -65,17 +64,20 @@ def _check_header(content: bytes, path: Path, magic: int, sizes: tuple[int, ...]
     words = np.frombuffer(content[: len(content) // 4 * 4], "<u4").tolist()
     found, dimensions = [*words, 0, 0][:2]
     if found == magic and len(words) < 2 + max(3, len(sizes)):
-        raise UsageError(f"{path}: ends within its header, after {len(content)} bytes; {REMEDY}")
+        raise damaged_file(path, f"ends within its header, after {len(content)} bytes", len(content))
     if found != magic:
         kind = f", that of {KINDS[found]} values" if found in KINDS else ""
-        raise UsageError(
-            f"{path}: expected a matrix of NORB of {KINDS[magic]} values (magic number {magic:#x}), "
-            f"found magic number {found:#x}{kind}; {REMEDY}"
+        raise damaged_file(
+            path,
+            f"expected a matrix of NORB of {KINDS[magic]} values (magic number {magic:#x}), "
+            f"found magic number {found:#x}{kind}",
+            found,
         )
     stored = tuple(words[2 : 2 + len(sizes)])
-    if dimensions != len(sizes) or stored != sizes:
-        described = f"{dimensions} dimensions" if dimensions != len(sizes) else _of(stored)
-        raise UsageError(f"{path}: expected a matrix of {_of(sizes)}, found {described}; {REMEDY}")
+    if dimensions != len(sizes):
+        raise damaged_file(path, f"expected a matrix of {_of(sizes)}, found {dimensions} dimensions", dimensions)
+    if stored != sizes:
+        raise damaged_file(path, f"expected a matrix of {_of(sizes)}, found {_of(stored)}", stored)
 
 
 def _of(sizes: tuple[int, ...]) -> str:

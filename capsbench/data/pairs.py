@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from capsbench.data.augment import Augmentation, Batch, whole_numbers, windows
 from capsbench.data.base import Images
 from capsbench.data.warps import ROTATION, SCALE, SHEAR, affine, warped
+from capsbench.errors import ArgumentError
 
 
 class Pairs(Augmentation):
@@ -58,7 +59,7 @@ class ShiftPairs(Pairs):
 
     def __init__(self, reach: int, targets: tuple[int, int] | None = None) -> None:
         if reach < 1:
-            raise ValueError(f"reach: expected 1 pixel or more, got {reach}")
+            raise ArgumentError("reach", "1 pixel or more", reach)
         self.reach = reach
         self.targets = targets or (0, reach)
 
@@ -95,7 +96,7 @@ class AffinePairs(Pairs):
 
     def __init__(self, reach: int, outside: bool = False) -> None:
         if reach < 1:
-            raise ValueError(f"reach: expected 1 pixel or more, got {reach}")
+            raise ArgumentError("reach", "1 pixel or more", reach)
         self.reach = reach
         self.outside = outside
 

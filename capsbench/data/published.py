@@ -12,10 +12,10 @@ from torch import Tensor
 from capsbench.data.augment import Augmentation
 from capsbench.data.base import Dataset, Images, Splits, hold_out
 from capsbench.data.files import DataFile, download
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 
 REMEDY = "delete it to have it downloaded again, or put a whole one there"
-"""How every line about a damaged file ends."""
+"""What to do about every damaged file."""
 
 
 class PublishedSet(Dataset):
@@ -57,20 +57,32 @@ def fetched(files: Sequence[DataFile], folder: Path) -> list[Path]:
         try:
             download(file, folder)
         except UsageError as error:
-            also = ", ".join(other.path for other in missing[done:])
-            raise UsageError(f"{error}{also and f'; missing as well: {also}'}") from error
+            if others := ", ".join(other.path for other in missing[done:]):
+                error.problem += f"; missing as well: {others}"
+            raise
     return [file.found(folder) or folder / file.path for file in files]
+
+
+def damaged_file(file: Path, problem: str, value: object = None) -> UsageError:
+    """The error of a file that is not as published: the problem as a phrase, and the value found in its place."""
+    return UsageError(Kind.DAMAGED, problem, file=file, value=value, expected=REMEDY)
+
+
+def unreadable_file(file: Path, error: Exception) -> UsageError:
+    """The error of a file that could not be read, with the reason in one line; its value is the size in bytes."""
+    size, reason = file.stat().st_size, " ".join(str(error).split()) or type(error).__name__
+    return damaged_file(file, f"cannot be read ({size} bytes): {reason}", size)
 
 
 def check_labels(labels: Tensor, path: Path, classes: int, count: int, first: int = 0) -> None:
     """Raises UsageError unless a file holds ``count`` labels, those of so many ``classes`` from ``first`` on."""
     if len(labels) != count:
-        raise UsageError(f"{path}: expected {count} labels, as published, found {len(labels)}; {REMEDY}")
+        raise damaged_file(path, f"expected {count} labels, as published, found {len(labels)}", len(labels))
     low, high = labels.aminmax()
     last = first + classes - 1
     if low < first or high > last:
-        wrong = low if low < first else high
-        raise UsageError(f"{path}: expected labels from {first} to {last}, found {wrong}; {REMEDY}")
+        wrong = int(low if low < first else high)
+        raise damaged_file(path, f"expected labels from {first} to {last}, found {wrong}", wrong)
 
 
 def centre(images: Tensor, height: int, width: int) -> Tensor:

@@ -13,8 +13,7 @@ from capsbench.data.augment import Crop, Jitter
 from capsbench.data.base import SPLIT_SEED, Dataset, Images, Splits, stratified
 from capsbench.data.files import DataFile
 from capsbench.data.norb_binary import BYTES, INTEGERS, read_norb
-from capsbench.data.published import REMEDY, centre, check_labels, fetched
-from capsbench.errors import UsageError
+from capsbench.data.published import centre, check_labels, damaged_file, fetched
 from capsbench.shapes import ImageShape
 
 URL = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/"
@@ -142,9 +141,9 @@ class SmallNORB(Dataset):
             wrong = found[~np.isin(found, values)]
             if len(wrong):
                 known = ", ".join(map(str, values))
-                raise UsageError(f"{paths[2]}: expected {column} of {known}, found {wrong[0]}; {REMEDY}")
+                raise damaged_file(paths[2], f"expected {column} of {known}, found {wrong[0]}", int(wrong[0]))
         if len(np.unique(np.column_stack([labels.numpy(), views]), axis=0)) != self.count:
-            raise UsageError(f"{paths[2]}: some views come twice, so it is not of {paths[1].name}; {REMEDY}")
+            raise damaged_file(paths[2], f"some views come twice, so it is not of {paths[1].name}")
         return Part(pairs, labels, views)
 
 

@@ -11,8 +11,7 @@ import torch
 
 from capsbench.data.base import Images
 from capsbench.data.files import DataFile
-from capsbench.data.published import REMEDY, PublishedSet, check_labels
-from capsbench.errors import UsageError
+from capsbench.data.published import PublishedSet, check_labels, damaged_file, unreadable_file
 from capsbench.shapes import ImageShape
 
 URL = "http://ufldl.stanford.edu/housenumbers/"
@@ -45,16 +44,16 @@ class SVHN(PublishedSet):
         from scipy.io import loadmat  # needed nowhere else, and slow to import
 
         try:
-            found = loadmat(path, variable_names=["X", "y"])
+            content = loadmat(path, variable_names=["X", "y"])
         except Exception as error:  # a damaged file may raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UsageError(f"{path} ({path.stat().st_size} bytes) cannot be read: {reason}; {REMEDY}") from error
-        pixels, digits = found.get("X"), found.get("y")
+            raise unreadable_file(path, error) from error
+        pixels, digits = content.get("X"), content.get("y")
         if not _bytes_of(digits, 2) or digits.shape[1] != 1:
-            raise UsageError(f"{path}: expected y of uint8 [N, 1], found {_shape_of(digits)}; {REMEDY}")
+            raise damaged_file(path, f"expected y of uint8 [N, 1], found {_shape_of(digits)}", _shape_of(digits))
         expected = (self.image.height, self.image.width, self.image.channels, len(digits))
         if not _bytes_of(pixels, 4) or pixels.shape != expected:
-            raise UsageError(f"{path}: expected X of uint8 {list(expected)}, found {_shape_of(pixels)}; {REMEDY}")
+            found = _shape_of(pixels)
+            raise damaged_file(path, f"expected X of uint8 {list(expected)}, found {found}", found)
         # Digits 1 to 9 are their own labels and 0 has 10: MATLAB counts from 1.
         labels = torch.from_numpy(digits[:, 0]).long()
         check_labels(labels, path, self.classes, count, first=1)

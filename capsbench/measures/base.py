@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from capsbench.cell import Cell
 from capsbench.data.base import Splits
+from capsbench.errors import check_choice
 from capsbench.store import Row
 
 
@@ -47,8 +48,7 @@ class Measure(ABC):
 
     def __init__(self, setting: str | None = None) -> None:
         self.setting = setting or self.settings[0]
-        if self.setting not in self.settings:
-            raise ValueError(f"unknown setting {self.setting!r}; choose from {', '.join(self.settings)}")
+        check_choice("setting", self.setting, self.settings)
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from capsbench import registry
 from capsbench.cell import Cell
-from capsbench.errors import UsageError
+from capsbench.errors import ArgumentError, Kind, UsageError
 from capsbench.measures.base import Measure
 
 BY_DEFAULT = ("accuracy", "adversarial", "affine", "equivariance", "overlap", "speed", "transformation", "viewpoint")
@@ -28,9 +28,13 @@ def make_measure(spec: str) -> Measure:
     try:
         made = measure(setting or None)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"--measure {spec}: {error}") from error
+        problem = (
+            f"expected {error.expected} as its {error.argument}" if isinstance(error, ArgumentError) else str(error)
+        )
+        raise UsageError(Kind.INVALID, problem, flag="measure", value=spec) from error
     if not isinstance(made, Measure):
-        raise UsageError(f"--measure {spec}: expected a subclass of capsbench.measures.Measure")
+        expected = "a subclass of capsbench.measures.Measure"
+        raise UsageError(Kind.INVALID, flag="measure", expected=expected, value=spec)
     return made
 
 
@@ -49,17 +53,17 @@ def checked(specs: Iterable[str]) -> tuple[str, ...]:
     if asked == [ALL]:
         return (ALL,)
     if ALL in asked:
-        raise UsageError(f"--measure: {ALL} stands alone, got {', '.join(asked)}")
+        raise UsageError(Kind.CONFLICT, f"{ALL} stands alone", flag="measure", value=", ".join(asked))
     for spec in asked:
         reason = make_measure(spec).missing()
         if reason is not None:
-            raise UsageError(f"--measure {spec}: {reason}")
+            raise UsageError(Kind.MISSING, reason, flag="measure", value=spec)
     if not asked:
-        raise UsageError("--measure: expected at least one measure, got none")
+        raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value=asked)
     for name, settings in itertools.groupby(sorted(asked, key=measure_name), measure_name):
         twice = list(settings)
         if len(twice) > 1:
-            raise UsageError(f"--measure: expected one setting of {name}, got {' and '.join(twice)}")
+            raise UsageError(Kind.INVALID, flag="measure", expected=f"one setting of {name}", value=", ".join(twice))
     return tuple(asked)
 
 

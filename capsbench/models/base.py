@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from capsbench.data.augment import Augmentation, Batch
+from capsbench.errors import ArgumentError
 from capsbench.layers import Capsules, Decoder
 from capsbench.shapes import ImageShape
 
@@ -83,7 +84,8 @@ def is_self_supervised(network: Any) -> bool:
 
 
 def after(side: int, kernel: int, stride: int) -> int:
-    """The side of a grid after a convolution without padding; raises ValueError where nothing is left."""
+    """The side of a grid after a convolution without padding; raises ArgumentError where nothing is left."""
     if side < kernel:
-        raise ValueError(f"a {kernel}x{kernel} kernel does not fit what is left of the image ({side}x{side})")
+        expected = f"{kernel} or more for a {kernel}x{kernel} kernel on what is left of the image"
+        raise ArgumentError("side", expected, side)
     return (side - kernel) // stride + 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from capsbench.errors import check_choice
+from capsbench.errors import ArgumentError, check_choice
 from capsbench.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, at_least_float32
 from capsbench.models.base import CapsuleNetwork, after
 from capsbench.models.resnet import projection_shortcut, residual_stage
@@ -125,7 +125,10 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
         self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
         continues = self.classes.routing.continues
         if order == "concurrent" and not continues:
-            raise ValueError("order: concurrent needs a routing that goes on from given poses: inverted-attention")
+            expected = (
+                "auto or sequential with a routing that does not go on from given poses (inverted-attention does)"
+            )
+            raise ArgumentError("order", expected, order)
         self.concurrent = continues and order != "sequential"
 
     def capsules(self, images: Tensor) -> Capsules:

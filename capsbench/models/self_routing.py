@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from capsbench.errors import ArgumentError
 from capsbench.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, PrimaryCapsules
 from capsbench.models.base import CapsuleNetwork, after
 from capsbench.models.resnet import PaddedShortcut, residual_stage
@@ -68,7 +69,7 @@ class SelfRoutingCapsNet(CapsuleNetwork):
     ) -> None:
         super().__init__()
         if capsule_layers < 1:
-            raise ValueError(f"capsule_layers: expected 1 or more, got {capsule_layers}")
+            raise ArgumentError("capsule_layers", "1 or more", capsule_layers)
         self.backbone = nn.Sequential(
             nn.Conv2d(image.channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from capsbench.data.augment import Augmentation, Batch
 from capsbench.data.pairs import AffinePairs, Pairs, ShiftPairs
-from capsbench.errors import check_choice
+from capsbench.errors import ArgumentError, check_choice
 from capsbench.layers import Capsules
 from capsbench.models.base import SelfSupervised
 from capsbench.shapes import ImageShape
@@ -97,7 +97,7 @@ class TransformingAutoencoder(TransformingNetwork):
         check_choice("pixels", pixels, ("linear", "logistic"))
         for name, count in (("capsules", capsules), ("recognition", recognition), ("generation", generation)):
             if count < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {count}")
+                raise ArgumentError(name, "1 or more", count)
         values, numbers = math.prod(image), math.prod(self.pairs.pose)
         self.recognition = nn.Sequential(
             nn.Flatten(),

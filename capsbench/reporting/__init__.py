@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from pyarrow import parquet
 
-from capsbench import registry
-from capsbench.errors import NothingMeasured, UsageError
+from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.reporting import again
 from capsbench.reporting.choice import chosen as chosen_records
 from capsbench.reporting.document import HEADLINE, Document, document, machines
@@ -114,7 +113,7 @@ def report(
     """
     check_formats(formats)
     if Path(folder).is_file():
-        raise UsageError(f"--out {folder}: expected a results folder, got a file")
+        raise UsageError(Kind.INVALID, "expected a results folder, got a file", flag="out", file=folder)
     with no_collection():
         return _report(Store(folder), run, everything, suite, where, by, formats, to)
 
@@ -138,7 +137,7 @@ def _report(
     missing = len(chosen.cells) - len(records) if chosen else 0
     records = store.joined(records)
     if not records:
-        raise NothingMeasured(_why_nothing(store, chosen, faults))
+        raise _nothing_measured(store, chosen, faults)
     faults += faults_of_runs
     records = chosen_records(records, where)
 
@@ -196,7 +195,7 @@ def check_formats(formats: Collection[str]) -> None:
     """Raises UsageError for what is not one of `FORMATS`, and for none."""
     for each in formats or [""]:
         if each not in FORMATS:
-            raise UsageError(f"--format: {registry.unknown(each, list(FORMATS))}")
+            raise UsageError(Kind.UNKNOWN, flag="format", value=each, expected=FORMATS)
 
 
 def _forms(formats: Collection[str]) -> set[str]:
@@ -261,17 +260,24 @@ def _chosen(store: Store, name: str | None) -> tuple[Run | None, list[str]]:
             return each, faults
     damaged = [line for line in faults if line.startswith(str(store.run_path(name)))]
     if damaged:
-        raise UsageError(f"--run {name}: {damaged[0]}")
+        raise UsageError(Kind.DAMAGED, damaged[0], flag="run", value=name)
     known = ", ".join(each.name for each in runs[-5:]) or "none"
-    raise UsageError(f"--run {name}: no such run in {store.folder}; the latest are: {known}")
+    raise UsageError(Kind.UNKNOWN, flag="run", value=name, expected=f"the latest in {store.folder} are: {known}")
 
 
-def _why_nothing(store: Store, run: Run | None, faults: list[str]) -> str:
+def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> NothingMeasured:
     if faults:
-        return f"{store.folder}: no whole record here, {len(faults)} damaged; the first: {faults[0]}"
+        return NothingMeasured(
+            Kind.DAMAGED, f"no whole record here, {len(faults)} damaged; the first: {faults[0]}", file=store.folder
+        )
     if run is not None:
-        return f"{store.folder}: none of the {len(run.cells)} cells of run {run.name} is on record yet: {run.command}"
-    return f"{store.folder}: no records here; `capsbench run` makes some"
+        return NothingMeasured(
+            Kind.MISSING,
+            f"none of the {len(run.cells)} cells of run {run.name} is on record yet",
+            file=store.folder,
+            expected=f"`{run.command}` goes on with them",
+        )
+    return NothingMeasured(Kind.MISSING, "no records here", file=store.folder, expected="`capsbench run` makes some")
 
 
 def _cautions(records: list[Record], material: Material) -> list[str]:

@@ -117,7 +117,7 @@ def curves(material: Material) -> Picture:
     material = marked(material)
     rows = material.of_measure("adversarial")
     conditions = {f"{Threat.LINF}, worst case": "L∞ epsilon", f"{Threat.L2}, worst case": "L2 epsilon"}
-    shown = choose(material, rows[rows["condition"].isin(list(conditions))], "no worst case was measured")
+    shown = choose(material, rows[rows["condition"].isin(list(conditions))], "the worst case")
     table = shown.table
     datasets = list(table["dataset"].unique())
     cells = [(dataset, *condition) for dataset in datasets for condition in conditions.items()]
@@ -141,7 +141,7 @@ def readings(material: Material) -> Picture:
     rows = material.of_measure("adversarial")
     level = rows["dataset"].map({name: bounds_of(name, Threat.LINF).headline for name in rows["dataset"].unique()})
     own = rows[(rows["metric"] == "robust accuracy") & ((rows["level"] - level).abs() < 1e-6)]
-    chosen_rows = choose(material, own, "no readings were attacked")
+    chosen_rows = choose(material, own, "robust accuracy by reading")
     table = chosen_rows.table
     for reading, name in SCORES.items():
         table["condition"] = table["condition"].str.replace(f"pgd, {reading},", f"pgd, {name},", regex=False)
@@ -150,7 +150,7 @@ def readings(material: Material) -> Picture:
     grid = table.pivot_table(index="contender", columns="condition", values="value", sort=False)
     shown = [name for name in heads if name in grid]
     if not shown:
-        raise NoDataError("no readings were attacked")
+        raise NoDataError("robust accuracy by reading")
     order = [name for name in chosen_rows.summary["contender"] if name in grid.index]
     figure, ((axes,),) = panels(1, 1, 0.4 + 0.17 * len(order), PAGE)
     heat(axes, 100 * grid.loc[order, shown].to_numpy(dtype=float))
@@ -198,7 +198,7 @@ def images(material: Material) -> Picture:
     }
     shown = {name: tensors for name, tensors in kept.items() if "pictured" in tensors}
     if not shown:
-        raise NoDataError("no adversarial images were kept")
+        raise NoDataError("adversarial images", "were not kept")
     first = next(iter(shown.values()))
     truth = first["label"][first["pictured"]]
     threats = {Threat.LINF: "L∞", Threat.L2: "L2"}

@@ -84,7 +84,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 def curves(material: Material) -> Picture:
     """Accuracy against how far images are warped, a panel a family."""
     rows = material.of_measure("affine")
-    chosen = choose(material, rows[rows["level"].notna()], "no curves were measured")
+    chosen = choose(material, rows[rows["level"].notna()], "accuracy by level")
     table = chosen.table
     datasets = list(table["dataset"].unique())
     figure, grid = panels(2 * len(datasets), 4, 1.45, PAGE, sharey=True)
@@ -112,7 +112,7 @@ def images(material: Material) -> Picture:
     kept = [(name, _kept(material, summary, own[own["dataset"] == name])) for name in summary["dataset"].unique()]
     shown = [(dataset, part) for dataset, part in kept if part]
     if not shown:
-        raise NoDataError("no warped images were kept")
+        raise NoDataError("warped images", "were not kept")
     largest = {str(family): float(levels.max()) for family, levels in rows.groupby("condition")["level"]}
     figure, grid = panels(len(shown), 1, 1.0, PAGE)
     height = 0.0

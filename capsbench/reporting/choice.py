@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from capsbench import registry
 from capsbench.cell import Cell, asked_fields
-from capsbench.errors import NothingMeasured, UsageError
+from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.reporting.tables import summary
 from capsbench.store import Record
 
@@ -41,7 +40,7 @@ def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
         return records
     met = [record for record in records if all(each.holds(record.cell) for each in conditions)]
     if not met:
-        raise NothingMeasured(f"--where {' --where '.join(where)}: no record meets all of these")
+        raise NothingMeasured(Kind.MISSING, "no record meets all of these", flag="where", value=" and ".join(where))
     table = summary(records)
     baselines = dict(zip(table["contender"], table["baseline"], strict=True))
     beside = {baselines.get(record.cell.contender) for record in met}
@@ -80,17 +79,17 @@ def names_of(cells: Sequence[Cell]) -> list[str]:
 def _parsed(text: str, records: list[Record]) -> Condition:
     left, equals, right = text.partition("=")
     if not left.strip("! ") or not equals or not right.strip():
-        raise UsageError(f"--where: expected NAME=A,B or NAME!=A,B, got {text!r}")
+        raise UsageError(Kind.INVALID, flag="where", expected="NAME=A,B or NAME!=A,B", value=text)
     cells = [record.cell for record in records]
     condition = Condition(column(left.rstrip("! ")), [item.strip() for item in right.split(",")], left.endswith("!"))
     here = {str(value): value for value in (value_of(cell, condition.name) for cell in cells)}
     known = names_of(cells)
     if set(here) == {"None"} and condition.name not in {column(name) for name in known}:
-        raise UsageError(f"--where {text}: {registry.unknown(left.rstrip('! '), known)}")
+        raise UsageError(Kind.UNKNOWN, flag="where", value=left.rstrip("! "), expected=known)
     for item in condition.values:
         if not any(_same(value, item) for value in here.values()):
-            some = ", ".join(sorted("none" if value is None else _shown(value) for value in here.values())[:20])
-            raise UsageError(f"--where {text}: no record has {item!r}; there are: {some}")
+            some = sorted("none" if value is None else _shown(value) for value in here.values())[:20]
+            raise UsageError(Kind.MISSING, f"no record has {item!r}", flag="where", value=text, expected=some)
     return condition
 
 

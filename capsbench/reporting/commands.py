@@ -101,7 +101,7 @@ def commands_of(cells: Sequence[Sequence[Cell]], groups: Groups) -> list[Again]:
         except _NotSayableError as error:
             made.append(Again("", str(error)))
         except UsageError as error:
-            made.append(Again("", f"no command can be told: {error}"))
+            made.append(Again("", f"no command can be told: {error.describe(spelled)}"))
     return made
 
 
@@ -282,7 +282,7 @@ def _of_another_version(cell: Cell) -> str:
     try:
         now = set(_standard_of(cell)[1].options) | ({"network.parameters"} & set(cell.options))
     except UsageError as error:
-        return f"this capsbench cannot make it: {error}"
+        return f"this capsbench cannot make it: {error.describe(spelled)}"
     changed = sorted(name.partition(".")[2] for name in now ^ set(cell.options))
     return (
         f"made before an option came or went ({', '.join(changed)}): the command makes what is nearest"

@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench import registry
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.reporting.choice import column
 from capsbench.reporting.section import Material, NoDataError, Section
 from capsbench.reporting.text import option, si, value, with_interval
@@ -23,7 +22,7 @@ NOT_VARIED = {"cell", "contender", "seed", "measures", "network.parameters", "va
 def _table(material: Material) -> pd.DataFrame:
     """One row a value of what is asked for (a combination of values, of several): accuracy, and the difference to the first."""
     if not material.by:
-        raise NoDataError("no choice was asked about")
+        raise NoDataError("a choice", "was not asked about")
     rows = material.rows
     by = [_column(name, material.cells) for name in material.by]
     accuracies = material.chosen(
@@ -31,7 +30,7 @@ def _table(material: Material) -> pd.DataFrame:
     )
     cells = material.cells.merge(accuracies[["cell", "value"]], on="cell").dropna(subset=by)
     if cells.empty:
-        raise NoDataError(f"no network whose accuracy was measured has {' and '.join(material.by)}")
+        raise NoDataError(f"the accuracy of a network with {' and '.join(material.by)}")
     settings = _settings(cells, by)
     setting = cells.groupby(settings, dropna=False).ngroup() if settings else 0
     cells = cells.assign(setting=setting)
@@ -66,13 +65,17 @@ def _column(name: str, cells: pd.DataFrame) -> str:
     wanted = column(name)
     if wanted in OF_EACH:
         raise UsageError(
-            f"--by {name}: differences are averages over seeds; expected a field or an option of the contenders"
+            Kind.CONFLICT,
+            "differences are averages over seeds",
+            flag="by",
+            value=name,
+            expected="name a field or an option of the contenders",
         )
     described = list(map(str, cells.columns))
     found = [each for each in described if wanted in (each, option(each))]
     if not found:
         known = sorted({option(each) for each in described} - {"contender"})
-        raise UsageError(f"--by {name}: {registry.unknown(wanted, known)}")
+        raise UsageError(Kind.UNKNOWN, flag="by", value=name, expected=known)
     return found[0]
 
 

@@ -51,7 +51,7 @@ def _table(material: Material) -> pd.DataFrame:
 def curves(material: Material) -> Picture:
     """Consistency, and the error of a linear map of features, against how far images are transformed."""
     rows = material.of_measure("equivariance")
-    shown = choose(material, rows[rows["level"].notna()], "no curves of equivariance were measured")
+    shown = choose(material, rows[rows["level"].notna()], "equivariance by level")
     table = shown.table
     lines = {
         "consistency": ("", "same prediction (%)", 100.0),
@@ -60,7 +60,7 @@ def curves(material: Material) -> Picture:
     lines = {metric: line for metric, line in lines.items() if (table["metric"] == metric).any()}
     families = {name: label for name, label in FAMILIES.items() if table["condition"].str.startswith(name).any()}
     if not lines:
-        raise NoDataError("no curves of equivariance were measured")
+        raise NoDataError("equivariance by level")
     datasets = list(table["dataset"].unique())
     width = PAGE if len(families) > 2 else COLUMN
     figure, grid = panels(len(lines) * len(datasets), len(families), 1.5, width, sharey="row")
@@ -91,7 +91,7 @@ def parameters(material: Material) -> Picture:
     """How much of the parameters of a transformation the winning capsule's pose explains, a panel a parameter."""
     rows = material.of_measure("equivariance")
     shown = choose(
-        material, rows[(rows["metric"] == "R^2") & rows["condition"].isin(FOLLOWED)], "no poses were regressed on"
+        material, rows[(rows["metric"] == "R^2") & rows["condition"].isin(FOLLOWED)], "a regression on poses"
     )
     table = shown.table
     names = [name for name in FOLLOWED if (table["condition"] == name).any()]

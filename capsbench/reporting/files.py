@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image as Pixels
 
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.reporting.picture import Image, Picture, lay_out
 from capsbench.reporting.style import DPI, PAPER, STYLE
 
@@ -91,5 +91,7 @@ def write_files(
             if name not in contents:
                 (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder}: the report cannot be written there: {error.strerror}") from error
+        raise UsageError(
+            Kind.INACCESSIBLE, f"the report cannot be written there: {error.strerror}", file=folder
+        ) from error
     return [folder / name for name in contents]

@@ -144,7 +144,7 @@ def _images(advantage: tuple[float, pd.Series]) -> float:
 def _table(material: Material) -> pd.DataFrame:
     found = findings(material)
     if not found:
-        raise NoDataError("no claim of the literature is about what was measured")
+        raise NoDataError("the subject of any claim of the literature")
     return pd.DataFrame([asdict(each) for each in found])
 
 

@@ -62,7 +62,7 @@ def latex(table: Table) -> str:
         for number, long in zip(table.numbers, prose, strict=True)
     ]
     needs = r"% \usepackage{booktabs}" + (r" \usepackage{array}" if any(prose) else "")
-    long = [f"% {len(table.rows)} rows are more than a page holds: capsbench report --where chooses among them"]
+    long = [f"% {len(table.rows)} rows are more than a page holds: `capsbench report --where` chooses among them"]
     caption = " ".join([f"{table.title}.", table.caption, *(f"{mark}." for mark in table.marks)])
     return "\n".join(
         [

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from capsbench.errors import ArgumentError
 from capsbench.statistics import Difference, paired, paired_seeds
 
 Kept = Callable[[str, str], dict[str, NDArray[Any]]]
@@ -39,11 +40,11 @@ class Pairs:
             accuracy: cell -> test accuracy, for cells without predictions on record.
 
         Raises:
-            ValueError: they have no seed in common.
+            ArgumentError: they have no seed in common.
         """
         seeds = sorted(one.keys() & other.keys())
         if not seeds:
-            raise ValueError("expected two contenders with a seed in common")
+            raise ArgumentError("one, other", "two contenders with a seed in common", (sorted(one), sorted(other)))
         images = [[self._right(cells[seed]) for seed in seeds] for cells in (one, other)]
         ones, others = ([each[1] for each in part if each is not None] for part in images)
         labels = {each[0] for part in images for each in part if each is not None}

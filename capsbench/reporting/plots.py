@@ -36,7 +36,7 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
     """Test accuracy with its interval at each count of iterations; the matched baseline as a level with its band."""
     summary = _with_accuracy(summary)
     if summary["routing"].isna().all():
-        raise NoDataError("no capsule network was measured")
+        raise NoDataError("a capsule network")
     summary = summary[summary["dataset"].isin(summary.loc[summary["routing"].notna(), "dataset"])]
     shown, left_out = most_accurate(summary, by="series")
     capsules = shown[shown["routing"].notna()]
@@ -83,7 +83,7 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
     costs = {"training_step_ms": "training step (ms per batch)", "flops": "inference (FLOPs per image)"}
     costs = {name: label for name, label in costs.items() if name in summary and summary[name].notna().any()}
     if not costs:
-        raise NoDataError("speed was not measured")
+        raise NoDataError("speed")
     # Records of one folder may differ in what was measured: a data set without any speed gets no panel.
     summary = summary[summary[list(costs)].notna().any(axis=1)]
     chosen, left_out = most_accurate(summary, most=MOST_NAMED)
@@ -138,7 +138,7 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
     }
     values = {name: label for name, label in known.items() if name in curves}
     if not values:
-        raise NoDataError("no training history is on record")
+        raise NoDataError("training history", "is not on record")
     shown, left_out = most_accurate(summary, curves["contender"].unique())
     curves = curves[curves["contender"].isin(shown["contender"])]
     if "validation_accuracy" in values:
@@ -176,7 +176,7 @@ def _draw_history(axes: Axes, seeds: pd.DataFrame, row: dict[str, Any]) -> None:
 
 def _with_accuracy(summary: pd.DataFrame) -> pd.DataFrame:
     if "accuracy_percent" not in summary:
-        raise NoDataError("test accuracy was not measured")
+        raise NoDataError("test accuracy")
     return summary.dropna(subset="accuracy_percent")
 
 

@@ -27,7 +27,7 @@ def transfer_matrix(material: Material) -> pd.DataFrame:
     rows = material.of_measure("transfer")
     rows = rows[rows["metric"] == "success rate"]
     if rows.empty:
-        raise NoDataError("no adversarial image was transferred")
+        raise NoDataError("the success rate of transfer")
     contender_of = material.cells.set_index("cell")["contender"]
     pairs = rows.assign(source=rows["condition"].map(contender_of), target=rows["contender"])
     itself = pairs["condition"] == pairs["cell"]
@@ -59,7 +59,7 @@ def _transfer_table(material: Material) -> pd.DataFrame:
                 }
             )
     if not made:
-        raise NoDataError("there is one network alone")
+        raise NoDataError("a second network")
     return pd.DataFrame(made)
 
 
@@ -130,7 +130,9 @@ def _routing_table(material: Material) -> pd.DataFrame:
 def iterations(material: Material) -> Picture:
     """Clean and robust accuracy against the number of routing iterations at test time."""
     rows = material.of_measure("routing-robustness")
-    shown = choose(material, rows[rows["condition"] == "iterations at test time"], "no routing has iterations")
+    shown = choose(
+        material, rows[rows["condition"] == "iterations at test time"], "accuracy by iterations at test time"
+    )
     table = shown.table
     metrics = {"accuracy": "clean accuracy (%)", "robust accuracy": "accuracy under PGD (%)"}
     datasets = list(table["dataset"].unique())

@@ -21,7 +21,20 @@ from capsbench.store import COLUMNS, ROW_COLUMNS, Record, Store, described_cell,
 
 
 class NoDataError(ValueError):
-    """What a table or a picture needs was not measured; the message says what."""
+    """A table or a picture cannot be made: what it needs is not on record.
+
+    Args:
+        missing: what it needs: a measure by its name, or a noun.
+        lack: what is the matter with that; both together make the message.
+    """
+
+    def __init__(self, missing: str, lack: str = "was not measured") -> None:
+        super().__init__(missing, lack)
+        self.missing = missing
+        self.lack = lack
+
+    def __str__(self) -> str:
+        return f"{self.missing} {self.lack}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class Material:
         """The rows of a measure; raises NoDataError where there are none."""
         rows = self.chosen(self.rows["measure"] == measure)
         if rows.empty:
-            raise NoDataError(f"{measure} was not measured")
+            raise NoDataError(measure)
         return rows
 
     def chosen(self, which: pd.Series) -> pd.DataFrame:

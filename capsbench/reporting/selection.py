@@ -29,10 +29,10 @@ class Chosen(NamedTuple):
     left_out: str
 
 
-def choose(material: Material, rows: pd.DataFrame, lacking: str) -> Chosen:
-    """The rows of the most accurate contenders; raises NoDataError, ``lacking``, where there are no rows."""
+def choose(material: Material, rows: pd.DataFrame, missing: str) -> Chosen:
+    """The rows of the most accurate contenders; raises NoDataError, of ``missing``, where there are no rows."""
     if rows.empty:
-        raise NoDataError(lacking)
+        raise NoDataError(missing)
     summary, left_out = most_accurate(material.summary, rows["contender"].unique())
     own = rows[rows["contender"].isin(summary["contender"])]
     return Chosen(replace(material, summary=summary).averaged(own), summary, left_out)
@@ -74,5 +74,6 @@ def most_accurate(
     shown = own[[pair in kept for pair in zip(own["dataset"], own[by], strict=True)]]
     of = "each data set's contenders" if own["dataset"].nunique() > 1 else "the contenders"
     return in_colors(shown), (
-        f" Shown are the most accurate of {of} and their baselines, {len(shown)} of {len(own)} in all; --where chooses others."
+        f" Shown are the most accurate of {of} and their baselines, {len(shown)} of {len(own)} in all; "
+        "`capsbench report --where` chooses others."
     )

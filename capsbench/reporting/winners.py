@@ -108,7 +108,7 @@ def _table(material: Material) -> pd.DataFrame:
         )
     ]
     if not lines:
-        raise NoDataError("there are no two networks to compare")
+        raise NoDataError("a second network")
     comparisons = sum(line.pairs for line in lines)
     return pd.DataFrame([row for line in lines for row in _rows(line, comparisons)])
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from capsbench.errors import check_choice
 from capsbench_kernels import BACKENDS, Moments, Parents, choose_backend, vote_pass
 
 
@@ -70,8 +71,7 @@ class Routing(nn.Module, ABC):
         self.child_count = children
         self.parent_count = parents
         self.iterations = iterations
-        if backend not in ("auto", *BACKENDS):
-            raise ValueError(f"backend: expected auto, {', '.join(BACKENDS)}, got {backend!r}")
+        check_choice("backend", backend, ("auto", *BACKENDS))
         self.backend = backend
 
     def prepare(self, layer: LayerShape) -> None:

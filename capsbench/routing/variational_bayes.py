@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capsbench.errors import check_choice
+from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import Routing
 from capsbench.windows import Windows
 from capsbench_kernels import Moments, Parents, log_normaliser
@@ -69,7 +69,7 @@ class VariationalBayesRouting(Routing):
         self.prior = Prior(alpha0, kappa0, psi0, nu0)
         for name, value in self.prior._asdict().items():
             if value <= 0:
-                raise ValueError(f"{name}: expected a number above 0, got {value}")
+                raise ArgumentError(name, "a number above 0", value)
         self.across_windows = normalise == "all"
         self.pose_norm = nn.BatchNorm1d(parents, affine=False)
         self.activation_norm = nn.BatchNorm1d(parents, affine=False)

@@ -116,6 +116,6 @@ def _retraining(record: Record, store: Store) -> str:
     if not again.command:
         return f"train it again; its command cannot be told: {again.note}"
     return (
-        f"train it again: {again.command} --out {RETRAINED}, and then: "
-        f"{shlex.join(['capsbench', 'show', record.cell.id, '--out', RETRAINED])}"
+        f"train it again by `{again.command} --out {RETRAINED}`, and then "
+        f"`{shlex.join(['capsbench', 'show', record.cell.id, '--out', RETRAINED])}`"
     )

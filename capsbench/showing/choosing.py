@@ -6,9 +6,8 @@ import difflib
 import re
 from typing import Any
 
-from capsbench import registry
 from capsbench.cell import flag
-from capsbench.errors import NothingMeasured, UsageError
+from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.reporting.choice import Condition, column, names_of, value_of
 from capsbench.store import Record, Store
 
@@ -28,21 +27,35 @@ def chosen_record(store: Store, wanted: str | None) -> Record:
         NothingMeasured: there is no record.
     """
     if not store.folder.is_dir():
-        raise UsageError(f"--out {store.folder}: no such folder; capsbench run makes one")
+        raise UsageError(
+            Kind.MISSING, "no such folder", flag="out", file=store.folder, expected="`capsbench run` makes one"
+        )
     records, _ = store.records()
     if not records:
-        raise NothingMeasured(f"--out {store.folder}: no records there; capsbench run writes some")
+        raise NothingMeasured(
+            Kind.MISSING, "no records there", flag="out", file=store.folder, expected="`capsbench run` writes some"
+        )
     if wanted is None:
         met = [record for record in records if store.weights_path(record.cell.id).is_file()]
         met = met or records
-        said = "CELL"
     else:
-        met, said = _met(records, wanted.strip()), f"CELL {wanted!r}"
+        met = _met(records, wanted.strip())
     if len(met) != 1:
-        raise UsageError(f"{said}: {len(met)} cells {_listed(met)}; name one by its hash, or by more conditions")
+        raise UsageError(
+            Kind.AMBIGUOUS,
+            f"{len(met)} cells fit; name one by its hash, or by more conditions",
+            flag="CELL",
+            value=wanted,
+            expected=_listed(met),
+        )
     (record,) = met
     if record.status == "failed":
-        raise UsageError(f"{record.cell.id}, {record.cell.title}: failed, so that it has no weights: {record.reason}")
+        raise UsageError(
+            Kind.MISSING,
+            f"failed, so that it has no weights: {record.reason}",
+            flag="CELL",
+            value=f"{record.cell.id}, {record.cell.title}",
+        )
     return record
 
 
@@ -66,8 +79,9 @@ def _met(records: list[Record], wanted: str) -> list[Record]:
     elif words and all(corrected) and " ".join(each[0] for each in corrected) != wanted.lower():
         hint = f"did you mean {' '.join(each[0] for each in corrected)!r}?"
     else:
-        hint = f"there {'is' if len(records) == 1 else 'are'} {_listed(records)}"
-    raise UsageError(f"CELL {wanted!r}: no hash and no title here begins or reads so; {hint}")
+        hint = f"there {'is' if len(records) == 1 else 'are'} {'; '.join(_listed(records))}"
+    problem = "no hash and no title here begins or reads so"
+    raise UsageError(Kind.UNKNOWN, problem, flag="CELL", value=wanted, expected=hint)
 
 
 def _by_conditions(records: list[Record], wanted: str) -> list[Record]:
@@ -79,15 +93,15 @@ def _by_conditions(records: list[Record], wanted: str) -> list[Record]:
         left, equals, right = text.partition("=")
         name = left.rstrip("! ").strip()
         if not equals or not name or not right.strip():
-            raise UsageError(f"CELL {wanted!r}: expected NAME=VALUE,NAME=VALUE,..., got {text!r}")
+            raise UsageError(Kind.INVALID, flag="CELL", expected="NAME=VALUE,NAME=VALUE,...", value=wanted)
         condition = Condition(column(name), [right.strip()], left.rstrip().endswith("!"))
         if condition.name not in {column(each) for each in known}:
-            raise UsageError(f"CELL {wanted!r}: {registry.unknown(name, known)}")
+            raise UsageError(Kind.UNKNOWN, flag="CELL", value=name, expected=known)
         found = [record for record in met if condition.holds(record.cell)]
         if not found:
             there = sorted({_plain(value_of(record.cell, condition.name)) for record in met})
             raise UsageError(
-                f"CELL {wanted!r}: none of these cells has {text.strip()}; there are: {', '.join(there[:20])}"
+                Kind.MISSING, f"none of these cells has {text.strip()}", flag="CELL", value=wanted, expected=there[:20]
             )
         met = found
     return met
@@ -102,15 +116,14 @@ def _words(record: Record) -> set[str]:
     return set(re.split(r"[ ,\[\]]+", record.cell.title.lower())) - {""}
 
 
-def _listed(records: list[Record]) -> str:
+def _listed(records: list[Record]) -> list[str]:
     """Cells by hash and title, with what tells those of one title apart."""
-    titles = [record.cell.title for record in records]
     described = []
     for record in records[:LISTED]:
         alike = [other for other in records if other.cell.title == record.cell.title]
         described.append(f"{record.cell.id} ({record.cell.title}{_apart(record, alike)})")
-    more = len(titles) - len(described)
-    return ("fit: " if len(records) > 1 else "") + "; ".join(described) + (f"; and {more} more" if more else "")
+    more = len(records) - len(described)
+    return [*described, f"and {more} more"] if more else described
 
 
 def _apart(record: Record, alike: list[Record]) -> str:

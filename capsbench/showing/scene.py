@@ -15,7 +15,7 @@ from capsbench import registry
 from capsbench.cell import Cell
 from capsbench.components import source_digests
 from capsbench.data.base import load_splits, stratified
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.losses import log_probabilities
 from capsbench.models.base import CapsuleNetwork, SelfSupervised
 from capsbench.models.build import build_network, parameter_dtype
@@ -82,7 +82,9 @@ class Scene:
         if self.cell.routing is None:
             raise DoesNotApplyError("a CNN has no capsules and no decoder")
         if not isinstance(self.network, CapsuleNetwork) or self.network.decoder is None:
-            raise DoesNotApplyError("the network was trained without a decoder; --reconstruction yes trains one")
+            raise DoesNotApplyError(
+                "the network was trained without a decoder; `capsbench run --reconstruction yes` trains one"
+            )
         return self.network.decoder
 
     @torch.no_grad()
@@ -126,30 +128,34 @@ def scene_of(cell: Cell, store: Store, folder: Path, *, count: int, index: Seque
     Raises:
         UsageError: no weights, no data, or an index that is none.
     """
-    weights = store.weights_path(cell.id)
+    named, weights = f"{cell.id}, {cell.title}", store.weights_path(cell.id)
     if not weights.is_file():
-        raise UsageError(f"{cell.id}, {cell.title}: its weights are not on record in {store.folder}; {retrain}")
+        raise UsageError(
+            Kind.MISSING, f"its weights are not on record in {store.folder}", flag="CELL", value=named, expected=retrain
+        )
     if cell.device.startswith("cuda") and not torch.cuda.is_available():
         cell = cell.model_copy(update={"device": "cpu", "backend": "auto"})
     if source_digests(cell.model_dump()) != cell.code:
-        raise UsageError(f"{cell.id}, {cell.title}: a source file of its own parts was edited since it was trained")
+        raise UsageError(
+            Kind.CONFLICT, "a source file of its own parts was edited since it was trained", flag="CELL", value=named
+        )
     network = build_network(cell)
     try:
         network.load_state_dict(load_file(weights, device=cell.device))
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise UsageError(f"{weights}: not the weights of {cell.title}: {reason}; {retrain}") from error
+        raise UsageError(
+            Kind.DAMAGED, f"not the weights of {cell.title}: {reason}", file=weights, expected=retrain
+        ) from error
     network.eval()
     test = load_splits(cell.dataset, folder).test.to(cell.device, parameter_dtype(cell))
     size = len(test.labels)
     if index is not None:
         bad = [number for number in index if not 0 <= number < size]
         if bad or not index:
-            raise UsageError(
-                f"--index: expected test images from 0 to {size - 1}, got {','.join(map(str, bad)) or 'none'}"
-            )
+            raise UsageError(Kind.INVALID, flag="index", expected=f"test images from 0 to {size - 1}", value=bad)
     if count < 1:
-        raise UsageError(f"--images: expected 1 or more, got {count}")
+        raise UsageError(Kind.INVALID, flag="images", expected="1 or more", value=count)
     order = stratified(test.labels.cpu(), size, SEED).tolist()
     searched = order[:SEARCHED] if index is None else list(index)
     wrong: list[int] = []

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from capsbench.cell import BASELINE_FLAG, BASELINE_SIZE_FLAG, asked_fields, listed
-from capsbench.errors import UsageError
-from capsbench.registry import unknown
-from capsbench.suites.published import Published, read_rows
+from capsbench.errors import Kind, UsageError
+from capsbench.suites.published import Published, RowError, read_rows
 
 FOLDER = Path(__file__).parent
 
@@ -62,22 +61,23 @@ def read_suite(name: str | Path) -> Suite:
     """
     path = FOLDER / f"{name}.toml" if str(name) in suite_names() else Path(name)
     if not path.exists():
-        raise UsageError(f"--suite: {unknown(str(name), suite_names())}, or a TOML file")
+        raise UsageError(Kind.UNKNOWN, flag="suite", value=str(name), expected=[*suite_names(), "a TOML file"])
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text)
         rows = tomllib.loads(text, parse_float=Decimal).get(PUBLISHED, [])  # with the digits as they are printed
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--suite {name}: {path} is not TOML that can be read: {error}") from error
+        problem = f"not TOML that can be read: {error}"
+        raise UsageError(Kind.DAMAGED, problem, flag="suite", file=path) from error
     content.pop("description", None)
     content.pop(PUBLISHED, None)
     try:
-        published = read_rows(_tables(PUBLISHED, rows))
-        matrices = _tables(MATRIX, content.pop(MATRIX, [{}]))
-        shared = _request(content)
-        return Suite(str(name), [shared | _request(matrix) for matrix in matrices], published)
-    except ValueError as error:
-        raise UsageError(f"--suite {name}: {error}") from error
+        published = read_rows(_tables(PUBLISHED, rows, path))
+    except RowError as error:
+        raise UsageError(Kind.INVALID, str(error), flag="suite", file=path) from error
+    matrices = _tables(MATRIX, content.pop(MATRIX, [{}]), path)
+    shared = _request(content, path)
+    return Suite(str(name), [shared | _request(matrix, path) for matrix in matrices], published)
 
 
 def describe_suite(name: str) -> str:
@@ -101,23 +101,26 @@ def _selected(matrices: list[dict[str, Any]], request: Mapping[str, Any]) -> lis
     return [{**matrix, **request} for matrix in matrices]
 
 
-def _tables(key: str, found: Any) -> list[dict[str, Any]]:
+def _tables(key: str, found: Any, path: Path) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
-        raise ValueError(f"{key} is a list of tables, [[{key}]], not {found!r}")
+        raise UsageError(Kind.INVALID, flag="suite", file=path, expected=f"a list of tables, [[{key}]]", value=found)
     return found
 
 
-def _request(table: Mapping[str, Any]) -> dict[str, Any]:
+def _request(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """A table of the file as a request: what stands in its ``axis`` stands beside the rest."""
     options = table.get(AXIS, {})
     if not isinstance(options, dict):
-        raise ValueError(f"axis is a table of options, [axis] or [matrix.axis], not {options!r}")
+        expected = "a table of options, [axis] or [matrix.axis]"
+        raise UsageError(Kind.INVALID, flag="suite", file=path, expected=expected, value=options)
     known = [name.replace("_", "-") for name in (*asked_fields(), BASELINE_FLAG, BASELINE_SIZE_FLAG)]
     request = {}
     for key, value in table.items():
         if key == AXIS:
             continue
         if key.replace("_", "-") not in known:
-            raise ValueError(f"key {unknown(key, known)}; options go under [axis]")
+            raise UsageError(
+                Kind.UNKNOWN, "options go under [axis]", flag="suite", file=path, value=key, expected=known
+            )
         request[key.replace("-", "_")] = value
     return request | options

@@ -9,9 +9,32 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from capsbench.cell import Cell, Scalar, asked_fields
+from capsbench.errors import ArgumentError, reason_of
 
 COMPONENTS = ("network", "routing", "loss")
 """Whose options a row may name, as ``stem`` or ``network.stem``."""
+
+
+class RowError(ValueError):
+    """A row of a suite that cannot be.
+
+    Args:
+        number: its place among the rows, from 1.
+        row: what it calls itself, as far as it does.
+        field: what of it is wrong.
+        reason: a phrase.
+    """
+
+    def __init__(self, number: int, row: str, field: str, reason: str) -> None:
+        super().__init__(number, row, field, reason)
+        self.number = number
+        self.row = row
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"published row {self.number} ({self.row}): {self.field}: {self.reason}"
+
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -38,9 +61,9 @@ class Published(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> Published:
         if (self.spread is None) != (self.trials is None):
-            raise ValueError("spread: expected the number of trials beside it, and neither alone")
+            raise ArgumentError("spread", "the number of trials beside it, and neither alone", self.spread)
         if bool(self.where) == bool(self.not_reproduced):
-            raise ValueError("where: expected what selects the cells, or not_reproduced with the reason")
+            raise ArgumentError("where", "what selects the cells, or not_reproduced with the reason", self.where)
         return self
 
     @property
@@ -67,16 +90,18 @@ def rows_of(cell: Cell, published: Sequence[Published]) -> list[Published]:
 
 
 def read_rows(content: Sequence[Mapping[str, Any]]) -> list[Published]:
-    """The rows of a suite's ``[[published]]``; raises ValueError, in one line, naming the row and what is wrong with it."""
+    """The rows of a suite's ``[[published]]``; raises RowError for one that cannot be."""
     rows = []
     for number, entry in enumerate(content, start=1):
         try:
             rows.append(Published.model_validate(entry))
         except ValidationError as error:
             first = error.errors()[0]
-            at, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-            reason = f"{at}: {reason[0].lower()}{reason[1:]}" if at else reason
-            raise ValueError(f"published row {number} ({entry.get('row', 'without a name')}): {reason}") from error
+            field, reason = ".".join(map(str, first["loc"])), reason_of(error)
+            refused = first.get("ctx", {}).get("error")
+            if isinstance(refused, ArgumentError):
+                field, reason = refused.argument, f"expected {refused.expected}"
+            raise RowError(number, entry.get("row", "without a name"), field, reason) from error
     return rows
 
 

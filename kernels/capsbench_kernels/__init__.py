@@ -17,12 +17,15 @@ from capsbench_kernels.dispatch import (
 )
 from capsbench_kernels.dynamic import SQUASHES, dynamic_routing, dynamic_sums, squash
 from capsbench_kernels.em import em_routing
+from capsbench_kernels.errors import ArgumentError, UnavailableBackend
 
 __all__ = [
     "BACKENDS",
     "SQUASHES",
+    "ArgumentError",
     "Moments",
     "Parents",
+    "UnavailableBackend",
     "VotePass",
     "choose_backend",
     "count_vote_passes",

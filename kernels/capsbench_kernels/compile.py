@@ -21,6 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from capsbench_kernels.bench.layers import LAYERS, Layer
+from capsbench_kernels.errors import ArgumentError
 from capsbench_kernels.fused import PassInputs, PassSums, accumulation_dtype
 from capsbench_kernels.triton_kernels import INTERPRETED, Launch, backward_launches, forward_launch
 
@@ -79,12 +80,12 @@ def compile_kernels(
     """Compiles the kernels in their default configurations, or those of ``launches`` (see `configurations`).
 
     Raises:
-        ValueError: a target that the kernels cannot be compiled for.
+        ArgumentError: a target that the kernels cannot be compiled for.
         RuntimeError: under Triton's interpreter, which leaves nothing to compile; without Triton's cuobjdump.
     """
     for target in targets:
         if target not in TARGETS:
-            raise ValueError(f"target: expected a compute capability of {', '.join(map(str, TARGETS))}, got {target}")
+            raise ArgumentError("target", f"a compute capability of {', '.join(map(str, TARGETS))}", target)
     if INTERPRETED:
         raise RuntimeError("the kernels cannot be compiled in a process that has TRITON_INTERPRET=1 in its environment")
     cuobjdump = _cuobjdump()

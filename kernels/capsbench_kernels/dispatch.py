@@ -27,6 +27,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.utils.flop_counter import FlopCounterMode
 
+from capsbench_kernels.errors import ArgumentError, UnavailableBackend
 from capsbench_kernels.fused import FusedVotePass, Kernels, PassInputs, PassSums, accumulation_dtype
 from capsbench_kernels.reference import shares_of, vote_pass_reference, votes_of
 
@@ -73,21 +74,20 @@ def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") ->
     is installed; ``reference`` otherwise.
 
     Raises:
-        ValueError: an unknown name, or one that cannot run there, with the reason.
+        ArgumentError: an unknown name.
+        UnavailableBackend: a backend that cannot run there, with the reason.
     """
     try:
         device = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device: expected one that torch knows, such as cpu or cuda, got {device!r}") from None
+        raise ArgumentError("device", "one that torch knows, such as cpu or cuda", device) from None
     if backend == "auto":
         fused = {"cpu": "cpu", "cuda": "triton"}.get(device.type)
         return fused if fused is not None and _obstacle(fused, device) is None else "reference"
     if backend not in BACKENDS:
-        raise ValueError(f"backend: expected auto, {', '.join(BACKENDS)}, got {backend!r}")
+        raise ArgumentError("backend", f"auto, {', '.join(BACKENDS)}", backend)
     if (reason := _obstacle(backend, device)) is not None:
-        raise ValueError(
-            f"backend: {backend!r} cannot run here: {reason}; auto would choose {choose_backend('auto', device)!r}"
-        )
+        raise UnavailableBackend(backend, reason, choose_backend("auto", device))
     return backend
 
 
@@ -221,7 +221,7 @@ def vote_pass(
     Under autocast everything is taken in float32.
 
     Raises:
-        ValueError: a shape, dtype or device that does not fit, named with what would; a backend that cannot run.
+        ArgumentError: a shape, dtype or device that does not fit, named with what would; a backend that cannot run.
     """
     sums = _run(poses, weights, parents, activations, offset, log_normaliser, backend, constant_shares)
     moments = Moments(*sums[:3])
@@ -292,18 +292,19 @@ def _fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
 def _check(inputs: PassInputs) -> None:
     poses, weights, offset = inputs.poses, inputs.weights, inputs.offset
     if poses.dim() != 4:
-        raise ValueError(f"poses: expected [N, I, R, D], got {list(poses.shape)}")
+        raise ArgumentError("poses", "[N, I, R, D]", list(poses.shape))
     if poses.dtype not in DTYPES:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
-        raise ValueError(f"poses: expected one of {names}, got {poses.dtype}")
+        raise ArgumentError("poses", f"one of {names}", poses.dtype)
     if 0 in poses.shape:
-        raise ValueError(f"poses: expected no empty dimension in [N, I, R, D], got {list(poses.shape)}")
+        raise ArgumentError("poses", "no empty dimension in [N, I, R, D]", list(poses.shape))
     problems, children, rows, depth = poses.shape
     if weights.dim() != 4 or weights.shape[0] != children or weights.shape[2] != depth or 0 in weights.shape:
-        raise ValueError(f"weights: expected [{children}, J, {depth}, E] beside these poses, got {list(weights.shape)}")
+        raise ArgumentError("weights", f"[{children}, J, {depth}, E] beside these poses", list(weights.shape))
     count, columns = weights.shape[1], weights.shape[3]
     if (inputs.mean is None) != (inputs.precision is None):
-        raise ValueError("parents: mean and precision are given together or not at all")
+        alone = "precision" if inputs.mean is None else "mean"
+        raise ArgumentError("parents", "mean and precision together, or neither", alone)
 
     sums = accumulation_dtype(poses.dtype)
     of_a_child, of_a_parent, of_a_value = [problems, children], [problems, count], [problems, count, rows * columns]
@@ -323,8 +324,8 @@ def _check(inputs: PassInputs) -> None:
         if tensor is None:
             continue
         if list(tensor.shape) != shape:
-            raise ValueError(f"{name}: expected {shape}, got {list(tensor.shape)}")
+            raise ArgumentError(name, str(shape), list(tensor.shape))
         if tensor.dtype != dtype:
-            raise ValueError(f"{name}: expected {dtype} beside {poses.dtype} poses, got {tensor.dtype}")
+            raise ArgumentError(name, f"{dtype} beside {poses.dtype} poses", tensor.dtype)
         if tensor.device != poses.device:
-            raise ValueError(f"{name}: expected on {poses.device} like the poses, got {tensor.device}")
+            raise ArgumentError(name, f"a tensor on {poses.device} like the poses", str(tensor.device))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capsbench_kernels.dispatch import Parents, vote_pass
+from capsbench_kernels.errors import ArgumentError
 
 SQUASHES = ("sabour", "efficient", "unit")
 """The variants of `squash`."""
@@ -33,7 +34,7 @@ def squash(vectors: Tensor, dim: int = -1, variant: str = "sabour") -> Tensor:
         return vectors * (-torch.expm1(-length) / length.clamp_min(SHORTEST))
     if variant == "unit":
         return vectors / length.clamp_min(SHORTEST)
-    raise ValueError(f"squash: expected {', '.join(SQUASHES)}, got {variant!r}")
+    raise ArgumentError("squash", ", ".join(SQUASHES), variant)
 
 
 SHORTEST = 1e-6
@@ -97,9 +98,9 @@ def dynamic_sums(
 ) -> Tensor:
     """What the parents of `dynamic_routing` receive in its last iteration, before the squash: ``[N, J, R*E]``."""
     if iterations < 1:
-        raise ValueError(f"iterations: expected 1 or more, got {iterations}")
+        raise ArgumentError("iterations", "1 or more", iterations)
     if gradient not in ("all", "last"):
-        raise ValueError(f"gradient: expected 'all' or 'last', got {gradient!r}")
+        raise ArgumentError("gradient", "'all' or 'last'", gradient)
     if leaky:
         # A parent whose votes are 0, so that its logit is 0 in every iteration.
         weights = F.pad(weights, (0, 0, 0, 0, 0, 1))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from capsbench_kernels.dispatch import Parents, log_normaliser, vote_pass
+from capsbench_kernels.errors import ArgumentError
 
 MASS_FLOOR = 1e-9
 """The least mass a parent is divided by: with every child inactive its mean is 0 and its cost 0, not NaN."""
@@ -68,21 +69,21 @@ def em_routing(
         Parent poses ``[N, J, R, E]`` and parent activations ``[N, J]``.
     """
     if iterations < 1:
-        raise ValueError(f"iterations: expected 1 or more, got {iterations}")
+        raise ArgumentError("iterations", "1 or more", iterations)
     if activations is None:
-        raise ValueError(f"activations: expected {list(poses.shape[:2])}, got None")
+        raise ArgumentError("activations", str(list(poses.shape[:2])), None)
     for name, beta in (("beta_a", beta_a), ("beta_u", beta_u)):
         if list(beta.shape) != [weights.shape[1]]:
-            raise ValueError(f"{name}: expected [{weights.shape[1]}], one a parent, got {list(beta.shape)}")
+            raise ArgumentError(name, f"[{weights.shape[1]}], one a parent", list(beta.shape))
         if beta.dtype != activations.dtype:
-            raise ValueError(f"{name}: expected {activations.dtype} like the activations, got {beta.dtype}")
+            raise ArgumentError(name, f"{activations.dtype} like the activations", beta.dtype)
     if not isinstance(inverse_temperature, Sequence):
-        raise ValueError(f"inverse_temperature: expected a value an iteration, got {inverse_temperature!r}")
+        raise ArgumentError("inverse_temperature", "a value an iteration", inverse_temperature)
     if len(inverse_temperature) < iterations:
-        raise ValueError(f"inverse_temperature: expected {iterations} values, got {len(inverse_temperature)}")
+        raise ArgumentError("inverse_temperature", f"{iterations} values", len(inverse_temperature))
 
     if gradient not in ("all", "last"):
-        raise ValueError(f"gradient: expected 'all' or 'last', got {gradient!r}")
+        raise ArgumentError("gradient", "'all' or 'last'", gradient)
 
     values = poses.shape[2] * weights.shape[3]
     parents = Parents()

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from capsbench.attacks.readings import Pixels, Reading, readings_of
+from capsbench.errors import ArgumentError
 
 
 class Scores(nn.Module):
@@ -67,8 +68,9 @@ def test_half_precision_is_read_in_float32():
 
 
 def test_an_unknown_reading_is_refused():
-    with pytest.raises(ValueError, match=r"name: expected lengths or share .*, got 'log'"):
+    with pytest.raises(ArgumentError) as caught:
         Reading(nn.Flatten(), "log")
+    assert (caught.value.argument, caught.value.value) == ("name", "log")
 
 
 def test_standardised_images_are_attacked_as_if_their_range_were_0_to_1():

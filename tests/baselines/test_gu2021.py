@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from capsbench_baselines import AveragePoolingCNN
+from capsbench_baselines.errors import ArgumentError
 
 
 def parameters(network: torch.nn.Module) -> int:
@@ -39,7 +40,9 @@ def test_the_logits_are_those_of_the_mean_features() -> None:
     torch.testing.assert_close(network(images), means @ linear.weight.T + linear.bias)
 
 
-@pytest.mark.parametrize(("kernel", "message"), [(9, "expected 1 to 8"), (0, "expected 1 to 8 on 16x20 pixels, got 0")])
-def test_kernels_that_do_not_fit_into_the_image(kernel: int, message: str) -> None:
-    with pytest.raises(ValueError, match=f"kernel: {message}"):
+@pytest.mark.parametrize("kernel", [9, 0])
+def test_kernels_that_do_not_fit_into_the_image(kernel: int) -> None:
+    with pytest.raises(ArgumentError) as caught:
         AveragePoolingCNN((1, 16, 20), 10, kernel=kernel)
+    assert (caught.value.argument, caught.value.value) == ("kernel", kernel)
+    assert "1 to 8" in caught.value.expected

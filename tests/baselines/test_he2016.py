@@ -5,6 +5,7 @@ from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 
 from capsbench_baselines import ResNet
+from capsbench_baselines.errors import ArgumentError
 from capsbench_baselines.he2016 import Block
 
 
@@ -72,5 +73,6 @@ def test_the_shortcut_takes_every_second_pixel_and_adds_channels_of_0() -> None:
 
 
 def test_fewer_blocks_than_one() -> None:
-    with pytest.raises(ValueError, match="blocks: expected 1 or more, got 0"):
+    with pytest.raises(ArgumentError) as caught:
         ResNet((1, 8, 8), 10, blocks=0)
+    assert (caught.value.argument, caught.value.value) == ("blocks", 0)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from capsbench_baselines import AllConvolutionalCNN, AveragePoolingCNN, HintonCNN, ResNet, SabourCNN
+from capsbench_baselines.errors import ArgumentError, UnmetParameters
 from capsbench_baselines.sizing import count_of, sized, solve
 
 IMAGES = [(1, 8, 8), (1, 28, 28), (1, 40, 40), (2, 32, 32), (3, 32, 32)]
@@ -133,17 +134,16 @@ def test_gradients_reach_every_weight(make: Make, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "nearest"), [(-1, 14), (3, 14), (20, 23), (53, 50)])
-def test_a_number_that_cannot_be_met_is_refused_in_one_line(wanted: int, nearest: int) -> None:
+def test_a_number_that_cannot_be_met_is_refused_with_the_nearest(wanted: int, nearest: int) -> None:
     def chain(width: int) -> nn.Module:
         return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 5))
 
-    with pytest.raises(ValueError, match="parameters") as error:
+    with pytest.raises(UnmetParameters) as caught:
         sized(chain, (8,), wanted)
-    assert str(error.value) == (
-        f"parameters: no CNN of this form has {wanted} within 2%; the smallest has {3 + 1 + 5 + 5}, the nearest {nearest}"
-    )
+    assert (caught.value.value, caught.value.smallest, caught.value.nearest) == (wanted, 3 + 1 + 5 + 5, nearest)
 
 
 def test_widths_below_1() -> None:
-    with pytest.raises(ValueError, match="widths: expected 1 or more, got 4, 0"):
+    with pytest.raises(ArgumentError) as caught:
         sized(perceptron, (4, 0), 0)
+    assert (caught.value.argument, caught.value.value) == ("widths", (4, 0))

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from capsbench_baselines import AllConvolutionalCNN
+from capsbench_baselines.errors import ArgumentError
 
 SMALL_IMAGES = [(1, 8, 8), (2, 9, 7), (1, 4, 4), (1, 28, 28), (1, 40, 40), (2, 32, 32), (3, 32, 32)]
 
@@ -73,5 +74,6 @@ def test_dropout_acts_while_training_only() -> None:
 
 
 def test_a_norm_that_there_is_not() -> None:
-    with pytest.raises(ValueError, match="norm: expected none or batch, got 'layer'"):
+    with pytest.raises(ArgumentError) as caught:
         AllConvolutionalCNN((1, 8, 8), 10, norm="layer")
+    assert (caught.value.argument, caught.value.value) == ("norm", "layer")

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsbench.data.base import Images, data_folder, few, hold_out, load_splits, stratified
-from capsbench.errors import UsageError
+from capsbench.errors import ArgumentError, Kind
+from tests.data.faults import usage_error
 
 
 def numbered(labels: list[int]) -> Images:
@@ -77,11 +79,10 @@ def test_few_of_no_size_is_everything_as_it_was() -> None:
 
 @pytest.mark.parametrize("size", [2, 91])
 def test_few_names_the_flag_and_the_sizes_that_fit(size: int) -> None:
-    with pytest.raises(UsageError) as error:
-        few(numbered([0, 1, 2] * 30), size, seed=0, name="mine")
-    assert str(error.value) == (
-        f"--train-size: {size} asked for, mine has 90 training images; choose from 3 (one of each class) to 90"
-    )
+    error = usage_error(few, numbered([0, 1, 2] * 30), size, 0, "mine")
+    assert (error.kind, error.flag, error.value) == (Kind.INVALID, "train_size", size)
+    assert {"3", "90"} <= set(str(error.expected).split())
+    assert "mine" in str(error.expected)
 
 
 def test_what_is_held_out_and_the_rest_are_all_images_once() -> None:
@@ -129,26 +130,45 @@ def test_a_users_own_data_set_is_loaded_by_its_import_path(tmp_path: Path, monke
     [
         ("raise OSError('disk\\non fire')", "OSError: disk on fire"),
         ("return None", "AttributeError: 'NoneType' object has no attribute 'named'"),
-        ("images = images[:, 0]", "expected images [N, ImageShape(channels=1, height=2, width=2)]"),
-        ("labels = labels[:5]", "found [10, 1, 2, 2] and [5]"),
-        ("images, labels = images[:0], labels[:0]", "found [0, 1, 2, 2] and [0]"),
-        ("images = images.double()", "found torch.float64 and torch.int64"),
-        ("labels = labels.int()", "found torch.float32 and torch.int32"),
-        ("images = images * 255", "expected pixels from 0 to 1, found 0 to 255"),
-        ("images = images / 0", "expected pixels from 0 to 1, found nan to nan"),
-        ("labels = labels + 1", "expected labels from 0 to 1, found 1 to 2"),
-        ("labels = labels - 1", "expected labels from 0 to 1, found -1 to 0"),
     ],
 )
-def test_what_is_wrong_with_a_users_own_data_set_is_said_in_one_line(
+def test_what_a_users_own_data_set_raises_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, reason: str
 ) -> None:
     name = own(tmp_path, monkeypatch, change)
-    with pytest.raises(UsageError) as error:
-        load_splits(name, tmp_path)
-    assert str(error.value).startswith(f"--dataset {name} cannot be loaded: ")
-    assert reason in str(error.value)
-    assert "\n" not in str(error.value)
+    error = usage_error(load_splits, name, tmp_path)
+    assert (error.kind, error.flag, error.value) == (Kind.DAMAGED, "dataset", name)
+    assert reason in error.problem
+
+
+def refused(name: str, folder: Path) -> ArgumentError:
+    """What is wrong with the images of a data set."""
+    error = usage_error(load_splits, name, folder)
+    assert (error.kind, error.flag, error.value) == (Kind.DAMAGED, "dataset", name)
+    assert isinstance(error.__cause__, ArgumentError)
+    assert str(error.__cause__) in error.problem
+    return error.__cause__
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("images = images[:, 0]", ([10, 2, 2], [10])),
+        ("labels = labels[:5]", ([10, 1, 2, 2], [5])),
+        ("images, labels = images[:0], labels[:0]", ([0, 1, 2, 2], [0])),
+        ("images = images.double()", (torch.float64, torch.int64)),
+        ("labels = labels.int()", (torch.float32, torch.int32)),
+        ("images = images * 255", "0 to 255"),
+        ("images = images / 0", "nan to nan"),
+        ("labels = labels + 1", "1 to 2"),
+        ("labels = labels - 1", "-1 to 0"),
+    ],
+)
+def test_images_that_a_users_own_data_set_does_not_declare_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, value: Any
+) -> None:
+    error = refused(own(tmp_path, monkeypatch, change), tmp_path)
+    assert (error.argument, error.value) == ("train", value)
 
 
 MULTIPLE = """
@@ -171,34 +191,32 @@ class Pairs(Dataset):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "labels", "augmentations", "fault"),
+    ("height", "width", "labels", "augmentations", "found"),
     [
         (2, 2, "pair", "()", None),
         (3, 4, "pair", "(Crop(2, 2),)", None),
         (2, 2, "pair[:, 0]", "(Crop(2, 2),)", None),
-        (3, 4, "pair", "()", "found [3, 1, 3, 4] and [3, 2]"),
-        (2, 2, "pair[:, 0]", "()", "found [3, 1, 2, 2] and [3]"),
-        (3, 1, "pair", "(Crop(2, 2),)", "found [3, 1, 3, 1] and [3, 2]"),
-        (1, 3, "pair", "(Crop(2, 2),)", "found [3, 1, 1, 3] and [3, 2]"),
-        (2, 2, "pair.clamp(max=1)", "()", "train: expected 2 different classes an image"),
+        (3, 4, "pair", "()", ([3, 1, 3, 4], [3, 2])),
+        (2, 2, "pair[:, 0]", "()", ([3, 1, 2, 2], [3])),
+        (3, 1, "pair", "(Crop(2, 2),)", ([3, 1, 3, 1], [3, 2])),
+        (1, 3, "pair", "(Crop(2, 2),)", ([3, 1, 1, 3], [3, 2])),
+        (2, 2, "pair.clamp(max=1)", "()", [1, 1]),
     ],
 )
 def test_an_augmentation_may_make_training_images_what_the_others_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, height: int, width: int, labels: str, augmentations: str,
-    fault: str | None,
+    found: Any,
 ) -> None:  # fmt: skip
     module = f"pairs_{tmp_path.name}"
     source = MULTIPLE.format(height=height, width=width, labels=labels, augmentations=augmentations)
     (tmp_path / f"{module}.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
-    if fault is None:
+    if found is None:
         assert load_splits(f"{module}:Pairs", tmp_path).train.images.shape == (3, 1, height, width)
     else:
-        with pytest.raises(UsageError) as error:
-            load_splits(f"{module}:Pairs", tmp_path)
-        assert fault in str(error.value)
+        error = refused(f"{module}:Pairs", tmp_path)
+        assert (error.argument, error.value) == ("train", found)
 
 
 def test_an_unknown_data_set_gets_the_nearest_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="did you mean 'digits'"):
-        load_splits("digit", tmp_path)
+    assert "did you mean 'digits'" in str(usage_error(load_splits, "digit", tmp_path))

@@ -18,7 +18,7 @@ from capsbench.data import cifar10
 from capsbench.data.augment import Crop, Flip
 from capsbench.data.base import load_splits
 from capsbench.data.cifar10 import CIFAR10, CIFAR10Patches
-from capsbench.errors import UsageError
+from tests.data.faults import damage, missing_file, usage_error
 
 NAMES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 ITSELF = [*(f"training batch {number} of 5" for number in range(1, 6)), "testing batch 1 of 1"]
@@ -113,14 +113,6 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
     return whole
 
 
-def line(folder: Path) -> str:
-    """What a data folder that cannot be loaded gets."""
-    with pytest.raises(UsageError) as error:
-        CIFAR10().load(folder)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
 def test_the_sums_are_those_that_torchvision_has() -> None:
     assert [
         [name, md5] for name, md5 in cifar10.BATCHES.items()
@@ -191,7 +183,7 @@ def test_an_archive_that_was_decompressed_is_read_too(tmp_path: Path, publish: P
 
 def test_half_a_folder_does_not_count(tmp_path: Path, publish: Publish) -> None:
     (unpacked(tmp_path, publish()) / "data_batch_3").unlink()
-    assert f"put the file at {tmp_path / 'cifar-10-python.tar.gz'} by hand" in line(tmp_path)
+    assert missing_file(CIFAR10().load, tmp_path) == tmp_path / "cifar-10-python.tar.gz"
 
 
 def changed(content: bytes) -> bytes:
@@ -206,25 +198,20 @@ def changed(content: bytes) -> bytes:
 def test_a_file_that_is_not_the_published_one_is_named(tmp_path: Path, publish: Publish, written: bytes) -> None:
     path = unpacked(tmp_path, publish()) / "data_batch_2"
     path.write_bytes(written)
-    assert line(tmp_path) == (
-        f"{path}: expected the MD5 sum {hashlib.md5(content(1)).hexdigest()}, as published, found "
-        f"{hashlib.md5(written).hexdigest()} in {len(written)} bytes; "
-        "delete it to have it downloaded again, or put a whole one there"
-    )
+    assert damage(CIFAR10().load, tmp_path) == (path, hashlib.md5(written).hexdigest())
 
 
 def test_a_file_in_the_archive_that_is_not_the_published_one_is_named(tmp_path: Path, publish: Publish) -> None:
     path = archived(tmp_path, publish() | {"data_batch_4": content(5)})
-    assert line(tmp_path).startswith(f"{path}: cifar-10-batches-py/data_batch_4: expected the MD5 sum ")
+    assert damage(CIFAR10().load, tmp_path) == (path, hashlib.md5(content(5)).hexdigest())
+    assert "data_batch_4" in usage_error(CIFAR10().load, tmp_path).problem
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.01, 0.5, 0.99])
 def test_a_truncated_archive_is_named(tmp_path: Path, publish: Publish, keep: float) -> None:
     path = archived(tmp_path, publish())
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    message = line(tmp_path)
-    assert message.startswith(f"{path} ({path.stat().st_size} bytes) cannot be read: ")
-    assert message.endswith("; delete it to have it downloaded again, or put a whole one there")
+    assert damage(CIFAR10().load, tmp_path) == (path, path.stat().st_size)
 
 
 def test_an_archive_whose_bytes_were_changed(tmp_path: Path, publish: Publish) -> None:
@@ -232,18 +219,18 @@ def test_an_archive_whose_bytes_were_changed(tmp_path: Path, publish: Publish) -
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    assert line(tmp_path).startswith(str(path))
+    assert damage(CIFAR10().load, tmp_path)[0] == path
 
 
 def test_a_web_page_in_the_place_of_the_archive(tmp_path: Path) -> None:
     path = tmp_path / "cifar-10-python.tar.gz"
     path.write_text("<html>404</html>")
-    assert line(tmp_path).startswith(f"{path} (16 bytes) cannot be read: ")
+    assert damage(CIFAR10().load, tmp_path) == (path, 16)
 
 
 def test_another_archive(tmp_path: Path, publish: Publish) -> None:
     path = archived(tmp_path, {"data_batch_1": publish()["data_batch_1"]})
-    assert line(tmp_path).startswith(f"{path}: holds no cifar-10-batches-py/data_batch_2")
+    assert damage(CIFAR10().load, tmp_path) == (path, "data_batch_2")
 
 
 class Intruder:
@@ -258,8 +245,9 @@ class Intruder:
 
 def test_no_code_of_a_file_is_run(tmp_path: Path, publish: Publish) -> None:
     malicious = pickle.dumps(Intruder(tmp_path / "trace"))
-    (unpacked(tmp_path, publish()) / "data_batch_1").write_bytes(malicious)
-    assert "expected the MD5 sum" in line(tmp_path)
+    path = unpacked(tmp_path, publish()) / "data_batch_1"
+    path.write_bytes(malicious)
+    assert damage(CIFAR10().load, tmp_path) == (path, hashlib.md5(malicious).hexdigest())
     assert not (tmp_path / "trace").exists()
     pickle.loads(malicious)
     assert (tmp_path / "trace").exists()

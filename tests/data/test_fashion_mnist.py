@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from capsbench.data.base import load_splits
-from capsbench.errors import UsageError
+from tests.data.faults import missing_file
 
 pytestmark = pytest.mark.usefixtures("offline")
 
@@ -16,5 +16,5 @@ def test_fashion_mnist_is_read_from_its_own_folder(tmp_path: Path, write_set: Ca
 
 def test_mnist_is_not_taken_for_fashion_mnist(tmp_path: Path, write_set: Callable[..., None]) -> None:
     write_set(tmp_path / "MNIST" / "raw")
-    with pytest.raises(UsageError, match=r"put the file at .*FashionMNIST/raw/train-images-idx3-ubyte.gz by hand"):
-        load_splits("fashion-mnist", tmp_path)
+    path = tmp_path / "FashionMNIST" / "raw" / "train-images-idx3-ubyte.gz"
+    assert missing_file(load_splits, "fashion-mnist", tmp_path) == path

@@ -13,7 +13,8 @@ from filelock import FileLock
 
 from capsbench.data import files
 from capsbench.data.files import DataFile, download
-from capsbench.errors import UsageError
+from capsbench.errors import Kind
+from tests.data.faults import missing_file, usage_error
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -88,14 +89,6 @@ def part_of(folder: Path) -> Path:
     return folder / "set" / "images.gz.part"
 
 
-def line(file: DataFile, folder: Path) -> str:
-    """What a download that fails says."""
-    with pytest.raises(UsageError) as error:
-        download(file, folder)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
 def test_a_file_is_downloaded_whole_and_progress_is_told(server: Server, tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     path = download(published(server), tmp_path, lambda here, total: told.append((here, total)))
@@ -109,9 +102,8 @@ def test_a_file_is_downloaded_whole_and_progress_is_told(server: Server, tmp_pat
 
 def test_what_was_cut_off_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     server.stops_at = 300_000
-    assert line(published(server), tmp_path) == (
-        f"{server.url}: cut off after 300000 of {len(CONTENT)} bytes; the same command goes on from there"
-    )
+    error = usage_error(download, published(server), tmp_path)
+    assert (error.kind, error.file, error.value) == (Kind.DAMAGED, part_of(tmp_path), 300_000)
     assert part_of(tmp_path).read_bytes() == CONTENT[:300_000]
     server.stops_at = None
     told: list[int] = []
@@ -151,26 +143,21 @@ def test_without_a_length_the_md5_sum_decides(server: Server, tmp_path: Path) ->
     server.says_length = False
     assert download(published(server), tmp_path).read_bytes() == CONTENT
     server.stops_at = 1000
-    assert "expected 1024000 bytes, found 1000" in line(published(server), tmp_path)
+    error = usage_error(download, published(server), tmp_path)
+    assert (error.kind, error.file) == (Kind.DAMAGED, tmp_path / "set" / "images.gz")
+    assert "1000" in error.problem.replace(";", " ").split()
 
 
-@pytest.mark.parametrize(
-    ("md5", "size", "fault"),
-    [
-        ("0" * 32, len(CONTENT), f"expected the MD5 sum {'0' * 32}, found {MD5}"),
-        (MD5, 5, f"expected 5 bytes, found {len(CONTENT)}"),
-    ],
-)
+@pytest.mark.parametrize(("md5", "size", "found"), [("0" * 32, len(CONTENT), MD5), (MD5, 5, str(len(CONTENT)))])
 def test_a_wrong_file_is_removed_and_what_was_there_stays(
-    server: Server, tmp_path: Path, md5: str, size: int, fault: str
+    server: Server, tmp_path: Path, md5: str, size: int, found: str
 ) -> None:
     path = tmp_path / "set" / "images.gz"
     path.parent.mkdir()
     path.write_bytes(b"earlier")
-    assert line(published(server, md5, size), tmp_path) == (
-        f"{server.url}: {fault}; what came was removed: try again later, or put the file at {path} by hand, "
-        "or name another folder by --data-dir or $CAPSBENCH_DATA"
-    )
+    error = usage_error(download, published(server, md5, size), tmp_path)
+    assert (error.kind, error.file, error.value) == (Kind.DAMAGED, path, server.url)
+    assert found in error.problem
     assert path.read_bytes() == b"earlier"
     assert [*path.parent.iterdir()] == [path]
 
@@ -178,21 +165,26 @@ def test_a_wrong_file_is_removed_and_what_was_there_stays(
 @pytest.mark.parametrize("status", [404, 503])
 def test_what_the_server_answers_is_told(server: Server, tmp_path: Path, status: int) -> None:
     server.status = status
-    assert line(published(server), tmp_path).startswith(f"{server.url}: the server answers {status} ")
+    error = usage_error(download, published(server), tmp_path)
+    assert (error.kind, error.value) == (Kind.MISSING, server.url)
+    assert str(status) in error.problem.split()
     assert [*(tmp_path / "set").iterdir()] == []
 
 
 def test_no_network(server: Server, tmp_path: Path) -> None:
     nobody = DataFile("set/images.gz", "http://127.0.0.1:9/images.gz")
-    said = line(nobody, tmp_path)
-    assert said.startswith("http://127.0.0.1:9/images.gz: cannot be reached (")
-    assert f"Connection refused): try again later, or put the file at {tmp_path}/set/images.gz by hand" in said
+    assert missing_file(download, nobody, tmp_path) == tmp_path / "set" / "images.gz"
+    error = usage_error(download, nobody, tmp_path)
+    assert error.value == nobody.url
+    assert "Connection refused" in error.problem
 
 
 def test_a_silent_server_is_not_waited_for(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "SECONDS", 0.2)
     server.stops_at, server.silent_for = 700_000, 1.0
-    assert "the connection broke (timed out); what came is kept: try again later" in line(published(server), tmp_path)
+    error = usage_error(download, published(server), tmp_path)
+    assert (error.kind, error.value) == (Kind.MISSING, server.url)
+    assert "timed out" in error.problem
     assert part_of(tmp_path).stat().st_size > 0
 
 
@@ -200,7 +192,9 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-    assert "no room: 1024000 bytes are to come, and the disk has 1000 left" in line(published(server), tmp_path)
+    error = usage_error(download, published(server), tmp_path)
+    assert (error.kind, error.file, error.value) == (Kind.INACCESSIBLE, part_of(tmp_path), 1000)
+    assert str(len(CONTENT)) in error.problem
     assert not part_of(tmp_path).exists()
 
 
@@ -208,27 +202,28 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
 def test_a_disk_that_becomes_full(server: Server, tmp_path: Path) -> None:
     part_of(tmp_path).parent.mkdir()
     part_of(tmp_path).symlink_to("/dev/full")
-    assert line(published(server), tmp_path) == f"{part_of(tmp_path)}: cannot be written: No space left on device"
+    error = usage_error(download, published(server), tmp_path)
+    assert (error.kind, error.file) == (Kind.INACCESSIBLE, part_of(tmp_path))
+    assert "No space left on device" in error.problem
 
 
 def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
     (tmp_path / "set").write_text("a file")
-    assert line(published(server), tmp_path).startswith(f"{part_of(tmp_path)}: cannot be written: ")
+    error = usage_error(download, published(server), tmp_path)
+    assert (error.kind, error.file) == (Kind.INACCESSIBLE, part_of(tmp_path))
     assert server.asked == []
 
 
 def test_two_processes_do_not_append_to_one_file(server: Server, tmp_path: Path) -> None:
     part_of(tmp_path).parent.mkdir()
     with FileLock(f"{part_of(tmp_path)}.lock"):
-        assert "another process is downloading this file" in line(published(server), tmp_path)
+        error = usage_error(download, published(server), tmp_path)
+    assert (error.kind, error.file) == (Kind.BUSY, part_of(tmp_path))
     assert download(published(server), tmp_path).read_bytes() == CONTENT
 
 
 def test_a_file_without_an_address_is_to_be_had_by_hand(tmp_path: Path) -> None:
-    assert line(DataFile("set/images.gz", None), tmp_path) == (
-        f"set/images.gz: not to be had by a program; put the file at {tmp_path}/set/images.gz by hand, "
-        "or name another folder by --data-dir or $CAPSBENCH_DATA"
-    )
+    assert missing_file(download, DataFile("set/images.gz", None), tmp_path) == tmp_path / "set" / "images.gz"
     assert [*tmp_path.iterdir()] == []
 
 

@@ -12,8 +12,9 @@ import torch
 from capsbench import registry
 from capsbench.data.augment import Crop, Jitter
 from capsbench.data.base import Images, Splits, load_splits
-from capsbench.data.smallnorb import COLUMNS, SmallNORB
-from capsbench.errors import UsageError
+from capsbench.data.norb_binary import INTEGERS
+from capsbench.data.smallnorb import COLUMNS, TEST_TOYS, SmallNORB
+from tests.data.faults import damage, missing_file, usage_error
 
 TRAINING, TESTING = "smallnorb-5x46789x9x18x6x2x96x96-training", "smallnorb-5x01235x9x18x6x2x96x96-testing"
 
@@ -209,39 +210,33 @@ def test_the_files_are_those_of_the_page() -> None:
         assert file.url == f"https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/{Path(file.path).name}"
 
 
-def test_without_network_one_line_says_which_files_to_put_where(folder: Path) -> None:
+def test_without_network_the_file_to_put_there_is_named(folder: Path) -> None:
     (folder / "smallNORB" / f"{TESTING}-info.mat").unlink()
-    line = fault(folder)
-    assert f"put the file at {folder / 'smallNORB' / TESTING}-info.mat.gz by hand" in line
-
-
-def fault(folder: Path) -> str:
-    """What a data folder that cannot be loaded gets."""
-    with pytest.raises(UsageError) as error:
-        SmallNORB().load(folder)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    assert missing_file(SmallNORB().load, folder) == folder / "smallNORB" / f"{TESTING}-info.mat.gz"
 
 
 def test_a_truncated_file_is_named(folder: Path, published: Path) -> None:
     name = f"{TESTING}-dat.mat"
-    path = spoil(folder, name, (published / "smallNORB" / name).read_bytes()[:-1])
-    assert fault(folder).startswith(f"{path}: its header promises 200 x 2 x 96 x 96")
+    whole = (published / "smallNORB" / name).read_bytes()
+    path = spoil(folder, name, whole[:-1])
+    assert damage(SmallNORB().load, folder) == (path, len(whole) - 1)
 
 
 def test_labels_in_the_place_of_images(folder: Path) -> None:
     path = spoil(folder, f"{TRAINING}-dat.mat", views(SETS[TRAINING])[:, 0])
-    assert fault(folder).startswith(f"{path}: expected a matrix of NORB of byte values")
+    assert damage(SmallNORB().load, folder) == (path, INTEGERS)
 
 
 def test_views_in_the_place_of_labels(folder: Path) -> None:
     path = spoil(folder, f"{TRAINING}-cat.mat", views(SETS[TRAINING])[:, 1:])
-    assert fault(folder).startswith(f"{path}: expected a matrix of 200, found 2 dimensions")
+    assert damage(SmallNORB().load, folder) == (path, 2)
 
 
 def test_the_views_of_the_test_set_in_the_place_of_those_of_training(folder: Path) -> None:
     path = spoil(folder, f"{TRAINING}-info.mat", views(SETS[TESTING])[:, 1:])
-    assert fault(folder).startswith(f"{path}: expected toy of 4, 6, 7, 8, 9, found ")
+    file, toy = damage(SmallNORB().load, folder)
+    assert file == path
+    assert toy in TEST_TOYS
 
 
 def changed(column: int, value: int) -> np.ndarray:
@@ -252,19 +247,20 @@ def changed(column: int, value: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("kind", "table", "expected"),
+    ("kind", "table", "wrong", "found"),
     [
-        ("cat", changed(0, 5)[:, 0], "expected labels from 0 to 4, found 5"),
-        ("cat", changed(0, -1)[:, 0], "expected labels from 0 to 4, found -1"),
-        ("info", changed(2, 9)[:, 1:], "expected elevation of 0, 1, 2, 3, 4, 5, 6, 7, 8, found 9"),
-        ("info", changed(3, 5)[:, 1:], "expected azimuth of 0, 2, 4, 6, 8, 10, 12, 14, 16, 18"),
-        ("info", changed(4, 6)[:, 1:], "expected lighting of 0, 1, 2, 3, 4, 5, found 6"),
-        ("info", np.roll(views(SETS[TRAINING]), 1, axis=0)[:, 1:], "some views come twice, so it is not of"),
+        ("cat", changed(0, 5)[:, 0], "labels", 5),
+        ("cat", changed(0, -1)[:, 0], "labels", -1),
+        ("info", changed(2, 9)[:, 1:], "elevation", 9),
+        ("info", changed(3, 5)[:, 1:], "azimuth", 5),
+        ("info", changed(4, 6)[:, 1:], "lighting", 6),
+        ("info", np.roll(views(SETS[TRAINING]), 1, axis=0)[:, 1:], f"{TRAINING}-cat.mat", None),
     ],
 )
-def test_labels_and_views_that_cannot_be(folder: Path, kind: str, table: Any, expected: str) -> None:
+def test_labels_and_views_that_cannot_be(folder: Path, kind: str, table: Any, wrong: str, found: int | None) -> None:
     path = spoil(folder, f"{TRAINING}-{kind}.mat", table)
-    assert fault(folder).startswith(f"{path}: {expected}")
+    assert damage(SmallNORB().load, folder) == (path, found)
+    assert wrong in usage_error(SmallNORB().load, folder).problem
 
 
 def test_the_same_images_at_every_call(published: Path) -> None:

@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from capsbench.data.base import load_splits
 from capsbench.data.svhn import SVHN
-from capsbench.errors import UsageError
+from tests.data.faults import damage, missing_file, usage_error
 
 FILES = ("train_32x32.mat", "test_32x32.mat")
 
@@ -37,14 +37,6 @@ def write(path: Path, count: int, **changed: Any) -> None:
 def write_both(folder: Path) -> None:
     for file, count in zip(FILES, (100, 20), strict=True):
         write(folder / file, count)
-
-
-def line(folder: Path) -> str:
-    """What a data folder that cannot be loaded gets."""
-    with pytest.raises(UsageError) as error:
-        SVHN().load(folder)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_digits_keep_their_labels_and_ten_is_zero(tmp_path: Path) -> None:
@@ -80,15 +72,15 @@ def test_digits_are_shifted_and_never_mirrored(tmp_path: Path) -> None:
     assert SVHN().load(tmp_path).augmentations == ()
 
 
-def test_without_network_one_line_says_which_file_to_put_where(tmp_path: Path) -> None:
+def test_without_network_the_file_to_put_there_is_named(tmp_path: Path) -> None:
     write(tmp_path / FILES[0], 100)
-    assert f"put the file at {tmp_path / FILES[1]} by hand" in line(tmp_path)
+    assert missing_file(SVHN().load, tmp_path) == tmp_path / FILES[1]
 
 
 def test_the_test_set_in_the_place_of_the_training_set(tmp_path: Path) -> None:
     write_both(tmp_path)
     (tmp_path / FILES[0]).write_bytes((tmp_path / FILES[1]).read_bytes())
-    assert line(tmp_path).startswith(f"{tmp_path / FILES[0]}: expected 100 labels, as published, found 20")
+    assert damage(SVHN().load, tmp_path) == (tmp_path / FILES[0], 20)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.01, 0.2, 0.6, 0.99])
@@ -96,9 +88,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, keep: float) -> None:
     write_both(tmp_path)
     path = tmp_path / FILES[0]
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    message = line(tmp_path)
-    assert message.startswith(str(path))
-    assert message.endswith("; delete it to have it downloaded again, or put a whole one there")
+    assert damage(SVHN().load, tmp_path) == (path, path.stat().st_size)
 
 
 def test_a_file_whose_bytes_were_changed(tmp_path: Path) -> None:
@@ -107,38 +97,35 @@ def test_a_file_whose_bytes_were_changed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    assert line(tmp_path).startswith(f"{path} ({len(content)} bytes) cannot be read: ")
+    assert damage(SVHN().load, tmp_path) == (path, len(content))
 
 
 def test_a_web_page_in_the_place_of_a_file(tmp_path: Path) -> None:
     write_both(tmp_path)
     (tmp_path / FILES[1]).write_text("<html>404</html>" * 20)
-    assert line(tmp_path).startswith(f"{tmp_path / FILES[1]} (320 bytes) cannot be read: ")
+    assert damage(SVHN().load, tmp_path) == (tmp_path / FILES[1], 320)
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"),
+    ("changed", "wrong", "found"),
     [
-        ({"X": None}, "expected X of uint8 [32, 32, 3, 20], found nothing"),
-        ({"y": None}, "expected y of uint8 [N, 1], found nothing"),
+        ({"X": None}, "X", "nothing"),
+        ({"y": None}, "y", "nothing"),
+        ({"X": np.zeros((32, 32, 3, 19), np.uint8)}, "X", "uint8 [32, 32, 3, 19]"),
+        ({"X": np.zeros((20, 3, 32, 32), np.uint8)}, "X", "uint8 [20, 3, 32, 32]"),
+        ({"X": np.zeros((32, 32, 3, 20))}, "X", "float64 [32, 32, 3, 20]"),
+        ({"y": np.ones((1, 20), np.uint8)}, "y", "uint8 [1, 20]"),
+        ({"y": np.arange(20, dtype=np.uint8)[:, None]}, "labels", 0),
+        ({"y": np.full((20, 1), 11, np.uint8)}, "labels", 11),
         (
-            {"X": np.zeros((32, 32, 3, 19), np.uint8)},
-            "expected X of uint8 [32, 32, 3, 20], found uint8 [32, 32, 3, 19]",
+            {"X": np.ones((20, 1), np.uint8), "y": np.zeros((32, 32, 3, 20), np.uint8)},
+            "y",
+            "uint8 [32, 32, 3, 20]",
         ),
-        (
-            {"X": np.zeros((20, 3, 32, 32), np.uint8)},
-            "expected X of uint8 [32, 32, 3, 20], found uint8 [20, 3, 32, 32]",
-        ),
-        ({"X": np.zeros((32, 32, 3, 20))}, "expected X of uint8 [32, 32, 3, 20], found float64 [32, 32, 3, 20]"),
-        ({"y": np.ones((1, 20), np.uint8)}, "expected y of uint8 [N, 1], found uint8 [1, 20]"),
-        ({"y": np.arange(20, dtype=np.uint8)[:, None]}, "expected labels from 1 to 10, found 0"),
-        ({"y": np.full((20, 1), 11, np.uint8)}, "expected labels from 1 to 10, found 11"),
-        ({"X": np.ones((20, 1), np.uint8), "y": np.zeros((32, 32, 3, 20), np.uint8)}, "expected y of uint8 [N, 1]"),
     ],
 )
-def test_a_file_of_another_content(tmp_path: Path, changed: dict[str, Any], expected: str) -> None:
+def test_a_file_of_another_content(tmp_path: Path, changed: dict[str, Any], wrong: str, found: object) -> None:
     write_both(tmp_path)
     write(tmp_path / FILES[1], 20, **changed)
-    message = line(tmp_path)
-    assert message.startswith(f"{tmp_path / FILES[1]}: ")
-    assert expected in message
+    assert damage(SVHN().load, tmp_path) == (tmp_path / FILES[1], found)
+    assert wrong in usage_error(SVHN().load, tmp_path).problem.split()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from capsbench_kernels import UnavailableBackend
 from capsbench_kernels.bench import CONTENDERS, LAYERS, PASSES, bench, cases
 from capsbench_kernels.bench import check as check_module
 from capsbench_kernels.bench import contenders as contenders_module
@@ -249,12 +250,11 @@ def test_contenders_take_turns():
 
 def test_who_cannot_run_here_is_listed_with_the_reason(benched, monkeypatch):
     def choose(backend, device):
-        raise ValueError(f"backend: {backend!r} cannot run here: it needs a CUDA device; auto would choose 'cpu'")
+        raise UnavailableBackend(backend, "it needs a CUDA device", "cpu")
 
     monkeypatch.setattr(contenders_module, "choose_backend", choose)
     rows = benched(CONTENDERS["broadcast"], CONTENDERS["triton"])
-    said = "unavailable: 'triton' cannot run here: it needs a CUDA device; auto would choose 'cpu'"
-    assert statuses(rows, "triton") == [said] * 2
+    assert statuses(rows, "triton") == ["unavailable: it needs a CUDA device"] * 2
 
 
 def test_compiling_is_timed_apart_and_a_compiler_that_fails_skips_the_contender(benched, monkeypatch):
@@ -315,8 +315,9 @@ def test_peaks_are_those_of_a_product_and_a_copy(monkeypatch):
 def test_an_interrupt_is_not_a_failure():
     with pytest.raises(KeyboardInterrupt), failures_named(CPU):
         raise KeyboardInterrupt
-    with pytest.raises(Failure, match="failed: KeyError: 'x'"), failures_named(CPU):
+    with pytest.raises(Failure) as caught, failures_named(CPU):
         raise KeyError("x")
+    assert caught.value.reason == "KeyError: 'x'"
 
 
 def test_a_sweep_is_every_combination_and_the_batch_a_layers_own():

@@ -9,6 +9,7 @@ from dataclasses import fields
 import pytest
 
 pytest.importorskip("triton", reason="Triton is not installed")
+from capsbench_kernels import ArgumentError
 from capsbench_kernels.compile import KernelResources, compile_kernels
 
 
@@ -84,8 +85,10 @@ def test_other_sizes_options_and_dtypes_compile():
 
 @pytest.mark.parametrize("target", [70, 95])
 def test_a_target_that_cannot_be_compiled_for_is_refused(target):
-    with pytest.raises(ValueError, match=f"a compute capability of 80, 86, 89, 90, 100, 120, got {target}"):
+    with pytest.raises(ArgumentError) as caught:
         compile_kernels([target])
+    assert (caught.value.argument, caught.value.value) == ("target", target)
+    assert all(str(known) in caught.value.expected for known in (80, 86, 89, 90, 100, 120))
 
 
 INTERPRETED = """
@@ -100,8 +103,7 @@ except RuntimeError as error:
 
 
 def test_the_interpreter_leaves_nothing_to_compile():
-    said = printed(INTERPRETED, TRITON_INTERPRET="1")
-    assert said == "the kernels cannot be compiled in a process that has TRITON_INTERPRET=1 in its environment"
+    assert "TRITON_INTERPRET" in printed(INTERPRETED, TRITON_INTERPRET="1")
 
 
 def test_the_table_has_these_columns():

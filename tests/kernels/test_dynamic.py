@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from capsbench_kernels import dynamic_routing, squash
+from capsbench_kernels import SQUASHES, ArgumentError, dynamic_routing, squash
 
 
 def squash_as_printed(s):
@@ -90,13 +90,12 @@ def test_large_and_tiny_votes_stay_finite(problem, scale):
     assert poses.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"), [(dict(iterations=0), "1 or more"), (dict(gradient="x"), "'all' or")]
-)
-def test_wrong_arguments_are_refused(problem, arguments, message):
+@pytest.mark.parametrize(("argument", "value"), [("iterations", 0), ("gradient", "x")])
+def test_wrong_arguments_are_refused(problem, argument, value):
     made = problem()
-    with pytest.raises(ValueError, match=message):
-        dynamic_routing(made["poses"], made["weights"], **arguments)
+    with pytest.raises(ArgumentError) as caught:
+        dynamic_routing(made["poses"], made["weights"], **{argument: value})
+    assert (caught.value.argument, caught.value.value) == (argument, value)
 
 
 def efficient_as_printed(s):
@@ -136,5 +135,7 @@ def test_the_gradient_of_every_squash_is_finite_at_zero(variant):
 
 
 def test_an_unknown_squash_is_refused():
-    with pytest.raises(ValueError, match=r"^squash: expected sabour, efficient, unit, got 'cubic'$"):
+    with pytest.raises(ArgumentError) as caught:
         squash(torch.ones(3), variant="cubic")
+    assert (caught.value.argument, caught.value.value) == ("squash", "cubic")
+    assert caught.value.expected.split(", ") == list(SQUASHES)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from capsbench_kernels import em_routing
+from capsbench_kernels import ArgumentError, em_routing
 
 TEMPERATURES = [0.2, 0.3, 0.4]
 
@@ -119,27 +119,32 @@ def test_gradient_last_takes_the_shares_for_constants(em_problem, backend):
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong", "message"),
+    ("name", "wrong", "expected", "value"),
     [
-        ("activations", lambda t: None, r"activations: expected \[3, 6\], got None"),
-        ("beta_a", lambda t: t.unsqueeze(1), r"beta_a: expected \[3\], one a parent, got \[3, 1\]"),
-        ("beta_u", lambda t: t.float(), "beta_u: expected torch.float64 like the activations, got torch.float32"),
+        ("activations", lambda t: None, "[3, 6]", None),
+        ("beta_a", lambda t: t.unsqueeze(1), "[3]", [3, 1]),
+        ("beta_u", lambda t: t.float(), "torch.float64", torch.float32),
     ],
 )
-def test_an_argument_that_does_not_fit_is_named(em_problem, name, wrong, message):
+def test_an_argument_that_does_not_fit_is_named(em_problem, name, wrong, expected, value):
     arguments = dict(zip(["poses", "weights", "activations", "beta_a", "beta_u"], em_problem, strict=True))
     arguments[name] = wrong(arguments[name])
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError) as caught:
         em_routing(**arguments, inverse_temperature=TEMPERATURES)
+    assert (caught.value.argument, caught.value.value) == (name, value)
+    assert expected in caught.value.expected
 
 
-def test_one_temperature_is_no_schedule(em_problem):
-    with pytest.raises(ValueError, match=r"inverse_temperature: expected a value an iteration, got 0\.1"):
-        em_routing(*em_problem, 3, inverse_temperature=0.1)
-
-
-def test_wrong_arguments_are_refused(em_problem):
-    with pytest.raises(ValueError, match="iterations: expected 1 or more"):
-        em_routing(*em_problem, 0, inverse_temperature=TEMPERATURES)
-    with pytest.raises(ValueError, match="inverse_temperature: expected 4 values, got 3"):
-        em_routing(*em_problem, 4, inverse_temperature=TEMPERATURES)
+@pytest.mark.parametrize(
+    ("arguments", "argument", "value"),
+    [
+        (dict(iterations=3, inverse_temperature=0.1), "inverse_temperature", 0.1),
+        (dict(iterations=4, inverse_temperature=TEMPERATURES), "inverse_temperature", 3),
+        (dict(iterations=0, inverse_temperature=TEMPERATURES), "iterations", 0),
+        (dict(gradient="x", inverse_temperature=TEMPERATURES), "gradient", "x"),
+    ],
+)
+def test_wrong_arguments_are_refused(em_problem, arguments, argument, value):
+    with pytest.raises(ArgumentError) as caught:
+        em_routing(*em_problem, **arguments)
+    assert (caught.value.argument, caught.value.value) == (argument, value)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from capsbench_kernels import (
     Moments,
     Parents,
+    UnavailableBackend,
     choose_backend,
     dynamic_routing,
     em_routing,
@@ -389,14 +390,18 @@ def test_splits_fill_the_device_and_stay_few():
 
 def test_where_the_kernels_run():
     assert choose_backend("triton", DEVICE) == "triton"
-    with pytest.raises(ValueError, match="its kernels need a CUDA device, and these tensors are on the mps"):
+    with pytest.raises(UnavailableBackend) as caught:
         choose_backend("triton", "mps")
+    assert (caught.value.value, caught.value.expected) == ("triton", "reference")
+    assert "mps" in caught.value.reason
     assert isinstance(vote_pass(**random_problem((1, 1, 1, 1, 1, 1)), backend="triton"), Moments)
 
 
 def test_an_older_triton_is_refused_with_the_reason(monkeypatch):
     monkeypatch.setattr(triton_kernels.triton, "__version__", "3.6.0")
-    with pytest.raises(ValueError, match=r"its kernels need Triton 3.7 or later, and this is 3.6.0; auto would choose"):
+    with pytest.raises(UnavailableBackend) as caught:
         choose_backend("triton", DEVICE)
+    assert caught.value.value == "triton"
+    assert "3.6.0" in caught.value.reason
     if DEVICE == "cuda":
         assert choose_backend("auto", DEVICE) == "reference"

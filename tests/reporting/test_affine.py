@@ -141,18 +141,21 @@ def test_no_more_contenders_than_fit_below_an_image(capsules: Make, tmp_path: Pa
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(True, torch.arange(2)))
     drawn = images(Material.of(many, store))
     assert len(drawn.figure.axes[0].lines) == 2 * MOST_SHOWN
-    assert f"{MOST_SHOWN} of {MOST_SHOWN + 2} in all; --where chooses others." in drawn.caption
+    assert f"{MOST_SHOWN} of {MOST_SHOWN + 2} in all; " in drawn.caption
 
 
 def test_without_what_is_needed_there_is_neither_table_nor_picture(
     records: list[Record], capsules: Make, tmp_path: Path
 ) -> None:
     nothing = Material.of([capsules()], Store(tmp_path))
-    for make in (SECTION.table, VIEWPOINT.table, OVERLAP.table, curves, images):
-        with pytest.raises(NoDataError, match="was not measured"):
+    needed = {SECTION.table: "affine", VIEWPOINT.table: "viewpoint", OVERLAP.table: "overlap", curves: "affine"}
+    for make, measure in [*needed.items(), (images, "affine")]:
+        with pytest.raises(NoDataError) as caught:
             make(nothing)
-    with pytest.raises(NoDataError, match="no warped images were kept"):
+        assert caught.value.missing == measure
+    with pytest.raises(NoDataError) as caught:
         images(Material.of(records, Store(tmp_path)))
+    assert caught.value.missing == "warped images"
 
 
 def test_viewpoints_and_overlapping_objects(capsules: Make, tmp_path: Path) -> None:

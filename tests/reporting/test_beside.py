@@ -58,11 +58,14 @@ def test_an_interrupt_is_for_the_original_alone() -> None:
 
 
 def test_an_error_of_the_work_is_raised_to_whom_it_belongs() -> None:
-    def work() -> int:
-        raise ValueError("wrong here too")
+    error = LookupError("wrong here too")
 
-    with pytest.raises(ValueError, match="wrong here too"):
+    def work() -> int:
+        raise error
+
+    with pytest.raises(LookupError) as caught:
         begun(work)()
+    assert caught.value is error
 
 
 def test_what_is_made_ready_there_takes_what_it_is_given() -> None:

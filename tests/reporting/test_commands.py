@@ -172,13 +172,15 @@ def test_a_command_that_cannot_be_told_is_a_line(capsules: Callable[..., Record]
     told, untold = commands(grouped([capsules(), capsules(measures=("accuracy", "adversarial:forgotten"))])).values()
     assert told.command
     assert untold.command == ""
-    assert untold.note.startswith("no command can be told: --measure adversarial:forgotten: ")
+    assert untold.note.startswith("no command can be told: --measure")
+    assert "forgotten" in untold.note
 
 
 def test_a_part_that_is_not_known_any_more_is_said(capsules: Callable[..., Record]) -> None:
     (again,) = commands(grouped([capsules(network="forgotten")])).values()
     assert "--network forgotten" in again.command
-    assert again.note.startswith("this capsbench cannot make it: --network: unknown 'forgotten'")
+    assert again.note.startswith("this capsbench cannot make it: --network")
+    assert "forgotten" in again.note.partition(": --network")[2]
 
 
 def test_what_the_command_line_cannot_say_is_said_to_be_so(make_cell: Callable[..., Cell]) -> None:

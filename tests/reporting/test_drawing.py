@@ -26,7 +26,8 @@ def material(capsules: Make, tmp_path: Path) -> Material:
 def test_a_picture_without_data_is_left_out_and_it_is_said_why(material: Material) -> None:
     made, lacking = begin(PICTURES, material, ["svg"])()
     assert list(made) == ["accuracy-iterations", "training-curves"]
-    assert lacking == {"accuracy-cost": "speed was not measured"}
+    assert list(lacking) == ["accuracy-cost"]
+    assert "speed" in lacking["accuracy-cost"]
     assert all(list(image.files) == ["svg"] for image in made.values())
 
 

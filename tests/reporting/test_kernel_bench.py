@@ -11,7 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from capsbench.errors import UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.reporting.kernel_bench import (
     FACTS,
     defects,
@@ -176,8 +176,9 @@ def test_rows_without_a_single_time_are_a_table_without_pictures(row: Make, tmp_
 
 def test_a_folder_that_cannot_be_written_is_a_usage_error(tmp_path) -> None:
     (tmp_path / "a-file").write_text("")
-    with pytest.raises(UsageError, match="a-file"):
+    with pytest.raises(UsageError) as caught:
         write_partial([], tmp_path / "a-file")
+    assert (caught.value.kind, caught.value.file) == (Kind.INACCESSIBLE, tmp_path / "a-file")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
-from capsbench.errors import NothingMeasured, UsageError
-from capsbench.showing.choosing import chosen_record
+from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.showing.choosing import LISTED, chosen_record
 from capsbench.store import Store
 
 
@@ -40,61 +40,89 @@ def test_words_of_the_title(choose, three):
 
 
 def test_several_cells_are_named_in_one_line_with_their_titles(choose, three):
-    with pytest.raises(UsageError) as failure:
+    with pytest.raises(UsageError) as caught:
         choose("dynamic")
-    said = str(failure.value)
-    assert said.startswith("CELL 'dynamic': 2 cells fit: ")
-    assert all(f"{cell.id} ({cell.title})" in said for cell in three[:2])
-    assert three[2].id not in said
-    assert "\n" not in said
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.AMBIGUOUS, "CELL", "dynamic")
+    assert {*caught.value.expected} == {f"{cell.id} ({cell.title})" for cell in three[:2]}
+    assert "\n" not in str(caught.value)
 
 
 def test_cells_of_one_title_are_told_apart_by_what_differs(choose, put):
     put(weights=False, routing="dynamic", dataset="digits", squash="sabour")
     put(weights=False, routing="dynamic", dataset="digits", squash="unit")
-    with pytest.raises(UsageError) as failure:
+    with pytest.raises(UsageError) as caught:
         choose("dynamic")
-    assert "seed 0, squash sabour)" in str(failure.value)
-    assert "seed 0, squash unit)" in str(failure.value)
+    differing = {candidate.rpartition(", seed 0, ")[2] for candidate in caught.value.expected}
+    assert differing == {"squash sabour)", "squash unit)"}
 
 
 def test_of_many_candidates_some_are_named(choose, put):
     for seed in range(9):
         put(weights=False, routing="dynamic", dataset="digits", seeds=seed)
-    with pytest.raises(UsageError, match=r"9 cells fit: .*; and 3 more"):
+    with pytest.raises(UsageError) as caught:
         choose("dynamic")
+    assert caught.value.kind is Kind.AMBIGUOUS
+    assert len(caught.value.expected) == LISTED + 1
+    assert "3" in caught.value.expected[-1]
 
 
-def test_what_was_misspelled(choose, three):
-    with pytest.raises(UsageError, match="did you mean 'dynamic x3'"):
-        choose("dinamic x3")
+def test_a_misspelled_title_or_hash_is_told_with_what_was_meant(choose, three):
     wrong = three[0].id[:5] + ("0" if three[0].id[5] != "0" else "1") + three[0].id[6:]
-    with pytest.raises(UsageError, match=f"did you mean {three[0].id}"):
-        choose(wrong)
-    with pytest.raises(UsageError, match="did you mean 'routing'"):
-        choose("ruoting=em")
-    with pytest.raises(UsageError, match="none of these cells has iters=7; there are: 2, 3"):
+    for wanted, meant in (("dinamic x3", "'dynamic x3'"), (wrong, three[0].id)):
+        with pytest.raises(UsageError) as caught:
+            choose(wanted)
+        assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "CELL", wanted)
+        assert meant in caught.value.expected
+
+
+def test_a_title_like_none_is_told_with_those_there_are(choose, three):
+    with pytest.raises(UsageError) as caught:
+        choose("nothing of the kind")
+    assert all(f"{cell.id} ({cell.title})" in caught.value.expected for cell in three)
+
+
+def test_a_condition_that_no_cell_meets_is_told_with_what_there_is(choose, three):
+    with pytest.raises(UsageError) as caught:
         choose("iters=7")
-    with pytest.raises(UsageError, match="expected NAME=VALUE"):
-        choose("routing=em,iters")
+    error = caught.value
+    assert (error.kind, error.flag, error.value, error.expected) == (Kind.MISSING, "CELL", "iters=7", ("2", "3"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind", "value"),
+    [("ruoting=em", Kind.UNKNOWN, "ruoting"), ("routing=em,iters", Kind.INVALID, "routing=em,iters")],
+)
+def test_a_condition_is_a_known_name_and_a_value(choose, three, wanted, kind, value):
+    with pytest.raises(UsageError) as caught:
+        choose(wanted)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (kind, "CELL", value)
 
 
 def test_without_a_name_the_only_one_with_weights(choose, three, put):
-    with pytest.raises(UsageError, match="CELL: 3 cells fit"):
+    with pytest.raises(UsageError) as caught:
         choose()
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.AMBIGUOUS, "CELL", None)
+    assert len(caught.value.expected) == 3
     own = put(routing="uniform", dataset="digits")
     assert choose() == own
 
 
 def test_a_failed_cell_says_why_it_has_no_weights(choose, put):
-    put(weights=False, status="failed", routing="em", dataset="digits")
-    with pytest.raises(UsageError, match="failed, so that it has no weights: the loss became nan"):
+    cell = put(weights=False, status="failed", routing="em", dataset="digits")
+    with pytest.raises(UsageError) as caught:
         choose("em")
+    assert (caught.value.kind, caught.value.flag) == (Kind.MISSING, "CELL")
+    assert caught.value.value.startswith(cell.id)
+    assert "the loss became nan" in caught.value.problem
 
 
 def test_no_folder_and_an_empty_one(choose, tmp_path):
-    with pytest.raises(UsageError, match="no such folder"):
+    folder = tmp_path / "results"
+    with pytest.raises(UsageError) as nowhere:
         choose("em")
-    (tmp_path / "results" / "records").mkdir(parents=True)
-    with pytest.raises(NothingMeasured, match="no records there"):
+    assert not isinstance(nowhere.value, NothingMeasured)
+    (folder / "records").mkdir(parents=True)
+    with pytest.raises(NothingMeasured) as empty:
         choose("em")
+    for caught in (nowhere, empty):
+        assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.MISSING, "out", folder)

@@ -206,12 +206,12 @@ def _check(entry: _Entry, inputs: Inputs, truth: Expected, device: torch.device)
                 verdict = check(entry.run, inputs, truth)
         except Failure as failure:
             release(device)
-            if str(failure) == "out of memory":
+            if failure.reason is None:
                 entry.status[pass_] = str(failure)
                 continue
             # Where the eager code can run what torch.compile cannot, the fault is not the contender's.
             skipped = entry.contender.compiled
-            entry.disqualify(str(failure).replace("failed:", "skipped: torch.compile:", 1) if skipped else str(failure))
+            entry.disqualify(f"skipped: torch.compile: {failure.reason}" if skipped else str(failure))
             return
         entry.error[pass_] = verdict.error
         if entry.contender.compiled:

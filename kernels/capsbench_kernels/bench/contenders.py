@@ -14,6 +14,7 @@ from capsbench_kernels.bench.layers import Case, Inputs
 from capsbench_kernels.dispatch import choose_backend
 from capsbench_kernels.dynamic import dynamic_routing, squash
 from capsbench_kernels.em import em_routing
+from capsbench_kernels.errors import UnavailableBackend
 from capsbench_kernels.fused import accumulation_dtype
 
 Outputs = tuple[Tensor, ...]
@@ -53,8 +54,8 @@ class Contender:
             return None
         try:
             choose_backend(self.backend, device)
-        except ValueError as error:
-            return str(error).removeprefix("backend: ")
+        except UnavailableBackend as error:
+            return error.reason
         return None
 
     def prepared(self, case: Case) -> Run:

@@ -35,7 +35,18 @@ COPIED = {"cpu": 2**27, "cuda": 2**30}
 
 
 class Failure(Exception):
-    """A contender that cannot be measured; the message is the status of its row."""
+    """A contender that cannot be measured; `str` is the status of its row.
+
+    Args:
+        reason: the error that it raised, in one line; None: it asked for more memory than there is.
+    """
+
+    def __init__(self, reason: str | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return "out of memory" if self.reason is None else f"failed: {self.reason}"
 
 
 @contextmanager
@@ -47,18 +58,18 @@ def failures_named(device: torch.device) -> Iterator[None]:
     except Failure:
         raise
     except Exception as error:
-        raise Failure(_status(error)) from None
+        raise Failure(_reason(error)) from None
 
 
-def _status(error: Exception) -> str:
+def _reason(error: Exception) -> str | None:
     said = str(error)
     memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in said
     )
     if memory:
-        return "out of memory"
+        return None
     line = next((line.strip() for line in said.splitlines() if line.strip()), "")
-    return f"failed: {type(error).__name__}: {line}"
+    return f"{type(error).__name__}: {line}"
 
 
 @contextmanager

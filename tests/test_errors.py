@@ -1,0 +1,106 @@
+import ast
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+import capsbench
+from capsbench.cell import spelled
+from capsbench.errors import ArgumentError, Kind, NothingMeasured, UsageError
+
+
+@pytest.mark.parametrize(
+    ("error", "in_python", "on_the_command_line"),
+    [
+        (
+            UsageError(Kind.INVALID, flag="train_size", expected="1 or more", value=0),
+            "train_size: expected 1 or more, got 0",
+            "--train-size: expected 1 or more, got 0",
+        ),
+        (
+            UsageError(Kind.UNKNOWN, flag="routing", value="dynmic", expected=["dynamic", "em"]),
+            "routing: unknown 'dynmic'; did you mean 'dynamic'? choose from dynamic, em",
+            "--routing: unknown 'dynmic'; did you mean 'dynamic'? choose from dynamic, em",
+        ),
+        (
+            UsageError(
+                Kind.CONFLICT, "is sized after a CNN", flag="network", value="matched", expected="use {flag:baseline_size}"
+            ),
+            "network matched: is sized after a CNN; use baseline_size",
+            "--network matched: is sized after a CNN; use --baseline-size",
+        ),
+        (
+            UsageError(Kind.MISSING, "no such folder", flag="out", file="results"),
+            "out results: no such folder",
+            "--out results: no such folder",
+        ),
+        (UsageError(Kind.DAMAGED, "not whole", file="a.json"), "a.json: not whole", "a.json: not whole"),
+        (UsageError(Kind.AMBIGUOUS, "3 cells fit", flag="CELL", value="em"), "CELL em: 3 cells fit", "CELL em: 3 cells fit"),
+        (
+            UsageError(Kind.UNKNOWN, flag="CELL", value="dinamic", expected="did you mean 'dynamic'?"),
+            "CELL: unknown 'dinamic'; did you mean 'dynamic'?",
+            "CELL: unknown 'dinamic'; did you mean 'dynamic'?",
+        ),
+        (
+            UsageError(Kind.UNKNOWN, flag="rooting", value="rooting", expected=["train_size", "routing"]),
+            "rooting: unknown 'rooting'; did you mean 'routing'? choose from train_size, routing",
+            "--rooting: unknown '--rooting'; did you mean '--routing'? choose from --train-size, --routing",
+        ),
+    ],
+)  # fmt: skip
+def test_one_line_is_made_of_the_facts_for_each_reader(
+    error: UsageError, in_python: str, on_the_command_line: str
+) -> None:
+    assert str(error) == in_python
+    assert error.describe(spelled) == on_the_command_line
+
+
+def test_braces_of_a_user_are_left_as_they_are() -> None:
+    assert (
+        str(UsageError(Kind.INVALID, flag="lr", expected="a number", value="{x}")) == "lr: expected a number, got '{x}'"
+    )
+
+
+@pytest.mark.parametrize("kind", [UsageError, NothingMeasured])
+def test_the_facts_reach_another_process(kind: type[UsageError]) -> None:
+    error = kind(Kind.INVALID, flag="lr", file="a", value=-1.0, expected=["1", "2"])
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert vars(again) == vars(error)
+    assert (again.kind, again.flag, again.value, again.expected) == (Kind.INVALID, "lr", -1.0, ("1", "2"))
+
+
+def test_an_argument_reaches_another_process() -> None:
+    again = pickle.loads(pickle.dumps(ArgumentError("backend", "auto or cpu", "abacus")))
+    assert (again.argument, again.expected, again.value) == ("backend", "auto or cpu", "abacus")
+    assert str(again) == "backend: expected auto or cpu, got 'abacus'"
+
+
+PACKAGE = Path(capsbench.__file__).parent
+OTHER_SPELLINGS = {"provenance.py", "reporting/page.py"}
+"""Whose hyphens are those of other programs' flags and of CSS."""
+
+WHOLE_COMMANDS = {"cell.py", "reporting/commands.py"}
+
+
+def core_files() -> list[str]:
+    """The modules that know flags by their Python names alone."""
+    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if not path.stem.endswith("cli")}
+    return sorted(files - OTHER_SPELLINGS - WHOLE_COMMANDS)
+
+
+def strings_of(tree: ast.AST) -> list[str]:
+    """The strings of a module, those with places to fill as a whole; docstrings left out."""
+    docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    filled = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    within = {part for node in filled for part in ast.walk(node)}
+    plain = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in docstrings | within]
+    return [ast.unparse(node) for node in filled] + [node.value for node in plain if isinstance(node.value, str)]
+
+
+@pytest.mark.parametrize("file", core_files())
+def test_only_the_command_line_spells_flags(file: str) -> None:
+    """A whole command may stand in backquotes."""
+    strings = strings_of(ast.parse((PACKAGE / file).read_text(encoding="utf-8")))
+    assert [string for string in strings if re.search("--[a-zA-Z]", re.sub("`[^`]*`", "", string))] == []
