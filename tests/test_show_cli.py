@@ -12,7 +12,9 @@ def trained(tmp_path_factory, one_process):
 
     folder = tmp_path_factory.mktemp("shown")
     with one_process():
-        capsbench.run(routing="dynamic", dataset="digits", epochs=1, seeds=0, measure="accuracy", out=folder / "results")
+        capsbench.run(
+            routing="dynamic", dataset="digits", epochs=1, seeds=0, measure="accuracy", out=folder / "results"
+        )
     return folder
 
 
