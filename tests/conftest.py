@@ -77,7 +77,7 @@ def cells_in_one_process() -> Iterator[None]:
 def one_process() -> Callable[[], AbstractContextManager[None]]:
     """A context in which cells run in the process of the test, for fixtures of a wider scope than `in_one_process`.
 
-    A process of its own costs each cell a second and proves nothing where records, tables or pages are tested.
+    A process takes longer to start than such a cell to train, and proves nothing where records, tables or pages are tested.
     """
     return cells_in_one_process
 
