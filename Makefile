@@ -2,15 +2,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Two processes of one thread each (tests/conftest.py). A process takes neighbouring tests, which share what a module sets up.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test gate lint types wheel clean
+.PHONY: demo test test-slow test-all gate lint types wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/capsbench run --suite demo --out results/demo
 	$(BIN)/capsbench report --out results/demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 # A cell that fails is the gate's to report, beside what it says of the others.
 gate: $(VENV)/.installed

@@ -22,6 +22,7 @@ PRELOADED = [
     "capsbench.experiment",
     "torch._dynamo",  # the first optimiser step imports it
     "capsbench_kernels.cpu_kernels",  # the first vote pass does
+    "sklearn.datasets",  # the data set digits does
     *sorted({path.partition(":")[0] for kind in registry.BUILT_IN.values() for path in kind.values()}),
 ]
 

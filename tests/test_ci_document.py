@@ -83,6 +83,7 @@ def test_the_suite_is_one(project):
     assert read_suite("bench/ci.toml").matrices
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_the_workflow_the_hook_and_the_test_stop_a_run_that_is_worse(project, shell):
     assert shell(FILES["bench/update.sh"].replace("--seeds 0,1,2,3,4", "--seeds 0,1,2")) == [0, 0]
     assert list((project / "bench" / "reference" / "records").iterdir())

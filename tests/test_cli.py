@@ -13,10 +13,11 @@ QUICK = ["--train-size", "40", "--epochs", "1", "--seeds", "0", "--measure", "ac
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(tmp_path_factory, one_process):
     """A folder in which a small run has been made."""
     folder = tmp_path_factory.mktemp("cli")
-    run(routing="dynamic,em", train_size=40, epochs=1, seeds=0, measure="accuracy", out=folder / "results")
+    with one_process():
+        run(routing="dynamic,em", train_size=40, epochs=1, seeds=0, measure="accuracy", out=folder / "results")
     return folder
 
 
@@ -48,6 +49,7 @@ def test_dry_run_lists_the_cells_and_an_estimate_and_writes_nothing(capsbench, t
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_failed_cell_is_exit_code_3(capsbench, tmp_path):
     done = capsbench(
         "run", "--routing", "em", *QUICK, "--lr", "1e30", "--schedule", "constant", "--baseline", "none", cwd=tmp_path
@@ -142,6 +144,7 @@ class Absent(Dataset):
 """
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_suite_runs_without_the_data_that_is_not_there_and_stands_beside_the_paper(capsbench, tmp_path):
     (tmp_path / "mine.toml").write_text(SUITE)
     (tmp_path / "absent.py").write_text(ABSENT)
@@ -173,6 +176,7 @@ def test_a_run_without_any_data_is_exit_code_2(capsbench, tmp_path, asked):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_flags_override_the_suite(capsbench, results):
     (results / "mine.toml").write_text(
         'routing = ["em"]\niters = [1, 2]\nseeds = [0]\nbaseline = "none"\n[axis]\nrows = [3]\n'
@@ -182,6 +186,7 @@ def test_flags_override_the_suite(capsbench, results):
     assert (cell["routing"], cell["iterations"], cell["options"]["network.rows"]) == ("em", 3, 3)
 
 
+@pytest.mark.usefixtures("in_one_process")
 @pytest.mark.parametrize(
     "given", [["--squash", "sabour,unit"], ["--squash=sabour,unit"], ["--axis", "squash=sabour,unit"]]
 )
@@ -192,6 +197,7 @@ def test_an_option_is_a_flag_that_sweeps(capsbench, tmp_path, given):
     assert [cell["options"]["network.squash"] for cell in cells] == ["sabour", "unit"]
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_an_axis_can_be_a_field_too(capsbench, tmp_path):
     asked = ["run", "--routing", "em", "--seeds", "0", "--baseline", "none", "--dry-run", "--json"]
     cells = json.loads(capsbench(*asked, "--axis", "loss=margin,spread", cwd=tmp_path).stdout)["cells"]

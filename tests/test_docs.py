@@ -35,6 +35,7 @@ def test_the_worked_example_is_short_and_trains(kmeans):
     assert (accuracy["routing.sharpness"] == 0.5).all()
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(), flags=re.DOTALL)
     quick = code.replace(
@@ -56,6 +57,7 @@ def test_an_edited_routing_is_run_again(kmeans):
     assert before.id != after.id
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_routing_edited_during_the_run_is_not_recorded_as_what_it_was(kmeans, monkeypatch):
     def edit(*arguments, **names):
         Path("kmeans.py").write_text(kmeans + "\n# edited\n")

@@ -89,6 +89,7 @@ def test_the_same_cell_twice_gives_the_same_bits(store, tmp_path):
     assert [row for row in store.read(cell.id).rows if row.metric != "duration"] == timed
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_speed_is_measured_alone_after_the_training(store, tmp_path):
     listener = Silent()
     outcome, (cell,) = run(store, tmp_path, listener, routing="dynamic", seeds=0, measure="accuracy,speed")
@@ -98,6 +99,7 @@ def test_speed_is_measured_alone_after_the_training(store, tmp_path):
     assert {row.measure for row in store.read(cell.id).rows} == {"training", "accuracy", "speed"}
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_trained_cell_is_only_measured(store, tmp_path):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
     path = store.record_path(cell.id)
@@ -110,6 +112,7 @@ def test_a_trained_cell_is_only_measured(store, tmp_path):
     assert store.read(cell.id).status == "finished"
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_failing_cell_is_recorded_with_its_reason_and_the_rest_go_on(store, tmp_path):
     outcome, cells = run(store, tmp_path, routing="em", seeds=0, lr="1e30,0.001", schedule="constant")
     (failed,) = outcome.failed
@@ -130,6 +133,7 @@ class Faulty(Measure):
 """
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_measure_that_fails_takes_nothing_away(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faulty.py").write_text(FAULTY)
@@ -143,6 +147,7 @@ def test_a_measure_that_fails_takes_nothing_away(store, tmp_path, monkeypatch):
     assert {row.measure for row in record.rows} == {"training", "accuracy"}
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_measure_that_was_mended_gives_each_number_once(store, tmp_path, monkeypatch):
     """The first measure ran well beside the one that failed, and is taken again with it."""
     monkeypatch.chdir(tmp_path)
@@ -178,6 +183,7 @@ class Agreement(MeasureBetween):
 """
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_measure_between_networks_is_taken_of_each_pair_once(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pairs.py").write_text(BETWEEN)
@@ -200,6 +206,7 @@ def test_a_measure_between_networks_is_taken_of_each_pair_once(store, tmp_path, 
     assert len(capsbench.load(store.folder).query("measure == 'agreement'")) == 9
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_damaged_measure_between_networks_is_taken_again(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "couples.py").write_text(BETWEEN)
@@ -265,6 +272,7 @@ def test_all_measures_of_a_cell_that_fail_are_told_and_on_record(store, tmp_path
     assert record.status == "trained"
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_what_failed_alike_is_told_once(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "muted.py").write_text(SEVERAL.replace("too loud", "too quiet"))
@@ -272,6 +280,7 @@ def test_what_failed_alike_is_told_once(store, tmp_path, monkeypatch):
     assert store.read(cell.id).reason == "muted:Loud, muted:Quiet: RuntimeError: too quiet"
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_measure_between_networks_that_fails_is_on_record_until_it_is_taken(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mended = "        from pathlib import Path\n        assert Path('mended').exists() or source.cell.seed, 'not yet'\n"
@@ -305,6 +314,7 @@ class Clashing(Measure):
 """
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_rows_by_the_name_of_another_measure_are_refused(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clashing.py").write_text(CLASHING)
@@ -314,6 +324,7 @@ def test_rows_by_the_name_of_another_measure_are_refused(store, tmp_path, monkey
     assert "accuracy" in {row.measure for row in store.read(cell.id).rows}
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_what_was_measured_between_networks_goes_with_the_weights(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "twins.py").write_text(BETWEEN)
@@ -328,6 +339,7 @@ def test_what_was_measured_between_networks_goes_with_the_weights(store, tmp_pat
     assert store.kept("accuracy", cells[1].id) != {}
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_fresh_run_that_fails_leaves_the_old_record(store, tmp_path, monkeypatch):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0)
     before = store.record_path(cell.id).read_bytes()
@@ -339,6 +351,7 @@ def test_a_fresh_run_that_fails_leaves_the_old_record(store, tmp_path, monkeypat
     assert store.record_path(cell.id).read_bytes() == before
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_trained_cell_without_its_weights_is_trained_again(store, tmp_path):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
     path = store.record_path(cell.id)
@@ -354,6 +367,7 @@ def test_no_workers_are_refused(tmp_path):
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "workers", -1)
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_damaged_record_is_made_again(store, tmp_path):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0)
     store.record_path(cell.id).write_text('{"schema": 1')
@@ -369,20 +383,11 @@ def test_what_cannot_run_is_refused_before_anything_is_written(store, tmp_path):
     assert not store.folder.exists()
 
 
-def test_kill_9_in_the_middle_loses_nothing_that_was_finished(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "capsbench.cli",
-        "run",
-        "--routing",
-        "dynamic",
-        "--seeds",
-        "0,1,2",
-        "--workers",
-        "1",
-    ]
-    command += ["--train-size", "200", "--epochs", "8", "--measure", "accuracy", "--baseline", "none", "--out", "out"]
+@pytest.mark.usefixtures("in_one_process")
+def test_kill_9_in_the_middle_loses_nothing_that_was_finished(capsbench, tmp_path):
+    asked = ["run", "--routing", "dynamic", "--seeds", "0,1,2", "--workers", "1"]
+    asked += ["--train-size", "200", "--epochs", "4", "--measure", "accuracy", "--baseline", "none", "--out", "out"]
+    command = [sys.executable, "-m", "capsbench.cli", *asked]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     store = Store(tmp_path / "out")
     deadline = time.monotonic() + 120
@@ -392,7 +397,8 @@ def test_kill_9_in_the_middle_loses_nothing_that_was_finished(tmp_path):
     process.wait()
     assert len(done) in (1, 2)
     assert store.records()[1] == []
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    again = capsbench(*asked, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
     assert "on record already" in again.stderr
     assert len(store.records()[0]) == 3
 
@@ -443,7 +449,7 @@ def with_absent(tmp_path, monkeypatch):
     (tmp_path / "absent.py").write_text(ABSENT)
 
 
-@pytest.mark.usefixtures("with_absent")
+@pytest.mark.usefixtures("with_absent", "in_one_process")
 def test_cells_without_data_are_left_out_where_that_is_asked_for(store, tmp_path):
     listener = Silent()
     cells = cells_of({**QUICK, "routing": "dynamic", "seeds": "0,1", "dataset": "digits,absent:Absent"})
@@ -476,6 +482,7 @@ def test_too_large_a_train_size_is_no_missing_data(store, tmp_path):
     assert caught.value.flag == "train_size"
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_iterations_of_what_routes_once_are_remarked_on(tmp_path, monkeypatch):
     told = Silent()
     monkeypatch.setattr("capsbench.api.make_progress", lambda console: nullcontext(told))

@@ -7,12 +7,15 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, one_process):
     """A results folder with a capsule network and its CNN, trained for a moment."""
     import capsbench
 
     folder = tmp_path_factory.mktemp("shown")
-    capsbench.run(routing="dynamic", dataset="digits", epochs=1, seeds=0, measure="accuracy", out=folder / "results")
+    with one_process():
+        capsbench.run(
+            routing="dynamic", dataset="digits", epochs=1, seeds=0, measure="accuracy", out=folder / "results"
+        )
     return folder
 
 

@@ -366,6 +366,7 @@ def test_channels_last_is_for_convolutions_alone(make_cell, make_network):
     assert network.convolutional[0].weights.is_contiguous()
 
 
+@pytest.mark.slow  # two dozen C++ kernels are compiled
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf"

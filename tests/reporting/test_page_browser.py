@@ -16,7 +16,7 @@ from capsbench.store import Record, Store
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import EXECUTABLE, Browser
 
-pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="no chromium here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(EXECUTABLE is None, reason="no chromium here")]
 Make = Callable[..., Record]
 
 SIZES = (28_000, 1_250_000, 950)

@@ -1,7 +1,5 @@
 """The suites that ship with capsbench: in full they are the papers' tables, and in small they run from end to end."""
 
-import functools
-
 import pytest
 import torch
 
@@ -77,25 +75,15 @@ def few_images(dataset):
 
 @pytest.fixture
 def in_small(monkeypatch):
-    """Published data sets are a few images of noise, cells run in this process, and there are no pictures."""
+    """Published data sets are a few images of noise, and there are no pictures."""
     for dataset in (registry.get("dataset", name) for name in registry.names("dataset")):
         if issubclass(dataset, PublishedSet | SmallNORB):
             monkeypatch.setattr(dataset, "load", few_images(dataset))
     monkeypatch.setattr(AffNIST, "warped", AffineSet.warped)
-
-    def in_this_process(jobs, workers=1, on_event=None):
-        for job in jobs:
-            yield job.name, job.function(*job.arguments, functools.partial(on_event, job.name))
-
-    monkeypatch.setattr("capsbench.runner.in_processes", in_this_process)
     monkeypatch.setattr("capsbench.reporting.begin", lambda pictures, material, forms: lambda: ({}, {}))
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.usefixtures("in_small")
+@pytest.mark.usefixtures("in_small", "in_one_process")
 @pytest.mark.parametrize("name", suite_names())
 def test_a_suite_runs_from_end_to_end(name, tmp_path):
     measure = (
