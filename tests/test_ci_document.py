@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import capsbench as package
-from capsbench.compare_cli import check as check_command
+from capsbench.cli.compare import check as check_command
 from capsbench.comparing.gate import NOT_PASSED
 from capsbench.suites import read_suite
 

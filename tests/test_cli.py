@@ -7,7 +7,7 @@ import pytest
 
 from capsbench import run
 from capsbench.cell import asked_fields
-from capsbench.cli import PANELS
+from capsbench.cli.run import PANELS
 
 QUICK = ["--train-size", "40", "--epochs", "1", "--seeds", "0", "--measure", "accuracy"]
 

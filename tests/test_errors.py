@@ -86,7 +86,7 @@ WHOLE_COMMANDS = {"cell.py", "reporting/commands.py"}
 
 def core_files() -> list[str]:
     """The modules that know flags by their Python names alone."""
-    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if not path.stem.endswith("cli")}
+    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "cli" not in path.as_posix()}
     return sorted(files - OTHER_SPELLINGS - WHOLE_COMMANDS)
 
 

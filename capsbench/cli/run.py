@@ -18,7 +18,7 @@ from rich.table import Table
 
 from capsbench import registry
 from capsbench.cell import Cell, flag, spelled
-from capsbench.compare_cli import check, compare
+from capsbench.cli.compare import check, compare
 from capsbench.data_cli import app as data_app
 from capsbench.errors import (
     EXIT_FAILED,
@@ -326,7 +326,3 @@ def _console() -> Console:
 
 def _say(line: str) -> None:
     print(line)
-
-
-if __name__ == "__main__":
-    main()

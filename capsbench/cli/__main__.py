@@ -1,0 +1,3 @@
+from capsbench.cli import main
+
+main()
