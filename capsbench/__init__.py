@@ -17,27 +17,27 @@ __version__ = "0.1.0"
 __all__ = ["Cell", "Routing", "UsageError", "cells", "check", "compare", "load", "report", "run", "show"]
 
 _HOMES = {
-    "Cell": "capsbench.cell",
+    "Cell": "capsbench.records.cell",
     "Routing": "capsbench.routing",
     "UsageError": "capsbench.errors",
     "cells": "capsbench.api",
     "check": "capsbench.comparing",
     "compare": "capsbench.comparing",
-    "load": "capsbench.store",
-    "report": "capsbench.reporting",
+    "load": "capsbench.records.table",
+    "report": "capsbench.reporting.build",
     "run": "capsbench.api",
     "show": "capsbench.showing",
 }
 
 if TYPE_CHECKING:
     from capsbench.api import cells, run
-    from capsbench.cell import Cell
     from capsbench.comparing import check, compare
     from capsbench.errors import UsageError
-    from capsbench.reporting import report
+    from capsbench.records.cell import Cell
+    from capsbench.records.table import load
+    from capsbench.reporting.build import report
     from capsbench.routing import Routing
     from capsbench.showing import show
-    from capsbench.store import load
 
 
 def __getattr__(name: str) -> Any:

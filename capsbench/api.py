@@ -9,15 +9,16 @@ from typing import Any
 from rich.console import Console
 
 from capsbench import registry
-from capsbench.cell import Cell, listed, spelled
 from capsbench.data.base import data_folder
 from capsbench.errors import Kind, UsageError
-from capsbench.matrix import cells_of
 from capsbench.measures.build import left_out as measures_left_out
-from capsbench.progress import make_progress
-from capsbench.runner import Outcome, check_data, run_cells
-from capsbench.store import Store
-from capsbench.suites import read_suite
+from capsbench.planning.matrix import cells_of
+from capsbench.planning.request import listed, spelled
+from capsbench.planning.suites import read_suite
+from capsbench.records.cell import Cell
+from capsbench.records.store import Store
+from capsbench.running.progress import make_progress
+from capsbench.running.runner import Outcome, check_data, run_cells
 
 
 def cells(suite: str | Path | None = None, **request: Any) -> list[Cell]:

@@ -1,3 +1,7 @@
+"""What the tests of several rooms share: cells, the command line, and records whose numbers a test chooses."""
+
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,10 +12,133 @@ from typing import Any
 import pytest
 import torch
 
-from capsbench.cell import Cell
-from capsbench.cli import main
-from capsbench.matrix import cells_of
-from capsbench.process import Job, to_be_told
+from capsbench.cli.main import main
+from capsbench.planning.matrix import cells_of
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record, Row
+from capsbench.running.executors.local import Job, to_be_told
+
+CAPSULES: dict[str, Any] = {
+    "dataset": "digits",
+    "train_size": None,
+    "network": "matrix-capsules",
+    "size": "tiny",
+    "routing": "em",
+    "iterations": 3,
+    "loss": "spread",
+    "reconstruction": False,
+    "reconstruction_weight": 0.0005,
+    "optimizer": "adam",
+    "learning_rate": 0.003,
+    "schedule": "one-cycle",
+    "decay": 0.9,
+    "weight_decay": 0.0,
+    "clip": 0.0,
+    "epochs": 10,
+    "patience": 0,
+    "batch_size": 64,
+    "shift": 1,
+    "seed": 0,
+    "measures": ("accuracy", "speed"),
+    "precision": "float32",
+    "device": "cpu",
+    "backend": "auto",
+    "threads": 2,
+    "options": {"network.stem": 32, "routing.epsilon": 0.01},
+    "code": {},
+}
+
+CNN: dict[str, Any] = {
+    **CAPSULES,
+    "network": "matched",
+    "routing": None,
+    "iterations": None,
+    "loss": "cross-entropy",
+}
+
+PROVENANCE: dict[str, Any] = {
+    "commit": "0123456789abcdef",
+    "dirty": False,
+    "capsbench": "0.1.0",
+    "python": "3.11.2",
+    "torch": "2.15.0",
+    "triton": None,
+    "cuda": None,
+    "driver": None,
+    "cpu": "A CPU",
+    "gpu": None,
+    "cores": 2,
+    "backend": "reference",
+    "threads": 2,
+    "started": "2026-01-01T00:00:00+00:00",
+    "seconds": 12.0,
+}
+
+
+def rows(accuracy: float | None, parameters: float | None, flops: float = 2.5e6, step: float = 12.0) -> list[Row]:
+    """The rows of the measures accuracy and speed; a number that is None was not measured."""
+    made = []
+    if accuracy is not None:
+        made += [
+            Row("accuracy", "accuracy", "test", accuracy, "fraction"),
+            Row("accuracy", "error", "test", 1 - accuracy, "fraction"),
+            Row("accuracy", "nll", "test", 0.1, "nats"),
+            Row("accuracy", "accuracy", "validation", 0.5, "fraction"),
+            Row("accuracy", "accuracy", "class 3", 0.25, "fraction"),
+        ]
+    if parameters is not None:
+        made += [
+            Row("training", "parameters", "network", parameters, "parameters"),
+            Row("speed", "parameters", "inference", parameters - 1, "parameters"),
+            Row("speed", "flops", "inference", flops, "FLOP/image"),
+            Row("speed", "latency p50", "training step", step, "ms"),
+            Row("speed", "latency p95", "training step", 2 * step, "ms"),
+            Row("speed", "latency p50", "inference", step / 3, "ms"),
+            Row("speed", "peak memory", "training step", 40.0, "MiB"),
+            Row("speed", "peak memory", "inference", 10.0, "MiB"),
+        ]
+    return made
+
+
+def capsules(accuracy: float | None = 0.97, parameters: float | None = 28_000, **fields: Any) -> Record:
+    """A finished cell of a capsule network; ``fields`` are those of the Cell, ``flops`` and ``step`` its costs."""
+    costs = {name: fields.pop(name) for name in ("flops", "step") if name in fields}
+    return Record(
+        cell=Cell(**{**CAPSULES, **fields}),
+        status="finished",
+        rows=rows(accuracy, parameters, **costs),
+        history=[
+            {"epoch": 1, "loss": 0.9, "validation_accuracy": 0.6, "learning_rate": 0.001, "seconds": 1.0},
+            {"epoch": 2, "loss": 0.3, "validation_accuracy": 0.9, "learning_rate": 0.003, "seconds": 1.0},
+        ],
+        provenance=PROVENANCE,
+    )
+
+
+def matched(accuracy: float | None = 0.96, to: int = 28_000, **fields: Any) -> Record:
+    """A finished cell of the CNN matched to a network of ``to`` parameters, which it misses by a few."""
+    options = {"network.parameters": to}
+    return capsules(accuracy, fields.pop("parameters", to + 12), **{**CNN, "options": options, **fields})
+
+
+def failed(reason: str = "the loss became nan", **fields: Any) -> Record:
+    """A failed cell of a capsule network."""
+    return Record(cell=Cell(**{**CAPSULES, **fields}), status="failed", reason=reason, provenance=PROVENANCE)
+
+
+@pytest.fixture(name="capsules", scope="session")
+def _capsules() -> Callable[..., Record]:
+    return capsules
+
+
+@pytest.fixture(name="matched", scope="session")
+def _matched() -> Callable[..., Record]:
+    return matched
+
+
+@pytest.fixture(name="failed", scope="session")
+def _failed() -> Callable[..., Record]:
+    return failed
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,7 +180,7 @@ def capsbench(monkeypatch, capsys):
 def run_here(
     jobs: Iterable[Job], workers: int = 1, on_event: Callable[[str, Any], None] = lambda name, event: None
 ) -> Iterator[tuple[str, Any]]:
-    """Runs jobs as `capsbench.process.in_processes` does, but one after the other and in the calling process."""
+    """Runs jobs as `capsbench.running.executors.local.in_processes` does, but one after the other and in the calling process."""
     for job in jobs:
         try:
             result = job.function(*job.arguments, partial(on_event, job.name))
@@ -66,8 +193,10 @@ def run_here(
 def cells_in_one_process() -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("capsbench.runner.in_processes", run_here)
-        patch.setattr("capsbench.estimate.in_process", lambda function, *given: function(*given, lambda event: None))
+        patch.setattr("capsbench.running.runner.in_processes", run_here)
+        patch.setattr(
+            "capsbench.running.estimate.in_process", lambda function, *given: function(*given, lambda event: None)
+        )
         yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import capsbench as package
-from capsbench.cli.compare import check as check_command
+from capsbench.cli.check import check as check_command
 from capsbench.comparing.gate import NOT_PASSED
-from capsbench.suites import read_suite
+from capsbench.planning.suites import read_suite
 
 DOCS = Path(__file__).parent.parent / "docs"
 FILES = dict(re.findall(r"```\w+\n# (\S+)\n(.*?)```", (DOCS / "ci.md").read_text(), flags=re.DOTALL))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from capsbench.cell import listed
 from capsbench.comparing.judged import JUDGED
-from capsbench.store import Row
-from capsbench.suites import read_suite
+from capsbench.planning.request import listed
+from capsbench.planning.suites import read_suite
+from capsbench.records.record import Row
 from tests.comparing.records import record
 
 CHECKOUT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import capsbench
-from capsbench.runner import run_cells
+from capsbench.running.runner import run_cells
 
 DOCS = Path(__file__).parent.parent / "docs"
 

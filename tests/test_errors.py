@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import capsbench
-from capsbench.cell import spelled
 from capsbench.errors import ArgumentError, Kind, NothingMeasured, UsageError
+from capsbench.planning.request import spelled
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ def test_an_argument_reaches_another_process() -> None:
 
 
 PACKAGE = Path(capsbench.__file__).parent
-OTHER_SPELLINGS = {"provenance.py", "reporting/page.py"}
+OTHER_SPELLINGS = {"records/provenance.py", "reporting/formats/html.py"}
 """Whose hyphens are those of other programs' flags and of CSS."""
 
-WHOLE_COMMANDS = {"cell.py", "reporting/commands.py"}
+WHOLE_COMMANDS = {"records/cell.py", "reporting/rerun.py"}
 
 
 def core_files() -> list[str]:
     """The modules that know flags by their Python names alone."""
-    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "cli" not in path.as_posix()}
+    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent.name != "cli"}
     return sorted(files - OTHER_SPELLINGS - WHOLE_COMMANDS)
 
 

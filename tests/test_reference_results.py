@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from capsbench.store import Store, load
+from capsbench.records.store import Store
+from capsbench.records.table import load
 
 REFERENCE = Path(__file__).parent.parent / "results" / "reference"
 FOLDERS = sorted(path.parent for path in REFERENCE.glob("*/records"))

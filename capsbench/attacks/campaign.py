@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from capsbench.attacks.adapter import Attack, attacked
 from capsbench.attacks.readings import Pixels, Reading, readings_of
 from capsbench.attacks.threats import Threat
-from capsbench.cell import Cell
-from capsbench.data.base import Images
-from capsbench.training import arithmetic, scores_of
+from capsbench.data.images import Images
+from capsbench.records.cell import Cell
+from capsbench.training.evaluate import scores_of
+from capsbench.training.step import arithmetic
 
 SEED = 0
 """Of whatever attacks draw: the same for all networks."""

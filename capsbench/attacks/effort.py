@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+DRAW_SEED = 0
+"""Draws the test images that are attacked: the same ones for all cells."""
+
 
 class Effort(NamedTuple):
     """How hard attacks try.

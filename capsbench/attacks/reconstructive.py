@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from capsbench.attacks.adapter import BATCH
 from capsbench.attacks.readings import READINGS
-from capsbench.models.base import CapsuleNetwork
+from capsbench.networks.base import CapsuleNetwork
 
 
 class Reconstructed(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from capsbench.cell import Cell
-from capsbench.models.build import build_network
+from capsbench.networks.build import build_network
+from capsbench.records.cell import Cell
 from capsbench.routing.base import Routing
 from capsbench.routing.dynamic import DynamicRouting
 from capsbench.routing.self_attention import SelfAttentionRouting

@@ -18,7 +18,7 @@ from capsbench.attacks.campaign import Campaign
 from capsbench.attacks.effort import tolerance
 from capsbench.attacks.plan import UNBOUNDED, Plan
 from capsbench.attacks.threats import Threat
-from capsbench.training import scores_of
+from capsbench.training.evaluate import scores_of
 
 
 class Check(NamedTuple):

@@ -1,5 +1,1 @@
-"""The command line."""
-
-from capsbench.cli.run import app, main
-
-__all__ = ["app", "main"]
+"""The command line, one file a command: parses, calls, prints; decides nothing."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from numpy.typing import NDArray
 
-from capsbench.comparing.sides import (
+from capsbench.comparing.side import (
     OF_TIME,
     Contender,
     Number,
@@ -25,9 +25,9 @@ from capsbench.comparing.sides import (
     titles_of_cells,
 )
 from capsbench.measures.build import measure_name
-from capsbench.reporting.pairs import Pairs
-from capsbench.reporting.text import seeds as seeds_said
-from capsbench.statistics import ALPHA, FEWEST_SEEDS, Difference, holm, paired_seeds, unpaired
+from capsbench.presenting.format import seeds as seeds_said
+from capsbench.presenting.paired import Pairs
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm, paired_seeds, unpaired
 
 ACCURACY = ("accuracy", "accuracy", "test")
 

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged
-from capsbench.comparing.noise import Variance, chance_of_drop, chance_of_failures, moderated
-from capsbench.comparing.sides import OF_TIME, Contender, Side, experiment, matched, read_side, same_bits_expected
+from capsbench.comparing.side import OF_TIME, Contender, Side, experiment, matched, read_side, same_bits_expected
 from capsbench.errors import EXIT_FAILED, EXIT_REGRESSION, Kind, NothingMeasured, UsageError
-from capsbench.provenance import provenance
-from capsbench.statistics import ALPHA, FEWEST_SEEDS, holm
-from capsbench.store import Record
+from capsbench.records.provenance import provenance
+from capsbench.records.record import Record
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm
+from capsbench.stats.moderation import Variance, chance_of_drop, chance_of_failures, moderated
 
 TOLERANCE = 1.0
 """Points by which a number may be lower without that being a regression, however sure the difference is."""

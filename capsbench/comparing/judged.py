@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
-from capsbench.cell import Cell
-from capsbench.comparing.sides import experiment
-from capsbench.store import Record
+from capsbench.comparing.side import experiment
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record
 
 Place = tuple[str, float | None]
 """Condition and level of a row."""

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from capsbench.comparing.sides import Side, read_side
+from capsbench.comparing.side import Side, read_side
 from capsbench.errors import Kind, StorageFailed, UsageError
-from capsbench.statistics import FEWEST_SEEDS
-from capsbench.store import Record, Store
+from capsbench.records.record import Record
+from capsbench.records.store import Store
+from capsbench.stats.differences import FEWEST_SEEDS
 
 KEPT = ("accuracy",)
 """Measures of which a reference has what they kept: the predictions, for `capsbench compare`."""

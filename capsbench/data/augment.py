@@ -6,48 +6,13 @@ so that an image gets the same ones whatever the batch it comes in, and whatever
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from capsbench.data.base import Images
-
-
-class Batch(NamedTuple):
-    """What a training step sees.
-
-    - ``images`` ``[B, C, H, W]``
-    - ``labels`` ``[B]``, or ``[B, K]`` where an image shows K objects
-    - ``targets`` ``[B, K, C, H, W]``, what a decoder is to make of each labelled object, or ``[B, C, H, W]``, what a network
-      that is not about classes is to make of the image; None: the image itself
-    - ``transforms`` ``[B, ...]``, what was done to the image on the way to its target, where a network is told
-    """
-
-    images: Tensor
-    labels: Tensor
-    targets: Tensor | None = None
-    transforms: Tensor | None = None
-
-
-class Augmentation(ABC):
-    """Base class of what happens to training images on their way into a batch."""
-
-    draws: int
-    """Random numbers that an image needs."""
-
-    @abstractmethod
-    def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
-        """The batch changed, each image by its own numbers alone.
-
-        Args:
-            drawn: ``[B, draws]``, uniform in [0, 1).
-            train: all images trained on, for those that combine images.
-        """
+from capsbench.data.images import Augmentation, Batch, Images
 
 
 class Augmented:

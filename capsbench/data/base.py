@@ -1,69 +1,21 @@
-"""What the harness asks of a data set, and what data sets share: where they lie, fixed splits, few-example draws."""
+"""What the harness asks of a data set, and where data sets lie and how they are loaded."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import numpy as np
 import platformdirs
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from capsbench import registry
-from capsbench.data.augment import Augmentation
+from capsbench.data.draws import few
 from capsbench.data.files import DataFile
+from capsbench.data.images import Images, ImageShape, Splits
 from capsbench.errors import ArgumentError, Kind, UsageError
-from capsbench.shapes import ImageShape
-
-SPLIT_SEED = 0
-"""Decides which training images are held out for validation: the same ones in every experiment."""
-
-
-class Images(NamedTuple):
-    """Images ``[N, C, H, W]``, float32, and their labels ``[N]``, int64 from 0.
-
-    Where an image shows K objects of different classes (MultiMNIST), labels are ``[N, K]``.
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    def to(self, device: str | torch.device, dtype: torch.dtype) -> Images:
-        """The same on another device, the pixels in another floating-point type."""
-        return Images(self.images.to(device, dtype), self.labels.to(device))
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Images to train on, to select by (validation) and to report on (test).
-
-    ``beside`` holds further test images by name, such as those seen from familiar viewpoints beside novel ones.
-    ``augmentations`` are what training images go through on their way into a batch, in this order. ``about`` holds what is
-    known of the images of a part beside their labels, a number ``[N]`` each by part and name, such as their azimuth.
-    """
-
-    train: Images
-    validation: Images
-    test: Images
-    beside: Mapping[str, Images] = field(default_factory=dict)
-    augmentations: tuple[Augmentation, ...] = ()
-    about: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-
-    def named(self) -> dict[str, Images]:
-        """All images by the name of their part: train, validation, test, and those beside."""
-        return {"train": self.train, "validation": self.validation, "test": self.test, **self.beside}
-
-    def to(self, device: str | torch.device, dtype: torch.dtype) -> Splits:
-        """The same on another device, the pixels in another floating-point type."""
-        beside = {name: images.to(device, dtype) for name, images in self.beside.items()}
-        train, validation, test = (part.to(device, dtype) for part in (self.train, self.validation, self.test))
-        return Splits(train, validation, test, beside, self.augmentations, self.about)
 
 
 class Dataset(ABC):
@@ -132,46 +84,6 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
         problem = f"cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}"
         raise UsageError(Kind.DAMAGED, problem, flag="dataset", value=name) from error
     return replace(splits, train=few(splits.train, train_size, seed, name))
-
-
-def few(images: Images, size: int | None, seed: int, name: str) -> Images:
-    """A stratified draw of ``size`` training images of the data set ``name``; None: all of them.
-
-    With one seed, a smaller draw is a part of a larger one.
-
-    Raises:
-        UsageError: fewer than one image a class, or more than there are.
-    """
-    if size is None:
-        return images
-    count, classes = len(images.labels), len(images.labels.unique())
-    if not classes <= size <= count:
-        expected = f"{classes} (an image of each class) to {count} (all training images of {name})"
-        raise UsageError(Kind.INVALID, flag="train_size", value=size, expected=expected)
-    chosen = stratified(images.labels, size, seed)
-    return Images(images.images[chosen], images.labels[chosen])
-
-
-def hold_out(images: Images, size: int, seed: int = SPLIT_SEED) -> tuple[Images, Images]:
-    """(the rest, ``size`` images held out), both stratified and in their original order."""
-    held_out = torch.zeros(len(images.labels), dtype=torch.bool)
-    held_out[stratified(images.labels, size, seed)] = True
-    rest = Images(images.images[~held_out], images.labels[~held_out])
-    return rest, Images(images.images[held_out], images.labels[held_out])
-
-
-def stratified(labels: Tensor, size: int, seed: int) -> Tensor:
-    """Indices ``[size]`` of a random draw that holds each class in its proportion, and once at least where it can.
-
-    In a random order of all images, the k-th one of a class that has n comes at k / n; the draw is the first ``size``.
-    NumPy's RandomState is used because its stream is frozen for good. (scikit-learn's split promises no class an
-    image, refuses draws of nearly all images, and takes longer to import than MNIST takes to load.)
-    """
-    order = torch.from_numpy(np.random.RandomState(seed).permutation(len(labels)))
-    labels = (labels if labels.dim() == 1 else labels[:, 0])[order]
-    rank = F.one_hot(labels).cumsum(0).gather(1, labels[:, None]).squeeze(1) - 1
-    place = rank / labels.bincount()[labels]
-    return order[place.argsort(stable=True)[:size]]
 
 
 def _check(images: Images, dataset: type[Dataset], part: str, augmented: bool) -> None:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from capsbench.data.augment import Augmentation, Batch, whole_numbers, windows
-from capsbench.data.base import Images
+from capsbench.data.augment import whole_numbers, windows
+from capsbench.data.images import Augmentation, Batch, Images
 from capsbench.data.warps import ROTATION, SCALE, SHEAR, affine, warped
 from capsbench.errors import ArgumentError
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from capsbench.data.augment import Augmentation, Batch
-from capsbench.data.base import Images
+from capsbench.data.images import Augmentation, Batch, Images
 
 ROTATION, SHEAR, SCALE = 20.0, 0.2, 0.2
 """affNIST's ranges: degrees and shear to either side of 0, and the fraction to either side of size 1."""
@@ -248,3 +247,10 @@ def _ink_box(images: Tensor, linear: Tensor) -> tuple[Tensor, Tensor]:
     high = moved.masked_fill_(blank, -torch.inf).amax(dim=2)
     reach = linear.abs().sum(dim=2)
     return low - reach, high + reach
+
+
+def beyond(images: Tensor) -> Outside:
+    """What lies beyond the edges of images ``[N, C, H, W]``: 0 where it is the median of what lies along them."""
+    edges = [images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]]
+    dark = sum(int((edge == 0).sum()) for edge in edges)
+    return "zeros" if 2 * dark >= sum(edge.numel() for edge in edges) else "border"

@@ -1,4 +1,4 @@
-"""Measures, one file each: a trained network and its data -> tidy rows."""
+"""Measures, a folder each: a trained network and its data -> tidy rows."""
 
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.build import make_measure

@@ -5,23 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor, nn
-
-from capsbench.cell import Cell
-from capsbench.data.base import Splits
 from capsbench.errors import check_choice
-from capsbench.store import Row
+from capsbench.records.cell import Cell
+from capsbench.records.record import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from capsbench.data.images import Splits
 
 
 @dataclass(frozen=True)
 class Subject:
     """A trained network with all that a measure may need.
 
-    ``keep`` stores tensors by name beside the record (`capsbench.store.Store.kept`): those of one entry a test image serve paired
-    tests between cells, a few images serve pictures. What a measure keeps takes the place of what it kept before; bfloat16 is
-    kept as float32. ``kept`` gives what a measure kept of this cell, by its name; nothing where it kept none.
+    ``keep`` stores tensors by name beside the record (`capsbench.records.store.Store.kept`): those of one entry a test image
+    serve paired tests between cells, a few images serve pictures. What a measure keeps takes the place of what it kept before;
+    bfloat16 is kept as float32. ``kept`` gives what a measure kept of this cell, by its name; nothing where it kept none.
     """
 
     cell: Cell

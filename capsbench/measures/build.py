@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterable
 
 from capsbench import registry
-from capsbench.cell import Cell
 from capsbench.errors import ArgumentError, Kind, UsageError
 from capsbench.measures.base import Measure
+from capsbench.records.cell import Cell
 
 BY_DEFAULT = ("accuracy", "adversarial", "affine", "equivariance", "overlap", "speed", "transformation", "viewpoint")
 """What is measured where the user names nothing: those of them that apply to a cell, in their first setting."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from capsbench.reporting.beside import readied
-from capsbench.store import Record
+from capsbench.records.record import Record
+from capsbench.reporting.parallel import readied
 
 Groups = Mapping[str, Sequence[Record]]
 """Contender (`Cell.contender`) -> the records of its cells, which differ in nothing but their seed."""
@@ -60,6 +60,6 @@ def _told(record: Record) -> Record:
 
 
 def _ready() -> Callable[[Groups], Repeats]:
-    from capsbench.reporting.commands import commands, failures
+    from capsbench.reporting.rerun import commands, failures
 
     return lambda groups: Repeats(commands(groups), failures(groups))

@@ -11,15 +11,16 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from capsbench.cell import Cell
-from capsbench.reporting.adversarial import MARK
+from capsbench.measures.adversarial.section import MARK
+from capsbench.presenting.figures.figure import Image
+from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable, short
+from capsbench.presenting.material import Material
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record, Run
+from capsbench.records.store import Store
 from capsbench.reporting.again import Again, Failure, Groups, Repeats, grouped
-from capsbench.reporting.picture import Image
-from capsbench.reporting.published import CAPTION as PUBLISHED_CAPTION
-from capsbench.reporting.section import Material
-from capsbench.reporting.sections import PICTURES, Made
-from capsbench.reporting.text import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable, short
-from capsbench.store import Record, Run, Store
+from capsbench.reporting.contents import PICTURES, Made
+from capsbench.reporting.sections.published import CAPTION as PUBLISHED_CAPTION
 
 MACHINE = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
 SOFTWARE = ("capsbench", "python", "torch", "triton")

@@ -49,7 +49,7 @@ class Routing(nn.Module, ABC):
     """Whether capsules carry an activation of their own (True), or the length of the pose is the activation (False)."""
 
     across_windows = False
-    """Whether, between convolutional capsules, ``forward`` wants the `capsbench.windows.Windows` too, as ``windows``."""
+    """Whether, between convolutional capsules, ``forward`` wants the `capsbench.routing.windows.Windows` too, as ``windows``."""
 
     iterative = True
     """Whether ``iterations`` means anything to it."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from capsbench.errors import check_choice
 from capsbench.routing.base import LayerShape, Routing, transforms_of
-from capsbench.windows import Windows
+from capsbench.routing.windows import Windows
 from capsbench_kernels import em_routing
 
 _SMALL = {

@@ -26,7 +26,7 @@ class InvertedAttentionRouting(Routing):
     activations are the paper's class probabilities. (A bias of that map, as the authors' code has it, cancels in the softmax.)
 
     Between several layers the paper routes concurrently, which is up to the network, by ``parents`` and ``steps``
-    (`capsbench.models.inverted_attention`); elsewhere a layer finishes its iterations before the next begins.
+    (`capsbench.networks.inverted_attention`); elsewhere a layer finishes its iterations before the next begins.
 
     Args:
         scaled: divides the agreement by the square root of H, the values of a pose, as the authors' code does; the paper's

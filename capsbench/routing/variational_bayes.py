@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import Routing
-from capsbench.windows import Windows
+from capsbench.routing.windows import Windows
 from capsbench_kernels import Moments, Parents, log_normaliser
 
 

@@ -12,17 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capsbench.cell import Cell
 from capsbench.data.base import data_folder
-from capsbench.reporting.commands import commands_of
-from capsbench.reporting.files import picture_files, write_files
-from capsbench.reporting.picture import Picture
-from capsbench.showing.choosing import chosen_record
-from capsbench.showing.coefficients import agreement, coupling, coupling_means
+from capsbench.presenting.figures.figure import Picture
+from capsbench.presenting.figures.files import picture_files, write_files
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record
+from capsbench.records.store import Store
+from capsbench.reporting.rerun import commands_of
+from capsbench.showing.coupling import agreement, coupling_means, draw_coupling
 from capsbench.showing.decoding import dimensions, reconstructions
+from capsbench.showing.find_cell import chosen_record
+from capsbench.showing.rotation import draw_rotation
 from capsbench.showing.scene import DoesNotApplyError, Scene, scene_of
-from capsbench.showing.turning import rotation
-from capsbench.store import Record, Store
 
 LIST = "shown.json"
 """The list of the pictures beside them."""
@@ -33,10 +34,10 @@ RETRAINED = "retrained"
 PICTURES: dict[str, Callable[[Scene], Picture]] = {
     "reconstructions": reconstructions,
     "dimensions": dimensions,
-    "coupling": coupling,
+    "coupling": draw_coupling,
     "coupling-means": coupling_means,
     "agreement": agreement,
-    "rotation": rotation,
+    "rotation": draw_rotation,
 }
 """Name of the file -> what draws it; raises DoesNotApplyError for a network that has nothing of the kind."""
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from capsbench.data.augment import Augmented
-from capsbench.data.base import Images
-from capsbench.models.base import SelfSupervised
-from capsbench.models.transforming_autoencoder import TransformingNetwork
-from capsbench.reporting.picture import Picture
-from capsbench.reporting.style import MISLED, STYLE
+from capsbench.data.images import Images
+from capsbench.networks.base import SelfSupervised
+from capsbench.networks.transforming_autoencoder import TransformingNetwork
+from capsbench.presenting.figures.figure import Picture
+from capsbench.presenting.figures.style import MISLED, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Band, Sheet, Word, as_bytes
 

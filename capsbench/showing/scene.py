@@ -12,15 +12,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from capsbench import registry
-from capsbench.cell import Cell
-from capsbench.components import source_digests
-from capsbench.data.base import load_splits, stratified
+from capsbench.data.base import load_splits
+from capsbench.data.draws import stratified
 from capsbench.errors import Kind, UsageError
-from capsbench.losses import log_probabilities
-from capsbench.models.base import CapsuleNetwork, SelfSupervised
-from capsbench.models.build import build_network, parameter_dtype
-from capsbench.store import Store
-from capsbench.training import arithmetic, predicted, right, scores_of
+from capsbench.networks.base import CapsuleNetwork, SelfSupervised
+from capsbench.networks.build import build_network, parameter_dtype
+from capsbench.planning.options import source_digests
+from capsbench.records.cell import Cell
+from capsbench.records.store import Store
+from capsbench.training.evaluate import predicted, right, scores_of
+from capsbench.training.losses import log_probabilities
+from capsbench.training.step import arithmetic
 
 SEED = 0
 """Draws the images that are shown: the same ones of every network."""

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from capsbench.reporting.mosaic import draw, mosaic
-from capsbench.reporting.picture import EDGE, Picture, text_width
-from capsbench.reporting.style import PAGE, PALE, SMALL
+from capsbench.presenting.figures.figure import EDGE, Picture, text_width
+from capsbench.presenting.figures.mosaic import draw, mosaic
+from capsbench.presenting.figures.style import PAGE, PALE, SMALL
 
 WORDS = 0.125
 """Height of a line of words, in inches."""

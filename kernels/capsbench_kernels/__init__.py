@@ -3,21 +3,12 @@
 Usable on its own, with torch alone: ``from capsbench_kernels import vote_pass, dynamic_routing, em_routing``.
 """
 
-from capsbench_kernels.dispatch import (
-    BACKENDS,
-    Moments,
-    Parents,
-    VotePass,
-    choose_backend,
-    count_vote_passes,
-    log_normaliser,
-    observe_vote_passes,
-    vote_pass,
-    vote_pass_flops,
-)
-from capsbench_kernels.dynamic import SQUASHES, dynamic_routing, dynamic_sums, squash
-from capsbench_kernels.em import em_routing
 from capsbench_kernels.errors import ArgumentError, UnavailableBackend
+from capsbench_kernels.passes.api import BACKENDS, choose_backend, log_normaliser, vote_pass
+from capsbench_kernels.passes.observe import VotePass, count_vote_passes, observe_vote_passes, vote_pass_flops
+from capsbench_kernels.passes.types import Moments, Parents
+from capsbench_kernels.routings.dynamic import SQUASHES, dynamic_routing, dynamic_sums, squash
+from capsbench_kernels.routings.em import em_routing
 
 __all__ = [
     "BACKENDS",

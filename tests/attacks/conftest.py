@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from capsbench.data.base import Images
-from capsbench.data.digits import Digits
+from capsbench.data.images import Images
+from capsbench.data.sets.digits import Digits
 
 
 @pytest.fixture(scope="session")

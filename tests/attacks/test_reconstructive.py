@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from capsbench.attacks.reconstructive import reconstructed, reconstructive
-from capsbench.layers import Capsules
-from capsbench.models.base import CapsuleNetwork
-from capsbench.models.build import build_network
+from capsbench.networks.base import CapsuleNetwork
+from capsbench.networks.build import build_network
+from capsbench.networks.layers import Capsules
 
 TEMPLATES = torch.rand(2, 1, 3, 3, dtype=torch.double, generator=torch.Generator().manual_seed(5))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from capsbench.attacks.routing import at_iterations, without_routing
-from capsbench.models.build import build_network
+from capsbench.networks.build import build_network
 
 
 @pytest.fixture

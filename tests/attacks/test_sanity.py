@@ -10,8 +10,8 @@ from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.sanity import checks, zero_gradients
 from capsbench.attacks.threats import Threat, bounds_of
-from capsbench.data.base import Images
-from capsbench.data.digits import Digits
+from capsbench.data.images import Images
+from capsbench.data.sets.digits import Digits
 
 
 class Hidden(nn.Module):

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from capsbench.cell import Cell
-from capsbench.matrix import cells_of
-from capsbench.store import Record, Row, Store
+from capsbench.planning.matrix import cells_of
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
 
 PROVENANCE: dict[str, Any] = {
     "commit": None, "cpu": "a CPU", "gpu": None, "cores": 2, "python": "3.11.7", "torch": "2.15.0", "numpy": "2.4.6",

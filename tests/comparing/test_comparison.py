@@ -7,7 +7,8 @@ import pytest
 
 from capsbench.comparing import compare
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.store import Record, Row, Store
+from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
 from tests.comparing.records import SEEDS, cell, keep_predictions, record, write
 
 SCORES = {0: 0.90, 1: 0.92, 2: 0.91, 3: 0.93, 4: 0.92}

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from capsbench.comparing import check, gate
+from capsbench.comparing.formats import check_json, check_junit, check_markdown
 from capsbench.comparing.judged import JUDGED
 from capsbench.comparing.update import update
-from capsbench.comparing.writing import check_json, check_junit, check_markdown
 from capsbench.errors import Kind, NothingMeasured, StorageFailed, UsageError
-from capsbench.store import Record, Row, Store
+from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
 from tests.comparing.records import SEEDS, cell, keep_predictions, record, write
 
 NETWORKS = [{"routing": "dynamic"}, {"routing": "dynamic", "iters": 1}, {"routing": "em"}, {"routing": "uniform"}]

@@ -10,7 +10,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from capsbench.data.idx import FILES, IDXSet
+from capsbench.data.formats.idx import FILES, IDXSet
 
 WriteIDX = Callable[[Path, Any], None]
 

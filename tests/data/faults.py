@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from capsbench.data.published import REMEDY
+from capsbench.data.formats.published import REMEDY
 from capsbench.errors import Kind, UsageError
 
 

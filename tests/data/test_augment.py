@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from capsbench.data.augment import Augmented, Batch, Crop, Flip, Jitter, Shift, shifted
-from capsbench.data.base import Images
+from capsbench.data.augment import Augmented, Crop, Flip, Jitter, Shift, shifted
+from capsbench.data.images import Batch, Images
 
 
 def drawn(count, numbers=2, seed=1):

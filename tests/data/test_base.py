@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capsbench.data.base import Images, data_folder, few, hold_out, load_splits, stratified
+from capsbench.data.base import data_folder, load_splits
+from capsbench.data.draws import few, hold_out, stratified
+from capsbench.data.images import Images
 from capsbench.errors import ArgumentError, Kind
 from tests.data.faults import usage_error
 
@@ -95,8 +97,7 @@ def test_what_is_held_out_and_the_rest_are_all_images_once() -> None:
 
 OWN = """
 import torch
-from capsbench.data import Dataset, Images, Splits
-from capsbench.shapes import ImageShape
+from capsbench.data import Dataset, Images, ImageShape, Splits
 
 class Stripes(Dataset):
     image = ImageShape(1, 2, 2)
@@ -175,7 +176,7 @@ MULTIPLE = """
 import torch
 from capsbench.data import Dataset, Images, Splits
 from capsbench.data.augment import Crop
-from capsbench.shapes import ImageShape
+from capsbench.data import ImageShape
 
 class Pairs(Dataset):
     image = ImageShape(1, 2, 2)

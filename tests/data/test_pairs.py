@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from capsbench.data.augment import Augmented, Batch
-from capsbench.data.base import Images
+from capsbench.data.augment import Augmented
+from capsbench.data.images import Batch, Images
 from capsbench.data.pairs import AffinePairs, ShiftPairs
 from capsbench.errors import ArgumentError
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as torchvision
 
-from capsbench.data.augment import Augmented, Batch
-from capsbench.data.base import Images
+from capsbench.data.augment import Augmented
+from capsbench.data.images import Batch, Images
 from capsbench.data.warps import DRAWS, FAMILIES, RANGES, Outside, Warp, affine, affnist_matrices, composed, warped
 
 DTYPES = [torch.float32, torch.float64]

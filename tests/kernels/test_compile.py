@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is not installed")
 from capsbench_kernels import ArgumentError
-from capsbench_kernels.compile import KernelResources, compile_kernels
+from capsbench_kernels.passes.triton.compile import KernelResources, compile_kernels
 
 
 def printed(program, **environment):
@@ -32,7 +32,7 @@ import json
 from dataclasses import asdict
 import torch
 from capsbench_kernels.bench.layers import LAYERS
-from capsbench_kernels.compile import compile_kernels, configurations
+from capsbench_kernels.passes.triton.compile import compile_kernels, configurations
 
 launches = [
     *configurations([LAYERS["sabour-digitcaps"]], ["dynamic"], [torch.float32]),
@@ -62,7 +62,7 @@ import json
 from dataclasses import asdict
 import torch
 from capsbench_kernels.bench.layers import Layer
-from capsbench_kernels.compile import compile_kernels, configurations
+from capsbench_kernels.passes.triton.compile import compile_kernels, configurations
 
 odd = Layer("odd", "", "em", 3, 5, 7, 3, 3, 3, batch=1, cpu_batch=1)
 many = Layer("many parents", "", "em", 3, 5, 70, 1, 2, 2, batch=1, cpu_batch=1)
@@ -93,7 +93,7 @@ def test_a_target_that_cannot_be_compiled_for_is_refused(target):
 
 INTERPRETED = """
 import json
-from capsbench_kernels.compile import compile_kernels
+from capsbench_kernels.passes.triton.compile import compile_kernels
 
 try:
     compile_kernels()

@@ -9,16 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capsbench_kernels import (
-    Parents,
-    UnavailableBackend,
-    cpu_kernels,
-    cpu_passes,
-    dynamic_routing,
-    em_routing,
-    log_normaliser,
-    vote_pass,
-)
+from capsbench_kernels import Parents, UnavailableBackend, dynamic_routing, em_routing, log_normaliser, vote_pass
+from capsbench_kernels.passes.cpu import launch, passes
 
 FIELDS = ["bias", "direction", "gaussian", "centre", "activations", "offset", "log_normaliser"]
 
@@ -113,7 +105,7 @@ def test_half_width_poses_are_summed_in_float32(dtype):
 @pytest.fixture
 def finely_cut(monkeypatch):
     """Cuts every pass into as many items as there are tiles and blocks."""
-    monkeypatch.setattr(cpu_kernels, "VOTE_VALUES_AN_ITEM", 1)
+    monkeypatch.setattr(launch, "VOTE_VALUES_AN_ITEM", 1)
 
 
 @pytest.fixture
@@ -121,13 +113,13 @@ def items(monkeypatch):
     """The ranges of children and problems that the kernels are called for."""
     seen = []
     for name in ("forward_item", "backward_item"):
-        kernel = getattr(cpu_kernels, name)
+        kernel = getattr(launch, name)
 
         def spied(*arguments, kernel=kernel):
             seen.append(arguments[-5:])
             kernel(*arguments)
 
-        monkeypatch.setattr(cpu_kernels, name, spied)
+        monkeypatch.setattr(launch, name, spied)
     return seen
 
 
@@ -300,17 +292,17 @@ except UnavailableBackend as error:
 
 
 def test_kernels_are_compiled_anew_when_what_they_inline_has_changed(tmp_path, monkeypatch):
-    monkeypatch.setattr(cpu_passes.cpu_tiles, "__file__", str(tmp_path / "tiles.py"))
+    monkeypatch.setattr(passes.tiles, "__file__", str(tmp_path / "tiles.py"))
     (tmp_path / "tiles.py").write_text("before")
     kept, other = tmp_path / "cpu_passes.forward_item-1.nbi", tmp_path / "cpu_passes.backward_item-1.nbi"
     for change in (lambda: None, lambda: (tmp_path / "tiles.py").write_text("after!")):
         change()
         kept.touch()
         other.touch()
-        cpu_passes._forget_if_changed("forward_item", tmp_path)
+        passes._forget_if_changed("forward_item", tmp_path)
         assert not kept.exists()
         kept.touch()
-        cpu_passes._forget_if_changed("forward_item", tmp_path)
+        passes._forget_if_changed("forward_item", tmp_path)
         assert kept.exists()
         assert other.exists()
 
@@ -318,7 +310,8 @@ def test_kernels_are_compiled_anew_when_what_they_inline_has_changed(tmp_path, m
 def test_a_forked_process_has_threads_of_its_own():
     script = """
 import os, torch
-from capsbench_kernels import cpu_kernels, dynamic_routing
+from capsbench_kernels.passes.cpu import launch as cpu_kernels
+from capsbench_kernels import dynamic_routing
 cpu_kernels.VOTE_VALUES_AN_ITEM = 1
 torch.set_num_threads(2)
 poses, weights = torch.ones(8, 300, 1, 2), torch.ones(300, 3, 2, 4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from capsbench_kernels.lanes import (
+from capsbench_kernels.passes.cpu.lanes import (
     WIDTH,
     add_totals,
     advance,

@@ -15,10 +15,10 @@ from capsbench_kernels import (
     dynamic_routing,
     em_routing,
     log_normaliser,
-    triton_kernels,
     vote_pass,
 )
-from capsbench_kernels.triton_kernels import INTERPRETED, Launch, Sizes, pair_tile, problem_tile, split
+from capsbench_kernels.passes.triton import launch as triton_kernels
+from capsbench_kernels.passes.triton.launch import INTERPRETED, Launch, Sizes, pair_tile, problem_tile, split
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
 OPTIONS = ("bias", "direction", "gaussian", "centre", "activations", "offset", "log_normaliser")

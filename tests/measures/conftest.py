@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.cell import Cell
-from capsbench.data.base import Images, Splits
+from capsbench.data.images import Images, Splits
 from capsbench.measures import Subject
+from capsbench.records.cell import Cell
 
 
 @pytest.fixture

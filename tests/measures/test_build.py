@@ -2,9 +2,9 @@ import pytest
 
 from capsbench.errors import Kind, UsageError
 from capsbench.measures import make_measure
-from capsbench.measures.accuracy import Accuracy
+from capsbench.measures.accuracy.measure import Accuracy
 from capsbench.measures.build import checked
-from capsbench.measures.speed import Speed
+from capsbench.measures.speed.measure import Speed
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,8 @@ from capsbench.measures.speed import Speed
         ("accuracy", Accuracy, "default"),
         ("speed", Speed, "light"),
         ("speed:full", Speed, "full"),
-        ("capsbench.measures.speed:Speed", Speed, "light"),
-        ("capsbench.measures.speed:Speed:full", Speed, "full"),
+        ("capsbench.measures.speed.measure:Speed", Speed, "light"),
+        ("capsbench.measures.speed.measure:Speed:full", Speed, "full"),
     ],
 )
 def test_a_measure_by_name_or_import_path_and_setting(spec, kind, setting):
@@ -47,7 +47,7 @@ def test_a_measure_asked_for_twice_is_one():
     [
         ("speed:fast", Kind.INVALID),
         ("sped", Kind.UNKNOWN),
-        ("capsbench.measures.speed:Sped", Kind.MISSING),
+        ("capsbench.measures.speed.measure:Sped", Kind.MISSING),
         ("collections:OrderedDict", Kind.INVALID),
         ("collections:Counter", Kind.INVALID),
     ],

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from capsbench.records.record import Record
 from capsbench.reporting.again import begin, grouped
-from capsbench.reporting.commands import commands, failures
-from capsbench.store import Record
+from capsbench.reporting.rerun import commands, failures
 
 Make = Callable[..., Record]
 
@@ -24,7 +24,7 @@ def test_beside_the_report_the_same_is_worked_out_as_here(capsules: Make, matche
 
 def test_torch_is_not_imported_to_read_records_and_report_on_them() -> None:
     imported = (
-        "import sys, capsbench, capsbench.report_cli; capsbench.load, capsbench.report; print('torch' in sys.modules)"
+        "import sys, capsbench, capsbench.cli.report; capsbench.load, capsbench.report; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

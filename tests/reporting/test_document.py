@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from capsbench.reporting import Report, report
+from capsbench.presenting.figures.style import TIMES
+from capsbench.presenting.format import quantity, seeds
+from capsbench.presenting.material import Material
+from capsbench.records.record import Record
+from capsbench.records.store import Store
+from capsbench.reporting.build import Report, report
 from capsbench.reporting.document import Table, headline
-from capsbench.reporting.section import Material
-from capsbench.reporting.style import TIMES
-from capsbench.reporting.text import quantity, seeds
-from capsbench.store import Record, Store
 
 Make = Callable[..., Record]
 

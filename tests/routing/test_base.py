@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from capsbench.errors import ArgumentError
-from capsbench.models.build import build_network
+from capsbench.networks.build import build_network
 from capsbench.routing import Routing
 from capsbench_kernels import BACKENDS, Parents
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from capsbench.errors import ArgumentError
-from capsbench.models.build import build_network
+from capsbench.networks.build import build_network
 from capsbench.routing.variational_bayes import VariationalBayesRouting
-from capsbench.windows import Windows
+from capsbench.routing.windows import Windows
 
 BACKENDS = ["reference", "cpu"]
 

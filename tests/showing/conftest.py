@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from capsbench.models.build import build_network
-from capsbench.store import Record, Store
+from capsbench.networks.build import build_network
+from capsbench.records.record import Record
+from capsbench.records.store import Store
 
 OWN = """
 import torch
-from capsbench.data import Dataset, Images, Splits
-from capsbench.shapes import ImageShape
+from capsbench.data import Dataset, Images, ImageShape, Splits
 
 def images(count, classes, shape, seed):
     drawn = torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))

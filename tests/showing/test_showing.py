@@ -10,12 +10,12 @@ from PIL import Image
 
 from capsbench.data.base import load_splits
 from capsbench.errors import Kind, UsageError
-from capsbench.reporting.style import COLUMN, DPI, PAGE
+from capsbench.presenting.figures.style import COLUMN, DPI, PAGE
+from capsbench.records.store import Store
 from capsbench.showing import PICTURES, drawn, show
 from capsbench.showing.decoding import dimensions, perturbed
+from capsbench.showing.rotation import rotated
 from capsbench.showing.scene import scene_of
-from capsbench.showing.turning import rotated
-from capsbench.store import Store
 
 ROUTED = {"coupling", "coupling-means", "agreement"}
 DECODED = {"reconstructions", "dimensions"}
@@ -58,7 +58,7 @@ def scene(put, tmp_path):
 @pytest.fixture(autouse=True)
 def _few_images(monkeypatch):
     """Means over few images, so that the tests are quick."""
-    monkeypatch.setattr("capsbench.showing.coefficients.AVERAGED", 12)
+    monkeypatch.setattr("capsbench.showing.coupling.AVERAGED", 12)
 
 
 @pytest.mark.parametrize(("request_", "expected"), CASES, ids=lambda each: "" if isinstance(each, set) else str(each))

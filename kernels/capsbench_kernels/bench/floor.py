@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import torch
 
 from capsbench_kernels.bench.layers import DTYPES, Case
-from capsbench_kernels.dispatch import Parents, vote_pass_flops
-from capsbench_kernels.fused import accumulation_dtype
+from capsbench_kernels.passes.observe import vote_pass_flops
+from capsbench_kernels.passes.types import Parents, accumulation_dtype
 
 SECOND_MOMENT = 3
 """Operations of a vote's value towards S2, which `vote_pass_flops` counts and dynamic routing has no use for."""

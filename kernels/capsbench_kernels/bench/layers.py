@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from capsbench_kernels.fused import accumulation_dtype
+from capsbench_kernels.passes.types import accumulation_dtype
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,196 @@
+"""How fast whole training steps are: networks with this package's routing beside the same networks as they are usually written.
+
+The usual implementation holds every vote in memory and takes each step of the routing on all of them. It gets the same
+weights and the same batch, and has to come to the same loss and gradients before anything is timed.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from capsbench.data.images import Batch
+from capsbench.errors import Kind, UsageError
+from capsbench.networks.build import build_network, parameter_count
+from capsbench.planning.matrix import cells_of
+from capsbench.records.cell import Cell
+from capsbench.registry import BUILT_IN, get
+from capsbench.routing import DynamicRouting, EMRouting, Routing
+from capsbench.routing.windows import Windows
+from capsbench.training.step import TrainingStep
+from capsbench_kernels.bench import BASELINE
+from capsbench_kernels.bench.contenders import usual_dynamic, usual_em, usual_votes
+from capsbench_kernels.bench.measure import interleaved, peak_memory, threads_set
+
+COLUMNS = (
+    *("network", "routing", "iterations", "size", "parameters", "batch", "image", "contender", "backend", "status"),
+    *("error", "median_s", "p20_s", "p80_s", "n", "times_as_fast", "peak_bytes", "device", "threads", "torch"),
+)
+"""The columns of a row. ``error`` is the largest deviation of a gradient from the usual implementation's, as a share of the
+gradient's length; ``times_as_fast`` the usual implementation's median over that of the row."""
+
+LARGEST_ERROR = 0.01
+"""Of a gradient in float32, after sums in another order."""
+
+Row = dict[str, Any]
+
+
+class UsualDynamicRouting(DynamicRouting):
+    """Dynamic routing with all votes and logits in memory."""
+
+    def forward(
+        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        outputs = usual_dynamic(usual_votes(poses, weights, offset), self.iterations)
+        return outputs.unflatten(2, (poses.shape[2], weights.shape[3])), torch.linalg.vector_norm(outputs, dim=2)
+
+
+class UsualEMRouting(EMRouting):
+    """EM routing with all votes and responsibilities in memory."""
+
+    def forward(
+        self,
+        poses: Tensor,
+        weights: Tensor,
+        activations: Tensor,
+        offset: Tensor | None = None,
+        windows: Windows | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        mean, parents = usual_em(
+            usual_votes(poses, weights, offset),
+            activations,
+            self.beta_a,
+            self.beta_u,
+            self.inverse_temperature,
+            mass_scale=self.mass_scale,
+            variance_epsilon=self.variance_epsilon,
+            annealing=self.annealing,
+        )
+        return mean.unflatten(2, (poses.shape[2], weights.shape[3])), parents
+
+
+USUAL: dict[type[Routing], type[Routing]] = {DynamicRouting: UsualDynamicRouting, EMRouting: UsualEMRouting}
+"""Routing -> the same with its votes in memory, at the options of the papers."""
+
+
+def as_usual(network: nn.Module) -> nn.Module:
+    """A copy of a network whose routings hold their votes in memory."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, Routing):
+            module.__class__ = USUAL[type(module)]
+    return network
+
+
+def cells_to_bench(
+    cases: Sequence[str], *, batch: int, iterations: int, dataset: str, threads: int, device: str
+) -> list[Cell]:
+    """The cells of ``ROUTING:SIZE`` cases, such as ``dynamic:paper``; raises UsageError for what cannot be timed."""
+    cells = []
+    for case in cases:
+        routing, _, size = case.partition(":")
+        if routing not in names() or not size:
+            expected = f"ROUTING:SIZE with a routing of {', '.join(names())}, such as em:small"
+            raise UsageError(Kind.INVALID, flag="case", expected=expected, value=case)
+        cells += cells_of(
+            {
+                **{"routing": routing, "size": size, "iters": iterations, "dataset": dataset, "device": device},
+                **{"batch": batch, "threads": threads, "seeds": 0, "baseline": "none"},
+            }
+        )
+    return cells
+
+
+def names() -> list[str]:
+    """The routings that have a usual implementation to stand beside."""
+    return [
+        name for name, path in BUILT_IN["routing"].items() if path.rpartition(":")[2] in {r.__name__ for r in USUAL}
+    ]
+
+
+def bench_steps(
+    cells: Sequence[Cell], *, seconds: float = 2.0, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Row]:
+    """Checks and times whole training steps (forward, loss, backward, optimiser) of capsule networks; images are random.
+
+    Args:
+        cells: networks with dynamic or EM routing, at the options of the papers; seeds make the weights.
+        seconds: how long each contender is timed, three steps at least.
+        say: is told what comes next.
+
+    Yields:
+        A row, a dict of `COLUMNS`, for each cell and contender; ``status`` is ``ok`` or ``wrong: ...``.
+    """
+    for cell in cells:
+        with threads_set(cell.threads):
+            yield from _bench(cell, seconds, say)
+
+
+def _bench(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[Row]:
+    device = torch.device(cell.device)
+    torch.manual_seed(cell.seed)
+    network = build_network(cell)
+    contenders = {BASELINE: as_usual(network)}
+    backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}
+    contenders |= dict.fromkeys(sorted(backends), network)
+    dataset = get("dataset", cell.dataset)
+    images = torch.rand(cell.batch_size, *dataset.image, device=device)
+    batch = Batch(images, torch.arange(cell.batch_size, device=device) % dataset.classes)
+
+    title = f"{cell.network} {cell.routing} x{cell.iterations} {cell.size}"
+    say(f"{title}: checking")
+    gradients = {name: _gradients(cell, each, batch) for name, each in contenders.items()}
+    errors = {name: largest_error(each, gradients[BASELINE]) for name, each in gradients.items()}
+    runs = {
+        name: partial(TrainingStep(cell, each.train()), batch, 0.5)
+        for name, each in contenders.items()
+        if errors[name] <= LARGEST_ERROR
+    }
+    peaks = {name: peak_memory(run, device) for name, run in runs.items()}
+    say(f"{title}: timing")
+    times, failed = interleaved(runs, seconds, device)
+    medians = {name: statistics.median(each) for name, each in times.items() if name not in failed}
+    for name in contenders:
+        row = dict.fromkeys(COLUMNS) | {field: getattr(cell, field) for field in ("network", "routing", "iterations")}
+        row |= {"size": cell.size, "parameters": parameter_count(cell), "batch": cell.batch_size}
+        row |= {"image": str(dataset.image), "contender": name, "backend": None if name == BASELINE else name}
+        row |= {"error": errors[name], "device": device.type, "threads": cell.threads, "torch": torch.__version__}
+        row["status"] = "ok"
+        if name not in runs:
+            row["status"] = f"wrong: gradients are {errors[name]:.1%} away from the usual implementation's"
+        elif name in failed:
+            row["status"] = failed[name]
+        else:
+            p20, *_, p80 = statistics.quantiles(times[name], n=5, method="inclusive")
+            row |= {"median_s": medians[name], "p20_s": p20, "p80_s": p80, "n": len(times[name])}
+            row |= {"peak_bytes": peaks[name], "times_as_fast": medians.get(BASELINE, float("nan")) / medians[name]}
+        yield row
+
+
+def _gradients(cell: Cell, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """The gradient of every parameter in one step from these weights; the network is left as it was."""
+    network = copy.deepcopy(network).train()
+    step = TrainingStep(cell, network)
+    for group in step.optimizer.param_groups:
+        group["lr"] = 0.0
+    step(batch, 0.5)
+    return {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+
+
+def largest_error(gradients: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
+    """The largest distance of a parameter's gradient from the true one, as a share of the true one's length.
+
+    A gradient of next to nothing, as a bias has before a batch norm, is noise: shares are of a thousandth of all gradients'
+    length at least.
+    """
+    if gradients.keys() != truth.keys():
+        return float("inf")
+    least = 1e-3 * torch.stack([each.norm() for each in truth.values()]).norm()
+    distances = [(gradients[name] - truth[name]).norm() / truth[name].norm().clamp_min(least) for name in truth]
+    return float(torch.stack(distances).max())

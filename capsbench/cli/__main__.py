@@ -1,3 +1,0 @@
-from capsbench.cli import main
-
-main()

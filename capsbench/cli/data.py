@@ -1,0 +1,184 @@
+"""`capsbench data`: parses, calls, prints; decides nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from capsbench import registry
+from capsbench.cli.console import make_console
+from capsbench.cli.options import DataOption, JsonOption
+from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
+from capsbench.planning.request import spelled
+
+if TYPE_CHECKING:
+    from capsbench.data.base import Dataset
+    from capsbench.data.files import DataFile
+
+
+app = typer.Typer(
+    name="data",
+    help="The files of the data sets: what is here, downloads, checks.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+Names = Annotated[list[str], typer.Argument(help="Data sets, by name or import path.", metavar="NAME...")]
+
+
+@app.command("list")
+def list_(data_dir: DataOption = None, as_json: JsonOption = False) -> None:
+    """What is here of which data set, where it lies, how large it is, its licence and whom to cite."""
+    from capsbench.data.base import data_folder
+
+    folder = data_folder(data_dir)
+    rows = [_described(name, _dataset(name), folder) for name in registry.names("dataset")]
+    if as_json:
+        print(json.dumps({"folder": str(folder), "datasets": rows}))
+        return
+    table = Table("data set", "here", "size", f"where in {folder}, licence, source", box=None, pad_edge=False)
+    for row in rows:
+        about = escape("; ".join(text for text in (row["licence"], row["source"]) if text))
+        where = escape(", ".join(row["where"]))
+        size = decimal(row["bytes"]) if row["bytes"] else ""
+        table.add_row(
+            row["dataset"], row["here"], size, "\n".join(filter(None, (where, about and f"[dim]{about}[/dim]")))
+        )
+    make_console().print(table)
+
+
+@app.command()
+def get(names: Names, data_dir: DataOption = None, as_json: JsonOption = False) -> None:
+    """Download what is missing or damaged; what was cut off or interrupted goes on from there.
+
+    capsbench data get mnist affnist
+    """
+    from capsbench.data.base import data_folder
+
+    folder = data_folder(data_dir)
+    # Each once, though data sets share files, and those to be had by hand alone last.
+    files = dict.fromkeys(file for name in names for file in _dataset(name).files)
+    done: list[dict[str, str]] = []
+    try:
+        with _bars() as bars:
+            for file in sorted(files, key=lambda file: file.url is None):
+                fit, state = file.state(folder)
+                done.append({"file": file.path, "state": state if fit else _downloaded(file, folder, bars)})
+                if not as_json:
+                    print(f"{file.path}: {done[-1]['state']}")
+    except KeyboardInterrupt:
+        print("interrupted; what came is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": done}))
+    elif not files:
+        print(f"{', '.join(names)}: no files are needed")
+
+
+@app.command()
+def verify(names: Names, data_dir: DataOption = None, as_json: JsonOption = False) -> None:
+    """Check files against their published sizes and MD5 sums, and read the data sets; exit code 2 where something is wrong.
+
+    capsbench data verify mnist
+    """
+    from capsbench.data.base import data_folder
+
+    folder = data_folder(data_dir)
+    checks = [check for name in names for check in _checked(name, folder)]
+    if as_json:
+        print(json.dumps({"folder": str(folder), "checks": checks}))
+    else:
+        for check in checks:
+            print(f"{'ok   ' if check['ok'] else 'WRONG'} {check['file'] or check['dataset']}: {check['state']}")
+    wrong = sum(not check["ok"] for check in checks)
+    if wrong:
+        print(f"capsbench: data verify: {wrong} of {len(checks)} checks failed in {folder}", file=sys.stderr)
+        raise typer.Exit(EXIT_USAGE)
+
+
+def _dataset(name: str) -> type[Dataset]:
+    known = registry.names("dataset")
+    if ":" not in name and name not in known:
+        raise UsageError(Kind.UNKNOWN, flag="NAME", value=name, expected=known)
+    from capsbench.data.base import Dataset
+
+    dataset = registry.get("dataset", name)
+    if not (isinstance(dataset, type) and issubclass(dataset, Dataset)):
+        expected = f"a subclass of {Dataset.__module__}.{Dataset.__name__}"
+        raise UsageError(Kind.INVALID, flag="NAME", expected=expected, value=name)
+    return dataset
+
+
+def _described(name: str, dataset: type[Dataset], folder: Path) -> dict[str, Any]:
+    """What `list` tells of a data set; ``bytes`` are those on the disk, or to be downloaded where that is known."""
+    paths = {file: file.found(folder) for file in dataset.files}
+    here = [path for path in paths.values() if path is not None]
+    sizes = [file.bytes if path is None or path.is_dir() else path.stat().st_size for file, path in paths.items()]
+    return {
+        "dataset": name,
+        "here": _share(len(here), len(paths)),
+        "bytes": None if None in sizes else sum(size for size in sizes if size),
+        "where": list(dict.fromkeys(file.path.rpartition("/")[0] or file.path for file in dataset.files)),
+        "files": {file.path: None if path is None else str(path) for file, path in paths.items()},
+        "licence": dataset.licence,
+        "source": dataset.source,
+    }
+
+
+def _share(here: int, files: int) -> str:
+    if files == 0:
+        return "built in"
+    return {0: "no", files: "yes"}.get(here, f"{here} of {files}")
+
+
+def _checked(name: str, folder: Path) -> list[dict[str, Any]]:
+    """A check of each file, and where these are fit to be read one of the images in them."""
+    from capsbench.data.base import load_splits
+
+    checks: list[dict[str, Any]] = []
+    dataset = _dataset(name)
+    for file in dataset.files:
+        fit, state = file.state(folder)
+        checks.append({"dataset": name, "file": file.path, "ok": fit, "state": state})
+    if all(check["ok"] for check in checks):
+        try:
+            parts = load_splits(name, folder).named()
+            fit, state = True, "read, " + ", ".join(f"{len(part.labels)} {named}" for named, part in parts.items())
+        except UsageError as error:
+            fit, state = False, error.describe(spelled)
+        checks.append({"dataset": name, "file": None, "ok": fit, "state": state})
+    return checks
+
+
+def _downloaded(file: DataFile, folder: Path, bars: Progress) -> str:
+    from capsbench.data.files import download
+
+    if bars.disable:
+        print(f"downloading {file.url}", file=sys.stderr, flush=True)
+    bar = bars.add_task(file.path, total=file.bytes)
+    download(file, folder, lambda here, total: bars.update(bar, completed=here, total=total))
+    bars.remove_task(bar)
+    return "downloaded"
+
+
+def _bars() -> Progress:
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    return Progress(
+        TextColumn("{task.description}"), *columns, console=console, transient=True, disable=not console.is_terminal
+    )

@@ -1,0 +1,127 @@
+"""`capsbench report`: parses, calls, prints; decides nothing."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from capsbench.errors import EXIT_NOTHING_MEASURED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from capsbench.reporting.build import Report
+
+
+MOST_ROWS = 25
+"""Of a table in the terminal; of more, the page and the table's file have the rest."""
+
+
+def report(
+    out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("results"),
+    run_name: Annotated[
+        str | None, typer.Option("--run", help="A run's name (see runs/); the latest if none is given.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All records of the folder rather than one run's.")] = False,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these, NAME=A,B or NAME!=A,B; repeatable. Names are those of the flags of `run`."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="What each value of NAME,... does, over all else that was varied.")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="The suite whose published numbers stand beside; the run's own if none is given.")
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="Of html,md,tex,csv,parquet,svg,png; by default all but tex and png.", metavar="A,B,..."
+        ),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """A run as a page (HTML, Markdown), tables (LaTeX, CSV, parquet) and pictures (SVG, PNG), and its tables to the terminal.
+
+    capsbench report --open
+
+    capsbench report --where dataset=mnist --where iters=1,3 --by routing
+
+    capsbench report --out results/reference/mnist-12000-all --to my-report --format html,tex
+
+    capsbench report --all --suite sabour2017
+    """
+    from capsbench.reporting.build import BY_DEFAULT, PAGE
+    from capsbench.reporting.build import report as make_report
+
+    made = make_report(
+        out,
+        run=run_name,
+        everything=everything,
+        suite=suite,
+        where=where or [],
+        by=_listed(by),
+        formats=BY_DEFAULT if formats is None else _listed(formats),
+        to=to,
+    )
+    if as_json:
+        print(made.summary.to_json(orient="records"))
+    else:
+        _print(made)
+    pages = [path for path in made.files if path.name == PAGE]
+    if open_ and pages:
+        webbrowser.open(pages[0].resolve().as_uri())
+    if made.readable.empty:
+        raise typer.Exit(EXIT_NOTHING_MEASURED)
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",")] if names is not None else []
+
+
+def _print(made: Report) -> None:
+    tables: list[tuple[str | None, pd.DataFrame]] = [(None, made.readable)]
+    tables += [("Paper against measured", made.published_readable)]
+    tables += [(each.section.title, each.readable) for each in made.sections]
+    for title, strings in tables:
+        if not strings.empty:
+            table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+            for column in strings.columns:
+                table.add_column(Text(_printable(column)), overflow="fold")
+            for row in strings.head(MOST_ROWS).itertuples(index=False):
+                table.add_row(*(Text(_printable(value)) for value in row))
+            # Piped output is not folded at 80 columns: a program or a file has no width.
+            (Console() if sys.stdout.isatty() else Console(width=240)).print(table)
+            if len(strings) > MOST_ROWS:
+                print(f"... and {len(strings) - MOST_ROWS} more rows, which the files have\n")
+    for title, reason in made.failed:
+        print(_printable(f"failed: {title}: {reason}"))
+    if made.missing:
+        cells = "1 cell of this run is" if made.missing == 1 else f"{made.missing} cells of this run are"
+        print(f"{cells} not on record yet; the same `capsbench run` goes on with what is left")
+    for line in [*made.faults, *made.notes]:
+        print(_printable(line))
+    kinds = {
+        "the page": (".html", ".md"),
+        "tables": (".tex", ".csv", ".parquet"),
+        "pictures": (".png", ".svg"),
+    }
+    for kind, endings in kinds.items():
+        names = [path.name for path in made.files if path.suffix in endings]
+        if names:
+            print(f"{kind}: {', '.join(names)}")
+    print(f"in {made.files[0].parent}")
+
+
+def _printable(text: object) -> str:
+    """In one line, without what a terminal would act on."""
+    return "".join(letter if letter.isprintable() or letter == "\N{NO-BREAK SPACE}" else " " for letter in str(text))

@@ -1,0 +1,230 @@
+"""What `compare` and `check` found, for people (Markdown) and for programs (JSON, JUnit XML)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+
+from capsbench.comparing.comparison import Comparison
+from capsbench.comparing.gate import ALL, BETTER, CHANGED, FAILED, MISSING, NEW, REGRESSION, UNJUDGED, Checked, Finding
+from capsbench.comparing.judged import EXACT
+from capsbench.errors import Kind, UsageError
+from capsbench.presenting.markdown import escaped, markdown
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
+
+HEADINGS = {
+    REGRESSION: "Regressions",
+    FAILED: "Failed",
+    MISSING: "Missing",
+    CHANGED: "Changed: other bits than this machine gave before, no regression that could be shown",
+    BETTER: "Better",
+    UNJUDGED: "Not judged",
+    NEW: "New",
+}
+
+
+def changes_readable(found: Comparison, everything: bool = False) -> pd.DataFrame:
+    """The changes of a comparison as strings: those that hold, or all of them, the surest first."""
+    table = found.changes if everything else found.changes[found.changes["holds"].astype(bool)]
+    table = table.sort_values("p_holm", kind="stable")
+    rows = []
+    for change in table.to_dict(orient="records"):
+        row = SimpleNamespace(**{str(name): value for name, value in change.items()})
+        number = ", ".join(str(part) for part in (row.measure, row.metric, row.condition) if part)
+        level = "" if row.level is None or math.isnan(row.level) else f" at {row.level:g}"
+        scale, unit = (100, "%") if row.unit == "fraction" else (1, row.unit)
+        half = "" if math.isnan(row.half) else f" ± {scale * row.half:.3g}"
+        rows.append(
+            {
+                "contender": row.title,
+                "number": number + level,
+                "A": f"{scale * row.a:.4g} {unit}",
+                "B": f"{scale * row.b:.4g} {unit}",
+                "B - A": f"{scale * row.difference:+.3g}{half}{'*' if row.holds else ''}",
+                "seeds": f"{row.seeds_a}" if row.seeds_a == row.seeds_b else f"{row.seeds_a} and {row.seeds_b}",
+                "test": row.test,
+                "p": "" if math.isnan(row.p_holm) else _p(row.p_holm),
+            }
+        )
+    return pd.DataFrame(rows, columns=["contender", "number", "A", "B", "B - A", "seeds", "test", "p"])
+
+
+def summary_of(found: Comparison) -> list[str]:
+    """What a comparison found, in lines of text."""
+    if found.nothing:
+        lines = [f"no difference: all numbers of {found.matched} contenders are the same"]
+    elif not found.matched:
+        lines = ["no contender is on both sides"]
+    else:
+        lines = [f"{found.matched} contenders on both sides, {found.equal} of them with the same numbers throughout"]
+        lines += [_changed(found.changes)] if len(found.changes) else []
+    lines += [f"only in A: {title}" for title in found.only_a]
+    lines += [f"only in B: {title}" for title in found.only_b]
+    lines += [f"not comparable: {title}: {reason}" for title, reason in found.not_comparable]
+    lines += [f"{name}: {one} in A, {other} in B" for name, (one, other) in found.provenance.items()]
+    return [*lines, *found.faults]
+
+
+def _changed(changes: pd.DataFrame) -> str:
+    """How many numbers changed, and of how many that could be said to be more than chance."""
+    tested, sure = int((changes["test"] != "none").sum()), int(changes["holds"].sum())
+    if not tested:
+        return f"{len(changes)} numbers changed; none could be tested, which takes {FEWEST_SEEDS} seeds or more on both sides"
+    return f"{len(changes)} numbers changed; in {sure} that is a difference (*: p < {ALPHA:g}, Holm over the {tested} tested)"
+
+
+def comparison_markdown(found: Comparison, everything: bool = False) -> str:
+    """A comparison as Markdown."""
+    parts = [f"# {escaped(found.a)} (A) and {escaped(found.b)} (B)", *_listed(summary_of(found))]
+    table = changes_readable(found, everything)
+    return "\n".join([*parts, "", *([markdown(table, ())] if len(table) else [])]).rstrip() + "\n"
+
+
+def comparison_json(found: Comparison) -> str:
+    """A comparison as JSON: everything, all changes too."""
+    content = {
+        "a": found.a,
+        "b": found.b,
+        "matched": found.matched,
+        "equal": found.equal,
+        "changes": _records(found.changes),
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+        "not_comparable": [{"what": what, "reason": reason} for what, reason in found.not_comparable],
+        "provenance": {name: list(both) for name, both in found.provenance.items()},
+        "faults": found.faults,
+    }
+    return json.dumps(content)
+
+
+def verdict_of(checked: Checked) -> str:
+    """The outcome of a check in a line."""
+    counts = {
+        f"{kind}s" if kind == REGRESSION and len(found) != 1 else kind: len(found)
+        for kind in (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
+        if (found := checked.of(kind))
+    }
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing worse"
+    return (
+        f"{'passed' if checked.exit_code == 0 else 'NOT passed'}: {said}; {len(checked.tests)} numbers of "
+        f"{len(checked.contenders)} contenders tested, {checked.identical} records the same to the last bit"
+    )
+
+
+def lines_of(findings: Iterable[Finding]) -> list[str]:
+    """Findings, a line of text each."""
+    return [
+        f"{each.kind}: {each.contender}: {each.text}" + ("" if math.isnan(each.p) else f" (p = {_p(each.p)})")
+        for each in findings
+    ]
+
+
+def check_markdown(checked: Checked) -> str:
+    """A check as a summary for a pull request."""
+    lines = [
+        "# capsbench check",
+        "",
+        f"**{verdict_of(checked)}**",
+        "",
+        f"`{checked.out}` held against `{checked.against}`. A regression is what is worse by more than "
+        f"{checked.tolerance:g} points (a time: by more than a factor of {checked.slower:g} among those of its run) and than "
+        f"training again would give: p < {ALPHA:g} after Holm over all tests.",
+    ]
+    for kind, heading in HEADINGS.items():
+        found = checked.of(kind)
+        if found:
+            p = any(not math.isnan(each.p) for each in found)
+            table = pd.DataFrame(
+                [{"contender": e.contender, "what": e.text, **({"p": _p(e.p)} if p else {})} for e in found]
+            )
+            lines += ["", f"## {heading}", "", markdown(table, ())]
+    means = checked.tests[checked.tests["contender"] == ALL]
+    if len(means):
+        table = means[["name", "reference", "current"]].rename(
+            columns={"name": "mean over contenders", "current": "now"}
+        )
+        lines += ["", "## All contenders", "", markdown(table, ())]
+    if checked.notes:
+        lines += ["", "## Notes", *_listed(checked.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def check_json(checked: Checked) -> str:
+    """A check as JSON."""
+    content = {
+        "against": checked.against,
+        "out": checked.out,
+        "exit_code": checked.exit_code,
+        "tolerance": checked.tolerance,
+        "slower": checked.slower,
+        "verdict": verdict_of(checked),
+        "identical": checked.identical,
+        "findings": [{**each._asdict(), "p": None if math.isnan(each.p) else each.p} for each in checked.findings],
+        "tests": _records(checked.tests),
+        "notes": checked.notes,
+    }
+    return json.dumps(content)
+
+
+def check_junit(checked: Checked) -> bytes:
+    """A check as JUnit XML: a test case each number tested, one each finding beside them, and one each contender of the rest."""
+    found = {(each.contender, each.name): each for each in checked.worse}
+    cases: dict[tuple[str, str], str] = {
+        (row["contender"], row["name"]): f"{row['reference']} in the reference, now {row['current']}"
+        for row in checked.tests.to_dict(orient="records")
+    }
+    cases |= {key: finding.text for key, finding in found.items()}
+    for title in checked.contenders:
+        if not any((title, name) in found for name in EXACT.values()):
+            cases[title, "parameters and FLOPs"] = "as in the reference"
+    counts = {"tests": len(cases), "failures": sum(each.kind == REGRESSION for each in found.values())}
+    counts |= {"errors": len(found) - counts["failures"], "skipped": 0}
+    suites = ElementTree.Element("testsuites", {name: str(count) for name, count in counts.items()})
+    attributes = {"name": "capsbench check", **{name: str(count) for name, count in counts.items()}}
+    suite = ElementTree.SubElement(suites, "testsuite", attributes)
+    for (contender, name), text in cases.items():
+        case = ElementTree.SubElement(suite, "testcase", {"classname": _xml(contender), "name": _xml(name)})
+        finding = found.get((contender, name))
+        if finding is not None:
+            tag = "failure" if finding.kind == REGRESSION else "error"
+            told = ElementTree.SubElement(case, tag, {"message": _xml(finding.text), "type": finding.kind})
+            told.text = _xml("\n".join(lines_of([finding])))
+        else:
+            ElementTree.SubElement(case, "system-out").text = _xml(text)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+
+
+def write(flag: str, path: Path, content: str | bytes) -> None:
+    """Writes a file that a flag asks for; raises UsageError where it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
+    except OSError as error:
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag=flag, file=path) from error
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict(orient="records")]
+
+
+def _listed(lines: list[str]) -> list[str]:
+    return ["", *(f"- {escaped(line)}" for line in lines)]
+
+
+def _xml(text: str) -> str:
+    """Without the control characters that XML cannot have, as the reason of a failure may."""
+    return re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,214 @@
+"""A folder of records as one side of a comparison: its contenders, and which of the other side's they are."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
+
+MACHINE = frozenset({"device", "backend", "threads", "channels_last", "fused_optimizer", "compile"})
+"""Fields of a cell that say how its arithmetic is carried out rather than what is computed."""
+
+HARDWARE = ("cpu", "gpu", "cores")
+VERSIONS = ("python", "torch", "triton", "numba", "numpy", "torchvision", "cuda")
+"""What a record's provenance says of the machine, and of the software that decides the last bits of a number."""
+
+OF_TIME = frozenset(
+    {
+        ("training", "duration"),
+        ("speed", "latency p50"),
+        ("speed", "latency p95"),
+        ("speed", "throughput"),
+        ("speed", "peak memory"),
+    }
+)
+"""(measure, metric) of numbers that are the machine's, and never the same twice."""
+
+
+class Number(NamedTuple):
+    """Which number of a network it is; ``condition`` names the source of a transfer by its title."""
+
+    measure: str
+    metric: str
+    condition: str
+    level: float | None
+    unit: str
+
+
+@dataclass
+class Contender:
+    """Networks that differ in nothing but their seed."""
+
+    records: dict[int, Record] = field(default_factory=dict)
+
+    @property
+    def cell(self) -> Cell:
+        return next(iter(self.records.values())).cell
+
+    @property
+    def title(self) -> str:
+        """What a person would call it, whatever the seed."""
+        return self.cell.title.rpartition(", seed ")[0]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a folder has: contenders by their identity, failed records, a line each unreadable file, and other notes."""
+
+    store: Store
+    contenders: dict[str, Contender]
+    failed: list[Record]
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for contender in self.contenders.values() for record in contender.records.values()]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Contender -> its title; those that share one say what tells them apart."""
+        titles = {identity: contender.title for identity, contender in self.contenders.items()}
+        often = Counter(titles.values())
+        return {identity: title if often[title] == 1 else f"{title} ({identity})" for identity, title in titles.items()}
+
+
+def read_side(folder: str | Path, flag: str, latest: bool = False) -> Side:
+    """A folder of records.
+
+    Args:
+        flag: the flag or positional argument that names it, such as ``against`` or ``A``.
+        latest: pass over what earlier sources of a user's own routing, network, ... gave where a later one has records too.
+
+    Raises:
+        UsageError: there is no such folder, or nothing in it can be read.
+        NothingMeasured: it holds no record.
+    """
+    if not Path(folder).is_dir():
+        raise UsageError(
+            Kind.MISSING, "no such folder", flag=flag, file=folder, expected="name one that `capsbench run` made"
+        )
+    store = Store(folder)
+    records, faults = store.records()
+    if not records and faults:
+        raise UsageError(
+            Kind.DAMAGED,
+            f"none of its {len(faults)} records can be read; the first: {faults[0]}",
+            flag=flag,
+            file=folder,
+        )
+    if not records:
+        remedy = f"`capsbench run` with {{flag:out}} {folder} makes some"
+        raise NothingMeasured(Kind.MISSING, "no records here", flag=flag, file=folder, expected=remedy)
+    notes: list[str] = []
+    if latest:
+        records, notes = _of_latest_source(records)
+    contenders: dict[str, Contender] = {}
+    for record in store.joined([record for record in records if record.status != "failed"]):
+        contenders.setdefault(record.cell.contender, Contender()).records[record.cell.seed] = record
+    return Side(store, contenders, [record for record in records if record.status == "failed"], faults, notes)
+
+
+def _of_latest_source(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """Of records that differ in the source of a user's own parts those whose source ran last, and a line on the others."""
+
+    def alike(record: Record) -> str:
+        return record.cell.model_dump_json(exclude={"seed", "measures", "code"})
+
+    started: dict[str, tuple[str, Mapping[str, str]]] = {}
+    records = list(records)
+    for record in records:
+        ran = str(record.provenance.get("started") or record.provenance.get("failed", ""))
+        if ran >= started.get(alike(record), ("", {}))[0]:
+            started[alike(record)] = ran, record.cell.code
+    kept = [record for record in records if record.cell.code == started[alike(record)][1]]
+    passed_over = len(records) - len(kept)
+    line = f"{passed_over} records of earlier sources of the user's own parts are passed over"
+    return kept, [line] if passed_over else []
+
+
+def numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:
+    """The numbers of a record.
+
+    Args:
+        titles: cell -> title, of the networks that a condition may name.
+    """
+
+    def named(row: Row) -> Number:
+        return Number(row.measure, row.metric, titles.get(row.condition, row.condition), row.level, row.unit)
+
+    return {named(row): row.value for row in record.rows}
+
+
+def titles_of_cells(*sides: Side) -> dict[str, str]:
+    """Cell -> title, as `numbers` takes it; titles that other experiments share say which cell is meant."""
+    cells = {record.cell.id: record.cell for side in sides for record in side.records}
+    meant: dict[str, set[str]] = {}
+    for cell in cells.values():
+        meant.setdefault(cell.title, set()).add(experiment(cell))
+    return {
+        identity: cell.title if len(meant[cell.title]) == 1 else f"{cell.title} ({identity})"
+        for identity, cell in cells.items()
+    }
+
+
+def matched(a: Side, b: Side) -> list[tuple[str, str]]:
+    """Contenders of two sides that are the same experiment, by their identities.
+
+    First those of one identity. Of the others, those that differ at most in what was measured, on what machine and with
+    which source of a user's own, as long as there is one such contender on either side.
+    """
+    same = [identity for identity in a.contenders if identity in b.contenders]
+    left = [_by_experiment(side, set(side.contenders) - set(same)) for side in (a, b)]
+    alike = [
+        (left[0][key][0], left[1][key][0]) for key in left[0] if len(left[0][key]) == len(left[1].get(key, [])) == 1
+    ]
+    return [*((identity, identity) for identity in same), *alike]
+
+
+@cache
+def experiment(cell: Cell) -> str:
+    """What cells have in common that differ at most in seed, machine, what was measured and the sources of a user's own."""
+    fields = cell.model_dump(mode="json", exclude={"seed", "measures", "code", *MACHINE})
+    return json.dumps(fields, sort_keys=True)
+
+
+def _by_experiment(side: Side, identities: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for identity in sorted(identities):
+        found.setdefault(experiment(side.contenders[identity].cell), []).append(identity)
+    return found
+
+
+def other_hardware(a: Contender, b: Contender) -> str:
+    """What differs between the machines that two contenders ran on, as a phrase; empty where nothing does."""
+    different = []
+    for name, ones, others in [
+        *((name, _facts(a, name), _facts(b, name)) for name in HARDWARE),
+        *((name, {getattr(a.cell, name)}, {getattr(b.cell, name)}) for name in ("device", "threads")),
+    ]:
+        if ones != others:
+            different.append(f"{name} {_spoken(ones)} and {_spoken(others)}")
+    return "; ".join(different)
+
+
+def same_bits_expected(a: Record, b: Record) -> bool:
+    """Whether two records of one cell were made on one kind of machine with the same software."""
+    return all(a.provenance.get(name) == b.provenance.get(name) for name in (*HARDWARE, *VERSIONS))
+
+
+def _facts(contender: Contender, name: str) -> set[Any]:
+    return {record.provenance.get(name) for record in contender.records.values()}
+
+
+def _spoken(values: set[Any]) -> str:
+    return " or ".join(sorted(str(value) for value in values))

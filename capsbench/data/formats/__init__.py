@@ -1,0 +1,1 @@
+"""The published files of data sets, and what these share to read them."""

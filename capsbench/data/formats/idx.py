@@ -1,0 +1,106 @@
+"""The IDX files of MNIST and its successors: big-endian words for a magic number and the sizes, then the bytes."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from capsbench.data.files import DataFile
+from capsbench.data.formats.published import PublishedSet, check_labels, damaged_file, unreadable_file
+from capsbench.data.images import Images, ImageShape
+
+IMAGES, LABELS = 0x0803, 0x0801
+"""Magic numbers: unsigned bytes (08) in three dimensions and in one."""
+
+KINDS = {IMAGES: "images", LABELS: "labels"}
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+class IDXSet(PublishedSet):
+    """MNIST or a set in its form: four files in ``FOLDER/NAME/raw``, compressed (``.gz``) or not, as torchvision has them."""
+
+    image = ImageShape(1, 28, 28)
+    classes = 10
+    shift = 2
+
+    counts: ClassVar[tuple[int, int]] = (60_000, 10_000)
+    """Images to train on and to test on, as published."""
+
+    def read(self, paths: Sequence[Path]) -> tuple[Images, Images]:
+        return self._pair(paths[0], paths[1], self.counts[0]), self._pair(paths[2], paths[3], self.counts[1])
+
+    def _pair(self, images_path: Path, labels_path: Path, count: int) -> Images:
+        images, labels = read_idx(images_path, IMAGES), read_idx(labels_path, LABELS)
+        if images.shape != (len(labels), *self.image[1:]):
+            size = f"{self.image.height}x{self.image.width}"
+            found = " x ".join(map(str, images.shape))
+            raise damaged_file(
+                images_path,
+                f"expected an image of {size} pixels for each of the {len(labels)} labels in {labels_path.name}, "
+                f"found {found}",
+                tuple(images.shape),
+            )
+        check_labels(labels, labels_path, self.classes, count)
+        return Images(images.unsqueeze(1), labels.long())
+
+
+def idx_files(name: str, url: str, *known: tuple[int, str]) -> tuple[DataFile, ...]:
+    """The files of a set in MNIST's form.
+
+    Args:
+        name: the folder.
+        url: what the name of a file is appended to.
+        known: bytes and MD5 sum of each of `FILES`, compressed as published.
+    """
+    return tuple(
+        DataFile(f"{name}/raw/{file}.gz", f"{url}{file}.gz", size, md5)
+        for file, (size, md5) in zip(FILES, known, strict=True)
+    )
+
+
+def read_idx(path: Path, magic: int) -> Tensor:
+    """The uint8 content of an IDX file, ``[N, H, W]`` for `IMAGES` and ``[N]`` for `LABELS`.
+
+    Args:
+        path: the file, gzip-compressed if its name ends with ``.gz``; it is only read.
+        magic: what the file has to hold.
+
+    Raises:
+        UsageError: the file cannot be read, is not of this kind, or is not as long as its header says.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = bytearray(file.read())
+    except (OSError, EOFError, zlib.error) as error:
+        raise unreadable_file(path, error) from error
+    dimensions = magic & 0xFF
+    header = 4 * (1 + dimensions)
+    found = int.from_bytes(content[:4], "big")
+    if found != magic:
+        kind = f", that of {KINDS[found]}" if found in KINDS else ""
+        raise damaged_file(
+            path,
+            f"expected an IDX file of {KINDS[magic]} (magic number {magic}), "
+            f"found magic number {found}{kind}, in {len(content)} bytes",
+            found,
+        )
+    if len(content) < header:
+        raise damaged_file(path, f"expected a header of {header} bytes, found {len(content)}", len(content))
+    sizes = struct.unpack_from(f">{dimensions}I", content, 4)
+    if len(content) != header + math.prod(sizes):
+        of = " x ".join(map(str, sizes))
+        raise damaged_file(
+            path,
+            f"its header promises {of} {KINDS[magic]}, so {header + math.prod(sizes)} bytes, found {len(content)}",
+            len(content),
+        )
+    return torch.frombuffer(content, dtype=torch.uint8)[header:].reshape(sizes)

@@ -1,0 +1,126 @@
+"""CIFAR-10 (Krizhevsky 2009): small colour photographs, in the files of its Python version."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import tarfile
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from capsbench.data.augment import Crop, Flip
+from capsbench.data.files import DataFile
+from capsbench.data.formats.published import PublishedSet, centre, damaged_file, unreadable_file
+from capsbench.data.images import Augmentation, Images, ImageShape, Splits
+
+PUBLISHED = ImageShape(3, 32, 32)
+FOLDER = "cifar-10-batches-py"
+
+BATCHES = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+"""Name of a file -> its MD5 sum.
+
+The files are pickles, which can have any code run. So they are looked at only when they are the published ones, bit for bit,
+which also tells every damaged one and every one in the place of another.
+"""
+
+
+@dataclass(frozen=True)
+class Archive(DataFile):
+    """CIFAR-10's archive, which may also lie unpacked in the data folder, as torchvision leaves it."""
+
+    def found(self, folder: Path) -> Path | None:
+        unpacked = folder / FOLDER
+        whole = all((unpacked / name).is_file() for name in BATCHES)
+        return super().found(folder) or (unpacked if whole else None)
+
+
+class CIFAR10(PublishedSet):
+    """Photographs of 10 classes, 3x32x32: 45,000 to train on, 5,000 for validation, the published 10,000 to test.
+
+    Training images are shifted by up to 4 pixels and mirrored, as most published results on CIFAR-10 have it.
+    """
+
+    image = PUBLISHED
+    classes = 10
+    shift = 4
+    augmentations: ClassVar[tuple[Augmentation, ...]] = (Flip(),)
+    files = (
+        Archive(
+            "cifar-10-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            170_498_071,
+            "c58f30108f718f92721af3b95e74349a",
+        ),
+    )
+    licence = "none stated; its authors ask to be cited"
+    source = "Krizhevsky: Learning multiple layers of features from tiny images. Technical report, 2009"
+
+    def read(self, paths: Sequence[Path]) -> tuple[Images, Images]:
+        batches = {name: _unpickled(content, path, name) for name, path, content in _contents(paths[0])}
+        lacking = [name for name in BATCHES if name not in batches]
+        if lacking:
+            raise damaged_file(paths[0], f"holds no {FOLDER}/{lacking[0]}", lacking[0])
+        *training, test = (batches[name] for name in BATCHES)
+        return Images(*(torch.cat(parts) for parts in zip(*training, strict=True))), test
+
+
+class CIFAR10Patches(CIFAR10):
+    """CIFAR-10 in patches of 3x24x24, as Sabour 2017, section 7, has it: random ones in training, the middle in the test.
+
+    They are mirrored too. The authors' code also changes brightness and contrast and standardises each patch; that is left out.
+    """
+
+    image = ImageShape(3, 24, 24)
+    shift = 0
+    augmentations = (Crop(24, 24), Flip())
+
+    def load(self, folder: Path) -> Splits:
+        splits = super().load(folder)
+        validation, test = (
+            part._replace(images=centre(part.images, *self.image[1:])) for part in (splits.validation, splits.test)
+        )
+        return replace(splits, validation=validation, test=test)
+
+
+def _contents(path: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """(name, the file on the disk, content) of the files of `BATCHES` in the archive or in the folder it was unpacked to."""
+    if path.is_dir():
+        for name in BATCHES:
+            yield name, path / name, (path / name).read_bytes()
+        return
+    try:
+        with tarfile.open(path, "r:gz" if path.suffix == ".gz" else "r:") as archive:
+            for member in archive:
+                folder, _, name = member.name.rpartition("/")
+                if folder == FOLDER and name in BATCHES and (file := archive.extractfile(member)):
+                    yield name, path, file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise unreadable_file(path, error) from error
+
+
+def _unpickled(content: bytes, path: Path, name: str) -> Images:
+    """The images of the file ``name`` of `BATCHES`, whose content lies in the file ``path``."""
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != BATCHES[name]:
+        raise damaged_file(
+            path,
+            f"expected {name} with the MD5 sum {BATCHES[name]}, as published, found {found} in {len(content)} bytes",
+            found,
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of pickles as old as these
+        batch = pickle.loads(content, encoding="bytes")
+    return Images(torch.from_numpy(batch[b"data"]).reshape(-1, *PUBLISHED), torch.tensor(batch[b"labels"]))

@@ -1,0 +1,24 @@
+"""Kuzushiji-MNIST (Clanuwat et al. 2018)."""
+
+from __future__ import annotations
+
+from capsbench.data.formats.idx import IDXSet, idx_files
+
+
+class KMNIST(IDXSet):
+    """Cursive Japanese characters in MNIST's form: 55,000 to train on, 5,000 for validation, the published 10,000 to test.
+
+    Harder than MNIST, since a character is written in several ways. The capsule papers do not use it; shifts of up to
+    2 pixels are taken over from MNIST so that the two compare.
+    """
+
+    files = idx_files(
+        "KMNIST",
+        "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        (18_165_135, "bdb82020997e1d708af4cf47b453dcf7"),
+        (29_497, "e144d726b3acfaa3e44228e80efcd344"),
+        (3_041_136, "5c965bf0a639b31b8f53240b1b52f4d7"),
+        (5_120, "7320c461ea6c1c855c0b718fb2a4b134"),
+    )
+    licence = "CC BY-SA 4.0"
+    source = "Clanuwat et al.: Deep learning for classical Japanese literature. arXiv:1812.01718, 2018"

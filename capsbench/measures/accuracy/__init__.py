@@ -1,0 +1,1 @@
+"""The measure accuracy: how it is taken."""

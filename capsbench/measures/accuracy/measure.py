@@ -1,0 +1,70 @@
+"""How often a network is right on the test images, and how well it knows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from capsbench.measures.base import Measure, Subject
+from capsbench.records.record import Row
+from capsbench.training.evaluate import predicted, right, scores_of
+from capsbench.training.losses import log_probabilities
+
+CALIBRATION_BINS = 15
+
+
+class Accuracy(Measure):
+    """Test accuracy and error, negative log-likelihood, expected calibration error, accuracy per class and on validation.
+
+    An image of several objects counts as right when all of them are found: the K classes of the highest scores. Its
+    likelihood is the mean of its labels'. Test images that a data set has beside the main ones are rows of their own.
+
+    Label, prediction and negative log-likelihood of every test image are kept beside the record, so that two cells can
+    be compared image by image.
+    """
+
+    def __call__(self, subject: Subject) -> list[Row]:
+        test = subject.data.test
+        scores = scores_of(subject.cell, subject.network, test.images).double()
+        predictions = predicted(scores, test.labels)
+        correct = right(predictions, test.labels)
+        logs = log_probabilities(scores, capsules=subject.cell.routing is not None)
+        nll = -logs.gather(1, test.labels.view(len(logs), -1)).mean(dim=1)
+        subject.keep(
+            {"label": test.labels.to(torch.int32), "prediction": predictions.to(torch.int32), "nll": nll.float()}
+        )
+        accuracy = _mean(correct)
+        rows = [
+            Row("accuracy", "accuracy", "test", accuracy, "fraction"),
+            Row("accuracy", "error", "test", 1 - accuracy, "fraction"),
+            Row("accuracy", "nll", "test", _mean(nll), "nats"),
+        ]
+        if test.labels.dim() == 1:  # confidence is that of one class
+            error = calibration_error(logs.exp(), test.labels)
+            rows.append(Row("accuracy", "calibration error", "test", error, "fraction"))
+        for name, images in {"validation": subject.data.validation, **subject.data.beside}.items():
+            found = predicted(scores_of(subject.cell, subject.network, images.images), images.labels)
+            rows.append(Row("accuracy", "accuracy", name, _mean(right(found, images.labels)), "fraction"))
+        for label in test.labels.unique().tolist():
+            shown = (test.labels.view(len(correct), -1) == label).any(dim=1)
+            rows.append(Row("accuracy", "accuracy", f"class {label}", _mean(correct[shown]), "fraction"))
+        return rows
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error: the mean gap of confidence and accuracy over equal bins of confidence (Guo 2017).
+
+    Args:
+        probabilities: ``[N, classes]``, rows summing to 1.
+        labels: ``[N]``.
+    """
+    confidence, predictions = probabilities.max(dim=1)
+    right = (predictions == labels).double()
+    bin_of = (confidence * bins).long().clamp_max(bins - 1)
+    gap = torch.zeros(bins, dtype=torch.double, device=labels.device)
+    gap.index_add_(0, bin_of, confidence.double() - right)
+    return float(gap.abs().sum() / len(labels))
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean())

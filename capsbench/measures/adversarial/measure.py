@@ -1,0 +1,148 @@
+"""How often a network stays right on images that were changed to mislead it, and whether that number can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from capsbench import registry
+from capsbench.attacks.adapter import left_as_it_was, missing
+from capsbench.attacks.campaign import Campaign, Run
+from capsbench.attacks.effort import DRAW_SEED, EFFORTS
+from capsbench.attacks.plan import Plan
+from capsbench.attacks.readings import Pixels
+from capsbench.attacks.sanity import checks, zero_gradients
+from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.data.draws import stratified
+from capsbench.data.images import Images
+from capsbench.measures.base import Measure, Subject
+from capsbench.records.cell import Cell
+from capsbench.records.record import Row
+from capsbench.training.step import arithmetic
+
+
+class Adversarial(Measure):
+    """Robust accuracy under attacks, with gradients and without, through every reading of the output; with sanity checks.
+
+    What an image is changed by is bounded by epsilon, pixels lying in [0, 1] (`capsbench.attacks.Threat`). The worst case at
+    an epsilon is the share of images that no attack at it or below broke, whatever the reading and the loss. Images that are
+    misclassified as they are count as broken.
+
+    Kept of each image attacked: its index in the test set, label, prediction and whether it is ``broken`` in the worst case at
+    the headline epsilon of each threat. Kept of one image a class: what attacks made of it, and what that is taken for.
+    """
+
+    settings = tuple(EFFORTS)
+    cost: ClassVar[dict[str, int]] = {"light": 30_000, "full": 5_000_000, "quick": 8_000}
+
+    @classmethod
+    def applies_to(cls, cell: Cell) -> bool:
+        return cell.loss is not None and registry.get("dataset", cell.dataset).labels_an_image == 1
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return missing()
+
+    def __call__(self, subject: Subject) -> list[Row]:
+        with left_as_it_was(subject.network):
+            return self._measured(subject)
+
+    def _measured(self, subject: Subject) -> list[Row]:
+        cell, test, effort = subject.cell, subject.data.test, EFFORTS[self.setting]
+        dataset = registry.get("dataset", cell.dataset)
+        index = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
+        pixels = Pixels.of(test.images, standardised=dataset.standardised)
+        bounds = {threat: bounds_of(cell.dataset, threat) for threat in Threat}
+        campaign = Campaign(
+            cell,
+            subject.network,
+            Images(test.images[index], test.labels[index]),
+            pixels,
+            {threat: bounds[threat].headline for threat in Threat},
+        )
+        threats = [Threat.LINF, Threat.L2, *([Threat.L0] if effort.every else [])]
+        plans = {threat: Plan(campaign, bounds[threat], threat, effort, dataset.classes) for threat in threats}
+        for plan in plans.values():
+            plan.carry_out()
+        with arithmetic(cell):
+            zero = zero_gradients(campaign, plans[Threat.LINF].losses("pgd"))
+        subject.keep({"index": index.to(torch.int32), **_kept(campaign)})
+
+        rows = [
+            row for threat in (Threat.LINF, Threat.L2) for row in _worst_case(campaign, threat, bounds[threat].sweep)
+        ]
+        rows += [row for run in campaign.runs if run.own for row in _of_run(campaign, run)]
+        rows += _nearest(campaign)
+        for (reading, loss), images in zero.items():
+            rows.append(_row("zero gradient", f"Linf, {reading}, {loss}", float(images.double().mean()), "fraction"))
+        for check in checks(plans[Threat.LINF], zero):
+            rows.append(_row("sanity check", check.name, float(check.held), "held"))
+            rows += [_row("evidence", f"{check.name}, {of}", value, "fraction") for of, value in check.evidence.items()]
+        return rows
+
+
+def _row(metric: str, condition: str, value: float, unit: str, level: float | None = None) -> Row:
+    return Row("adversarial", metric, condition, value, unit, level)
+
+
+def _worst_case(campaign: Campaign, threat: Threat, sweep: tuple[float, ...]) -> Iterator[Row]:
+    """Robust accuracy at epsilon 0, where nothing is changed, and at those of a sweep."""
+    for epsilon in (0.0, *sweep):
+        right = ~campaign.broken(threat, epsilon)
+        yield _row("robust accuracy", f"{threat}, worst case", float(right.double().mean()), "fraction", epsilon)
+
+
+def _of_run(campaign: Campaign, run: Run) -> Iterator[Row]:
+    """Robust accuracy under one attack that keeps to an epsilon, and how often an attack gave what is no image."""
+    attack = run.attack
+    condition, level = _condition(run), attack.epsilon if attack.bounded else None
+    if attack.bounded:
+        yield _row("robust accuracy", condition, campaign.accuracy(run), "fraction", level)
+    if run.invalid.any():
+        yield _row("invalid images", condition, float(run.invalid.sum()), "images", level)
+
+
+def _condition(run: Run) -> str:
+    """Threat and attack, and what of readings and losses there was to choose."""
+    attack = run.attack
+    of_reading = [run.reading] if attack.white_box else []
+    of_loss = [str(attack.loss)] if attack.white_box and attack.bounded else []
+    return ", ".join([attack.threat, attack.name, *of_reading, *of_loss])
+
+
+def _nearest(campaign: Campaign) -> Iterator[Row]:
+    """How far the nearest adversarial images are that attacks found, through each reading and through the best of each image.
+
+    Of images that were classified right; mean and median are over those for which one was found.
+    """
+    runs = [run for run in campaign.runs if not run.attack.bounded]
+    for name in dict.fromkeys(run.attack.name for run in runs):
+        of_name = [run for run in runs if run.attack.name == name]
+        reach = {_condition(run): run.reach for run in of_name}
+        reach[f"L2, {name}, worst case"] = torch.stack([run.reach for run in of_name]).amin(dim=0)
+        tried = of_name[0].on & ~campaign.wrong
+        for condition, distances in reach.items():
+            found = distances[tried & distances.isfinite()].double()
+            yield _row("success", condition, len(found) / max(1, int(tried.sum())), "fraction")
+            if len(found):
+                yield _row("perturbation norm", f"{condition}, mean", float(found.mean()), "distance")
+                yield _row("perturbation norm", f"{condition}, median", float(found.median()), "distance")
+
+
+def _kept(campaign: Campaign) -> dict[str, Tensor]:
+    """What is kept beside the rows: see `Adversarial`."""
+    kept = {"label": campaign.labels.to(torch.int32), "prediction": campaign.predictions.to(torch.int32)}
+    for threat in (Threat.LINF, Threat.L2, Threat.BLACK_BOX):
+        runs = [run for run in campaign.runs if threat is not Threat.BLACK_BOX or run.attack.threat is threat]
+        kept[f"broken.{threat}"] = campaign.broken(threat, campaign.headlines[threat], runs)
+    first = (campaign.labels[:, None] == campaign.labels.unique()).int().argmax(dim=0)
+    kept["pictured"] = first.to(torch.int32)
+    kept["clean images"] = campaign.images[first]
+    for threat in (Threat.LINF, Threat.L2):
+        images = campaign.examples[threat][first]
+        kept[f"images.{threat}"] = images
+        kept[f"predictions.{threat}"] = campaign.predicted(images).to(torch.int32)
+    return kept

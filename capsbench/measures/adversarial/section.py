@@ -1,0 +1,268 @@
+"""The section on adversarial robustness: the worst case, what each reading of the output makes of it, and which checks failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from capsbench.attacks.effort import EFFORTS, tolerance
+from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.presenting.columns import HALF, chosen, one_row_each
+from capsbench.presenting.figures.curves import draw_curves
+from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
+from capsbench.presenting.figures.heat import heat
+from capsbench.presenting.figures.mosaic import draw, mosaic
+from capsbench.presenting.figures.style import COLUMN, MISLED, PAGE, PALE, SMALL, STYLE
+from capsbench.presenting.format import names, with_interval
+from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.section import Section
+from capsbench.presenting.shortlist import choose, most_accurate
+
+MARK = "\N{DAGGER}"
+"""Stands beside every number of a contender of which a sanity check failed."""
+
+READINGS = ("scores", "share", "logit", "scaled")
+LOSSES = ("cross-entropy", "dlr", "margin")
+SCORES = {"lengths": "scores", "logits": "scores"}
+"""The readings that take what a network gives as it is, of capsules and of a CNN; under cross-entropy the literature's attack."""
+
+SHORT = {"cross-entropy": "CE", "dlr": "DLR"}
+"""Names of losses above narrow columns."""
+
+MOST_SHOWN = 6
+"""Contenders in the picture of images, which has a line for each."""
+
+
+def failed_checks(material: Material) -> dict[str, list[str]]:
+    """Contender -> the sanity checks that failed for any of its seeds, that by the other networks of the run among them."""
+    rows = material.rows
+    if rows.empty:
+        return {}
+    checks = (rows["measure"] == "adversarial") & (rows["metric"] == "sanity check")
+    failed = material.chosen(checks & (rows["value"] == 0))
+    beyond = material.chosen((rows["metric"] == "beyond white box") & (rows["value"] > 0))
+    let_pass = {setting: tolerance(effort.images) for setting, effort in EFFORTS.items()}
+    measured = material.cells.set_index("cell")["measures"]
+    beyond = beyond[beyond["value"] > beyond["cell"].map(measured).map(_setting).map(let_pass).astype(float)]
+    failed = pd.concat([failed, beyond.assign(condition="transfer no stronger")])
+    return {str(name): sorted(own["condition"].unique()) for name, own in failed.groupby("contender")}
+
+
+def _setting(measures: str) -> str:
+    """The setting that a cell was attacked with, of its measures as they are on record: ``accuracy,adversarial:full``."""
+    return next((setting for setting in EFFORTS if f"adversarial:{setting}" in measures.split(",")), "light")
+
+
+def marked(material: Material) -> Material:
+    """The material with `MARK` behind the name of each contender of which a check failed."""
+    failed = failed_checks(material)
+    summary = material.summary.copy()
+    summary["label"] += summary["contender"].map(lambda name: f" {MARK}" if name in failed else "")
+    return replace(material, summary=summary)
+
+
+def _table(material: Material) -> pd.DataFrame:
+    means = material.averaged(material.of_measure("adversarial"))
+    linf, l2 = (
+        means["dataset"].map({name: bounds_of(name, threat).headline for name in means["dataset"].unique()})
+        for threat in (Threat.LINF, Threat.L2)
+    )
+
+    def accuracy(condition: str, level: Any) -> pd.DataFrame:
+        return chosen(means, "robust accuracy", condition, level)
+
+    usual = [accuracy(f"{Threat.LINF}, pgd, {reading}, cross-entropy", linf) for reading in SCORES]
+    table = one_row_each(
+        means,
+        {
+            "clean %": accuracy(f"{Threat.LINF}, worst case", 0.0),
+            "usual PGD %": pd.concat(usual),
+            "worst case L∞ %": accuracy(f"{Threat.LINF}, worst case", linf),
+            "black box %": accuracy("black box, square", linf),
+            "worst case L2 %": accuracy(f"{Threat.L2}, worst case", l2),
+        },
+    )
+    for heading, threat in (("epsilon L∞", Threat.LINF), ("epsilon L2", Threat.L2)):
+        table[heading] = [bounds_of(name, threat).headline for name in table["dataset"]]
+    norms = means[(means["metric"] == "perturbation norm") & means["condition"].str.match(r"L2, cw, .*, mean")]
+    table["CW norm (L2)"] = table["contender"].map(norms.groupby("contender")["value"].min())
+    failed = failed_checks(material)
+    table["failed checks"] = ["; ".join(failed.get(str(name), [])) for name in table["contender"]]
+    return table
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    mark = table["failed checks"].map(lambda failed: f" {MARK}" if failed else "")
+    shown: dict[str, Any] = {**names(table), "n": table["n"].map(str)}
+    for heading in [name for name in map(str, table) if name.endswith("%")]:
+        numbers = zip(table[heading], table[heading + HALF], mark, strict=True)
+        shown[heading] = [
+            with_interval(value, half, 1) + (sign if pd.notna(value) else "") for value, half, sign in numbers
+        ]
+    shown["epsilon"] = [f"{a:.3g} / {b:.3g}" for a, b in zip(table["epsilon L∞"], table["epsilon L2"], strict=True)]
+    if table["CW norm (L2)"].notna().any():
+        shown["CW norm (L2)"] = [with_interval(value, float("nan"), 2) for value in table["CW norm (L2)"]]
+    shown["failed checks"] = table["failed checks"].where(table["failed checks"] != "", "none")
+    return pd.DataFrame(shown)
+
+
+@mpl.rc_context(STYLE)
+def curves(material: Material) -> Picture:
+    """Accuracy in the worst case against epsilon, a panel a threat."""
+    material = marked(material)
+    rows = material.of_measure("adversarial")
+    conditions = {f"{Threat.LINF}, worst case": "L∞ epsilon", f"{Threat.L2}, worst case": "L2 epsilon"}
+    shown = choose(material, rows[rows["condition"].isin(list(conditions))], "the worst case")
+    table = shown.table
+    datasets = list(table["dataset"].unique())
+    cells = [(dataset, *condition) for dataset in datasets for condition in conditions.items()]
+    figure, grid = wrapped(len(cells), 4, 1.75, PAGE if len(datasets) > 1 else COLUMN, sharey=True)
+    for axes, (dataset, condition, label) in zip(grid, cells, strict=True):
+        draw_curves(axes, table[(table["dataset"] == dataset) & (table["condition"] == condition)])
+        axes.set(xlabel=label, ylim=(0, 102), title=dataset if len(datasets) > 1 else "")
+    for axes in grid[::4]:
+        axes.set_ylabel("accuracy, worst case (%)")
+    caption = (
+        "Accuracy where the worst of all attacks counts, image by image, against how far an image may be changed: an upper bound "
+        f"of what is robust. {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{_explained(shown.summary)}"
+    )
+    return finish(figure, "Robust accuracy", caption + shown.left_out, shown.summary["label"])
+
+
+@mpl.rc_context(STYLE)
+def readings(material: Material) -> Picture:
+    """Robust accuracy at the headline epsilon under PGD through each reading of the output and each loss."""
+    material = marked(material)
+    rows = material.of_measure("adversarial")
+    level = rows["dataset"].map({name: bounds_of(name, Threat.LINF).headline for name in rows["dataset"].unique()})
+    own = rows[(rows["metric"] == "robust accuracy") & ((rows["level"] - level).abs() < 1e-6)]
+    chosen_rows = choose(material, own, "robust accuracy by reading")
+    table = chosen_rows.table
+    for reading, name in SCORES.items():
+        table["condition"] = table["condition"].str.replace(f"pgd, {reading},", f"pgd, {name},", regex=False)
+    heads = {f"{Threat.LINF}, pgd, {reading}, {loss}": (reading, loss) for reading in READINGS for loss in LOSSES}
+    heads[f"{Threat.LINF}, worst case"] = ("", "worst\ncase")
+    grid = table.pivot_table(index="contender", columns="condition", values="value", sort=False)
+    shown = [name for name in heads if name in grid]
+    if not shown:
+        raise NoDataError("robust accuracy by reading")
+    order = [name for name in chosen_rows.summary["contender"] if name in grid.index]
+    figure, ((axes,),) = panels(1, 1, 0.4 + 0.17 * len(order), PAGE)
+    heat(axes, 100 * grid.loc[order, shown].to_numpy(dtype=float))
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(shown)), [SHORT.get(heads[name][1], heads[name][1]) for name in shown])
+    for reading in READINGS:
+        places = [place for place, name in enumerate(shown) if heads[name][0] == reading]
+        if places:
+            middle = (sum(places) / len(places), 1)
+            over = dict(xycoords=axes.get_xaxis_transform(), xytext=(0, 11), textcoords="offset points")
+            axes.annotate(reading, middle, ha="center", va="bottom", **over)
+    axes.set_yticks(range(len(order)), _names(chosen_rows.summary, order))
+    caption = (
+        "Accuracy (%) at the headline epsilon in L∞ under PGD, by what it takes for the network's output (scores: lengths of "
+        "capsules, logits of a CNN) and by its loss (CE: cross-entropy, DLR: difference of logits ratio); a network is as robust "
+        "as its lowest number says, and the worst case is of all attacks, image by image. "
+        f"{spread_of(table, 'Numbers', 'for intervals see the table')}{_explained(chosen_rows.summary)}"
+    )
+    title = "PGD through each reading of the output, under each loss"
+    return finish(figure, title, caption + chosen_rows.left_out)
+
+
+def _names(summary: pd.DataFrame, order: list[str]) -> list[str]:
+    """The names of contenders, with the data set where there are several."""
+    rows = summary.set_index("contender").loc[order]
+    several = rows["dataset"].nunique() > 1
+    return [
+        f"{dataset}: {label}" if several else label
+        for dataset, label in zip(rows["dataset"], rows["label"], strict=True)
+    ]
+
+
+@mpl.rc_context(STYLE)
+def images(material: Material) -> Picture:
+    """Some images as they are and as attacks made them, with what each network takes them for."""
+    material = marked(material)
+    rows = material.of_measure("adversarial")
+    dataset = str(rows["dataset"].iloc[0])
+    cells = rows[rows["dataset"] == dataset].drop_duplicates("contender").set_index("contender")["cell"]
+    summary, left_out = most_accurate(
+        material.summary[material.summary["dataset"] == dataset], set(cells.index), MOST_SHOWN
+    )
+    kept = {
+        name: material.kept("adversarial", str(cells[name])) for name in summary["contender"] if name in cells.index
+    }
+    shown = {name: tensors for name, tensors in kept.items() if "pictured" in tensors}
+    if not shown:
+        raise NoDataError("adversarial images", "were not kept")
+    first = next(iter(shown.values()))
+    truth = first["label"][first["pictured"]]
+    threats = {Threat.LINF: "L∞", Threat.L2: "L2"}
+    lines = [np.concatenate([first["clean images"]] * len(threats))]
+    lines += [np.concatenate([kept[f"images.{threat}"] for threat in threats]) for kept in shown.values()]
+    taken = [np.concatenate([truth] * len(threats))]
+    taken += [np.concatenate([kept[f"predictions.{threat}"] for threat in threats]) for kept in shown.values()]
+    labels = ["as they are", *_names(summary, list(shown))]
+    headings = [f"{name}, epsilon {bounds_of(dataset, threat).headline:.3g}" for threat, name in threats.items()]
+    figure, ((axes,),) = panels(1, 1, 1.0, PAGE)
+    part = _draw_images(axes, np.stack(lines), np.stack(taken), truth, labels, headings)
+    room = PAGE - max(text_width(label) for label in labels) / 72 - 0.15
+    figure.set_figheight(0.05 + room * part)
+    caption = (
+        f"{dataset} as attacked at the headline epsilon of each norm, one seed. Above each image the class that the network "
+        f"takes it for, in bold where it is misled.{_explained(summary)}"
+    )
+    return finish(figure, "Adversarial images", caption + left_out)
+
+
+def _draw_images(
+    axes: Axes,
+    pictures: NDArray[Any],
+    taken: NDArray[Any],
+    truth: NDArray[Any],
+    labels: list[str],
+    headings: list[str],
+) -> float:
+    """A line of images ``[lines, N, C, H, W]`` a network, a block a heading; the height of all, as a part of its width."""
+    count = len(truth)
+    gaps = [0.0 if place == 0 else 0.5 if place % count == 0 else 0.06 for place in range(pictures.shape[1])]
+    placed = mosaic((255 * pictures).round().clip(0, 255).astype(np.uint8), gaps, below=0.45)
+    unit = placed.width
+    above = 1.05 * unit
+    draw(axes, placed, above)
+    words: dict[str, Any] = dict(ha="center", va="bottom", fontsize=SMALL)
+    for line, top in enumerate(placed.top):
+        axes.text(-0.2 * unit, top + placed.height / 2, labels[line], ha="right", va="center", fontsize=SMALL)
+        for place, left in enumerate(placed.left):
+            right = int(taken[line, place]) == int(truth[place % count])
+            says: dict[str, Any] = dict(color=PALE) if right else dict(color=MISLED, fontweight="bold")
+            axes.text(left + unit / 2, top - 0.02 * unit, str(int(taken[line, place])), **words, **says)
+    for block, heading in enumerate(headings):
+        middle = (placed.left[block * count] + placed.left[(block + 1) * count - 1] + unit) / 2
+        axes.text(middle, -0.5 * unit, heading, ha="center", va="bottom")
+    height, width = placed.pixels.shape[:2]
+    return float((height - 0.45 * unit + above) / width)
+
+
+def _explained(summary: pd.DataFrame) -> str:
+    return f" {MARK}: a sanity check failed." if summary["label"].str.endswith(MARK).any() else ""
+
+
+SECTION = Section(
+    name="adversarial",
+    title="Adversarial robustness",
+    caption=(
+        "Accuracy on the images attacked. Worst case: of all attacks, readings of the output and losses, image by image; that is "
+        "the number to cite, and it is an upper bound. Usual PGD: on the scores as they are, under cross-entropy, which flatters "
+        "networks that hide their gradients. CW norm: the mean distance of the nearest adversarial images, through the reading "
+        f"that brings them nearest. {MARK}: a sanity check failed, so that the number may be too high."
+    ),
+    table=_table,
+    readable=_readable,
+    pictures={"adversarial-curves": curves, "adversarial-readings": readings, "adversarial-images": images},
+)

@@ -1,0 +1,140 @@
+"""How accuracy falls as test images are warped: by one parameter, and by the transformation groups up to the projective."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from capsbench.data.draws import stratified
+from capsbench.data.images import Images
+from capsbench.data.warps import DRAWS, FAMILIES, Outside, beyond, warped
+from capsbench.measures.base import Measure, Subject
+from capsbench.records.record import Row
+from capsbench.training.evaluate import predicted, right, scores_of
+
+CHOICE_SEED, WARPS_SEED = 0, 4
+"""Decide which test images are warped, and how: the same in every experiment."""
+
+SHOWN = 8
+"""Images kept for a picture, one a class."""
+
+
+class Affine(Measure):
+    """Accuracy under rotation, translation, scale, shear and four groups of warps, by magnitude, and the area under the curve.
+
+    Test images are warped by each of `capsbench.data.warps.FAMILIES` at several levels from 0, the images as they are, to the
+    family's largest, evenly spaced. All contenders get the same images and warps. ``light`` warps a stratified draw of at most
+    500 test images at 4 levels besides 0, ``full`` all of them at 8, ``quick`` 200 at 2. The area under the curve, by the
+    trapezoidal rule, is divided by the largest level: it is a mean accuracy. Divided by the accuracy at level 0 as well, it is
+    the accuracy that is retained, for networks that differ before any warp.
+
+    Where a data set has test images that are ``clean`` beside others that are warped (affNIST), the clean ones are warped.
+    What comes in from beyond the edges of an image is 0 where at least half of the pixels along the edges of the test images
+    are 0, as of ink on an empty ground; otherwise the pixels of its edges go on.
+
+    Kept beside the record: which images these are, ``right`` ``[N, families, levels]``, in the families' order, whether each is
+    classified right, and a few warped images for a picture.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
+    cost: ClassVar[dict[str, int]] = {"light": 9_000, "full": 220_000, "quick": 2_000}
+
+    images: ClassVar[dict[str, int | None]] = {"light": 500, "full": None, "quick": 200}
+    """Setting -> test images at most; None: all."""
+
+    levels: ClassVar[dict[str, int]] = {"light": 4, "full": 8, "quick": 2}
+    """Setting -> levels besides 0."""
+
+    def __call__(self, subject: Subject) -> list[Row]:
+        everything = subject.data.beside.get("clean", subject.data.test)
+        outside = beyond(everything.images)
+        which = chosen(everything.labels, self.images[self.setting])
+        test = Images(everything.images[which], everything.labels[which])
+        drawn = numbers(len(everything.labels))[which]
+        steps = self.levels[self.setting]
+
+        unwarped = _predictions(subject, test, None, outside)
+        rows: list[Row] = []
+        found: dict[str, list[Tensor]] = {}
+        for name, family in FAMILIES.items():
+            levels = [family.largest * step / steps for step in range(steps + 1)]
+            found[name] = [unwarped]
+            for level in levels[1:]:
+                homographies = family.homographies(drawn, level, *test.images.shape[2:])
+                found[name].append(_predictions(subject, test, homographies, outside))
+            accuracies = [float(right(each, test.labels).double().mean()) for each in found[name]]
+            rows += _rows(name, levels, accuracies)
+
+        correct = torch.stack([torch.stack([right(each, test.labels) for each in swept]) for swept in found.values()])
+        subject.keep(
+            {
+                "image": which.to(torch.int32),
+                "right": correct.permute(2, 0, 1),
+                **_picture(test, drawn, outside, found),
+            }
+        )
+        return rows
+
+
+def _rows(family: str, levels: list[float], accuracies: list[float]) -> list[Row]:
+    rows = [
+        Row("affine", "accuracy", family, accuracy, "fraction", level)
+        for level, accuracy in zip(levels, accuracies, strict=True)
+    ]
+    curve = torch.tensor([levels, accuracies], dtype=torch.float64)
+    area = float(torch.trapezoid(curve[1], curve[0])) / levels[-1]
+    rows.append(Row("affine", "area under the curve", family, area, "fraction"))
+    if accuracies[0] > 0:
+        rows.append(Row("affine", "retained accuracy", family, area / accuracies[0], "ratio"))
+    return rows
+
+
+def chosen(labels: Tensor, most: int | None) -> Tensor:
+    """Indices of at most that many images, in ascending order: a stratified draw, the same one in every experiment."""
+    if most is None or most >= len(labels):
+        return torch.arange(len(labels))
+    return stratified(labels.cpu(), most, CHOICE_SEED).sort().values
+
+
+def numbers(count: int) -> Tensor:
+    """The numbers ``[count, DRAWS]`` in [0, 1) that images are warped by: the first ones of a stream that is frozen for good."""
+    return torch.from_numpy(np.random.RandomState(WARPS_SEED).random_sample((count, DRAWS)))
+
+
+def _predictions(subject: Subject, test: Images, homographies: Tensor | None, outside: Outside) -> Tensor:
+    """The predicted classes of images after their warps ``[N, 3, 3]``, or as they are, in batches as of any other test."""
+    found = []
+    for which in torch.arange(len(test.labels)).split(subject.cell.batch_size):
+        images, labels = test.images[which], test.labels[which]
+        if homographies is not None:
+            images = warped(images, homographies[which].to(images.device), outside)
+        found.append(predicted(scores_of(subject.cell, subject.network, images), labels))
+    return torch.cat(found)
+
+
+def _picture(test: Images, drawn: Tensor, outside: Outside, found: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    """The first image of each of up to `SHOWN` classes: as it is, then by each family at half its largest level and at that.
+
+    - ``picture.images`` ``[1 + 2 families, classes, C, H, W]``, uint8: from the least of the pixels to the greatest
+    - ``picture.labels`` ``[classes]``, or ``[classes, K]``
+    - ``picture.predictions`` ``[1 + 2 families, classes]``, or ``[1 + 2 families, classes, K]``
+    """
+    first = test.labels.view(len(test.labels), -1)[:, 0]
+    which = torch.stack([(first == label).nonzero()[0, 0] for label in first.unique()[:SHOWN]]).cpu()
+    images = test.images[which]
+    shown, predictions = [images], [found[next(iter(FAMILIES))][0][which]]
+    for name, family in FAMILIES.items():
+        for part in (2, 1):
+            matrices = family.homographies(drawn[which], family.largest / part, *images.shape[2:])
+            shown.append(warped(images, matrices.to(images.device), outside))
+            predictions.append(found[name][(len(found[name]) - 1) // part][which])
+    low, high = images.aminmax()
+    grey = (torch.stack(shown) - low) / (high - low).clamp(min=1e-6)
+    return {
+        "picture.images": (255 * grey).clamp(0, 255).round().to(torch.uint8),
+        "picture.labels": test.labels[which].to(torch.int32),
+        "picture.predictions": torch.stack(predictions).to(torch.int32),
+    }

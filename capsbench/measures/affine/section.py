@@ -1,0 +1,189 @@
+"""The section on warped images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from capsbench.presenting.columns import one_row_each, readable
+from capsbench.presenting.figures.curves import draw_curves
+from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
+from capsbench.presenting.figures.mosaic import draw, mosaic
+from capsbench.presenting.figures.style import PAGE, PAPER, SMALL, STYLE, TIMES
+from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.paired import right
+from capsbench.presenting.section import Section
+from capsbench.presenting.shortlist import choose, most_accurate
+
+Kept = Mapping[str, NDArray[Any]]
+"""What the measure kept of a cell."""
+
+
+class Scale(NamedTuple):
+    """What a family's levels are on an axis: ``first + factor * level``."""
+
+    label: str
+    factor: float = 1.0
+    first: float = 0.0
+
+
+PERCENT_OF_RANGES = Scale("% of its ranges", 100.0)
+
+SCALES = {
+    "rotation": Scale("degrees"),
+    "translation": Scale("% of the side", 100.0),
+    "scale": Scale("times larger or smaller", first=1.0),
+    "shear": Scale("pixels right for one down"),
+    **dict.fromkeys(("Euclidean", "similarity", "affine", "projective"), PERCENT_OF_RANGES),
+}
+"""Family -> its levels as people read them."""
+
+MOST_SHOWN = 6
+"""Contenders whose predictions fit below an image."""
+
+MOST_LINES = 6
+"""Images, a line each."""
+
+
+def _table(material: Material) -> pd.DataFrame:
+    """Accuracy on unwarped images, area under the curve by family, and what of the first is retained, all in per cent."""
+    means = material.averaged(material.of_measure("affine"))
+    unwarped = means[(means["metric"] == "accuracy") & (means["level"] == 0)].drop_duplicates("contender")
+    numbers = {"unwarped %": unwarped}
+    for heading, metric in (("%", "area under the curve"), ("retained %", "retained accuracy")):
+        own = means[means["metric"] == metric]
+        numbers |= {f"{name} {heading}": own[own["condition"] == name] for name in SCALES}
+    return one_row_each(means, numbers)
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    shown = readable(table)
+    return shown.drop(
+        columns=[name for name in shown if str(name).endswith("retained %")]
+    )  # these are in the file alone
+
+
+@mpl.rc_context(STYLE)
+def curves(material: Material) -> Picture:
+    """Accuracy against how far images are warped, a panel a family."""
+    rows = material.of_measure("affine")
+    chosen = choose(material, rows[rows["level"].notna()], "accuracy by level")
+    table = chosen.table
+    datasets = list(table["dataset"].unique())
+    figure, grid = panels(2 * len(datasets), 4, 1.45, PAGE, sharey=True)
+    for dataset, lines in zip(datasets, grid.reshape(-1, 2, 4), strict=True):
+        for axes, (family, scale) in zip(lines.flat, SCALES.items(), strict=True):
+            own = table[(table["dataset"] == dataset) & (table["condition"] == family)]
+            draw_curves(axes, own.assign(level=scale.first + scale.factor * own["level"]))
+            axes.set(title=family, xlabel=scale.label)
+        for axes in lines[:, 0]:
+            axes.set_ylabel("accuracy (%)" if len(datasets) == 1 else f"{dataset}: accuracy (%)")
+    grid[0, 0].set_ylim(0, 102)
+    caption = (
+        "Accuracy on the same test images, warped ever farther: by one parameter, to either side, or in the groups below by all "
+        f"that the group has, each drawn from that part of its range. {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}"
+    )
+    return finish(figure, "Accuracy under warps", caption + chosen.left_out, chosen.summary["label"])
+
+
+@mpl.rc_context(STYLE)
+def images(material: Material) -> Picture:
+    """Some test images as they were warped, and below each which contenders classify it right."""
+    rows = material.of_measure("affine")
+    summary, left_out = most_accurate(material.summary, rows["contender"].unique(), MOST_SHOWN)
+    own = rows[rows["contender"].isin(summary["contender"])].drop_duplicates("cell")
+    kept = [(name, _kept(material, summary, own[own["dataset"] == name])) for name in summary["dataset"].unique()]
+    shown = [(dataset, part) for dataset, part in kept if part]
+    if not shown:
+        raise NoDataError("warped images", "were not kept")
+    largest = {str(family): float(levels.max()) for family, levels in rows.groupby("condition")["level"]}
+    figure, grid = panels(len(shown), 1, 1.0, PAGE)
+    height = 0.0
+    for axes, (dataset, part) in zip(grid[:, 0], shown, strict=True):
+        height += PAGE * _draw_images(axes, part, summary, largest, max(2, MOST_LINES // len(shown))) + 0.2
+        axes.set_title(dataset if len(shown) > 1 else "")
+    figure.set_figheight(height)
+    caption = (
+        "Of each family half its largest warp, and that. Below an image a mark a network, in the order of the legend: filled "
+        f"where it is right for most seeds, hollow where it is wrong.{left_out}"
+    )
+    return finish(figure, "Test images, warped", caption, summary["label"])
+
+
+def _kept(material: Material, summary: pd.DataFrame, cells: pd.DataFrame) -> dict[str, list[Kept]]:
+    """What was kept of some contenders' cells, where they kept the same images: contender -> one entry a seed."""
+    kept: dict[str, list[Kept]] = {}
+    first: NDArray[Any] | None = None
+    own = {str(name): part["cell"] for name, part in cells.groupby("contender")}
+    for contender in summary["contender"]:
+        for cell in own.get(contender, ()):
+            tensors = material.kept("affine", cell)
+            if not tensors:
+                continue
+            first = tensors["picture.images"] if first is None else first
+            if np.array_equal(tensors["picture.images"], first):
+                kept.setdefault(contender, []).append(tensors)
+    return kept
+
+
+def _draw_images(
+    axes: Axes, kept: dict[str, list[Kept]], summary: pd.DataFrame, largest: Mapping[str, float], lines: int
+) -> float:
+    """A column for images as they are and two a family, some lines of them; the contenders' marks below each image.
+
+    Returns:
+        The height of all that, as a part of its width.
+    """
+    tiles = next(iter(kept.values()))[0]["picture.images"][:, :lines].swapaxes(0, 1)
+    columns = tiles.shape[1]
+    tight = [0.0 if column == 0 else 0.3 if column % 2 else 0.06 for column in range(columns)]
+    placed = mosaic(tiles, tight, below=0.3)
+    unit, left = placed.width, np.array(placed.left)
+    above = 0.75 * unit
+    draw(axes, placed, above)
+    look = summary.set_index("contender")
+    below = np.array(placed.top) + placed.height + 0.14 * unit
+    for number, (contender, cells) in enumerate(kept.items()):
+        found = [right(each["picture.predictions"], each["picture.labels"])[:, :lines] for each in cells]
+        mostly = np.mean(found, axis=0) > 0.5
+        x, y = np.meshgrid(left + unit * (number + 0.5) / len(kept), below, indexing="ij")
+        color, label = look.loc[contender, "color"], look.loc[contender, "label"]
+        mark: dict[str, Any] = dict(marker=look.loc[contender, "marker"], markersize=2.6, linestyle="none", color=color)
+        axes.plot(x[mostly], y[mostly], label=label, markeredgewidth=0.5, **mark)
+        axes.plot(x[~mostly], y[~mostly], markerfacecolor=PAPER, markeredgewidth=0.5, **mark)
+    words: dict[str, Any] = dict(ha="center", va="bottom", fontsize=SMALL)
+    for number, (family, scale) in enumerate(SCALES.items()):
+        first, last = left[1 + 2 * number], left[2 + 2 * number] + unit
+        axes.text((first + last) / 2, -0.38 * unit, family, **words)
+        for part in (0, 1):
+            level = scale.first + scale.factor * largest[family] * (part + 1) / 2
+            axes.text(left[1 + 2 * number + part] + unit / 2, -0.06 * unit, _level(family, level), **words)
+    axes.text(unit / 2, -0.06 * unit, "as it is", **words)
+    height, width = placed.pixels.shape[:2]
+    return float((height + above) / width)
+
+
+def _level(family: str, level: float) -> str:
+    """A level as it stands above its column."""
+    unit = {"rotation": "°", "translation": " %", "scale": "", "shear": ""}.get(family, " %")
+    return f"{TIMES if family == 'scale' else ''}{level:g}{unit}"
+
+
+SECTION = Section(
+    name="affine",
+    title="Affine generalisation",
+    caption=(
+        "The same test images, warped alike for all contenders. Under each family's name: the area under its curve of accuracy "
+        "from no warp to the largest, divided by the range: a mean accuracy. Warps by one parameter have the level itself, to "
+        "either side; in a group each parameter is uniform within its range."
+    ),
+    table=_table,
+    readable=_readable,
+    pictures={"affine-curves": curves, "affine-images": images},
+)

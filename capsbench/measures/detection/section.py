@@ -1,0 +1,46 @@
+"""The section on detection by reconstruction."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.presenting.columns import chosen, one_row_each, readable
+from capsbench.presenting.material import Material
+from capsbench.presenting.section import Section
+
+
+def _table(material: Material) -> pd.DataFrame:
+    means = material.averaged(material.of_measure("detection"))
+    level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).published)
+    means = means[means["level"].isna() | ((means["level"] - level).abs() < 1e-6)]
+    wanted = {
+        "false positives %": ("false positives", "test"),
+        "AUROC %": ("AUROC", "pgd"),
+        "PGD succeeds %": ("success rate", "pgd"),
+        "of which detected %": ("detected", "pgd"),
+        "reconstructive attack succeeds %": ("success rate", "reconstructive"),
+        "of which detected, too %": ("detected", "reconstructive"),
+        "undetected by either %": ("undetected rate", "worst case"),
+    }
+    table = one_row_each(means, {heading: chosen(means, *number) for heading, number in wanted.items()})
+    thresholds = means[means["metric"] == "threshold"].set_index("contender")["value"]
+    table["threshold (L2)"] = table["contender"].map(thresholds)
+    return table
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    return readable(table).assign(**{"threshold (L2)": table["threshold (L2)"].map("{:.2f}".format)})
+
+
+SECTION = Section(
+    name="detection",
+    title="Detection by reconstruction",
+    caption=(
+        "An image farther from its reconstruction than 95 % of the validation images is taken to be adversarial. At the "
+        "published epsilon in L∞, of the images that are right as they are. The reconstructive attack knows of the detector. "
+        "A decoder that reconstructs little has a large threshold, and lets everything pass."
+    ),
+    table=_table,
+    readable=_readable,
+)

@@ -1,0 +1,139 @@
+"""The section on equivariance: whether predictions and poses follow an image as it is turned, moved and sized."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import matplotlib as mpl
+import pandas as pd
+
+from capsbench.presenting.columns import chosen, one_row_each, readable
+from capsbench.presenting.figures.curves import draw_curves, look
+from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
+from capsbench.presenting.figures.style import COLUMN, PAGE, PALE, STYLE, THIN
+from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.section import Section
+from capsbench.presenting.shortlist import choose
+
+FAMILIES = {
+    "rotation": "rotation (degrees)",
+    "translation": "translation (% of the side)",
+    "scale": "size (± %)",
+    "quarter turns": "quarter turns (degrees)",
+}
+"""Family of transformations -> what its levels are."""
+
+NUMBERS = {
+    "consistency %": ("consistency", "all"),
+    "of those right before %": ("consistency", "all, right before"),
+    "map error": ("map error", "all, ridge"),
+    "of the identity": ("map error", "all, identity"),
+    "of the class means": ("map error", "all, class mean"),
+    "R² of a pose": ("R^2", "all"),
+    "R² of the layer": ("R^2", "all, whole layer"),
+}
+"""Heading -> metric and condition."""
+
+
+FOLLOWED = ("rotation", "translation", "scale")
+"""What a pose is asked about."""
+
+LOWEST = -1.0
+"""An R² below is drawn here: how much worse than the mean it is says nothing more."""
+
+
+def _table(material: Material) -> pd.DataFrame:
+    rows = material.of_measure("equivariance")
+    means = material.averaged(rows[rows["level"].isna()])
+    return one_row_each(means, {heading: chosen(means, *number) for heading, number in NUMBERS.items()})
+
+
+@mpl.rc_context(STYLE)
+def curves(material: Material) -> Picture:
+    """Consistency, and the error of a linear map of features, against how far images are transformed."""
+    rows = material.of_measure("equivariance")
+    shown = choose(material, rows[rows["level"].notna()], "equivariance by level")
+    table = shown.table
+    lines = {
+        "consistency": ("", "same prediction (%)", 100.0),
+        "map error": (", ridge", "error of a linear map", 1.0),
+    }
+    lines = {metric: line for metric, line in lines.items() if (table["metric"] == metric).any()}
+    families = {name: label for name, label in FAMILIES.items() if table["condition"].str.startswith(name).any()}
+    if not lines:
+        raise NoDataError("equivariance by level")
+    datasets = list(table["dataset"].unique())
+    width = PAGE if len(families) > 2 else COLUMN
+    figure, grid = panels(len(lines) * len(datasets), len(families), 1.5, width, sharey="row")
+    for (dataset, metric), line in zip(product(datasets, lines), grid, strict=True):
+        which, label, factor = lines[metric]
+        for axes, (family, title) in zip(line, families.items(), strict=True):
+            own = (table["metric"] == metric) & (table["condition"] == family + which)
+            draw_curves(axes, table[own & (table["dataset"] == dataset)], factor)
+            axes.set_xlabel(title)
+            if family == "quarter turns":
+                axes.set_xticks([90, 180, 270])
+            if metric == "map error":
+                axes.axhline(1, color=PALE, linewidth=THIN, linestyle=(0, (1, 2)))
+        # Bands of few seeds reach far beyond what is possible.
+        line[0].set(
+            ylabel=f"{dataset}\n{label}" if len(datasets) > 1 else label, ylim=(0, 103 if factor == 100 else None)
+        )
+    caption = (
+        "Above, test images that keep their prediction as they are transformed; below, the error of one linear map from the "
+        "features f(x) of all images to those f(gx) of the transformed ones: 0 where features follow exactly, 1 for the mean "
+        f"of f(gx). {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+    )
+    return finish(figure, "How predictions and features follow the image", caption, shown.summary["label"])
+
+
+@mpl.rc_context(STYLE)
+def parameters(material: Material) -> Picture:
+    """How much of the parameters of a transformation the winning capsule's pose explains, a panel a parameter."""
+    rows = material.of_measure("equivariance")
+    shown = choose(
+        material, rows[(rows["metric"] == "R^2") & rows["condition"].isin(FOLLOWED)], "a regression on poses"
+    )
+    table = shown.table
+    names = [name for name in FOLLOWED if (table["condition"] == name).any()]
+    datasets = list(table["dataset"].unique())
+    most = table.groupby("dataset")["contender"].nunique().max()
+    width = PAGE if len(names) > 1 else COLUMN
+    figure, grid = panels(len(datasets), len(names), 0.5 + 0.15 * most, width, sharey="row", sharex=True)
+    for dataset, line in zip(datasets, grid, strict=True):
+        of_dataset = table[table["dataset"] == dataset]
+        labels = list(of_dataset["label"].unique())
+        for axes, name in zip(line, names, strict=True):
+            for row in of_dataset[of_dataset["condition"] == name].to_dict("records"):
+                place, half = labels.index(row["label"]), 0.0 if pd.isna(row["ci95"]) else row["ci95"]
+                low, high = max(LOWEST, row["value"] - half), max(LOWEST, min(1.0, row["value"] + half))
+                axes.plot([low, high], [place, place], color=row["color"], linewidth=THIN)
+                axes.plot(max(LOWEST, row["value"]), place, **look(row))
+            axes.axvline(0, color=PALE, linewidth=THIN)
+            axes.set(title=name if len(datasets) == 1 else f"{dataset}: {name}", xlabel="R² on other images")
+            axes.grid(axis="y", visible=False)
+        line[0].set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5))
+    grid[0, 0].set_xlim(max(LOWEST - 0.04, min(-0.1, table["value"].min() - 0.1)), 1.04)
+    below = f" R² below {LOWEST:g} stands at {LOWEST:g}." if table["value"].min() < LOWEST else ""
+    caption = (
+        "What the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the parameters drawn "
+        f"for each image, by ridge regression fitted on other images: 1 is all of it, 0 nothing.{below} "
+        f"{spread_of(table, 'Points', 'bars: 95 % t-intervals')}{shown.left_out}"
+    )
+    return finish(figure, "What the winning pose knows of the transformation", caption, pd.Series(dtype=str))
+
+
+SECTION = Section(
+    name="equivariance",
+    title="Equivariance",
+    caption=(
+        "Consistency: test images that keep their prediction when they are turned, moved or sized, the mean over families and "
+        "levels. Map error: of one linear map from the features of all images to those of the transformed ones, as a part of "
+        "the error of the mean; an equivariant network has less than the identity and than the means of the classes. R²: what "
+        "the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the parameters drawn for "
+        "each image."
+    ),
+    table=_table,
+    readable=readable,
+    pictures={"equivariance-curves": curves, "equivariance-parameters": parameters},
+)

@@ -1,0 +1,129 @@
+"""What the routing has to do with robustness: attacks on the votes alone, and the number of iterations at test time."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from capsbench import registry
+from capsbench.attacks.adapter import missing, perturbed
+from capsbench.attacks.campaign import SEED
+from capsbench.attacks.descent import descent
+from capsbench.attacks.effort import DRAW_SEED, EFFORTS, Effort
+from capsbench.attacks.readings import Pixels, Reading
+from capsbench.attacks.routing import BY_LENGTH, at_iterations, without_routing
+from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.data.draws import stratified
+from capsbench.measures.base import Measure, Subject
+from capsbench.records.cell import Cell
+from capsbench.records.record import Row
+from capsbench.training.evaluate import scores_of
+from capsbench.training.step import arithmetic
+
+
+class RoutingRobustness(Measure):
+    """Robust accuracy under the vote attack, and at each number of routing iterations at test time.
+
+    All attacks are projected gradient descent in L-infinity with the cross-entropy of ``log(a_j / sum_k a_k)``, on the images of
+    the measure `adversarial`; they differ in the network that the gradient is taken of.
+
+    - ``vote attack`` (Gu, Wu, Tresp 2021): the network without its routing (`capsbench.attacks.routing.without_routing`), whose
+      own accuracy is that of ``mean votes``. What it finds is shown to the network as it is.
+    - ``output attack``: the network as it is. If the vote attack leaves less, routing had hidden the gradient.
+    - ``iterations at test time``, with their number as the level: the same weights routed by that many iterations, attacked at
+      the headline epsilon through all of them, and their accuracy on clean images.
+
+    An image counts as robust if it is right before and after. One reading and one loss are no worst case, which is what the
+    measure `adversarial` takes.
+    """
+
+    settings = tuple(EFFORTS)
+    cost: ClassVar[dict[str, int]] = {"light": 5_000, "full": 400_000, "quick": 1_500}
+
+    iterations: ClassVar[dict[str, tuple[int, ...]]] = {
+        "light": (1, 2, 3),
+        "full": (1, 2, 3, 4, 5),
+        "quick": (1, 3),
+    }
+    """Setting -> iterations at test time; those of the training are always among them."""
+
+    @classmethod
+    def applies_to(cls, cell: Cell) -> bool:
+        if cell.routing is None or registry.get("dataset", cell.dataset).labels_an_image > 1:
+            return False
+        routing = registry.get("routing", cell.routing)
+        return routing.iterative or issubclass(routing, BY_LENGTH)
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return missing()
+
+    def __call__(self, subject: Subject) -> list[Row]:
+        cell, effort = subject.cell, EFFORTS[self.setting]
+        bounds = bounds_of(cell.dataset, Threat.LINF)
+        epsilons = bounds.sweep if effort.every else (bounds.headline,)
+        attacked = Attacked.of(subject, effort)
+
+        rows: list[Row] = []
+        votes = without_routing(cell, subject.network)
+        if votes is not None:
+            rows.append(_row("accuracy", "mean votes", attacked.accuracy(votes)))
+            for epsilon in epsilons:
+                robust = attacked.robust_accuracy(subject.network, votes, epsilon)
+                rows.append(_row("robust accuracy", "vote attack", robust, epsilon))
+        outputs = {epsilon: attacked.robust_accuracy(subject.network, subject.network, epsilon) for epsilon in epsilons}
+        rows += [_row("robust accuracy", "output attack", robust, epsilon) for epsilon, robust in outputs.items()]
+
+        if registry.get("routing", cell.routing or "").iterative:
+            for iterations in sorted({*self.iterations[self.setting], cell.iterations or 1}):
+                network = at_iterations(cell, subject.network, iterations)
+                robust = (
+                    outputs[bounds.headline]
+                    if iterations == cell.iterations
+                    else attacked.robust_accuracy(network, network, bounds.headline)
+                )
+                rows.append(_row("accuracy", "iterations at test time", attacked.accuracy(network), iterations))
+                rows.append(_row("robust accuracy", "iterations at test time", robust, iterations))
+        return rows
+
+
+class Attacked(NamedTuple):
+    """Test images in [0, 1] that attacks start from, and how a cell's network takes them."""
+
+    cell: Cell
+    images: Tensor
+    labels: Tensor
+    pixels: Pixels
+    effort: Effort
+
+    @classmethod
+    def of(cls, subject: Subject, effort: Effort) -> Attacked:
+        """The test images of a subject that the measure `adversarial` attacks with such an effort."""
+        test = subject.data.test
+        standardised = registry.get("dataset", subject.cell.dataset).standardised
+        pixels = Pixels.of(test.images, standardised=standardised)
+        chosen = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
+        return cls(subject.cell, pixels.to_unit(test.images[chosen]), test.labels[chosen], pixels, effort)
+
+    def right(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Which images, in [0, 1], a network classifies right."""
+        return scores_of(self.cell, network, self.pixels.from_unit(images)).argmax(dim=1) == labels
+
+    def accuracy(self, network: nn.Module) -> float:
+        return float(self.right(network, self.images, self.labels).double().mean())
+
+    def robust_accuracy(self, network: nn.Module, source: nn.Module, epsilon: float) -> float:
+        """The share of the images that a network has right before and after an attack by the gradients of ``source``."""
+        attack = descent(self.cell.dataset, epsilon, self.effort)
+        before = self.right(network, self.images, self.labels)
+        images, labels = self.images[before], self.labels[before]
+        with arithmetic(self.cell):
+            found = perturbed(attack, Reading(source, "share", self.pixels), images, labels, seed=SEED)
+        after = self.right(network, found, labels) if len(labels) else torch.zeros(0)
+        return float(after.double().sum()) / len(self.labels)
+
+
+def _row(metric: str, condition: str, value: float, level: float | None = None) -> Row:
+    return Row("routing-robustness", metric, condition, value, "fraction", level)

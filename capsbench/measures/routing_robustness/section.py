@@ -1,0 +1,73 @@
+"""The section on the part that the routing has in robustness."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import pandas as pd
+
+from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.presenting.columns import chosen, one_row_each, readable
+from capsbench.presenting.figures.curves import draw_curves
+from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
+from capsbench.presenting.figures.style import COLUMN, STYLE
+from capsbench.presenting.material import Material
+from capsbench.presenting.section import Section
+from capsbench.presenting.shortlist import choose
+
+
+def _table(material: Material) -> pd.DataFrame:
+    means = material.averaged(material.of_measure("routing-robustness"))
+    level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).headline)
+    attacks = means["condition"].isin(["vote attack", "output attack"])
+    means = means[~attacks | ((means["level"] - level).abs() < 1e-6)]
+    iterations = sorted(means[means["condition"] == "iterations at test time"]["level"].unique())
+    robust = "robust accuracy"
+    numbers = {
+        "accuracy of mean votes %": chosen(means, "accuracy", "mean votes"),
+        "vote attack %": chosen(means, robust, "vote attack"),
+        "output attack %": chosen(means, robust, "output attack"),
+        **{
+            f"at {count:g} iterations %": chosen(means, robust, "iterations at test time", count)
+            for count in iterations
+        },
+    }
+    return one_row_each(means, numbers)
+
+
+@mpl.rc_context(STYLE)
+def iterations(material: Material) -> Picture:
+    """Clean and robust accuracy against the number of routing iterations at test time."""
+    rows = material.of_measure("routing-robustness")
+    shown = choose(
+        material, rows[rows["condition"] == "iterations at test time"], "accuracy by iterations at test time"
+    )
+    table = shown.table
+    metrics = {"accuracy": "clean accuracy (%)", "robust accuracy": "accuracy under PGD (%)"}
+    datasets = list(table["dataset"].unique())
+    figure, grid = panels(len(datasets), len(metrics), 1.75, COLUMN)
+    for dataset, line in zip(datasets, grid, strict=True):
+        for axes, (metric, label) in zip(line, metrics.items(), strict=True):
+            own = table[(table["dataset"] == dataset) & (table["metric"] == metric)]
+            draw_curves(axes, own)
+            axes.set(xlabel="iterations at test time", ylabel=label, ylim=(0, 102))
+            axes.set_xticks(sorted(own["level"].unique()))
+            axes.set_title(dataset if len(datasets) > 1 else "")
+    caption = (
+        "The same weights, routed by more or fewer iterations than they were trained with, and attacked through the same. "
+        f"{spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+    )
+    return finish(figure, "Iterations at test time", caption, shown.summary["label"])
+
+
+SECTION = Section(
+    name="routing-robustness",
+    title="Attacks and the routing",
+    caption=(
+        "Accuracy left at the headline epsilon in L∞. Vote attack: gradients of the network without its routing; where it leaves "
+        "less than the same attack on the output, routing had hidden gradients. At N iterations: the same weights routed by so "
+        "many at test time, attacked through them."
+    ),
+    table=_table,
+    readable=readable,
+    pictures={"iterations-at-test": iterations},
+)

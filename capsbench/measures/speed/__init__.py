@@ -1,0 +1,1 @@
+"""The measure speed: how it is taken."""

@@ -1,0 +1,99 @@
+"""Whether images that mislead one network mislead another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from capsbench import registry
+from capsbench.attacks.adapter import missing
+from capsbench.attacks.campaign import Campaign
+from capsbench.attacks.descent import descent
+from capsbench.attacks.effort import DRAW_SEED, EFFORTS
+from capsbench.attacks.readings import Pixels
+from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.data.draws import stratified
+from capsbench.data.images import Images
+from capsbench.measures.adversarial.measure import Adversarial
+from capsbench.measures.base import MeasureBetween, Subject
+from capsbench.networks.build import parameter_dtype
+from capsbench.records.cell import Cell
+from capsbench.records.record import Row
+from capsbench.training.evaluate import scores_of
+
+
+class Transfer(MeasureBetween):
+    """How many of the images that mislead one network of a run mislead each of the others.
+
+    The source is attacked in L-infinity at the headline epsilon of the data set, by projected gradient descent with the
+    cross-entropy through every reading of its output; an image stays as the first success left it. Shown to a target are only
+    images that the source has right and that the attack made it take for another class: ``images`` is their number.
+    ``accuracy`` is the target's on them, and ``success rate`` the share that fools it of those that it has right as they are.
+
+    The test images are those of the measure `adversarial` in the same setting. Where the target has that on record,
+    ``beyond white box`` counts the images that fool it by transfer and that no attack on itself broke: above 0, those attacks
+    were too weak.
+    """
+
+    settings = tuple(EFFORTS)
+    cost: ClassVar[dict[str, int]] = {"light": 4_000, "full": 160_000, "quick": 1_000}
+
+    @classmethod
+    def applies_to(cls, cell: Cell) -> bool:
+        return Adversarial.applies_to(cell)
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return missing()
+
+    def between(self, source: Subject, targets: Sequence[Subject]) -> list[list[Row]]:
+        effort, test = EFFORTS[self.setting], source.data.test
+        epsilon = bounds_of(source.cell.dataset, Threat.LINF).headline
+        index = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
+        pixels = Pixels.of(test.images, standardised=registry.get("dataset", source.cell.dataset).standardised)
+        chosen = Images(test.images[index], test.labels[index])
+        campaign = Campaign(source.cell, source.network, chosen, pixels, {Threat.LINF: epsilon})
+        attack = descent(source.cell.dataset, epsilon, effort)
+        for reading in campaign.readings:
+            campaign.run(attack, reading, ~campaign.broken(Threat.LINF, epsilon))
+        fooled = campaign.broken(Threat.LINF, epsilon) & ~campaign.wrong
+        found = pixels.from_unit(campaign.examples[Threat.LINF])
+        shown = Shown(index[fooled], chosen.images[fooled], found[fooled], chosen.labels[fooled])
+        return [shown.to(target, source.cell.id, epsilon) for target in targets]
+
+
+class Shown:
+    """Images that misled a source, as its targets are shown them.
+
+    Args:
+        index: which test images they are, ``[N]``.
+        clean, found: before and after the attack, ``[N, C, H, W]``, as networks take them.
+        labels: ``[N]``.
+    """
+
+    def __init__(self, index: Tensor, clean: Tensor, found: Tensor, labels: Tensor) -> None:
+        self.index, self.clean, self.found, self.labels = index, clean, found, labels
+
+    def to(self, target: Subject, source: str, epsilon: float) -> list[Row]:
+        """The rows of one target, their condition the source's cell."""
+        rows = [Row("transfer", "images", source, len(self.labels), "images", epsilon)]
+        if len(self.labels) == 0:
+            return rows
+        before, after = self._right(target, self.clean), self._right(target, self.found)
+        rows.append(Row("transfer", "accuracy", source, float(after.double().mean()), "fraction", epsilon))
+        if before.any():
+            fooled = float((~after)[before].double().mean())
+            rows.append(Row("transfer", "success rate", source, fooled, "fraction", epsilon))
+        white_box = target.kept("adversarial")
+        if white_box:
+            withstood = white_box["index"][~white_box[f"broken.{Threat.LINF}"]].to(self.index)
+            beyond = before & ~after & torch.isin(self.index, withstood)
+            rows.append(Row("transfer", "beyond white box", source, float(beyond.sum()), "images", epsilon))
+        return rows
+
+    def _right(self, target: Subject, images: Tensor) -> Tensor:
+        images = images.to(parameter_dtype(target.cell))
+        return scores_of(target.cell, target.network, images).argmax(dim=1) == self.labels

@@ -1,0 +1,114 @@
+"""The section on transferred attacks."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from capsbench.presenting.figures.figure import Picture, finish, panels, text_width
+from capsbench.presenting.figures.heat import heat
+from capsbench.presenting.figures.style import COLUMN, PAGE, STYLE
+from capsbench.presenting.format import names
+from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.section import Section
+from capsbench.presenting.shortlist import most_accurate
+
+
+def transfer_matrix(material: Material) -> pd.DataFrame:
+    """One row a pair of contenders of a data set: ``source``, ``target``, and of the success rate the mean over pairs of cells.
+
+    A contender's own images are those of its other seeds; of a single seed they are its own.
+    """
+    rows = material.of_measure("transfer")
+    rows = rows[rows["metric"] == "success rate"]
+    if rows.empty:
+        raise NoDataError("the success rate of transfer")
+    contender_of = material.cells.set_index("cell")["contender"]
+    pairs = rows.assign(source=rows["condition"].map(contender_of), target=rows["contender"])
+    itself = pairs["condition"] == pairs["cell"]
+    others = pairs[~itself].groupby("target")["source"].agg(set)
+    alone = pd.Series([target not in others.get(target, ()) for target in pairs["target"]], index=pairs.index)
+    pairs = pairs[~itself | alone]
+    table = pairs.groupby(["dataset", "source", "target"], sort=False)["value"].agg(success="mean", pairs="count")
+    return table.reset_index()
+
+
+def _table(material: Material) -> pd.DataFrame:
+    matrix = transfer_matrix(material)
+    labels = material.summary.set_index("contender")["label"]
+    rows = material.of_measure("transfer")
+    beyond = rows[rows["metric"] == "beyond white box"].groupby("contender")["value"].max()
+    made = []
+    for (dataset, target), own in matrix.groupby(["dataset", "target"], sort=False):
+        others = own[own["source"] != target]["success"]
+        if len(others):
+            made.append(
+                {
+                    "dataset": dataset,
+                    "contender": target,
+                    "name": labels[str(target)],
+                    "sources": len(others),
+                    "mean success of others %": 100 * others.mean(),
+                    "greatest %": 100 * others.max(),
+                    "beyond white box": beyond.get(target, np.nan),
+                }
+            )
+    if not made:
+        raise NoDataError("a second network")
+    return pd.DataFrame(made)
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            **names(table),
+            "sources": table["sources"].map(str),
+            "mean success of others %": table["mean success of others %"].map("{:.1f}".format),
+            "greatest %": table["greatest %"].map("{:.1f}".format),
+            "beyond white box": table["beyond white box"].map(
+                lambda images: "" if pd.isna(images) else f"{images:.0f} images"
+            ),
+        }
+    )
+
+
+@mpl.rc_context(STYLE)
+def transfer(material: Material) -> Picture:
+    """How many of the images that mislead a source mislead a target, a panel a data set."""
+    matrix = transfer_matrix(material)
+    summary, left_out = most_accurate(material.summary, {*matrix["source"], *matrix["target"]})
+    matrix = matrix[matrix["source"].isin(summary["contender"]) & matrix["target"].isin(summary["contender"])]
+    labels = summary.set_index("contender")["label"]
+    datasets = list(matrix["dataset"].unique())
+    most = matrix.groupby("dataset")["target"].nunique().max()
+    widest = max(text_width(label) for label in labels) / 72
+    width = COLUMN if widest + 0.28 * most < COLUMN - 0.25 else PAGE
+    figure, grid = panels(len(datasets), 1, 0.35 + 0.6 * widest + 0.17 * most, width)
+    for axes, dataset in zip(grid[:, 0], datasets, strict=True):
+        own = matrix[matrix["dataset"] == dataset].pivot(index="source", columns="target", values="success")
+        sources, targets = ([name for name in labels.index if name in index] for index in (own.index, own.columns))
+        heat(axes, 100 * own.loc[sources, targets].to_numpy(dtype=float))
+        axes.set_xticks(range(len(targets)), labels[targets], rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(sources)), labels[sources])
+        axes.set(title=dataset if len(datasets) > 1 else "", xlabel="shown to", ylabel="made on")
+    caption = (
+        "Share (%) of adversarial images, made on the network of the line, that mislead that of the column, of those that "
+        "mislead the first and that the second has right as they are; the mean over pairs of seeds. On the diagonal other seeds "
+        "of the same network; where there is one seed, the very network."
+    )
+    return finish(figure, "Transferred attacks", caption + left_out)
+
+
+SECTION = Section(
+    name="transfer",
+    title="Transferred attacks",
+    caption=(
+        "Images made on one network and shown to another, of those that misled the first and that the second has right as they "
+        "are. Beyond white box: the most images by which one source misled a target though no attack on the target itself did; "
+        "above 0, those attacks were too weak."
+    ),
+    table=_table,
+    readable=_readable,
+    pictures={"transfer": transfer},
+)

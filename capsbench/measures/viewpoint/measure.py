@@ -1,0 +1,55 @@
+"""Novel viewpoints beside familiar ones: the azimuth and elevation protocol of Hinton 2018 on smallNORB."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from capsbench import registry
+from capsbench.measures.base import Measure, Subject
+from capsbench.records.cell import Cell
+from capsbench.records.record import Row
+from capsbench.training.evaluate import predicted, right, scores_of
+
+
+class Viewpoint(Measure):
+    """Error on novel viewpoints and on familiar ones, and how much greater the first is (Hinton 2018, section 5.1).
+
+    Both are of the same toys, none of which was trained on; ``familiar`` ones are seen as in training. The paper compares
+    networks of equal error on familiar viewpoints. ``difference`` is the novel error less the familiar one, ``ratio`` the novel
+    one divided by it; where every familiar image is classified right there is no ratio.
+
+    ``accuracy`` is by the ``azimuth`` and by the ``elevation`` that images are seen from, in degrees, novel and familiar ones.
+
+    It applies to data sets that name ``familiar`` viewpoints and have the images of these beside the test images. Label and
+    prediction of every image are kept beside the record.
+    """
+
+    @classmethod
+    def applies_to(cls, cell: Cell) -> bool:
+        return super().applies_to(cell) and bool(getattr(registry.get("dataset", cell.dataset), "familiar", None))
+
+    def __call__(self, subject: Subject) -> list[Row]:
+        errors: dict[str, float] = {}
+        kept: dict[str, Tensor] = {}
+        # Angle -> of each part that is told from where it is seen: the degrees, and which of its images are right.
+        seen_from: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for name, part in {"familiar": subject.data.beside["familiar"], "novel": subject.data.test}.items():
+            predictions = predicted(scores_of(subject.cell, subject.network, part.images), part.labels)
+            correct = right(predictions, part.labels).double().cpu()
+            errors[name] = 1 - float(correct.mean())
+            for angle, degrees in subject.data.about.get("test" if name == "novel" else name, {}).items():
+                seen_from.setdefault(angle, []).append((degrees.cpu(), correct))
+            kept |= {f"{name}.label": part.labels.to(torch.int32), f"{name}.prediction": predictions.to(torch.int32)}
+        subject.keep(kept)
+        rows = [Row("viewpoint", "error", name, error, "fraction") for name, error in errors.items()]
+        rows.append(Row("viewpoint", "error", "difference", errors["novel"] - errors["familiar"], "fraction"))
+        if errors["familiar"] > 0:
+            rows.append(Row("viewpoint", "error", "ratio", errors["novel"] / errors["familiar"], "ratio"))
+        for angle, parts in seen_from.items():
+            degrees, correct = (torch.cat(each) for each in zip(*parts, strict=True))
+            for level in degrees.unique().tolist():
+                rows.append(
+                    Row("viewpoint", "accuracy", angle, float(correct[degrees == level].mean()), "fraction", level)
+                )
+        return rows

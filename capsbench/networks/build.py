@@ -1,0 +1,61 @@
+"""From a Cell to its network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from capsbench import registry
+from capsbench.records.cell import Cell
+from capsbench.routing.base import Routing
+
+
+class LayerRouting:
+    """The `RoutingFactory` of a cell: makes the routing of each capsule layer with the cell's iterations and options."""
+
+    def __init__(self, cell: Cell) -> None:
+        assert cell.routing is not None
+        self.routing: type[Routing] = registry.get("routing", cell.routing)
+        self.separate_activations = self.routing.separate_activations
+        self.arguments: dict[str, Any] = {
+            "iterations": cell.iterations,
+            "backend": cell.backend,
+            **cell.component_options("routing"),
+        }
+
+    def __call__(self, children: int, parents: int) -> Routing:
+        return self.routing(children, parents, **self.arguments)
+
+
+def build_network(cell: Cell, device: str | None = None) -> nn.Module:
+    """The untrained network of a cell, its weights drawn from torch's current random state.
+
+    Args:
+        device: where to make it, the cell's own if None; ``meta`` makes shapes without weights.
+    """
+    dataset = registry.get("dataset", cell.dataset)
+    options: dict[str, Any] = cell.component_options("network")
+    with torch.device(device or cell.device):
+        if cell.routing is None:
+            kind = "baseline" if cell.network in registry.names("baseline") else "network"
+            network = registry.get(kind, cell.network)(dataset.image, dataset.classes, **options)
+        else:
+            make = registry.get("network", cell.network)
+            network = make(
+                dataset.image, dataset.classes, LayerRouting(cell), reconstruction=cell.reconstruction, **options
+            )
+    if cell.channels_last:  # the convolutions alone: transformation matrices have four dimensions too
+        nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
+    return network.to(dtype=parameter_dtype(cell))
+
+
+def parameter_dtype(cell: Cell) -> torch.dtype:
+    """The type of a cell's parameters and images; mixed precision leaves them in float32."""
+    return torch.float64 if cell.precision == "float64" else torch.float32
+
+
+def parameter_count(cell: Cell) -> int:
+    """The trainable parameters of a cell's network, its decoder included."""
+    return sum(parameter.numel() for parameter in build_network(cell, device="meta").parameters())

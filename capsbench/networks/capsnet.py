@@ -1,0 +1,104 @@
+"""CapsNet (Sabour, Frosst, Hinton 2017, "Dynamic Routing Between Capsules", section 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from capsbench.data.images import ImageShape
+from capsbench.networks.base import CapsuleNetwork, after
+from capsbench.networks.layers import Capsules, ClassCapsules, Decoder, PrimaryCapsules
+from capsbench.routing.base import RoutingFactory
+
+
+class CapsNet(CapsuleNetwork):
+    """CapsNet of Sabour, Frosst and Hinton 2017, with its decoder.
+
+    A convolution, primary capsules by a second one, a transformation matrix a (child, class) pair, a decoder.
+
+    The defaults are the paper's: 8,215,568 parameters on 28x28x1 images with the decoder, 6,804,224 without.
+
+    Args:
+        stem: channels of the first convolution.
+        types: primary capsule types.
+        pose: values of a primary capsule.
+        class_pose: values of a class capsule.
+        kernel: side of both convolutions.
+        shared_transforms: whether a transformation matrix serves all positions of a type (Gu and Tresp 2020) rather than one.
+        squash: of the primary capsules: ``sabour``, ``efficient`` or ``unit`` (`capsbench_kernels.squash`).
+        primary_scale: multiplies the primary capsules before their squash. In the authors' code they are shared out among
+            their 32 types first, which is 1/32.
+        coordinate_addition: adds a child's position to its votes for the classes (Hinton 2018).
+        hidden1, hidden2: widths of the decoder.
+        transform_sigma: W ~ N(0, sigma^2); the authors' code has 0.1, the paper does not say.
+    """
+
+    loss = "margin"
+    routing = "dynamic"
+
+    @classmethod
+    def recipe(cls, size: str) -> dict[str, Any]:
+        if size == "small":
+            return dict(learning_rate=0.003)  # by validation accuracy, see docs/protocol.md
+        # Adam with torch's defaults and a decay an epoch, as public reproductions of the paper's numbers have it.
+        return dict(learning_rate=0.001, schedule="exponential", decay=0.96, batch_size=128) if size == "paper" else {}
+
+    @classmethod
+    def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
+        kernel = 9 if min(image.height, image.width) >= 20 else 3
+        return {
+            "tiny": dict(stem=32, types=4, kernel=kernel, hidden1=64, hidden2=128),
+            "small": dict(stem=64, types=8, kernel=kernel, hidden1=128, hidden2=256),
+            "paper": {},
+        }
+
+    def __init__(
+        self,
+        image: ImageShape,
+        classes: int,
+        routing: RoutingFactory,
+        *,
+        reconstruction: bool = True,
+        stem: int = 256,
+        types: int = 32,
+        pose: int = 8,
+        class_pose: int = 16,
+        kernel: int = 9,
+        shared_transforms: bool = False,
+        squash: str = "sabour",
+        primary_scale: float = 1.0,
+        coordinate_addition: bool = False,
+        hidden1: int = 512,
+        hidden2: int = 1024,
+        transform_sigma: float = 0.1,
+    ) -> None:
+        super().__init__()
+        grid = tuple(after(after(side, kernel, 1), kernel, 2) for side in (image.height, image.width))
+        self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, kernel), nn.ReLU())
+        self.primary = PrimaryCapsules(
+            stem,
+            types,
+            (1, pose),
+            kernel=kernel,
+            stride=2,
+            squash=squash,
+            scale=primary_scale,
+            separate_activations=routing.separate_activations,
+        )
+        self.classes = ClassCapsules(
+            (grid[0], grid[1]),
+            types,
+            classes,
+            (1, pose),
+            class_pose,
+            routing,
+            shared=shared_transforms,
+            poses_read=reconstruction,
+            coordinate_addition=coordinate_addition,
+            transform_sigma=transform_sigma,
+        )
+        self.decoder = Decoder(classes * class_pose, image, (hidden1, hidden2)) if reconstruction else None
+
+    def capsules(self, images: Tensor) -> Capsules:
+        return self.classes(self.primary(self.stem(images)))

@@ -1,0 +1,150 @@
+"""The network of Tsai, Srivastava, Goh and Salakhutdinov 2020, "Capsules with Inverted Dot-Product Attention Routing"."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from capsbench.data.images import ImageShape
+from capsbench.errors import ArgumentError, check_choice
+from capsbench.networks.base import CapsuleNetwork, after
+from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, at_least_float32
+from capsbench.networks.resnet import projection_shortcut, residual_stage
+from capsbench.routing.base import RoutingFactory
+
+
+class InvertedAttentionCapsNet(CapsuleNetwork):
+    """The network of Tsai et al. 2020, with concurrent routing over all its capsule layers.
+
+    A backbone, primary capsules by a 1x1 convolution and a layer norm, two layers of 3x3 convolutional capsules, class capsules.
+
+    The defaults are those of the authors' CIFAR-10 configuration with the simple backbone: 561,296 parameters on 32x32x3 images,
+    and 1,828,816 with ``backbone=resnet``; the authors' code has one more, a bias that cancels (see the routing).
+    Transformation matrices are drawn from N(0, J / (D I)), as in the authors' code. The activations of the primary capsules are
+    1: the network has none, and routings that want some get those.
+
+    Args:
+        backbone: ``simple``, one 3x3 convolution with a ReLU, or ``resnet``: a 3x3 convolution with half as many channels, a
+            stage of 3 residual blocks at that width and one of 4 at the full width.
+        width: channels of the feature map; 0 for the authors', 256 of the simple backbone and 128 of the other.
+        stride: of the backbone.
+        types1, types2, types3: primary capsule types and those of the two convolutional layers.
+        rows: side of the square pose matrix.
+        capsule_stride: stride of the first convolutional capsule layer.
+        order: ``concurrent``, in every iteration all layers move at once, each by the poses that the one below and it itself
+            had before, after a first iteration layer by layer (Procedure 2); ``sequential``, a layer makes all its iterations
+            before the next begins; ``auto``, concurrent with a routing that can go on from given poses, as inverted attention
+            can, and sequential with others.
+    """
+
+    loss = "cross-entropy"
+    routing = "inverted-attention"
+
+    @classmethod
+    def recipe(cls, size: str) -> dict[str, Any]:
+        # The authors' code, but for the rate's schedule: they train for 350 epochs and divide it by 10 after 150 and 250.
+        paper = dict(optimizer="sgd", learning_rate=0.1, weight_decay=5e-4, batch_size=128)
+        return paper if size == "paper" else {}
+
+    @classmethod
+    def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
+        strides = {} if min(image.height, image.width) >= 20 else dict(stride=1, capsule_stride=1)
+        return {
+            "tiny": dict(width=32, types1=4, types2=4, types3=4, **strides),
+            "small": dict(width=64, types1=8, types2=8, types3=8, **strides),
+            "paper": strides,
+        }
+
+    def __init__(
+        self,
+        image: ImageShape,
+        classes: int,
+        routing: RoutingFactory,
+        *,
+        reconstruction: bool = False,
+        backbone: str = "simple",
+        width: int = 0,
+        stride: int = 2,
+        types1: int = 32,
+        types2: int = 32,
+        types3: int = 32,
+        rows: int = 4,
+        capsule_stride: int = 2,
+        order: str = "auto",
+        hidden1: int = 512,
+        hidden2: int = 1024,
+    ) -> None:
+        super().__init__()
+        check_choice("backbone", backbone, ("simple", "resnet"))
+        check_choice("order", order, ("auto", "concurrent", "sequential"))
+        width = width or (256 if backbone == "simple" else 128)
+        grid = [after(side + 2, 3, stride) for side in (image.height, image.width)]
+        grids = [grid, [after(side, 3, capsule_stride) for side in grid]]
+        grids.append([after(side, 3, 1) for side in grids[1]])
+        pose = (rows, rows)
+
+        def sigma(children: int, parents: int) -> float:
+            return math.sqrt(parents / (rows * children))
+
+        if backbone == "simple":
+            self.backbone = nn.Sequential(nn.Conv2d(image.channels, width, 3, stride, padding=1), nn.ReLU())
+        else:
+            self.backbone = nn.Sequential(
+                nn.Conv2d(image.channels, width // 2, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width // 2),
+                nn.ReLU(),
+                residual_stage(width // 2, width // 2, 3, 1, projection_shortcut),
+                residual_stage(width // 2, width, 4, stride, projection_shortcut),
+            )
+        self.primary = nn.Conv2d(width, types1 * rows * rows, 1, bias=False)
+        self.norm = nn.LayerNorm(rows * rows)
+        self.types, self.pose = types1, pose
+        convolutional = [(types1, types2, capsule_stride), (types2, types3, 1)]
+        self.convolutional = nn.ModuleList(
+            ConvolutionalCapsules(
+                below, types, pose, routing, kernel=3, stride=step, transform_sigma=sigma(9 * below, types)
+            )
+            for below, types, step in convolutional
+        )
+        height, across = grids[2]
+        self.classes = ClassCapsules(
+            (height, across),
+            types3,
+            classes,
+            pose,
+            rows,
+            routing,
+            shared=False,
+            poses_read=reconstruction,
+            coordinate_addition=False,
+            transform_sigma=sigma(height * across * types3, classes),
+        )
+        self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
+        continues = self.classes.routing.continues
+        if order == "concurrent" and not continues:
+            expected = (
+                "auto or sequential with a routing that does not go on from given poses (inverted-attention does)"
+            )
+            raise ArgumentError("order", expected, order)
+        self.concurrent = continues and order != "sequential"
+
+    def capsules(self, images: Tensor) -> Capsules:
+        features = at_least_float32(self.primary(self.backbone(images)))
+        poses = self.norm(features.movedim(1, -1).unflatten(-1, (self.types, -1))).unflatten(-1, self.pose)
+        primary = Capsules(poses, poses.new_ones(poses.shape[:-2]))
+        layers = [*self.convolutional, self.classes]
+        once = {"steps": 1} if self.concurrent else {}
+        reached = [primary]
+        for layer in layers:
+            reached.append(layer(reached[-1], **once))
+        if self.concurrent:
+            for _ in range(self.classes.routing.iterations - 1):
+                moved = [
+                    layer(below, parents=above.poses.flatten(0, -4), **once)
+                    for layer, (below, above) in zip(layers, pairwise(reached), strict=True)
+                ]
+                reached = [primary, *moved]
+        return reached[-1]

@@ -1,0 +1,269 @@
+"""Matrix: what a user asked for -> the cells to run.
+
+A request is a mapping from names to values or lists of values, the same names on the command line, in a suite and in
+Python: ``{"routing": ["em"], "iters": [1, 2, 3], "seeds": [0, 1, 2]}``. Lists are axes; the cells are their product, with
+everything left open decided here and written into the Cell.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from capsbench import registry
+from capsbench.data.base import Dataset
+from capsbench.data.images import ImageShape
+from capsbench.errors import Kind, UsageError
+from capsbench.measures.build import ALL, make_measure, measures_of
+from capsbench.networks.base import is_self_supervised
+from capsbench.networks.build import build_network, parameter_count
+from capsbench.planning.defaults import AXES, PAPER_LEARNING_RATE, RECIPE
+from capsbench.planning.options import (
+    chosen_options,
+    is_baseline,
+    kind_of,
+    loss_of,
+    own_options,
+    parts_of,
+    product,
+    source_digests,
+    subclass_of,
+)
+from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, listed, sorted_request
+from capsbench.records.cell import Cell, Scalar, asked_fields
+from capsbench.routing import Routing
+from capsbench_kernels import choose_backend
+
+
+def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
+    """The cells of one request or several, baselines included, each once, in an order that finishes seeds of one row together.
+
+    Args:
+        requests: names as in `asked_fields` (``routing``, ``iters``, ``train_size``, ...), ``baseline``, ``baseline_size`` and
+            options of networks and routings; each a value, a list of values, or a string with commas. ``all`` stands for every
+            routing, network or baseline that there is.
+
+    Raises:
+        UsageError: an unknown name, such as an option that none of the requests can use, or a value that does not fit.
+    """
+    cells: dict[str, Cell] = {}
+    points: list[dict[str, Any]] = []
+    routed = False
+    asked: set[str] = set()
+    used: set[str] = set()
+    to_measure: set[str] = set()
+    for request in requests:
+        fields, options, baselines = sorted_request(request)
+        asked |= set(options)
+        for point in product(_with_components({**AXES, **fields})):
+            points.append(point)
+            measures = point.get("measures")
+            to_measure |= {*(measures or ())} - {ALL}
+            for chosen in chosen_options(point, options, used):
+                cell = _resolve(point, chosen)
+                if not cell.measures and "all" in listed(request.get("network")):
+                    continue  # every network means each that can be measured so
+                if not cell.measures:
+                    raise _not_measurable(measures or (), cell)
+                cells.setdefault(cell.id, cell)
+                routed = routed or cell.routing is not None
+                if cell.routing is not None:
+                    for name, size in baselines:
+                        beside = _baseline_beside(cell, name, size, fields, measures)
+                        if beside.measures:
+                            cells.setdefault(beside.id, beside)
+    never = to_measure.difference(*(cell.measures for cell in cells.values()))
+    if never:
+        raise _not_measurable(sorted(never), next(iter(cells.values())))
+    for name in ("routing", "iters", BASELINE_FLAG):
+        values = [value for request in requests if (value := request.get(name)) not in (None, "none", ["none"])]
+        if not routed and values:
+            raise UsageError(
+                Kind.CONFLICT,
+                "none of the networks asked for has capsules that are routed",
+                flag=name,
+                value=",".join(map(str, listed(values[0]))),
+            )
+    for name in sorted(asked - used):
+        known = {*asked_fields(), *(option.partition(".")[2] for point in points for option in own_options(point))}
+        raise UsageError(Kind.UNKNOWN, flag=name, value=name, expected=sorted(known))
+    return sorted(cells.values(), key=lambda cell: cell.routing is None)
+
+
+def _not_measurable(specs: Iterable[str], cell: Cell) -> UsageError:
+    others = [name for name in registry.names("measure") if make_measure(name).applies_to(cell)]
+    problem = f"cannot be taken of {cell.network} on {cell.dataset}"
+    return UsageError(Kind.CONFLICT, problem, flag="measure", value=", ".join(specs), expected=others)
+
+
+def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Routing and network decide each other where only one is named; with neither, the two papers' own pairs."""
+    if not fields.get("routing") and not fields.get("network"):
+        fields["routing"] = ["dynamic", "em"]
+    fields.setdefault("routing", [None])
+    fields.setdefault("network", [None])
+    return fields
+
+
+def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
+    """The Cell of one point, whose network can be built."""
+    cell = settled(point, chosen)
+    if "network.parameters" not in cell.options and cell.network == "matched":
+        remedy = f"use {{flag:{BASELINE_FLAG}}} matched beside one"
+        problem = "it is sized after a capsule network"
+        raise UsageError(Kind.CONFLICT, problem, flag="network", value="matched", expected=remedy)
+    try:
+        build_network(cell, device="meta")
+    except Exception as error:
+        # What does not fit, or is larger than torch counts. Anything else is a defect of ours, unless the parts are not.
+        if not isinstance(error, (ValueError, RuntimeError, OverflowError)) and not cell.code:
+            raise
+        raise _not_buildable(cell, error) from error
+    return cell
+
+
+def _not_buildable(cell: Cell, error: Exception) -> UsageError:
+    """What to change so that a cell's network can be built: the option that is refused, where it is one."""
+    argument, value = getattr(error, "argument", None), getattr(error, "value", None)
+    if argument in {option.partition(".")[2] for option in cell.options}:
+        expected = str(getattr(error, "expected", error))
+        problem = f"{cell.network} at size {cell.size} on {cell.dataset}: expected {expected}"
+        return UsageError(Kind.INVALID, problem, flag=argument, value=value, expected=expected)
+    problem = f"cannot be built with {{flag:size}} {cell.size} on {cell.dataset}: {error}"
+    return UsageError(Kind.CONFLICT, problem, flag="network", value=cell.network)
+
+
+def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
+    """The Cell of one point: everything that is still open is taken from the data set, the network and `RECIPE`.
+
+    Args:
+        point: fields of the Cell; ``dataset``, ``size``, ``seed``, ``network`` and ``routing`` have to be there, or be None.
+        chosen: options, by their full names.
+    """
+    network, routing = parts_of(point)
+    dataset = subclass_of(Dataset, "dataset", point["dataset"])
+    if not isinstance(getattr(dataset, "image", None), ImageShape) or not isinstance(
+        getattr(dataset, "classes", None), int
+    ):
+        expected = "a class with image = ImageShape(...) and classes = a number"
+        raise UsageError(Kind.INVALID, flag="dataset", expected=expected, value=point["dataset"])
+    component = registry.get(kind_of(network), network)
+    if not hasattr(component, "sizes"):
+        expected = "a class with sizes(image), the options that make it tiny, small and paper"
+        raise UsageError(Kind.INVALID, flag="network", expected=expected, value=network)
+    sizes = component.sizes(dataset.image)
+    if point["size"] not in sizes:
+        problem = f"not a size of {network}"
+        raise UsageError(Kind.UNKNOWN, problem, flag="size", value=point["size"], expected=[*sizes])
+
+    capsules, self_supervised = routing is not None, is_self_supervised(component)
+    decided = {
+        **RECIPE,
+        "epochs": dataset.epochs,
+        "shift": dataset.shift,
+        "threads": usable_cores() if point["size"] == "paper" else 1,
+        "loss": loss_of(point),
+        "reconstruction": capsules
+        and not dataset.standardised
+        and _default(component, "reconstruction", otherwise=False),
+        **(component.recipe(point["size"]) if capsules or self_supervised else _baseline_recipe(point["size"])),
+        **{name: value for name, value in point.items() if value is not None},
+        "network": network,
+        "routing": routing,
+    }
+    side = min(dataset.image.height, dataset.image.width)
+    if decided["shift"] >= side:
+        expected = f"less than {side}, the side of the images of {point['dataset']}"
+        raise UsageError(Kind.INVALID, flag="shift", expected=expected, value=decided["shift"])
+    if self_supervised and decided.get("stop_at"):
+        problem = f"{network} is not about classes, so it has no accuracy to stop at"
+        raise UsageError(Kind.CONFLICT, problem, flag="stop_at", value=decided["stop_at"], expected="leave it out")
+    if self_supervised and decided["loss"]:
+        problem = f"{network} has none, it is trained on an objective of its own"
+        raise UsageError(Kind.CONFLICT, problem, flag="loss", value=decided["loss"], expected="leave it out")
+    if not self_supervised:
+        registry.get("loss", decided["loss"])
+    decided["iterations"] = _iterations(routing, point.get("iterations"))
+    if decided["reconstruction"] and dataset.standardised:
+        problem = f"the decoder makes pixels from 0 to 1, those of {point['dataset']} are standardised"
+        raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected="use no")
+    if not capsules and decided["reconstruction"]:
+        problem = f"{'' if self_supervised else 'the CNN '}{network} has no decoder"
+        remedy = f"beside a capsule network, use {{flag:{BASELINE_FLAG}}}"
+        raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected=remedy)
+    if not capsules and decided["loss"] in ("margin", "spread"):
+        problem = "it needs activations in [0, 1]"
+        remedy = f"the CNN {network} has logits: cross-entropy"
+        raise UsageError(Kind.CONFLICT, problem, flag="loss", value=decided["loss"], expected=remedy)
+    if decided["device"] == "auto":
+        decided["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if decided.get("compile") == "cuda-graphs" and decided["device"] == "cpu":
+        remedy = "on a CPU there are none and default"
+        raise UsageError(Kind.CONFLICT, "it needs a CUDA device", flag="compile", value="cuda-graphs", expected=remedy)
+    if capsules and decided["backend"] != "auto":  # what auto chooses exists everywhere, and is on the record
+        try:
+            choose_backend(decided["backend"], decided["device"])
+        except ValueError as error:
+            problem = f"cannot run here: {getattr(error, 'reason', error)}"
+            remedy = f"auto would choose {choose_backend('auto', decided['device'])}"
+            raise UsageError(
+                Kind.MISSING, problem, flag="backend", value=decided["backend"], expected=remedy
+            ) from error
+    own = {name: value for name, value in own_options(point).items() if value is not None}
+    preset = {f"network.{name}": value for name, value in sizes[point["size"]].items()}
+    if routing is not None:
+        settled = registry.get("routing", routing).presets.get(point["size"], {})
+        settled = {name if "." in name else f"routing.{name}": value for name, value in settled.items()}
+        preset |= {name: value for name, value in settled.items() if name in own}
+    decided["options"] = {**own, **preset, **chosen}
+    decided["measures"] = measures_of(
+        Cell.model_validate({**decided, "measures": (), "code": {}}), point.get("measures")
+    )
+    decided["code"] = source_digests(decided)
+    return Cell.model_validate(decided)
+
+
+def _baseline_recipe(size: str) -> dict[str, Any]:
+    return {"learning_rate": PAPER_LEARNING_RATE} if size == "paper" else {}
+
+
+def _iterations(routing: str | None, asked: int | None) -> int | None:
+    if routing is None:
+        return None
+    found = registry.get("routing", routing)
+    if not found.iterative:
+        return 1
+    return asked or _default(found, "iterations", otherwise=_default(Routing, "iterations", otherwise=1))
+
+
+def _default(component: Any, argument: str, otherwise: Any) -> Any:
+    parameter = inspect.signature(component).parameters.get(argument)
+    return otherwise if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+
+
+def _baseline_beside(
+    cell: Cell, name: str, size: str, asked: Mapping[str, Any], measures: tuple[str, ...] | None
+) -> Cell:
+    """The baseline of a capsule network's cell: the same data, budget, schedule and seed, trained by cross-entropy."""
+    if name not in registry.names("baseline") and (":" not in name or not is_baseline(name)):
+        known = [*registry.names("baseline"), "none", registry.YOUR_OWN]
+        raise UsageError(Kind.UNKNOWN, flag=BASELINE_FLAG, value=name, expected=known)
+    same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate", "measures"})
+    point = {**same, "network": name, "routing": None, "reconstruction": False, "measures": measures}
+    if "learning_rate" in asked:
+        point["learning_rate"] = cell.learning_rate
+    if name != "matched" and size == "own":
+        return _resolve(point, {})
+    if "parameters" not in inspect.signature(registry.get(kind_of(name), name)).parameters:
+        problem = f"{name} has no option parameters to be sized by"
+        raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
+    return _resolve(point, {"network.parameters": parameter_count(cell)})
+
+
+def usable_cores() -> int:
+    """The cores this process may use, which in a container can be fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

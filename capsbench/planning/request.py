@@ -1,0 +1,120 @@
+"""What a user asks for: names and values as they are typed, checked and read into fields of the Cell."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from capsbench import registry
+from capsbench.errors import Kind, UsageError, reason_of
+from capsbench.measures.build import checked
+from capsbench.records.cell import Cell, asked_fields
+
+BASELINE_FLAG = "baseline"
+BASELINE_SIZE_FLAG = "baseline_size"
+"""What may be asked for beside a cell's fields: the baselines that stand beside capsule networks."""
+
+
+def spelled(name: str) -> str:
+    """A name as it is typed on the command line: ``train_size`` is ``--train-size``; a positional argument is ``CELL``."""
+    return name if name.isupper() else "--" + name.replace("_", "-")
+
+
+def listed(value: Any) -> list[Any]:
+    """The values of a name that is asked for: a list as it is, a string by its commas, anything else alone."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",")]
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def choices(field: str) -> list[str]:
+    """The values of a field that knows them beforehand."""
+    annotation = Cell.model_fields[field].annotation
+    return [str(value) for value in get_args(annotation)] if getattr(annotation, "__origin__", None) is Literal else []
+
+
+BASELINE_SIZES = ("own", "matched")
+"""The widths of a baseline: its own, or such as make as many parameters as the capsule network has that it stands beside."""
+
+
+def sorted_request(
+    request: Mapping[str, Any],
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]], list[tuple[str, str]]]:
+    """What a request says of fields, of options and of baselines with their sizes."""
+    fields: dict[str, list[Any]] = {}
+    options: dict[str, list[Any]] = {}
+    baselines: list[str] = ["matched"]
+    sizes = ["own"]
+    for name, value in request.items():
+        key = name.replace("-", "_")
+        field = asked_fields().get(key, key if key in Cell.model_fields and key not in ("options", "code") else None)
+        if key == BASELINE_FLAG:
+            baselines = [str(item) for item in _every(key, listed(value))]
+        elif key == BASELINE_SIZE_FLAG:
+            sizes = _baseline_sizes(value)
+        elif field is not None:
+            fields[field] = _parse(field, key, value)
+        else:
+            options[key] = listed(value)
+    return fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes))
+
+
+def _baseline_sizes(value: Any) -> list[str]:
+    sizes = [str(item) for item in listed(value)]
+    for size in sizes or [""]:
+        if size not in BASELINE_SIZES:
+            raise UsageError(Kind.UNKNOWN, flag=BASELINE_SIZE_FLAG, value=size, expected=BASELINE_SIZES)
+    return sizes
+
+
+def _every(kind: str, items: list[Any]) -> list[Any]:
+    """The items, or all the names of a kind where ``all`` is asked for."""
+    return registry.names(kind) if items == ["all"] else items
+
+
+def _parse(field: str, name: str, value: Any) -> list[Any]:
+    """The values of one axis, each of the field's type; raises UsageError naming the flag and the value that is not."""
+    from capsbench_kernels import BACKENDS
+
+    info = Cell.model_fields[field]
+    adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
+    items = [checked(listed(value))] if field == "measures" else listed(value)
+    if field in ("routing", "network"):
+        items = _every(field, items)
+    if not items:
+        raise UsageError(Kind.INVALID, flag=name, expected="at least one value", value=items)
+    parsed = []
+    for item in items:
+        wanted: Any = item
+        if wanted in ("none", "all") and field == "train_size":
+            wanted = None
+        if field == "device":
+            _check_device(name, str(wanted))
+        if field == "backend" and wanted not in ("auto", *BACKENDS):
+            raise UsageError(Kind.UNKNOWN, flag=name, value=wanted, expected=["auto", *BACKENDS])
+        try:
+            parsed.append(adapter.validate_python(wanted))
+        except ValidationError as error:
+            if known := choices(field):
+                raise UsageError(Kind.UNKNOWN, flag=name, value=item, expected=known) from error
+            raise UsageError(Kind.INVALID, reason_of(error), flag=name, value=item) from error
+    return parsed
+
+
+def _check_device(name: str, device: str) -> None:
+    import torch
+
+    if device == "auto":
+        return
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(Kind.INVALID, flag=name, expected="cpu, cuda, cuda:N or auto", value=device)
+    if kind == "cuda" and not torch.cuda.is_available():
+        problem = "torch sees no CUDA device here"
+        raise UsageError(Kind.MISSING, problem, flag=name, value=device, expected="use cpu or auto")

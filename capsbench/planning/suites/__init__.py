@@ -1,0 +1,127 @@
+"""Suites: requests as TOML files. Those beside this file ship with capsbench and are known by their names."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, listed
+from capsbench.planning.suites.published import Published, RowError, read_rows
+from capsbench.records.cell import asked_fields
+
+FOLDER = Path(__file__).parent
+
+MATRIX, PUBLISHED, AXIS = "matrix", "published", "axis"
+"""The tables of a suite: each [[matrix]] is a request, each [[published]] a row of the paper, [axis] holds options."""
+
+
+SELECTING = ("dataset", "train_size", "network", "routing", "iters")
+"""What a matrix is about, rather than how it is run."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite asks for, and the published numbers that it is about.
+
+    Args:
+        name: its name, or its file.
+        matrices: one request each (`capsbench.planning.matrix.cells_of`).
+        published: rows of the paper's tables, none for most suites of one's own.
+    """
+
+    name: str
+    matrices: list[dict[str, Any]]
+    published: list[Published]
+
+    def overridden(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The matrices with what ``request`` says in place of what they say.
+
+        What it says of `SELECTING` chooses among them, where they have all of its values: ``--dataset mnist`` leaves the
+        matrices that are about MNIST, rather than make those of other data sets about it.
+        """
+        return _selected(self.matrices, request)
+
+
+def suite_names() -> list[str]:
+    """The suites that ship with capsbench."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_suite(name: str | Path) -> Suite:
+    """A suite by its name or its file; raises UsageError, naming the file, for one that cannot be read.
+
+    A suite has the names of the command line's flags: ``routing = ["dynamic", "em"]``, ``train-size = 1000``; options of
+    networks and routings stand in a table ``[axis]``; ``description`` is for people. Each ``[[matrix]]`` is a request of its
+    own that adds to what stands above all of them, or overrides it, and may have its own ``[matrix.axis]``; the suite is their
+    union. Each ``[[published]]`` is a row of the paper's table (`capsbench.planning.suites.published.Published`).
+    """
+    path = FOLDER / f"{name}.toml" if str(name) in suite_names() else Path(name)
+    if not path.exists():
+        raise UsageError(Kind.UNKNOWN, flag="suite", value=str(name), expected=[*suite_names(), "a TOML file"])
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+        rows = tomllib.loads(text, parse_float=Decimal).get(PUBLISHED, [])  # with the digits as they are printed
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problem = f"not TOML that can be read: {error}"
+        raise UsageError(Kind.DAMAGED, problem, flag="suite", file=path) from error
+    content.pop("description", None)
+    content.pop(PUBLISHED, None)
+    try:
+        published = read_rows(_tables(PUBLISHED, rows, path))
+    except RowError as error:
+        raise UsageError(Kind.INVALID, str(error), flag="suite", file=path) from error
+    matrices = _tables(MATRIX, content.pop(MATRIX, [{}]), path)
+    shared = _request(content, path)
+    return Suite(str(name), [shared | _request(matrix, path) for matrix in matrices], published)
+
+
+def describe_suite(name: str) -> str:
+    """The suite's own description, in one line."""
+    return str(tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")).get("description", ""))
+
+
+def _selected(matrices: list[dict[str, Any]], request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The matrices that have values which the request chooses among theirs, and only those values."""
+    for name in SELECTING:
+        asked = {str(value) for value in listed(request.get(name, []))}
+        if asked and asked <= {str(value) for matrix in matrices for value in listed(matrix.get(name, []))}:
+            narrowed = [
+                matrix | {name: [value for value in listed(matrix[name]) if str(value) in asked]}
+                if name in matrix
+                else matrix
+                for matrix in matrices
+            ]
+            matrices = [matrix for matrix in narrowed if matrix.get(name) != []]
+            request = {key: value for key, value in request.items() if key != name}
+    return [{**matrix, **request} for matrix in matrices]
+
+
+def _tables(key: str, found: Any, path: Path) -> list[dict[str, Any]]:
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise UsageError(Kind.INVALID, flag="suite", file=path, expected=f"a list of tables, [[{key}]]", value=found)
+    return found
+
+
+def _request(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A table of the file as a request: what stands in its ``axis`` stands beside the rest."""
+    options = table.get(AXIS, {})
+    if not isinstance(options, dict):
+        expected = "a table of options, [axis] or [matrix.axis]"
+        raise UsageError(Kind.INVALID, flag="suite", file=path, expected=expected, value=options)
+    known = [name.replace("_", "-") for name in (*asked_fields(), BASELINE_FLAG, BASELINE_SIZE_FLAG)]
+    request = {}
+    for key, value in table.items():
+        if key == AXIS:
+            continue
+        if key.replace("_", "-") not in known:
+            raise UsageError(
+                Kind.UNKNOWN, "options go under [axis]", flag="suite", file=path, value=key, expected=known
+            )
+        request[key.replace("-", "_")] = value
+    return request | options

@@ -1,0 +1,1 @@
+"""What tables and pictures of records are made with."""

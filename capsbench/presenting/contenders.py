@@ -1,0 +1,173 @@
+"""Records -> one row a contender: mean and interval over seeds, difference to the matched baseline, cost.
+
+A contender is all the cells that differ in nothing but their seed.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from capsbench.presenting.paired import Pairs, nothing_kept
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record
+from capsbench.records.table import described_cell, history_of
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm, quantile
+
+MATCHED = "matched"
+"""The network that is sized after the capsule network it stands beside."""
+
+NAMING = ["dataset", "train_size", "size", "network", "routing", "iterations"]
+"""The columns that name a contender; those that tell further ones apart follow."""
+
+SIZES = ["tiny", "small", "paper"]
+
+NUMBERS = {
+    "accuracy": ("accuracy", "accuracy", "test"),
+    "parameters": ("training", "parameters", "network"),
+    "flops": ("speed", "flops", "inference"),
+    "training_step_ms": ("speed", "latency p50", "training step"),
+    "inference_ms": ("speed", "latency p50", "inference"),
+    "memory_mib": ("speed", "peak memory", "training step"),
+}
+"""A number of a cell -> its measure, metric and condition. All but the accuracy are costs: their median is shown."""
+
+UNPAIRED = {
+    "network", "routing", "iterations", "loss", "reconstruction", "learning_rate", "measures", "seed", "options", "code",
+}  # fmt: skip
+"""Fields in which a capsule network and its matched baseline may differ; the others are the budget that both have."""
+
+
+def summary(records: list[Record], pairs: Pairs | None = None) -> pd.DataFrame:
+    """One row a contender of the records that have not failed, in numbers; what was not measured has no column.
+
+    Columns: `NAMING` (``train_size`` only where one is set); each other field or option that varies within a network;
+    ``n`` seeds; ``accuracy_percent`` on the test images, the mean over seeds, and ``accuracy_ci95``, the half-width of
+    its 95 % t-interval (empty for n = 1); ``difference_points`` to the matched baseline, the mean over the
+    ``difference_n`` seeds that both have, ``difference_ci95``, ``difference_p`` (of the paired test of
+    `capsbench.stats.differences`, adjusted for all differences of the table) and ``difference_holds``, whether it is one: below
+    `ALPHA` for `FEWEST_SEEDS` or more; ``parameters`` (decoder included), ``flops`` (inference of an image),
+    ``training_step_ms`` and ``inference_ms`` (p50 of a batch), ``memory_mib`` (peak of a training step); ``contender``, an
+    identity, and ``baseline``, that of the matched baseline.
+
+    Args:
+        pairs: has the predictions of the test images, by which differences are tested; without it they are over seeds alone.
+    """
+    cells = _cells([record for record in records if record.status != "failed"])
+    if cells.empty:
+        return pd.DataFrame(columns=[*NAMING, "n", "contender", "baseline"])
+    seeds = cells.groupby("contender", sort=False)
+    table = cells.drop_duplicates("contender").set_index("contender", drop=False)
+    varying = _varying(table)
+    table["n"] = seeds.size()
+    costs = [name for name in NUMBERS if name in cells and name != "accuracy"]
+    for name in costs:
+        table[name] = seeds[name].median()
+    table["baseline"] = _baselines(table)
+
+    measured = []
+    if "accuracy" in cells:
+        table["accuracy_percent"], table["accuracy_ci95"] = _interval(100 * cells["accuracy"], cells["contender"])
+        measured += ["accuracy_percent", "accuracy_ci95"]
+        if table["baseline"].notna().any():
+            differences = _differences(cells, table["baseline"], pairs or Pairs(nothing_kept))
+            table = table.join(differences)
+            measured += list(differences.columns)
+    naming = [name for name in NAMING if name != "train_size" or table[name].notna().any()]
+    table = _ordered(table, varying)[[*naming, *varying, "n", *measured, *costs, "contender", "baseline"]]
+    return table.reset_index(drop=True)
+
+
+def curves(records: list[Record]) -> pd.DataFrame:
+    """Training curves of the records that have not failed: `capsbench.records.table.history_of` with each cell's
+    ``contender``.
+    """
+    trained = [record for record in records if record.status != "failed"]
+    table = history_of(trained)
+    contenders = {record.cell.id: record.cell.contender for record in trained}
+    return table if table.empty else table.assign(contender=table["cell"].map(contenders))
+
+
+def varying_columns(table: pd.DataFrame) -> list[str]:
+    """The columns of a summary that tell apart what `NAMING` does not."""
+    return [name for name in table.columns[: table.columns.get_loc("n")] if name not in NAMING]
+
+
+def _cells(finished: list[Record]) -> pd.DataFrame:
+    """One row a cell: its fields, options and code, and `NUMBERS` as far as they were measured."""
+    names = {number: name for name, number in NUMBERS.items()}
+    described = []
+    for record in finished:
+        numbers = {names[row[:3]]: float(row.value) for row in record.rows if row[:3] in names}
+        described.append({**described_cell(record.cell), "contender": record.cell.contender, **numbers})
+    cells = pd.DataFrame(described)
+    return cells if cells.empty else cells.astype({"train_size": "Int64", "iterations": "Int64"})
+
+
+def _varying(table: pd.DataFrame) -> list[str]:
+    """The fields and options that were varied, rather than follow from the data set, the network or its size."""
+    capsules = table[table["network"] != MATCHED]
+    beside = {*NAMING, *NUMBERS, "cell", "contender", "seed"}
+    values = capsules.groupby(["dataset", "size", "network"])[[name for name in table if name not in beside]].nunique()
+    return [str(name) for name in values.columns[(values > 1).any()]]
+
+
+def _interval(values: pd.Series, groups: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Of each group: the mean and the half-width of its 95 % t-interval, which is empty for one value."""
+    grouped = values.groupby(groups)
+    return grouped.mean(), grouped.sem() * quantile(grouped.count() - 1)
+
+
+def _baselines(table: pd.DataFrame) -> pd.Series:
+    """Contender -> the contender that is its matched baseline: the same budget, sized for its count of parameters.
+
+    Of several that differ in their learning rate, it is the one with the capsule network's own, else none of them.
+    """
+    pairs = pd.DataFrame(columns=["contender", "contender_matched"])
+    if {"parameters", "network.parameters"} <= set(table):
+        data = ["code.dataset"] if "code.dataset" in table else []
+        budget = [name for name in Cell.model_fields if name not in UNPAIRED] + data
+        rate = ["contender", "learning_rate"]
+        pairs = table.loc[table["routing"].notna(), [*rate, *budget, "parameters"]].merge(
+            table.loc[table["network"] == MATCHED, [*rate, *budget, "network.parameters"]],
+            left_on=[*budget, "parameters"],
+            right_on=[*budget, "network.parameters"],
+            suffixes=("", "_matched"),
+        )
+        own_rate = pairs["learning_rate"] == pairs["learning_rate_matched"]
+        pairs = pairs[own_rate | ~own_rate.groupby(pairs["contender"]).transform("any")]
+    return pairs.drop_duplicates("contender", keep=False).set_index("contender")["contender_matched"]
+
+
+def _differences(cells: pd.DataFrame, baselines: pd.Series, pairs: Pairs) -> pd.DataFrame:
+    """The differences to the matched baselines, one row a contender; see `summary`."""
+    measured = cells.dropna(subset="accuracy")
+    seeds = {str(name): dict(zip(own["seed"], own["cell"], strict=True)) for name, own in measured.groupby("contender")}
+    accuracy = dict(zip(measured["cell"], measured["accuracy"], strict=True))
+    found = {
+        name: pairs.difference(seeds[name], seeds[baseline], accuracy)
+        for name, baseline in baselines.dropna().items()
+        if name in seeds and baseline in seeds and seeds[name].keys() & seeds[baseline].keys()
+    }
+    table = pd.DataFrame(found.values(), index=list(found), columns=list(Difference._fields))
+    made = pd.DataFrame(
+        {
+            "difference_points": 100 * table["mean"],
+            "difference_ci95": 100
+            * table["half"].where(table["seeds"] > 1),  # of one seed it is not about the contender
+            "difference_n": table["seeds"].astype("Int64"),
+            "difference_p": holm(table["p"].to_list()),
+        },
+        index=table.index,
+    )
+    return made.assign(difference_holds=(made["difference_p"] < ALPHA) & (made["difference_n"] >= FEWEST_SEEDS))
+
+
+def _ordered(table: pd.DataFrame, varying: list[str]) -> pd.DataFrame:
+    """Capsule networks by name, each matched baseline after the last that it stands beside, other CNNs at the end."""
+    size = table["size"].map(lambda name: SIZES.index(name) if name in SIZES else len(SIZES))
+    keys = table[["dataset", "train_size"]].assign(order=size, cnn=table["routing"].isna())
+    keys = keys.join(table[["size", "network", "routing", *varying, "iterations"]])
+    order = keys.sort_values(list(keys.columns)).index
+    place = pd.Series([float(i) for i in range(len(order))], index=order)
+    place.update(place.groupby(table["baseline"].reindex(order)).max() + 0.5)
+    return table.loc[place.sort_values(kind="stable").index]

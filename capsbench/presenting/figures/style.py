@@ -1,0 +1,180 @@
+"""How pictures look: one style, and for each contender one colour, marker and line style in all of them.
+
+The table is a summary (`capsbench.presenting.contenders`), one row a contender. A series is what is joined by a line: a capsule
+network at several iterations, or one CNN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from capsbench import registry
+from capsbench.presenting.contenders import MATCHED, varying_columns
+from capsbench.presenting.format import option, short, si, value
+
+COLUMN, PAGE = 3.5, 7.16
+"""Widths of a picture in inches: of a column and of a page of a two-column paper."""
+
+DPI = 300
+"""Of a PNG."""
+
+INK, PALE, GRID, PAPER, CNN = "#1f2328", "#59636e", "#d8dee4", "#ffffff", "#404040"
+
+NEUTRALS = {INK: "ink", PALE: "pale", GRID: "grid", PAPER: "paper", CNN: "cnn"}
+"""Colour -> what it is for, and for nothing else: a dark page puts its own in their place."""
+
+PALETTE = ["#2d4bff", "#d27800", "#3ca587", "#d2003c", "#a578f0", "#964b96"]
+"""Of series. Each has a contrast of 3 to white and to a dark page, and differs from the others for the colour-blind as well."""
+
+MISLED = PALETTE[3]
+"""Of a prediction that is wrong."""
+
+MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "*"]
+DASHES: list[str | tuple[int, tuple[float, ...]]] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))]
+"""Of capsule networks: that of the most iterations is solid."""
+
+CNN_DASHES: list[str | tuple[int, tuple[float, ...]]] = [(0, (2.5, 1.2)), (0, (2.5, 1.2, 1, 1.2, 1, 1.2))]
+SMALL = 7.0
+"""Points of the smallest text, of ticks, legends and names; the larger is 7.5."""
+
+LINE, THIN, POINT = 1.0, 0.6, 3.5
+"""Widths of lines, of bars and frames, and sizes of markers, in points."""
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "legend.columnspacing": 1.2,
+    "legend.handletextpad": 0.5,
+    "legend.labelspacing": 0.25,
+    "legend.borderpad": 0.1,
+    "legend.borderaxespad": 0.2,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": PALE,
+    "xtick.color": PALE,
+    "ytick.color": PALE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": GRID,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": THIN,
+    "grid.linewidth": 0.4,
+    "xtick.major.width": THIN,
+    "ytick.major.width": THIN,
+    "xtick.major.size": 2.0,
+    "ytick.major.size": 2.0,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "axes.labelpad": 2.0,
+    "axes.titlepad": 3.0,
+    "lines.linewidth": LINE,
+    "lines.markersize": POINT,
+    "lines.markeredgewidth": 0.7,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.constrained_layout.hspace": 0.02,
+    "figure.constrained_layout.wspace": 0.02,
+    "figure.dpi": DPI,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "capsbench",
+}
+"""Of matplotlib; without the salt an SVG's identifiers would be random."""
+
+
+def styled(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary with what a picture needs of each row: names, ``color``, ``face``, ``marker`` and ``dashes``."""
+    return in_colors(_named(summary))
+
+
+def in_colors(table: pd.DataFrame) -> pd.DataFrame:
+    """A named summary, or some rows of it, with a look for each row that tells it from the others.
+
+    A series has a colour, its iterations have line styles, and each name has a marker; of one series alone, each name has a
+    colour. A CNN's markers are hollow, and it has the colour of what it alone stands beside.
+    """
+    table = table.copy()
+    cnn = table["network"].isin(registry.names("baseline")) & table["routing"].isna()
+    colored = "series" if table.loc[~cnn, "series"].nunique() > 1 else "label"
+    colors = _numbered(table.loc[~cnn, colored])
+    table["color"] = [PALETTE[colors[name] % len(PALETTE)] if name in colors else CNN for name in table[colored]]
+    users = table[~cnn].groupby("baseline")["color"].unique()
+    only = {baseline: colors[0] for baseline, colors in users.items() if len(colors) == 1}
+    table["color"] = [only.get(name, color) for name, color in zip(table["contender"], table["color"], strict=True)]
+    table["face"] = table["color"].mask(cnn, PAPER)
+    markers = _numbered(table["label"])
+    table["marker"] = [MARKERS[markers[name] % len(MARKERS)] for name in table["label"]]
+    fewer = table.groupby(["dataset", "series"])["iterations"].rank(method="first", ascending=False).fillna(1)
+    cnns = _numbered(table.loc[cnn, "series"])
+    dashes = [
+        CNN_DASHES[cnns[name] % len(CNN_DASHES)] if name in cnns else DASHES[int(place - 1) % len(DASHES)]
+        for name, place in zip(table["series"], fewer, strict=True)
+    ]
+    table["dashes"] = pd.Series(dashes, index=table.index, dtype=object)
+    return table
+
+
+def _numbered(names: pd.Series) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names.unique())}
+
+
+def _named(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary with ``series``, what tells each row apart but for the iterations, and ``label``, with them."""
+    table = summary.copy()
+    capsule = table["routing"].notna()
+    network, routing = table["network"].map(short), table["routing"].map(short, na_action="ignore")
+    ambiguous = table[capsule].groupby("routing")["network"].nunique().gt(1).any()
+    cnn = network.replace(MATCHED, f"{MATCHED} CNN")
+    name = (network + " " + routing if ambiguous else routing).where(capsule, cnn)
+    rest = pd.Series("", index=table.index)
+    if table["size"].nunique() > 1:
+        rest += ", " + table["size"]
+    if "train_size" in table and table["train_size"].nunique(dropna=False) > 1:
+        rest += ", " + table["train_size"].map(str, na_action="ignore").astype(object).fillna("all") + " images"
+    beside = table["network"].isin(registry.names("baseline"))  # a CNN is one, whatever its options
+    for column in varying_columns(table):
+        told = f", {option(column).replace('_', ' ')} " + table[column].map(value, na_action="ignore").astype(str)
+        rest += told.where(table[column].notna() & ~beside, "")
+    if "parameters" in table and table.assign(series=name + rest)[~capsule].duplicated(["dataset", "series"]).any():
+        rest += (", " + table["parameters"].map(si)).where(~capsule, "")
+    iterations = (f" {TIMES}" + table["iterations"].astype(str)).where(capsule, "")
+    return table.assign(series=name + rest, label=name + iterations + rest)
+
+
+def percent_axis(axes: Axes) -> None:
+    """No room above 100 %, more than what a marker needs; never less than two points, so that noise does not look large."""
+    low, high = axes.get_ylim()
+    if high - low < 2:
+        low, high = (low + high) / 2 - 1, (low + high) / 2 + 1
+    high = min(high, 100 + 0.03 * (100 - low))
+    axes.set_ylim(min(low, high - 2), high)
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    ratio = high / low
+    axis.set_major_locator(LogLocator(subs=(1,) if ratio > 100 else (1, 2, 5) if ratio > 10 else (1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: si(value).replace(".0", "") if value >= 1000 else si(value))
+    )
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())

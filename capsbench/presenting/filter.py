@@ -1,0 +1,112 @@
+"""Which records a report is about: ``--where routing=em --where iters=1,3``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.presenting.contenders import summary
+from capsbench.records.cell import Cell, asked_fields
+from capsbench.records.record import Record
+
+OF_ONE_CELL = ("network", "seed", "cell")
+"""What a baseline is chosen by as well, though it stands beside a capsule network."""
+
+
+class Condition(NamedTuple):
+    """A field or an option, and the values that it may have, or those that it may not."""
+
+    name: str
+    values: list[str]
+    excluded: bool
+
+    def holds(self, cell: Cell) -> bool:
+        return any(_same(value_of(cell, self.name), text) for text in self.values) != self.excluded
+
+
+def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
+    """The records that meet all conditions, with the matched baselines of the networks among them.
+
+    Args:
+        where: ``NAME=A,B`` or ``NAME!=A,B`` each; a name is a flag's (``iters``), an option's (``squash``) or ``cell``.
+
+    Raises:
+        UsageError: a condition that is none, or a name or a value that no record has.
+        NothingMeasured: no record meets all of them.
+    """
+    conditions = [_parsed(text, records) for text in where]
+    if not conditions:
+        return records
+    met = [record for record in records if all(each.holds(record.cell) for each in conditions)]
+    if not met:
+        raise NothingMeasured(Kind.MISSING, "no record meets all of these", flag="where", value=" and ".join(where))
+    table = summary(records)
+    baselines = dict(zip(table["contender"], table["baseline"], strict=True))
+    beside = {baselines.get(record.cell.contender) for record in met}
+    own = [each for each in conditions if each.name in OF_ONE_CELL]
+    kept = {record.cell.id for record in met}
+    kept |= {
+        record.cell.id
+        for record in records
+        if record.cell.contender in beside and all(each.holds(record.cell) for each in own)
+    }
+    return [record for record in records if record.cell.id in kept]
+
+
+def column(name: str) -> str:
+    """A name as a user types it, ``iters`` or ``train-size``, as that of a field of the Cell; an option's stays what it is."""
+    plain = name.strip().removeprefix("--").replace("-", "_")
+    return asked_fields().get(plain, plain)
+
+
+def value_of(cell: Cell, name: str) -> Any:
+    """A field of a cell, ``cell`` for its identity, or an option with or without its component's name; None if it has none."""
+    if name == "cell":
+        return cell.id
+    if name in Cell.model_fields and name not in ("options", "code"):
+        return getattr(cell, name)
+    own = [value for option, value in cell.options.items() if name in (option, option.partition(".")[2])]
+    return own[0] if own else None
+
+
+def names_of(cells: Sequence[Cell]) -> list[str]:
+    """The names that some cells can be chosen by."""
+    options = {option.partition(".")[2] for cell in cells for option in cell.options}
+    return [*asked_fields(), *sorted(options), "cell"]
+
+
+def _parsed(text: str, records: list[Record]) -> Condition:
+    left, equals, right = text.partition("=")
+    if not left.strip("! ") or not equals or not right.strip():
+        raise UsageError(Kind.INVALID, flag="where", expected="NAME=A,B or NAME!=A,B", value=text)
+    cells = [record.cell for record in records]
+    condition = Condition(column(left.rstrip("! ")), [item.strip() for item in right.split(",")], left.endswith("!"))
+    here = {str(value): value for value in (value_of(cell, condition.name) for cell in cells)}
+    known = names_of(cells)
+    if set(here) == {"None"} and condition.name not in {column(name) for name in known}:
+        raise UsageError(Kind.UNKNOWN, flag="where", value=left.rstrip("! "), expected=known)
+    for item in condition.values:
+        if not any(_same(value, item) for value in here.values()):
+            some = sorted("none" if value is None else _shown(value) for value in here.values())[:20]
+            raise UsageError(Kind.MISSING, f"no record has {item!r}", flag="where", value=text, expected=some)
+    return condition
+
+
+def _same(value: Any, text: str) -> bool:
+    """Whether a value is what was typed: ``0.10`` is 0.1, ``yes`` is True, ``none`` (of a train size, ``all``) is None."""
+    if value is None:
+        return text in ("none", "all")
+    if isinstance(value, bool):
+        return text.lower() in (("yes", "true", "1") if value else ("no", "false", "0"))
+    if isinstance(value, int | float):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return text in value if isinstance(value, tuple) else text == value
+
+
+def _shown(value: Any) -> str:
+    show: Callable[[Any], str] = ",".join if isinstance(value, tuple) else str
+    return show(value)

@@ -1,0 +1,127 @@
+"""What reports are made of: the records of a run as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from capsbench.presenting.contenders import curves, summary
+from capsbench.presenting.figures.style import styled
+from capsbench.presenting.paired import Pairs
+from capsbench.records.record import Record
+from capsbench.records.store import Store
+from capsbench.records.table import COLUMNS, ROW_COLUMNS, described_cell, numbers_of, plain
+from capsbench.stats.differences import quantile
+
+
+class NoDataError(ValueError):
+    """A table or a picture cannot be made: what it needs is not on record.
+
+    Args:
+        missing: what it needs: a measure by its name, or a noun.
+        lack: what is the matter with that; both together make the message.
+    """
+
+    def __init__(self, missing: str, lack: str = "was not measured") -> None:
+        super().__init__(missing, lack)
+        self.missing = missing
+        self.lack = lack
+
+    def __str__(self) -> str:
+        return f"{self.missing} {self.lack}"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made of.
+
+    - ``summary``: one row a contender, in the order of the headline table, with ``label`` (its name), ``series``, ``color``,
+      ``face``, ``marker`` and ``dashes`` (`capsbench.presenting.figures.style.styled`)
+    - ``curves``: one row a cell and epoch, with ``contender``
+    - ``cells``: one row a cell: its fields, its options and ``contender``
+    - ``rows``: one row a cell and number: ``cell``, ``contender``, ``dataset``, ``seed`` and
+      `capsbench.records.table.ROW_COLUMNS`; names are categories there, which is quick to choose from, and `chosen` gives some
+      of the rows as strings
+    - ``kept``: (measure, cell) -> the arrays that the measure kept of that cell; empty where there are none
+    - ``pairs``: tests the differences of test accuracies
+    - ``by``: the fields or options whose effect is asked for
+    - ``unpredicted``: the cells whose predictions ``pairs`` has looked for in vain so far
+    """
+
+    summary: pd.DataFrame
+    curves: pd.DataFrame
+    cells: pd.DataFrame
+    rows: pd.DataFrame
+    kept: Callable[[str, str], dict[str, NDArray[Any]]]
+    pairs: Pairs
+    by: Sequence[str] = ()
+    unpredicted: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, records: list[Record], store: Store, by: Sequence[str] = ()) -> Material:
+        """The material of some records of a results folder."""
+        measured = [record for record in records if record.status != "failed"]
+        cells = pd.DataFrame([described_cell(each.cell) | {"contender": each.cell.contender} for each in measured])
+        owners, numbers = numbers_of(measured)
+        named = cells.reindex(columns=["cell", "contender", "dataset", "seed"])
+        named = named.astype(dict.fromkeys(("cell", "contender", "dataset"), "category")).take(owners)
+        unpredicted: set[str] = set()
+
+        def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+            found = store.kept(measure, cell)
+            if "prediction" not in found:
+                unpredicted.add(cell)
+            return found
+
+        pairs = Pairs(kept)
+        return cls(
+            summary=styled(summary(records, pairs)),
+            curves=curves(records),
+            cells=cells,
+            rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
+            kept=store.kept,
+            pairs=pairs,
+            by=by,
+            unpredicted=unpredicted,
+        )
+
+    def of_measure(self, measure: str) -> pd.DataFrame:
+        """The rows of a measure; raises NoDataError where there are none."""
+        rows = self.chosen(self.rows["measure"] == measure)
+        if rows.empty:
+            raise NoDataError(measure)
+        return rows
+
+    def chosen(self, which: pd.Series) -> pd.DataFrame:
+        """Some of the rows, with strings."""
+        return plain(self.rows[which])
+
+    def tidy(self) -> pd.DataFrame:
+        """The rows as `capsbench.load` has them, without those of the cells' fields in which all cells are alike."""
+        beside = {*COLUMNS, *ROW_COLUMNS, "contender"}
+        varied = [str(name) for name in self.cells if name not in beside and self.cells[name].nunique(dropna=False) > 1]
+        described = self.cells.reindex(columns=[*COLUMNS, *varied]).convert_dtypes().astype({"iterations": "Int64"})
+        owners = pd.Index(described["cell"]).get_indexer(pd.Index(self.rows["cell"].cat.categories))
+        # As categories, of which a row takes a number, rather than half a million strings a column.
+        strings = dict.fromkeys(described.select_dtypes(["object", "str"]), "category")
+        described = described.astype(strings).take(owners[self.rows["cell"].cat.codes])
+        return pd.concat([described.reset_index(drop=True), self.rows[ROW_COLUMNS]], axis="columns")
+
+    def averaged(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Some of the rows as one row a contender, metric, condition and level, in the order of the summary.
+
+        Columns: ``contender``, ``measure``, ``metric``, ``condition``, ``level``, ``unit``, ``value`` (the mean over seeds),
+        ``n``, ``ci95`` (the half-width of its 95 % t-interval, empty for n = 1), and what the summary has of the contender.
+        """
+        by = ["contender", "measure", "metric", "condition", "level", "unit"]
+        grouped = rows.groupby(by, dropna=False, sort=False)["value"]
+        table = grouped.agg(value="mean", sem="sem", n="count").reset_index()
+        table["ci95"] = table.pop("sem") * quantile(table["n"] - 1)
+        described = self.summary.drop(columns=["n"])
+        order = {name: place for place, name in enumerate(described["contender"])}
+        table = table.merge(described, on="contender")
+        return table.sort_values("contender", key=lambda names: names.map(order), kind="stable", ignore_index=True)

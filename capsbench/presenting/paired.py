@@ -1,0 +1,70 @@
+"""Contenders beside one another: which of the test images each network had right, or else its number of each seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capsbench.errors import ArgumentError
+from capsbench.stats.differences import Difference, paired, paired_seeds
+
+Kept = Callable[[str, str], dict[str, NDArray[Any]]]
+"""(measure, cell) -> the arrays that the measure kept of that cell: `capsbench.records.store.Store.kept`."""
+
+
+def nothing_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+    """What is kept where nothing is."""
+    return {}
+
+
+class Pairs:
+    """The differences of test accuracies, image by image as far as predictions are on record.
+
+    Args:
+        kept: where they are.
+    """
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        self._right = cache(self._read)
+
+    def difference(self, one: Mapping[int, str], other: Mapping[int, str], accuracy: Mapping[str, float]) -> Difference:
+        """The accuracy of one contender less another's, over the seeds that both have.
+
+        Args:
+            one, other: seed -> cell.
+            accuracy: cell -> test accuracy, for cells without predictions on record.
+
+        Raises:
+            ArgumentError: they have no seed in common.
+        """
+        seeds = sorted(one.keys() & other.keys())
+        if not seeds:
+            raise ArgumentError("one, other", "two contenders with a seed in common", (sorted(one), sorted(other)))
+        images = [[self._right(cells[seed]) for seed in seeds] for cells in (one, other)]
+        ones, others = ([each[1] for each in part if each is not None] for part in images)
+        labels = {each[0] for part in images for each in part if each is not None}
+        if len(ones) == len(others) == len(seeds) and len(labels) == 1:
+            return paired(np.stack(ones), np.stack(others))
+        return paired_seeds(*([accuracy[cells[seed]] for seed in seeds] for cells in (one, other)))
+
+    def _read(self, cell: str) -> tuple[bytes, NDArray[np.bool_]] | None:
+        """The labels of the test images, and which of them are right; None without a whole file of them."""
+        kept = self._kept("accuracy", cell)
+        if not {"label", "prediction"} <= kept.keys():
+            return None
+        return kept["label"].tobytes(), right(kept["prediction"], kept["label"])
+
+
+def right(predictions: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which images are classified right: of labels ``[N]``, or ``[N, K]`` where an image has K of them, as arrays on record.
+
+    Args:
+        predictions: ``[..., N]`` or ``[..., N, K]``, the K classes of an image in ascending order.
+    """
+    same = predictions == np.sort(labels, axis=-1) if labels.ndim > 1 else predictions == labels
+    return same.all(axis=-1) if labels.ndim > 1 else same

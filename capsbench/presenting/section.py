@@ -1,0 +1,35 @@
+"""What a part of a report is: a table and pictures that are made of what is on record.
+
+A measure's part is the `Section` of the file ``section.py`` in its folder, listed in `capsbench.reporting.contents`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from capsbench.presenting.figures.figure import Picture
+from capsbench.presenting.material import Material
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        name: file name, without ending, of its table.
+        title: its heading.
+        caption: how to read the table and the pictures, in a sentence or two.
+        table: numbers, one row a contender (or contender and condition), those of people's interest first; raises NoDataError.
+        readable: the table as strings under short headings; the first column is the contender's name, the others are numbers.
+        pictures: file name without ending -> what draws it; raises NoDataError.
+    """
+
+    name: str
+    title: str
+    caption: str
+    table: Callable[[Material], pd.DataFrame]
+    readable: Callable[[pd.DataFrame], pd.DataFrame]
+    pictures: Mapping[str, Callable[[Material], Picture]] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Cells and their records, on disk and as tables."""

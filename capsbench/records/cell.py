@@ -1,0 +1,143 @@
+"""Cell: one experiment, frozen and validated, with a content hash for identity. Every field that can change a result is here.
+
+`capsbench.planning.matrix` makes cells out of what a user asked for; a Cell itself holds no default that is left to be decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+
+PROTOCOL = 1
+"""Part of every identity; raised when a change to the code changes what a cell's numbers mean."""
+
+Scalar = bool | int | float | str
+Fraction = Annotated[float, Field(gt=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+def _names_only(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+class Cell(BaseModel):
+    """One experiment. Two cells with equal fields have one identity, and on one machine one result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    dataset: str = Field(description="data set")
+    train_size: PositiveInt | None = Field(description="training images, a stratified draw by seed; none: all")
+    network: str = Field(description="capsule network or baseline")
+    size: str = Field(description="network size: tiny, small or paper")
+    routing: str | None = Field(description="routing between capsules")
+    iterations: PositiveInt | None = Field(description="routing iterations")
+    loss: str | None = Field(
+        description="training loss: margin, spread or cross-entropy; none of a network with an objective of its own"
+    )
+    reconstruction: bool = Field(description="train a decoder beside the classes")
+    reconstruction_weight: NonNegative = Field(description="weight of the sum of squared pixel errors")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(description="optimiser: adam, adamw or sgd (momentum 0.9)")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(description="learning rate, or its peak (one-cycle)")
+    schedule: Literal["constant", "exponential", "one-cycle"] = Field(
+        description="learning rate over the epochs: constant, exponential or one-cycle"
+    )
+    decay: Fraction = Field(description="factor an epoch of the exponential schedule")
+    weight_decay: NonNegative = Field(description="weight decay")
+    clip: NonNegative = Field(description="largest norm of the gradient; 0: no clipping")
+    epochs: PositiveInt = Field(description="passes over the training images")
+    patience: Annotated[int, Field(ge=0)] = Field(
+        description="stop after this many epochs without a better validation accuracy and keep the best; 0: train to the end"
+    )
+    batch_size: PositiveInt = Field(description="images a training step")
+    shift: Annotated[int, Field(ge=0)] = Field(description="training images are shifted by up to this many pixels")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        description="seed of the initial weights and the order of the data"
+    )
+    measures: Annotated[tuple[str, ...], BeforeValidator(_names_only)] = Field(description="what is measured, or all")
+    precision: Literal["float32", "float64", "bfloat16"] = Field(
+        description="arithmetic: float32, float64 or bfloat16 (mixed with float32, as torch's autocast does)"
+    )
+    device: str = Field(description="cpu, cuda or cuda:N; auto: cuda where there is one")
+    backend: str = Field(description="implementation of the vote pass")
+    threads: PositiveInt = Field(description="CPU threads")
+    options: dict[str, Scalar] = Field(description="options of the network, the routing and the loss, all of them")
+    code: dict[str, str] = Field(description="digests of the source files of a user's own parts, by kind")
+
+    # Fields that came later: their default is what the code did before, and is no part of the identity.
+    warp: Literal["none", "affnist"] = Field(
+        "none", description="training images are warped: none or affnist (its ranges)"
+    )
+    decay_steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="training steps that a decay is spread over (exponential); 0: those of an epoch"
+    )
+    stop_at: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="stop after the epoch that reaches this validation accuracy, a fraction; 0: train to the end"
+    )
+    channels_last: bool = Field(False, description="convolutions with the channels last in memory")
+    fused_optimizer: bool = Field(False, description="torch's fused optimiser step")
+    compile: Literal["none", "default", "cuda-graphs"] = Field(
+        "none", description="torch.compile of the training step: none, default or cuda-graphs"
+    )
+
+    @cached_property
+    def id(self) -> str:
+        """The identity: 12 hexadecimal digits of a hash over all fields and `PROTOCOL`."""
+        return _digest(self.model_dump(mode="json", exclude_defaults=True))
+
+    @cached_property
+    def contender(self) -> str:
+        """The identity of all the cells that differ from this one in nothing but their seed."""
+        return _digest(self.model_dump(mode="json", exclude_defaults=True) | {"seed": 0})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Cell:
+        copied = super().model_copy(update=update, deep=deep)
+        for identity in ("id", "contender"):  # what was worked out for the original
+            copied.__dict__.pop(identity, None)
+        return copied
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def title(self) -> str:
+        """What a person would call it: network, routing, iterations, data and seed."""
+        routing = f" {self.routing} x{self.iterations}" if self.routing else ""
+        if self.options.get("network.parameters"):
+            routing = f" to {self.options['network.parameters']:,}"
+        few = f"[{self.train_size}]" if self.train_size else ""
+        return f"{self.network}{routing} {self.size}, {self.dataset}{few}, seed {self.seed}"
+
+    def component_options(self, component: Literal["network", "routing", "loss"]) -> dict[str, Scalar]:
+        """The options of one component, by their own names."""
+        prefix = component + "."
+        return {name.removeprefix(prefix): value for name, value in self.options.items() if name.startswith(prefix)}
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    content = json.dumps({"protocol": PROTOCOL, **fields}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+FLAGS: dict[str, str] = {
+    "iterations": "iters",
+    "seed": "seeds",
+    "learning_rate": "lr",
+    "batch_size": "batch",
+    "measures": "measure",
+}
+"""Fields whose name on the command line, in a suite and in `capsbench.run` is another; the rest keep theirs."""
+
+
+def flag(field: str) -> str:
+    """A field's name in suites and in Python: ``iterations`` is ``iters``."""
+    return FLAGS.get(field, field)
+
+
+def asked_fields() -> dict[str, str]:
+    """What a user may ask for: name in suites and Python -> field of the Cell (all but the derived ones)."""
+    return {flag(name): name for name in Cell.model_fields if name not in ("options", "code")}

@@ -1,0 +1,87 @@
+"""Records as tidy tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from capsbench.errors import Kind, UsageError
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record
+from capsbench.records.store import Store, no_collection
+
+COLUMNS = ["cell", "network", "routing", "iterations", "dataset", "size", "seed"]
+"""The first columns of `load`; the cell's other fields, then `ROW_COLUMNS`, follow."""
+
+ROW_COLUMNS = ["measure", "metric", "condition", "level", "value", "unit"]
+
+
+def load(folder: str | Path = "results") -> pd.DataFrame:
+    """All numbers on record in a folder as one tidy table: one row = one cell x one number.
+
+    Columns: `COLUMNS`, the other fields of the cell, one column an option of a network or routing, then `ROW_COLUMNS`. Files
+    that are not whole records are passed over; `Store.records` names them. Raises UsageError where there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise UsageError(Kind.MISSING, "no such folder", file=folder, expected="`capsbench run` makes one")
+    store = Store(folder)
+    records, _ = store.records()
+    return table_of(store.joined(records))
+
+
+def table_of(records: list[Record]) -> pd.DataFrame:
+    """The tidy table of some records, failed ones left out; see `load`."""
+    records = [record for record in records if record.status != "failed"]
+    described = pd.DataFrame([described_cell(record.cell) for record in records])
+    owners, numbers = numbers_of(records)
+    table = pd.concat([described.take(owners).reset_index(drop=True), plain(numbers)], axis="columns")
+    for column in COLUMNS:
+        if column not in table:
+            table[column] = pd.Series(dtype=object)
+    middle = [column for column in table.columns if column not in COLUMNS and column not in ROW_COLUMNS]
+    return table[[*COLUMNS, *middle, *ROW_COLUMNS]].astype({"iterations": "Int64"})
+
+
+def numbers_of(records: list[Record]) -> tuple[NDArray[np.int64], pd.DataFrame]:
+    """All rows of some records with `ROW_COLUMNS`, names as categories, and of each row the place of its record."""
+    names: dict[tuple[str, str, str, str], int] = {}
+    named, values, levels = [], [], []
+    with no_collection():
+        for record in records:
+            for measure, metric, condition, value, unit, level in record.rows:
+                named.append(names.setdefault((measure, metric, condition, unit), len(names)))
+                values.append(value)
+                levels.append(level)
+    # The same few names come again and again: each is made a category once.
+    table = pd.DataFrame(list(names), columns=["measure", "metric", "condition", "unit"], dtype="category").take(named)
+    numbers = {name: np.array(each, dtype=float) for name, each in (("level", levels), ("value", values))}
+    owners = np.repeat(np.arange(len(records)), [len(record.rows) for record in records])
+    return owners, table.reset_index(drop=True).assign(**numbers)[ROW_COLUMNS]
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with strings in place of categories."""
+    # `astype` makes each string anew; here they are taken from those of the categories.
+    names = [str(name) for name in table.select_dtypes("category")]
+    strings = {name: table[name].cat.categories.astype(str).take(table[name].cat.codes.to_numpy()) for name in names}
+    return table.assign(**{name: values.array for name, values in strings.items()})
+
+
+def described_cell(cell: Cell) -> dict[str, Any]:
+    """A cell as a line of a table: its fields, its options and the digests of a user's own code."""
+    fields = cell.model_dump(mode="json", exclude={"options", "code"}) | {"measures": ",".join(cell.measures)}
+    return {"cell": cell.id, **fields, **cell.options, **{f"code.{part}": digest for part, digest in cell.code.items()}}
+
+
+def history_of(records: list[Record]) -> pd.DataFrame:
+    """Training curves: one row = one cell x one epoch, with `COLUMNS` and what training noted of the epoch."""
+    rows = []
+    for record in records:
+        fields = record.cell.model_dump(mode="json")
+        described = {"cell": record.cell.id, **{name: fields[name] for name in COLUMNS[1:]}}
+        rows += [{**described, **epoch} for epoch in record.history]
+    return pd.DataFrame(rows)

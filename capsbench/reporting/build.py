@@ -1,0 +1,300 @@
+"""Tables and pictures of what is on record."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from pyarrow import parquet
+
+from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.planning.suites import read_suite
+from capsbench.presenting.figures.files import FORMS, content, write_files
+from capsbench.presenting.filter import chosen as chosen_records
+from capsbench.presenting.format import readable
+from capsbench.presenting.material import Material
+from capsbench.records.record import Record, Run
+from capsbench.records.store import Store, no_collection
+from capsbench.reporting import again
+from capsbench.reporting.contents import PICTURES, SECTIONS, Made, all_pictures, made_sections
+from capsbench.reporting.document import HEADLINE, Document, document, machines
+from capsbench.reporting.formats.html import page
+from capsbench.reporting.formats.latex import tables as latex_tables
+from capsbench.reporting.formats.markdown import markdown
+from capsbench.reporting.parallel import begin
+from capsbench.reporting.sections.published import Comparison, compare
+from capsbench.reporting.sections.published import readable as readable_published
+from capsbench.reporting.sections.published import table_of as published_table
+
+__all__ = ["NothingMeasured", "Report", "report"]
+
+FORMATS = ("html", "md", "tex", "csv", "parquet", "svg", "png")
+"""What a report is written as: the page, the page as Markdown, tables for LaTeX, for programs, and pictures."""
+
+BY_DEFAULT = ("html", "md", "csv", "parquet", "svg")
+
+PAGE, MARKDOWN, ROWS, PUBLISHED = "index.html", "table.md", "rows", "published"
+"""The files of the report's pages, and the names of the tables that are no section."""
+
+FILES = [PAGE, MARKDOWN] + [
+    f"{name}.{form}"
+    for name in (HEADLINE, ROWS, PUBLISHED, *(section.name for section in SECTIONS))
+    for form in ("tex", "csv", "parquet")
+]
+"""The files that there may be, beside the pictures."""
+
+LOOKS = ("series", "label", "color", "face", "marker", "dashes")
+"""What a summary has for pictures, and no table needs."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says, and where it is.
+
+    Attributes:
+        summary: one row a contender, in numbers (`capsbench.presenting.contenders.summary`).
+        readable: the same as strings.
+        published: published numbers beside measured ones, where a suite has some (`capsbench.reporting.sections.published`).
+        published_readable: the same as strings.
+        sections: what each measure adds, with its table in numbers and in strings.
+        failed: title and reason of each failed cell.
+        missing: cells of the run that have no record.
+        faults: a line for each file that is not a whole record.
+        files: what was written.
+        notes: what a reader should know, such as which picture could not be made.
+        document: all of it as the page says it.
+    """
+
+    summary: pd.DataFrame
+    readable: pd.DataFrame
+    published: pd.DataFrame
+    published_readable: pd.DataFrame
+    sections: list[Made]
+    failed: list[tuple[str, str]]
+    missing: int
+    faults: list[str]
+    files: list[Path]
+    notes: list[str]
+    document: Document
+
+
+def report(
+    folder: str | Path = "results",
+    *,
+    run: str | None = None,
+    everything: bool = False,
+    suite: str | Path | None = None,
+    where: Sequence[str] = (),
+    by: Sequence[str] = (),
+    formats: Collection[str] = BY_DEFAULT,
+    to: str | Path | None = None,
+) -> Report:
+    """Writes the tables and pictures of a run: as a page, and for papers and programs.
+
+    ``index.html`` is the page, ``table.md`` the same as Markdown. The headline table is ``table``, and each section's has its
+    name, as ``.tex`` (booktabs), ``.csv`` and ``.parquet``; ``rows.parquet`` has every number. Pictures are SVG and PNG.
+
+    Args:
+        folder: the results folder.
+        run: the name of a run (``runs/NAME.json``); the latest if None, or all records where no run is noted.
+        everything: all records of the folder rather than one run's.
+        suite: whose published numbers stand beside; that of the run if None.
+        where: which records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.chosen`).
+        by: the fields or options whose effect is asked for (`capsbench.reporting.sections.effects`).
+        formats: those of `FORMATS` that are written; files of others are removed from ``to``, so that it is of one report.
+        to: where to write; ``folder/report`` if None.
+
+    Raises:
+        NothingMeasured: there is no record to report on.
+        UsageError: there is no such run, ``suite``, format, name or value, ``folder`` is a file, or ``to`` cannot be written.
+    """
+    check_formats(formats)
+    if Path(folder).is_file():
+        raise UsageError(Kind.INVALID, "expected a results folder, got a file", flag="out", file=folder)
+    with no_collection():
+        return _report(Store(folder), run, everything, suite, where, by, formats, to)
+
+
+def _report(
+    store: Store,
+    run: str | None,
+    everything: bool,
+    suite: str | Path | None,
+    where: Sequence[str],
+    by: Sequence[str],
+    formats: Collection[str],
+    to: str | Path | None,
+) -> Report:
+    tell_again = again.begin()
+    records, faults = store.records()
+    chosen, faults_of_runs = (None, []) if everything else _chosen(store, run)
+    if chosen is not None:
+        by_id = {record.cell.id: record for record in records}
+        records = [by_id[cell] for cell in chosen.cells if cell in by_id]
+    missing = len(chosen.cells) - len(records) if chosen else 0
+    records = store.joined(records)
+    if not records:
+        raise _nothing_measured(store, chosen, faults)
+    faults += faults_of_runs
+    records = chosen_records(records, where)
+
+    material = Material.of(records, store, by)
+    repeats = tell_again(again.grouped(records))
+    drawing = begin(all_pictures(), material, _forms(formats))
+    sections = made_sections(material)
+    comparisons, fault = _compared(suite, chosen, records)
+    against, shown_against = published_table(comparisons), readable_published(comparisons)
+    summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
+    tables = {HEADLINE: summary, ROWS: material.tidy()}
+    tables |= {section.section.name: section.numbers for section in sections}
+    tables |= {PUBLISHED: against} if len(against) else {}
+    contents = _tables(tables, formats)
+    pictures, lacking = drawing()
+    wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
+    notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
+    notes += [*_cautions(records, material), *fault]
+    made = document(
+        material,
+        records,
+        sections,
+        shown_against,
+        pictures,
+        repeats(),
+        store,
+        chosen,
+        missing,
+        faults,
+        notes,
+        where,
+    )
+    target = Path(to or store.folder / "report")
+    contents |= _pages(made, formats, target)
+    contents |= {
+        f"{name}.{form}": image.files[form] for name, image in pictures.items() for form in FORMS if form in formats
+    }
+    left_out = chosen.left_out if chosen else {}
+    return Report(
+        summary=summary,
+        readable=readable(summary),
+        published=against,
+        published_readable=shown_against,
+        sections=sections,
+        failed=[(record.cell.title, record.reason) for record in records if record.reason],
+        missing=missing,
+        faults=made.faults,
+        files=write_files(target, contents, all_pictures(), FILES),
+        notes=[*made.notes, *(f"{name} was left out of the run: {reason}" for name, reason in left_out.items())],
+        document=made,
+    )
+
+
+def check_formats(formats: Collection[str]) -> None:
+    """Raises UsageError for what is not one of `FORMATS`, and for none."""
+    for each in formats or [""]:
+        if each not in FORMATS:
+            raise UsageError(Kind.UNKNOWN, flag="format", value=each, expected=FORMATS)
+
+
+def _forms(formats: Collection[str]) -> set[str]:
+    """What pictures are written as: the page has them as SVG."""
+    return {form for form in FORMS if form in formats} | ({"svg"} if "html" in formats else set())
+
+
+def _tables(tables: Mapping[str, pd.DataFrame], formats: Collection[str]) -> dict[str, bytes]:
+    """File name -> content, of the tables for programs."""
+    contents: dict[str, bytes] = {}
+    if "csv" in formats:
+        contents |= {f"{name}.csv": _csv(table) for name, table in tables.items() if name != ROWS}
+    if "parquet" in formats:
+        contents |= {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
+    return contents
+
+
+def _pages(made: Document, formats: Collection[str], target: Path) -> dict[str, bytes]:
+    """File name -> content, of what people read."""
+    contents: dict[str, bytes] = {}
+    if "html" in formats:
+        contents[PAGE] = page(made).encode()
+    if "md" in formats:
+        contents[MARKDOWN] = markdown(made, target, next((form for form in FORMS if form in formats), None)).encode()
+    if "tex" in formats:
+        contents |= {f"{name}.tex": text.encode() for name, text in latex_tables(made).items()}
+    return contents
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return content(lambda file: pa_csv.write_csv(_arrow(table), file, pa_csv.WriteOptions(quoting_style="needed")))
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    return content(lambda file: parquet.write_table(_arrow(table), file))
+
+
+def _arrow(table: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(table.convert_dtypes(), preserve_index=False)
+
+
+def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) -> tuple[list[Comparison], list[str]]:
+    """The published numbers of the suite asked for, else of the run's own; and why there are none, where its file is at fault."""
+    named = suite or (run.suite if run else None)
+    if named is None:
+        return [], []
+    try:
+        return compare(read_suite(named), records, run.left_out if run else {}), []
+    except UsageError as error:
+        if suite is not None:
+            raise
+        return [], [f"no published numbers: {error}"]
+
+
+def _chosen(store: Store, name: str | None) -> tuple[Run | None, list[str]]:
+    """The run of that name, or the latest; and a line for each run whose file is damaged."""
+    runs, faults = store.noted_runs()
+    if name is None:
+        return (runs[-1] if runs else None), faults
+    for each in runs:
+        if each.name == name:
+            return each, faults
+    damaged = [line for line in faults if line.startswith(str(store.run_path(name)))]
+    if damaged:
+        raise UsageError(Kind.DAMAGED, damaged[0], flag="run", value=name)
+    known = ", ".join(each.name for each in runs[-5:]) or "none"
+    raise UsageError(Kind.UNKNOWN, flag="run", value=name, expected=f"the latest in {store.folder} are: {known}")
+
+
+def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> NothingMeasured:
+    if faults:
+        return NothingMeasured(
+            Kind.DAMAGED, f"no whole record here, {len(faults)} damaged; the first: {faults[0]}", file=store.folder
+        )
+    if run is not None:
+        return NothingMeasured(
+            Kind.MISSING,
+            f"none of the {len(run.cells)} cells of run {run.name} is on record yet",
+            file=store.folder,
+            expected=f"`{run.command}` goes on with them",
+        )
+    return NothingMeasured(Kind.MISSING, "no records here", file=store.folder, expected="`capsbench run` makes some")
+
+
+def _cautions(records: list[Record], material: Material) -> list[str]:
+    """What a reader has to know before comparing numbers; the tables have been made."""
+    notes = []
+    unmeasured = sum(record.status == "trained" for record in records)
+    if unmeasured:
+        notes.append(
+            f"{unmeasured} of the cells are trained and yet to be measured in full; the same run goes on with them"
+        )
+    if machines(records) > 1:
+        notes.append("times and memory are from different machines: compare them within one only")
+    if material.unpredicted:
+        count = len(material.unpredicted)
+        notes.append(
+            f"predictions are missing for {'1 cell' if count == 1 else f'{count} cells'}: differences in test accuracy to these "
+            "contenders are tested over seeds alone"
+        )
+    return notes

@@ -1,0 +1,268 @@
+"""A report as one HTML file that needs nothing beside it: style, script and pictures are inside, and nothing is loaded."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from capsbench.presenting.figures.figure import Image
+from capsbench.presenting.figures.style import NEUTRALS, PALETTE
+from capsbench.presenting.format import quantity, seeds
+from capsbench.reporting.document import ALL, Document, Drawing, Part, Table
+
+TEMPLATE = Path(__file__).parent / "templates"
+
+COLOURS = NEUTRALS | {colour: f"series-{number}" for number, colour in enumerate(PALETTE)}
+"""Colour of a picture -> the variable of the page that takes its place, which has another value on a dark page."""
+
+LONG = 24
+"""Rows beyond which a table has a box of its own to scroll in."""
+
+MANY = 8
+"""Rows beyond which a table beside the headline table has a filter."""
+
+PROSE = 36
+"""Letters beyond which a column of text is broken into lines."""
+
+ROOM_FOR_SHOWN = 1_500_000
+"""Bytes of what `capsbench show` drew that a page takes in; beyond, it says where the rest is."""
+
+PIXELS = 96 / 72
+"""Pixels of CSS a typographic point."""
+
+TOP = ("command", "cells", "measured", "machine")
+"""The facts that stand above everything."""
+
+
+def page(document: Document) -> str:
+    """The report as HTML; its pictures have to be there as SVG."""
+    script = (TEMPLATE / "page.js").read_text(encoding="utf-8")
+    parts = [_part(part) for part in document.parts]
+    shown, used = [], 0
+    for each in document.shown:
+        pictures: list[dict[str, Any]] = []
+        for drawing in each.drawings:
+            found = _from_file(drawing, f"{each.cell}-{len(pictures)}")
+            if found is not None and used + len(found["svg"]) <= ROOM_FOR_SHOWN:
+                used += len(found["svg"])
+                pictures.append(found)
+        left = len(each.drawings) - len(pictures)
+        elsewhere = f"{left} more in {each.drawings[0].path.parent}." if left else ""
+        shown.append({"cell": each.cell, "title": each.title, "pictures": pictures, "elsewhere": elsewhere})
+    commands = [
+        {
+            **made._asdict(),
+            "seeds": seeds(made.seeds),
+            "in_table": any(made.contender in p["contenders"] for p in parts),
+        }
+        for made in document.commands
+    ]
+    failed = [{**each._asdict(), "seeds": seeds(each.seeds)} for each in document.failed]
+    lists = _lists(document)
+    contents = [(part["id"], part["title"]) for part in parts]
+    contents += [("shown", "What the networks see")] if shown else []
+    contents += [("again", "Run it again")] if commands else []
+    contents += [("failed", "Failed cells")] if failed else []
+    contents += [(id_, title) for id_, title, _ in lists]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=document.title,
+            css=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8") + _series()),
+            script=Markup(script),
+            script_hash="sha256-" + base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode(),
+            top=[(term, lines) for name in TOP for term, lines in document.facts if term == name],
+            facts=document.facts,
+            cautions=_cautions(document),
+            contents=[*contents, ("origin", "Where the numbers are from")],
+            parts=parts,
+            shown=shown,
+            commands=commands,
+            failed=failed,
+            lists=lists,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters["quantity"] = _typeset
+    return environment
+
+
+def _series() -> str:
+    """The colours of series, on a dark page lighter: names beside points are in them."""
+    each = (
+        f"--series-{number}: light-dark({c}, color-mix(in oklab, {c} 60%, white));" for number, c in enumerate(PALETTE)
+    )
+    return f":root {{ {' '.join(each)} }}"
+
+
+def _lists(document: Document) -> list[tuple[str, str, list[str]]]:
+    """The sections that are lists: where they are linked to, their titles and their lines."""
+    lines = {
+        ("unfinished", "Not finished"): [],
+        ("left-out", "Left out"): [f"{name}: {reason}" for name, reason in document.left_out.items()],
+        ("faults", "Files that are not whole records"): document.faults,
+        ("notes", "Notes"): document.notes,
+    }
+    if document.unfinished:
+        missing, total = document.unfinished
+        lines["unfinished", "Not finished"] = [f"{missing} of {total} cells; the run's command goes on with them"]
+    return [(id_, title, own) for (id_, title), own in lines.items() if own]
+
+
+def _cautions(document: Document) -> list[tuple[str, str]]:
+    """What a reader has to know before any number: where it is said, and the words."""
+    failed = sum(len(each.seeds) for each in document.failed)
+    said = []
+    if failed:
+        said.append(("failed", f"{failed} {'cell' if failed == 1 else 'cells'} failed"))
+    if document.unfinished:
+        said.append(("unfinished", f"{document.unfinished[0]} of {document.unfinished[1]} cells are not finished"))
+    if document.left_out:
+        said.append(("left-out", f"left out: {', '.join(document.left_out)}"))
+    if document.faults:
+        count = len(document.faults)
+        said.append(("faults", "1 file could not be read" if count == 1 else f"{count} files could not be read"))
+    if any("uncommitted" in line for term, lines in document.facts if term == "commit" for line in lines):
+        said.append(("origin", "some of it was run with uncommitted changes"))
+    return said
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "id": part.name,
+        "title": part.title,
+        "table": _table(part.table) if part.table else None,
+        "contenders": set(part.table.contenders) if part.table else set(),
+        "pictures": [_drawn(name, image) for name, image in part.pictures.items()],
+    }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    prose = [max((len(row[place]) for row in table.rows), default=0) > PROSE for place in range(len(table.headings))]
+    headings = [
+        {"text": text, "number": number, "prose": long and not number}
+        for text, number, long in zip(table.headings, table.numbers, prose, strict=True)
+    ]
+    contenders = table.contenders or [""] * len(table.rows)
+    rows = [
+        {
+            "first": row[0],
+            "rest": [
+                (text, heading, _value(text) if heading["number"] else None)
+                for text, heading in zip(row[1:], headings[1:], strict=True)
+            ],
+            "contender": contender,
+        }
+        for row, contender in zip(table.rows, contenders, strict=True)
+    ]
+    count = 0
+    numbered = []
+    for row in rows:
+        count += row["first"] != "" or not table.grouped
+        numbered.append((count if table.grouped else 0, row))
+    return {
+        "id": table.name,
+        "title": table.title,
+        "headings": headings,
+        "contenders": bool(table.contenders),
+        "groups": [[row for _, row in own] for _, own in groupby(numbered, key=lambda each: each[0])],
+        "grouped": table.grouped,
+        "sortable": not table.grouped and len(rows) > 1,
+        "filter": not table.grouped and len(rows) > (1 if table.contenders else MANY),
+        "long": len(rows) > LONG,
+        "caption": _code(table.caption),
+        "marks": [_code(mark) for mark in table.marks],
+    }
+
+
+def _value(text: str) -> str:
+    """What a string of a column of numbers is sorted by; empty where there is no number."""
+    found = quantity(text)
+    return repr(found.value) if found else "Infinity" if text == ALL else ""
+
+
+def _typeset(text: str) -> Markup:
+    """A number as it is printed: a true minus, its interval paler, its mark with what it means at hand."""
+    number, plus_minus, rest = text.partition(" ± ")
+    shown = escape(number.replace("-", "\N{MINUS SIGN}") if not number.startswith("1e") else number)
+    if plus_minus:
+        spread, marks = re.fullmatch(r"([\d.,]*)(.*)", rest).groups()  # type: ignore[union-attr]
+        shown += Markup('<span class="spread"> ± {}</span>{}').format(spread, marks)
+    return Markup(re.sub(r" ?([*†])", r'<abbr title="explained below the table">\1</abbr>', str(shown)))
+
+
+def _code(text: str) -> Markup:
+    """Prose with what is between backquotes as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _drawn(name: str, image: Image) -> dict[str, Any]:
+    made = inlined(image.files["svg"].decode(), name, image.title, image.caption)
+    return {"title": image.title, "caption": _code(image.caption), "svg": made, "width": round(image.width * 96)}
+
+
+def _from_file(drawing: Drawing, name: str) -> dict[str, Any] | None:
+    """A picture of `capsbench show`; None for a file that is not there or is no plain picture."""
+    try:
+        text = drawing.path.read_text(encoding="utf-8")
+        root = ElementTree.fromstring(text)
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError):
+        return None
+    if not all(_is_plain(element) for element in root.iter()):
+        return None
+    width = round(float(re.sub(r"[a-z]+$", "", root.get("width", "500"))) * PIXELS)
+    made = inlined(text, f"shown-{name}", drawing.title, drawing.caption)
+    return {"title": drawing.title, "caption": _code(drawing.caption), "svg": made, "width": width}
+
+
+def _is_plain(element: ElementTree.Element) -> bool:
+    """Whether a part of a picture draws, rather than runs, loads or leads elsewhere."""
+    if element.tag.rpartition("}")[2] in ("script", "foreignObject"):
+        return False
+    for name, value in element.attrib.items():
+        leads = name.rpartition("}")[2] == "href" and not value.startswith(("#", "data:image/png"))
+        if leads or name.startswith("on") or re.search(r"url\((?!#)", value):
+            return False
+    return True
+
+
+def inlined(text: str, name: str, title: str, caption: str) -> Markup:
+    """A picture of matplotlib as a part of a page: its neutral colours follow the page's, its names are its own.
+
+    Args:
+        text: the SVG file.
+        name: of the picture, which its names begin with.
+        title, caption: what is told to those who do not see it.
+    """
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
+    for colour, variable in COLOURS.items():
+        text = re.sub(rf"{colour}\b", f"var(--{variable})", text, flags=re.IGNORECASE)
+    size = re.search(r'viewBox="[^"]+"', text[: text.index(">")])
+    box = size[0] if size else ""
+    inside = text[text.index(">") + 1 :]
+    start = Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} role="img" '
+        'aria-labelledby="{id}-title {id}-told"><title id="{id}-title">{title}</title><desc id="{id}-told">{caption}</desc>'
+    )
+    told = start.format(box=Markup(box), id=f"picture-{name}", title=title, caption=caption)
+    return told + Markup(re.sub(r"\n\s*", "\n", inside))

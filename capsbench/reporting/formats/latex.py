@@ -1,0 +1,110 @@
+r"""Tables of a report for a paper: each an ``\input``-able float with the rules of booktabs, its caption and its label."""
+
+from __future__ import annotations
+
+import re
+
+from capsbench.presenting.format import quantity
+from capsbench.reporting.document import Document, Table
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "*": r"$^{*}$",
+    "†": r"$^{\dagger}$",
+    "±": r"$\pm$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "∞": r"$\infty$",
+    "²": r"$^{2}$",
+    "°": r"$^{\circ}$",
+    "→": r"$\rightarrow$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "\N{MINUS SIGN}": r"$-$",
+    "\N{MICRO SIGN}": r"$\mu$",
+    "\N{GREEK SMALL LETTER MU}": r"$\mu$",
+    "…": r"\dots{}",
+    "\N{NO-BREAK SPACE}": "~",
+}
+"""A character -> what prints it."""
+
+PROSE = 36
+"""Letters beyond which a column is broken into lines."""
+
+LINES = 45
+"""Rows beyond which a table does not fit on a page."""
+
+
+def tables(document: Document) -> dict[str, str]:
+    """The tables of a report: file name without ending -> LaTeX."""
+    return {part.table.name: latex(part.table) for part in document.parts if part.table}
+
+
+def latex(table: Table) -> str:
+    r"""One table as LaTeX, to be read by ``\input``; its label is ``tab:NAME``."""
+    prose = [max((len(row[place]) for row in table.rows), default=0) > PROSE for place in range(len(table.headings))]
+    width = 0.7 / max(1, sum(prose))
+    columns = [
+        "r" if number else rf">{{\raggedright\arraybackslash}}p{{{width:.2f}\linewidth}}" if long else "l"
+        for number, long in zip(table.numbers, prose, strict=True)
+    ]
+    needs = r"% \usepackage{booktabs}" + (r" \usepackage{array}" if any(prose) else "")
+    long = [f"% {len(table.rows)} rows are more than a page holds: `capsbench report --where` chooses among them"]
+    caption = " ".join([f"{table.title}.", table.caption, *(f"{mark}." for mark in table.marks)])
+    return "\n".join(
+        [
+            needs,
+            *(long if len(table.rows) > LINES else []),
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{escaped(caption)}}}",
+            rf"\label{{tab:{table.name}}}",
+            r"\footnotesize",
+            r"\setlength{\tabcolsep}{4pt}",
+            rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
+            r"\toprule",
+            _line([escaped(heading) for heading in table.headings]),
+            r"\midrule",
+            *(_line([_cell(*each) for each in zip(row, table.numbers, strict=True)]) for row in table.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def escaped(text: str) -> str:
+    """Text with every character that means something to LaTeX, or that its fonts may lack, as what prints it."""
+    text = re.sub(r"`([^`]+)`", r"\1", text)  # code, in captions
+    return "".join(SPECIAL.get(letter, letter) for letter in text if letter.isprintable() or letter in SPECIAL)
+
+
+def _cell(text: str, number: bool) -> str:
+    """A number in mathematics, ``$-0.6 \\pm 1.3^{*}$``; anything else as text."""
+    if not number or quantity(text) is None:
+        return escaped(text)
+    value, plus_minus, rest = text.partition(" ± ")
+    if not plus_minus:
+        found = re.fullmatch(r"([+-]?)([^*†]*?)( ?[*†])*", text)
+        sign, plain, mark = (found[1], found[2], found[3] or "") if found else ("", text, "")
+        return (f"${sign}$" if sign else "") + escaped(plain) + escaped(mark.strip())
+    half, behind = re.fullmatch(r"([\d.,]*)(.*)", rest).groups()  # type: ignore[union-attr]
+    return rf"${value.replace(',', '{,}')} \pm {half.replace(',', '{,}')}${escaped(behind)}"
+
+
+def _line(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"

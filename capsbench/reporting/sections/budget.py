@@ -1,0 +1,172 @@
+"""Contenders of one budget (data, size, epochs, seeds), and when a difference between them counts as one.
+
+A statement is ``supported`` or ``refuted`` where the 95 % t-interval over seeds of what it is about lies wholly on one side, and
+``undecided`` otherwise and for fewer than `FEWEST_SEEDS` seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache, cached_property
+from typing import NamedTuple
+
+import pandas as pd
+
+from capsbench.presenting.contenders import UNPAIRED
+from capsbench.presenting.material import Material
+from capsbench.presenting.shortlist import most_accurate
+from capsbench.records.cell import Cell
+from capsbench.stats.differences import FEWEST_SEEDS, quantile
+
+MARGIN = 1.0
+"""Points of accuracy that count as no difference."""
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds with the half-width of its 95 % t-interval, infinite for one seed."""
+
+    mean: float
+    half: float
+    n: int
+
+    @classmethod
+    def of(cls, values: pd.Series) -> Estimate:
+        n = len(values)
+        half = float(values.sem() * quantile(n - 1)) if n > 1 else math.inf
+        return cls(float(values.mean()), half, n)
+
+    def shown(self, unit: str = " %", sign: str = "") -> str:
+        interval = f" ± {self.half:.1f}" if self.n > 1 else ""
+        return f"{self.mean:{sign}.1f}{interval}{unit}"
+
+
+class Numbers:
+    """The numbers of all contenders, each looked up once.
+
+    Args:
+        material: what they are of.
+    """
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        self.of = cache(self._of)
+
+    @cached_property
+    def transfer(self) -> pd.DataFrame:
+        """The rows of transferred attacks, on all targets."""
+        return self.material.chosen(self.material.rows["measure"] == "transfer")
+
+    def _of(self, measure: str, metric: str, condition: str, level: float | None = None) -> dict[str, pd.Series]:
+        """Contender -> that number of each seed, in per cent."""
+        rows = self.material.rows
+        chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
+        if level is not None:
+            chosen &= (rows["level"] - level).abs() < 1e-6
+        own = self.material.chosen(chosen)[["contender", "seed", "value"]]
+        own = own.drop_duplicates(["contender", "seed"]).set_index("seed")
+        return {str(name): 100 * values for name, values in own.groupby("contender", sort=False)["value"]}
+
+
+class Group:
+    """The contenders of one budget, with their numbers.
+
+    Args:
+        cells: theirs (`Material.cells`).
+        numbers: those of all contenders.
+        material: what they are of.
+        most: of more contenders than this, the group is the most accurate ones and their baselines.
+    """
+
+    def __init__(self, cells: pd.DataFrame, numbers: Numbers, material: Material, most: int | None = None) -> None:
+        self.cells, self.numbers = cells, numbers
+        self.described = cells.drop_duplicates("contender").set_index("contender")
+        first = cells.iloc[0]
+        self.dataset, self.size, self.stop_at = str(first["dataset"]), str(first["size"]), float(first["stop_at"])
+        few = "" if pd.isna(first["train_size"]) else f"[{int(first['train_size'])}]"
+        stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
+        self.title = f"{self.dataset}{few}, {self.size}, {int(first['epochs'])} epochs{stopped}"
+        own = material.summary[material.summary["contender"].isin(self.described.index)]
+        if most is not None:
+            own, _ = most_accurate(own, most=most)
+        self.contenders = own.set_index("contender", drop=False)
+        self._labels = dict(zip(own["contender"], own["label"], strict=True))
+
+    def which(self, **wanted: object) -> list[str]:
+        """The contenders of which each named field or option has that value."""
+        table = self.described
+        for name, value in wanted.items():
+            column = name.replace("__", ".")
+            if column not in table:
+                return []
+            table = table[table[column].notna() if value is any else table[column] == value]
+        return [name for name in self.contenders.index if name in table.index]
+
+    def label(self, contender: str) -> str:
+        return str(self._labels[contender])
+
+    def values(
+        self, contender: str, measure: str, metric: str, condition: str, level: float | None = None
+    ) -> pd.Series:
+        """A number of each seed, in per cent."""
+        return self.numbers.of(measure, metric, condition, level).get(contender, pd.Series(dtype=float))
+
+    def accuracy(self, contender: str) -> pd.Series:
+        return self.values(contender, "accuracy", "accuracy", "test")
+
+    def reached(self, contender: str) -> bool:
+        """Whether every seed of it has the validation accuracy that training was to stop at."""
+        reached = self.values(contender, "accuracy", "accuracy", "validation")
+        return len(reached) > 0 and float(reached.min()) >= 100 * self.stop_at
+
+    def at_full_size(self, verdict: str) -> str:
+        """A verdict on a number alone, which a smaller network or less data cannot give."""
+        return verdict if self.size == "paper" and self.cells["train_size"].isna().all() else "undecided"
+
+    def capsules(self) -> list[str]:
+        return self.which(routing=any)
+
+    def cnns(self) -> list[str]:
+        return [name for name in self.contenders.index if pd.isna(self.contenders.loc[name, "routing"])]
+
+
+def above(estimate: Estimate, threshold: float = 0.0) -> str:
+    """Whether a number is above a threshold."""
+    if estimate.n < FEWEST_SEEDS:
+        return "undecided"
+    if estimate.mean - estimate.half > threshold:
+        return "supported"
+    return "refuted" if estimate.mean + estimate.half < threshold else "undecided"
+
+
+def nothing(estimate: Estimate) -> str:
+    """Whether a difference is not one in favour of what is said to have no advantage."""
+    if estimate.n < FEWEST_SEEDS:
+        return "undecided"
+    if estimate.mean + estimate.half < MARGIN:
+        return "supported"
+    return "refuted" if estimate.mean - estimate.half > 0 else "undecided"
+
+
+def near(estimate: Estimate, published: float, tolerance: float) -> str:
+    """Whether a number is within a tolerance of the published one."""
+    if estimate.n < FEWEST_SEEDS:
+        return "undecided"
+    low, high = estimate.mean - estimate.half, estimate.mean + estimate.half
+    if published - tolerance <= low and high <= published + tolerance:
+        return "supported"
+    return "refuted" if high < published - tolerance or low > published + tolerance else "undecided"
+
+
+def difference(one: pd.Series, other: pd.Series) -> Estimate | None:
+    """One number less another over the seeds that both have; None where there is none."""
+    paired = (one - other).dropna()
+    return Estimate.of(paired) if len(paired) else None
+
+
+def groups_of(material: Material, most: int | None = None) -> list[Group]:
+    """The contenders by budget: all that is in none of `UNPAIRED`; ``most`` as in `Group`."""
+    cells, numbers = material.cells, Numbers(material)
+    budget = [name for name in Cell.model_fields if name not in UNPAIRED and name in cells]
+    if cells.empty:
+        return []
+    return [Group(part, numbers, material, most) for _, part in cells.groupby(budget, dropna=False, sort=False)]

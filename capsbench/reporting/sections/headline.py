@@ -1,0 +1,188 @@
+"""Pictures beside the headline table, as matplotlib figures that belong to no notebook: accuracy, cost, training.
+
+The summary is that of `capsbench.presenting.material.Material`.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from capsbench.presenting.figures.curves import BAND, band, draw_bands, few_ticks, look
+from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
+from capsbench.presenting.figures.labels import Point, label_points
+from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, STYLE, THIN, log_ticks, percent_axis
+from capsbench.presenting.material import NoDataError
+from capsbench.presenting.shortlist import most_accurate
+
+CUT = " The axis of accuracy is cut to what was measured."
+MOST_NAMED = 8
+"""Contenders of a data set whose names fit beside their points."""
+
+LONGEST_NAME = 90
+"""Of names that stand beside their points, in typographic points; longer ones stand in a legend."""
+
+MARKED_EPOCHS = 12
+"""Up to so many epochs each has its marker."""
+
+
+@mpl.rc_context(STYLE)
+def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
+    """Test accuracy with its interval at each count of iterations; the matched baseline as a level with its band."""
+    summary = _with_accuracy(summary)
+    if summary["routing"].isna().all():
+        raise NoDataError("a capsule network")
+    summary = summary[summary["dataset"].isin(summary.loc[summary["routing"].notna(), "dataset"])]
+    shown, left_out = most_accurate(summary, by="series")
+    capsules = shown[shown["routing"].notna()]
+    datasets = list(capsules["dataset"].unique())
+    iterations = sorted(capsules["iterations"].unique())
+    series = list(capsules["series"].unique())
+    figure, grid = wrapped(len(datasets), 3, 2.1, width=PAGE if len(datasets) > 1 else COLUMN)
+    for axes, dataset in zip(grid, datasets, strict=True):
+        own = capsules[capsules["dataset"] == dataset]
+        for row in shown[(shown["dataset"] == dataset) & shown["routing"].isna()].to_dict("records"):
+            mean, half = row["accuracy_percent"], row["accuracy_ci95"]
+            axes.axhline(mean, color=row["color"], linestyle=row["dashes"], label=row["label"], zorder=1.5)
+            if half > 0:
+                axes.axhspan(mean - half, mean + half, color=row["color"], alpha=BAND, linewidth=0)
+        for name, part in own.groupby("series", sort=False):
+            aside = min(0.07, 0.7 / len(series)) * (series.index(name) - (len(series) - 1) / 2)
+            axes.errorbar(
+                [iterations.index(count) + aside for count in part["iterations"]],
+                part["accuracy_percent"],
+                yerr=part["accuracy_ci95"].fillna(0),
+                color=part["color"].iloc[0],
+                marker=part["marker"].iloc[0],
+                label=name,
+                capsize=1.5,
+                elinewidth=THIN,
+                capthick=THIN,
+            )
+        few_ticks(axes)
+        axes.set(title=dataset, xlabel="routing iterations", xlim=(-0.5, len(iterations) - 0.5))
+        axes.set_xticks(range(len(iterations)), [str(count) for count in iterations])
+        axes.grid(axis="x", visible=False)
+        percent_axis(axes)
+    for axes in grid[::3]:
+        axes.set_ylabel("test accuracy (%)")
+    spread = spread_of(shown, "Points and levels", "bars and bands: 95 % t-intervals")
+    caption = f"Capsule networks as joined points, networks without routing as levels. {spread}{CUT}{left_out}"
+    return finish(figure, "Test accuracy against routing iterations", caption, shown["series"])
+
+
+@mpl.rc_context(STYLE)
+def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
+    """Test accuracy against the time of a training step and the FLOPs of an image's inference, a marker a contender."""
+    summary = _with_accuracy(summary)
+    costs = {"training_step_ms": "training step (ms per batch)", "flops": "inference (FLOPs per image)"}
+    costs = {name: label for name, label in costs.items() if name in summary and summary[name].notna().any()}
+    if not costs:
+        raise NoDataError("speed")
+    # Records of one folder may differ in what was measured: a data set without any speed gets no panel.
+    summary = summary[summary[list(costs)].notna().any(axis=1)]
+    chosen, left_out = most_accurate(summary, most=MOST_NAMED)
+    datasets = list(summary["dataset"].unique())
+    cells = list(product(datasets, costs.items()))
+    figure, grid = wrapped(len(cells), len(costs), 2.3, width=PAGE if len(costs) > 1 else COLUMN)
+    for axes, (dataset, (cost, label)) in zip(grid, cells, strict=True):
+        own = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
+        others = own[~own["contender"].isin(chosen["contender"])]
+        if len(others):
+            axes.plot(others[cost], others["accuracy_percent"], "o", markersize=2, color=GRID, zorder=1.5)
+        shown = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
+        for _, part in shown.groupby("series", sort=False):
+            axes.plot(part[cost], part["accuracy_percent"], color=part["color"].iloc[0], linewidth=THIN, zorder=1.9)
+        for row in shown.to_dict("records"):
+            axes.errorbar(
+                row[cost],
+                row["accuracy_percent"],
+                yerr=None if pd.isna(row["accuracy_ci95"]) else row["accuracy_ci95"],
+                elinewidth=THIN,
+                **look(row),
+            )
+        few_ticks(axes)
+        axes.set(xlabel=label, title=dataset)
+        if not own.empty:
+            _cost_axis(axes, own[cost])
+            percent_axis(axes)
+    for axes in grid[:: len(costs)]:
+        axes.set_ylabel("test accuracy (%)")
+    grey = " Others are pale." if left_out else ""
+    caption = (
+        "Up and to the left is better; a network at several iterations is joined by a line. "
+        f"{spread_of(chosen, 'Points', 'bars: 95 % t-intervals')}{CUT}{left_out}{grey}"
+    )
+    beside = max(map(text_width, chosen["label"])) < LONGEST_NAME
+    picture = finish(figure, "Test accuracy against cost", caption, chosen["label"][: 0 if beside else None])
+    for axes, (dataset, (cost, _)) in zip(grid, cells, strict=True):
+        shown = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
+        points = [Point(r[cost], r["accuracy_percent"], r["label"], r["color"]) for r in shown.to_dict("records")]
+        if points and beside:
+            label_points(axes, points)
+    return picture
+
+
+@mpl.rc_context(STYLE)
+def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
+    """What each epoch was judged by, and its training loss: the mean over seeds and the range from least to most."""
+    known = {
+        "validation_accuracy": "validation accuracy (%)",
+        "validation_loss": "validation loss",
+        "loss": "training loss",
+    }
+    values = {name: label for name, label in known.items() if name in curves}
+    if not values:
+        raise NoDataError("training history", "is not on record")
+    shown, left_out = most_accurate(summary, curves["contender"].unique())
+    curves = curves[curves["contender"].isin(shown["contender"])]
+    if "validation_accuracy" in values:
+        curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])
+    seeds = curves.groupby(["contender", "epoch"], sort=True)[list(values)].agg(["mean", "min", "max"])
+    histories = dict(list(seeds.groupby(level="contender")))
+    datasets = list(shown["dataset"].unique())
+    figure, grid = panels(len(datasets), len(values), 2.0, width=PAGE if len(values) > 1 else COLUMN)
+    for (dataset, (value, label)), axes in zip(product(datasets, values.items()), grid.flat, strict=True):
+        for row in shown[shown["dataset"] == dataset].to_dict("records"):
+            if row["contender"] in histories:
+                _draw_history(axes, pd.DataFrame(histories[row["contender"]][value]).dropna(), row)
+        few_ticks(axes)
+        axes.set(xlabel="epoch", ylabel=label, title=dataset)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if value == "validation_accuracy":
+            percent_axis(axes)
+        elif (curves[value].dropna() > 0).all() and axes.lines:
+            axes.set(yscale="log")
+            log_ticks(axes.yaxis, *axes.get_ylim())
+    own = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
+    spread = spread_of(shown, "Lines", "bands: from the least to the most of them")
+    return finish(figure, "Training curves", f"{spread}{own}{left_out}", shown["label"])
+
+
+def _draw_history(axes: Axes, seeds: pd.DataFrame, row: dict[str, Any]) -> None:
+    """Draws ``mean``, ``min`` and ``max`` of each epoch."""
+    if seeds.empty:
+        return
+    epochs = seeds.index.get_level_values("epoch").to_numpy(dtype=float)
+    axes.plot(epochs, seeds["mean"], markevery=-(-len(seeds) // MARKED_EPOCHS), **look(row))
+    if (seeds["max"] > seeds["min"]).any():
+        draw_bands(axes, [band(epochs, seeds["min"].to_numpy(), seeds["max"].to_numpy())], [row["color"]])
+
+
+def _with_accuracy(summary: pd.DataFrame) -> pd.DataFrame:
+    if "accuracy_percent" not in summary:
+        raise NoDataError("test accuracy")
+    return summary.dropna(subset="accuracy_percent")
+
+
+def _cost_axis(axes: Axes, costs: pd.Series) -> None:
+    """A logarithmic axis with room for names and numbers on it, however narrow the range."""
+    low, high = costs.min(), costs.max()
+    widen = max(1.5, (6 / (high / low)) ** 0.5)
+    axes.set(xscale="log", xlim=(low / widen, high * widen))
+    log_ticks(axes.xaxis, low, high)

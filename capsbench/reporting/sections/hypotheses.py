@@ -1,0 +1,179 @@
+"""What the literature claims of capsule networks, and what a run has to say to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from capsbench.measures.adversarial.section import marked
+from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.section import Section
+from capsbench.presenting.shortlist import MOST
+from capsbench.reporting.sections import claims
+from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, above, groups_of
+from capsbench.reporting.sections.claims import Judge, with_their_cnn
+from capsbench.stats.differences import FEWEST_SEEDS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a run says to a claim on one kind of data.
+
+    Attributes:
+        number: of the claim.
+        claim: in a sentence.
+        source: who made it.
+        on: the data set and the budget.
+        verdict: ``supported``, ``refuted`` or ``undecided``.
+        numbers: what it rests on.
+        n: seeds.
+    """
+
+    number: int
+    claim: str
+    source: str
+    on: str
+    verdict: str
+    numbers: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    number: int
+    claim: str
+    source: str
+    judge: Judge
+    attacked: bool = False
+    """Whether it is about numbers of the measure `adversarial`, which are marked where a sanity check failed."""
+
+
+MORE = "3 routing iterations are better than 1"
+
+HYPOTHESES = (
+    Hypothesis(
+        1, "at matched clean accuracy CapsNet beats the CNN under affine warps", "Sabour 2017",
+        claims.capsnet_beats_the_cnn_at_matched_accuracy,
+    ),
+    Hypothesis(
+        2, "against a CNN with 9x9 kernels and average pooling CapsNet has no advantage", "Gu 2021",
+        claims.average_pooling_closes_the_gap,
+    ),
+    Hypothesis(
+        3, "shared transformations without routing reach 93 % on affNIST", "Gu, Tresp 2020", claims.shared_transforms_reach_93
+    ),
+    Hypothesis(4, "routing adds nothing under affine warps", "Gu, Tresp 2020", claims.routing_adds_nothing),
+    Hypothesis(
+        5, "capsules err 30 % less on novel viewpoints at matched familiar accuracy", "Hinton 2018",
+        claims.novel_viewpoints_err_less,
+    ),
+    Hypothesis(
+        6, "on smallNORB EM routing beats dynamic routing, and that the CNN", "Hinton 2018",
+        claims.em_beats_dynamic_beats_the_cnn,
+    ),
+    Hypothesis(
+        7, "FGSM at 0.2 on smallNORB leaves capsules above 20 %, which is chance, and the CNN below", "Hinton 2018",
+        claims.fgsm_spares_capsules, attacked=True,
+    ),
+    Hypothesis(
+        8, "under the worst case of readings and losses capsules have no advantage over their CNN", "to be tested",
+        claims.worst_cases_leave_no_advantage, attacked=True,
+    ),
+    Hypothesis(
+        9, "against transferred attacks capsules have no advantage over their CNN", "to be tested", claims.transfer_spares_nobody
+    ),
+    Hypothesis(10, "the vote attack breaks more than PGD on the output", "Gu 2021b", claims.votes_are_the_better_target),
+    Hypothesis(
+        11, "reconstruction detects about 70 % of adversarial images at 5 % false positives", "Frosst 2018",
+        claims.reconstruction_detects,
+    ),
+    Hypothesis(12, "CapsNet errs by about 5 % on MultiMNIST", "Sabour 2017", claims.multimnist_errs_by_five),
+    Hypothesis(13, MORE, "Sabour 2017 of dynamic routing on MNIST", claims.iterations_help("dynamic")),
+    Hypothesis(13, MORE, "Hinton 2018 of EM routing on smallNORB", claims.iterations_help("em")),
+    Hypothesis(13, MORE, "to be tested of other routings", claims.iterations_help()),
+)  # fmt: skip
+"""The claims that contenders of one budget can speak to. `FEW`, number 14, is about several budgets."""
+
+FEW = "capsules need fewer labelled examples: with few images they beat their CNN"
+
+
+def findings(material: Material) -> list[Finding]:
+    """What the material says to each claim that it can speak to, by number."""
+    found = []
+    groups, attacked = groups_of(material, MOST), groups_of(marked(material), MOST)
+    for hypothesis in HYPOTHESES:
+        for group in attacked if hypothesis.attacked else groups:
+            for verdict, numbers, n in hypothesis.judge(group):
+                found.append(
+                    Finding(hypothesis.number, hypothesis.claim, hypothesis.source, group.title, verdict, numbers, n)
+                )
+    return found + _few_examples(groups)
+
+
+def _few_examples(groups: list[Group]) -> list[Finding]:
+    """Whether a capsule network beats its matched CNN with the fewest images; what it is with the most stands beside."""
+    advantages: dict[tuple[str, str, str], list[tuple[float, pd.Series]]] = {}
+    for group in groups:
+        size = group.cells["train_size"].iloc[0]
+        for capsules, cnn in with_their_cnn(group):
+            paired = (group.accuracy(capsules) - group.accuracy(cnn)).dropna()
+            row = group.contenders.loc[capsules]
+            name = f"{row['network']} {row['routing']} x{row['iterations']}"
+            if len(paired):
+                advantages.setdefault((group.dataset, group.size, name), []).append(
+                    (math.inf if pd.isna(size) else float(size), paired)
+                )
+    made = []
+    for (dataset, size, name), by_images in advantages.items():
+        (least, few), (most, many) = min(by_images, key=_images), max(by_images, key=_images)
+        if least < most:
+            estimate = Estimate.of(few)
+            numbers = (
+                f"{name} against its CNN: {estimate.shown(' points', '+')} with {least:g} images, "
+                f"{Estimate.of(many).shown(' points', '+')} with {'all' if math.isinf(most) else f'{most:g}'}"
+            )
+            made.append(Finding(14, FEW, "often claimed", f"{dataset}, {size}", above(estimate), numbers, estimate.n))
+    return made
+
+
+def _images(advantage: tuple[float, pd.Series]) -> float:
+    return advantage[0]
+
+
+def _table(material: Material) -> pd.DataFrame:
+    found = findings(material)
+    if not found:
+        raise NoDataError("the subject of any claim of the literature")
+    return pd.DataFrame([asdict(each) for each in found])
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    stated = table["number"].map(str) + ". " + table["claim"] + " (" + table["source"] + ")"
+    return pd.DataFrame(
+        {
+            "claim": stated.where(~stated.duplicated(), ""),
+            "on": table["on"],
+            "verdict": table["verdict"],
+            "numbers": table["numbers"],
+            "n": table["n"].map(str),
+        }
+    )
+
+
+SECTION = Section(
+    name="hypotheses",
+    title="What the literature claims",
+    caption=(
+        f"Supported or refuted: the 95 % t-interval over {FEWEST_SEEDS} seeds or more lies wholly on one side; undecided "
+        "otherwise. Each claim is judged by itself: of many claims without substance one in twenty would be called supported. "
+        f"That there is no advantage is supported where the interval stays below {MARGIN:g} point, and else refuted where it is "
+        "above 0. Robustness is compared by the share that stays right of the images that each network has right. A claim about "
+        "a number alone is decided at the paper's size and on all images only; about differences, a network of another size or "
+        f"with less training says what is so there. Of more than {MOST} contenders of one budget, the most accurate and their "
+        "baselines are judged."
+    ),
+    table=_table,
+    readable=_readable,
+)

@@ -1,0 +1,243 @@
+"""Published numbers beside what was measured: each row of a suite's ``[[published]]`` with what measures it.
+
+The rule (docs/suites.md): a published number is inside where the 95 % t-interval of its difference to the mean over our
+seeds holds 0. A mean and a spread over trials enter as in Welch's test; a number of a single run counts as one more run of the
+spread that ours have. Half a unit of the last printed digit is added, since that much was rounded away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, variance
+from typing import Any
+
+import pandas as pd
+
+from capsbench.planning.suites import Suite
+from capsbench.planning.suites.published import Published, rows_of
+from capsbench.records.cell import Cell, flag
+from capsbench.records.record import Record
+from capsbench.stats.differences import quantile
+
+CAPTION = (
+    "published: as printed, ± standard deviation over trials; measured: mean over n seeds ± half-width of the 95 % "
+    "t-interval; inside: the 95 % t-interval of their difference holds 0, rounding allowed for"
+)
+
+NO_RESULT = {
+    "seed", "measures", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile", "options", "code",
+}  # fmt: skip
+"""Fields of a cell that are not meant to change its accuracy, and those that are looked at apart."""
+
+DECISIVE = ("dataset", "size", "train_size")
+"""Fields in which a cell may not differ from the suite if it is to be compared with what was published."""
+
+BUDGET = ("dataset", "train_size", "epochs")
+"""What is said of a cell of another size or data set: other fields and options follow from these."""
+
+NOT_WRITTEN = "no cell of the suite is this"
+"""Said of a row whose ``where`` is at fault."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published number beside one contender that measures it, or beside none.
+
+    Args:
+        published: the number.
+        verdict: ``inside``, ``outside``, or why neither can be said.
+        values: what was measured, in percent, a seed each.
+        at: the size, and what else differs from the suite as it is written.
+        contender: the identity of the cells (`capsbench.records.cell.Cell.contender`).
+    """
+
+    published: Published
+    verdict: str
+    values: Sequence[float] = ()
+    at: str = ""
+    contender: str | None = None
+
+
+def compare(suite: Suite, records: Sequence[Record], left_out: Mapping[str, str]) -> list[Comparison]:
+    """Each published number of a suite beside each contender that measures it.
+
+    Args:
+        suite: as it is written: what a record differs in from it is said beside the record.
+        records: those of a run, or of a folder; failed ones count for nothing.
+        left_out: the data sets that the run could not have.
+
+    Raises:
+        UsageError: the suite names something that is not known here.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record.status != "failed":
+            groups.setdefault(record.cell.contender, []).append(record)
+    measured = _by_row(suite.published, [group[0].cell for group in groups.values()])
+    # What a suite without published numbers asks for is nobody's business here, and takes its time to resolve.
+    own = _cells_of(suite) if suite.published else []
+    comparisons = []
+    for row, written, cells in zip(suite.published, _by_row(suite.published, own), measured, strict=True):
+        found = [_compared(row, groups[cell.contender], written) for cell in cells]
+        comparisons += [each for each in found if each.values] or [Comparison(row, _why_none(row, written, left_out))]
+    return comparisons
+
+
+def _cells_of(suite: Suite) -> list[Cell]:
+    """One cell a contender of a suite, as it is written."""
+    from capsbench.planning.matrix import (
+        cells_of,  # imports torch, which a report without published numbers does not need
+    )
+
+    return cells_of(*suite.overridden({"seeds": [0]}))
+
+
+def judge(row: Published, values: Sequence[float]) -> str:
+    """``inside``, ``outside`` or ``too few seeds``, of at least one measured value."""
+    if len(values) < 2:
+        return "too few seeds"
+    return "inside" if abs(fmean(values) - float(row.value)) <= difference_ci95(row, values) else "outside"
+
+
+def difference_ci95(row: Published, values: Sequence[float]) -> float:
+    """Half-width of the 95 % t-interval of the difference between a published value and the mean of two values or more.
+
+    With a spread s' over m trials beside our s over n seeds, its variance is s² / n + s'² / m, and Welch and Satterthwaite give
+    the degrees of freedom. Without one, it is s² / n + s², with n - 1.
+    """
+    n = len(values)
+    ours, theirs, freedom = variance(values) / n, variance(values), n - 1.0
+    if row.spread is not None and row.trials is not None:
+        theirs = float(row.spread) ** 2 / row.trials
+        both = ours**2 / (n - 1) + theirs**2 / (row.trials - 1)
+        freedom = (ours + theirs) ** 2 / both if both else freedom
+    return float(quantile(freedom)) * math.sqrt(ours + theirs) + row.rounding
+
+
+def table_of(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """The comparisons in numbers, one row each.
+
+    ``published``, ``published_spread`` (over ``published_trials``), ``measured``, ``measured_ci95``, ``difference`` (measured
+    less published) and ``difference_ci95``, which decides on the ``verdict``, are in ``unit``.
+    """
+    table = pd.DataFrame([_numbers(each) for each in comparisons])
+    return table if table.empty else table.astype({"published_trials": "Int64"})
+
+
+def readable(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """The comparisons as strings, with the digits of the paper and one at least."""
+    lines = []
+    for each in comparisons:
+        row = each.published
+        where = "" if row.condition == "test" else f" ({row.condition})"
+        spread = "" if row.spread is None else f" ± {row.spread}"
+        digits = max(1, -int(row.value.as_tuple().exponent))
+        measured = "" if not each.values else f"{fmean(each.values):.{digits}f}"
+        if len(each.values) > 1:
+            measured += f" ± {_ci95(each.values):.{digits}f}"
+        lines.append(
+            {
+                "table": row.table,
+                "row": row.row,
+                "number": f"{row.metric} {row.unit}{where}",
+                "published": f"{row.value}{spread}{' (unverified)' if row.unverified else ''}",
+                "measured": measured,
+                "n": str(len(each.values) or ""),
+                "at": each.at,
+                "verdict": each.verdict,
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def departures(cell: Cell, written: Sequence[Cell]) -> dict[str, Any]:
+    """Field or option -> value, where a cell departs from the one of ``written`` that is most like it."""
+    return min((_departures(cell, other) for other in written), key=len, default={})
+
+
+def _departures(cell: Cell, written: Cell) -> dict[str, Any]:
+    names = [name for name in Cell.model_fields if name not in NO_RESULT]
+    fields = {name: getattr(cell, name) for name in names if getattr(cell, name) != getattr(written, name)}
+    if "size" in fields or "dataset" in fields:
+        return {name: value for name, value in fields.items() if name in ("size", *BUDGET)}
+    return fields | {name: value for name, value in cell.options.items() if written.options.get(name) != value}
+
+
+def _by_row(published: Sequence[Published], cells: Sequence[Cell]) -> list[list[Cell]]:
+    """For each row the cells that measure it."""
+    chosen = [rows_of(cell, published) for cell in cells]
+    return [
+        [cell for cell, rows in zip(cells, chosen, strict=True) if any(each is row for each in rows)]
+        for row in published
+    ]
+
+
+def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell]) -> Comparison:
+    cell = records[0].cell
+    values = [100 * value for value in (_value(record, row) for record in records) if value is not None]
+    departing = departures(cell, written)
+    decisive = [_said(name, departing[name]) for name in DECISIVE if name in departing]
+    others = [_said(name, value) for name, value in departing.items() if name != "size"]
+    if decisive:
+        verdict = f"not comparable ({', '.join(decisive)})"
+    elif not written:
+        verdict = f"not comparable ({NOT_WRITTEN})"
+    elif row.differs:
+        verdict = f"not comparable ({row.differs})"
+    else:
+        verdict = judge(row, values) if values else ""
+    return Comparison(row, verdict, values, ", ".join([cell.size, *others]), cell.contender)
+
+
+def _said(name: str, value: Any) -> str:
+    """A departure as the command line would have it: ``train-size 1000``."""
+    return f"{flag(name).replace('_', '-')} {'all' if value is None else value}"
+
+
+def _value(record: Record, row: Published) -> float | None:
+    """The record's number of this row, a fraction; only the accuracy is measured on all kinds of images."""
+    for measured in record.rows:
+        if measured[:3] == ("accuracy", "accuracy", row.condition):
+            return measured.value if row.metric == "accuracy" else 1 - measured.value
+    return None
+
+
+def _why_none(row: Published, written: Sequence[Cell], left_out: Mapping[str, str]) -> str:
+    if row.not_reproduced:
+        return f"not reproduced: {row.not_reproduced}"
+    if not written:
+        return NOT_WRITTEN
+    datasets = {cell.dataset for cell in written}
+    return "no data here" if datasets <= set(left_out) else "not run"
+
+
+def _ci95(values: Sequence[float]) -> float:
+    """Half-width of the 95 % t-interval of the mean of two values or more."""
+    return float(quantile(len(values) - 1)) * math.sqrt(variance(values) / len(values))
+
+
+def _numbers(each: Comparison) -> dict[str, Any]:
+    row, values = each.published, each.values
+    several = len(values) > 1
+    return {
+        "table": row.table,
+        "row": row.row,
+        "metric": row.metric,
+        "condition": row.condition,
+        "published": float(row.value),
+        "published_spread": None if row.spread is None else float(row.spread),
+        "published_trials": row.trials,
+        "unit": row.unit,
+        "unverified": row.unverified,
+        "source": row.source,
+        "at": each.at,
+        "n": len(values),
+        "measured": fmean(values) if values else None,
+        "measured_ci95": _ci95(values) if several else None,
+        "difference": fmean(values) - float(row.value) if values else None,
+        "difference_ci95": difference_ci95(row, values) if several else None,
+        "verdict": each.verdict,
+        "contender": each.contender,
+    }

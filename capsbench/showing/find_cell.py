@@ -1,0 +1,142 @@
+"""Which cell of a results folder a person means."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.presenting.filter import Condition, column, names_of, value_of
+from capsbench.records.cell import flag
+from capsbench.records.record import Record
+from capsbench.records.store import Store
+
+LISTED = 6
+"""Candidates that a message names."""
+
+
+def chosen_record(store: Store, wanted: str | None) -> Record:
+    """The one record that ``wanted`` stands for, of a cell that was trained.
+
+    Args:
+        wanted: a cell's identity or the beginning of it; conditions that one cell alone meets, ``routing=dynamic,iters=3``; words
+            of its title, ``"em x3"``; None: the only cell there is with weights.
+
+    Raises:
+        UsageError: no cell or several are meant, in one line that names those that could be.
+        NothingMeasured: there is no record.
+    """
+    if not store.folder.is_dir():
+        raise UsageError(
+            Kind.MISSING, "no such folder", flag="out", file=store.folder, expected="`capsbench run` makes one"
+        )
+    records, _ = store.records()
+    if not records:
+        raise NothingMeasured(
+            Kind.MISSING, "no records there", flag="out", file=store.folder, expected="`capsbench run` writes some"
+        )
+    if wanted is None:
+        met = [record for record in records if store.weights_path(record.cell.id).is_file()]
+        met = met or records
+    else:
+        met = _met(records, wanted.strip())
+    if len(met) != 1:
+        raise UsageError(
+            Kind.AMBIGUOUS,
+            f"{len(met)} cells fit; name one by its hash, or by more conditions",
+            flag="CELL",
+            value=wanted,
+            expected=_listed(met),
+        )
+    (record,) = met
+    if record.status == "failed":
+        raise UsageError(
+            Kind.MISSING,
+            f"failed, so that it has no weights: {record.reason}",
+            flag="CELL",
+            value=f"{record.cell.id}, {record.cell.title}",
+        )
+    return record
+
+
+def _met(records: list[Record], wanted: str) -> list[Record]:
+    if "=" in wanted:
+        return _by_conditions(records, wanted)
+    if re.fullmatch(r"[0-9a-f]{1,12}", wanted.lower()):
+        found = [record for record in records if record.cell.id.startswith(wanted.lower())]
+        if found:
+            return found
+    words = wanted.lower().replace(",", " ").split()
+    found = [record for record in records if words and set(words) <= _words(record)]
+    if found:
+        return found
+    known = {record.cell.id: record for record in records}
+    near = difflib.get_close_matches(wanted.lower(), known, n=1, cutoff=0.7)
+    spelled = sorted({word for record in records for word in _words(record)})
+    corrected = [difflib.get_close_matches(word, spelled, n=1) for word in words]
+    if near:
+        hint = f"did you mean {near[0]}, {known[near[0]].cell.title}?"
+    elif words and all(corrected) and " ".join(each[0] for each in corrected) != wanted.lower():
+        hint = f"did you mean {' '.join(each[0] for each in corrected)!r}?"
+    else:
+        hint = f"there {'is' if len(records) == 1 else 'are'} {'; '.join(_listed(records))}"
+    problem = "no hash and no title here begins or reads so"
+    raise UsageError(Kind.UNKNOWN, problem, flag="CELL", value=wanted, expected=hint)
+
+
+def _by_conditions(records: list[Record], wanted: str) -> list[Record]:
+    """The records that meet ``NAME=A,NAME=B|C`` or ``NAME!=A``, each a field or an option by its flag's name."""
+    cells = [record.cell for record in records]
+    known = names_of(cells)
+    met = records
+    for text in wanted.split(","):
+        left, equals, right = text.partition("=")
+        name = left.rstrip("! ").strip()
+        if not equals or not name or not right.strip():
+            raise UsageError(Kind.INVALID, flag="CELL", expected="NAME=VALUE,NAME=VALUE,...", value=wanted)
+        condition = Condition(column(name), [right.strip()], left.rstrip().endswith("!"))
+        if condition.name not in {column(each) for each in known}:
+            raise UsageError(Kind.UNKNOWN, flag="CELL", value=name, expected=known)
+        found = [record for record in met if condition.holds(record.cell)]
+        if not found:
+            there = sorted({_plain(value_of(record.cell, condition.name)) for record in met})
+            raise UsageError(
+                Kind.MISSING, f"none of these cells has {text.strip()}", flag="CELL", value=wanted, expected=there[:20]
+            )
+        met = found
+    return met
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _words(record: Record) -> set[str]:
+    """The words of a title: ``capsnet``, ``dynamic``, ``x3``, ``tiny``, ``mnist``, ``seed``, ``0``."""
+    return set(re.split(r"[ ,\[\]]+", record.cell.title.lower())) - {""}
+
+
+def _listed(records: list[Record]) -> list[str]:
+    """Cells by hash and title, with what tells those of one title apart."""
+    described = []
+    for record in records[:LISTED]:
+        alike = [other for other in records if other.cell.title == record.cell.title]
+        described.append(f"{record.cell.id} ({record.cell.title}{_apart(record, alike)})")
+    more = len(records) - len(described)
+    return [*described, f"and {more} more"] if more else described
+
+
+def _apart(record: Record, alike: list[Record]) -> str:
+    if len(alike) < 2:
+        return ""
+    fields = [name for name in type(record.cell).model_fields if name not in ("options", "code", "measures")]
+    names = [*fields, *sorted({option for other in alike for option in other.cell.options})]
+    cells = [other.cell for other in alike]
+    differing = [name for name in names if len({_plain(_of(cell, name)) for cell in cells}) > 1]
+    told = [f", {flag(name).rpartition('.')[2]} {_plain(_of(record.cell, name))}" for name in differing]
+    return "".join(list(dict.fromkeys(told))[:3])  # network and routing can share an option
+
+
+def _of(cell: Any, name: str) -> Any:
+    return cell.options.get(name) if "." in name else getattr(cell, name)

@@ -1,0 +1,1 @@
+"""Statistics of differences and of noise."""

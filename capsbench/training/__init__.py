@@ -1,0 +1,1 @@
+"""Training: losses, the training step, the one training loop, and predictions."""

@@ -1,0 +1,1 @@
+"""The vote pass and its implementations."""

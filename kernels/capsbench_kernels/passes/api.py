@@ -1,0 +1,224 @@
+"""The vote pass: what every routing does with the votes, in one differentiable call.
+
+Each child ``i`` casts a vote ``V_ij = u_i @ W_ij (+ o_i)`` for each parent ``j``. Given what is believed of the parents,
+the pass shares each child out among them and returns the first three moments of the votes a parent receives:
+
+    logits_ij = bias_j + <direction_j, V_ij> - 1/2 * sum_h precision_jh * (V_ijh - mean_jh)^2
+    r_ij      = softmax over j of logits_ij
+    w_ij      = a_i * r_ij
+    S0_j = sum_i w_ij      S1_j = sum_i w_ij (V_ij - c_j)      S2_j = sum_i w_ij (V_ij - c_j)^2
+
+A routing is a loop of vote passes with a small update of the parents in between (`capsbench_kernels.routings`, or a user's own).
+This file holds the checks and the choice of an implementation: `naive.py`, the readable truth, or the
+kernels of `cpu/launch.py` and `triton/launch.py`, which never hold the votes.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from torch import Tensor
+from torch._compile import _disable_dynamo
+from torch.utils.flop_counter import FlopCounterMode
+
+from capsbench_kernels.errors import ArgumentError, UnavailableBackend
+from capsbench_kernels.passes.autograd import FusedVotePass
+from capsbench_kernels.passes.naive import vote_pass_reference
+from capsbench_kernels.passes.observe import VotePass, current_count, current_observer, vote_pass_flops
+from capsbench_kernels.passes.types import Kernels, Moments, Parents, PassInputs, PassSums, accumulation_dtype
+
+BACKENDS: tuple[str, ...] = ("reference", "cpu", "triton")
+"""The implementations of the vote pass; ``auto`` chooses one of them."""
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""What poses and weights may be."""
+
+_KERNELS = {"cpu": "capsbench_kernels.passes.cpu.launch", "triton": "capsbench_kernels.passes.triton.launch"}
+
+
+def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:
+    """The name of the implementation that ``backend`` stands for, for tensors on ``device``.
+
+    ``auto`` is ``cpu`` for tensors on the CPU and ``triton`` for those on a CUDA device, where the package that they need
+    is installed; ``reference`` otherwise.
+
+    Raises:
+        ArgumentError: an unknown name.
+        UnavailableBackend: a backend that cannot run there, with the reason.
+    """
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise ArgumentError("device", "one that torch knows, such as cpu or cuda", device) from None
+    if backend == "auto":
+        fused = {"cpu": "cpu", "cuda": "triton"}.get(device.type)
+        return fused if fused is not None and _obstacle(fused, device) is None else "reference"
+    if backend not in BACKENDS:
+        raise ArgumentError("backend", f"auto, {', '.join(BACKENDS)}", backend)
+    if (reason := _obstacle(backend, device)) is not None:
+        raise UnavailableBackend(backend, reason, choose_backend("auto", device))
+    return backend
+
+
+def _obstacle(backend: str, device: torch.device) -> str | None:
+    """Why a backend cannot run on tensors of a device, or None."""
+    if backend == "reference":
+        return None
+    try:
+        kernels = _kernels(backend)
+    except ModuleNotFoundError as error:
+        return f"it needs the package {error.name}, which is not installed"
+    except ImportError as error:  # such as a version of NumPy that Numba does not know yet
+        return f"{error}"
+    return kernels.obstacle(device)
+
+
+def _kernels(backend: str) -> Kernels:
+    # Imported when first needed: importing Numba or Triton takes about a second.
+    module: Kernels = importlib.import_module(_KERNELS[backend])
+    return module
+
+
+def vote_pass(
+    poses: Tensor,
+    weights: Tensor,
+    parents: Parents,
+    activations: Tensor | None = None,
+    offset: Tensor | None = None,
+    backend: str = "auto",
+    *,
+    log_normaliser: Tensor | None = None,
+    constant_shares: bool = False,
+) -> Moments:
+    """Shares every child out among the parents and sums the votes that each parent gets.
+
+    ``poses``, ``weights`` and ``offset`` are of one dtype; everything else, the moments too, is of the dtype of the sums:
+    float32 beside bfloat16 and float16 poses, else the dtype of the poses.
+
+    Args:
+        poses: child poses ``[N, I, R, D]``; a vector capsule has R = 1, a 4x4 pose matrix R = D = 4.
+        weights: transformation matrices ``[I, J, D, E]``, shared by the N problems.
+        parents: the belief about the parents, see `Parents`.
+        activations: child activations ``[N, I]``; all 1 if None.
+        offset: added to the votes, ``[N or 1, I, R, E]`` (coordinate addition).
+        backend: ``auto`` or one of `BACKENDS`, see `choose_backend`.
+        log_normaliser: ``[N, I]``, takes the place of the log of the softmax's denominator, so that a child can be shared
+            among more parents than these (see the function `log_normaliser`).
+        constant_shares: whether the shares are constants in the backward pass: then gradients flow through the votes that are
+            summed, and through the activations, not through who gets how much of a child.
+
+    Returns:
+        The moments, differentiable in every tensor given except ``parents.centre``; twice only by ``reference``.
+
+    Under autocast everything is taken in float32.
+
+    Raises:
+        ArgumentError: a shape, dtype or device that does not fit, named with what would; a backend that cannot run.
+    """
+    sums = _run(poses, weights, parents, activations, offset, log_normaliser, backend, constant_shares)
+    moments = Moments(*sums[:3])
+    if (observer := current_observer.get()) is not None:
+        observer(VotePass(poses, weights, parents, activations, offset, log_normaliser, moments))
+    return moments
+
+
+def log_normaliser(
+    poses: Tensor, weights: Tensor, parents: Parents, offset: Tensor | None = None, backend: str = "auto"
+) -> Tensor:
+    """The log of each child's softmax denominator over these parents, ``[N, I]``: ``log sum_j exp(logits_ij)``.
+
+    An E-step over all the parents that see a child, also those of other problems (Gritzman 2019), combines these numbers
+    over the problems that the child is in and hands the result to `vote_pass`. Arguments as there.
+    """
+    return _run(poses, weights, parents, None, offset, None, backend).log_normaliser
+
+
+def _run(
+    poses: Tensor,
+    weights: Tensor,
+    parents: Parents,
+    activations: Tensor | None,
+    offset: Tensor | None,
+    log_normaliser: Tensor | None,
+    backend: str,
+    constant_shares: bool = False,
+) -> PassSums:
+    centre = None if parents.centre is None else parents.centre.detach()
+    inputs = PassInputs(poses, weights, activations, offset, *parents[:4], centre, log_normaliser)
+    kind = poses.device.type
+    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+        # As torch's own ops that need the range: in float32, whatever the layer before has made.
+        inputs = PassInputs(*(None if tensor is None else tensor.float() for tensor in inputs))  # type: ignore[arg-type]
+        with torch.autocast(kind, enabled=False):
+            return _run_checked(inputs, backend, constant_shares)
+    return _run_checked(inputs, backend, constant_shares)
+
+
+def _run_checked(inputs: PassInputs, backend: str, constant_shares: bool) -> PassSums:
+    _check(inputs)
+    chosen = choose_backend(backend, inputs.poses.device)
+    if (count := current_count.get()) is None:
+        return _run_on(chosen, inputs, constant_shares)
+    count.passes += 1
+    belief = Parents(inputs.bias, inputs.direction, inputs.mean, inputs.precision, inputs.centre)
+    count.flops += vote_pass_flops(inputs.poses, inputs.weights, belief, inputs.offset)
+    with FlopCounterMode(display=False) as counter:
+        sums = _run_on(chosen, inputs, constant_shares)
+    count.counted_by_torch += counter.get_total_flops()
+    return sums
+
+
+def _run_on(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
+    if backend == "reference":
+        return vote_pass_reference(inputs, constant_shares)
+    return _fused(backend, inputs, constant_shares)
+
+
+# Else torch.compile looks into what it cannot compile, and compiles what is around it again and again. As torch.compiler.disable,
+# but that takes more than a second to import, for commands too that run no vote pass.
+@_disable_dynamo
+def _fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
+    return PassSums(*FusedVotePass.apply(_kernels(backend), constant_shares, *inputs))
+
+
+def _check(inputs: PassInputs) -> None:
+    poses, weights, offset = inputs.poses, inputs.weights, inputs.offset
+    if poses.dim() != 4:
+        raise ArgumentError("poses", "[N, I, R, D]", list(poses.shape))
+    if poses.dtype not in DTYPES:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+        raise ArgumentError("poses", f"one of {names}", poses.dtype)
+    if 0 in poses.shape:
+        raise ArgumentError("poses", "no empty dimension in [N, I, R, D]", list(poses.shape))
+    problems, children, rows, depth = poses.shape
+    if weights.dim() != 4 or weights.shape[0] != children or weights.shape[2] != depth or 0 in weights.shape:
+        raise ArgumentError("weights", f"[{children}, J, {depth}, E] beside these poses", list(weights.shape))
+    count, columns = weights.shape[1], weights.shape[3]
+    if (inputs.mean is None) != (inputs.precision is None):
+        alone = "precision" if inputs.mean is None else "mean"
+        raise ArgumentError("parents", "mean and precision together, or neither", alone)
+
+    sums = accumulation_dtype(poses.dtype)
+    of_a_child, of_a_parent, of_a_value = [problems, children], [problems, count], [problems, count, rows * columns]
+    leading = 1 if offset is not None and offset.shape[:1] == torch.Size([1]) else problems
+    expected: dict[str, tuple[Tensor | None, list[int], torch.dtype]] = {
+        "weights": (weights, list(weights.shape), poses.dtype),
+        "offset": (offset, [leading, children, rows, columns], poses.dtype),
+        "activations": (inputs.activations, of_a_child, sums),
+        "parents.bias": (inputs.bias, of_a_parent, sums),
+        "parents.direction": (inputs.direction, of_a_value, sums),
+        "parents.mean": (inputs.mean, of_a_value, sums),
+        "parents.precision": (inputs.precision, of_a_value, sums),
+        "parents.centre": (inputs.centre, of_a_value, sums),
+        "log_normaliser": (inputs.log_normaliser, of_a_child, sums),
+    }
+    for name, (tensor, shape, dtype) in expected.items():
+        if tensor is None:
+            continue
+        if list(tensor.shape) != shape:
+            raise ArgumentError(name, str(shape), list(tensor.shape))
+        if tensor.dtype != dtype:
+            raise ArgumentError(name, f"{dtype} beside {poses.dtype} poses", tensor.dtype)
+        if tensor.device != poses.device:
+            raise ArgumentError(name, f"a tensor on {poses.device} like the poses", str(tensor.device))

@@ -1,0 +1,1 @@
+"""The vote pass on CPUs, in Numba."""

@@ -1,0 +1,1 @@
+"""The vote pass on GPUs, in Triton."""

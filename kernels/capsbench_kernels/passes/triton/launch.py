@@ -1,0 +1,336 @@
+"""The vote pass on CUDA devices: launches the Triton kernels of `passes.py` (see `capsbench_kernels.passes.types.Kernels` for
+the contract).
+
+Where the problems alone do not fill the device, the children are split over programs, each of which writes its own partial
+sums; they are added in a second step, in a fixed order. So are the problems for the gradient of the weights. Nothing is
+added atomically: the same input gives the same bits on the same device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from capsbench_kernels.passes.triton import passes as triton_passes
+from capsbench_kernels.passes.types import PassInputs, PassSums, accumulation_dtype
+
+INTERPRETED = not isinstance(triton_passes.forward_kernel, triton.JITFunction)
+"""Whether Triton was imported under TRITON_INTERPRET=1: its kernels then run in Python, on any device."""
+
+NEEDED = (3, 7)
+"""The version of Triton from which on a kernel may be given tensors that are absent."""
+
+THREADS = 128
+"""The threads of a program: 4 warps, so that three to four programs share a multiprocessor at 128 to 168 registers."""
+
+
+def obstacle(device: torch.device) -> str | None:
+    """See `capsbench_kernels.passes.types.Kernels`."""
+    if tuple(map(int, triton.__version__.split(".")[:2])) < NEEDED:
+        return f"its kernels need Triton {NEEDED[0]}.{NEEDED[1]} or later, and this is {triton.__version__}"
+    if INTERPRETED and device.type in ("cpu", "cuda"):
+        return None
+    if device.type != "cuda":
+        return f"its kernels need a CUDA device, and these tensors are on the {device.type}"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (8, 0):
+        return f"its kernels need compute capability 8.0 or later, and this device has {capability[0]}.{capability[1]}"
+    return None
+
+
+def forward(inputs: PassInputs) -> PassSums:
+    """The moments and each child's log-normaliser."""
+    launch, partials = forward_launch(inputs)
+    launch.run()
+    mass, first, second, log_normaliser = partials
+    return PassSums(_added(mass, 2), _added(first, 3), _added(second, 3), log_normaliser)
+
+
+def backward(
+    inputs: PassInputs,
+    gradients: PassSums,
+    *,
+    offset_wanted: bool,
+    constant_shares: bool = False,
+) -> PassInputs:
+    """The gradients of the inputs; see `capsbench_kernels.passes.autograd`."""
+    launches, found = backward_launches(inputs, gradients, offset_wanted=offset_wanted, constant_shares=constant_shares)
+    for launch in launches:
+        launch.run()
+    summed = {"weights": 4, "bias": 2, "direction": 3, "mean": 3, "precision": 3}
+    return found._replace(
+        **{
+            name: _added(partials, dimensions)
+            for name, dimensions in summed.items()
+            if (partials := getattr(found, name)) is not None
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel, its arguments by name and how many programs and warps it runs in."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    arguments: dict[str, Any]
+    warps: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        # Triton 3.10 fuses multiplications and additions only where asked to.
+        return {"num_warps": self.warps, "enable_fp_fusion": True}
+
+    def run(self) -> None:
+        with torch.cuda.device_of(self.arguments["p_poses"]):  # no device where the interpreter runs on the CPU
+            self.kernel[self.grid](**self.arguments, **self.options)
+
+
+def forward_launch(inputs: PassInputs) -> tuple[Launch, PassSums]:
+    """The forward kernel on these inputs, and where it leaves its sums: ``[splits, ...]`` where there are several splits."""
+    sizes = Sizes.of(inputs)
+    tile = problem_tile(sizes, gaussian=inputs.mean is not None)
+    span, splits = split(sizes.children, blocks=tile.blocks, wave=3 * sizes.multiprocessors)
+    partials = PassSums(
+        _partials(inputs, splits, sizes.problems, sizes.parents),
+        _partials(inputs, splits, sizes.problems, sizes.parents, sizes.values),
+        _partials(inputs, splits, sizes.problems, sizes.parents, sizes.values),
+        _empty(inputs, sizes.problems, sizes.children) if inputs.log_normaliser is None else inputs.log_normaliser,
+    )
+    arguments = {
+        **_shared_arguments(inputs, sizes, span),
+        "p_given": inputs.log_normaliser,
+        "p_mass": partials.mass,
+        "p_first": partials.first,
+        "p_second": partials.second,
+        "p_normaliser": partials.log_normaliser,
+        **tile.constants,
+    }
+    return Launch(triton_passes.forward_kernel, (tile.blocks, splits), arguments, tile.warps), partials
+
+
+def backward_launches(
+    inputs: PassInputs,
+    gradients: PassSums,
+    *,
+    offset_wanted: bool,
+    constant_shares: bool = False,
+) -> tuple[list[Launch], PassInputs]:
+    """The two backward kernels, in order, and where they leave the gradients.
+
+    Those of the belief and of the weights are ``[splits, ...]`` where there are several splits. With constant shares, those of
+    the belief and of a given log-normaliser are 0.
+    """
+    sizes = Sizes.of(inputs)
+    tile = problem_tile(sizes, gaussian=inputs.mean is not None)
+    resident = 2 if tile.constants["T"] == 2 else 3  # what 255 and 168 registers a thread leave room for
+    span, splits = split(sizes.children, blocks=tile.blocks, wave=resident * sizes.multiprocessors)
+    pairs = pair_tile(sizes)
+    # The gradient of the weights has D/(N*R) of the votes' size. Several partial ones have 1/20 of it together, at most.
+    most = sizes.problems * sizes.rows // (20 * sizes.depth)
+    problem_span, problem_splits = split(sizes.problems, blocks=pairs.blocks, wave=4 * sizes.multiprocessors, most=most)
+
+    def partial(of: Tensor | None) -> Tensor | None:
+        if of is None:
+            return None
+        return torch.zeros_like(of) if constant_shares else _partials(inputs, splits, *of.shape)
+
+    of_children = (sizes.problems, sizes.children)
+    given = inputs.log_normaliser is not None
+    top = inputs.log_normaliser if given else _empty(inputs, *of_children)
+    log_total = None if given else _empty(inputs, *of_children)
+    to_normaliser = None if constant_shares else _empty(inputs, *of_children)
+    to_given = partial(inputs.log_normaliser) if constant_shares else to_normaliser
+    found = PassInputs(
+        poses=_empty(inputs, *inputs.poses.shape),
+        weights=_partials(inputs, problem_splits, *inputs.weights.shape),
+        activations=None if inputs.activations is None else _empty(inputs, *of_children),
+        offset=_empty(inputs, *of_children, sizes.rows, sizes.columns) if offset_wanted else None,
+        bias=partial(inputs.bias),
+        direction=partial(inputs.direction),
+        mean=partial(inputs.mean),
+        precision=partial(inputs.precision),
+        centre=None,
+        log_normaliser=to_given if given else None,
+    )
+    shared = {
+        **_shared_arguments(inputs, sizes, span),
+        "p_mass_gradient": gradients.mass,
+        "p_first_gradient": _parents_last(gradients.first),
+        "p_second_gradient": _parents_last(gradients.second),
+        "CONSTANT_SHARES": constant_shares,
+    }
+    to_poses = {
+        **shared,
+        "p_given": inputs.log_normaliser,
+        "p_normaliser_gradient": gradients.log_normaliser,
+        "p_poses_out": found.poses,
+        "p_activations_out": found.activations,
+        "p_offset_out": found.offset,
+        "p_bias_out": None if constant_shares else found.bias,
+        "p_direction_out": None if constant_shares else found.direction,
+        "p_mean_out": None if constant_shares else found.mean,
+        "p_precision_out": None if constant_shares else found.precision,
+        "p_normaliser_out": to_normaliser,
+        "p_top_out": None if given else top,
+        "p_log_total_out": log_total,
+        **tile.constants,
+    }
+    to_weights = {
+        **shared,
+        "p_top": top,
+        "p_log_total": log_total,
+        "p_normaliser_gradient": to_normaliser,  # all of it by now
+        "p_weights_out": found.weights,
+        "span": problem_span,
+        **pairs.constants,
+    }
+    launches = [
+        Launch(triton_passes.backward_poses_kernel, (tile.blocks, splits), to_poses, tile.warps),
+        Launch(
+            triton_passes.backward_weights_kernel, (pairs.blocks, problem_splits, pairs.passes), to_weights, pairs.warps
+        ),
+    ]
+    return launches, found
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a pass and the device it runs on."""
+
+    problems: int
+    children: int
+    parents: int
+    rows: int
+    depth: int
+    columns: int
+    multiprocessors: int
+
+    @classmethod
+    def of(cls, inputs: PassInputs) -> Sizes:
+        problems, children, rows, depth = inputs.poses.shape
+        _, parents, _, columns = inputs.weights.shape
+        device = inputs.poses.device
+        count = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
+        return cls(problems, children, parents, rows, depth, columns, count)
+
+    @property
+    def values(self) -> int:
+        return self.rows * self.columns
+
+
+def split(length: int, *, blocks: int, wave: int, most: int | None = None) -> tuple[int, int]:
+    """Cuts a loop of ``length`` steps, which ``blocks`` programs make, into splits: the steps of each, and how many.
+
+    A device runs ``wave`` programs at a time. Taken are the fewest splits that leave its last wave nine tenths full, if any
+    do; at most ``most``, and each of 16 steps at least, so that the partial sums of all splits together stay below an
+    eighth of the votes' size (two numbers a value of a parent and a split, beside one a value of a vote).
+    """
+    upper = max(1, length // 16 if most is None else min(most, length // 16))
+    waves = (blocks * count / wave for count in range(1, upper + 1))
+    full = (count for count, used in enumerate(waves, 1) if used >= 0.9 * math.ceil(used))
+    span = math.ceil(length / next(full, upper))
+    return span, math.ceil(length / span)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one program takes, as the constants of a kernel, and how many programs cover everything, in how many passes."""
+
+    constants: dict[str, int]
+    blocks: int
+    warps: int
+    passes: int = 1
+
+
+def problem_tile(sizes: Sizes, *, gaussian: bool) -> Tile:
+    """A few problems with all their parents: a thread for each pair of them.
+
+    A weight that is read serves the R rows of a pose. Where there is one row only, a thread takes two problems instead,
+    but not if a Gaussian belief or a long vote fills its registers.
+    """
+    parents = triton.next_power_of_2(sizes.parents)
+    threads = max(1, THREADS // parents)
+    each = 2 if sizes.rows == 1 and sizes.columns <= 16 and not gaussian and sizes.problems > threads else 1
+    problems = min(threads, triton.next_power_of_2(sizes.problems))
+    constants = {
+        "T": each,
+        "BN": problems,
+        "BJ": parents,
+        "BR": triton.next_power_of_2(sizes.rows),
+        "BE": triton.next_power_of_2(sizes.columns),
+    }
+    return Tile(constants, math.ceil(sizes.problems / (each * problems)), min(8, max(1, problems * parents // 32)))
+
+
+def pair_tile(sizes: Sizes) -> Tile:
+    """Pairs of a child and a parent. As many threads share one as keep its D*E weights, and their gradient, in registers."""
+    columns = triton.next_power_of_2(sizes.columns)
+    lanes = 1
+    depth = min(sizes.depth, triton_passes.UNROLLED.value)
+    while lanes < min(columns, 32) and depth * columns // lanes > 32:
+        lanes *= 2
+    pairs = THREADS // lanes
+    constants = {
+        "BP": pairs,
+        "LANES": lanes,
+        "BR": triton.next_power_of_2(sizes.rows),
+        "BD": depth,
+        "BE": columns // lanes,
+    }
+    return Tile(
+        constants, math.ceil(sizes.children * sizes.parents / pairs), THREADS // 32, math.ceil(sizes.depth / depth)
+    )
+
+
+def _shared_arguments(inputs: PassInputs, sizes: Sizes, span: int) -> dict[str, Any]:
+    """What all the kernels take. Neighbouring threads have neighbouring parents, so the parents go last in memory."""
+    centre, mean = inputs.centre, inputs.mean
+    centre_is_mean = centre is not None and mean is not None and _same(centre, mean)
+    return {
+        "p_poses": inputs.poses,
+        "p_weights": inputs.weights.permute(0, 2, 3, 1).contiguous(),
+        "p_activations": inputs.activations,
+        "p_offset": inputs.offset,
+        "p_bias": inputs.bias,
+        "p_direction": _parents_last(inputs.direction),
+        "p_mean": _parents_last(inputs.mean),
+        "p_precision": _parents_last(inputs.precision),
+        "p_centre": None if centre_is_mean else _parents_last(inputs.centre),
+        "N": sizes.problems,
+        "I": sizes.children,
+        "span": span,
+        "offset_stride": 0 if inputs.offset is None or len(inputs.offset) == 1 else inputs.offset[0].numel(),
+        "J": sizes.parents,
+        "R": sizes.rows,
+        "D": sizes.depth,
+        "E": sizes.columns,
+        "CENTRE_IS_MEAN": centre_is_mean,
+    }
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two contiguous tensors of one shape are the same memory; tensors without memory, the same tensor."""
+    return one is other or one.data_ptr() == other.data_ptr() != 0
+
+
+def _parents_last(values: Tensor | None) -> Tensor | None:
+    """[N, J, H] as [N, H, J]."""
+    return None if values is None else values.transpose(1, 2).contiguous()
+
+
+def _empty(inputs: PassInputs, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=accumulation_dtype(inputs.poses.dtype), device=inputs.poses.device)
+
+
+def _partials(inputs: PassInputs, splits: int, *shape: int) -> Tensor:
+    return _empty(inputs, *shape) if splits == 1 else _empty(inputs, splits, *shape)
+
+
+def _added(partials: Tensor, dimensions: int) -> Tensor:
+    return partials if partials.dim() == dimensions else partials.sum(0)

@@ -1,0 +1,89 @@
+"""What goes into a vote pass and comes out of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Parents(NamedTuple):
+    """What is believed of the parents before a pass; a field left at None takes no part in the logits.
+
+    With N problems, J parents and votes of H = R*E values:
+
+    - ``bias`` [N, J]: a logit a parent, such as the log of its activation.
+    - ``direction`` [N, J, H]: agreement by scalar product (dynamic routing).
+    - ``mean`` and ``precision`` [N, J, H]: agreement by a diagonal Gaussian (EM routing); given together or not at all.
+    - ``centre`` [N, J, H]: the point the moments are taken about, 0 if None. Held constant: no gradient flows into it.
+    """
+
+    bias: Tensor | None = None
+    direction: Tensor | None = None
+    mean: Tensor | None = None
+    precision: Tensor | None = None
+    centre: Tensor | None = None
+
+
+class Moments(NamedTuple):
+    """What a pass returns: ``mass`` [N, J], ``first`` [N, J, H] and ``second`` [N, J, H], about `Parents.centre`."""
+
+    mass: Tensor
+    first: Tensor
+    second: Tensor
+
+
+class PassInputs(NamedTuple):
+    """What a kernel gets, checked and contiguous. ``poses``, ``weights`` and ``offset`` share a dtype; the others have the
+    dtype of the sums (`accumulation_dtype`). None means absent: no term in the logits, a centre of 0, activations of 1.
+    """
+
+    poses: Tensor  # [N, I, R, D]
+    weights: Tensor  # [I, J, D, E]
+    activations: Tensor | None  # [N, I]
+    offset: Tensor | None  # [N or 1, I, R, E]
+    bias: Tensor | None  # [N, J]
+    direction: Tensor | None  # [N, J, H]
+    mean: Tensor | None  # [N, J, H]
+    precision: Tensor | None  # [N, J, H]
+    centre: Tensor | None  # [N, J, H]
+    log_normaliser: Tensor | None  # [N, I]
+
+
+class PassSums(NamedTuple):
+    """What the forward kernel returns, and, as gradients, what the backward kernel gets."""
+
+    mass: Tensor  # [N, J]
+    first: Tensor  # [N, J, H]
+    second: Tensor  # [N, J, H]
+    log_normaliser: Tensor  # [N, I], z; the given one if one was given (its gradient is then 0)
+
+
+class Kernels(Protocol):
+    """What a module of fused kernels holds. Every tensor returned is its own to allocate, in the accumulation dtype."""
+
+    def obstacle(self, device: torch.device) -> str | None:
+        """Why the kernels cannot run on tensors of this device, or None."""
+        ...
+
+    def forward(self, inputs: PassInputs) -> PassSums: ...
+
+    def backward(
+        self,
+        inputs: PassInputs,
+        gradients: PassSums,
+        *,
+        offset_wanted: bool,
+        constant_shares: bool,
+    ) -> PassInputs:
+        """Gradients by the names of the inputs, [N, I, R, E] for the offset; None where the input is, and for the centre.
+
+        With ``constant_shares`` gl_ij is 0: the shares are constants, and nothing flows into what is believed of the parents.
+        """
+        ...
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that votes of ``dtype`` are summed in: float32 for the half-width ones, else their own."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

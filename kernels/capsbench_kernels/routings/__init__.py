@@ -1,0 +1,1 @@
+"""The published routings, as loops of vote passes."""

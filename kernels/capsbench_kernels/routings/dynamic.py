@@ -1,0 +1,124 @@
+"""Dynamic routing by agreement (Sabour, Frosst, Hinton 2017, Procedure 1) as a loop of vote passes.
+
+The paper's logits start at 0 and grow by ``<V_ij, v_j>`` an iteration, so after t iterations they are
+``<V_ij, v1_j + ... + vt_j>``: the running sum of the outputs is all that has to be kept, never the logits themselves.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from capsbench_kernels.errors import ArgumentError
+from capsbench_kernels.passes.api import vote_pass
+from capsbench_kernels.passes.types import Parents
+
+SQUASHES = ("sabour", "efficient", "unit")
+"""The variants of `squash`."""
+
+
+def squash(vectors: Tensor, dim: int = -1, variant: str = "sabour") -> Tensor:
+    """Changes the length of vectors and keeps their direction; the gradient at 0 is finite in every variant.
+
+    With ``s`` a vector, the variants give
+
+    - ``sabour``: ``s |s| / (1 + |s|^2)``, a length below 1 (Sabour 2017, equation 1);
+    - ``efficient``: ``(1 - exp(-|s|)) s / |s|``, a length below 1 that does not vanish as fast for short vectors (Mazzia 2021,
+      equation 3);
+    - ``unit``: ``s / |s|``, a length of 1: direction alone. Vectors shorter than 1e-6 come out shorter.
+    """
+    length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    if variant == "sabour":
+        return vectors * (length / (1 + length.square()))
+    if variant == "efficient":
+        return vectors * (-torch.expm1(-length) / length.clamp_min(SHORTEST))
+    if variant == "unit":
+        return vectors / length.clamp_min(SHORTEST)
+    raise ArgumentError("squash", ", ".join(SQUASHES), variant)
+
+
+SHORTEST = 1e-6
+"""The least length that a vector is divided by."""
+
+
+def dynamic_routing(
+    poses: Tensor,
+    weights: Tensor,
+    iterations: int = 3,
+    *,
+    offset: Tensor | None = None,
+    gradient: str = "all",
+    variant: str = "sabour",
+    leaky: bool = False,
+    bias: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """Routes child poses to parents by agreement (Sabour 2017, Procedure 1); the squash is over the R*E values of a parent.
+
+    Args:
+        poses: child poses ``[N, I, R, D]``.
+        weights: transformation matrices ``[I, J, D, E]``.
+        iterations: routing iterations, 1 or more; the first shares every child equally.
+        gradient: ``all`` iterations carry gradients, as in the authors' code, or only the ``last``, as in several others: the
+            coupling coefficients are then constants.
+        variant: of the `squash`.
+        leaky: whether a child can also go to none of the parents: its softmax has one more logit, of 0, whose share is dropped
+            (the authors' code).
+        bias: ``[J, R*E]``, added to what each parent receives before the squash (the authors' code).
+        backend: see `capsbench_kernels.vote_pass`.
+
+    Returns:
+        Parent poses ``[N, J, R, E]``, of the length that the squash gives them.
+    """
+    sums = dynamic_sums(
+        poses,
+        weights,
+        iterations,
+        offset=offset,
+        gradient=gradient,
+        variant=variant,
+        leaky=leaky,
+        bias=bias,
+        backend=backend,
+    )
+    return squash(sums, variant=variant).unflatten(-1, (poses.shape[2], weights.shape[3]))
+
+
+def dynamic_sums(
+    poses: Tensor,
+    weights: Tensor,
+    iterations: int,
+    *,
+    offset: Tensor | None = None,
+    gradient: str = "all",
+    variant: str = "sabour",
+    leaky: bool = False,
+    bias: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """What the parents of `dynamic_routing` receive in its last iteration, before the squash: ``[N, J, R*E]``."""
+    if iterations < 1:
+        raise ArgumentError("iterations", "1 or more", iterations)
+    if gradient not in ("all", "last"):
+        raise ArgumentError("gradient", "'all' or 'last'", gradient)
+    if leaky:
+        # A parent whose votes are 0, so that its logit is 0 in every iteration.
+        weights = F.pad(weights, (0, 0, 0, 0, 0, 1))
+
+    direction: Tensor | None = None
+    sums = poses.new_empty(0)
+    for iteration in range(iterations):
+        last = iteration == iterations - 1
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (last or gradient == "all")):
+            parents = Parents(direction=direction if direction is None or not leaky else F.pad(direction, (0, 0, 0, 1)))
+            moments = vote_pass(
+                poses, weights, parents, offset=offset, backend=backend, constant_shares=gradient == "last"
+            )
+            sums = moments.first[:, :-1] if leaky else moments.first
+            if bias is not None:
+                sums = sums + bias
+            if not last:
+                outputs = squash(sums, variant=variant)
+                direction = outputs if direction is None else direction + outputs
+    return sums

@@ -1,0 +1,126 @@
+"""EM routing (Hinton, Sabour, Frosst 2018, Procedure 1) as a loop of vote passes.
+
+Each parent is a diagonal Gaussian over votes. A pass is the E-step of the belief it is given together with the sums that
+the M-step needs; the M-step itself is a row a parent and stands below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from capsbench_kernels.errors import ArgumentError
+from capsbench_kernels.passes.api import log_normaliser, vote_pass
+from capsbench_kernels.passes.types import Parents
+
+MASS_FLOOR = 1e-9
+"""The least mass a parent is divided by: with every child inactive its mean is 0 and its cost 0, not NaN."""
+
+
+def em_routing(
+    poses: Tensor,
+    weights: Tensor,
+    activations: Tensor,
+    beta_a: Tensor,
+    beta_u: Tensor,
+    iterations: int = 3,
+    *,
+    inverse_temperature: Sequence[float],
+    offset: Tensor | None = None,
+    variance_epsilon: float = 5e-4,
+    mass_scale: float = 1.0,
+    annealing: float = 1.0,
+    normaliser: Callable[[Tensor], Tensor] | None = None,
+    gradient: str = "all",
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Routes child poses and activations to parents by expectation-maximisation (Hinton 2018, Procedure 1).
+
+    With the mass, mean and variance of the votes that parent j receives,
+
+        cost_jh = (beta_u_j + 1/2 log sigma^2_jh) * mass_j * mass_scale
+        a_j     = sigmoid(inverse_temperature[t] * (beta_a_j - sum_h cost_jh))
+
+    and the next E-step shares child i by ``r_ij ~ (a_j p_j(V_ij))^annealing``, normalised over the parents.
+
+    Args:
+        poses: child poses ``[N, I, R, D]``.
+        weights: transformation matrices ``[I, J, D, E]``.
+        activations: child activations ``[N, I]`` in [0, 1].
+        beta_a: ``[J]``, what it is worth to a parent to be active.
+        beta_u: ``[J]``, what describing one value of a vote costs.
+        iterations: 1 or more; the first shares every child equally.
+        inverse_temperature: one value an iteration (or more; the first ``iterations`` count).
+        offset: added to the votes, ``[N or 1, I, R, E]`` (coordinate addition).
+        variance_epsilon: added to every variance, in units of a vote squared.
+        mass_scale: multiplies the cost. ``100 / (I / J)`` makes layers of different fan-in see one temperature (Gritzman 2019).
+        annealing: the power of deterministic annealing EM (Ueda and Nakano 1998); 1 is the paper's E-step. A density over H
+            values differs between parents by tens of nats, so that an untempered E-step gives each child whole to one
+            parent, and small differences in the input are multiplied at every iteration.
+        normaliser: for an E-step over more parents than a problem has: from the log of each child's softmax denominator over
+            the parents of its problem, ``[N, I]``, to that over all parents that see it (Gritzman 2019).
+        gradient: ``all`` iterations carry gradients, or only the ``last``: the shares are then constants.
+        backend: see `capsbench_kernels.vote_pass`.
+
+    Returns:
+        Parent poses ``[N, J, R, E]`` and parent activations ``[N, J]``.
+    """
+    if iterations < 1:
+        raise ArgumentError("iterations", "1 or more", iterations)
+    if activations is None:
+        raise ArgumentError("activations", str(list(poses.shape[:2])), None)
+    for name, beta in (("beta_a", beta_a), ("beta_u", beta_u)):
+        if list(beta.shape) != [weights.shape[1]]:
+            raise ArgumentError(name, f"[{weights.shape[1]}], one a parent", list(beta.shape))
+        if beta.dtype != activations.dtype:
+            raise ArgumentError(name, f"{activations.dtype} like the activations", beta.dtype)
+    if not isinstance(inverse_temperature, Sequence):
+        raise ArgumentError("inverse_temperature", "a value an iteration", inverse_temperature)
+    if len(inverse_temperature) < iterations:
+        raise ArgumentError("inverse_temperature", f"{iterations} values", len(inverse_temperature))
+
+    if gradient not in ("all", "last"):
+        raise ArgumentError("gradient", "'all' or 'last'", gradient)
+
+    values = poses.shape[2] * weights.shape[3]
+    parents = Parents()
+    mean = logit = poses.new_empty(0)
+    for iteration in range(iterations):
+        last = iteration == iterations - 1
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (last or gradient == "all")):
+            log_sums = None
+            if normaliser is not None:
+                log_sums = normaliser(log_normaliser(poses, weights, parents, offset, backend))
+            mass, first, second = vote_pass(
+                poses,
+                weights,
+                parents,
+                activations,
+                offset,
+                backend,
+                log_normaliser=log_sums,
+                constant_shares=gradient == "last",
+            )
+            # M-step, about the last mean: the variance then needs no difference of large numbers.
+            share = mass.clamp_min(MASS_FLOOR).unsqueeze(2)
+            shift = first / share
+            mean = shift if parents.centre is None else parents.centre + shift
+            variance = torch.addcmul(second / share, shift, shift, value=-1).clamp_min(0) + variance_epsilon
+            log_variance = variance.log().sum(dim=2)
+            cost = (values * beta_u + 0.5 * log_variance) * mass * mass_scale  # summed over the H values of a vote
+            logit = inverse_temperature[iteration] * (beta_a - cost)
+            if last:
+                break
+            # The E-step that follows from it is the next pass.
+            density = -0.5 * (values * math.log(2 * math.pi) + log_variance)
+            parents = Parents(
+                bias=annealing * (logsigmoid(logit) + density),
+                mean=mean,
+                precision=annealing / variance,
+                centre=mean.detach(),
+            )
+    return mean.unflatten(-1, (poses.shape[2], weights.shape[3])), torch.sigmoid(logit)

@@ -1,0 +1,230 @@
+"""The command line as a person types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from capsbench import run
+from capsbench.cli.options import PANELS
+from capsbench.records.cell import asked_fields
+
+QUICK = ["--train-size", "40", "--epochs", "1", "--seeds", "0", "--measure", "accuracy"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, one_process):
+    """A folder in which a small run has been made."""
+    folder = tmp_path_factory.mktemp("cli")
+    with one_process():
+        run(routing="dynamic,em", train_size=40, epochs=1, seeds=0, measure="accuracy", out=folder / "results")
+    return folder
+
+
+def test_report_prints_the_table_and_where_the_pictures_are(capsbench, results):
+    done = capsbench("report", cwd=results)
+    assert done.returncode == 0, done.stderr
+    assert "matrix-capsules" in done.stdout
+    assert "pictures" in done.stdout
+    assert (Path(results) / "results" / "report" / "table.csv").exists()
+
+
+def test_report_as_json_is_a_list_of_rows(capsbench, results):
+    rows = json.loads(capsbench("report", "--json", cwd=results).stdout)
+    assert {row["network"] for row in rows} == {"capsnet", "matrix-capsules", "matched"}
+
+
+def test_run_as_json_says_what_became_of_each_cell(capsbench, results):
+    done = capsbench("run", "--routing", "dynamic,em", *QUICK, "--json", cwd=results)
+    outcome = json.loads(done.stdout)
+    assert len(outcome["on_record"]) == 4
+    assert outcome["finished"] == outcome["failed"] == outcome["left"] == []
+
+
+def test_dry_run_lists_the_cells_and_an_estimate_and_writes_nothing(capsbench, tmp_path):
+    done = capsbench("run", "--routing", "em", "--iters", "1,2", *QUICK, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("matrix-capsules em") == 2
+    assert "3 cells, 3 to run, about" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_failed_cell_is_exit_code_3(capsbench, tmp_path):
+    done = capsbench(
+        "run", "--routing", "em", *QUICK, "--lr", "1e30", "--schedule", "constant", "--baseline", "none", cwd=tmp_path
+    )
+    assert done.returncode == 3
+    assert "FAILED" in done.stderr
+    assert "not finite" in done.stderr
+
+
+def test_nothing_measured_is_exit_code_4(capsbench, tmp_path):
+    done = capsbench("report", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "results" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (["run", "--iters", "0"], ["--iters", "'0'"]),
+        (["run", "--iters", "x"], ["--iters", "'x'"]),
+        (["run", "--routing", "em,foo"], ["--routing", "'foo'", "dynamic, em, uniform"]),
+        (["run", "--train-size", "10000000"], ["--train-size", "10000000"]),
+        (["run", "--baseline-size", "big"], ["--baseline-size", "'big'", "own, matched"]),
+        (["run", "--routing", "em", "--stem-norm", "layer"], ["--stem-norm", "'layer'", "none or batch"]),
+        (["run", "--network", "matched"], ["--network", "--baseline"]),
+        (["run", "--size", "paper", "--routing", "dynamic"], ["--network capsnet", "--size paper"]),
+        (["run", "--axis", "annealing"], ["--axis", "'annealing'"]),
+        (["run", "--suite", "demoo"], ["--suite", "'demoo'", "'demo'"]),
+        (["run", "--suite", "wrong.toml"], ["--suite wrong.toml", "'routin'", "'routing'"]),
+        (["run", "--suite", "broken.toml"], ["--suite broken.toml"]),
+        (["run", "--out", "a-file"], ["--out a-file"]),
+        (["run", "--rooting", "em"], ["--rooting", "'--routing'"]),
+        (["run", "--squahs", "unit"], ["--squahs", "'--squash'"]),
+        (["run", "--squash"], ["--squash"]),
+        (["run", "--squash", "unit", "--axis", "squash=sabour"], ["--squash"]),
+        (["run", "--loss", "margin", "--axis", "loss=spread"], ["--loss"]),
+        (["run", "--transform-sigma", "--fresh"], ["--transform-sigma"]),
+        (["run", "em"], ["'em'"]),
+        (["rum"], ["rum"]),
+        (["list", "networks"], ["KIND", "'networks'", "'network'"]),
+        (["report", "--run", "yesterday"], ["yesterday"]),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(capsbench, results, arguments, facts):
+    (results / "wrong.toml").write_text('routin = ["em"]')
+    (results / "broken.toml").write_text("routing = ")
+    (results / "a-file").write_text("")
+    done = capsbench(*arguments, cwd=results)
+    assert done.returncode == 2, done.stderr
+    assert [fact for fact in facts if fact not in done.stderr] == []
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+SUITE = """
+routing = "dynamic"
+iters = 1
+seeds = [0, 1]
+epochs = 1
+baseline = "none"
+measure = "accuracy"
+dataset = ["digits", "absent:Absent"]
+
+[[published]]
+table = "Table 1"
+row = "[a]"
+metric = "accuracy"
+value = 99.9
+source = "a paper"
+where = { dataset = "digits" }
+
+[[published]]
+table = "Table 1"
+row = "[b]"
+metric = "error"
+value = 1.5
+source = "a paper"
+where = { dataset = "absent:Absent" }
+"""
+
+ABSENT = """
+from capsbench.data.base import Dataset
+from capsbench.errors import Kind, UsageError
+from capsbench.data import ImageShape
+
+class Absent(Dataset):
+    image, classes = ImageShape(1, 8, 8), 10
+
+    def load(self, folder):
+        raise UsageError(Kind.MISSING, "not to be had", file="absent.npy")
+"""
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_suite_runs_without_the_data_that_is_not_there_and_stands_beside_the_paper(capsbench, tmp_path):
+    (tmp_path / "mine.toml").write_text(SUITE)
+    (tmp_path / "absent.py").write_text(ABSENT)
+    plan = capsbench("run", "--suite", "mine.toml", "--dry-run", "--json", cwd=tmp_path)
+    assert len(json.loads(plan.stdout)["cells"]) == 2
+    assert json.loads(plan.stdout)["left_out"] == {"absent:Absent": "absent.npy: not to be had"}
+
+    done = capsbench("run", "--suite", "mine.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out, 2 cells of absent:Absent: absent.npy: not to be had" in done.stderr
+    assert "2 of 2 cells on record in results; left out, since they cannot be had here: absent:Absent" in done.stdout
+
+    shown = capsbench("report", cwd=tmp_path).stdout
+    assert "Paper against measured" in shown
+    (a,), (b,) = ([line for line in shown.splitlines() if name in line] for name in ("[a]", "[b]"))
+    assert a.rstrip().endswith(("inside", "outside"))  # by the two seeds of a network that is hardly trained
+    assert "no data here" in b
+    assert "absent:Absent was left out of the run: absent.npy: not to be had" in shown
+    assert "published.csv" in shown
+
+
+@pytest.mark.parametrize("asked", [["--dataset", "absent:Absent"], ["--suite", "absent.toml"]])
+def test_a_run_without_any_data_is_exit_code_2(capsbench, tmp_path, asked):
+    (tmp_path / "absent.py").write_text(ABSENT)
+    (tmp_path / "absent.toml").write_text('dataset = "absent:Absent"\n')
+    done = capsbench("run", "--routing", "dynamic", "--baseline", "none", *asked, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "absent.npy: not to be had" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_flags_override_the_suite(capsbench, results):
+    (results / "mine.toml").write_text(
+        'routing = ["em"]\niters = [1, 2]\nseeds = [0]\nbaseline = "none"\n[axis]\nrows = [3]\n'
+    )
+    done = capsbench("run", "--suite", "mine.toml", "--iters", "3", "--dry-run", "--json", cwd=results)
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert (cell["routing"], cell["iterations"], cell["options"]["network.rows"]) == ("em", 3, 3)
+
+
+@pytest.mark.usefixtures("in_one_process")
+@pytest.mark.parametrize(
+    "given", [["--squash", "sabour,unit"], ["--squash=sabour,unit"], ["--axis", "squash=sabour,unit"]]
+)
+def test_an_option_is_a_flag_that_sweeps(capsbench, tmp_path, given):
+    asked = ["run", "--routing", "dynamic", "--seeds", "0", "--baseline", "none", "--dry-run", "--json"]
+    cells = json.loads(capsbench(*asked, *given, cwd=tmp_path).stdout)["cells"]
+    assert [cell["options"]["routing.squash"] for cell in cells] == ["sabour", "unit"]
+    assert [cell["options"]["network.squash"] for cell in cells] == ["sabour", "unit"]
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_an_axis_can_be_a_field_too(capsbench, tmp_path):
+    asked = ["run", "--routing", "em", "--seeds", "0", "--baseline", "none", "--dry-run", "--json"]
+    cells = json.loads(capsbench(*asked, "--axis", "loss=margin,spread", cwd=tmp_path).stdout)["cells"]
+    assert [cell["loss"] for cell in cells] == ["margin", "spread"]
+
+
+def test_list_shows_every_kind(capsbench, tmp_path):
+    shown = json.loads(capsbench("list", "--json", cwd=tmp_path).stdout)
+    assert {"routing", "network", "baseline", "dataset", "loss", "measure", "suite"} == {*shown}
+    assert all(text for entries in shown.values() for text in entries.values())
+    assert "matrix-capsules" in capsbench("list", "network", cwd=tmp_path).stdout
+
+
+def test_env_tells_what_a_record_would(capsbench, tmp_path):
+    facts = json.loads(capsbench("env", "--json", cwd=tmp_path).stdout)
+    assert {"torch", "python", "cpu", "commit", "data folder"} <= {*facts}
+
+
+def test_every_field_of_a_cell_is_a_flag():
+    assert {field for fields in PANELS.values() for field in fields} == {*asked_fields().values()}
+
+
+def test_without_arguments_there_is_help_and_no_complaint(capsbench, tmp_path):
+    done = capsbench(cwd=tmp_path)
+    assert "Commands" in done.stdout
+    assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_help_shows_examples(capsbench, tmp_path):
+    assert "--routing em --iters 1,2,3" in capsbench("run", "--help", cwd=tmp_path).stdout

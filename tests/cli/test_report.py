@@ -1,0 +1,102 @@
+"""`capsbench report` as a person types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from capsbench.records.cell import Cell
+from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
+
+Call = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def results(tmp_path: Path, make_cell: Callable[..., Cell]) -> Path:
+    """A folder with records of dynamic routing at 1 and 3 iterations."""
+    for iterations in (1, 3):
+        for seed in (0, 1):
+            rows = [Row("accuracy", "accuracy", "test", 0.9 + iterations / 100, "fraction")]
+            Store(tmp_path / "results").write(Record(make_cell(iters=iterations, seeds=seed), "finished", rows=rows))
+    return tmp_path
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "results" / "report").iterdir()}
+
+
+def test_it_writes_the_formats_that_are_asked_for_and_no_others(capsbench: Call, results: Path) -> None:
+    assert capsbench("report", "--format", "html,tex", cwd=results).returncode == 0
+    assert files(results) == {"index.html", "table.tex", "winners.tex", "hypotheses.tex"}
+    done = capsbench("report", "--format", "md, csv", cwd=results)
+    assert files(results) == {"table.md", "table.csv", "winners.csv", "hypotheses.csv"}
+    assert "the page: table.md\ntables: table.csv, winners.csv, hypotheses.csv\nin results/report\n" in done.stdout
+
+
+def test_it_takes_the_records_that_are_chosen(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--where", "iters=3", "--format", "csv", "--json", cwd=results)
+    assert [row["iterations"] for row in json.loads(done.stdout)] == [3]
+
+
+def test_it_says_what_a_choice_does(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--by", "iters", "--format", "csv", cwd=results)
+    assert "What a choice does" in done.stdout
+    assert "effects.csv" in files(results)
+
+
+def test_names_and_reasons_are_text_to_the_terminal(
+    capsbench: Call, results: Path, make_cell: Callable[..., Cell]
+) -> None:
+    name = "[red]x[/red] [/] <b> | :dog: \N{GRINNING FACE}"
+    store = Store(results / "results")
+    for value in (f"{name} 1", f"{name} 2"):
+        cell = make_cell(seeds=2).model_copy(update={"options": {f"routing.{name}": value}})
+        store.write(Record(cell, "finished", rows=[Row("accuracy", "accuracy", "test", 0.5, "fraction")]))
+    store.write(Record(make_cell(seeds=3), "failed", reason=f"{name}\x1b[2J\nand \x07more"))
+    done = capsbench("report", "--format", "csv", cwd=results)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert f"routing.{name}" in lines[0]
+    assert [any(f"{name} {count}" in line for line in lines) for count in (1, 2)] == [True, True]
+    assert f"{name} [2J and  more\n" in done.stdout
+    assert not {"\x1b", "\x07"} & set(done.stdout)
+
+
+def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    capsbench("report", "--format", "html", "--open", cwd=results)
+    assert opened == [(results / "results" / "report" / "index.html").resolve().as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "right"),
+    [
+        ("--format", "pdf", "html, md, tex, csv, parquet, svg, png"),
+        ("--format", "htm", "'html'"),
+        ("--format", "", "html"),
+        ("--where", "iters", "NAME=A,B"),
+        ("--where", "itres=3", "'iters'"),
+        ("--where", "iters=4", "1, 3"),
+        ("--by", "itres", "iterations"),
+        ("--by", "seed", "an option of the contenders"),
+        ("--out", "file", "a results folder"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    capsbench: Call, results: Path, flag: str, value: str, right: str
+) -> None:
+    """The line names the flag, what of its value is wrong, and what would be right."""
+    (results / "file").touch()
+    done = capsbench("report", flag, value, cwd=results)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"capsbench: {flag}")
+    assert value.partition("=")[0] in done.stderr
+    assert right in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (results / "results" / "report").exists()

@@ -1,0 +1,132 @@
+"""The section on adversarial robustness: the worst case is what the records say, and a failed check marks it everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from capsbench.measures.adversarial.section import MARK, SECTION, curves, failed_checks, images, readings
+from capsbench.presenting.material import Material, NoDataError
+from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
+
+Make = Callable[..., Record]
+EM, CNN = "em \N{MULTIPLICATION SIGN}3", "matched CNN"
+
+
+def robust(condition: str, value: float, level: float) -> Row:
+    return Row("adversarial", "robust accuracy", condition, value, "fraction", level)
+
+
+def attacked(record: Record, worst: float, held: float = 1.0) -> Record:
+    """A record attacked on digits, where the headline epsilons are 0.05 (L-inf) and 0.5 (L2)."""
+    reading = "logits" if record.cell.routing is None else "lengths"
+    rows = [
+        *(robust(f"{threat}, worst case", 0.97, 0.0) for threat in ("Linf", "L2")),
+        robust("Linf, worst case", worst, 0.05),
+        robust("Linf, worst case", 0.0, 0.2),
+        robust("L2, worst case", worst / 2, 0.5),
+        robust(f"Linf, pgd, {reading}, cross-entropy", worst + 0.1, 0.05),
+        robust("black box, square", worst + 0.2, 0.05),
+        Row("adversarial", "sanity check", "doubled steps", held, "held"),
+        Row("adversarial", "sanity check", "gradients not zero", 1.0, "held"),
+    ]
+    return replace(record, rows=[*record.rows, *rows])
+
+
+@pytest.fixture
+def records(capsules: Make, matched: Make) -> list[Record]:
+    return [
+        *(attacked(capsules(seed=seed), 0.5 + 0.02 * seed, held=float(seed != 1)) for seed in (0, 1, 2)),
+        attacked(matched(), 0.3),
+    ]
+
+
+@pytest.fixture
+def material(records: list[Record], tmp_path: Path) -> Material:
+    return Material.of(records, Store(tmp_path))
+
+
+def test_numbers_of_the_table(material: Material) -> None:
+    table = SECTION.readable(SECTION.table(material))
+    assert table["name"].tolist() == [EM, CNN]
+    assert table["clean %"].tolist() == [f"97.0 ± 0.0 {MARK}", "97.0"]
+    assert table["worst case L∞ %"].tolist() == [f"52.0 ± 5.0 {MARK}", "30.0"]
+    assert table["usual PGD %"].tolist() == [f"62.0 ± 5.0 {MARK}", "40.0"]
+    assert table["black box %"].tolist() == [f"72.0 ± 5.0 {MARK}", "50.0"]
+    assert table["worst case L2 %"].tolist() == [f"26.0 ± 2.5 {MARK}", "15.0"]
+    assert table["epsilon"].tolist() == ["0.05 / 0.5"] * 2
+    assert table["failed checks"].tolist() == ["doubled steps", "none"]
+
+
+def test_a_check_that_failed_for_one_seed_marks_the_contender(material: Material) -> None:
+    (failed,) = failed_checks(material).values()
+    assert failed == ["doubled steps"]
+    labels = [text.get_text() for text in curves(material).figure.legends[0].get_texts()]
+    assert labels == [f"{EM} {MARK}", CNN]
+    assert [label.get_text() for label in readings(material).figure.axes[0].get_yticklabels()] == [f"{EM} {MARK}", CNN]
+
+
+def test_transfer_that_beats_the_white_box_is_a_failed_check(records: list[Record], tmp_path: Path) -> None:
+    def shown(images: float) -> dict[str, list[str]]:
+        row = Row("transfer", "beyond white box", records[0].cell.id, images, "images", 0.05)
+        of_cnn = replace(records[3], rows=[*records[3].rows, row])
+        return failed_checks(Material.of([*records[:3], of_cnn], Store(tmp_path)))
+
+    assert len(shown(1.0)) == 1  # one of a hundred images is let pass
+    assert list(shown(2.0).values())[1] == ["transfer no stronger"]
+
+
+def test_the_nearest_images_are_those_of_the_reading_that_finds_them(records: list[Record], tmp_path: Path) -> None:
+    rows = [
+        Row("adversarial", "perturbation norm", f"L2, cw, {reading}, margin, mean", norm, "distance")
+        for reading, norm in (("lengths", 1.5), ("logit", 1.25))
+    ]
+    material = Material.of([replace(records[0], rows=[*records[0].rows, *rows]), *records[1:]], Store(tmp_path))
+    assert SECTION.readable(SECTION.table(material))["CW norm (L2)"].tolist() == ["1.25", ""]
+
+
+def test_curves_are_the_worst_case_by_epsilon(material: Material) -> None:
+    linf, l2 = curves(material).figure.axes
+    assert [list(line.get_xdata()) for line in linf.lines] == [[0, 0.05, 0.2]] * 2
+    assert [list(line.get_ydata()) for line in linf.lines] == [pytest.approx([97, 52, 0]), pytest.approx([97, 30, 0])]
+    assert list(l2.lines[1].get_ydata()) == pytest.approx([97, 15])
+
+
+def test_readings_stand_in_columns_and_scores_of_both_kinds_in_one(material: Material) -> None:
+    (axes,) = readings(material).figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["CE", "worst\ncase"]
+    assert [text.get_text() for text in axes.texts] == ["62", "52", "40", "30", "scores"]
+
+
+def test_images_tell_the_misled_from_the_others(records: list[Record], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    kept = {
+        "label": torch.tensor([0, 1, 0], dtype=torch.int32),
+        "pictured": torch.tensor([0, 1], dtype=torch.int32),
+        "clean images": torch.zeros(2, 1, 8, 8),
+        **{f"images.{threat}": torch.ones(2, 1, 8, 8) for threat in ("Linf", "L2")},
+        "predictions.Linf": torch.tensor([0, 7], dtype=torch.int32),
+        "predictions.L2": torch.tensor([5, 1], dtype=torch.int32),
+    }
+    store.write_tensors(store.kept_path("adversarial", records[0].cell.id), kept)
+    picture = images(Material.of(records, store))
+    (axes,) = picture.figure.axes
+    said = [(text.get_text(), text.get_fontweight()) for text in axes.texts]
+    clean = [("0", "normal"), ("1", "normal")] * 2
+    em = [("0", "normal"), ("7", "bold"), ("5", "bold"), ("1", "normal")]
+    threats = [("L∞, epsilon 0.05", "normal"), ("L2, epsilon 0.5", "normal")]
+    assert said == [("as they are", "normal"), *clean, (f"{EM} {MARK}", "normal"), *em, *threats]
+    (image,) = axes.images
+    assert image.get_array().shape[2] == 4
+    assert picture.caption.endswith(f"{MARK}: a sanity check failed.")
+
+
+def test_without_kept_images_there_is_no_picture_of_them(material: Material) -> None:
+    with pytest.raises(NoDataError) as caught:
+        images(material)
+    assert caught.value.missing == "adversarial images"

@@ -1,0 +1,281 @@
+import pytest
+
+from capsbench.errors import Kind, UsageError
+from capsbench.measures.build import left_out
+from capsbench.networks.build import build_network, parameter_count
+from capsbench.planning.matrix import cells_of
+from capsbench.registry import YOUR_OWN
+from capsbench_kernels import choose_backend
+
+
+def test_comma_lists_are_axes():
+    cells = cells_of({"routing": "dynamic,em", "iters": "1,2,3", "seeds": "0,1", "baseline": "none"})
+    assert len(cells) == 2 * 3 * 2
+    assert {(cell.network, cell.routing) for cell in cells} == {("capsnet", "dynamic"), ("matrix-capsules", "em")}
+
+
+def test_values_from_python_a_suite_or_the_command_line_are_the_same():
+    typed = cells_of({"routing": "em", "iters": "1,2", "train-size": "100"})
+    python = cells_of({"routing": ["em"], "iterations": [1, 2], "train_size": 100})
+    assert [cell.id for cell in typed] == [cell.id for cell in python]
+
+
+def test_a_cnn_appears_once_not_once_an_iteration_count():
+    cells = cells_of({"routing": "em", "iters": "1,2,3", "seeds": "0,1"})
+    baselines = [cell for cell in cells if cell.routing is None]
+    assert [(cell.network, cell.iterations, cell.seed) for cell in baselines] == [
+        ("matched", None, 0),
+        ("matched", None, 1),
+    ]
+
+
+def test_the_matched_baseline_has_the_size_and_the_budget_of_its_network():
+    capsules, baseline = cells_of({"routing": "dynamic", "iters": 1, "seeds": 3, "epochs": 7, "batch": 32})
+    assert abs(parameter_count(baseline) / parameter_count(capsules) - 1) < 0.02
+    shared = ("dataset", "train_size", "size", "epochs", "batch_size", "optimizer", "schedule", "shift", "seed")
+    assert all(getattr(baseline, field) == getattr(capsules, field) for field in shared)
+    assert (baseline.loss, baseline.reconstruction) == ("cross-entropy", False)
+
+
+def test_measures_make_one_cell_in_whatever_order_they_were_asked_for():
+    one, other = (
+        cells_of({"routing": "em", "seeds": 0, "measure": spec})[0]
+        for spec in ("speed,accuracy", "accuracy,speed,speed")
+    )
+    assert one.id == other.id
+
+
+def test_baselines_are_chosen_by_name():
+    cells = cells_of({"routing": "dynamic", "seeds": 0, "baseline": "matched,cnn-sabour2017"})
+    assert [cell.network for cell in cells] == ["capsnet", "matched", "cnn-sabour2017"]
+    assert len(cells_of({"routing": "dynamic", "seeds": 0, "baseline": "none"})) == 1
+
+
+@pytest.mark.parametrize("baseline", ["resnet", "all-conv", "avgpool-gu2021", "cnn-sabour2017", "cnn-hinton2018"])
+def test_any_baseline_can_have_the_size_of_the_network_it_stands_beside(baseline):
+    asked = {"routing": "dynamic", "seeds": 0, "baseline": baseline}
+    capsules, own = cells_of(asked)
+    same, matched = cells_of({**asked, "baseline_size": "matched"})
+    assert (same, own.options["network.parameters"]) == (capsules, 0)
+    assert abs(parameter_count(own) / parameter_count(capsules) - 1) > 0.02
+    assert abs(parameter_count(matched) / parameter_count(capsules) - 1) < 0.02
+    assert matched.options == {**own.options, "network.parameters": parameter_count(capsules)}
+    assert (own.title, matched.title) == (
+        f"{baseline} tiny, digits, seed 0",
+        f"{baseline} to {parameter_count(capsules):,} tiny, digits, seed 0",
+    )
+
+
+def test_both_sizes_of_a_baseline_and_matched_once():
+    cells = cells_of({"routing": "em", "seeds": 0, "baseline": "matched,resnet", "baseline-size": "own,matched"})
+    assert [cell.network for cell in cells] == ["matrix-capsules", "matched", "resnet", "resnet"]
+
+
+def test_a_network_with_an_objective_of_its_own_has_no_loss_no_baseline_and_measures_of_its_own():
+    cells = cells_of({"network": "capsnet,transforming-autoencoder", "seeds": 0})
+    of_classes = ("accuracy", "adversarial", "affine", "equivariance", "speed")
+    assert [(cell.network, cell.loss, cell.measures) for cell in cells] == [
+        ("capsnet", "margin", of_classes),
+        ("matched", "cross-entropy", of_classes),
+        ("transforming-autoencoder", None, ("speed", "transformation")),
+    ]
+    (alone,) = cells_of({"network": "transforming-autoencoder", "seeds": 0, "measure": "speed:full"})
+    assert alone.measures == ("speed:full",)
+    assert (alone.shift, alone.reconstruction, alone.options["network.transform"]) == (0, False, "shift")
+
+
+def test_every_network_is_each_that_can_be_measured_so():
+    cells = cells_of({"network": "all", "baseline": "none", "measure": "accuracy", "seeds": 0})
+    assert "capsnet" in {cell.network for cell in cells}
+    assert {cell.measures for cell in cells} == {("accuracy",)}
+
+
+def test_a_cell_has_those_of_the_measures_that_apply_to_it():
+    cells = cells_of({"network": "capsnet,transforming-autoencoder", "baseline": "none", "seeds": 0, "measure": "all"})
+    assert [("accuracy" in cell.measures, "transformation" in cell.measures) for cell in cells] == [
+        (True, False),
+        (False, True),
+    ]
+    named = cells_of(
+        {"network": "capsnet,transforming-autoencoder", "baseline": "none", "seeds": 0, "measure": "accuracy,speed"}
+    )
+    assert [cell.measures for cell in named] == [("accuracy", "speed"), ("speed",)]
+
+
+def test_a_measure_that_cannot_be_taken_here_is_left_out_by_default_and_refused_by_name(monkeypatch):
+    monkeypatch.setattr("capsbench.measures.adversarial.measure.missing", lambda: "torchattacks is not installed")
+    (cell,) = cells_of({"routing": "em", "seeds": 0, "baseline": "none"})
+    assert cell.measures == ("accuracy", "affine", "equivariance", "speed")
+    assert left_out(None) == {"adversarial": "torchattacks is not installed"}
+    with pytest.raises(UsageError) as caught:
+        cells_of({"routing": "em", "measure": "accuracy,adversarial"})
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "measure", "adversarial")
+    assert caught.value.problem == "torchattacks is not installed"
+
+
+def test_a_baseline_can_stand_alone():
+    (cell,) = cells_of({"network": "cnn-hinton2018", "seeds": 0})
+    assert (cell.routing, cell.iterations, cell.loss) == (None, None, "cross-entropy")
+
+
+def test_uniform_routing_has_no_iterations_to_sweep():
+    cells = cells_of({"routing": "uniform", "iters": "1,2,3", "seeds": 0, "baseline": "none"})
+    assert [cell.iterations for cell in cells] == [1]
+
+
+def test_any_routing_runs_in_any_network():
+    (cell,) = cells_of({"routing": "em", "network": "capsnet", "iters": 2, "seeds": 0, "baseline": "none"})
+    assert build_network(cell).classes.routing.iterations == 2
+
+
+def test_every_option_is_on_the_record_and_can_be_an_axis():
+    cells = cells_of({"routing": "em", "seeds": 0, "baseline": "none", "annealing": "0.1,1", "network.rows": 3})
+    assert [cell.options["routing.annealing"] for cell in cells] == [0.1, 1.0]
+    assert all(cell.options["network.rows"] == 3 for cell in cells)
+    assert cells[0].options["network.transform_sigma"] == 1.0
+
+
+def test_an_option_leaves_those_alone_that_do_not_have_it():
+    cells = cells_of({"routing": "dynamic,em", "seeds": 0, "baseline": "none", "annealing": "0.1,1"})
+    assert [cell.routing for cell in cells] == ["dynamic", "em", "em"]
+
+
+def test_the_paper_sizes_are_the_papers():
+    cells = cells_of({"routing": "dynamic,em", "dataset": "mnist", "size": "paper", "seeds": 0, "baseline": "none"})
+    by_routing = {cell.routing: cell for cell in cells}
+    assert parameter_count(by_routing["dynamic"]) == 8_215_568
+    assert by_routing["em"].options["routing.annealing"] == 1.0
+    assert by_routing["em"].options["network.stem_norm"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "flag", "value"),
+    [
+        ({"iters": "0"}, Kind.INVALID, "iters", "0"),
+        ({"iters": "x"}, Kind.INVALID, "iters", "x"),
+        ({"iters": ""}, Kind.INVALID, "iters", ""),
+        ({"iters": "all"}, Kind.INVALID, "iters", "all"),
+        ({"lr": "nan"}, Kind.INVALID, "lr", "nan"),
+        ({"device": "gpu"}, Kind.INVALID, "device", "gpu"),
+        ({"device": "meta"}, Kind.INVALID, "device", "meta"),
+        ({"annealing": "x", "routing": "em"}, Kind.INVALID, "annealing", "x"),
+        ({"mass": "nan", "routing": "em"}, Kind.INVALID, "mass", "nan"),
+        ({"mass": -1, "routing": "em"}, Kind.INVALID, "mass", -1),
+        ({"transform-sigma": "-0.5", "routing": "em"}, Kind.INVALID, "transform_sigma", -0.5),
+        ({"scale": -1, "routing": "dynamic"}, Kind.INVALID, "scale", -1),
+        ({"shift": 8, "routing": "dynamic"}, Kind.INVALID, "shift", 8),
+        ({"types1": "0", "routing": "em"}, Kind.INVALID, "types1", "0"),
+        ({"hidden1": "-1", "routing": "dynamic"}, Kind.INVALID, "hidden1", "-1"),
+        ({"stem_norm": "layer", "routing": "em"}, Kind.INVALID, "stem_norm", "layer"),
+        ({"parameters": 100, "network": "resnet"}, Kind.INVALID, "parameters", 100),
+        ({"measure": "speed,speed:full"}, Kind.INVALID, "measure", "speed, speed:full"),
+        ({"measure": "speed:fast"}, Kind.INVALID, "measure", "speed:fast"),
+        ({"measure": "builtins:dict"}, Kind.INVALID, "measure", "builtins:dict"),
+        ({"measure": []}, Kind.INVALID, "measure", []),
+        ({"iters": []}, Kind.INVALID, "iters", []),
+        ({"network": "torch.nn:Flatten"}, Kind.INVALID, "network", "torch.nn:Flatten"),
+        ({"routing": "builtins:dict"}, Kind.INVALID, "routing", "builtins:dict"),
+        ({"dataset": "builtins:dict"}, Kind.INVALID, "dataset", "builtins:dict"),
+        ({"dataset": "capsbench.data:Dataset"}, Kind.INVALID, "dataset", "capsbench.data:Dataset"),
+        ({"size": "paper"}, Kind.CONFLICT, "network", "capsnet"),
+        ({"network": "capsnet-hahn2019", "width": "1000000000"}, Kind.CONFLICT, "network", "capsnet-hahn2019"),
+        ({"network": "matched"}, Kind.CONFLICT, "network", "matched"),
+        ({"network": "resnet", "routing": "em"}, Kind.CONFLICT, "routing", "em"),
+        ({"network": "resnet", "iters": "1,3"}, Kind.CONFLICT, "iters", "1,3"),
+        ({"network": "conditional-autoencoder", "baseline": "resnet"}, Kind.CONFLICT, "baseline", "resnet"),
+        ({"baseline": "torch.nn:Flatten", "baseline-size": "matched"}, Kind.CONFLICT, "baseline_size", "matched"),
+        ({"network": "transforming-autoencoder", "stop-at": 0.5}, Kind.CONFLICT, "stop_at", 0.5),
+        ({"network": "transforming-autoencoder", "loss": "margin"}, Kind.CONFLICT, "loss", "margin"),
+        ({"network": "cnn-hinton2018", "loss": "margin"}, Kind.CONFLICT, "loss", "margin"),
+        ({"network": "cnn-hinton2018", "reconstruction": "true"}, Kind.CONFLICT, "reconstruction", True),
+        ({"network": "transforming-autoencoder", "reconstruction": "yes"}, Kind.CONFLICT, "reconstruction", True),
+        ({"dataset": "smallnorb", "reconstruction": "yes"}, Kind.CONFLICT, "reconstruction", True),
+        ({"compile": "cuda-graphs", "device": "cpu"}, Kind.CONFLICT, "compile", "cuda-graphs"),
+        ({"measure": "all,speed"}, Kind.CONFLICT, "measure", "all, speed"),
+        ({"routing": "__main__:Mine"}, Kind.INACCESSIBLE, "routing", "__main__:Mine"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_that_names_the_flag(request_, kind, flag, value):
+    with pytest.raises(UsageError) as caught:
+        cells_of(request_)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (kind, flag, value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("request_", "flag", "value", "known"),
+    [
+        ({"routing": "em,foo"}, "routing", "foo", "dynamic"),
+        ({"routing": "none"}, "routing", "none", "uniform"),
+        ({"network": "capsnt"}, "network", "capsnt", "capsnet"),
+        ({"network": "resnt"}, "network", "resnt", "resnet"),
+        ({"dataset": "mnst"}, "dataset", "mnst", "mnist"),
+        ({"size": "large"}, "size", "large", "paper"),
+        ({"optimizer": "adm"}, "optimizer", "adm", "adam"),
+        ({"loss": "margins"}, "loss", "margins", "margin"),
+        ({"backend": "warp"}, "backend", "warp", "reference"),
+        ({"baseline": "machted"}, "baseline", "machted", "matched"),
+        ({"baseline": "machted"}, "baseline", "machted", "none"),
+        ({"baseline_size": "mached"}, "baseline_size", "mached", "matched"),
+        ({"baseline_size": []}, "baseline_size", "", "own"),
+        ({"measure": "acuracy"}, "measure", "acuracy", "accuracy"),
+        ({"anealing": "1", "routing": "em"}, "anealing", "anealing", "annealing"),
+        ({"anealing": "1", "routing": "em"}, "anealing", "anealing", "train_size"),
+    ],
+)
+def test_what_is_unknown_comes_with_what_there_is(request_, flag, value, known):
+    with pytest.raises(UsageError) as caught:
+        cells_of(request_)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, flag, value)
+    assert known in caught.value.expected
+
+
+@pytest.mark.parametrize("kind", ["routing", "network", "dataset", "loss", "measure", "baseline"])
+def test_ones_own_may_be_named_where_names_are_known(kind):
+    with pytest.raises(UsageError) as caught:
+        cells_of({kind: "nothing"})
+    assert (caught.value.flag, caught.value.expected[-1]) == (kind, YOUR_OWN)
+
+
+@pytest.mark.parametrize(
+    ("request_", "of", "choices"),
+    [
+        ({"network": "transforming-autoencoder", "measure": "accuracy,speed"}, "accuracy", {"speed", "transformation"}),
+        ({"network": "cnn-hinton2018", "measure": "transformation"}, "transformation", {"accuracy", "speed"}),
+        ({"routing": "em", "measure": "accuracy,transformation"}, "transformation", {"accuracy", "speed"}),
+    ],
+)
+def test_a_measure_that_applies_to_nothing_comes_with_those_that_do(request_, of, choices):
+    with pytest.raises(UsageError) as caught:
+        cells_of(request_)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.CONFLICT, "measure", of)
+    assert choices <= {*caught.value.expected}
+    assert of not in caught.value.expected
+
+
+def test_an_option_that_is_refused_says_what_its_network_expects():
+    with pytest.raises(UsageError) as caught:
+        cells_of({"routing": "em", "stem_norm": "layer"})
+    assert caught.value.expected == "none or batch"
+    assert "matrix-capsules" in str(caught.value)
+
+
+def test_a_network_that_cannot_be_built_says_at_which_size_and_on_which_data():
+    with pytest.raises(UsageError) as caught:
+        cells_of({"network": "capsnet", "size": "paper", "dataset": "digits"})
+    assert (caught.value.__cause__.argument, caught.value.__cause__.value) == ("side", 8)
+    assert all(fact in caught.value.problem for fact in ("{flag:size} paper", "digits", str(caught.value.__cause__)))
+
+
+def test_a_backend_that_cannot_run_there_is_refused():
+    with pytest.raises(UsageError) as caught:
+        cells_of({"routing": "em", "backend": "triton", "device": "cpu"})
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "backend", "triton")
+    assert choose_backend("auto", "cpu") in caught.value.expected
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError) as caught:
+        cells_of({"device": "cuda"})
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "device", "cuda")

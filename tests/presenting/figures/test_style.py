@@ -1,0 +1,86 @@
+"""The style: colours that everyone can tell apart on both kinds of page, and a look of its own for each contender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from capsbench.presenting.contenders import summary
+from capsbench.presenting.figures.style import CNN, DASHES, MARKERS, NEUTRALS, PALETTE, PAPER, TIMES, styled
+from capsbench.records.record import Record
+
+Make = Callable[..., Record]
+
+SEEN = {
+    "anyone": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""How linear RGB is seen: Machado, Oliveira and Fernandes, 2009, table 1, severity 1."""
+
+TO_XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+DARK = "#14181d"
+
+
+def linear(color: str) -> np.ndarray:
+    channels = np.array([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIELAB of linear sRGB under D65."""
+    x, y, z = np.cbrt(TO_XYZ @ np.clip(rgb, 1e-3, 1) / [0.95047, 1, 1.08883])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def contrast(one: str, other: str) -> float:
+    """Of WCAG 2."""
+    low, high = sorted(float(TO_XYZ[1] @ linear(color)) + 0.05 for color in (one, other))
+    return high / low
+
+
+@pytest.mark.parametrize("eyes", SEEN)
+def test_colours_of_series_differ_for_all_eyes(eyes: str) -> None:
+    seen = [lab(np.asarray(SEEN[eyes]) @ linear(color)) for color in PALETTE]
+    assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) > 25  # 2.3 is just noticeable
+
+
+@pytest.mark.parametrize("page", [PAPER, DARK])
+def test_colours_of_series_stand_out_on_a_light_and_a_dark_page_and_in_grey_print(page: str) -> None:
+    assert min(contrast(color, page) for color in PALETTE) > 2.95
+
+
+def test_neutral_colours_have_one_purpose_each() -> None:
+    assert all(color == color.lower() and len(color) == 7 for color in NEUTRALS)
+    assert not set(NEUTRALS) & set(PALETTE)
+    assert len(set(NEUTRALS.values())) == len(NEUTRALS)
+
+
+def test_series_have_colours_iterations_line_styles_and_all_a_marker(capsules: Make, matched: Make) -> None:
+    dynamic = dict(routing="dynamic", network="capsnet", loss="margin")
+    records = [make for count in (1, 3) for make in (capsules(iterations=count), capsules(iterations=count, **dynamic))]
+    table = styled(summary([*records, matched()])).set_index("label")
+    color = table["color"]
+    assert color[f"em {TIMES}1"] == color[f"em {TIMES}3"] != color[f"dynamic {TIMES}1"] == color[f"dynamic {TIMES}3"]
+    assert color["matched CNN"] == CNN  # it stands beside both
+    assert table["dashes"][f"em {TIMES}3"] == "-"
+    assert table["dashes"][f"em {TIMES}1"] == DASHES[1]
+    assert sorted(table["marker"]) == sorted(MARKERS[: len(table)])
+    assert (table["face"] == PAPER).tolist() == [label == "matched CNN" for label in table.index]
+
+
+def test_a_series_alone_has_a_colour_for_each_of_its_iterations(capsules: Make, matched: Make) -> None:
+    table = styled(summary([*(capsules(iterations=count) for count in (1, 2, 3)), matched()])).set_index("label")
+    assert table["color"].tolist() == [*PALETTE[:3], CNN]
+
+
+def test_a_cnn_has_the_colour_of_what_it_alone_stands_beside(capsules: Make, matched: Make) -> None:
+    other = dict(network="capsnet", routing="dynamic", loss="margin")
+    records = [capsules(), matched(), capsules(0.98, 61_000, **other), matched(0.97, to=61_000)]
+    color = styled(summary(records)).set_index("label")["color"]
+    assert color["matched CNN, 28.0K"] == color[f"em {TIMES}3"]
+    assert color["matched CNN, 61.0K"] == color[f"dynamic {TIMES}3"]

@@ -1,0 +1,78 @@
+import pytest
+from pydantic import ValidationError
+
+from capsbench.planning.matrix import cells_of
+from capsbench.planning.request import choices
+from capsbench.records.cell import Cell, flag
+
+
+@pytest.fixture
+def cell():
+    return cells_of({"routing": "dynamic", "iters": 1, "seeds": 0, "baseline": "none"})[0]
+
+
+def test_equal_fields_have_one_identity_wherever_they_come_from(cell):
+    again = Cell.model_validate_json(cell.model_dump_json())
+    assert again.id == cell.id
+    assert len(cell.id) == 12
+
+
+@pytest.mark.parametrize("field", sorted(Cell.model_fields))
+def test_every_field_is_part_of_the_identity(cell, field):
+    value = getattr(cell, field)
+    changed = {
+        bool: lambda: not value,
+        int: lambda: value + 1,
+        float: lambda: value / 2 + 0.1,
+        str: lambda: value + "x",
+        tuple: lambda: value[:1],
+        dict: lambda: {**value, "new": "x"},
+        type(None): lambda: 7,
+    }[type(value)]()
+    assert cell.model_copy(update={field: changed}).id != cell.id
+
+
+def test_a_cell_is_frozen(cell):
+    with pytest.raises(ValidationError) as caught:
+        cell.seed = 1
+    assert [error["type"] for error in caught.value.errors()] == ["frozen_instance"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"iterations": 0}, {"learning_rate": float("nan")}, {"decay": 1.5}, {"clip": -1.0}, {"new": 1}],
+)
+def test_a_cell_refuses_what_cannot_be(cell, wrong):
+    with pytest.raises(ValidationError):
+        Cell.model_validate({**cell.model_dump(), **wrong})
+
+
+def test_the_title_is_what_a_person_would_say(cell):
+    assert cell.title == "capsnet dynamic x1 tiny, digits, seed 0"
+    matched = cells_of({"routing": "dynamic", "iters": 1, "seeds": 0})[1]
+    assert matched.title == "matched to 56,928 tiny, digits, seed 0"
+    assert cell.model_copy(update={"train_size": 100}).title == "capsnet dynamic x1 tiny, digits[100], seed 0"
+
+
+def test_names_on_the_command_line():
+    assert [flag(name) for name in ("iterations", "seed", "dataset")] == ["iters", "seeds", "dataset"]
+    assert choices("optimizer") == ["adam", "adamw", "sgd"]
+    assert choices("dataset") == []
+
+
+def test_a_field_that_came_later_leaves_older_identities_as_they_were(make_cell):
+    """A record without the field is that of the default; any other value is another experiment."""
+    cell = make_cell()
+    older = {name: value for name, value in cell.model_dump().items() if name not in ("warp", "compile")}
+    assert Cell.model_validate(older).id == cell.id
+    assert make_cell(warp="affnist").id != cell.id
+
+
+def test_a_copy_has_an_identity_of_its_own() -> None:
+    (cell,) = cells_of({"routing": "em", "iters": 1, "seeds": 1, "baseline": "none"})
+    identity, contender = cell.id, cell.contender
+    copied = cell.model_copy(update={"seed": 2})
+    assert copied.id != identity
+    assert copied.contender == contender == cell.model_copy(update={"seed": 0}).id
+    assert cell.model_copy(update={"epochs": 99}).contender != contender
+    assert copied.model_copy(update={"seed": 1}) == cell

@@ -1,0 +1,361 @@
+"""The page as it is written: parsed as HTML, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from capsbench.presenting.figures.figure import Image, Picture
+from capsbench.presenting.figures.files import image, svg
+from capsbench.presenting.figures.style import COLUMN, NEUTRALS
+from capsbench.presenting.material import Material
+from capsbench.records.record import Record
+from capsbench.records.store import Store
+from capsbench.reporting import parallel
+from capsbench.reporting.build import Report, report
+from capsbench.reporting.contents import PICTURES
+from capsbench.reporting.formats.html import inlined, page
+from capsbench.reporting.parallel import Draw
+
+Make = Callable[..., Record]
+HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>&amp;'
+VOID = {"meta", "input", "br", "img", "link"}
+
+
+class Page(HTMLParser):
+    """What a page holds: its elements with their attributes, their texts, and whether each is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.texts: list[str] = []
+        self.headings: list[int] = []
+        self._table: list[list[str]] | None = None
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        self.elements.append((tag, attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self._table = self.tables.setdefault(attributes["id"], [])
+        elif tag == "tr" and self._table is not None:
+            self._table.append([])
+        elif tag in ("th", "td") and self._table is not None:
+            self._table[-1].append("")
+        elif re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, (tag, self.getpos())
+        if tag == "table":
+            self._table = None
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.texts.append(data)
+        if self._table and self._table[-1] and {"th", "td"} & set(self.open):
+            self._table[-1][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for each, attributes in self.elements if each == tag]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _pictures() -> Iterator[None]:
+    """Three pictures in place of those of a report, which take most of its time."""
+
+    names = {draw: name for name, draw in PICTURES.items()}
+
+    def drawn(draw: Draw, material: Material, forms: Collection[str]) -> Image | str:
+        if draw not in names:
+            return "it takes long"
+        return image(Picture(figure(), f"Picture {names[draw]}", "How to read it."), forms)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "_image", drawn)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, capsules: Make, matched: Make, failed: Make) -> Report:
+    """A report with everything in it: three contenders, a failed cell, one to come, a damaged file and data left out."""
+    store = Store(tmp_path_factory.mktemp("page"))
+    records = [make(seed=seed) for make in (capsules, matched) for seed in (0, 1, 2)]
+    records += [capsules(0.91, iterations=1, seed=seed) for seed in (0, 1, 2)]
+    for record in [*records, failed("out of memory", iterations=2)]:
+        store.write(record)
+    store.write_run(
+        [record.cell for record in [*records, failed(iterations=2), capsules(seed=9)]],
+        "capsbench run --routing em",
+        left_out={"mnist": "no such file"},
+    )
+    (store.folder / "records" / "0.json").write_text("{")
+    return report(store.folder, formats=["html"])
+
+
+def text_of(made: Report) -> str:
+    (path,) = made.files
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_number_of_every_table_is_on_the_page(made: Report) -> None:
+    found = Page(text_of(made))
+    for part in made.document.parts:
+        if part.table:
+            rows = [[cell.replace("\N{MINUS SIGN}", "-") for cell in row] for row in found.tables[f"{part.name}-table"]]
+            assert [cell.replace("\xa0", " ") for cell in rows[0]] == part.table.headings
+            shown = rows[1:]
+            # A cell that stands for several rows is in the first of them alone.
+            wanted = [row[1:] if part.table.grouped and not row[0] else row for row in part.table.rows]
+            assert shown == wanted
+    assert {"table-table", "winners-table"} <= set(found.tables)
+
+
+def test_cells_of_numbers_carry_their_value(made: Report) -> None:
+    found = Page(text_of(made))
+    values = {attributes["data-value"] for attributes in found.all("td") if "data-value" in attributes}
+    assert {"97.0", "91.0", "28000.0", "12.0", "1.0", "-5.0"} <= values
+    assert "" in values  # the baseline has no difference to itself
+
+
+def test_the_page_says_what_there_is_to_know(made: Report) -> None:
+    text = " ".join(Page(text_of(made)).texts)
+    for said in (
+        "Capsule networks on digits: em routing",
+        "capsbench run --routing em",
+        "1 cell failed",
+        "out of memory",
+        "1 of 11 cells are not finished",
+        "mnist: no such file",
+        "0.json: not a whole record",
+        "1 file could not be read",
+        "0123456789abcdef",
+        "mean over n seeds ± half-width of the 95 % t-interval",
+        "--iters 1",
+    ):
+        assert said in text, said
+
+
+def test_each_row_leads_to_its_command_and_back(made: Report) -> None:
+    found = Page(text_of(made))
+    identities = {attributes["id"] for _, attributes in found.elements if "id" in attributes}
+    links = {attributes["href"].removeprefix("#") for attributes in found.all("a")}
+    assert links <= identities
+    for again in made.document.commands:
+        assert {f"again-{again.contender}", f"row-{again.contender}"} <= links
+
+
+def test_the_page_is_alone(made: Report) -> None:
+    text = text_of(made)
+    found = Page(text)
+    for tag, attributes in found.elements:
+        assert tag not in ("link", "iframe", "object", "base")
+        for name in ("src", "href", "xlink:href"):
+            assert not re.match(r"(https?:)?//", attributes.get(name, "")), (tag, attributes)
+        assert not any(name.startswith("on") for name in attributes)
+    assert "url(http" not in text
+    assert "@import" not in text
+
+
+def test_the_policy_lets_through_what_is_on_the_page_and_nothing_else(made: Report) -> None:
+    text = text_of(made)
+    policy = next(each["content"] for each in Page(text).all("meta") if each.get("http-equiv"))
+    scripts = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:" in policy
+
+
+def test_the_page_can_be_read_by_those_who_do_not_see_it(made: Report) -> None:
+    text = text_of(made)
+    found = Page(text)
+    assert found.all("html") == [{"lang": "en"}]
+    assert found.headings[0] == 1
+    assert found.headings.count(1) == 1
+    assert all(below - above <= 1 for above, below in zip(found.headings, found.headings[1:], strict=False))
+    assert len(found.all("main")) == len(found.all("nav")) == len(found.all("header")) == 1
+    assert found.all("a")[0] == {"class": "skip", "href": "#main"}
+    assert len(found.all("caption")) == len(found.all("table"))
+    assert all(attributes["scope"] in ("col", "row", "rowgroup") for attributes in found.all("th"))
+    identities = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
+    assert len(set(identities)) == len(identities)
+    pictures = found.all("svg")
+    assert len(pictures) >= 3
+    for picture in pictures:
+        assert picture["role"] == "img"
+        assert set(picture["aria-labelledby"].split()) <= set(identities)
+    assert len(found.all("figcaption")) == len(pictures)
+    for _, attributes in found.elements:
+        for name in ("aria-labelledby", "aria-describedby", "aria-controls", "for"):
+            assert set(attributes.get(name, "").split()) <= set(identities)
+
+
+def test_hostile_names_are_text(store: Store, capsules: Make, failed: Make) -> None:
+    store.write(capsules(routing=f"own:{HOSTILE}", code={"routing": "0123abcd"}))
+    store.write(capsules(routing="em", options={"network.stem": HOSTILE, f"routing.{HOSTILE}": 1}))
+    store.write(failed(HOSTILE, dataset=f"own:{HOSTILE}"))
+    made = report(store.folder, formats=["html"])
+    found = Page(text_of(made))
+    assert [each for each in found.all("script") if each] == []
+    assert len(found.all("script")) == 1
+    assert found.all("img") == []
+    assert HOSTILE in "".join(found.texts)
+
+
+def test_a_run_of_failed_cells_alone_has_a_page(store: Store, failed: Make) -> None:
+    store.write(failed())
+    text = " ".join(Page(text_of(report(store.folder, formats=["html"]))).texts)
+    assert "No cell finished." in text
+    assert "the loss became nan" in text
+
+
+def test_marks_are_explained_below_the_table_that_has_them(store: Store, capsules: Make, matched: Make) -> None:
+    for seed, accuracy in enumerate((0.90, 0.91, 0.90)):
+        store.write(capsules(accuracy, seed=seed))
+        store.write(matched(accuracy - 0.2 + 0.001 * seed, seed=seed))
+    made = report(store.folder, formats=["html"])
+    (difference,) = [row["vs matched"] for row in made.readable.to_dict("records") if row["vs matched"]]
+    assert difference.endswith("*")
+    text = text_of(made)
+    assert "*: a difference, by a paired test over images and seeds (3 seeds or more), p &lt; 0.05 after Holm" in text
+    assert '<abbr title="explained below the table">*</abbr>' in text
+
+
+def test_without_a_difference_there_is_no_asterisk(made: Report) -> None:
+    assert "<abbr" not in text_of(made)
+
+
+def test_the_same_records_give_the_same_page(store: Store, capsules: Make) -> None:
+    store.write(capsules())
+    assert text_of(report(store.folder, formats=["html"])) == text_of(report(store.folder, formats=["html"]))
+
+
+def figure() -> Figure:
+    made = Figure(figsize=(COLUMN, 2))
+    axes = made.subplots()
+    axes.plot([0, 1], [1, 2], marker="o", label="a", color=next(iter(NEUTRALS)))
+    axes.legend()
+    return made
+
+
+def drawing() -> str:
+    return svg(figure()).decode()
+
+
+def test_two_pictures_on_a_page_share_no_names() -> None:
+    names = [
+        set(re.findall(r'\bid="([^"]+)"', inlined(drawing(), name, "a title", "a caption"))) for name in ("one", "two")
+    ]
+    assert names[0]
+    assert not names[0] & names[1]
+
+
+def test_references_within_a_picture_are_to_its_own_names() -> None:
+    made = inlined(drawing(), "one", "a title", "a caption")
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', made))
+    assert used
+    assert used <= set(re.findall(r'\bid="([^"]+)"', made))
+
+
+def test_neutral_colours_follow_the_page() -> None:
+    made = inlined(drawing(), "one", "a title", "a caption")
+    for colour, variable in NEUTRALS.items():
+        assert colour not in made.lower()
+        assert variable
+    assert f"var(--{next(iter(NEUTRALS.values()))})" in made
+
+
+def test_the_words_of_a_picture_are_text() -> None:
+    made = inlined(drawing(), "one", HOSTILE, HOSTILE)
+    assert "<script" not in made
+    assert made.startswith("<svg")
+
+
+def shown(store: Store, record: Record, content: str, listed: Any = None) -> None:
+    folder = store.folder / "shown" / record.cell.id
+    folder.mkdir(parents=True)
+    (folder / "reconstructions.svg").write_text(content)
+    default = [{"name": "reconstructions", "title": "Reconstructions", "caption": "Inputs above."}]
+    (folder / "shown.json").write_text(json.dumps(default if listed is None else listed))
+
+
+def test_what_was_shown_of_a_cell_is_on_the_page(store: Store, capsules: Make) -> None:
+    store.write(capsules())
+    shown(store, capsules(), drawing())
+    found = Page(text_of(report(store.folder, formats=["html"])))
+    assert "What the networks see" in found.texts
+    assert "Reconstructions" in " ".join(found.texts)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "not a picture",
+        '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
+        '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"></svg>',
+        '<svg xmlns="http://www.w3.org/2000/svg"><a href="javascript:alert(1)"></a></svg>',
+        '<svg xmlns="http://www.w3.org/2000/svg"><image href="https://example.org/a.png"/></svg>',
+    ],
+)
+def test_a_shown_file_that_is_no_plain_picture_is_not_taken_in(store: Store, capsules: Make, content: str) -> None:
+    store.write(capsules())
+    shown(store, capsules(), content)
+    text = text_of(report(store.folder, formats=["html"]))
+    assert "alert(1)" not in text
+    assert "example.org" not in text
+    assert f"1 more in {store.folder / 'shown' / capsules().cell.id}" in text
+
+
+def test_a_damaged_list_of_shown_pictures_is_a_line(store: Store, capsules: Make) -> None:
+    store.write(capsules())
+    shown(store, capsules(), drawing(), listed={"not": "a list"})
+    made = report(store.folder, formats=["html"])
+    (fault,) = made.faults
+    assert fault.endswith(f"not a list of pictures; `capsbench show {capsules().cell.id}` makes it again")
+
+
+def test_old_records_are_a_line_each(store: Store, capsules: Make) -> None:
+    store.write(capsules())
+    store.write(capsules(seed=1))
+    path = store.record_path(capsules(seed=1).cell.id)
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 0'))
+    found = " ".join(Page(text_of(report(store.folder, formats=["html"]))).texts)
+    assert "a record of schema 0, this capsbench reads 1; run its cell again" in found
+
+
+def test_uncommitted_changes_are_said_above_all(store: Store, capsules: Make) -> None:
+    record = capsules()
+    store.write(replace(record, provenance={**record.provenance, "dirty": True}))
+    text = text_of(report(store.folder, formats=["html"]))
+    assert "run with uncommitted changes" in text[: text.index("<main")]
+
+
+def test_a_long_table_stays_small(made: Report) -> None:
+    """What a row costs: 40 contenders in 8 tables are not to weigh more than the pictures."""
+    assert (
+        len(page(replace(made.document, parts=[replace(each, pictures={}) for each in made.document.parts]))) < 60_000
+    )

@@ -1,0 +1,147 @@
+"""Tables in, LaTeX out, read back by a small reader of what LaTeX makes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from capsbench.presenting.figures.style import TIMES
+from capsbench.records.record import Record
+from capsbench.records.store import Store
+from capsbench.reporting.build import report
+from capsbench.reporting.document import Table
+from capsbench.reporting.formats.latex import LINES, escaped, latex
+
+Make = Callable[..., Record]
+
+PRINTED = {
+    r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textless{}": "<",
+    r"\textgreater{}": ">", r"\textbar{}": "|", r"\textquotedbl{}": '"', r"\textasciigrave{}": "`", r"$\pm$": "±",
+    r"$\times$": TIMES, r"$\infty$": "∞", r"$^{2}$": "²", r"$^{*}$": "*", r"$^{\dagger}$": "†", r"$-$": "-", r"$+$": "+",
+    r"\{": "{", r"\}": "}", r"\&": "&", r"\%": "%", r"\$": "$", r"\#": "#", r"\_": "_", "{,}": ",",
+    "~": "\N{NO-BREAK SPACE}",
+}  # fmt: skip
+"""What LaTeX prints for what is written."""
+
+
+def printed(text: str) -> str:
+    """A cell as LaTeX prints it; raises AssertionError for a character that would mean something else to it."""
+    shown = ""
+    numbers = re.compile(r"\$([+-]?[\d.,{}]+) \\pm ([\d.,{}]+)\$")
+    while text:
+        number = numbers.match(text)
+        if number:
+            shown += f"{number[1]} ± {number[2]}".replace("{,}", ",")
+            text = text[number.end() :]
+            continue
+        written = next((each for each in PRINTED if text.startswith(each)), text[0])
+        assert written in PRINTED or written not in r"\{}&%$#_~^", f"{written!r} of {text!r}"
+        shown += PRINTED.get(written, written)
+        text = text[len(written) :]
+    return shown
+
+
+def read(source: str) -> tuple[str, list[list[str]]]:
+    """Column types and rows of a float; raises AssertionError where LaTeX would not take it."""
+    lines = [line for line in source.splitlines() if not line.startswith("%")]
+    source = "\n".join(lines)
+    opened: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{([^}]*)\}", source):
+        if kind == "begin":
+            opened.append(name)
+        else:
+            assert opened.pop() == name
+    assert opened == []
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", source):
+        depth += 1 if brace == "{" else -1
+        assert depth >= 0
+    assert depth == 0
+    assert len(re.findall(r"(?<!\\)\$", source)) % 2 == 0
+    (line,) = [each for each in lines if each.startswith(r"\begin{tabular}")]
+    columns = line.removeprefix(r"\begin{tabular}{@{}").removesuffix("@{}}")
+    columns = re.sub(r">\{\\raggedright\\arraybackslash\}p\{0\.\d+\\linewidth\}", "p", columns)
+    order = [
+        lines.index(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}", r"\end{table*}")
+    ]
+    assert order == sorted(order)
+    assert sum(each.startswith(r"\caption{") for each in lines) == 1
+    assert sum(each.startswith(r"\label{tab:") for each in lines) == 1
+    rows = [each for each in lines[order[0] + 1 : order[2]] if each != r"\midrule"]
+    assert all(each.endswith(r" \\") for each in rows)
+    cells = [re.split(r" (?<!\\)& ", each.removesuffix(r" \\")) for each in rows]
+    assert all(len(row) == len(columns) for row in cells)
+    return columns, [[printed(cell) for cell in row] for row in cells]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def test_the_tables_of_a_report_are_whole_and_say_what_the_page_says(
+    store: Store, capsules: Make, matched: Make
+) -> None:
+    for seed in (0, 1, 2):
+        store.write(capsules(0.97 + seed / 1000, seed=seed))
+        store.write(matched(0.90 + seed / 100, seed=seed))
+    made = report(store.folder, formats=["tex"])
+    assert sorted(path.name for path in made.files) == ["table.tex", "winners.tex"]
+    tables = {part.table.name: part.table for part in made.document.parts if part.table}
+    for path in made.files:
+        columns, rows = read(path.read_text(encoding="utf-8"))
+        table = tables[path.stem]
+        assert rows == [table.headings, *table.rows]
+        assert [each == "r" for each in columns] == table.numbers
+    source = (store.folder / "report" / "table.tex").read_text()
+    assert r"& step (ms) & inference (ms) & memory (MiB) \\" in source
+    assert r"$97.1 \pm 0.2$" in source
+    assert r"\label{tab:table}" in source
+    assert source.startswith("% \\usepackage{booktabs}\n\\begin{table*}")
+
+
+HOSTILE = r"a\b {c} & 50 % $x$ #1 _y_ ~z ^w < > | " + '"`'
+
+
+def test_every_character_is_printed_as_it_is() -> None:
+    table = Table.of(
+        "hostile", HOSTILE, pd.DataFrame({HOSTILE: [HOSTILE, f"{TIMES}∞²±†*\xa0"], "n": ["1", "2"]}), HOSTILE
+    )
+    columns, rows = read(latex(table))
+    assert columns == "pr"
+    assert rows == [[HOSTILE, "n"], [HOSTILE, "1"], [f"{TIMES}∞²±†*\xa0", "2"]]
+
+
+def test_no_ascii_character_is_left_with_a_meaning() -> None:
+    letters = "".join(map(chr, range(32, 127))).replace("`", "")  # a pair of backquotes is code in a caption
+    assert printed(escaped(letters)) == letters
+
+
+def test_hostile_names_of_a_report_are_printed_as_they_are(store: Store, capsules: Make) -> None:
+    for seed in (0, 1, 2):
+        store.write(capsules(0.9 + seed / 100, seed=seed, routing=f"own:{HOSTILE}", code={"routing": "0123abcd"}))
+        store.write(capsules(0.7, seed=seed, options={f"network.{HOSTILE}": HOSTILE}))
+    made = report(store.folder, formats=["tex"])
+    tables = {part.table.name: part.table for part in made.document.parts if part.table}
+    printed_ = {path.stem: read(path.read_text(encoding="utf-8"))[1] for path in made.files}
+    assert printed_ == {name: [table.headings, *table.rows] for name, table in tables.items()}
+    assert any(HOSTILE in cell for row in printed_["table"] for cell in row)
+    assert any(HOSTILE in cell for row in printed_["winners"] for cell in row)
+
+
+@pytest.mark.parametrize(
+    "number", ["-0.6 ± 1.3", "+1.0 ± 2.0*", "97.3 ± 0.8 (n=2)", "28.0K", "1,024", "-3", "5.0 †", "2 ± 1,000"]
+)
+def test_numbers_keep_their_sign_interval_and_marks(number: str) -> None:
+    _, rows = read(latex(Table.of("t", "T", pd.DataFrame({"name": ["a"], "x": [number]}), "C.")))
+    assert rows[1][1].replace(" ", "") == number.replace(" ", "")
+
+
+def test_a_table_longer_than_a_page_says_what_to_do() -> None:
+    long = pd.DataFrame({"name": [f"a{i}" for i in range(LINES + 1)]})
+    assert "% 46 rows are more than a page holds" in latex(Table.of("t", "T", long, "C."))
+    assert "more than a page" not in latex(Table.of("t", "T", long[:LINES], "C."))

@@ -1,0 +1,113 @@
+"""Who is ahead on what, and of whom that can be said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from capsbench.presenting.figures.style import TIMES
+from capsbench.presenting.material import Material, NoDataError
+from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
+from capsbench.reporting.sections.winners import SECTION
+
+Make = Callable[..., Record]
+
+
+def _table(records: list[Record]) -> pd.DataFrame:
+    return SECTION.table(Material.of(records, Store(Path("nowhere"))))
+
+
+def _line(records: list[Record]) -> dict[str, str]:
+    """The only line as people read it."""
+    (line,) = SECTION.readable(_table(records)).to_dict("records")
+    return {str(name): str(text).replace("\N{NO-BREAK SPACE}", " ") for name, text in line.items()}
+
+
+ACCURACY = {1: (0.90, 0.91, 0.90), 2: (0.95, 0.97, 0.955), 3: (0.96, 0.96, 0.9605)}
+
+
+@pytest.fixture
+def records(capsules: Make) -> list[Record]:
+    """One, two and three iterations, of three seeds each."""
+    return [
+        capsules(value, iterations=count, seed=seed)
+        for count, own in ACCURACY.items()
+        for seed, value in enumerate(own)
+    ]
+
+
+def test_the_best_mean_is_first_and_only_what_is_shown_to_be_behind_is(records: list[Record]) -> None:
+    line = _line(records)
+    assert line["first"] == f"em {TIMES}3"
+    # 5, 6.05 and 6 points: their mean, and their standard error times the t quantile of 2 degrees of freedom
+    assert line["the others"] == (
+        f"Ahead of em {TIMES}1 (5.7 ± 1.5). Not told apart from em {TIMES}2 (0.2 ± 2.6). "
+        f"Cheapest of these: em {TIMES}3, 2.5M FLOPs."
+    )
+
+
+def test_each_comparison_counts_as_all_pairs_of_all_lines(records: list[Record]) -> None:
+    """em x1 is behind with p = 0.0035: of 3 pairs that is a difference, of 18 in six lines like this it is none."""
+    alone = stats.ttest_rel(ACCURACY[3], ACCURACY[1]).pvalue
+    row = _table(records).set_index("other_name").loc[f"em {TIMES}1"]
+    assert row["p"] == pytest.approx(3 * alone)
+    assert row["ahead"]
+    budgets = [
+        replace(record, cell=type(record.cell)(**record.cell.model_dump() | {"epochs": epochs}))
+        for record in records
+        for epochs in range(20, 26)
+    ]
+    rows = _table(budgets)
+    assert rows["on"].nunique() == 6
+    rows = rows[rows["other_name"].str.startswith(f"em {TIMES}1")]
+    assert rows["p"].tolist() == pytest.approx([18 * alone] * 6)
+    assert not rows["ahead"].any()
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_of_few_seeds_nothing_is_told_apart(capsules: Make, seeds: int) -> None:
+    records = [
+        capsules(accuracy + seed / 1e6, iterations=count, seed=seed)
+        for count, accuracy in ((3, 0.99), (1, 0.5))
+        for seed in range(seeds)
+    ]
+    line = _line(records)
+    assert line["first"] == f"em {TIMES}3"
+    assert line["the others"].startswith(f"Not told apart from em {TIMES}1 (49.0")
+    assert "Cheapest" not in line["the others"]
+
+
+def test_the_cheapest_is_one_that_is_not_told_apart_from_the_first(capsules: Make) -> None:
+    cheap = [capsules(value, seed=seed, iterations=1, flops=1e6) for seed, value in enumerate((0.95, 0.96, 0.94))]
+    dear = [capsules(value, seed=seed, iterations=3, flops=3e6) for seed, value in enumerate((0.96, 0.95, 0.95))]
+    line = _line([*cheap, *dear])
+    assert line["first"] == f"em {TIMES}3"
+    assert line["the others"].endswith(f"Cheapest of these: em {TIMES}1, 1.0M FLOPs.")
+
+
+def test_of_an_error_the_least_is_first(capsules: Make) -> None:
+    def novel(error: float, **fields: int) -> Record:
+        record = capsules(0.9, **fields)
+        return replace(record, rows=[*record.rows, Row("viewpoint", "error", "novel", error, "fraction")])
+
+    table = _table([novel(0.3, iterations=1), novel(0.2, iterations=3)])
+    (row,) = table[table["measured"] == "error on novel viewpoints %"].to_dict("records")
+    assert (row["first_name"], row["value"]) == (f"em {TIMES}3", pytest.approx(20.0))
+
+
+def test_networks_of_other_budgets_do_not_compete(capsules: Make) -> None:
+    with pytest.raises(NoDataError):
+        _table([capsules(epochs=1), capsules(epochs=2)])
+
+
+def test_many_names_are_counted(capsules: Make) -> None:
+    records = [capsules(0.9 + count / 1000, iterations=count) for count in range(1, 9)]
+    assert _line(records)["the others"] == (
+        f"Not told apart from em {TIMES}7 (0.1); em {TIMES}6 (0.2); em {TIMES}5 (0.3) and 4 more."
+    )

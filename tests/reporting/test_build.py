@@ -1,0 +1,333 @@
+"""A results folder in, a report's files out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from capsbench.api import cells
+from capsbench.errors import Kind, UsageError
+from capsbench.presenting.figures.style import TIMES
+from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
+from capsbench.records.table import ROW_COLUMNS, load
+from capsbench.reporting.build import NothingMeasured, report
+
+Make = Callable[..., Record]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def with_pictures() -> None:
+    """For the tests that are about pictures; the others go without, which take most of a report's time."""
+
+
+@pytest.fixture(autouse=True)
+def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "with_pictures" not in request.fixturenames:
+        monkeypatch.setattr("capsbench.reporting.build.begin", lambda pictures, material, forms: lambda: ({}, {}))
+
+
+def run_of(store: Store, *records: Record, unfinished: tuple[Record, ...] = ()) -> str:
+    """Leaves the folder as a run does that got through ``records`` but not through ``unfinished``; returns its name."""
+    for record in records:
+        store.write(record)
+    return store.write_run([r.cell for r in (*records, *unfinished)], "capsbench run --routing em").name
+
+
+@pytest.mark.usefixtures("with_pictures")
+def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, matched: Make) -> None:
+    run_of(store, *(make(seed=seed) for make in (capsules, matched) for seed in (0, 1)))
+    made = report(store.folder)
+    assert sorted(path.name for path in made.files) == [
+        "accuracy-cost.svg",
+        "accuracy-iterations.svg",
+        "index.html",
+        "rows.parquet",
+        "table.csv",
+        "table.md",
+        "table.parquet",
+        "training-curves.svg",
+        "winners.csv",
+        "winners.parquet",
+    ]
+    folder = store.folder / "report"
+    assert sorted(folder.iterdir()) == sorted(made.files)
+    for table in (pd.read_csv(folder / "table.csv"), pd.read_parquet(folder / "table.parquet")):
+        assert table["accuracy_percent"].tolist() == pytest.approx([97.0, 96.0])
+    rows, known = (
+        table.sort_values(["cell", *ROW_COLUMNS])
+        for table in (pd.read_parquet(folder / "rows.parquet"), load(store.folder))
+    )
+    assert len(rows) == 4 * 13
+    for name in rows:
+        assert rows[name].dropna().tolist() == known[name].dropna().tolist()
+    assert set(ROW_COLUMNS) | {"cell", "seed", "network"} < set(rows)
+    assert (folder / "accuracy-cost.svg").read_text().startswith("<?xml")
+    assert f"| em {TIMES}3 | 3 | 2 | 97.0 ± 0.0 |" in (folder / "table.md").read_text()
+
+
+@pytest.mark.usefixtures("with_pictures")
+def test_the_same_records_give_the_same_files(store: Store, capsules: Make, tmp_path: Path) -> None:
+    run_of(store, capsules())
+    first, second = (report(store.folder, to=tmp_path / name) for name in ("first", "second"))
+    for one, other in zip(first.files, second.files, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_the_latest_run_is_reported_and_another_by_name(store: Store, capsules: Make) -> None:
+    first = run_of(store, capsules(iterations=1))
+    run_of(store, capsules(iterations=2))
+    assert report(store.folder).summary["iterations"].tolist() == [2]
+    assert report(store.folder, run=first).summary["iterations"].tolist() == [1]
+    assert report(store.folder, everything=True).summary["iterations"].tolist() == [1, 2]
+
+
+def test_records_without_a_run_are_all_reported(store: Store, capsules: Make) -> None:
+    for iterations in (1, 2):
+        store.write(capsules(iterations=iterations))
+    assert report(store.folder).summary["iterations"].tolist() == [1, 2]
+
+
+def test_an_unknown_run_is_named_with_the_known_ones(store: Store, capsules: Make) -> None:
+    name = run_of(store, capsules())
+    with pytest.raises(UsageError) as caught:
+        report(store.folder, run="nope")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "run", "nope")
+    assert caught.value.expected.endswith(name)
+
+
+def test_failed_and_unfinished_cells_are_said(store: Store, capsules: Make, failed: Make) -> None:
+    run_of(store, capsules(), failed(seed=1), unfinished=(capsules(seed=2), capsules(seed=3)))
+    made = report(store.folder)
+    assert made.failed == [("matrix-capsules em x3 tiny, digits, seed 1", "the loss became nan")]
+    assert made.missing == 2
+    page = (store.folder / "report" / "table.md").read_text()
+    assert "- matrix-capsules em x3 tiny, digits, seed 1: the loss became nan" in page
+    assert "- 2 of 4 cells; the run's command goes on with them" in page
+
+
+@pytest.mark.usefixtures("with_pictures")
+def test_a_run_of_failed_cells_only_says_why(store: Store, failed: Make) -> None:
+    run_of(store, failed("out of memory\nand more"))
+    made = report(store.folder)
+    assert made.summary.empty
+    assert made.readable.empty
+    assert len(made.failed) == 1
+    names = ["index.html", "rows.parquet", "table.csv", "table.md", "table.parquet"]
+    assert sorted(path.name for path in made.files) == names
+    page = (store.folder / "report" / "table.md").read_text()
+    assert "No cell finished." in page
+    assert "out of memory and more" in page
+
+
+def test_a_damaged_record_is_named_and_the_rest_reported(store: Store, capsules: Make) -> None:
+    run_of(store, capsules(seed=0), capsules(seed=1))
+    damaged = store.record_path(capsules(seed=1).cell.id)
+    damaged.write_text(damaged.read_text()[:100])
+    made = report(store.folder)
+    assert made.summary["n"].tolist() == [1]
+    assert made.missing == 1
+    assert len(made.faults) == 1
+    assert made.faults[0].startswith(f"{damaged}: not a whole record")
+    assert made.faults[0] in (store.folder / "report" / "table.md").read_text()
+
+
+def test_a_damaged_note_of_a_run_is_named(store: Store, capsules: Make) -> None:
+    earlier = run_of(store, capsules(iterations=1))
+    latest = run_of(store, capsules(iterations=2))
+    path = store.run_path(latest)
+    path.write_text(path.read_text()[:100])
+    made = report(store.folder)
+    assert made.summary["iterations"].tolist() == [1]
+    assert len(made.faults) == 1
+    assert made.faults[0].startswith(f"{path}: not a whole note of a run")
+    assert str(path) in (store.folder / "report" / "table.md").read_text()
+    assert str(path) in (store.folder / "report" / "index.html").read_text()
+    assert report(store.folder, run=earlier).faults == made.faults
+    with pytest.raises(UsageError) as caught:
+        report(store.folder, run=latest)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.DAMAGED, "run", latest)
+    assert caught.value.problem == made.faults[0]
+    path.unlink()
+    assert report(store.folder).faults == []
+
+
+def test_a_number_that_is_not_finite_does_not_reach_a_mean(store: Store, capsules: Make) -> None:
+    run_of(store, capsules(0.5, seed=0), capsules(0.9, seed=1))
+    path = store.record_path(capsules(seed=0).cell.id)
+    path.write_text(path.read_text().replace('"value": 0.5,', '"value": Infinity,', 1))
+    made = report(store.folder)
+    assert made.summary["accuracy_percent"].tolist() == pytest.approx([90.0])
+    assert [line.startswith(f"{path}: not a whole record (rows.0.value: ") for line in made.faults] == [True]
+
+
+def predicted(store: Store, record: Record) -> Record:
+    """Leaves the predictions of ten test images that a record's accuracy is of."""
+    accuracy = next(row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test"))
+    labels = torch.arange(10)
+    wrong = (torch.arange(10) >= round(10 * accuracy)).int()
+    store.write_tensors(store.kept_path("accuracy", record.cell.id), {"label": labels, "prediction": labels + wrong})
+    return record
+
+
+def test_differences_that_are_over_seeds_alone_are_said_to_be(store: Store, capsules: Make, matched: Make) -> None:
+    records = [predicted(store, make(0.9 - seed / 10, seed=seed)) for make in (capsules, matched) for seed in (0, 1, 2)]
+    run_of(store, *records)
+    assert report(store.folder).notes == []
+    paths = [store.kept_path("accuracy", record.cell.id) for record in records[:2]]
+    paths[0].unlink()
+    assert report(store.folder).notes == [
+        "predictions are missing for 1 cell: differences in test accuracy to these contenders are tested over seeds alone"
+    ]
+    paths[1].write_bytes(paths[1].read_bytes()[:-8])
+    (note,) = report(store.folder).notes
+    assert note.startswith("predictions are missing for 2 cells: ")
+    assert note in (store.folder / "report" / "index.html").read_text()
+
+
+def test_where_nothing_is_tested_no_predictions_are_missed(store: Store, capsules: Make) -> None:
+    run_of(store, *(capsules(seed=seed) for seed in (0, 1, 2)))
+    assert report(store.folder).notes == []
+
+
+def test_nothing_measured_says_what_to_do(store: Store, capsules: Make) -> None:
+    with pytest.raises(NothingMeasured) as empty:
+        report(store.folder)
+    assert (empty.value.kind, empty.value.file) == (Kind.MISSING, store.folder)
+    run = run_of(store, unfinished=(capsules(),))
+    with pytest.raises(NothingMeasured) as begun:
+        report(store.folder)
+    assert (begun.value.kind, begun.value.file) == (Kind.MISSING, store.folder)
+    assert run in begun.value.problem
+    assert "`capsbench run --routing em`" in begun.value.expected
+    store.record_path("0").parent.mkdir(exist_ok=True)
+    store.record_path("0").write_text("{")
+    with pytest.raises(NothingMeasured) as damaged:
+        report(store.folder)
+    assert (damaged.value.kind, damaged.value.file) == (Kind.DAMAGED, store.folder)
+    assert str(store.record_path("0")) in damaged.value.problem
+    assert not (store.folder / "report").exists()
+
+
+def test_where_the_numbers_are_from(store: Store, capsules: Make) -> None:
+    record = capsules()
+    elsewhere = replace(capsules(seed=1), provenance={**record.provenance, "cpu": "B CPU", "dirty": True})
+    run_of(store, record, elsewhere)
+    made = report(store.folder)
+    assert made.notes == ["times and memory are from different machines: compare them within one only"]
+    page = (store.folder / "report" / "table.md").read_text()
+    assert "- command: `capsbench run --routing em`" in page
+    assert "- commit: 0123456789abcdef\n- commit: 0123456789abcdef with uncommitted changes" in page
+    assert "capsbench 0.1.0; python 3.11.2; torch 2.15.0\n" in page
+    assert "- machine: cpu A CPU, B CPU; cores 2; threads 2; backend reference" in page
+
+
+def test_published_numbers_of_the_runs_suite_stand_beside(store: Store, tmp_path: Path) -> None:
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        'routing = "dynamic"\niters = 3\nbaseline = "none"\n[[published]]\ntable = "Table 1"\nrow = "A | B"\n'
+        'metric = "error"\nvalue = 2.0\nsource = "a paper"\nwhere = {iters = 3}\n'
+    )
+    records = [
+        Record(cell, "finished", rows=[Row("accuracy", "accuracy", "test", 0.97 + seed / 100, "fraction")])
+        for seed, cell in enumerate(cells(suite, seeds=[0, 1]))
+    ]
+    for record in records:
+        store.write(record)
+    store.write_run([record.cell for record in records], "capsbench run", str(suite), {"mnist": "no such file"})
+    made = report(store.folder)
+    folder = store.folder / "report"
+    assert {folder / "published.csv", folder / "published.parquet"} < set(made.files)
+    for table in (made.published, pd.read_csv(folder / "published.csv"), pd.read_parquet(folder / "published.parquet")):
+        assert table["measured"].tolist() == pytest.approx([2.5])
+        assert table["verdict"].tolist() == ["inside"]
+    assert "| Table 1 | A \\| B | error % | 2.0 | 2.5 ± 6.4 | 2 | tiny | inside |" in (folder / "table.md").read_text()
+    assert "mnist was left out of the run: no such file" in made.notes
+
+    suite.unlink()
+    made = report(store.folder)
+    assert made.published.empty
+    assert not (folder / "published.csv").exists()
+    assert any(note.startswith("no published numbers: ") and str(suite) in note for note in made.notes)
+    with pytest.raises(UsageError) as caught:
+        report(store.folder, suite="nosuch")
+    assert "'nosuch'" in str(caught.value)
+
+
+def test_records_without_provenance_are_reported(store: Store, capsules: Make) -> None:
+    run_of(store, replace(capsules(), provenance=dict.fromkeys(capsules().provenance)))
+    assert len(report(store.folder).summary) == 1
+
+
+@pytest.mark.usefixtures("with_pictures")
+def test_a_picture_of_an_earlier_report_does_not_stay(store: Store, capsules: Make) -> None:
+    run_of(store, capsules())
+    stale = store.folder / "report" / "accuracy-cost.svg"
+    assert stale in report(store.folder).files
+    run_of(store, capsules(0.97, None, seed=5))
+    report(store.folder)
+    assert not stale.exists()
+
+
+def test_a_report_that_cannot_be_written_is_one_line(store: Store, capsules: Make, tmp_path: Path) -> None:
+    run_of(store, capsules())
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError) as caught:
+        report(store.folder, to=tmp_path / "file" / "report")
+    assert (caught.value.kind, caught.value.file) == (Kind.INACCESSIBLE, tmp_path / "file" / "report")
+    assert isinstance(caught.value.__cause__, NotADirectoryError)
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_disk_that_fills_up_leaves_the_earlier_report(
+    store: Store, capsules: Make, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    run_of(store, capsules(iterations=1))
+    folder = store.folder / "report"
+    if earlier:
+        report(store.folder)
+    before = {path.name: path.read_bytes() for path in folder.glob("*")}
+    assert bool(before) == earlier
+    run_of(store, capsules(iterations=2))
+    write = Path.write_bytes
+
+    def write_some(path: Path, content: bytes) -> int:
+        if "parquet" not in path.name:
+            return write(path, content)
+        write(path, content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_some)
+    with pytest.raises(UsageError) as caught:
+        report(store.folder)
+    assert (caught.value.kind, caught.value.file) == (Kind.INACCESSIBLE, folder)
+    assert "No space left on device" in caught.value.problem
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_file_of_a_report_is_never_there_in_part(
+    store: Store, capsules: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_of(store, capsules())
+    replaced: list[tuple[str, str]] = []
+    written: list[str] = []
+    replace_, write = Path.replace, Path.write_bytes
+    monkeypatch.setattr(
+        Path, "replace", lambda path, to: (replaced.append((path.name, Path(to).name)), replace_(path, to))[1]
+    )
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: (written.append(path.name), write(path, data))[1])
+    made = report(store.folder, formats=["md", "csv"])
+    names = [path.name for path in made.files]
+    assert [new for _, new in replaced] == names
+    assert written == [old for old, _ in replaced]
+    assert not set(written) & set(names)

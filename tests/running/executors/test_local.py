@@ -1,0 +1,87 @@
+import os
+import signal
+import time
+
+import pytest
+
+from capsbench.errors import Kind, ProcessFailed, UsageError
+from capsbench.running.executors.local import Job, in_process, in_processes
+
+
+def double(number, send):
+    send(f"doubling {number}")
+    return 2 * number
+
+
+def nap(seconds, send):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def die(send):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(send):
+    os._exit(7)
+
+
+def exhaust(send):
+    raise MemoryError("not that much")
+
+
+def crash(send):
+    raise RuntimeError("first line\nsecond line")
+
+
+def refuse(send):
+    raise UsageError(Kind.UNKNOWN, flag="size", value="large")
+
+
+def test_results_and_events_come_back_under_the_jobs_name():
+    events = []
+    jobs = [Job(f"job {number}", double, (number,)) for number in range(3)]
+    results = dict(in_processes(jobs, workers=2, on_event=lambda name, event: events.append((name, event))))
+    assert results == {"job 0": 0, "job 1": 2, "job 2": 4}
+    assert sorted(events) == [(f"job {number}", f"doubling {number}") for number in range(3)]
+
+
+def test_a_job_has_a_process_of_its_own():
+    pids = [pid for _, pid in in_processes([Job(str(i), nap, (0.0,)) for i in range(2)])]
+    assert len({os.getpid(), *pids}) == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (die, "the process died: SIGKILL, which is what the system sends when memory runs out"),
+        (leave, "the process died: exit code 7"),
+        (exhaust, "out of memory: not that much"),
+        (crash, "RuntimeError: first line"),
+    ],
+)
+def test_a_failure_has_one_line_and_the_others_go_on(function, reason):
+    results = dict(in_processes([Job("bad", function, ()), Job("good", double, (1,))]))
+    assert isinstance(results["bad"], ProcessFailed)
+    assert str(results["bad"]) == reason
+    assert results["good"] == 2
+
+
+def test_the_trace_of_what_raised_is_kept():
+    with pytest.raises(ProcessFailed) as caught:
+        in_process(crash)
+    assert "in crash" in caught.value.trace
+
+
+def test_what_the_user_can_mend_comes_back_as_it_is():
+    with pytest.raises(UsageError) as caught:
+        in_process(refuse)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "size", "large")
+
+
+def test_leaving_the_loop_ends_the_processes():
+    started = time.monotonic()
+    jobs = in_processes([Job("quick", double, (1,)), Job("slow", nap, (60.0,))], workers=2)
+    assert next(jobs) == ("quick", 2)
+    jobs.close()
+    assert time.monotonic() - started < 30

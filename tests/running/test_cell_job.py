@@ -1,0 +1,140 @@
+"""One cell in this process: from its fields to what lies in the store."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from capsbench.networks.build import build_network
+from capsbench.records.store import Store
+from capsbench.running.cell_job import prepare, run_cell
+from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
+
+
+@pytest.fixture(autouse=True)
+def own_settings():
+    """Gives back the threads and the deterministic mode that `prepare` sets for its process."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def cell(make_cell):
+    return make_cell(train_size=64, epochs=2, batch=32, measure="accuracy")
+
+
+def events_of(cell, store, measures=("accuracy",), trained=False):
+    """What a cell sends as it is trained and measured, without its progress."""
+    events = []
+    run_cell(cell, [*measures], trained, Path(), store, events.append)
+    return [event for event in events if isinstance(event, Trained | Measuring | Measured)]
+
+
+def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
+    result, measuring, measured = events_of(cell, store)
+    assert [epoch["epoch"] for epoch in result.history] == [1, 2]
+    assert result.backends == ["cpu"]
+    assert (measuring.spec, measured.spec) == ("accuracy", "accuracy")
+    assert store.kept("accuracy", cell.id).keys() == {"label", "prediction", "nll"}
+    accuracy = next(row.value for row in measured.rows if (row.metric, row.condition) == ("accuracy", "test"))
+    kept = store.kept("accuracy", cell.id)
+    assert accuracy == (kept["label"] == kept["prediction"]).mean()
+
+
+def test_the_same_cell_gives_the_same_bits(cell, tmp_path):
+    stores = [Store(tmp_path / name) for name in ("first", "second")]
+    for state, store in enumerate(stores):
+        torch.manual_seed(state)  # whatever state the process is in
+        events_of(cell, store)
+    files = [
+        (store.weights_path(cell.id).read_bytes(), store.kept_path("accuracy", cell.id).read_bytes())
+        for store in stores
+    ]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_weights_are_drawn_from_the_cells_seed(make_cell, store, seed):
+    """As they stay where the rate is too small for a step to move them."""
+    cell = make_cell(seeds=seed, train_size=40, epochs=1, lr=1e-30, measure="accuracy")
+    events_of(cell, store)
+    torch.manual_seed(seed)
+    drawn = dict(build_network(cell).named_parameters())
+    found = load_file(store.weights_path(cell.id))
+    assert all(torch.equal(found[name], weights) for name, weights in drawn.items())
+
+
+def test_a_later_measure_sees_the_trained_weights(cell, store):
+    *_, before = events_of(cell, store)
+    weights = load_file(store.weights_path(cell.id))
+    measuring, after = events_of(cell, store, trained=True)
+    assert (measuring.spec, after.rows) == ("accuracy", before.rows)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(store.weights_path(cell.id)).items())
+
+
+def test_a_cnn_uses_no_backend(make_cell, store):
+    cell = make_cell(network="cnn-hinton2018", train_size=40, epochs=1, measure="accuracy")
+    assert events_of(cell, store)[0].backends == []
+
+
+def test_a_network_with_an_objective_of_its_own_is_trained_and_measured(make_cell, store):
+    cell = make_cell(network="transforming-autoencoder", train_size=40, epochs=2)
+    result, _, measured = events_of(cell, store, ["transformation"])
+    assert result.history[-1].keys() & {"validation_accuracy", "validation_loss"} == {"validation_loss"}
+    assert {row.measure for row in measured.rows} == {"transformation"}
+    assert events_of(cell, store, ["transformation"], trained=True)[-1].rows == measured.rows
+
+
+HALF = """
+import torch
+from capsbench.measures import Measure
+from capsbench.records.record import Row
+
+class Half(Measure):
+    def __call__(self, subject):
+        subject.keep({"length": torch.tensor([0.5, 3.0], dtype=torch.bfloat16)})
+        return [Row("half", "length", "test", 3.5, "pixels")]
+"""
+
+
+def test_what_a_measure_keeps_in_bfloat16_comes_back(cell, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precise.py").write_text(HALF)
+    events_of(cell, store, ["precise:Half"])
+    assert store.kept("precise:Half", cell.id)["length"].tolist() == [0.5, 3.0]
+
+
+FAULTY = """
+from capsbench.measures import Measure
+
+class Faulty(Measure):
+    def __call__(self, subject):
+        raise RuntimeError("no such luck")
+"""
+
+
+def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unlucky.py").write_text(FAULTY)
+    events = []
+    run_cell(cell, ["unlucky:Faulty", "accuracy"], False, Path(), store, events.append)
+    assert [event.spec for event in events if isinstance(event, Measured)] == ["accuracy"]
+    (failed,) = (event for event in events if isinstance(event, NotMeasured))
+    assert (failed.spec, str(failed.failure)) == ("unlucky:Faulty", "RuntimeError: no such luck")
+    assert "unlucky.py" in failed.failure.trace
+
+
+def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):
+    data = prepare(make_cell(precision="float64", threads=1, train_size=50), Path())
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+    assert {part.images.dtype for part in data.named().values()} == {torch.float64}
+    assert [len(part.labels) for part in data.named().values()] == [50, 200, 500]

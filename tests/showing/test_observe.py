@@ -1,0 +1,157 @@
+"""What is observed of a routing is what the routing did: its outputs follow from the coefficients by the papers' formulas."""
+
+import math
+
+import pytest
+import torch
+
+from capsbench.networks.build import build_network
+from capsbench.showing.observe import observed, routings_of
+from capsbench_kernels import observe_vote_passes
+
+NETWORKS = [
+    dict(routing="dynamic", iters=3),
+    dict(routing="dynamic", iters=3, leaky=True, bias=True),
+    dict(routing="uniform"),
+    dict(routing="em", iters=3),
+    dict(routing="em", iters=2, normalise="all"),
+    dict(routing="variational-bayes", iters=3),
+    dict(routing="self-attention"),
+    dict(routing="self-routing", reconstruction=True),
+    dict(routing="inverted-attention", iters=3),
+]
+
+
+def network_of(make_cell, **request):
+    torch.manual_seed(0)
+    return build_network(make_cell(dataset="digits", precision="float64", **request)).eval()
+
+
+def named(request):
+    return " ".join(map(str, request.values()))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("request_", NETWORKS, ids=named)
+def test_the_moments_of_every_pass_follow_from_the_observed_coefficients(make_cell, images, request_):
+    """The votes written out, weighted by the observed coefficients, add up to what the kernels returned."""
+    passes = []
+    network = network_of(make_cell, **request_)
+    with torch.no_grad(), observe_vote_passes(passes.append):
+        network(images)
+    assert len(passes) >= len(routings_of(network))
+    for made in passes:
+        votes = torch.einsum("nird,ijde->nijre", made.poses, made.weights)
+        if made.offset is not None:
+            votes = votes + made.offset[:, :, None]
+        votes = votes.flatten(3)
+        if made.parents.centre is not None:
+            votes = votes - made.parents.centre[:, None]
+        shares = made.shares()
+        weights = shares if made.activations is None else shares * made.activations[:, :, None]
+        torch.testing.assert_close(weights.sum(dim=1), made.moments.mass, rtol=1e-6, atol=1e-9)
+        first = torch.einsum("nij,nijh->njh", weights, votes)
+        torch.testing.assert_close(first, made.moments.first, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("request_", NETWORKS, ids=named)
+def test_there_is_a_layer_a_routing_with_as_many_iterations_as_it_makes(make_cell, images, request_):
+    network = network_of(make_cell, **request_)
+    layers = observed(network, images)
+    assert len(layers) == len(routings_of(network))
+    assert [layer.classes for layer in layers] == [False] * (len(layers) - 1) + [True]
+    assert len({layer.name for layer in layers}) == len(layers)
+    for layer in layers:
+        expected = routings_of(network)[0].iterations if routings_of(network)[0].iterative else 1
+        assert len(layer.shares) == expected
+        assert layer.rows * layer.columns * layer.types == layer.shares[0].shape[2]
+
+
+@pytest.mark.parametrize("request_", NETWORKS, ids=named)
+def test_the_shares_of_a_child_add_up_to_1(make_cell, images, request_):
+    """Over the parents of its problem, or of all the windows that it is in, where the routing says so."""
+    network = network_of(make_cell, **request_)
+    for layer, routing in zip(observed(network, images), routings_of(network), strict=True):
+        for shares in layer.shares:
+            total = shares.sum(dim=-1)
+            if routing.across_windows and not layer.classes:
+                assert (total <= 1 + 1e-9).all()
+            else:
+                torch.testing.assert_close(total, torch.ones_like(total))
+
+
+def test_a_child_of_several_windows_is_shared_once_among_all_of_them(make_cell, images):
+    """EM with ``normalise=all``: the shares of a capsule, summed over its windows, are 1 after the first E-step."""
+    network = network_of(make_cell, routing="em", iters=2, normalise="all")
+    layer = observed(network, images)[0]
+    conv = network.convolutional[0]
+    side = math.isqrt(layer.shares[0].shape[1])  # windows along an axis
+    grid = (side - 1) * conv.stride + conv.kernel
+    total = torch.zeros(len(images), grid, grid, layer.types, dtype=torch.float64)
+    for problem in range(side * side):
+        top, left = (conv.stride * place for place in divmod(problem, side))
+        own = layer.shares[1][:, problem].sum(dim=-1).unflatten(1, (conv.kernel, conv.kernel, layer.types))
+        total[:, top : top + conv.kernel, left : left + conv.kernel] += own
+    torch.testing.assert_close(total, torch.ones_like(total))
+
+
+def test_the_class_capsules_of_dynamic_routing_are_the_squashed_sums_by_the_last_coefficients(make_cell, images):
+    """Sabour 2017, equations 1 and 2, with the observed coefficients and the votes written out."""
+    network = network_of(make_cell, routing="dynamic", iters=3)
+    (layer,) = observed(network, images)
+    with torch.no_grad():
+        below = network.primary(network.stem(images)).poses.flatten(1, 3)[:, :, 0]  # [B, I, D]
+        sums = torch.einsum("bij,bid,ijde->bje", layer.shares[-1][:, 0], below, network.classes.weights)
+        squared = sums.square().sum(dim=-1, keepdim=True)
+        squashed = squared / (1 + squared) * sums / squared.sqrt()
+        torch.testing.assert_close(squashed, network.capsules(images).poses[:, :, 0])
+
+
+def test_the_agreement_is_the_length_of_the_sum_by_the_sum_of_lengths(make_cell, images):
+    network = network_of(make_cell, routing="dynamic", iters=2)
+    (layer,) = observed(network, images)
+    with torch.no_grad():
+        below = network.primary(network.stem(images)).poses.flatten(1, 3)[:, :, 0]
+        votes = torch.einsum("bid,ijde->bije", below, network.classes.weights) * layer.shares[-1][:, 0][..., None]
+    expected = votes.sum(dim=1).norm(dim=-1) / votes.norm(dim=-1).sum(dim=1)
+    torch.testing.assert_close(layer.agreement[-1][:, 0], expected)
+    assert ((layer.mean_agreement() > 0) & (layer.mean_agreement() <= 1)).all()
+
+
+def test_equal_shares_have_an_entropy_of_1_and_a_single_parent_one_of_0(make_cell, images):
+    (layer,) = observed(network_of(make_cell, routing="uniform"), images)
+    torch.testing.assert_close(layer.entropy(), torch.ones(1, 3, dtype=torch.float64))
+    layer.shares[0] = torch.nn.functional.one_hot(layer.shares[0].argmax(dim=-1), 10).double()
+    assert not layer.entropy().any()
+
+
+def test_the_mean_over_places_is_weighted_by_the_activations_of_the_children(make_cell, images):
+    (layer,) = observed(network_of(make_cell, routing="dynamic", iters=3), images)
+    shares = layer.shares[-1][0, 0].view(layer.rows * layer.columns, layer.types, 10)
+    lengths = layer.activations[0, 0].view(layer.rows * layer.columns, layer.types, 1)
+    torch.testing.assert_close(layer.by_type()[-1, 0], (shares * lengths).sum(0) / lengths.sum(0))
+    places = (shares * lengths)[..., 7].sum(1) / lengths[..., 0].sum(1)
+    seen = layer.by_place(torch.full((3,), 7))[-1, 0]
+    torch.testing.assert_close(seen, places.view(layer.rows, layer.columns))
+
+
+def test_observing_changes_neither_the_scores_nor_the_network(make_cell, images):
+    network = network_of(make_cell, routing="em", iters=2)
+    with torch.no_grad():
+        before = network(images)
+    observed(network, images)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    with torch.no_grad():
+        assert torch.equal(network(images), before)
+
+
+def test_what_runs_outside_is_not_observed(make_cell, images):
+    passes = []
+    with observe_vote_passes(passes.append):
+        pass
+    network_of(make_cell, routing="dynamic")(images)
+    assert not passes

@@ -1,0 +1,96 @@
+"""The gate's tests, beside other statements of them and beside what they promise."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from capsbench.stats.differences import holm, unpaired
+from capsbench.stats.moderation import Variance, chance_of_drop, chance_of_failures, moderated
+
+
+def test_of_one_contender_the_test_is_students():
+    before, now = [0.91, 0.93, 0.90, 0.94, 0.92], 0.85
+    (variance,) = moderated([np.var(before, ddof=1)], [4])
+    t = (now - np.mean(before)) / (np.std(before, ddof=1) * math.sqrt(1 + 1 / 5))
+    expected = stats.t.cdf(t, 4)
+    assert chance_of_drop(np.mean(before) - now, variance, 5, 1, tolerance=0.0) == pytest.approx(expected)
+
+
+def test_variances_are_drawn_towards_the_usual_one_by_the_weights_of_their_prior():
+    """Of contenders whose variances are spread as 2 degrees of freedom spread them, each seen in 4 seeds."""
+    draw = np.random.default_rng(0)
+    variances = 0.04 * 2 / draw.chisquare(2, size=400) * draw.chisquare(4, size=400) / 4
+    found = moderated(variances, [4] * 400)
+    prior = found[0].freedom - 4
+    assert prior == pytest.approx(2, rel=0.25)
+    usual = {round((f.value * f.freedom - 4 * v) / prior, 9) for f, v in zip(found, variances, strict=True)}
+    assert len(usual) == 1
+    assert usual.pop() == pytest.approx(0.04, rel=0.25)
+
+
+def test_what_is_usual_weighs_no_more_than_a_contenders_own_seeds():
+    found = moderated([1.0, 1.1, 0.9, 1.05], [4, 4, 4, 2])
+    assert [each.freedom for each in found] == [8, 8, 8, 4]
+
+
+def test_contenders_without_spread_get_the_usual_variance_too():
+    found = moderated([0.0, 1.0, 1.1, 0.9], [4, 4, 4, 4])
+    assert found[0].value > 0
+
+
+def test_the_inverse_of_trigamma_is_one():
+    from capsbench.stats.moderation import _inverse_trigamma
+
+    for y in (0.01, 0.3, 2.0, 50.0):
+        assert special.polygamma(1, _inverse_trigamma(y)) == pytest.approx(y)
+
+
+@pytest.mark.parametrize("prior", [5, 8, math.inf])
+def test_networks_trained_alike_are_let_pass_as_often_as_promised(prior):
+    """300 runs of 17 contenders and 9 numbers, each with its own spread, against a reference of five seeds."""
+    draw = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(300):
+        chances = []
+        for _ in range(9):
+            spreads = np.ones(17) if math.isinf(prior) else prior / draw.chisquare(prior, size=17)
+            seeds = draw.normal(size=(17, 6)) * np.sqrt(spreads)[:, None]
+            variances = moderated(seeds[:, :5].var(axis=1, ddof=1), [4] * 17)
+            for own, variance in zip(seeds, variances, strict=True):
+                chances.append(chance_of_drop(own[:5].mean() - own[5], variance, 5, 1, tolerance=0.0))
+        alarms += holm(chances).min() < 0.05
+    assert alarms / 300 <= 0.06
+
+
+def test_no_drop_within_the_tolerance_is_a_regression():
+    variance = Variance(1e-12, 8)
+    assert chance_of_drop(0.009, variance, 5, 1, tolerance=0.01) > 0.999
+    assert chance_of_drop(0.011, variance, 5, 1, tolerance=0.01) < 0.001
+
+
+def test_without_any_spread_every_drop_beyond_the_tolerance_is_one():
+    assert chance_of_drop(0.02, Variance(0.0, 4), 5, 1, tolerance=0.01) == 0
+    assert chance_of_drop(0.01, Variance(0.0, 4), 5, 1, tolerance=0.01) == 1
+
+
+@pytest.mark.parametrize(("now", "before"), [((3, 17), (2, 85)), ((0, 17), (4, 85)), ((17, 17), (0, 85))])
+def test_failures_are_tested_by_fishers_exact_test(now, before):
+    table = [[now[0], now[1] - now[0]], [before[0], before[1] - before[0]]]
+    expected = stats.fisher_exact(table, alternative="greater").pvalue
+    assert chance_of_failures(*now, *before) == pytest.approx(expected)
+
+
+def test_numbers_of_other_seeds_are_tested_by_welch():
+    one, other = [0.9, 0.92, 0.95], [0.8, 0.85, 0.83, 0.86]
+    found = unpaired(one, other)
+    expected = stats.ttest_ind(one, other, equal_var=False)
+    assert found.mean == pytest.approx(np.mean(one) - np.mean(other))
+    assert found.p == pytest.approx(expected.pvalue)
+    low, high = expected.confidence_interval(0.95)
+    assert found.half == pytest.approx((high - low) / 2)
+
+
+def test_of_one_seed_on_a_side_nothing_is_told():
+    assert math.isnan(unpaired([0.9], [0.8, 0.7]).p)
