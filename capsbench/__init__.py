@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Cell", "Routing", "UsageError", "cells", "check", "compare", "load", "report", "run", "show"]
+__all__ = ["Cell", "Routing", "UsageError", "cells", "check", "compare", "load", "measure", "report", "run", "show"]
 
 _HOMES = {
     "Cell": "capsbench.records.cell",
@@ -24,13 +24,14 @@ _HOMES = {
     "check": "capsbench.comparing",
     "compare": "capsbench.comparing",
     "load": "capsbench.records.table",
+    "measure": "capsbench.api",
     "report": "capsbench.reporting.build",
     "run": "capsbench.api",
     "show": "capsbench.showing",
 }
 
 if TYPE_CHECKING:
-    from capsbench.api import cells, run
+    from capsbench.api import cells, measure, run
     from capsbench.comparing import check, compare
     from capsbench.errors import UsageError
     from capsbench.records.cell import Cell

@@ -10,12 +10,15 @@ from rich.console import Console
 
 from capsbench import registry
 from capsbench.data.base import data_folder
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.measures.build import checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
-from capsbench.planning.matrix import cells_of
+from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.request import listed, spelled
 from capsbench.planning.suites import read_suite
+from capsbench.presenting.filter import chosen as choose_records
 from capsbench.records.cell import Cell
+from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.running.progress import make_progress
 from capsbench.running.runner import Outcome, check_data, run_cells
@@ -32,21 +35,24 @@ def cells(suite: str | Path | None = None, **request: Any) -> list[Cell]:
     Raises:
         UsageError: an unknown name or a value that does not fit.
     """
-    asked = {name: value for name, value in request.items() if value is not None}
-    return cells_of(*(read_suite(suite).overridden(asked) if suite is not None else [asked]))
+    return [planned.cell for planned in _plan(suite, request)]
 
 
 def plan(
     suite: str | Path | None = None, data_dir: str | Path | None = None, **request: Any
-) -> tuple[list[Cell], dict[str, str]]:
-    """The cells that `run` would run, and of each data set or measure that it would leave out why it cannot be had.
+) -> tuple[list[PlannedCell], dict[str, str]]:
+    """The cells that `run` would run with their measures, and of each data set or measure that it would leave out why.
 
     Raises:
         UsageError: as `cells`, or none of a suite's data sets can be had.
     """
-    chosen = cells(suite, **request)
-    left_out = check_data(chosen, data_folder(data_dir), leave_out=True) if _leaves_out(suite, request) else {}
-    return [cell for cell in chosen if cell.dataset not in left_out], left_out | _unmeasured(request)
+    chosen = _plan(suite, request)
+    left_out = (
+        check_data([planned.cell for planned in chosen], data_folder(data_dir), leave_out=True)
+        if _leaves_out(suite, request)
+        else {}
+    )
+    return [planned for planned in chosen if planned.cell.dataset not in left_out], left_out | _unmeasured(request)
 
 
 def run(
@@ -77,9 +83,8 @@ def run(
         UsageError: nothing was run; the message says what to change.
         StorageFailed: the folder took no more; what had been written stays.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(Kind.INVALID, flag="workers", expected="1 or more", value=workers)
-    chosen = cells(suite, **request)
+    _check_workers(workers)
+    chosen = _plan(suite, request)
     with make_progress(console or Console(stderr=True)) as progress:
         return run_cells(
             chosen,
@@ -96,15 +101,66 @@ def run(
         )
 
 
+def measure(
+    folder: str | Path = "results",
+    *,
+    measure: str | Sequence[str],
+    where: Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    workers: int | None = None,
+    command: str = "capsbench.measure",
+    console: Console | None = None,
+) -> Outcome:
+    """Takes measures of the networks on record in a folder, from their weights; none is trained.
+
+    Args:
+        folder: the results folder.
+        measure: which, as in `cells`; each network has those that apply to it and that it does not have yet.
+        where: which networks, ``NAME=A,B`` or ``NAME!=A,B`` each, as in `report`; all of them by default.
+        data_dir, workers, command, console: as in `run`.
+
+    Raises:
+        UsageError: no such measure, or one that applies to none of the networks; or a network whose weights are not here.
+        NothingMeasured: there is no trained network on record.
+    """
+    _check_workers(workers)
+    specs = checked(listed(measure))
+    store = Store(folder)
+    records = [record for record in choose_records(store.records()[0], where) if record.training is not None]
+    if not records:
+        raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)
+    chosen = [planned for record in records if (planned := _plan_measures(record, specs)).measures]
+    if not chosen:
+        problem = "can be taken of none of these networks"
+        raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(specs) or "none")
+    with make_progress(console or Console(stderr=True)) as progress:
+        return run_cells(chosen, store, data_folder(data_dir), progress, workers=workers, command=command, train=False)
+
+
+def _plan(suite: str | Path | None, request: Mapping[str, Any]) -> list[PlannedCell]:
+    asked = {name: value for name, value in request.items() if value is not None}
+    return plan_cells(*(read_suite(suite).overridden(asked) if suite is not None else [asked]))
+
+
+def _plan_measures(record: Record, specs: tuple[str, ...]) -> PlannedCell:
+    """A network on record with those of some measures that apply to it."""
+    return PlannedCell(record.cell, measures_of(record.cell, specs), record.request, record.cell.device)
+
+
+def _check_workers(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise UsageError(Kind.INVALID, flag="workers", expected="1 or more", value=workers)
+
+
 def _unmeasured(request: Mapping[str, Any]) -> dict[str, str]:
     """What would be measured by default but cannot be here, and why."""
     asked = request.get("measure")
     return measures_left_out(None if asked is None else tuple(listed(asked)))
 
 
-def _remarks(chosen: Sequence[Cell], request: Mapping[str, Any]) -> list[str]:
+def _remarks(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[str]:
     """What of the request the cells have no part in."""
-    routings = sorted({cell.routing for cell in chosen if cell.routing is not None})
+    routings = sorted({planned.cell.routing for planned in chosen if planned.cell.routing is not None})
     once = [name for name in routings if not registry.get("routing", name).iterative]
     if request.get("iters") is None or not once:
         return []

@@ -6,8 +6,10 @@ A name is looked up among the built-in ones below, then among the entry points o
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
+import importlib.util
 import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -110,6 +112,66 @@ def get(kind: str, name: str) -> Any:
             problem = f"the entry point cannot be imported: {type(error).__name__}: {error}"
             raise UsageError(Kind.MISSING, problem, flag=kind, value=name) from error
     raise UsageError(Kind.UNKNOWN, flag=kind, value=name, expected=[*names(kind), YOUR_OWN])
+
+
+def declared_version(kind: str, name: str) -> int | None:
+    """The version that a built-in component declares, as ``version`` in its class; None for a user's own.
+
+    It is read from the source file, since importing most components imports torch.
+    """
+    return _version_in_source(BUILT_IN[kind][name]) if name in BUILT_IN[kind] else None
+
+
+def training_version() -> int:
+    """The version of the training loop, read from its source file."""
+    return _version_in_source("capsbench.training.loop:VERSION")
+
+
+@cache
+def _version_in_source(path: str) -> int:
+    """The value of ``module:CONSTANT``, or of ``version`` in the class ``module:Class``; 1 where it declares none."""
+    module, _, attribute = path.partition(":")
+    top = importlib.util.find_spec(module.partition(".")[0])
+    assert top is not None
+    assert top.origin is not None
+    source = Path(top.origin).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    statements = ast.parse(source.read_text(encoding="utf-8")).body
+    for statement in statements:
+        if isinstance(statement, ast.ClassDef) and statement.name == attribute:
+            return _assigned(statement.body, "version") or 1
+    return _assigned(statements, attribute) or 1
+
+
+def _assigned(statements: list[ast.stmt], name: str) -> int | None:
+    """The number that one of the statements gives to a name."""
+    for statement in statements:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(statement.value, ast.Constant):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return int(statement.value.value)  # type: ignore[arg-type]
+    return None
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """(name, setting) of a measure as it is asked for: ``adversarial:full``, ``my.module:Mine``, ``my.module:Mine:full``.
+
+    The setting is empty where none is named.
+    """
+    name, _, setting = spec.partition(":")
+    if setting and name not in names("measure"):
+        attribute, _, setting = setting.partition(":")
+        name = f"{name}:{attribute}"
+    return name, setting
+
+
+def measure_name(spec: str) -> str:
+    """The name of a measure without its setting."""
+    return split_spec(spec)[0]
+
+
+def measure_setting(spec: str) -> str:
+    """The setting of a measure, ``default`` where none is named."""
+    return split_spec(spec)[1] or "default"
 
 
 def _import(kind: str, path: str) -> Any:

@@ -17,36 +17,7 @@ from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Row
 from capsbench.running.executors.local import Job, to_be_told
-
-CAPSULES: dict[str, Any] = {
-    "dataset": "digits",
-    "train_size": None,
-    "network": "matrix-capsules",
-    "size": "tiny",
-    "routing": "em",
-    "iterations": 3,
-    "loss": "spread",
-    "reconstruction": False,
-    "reconstruction_weight": 0.0005,
-    "optimizer": "adam",
-    "learning_rate": 0.003,
-    "schedule": "one-cycle",
-    "decay": 0.9,
-    "weight_decay": 0.0,
-    "clip": 0.0,
-    "epochs": 10,
-    "patience": 0,
-    "batch_size": 64,
-    "shift": 1,
-    "seed": 0,
-    "measures": ("accuracy", "speed"),
-    "precision": "float32",
-    "device": "cpu",
-    "backend": "auto",
-    "threads": 2,
-    "options": {"network.stem": 32, "routing.epsilon": 0.01},
-    "code": {},
-}
+from tests.making import CAPSULES, make_capsules, make_failed, make_record
 
 CNN: dict[str, Any] = {
     **CAPSULES,
@@ -103,15 +74,15 @@ def rows(accuracy: float | None, parameters: float | None, flops: float = 2.5e6,
 def capsules(accuracy: float | None = 0.97, parameters: float | None = 28_000, **fields: Any) -> Record:
     """A finished cell of a capsule network; ``fields`` are those of the Cell, ``flops`` and ``step`` its costs."""
     costs = {name: fields.pop(name) for name in ("flops", "step") if name in fields}
-    return Record(
-        cell=Cell(**{**CAPSULES, **fields}),
-        status="finished",
-        rows=rows(accuracy, parameters, **costs),
+    return make_record(
+        make_capsules(**fields),
+        rows(accuracy, parameters, **costs),
         history=[
             {"epoch": 1, "loss": 0.9, "validation_accuracy": 0.6, "learning_rate": 0.001, "seconds": 1.0},
             {"epoch": 2, "loss": 0.3, "validation_accuracy": 0.9, "learning_rate": 0.003, "seconds": 1.0},
         ],
         provenance=PROVENANCE,
+        backends=["reference"],
     )
 
 
@@ -123,7 +94,7 @@ def matched(accuracy: float | None = 0.96, to: int = 28_000, **fields: Any) -> R
 
 def failed(reason: str = "the loss became nan", **fields: Any) -> Record:
     """A failed cell of a capsule network."""
-    return Record(cell=Cell(**{**CAPSULES, **fields}), status="failed", reason=reason, provenance=PROVENANCE)
+    return make_failed(make_capsules(**fields), reason)
 
 
 @pytest.fixture(name="capsules", scope="session")

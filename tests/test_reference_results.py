@@ -19,10 +19,11 @@ def test_every_record_is_whole_finished_and_from_a_clean_commit(folder):
     assert records
     for record in records:
         assert record.status == "finished"
-        assert record.provenance["commit"]
-        assert record.provenance["dirty"] is False
-        if "accuracy" in record.cell.measures:
-            assert Store(folder).kept("accuracy", record.cell.id)["label"].shape[0] >= 500
+        for entry in (record.training, *record.measures.values()):
+            assert entry.provenance["commit"]
+            assert entry.provenance["dirty"] is False
+        if "accuracy" in record.measures:
+            assert Store(folder).kept(record, "accuracy")["label"].shape[0] >= 500
 
 
 def test_em_routing_trains_at_every_number_of_iterations():

@@ -13,6 +13,7 @@ from capsbench.cli.data import app as data_app
 from capsbench.cli.env import env
 from capsbench.cli.kernels import app as kernels_app
 from capsbench.cli.list import list_
+from capsbench.cli.measure import measure
 from capsbench.cli.report import report
 from capsbench.cli.run import run
 from capsbench.cli.show import show
@@ -45,6 +46,7 @@ app.command()(check)
 app.command()(show)
 # An option of a network, a routing or a loss is a flag too. Which there are depends on what is run, so it is told later.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
+app.command()(measure)
 app.command("list")(list_)
 app.command()(env)
 

@@ -12,6 +12,8 @@ import typer
 from capsbench.planning.defaults import default_in_words
 from capsbench.records.cell import Cell, flag
 
+MEASURING = "Measuring and machine"
+
 PANELS = {
     "Data": ["dataset", "train_size", "shift", "warp"],
     "Network": ["network", "size", "routing", "iterations", "loss", "reconstruction", "reconstruction_weight"],
@@ -19,8 +21,8 @@ PANELS = {
         "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "decay", "decay_steps", "weight_decay", "clip",
         "patience", "stop_at", "seed",
     ],
-    "Measuring and machine": [
-        "measures", "precision", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile",
+    MEASURING: [
+        "precision", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile",
     ],
 }  # fmt: skip
 

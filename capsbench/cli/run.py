@@ -6,17 +6,21 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from capsbench.cli.console import make_console, say
-from capsbench.cli.options import DataOption, JsonOption, OutOption, with_cell_options
-from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, Kind, UsageError
-from capsbench.records.cell import Cell
+from capsbench.cli.options import MEASURING, DataOption, JsonOption, OutOption, with_cell_options
+from capsbench.cli.outcome import tell_outcome
+from capsbench.errors import Kind, UsageError
+from capsbench.measures.build import NONE
+from capsbench.planning.defaults import default_in_words
+
+if TYPE_CHECKING:
+    from capsbench.planning.matrix import PlannedCell
 
 
 @with_cell_options
@@ -37,6 +41,16 @@ def run(
     ] = None,
     out: OutOption = Path("results"),
     data_dir: DataOption = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help=f"What is measured, or all. [dim]Default: {default_in_words('measures')}.[/dim] What a network has is not taken "
+            "again; what it lacks is taken without training it anew.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = None,
+    no_measure: Annotated[bool, typer.Option("--no-measure", help="Train alone.", rich_help_panel=MEASURING)] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again that are on record.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Networks trained at a time; by default as many as fill the cores.")
@@ -56,39 +70,23 @@ def run(
     capsbench run --routing my_module:MyRouting --temperature 0.5,1 --epochs 5
     """
     from capsbench import api
-    from capsbench.records.store import Store
 
-    named = {**asked, "baseline": baseline, "baseline_size": baseline_size}
+    if no_measure and measure is not None:
+        problem = "does not go with {flag:measure}"
+        raise UsageError(Kind.CONFLICT, problem, flag="no_measure", expected="leave one of them out")
+    named = {
+        **asked,
+        "measure": NONE if no_measure else measure,
+        "baseline": baseline,
+        "baseline_size": baseline_size,
+    }
     request: dict[str, Any] = {**named, **_options([*(axis or []), *_flags(context.args)], named)}
     if dry_run:
         _print_plan(*api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
         return
     command = shlex.join(["capsbench", *sys.argv[1:]])
     outcome = api.run(suite=suite, out=out, data_dir=data_dir, fresh=fresh, workers=workers, command=command, **request)
-    if as_json:
-        failed = [{"cell": r.cell.id, "title": r.cell.title, "reason": r.reason} for r in outcome.failed]
-        print(json.dumps({**asdict(outcome), "failed": failed}))
-    else:
-        done = len(outcome.finished) + len(outcome.on_record)
-        total = done + len(outcome.failed) + len(outcome.left)
-        say(
-            f"{done} of {total} cells on record in {out}"
-            + (f", {len(outcome.failed)} failed" if outcome.failed else "")
-            + (f"; left out, since they cannot be had here: {', '.join(outcome.left_out)}" if outcome.left_out else "")
-        )
-    for record in outcome.failed:
-        noted = (record.provenance, *record.provenance.get("failed measures", {}).values())
-        if any("traceback" in each for each in noted) and not as_json:
-            say(f"the traceback of {record.cell.title}: {Store(out).record_path(record.cell.id)}")
-    if outcome.interrupted:
-        again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
-        left = f"{len(outcome.left)} cells are left, {len(outcome.trained)} of them trained and only to be measured"
-        say(f"interrupted; {left}; to go on, run the same command again: {again}")
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if not as_json:
-        say("see them: capsbench report" + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}"))
-    if outcome.failed:
-        raise typer.Exit(EXIT_FAILED)
+    tell_outcome(outcome, out, as_json)
 
 
 def _flags(arguments: list[str]) -> list[str]:
@@ -126,28 +124,40 @@ def _options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]
 
 
 def _print_plan(
-    cells: list[Cell], left_out: dict[str, str], out: Path, data_dir: Path | None, as_json: bool, fresh: bool
+    planned: list[PlannedCell], left_out: dict[str, str], out: Path, data_dir: Path | None, as_json: bool, fresh: bool
 ) -> None:
     from capsbench.networks.build import parameter_count
     from capsbench.records.store import Store
     from capsbench.running.estimate import estimate
+    from capsbench.running.runner import find_records, remaining, without_stale
 
-    store = Store(out)
-    rows = [(cell, not fresh and store.has(cell), parameter_count(cell)) for cell in cells]
-    left = [cell for cell, on_record, _ in rows if not on_record]
-    seconds = estimate(left, data_dir)
+    records = {} if fresh else without_stale(find_records(planned, Store(out)))
+    left = [each for each in remaining(planned, records) if each.measures or each.cell.id not in records]
+    to_measure = {each.cell.id: each.measures for each in left}
+    seconds = estimate(left, records.keys(), data_dir)
     if as_json:
         plan = [
-            {"id": cell.id, "on_record": known, "parameters": n, **cell.model_dump(mode="json")}
-            for cell, known, n in rows
+            {
+                "id": each.cell.id,
+                "on_record": each.cell.id not in to_measure,
+                "trained": each.cell.id in records,
+                "parameters": parameter_count(each.cell),
+                "measures": list(each.measures),
+                **each.cell.model_dump(mode="json"),
+            }
+            for each in planned
         ]
         print(json.dumps({"cells": plan, "seconds": seconds, "left_out": left_out}))
         return
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
-    for cell, on_record, parameters in rows:
-        table.add_row(cell.id, cell.title, str(cell.epochs), f"{parameters:,}", "yes" if on_record else "")
+    for each in planned:
+        cell = each.cell
+        on_record = "" if cell.id not in records else "yes"
+        if cell.id in records and cell.id in to_measure:
+            on_record = f"trained; to measure: {', '.join(to_measure[cell.id])}"
+        table.add_row(cell.id, cell.title, str(cell.epochs), f"{parameter_count(cell):,}", on_record)
     make_console().print(table)
     for dataset, reason in left_out.items():
         say(f"left out, {dataset}: {reason}")
     about = f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
-    say(f"{len(cells)} cells, {len(left)} to run, {about} on this machine (from timed training steps)")
+    say(f"{len(planned)} cells, {len(left)} to run, {about} on this machine (from timed training steps)")

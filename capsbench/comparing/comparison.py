@@ -18,15 +18,16 @@ from capsbench.comparing.side import (
     Contender,
     Number,
     Side,
+    label_of,
     matched,
     numbers,
     other_hardware,
     read_side,
     titles_of_cells,
 )
-from capsbench.measures.build import measure_name
 from capsbench.presenting.format import seeds as seeds_said
 from capsbench.presenting.paired import Pairs
+from capsbench.registry import measure_name
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm, paired_seeds, unpaired
 
 ACCURACY = ("accuracy", "accuracy", "test")
@@ -110,14 +111,16 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
             found.equal += len(first.records) == len(second.records)
             if len(first.records) == len(second.records):
                 continue
-        reasons = dict(_not_comparable(first, second, pairs, sides))
+        obstacles = list(_obstacles(first, second, sides))
         found.not_comparable += [
-            (titles[one] if what == "" else f"{titles[one]}: {what}", reason) for what, reason in reasons.items()
+            (f"{titles[one]}: {obstacle.what}" if obstacle.what else titles[one], obstacle.reason)
+            for obstacle in obstacles
         ]
-        if "" not in reasons:
-            changes += _changes(one, titles[one], first, second, cells, pairs, reasons)
-            found.only_a += [f"{titles[one]}: {what}" for what in _beyond(first, second, cells, reasons)]
-            found.only_b += [f"{titles[one]}: {what}" for what in _beyond(second, first, cells, reasons)]
+        if all(obstacle.what for obstacle in obstacles):
+            left_out = frozenset[str]().union(*(obstacle.measures for obstacle in obstacles))
+            changes += _changes(one, titles[one], first, second, cells, pairs, left_out)
+            found.only_a += [f"{titles[one]}: {what}" for what in _beyond(first, second, cells, left_out)]
+            found.only_b += [f"{titles[one]}: {what}" for what in _beyond(second, first, cells, left_out)]
     found.matched = len(both)
     found.changes = _table(changes)
     found.only_a += [title for identity, title in titles.items() if identity not in {one for one, _ in both}]
@@ -142,38 +145,77 @@ def _kept_of(a: Side, b: Side) -> Any:
 
     def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
         side, _, identity = cell.partition(" ")
-        return (a if side == "A" else b).store.kept(measure, identity)
+        return {"A": a, "B": b}[side].kept(measure, identity)
 
     return kept
 
 
-def _not_comparable(a: Contender, b: Contender, pairs: Pairs, sides: tuple[Side, Side]) -> Iterator[tuple[str, str]]:
-    """What of a matched contender cannot be compared, and why: a measure, or all of it, which has no name."""
+class _Obstacle(NamedTuple):
+    """What of a matched contender cannot be compared, and why: all of it, which has no name, or some measures."""
+
+    what: str
+    reason: str
+    measures: frozenset[str] = frozenset()
+
+
+TIMES_AND_MEMORY = "times and memory"
+
+
+def _obstacles(a: Contender, b: Contender, sides: tuple[Side, Side]) -> Iterator[_Obstacle]:
     if a.cell.code != b.cell.code:
         parts = sorted(part for part in {*a.cell.code, *b.cell.code} if a.cell.code.get(part) != b.cell.code.get(part))
-        yield "", f"another source of the user's own {', '.join(parts)}"
+        yield _Obstacle("", f"another source of the user's own {', '.join(parts)}")
         return
     labels = [
         {
             tuple(kept["label"].flatten().tolist())
             for record in contender.records.values()
-            if "label" in (kept := side.store.kept("accuracy", record.cell.id))
+            if "label" in (kept := side.store.kept(record, "accuracy"))
         }
         for contender, side in zip((a, b), sides, strict=True)
     ]
     if all(labels) and labels[0] != labels[1]:
-        yield "", "other test images: their labels differ"
+        yield _Obstacle("", "other test images: their labels differ")
         return
-    specs = [{measure_name(spec): spec for spec in contender.cell.measures} for contender in (a, b)]
-    for name in sorted(specs[0].keys() & specs[1].keys()):
-        if specs[0][name] != specs[1][name]:
-            yield name, f"measured as {specs[0][name]} and as {specs[1][name]}"
+    measured = [_measured(contender) for contender in (a, b)]
+    for name in sorted(measured[0].keys() & measured[1].keys()):
+        ones, others = measured[0][name], measured[1][name]
+        common = ones.keys() & others.keys()
+        if not common:
+            numbers_of = frozenset(
+                label for side in (ones, others) for taken in side.values() for label in taken.labels
+            )
+            reason = f"measured as {' or '.join(sorted(ones))} and as {' or '.join(sorted(others))}"
+            yield _Obstacle(name, reason, numbers_of)
+        for spec in sorted(common):
+            if ones[spec].versions != others[spec].versions:
+                versions = [" or ".join(map(str, sorted(side[spec].versions))) for side in (ones, others)]
+                reason = f"measured by version {versions[0]} and by version {versions[1]}"
+                yield _Obstacle(spec, reason, frozenset(ones[spec].labels | others[spec].labels))
     hardware = other_hardware(a, b)
     if hardware:
-        yield "times and memory", f"other hardware: {hardware}"
+        yield _Obstacle(TIMES_AND_MEMORY, f"other hardware: {hardware}", frozenset({TIMES_AND_MEMORY}))
 
 
-def _beyond(a: Contender, b: Contender, cells: Mapping[str, str], not_comparable: Mapping[str, str]) -> Iterator[str]:
+class _Taken(NamedTuple):
+    """The versions by which a measure was taken in a setting, and how its numbers are labelled (`label_of`)."""
+
+    versions: set[int]
+    labels: set[str]
+
+
+def _measured(contender: Contender) -> dict[str, dict[str, _Taken]]:
+    """Measure -> its specs -> how they were taken."""
+    found: dict[str, dict[str, _Taken]] = {}
+    for record in contender.records.values():
+        for spec, measurement in record.measures.items():
+            taken = found.setdefault(measure_name(spec), {}).setdefault(spec, _Taken(set(), set()))
+            taken.versions.add(measurement.version)
+            taken.labels.update(label_of(row, spec) for row in measurement.rows)
+    return found
+
+
+def _beyond(a: Contender, b: Contender, cells: Mapping[str, str], left_out: frozenset[str]) -> Iterator[str]:
     """What the records of one contender have and the other's of the same seeds have not; of no common seed, all of them."""
     common = sorted(a.records.keys() & b.records.keys())
     others = sorted(a.records.keys() - b.records.keys())
@@ -185,7 +227,7 @@ def _beyond(a: Contender, b: Contender, cells: Mapping[str, str], not_comparable
     beyond: set[Number] = set()
     for record, against in pairs:
         beyond |= numbers(record, cells).keys() - {number for each in against for number in numbers(each, cells)}
-    counts = Counter(number.measure for number in beyond if number.measure not in not_comparable)
+    counts = Counter(number.measure for number in beyond if number.measure not in left_out)
     for measure, count in sorted(counts.items()):
         yield f"{'1 number' if count == 1 else f'{count} numbers'} of {measure}"
 
@@ -197,7 +239,7 @@ def _changes(
     b: Contender,
     cells: Mapping[str, str],
     pairs: Pairs,
-    not_comparable: Mapping[str, str],
+    left_out: frozenset[str],
 ) -> Iterator[Change]:
     ones, others = (
         {seed: numbers(record, cells) for seed, record in contender.records.items()} for contender in (a, b)
@@ -205,7 +247,7 @@ def _changes(
     common = sorted(ones.keys() & others.keys())
     for number in dict.fromkeys(number for each in ones.values() for number in each):
         timed = number[:2] in OF_TIME
-        if number.measure in not_comparable or (timed and "times and memory" in not_comparable):
+        if number.measure in left_out or (timed and TIMES_AND_MEMORY in left_out):
             continue
         seeds = [seed for seed in common if number in ones[seed] and number in others[seed]]
         first = {seed: each[number] for seed, each in ones.items() if number in each and (seed in seeds or not seeds)}

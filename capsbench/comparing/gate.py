@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import fmean, median, variance
+from statistics import fmean, variance
 from typing import NamedTuple
 
 import pandas as pd
 
-from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged
-from capsbench.comparing.side import OF_TIME, Contender, Side, experiment, matched, read_side, same_bits_expected
+from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged, mean_by_seed, ratios_to_median
+from capsbench.comparing.side import (
+    OF_TIME,
+    Contender,
+    Side,
+    experiment,
+    matched,
+    read_side,
+    same_bits_expected,
+    with_one_setting,
+)
+from capsbench.comparing.versions import other_measures, other_training, tell_other_versions, without_measures
 from capsbench.errors import EXIT_FAILED, EXIT_REGRESSION, Kind, NothingMeasured, UsageError
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
+from capsbench.records.versions import tell_stale
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm
 from capsbench.stats.moderation import Variance, chance_of_drop, chance_of_failures, moderated
 
@@ -121,9 +132,10 @@ def check(
         raise UsageError(Kind.INVALID, flag="tolerance", expected="points from 0 to below 100", value=tolerance)
     if not 1 <= slower < math.inf:
         raise UsageError(Kind.INVALID, flag="slower", expected="a factor of 1 or more", value=slower)
-    reference, current = _reference(against), read_side(out, "out", latest=True)
+    (reference, current), left_out = with_one_setting(_reference(against), read_side(out, "out", latest=True))
     checked = Checked(str(against), str(out), tolerance, slower)
     checked.notes = [*reference.faults, *current.faults, *current.notes, *_of_another_commit(current)]
+    checked.notes += [*left_out, *tell_stale([*reference.records, *current.records])]
     return judge(reference, current, checked)
 
 
@@ -139,7 +151,7 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
             file=checked.out,
         )
     checked.contenders = sorted(gate.titles[identity] for identity, _ in gate.shared)
-    checked.findings += [*gate.exact(), *gate.bits(), *gate.new()]
+    checked.findings += [*gate.other_versions(), *gate.exact(), *gate.bits(), *gate.new()]
     tests = [*gate.tests(), *gate.sanity(), *gate.times()]
     adjusted = {side: holm([getattr(test, side) for test in tests]) for side in ("worse", "better")}
     checked.tests = pd.DataFrame(tests, columns=[*Test._fields]).assign(**adjusted)
@@ -183,8 +195,21 @@ class _Gate:
         self.shared = matched(reference, current)
 
     def pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
+        """Title and both sides of each contender, with what was made by the same versions."""
+        for title, before, now in self._all_pairs():
+            if not other_training(before, now):
+                unlike = other_measures(before, now)
+                yield title, without_measures(before, unlike), without_measures(now, unlike)
+
+    def _all_pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
         for old, new in self.shared:
             yield self.titles[old], self.reference.contenders[old], self.current.contenders[new]
+
+    def other_versions(self) -> Iterator[Finding]:
+        """What is not judged, since another version of a component made it."""
+        for title, before, now in self._all_pairs():
+            for name, text in tell_other_versions(before, now):
+                yield Finding(UNJUDGED, title, name, text)
 
     def absent(self) -> Iterator[Finding]:
         """What the reference has and the run does not: contenders, and measures of them."""
@@ -196,7 +221,7 @@ class _Gate:
                 yield Finding(FAILED, self.titles[identity], "training", f"{record.cell.title}: {record.reason}")
             elif identity not in shared:
                 yield Finding(MISSING, self.titles[identity], "records", "in the reference, and not in the run")
-        for title, before, now in self.pairs():
+        for title, before, now in self._all_pairs():
             taken = {spec for record in before.records.values() for spec in record.measured}
             for record in now.records.values():
                 lacking = ", ".join(sorted(taken - {*record.measured}))
@@ -248,8 +273,8 @@ class _Gate:
             yield from self._tested(judged, found)
             if len(found) > 1:
                 means = (
-                    _mean_by_seed(both[0] for both in found.values()),
-                    _mean_by_seed(both[1] for both in found.values()),
+                    mean_by_seed(both[0] for both in found.values()),
+                    mean_by_seed(both[1] for both in found.values()),
                 )
                 if len(means[0]) >= FEWEST_SEEDS and means[1]:
                     of_all.append((judged, *means))
@@ -291,8 +316,8 @@ class _Gate:
     def times(self) -> Iterator[Test]:
         """Each time as a ratio to the median of its run's, by seed; what other machines do alike cancels."""
         for place, name in TIMES.items():
-            before = _ratios({title: _values(old, partial(_first, place)) for title, old, _ in self.pairs()})
-            now = _ratios({title: _values(new, partial(_first, place)) for title, _, new in self.pairs()})
+            before = ratios_to_median({title: _values(old, partial(_first, place)) for title, old, _ in self.pairs()})
+            now = ratios_to_median({title: _values(new, partial(_first, place)) for title, _, new in self.pairs()})
             titles = [title for title in before if len(before[title]) >= FEWEST_SEEDS and now.get(title)]
             variances = _moderated([before[title] for title in titles])
             for title, spread in zip(titles, variances, strict=True):
@@ -360,22 +385,6 @@ def _values(contender: Contender, of: Callable[[Record], float | None]) -> dict[
 
 def _moderated(values: Sequence[Mapping[int, float]]) -> list[Variance]:
     return moderated([variance([*each.values()]) for each in values], [len(each) - 1 for each in values])
-
-
-def _mean_by_seed(values: Iterable[Mapping[int, float]]) -> dict[int, float]:
-    """The mean over contenders of each seed that all of them have: one draw of the noise that they have in common."""
-    contenders = list(values)
-    seeds = set.intersection(*(set(each) for each in contenders))
-    return {seed: fmean(each[seed] for each in contenders) for seed in sorted(seeds)}
-
-
-def _ratios(times: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Contender -> seed -> the logarithm of its time by the median of all contenders' of the seed, which are one run's."""
-    seeds = {seed for each in times.values() for seed in each}
-    middle = {seed: median(each[seed] for each in times.values() if seed in each) for seed in seeds}
-    return {
-        title: {seed: math.log(time / middle[seed]) for seed, time in each.items()} for title, each in times.items()
-    }
 
 
 def _counted(values: set[float]) -> str:

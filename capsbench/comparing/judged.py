@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from statistics import fmean
+from collections.abc import Collection, Iterable, Mapping
+from statistics import fmean, median
 from typing import NamedTuple
 
 from capsbench.comparing.side import experiment
@@ -94,3 +94,19 @@ TIMES = {
 
 CHECKS = ("adversarial", "sanity check")
 """Measure and metric of the checks on attacks: 1 where one held."""
+
+
+def mean_by_seed(values: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """The mean over contenders of each seed that all of them have: one draw of the noise that they have in common."""
+    contenders = list(values)
+    seeds = set.intersection(*(set(each) for each in contenders))
+    return {seed: fmean(each[seed] for each in contenders) for seed in sorted(seeds)}
+
+
+def ratios_to_median(times: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
+    """Contender -> seed -> the logarithm of its time by the median of all contenders' of the seed, which are one run's."""
+    seeds = {seed for each in times.values() for seed in each}
+    middle = {seed: median(each[seed] for each in times.values() if seed in each) for seed in seeds}
+    return {
+        title: {seed: math.log(time / middle[seed]) for seed, time in each.items()} for title, each in times.items()
+    }

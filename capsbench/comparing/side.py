@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
+
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.cell import Cell
-from capsbench.records.record import Record, Row
+from capsbench.records.record import TRAINING, Record, Row, Training, keep_one_setting
 from capsbench.records.store import Store
+from capsbench.registry import split_spec
 
 MACHINE = frozenset({"device", "backend", "threads", "channels_last", "fused_optimizer", "compile"})
 """Fields of a cell that say how its arithmetic is carried out rather than what is computed."""
@@ -35,7 +38,10 @@ OF_TIME = frozenset(
 
 
 class Number(NamedTuple):
-    """Which number of a network it is; ``condition`` names the source of a transfer by its title."""
+    """Which number of a network it is.
+
+    ``measure`` has its setting (`label_of`), and ``condition`` names the source of a transfer by its title.
+    """
 
     measure: str
     metric: str
@@ -73,6 +79,11 @@ class Side:
     @property
     def records(self) -> list[Record]:
         return [record for contender in self.contenders.values() for record in contender.records.values()]
+
+    def kept(self, measure: str, cell_id: str) -> dict[str, NDArray[Any]]:
+        """What a measure kept of a cell; nothing where there is none."""
+        found = next((record for record in self.records if record.cell.id == cell_id), None)
+        return {} if found is None else self.store.kept(found, measure)
 
     @property
     def titles(self) -> dict[str, str]:
@@ -118,19 +129,41 @@ def read_side(folder: str | Path, flag: str, latest: bool = False) -> Side:
     return Side(store, contenders, [record for record in records if record.status == "failed"], faults, notes)
 
 
+def with_one_setting(*sides: Side) -> tuple[list[Side], list[str]]:
+    """The sides with one setting of each measure on a record: the one that most records of all sides have.
+
+    Returns:
+        The sides; and a line for each measure with others, which are left out.
+    """
+    kept, several = keep_one_setting([record for side in sides for record in side.records])
+    by_place = iter(kept)
+    lines = [f"{specs[0]} is judged; {', '.join(specs[1:])} of the same networks is not" for specs in several.values()]
+    return [
+        replace(
+            side,
+            contenders={
+                identity: Contender({seed: next(by_place) for seed in contender.records})
+                for identity, contender in side.contenders.items()
+            },
+        )
+        for side in sides
+    ], lines
+
+
 def _of_latest_source(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
     """Of records that differ in the source of a user's own parts those whose source ran last, and a line on the others."""
 
     def alike(record: Record) -> str:
-        return record.cell.model_dump_json(exclude={"seed", "measures", "code"})
+        return record.cell.model_dump_json(exclude={"seed", "code"})
 
-    started: dict[str, tuple[str, Mapping[str, str]]] = {}
+    latest: dict[str, tuple[tuple[int, str], Mapping[str, str]]] = {}
     records = list(records)
     for record in records:
-        ran = str(record.provenance.get("started") or record.provenance.get("failed", ""))
-        if ran >= started.get(alike(record), ("", {}))[0]:
-            started[alike(record)] = ran, record.cell.code
-    kept = [record for record in records if record.cell.code == started[alike(record)][1]]
+        entry = record.training or record.failures[TRAINING]
+        ran = entry.run or 0, (entry.started if isinstance(entry, Training) else entry.failed) or ""
+        if ran >= latest.get(alike(record), ((0, ""), {}))[0]:
+            latest[alike(record)] = ran, record.cell.code
+    kept = [record for record in records if record.cell.code == latest[alike(record)][1]]
     passed_over = len(records) - len(kept)
     line = f"{passed_over} records of earlier sources of the user's own parts are passed over"
     return kept, [line] if passed_over else []
@@ -143,10 +176,20 @@ def numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:
         titles: cell -> title, of the networks that a condition may name.
     """
 
-    def named(row: Row) -> Number:
-        return Number(row.measure, row.metric, titles.get(row.condition, row.condition), row.level, row.unit)
+    def named(row: Row, spec: str) -> Number:
+        condition = titles.get(row.condition, row.condition)
+        return Number(label_of(row, spec), row.metric, condition, row.level, row.unit)
 
-    return {named(row): row.value for row in record.rows}
+    found = {} if record.training is None else {named(row, TRAINING): row.value for row in record.training.rows}
+    for spec, measurement in record.measures.items():
+        found |= {named(row, spec): row.value for row in measurement.rows}
+    return found
+
+
+def label_of(row: Row, spec: str) -> str:
+    """The measure of a row, with its setting where that is not the default: ``affine``, ``affine:full``."""
+    setting = split_spec(spec)[1]
+    return f"{row.measure}:{setting}" if setting else row.measure
 
 
 def titles_of_cells(*sides: Side) -> dict[str, str]:
@@ -164,8 +207,8 @@ def titles_of_cells(*sides: Side) -> dict[str, str]:
 def matched(a: Side, b: Side) -> list[tuple[str, str]]:
     """Contenders of two sides that are the same experiment, by their identities.
 
-    First those of one identity. Of the others, those that differ at most in what was measured, on what machine and with
-    which source of a user's own, as long as there is one such contender on either side.
+    First those of one identity. Of the others, those that differ at most in the machine and in the source of a user's own, as
+    long as there is one such contender on either side.
     """
     same = [identity for identity in a.contenders if identity in b.contenders]
     left = [_by_experiment(side, set(side.contenders) - set(same)) for side in (a, b)]
@@ -177,8 +220,8 @@ def matched(a: Side, b: Side) -> list[tuple[str, str]]:
 
 @cache
 def experiment(cell: Cell) -> str:
-    """What cells have in common that differ at most in seed, machine, what was measured and the sources of a user's own."""
-    fields = cell.model_dump(mode="json", exclude={"seed", "measures", "code", *MACHINE})
+    """What cells have in common that differ at most in seed, machine and the sources of a user's own."""
+    fields = cell.model_dump(mode="json", exclude={"seed", "code", *MACHINE})
     return json.dumps(fields, sort_keys=True)
 
 

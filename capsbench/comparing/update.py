@@ -12,14 +12,16 @@ import torch
 
 from capsbench.comparing.side import Side, read_side
 from capsbench.errors import Kind, StorageFailed, UsageError
-from capsbench.records.record import Record
+from capsbench.records.record import Artifact, Measurement, Record, Row
+from capsbench.records.schema1 import SUMS
 from capsbench.records.store import Store
+from capsbench.registry import measure_name
 from capsbench.stats.differences import FEWEST_SEEDS
 
 KEPT = ("accuracy",)
 """Measures of which a reference has what they kept: the predictions, for `capsbench compare`."""
 
-PARTS = ("records", "kept", "between")
+PARTS = ("records", "kept", "between", SUMS)
 """Folders of records that are replaced; what else a reference's folder holds, such as a note, stays."""
 
 
@@ -82,12 +84,20 @@ def update(against: str | Path, out: str | Path) -> list[str]:
 
 def _write(store: Store, run: Side, records: Mapping[str, Record]) -> None:
     for record in records.values():
-        store.write(without_other_seeds(record, records))
-        for measure in KEPT:
-            kept = run.store.kept(measure, record.cell.id)
-            if kept:
-                tensors = {name: torch.from_numpy(values) for name, values in kept.items()}
-                store.write_tensors(store.kept_path(measure, record.cell.id), tensors)
+        measures = {
+            spec: replace(measurement, kept=_copy_kept(spec, measurement, record, run, store))
+            for spec, measurement in without_other_seeds(record, records).measures.items()
+        }
+        store.write(replace(record, measures=measures))
+
+
+def _copy_kept(spec: str, measurement: Measurement, record: Record, run: Side, store: Store) -> Artifact | None:
+    """What a reference has of the arrays that a measure kept: those of `KEPT`."""
+    arrays = run.store.read_artifact(measurement.kept) if measurement.kept and measure_name(spec) in KEPT else {}
+    if not arrays:
+        return None
+    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    return store.write_tensors(store.kept_path(spec, record.cell.id), tensors)
 
 
 def _swap(folder: Path, made: Path, replaced: Path) -> None:
@@ -109,12 +119,15 @@ def _swap(folder: Path, made: Path, replaced: Path) -> None:
 
 def without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record:
     """A record with the rows of measures between networks in it, of those networks that have its seed."""
-    rows = [
-        row
-        for row in record.rows
-        if row.condition not in records or records[row.condition].cell.seed == record.cell.seed
-    ]
-    return replace(record, rows=rows)
+
+    def is_of_its_seed(row: Row) -> bool:
+        return row.condition not in records or records[row.condition].cell.seed == record.cell.seed
+
+    measures = {
+        spec: replace(measurement, rows=list(filter(is_of_its_seed, measurement.rows)))
+        for spec, measurement in record.measures.items()
+    }
+    return replace(record, measures=measures)
 
 
 def _check(run: Side, out: str | Path) -> None:

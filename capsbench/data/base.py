@@ -25,6 +25,9 @@ class Dataset(ABC):
     """Channels, height and width of an image, as a network sees it. Images to train on may be higher and wider where an
     augmentation crops them."""
 
+    version: ClassVar[int] = 1
+    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
+
     classes: ClassVar[int]
     """Number of classes; labels are 0 to ``classes - 1``."""
 

@@ -40,6 +40,9 @@ class Measure(ABC):
         setting: one of `settings`; each trades thoroughness for time.
     """
 
+    version: ClassVar[int] = 1
+    """Raised when a change alters what its numbers mean; numbers of an earlier version on record are then taken anew."""
+
     settings: ClassVar[tuple[str, ...]] = ("default",)
 
     cost: ClassVar[dict[str, int]] = {}
@@ -54,7 +57,7 @@ class Measure(ABC):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        """Whether it can be taken of a cell, whose ``measures`` are not decided yet; by default, of all that scores classes."""
+        """Whether it can be taken of a cell; by default, of all that scores classes."""
         return cell.loss is not None
 
     @classmethod

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 
 from capsbench import registry
 from capsbench.errors import ArgumentError, Kind, UsageError
 from capsbench.measures.base import Measure
 from capsbench.records.cell import Cell
+from capsbench.records.record import Measurement
+from capsbench.registry import measure_name, split_spec
 
 BY_DEFAULT = ("accuracy", "adversarial", "affine", "equivariance", "overlap", "speed", "transformation", "viewpoint")
 """What is measured where the user names nothing: those of them that apply to a cell, in their first setting."""
 
 ALL = "all"
 """Asked for alone: every measure that applies to a cell."""
+
+NONE = "none"
+"""Asked for alone: no measure, training only."""
 
 
 def make_measure(spec: str) -> Measure:
@@ -23,7 +27,7 @@ def make_measure(spec: str) -> Measure:
     Raises:
         UsageError: an unknown measure or setting.
     """
-    name, setting = _parts(spec)
+    name, setting = split_spec(spec)
     measure = registry.get("measure", name)
     try:
         made = measure(setting or None)
@@ -38,37 +42,37 @@ def make_measure(spec: str) -> Measure:
     return made
 
 
-def measure_name(spec: str) -> str:
-    """The name of a measure without its setting."""
-    return _parts(spec)[0]
-
-
 def checked(specs: Iterable[str]) -> tuple[str, ...]:
-    """Measures asked for, in one order and each once: what is measured makes a cell, not how it was asked for.
+    """Measures asked for, in one order and each once; a setting that is a measure's default is left out.
 
     Raises:
-        UsageError: none, two settings of one, or one that is unknown or cannot be taken on this machine.
+        UsageError: none, or one that is unknown or cannot be taken on this machine.
     """
     asked = sorted(set(specs))
     if asked == [ALL]:
         return (ALL,)
-    if ALL in asked:
-        raise UsageError(Kind.CONFLICT, f"{ALL} stands alone", flag="measure", value=", ".join(asked))
+    if asked == [NONE]:
+        return ()
+    for alone in (ALL, NONE):
+        if alone in asked:
+            raise UsageError(Kind.CONFLICT, f"{alone} stands alone", flag="measure", value=", ".join(asked))
+    if not asked:
+        raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure, or none", value=asked)
     for spec in asked:
         reason = make_measure(spec).missing()
         if reason is not None:
             raise UsageError(Kind.MISSING, reason, flag="measure", value=spec)
-    if not asked:
-        raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value=asked)
-    for name, settings in itertools.groupby(sorted(asked, key=measure_name), measure_name):
-        twice = list(settings)
-        if len(twice) > 1:
-            raise UsageError(Kind.INVALID, flag="measure", expected=f"one setting of {name}", value=", ".join(twice))
-    return tuple(asked)
+    return tuple(sorted({without_default(spec) for spec in asked}))
+
+
+def without_default(spec: str) -> str:
+    """The spec of a measure, without its setting where that is the default."""
+    measure = make_measure(spec)
+    return measure_name(spec) if measure.setting == measure.settings[0] else spec
 
 
 def measures_of(cell: Cell, asked: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The measures of a cell: those that apply to it of the ones asked for (`checked`), or of `BY_DEFAULT`."""
+    """The measures that apply to a cell, of the ones asked for (`checked`), or of `BY_DEFAULT`."""
     named = BY_DEFAULT if asked is None else asked
     specs = registry.names("measure") if named == (ALL,) else named
     open_to_choice = asked is None or asked == (ALL,)
@@ -85,9 +89,7 @@ def left_out(asked: tuple[str, ...] | None) -> dict[str, str]:
     return {spec: reason for spec, reason in reasons.items() if reason is not None}
 
 
-def _parts(spec: str) -> tuple[str, str]:
-    name, _, setting = spec.partition(":")
-    if setting and name not in registry.names("measure"):
-        attribute, _, setting = setting.partition(":")
-        name = f"{name}:{attribute}"
-    return name, setting
+def is_current(spec: str, measurement: Measurement) -> bool:
+    """Whether what is on record was taken by the measure as it is now: by its version, and by the source of a user's own."""
+    now = registry.source_digest("measure", measure_name(spec))
+    return (measurement.version, measurement.code) == (make_measure(spec).version, now)

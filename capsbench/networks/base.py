@@ -19,6 +19,9 @@ class CapsuleNetwork(nn.Module, ABC):
     options of the network, their defaults those of the paper, and `sizes` the values they take at each ``--size``.
     """
 
+    version: ClassVar[int] = 1
+    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
+
     loss: ClassVar[str] = "margin"
     """The loss the paper trains it with."""
 
@@ -57,6 +60,9 @@ class SelfSupervised(nn.Module, ABC):
     It is built as a CNN is, from ``(image, classes, **options)``, and tells its ``sizes`` and its ``recipe`` as a
     `CapsuleNetwork` does.
     """
+
+    version: ClassVar[int] = 1
+    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
 
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:

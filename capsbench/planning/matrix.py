@@ -1,4 +1,4 @@
-"""Matrix: what a user asked for -> the cells to run.
+"""Matrix: what a user asked for -> the cells to run, and what is wanted of each.
 
 A request is a mapping from names to values or lists of values, the same names on the command line, in a suite and in
 Python: ``{"routing": ["em"], "iters": [1, 2, 3], "seeds": [0, 1, 2]}``. Lists are axes; the cells are their product, with
@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from capsbench import registry
 from capsbench.data.base import Dataset
 from capsbench.data.images import ImageShape
 from capsbench.errors import Kind, UsageError
-from capsbench.measures.build import ALL, make_measure, measures_of
+from capsbench.measures.build import ALL, NONE, make_measure, measures_of
 from capsbench.networks.base import is_self_supervised
 from capsbench.networks.build import build_network, parameter_count
 from capsbench.planning.defaults import AXES, PAPER_LEARNING_RATE, RECIPE
@@ -33,52 +34,76 @@ from capsbench.planning.options import (
     source_digests,
     subclass_of,
 )
-from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, listed, sorted_request
+from capsbench.planning.request import (
+    BASELINE_FLAG,
+    BASELINE_SIZE_FLAG,
+    MEASURE_FLAG,
+    Request,
+    listed,
+    narrow_request,
+    split_request,
+)
 from capsbench.records.cell import Cell, Scalar, asked_fields
 from capsbench.routing import Routing
 from capsbench_kernels import choose_backend
 
 
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell to run, and what is wanted beside its weights.
+
+    Attributes:
+        measures: the specs of what is to be measured.
+        request: what the user asked for to get this cell: names of flags in Python, each with one value.
+        device: where it runs: ``cpu``, ``cuda`` or ``cuda:1``. Which GPU it is makes no other cell.
+    """
+
+    cell: Cell
+    measures: tuple[str, ...] = ()
+    request: Mapping[str, Scalar | None] = field(default_factory=dict)
+    device: str = "cpu"
+
+
 def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
+    """The cells of `plan_cells`."""
+    return [planned.cell for planned in plan_cells(*requests)]
+
+
+def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
     """The cells of one request or several, baselines included, each once, in an order that finishes seeds of one row together.
 
     Args:
-        requests: names as in `asked_fields` (``routing``, ``iters``, ``train_size``, ...), ``baseline``, ``baseline_size`` and
-            options of networks and routings; each a value, a list of values, or a string with commas. ``all`` stands for every
-            routing, network or baseline that there is.
+        requests: names as in `asked_fields` (``routing``, ``iters``, ``train_size``, ...), ``measure``, ``baseline``,
+            ``baseline_size`` and options of networks and routings; each a value, a list of values, or a string with commas.
+            ``all`` stands for every routing, network or baseline that there is.
 
     Raises:
         UsageError: an unknown name, such as an option that none of the requests can use, or a value that does not fit.
     """
-    cells: dict[str, Cell] = {}
+    cells: dict[str, PlannedCell] = {}
     points: list[dict[str, Any]] = []
-    routed = False
     asked: set[str] = set()
     used: set[str] = set()
     to_measure: set[str] = set()
     for request in requests:
-        fields, options, baselines = sorted_request(request)
-        asked |= set(options)
-        for point in product(_with_components({**AXES, **fields})):
+        parts = split_request(request)
+        asked |= set(parts.options)
+        to_measure |= {*(parts.measures or ())} - {ALL}
+        for point in product(_with_components({**AXES, **parts.fields})):
             points.append(point)
-            measures = point.get("measures")
-            to_measure |= {*(measures or ())} - {ALL}
-            for chosen in chosen_options(point, options, used):
-                cell = _resolve(point, chosen)
-                if not cell.measures and "all" in listed(request.get("network")):
+            for chosen in chosen_options(point, parts.options, used):
+                planned = _plan_cell(request, point, chosen, parts)
+                if planned is None:
                     continue  # every network means each that can be measured so
-                if not cell.measures:
-                    raise _not_measurable(measures or (), cell)
-                cells.setdefault(cell.id, cell)
-                routed = routed or cell.routing is not None
-                if cell.routing is not None:
-                    for name, size in baselines:
-                        beside = _baseline_beside(cell, name, size, fields, measures)
-                        if beside.measures:
-                            cells.setdefault(beside.id, beside)
-    never = to_measure.difference(*(cell.measures for cell in cells.values()))
+                _add(cells, planned)
+                for name, size in parts.baselines if planned.cell.routing is not None else ():
+                    beside = _plan_baseline(planned, name, size, parts)
+                    if beside is not None:
+                        _add(cells, beside)
+    never = to_measure.difference(*(planned.measures for planned in cells.values()))
     if never:
-        raise _not_measurable(sorted(never), next(iter(cells.values())))
+        raise _not_measurable(sorted(never), next(iter(cells.values())).cell)
+    routed = any(planned.cell.routing is not None for planned in cells.values())
     for name in ("routing", "iters", BASELINE_FLAG):
         values = [value for request in requests if (value := request.get(name)) not in (None, "none", ["none"])]
         if not routed and values:
@@ -89,9 +114,54 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
                 value=",".join(map(str, listed(values[0]))),
             )
     for name in sorted(asked - used):
-        known = {*asked_fields(), *(option.partition(".")[2] for point in points for option in own_options(point))}
+        options = {option.partition(".")[2] for point in points for option in own_options(point)}
+        known = {*asked_fields(), MEASURE_FLAG, BASELINE_FLAG, BASELINE_SIZE_FLAG, *options}
         raise UsageError(Kind.UNKNOWN, flag=name, value=name, expected=sorted(known))
-    return sorted(cells.values(), key=lambda cell: cell.routing is None)
+    return sorted(cells.values(), key=lambda planned: planned.cell.routing is None)
+
+
+def _plan_cell(
+    request: Mapping[str, Any], point: Mapping[str, Any], chosen: Mapping[str, Scalar], parts: Request
+) -> PlannedCell | None:
+    """The cell of one point with its measures; None where it has none of them and every network was asked for."""
+    cell = _resolve(point, chosen)
+    measures = measures_of(cell, parts.measures)
+    if not measures and parts.measures != ():
+        if "all" in listed(request.get("network")):
+            return None
+        raise _not_measurable(parts.measures or (), cell)
+    narrowed = narrow_request(request, point, chosen)
+    if parts.measures is not None:
+        narrowed[MEASURE_FLAG] = ALL if parts.measures == (ALL,) else ",".join(measures) or NONE
+    if cell.routing is not None:
+        narrowed[BASELINE_FLAG] = "none"
+    where = point.get("device")
+    return PlannedCell(cell, measures, narrowed, cell.device if where in (None, "auto") else str(where))
+
+
+def _plan_baseline(planned: PlannedCell, name: str, size: str, parts: Request) -> PlannedCell | None:
+    """A baseline beside a capsule network; None where none of the measures can be taken of it."""
+    cell = _baseline_beside(planned.cell, name, size, parts.fields)
+    measures = measures_of(cell, parts.measures)
+    if not measures and parts.measures != ():
+        return None
+    request = {**planned.request, BASELINE_FLAG: name}
+    if size != "own":
+        request[BASELINE_SIZE_FLAG] = size
+    return PlannedCell(cell, measures, request, planned.device)
+
+
+def _add(cells: dict[str, PlannedCell], planned: PlannedCell) -> None:
+    """Adds a cell; one that is there already has the measures of both."""
+    known = cells.setdefault(planned.cell.id, planned)
+    if known.device != planned.device:
+        problem = "which GPU a cell runs on makes no other experiment"
+        both = f"{known.device},{planned.device}"
+        raise UsageError(Kind.CONFLICT, problem, flag="device", value=both, expected="name one")
+    measures = tuple(sorted({*known.measures, *planned.measures}))
+    if measures != known.measures:
+        request = {**known.request, MEASURE_FLAG: ",".join(measures)}
+        cells[planned.cell.id] = replace(known, measures=measures, request=request)
 
 
 def _not_measurable(specs: Iterable[str], cell: Cell) -> UsageError:
@@ -201,6 +271,7 @@ def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         raise UsageError(Kind.CONFLICT, problem, flag="loss", value=decided["loss"], expected=remedy)
     if decided["device"] == "auto":
         decided["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    decided["device"] = decided["device"].partition(":")[0]
     if decided.get("compile") == "cuda-graphs" and decided["device"] == "cpu":
         remedy = "on a CPU there are none and default"
         raise UsageError(Kind.CONFLICT, "it needs a CUDA device", flag="compile", value="cuda-graphs", expected=remedy)
@@ -220,9 +291,6 @@ def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         settled = {name if "." in name else f"routing.{name}": value for name, value in settled.items()}
         preset |= {name: value for name, value in settled.items() if name in own}
     decided["options"] = {**own, **preset, **chosen}
-    decided["measures"] = measures_of(
-        Cell.model_validate({**decided, "measures": (), "code": {}}), point.get("measures")
-    )
     decided["code"] = source_digests(decided)
     return Cell.model_validate(decided)
 
@@ -245,15 +313,13 @@ def _default(component: Any, argument: str, otherwise: Any) -> Any:
     return otherwise if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
-def _baseline_beside(
-    cell: Cell, name: str, size: str, asked: Mapping[str, Any], measures: tuple[str, ...] | None
-) -> Cell:
+def _baseline_beside(cell: Cell, name: str, size: str, asked: Mapping[str, Any]) -> Cell:
     """The baseline of a capsule network's cell: the same data, budget, schedule and seed, trained by cross-entropy."""
     if name not in registry.names("baseline") and (":" not in name or not is_baseline(name)):
         known = [*registry.names("baseline"), "none", registry.YOUR_OWN]
         raise UsageError(Kind.UNKNOWN, flag=BASELINE_FLAG, value=name, expected=known)
-    same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate", "measures"})
-    point = {**same, "network": name, "routing": None, "reconstruction": False, "measures": measures}
+    same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate"})
+    point = {**same, "network": name, "routing": None, "reconstruction": False}
     if "learning_rate" in asked:
         point["learning_rate"] = cell.learning_rate
     if name != "matched" and size == "own":

@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
-from capsbench.measures.build import measure_name
 from capsbench.networks.base import CapsuleNetwork, is_self_supervised
 from capsbench.records.cell import Scalar
 from capsbench.routing import Routing
@@ -142,7 +141,7 @@ def subclass_of(base: type, kind: str, name: str) -> Any:
 
 
 def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of the files of a user's own parts among those of a cell, by kind; of measures also by name."""
+    """Digests of the files of a user's own parts among those that a cell is trained with, by kind."""
     network = decided["network"]
     digests = {
         "dataset": registry.source_digest("dataset", decided["dataset"]),
@@ -150,8 +149,6 @@ def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:
         "routing": registry.source_digest("routing", decided["routing"]) if decided["routing"] else None,
         "loss": registry.source_digest("loss", decided["loss"]) if decided["loss"] else None,
     }
-    for name in map(measure_name, decided["measures"]):
-        digests[f"measure {name}"] = registry.source_digest("measure", name)
     return {part: digest for part, digest in digests.items() if digest}
 
 

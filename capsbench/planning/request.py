@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.measures.build import checked
-from capsbench.records.cell import Cell, asked_fields
+from capsbench.records.cell import Cell, Scalar, asked_fields, flag
 
 BASELINE_FLAG = "baseline"
 BASELINE_SIZE_FLAG = "baseline_size"
-"""What may be asked for beside a cell's fields: the baselines that stand beside capsule networks."""
+MEASURE_FLAG = "measure"
+"""What may be asked for beside a cell's fields: the baselines beside capsule networks, and what is measured of a network."""
 
 
 def spelled(name: str) -> str:
@@ -40,26 +41,59 @@ BASELINE_SIZES = ("own", "matched")
 """The widths of a baseline: its own, or such as make as many parameters as the capsule network has that it stands beside."""
 
 
-def sorted_request(
-    request: Mapping[str, Any],
-) -> tuple[dict[str, list[Any]], dict[str, list[Any]], list[tuple[str, str]]]:
-    """What a request says of fields, of options and of baselines with their sizes."""
+class Request(NamedTuple):
+    """The parts of a request; ``measures`` is None where none are named."""
+
+    fields: dict[str, list[Any]]
+    options: dict[str, list[Any]]
+    baselines: list[tuple[str, str]]
+    measures: tuple[str, ...] | None
+
+
+def split_request(request: Mapping[str, Any]) -> Request:
+    """What a request says of fields, of options, of baselines with their sizes, and of measures."""
     fields: dict[str, list[Any]] = {}
     options: dict[str, list[Any]] = {}
     baselines: list[str] = ["matched"]
     sizes = ["own"]
+    measures: tuple[str, ...] | None = None
     for name, value in request.items():
         key = name.replace("-", "_")
-        field = asked_fields().get(key, key if key in Cell.model_fields and key not in ("options", "code") else None)
+        field = _field_of(key)
         if key == BASELINE_FLAG:
             baselines = [str(item) for item in _every(key, listed(value))]
         elif key == BASELINE_SIZE_FLAG:
             sizes = _baseline_sizes(value)
+        elif key == MEASURE_FLAG:
+            measures = checked(listed(value))
         elif field is not None:
             fields[field] = _parse(field, key, value)
         else:
             options[key] = listed(value)
-    return fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes))
+    return Request(fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes)), measures)
+
+
+def narrow_request(
+    request: Mapping[str, Any], point: Mapping[str, Any], chosen: Mapping[str, Scalar]
+) -> dict[str, Scalar | None]:
+    """A request with the one value of each axis that makes this point."""
+    names = {name.replace("-", "_") for name in request}
+    narrowed: dict[str, Scalar | None] = {}
+    for name in sorted(names - {MEASURE_FLAG, BASELINE_FLAG, BASELINE_SIZE_FLAG}):
+        own = _field_of(name)
+        options = [option for option in chosen if name in (option, option.partition(".")[2])]
+        # An option that is named in full has its own value, whatever the short name has.
+        options = [option for option in options if option == name or option not in names]
+        if own is not None:
+            narrowed[flag(own)] = point[own]
+        elif options:
+            narrowed[name] = chosen[options[0]]
+    return narrowed
+
+
+def _field_of(name: str) -> str | None:
+    """The field of a Cell that a name asks for."""
+    return asked_fields().get(name, name if name in Cell.model_fields and name not in ("options", "code") else None)
 
 
 def _baseline_sizes(value: Any) -> list[str]:
@@ -81,7 +115,7 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
 
     info = Cell.model_fields[field]
     adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
-    items = [checked(listed(value))] if field == "measures" else listed(value)
+    items = listed(value)
     if field in ("routing", "network"):
         items = _every(field, items)
     if not items:
@@ -93,6 +127,8 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
             wanted = None
         if field == "device":
             _check_device(name, str(wanted))
+            parsed.append(str(wanted))
+            continue
         if field == "backend" and wanted not in ("auto", *BACKENDS):
             raise UsageError(Kind.UNKNOWN, flag=name, value=wanted, expected=["auto", *BACKENDS])
         try:

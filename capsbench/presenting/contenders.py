@@ -32,7 +32,7 @@ NUMBERS = {
 """A number of a cell -> its measure, metric and condition. All but the accuracy are costs: their median is shown."""
 
 UNPAIRED = {
-    "network", "routing", "iterations", "loss", "reconstruction", "learning_rate", "measures", "seed", "options", "code",
+    "network", "routing", "iterations", "loss", "reconstruction", "learning_rate", "seed", "options", "code",
 }  # fmt: skip
 """Fields in which a capsule network and its matched baseline may differ; the others are the budget that both have."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
@@ -21,8 +21,10 @@ class Condition(NamedTuple):
     values: list[str]
     excluded: bool
 
-    def holds(self, cell: Cell) -> bool:
-        return any(_same(value_of(cell, self.name), text) for text in self.values) != self.excluded
+    def holds(self, record: Record) -> bool:
+        if self.name == "cell":  # an identity of schema 1 still stands for its cell
+            return bool({record.cell.id, *record.aliases}.intersection(self.values)) != self.excluded
+        return any(_same(value_of(record.cell, self.name), text) for text in self.values) != self.excluded
 
 
 def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
@@ -38,7 +40,7 @@ def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
     conditions = [_parsed(text, records) for text in where]
     if not conditions:
         return records
-    met = [record for record in records if all(each.holds(record.cell) for each in conditions)]
+    met = [record for record in records if all(each.holds(record) for each in conditions)]
     if not met:
         raise NothingMeasured(Kind.MISSING, "no record meets all of these", flag="where", value=" and ".join(where))
     table = summary(records)
@@ -49,7 +51,7 @@ def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
     kept |= {
         record.cell.id
         for record in records
-        if record.cell.contender in beside and all(each.holds(record.cell) for each in own)
+        if record.cell.contender in beside and all(each.holds(record) for each in own)
     }
     return [record for record in records if record.cell.id in kept]
 
@@ -86,9 +88,11 @@ def _parsed(text: str, records: list[Record]) -> Condition:
     known = names_of(cells)
     if set(here) == {"None"} and condition.name not in {column(name) for name in known}:
         raise UsageError(Kind.UNKNOWN, flag="where", value=left.rstrip("! "), expected=known)
+    if condition.name == "cell":
+        here |= {alias: alias for record in records for alias in record.aliases}
     for item in condition.values:
         if not any(_same(value, item) for value in here.values()):
-            some = sorted("none" if value is None else _shown(value) for value in here.values())[:20]
+            some = sorted("none" if value is None else str(value) for value in here.values())[:20]
             raise UsageError(Kind.MISSING, f"no record has {item!r}", flag="where", value=text, expected=some)
     return condition
 
@@ -104,9 +108,4 @@ def _same(value: Any, text: str) -> bool:
             return float(text) == value
         except ValueError:
             return False
-    return text in value if isinstance(value, tuple) else text == value
-
-
-def _shown(value: Any) -> str:
-    show: Callable[[Any], str] = ",".join if isinstance(value, tuple) else str
-    return show(value)
+    return bool(text == value)

@@ -71,8 +71,13 @@ class Material:
         named = named.astype(dict.fromkeys(("cell", "contender", "dataset"), "category")).take(owners)
         unpredicted: set[str] = set()
 
+        by_cell = {record.cell.id: record for record in measured}
+
+        def read_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+            return store.kept(by_cell[cell], measure)
+
         def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
-            found = store.kept(measure, cell)
+            found = read_kept(measure, cell)
             if "prediction" not in found:
                 unpredicted.add(cell)
             return found
@@ -83,7 +88,7 @@ class Material:
             curves=curves(records),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
-            kept=store.kept,
+            kept=read_kept,
             pairs=pairs,
             by=by,
             unpredicted=unpredicted,

@@ -1,6 +1,7 @@
-"""Cell: one experiment, frozen and validated, with a content hash for identity. Every field that can change a result is here.
+"""Cell: one network and how it is trained, frozen and validated, with a content hash for identity.
 
-`capsbench.planning.matrix` makes cells out of what a user asked for; a Cell itself holds no default that is left to be decided.
+Every field that can change the trained weights is here, and nothing else: what is measured of a network is no part of it.
+`capsbench.planning.matrix` makes cells of what a user asked for; a Cell itself holds no default that is left to be decided.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 PROTOCOL = 1
 """Part of every identity; raised when a change to the code changes what a cell's numbers mean."""
@@ -21,12 +22,8 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
-def _names_only(value: Any) -> Any:
-    return value.split(",") if isinstance(value, str) else value
-
-
 class Cell(BaseModel):
-    """One experiment. Two cells with equal fields have one identity, and on one machine one result."""
+    """One network and its training. Two cells with equal fields have one identity, and on one machine the same weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -58,15 +55,16 @@ class Cell(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         description="seed of the initial weights and the order of the data"
     )
-    measures: Annotated[tuple[str, ...], BeforeValidator(_names_only)] = Field(description="what is measured, or all")
     precision: Literal["float32", "float64", "bfloat16"] = Field(
         description="arithmetic: float32, float64 or bfloat16 (mixed with float32, as torch's autocast does)"
     )
-    device: str = Field(description="cpu, cuda or cuda:N; auto: cuda where there is one")
+    device: Literal["cpu", "cuda"] = Field(description="cpu, cuda or cuda:N; auto: cuda where there is one")
     backend: str = Field(description="implementation of the vote pass")
     threads: PositiveInt = Field(description="CPU threads")
     options: dict[str, Scalar] = Field(description="options of the network, the routing and the loss, all of them")
-    code: dict[str, str] = Field(description="digests of the source files of a user's own parts, by kind")
+    code: dict[str, str] = Field(
+        description="digests of the source files of a user's own parts that training uses, by kind"
+    )
 
     # Fields that came later: their default is what the code did before, and is no part of the identity.
     warp: Literal["none", "affnist"] = Field(
@@ -87,12 +85,12 @@ class Cell(BaseModel):
     @cached_property
     def id(self) -> str:
         """The identity: 12 hexadecimal digits of a hash over all fields and `PROTOCOL`."""
-        return _digest(self.model_dump(mode="json", exclude_defaults=True))
+        return digest_fields(self.model_dump(mode="json", exclude_defaults=True))
 
     @cached_property
     def contender(self) -> str:
         """The identity of all the cells that differ from this one in nothing but their seed."""
-        return _digest(self.model_dump(mode="json", exclude_defaults=True) | {"seed": 0})
+        return digest_fields(self.model_dump(mode="json", exclude_defaults=True) | {"seed": 0})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Cell:
         copied = super().model_copy(update=update, deep=deep)
@@ -118,7 +116,8 @@ class Cell(BaseModel):
         return {name.removeprefix(prefix): value for name, value in self.options.items() if name.startswith(prefix)}
 
 
-def _digest(fields: dict[str, Any]) -> str:
+def digest_fields(fields: dict[str, Any]) -> str:
+    """The identity that fields make: 12 hexadecimal digits."""
     content = json.dumps({"protocol": PROTOCOL, **fields}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -128,7 +127,6 @@ FLAGS: dict[str, str] = {
     "seed": "seeds",
     "learning_rate": "lr",
     "batch_size": "batch",
-    "measures": "measure",
 }
 """Fields whose name on the command line, in a suite and in `capsbench.run` is another; the rest keep theirs."""
 

@@ -1,16 +1,25 @@
-"""What is kept of a cell and of a run."""
+"""A record: one network, how it was trained, and what was measured of it.
+
+Training and each measure have their own entry, with their own rows, version, machine and time: a measure may be taken later and
+elsewhere than the training. The file format of a record is in `capsbench.records.file`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from pydantic import FiniteFloat
 
-from capsbench.records.cell import Cell
+from capsbench.records.cell import Cell, Scalar
+from capsbench.registry import measure_name
 
-SCHEMA = 1
-"""The layout of a record; a record of another schema is reported and passed over."""
+TRAINING = "training"
+"""The key of the training among the failures of a record, and the measure of the rows that training gives."""
+
+Role = Literal["result", "trial", "pruned"]
+"""A result is reported; a trial is a network of a search over settings, and a pruned trial was stopped early."""
 
 
 class Row(NamedTuple):
@@ -29,26 +38,161 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Record:
-    """What is kept of one cell: ``trained`` while some measures are still to be taken, then ``finished``; or ``failed``.
+class Artifact:
+    """A file beside a record: its path inside the results folder, and its SHA-256 digest.
 
-    ``reason`` says why a failed one failed, ``history`` has one entry an epoch, ``measured`` names the measures that were taken.
+    Records of schema 1 have no digests.
+    """
+
+    path: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An uninterrupted part of a training: its epochs, when and for how many seconds it ran, and on what machine."""
+
+    epochs: int
+    started: str
+    seconds: FiniteFloat
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training gave.
+
+    Attributes:
+        rows: parameters, epochs and duration.
+        history: one entry an epoch.
+        versions: component (``training``, ``network``, ``routing``, ...) -> the version that it had.
+        backends: the implementations of the vote pass that the routings used.
+        weights: where the weights lie.
+        data: digest of the data as loaded; None where it was not taken.
+        segments: the parts of a training that was interrupted; empty for one that was not.
+        run: sequence number of the run that trained.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    history: list[dict[str, FiniteFloat]] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    started: str | None = None
+    seconds: FiniteFloat | None = None
+    backends: list[str] = field(default_factory=list)
+    weights: Artifact | None = None
+    data: str | None = None
+    segments: Sequence[Segment] = field(default_factory=list)
+    run: int | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a measure gave in one of its settings.
+
+    Attributes:
+        version: that of the measure.
+        taken: when.
+        kept: the arrays that the measure kept beside its rows.
+        code: digest of the source file of a user's own measure.
+        run: sequence number of the run that measured.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    version: int = 1
+    provenance: dict[str, Any] = field(default_factory=dict)
+    taken: str | None = None
+    seconds: FiniteFloat | None = None
+    kept: Artifact | None = None
+    code: str | None = None
+    run: int | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a training or a measure gave nothing, and when; ``trace`` is the traceback in its process, if there was one."""
+
+    reason: str
+    failed: str = ""
+    trace: str = ""
+    run: int | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is on record of one cell.
+
+    Attributes:
+        training: None where the training failed.
+        measures: spec, as in ``--measure``, -> what it gave; specs of one measure in two settings stand beside each other.
+        failures: `TRAINING` or the spec of a measure -> why there is nothing of it.
+        wanted: the specs that the latest run asked for.
+        request: what the user asked for to get this cell: names of flags in Python -> values.
+        aliases: identities that the cell had in records of schema 1.
     """
 
     cell: Cell
-    status: Literal["trained", "finished", "failed"]
-    reason: str = ""
-    rows: list[Row] = field(default_factory=list)
-    history: list[dict[str, FiniteFloat]] = field(default_factory=list)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    measured: list[str] = field(default_factory=list)
+    training: Training | None = None
+    measures: Mapping[str, Measurement] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    wanted: list[str] = field(default_factory=list)
+    request: dict[str, Scalar | None] = field(default_factory=dict)
+    role: Role = "result"
+    aliases: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> Literal["trained", "finished", "failed"]:
+        """``finished`` with all measures that were wanted, ``trained`` with some of them, else ``failed``."""
+        if self.training is None:
+            return "failed"
+        return "finished" if self.measures.keys() >= set(self.wanted) else "trained"
+
+    @property
+    def reason(self) -> str:
+        """Why the training failed, or which measures failed and why; empty where nothing did."""
+        if self.training is None and TRAINING in self.failures:
+            return self.failures[TRAINING].reason
+        alike: dict[str, list[str]] = {}
+        for spec, failure in self.failures.items():
+            alike.setdefault(failure.reason, []).append(spec)
+        return "; ".join(f"{', '.join(specs)}: {reason}" for reason, specs in alike.items())
+
+    @property
+    def rows(self) -> list[Row]:
+        """All numbers: those of the training, then those of each measure."""
+        rows = [] if self.training is None else [*self.training.rows]
+        for measurement in self.measures.values():
+            rows += measurement.rows
+        return rows
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The training curve, one entry an epoch."""
+        return [] if self.training is None else self.training.history
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Machine, software and commit of the training."""
+        return {} if self.training is None else self.training.provenance
+
+    @property
+    def measured(self) -> list[str]:
+        """The specs of the measures that were taken."""
+        return list(self.measures)
+
+    def measurement(self, name: str) -> Measurement | None:
+        """What a measure gave, by its spec, else by its name in whichever setting was taken first."""
+        if name in self.measures:
+            return self.measures[name]
+        return next((found for spec, found in self.measures.items() if measure_name(spec) == name), None)
 
 
 @dataclass(frozen=True)
 class Run:
     """One `capsbench run`: its command, when it started, and the identities of the cells it was asked for.
 
-    ``suite`` is the one it came from, and ``left_out`` says of each data set that could not be had there why not.
+    ``suite`` is the one it came from, and ``left_out`` says of each data set that could not be had there why not. ``sequence``
+    counts the runs of a folder from 1; runs of schema 1 have none.
     """
 
     name: str
@@ -57,3 +201,33 @@ class Run:
     cells: list[str]
     suite: str | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    sequence: int | None = None
+
+
+def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, list[str]]]:
+    """The records with one setting of each measure: the one that most records have, where a record has several.
+
+    Returns:
+        The records; and measure -> its specs, the chosen one first, of measures with several settings on one record.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for record in records:
+        for spec in record.measures:
+            settings = counts.setdefault(measure_name(spec), {})
+            settings[spec] = settings.get(spec, 0) + 1
+    ranked = {name: sorted(settings, key=lambda spec: -settings[spec]) for name, settings in counts.items()}
+    several: dict[str, list[str]] = {}
+
+    def without_others(record: Record) -> Record:
+        names = [measure_name(spec) for spec in record.measures]
+        if len(names) == len(set(names)):
+            return record
+        chosen: dict[str, str] = {}
+        for name in names:
+            chosen[name] = next(spec for spec in ranked[name] if spec in record.measures)
+            if names.count(name) > 1:
+                several[name] = ranked[name]
+        kept = {spec: found for spec, found in record.measures.items() if spec in chosen.values()}
+        return replace(record, measures=kept)
+
+    return [without_others(record) for record in records], several

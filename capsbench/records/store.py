@@ -1,28 +1,29 @@
-"""Records on disk <-> tidy tables.
+"""A results folder: records and what lies beside them, on disk.
 
 A results folder holds
 
-    records/CELL.json             one record a cell, finished or failed
+    records/CELL.json             one record a cell, trained or failed
     weights/CELL.safetensors      the trained weights
     kept/MEASURE/CELL.safetensors what a measure keeps beside its numbers, such as the prediction of every test image
     between/MEASURE/CELL/CELL.json the rows of a measure between two networks, from the first to the second
     runs/TIME-NAME.json           which cells one `capsbench run` was asked for
     report/                       what `capsbench report` wrote
+    SHA256SUMS                    digests of records of schema 1, which have none of their own; made by hand, where there is one
 
 Every file is written under a temporary name and renamed, the record last: a record is whole or absent, and what it names
-is there.
+is there. Files of schema 1 are read; what is written is of schema 2.
 """
 
 from __future__ import annotations
 
 import gc
-import json
-import os
+import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,29 +31,33 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
-from capsbench.errors import Kind, StorageFailed, UsageError, reason_of
+from capsbench.errors import Kind, UsageError
+from capsbench.records import file, schema1
 from capsbench.records.cell import Cell
-from capsbench.records.record import SCHEMA, Record, Row, Run
+from capsbench.records.disk import replace_file, write_file
+from capsbench.records.file import SCHEMA, fault_of
+from capsbench.records.join import join_records, put_on, rename_sources
+from capsbench.records.record import Artifact, Record, Row, Run
+from capsbench.registry import measure_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Written(Record):
-    """A record as its file has it."""
-
+@dataclass(frozen=True)
+class _RowsBetween:
+    measure: str
+    source: str
+    target: str
+    rows: list[Row]
     schema: int
-    id: str
-
-    def record(self) -> Record:
-        return Record(**{each.name: getattr(self, each.name) for each in fields(Record)})
+    version: int = schema1.VERSION
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
-_WRITTEN = TypeAdapter(_Written)
-_ROWS = TypeAdapter(list[Row])
+_BETWEEN = TypeAdapter(_RowsBetween)
 _RUN = TypeAdapter(Run)
 
 
@@ -75,8 +80,11 @@ class Store:
     def run_path(self, name: str) -> Path:
         return self.folder / "runs" / f"{name}.json"
 
-    def kept_path(self, measure: str, cell_id: str) -> Path:
-        return self.folder / "kept" / measure.replace(":", ".") / f"{cell_id}.safetensors"
+    def kept_path(self, spec: str, cell_id: str) -> Path:
+        return self.folder / "kept" / spec.replace(":", ".") / f"{cell_id}.safetensors"
+
+    def between_path(self, spec: str, source: str, target: str) -> Path:
+        return self.folder / "between" / spec.replace(":", ".") / source / f"{target}.json"
 
     def check_writable(self) -> None:
         """Raises UsageError where nothing can be written, before anything is computed."""
@@ -108,49 +116,120 @@ class Store:
         finally:
             lock.release()
 
-    def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+    def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> Artifact:
         """Writes tensors as safetensors, whole or not at all; raises StorageFailed where the disk does not take them."""
         from safetensors.torch import save_file  # who only reads records needs no torch, which takes seconds to import
 
-        with _replacing(path) as temporary:
+        with replace_file(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        return Artifact(path.relative_to(self.folder).as_posix(), digest)
 
     def write(self, record: Record) -> None:
-        """Writes a record, whole or not at all; raises StorageFailed where the disk does not take it."""
-        content = {
-            "schema": SCHEMA,
-            "id": record.cell.id,
-            "status": record.status,
-            "reason": record.reason,
-            "cell": record.cell.model_dump(mode="json"),
-            "rows": _plain(record.rows),
-            "history": record.history,
-            "provenance": record.provenance,
-            "measured": record.measured,
-        }
-        _write_json(self.record_path(record.cell.id), content)
+        """Writes a record, whole or not at all, in the place of those of schema 1 that it takes in.
+
+        Raises:
+            StorageFailed: the disk does not take it.
+            UsageError: a newer capsbench wrote the one that is there.
+        """
+        path = self.record_path(record.cell.id)
+        self.check_not_newer([record.cell])
+        write_file(path, file.to_bytes(record))
+        for alias in record.aliases:
+            self.record_path(alias).unlink(missing_ok=True)
+            self._files_of_schema_1.pop(alias, None)
+        self._files_of_schema_1.pop(record.cell.id, None)
 
     def read(self, cell_id: str) -> Record:
-        """The record of a cell; raises UsageError, naming the file, for one that is absent, damaged or of another schema."""
-        return _read(self.record_path(cell_id))
+        """The record of a cell; raises UsageError, naming the file, for one that is absent, damaged or of a newer schema.
+
+        Args:
+            cell_id: the identity of today, or one of schema 1.
+        """
+        path = self.record_path(cell_id)
+        older = self._files_of_schema_1.get(cell_id, [])
+        if not older:
+            return self._read(path)
+        records = [self._read(each) for each in ([path] if path.exists() and path not in older else []) + older]
+        return join_records(records)[0][0]
+
+    def find(self, cell: Cell) -> Record | None:
+        """The record of a cell that was trained; a damaged or failed one counts as absent."""
+        try:
+            record = self.read(cell.id)
+        except UsageError:
+            return None
+        return None if record.training is None else record
 
     def has(self, cell: Cell) -> bool:
-        """Whether the cell is on record here as trained or finished; a damaged or failed record counts as absent."""
-        try:
-            return self.read(cell.id).status != "failed"
-        except UsageError:
-            return False
+        """Whether the cell is on record here as trained."""
+        return self.find(cell) is not None
 
     def records(self) -> tuple[list[Record], list[str]]:
-        """All readable records, and one line for each file that is not one."""
+        """All readable records, one a cell, and one line for each file that is not one and each conflict between two."""
         records, faults = [], []
         with no_collection():
             for path in sorted((self.folder / "records").glob("*.json")):
                 try:
-                    records.append(_read(path))
+                    records.append(self._read(path))
                 except UsageError as error:
                     faults.append(str(error))
-        return records, faults
+            records, conflicts = join_records(records)
+        names = {alias: record.cell.id for record in records for alias in record.aliases}
+        return rename_sources(records, names), faults + conflicts
+
+    def check_not_newer(self, cells: Iterable[Cell]) -> None:
+        """Raises UsageError where a newer capsbench wrote the record of a cell, which is never written over."""
+        for cell in cells:
+            path = self.record_path(cell.id)
+            with suppress(OSError):
+                schema = file.schema_of(path.read_bytes())
+                if isinstance(schema, int) and schema > SCHEMA:
+                    file.check_schema(path, schema)
+
+    def has_weights(self, record: Record) -> bool:
+        """Whether the trained weights of a record are here."""
+        return record.training is not None and self.weights_of(record).is_file()
+
+    def weights_of(self, record: Record) -> Path:
+        """Where the trained weights of a record lie, or would."""
+        weights = record.training.weights if record.training else None
+        return self.weights_path(record.cell.id) if weights is None else self.folder / weights.path
+
+    def read_weights(self, record: Record) -> dict[str, Tensor]:
+        """The trained weights of a record; raises UsageError where they are absent, damaged or others than it was made with."""
+        from safetensors.torch import load as load_tensors
+
+        path = self.weights_of(record)
+        weights = record.training.weights if record.training else None
+        try:
+            content = path.read_bytes()
+            if weights and weights.sha256 not in (None, hashlib.sha256(content).hexdigest()):
+                raise UsageError(Kind.DAMAGED, "their digest is not that on record", file=path)
+            return load_tensors(content)
+        except OSError as error:
+            raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", file=path) from error
+        except SafetensorError as error:
+            raise UsageError(Kind.DAMAGED, str(error).partition("\n")[0], file=path) from error
+
+    def kept(self, record: Record, measure: str) -> dict[str, NDArray[Any]]:
+        """What a measure kept of a cell, by its own names; nothing where there is no whole file of it, or another's.
+
+        Args:
+            measure: a spec, or a measure's name: in the setting that was taken first.
+        """
+        found = record.measurement(measure)
+        return {} if found is None or found.kept is None else self.read_artifact(found.kept)
+
+    def read_artifact(self, artifact: Artifact) -> dict[str, NDArray[Any]]:
+        """The arrays of a file beside a record; nothing where it is absent, damaged or not the one that was written."""
+        try:
+            content = (self.folder / artifact.path).read_bytes()
+            if artifact.sha256 not in (None, hashlib.sha256(content).hexdigest()):
+                return {}
+            return load(content)
+        except (OSError, SafetensorError):
+            return {}
 
     def write_run(
         self, cells: list[Cell], command: str, suite: str | None = None, left_out: Mapping[str, str] | None = None
@@ -158,8 +237,10 @@ class Store:
         """Notes a new run; the newest is the one that `report` takes."""
         now = datetime.now(UTC)
         name, started = now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(timespec="seconds")
-        run = Run(name, started, command, [cell.id for cell in cells], suite, dict(left_out or {}))
-        _write_json(self.run_path(name), {"schema": SCHEMA, **asdict(run)})
+        known = self.runs()
+        sequence = max([len(known), *(run.sequence or 0 for run in known)]) + 1
+        run = Run(name, started, command, [cell.id for cell in cells], suite, dict(left_out or {}), sequence)
+        write_file(self.run_path(name), file.seal({"schema": SCHEMA, **asdict(run)}))
         return run
 
     def runs(self) -> list[Run]:
@@ -171,89 +252,128 @@ class Store:
         runs, faults = [], []
         for path in sorted((self.folder / "runs").glob("*.json")):
             try:
-                runs.append(_RUN.validate_json(path.read_bytes()))
+                content = path.read_bytes()
+                self._check_whole(path, content)
+                runs.append(_RUN.validate_json(content))
             except OSError as error:
                 faults.append(f"{path}: cannot be read: {error.strerror}")
+            except UsageError as error:
+                faults.append(f"{path}: {error.problem}; the same `capsbench run` leaves another")
             except ValidationError as error:
                 faults.append(
-                    f"{path}: not a whole note of a run ({_fault(error)}); the same `capsbench run` leaves another"
+                    f"{path}: not a whole note of a run ({fault_of(error)}); the same `capsbench run` leaves another"
                 )
-        return runs, faults
+        return sorted(runs, key=lambda run: run.sequence or 0), faults
 
-    def kept(self, measure: str, cell_id: str) -> dict[str, NDArray[Any]]:
-        """What a measure kept of a cell, by its own names; nothing where there is no whole file of it."""
+    def aliases(self, cell: Cell) -> list[str]:
+        """The identities of schema 1 that a cell has here."""
         try:
-            return load_file(self.kept_path(measure, cell_id))
-        except (OSError, SafetensorError):
-            return {}
+            return self.read(cell.id).aliases
+        except UsageError:
+            return []
 
-    def forget_measured(self, cell_id: str) -> None:
+    def forget_measured(self, cell: Cell) -> None:
         """Removes what measures kept of a cell and measured between it and others, as its network is trained anew."""
-        for path in [
-            *self.folder.glob(f"kept/*/{cell_id}.safetensors"),
-            *self.folder.glob(f"between/*/{cell_id}/*.json"),
-            *self.folder.glob(f"between/*/*/{cell_id}.json"),
-        ]:
-            path.unlink(missing_ok=True)
+        aliases = self.aliases(cell)
+        for cell_id in (cell.id, *aliases):
+            for path in [
+                *self.folder.glob(f"kept/*/{cell_id}.safetensors"),
+                *self.folder.glob(f"between/*/{cell_id}/*.json"),
+                *self.folder.glob(f"between/*/*/{cell_id}.json"),
+            ]:
+                path.unlink(missing_ok=True)
+        for alias in aliases:
+            self.weights_path(alias).unlink(missing_ok=True)
 
-    def between_path(self, measure: str, source: str, target: str) -> Path:
-        return self.folder / "between" / measure.replace(":", ".") / source / f"{target}.json"
-
-    def write_between(self, measure: str, source: str, target: str, rows: list[Row]) -> None:
+    def write_between(
+        self, spec: str, source: str, target: str, rows: list[Row], version: int, provenance: Mapping[str, Any]
+    ) -> None:
         """Writes the rows of a measure from one cell to another, whole or not at all."""
-        content = {"schema": SCHEMA, "measure": measure, "source": source, "target": target, "rows": _plain(rows)}
-        _write_json(self.between_path(measure, source, target), content)
+        found = _RowsBetween(spec, source, target, rows, SCHEMA, version, dict(provenance))
+        content = {**asdict(found), "rows": file.rows_to_plain(rows)}
+        write_file(self.between_path(spec, source, target), file.seal(content))
 
     def joined(self, records: list[Record]) -> list[Record]:
         """The records, with the rows of measures between networks from any of them to any other put on those of their targets."""
+        names = {name: record.cell.id for record in records for name in (record.cell.id, *record.aliases)}
         targets = {record.cell.id: record for record in records}
+        seen: set[tuple[str, str, str]] = set()
         for path in sorted((self.folder / "between").glob("*/*/*.json")):
-            target = targets.get(path.stem)
-            if target is not None and path.parent.name in targets:
-                rows = _rows_between(path) or []  # a damaged file is made again by the next run
-                targets[path.stem] = replace(target, rows=[*target.rows, *rows])
-        return list(targets.values())
+            source, target = names.get(path.parent.name), names.get(path.stem)
+            between = (
+                self._read_between(path) if source and target else None
+            )  # a damaged file is made again by the next run
+            if between is None or source is None or target is None or (between.measure, source, target) in seen:
+                continue
+            seen.add((between.measure, source, target))
+            targets[target] = put_on(
+                targets[target], between.measure, between.rows, between.version, between.provenance
+            )
+        return rename_sources(list(targets.values()), {old: new for old, new in names.items() if old != new})
 
-    def has_between(self, measure: str, source: str, target: str) -> bool:
-        """Whether the rows of a measure from one cell to another are here, in a whole file."""
-        return _rows_between(self.between_path(measure, source, target)) is not None
+    def has_between(self, spec: str, source: Record, target: Record, version: int) -> bool:
+        """Whether the rows of a measure from one cell to another are here, of that version, in a whole file."""
+        for one in (source.cell.id, *source.aliases):
+            for other in (target.cell.id, *target.aliases):
+                between = self._read_between(self.between_path(spec, one, other)) or self._read_between(
+                    self.between_path(measure_name(spec), one, other)
+                )
+                if between is not None and (between.measure, between.version) == (spec, version):
+                    return True
+        return False
 
+    def _read_between(self, path: Path) -> _RowsBetween | None:
+        try:
+            content = path.read_bytes()
+            self._check_whole(path, content)
+            return _BETWEEN.validate_json(content)
+        except (OSError, ValueError):  # UsageError is one
+            return None
 
-def _read(path: Path) -> Record:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", file=path) from error
-    try:
-        written = _WRITTEN.validate_json(content)
-        schema: object = written.schema
-    except ValidationError as error:
-        schema = _schema_of(content)
-        if schema in (None, SCHEMA):
-            problem = f"not a whole record ({_fault(error)})"
-            raise UsageError(Kind.DAMAGED, problem, file=path, expected="delete it and run its cell again") from error
-    if schema != SCHEMA:
-        problem = f"a record of schema {schema}, this capsbench reads {SCHEMA}"
-        raise UsageError(Kind.DAMAGED, problem, file=path, value=schema, expected="run its cell again")
-    if not written.id == written.cell.id == path.stem:
-        problem = "holds another cell, or one of an older protocol"
-        raise UsageError(
-            Kind.DAMAGED, problem, file=path, value=written.id, expected="delete it and run its cell again"
-        )
-    return written.record()
+    def _check_whole(self, path: Path, content: bytes) -> None:
+        """Raises UsageError for a file that was changed since it was written, as far as that can be known."""
+        if file.is_sealed(content):
+            file.check_seal(path, content)
+        else:
+            self._check_sum(path, content)
 
+    def _read(self, path: Path) -> Record:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+            raise UsageError(Kind.INACCESSIBLE, problem, file=path) from error
+        if file.is_sealed(content):
+            return file.from_bytes(path, content)
+        self._check_sum(path, content)
+        return schema1.from_bytes(path, content, self._sums)
 
-def _fault(error: ValidationError) -> str:
-    """What is wrong with a file first, and where in it: ``rows.3.value: input should be a finite number``."""
-    where = ".".join(map(str, error.errors()[0]["loc"]))
-    return f"{where}: {reason_of(error)}" if where else reason_of(error)
+    def _check_sum(self, path: Path, content: bytes) -> None:
+        """Raises UsageError for a file whose digest is known and another."""
+        known = self._sums.get(path.relative_to(self.folder).as_posix())
+        if known not in (None, hashlib.sha256(content).hexdigest()):
+            problem = f"not as it was written: its digest is not that of {schema1.SUMS}"
+            raise UsageError(Kind.DAMAGED, problem, file=path, expected=file.RUN_AGAIN)
 
+    @cached_property
+    def _sums(self) -> dict[str, str]:
+        return schema1.read_sums(self.folder)
 
-def _schema_of(content: bytes) -> object:
-    try:
-        return json.loads(content)["schema"]
-    except (ValueError, KeyError, TypeError):
-        return None
+    @cached_property
+    def _files_of_schema_1(self) -> dict[str, list[Path]]:
+        """Identity, of today and of schema 1, -> the files of schema 1 that hold a record of that cell."""
+        known: dict[str, list[Path]] = {}
+        for path in sorted((self.folder / "records").glob("*.json")):
+            try:
+                with path.open("rb") as opened:
+                    sealed = file.is_sealed(opened.readline())
+                record = None if sealed else self._read(path)
+            except (OSError, UsageError):
+                continue
+            if record is not None:
+                for identity in (record.cell.id, *record.aliases):
+                    known.setdefault(identity, []).append(path)
+        return known
 
 
 @contextmanager
@@ -266,35 +386,3 @@ def no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _rows_between(path: Path) -> list[Row] | None:
-    try:
-        return _ROWS.validate_python(json.loads(path.read_text())["rows"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _plain(rows: list[Row]) -> list[dict[str, Any]]:
-    return [{name: fact for name, fact in row._asdict().items() if fact is not None} for row in rows]
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with _replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place once the block has ended well; raises StorageFailed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise StorageFailed(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

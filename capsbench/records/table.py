@@ -1,4 +1,4 @@
-"""Records as tidy tables."""
+"""Records -> tidy tables: one row = one cell x one number."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records.cell import Cell
-from capsbench.records.record import Record
+from capsbench.records.record import Record, Row
 from capsbench.records.store import Store, no_collection
+from capsbench.registry import measure_setting
 
 COLUMNS = ["cell", "network", "routing", "iterations", "dataset", "size", "seed"]
 """The first columns of `load`; the cell's other fields, then `ROW_COLUMNS`, follow."""
 
-ROW_COLUMNS = ["measure", "metric", "condition", "level", "value", "unit"]
+ROW_COLUMNS = ["measure", "setting", "metric", "condition", "level", "value", "unit"]
 
 
 def load(folder: str | Path = "results") -> pd.DataFrame:
@@ -48,19 +49,31 @@ def table_of(records: list[Record]) -> pd.DataFrame:
 
 def numbers_of(records: list[Record]) -> tuple[NDArray[np.int64], pd.DataFrame]:
     """All rows of some records with `ROW_COLUMNS`, names as categories, and of each row the place of its record."""
-    names: dict[tuple[str, str, str, str], int] = {}
-    named, values, levels = [], [], []
+    names: dict[tuple[str, str, str, str, str], int] = {}
+    named: list[int] = []
+    values: list[float] = []
+    levels: list[float | None] = []
+    counts: list[int] = []
     with no_collection():
         for record in records:
-            for measure, metric, condition, value, unit, level in record.rows:
-                named.append(names.setdefault((measure, metric, condition, unit), len(names)))
-                values.append(value)
-                levels.append(level)
+            before = len(values)
+            for setting, rows in _rows_by_setting(record):
+                for measure, metric, condition, value, unit, level in rows:
+                    named.append(names.setdefault((measure, setting, metric, condition, unit), len(names)))
+                    values.append(value)
+                    levels.append(level)
+            counts.append(len(values) - before)
     # The same few names come again and again: each is made a category once.
-    table = pd.DataFrame(list(names), columns=["measure", "metric", "condition", "unit"], dtype="category").take(named)
+    columns = ["measure", "setting", "metric", "condition", "unit"]
+    table = pd.DataFrame(list(names), columns=columns, dtype="category").take(named)
     numbers = {name: np.array(each, dtype=float) for name, each in (("level", levels), ("value", values))}
-    owners = np.repeat(np.arange(len(records)), [len(record.rows) for record in records])
+    owners = np.repeat(np.arange(len(records)), counts)
     return owners, table.reset_index(drop=True).assign(**numbers)[ROW_COLUMNS]
+
+
+def _rows_by_setting(record: Record) -> list[tuple[str, list[Row]]]:
+    training = [] if record.training is None else [("default", record.training.rows)]
+    return training + [(measure_setting(spec), found.rows) for spec, found in record.measures.items()]
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +86,7 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
 
 def described_cell(cell: Cell) -> dict[str, Any]:
     """A cell as a line of a table: its fields, its options and the digests of a user's own code."""
-    fields = cell.model_dump(mode="json", exclude={"options", "code"}) | {"measures": ",".join(cell.measures)}
+    fields = cell.model_dump(mode="json", exclude={"options", "code"})
     return {"cell": cell.id, **fields, **cell.options, **{f"code.{part}": digest for part, digest in cell.code.items()}}
 
 

@@ -17,15 +17,16 @@ from capsbench.presenting.figures.files import FORMS, content, write_files
 from capsbench.presenting.filter import chosen as chosen_records
 from capsbench.presenting.format import readable
 from capsbench.presenting.material import Material
-from capsbench.records.record import Record, Run
+from capsbench.records.record import Record, Run, keep_one_setting
 from capsbench.records.store import Store, no_collection
-from capsbench.reporting import again
+from capsbench.records.versions import tell_stale
 from capsbench.reporting.contents import PICTURES, SECTIONS, Made, all_pictures, made_sections
 from capsbench.reporting.document import HEADLINE, Document, document, machines
 from capsbench.reporting.formats.html import page
 from capsbench.reporting.formats.latex import tables as latex_tables
 from capsbench.reporting.formats.markdown import markdown
 from capsbench.reporting.parallel import begin
+from capsbench.reporting.rerun import find_repeats
 from capsbench.reporting.sections.published import Comparison, compare
 from capsbench.reporting.sections.published import readable as readable_published
 from capsbench.reporting.sections.published import table_of as published_table
@@ -129,21 +130,21 @@ def _report(
     formats: Collection[str],
     to: str | Path | None,
 ) -> Report:
-    tell_again = again.begin()
     records, faults = store.records()
+    missing = 0
     chosen, faults_of_runs = (None, []) if everything else _chosen(store, run)
     if chosen is not None:
-        by_id = {record.cell.id: record for record in records}
-        records = [by_id[cell] for cell in chosen.cells if cell in by_id]
-    missing = len(chosen.cells) - len(records) if chosen else 0
-    records = store.joined(records)
+        by_id = {name: record for record in records for name in (record.cell.id, *record.aliases)}
+        of_run = [by_id[cell] for cell in chosen.cells if cell in by_id]
+        missing = len(chosen.cells) - len(of_run)
+        records = list({record.cell.id: record for record in of_run}.values())
+    records, several = keep_one_setting(store.joined(records))
     if not records:
         raise _nothing_measured(store, chosen, faults)
     faults += faults_of_runs
     records = chosen_records(records, where)
 
     material = Material.of(records, store, by)
-    repeats = tell_again(again.grouped(records))
     drawing = begin(all_pictures(), material, _forms(formats))
     sections = made_sections(material)
     comparisons, fault = _compared(suite, chosen, records)
@@ -156,14 +157,14 @@ def _report(
     pictures, lacking = drawing()
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
     notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
-    notes += [*_cautions(records, material), *fault]
+    notes += [*_cautions(records, material), *tell_stale(records), *_about_settings(several), *fault]
     made = document(
         material,
         records,
         sections,
         shown_against,
         pictures,
-        repeats(),
+        find_repeats(records, store.runs()),
         store,
         chosen,
         missing,
@@ -279,6 +280,14 @@ def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> Nothi
             expected=f"`{run.command}` goes on with them",
         )
     return NothingMeasured(Kind.MISSING, "no records here", file=store.folder, expected="`capsbench run` makes some")
+
+
+def _about_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each measure that is on record in several settings, of which one is shown."""
+    return [
+        f"{measure} is on record as {', '.join(specs)}: shown as {specs[0]} where a network has that"
+        for measure, specs in several.items()
+    ]
 
 
 def _cautions(records: list[Record], material: Material) -> list[str]:

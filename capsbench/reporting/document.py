@@ -18,8 +18,8 @@ from capsbench.presenting.material import Material
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
-from capsbench.reporting.again import Again, Failure, Groups, Repeats, grouped
 from capsbench.reporting.contents import PICTURES, Made
+from capsbench.reporting.rerun import Again, Failure, Groups, Repeats, group_records
 from capsbench.reporting.sections.published import CAPTION as PUBLISHED_CAPTION
 
 MACHINE = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
@@ -199,7 +199,7 @@ def document(
         left_out=run.left_out if run else {},
         faults=[*faults, *broken],
         notes=notes,
-        commands=_reproductions(material.summary, grouped(records), repeats.contenders),
+        commands=_reproductions(material.summary, group_records(records), repeats.contenders),
     )
 
 
@@ -249,7 +249,7 @@ def origin(records: list[Record], run: Run | None, where: Sequence[str] = ()) ->
     words = {"finished": "finished", "trained": "trained and yet to be measured in full", "failed": "failed"}
     cells = ", ".join(f"{count} {words[state]}" for state, count in counts.items() if count)
     commits = {(fact.get("commit"), fact.get("dirty")) for fact in (record.provenance for record in records)}
-    started = sorted(record.provenance["started"] for record in records if record.provenance.get("started"))
+    started = sorted(record.training.started for record in records if record.training and record.training.started)
     facts = {
         "cells": [cells] if cells else [],
         "chosen by": list(where),
@@ -279,14 +279,21 @@ def _period(first: str, last: str) -> str:
 
 def machines(records: list[Record]) -> int:
     """How many kinds of processor the finished records' times are from."""
-    measured = [r.provenance.get("measured", r.provenance) for r in records if r.status == "finished"]
-    return len({(where.get("cpu"), where.get("gpu")) for where in measured})
+    timed = [record.measurement("speed") or record for record in records if record.status == "finished"]
+    return len({(each.provenance.get("cpu"), each.provenance.get("gpu")) for each in timed})
 
 
 def _listed(records: list[Record], names: Iterable[str]) -> list[str]:
-    found = {name: _distinct(record.provenance.get(name) for record in records) for name in names}
+    facts = [_facts(record) for record in records]
+    found = {name: _distinct(fact.get(name) for fact in facts) for name in names}
     line = "; ".join(f"{name} {values}" for name, values in found.items() if values)
     return [line] if line else []
+
+
+def _facts(record: Record) -> dict[str, object]:
+    """What is known of the machine and the software of a training."""
+    backends = record.training.backends if record.training else []
+    return {**record.provenance, "threads": record.cell.threads, "backend": ", ".join(backends) or None}
 
 
 def _distinct(values: Iterable[object]) -> str:

@@ -42,6 +42,9 @@ class Routing(nn.Module, ABC):
         backend: the implementation of the vote pass, see `capsbench_kernels.choose_backend`.
     """
 
+    version: ClassVar[int] = 1
+    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
+
     network = "capsnet"
     """The network this routing runs in when the user names none."""
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from capsbench import registry
@@ -19,32 +17,42 @@ from capsbench.data.base import load_splits
 from capsbench.data.images import Splits
 from capsbench.errors import StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
-from capsbench.measures.build import make_measure, measure_name
+from capsbench.measures.build import make_measure
 from capsbench.networks.build import build_network, parameter_dtype
+from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import source_digests
 from capsbench.records.cell import Cell
-from capsbench.records.record import Row
+from capsbench.records.record import TRAINING, Artifact, Record, Row
 from capsbench.records.store import Store
+from capsbench.records.versions import training_versions
+from capsbench.registry import measure_name
 from capsbench.routing.base import Routing
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import SendEvent, to_be_told
 from capsbench.training.loop import train
 
 
-def run_cell(cell: Cell, measures: list[str], trained: bool, data_folder: Path, store: Store, send: SendEvent) -> None:
-    """Trains the cell's network from its seed and takes the given measures; a ``trained`` one is only measured.
+def run_cell(
+    planned: PlannedCell, measures: list[str], record: Record | None, data_folder: Path, store: Store, send: SendEvent
+) -> None:
+    """Trains the cell's network from its seed and takes the given measures; a network on record is only measured.
 
     Sends what it has as soon as it has it: Progress and Trained, then of each measure Measuring, and Measured or NotMeasured.
     A measure that fails does not keep the next from being taken.
     """
-    data = prepare(cell, data_folder)
-    network = _load(cell, store) if trained else _train(cell, data, store, send)
+    data = prepare(planned, data_folder)
+    network = _train(planned.cell, data, store, send) if record is None else _load(record, store)
+    kept = _Kept(store, planned.cell, record)
     for spec in measures:
         send(Measuring(spec))
         began = time.monotonic()
         try:
-            rows = _measured(cell, spec, network, data, store)
-            send(Measured(spec, rows, round(time.monotonic() - began, 3)))
+            measure = make_measure(spec)
+            torch.manual_seed(planned.cell.seed)
+            rows = _checked(spec, measure(Subject(planned.cell, network, data, kept.keep_of(spec), kept.read)))
+            code = registry.source_digest("measure", measure_name(spec))
+            seconds = round(time.monotonic() - began, 3)
+            send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code))
         except (BrokenPipeError, StorageFailed):
             raise
         except Exception as error:
@@ -52,18 +60,52 @@ def run_cell(cell: Cell, measures: list[str], trained: bool, data_folder: Path, 
 
 
 def measure_between(
-    spec: str, source: Cell, targets: list[Cell], data_folder: Path, store: Store, send: SendEvent
+    spec: str,
+    planned: PlannedCell,
+    source: Record,
+    targets: list[Record],
+    data_folder: Path,
+    store: Store,
+    send: SendEvent,
 ) -> list[list[Row]]:
     """The rows of a measure between networks, from one to each of some others, taken of the weights in the store."""
     measure = make_measure(spec)
     assert isinstance(measure, MeasureBetween)
-    data = prepare(source, data_folder)
+    data = prepare(planned, data_folder)
     subjects = [
-        Subject(cell, _load(cell, store), data, keep=lambda tensors: None, kept=partial(_kept, store, cell.id))
-        for cell in (source, *targets)
+        Subject(record.cell, _load(record, store), data, lambda tensors: None, _Kept(store, record.cell, record).read)
+        for record in (source, *targets)
     ]
     torch.manual_seed(0)
     return [_checked(spec, rows) for rows in measure.between(subjects[0], subjects[1:])]
+
+
+class _Kept:
+    """What measures keep of a cell: what is on record, and what was written since."""
+
+    def __init__(self, store: Store, cell: Cell, record: Record | None) -> None:
+        self.store, self.cell, self.record = store, cell, record
+        self.written: dict[str, Artifact] = {}
+
+    def keep_of(self, spec: str) -> Callable[[Mapping[str, Tensor]], None]:
+        """What a measure calls to keep tensors."""
+
+        def keep(tensors: Mapping[str, Tensor]) -> None:
+            # NumPy, with which reports read them, has no bfloat16; float32 has all its numbers.
+            floats = {name: each.float() if each.dtype is torch.bfloat16 else each for name, each in tensors.items()}
+            self.written[spec] = self.store.write_tensors(self.store.kept_path(spec, self.cell.id), floats)
+
+        return keep
+
+    def read(self, measure: str) -> dict[str, Tensor]:
+        """What a measure kept, by its spec, else by its name in whichever setting was taken first."""
+        named = (artifact for spec, artifact in self.written.items() if measure in (spec, measure_name(spec)))
+        artifact = next(named, None)
+        if artifact is not None:
+            arrays = self.store.read_artifact(artifact)
+        else:
+            arrays = {} if self.record is None else self.store.kept(self.record, measure)
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
 def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module:
@@ -72,43 +114,27 @@ def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module
     network = build_network(cell)
     history = train(cell, network, data, send)
     seconds = round(time.monotonic() - began, 3)
-    store.write_tensors(store.weights_path(cell.id), network.state_dict())
-    store.forget_measured(cell.id)
+    weights = store.write_tensors(store.weights_path(cell.id), network.state_dict())
+    store.forget_measured(cell)
     backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}
     parameters = sum(parameter.numel() for parameter in network.parameters())
     rows = [
-        Row("training", "parameters", "network", parameters, "parameters"),
-        Row("training", "epochs", "network", len(history), "epochs"),
-        Row("training", "duration", "network", seconds, "s"),
+        Row(TRAINING, "parameters", "network", parameters, "parameters"),
+        Row(TRAINING, "epochs", "network", len(history), "epochs"),
+        Row(TRAINING, "duration", "network", seconds, "s"),
     ]
-    send(Trained(history, rows, sorted(backends), started, seconds))
+    send(Trained(history, rows, sorted(backends), training_versions(cell), weights, started, seconds))
     return network
 
 
-def _load(cell: Cell, store: Store) -> nn.Module:
-    network = build_network(cell)
-    network.load_state_dict(load_file(store.weights_path(cell.id), device=cell.device))
+def _load(record: Record, store: Store) -> nn.Module:
+    network = build_network(record.cell)
+    network.load_state_dict(store.read_weights(record))
     return network
-
-
-def _measured(cell: Cell, spec: str, network: nn.Module, data: Splits, store: Store) -> list[Row]:
-    keep = partial(_keep, store, store.kept_path(measure_name(spec), cell.id))
-    torch.manual_seed(cell.seed)
-    return _checked(spec, make_measure(spec)(Subject(cell, network, data, keep, kept=partial(_kept, store, cell.id))))
-
-
-def _keep(store: Store, path: Path, tensors: Mapping[str, Tensor]) -> None:
-    # NumPy, with which reports read them, has no bfloat16; float32 has all its numbers.
-    floats = {name: each.float() if each.dtype is torch.bfloat16 else each for name, each in tensors.items()}
-    store.write_tensors(path, floats)
-
-
-def _kept(store: Store, cell_id: str, measure: str) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(values) for name, values in store.kept(measure, cell_id).items()}
 
 
 def _checked(spec: str, rows: list[Row]) -> list[Row]:
-    taken = {"training", *registry.BUILT_IN["measure"]} - {measure_name(spec)}
+    taken = {TRAINING, *registry.BUILT_IN["measure"]} - {measure_name(spec)}
     for row in rows:
         if row.measure in taken:
             raise TrainingFailed(f"gave a row of the name {row.measure!r}, which is another measure's")
@@ -117,14 +143,17 @@ def _checked(spec: str, rows: list[Row]) -> list[Row]:
     return rows
 
 
-def prepare(cell: Cell, data_folder: Path) -> Splits:
+def prepare(planned: PlannedCell, data_folder: Path) -> Splits:
     """Sets this process up so that a cell's numbers depend on nothing but the cell, and loads its data."""
+    cell = planned.cell
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what torch's deterministic mode asks of cuBLAS
     torch.set_num_threads(cell.threads)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is what the cell says
+    if cell.device == "cuda":
+        torch.cuda.set_device(planned.device)  # which one is no matter of the cell
     if source_digests(cell.model_dump()) != cell.code:
         raise TrainingFailed("a source file of the cell was edited after the run began; run it again")
     data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)

@@ -1,19 +1,26 @@
-"""What a cell's process tells of as it goes."""
+"""What a job sends while it works on a cell, besides the `Progress` of its training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from capsbench.records.record import Row
+from capsbench.records.record import Artifact, Row
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gives besides the weights, which lie in the store; ``backends`` are those the routings used."""
+    """What training gave; the weights lie in the store.
+
+    Attributes:
+        backends: the implementations of the vote pass that the routings used.
+        versions: those of the components, see `capsbench.records.versions`.
+    """
 
     history: list[dict[str, float]]
     rows: list[Row]
     backends: list[str]
+    versions: dict[str, int]
+    weights: Artifact
     started: str
     seconds: float
 
@@ -27,11 +34,14 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Measured:
-    """The rows of a measure that was taken, and the seconds it took."""
+    """What a measure gave, the seconds it took, its version, what it kept, and the digest of a user's own source file."""
 
     spec: str
     rows: list[Row]
     seconds: float
+    version: int
+    kept: Artifact | None
+    code: str | None
 
 
 @dataclass(frozen=True)

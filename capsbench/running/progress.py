@@ -152,7 +152,8 @@ def _result(record: Record) -> str:
         return f"{record.cell.title}: FAILED: {record.reason}"
     accuracy = [row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
     shown = f"test accuracy {accuracy[0]:.1%}, " if accuracy else ""
-    return f"{record.cell.title}: {shown}trained in {record.provenance['seconds']:.0f} s"
+    seconds = record.training.seconds if record.training else None
+    return f"{record.cell.title}: {shown}trained" + ("" if seconds is None else f" in {seconds:.0f} s")
 
 
 def _about_record(on_record: Sequence[Record]) -> list[str]:

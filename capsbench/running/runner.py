@@ -17,22 +17,23 @@ from capsbench.data.draws import few
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure
-from capsbench.planning.matrix import usable_cores
+from capsbench.planning.matrix import PlannedCell, usable_cores
 from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
 from capsbench.records.store import Store
+from capsbench.records.versions import stale_training, tell_stale
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import Job, in_processes
 from capsbench.running.state import (
-    FAILED_MEASURES,
-    failed_record,
-    mended_record,
+    ask,
+    clear_failed_measure,
     missing_measures,
-    record_after,
-    record_of,
-    without_measures,
+    record_failed_measures,
+    record_failed_training,
+    record_measure,
+    record_training,
 )
 from capsbench.training.loop import Progress
 
@@ -77,8 +78,23 @@ class Outcome:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class _Work:
+    """A run underway: what is planned, and the records of the networks that are trained, by the identities of their cells."""
+
+    planned: Sequence[PlannedCell]
+    store: Store
+    data_folder: Path
+    listener: Listener
+    workers: int
+    run: int | None
+    records: dict[str, Record]
+    outcome: Outcome
+    fresh: bool
+
+
 def run_cells(
-    cells: Sequence[Cell],
+    planned: Sequence[PlannedCell],
     store: Store,
     data_folder: Path,
     listener: Listener,
@@ -90,11 +106,13 @@ def run_cells(
     leave_out: bool = False,
     unmeasured: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
+    train: bool = True,
 ) -> Outcome:
     """Runs cells and writes a record of each.
 
-    A cell with a finished record is skipped, one that is trained is only measured, a failed one is tried again. Ctrl-C ends
-    the run with all that is finished on record, and the same call goes on from there.
+    A cell with all of its measures on record is skipped. Of a trained one the measures that are missing, or that are of another
+    version, are taken; one whose components are of another version, and a failed one, is trained. Ctrl-C ends the run with all
+    that is finished on record, and the same call goes on from there.
 
     Args:
         workers: networks trained at a time; by default as many as fill the cores, and one where a GPU is used.
@@ -103,46 +121,45 @@ def run_cells(
         leave_out: leave out cells whose data set cannot be had, rather than raise.
         unmeasured: what is not measured here though it would be elsewhere, and why; told, and noted with the run.
         remarks: what else is to be told of the cells before they are run.
+        train: False takes measures of networks on record alone, by components of whatever version they were made.
 
     Raises:
-        UsageError: a data set that cannot be had, or none of them, a folder that cannot be written or that another run
-            holds: before anything is computed.
+        UsageError: a data set that cannot be had, or none of them; a folder that cannot be written or that another run
+            holds; a measure that is missing of a network whose weights are not here: before anything is computed.
         StorageFailed: a record cannot be written; what was written before stays.
     """
-    left_out = check_data(cells, data_folder, leave_out)
+    left_out = check_data([each.cell for each in planned], data_folder, leave_out)
     for remark in remarks:
         listener.remarked(remark)
     for dataset, reason in left_out.items():
-        listener.data_left_out(dataset, sum(cell.dataset == dataset for cell in cells), reason)
+        listener.data_left_out(dataset, sum(each.cell.dataset == dataset for each in planned), reason)
     for measure, reason in (unmeasured or {}).items():
         listener.measure_left_out(measure, reason)
-    cells = [cell for cell in cells if cell.dataset not in left_out]
+    planned = [each for each in planned if each.cell.dataset not in left_out]
     store.check_writable()
     with store.lock():
-        known = {} if fresh else {cell.id: store.read(cell.id) for cell in cells if store.has(cell)}
-        # What is yet to be measured is measured of the weights: without them the cell is trained again.
-        known = {
-            cell_id: record
-            for cell_id, record in known.items()
-            if record.status == "finished" or store.weights_path(cell_id).exists()
-        }
-        finished = [record for record in known.values() if record.status == "finished"]
-        trained = {cell_id: record for cell_id, record in known.items() if record.status == "trained"}
+        store.check_not_newer(each.cell for each in planned)
+        known = {} if fresh else find_records(planned, store)
+        records = known if not train else without_stale(known)
+        _check_weights(planned, store, records)
+        for line in tell_stale(known.values()):
+            listener.remarked(line)
+        finished = [records[each.cell.id] for each in planned if _is_finished(each, records.get(each.cell.id))]
         outcome = Outcome(on_record=[record.cell.id for record in finished], left_out=left_out)
-        store.write_run(cells, command, suite, {**left_out, **(unmeasured or {})})
-        listener.run_started(cells, finished)
-        done = {record.cell.id for record in finished}
-        unfinished = [cell for cell in cells if cell.id not in done]
+        run = store.write_run([each.cell for each in planned], command, suite, {**left_out, **(unmeasured or {})})
+        listener.run_started([each.cell for each in planned], finished)
+        at_a_time = workers or default_workers(planned)
+        work = _Work(planned, store, data_folder, listener, at_a_time, run.sequence, records, outcome, fresh)
+        unfinished = [each for each in planned if each.cell.id not in {record.cell.id for record in finished}]
         try:
-            at_a_time = workers or default_workers(cells)
-            _in_training(unfinished, at_a_time, data_folder, store, listener, outcome, trained)
-            _alone([cell for cell in unfinished if cell.id in trained], data_folder, store, listener, outcome, trained)
-            _between(cells, at_a_time, data_folder, store, listener, outcome, fresh)
+            _train_and_measure(work, unfinished)
+            _measure_alone(work, [each for each in unfinished if each.cell.id in records])
+            _measure_between(work)
         except KeyboardInterrupt:
             outcome.interrupted = True
         ended = {*outcome.on_record, *outcome.finished, *(record.cell.id for record in outcome.failed)}
-        outcome.left = [cell.id for cell in cells if cell.id not in ended]
-        outcome.trained = [cell for cell in outcome.left if cell in trained]
+        outcome.left = [each.cell.id for each in planned if each.cell.id not in ended]
+        outcome.trained = [cell_id for cell_id in outcome.left if cell_id in records]
     return outcome
 
 
@@ -174,147 +191,174 @@ def check_data(cells: Sequence[Cell], data_folder: Path, leave_out: bool = False
     return missing
 
 
-def default_workers(cells: Sequence[Cell]) -> int:
+def default_workers(planned: Sequence[PlannedCell]) -> int:
     """As many networks at a time as fill the cores; one where a GPU is used, whose memory they would share."""
-    if not cells or any(cell.device != "cpu" for cell in cells):
+    if not planned or any(each.cell.device != "cpu" for each in planned):
         return 1
-    return max(1, usable_cores() // max(cell.threads for cell in cells))
+    return max(1, usable_cores() // max(each.cell.threads for each in planned))
 
 
-def _in_training(
-    cells: Sequence[Cell],
-    workers: int,
-    data_folder: Path,
-    store: Store,
-    listener: Listener,
-    outcome: Outcome,
-    trained: dict[str, Record],
-) -> None:
-    """Trains cells and takes the measures that need not be alone, as far as a record in ``trained`` does not have them."""
-    by_id = {cell.id: cell for cell in cells}
-    jobs = [
-        Job(
-            cell.id,
-            run_cell,
-            (cell, missing_measures(cell, trained.get(cell.id)), cell.id in trained, data_folder, store),
-        )
-        for cell in sorted(cells, key=_longest_first)
-        if cell.id not in trained or missing_measures(cell, trained[cell.id])
+def find_records(planned: Sequence[PlannedCell], store: Store) -> dict[str, Record]:
+    """The records of the cells that are trained, by their identities."""
+    found = ((each.cell.id, store.find(each.cell)) for each in planned)
+    return {cell_id: record for cell_id, record in found if record is not None}
+
+
+def without_stale(records: Mapping[str, Record]) -> dict[str, Record]:
+    """The records of networks whose components all have the version of now."""
+    return {cell_id: record for cell_id, record in records.items() if not stale_training(record)}
+
+
+def remaining(planned: Sequence[PlannedCell], records: Mapping[str, Record]) -> list[PlannedCell]:
+    """The cells with those of their measures that are not on record yet."""
+    return [replace(each, measures=tuple(_missing_of_either_kind(each, records.get(each.cell.id)))) for each in planned]
+
+
+def _check_weights(planned: Sequence[PlannedCell], store: Store, records: Mapping[str, Record]) -> None:
+    """Raises UsageError where a measure is missing of a network whose weights are not here: it is not trained by surprise."""
+    lacking = [
+        (record, missing)
+        for each in planned
+        if (record := records.get(each.cell.id)) is not None
+        and (missing := _missing_of_either_kind(each, record))
+        and not store.has_weights(record)
     ]
+    if lacking:
+        record, missing = lacking[0]
+        others = f", and {len(lacking) - 1} other networks alike" if len(lacking) > 1 else ""
+        raise UsageError(
+            Kind.MISSING,
+            f"not on record of {record.cell.title}, whose weights are not in {store.folder}{others}",
+            flag="measure",
+            value=",".join(missing),
+            expected="{flag:measure} with what is on record, or {flag:fresh} to train anew",
+        )
+
+
+def _is_finished(planned: PlannedCell, record: Record | None) -> bool:
+    return record is not None and not _missing_of_either_kind(planned, record)
+
+
+def _missing_of_either_kind(planned: PlannedCell, record: Record | None) -> list[str]:
+    return [spec for alone in (False, True) for spec in missing_measures(planned, record, alone=alone)]
+
+
+def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
+    """Trains cells that are not, and takes the measures that need not be alone."""
+    by_id = {each.cell.id: each for each in planned}
+    jobs = []
+    for each in sorted(planned, key=_longest_first):
+        record = work.records.get(each.cell.id)
+        missing = missing_measures(each, record)
+        if record is None or missing:
+            jobs.append(Job(each.cell.id, run_cell, (each, missing, record, work.data_folder, work.store)))
 
     underway: dict[str, str] = {}
 
-    def received(name: str, event: Progress | Trained | Measuring | Measured | NotMeasured) -> None:
-        cell = by_id[name]
+    def receive(name: str, event: Progress | Trained | Measuring | Measured | NotMeasured) -> None:
+        each = by_id[name]
         if isinstance(event, Progress):
-            listener.cell_progressed(cell, event)
+            work.listener.cell_progressed(each.cell, event)
         elif isinstance(event, Measuring):
             underway[name] = event.spec
-            listener.cell_measuring(cell, event.spec)
+            work.listener.cell_measuring(each.cell, event.spec)
+        elif isinstance(event, Trained):
+            _write(work, record_training(each, event, work.run, work.store.aliases(each.cell)))
         else:
-            trained[name] = record_of(cell, event) if isinstance(event, Trained) else record_after(trained[name], event)
-            store.write(trained[name])
+            _write(work, record_measure(ask(work.records[name], each), event, work.run))
 
-    for name, failure in in_processes(jobs, workers, received):
-        cell = by_id[name]
-        record = trained.get(name)
+    for name, failure in in_processes(jobs, work.workers, receive):
+        record = work.records.get(name)
         if failure is not None and record is None:
-            record = failed_record(cell, failure)
-            if not store.has(cell):  # a failure takes no finished result away
-                store.write(record)
+            record = record_failed_training(by_id[name], failure, work.run)
+            if not work.store.has(record.cell):  # a failure takes no finished result away
+                work.store.write(record)
         elif failure is not None:
             assert record is not None
-            specs = [underway[name]] if name in underway else missing_measures(cell, record)
-            trained[name] = record = without_measures(record, specs, failure)
-            store.write(record)
+            specs = [underway[name]] if name in underway else missing_measures(by_id[name], record)
+            record = record_failed_measures(ask(record, by_id[name]), specs, failure, work.run)
+            _write(work, record)
         assert record is not None
-        _note(record, outcome)
-        listener.cell_ended(record)
+        _note(record, work.outcome)
+        work.listener.cell_ended(record)
 
 
-def _alone(
-    cells: Sequence[Cell],
-    data_folder: Path,
-    store: Store,
-    listener: Listener,
-    outcome: Outcome,
-    trained: dict[str, Record],
-) -> None:
+def _measure_alone(work: _Work, planned: Sequence[PlannedCell]) -> None:
     """Takes the measures that have to be alone, one after the other with nothing else running."""
-    for cell in cells:
-        measures = missing_measures(cell, trained[cell.id], alone=True)
+    for each in planned:
+        cell_id = each.cell.id
+        measures = missing_measures(each, work.records[cell_id], alone=True)
         if not measures:
             continue
-        listener.measuring_alone(cell, measures)
+        work.listener.measuring_alone(each.cell, measures)
 
-        def received(spec: str, event: Measuring | Measured | NotMeasured, cell: Cell = cell) -> None:
+        def receive(spec: str, event: Measuring | Measured | NotMeasured, each: PlannedCell = each) -> None:
             if not isinstance(event, Measuring):
-                record = record_after(trained[cell.id], event)
-                facts = {**record.provenance, "measured": provenance()}
-                trained[cell.id] = replace(record, provenance=facts)
-                store.write(trained[cell.id])
+                _write(work, record_measure(ask(work.records[each.cell.id], each), event, work.run))
 
         # One job at a time, each in a process of its own: nothing of one measure bleeds into the next.
-        jobs = [Job(spec, run_cell, (cell, [spec], True, data_folder, store)) for spec in measures]
-        for spec, failure in in_processes(jobs, on_event=received):
-            if failure is not None:
-                trained[cell.id] = without_measures(trained[cell.id], [spec], failure)
-                store.write(trained[cell.id])
-        _note(trained[cell.id], outcome)
-        if set(measures) & set(trained[cell.id].provenance.get(FAILED_MEASURES, {})):
-            listener.cell_ended(trained[cell.id])
-
-
-def _between(
-    cells: Sequence[Cell],
-    workers: int,
-    data_folder: Path,
-    store: Store,
-    listener: Listener,
-    outcome: Outcome,
-    fresh: bool,
-) -> None:
-    """Takes the measures between networks, from each to each of the same data set, as far as they are not on record."""
-    for spec in sorted({spec for cell in cells for spec in cell.measures}):
-        if not isinstance(make_measure(spec), MeasureBetween):
-            continue
-        measured = [
-            cell for cell in cells if spec in cell.measures and store.has(cell) and store.weights_path(cell.id).exists()
+        jobs = [
+            Job(spec, run_cell, (each, [spec], work.records[cell_id], work.data_folder, work.store))
+            for spec in measures
         ]
+        for spec, failure in in_processes(jobs, on_event=receive):
+            if failure is not None:
+                _write(work, record_failed_measures(ask(work.records[cell_id], each), [spec], failure, work.run))
+        _note(work.records[cell_id], work.outcome)
+        if set(measures) & work.records[cell_id].failures.keys():
+            work.listener.cell_ended(work.records[cell_id])
+
+
+def _measure_between(work: _Work) -> None:
+    """Takes the measures between networks, from each to each of the same data set, as far as they are not on record."""
+    store = work.store
+    for spec in sorted({spec for each in work.planned for spec in each.measures}):
+        measure = make_measure(spec)
+        if not isinstance(measure, MeasureBetween):
+            continue
+        measured = {
+            each.cell.id: (each, record)
+            for each in work.planned
+            if spec in each.measures and (record := store.find(each.cell)) is not None and store.has_weights(record)
+        }
         jobs, asked = [], {}
-        for source in measured:
+        for each, source in measured.values():
             targets = [
-                cell
-                for cell in measured
-                if (cell.dataset, cell.device) == (source.dataset, source.device)
-                and (fresh or not store.has_between(spec, source.id, cell.id))
+                record
+                for other, record in measured.values()
+                if (other.cell.dataset, other.cell.device) == (each.cell.dataset, each.cell.device)
+                and (work.fresh or not store.has_between(spec, source, record, measure.version))
             ]
             if targets:
-                asked[source.id] = (source, targets)
-                jobs.append(Job(source.id, measure_between, (spec, source, targets, data_folder, store)))
+                asked[each.cell.id] = targets
+                jobs.append(Job(each.cell.id, measure_between, (spec, each, source, targets, work.data_folder, store)))
         if jobs:
-            listener.measuring_between(spec, len(jobs))
-        for name, result in in_processes(jobs, workers):
-            source, targets = asked[name]
-            record = store.read(source.id)
+            work.listener.measuring_between(spec, len(jobs))
+        for name, result in in_processes(jobs, work.workers):
+            record = store.read(name)
             if isinstance(result, Exception):
-                record = without_measures(record, [spec], result)
+                record = record_failed_measures(record, [spec], result, work.run)
                 store.write(record)
-                _note(record, outcome)
-                listener.cell_ended(record)
+                _note(record, work.outcome)
+                work.listener.cell_ended(record)
                 continue
-            for cell, rows in zip(targets, result, strict=True):
-                store.write_between(spec, source.id, cell.id, rows)
-            if spec in record.provenance.get(FAILED_MEASURES, {}):
-                store.write(mended_record(record, spec))
+            for target, rows in zip(asked[name], result, strict=True):
+                store.write_between(spec, name, target.cell.id, rows, measure.version, provenance())
+            if spec in record.failures:
+                store.write(clear_failed_measure(record, spec))
 
 
-def _longest_first(cell: Cell) -> tuple[bool, int]:
+def _longest_first(planned: PlannedCell) -> tuple[bool, int]:
     """Sorts what takes long to the front, so that no core is left alone with it in the end: CNNs, then many iterations.
 
     A CNN of as many parameters as a capsule network does more arithmetic than it.
     """
-    return cell.routing is not None, -(cell.iterations or 0)
+    return planned.cell.routing is not None, -(planned.cell.iterations or 0)
+
+
+def _write(work: _Work, record: Record) -> None:
+    work.records[record.cell.id] = record
+    work.store.write(record)
 
 
 def _note(record: Record, outcome: Outcome) -> None:

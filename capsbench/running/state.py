@@ -1,99 +1,115 @@
-"""The record of a cell as training and measuring go on: each function makes the next one of the last."""
+"""What becomes of a record when something happened to its cell: pure functions, from a record to the next.
+
+A record is written whenever there is more to write: after the training, after each measure, and after each failure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from capsbench.errors import ProcessFailed, StorageFailed
 from capsbench.measures.base import MeasureBetween
-from capsbench.measures.build import make_measure
-from capsbench.records.cell import Cell
+from capsbench.measures.build import ALL, is_current, make_measure
+from capsbench.planning.matrix import PlannedCell
+from capsbench.planning.request import MEASURE_FLAG
 from capsbench.records.provenance import provenance
-from capsbench.records.record import Record
+from capsbench.records.record import TRAINING, Failure, Measurement, Record, Training
 from capsbench.running.events import Measured, NotMeasured, Trained
 
-FAILED_MEASURES = "failed measures"
-"""In a record's provenance: measure -> why it could not be taken and when, until it is."""
+
+def record_training(
+    planned: PlannedCell, event: Trained, run: int | None = None, aliases: Sequence[str] = ()
+) -> Record:
+    """The record of a network that was just trained.
+
+    Args:
+        run: sequence number of the run.
+        aliases: identities of schema 1 that the cell has on record.
+    """
+    training = Training(
+        rows=event.rows,
+        history=event.history,
+        versions=event.versions,
+        provenance=provenance(),
+        started=event.started,
+        seconds=event.seconds,
+        backends=event.backends,
+        weights=event.weights,
+        run=run,
+    )
+    return ask(Record(planned.cell, training, aliases=[*aliases]), planned)
 
 
-def missing_measures(cell: Cell, record: Record | None, *, alone: bool = False) -> list[str]:
-    """The measures of a cell that a record does not have yet."""
-    specs = [spec for spec in cell.measures if record is None or spec not in record.measured]
-    made = {spec: make_measure(spec) for spec in specs}
-    return [s for s, each in made.items() if each.alone == alone and not isinstance(each, MeasureBetween)]
+def record_failed_training(planned: PlannedCell, failure: Exception, run: int | None = None) -> Record:
+    """The record of a cell that could not be trained; raises what would meet every other cell as well."""
+    return ask(Record(planned.cell, failures={TRAINING: _describe(failure, run)}), planned)
 
 
-def record_of(cell: Cell, trained: Trained) -> Record:
-    """The record of a network that was just trained."""
-    facts = {
-        **provenance(),
-        "backend": ", ".join(trained.backends) or None,
-        "threads": cell.threads,
-        "started": trained.started,
-        "seconds": trained.seconds,
-    }
-    return _settled(Record(cell, "trained", rows=trained.rows, history=trained.history, provenance=facts))
+def ask(record: Record, planned: PlannedCell) -> Record:
+    """The record with what is asked of its cell now: the request, and the measures that are wanted of the network alone.
+
+    The request names the measures as well that are on record beside those.
+    """
+    request = dict(planned.request)
+    beside = {*record.measures} - {*planned.measures}
+    if request and beside and request.get(MEASURE_FLAG) != ALL:
+        request[MEASURE_FLAG] = ",".join(sorted({*planned.measures, *beside}))
+    wanted = [spec for spec in planned.measures if not isinstance(make_measure(spec), MeasureBetween)]
+    return replace(record, request=request, wanted=wanted)
 
 
-def record_after(record: Record, event: Measured | NotMeasured) -> Record:
+def record_measure(record: Record, event: Measured | NotMeasured, run: int | None = None) -> Record:
     """The record with the rows of one more measure, or with why there are none."""
     if isinstance(event, NotMeasured):
-        return without_measures(record, [event.spec], event.failure)
-    seconds = {**record.provenance.get("measuring seconds", {}), event.spec: event.seconds}
-    record = replace(
-        record,
-        rows=record.rows + event.rows,
-        measured=[*record.measured, event.spec],
-        provenance={**record.provenance, "measuring seconds": seconds},
+        return record_failed_measures(record, [event.spec], event.failure, run)
+    measurement = Measurement(
+        rows=event.rows,
+        version=event.version,
+        provenance=provenance(),
+        taken=_now(),
+        seconds=event.seconds,
+        kept=event.kept,
+        code=event.code,
+        run=run,
     )
-    return _settled(mended_record(record, event.spec))
+    record = replace(record, measures={**record.measures, event.spec: measurement})
+    return clear_failed_measure(record, event.spec)
 
 
-def _settled(record: Record) -> Record:
-    """The record as finished, once it has all of its measures."""
-    if any(missing_measures(record.cell, record, alone=alone) for alone in (False, True)):
-        return record
-    return replace(record, status="finished")
-
-
-def failed_record(cell: Cell, failure: Exception) -> Record:
-    """The record of a cell that could not be trained; raises what would meet every other cell as well."""
-    facts = {**provenance(), "threads": cell.threads, "failed": _now(), **_trace_of(failure)}
-    return Record(cell=cell, status="failed", reason=str(failure), provenance=facts)
-
-
-def without_measures(record: Record, specs: Sequence[str], failure: Exception) -> Record:
+def record_failed_measures(record: Record, specs: Sequence[str], failure: Exception, run: int | None = None) -> Record:
     """The record with why some measures could not be taken; raises what would meet every other cell as well."""
-    note = {"reason": str(failure), "failed": _now(), **_trace_of(failure)}
-    return _noting(record, {**record.provenance.get(FAILED_MEASURES, {}), **dict.fromkeys(specs, note)})
+    return replace(record, failures={**record.failures, **dict.fromkeys(specs, _describe(failure, run))})
 
 
-def mended_record(record: Record, spec: str) -> Record:
+def clear_failed_measure(record: Record, spec: str) -> Record:
     """The record without a word on a measure that failed before."""
-    notes = record.provenance.get(FAILED_MEASURES, {})
-    return _noting(record, {name: note for name, note in notes.items() if name != spec})
+    return replace(record, failures={name: failure for name, failure in record.failures.items() if name != spec})
 
 
-def _noting(record: Record, notes: Mapping[str, Mapping[str, str]]) -> Record:
-    """The record with notes on all measures that failed, its reason a phrase of all of them."""
-    facts = {
-        key: fact for key, fact in record.provenance.items() if key not in ("failed", "traceback", FAILED_MEASURES)
-    }
-    if notes:
-        facts[FAILED_MEASURES] = dict(notes)
-    alike: dict[str, list[str]] = {}
-    for name, note in notes.items():
-        alike.setdefault(note["reason"], []).append(name)
-    reason = "; ".join(f"{', '.join(names)}: {why}" for why, names in alike.items())
-    return replace(record, reason=reason, provenance=facts)
+def missing_measures(planned: PlannedCell, record: Record | None, *, alone: bool = False) -> list[str]:
+    """The measures of a network that are wanted and not on record, or on record of another version.
+
+    Args:
+        alone: those that have to be taken alone, or those that need not.
+    """
+    known = {} if record is None else record.measures
+    made = {spec: make_measure(spec) for spec in planned.measures}
+    return [
+        spec
+        for spec, measure in made.items()
+        if measure.alone == alone
+        and not isinstance(measure, MeasureBetween)
+        and not (spec in known and is_current(spec, known[spec]))
+    ]
 
 
-def _trace_of(failure: Exception) -> dict[str, str]:
+def _describe(failure: Exception, run: int | None) -> Failure:
     if isinstance(failure, StorageFailed):
         raise failure
-    return {"traceback": failure.trace} if isinstance(failure, ProcessFailed) and failure.trace else {}
+    trace = failure.trace if isinstance(failure, ProcessFailed) else ""
+    return Failure(str(failure), _now(), trace, run)
 
 
 def _now() -> str:

@@ -18,7 +18,7 @@ from capsbench.presenting.figures.files import picture_files, write_files
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.reporting.rerun import commands_of
+from capsbench.reporting.rerun import find_repeats
 from capsbench.showing.coupling import agreement, coupling_means, draw_coupling
 from capsbench.showing.decoding import dimensions, reconstructions
 from capsbench.showing.find_cell import chosen_record
@@ -85,7 +85,7 @@ def show(
     store = Store(out)
     record = chosen_record(store, cell)
     scene = scene_of(
-        record.cell,
+        record,
         store,
         data_folder(data_dir),
         count=images,
@@ -112,8 +112,7 @@ def drawn(scene: Scene) -> tuple[dict[str, Picture], dict[str, str]]:
 
 def _retraining(record: Record, store: Store) -> str:
     """How to get the weights of a cell: the command that trains it again."""
-    records, _ = store.records()
-    (again,) = commands_of([[record.cell]], {each.cell.contender: [each] for each in records})
+    (again,) = find_repeats([record], store.runs()).contenders.values()
     if not again.command:
         return f"train it again; its command cannot be told: {again.note}"
     return (

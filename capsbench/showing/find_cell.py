@@ -37,7 +37,7 @@ def chosen_record(store: Store, wanted: str | None) -> Record:
             Kind.MISSING, "no records there", flag="out", file=store.folder, expected="`capsbench run` writes some"
         )
     if wanted is None:
-        met = [record for record in records if store.weights_path(record.cell.id).is_file()]
+        met = [record for record in records if store.has_weights(record)]
         met = met or records
     else:
         met = _met(records, wanted.strip())
@@ -64,7 +64,11 @@ def _met(records: list[Record], wanted: str) -> list[Record]:
     if "=" in wanted:
         return _by_conditions(records, wanted)
     if re.fullmatch(r"[0-9a-f]{1,12}", wanted.lower()):
-        found = [record for record in records if record.cell.id.startswith(wanted.lower())]
+        found = [
+            record
+            for record in records
+            if any(identity.startswith(wanted.lower()) for identity in (record.cell.id, *record.aliases))
+        ]
         if found:
             return found
     words = wanted.lower().replace(",", " ").split()
@@ -98,7 +102,7 @@ def _by_conditions(records: list[Record], wanted: str) -> list[Record]:
         condition = Condition(column(name), [right.strip()], left.rstrip().endswith("!"))
         if condition.name not in {column(each) for each in known}:
             raise UsageError(Kind.UNKNOWN, flag="CELL", value=name, expected=known)
-        found = [record for record in met if condition.holds(record.cell)]
+        found = [record for record in met if condition.holds(record)]
         if not found:
             there = sorted({_plain(value_of(record.cell, condition.name)) for record in met})
             raise UsageError(
@@ -130,7 +134,7 @@ def _listed(records: list[Record]) -> list[str]:
 def _apart(record: Record, alike: list[Record]) -> str:
     if len(alike) < 2:
         return ""
-    fields = [name for name in type(record.cell).model_fields if name not in ("options", "code", "measures")]
+    fields = [name for name in type(record.cell).model_fields if name not in ("options", "code")]
     names = [*fields, *sorted({option for other in alike for option in other.cell.options})]
     cells = [other.cell for other in alike]
     differing = [name for name in names if len({_plain(_of(cell, name)) for cell in cells}) > 1]

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from capsbench import registry
@@ -19,6 +17,7 @@ from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import build_network, parameter_dtype
 from capsbench.planning.options import source_digests
 from capsbench.records.cell import Cell
+from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.training.evaluate import predicted, right, scores_of
 from capsbench.training.losses import log_probabilities
@@ -118,7 +117,9 @@ class Scene:
         return said
 
 
-def scene_of(cell: Cell, store: Store, folder: Path, *, count: int, index: Sequence[int] | None, retrain: str) -> Scene:
+def scene_of(
+    record: Record, store: Store, folder: Path, *, count: int, index: Sequence[int] | None, retrain: str
+) -> Scene:
     """The network of a cell with its weights, and the test images of its data set.
 
     Args:
@@ -130,8 +131,9 @@ def scene_of(cell: Cell, store: Store, folder: Path, *, count: int, index: Seque
     Raises:
         UsageError: no weights, no data, or an index that is none.
     """
-    named, weights = f"{cell.id}, {cell.title}", store.weights_path(cell.id)
-    if not weights.is_file():
+    cell = record.cell
+    named = f"{cell.id}, {cell.title}"
+    if not store.has_weights(record):
         raise UsageError(
             Kind.MISSING, f"its weights are not on record in {store.folder}", flag="CELL", value=named, expected=retrain
         )
@@ -143,9 +145,10 @@ def scene_of(cell: Cell, store: Store, folder: Path, *, count: int, index: Seque
         )
     network = build_network(cell)
     try:
-        network.load_state_dict(load_file(weights, device=cell.device))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        reason = str(error).partition("\n")[0]
+        network.load_state_dict(store.read_weights(record))
+    except (UsageError, RuntimeError) as error:
+        reason = error.problem if isinstance(error, UsageError) else str(error).partition("\n")[0]
+        weights = store.weights_of(record)
         raise UsageError(
             Kind.DAMAGED, f"not the weights of {cell.title}: {reason}", file=weights, expected=retrain
         ) from error

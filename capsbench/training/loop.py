@@ -22,6 +22,9 @@ from capsbench.records.cell import Cell
 from capsbench.training.evaluate import predicted, right, scores_of
 from capsbench.training.step import TrainingStep, arithmetic
 
+VERSION = 1
+"""Raised when a change to the training loop or its step alters the weights: networks of an earlier version are then stale."""
+
 SECONDS_BETWEEN_REPORTS = 0.3
 
 

@@ -6,6 +6,8 @@ labels are ``[B, K]`` where an image shows K objects. Arguments with a default a
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +41,9 @@ class Loss(nn.Module):
     Args:
         capsules: whether the scores are activations of capsules rather than logits.
     """
+
+    version: ClassVar[int] = 1
+    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
 
     def __init__(self, capsules: bool) -> None:
         super().__init__()

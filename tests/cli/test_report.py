@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from capsbench.records.cell import Cell
-from capsbench.records.record import Record, Row
+from capsbench.records.record import Row
 from capsbench.records.store import Store
+from tests.making import make_failed, make_record
 
 Call = Callable[..., SimpleNamespace]
 
@@ -22,7 +23,7 @@ def results(tmp_path: Path, make_cell: Callable[..., Cell]) -> Path:
     for iterations in (1, 3):
         for seed in (0, 1):
             rows = [Row("accuracy", "accuracy", "test", 0.9 + iterations / 100, "fraction")]
-            Store(tmp_path / "results").write(Record(make_cell(iters=iterations, seeds=seed), "finished", rows=rows))
+            Store(tmp_path / "results").write(make_record(make_cell(iters=iterations, seeds=seed), rows))
     return tmp_path
 
 
@@ -56,8 +57,8 @@ def test_names_and_reasons_are_text_to_the_terminal(
     store = Store(results / "results")
     for value in (f"{name} 1", f"{name} 2"):
         cell = make_cell(seeds=2).model_copy(update={"options": {f"routing.{name}": value}})
-        store.write(Record(cell, "finished", rows=[Row("accuracy", "accuracy", "test", 0.5, "fraction")]))
-    store.write(Record(make_cell(seeds=3), "failed", reason=f"{name}\x1b[2J\nand \x07more"))
+        store.write(make_record(cell, [Row("accuracy", "accuracy", "test", 0.5, "fraction")]))
+    store.write(make_failed(make_cell(seeds=3), f"{name}\x1b[2J\nand \x07more"))
     done = capsbench("report", "--format", "csv", cwd=results)
     assert done.returncode == 0
     lines = done.stdout.splitlines()

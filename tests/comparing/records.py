@@ -13,6 +13,7 @@ from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
+from tests.making import make_record
 
 PROVENANCE: dict[str, Any] = {
     "commit": None, "cpu": "a CPU", "gpu": None, "cores": 2, "python": "3.11.7", "torch": "2.15.0", "numpy": "2.4.6",
@@ -24,7 +25,7 @@ SEEDS = (0, 1, 2, 3, 4)
 @cache  # a cell's network is built to see that it can be
 def cell(seed: int = 0, **request: Any) -> Cell:
     """A cell of dynamic routing, unless the request says otherwise."""
-    asked = {"routing": "dynamic", "device": "cpu", "baseline": "none", "measure": "accuracy,affine,speed", **request}
+    asked = {"routing": "dynamic", "device": "cpu", "baseline": "none", **request}
     (made,) = cells_of({**asked, "seeds": seed})
     return made
 
@@ -38,14 +39,14 @@ def record(
     parameters: float = 1000,
     rows: Iterable[Row] = (),
     provenance: dict[str, Any] | None = None,
+    measure: str = "accuracy,affine,speed",
     **request: Any,
 ) -> Record:
     """A finished record; ``rows`` come beside those of its numbers."""
     made = cell(seed, **request)
-    return Record(
-        cell=made,
-        status="finished",
-        rows=[
+    return make_record(
+        made,
+        [
             Row("training", "parameters", "network", parameters, "parameters"),
             Row("training", "duration", "network", step / 3, "s"),
             Row("accuracy", "accuracy", "test", accuracy, "fraction"),
@@ -55,7 +56,7 @@ def record(
             *rows,
         ],
         provenance={**PROVENANCE, **(provenance or {})},
-        measured=list(made.measures),
+        measured=[spec.strip() for spec in measure.split(",")],
     )
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from capsbench.comparing import compare
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.records.record import Record, Row
+from capsbench.records.record import Measurement, Row
 from capsbench.records.store import Store
 from tests.comparing.records import SEEDS, cell, keep_predictions, record, write
+from tests.making import make_failed, make_record, with_rows
 
 SCORES = {0: 0.90, 1: 0.92, 2: 0.91, 3: 0.93, 4: 0.92}
 
@@ -19,6 +20,12 @@ def five(**changes):
     change = changes.pop("accuracy", 0.0)
     change = change if isinstance(change, dict) else dict.fromkeys(SEEDS, change)
     return [record(SCORES[seed] + change[seed], seed, **changes) for seed in SEEDS]
+
+
+def with_full_affine(made, area):
+    """The record with ``affine:full`` beside ``affine``."""
+    rows = [Row("affine", "area under the curve", "rotation", area, "fraction")]
+    return replace(made, measures={**made.measures, "affine:full": Measurement(rows)})
 
 
 def only(found):
@@ -99,11 +106,49 @@ def test_another_setting_of_a_measure_is_not_compared(tmp_path):
     ]
 
 
+def test_of_two_settings_of_a_measure_the_one_of_both_sides_is_compared(tmp_path):
+    """A has the areas of ``affine`` and of ``affine:full``, B those of ``affine:full`` alone."""
+    worse = {0: 0.50, 1: 0.49, 2: 0.51, 3: 0.50, 4: 0.49}
+    a = write(tmp_path / "a", [with_full_affine(made, 0.6) for made in five(area=0.9)])
+    b = write(
+        tmp_path / "b",
+        [record(SCORES[seed], seed, area=worse[seed], measure="accuracy,affine:full,speed") for seed in SEEDS],
+    )
+    found = compare(a, b)
+    row = only(found)
+    assert (row.measure, row.a, row.b, row.holds) == ("affine:full", pytest.approx(0.6), pytest.approx(0.498), True)
+    assert found.not_comparable == found.only_b == []
+    assert found.only_a == ["capsnet dynamic x3 tiny, digits: 1 number of affine"]
+    back = only(compare(b, a))
+    assert (back.a, back.b) == (row.b, row.a)
+
+
+def test_both_settings_of_a_measure_are_compared(tmp_path):
+    a = write(tmp_path / "a", [with_full_affine(made, 0.6) for made in five(area=0.9)])
+    b = write(tmp_path / "b", [with_full_affine(made, 0.5) for made in five(area=0.8)])
+    changes = compare(a, b).changes.set_index("measure")
+    assert changes.loc["affine", ["a", "b"]].tolist() == pytest.approx([0.9, 0.8])
+    assert changes.loc["affine:full", ["a", "b"]].tolist() == pytest.approx([0.6, 0.5])
+
+
+def test_numbers_of_another_version_are_not_compared(tmp_path):
+    def raised(made):
+        return replace(made, measures={**made.measures, "affine": replace(made.measures["affine"], version=2)})
+
+    a = write(tmp_path / "a", five())
+    b = write(tmp_path / "b", [raised(made) for made in five(area=0.1)])
+    found = compare(a, b)
+    assert len(found.changes) == 0
+    assert found.not_comparable == [
+        ("capsnet dynamic x3 tiny, digits: affine", "measured by version 1 and by version 2")
+    ]
+
+
 def test_a_users_source_that_was_edited_is_not_compared(tmp_path):
     def of(digest, accuracy):
         made = record(accuracy)
         fields = {**made.cell.model_dump(), "code": {"routing": digest}}
-        return Record(type(made.cell)(**fields), "finished", rows=made.rows, provenance=made.provenance)
+        return make_record(type(made.cell)(**fields), made.rows, provenance=made.provenance)
 
     found = compare(write(tmp_path / "a", [of("aa", 0.9)]), write(tmp_path / "b", [of("bb", 0.1)]))
     assert len(found.changes) == 0
@@ -133,7 +178,7 @@ def test_a_measure_and_a_seed_that_one_side_alone_has_are_named(tmp_path):
     """All other numbers are the same."""
 
     def without_affine(made):
-        return replace(made, rows=[row for row in made.rows if row.measure != "affine"])
+        return with_rows(made, [row for row in made.rows if row.measure != "affine"])
 
     a = write(tmp_path / "a", five())
     b = write(tmp_path / "b", [without_affine(each) if each.cell.seed == 0 else each for each in five()[:4]])
@@ -192,7 +237,7 @@ def test_records_that_cannot_be_read_are_a_line_each_and_the_rest_is_compared(tm
     damaged, old = (Store(b).record_path(cell(seed).id) for seed in (0, 1))
     damaged.write_text("{")
     old.write_text(json.dumps({**json.loads(old.read_text()), "schema": 0}))
-    Store(b).write(Record(cell(0, iters=1), "failed", reason="the loss became nan in epoch 1"))
+    Store(b).write(make_failed(cell(0, iters=1), "the loss became nan in epoch 1"))
     found = compare(a, b)
     assert only(found).seeds_b == 3
     assert len(found.faults) == 3

@@ -1,5 +1,6 @@
 """The gate: what it stops, what it tells, and what it lets pass."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -15,9 +16,10 @@ from capsbench.comparing.formats import check_json, check_junit, check_markdown
 from capsbench.comparing.judged import JUDGED
 from capsbench.comparing.update import update
 from capsbench.errors import Kind, NothingMeasured, StorageFailed, UsageError
-from capsbench.records.record import Record, Row
+from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
 from capsbench.records.store import Store
-from tests.comparing.records import SEEDS, cell, keep_predictions, record, write
+from tests.comparing.records import PROVENANCE, SEEDS, cell, keep_predictions, record, write
+from tests.making import make_failed
 
 NETWORKS = [{"routing": "dynamic"}, {"routing": "dynamic", "iters": 1}, {"routing": "em"}, {"routing": "uniform"}]
 
@@ -117,8 +119,8 @@ def test_of_another_machine_no_bits_are_expected(reference, tmp_path):
 
 def test_what_is_missing_or_failed_is_not_let_pass(reference, tmp_path):
     dynamic, _, em, _ = draws(9)
-    incomplete = Record(em.cell, "finished", rows=em.rows, measured=["accuracy"], provenance=em.provenance)
-    failed = Record(cell(9, routing="uniform"), "failed", reason="the loss became nan in epoch 1")
+    incomplete = replace(em, measures={"accuracy": em.measures["accuracy"]}, wanted=["accuracy"])
+    failed = make_failed(cell(9, routing="uniform"), "the loss became nan in epoch 1")
     checked = check(reference, write(tmp_path / "out", [dynamic, incomplete, failed]))
     told = {(each.kind, each.contender.partition(",")[0], each.text) for each in checked.of("missing", "failed")}
     assert told == {
@@ -157,10 +159,10 @@ def test_a_users_routing_that_was_edited_is_held_against_what_it_was(tmp_path):
 
 
 def test_of_several_sources_of_a_users_routing_the_one_that_ran_last_is_judged(tmp_path):
-    def of(digest, seed, accuracy, **when):
-        made = record(accuracy, seed, provenance=when)
+    def of(digest, seed, accuracy, started="2026-01-01"):
+        made = record(accuracy, seed)
         fields = {**made.cell.model_dump(), "code": {"routing": digest}}
-        return replace(made, cell=type(made.cell)(**fields))
+        return replace(made, cell=type(made.cell)(**fields), training=replace(made.training, started=started))
 
     scores = dict(zip(SEEDS, (0.95, 0.96, 0.94, 0.95, 0.955), strict=True))
     reference = write(tmp_path / "reference", [of("aa", seed, score) for seed, score in scores.items()])
@@ -168,9 +170,34 @@ def test_of_several_sources_of_a_users_routing_the_one_that_ran_last_is_judged(t
     checked = check(reference, out)
     assert [each.name for each in checked.of("regression")] == ["test accuracy"]
     assert checked.notes == ["1 records of earlier sources of the user's own parts are passed over"]
-    failed = of("cc", 0, 0.0, failed="2026-01-03")
-    write(out, [replace(failed, status="failed", reason="it raised")])
+    failure = Failure("it raised", failed="2026-01-03")
+    write(out, [Record(of("cc", 0, 0.0).cell, failures={TRAINING: failure})])
     assert check(reference, out).exit_code == 3
+
+
+@pytest.mark.parametrize("bad", ["aa", "bb"])
+def test_the_source_that_ran_last_is_that_of_the_last_run_whatever_the_clock_says(tmp_path, bad):
+    """The clock was set back, or both ran within a second."""
+
+    def of(digest, run):
+        made = record(0.5 if digest == bad else 0.95)
+        fields = {**made.cell.model_dump(), "code": {"routing": digest}}
+        return replace(made, cell=type(made.cell)(**fields), training=replace(made.training, run=run))
+
+    reference = write(tmp_path / "reference", [record(score, seed) for seed, score in enumerate((0.95, 0.96, 0.94))])
+    for name, runs in (("out", {"aa": 1, "bb": 2}), ("back", {"aa": 2, "bb": 1})):
+        out = write(tmp_path / name, [of(digest, run) for digest, run in runs.items()])
+        ran_last = max(runs, key=lambda digest: runs[digest])
+        assert check(reference, out).exit_code == (1 if ran_last == bad else 0)
+
+
+def test_another_setting_beside_the_judged_one_is_told(tmp_path):
+    full = Measurement([Row("affine", "area under the curve", "rotation", 0.1, "fraction")])
+    reference = write(tmp_path / "reference", [record(0.95, seed) for seed in SEEDS])
+    out = write(tmp_path / "out", [replace(made := record(0.95), measures={**made.measures, "affine:full": full})])
+    checked = check(reference, out)
+    assert checked.worse == []
+    assert any("affine:full" in note for note in checked.notes)
 
 
 def test_a_reference_of_two_seeds_shows_no_regression_and_says_so(tmp_path):
@@ -178,6 +205,81 @@ def test_a_reference_of_two_seeds_shows_no_regression_and_says_so(tmp_path):
     checked = check(reference, write(tmp_path / "out", draws(9, accuracy=0.2)))
     assert {each.kind for each in checked.findings} == {"not judged"}
     assert "2 seeds" in checked.findings[0].text
+
+
+def title(made):
+    """What a check calls the contender of a record."""
+    return made.cell.title.rpartition(", seed ")[0]
+
+
+def with_version(made, measure, version):
+    """The record with another version of one of its measures."""
+    found = replace(made.measures[measure], version=version)
+    return replace(made, measures={**made.measures, measure: found})
+
+
+def trained_by(made, **versions):
+    """The record of a network that components of these versions trained."""
+    return replace(made, training=replace(made.training, versions=versions))
+
+
+def test_numbers_of_another_version_of_a_measure_are_not_judged_and_are_named(reference, tmp_path):
+    out = write(tmp_path / "out", [with_version(each, "affine", 2) for each in draws(9, area=0.1)])
+    checked = check(reference, out)
+    text = "affine of the reference is of another version: `capsbench check --update` makes a new reference"
+    assert {each[:4] for each in checked.findings} == {
+        ("not judged", contender, "affine", text) for contender in checked.contenders
+    }
+    assert len(checked.findings) == len(NETWORKS)
+    assert checked.exit_code == 0
+    assert set(checked.tests["name"]) == {"test accuracy", "time of a training step"}
+
+
+def test_numbers_beside_those_of_another_version_are_judged(reference, tmp_path):
+    """Of one network the affine curves are by another version; the accuracies and the curves of the others are judged."""
+    made = draws(9, area=0.1, accuracy=0.5)
+    em = next(each for each in made if each.cell.routing == "em")
+    out = write(tmp_path / "out", [with_version(each, "affine", 2) if each is em else each for each in made])
+    checked = check(reference, out)
+    found = {(each.contender, each.name) for each in checked.of("regression")}
+    others = {title(each) for each in made if each is not em}
+    accuracies = {(each, "test accuracy") for each in (*others, title(em), "all contenders")}
+    assert found == accuracies | {(each, "area under the affine curves") for each in (*others, "all contenders")}
+    assert [(each.contender, each.name) for each in checked.of("not judged")] == [(title(em), "affine")]
+
+
+def test_of_another_version_of_a_measure_no_bits_are_expected_and_of_the_rest_they_are(reference, tmp_path):
+    out = write(tmp_path / "out", [with_version(each, "affine", 2) for each in draws(0, area=0.7001)])
+    checked = check(reference, out)
+    assert checked.of("changed") == []
+    assert checked.identical == len(NETWORKS)
+    changed = write(tmp_path / "changed", [with_version(each, "affine", 2) for each in draws(0, accuracy=0.9501)])
+    text = "1 numbers of seed 0 are not those of this machine before (accuracy)"
+    assert {each.text for each in check(reference, changed).of("changed")} == {text}
+
+
+def test_a_network_that_another_version_of_a_component_trained_is_not_judged_and_the_rest_is(tmp_path):
+    """Parameters, accuracy and times of EM are all worse; of uniform routing the accuracy is."""
+    known = {"training": 1, "network": 1, "routing": 1}
+    reference = write(tmp_path / "reference", [trained_by(each, **known) for seed in SEEDS for each in draws(seed)])
+    dynamic, one, *_ = (trained_by(each, **known) for each in draws(9))
+    em = trained_by(record(0.2, 9, routing="em", parameters=5, step=500.0), **{**known, "routing": 2, "network": 3})
+    uniform = trained_by(record(0.5, 9, routing="uniform"), **known)
+    checked = check(reference, write(tmp_path / "out", [dynamic, one, em, uniform]))
+    text = "another version of network, routing trained the reference: `capsbench check --update` makes a new reference"
+    assert [each[:4] for each in checked.of("not judged")] == [("not judged", title(em), "versions", text)]
+    told = {(each.contender, each.name) for each in checked.of("regression")}
+    assert told == {(title(uniform), "test accuracy"), ("all contenders", "test accuracy")}
+    assert title(em) not in set(checked.tests["contender"])
+    assert checked.exit_code == 1
+
+
+def test_a_reference_that_does_not_know_the_versions_of_its_training_is_judged(reference, tmp_path):
+    """Records of schema 1 do not."""
+    out = write(tmp_path / "out", [trained_by(each, training=1, routing=1) for each in draws(9, accuracy=0.5)])
+    checked = check(reference, out)
+    assert checked.of("not judged") == []
+    assert {each.name for each in checked.of("regression")} == {"test accuracy"}
 
 
 def attacked(seed, failed):
@@ -326,7 +428,7 @@ def test_junit_has_a_case_each_number_and_a_failure_each_regression(reference, t
 
 
 def test_names_and_reasons_with_markup_and_control_characters_are_text(reference, tmp_path):
-    failed = Record(cell(9, routing="uniform"), "failed", reason="\x1b[31mred\x1b[0m <script> | [link](x) \u2620")
+    failed = make_failed(cell(9, routing="uniform"), "\x1b[31mred\x1b[0m <script> | [link](x) \u2620")
     checked = check(reference, write(tmp_path / "out", [*draws(9, NETWORKS[:3]), failed]))
     (error,) = ElementTree.fromstring(check_junit(checked)).findall("testsuite/testcase/error")
     assert error.get("message").endswith("\ufffd[31mred\ufffd[0m <script> | [link](x) \u2620")
@@ -353,7 +455,12 @@ def test_update_puts_the_run_in_the_place_of_the_reference(reference, tmp_path):
     files = {path.relative_to(reference).parts[0] for path in reference.rglob("*") if path.is_file()}
     assert files == {"records", "kept"}
     assert check(reference, out).findings == []
-    assert Store(reference).kept("accuracy", records[0].cell.id)["label"].tolist() == [0, 1, 2, 3, 4]
+    store = Store(reference)
+    made = store.read(records[0].cell.id)
+    assert store.kept(made, "accuracy")["label"].tolist() == [0, 1, 2, 3, 4]
+    content = store.kept_path("accuracy", made.cell.id).read_bytes()
+    assert made.measures["accuracy"].kept.sha256 == hashlib.sha256(content).hexdigest()
+    assert made.measures["affine"].kept is None
 
 
 def test_update_refuses_what_is_no_reference_and_changes_nothing(reference, tmp_path):
@@ -363,7 +470,7 @@ def test_update_refuses_what_is_no_reference_and_changes_nothing(reference, tmp_
         update(reference, few)
     assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.CONFLICT, "out", few)
     assert caught.value.value == 2  # seeds
-    failed = Record(cell(9, routing="uniform"), "failed", reason="the loss became nan")
+    failed = make_failed(cell(9, routing="uniform"), "the loss became nan")
     out = write(tmp_path / "failed", [*(each for seed in SEEDS for each in draws(seed)), failed])
     with pytest.raises(UsageError) as caught:
         update(reference, out)
@@ -457,7 +564,7 @@ def test_a_reference_has_the_transfers_of_each_seed_in_its_records(reference, tm
     source, other, target = cell(0, routing="em"), cell(1, routing="em"), cell(0, routing="uniform")
     for each, success in ((source, 0.25), (other, 0.75)):
         row = Row("transfer", "success rate", each.id, success, "fraction")
-        Store(out).write_between("transfer:quick", each.id, target.id, [row])
+        Store(out).write_between("transfer:quick", each.id, target.id, [row], version=1, provenance=PROVENANCE)
     update(reference, out)
     found = Store(reference).read(target.id)
     assert [(row.condition, row.value) for row in found.rows if row.measure == "transfer"] == [(source.id, 0.25)]

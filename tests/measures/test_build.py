@@ -3,8 +3,10 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.measures import make_measure
 from capsbench.measures.accuracy.measure import Accuracy
-from capsbench.measures.build import checked
+from capsbench.measures.build import checked, is_current
 from capsbench.measures.speed.measure import Speed
+from capsbench.records.record import Measurement
+from capsbench.registry import source_digest
 
 
 @pytest.mark.parametrize(
@@ -26,10 +28,9 @@ def test_a_measure_by_name_or_import_path_and_setting(spec, kind, setting):
 @pytest.mark.parametrize(
     ("specs", "kind", "value"),
     [
-        (["adversarial", "accuracy", "adversarial:full"], Kind.INVALID, "adversarial, adversarial:full"),
-        (["speed:full", "speed", "affine", "affine:full"], Kind.INVALID, "affine, affine:full"),
         ([], Kind.INVALID, []),
         (["speed", "all"], Kind.CONFLICT, "all, speed"),
+        (["speed", "none"], Kind.CONFLICT, "none, speed"),
     ],
 )
 def test_measures_that_do_not_go_together_are_named(specs, kind, value):
@@ -40,6 +41,21 @@ def test_measures_that_do_not_go_together_are_named(specs, kind, value):
 
 def test_a_measure_asked_for_twice_is_one():
     assert checked(["speed", "accuracy", "speed"]) == ("accuracy", "speed")
+    assert checked(["none"]) == ()
+
+
+def test_settings_stand_beside_each_other_and_the_default_goes_by_the_name_alone():
+    assert checked(["adversarial:full", "adversarial:light", "adversarial"]) == ("adversarial", "adversarial:full")
+
+
+def test_what_was_taken_by_another_version_or_another_source_is_not_current(tmp_path, monkeypatch):
+    assert is_current("accuracy", Measurement(version=1))
+    assert not is_current("accuracy", Measurement(version=2))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "current.py").write_text("from capsbench.measures.accuracy.measure import Accuracy as Mine")
+    digest = source_digest("measure", "current:Mine")
+    assert is_current("current:Mine", Measurement(code=digest))
+    assert not is_current("current:Mine", Measurement(code="other"))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,13 @@ from capsbench.measures.transfer.section import transfer, transfer_matrix
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
+from tests.making import with_rows
 
 Make = Callable[..., Record]
 
 
 def having(record: Record, *rows: Row) -> Record:
-    return replace(record, rows=[*record.rows, *rows])
+    return with_rows(record, [*record.rows, *rows])
 
 
 def fooled(records: list[Record], success: dict[tuple[int, int], float]) -> list[Record]:

@@ -157,9 +157,9 @@ def test_costs_are_medians_over_seeds(capsules: Make) -> None:
 
 
 def test_what_was_not_measured_has_no_column(capsules: Make) -> None:
-    only_accuracy = readable(summary([capsules(0.97, None, measures=("accuracy",))]))
+    only_accuracy = readable(summary([capsules(0.97, None)]))
     assert list(only_accuracy) == ["dataset", "size", "network", "routing", "iters", "n", "accuracy %"]
-    only_speed = summary([capsules(None, 28_000, measures=("speed",))])
+    only_speed = summary([capsules(None, 28_000)])
     assert "accuracy_percent" not in only_speed
     assert only_speed.loc[0, "flops"] == 2.5e6
 

@@ -16,6 +16,7 @@ from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import Report, report
 from capsbench.reporting.document import Table, headline
+from tests.making import make_record
 
 Make = Callable[..., Record]
 
@@ -127,9 +128,9 @@ def test_baselines_alone_are_networks(store: Store, matched: Make) -> None:
 
 
 def test_cells_that_failed_alike_are_one_line_with_their_command(store: Store, capsules: Make, failed: Make) -> None:
-    made = of(
-        store, capsules(), *(failed(seed=seed, iterations=5) for seed in (2, 1)), failed("other", seed=7, iterations=5)
-    )
+    five = {"routing": "em", "iters": 5}
+    alike = [replace(failed(seed=seed, iterations=5), request=five) for seed in (2, 1)]
+    made = of(store, capsules(), *alike, replace(failed("other", seed=7, iterations=5), request=five))
     first, second = sorted(made.document.failed, key=lambda each: each.reason, reverse=True)
     assert (first.title, first.seeds, second.seeds) == ("matrix-capsules em x5 tiny, digits", [1, 2], [7])
     assert " --iters 5 " in first.again.command
@@ -139,18 +140,21 @@ def test_cells_that_failed_alike_are_one_line_with_their_command(store: Store, c
 
 
 def test_each_row_has_its_command_and_its_cells(store: Store, capsules: Make, matched: Make) -> None:
-    records = [make(seed=seed) for make in (capsules, matched) for seed in (0, 1)]
+    asked = {capsules: {"routing": "em", "baseline": "none"}, matched: {"routing": "em", "baseline": "matched"}}
+    records = [replace(make(seed=seed), request=asked[make]) for make in (capsules, matched) for seed in (0, 1)]
     made = of(store, *records)
     assert [each.name for each in made.document.commands] == [f"em {TIMES}3", "matched CNN"]
     assert made.document.commands[0].cells == [record.cell.id for record in records[:2]]
     text = (store.folder / "report" / "table.md").read_text()
-    for each in made.document.commands:
+    for each, baseline in zip(made.document.commands, ("none", "matched"), strict=True):
+        assert each.again.command == f"capsbench run --routing em --seeds 0,1 --device cpu --baseline {baseline}"
         assert f"    {each.again.command}" in text
 
 
 def test_when_it_was_measured(store: Store, capsules: Make) -> None:
     def at(seed: int, started: str) -> Record:
-        return replace(capsules(seed=seed), provenance={**capsules().provenance, "started": started})
+        record = capsules(seed=seed)
+        return make_record(record.cell, record.rows, provenance=record.provenance, started=started)
 
     made = of(store, at(0, "2026-01-01T23:59:00+00:00"), at(1, "2026-01-02T02:00:00+02:00"))
     assert dict(made.document.facts)["measured"] == ["2026-01-01 23:59:00 to 2026-01-02 00:00:00 UTC"]

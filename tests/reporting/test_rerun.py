@@ -1,4 +1,4 @@
-"""Cells in, commands out; and from the commands, as the command line reads them, the same cells again."""
+"""Records in, commands out; and from the commands, as the command line reads them, the same cells again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from capsbench.api import cells
 from capsbench.cli.run import _flags, _options
-from capsbench.networks.build import parameter_count
-from capsbench.planning.suites import suite_names
+from capsbench.planning.matrix import PlannedCell, plan_cells
+from capsbench.planning.suites import read_suite, suite_names
 from capsbench.records.cell import Cell
-from capsbench.records.record import Record, Row
+from capsbench.records.record import Record, Row, Run, Training
 from capsbench.records.store import Store
-from capsbench.reporting.again import Again, grouped
-from capsbench.reporting.rerun import commands
+from capsbench.reporting.rerun import Again, Failure, find_repeats, group_records, spell_command
+from tests.making import make_capsules, make_failed, make_record
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+BESIDE = "runs the capsule network as well beside which it stands"
 
 OWN = """
 from capsbench.routing.uniform import UniformRouting
@@ -34,52 +35,36 @@ class Mine(UniformRouting):
 """
 
 
-def records_of(cells: Iterable[Cell]) -> list[Record]:
-    """Records as training leaves them: with the number of parameters, by which a baseline finds its network."""
-    counts: dict[str, int] = {}
-    made = []
-    for cell in cells:
-        kind = cell.contender
-        if kind not in counts:
-            counts[kind] = parameter_count(cell)
-        rows = [Row("training", "parameters", "network", counts[kind], "parameters")]
-        made.append(Record(cell, "finished", rows=rows))
-    return made
+def make_trained(planned: Iterable[PlannedCell]) -> list[Record]:
+    """Records as training leaves them, with what was asked for."""
+    return [Record(each.cell, Training(), wanted=[*each.measures], request=dict(each.request)) for each in planned]
 
 
-def made_by(again: Again) -> set[str]:
-    """The identities of the cells that a command makes, read as the command line does."""
+def plan_again(again: Again) -> dict[str, PlannedCell]:
+    """What a command would run, read as the command line does: identity -> cell."""
     program, run, *arguments = shlex.split(again.command)
     assert (program, run) == ("capsbench", "run")
-    return {cell.id for cell in cells(**_options(_flags(arguments), {}))}
+    return {planned.cell.id: planned for planned in plan_cells(_options(_flags(arguments), {}))}
 
 
-def check(groups: dict[str, list[Record]]) -> int:
-    """That the commands make the cells that they are of; how many were made before an option was there, which cannot be had."""
-    older = 0
-    for name, again in commands(groups).items():
-        if "came or went" in again.note:
-            older += 1
-            continue
-        wanted = {record.cell.id for record in groups[name]}
-        if "sized after" in again.note:
-            made = made_by(again)
-            assert wanted < made, again
-            assert len(made) == 2 * len(wanted), again  # each with its capsule network
-        else:
-            assert made_by(again) == wanted, again
-    return older
+def check_commands(records: list[Record]) -> None:
+    """That the commands make the cells that they are of, and measure of them what was wanted."""
+    repeats = find_repeats(records)
+    assert repeats.failures == []
+    groups = group_records(records)
+    assert repeats.contenders.keys() == groups.keys()
+    for name, again in repeats.contenders.items():
+        own = {record.cell.id: tuple(record.wanted) for record in groups[name]}
+        made = plan_again(again)
+        assert {identity: made[identity].measures for identity in own if identity in made} == own, again
+        # A baseline comes with the capsule networks beside which it stands.
+        others = len(own) if again.note == BESIDE else 0
+        assert len(made) == len(own) + others, again
 
 
 @pytest.mark.parametrize("suite", suite_names())
 def test_the_commands_of_a_suite_make_its_cells_and_no_others(suite: str) -> None:
-    assert check(grouped(records_of(cells(suite)))) == 0
-
-
-@pytest.mark.parametrize("folder", sorted(path.parent.name for path in REFERENCE.glob("*/records")))
-def test_the_commands_of_the_reference_results_make_their_cells(folder: str) -> None:
-    records, _ = Store(REFERENCE / folder).records()
-    assert check(grouped(records)) == (6 if folder == "mnist-12000" else 0)
+    check_commands(make_trained(plan_cells(*read_suite(suite).overridden({}))))
 
 
 @pytest.mark.parametrize(
@@ -87,117 +72,220 @@ def test_the_commands_of_the_reference_results_make_their_cells(folder: str) -> 
     [
         ({"routing": "em"}, "--routing em"),
         ({"routing": "dynamic", "iters": 1, "seeds": [3, 1]}, "--routing dynamic --iters 1 --seeds 1,3"),
-        ({"network": "efficient-capsnet"}, "--routing self-attention"),
+        ({"network": "efficient-capsnet"}, "--network efficient-capsnet"),
         ({"network": "capsnet-hahn2019", "routing": "dynamic"}, "--routing dynamic --network capsnet-hahn2019"),
-        ({"network": "matrix-capsules", "routing": "dynamic"}, "--routing dynamic --network matrix-capsules"),
         ({"network": "all-conv", "lr": 0.5}, "--network all-conv --lr 0.5"),
         ({"network": "resnet", "dataset": "mnist", "train_size": 100}, "--network resnet --dataset mnist --train-size 100"),
+        ({"routing": "em", "train_size": None}, "--routing em --train-size none"),
         ({"routing": "em", "loss": "margin"}, "--routing em --loss margin"),
         ({"routing": "em", "measure": "speed,accuracy"}, "--routing em --measure accuracy,speed"),
+        ({"routing": "em", "measure": "adversarial:full"}, "--routing em --measure adversarial:full"),
         ({"routing": "em", "measure": "all"}, "--routing em --measure all"),
+        ({"routing": "em", "measure": "none"}, "--routing em --measure none"),
         ({"routing": "dynamic", "reconstruction": "no"}, "--routing dynamic --reconstruction no"),
         ({"routing": "dynamic", "squash": "unit"}, "--routing dynamic --squash unit"),
         ({"routing": "dynamic", "network.squash": "unit"}, "--routing dynamic --network.squash unit"),
-        ({"routing": "dynamic", "leaky": True, "weight_decay": 1e-6}, "--routing dynamic --weight-decay 1e-06 --leaky yes"),
+        ({"routing": "dynamic", "leaky": True, "weight_decay": 1e-6}, "--routing dynamic --leaky yes --weight-decay 1e-06"),
         (
             {"routing": "dynamic", "size": "paper", "dataset": "mnist", "threads": 7},
             "--routing dynamic --dataset mnist --size paper --threads 7",
         ),
     ],
 )  # fmt: skip
-def test_only_what_differs_is_said(request_: dict[str, Any], command: str) -> None:
+def test_what_was_asked_for_is_said(request_: dict[str, Any], command: str) -> None:
     """With the device, which the machine would choose, and without the baseline that would come beside."""
-    found = cells(**{"baseline": "none", "device": "cpu", **request_})
-    (again,) = commands(grouped(records_of(found))).values()
-    beside = " --baseline none" if found[0].routing is not None else ""
-    # The order of the flags at the end is measure, device, baseline.
+    planned = plan_cells({"baseline": "none", "seeds": 0, "device": "cpu", **request_})
+    records = make_trained(planned)
+    (again,) = find_repeats(records).contenders.values()
+    beside = " --baseline none" if planned[0].cell.routing is not None else ""
+    # The flags at the end are seeds, measure, device, baseline.
     said, measure, value = command.partition(" --measure ")
     said, seeds, numbers = said.partition(" --seeds ")
-    assert again.command == f"capsbench run {said}{seeds}{numbers}{measure}{value} --device cpu{beside}"
-    assert made_by(again) == {cell.id for cell in found}
-
-
-def test_at_paper_size_the_threads_of_the_machine_are_said(make_cell: Callable[..., Cell]) -> None:
-    for size, said in (("paper", True), ("tiny", False)):
-        cell = make_cell(size=size, dataset="mnist")
-        (again,) = commands(grouped([Record(cell, "finished")])).values()
-        assert (f" --threads {cell.threads} " in again.command) == said
-
-
-def test_a_baseline_of_equal_size_comes_with_its_network() -> None:
-    groups = grouped(records_of(cells(routing="em", iters=[1, 3], lr=0.005, device="cpu")))
-    found = {own[0].cell.network: again for own, again in zip(groups.values(), commands(groups).values(), strict=True)}
-    assert found["matched"].command == "capsbench run --routing em --iters 1 --lr 0.005 --device cpu"
-    assert found["matched"].note == "makes the capsule network as well that it is sized after (em x1)"
-    alone = {name: own for name, own in groups.items() if own[0].cell.network == "matched"}
-    (again,) = commands(alone).values()
-    assert again.command == ""
-    assert again.note.endswith(
-        "parameters after a capsule network that is not among these records: run that one, and this comes with it"
+    assert again == Again(
+        f"capsbench run {said} --seeds {numbers if seeds else 0}{measure}{value} --device cpu{beside}"
     )
+    check_commands(records)
 
 
-def test_a_users_own_routing_is_said_in_full_and_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_axis_is_said_of_each_contender_by_its_own_value() -> None:
+    records = make_trained(plan_cells({"routing": "em,dynamic", "iters": "1,3", "seeds": "0,1", "baseline": "none"}))
+    commands = {again.command.partition(" --seeds 0,1 ")[0] for again in find_repeats(records).contenders.values()}
+    assert commands == {
+        f"capsbench run --routing {routing} --iters {iters}" for routing in ("em", "dynamic") for iters in (1, 3)
+    }
+    check_commands(records)
+
+
+def test_a_cell_that_two_requests_share_is_measured_as_both_want() -> None:
+    alike = {"routing": "em", "seeds": 0, "baseline": "none"}
+    records = make_trained(plan_cells({**alike, "measure": "accuracy"}, {**alike, "measure": "speed"}))
+    (again,) = find_repeats(records).contenders.values()
+    assert " --measure accuracy,speed " in again.command
+    check_commands(records)
+
+
+def test_the_seeds_on_record_are_listed() -> None:
+    records = make_trained(plan_cells({"routing": "em", "seeds": "0,1,2,3,4", "baseline": "none"}))
+    (again,) = find_repeats([records[4], records[0], records[2]]).contenders.values()
+    assert " --seeds 0,2,4 " in again.command
+    assert plan_again(again).keys() == {records[seed].cell.id for seed in (0, 2, 4)}
+
+
+@pytest.mark.parametrize("asked", [{}, {"device": "auto"}, {"device": "cuda:1"}])
+def test_the_device_is_said_whatever_was_asked_for(asked: dict[str, str]) -> None:
+    record = make_record(make_capsules(device="cuda"), request={"routing": "em", **asked})
+    (again,) = find_repeats([record]).contenders.values()
+    assert again.command == "capsbench run --routing em --seeds 0 --device cuda"
+
+
+def test_at_paper_size_the_threads_of_the_machine_are_said() -> None:
+    for size, threads in (("paper", " --threads 3"), ("tiny", "")):
+        record = make_record(make_capsules(size=size, threads=3), request={"routing": "em", "size": size})
+        (again,) = find_repeats([record]).contenders.values()
+        assert again.command == f"capsbench run --routing em --size {size}{threads} --seeds 0 --device cpu"
+
+
+def test_a_baseline_comes_with_its_network() -> None:
+    request = {"routing": "em", "iters": "1,3", "lr": 0.005, "seeds": "0,1", "device": "cpu"}
+    records = make_trained(plan_cells({**request, "baseline": "matched,resnet", "baseline_size": "own,matched"}))
+    commands = find_repeats(records).contenders
+    found = {record.cell.network: [] for record in records}
+    for name, own in group_records(records).items():
+        found[own[0].cell.network].append(commands[name])
+    of = "capsbench run --routing em --iters {} --lr 0.005 --seeds 0,1 --device cpu --baseline {}"
+    assert found["matrix-capsules"] == [Again(of.format(iters, "none")) for iters in (1, 3)]
+    # One of these serves both networks, which have the same parameters.
+    assert found["matched"] == [Again(of.format(1, "matched"), BESIDE)]
+    assert found["resnet"] == [
+        Again(of.format(1, "resnet"), BESIDE),
+        Again(of.format(1, "resnet") + " --baseline-size matched", BESIDE),
+    ]
+    check_commands(records)
+
+
+def test_a_users_own_routing_is_said_and_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_routing.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    records = records_of(cells(routing="own_routing:Mine", iters=4, mode="hard", seeds=0, device="cpu"))
-    check(grouped(records))
+    request = {"routing": "own_routing:Mine", "iters": 4, "mode": "it's a=b $x", "sharpness": -1, "seeds": 0}
+    records = make_trained(plan_cells({**request, "device": "cpu"}))
+    check_commands(records)
     (tmp_path / "own_routing.py").write_text("raise SystemExit('a report runs no code of its records')")
     monkeypatch.delitem(sys.modules, "own_routing")
-    capsules, _ = commands(grouped(records)).values()
-    assert capsules.command.startswith("capsbench run --routing own_routing:Mine --network capsnet --iters 4 ")
-    assert " --sharpness 1.0 --mode hard " in capsules.command
-
-
-@pytest.mark.parametrize("measures", [("accuracy", "speed"), ("accuracy", "lost_module:Measured"), ("detection",)])
-@pytest.mark.parametrize("noted", [True, False])
-@pytest.mark.parametrize("kind", ["routing", "network", "dataset", "loss"])
-def test_what_cannot_be_imported_is_said_in_full(
-    capsules: Callable[..., Record], matched: Callable[..., Record], kind: str, noted: bool, measures: tuple[str, ...]
-) -> None:
-    own = {kind: "lost_module:Lost", "measures": measures, "code": {kind: "0123abcd"} if noted else {}}
-    beside = {**own, "code": own["code"] if kind == "dataset" else {}}
-    beside |= (
-        {} if kind == "dataset" else {kind: {"routing": None, "network": "matched", "loss": "cross-entropy"}[kind]}
+    capsules, baseline = find_repeats(records).contenders.values()
+    said = shlex.join(["--mode", "it's a=b $x", "--sharpness", "-1.0"])
+    assert capsules.command == (
+        f"capsbench run --routing own_routing:Mine --iters 4 {said} --seeds 0 --device cpu --baseline none"
     )
-    capsule, baseline = commands(grouped([capsules(**own), matched(**beside)])).values()
-    for each in (capsule, baseline):
-        words = shlex.split(each.command)
-        assert ["--measure", ",".join(measures)] == words[words.index("--measure") :][:2]
-        assert "lost_module:Lost" in words
-    assert baseline.note.startswith("makes the capsule network as well that it is sized after")
+    assert baseline == Again(capsules.command.replace("--baseline none", "--baseline matched"), BESIDE)
 
 
-def test_a_command_that_cannot_be_told_is_a_line(capsules: Callable[..., Record]) -> None:
-    told, untold = commands(grouped([capsules(), capsules(measures=("accuracy", "adversarial:forgotten"))])).values()
-    assert told.command
-    assert untold.command == ""
-    assert untold.note.startswith("no command can be told: --measure")
-    assert "forgotten" in untold.note
+@pytest.mark.parametrize("value", ["a,b", "", "--leaky"])
+def test_what_the_command_line_cannot_say_is_said_to_be_so(value: str) -> None:
+    record = make_record(make_capsules(), request={"routing": "em", "network.squash": value})
+    (again,) = find_repeats([record]).contenders.values()
+    why = f"network.squash={value!r} cannot be said on the command line; use capsbench.run in Python"
+    assert again == Again("", why)
 
 
-def test_a_part_that_is_not_known_any_more_is_said(capsules: Callable[..., Record]) -> None:
-    (again,) = commands(grouped([capsules(network="forgotten")])).values()
-    assert "--network forgotten" in again.command
-    assert again.note.startswith("this capsbench cannot make it: --network")
-    assert "forgotten" in again.note.partition(": --network")[2]
+def test_seeds_and_measures_are_lists() -> None:
+    request = {"routing": "em", "seeds": "0,1", "measure": "accuracy,speed"}
+    assert spell_command(request) == "capsbench run --routing em --seeds 0,1 --measure accuracy,speed"
 
 
-def test_what_the_command_line_cannot_say_is_said_to_be_so(make_cell: Callable[..., Cell]) -> None:
-    cell = make_cell()
-    odd = cell.model_copy(update={"options": {**cell.options, "network.squash": "a,b"}})
-    (again,) = commands(grouped([Record(odd, "finished")])).values()
-    assert again == Again("", "--network.squash 'a,b' cannot be said on the command line; use capsbench.run in Python")
-
-
-def test_a_measure_between_networks_is_not_promised_of_one(make_cell: Callable[..., Cell]) -> None:
-    (again,) = commands(grouped([Record(make_cell(measure="accuracy,transfer"), "finished")])).values()
+def test_a_measure_between_networks_is_not_promised_of_one() -> None:
+    cells = [make_capsules(seed=seed) for seed in (0, 1)]
+    rows = [Row("transfer", "success rate", cells[1].id, 0.5, "fraction", 0.05)]
+    asked = {"routing": "em"}
+    records = [make_record(cells[0], rows, request=asked), make_record(cells[1], request=asked)]
+    (again,) = find_repeats(records).contenders.values()
     assert again.note == "transfer is measured between the networks of one run: for it, run them together"
+    (alone,) = find_repeats(records[1:]).contenders.values()
+    assert alone == Again(again.command.replace("--seeds 0,1", "--seeds 1"))
+
+
+def make_older(cell: Cell, alias: str) -> Record:
+    """A record as those of schema 1 are read: without a request, with the identity that the cell had."""
+    return make_record(cell, aliases=[alias])
+
+
+def make_run(command: str, *cells: str, name: str = "a run") -> Run:
+    return Run(name, "2026-01-01T00:00:00+00:00", command, [*cells])
+
+
+def test_a_record_without_a_request_has_the_command_of_its_latest_run() -> None:
+    record = make_older(make_capsules(), "0123456789ab")
+    runs = [
+        make_run("capsbench run --suite demo", "0123456789ab"),
+        make_run("capsbench run --routing em --iters 1,3", "0123456789ab", "ba9876543210"),
+        make_run("capsbench run --routing dynamic", "ba9876543210"),
+    ]
+    (again,) = find_repeats([record], runs).contenders.values()
+    assert again == Again("capsbench run --routing em --iters 1,3", "the command of the whole run")
+    runs.append(make_run("capsbench run --routing em", record.cell.id))
+    assert [*find_repeats([record], runs).contenders.values()] == [
+        Again("capsbench run --routing em", "the command of the whole run")
+    ]
+
+
+@pytest.mark.parametrize("runs", [[], [make_run("capsbench.run", "0123456789ab")], [make_run("capsbench run", "0")]])
+def test_a_record_without_a_request_and_a_command_has_none(runs: list[Run]) -> None:
+    (again,) = find_repeats([make_older(make_capsules(), "0123456789ab")], runs).contenders.values()
+    assert again == Again("", "no command is on record")
+
+
+def test_a_request_goes_before_the_command_of_the_run() -> None:
+    record = replace(make_older(make_capsules(), "0123456789ab"), request={"routing": "em"})
+    (again,) = find_repeats([record], [make_run("capsbench run --suite demo", record.cell.id)]).contenders.values()
+    assert again == Again("capsbench run --routing em --seeds 0 --device cpu")
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in REFERENCE.glob("*/records")))
+def test_the_reference_results_have_the_commands_of_their_runs(folder: str) -> None:
+    store = Store(REFERENCE / folder)
+    records, _ = store.records()
+    runs = store.runs()
+    repeats = find_repeats(records, runs)
+    assert repeats.contenders.keys() == group_records(records).keys()
+    of_runs = {Again(run.command, "the command of the whole run") for run in runs}
+    assert {*repeats.contenders.values()} == (of_runs or {Again("", "no command is on record")})
 
 
 def test_failed_cells_are_not_a_rows(make_cell: Callable[..., Cell]) -> None:
-    record = Record(make_cell(), "finished")
-    failed = replace(Record(make_cell(seeds=1), "failed"), reason="no")
-    (again,) = commands(grouped([record, failed])).values()
-    assert "--seeds 0" in again.command
+    asked = {"routing": "dynamic"}
+    records = [make_record(make_cell(), request=asked), make_failed(make_cell(seeds=1), "no", request=asked)]
+    repeats = find_repeats(records)
+    (again,) = repeats.contenders.values()
+    assert again == Again("capsbench run --routing dynamic --seeds 0 --device cpu")
+    (failure,) = repeats.failures
+    assert failure.again == Again("capsbench run --routing dynamic --seeds 1 --device cpu")
+
+
+def test_cells_that_failed_alike_are_one() -> None:
+    asked = {"routing": "em"}
+    reasons = {4: "out of memory", 0: "the loss\nbecame  nan", 1: "the loss became nan"}
+    records = [make_failed(make_capsules(seed=seed), reason, request=asked) for seed, reason in reasons.items()]
+    repeats = find_repeats([*records, make_failed(make_capsules(iterations=1), "out of memory", request=asked)])
+    assert repeats.contenders == {}
+    command = "capsbench run --routing em --seeds {} --device cpu"
+    assert repeats.failures == [
+        Failure("matrix-capsules em x3 tiny, digits", [4], "out of memory", Again(command.format(4))),
+        Failure("matrix-capsules em x3 tiny, digits", [0, 1], "the loss became nan", Again(command.format("0,1"))),
+        Failure("matrix-capsules em x1 tiny, digits", [0], "out of memory", Again(command.format(0))),
+    ]
+
+
+def test_a_network_whose_measure_failed_has_a_row_and_a_failure() -> None:
+    record = make_record(make_capsules(), failures={"affine": "out of memory"}, request={"routing": "em"})
+    repeats = find_repeats([record])
+    again = Again("capsbench run --routing em --seeds 0 --device cpu")
+    assert repeats.contenders == {record.cell.contender: again}
+    assert repeats.failures == [
+        Failure("matrix-capsules em x3 tiny, digits", [0], "affine: out of memory", again),
+    ]
+
+
+def test_a_failed_cell_without_a_request_has_the_command_of_its_run() -> None:
+    failed = make_failed(make_capsules(), aliases=["0123456789ab"])
+    (failure,) = find_repeats([failed], [make_run("capsbench run --routing em", "0123456789ab")]).failures
+    assert failure.again == Again("capsbench run --routing em", "the command of the whole run")

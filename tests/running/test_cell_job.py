@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from capsbench.networks.build import build_network
+from capsbench.planning.matrix import PlannedCell
 from capsbench.records.store import Store
 from capsbench.running.cell_job import prepare, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
+from capsbench.running.state import record_training
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +33,16 @@ def cell(make_cell):
     return make_cell(train_size=64, epochs=2, batch=32, measure="accuracy")
 
 
-def events_of(cell, store, measures=("accuracy",), trained=False):
+def events_of(cell, store, measures=("accuracy",), record=None):
     """What a cell sends as it is trained and measured, without its progress."""
     events = []
-    run_cell(cell, [*measures], trained, Path(), store, events.append)
+    run_cell(PlannedCell(cell), [*measures], record, Path(), store, events.append)
     return [event for event in events if isinstance(event, Trained | Measuring | Measured)]
+
+
+def kept_of(store, event):
+    """What a measure kept, by its event."""
+    return store.read_artifact(event.kept)
 
 
 def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
@@ -43,9 +50,9 @@ def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
     assert [epoch["epoch"] for epoch in result.history] == [1, 2]
     assert result.backends == ["cpu"]
     assert (measuring.spec, measured.spec) == ("accuracy", "accuracy")
-    assert store.kept("accuracy", cell.id).keys() == {"label", "prediction", "nll"}
+    assert kept_of(store, measured).keys() == {"label", "prediction", "nll"}
     accuracy = next(row.value for row in measured.rows if (row.metric, row.condition) == ("accuracy", "test"))
-    kept = store.kept("accuracy", cell.id)
+    kept = kept_of(store, measured)
     assert accuracy == (kept["label"] == kept["prediction"]).mean()
 
 
@@ -73,9 +80,10 @@ def test_weights_are_drawn_from_the_cells_seed(make_cell, store, seed):
 
 
 def test_a_later_measure_sees_the_trained_weights(cell, store):
-    *_, before = events_of(cell, store)
+    trained, _, before = events_of(cell, store)
+    record = record_training(PlannedCell(cell), trained)
     weights = load_file(store.weights_path(cell.id))
-    measuring, after = events_of(cell, store, trained=True)
+    measuring, after = events_of(cell, store, record=record)
     assert (measuring.spec, after.rows) == ("accuracy", before.rows)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(store.weights_path(cell.id)).items())
 
@@ -90,7 +98,8 @@ def test_a_network_with_an_objective_of_its_own_is_trained_and_measured(make_cel
     result, _, measured = events_of(cell, store, ["transformation"])
     assert result.history[-1].keys() & {"validation_accuracy", "validation_loss"} == {"validation_loss"}
     assert {row.measure for row in measured.rows} == {"transformation"}
-    assert events_of(cell, store, ["transformation"], trained=True)[-1].rows == measured.rows
+    record = record_training(PlannedCell(cell), result)
+    assert events_of(cell, store, ["transformation"], record)[-1].rows == measured.rows
 
 
 HALF = """
@@ -108,8 +117,8 @@ class Half(Measure):
 def test_what_a_measure_keeps_in_bfloat16_comes_back(cell, store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "precise.py").write_text(HALF)
-    events_of(cell, store, ["precise:Half"])
-    assert store.kept("precise:Half", cell.id)["length"].tolist() == [0.5, 3.0]
+    *_, measured = events_of(cell, store, ["precise:Half"])
+    assert kept_of(store, measured)["length"].tolist() == [0.5, 3.0]
 
 
 FAULTY = """
@@ -125,7 +134,7 @@ def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, stor
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unlucky.py").write_text(FAULTY)
     events = []
-    run_cell(cell, ["unlucky:Faulty", "accuracy"], False, Path(), store, events.append)
+    run_cell(PlannedCell(cell), ["unlucky:Faulty", "accuracy"], None, Path(), store, events.append)
     assert [event.spec for event in events if isinstance(event, Measured)] == ["accuracy"]
     (failed,) = (event for event in events if isinstance(event, NotMeasured))
     assert (failed.spec, str(failed.failure)) == ("unlucky:Faulty", "RuntimeError: no such luck")
@@ -133,7 +142,7 @@ def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, stor
 
 
 def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):
-    data = prepare(make_cell(precision="float64", threads=1, train_size=50), Path())
+    data = prepare(PlannedCell(make_cell(precision="float64", threads=1, train_size=50)), Path())
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
     assert {part.images.dtype for part in data.named().values()} == {torch.float64}

@@ -1,23 +1,26 @@
 """Runs of tiny cells in real processes: what is finished is kept, whatever happens to the rest."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import capsbench
 from capsbench.errors import Kind, TrainingFailed, UsageError
-from capsbench.planning.matrix import cells_of
+from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
 from capsbench.running.runner import default_workers, run_cells
 
 QUICK = dict(train_size=40, epochs=1, measure="accuracy", baseline="none")
+
+
+NARROWED = dict(train_size=40, epochs=1, measure="accuracy", baseline="none")
 
 
 class Silent:
@@ -60,16 +63,21 @@ def store(tmp_path):
 
 
 def run(store, tmp_path, listener=None, **request):
-    cells = cells_of({**QUICK, **request})
-    return run_cells(cells, store, tmp_path, listener or Silent(), workers=2), cells
+    planned = plan_cells({**QUICK, **request})
+    outcome = run_cells(planned, store, tmp_path, listener or Silent(), workers=2)
+    return outcome, [each.cell for each in planned]
 
 
 def test_a_run_leaves_a_record_a_cell_and_is_not_repeated(store, tmp_path):
     listener = Silent()
     outcome, cells = run(store, tmp_path, listener, routing="dynamic", iters="1,2", seeds=0)
     assert sorted(outcome.finished) == sorted(cell.id for cell in cells)
-    assert {"commit", "torch", "cpu", "backend", "started", "seconds"} <= {*store.read(cells[0].id).provenance}
-    assert store.read(cells[0].id).provenance["backend"] == "cpu"
+    record = store.read(cells[0].id)
+    assert {"commit", "torch", "cpu"} <= {*record.provenance}
+    assert record.training.backends == ["cpu"]
+    assert record.training.seconds > 0
+    assert record.training.run == record.measures["accuracy"].run == 1
+    assert record.request == {"routing": "dynamic", "iters": 1, "seeds": 0, **NARROWED}
     assert listener.told[0] == ("run", 2, 0)
     assert ("finished", 0) in listener.told
 
@@ -83,7 +91,7 @@ def test_a_run_leaves_a_record_a_cell_and_is_not_repeated(store, tmp_path):
 def test_the_same_cell_twice_gives_the_same_bits(store, tmp_path):
     _, (cell,) = run(store, tmp_path, routing="em", iters=2, seeds=5)
     weights, record = store.weights_path(cell.id).read_bytes(), store.read(cell.id)
-    run_cells([cell], store, tmp_path, Silent(), fresh=True)
+    run_cells(plan_cells({**QUICK, "routing": "em", "iters": 2, "seeds": 5}), store, tmp_path, Silent(), fresh=True)
     assert store.weights_path(cell.id).read_bytes() == weights
     timed = [row for row in record.rows if row.metric != "duration"]
     assert [row for row in store.read(cell.id).rows if row.metric != "duration"] == timed
@@ -102,10 +110,8 @@ def test_speed_is_measured_alone_after_the_training(store, tmp_path):
 @pytest.mark.usefixtures("in_one_process")
 def test_a_trained_cell_is_only_measured(store, tmp_path):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
-    path = store.record_path(cell.id)
-    content = json.loads(path.read_text())
-    content["rows"] = [row for row in content["rows"] if row["measure"] == "accuracy"]
-    path.write_text(json.dumps({**content, "status": "trained", "measured": ["accuracy"]}))
+    record = store.read(cell.id)
+    store.write(replace(record, measures={"accuracy": record.measures["accuracy"]}))
     listener = Silent()
     run(store, tmp_path, listener, routing="dynamic", seeds=0, measure="accuracy,speed")
     assert [told[0] for told in listener.told] == ["run", "alone"]
@@ -141,9 +147,9 @@ def test_a_measure_that_fails_takes_nothing_away(store, tmp_path, monkeypatch):
     (failed,) = outcome.failed
     record = store.read(cell.id)
     assert failed.reason == record.reason == "faulty:Faulty: RuntimeError: no such luck"
-    noted = record.provenance["failed measures"]["faulty:Faulty"]
-    assert noted["reason"] == "RuntimeError: no such luck"
-    assert "raise RuntimeError" in noted["traceback"]
+    noted = record.failures["faulty:Faulty"]
+    assert noted.reason == "RuntimeError: no such luck"
+    assert "raise RuntimeError" in noted.trace
     assert {row.measure for row in record.rows} == {"training", "accuracy"}
 
 
@@ -167,7 +173,7 @@ def test_a_measure_that_was_mended_gives_each_number_once(store, tmp_path, monke
     named = [row[:3] for row in record.rows]
     assert len(named) == len(set(named))
     assert record.reason == ""
-    assert "failed measures" not in record.provenance
+    assert record.failures == {}
 
 
 BETWEEN = """
@@ -300,7 +306,8 @@ def test_a_measure_between_networks_that_fails_is_on_record_until_it_is_taken(st
     outcome, _ = run(store, tmp_path, **wanted)
     assert outcome.failed == []
     assert sorted(outcome.on_record) == sorted(cell.id for cell in cells)
-    assert all(store.has_between("trios:Agreement", one.id, other.id) for one in cells for other in cells)
+    records = [store.read(cell.id) for cell in cells]
+    assert all(store.has_between("trios:Agreement", one, other, version=1) for one in records for other in records)
     assert store.read(failed.cell.id).reason == ""
 
 
@@ -329,14 +336,18 @@ def test_what_was_measured_between_networks_goes_with_the_weights(store, tmp_pat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "twins.py").write_text(BETWEEN)
     wanted = dict(routing="dynamic", measure="accuracy,twins:Agreement", seeds="0,1")
-    _, cells = run(store, tmp_path, **wanted)
-    assert store.has_between("twins:Agreement", cells[0].id, cells[1].id)
-    store.forget_measured(cells[0].id)
-    assert not store.has_between("twins:Agreement", cells[0].id, cells[1].id)
-    assert not store.has_between("twins:Agreement", cells[1].id, cells[0].id)
-    assert store.has_between("twins:Agreement", cells[1].id, cells[1].id)
-    assert store.kept("accuracy", cells[0].id) == {}
-    assert store.kept("accuracy", cells[1].id) != {}
+    run(store, tmp_path, **wanted)
+    _, (cell,) = run_fresh(store, tmp_path, **{**wanted, "seeds": 0, "measure": "accuracy"})
+    one, other = (store.read(each.cell.id) for each in plan_cells({**QUICK, **wanted}))
+    assert one.cell == cell
+    left = [(a, b) for a in (one, other) for b in (one, other) if store.has_between("twins:Agreement", a, b, 1)]
+    assert left == [(other, other)]
+    assert store.kept(one, "accuracy") != {}
+
+
+def run_fresh(store, tmp_path, **request):
+    planned = plan_cells({**QUICK, **request})
+    return run_cells(planned, store, tmp_path, Silent(), fresh=True), [each.cell for each in planned]
 
 
 @pytest.mark.usefixtures("in_one_process")
@@ -346,18 +357,22 @@ def test_a_fresh_run_that_fails_leaves_the_old_record(store, tmp_path, monkeypat
     monkeypatch.setattr(
         "capsbench.running.runner.in_processes", lambda jobs, *_: [(job.name, TrainingFailed("bad")) for job in jobs]
     )
-    outcome = run_cells([cell], store, tmp_path, Silent(), fresh=True)
+    outcome, _ = run_fresh(store, tmp_path, routing="dynamic", seeds=0)
     assert [record.reason for record in outcome.failed] == ["bad"]
     assert store.record_path(cell.id).read_bytes() == before
 
 
 @pytest.mark.usefixtures("in_one_process")
-def test_a_trained_cell_without_its_weights_is_trained_again(store, tmp_path):
-    _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
-    path = store.record_path(cell.id)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "trained", "measured": ["accuracy"]}))
+def test_a_missing_measure_is_refused_where_the_weights_are_gone(store, tmp_path):
+    _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0)
+    before = store.record_path(cell.id).read_bytes()
     store.weights_path(cell.id).unlink()
-    outcome, _ = run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,speed")
+    with pytest.raises(UsageError) as caught:
+        run(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,affine:quick")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "measure", "affine:quick")
+    assert store.record_path(cell.id).read_bytes() == before
+    assert run(store, tmp_path, routing="dynamic", seeds=0)[0].on_record == [cell.id]
+    outcome, _ = run_fresh(store, tmp_path, routing="dynamic", seeds=0, measure="accuracy,affine:quick")
     assert outcome.finished == [cell.id]
 
 
@@ -423,10 +438,10 @@ def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path):
 
 def test_as_many_networks_at_a_time_as_fill_the_cores(monkeypatch):
     monkeypatch.setattr("capsbench.running.runner.usable_cores", lambda: 8)
-    (cell,) = cells_of({**QUICK, "routing": "dynamic", "seeds": 0})
-    assert default_workers([cell]) == 8
-    assert default_workers([cell.model_copy(update={"threads": 3})]) == 2
-    assert default_workers([cell.model_copy(update={"device": "cuda"})]) == 1
+    (planned,) = plan_cells({**QUICK, "routing": "dynamic", "seeds": 0})
+    assert default_workers([planned]) == 8
+    for update, workers in (({"threads": 3}, 2), ({"device": "cuda"}, 1)):
+        assert default_workers([replace(planned, cell=planned.cell.model_copy(update=update))]) == workers
 
 
 ABSENT = """
@@ -452,7 +467,7 @@ def with_absent(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("with_absent", "in_one_process")
 def test_cells_without_data_are_left_out_where_that_is_asked_for(store, tmp_path):
     listener = Silent()
-    cells = cells_of({**QUICK, "routing": "dynamic", "seeds": "0,1", "dataset": "digits,absent:Absent"})
+    cells = plan_cells({**QUICK, "routing": "dynamic", "seeds": "0,1", "dataset": "digits,absent:Absent"})
     outcome = run_cells(cells, store, tmp_path, listener, suite="mine.toml", leave_out=True)
     assert outcome.left_out == {"absent:Absent": "absent.npy: not to be had"}
     assert [store.read(cell).cell.dataset for cell in outcome.finished] == ["digits"] * 2
@@ -464,19 +479,19 @@ def test_cells_without_data_are_left_out_where_that_is_asked_for(store, tmp_path
 
 @pytest.mark.usefixtures("with_absent")
 def test_a_data_set_that_cannot_be_had_ends_the_run_otherwise(store, tmp_path):
-    cells = cells_of({**QUICK, "routing": "dynamic", "seeds": 0, "dataset": "digits,absent:Absent"})
+    cells = plan_cells({**QUICK, "routing": "dynamic", "seeds": 0, "dataset": "digits,absent:Absent"})
     with pytest.raises(UsageError) as caught:
         run_cells(cells, store, tmp_path, Silent())
     assert (caught.value.kind, caught.value.file) == (Kind.MISSING, Path("absent.npy"))
     with pytest.raises(UsageError) as caught:
-        run_cells([cell for cell in cells if cell.dataset != "digits"], store, tmp_path, Silent(), leave_out=True)
+        run_cells([each for each in cells if each.cell.dataset != "digits"], store, tmp_path, Silent(), leave_out=True)
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "dataset", "absent:Absent")
     assert "absent.npy: not to be had" in caught.value.problem
     assert not store.folder.exists()
 
 
 def test_too_large_a_train_size_is_no_missing_data(store, tmp_path):
-    cells = cells_of({**QUICK, "routing": "dynamic", "seeds": 0, "train_size": 10_000_000})
+    cells = plan_cells({**QUICK, "routing": "dynamic", "seeds": 0, "train_size": 10_000_000})
     with pytest.raises(UsageError) as caught:
         run_cells(cells, store, tmp_path, Silent(), leave_out=True)
     assert caught.value.flag == "train_size"

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from capsbench.networks.build import build_network
-from capsbench.records.record import Record
 from capsbench.records.store import Store
+from tests.making import make_failed, make_record
 
 OWN = """
 import torch
@@ -60,7 +60,7 @@ def put(make_cell, tmp_path):
         if weights:
             network = build_network(cell)
             store.write_tensors(store.weights_path(cell.id), network.state_dict())
-        store.write(Record(cell, status, reason="the loss became nan" if status == "failed" else ""))
+        store.write(make_record(cell) if status == "finished" else make_failed(cell))
         return cell
 
     return on_record

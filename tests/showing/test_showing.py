@@ -50,7 +50,8 @@ def make(put, tmp_path):
 def scene(put, tmp_path):
     def of(count=2, index=None, **request):
         cell = put(**{"dataset": "digits", **request})
-        return scene_of(cell, Store(tmp_path / "results"), tmp_path, count=count, index=index, retrain="")
+        store = Store(tmp_path / "results")
+        return scene_of(store.read(cell.id), store, tmp_path, count=count, index=index, retrain="")
 
     return of
 

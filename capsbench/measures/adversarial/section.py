@@ -48,15 +48,10 @@ def failed_checks(material: Material) -> dict[str, list[str]]:
     failed = material.chosen(checks & (rows["value"] == 0))
     beyond = material.chosen((rows["metric"] == "beyond white box") & (rows["value"] > 0))
     let_pass = {setting: tolerance(effort.images) for setting, effort in EFFORTS.items()}
-    measured = material.cells.set_index("cell")["measures"]
-    beyond = beyond[beyond["value"] > beyond["cell"].map(measured).map(_setting).map(let_pass).astype(float)]
+    setting = beyond["setting"].replace("default", next(iter(EFFORTS)))
+    beyond = beyond[beyond["value"] > setting.map(let_pass).astype(float)]
     failed = pd.concat([failed, beyond.assign(condition="transfer no stronger")])
     return {str(name): sorted(own["condition"].unique()) for name, own in failed.groupby("contender")}
-
-
-def _setting(measures: str) -> str:
-    """The setting that a cell was attacked with, of its measures as they are on record: ``accuracy,adversarial:full``."""
-    return next((setting for setting in EFFORTS if f"adversarial:{setting}" in measures.split(",")), "light")
 
 
 def marked(material: Material) -> Material:

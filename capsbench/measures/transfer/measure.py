@@ -62,7 +62,8 @@ class Transfer(MeasureBetween):
         fooled = campaign.broken(Threat.LINF, epsilon) & ~campaign.wrong
         found = pixels.from_unit(campaign.examples[Threat.LINF])
         shown = Shown(index[fooled], chosen.images[fooled], found[fooled], chosen.labels[fooled])
-        return [shown.to(target, source.cell.id, epsilon) for target in targets]
+        white_box = "adversarial" if self.setting == self.settings[0] else f"adversarial:{self.setting}"
+        return [shown.to(target, source.cell.id, epsilon, white_box) for target in targets]
 
 
 class Shown:
@@ -77,8 +78,12 @@ class Shown:
     def __init__(self, index: Tensor, clean: Tensor, found: Tensor, labels: Tensor) -> None:
         self.index, self.clean, self.found, self.labels = index, clean, found, labels
 
-    def to(self, target: Subject, source: str, epsilon: float) -> list[Row]:
-        """The rows of one target, their condition the source's cell."""
+    def to(self, target: Subject, source: str, epsilon: float, measure: str) -> list[Row]:
+        """The rows of one target, their condition the source's cell.
+
+        Args:
+            measure: the attacks on the target itself, whose images are the same.
+        """
         rows = [Row("transfer", "images", source, len(self.labels), "images", epsilon)]
         if len(self.labels) == 0:
             return rows
@@ -87,7 +92,7 @@ class Shown:
         if before.any():
             fooled = float((~after)[before].double().mean())
             rows.append(Row("transfer", "success rate", source, fooled, "fraction", epsilon))
-        white_box = target.kept("adversarial")
+        white_box = target.kept(measure)
         if white_box:
             withstood = white_box["index"][~white_box[f"broken.{Threat.LINF}"]].to(self.index)
             beyond = before & ~after & torch.isin(self.index, withstood)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, listed
+from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, MEASURE_FLAG, listed
 from capsbench.planning.suites.published import Published, RowError, read_rows
 from capsbench.records.cell import asked_fields
 
@@ -114,7 +114,7 @@ def _request(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(options, dict):
         expected = "a table of options, [axis] or [matrix.axis]"
         raise UsageError(Kind.INVALID, flag="suite", file=path, expected=expected, value=options)
-    known = [name.replace("_", "-") for name in (*asked_fields(), BASELINE_FLAG, BASELINE_SIZE_FLAG)]
+    known = [name.replace("_", "-") for name in (*asked_fields(), MEASURE_FLAG, BASELINE_FLAG, BASELINE_SIZE_FLAG)]
     request = {}
     for key, value in table.items():
         if key == AXIS:

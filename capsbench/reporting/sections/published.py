@@ -27,7 +27,7 @@ CAPTION = (
 )
 
 NO_RESULT = {
-    "seed", "measures", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile", "options", "code",
+    "seed", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile", "options", "code",
 }  # fmt: skip
 """Fields of a cell that are not meant to change its accuracy, and those that are looked at apart."""
 

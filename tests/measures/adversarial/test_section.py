@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from capsbench.measures.adversarial.section import MARK, SECTION, curves, failed
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
+from tests.making import with_rows
 
 Make = Callable[..., Record]
 EM, CNN = "em \N{MULTIPLICATION SIGN}3", "matched CNN"
@@ -35,7 +35,7 @@ def attacked(record: Record, worst: float, held: float = 1.0) -> Record:
         Row("adversarial", "sanity check", "doubled steps", held, "held"),
         Row("adversarial", "sanity check", "gradients not zero", 1.0, "held"),
     ]
-    return replace(record, rows=[*record.rows, *rows])
+    return with_rows(record, [*record.rows, *rows])
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_check_that_failed_for_one_seed_marks_the_contender(material: Material
 def test_transfer_that_beats_the_white_box_is_a_failed_check(records: list[Record], tmp_path: Path) -> None:
     def shown(images: float) -> dict[str, list[str]]:
         row = Row("transfer", "beyond white box", records[0].cell.id, images, "images", 0.05)
-        of_cnn = replace(records[3], rows=[*records[3].rows, row])
+        of_cnn = with_rows(records[3], [*records[3].rows, row])
         return failed_checks(Material.of([*records[:3], of_cnn], Store(tmp_path)))
 
     assert len(shown(1.0)) == 1  # one of a hundred images is let pass
@@ -86,7 +86,7 @@ def test_the_nearest_images_are_those_of_the_reading_that_finds_them(records: li
         Row("adversarial", "perturbation norm", f"L2, cw, {reading}, margin, mean", norm, "distance")
         for reading, norm in (("lengths", 1.5), ("logit", 1.25))
     ]
-    material = Material.of([replace(records[0], rows=[*records[0].rows, *rows]), *records[1:]], Store(tmp_path))
+    material = Material.of([with_rows(records[0], [*records[0].rows, *rows]), *records[1:]], Store(tmp_path))
     assert SECTION.readable(SECTION.table(material))["CW norm (L2)"].tolist() == ["1.25", ""]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from capsbench.presenting.figures.style import PAPER
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
+from tests.making import with_rows
 
 Make = Callable[..., Record]
 
@@ -37,7 +37,7 @@ def measured(record: Record, lost: float) -> Record:
             Row("affine", "retained accuracy", name, (0.9 - lost) / 0.9, "ratio"),
         )
     ]
-    return replace(record, rows=[*record.rows, *rows])
+    return with_rows(record, [*record.rows, *rows])
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_viewpoints_and_overlapping_objects(capsules: Make, tmp_path: Path) -> N
     rows.append(Row("viewpoint", "error", "ratio", 2.5, "ratio"))
     found = {("error", "image"): 0.3, ("error", "object"): 0.2, ("accuracy", "at least one found"): 0.9}
     rows += [Row("overlap", metric, condition, value, "fraction") for (metric, condition), value in found.items()]
-    material = Material.of([replace(capsules(), rows=rows)], Store(tmp_path))
+    material = Material.of([with_rows(capsules(), rows)], Store(tmp_path))
     viewpoint = VIEWPOINT.readable(VIEWPOINT.table(material)).iloc[0].to_dict()
     assert viewpoint == {
         "name": "em \N{MULTIPLICATION SIGN}3",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from capsbench.measures.equivariance.section import SECTION, curves, parameters
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
+from tests.making import with_rows
 
 Make = Callable[..., Record]
 
@@ -30,7 +30,7 @@ def measured(record: Record, consistency: float, r_squared: float) -> Record:
         Row("equivariance", "R^2", "all", r_squared, "fraction"),
         Row("equivariance", "R^2", "all, whole layer", 1.0, "fraction"),
     ]
-    return replace(record, rows=[*record.rows, *rows])
+    return with_rows(record, [*record.rows, *rows])
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from capsbench.measures.transformation.section import SECTION
 from capsbench.presenting.material import Material
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
+from tests.making import with_rows
 
 
 def test_the_table_of_an_autoencoder(capsules: Callable[..., Record], tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_the_table_of_an_autoencoder(capsules: Callable[..., Record], tmp_path: 
             Row("transformation", "R^2", "inside, capsule 3", 0.0, "fraction"),
             Row("transformation", "slope", "inside, x", 0.5, "ratio"),
         ]
-        return replace(record, rows=rows)
+        return with_rows(record, rows)
 
     material = Material.of([measured(seed) for seed in (0, 1, 2)], Store(tmp_path))
     (row,) = SECTION.readable(SECTION.table(material)).to_dict("records")

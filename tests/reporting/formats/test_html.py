@@ -19,6 +19,7 @@ from capsbench.presenting.figures.figure import Image, Picture
 from capsbench.presenting.figures.files import image, svg
 from capsbench.presenting.figures.style import COLUMN, NEUTRALS
 from capsbench.presenting.material import Material
+from capsbench.records.file import seal
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting import parallel
@@ -26,6 +27,7 @@ from capsbench.reporting.build import Report, report
 from capsbench.reporting.contents import PICTURES
 from capsbench.reporting.formats.html import inlined, page
 from capsbench.reporting.parallel import Draw
+from tests.making import make_record
 
 Make = Callable[..., Record]
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>&amp;'
@@ -100,12 +102,20 @@ def _pictures() -> Iterator[None]:
         yield
 
 
+def asked_for(record: Record) -> Record:
+    """The record with what the user asked for to get it."""
+    cell = record.cell
+    beside = "none" if cell.routing else cell.network
+    return replace(record, request={"routing": "em", "iters": cell.iterations or 3, "baseline": beside})
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, capsules: Make, matched: Make, failed: Make) -> Report:
     """A report with everything in it: three contenders, a failed cell, one to come, a damaged file and data left out."""
     store = Store(tmp_path_factory.mktemp("page"))
     records = [make(seed=seed) for make in (capsules, matched) for seed in (0, 1, 2)]
     records += [capsules(0.91, iterations=1, seed=seed) for seed in (0, 1, 2)]
+    records = [asked_for(record) for record in records]
     for record in [*records, failed("out of memory", iterations=2)]:
         store.write(record)
     store.write_run(
@@ -338,18 +348,17 @@ def test_a_damaged_list_of_shown_pictures_is_a_line(store: Store, capsules: Make
     assert fault.endswith(f"not a list of pictures; `capsbench show {capsules().cell.id}` makes it again")
 
 
-def test_old_records_are_a_line_each(store: Store, capsules: Make) -> None:
+def test_records_of_a_newer_schema_are_a_line_each(store: Store, capsules: Make) -> None:
     store.write(capsules())
     store.write(capsules(seed=1))
-    path = store.record_path(capsules(seed=1).cell.id)
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 0'))
+    store.record_path(capsules(seed=1).cell.id).write_bytes(seal({"schema": 3, "all": "new"}))
     found = " ".join(Page(text_of(report(store.folder, formats=["html"]))).texts)
-    assert "a record of schema 0, this capsbench reads 1; run its cell again" in found
+    assert "a record of schema 3, this capsbench reads up to 2; update capsbench, or use another folder" in found
 
 
 def test_uncommitted_changes_are_said_above_all(store: Store, capsules: Make) -> None:
     record = capsules()
-    store.write(replace(record, provenance={**record.provenance, "dirty": True}))
+    store.write(make_record(record.cell, record.rows, provenance={**record.provenance, "dirty": True}))
     text = text_of(report(store.folder, formats=["html"]))
     assert "run with uncommitted changes" in text[: text.index("<main")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from capsbench.presenting.markdown import code, escaped, prose
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import report
+from tests.making import make_record
 
 Make = Callable[..., Record]
 
@@ -81,7 +81,8 @@ def test_hostile_names_are_text_wherever_they_stand(tmp_path: Path, capsules: Ma
     records = [
         capsules(routing=f"own:{HOSTILE}", code={"routing": "0123abcd"}, seed=seed, options=options) for seed in (0, 1)
     ]
-    records = [replace(each, provenance={**each.provenance, "cpu": LINES}) for each in records]
+    facts = {**records[0].provenance, "cpu": LINES}
+    records = [make_record(each.cell, each.rows, provenance=facts) for each in records]
     records += [failed(LINES, dataset=f"own:{HOSTILE}", code={"dataset": "0123abcd"}, seed=2)]
     for record in records:
         store.write(record)

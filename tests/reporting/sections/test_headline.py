@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from capsbench.records.store import Store
 from capsbench.reporting.contents import PICTURES
 from capsbench.reporting.parallel import begin
 from capsbench.reporting.sections.headline import accuracy_against_cost, accuracy_against_iterations, training_curves
+from tests.making import make_record
 
 Make = Callable[..., Record]
 
@@ -114,7 +114,8 @@ def test_training_curves_are_means_over_seeds(records: list[Record]) -> None:
 def test_a_network_that_is_not_about_classes_has_a_curve_of_its_validation_loss(capsules: Make) -> None:
     history = [{"epoch": epoch, "loss": 9.0 / epoch, "validation_loss": 8.0 / epoch} for epoch in (1, 2)]
     unsupervised = dict(network="transforming-autoencoder", routing=None, iterations=None, loss=None)
-    other = replace(capsules(None, **unsupervised, dataset="mnist"), history=history)
+    other = capsules(None, **unsupervised, dataset="mnist")
+    other = make_record(other.cell, other.rows, history=history)
     (of_loss, loss) = training_curves(summary([other]), curves([other])).figure.axes
     assert of_loss.get_ylabel() == "validation loss"
     assert of_loss.lines[0].get_ydata() == pytest.approx([8.0, 4.0])

@@ -15,6 +15,7 @@ from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.sections.budget import Estimate, above, near, nothing
 from capsbench.reporting.sections.hypotheses import HYPOTHESES, SECTION, findings
+from tests.making import with_rows
 
 Make = Callable[..., Record]
 CAPSNET: dict[str, Any] = {"network": "capsnet", "routing": "dynamic", "loss": "margin"}
@@ -38,7 +39,7 @@ def seeds(make: Make, accuracies: list[float], **fields: Any) -> list[Record]:
 
 
 def having(record: Record, *rows: Row) -> Record:
-    return replace(record, rows=[*record.rows, *rows])
+    return with_rows(record, [*record.rows, *rows])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from capsbench.planning.suites.published import Published
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Row
 from capsbench.reporting.sections.published import compare, difference_ci95, judge, readable, table_of
+from tests.making import make_failed, make_record
 
 REQUEST: dict[str, Any] = dict(routing="dynamic", iters=[1, 3], epochs=2, baseline="none")
 ROW: dict[str, Any] = dict(table="Table 1", row="A", metric="error", value=Decimal("2.5"), source="a paper, Table 1")
@@ -35,7 +36,7 @@ def suite(*rows: Published, **request: Any) -> Suite:
 def record(cell: Cell, accuracy: float, **beside: float) -> Record:
     conditions = {"test": accuracy, **beside}
     rows = [Row("accuracy", "accuracy", name, value, "fraction") for name, value in conditions.items()]
-    return Record(cell, "finished", rows=rows)
+    return make_record(cell, rows)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_what_the_run_could_not_have_says_so(run: Callable[..., list[Record]]) -
 
 def test_failed_cells_count_for_nothing(run: Callable[..., list[Record]]) -> None:
     good, bad = run(0.97, 0.0)
-    (found,) = compare(suite(row()), [good, Record(bad.cell, "failed", reason="the loss became nan")], {})
+    (found,) = compare(suite(row()), [good, make_failed(bad.cell)], {})
     assert found.values == pytest.approx([3.0])
 
 

@@ -15,6 +15,7 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.sections.winners import SECTION
+from tests.making import with_rows
 
 Make = Callable[..., Record]
 
@@ -94,7 +95,7 @@ def test_the_cheapest_is_one_that_is_not_told_apart_from_the_first(capsules: Mak
 def test_of_an_error_the_least_is_first(capsules: Make) -> None:
     def novel(error: float, **fields: int) -> Record:
         record = capsules(0.9, **fields)
-        return replace(record, rows=[*record.rows, Row("viewpoint", "error", "novel", error, "fraction")])
+        return with_rows(record, [*record.rows, Row("viewpoint", "error", "novel", error, "fraction")])
 
     table = _table([novel(0.3, iterations=1), novel(0.2, iterations=3)])
     (row,) = table[table["measured"] == "error on novel viewpoints %"].to_dict("records")

@@ -1,0 +1,41 @@
+"""`capsbench measure`: parses, calls, prints; decides nothing."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capsbench.cli.options import DataOption, JsonOption, OutOption
+from capsbench.cli.outcome import tell_outcome
+
+
+def measure(
+    measure: Annotated[str, typer.Option(metavar="A,B,...", help="What is measured, or all.")],
+    out: OutOption = Path("results"),
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=A,B", help="Which networks, also NAME!=A,B; repeatable, and all of them have to hold."
+        ),
+    ] = None,
+    data_dir: DataOption = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Networks measured at a time; by default as many as fill the cores.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure networks on record; none is trained. What a network has already is not taken again.
+
+    capsbench measure --measure affine,adversarial:full
+
+    capsbench measure --out results/mine --where routing=em --measure all
+    """
+    from capsbench import api
+
+    command = shlex.join(["capsbench", *sys.argv[1:]])
+    outcome = api.measure(out, measure=measure, where=where or (), data_dir=data_dir, workers=workers, command=command)
+    tell_outcome(outcome, out, as_json)

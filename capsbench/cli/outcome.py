@@ -1,0 +1,47 @@
+"""What `capsbench run` and `capsbench measure` print at their end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from capsbench.cli.console import say
+from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from capsbench.running.runner import Outcome
+
+
+def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
+    """Prints what became of a run; ends the command with its exit code where it was not all well."""
+    from capsbench.records.store import Store
+
+    if as_json:
+        failed = [{"cell": r.cell.id, "title": r.cell.title, "reason": r.reason} for r in outcome.failed]
+        print(json.dumps({**asdict(outcome), "failed": failed}))
+    else:
+        done = len(outcome.finished) + len(outcome.on_record)
+        total = done + len(outcome.failed) + len(outcome.left)
+        say(
+            f"{done} of {total} cells on record in {out}"
+            + (f", {len(outcome.failed)} failed" if outcome.failed else "")
+            + (f"; left out, since they cannot be had here: {', '.join(outcome.left_out)}" if outcome.left_out else "")
+        )
+    for record in outcome.failed:
+        if any(failure.trace for failure in record.failures.values()) and not as_json:
+            say(f"the traceback of {record.cell.title}: {Store(out).record_path(record.cell.id)}")
+    if outcome.interrupted:
+        again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
+        left = f"{len(outcome.left)} cells are left, {len(outcome.trained)} of them trained and only to be measured"
+        say(f"interrupted; {left}; to go on, run the same command again: {again}")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if not as_json:
+        say("see them: capsbench report" + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}"))
+    if outcome.failed:
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,177 @@
+"""The file of a record, of schema 2: JSON whose first line is a digest of all the other lines.
+
+    {"digest": "SHA-256 of what follows this line",
+     "schema": 2,
+     "id": ...
+
+So a changed byte is noticed, wherever it is. Facts of a machine that several entries share stand once, under ``provenances``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from capsbench.errors import Kind, UsageError, reason_of
+from capsbench.records.record import Measurement, Record, Row, Segment, Training
+
+SCHEMA = 2
+"""The layout of the files written here; those of schema 1 are read too."""
+
+_SEAL = re.compile(rb'\{"digest": "([0-9a-f]{64})",')
+
+_SCHEMA_LINE = re.compile(rb' "schema": (\d+),\n')
+
+Entry = TypeVar("Entry", Training, Measurement, Segment)
+
+RUN_AGAIN = "delete it and run its cell again"
+
+
+@dataclass(frozen=True)
+class _WrittenSegment(Segment):
+    machine: int = 0
+
+
+@dataclass(frozen=True)
+class _WrittenTraining(Training):
+    segments: Sequence[_WrittenSegment] = ()
+    machine: int = 0
+
+
+@dataclass(frozen=True)
+class _WrittenMeasurement(Measurement):
+    machine: int = 0
+
+
+@dataclass(frozen=True)
+class _Written(Record):
+    """A record as its file has it: in the place of ``provenance``, ``machine`` is its index among ``provenances``."""
+
+    training: _WrittenTraining | None = None
+    measures: Mapping[str, _WrittenMeasurement] = field(default_factory=dict)
+    provenances: list[dict[str, Any]] = field(default_factory=list)
+    schema: int = SCHEMA
+    id: str = ""
+
+
+_WRITTEN = TypeAdapter(_Written)
+
+
+def to_bytes(record: Record) -> bytes:
+    """The content of a record's file."""
+    machines: list[dict[str, Any]] = []
+
+    def to_plain(entry: Training | Measurement | Segment) -> dict[str, Any]:
+        if entry.provenance not in machines:
+            machines.append(entry.provenance)
+        plain = {each.name: getattr(entry, each.name) for each in fields(entry) if each.name != "provenance"}
+        if "rows" in plain:
+            plain["rows"] = rows_to_plain(plain["rows"])
+        if "segments" in plain:
+            plain["segments"] = [to_plain(segment) for segment in plain["segments"]]
+        return plain | {"machine": machines.index(entry.provenance)}
+
+    content = {
+        "schema": SCHEMA,
+        "id": record.cell.id,
+        "role": record.role,
+        "request": record.request,
+        "wanted": record.wanted,
+        "aliases": record.aliases,
+        "cell": record.cell.model_dump(mode="json"),
+        "training": None if record.training is None else to_plain(record.training),
+        "measures": {spec: to_plain(measurement) for spec, measurement in record.measures.items()},
+        "failures": record.failures,
+        "provenances": machines,
+    }
+    return seal(content)
+
+
+def seal(content: dict[str, Any]) -> bytes:
+    """JSON with a digest of itself in its first line. Raises ValueError for a number that is not finite."""
+    text = json.dumps(content, indent=1, allow_nan=False, default=asdict).encode() + b"\n"
+    body = text.removeprefix(b"{\n")
+    return b'{"digest": "' + hashlib.sha256(body).hexdigest().encode() + b'",\n' + body
+
+
+def is_sealed(content: bytes) -> bool:
+    """Whether a file begins as `seal` begins it."""
+    return _SEAL.fullmatch(content.partition(b"\n")[0]) is not None
+
+
+def check_seal(path: Path, content: bytes) -> None:
+    """Raises UsageError for a sealed file that was changed or cut since it was written."""
+    first, _, body = content.partition(b"\n")
+    digest = _SEAL.fullmatch(first)
+    if digest is None or hashlib.sha256(body).hexdigest().encode() != digest[1]:
+        raise UsageError(Kind.DAMAGED, "not as it was written: its digest differs", file=path, expected=RUN_AGAIN)
+
+
+def from_bytes(path: Path, content: bytes) -> Record:
+    """The record of a sealed file; raises UsageError, naming the file, for a damaged one or one of a newer schema."""
+    check_seal(path, content)
+    check_schema(path, schema_of(content))
+    try:
+        written = _WRITTEN.validate_json(content)
+        training = (
+            None if written.training is None else _with_provenance(Training, written.training, written.provenances)
+        )
+        measures = {
+            spec: _with_provenance(Measurement, measurement, written.provenances)
+            for spec, measurement in written.measures.items()
+        }
+    except ValidationError as error:
+        raise UsageError(
+            Kind.DAMAGED, f"not a whole record ({fault_of(error)})", file=path, expected=RUN_AGAIN
+        ) from error
+    except IndexError:
+        problem = "not a whole record (it names provenances that it does not have)"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN) from None
+    if not written.id == written.cell.id == path.stem:
+        problem = "holds another cell, or one of another protocol"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
+    same = {each.name: getattr(written, each.name) for each in fields(Record)}
+    return Record(**{**same, "training": training, "measures": measures})
+
+
+def _with_provenance(kind: type[Entry], written: Any, provenances: list[dict[str, Any]]) -> Entry:
+    values = {each.name: getattr(written, each.name) for each in fields(kind)}
+    if "segments" in values:
+        values["segments"] = [_with_provenance(Segment, segment, provenances) for segment in values["segments"]]
+    return kind(**{**values, "provenance": provenances[written.machine]})
+
+
+def schema_of(content: bytes) -> object:
+    """The schema that the content of a file names; None where it names none."""
+    sealed = _SCHEMA_LINE.match(content.partition(b"\n")[2]) if is_sealed(content) else None
+    try:
+        return int(sealed[1]) if sealed else json.loads(content)["schema"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def check_schema(path: Path, schema: object) -> None:
+    """Raises UsageError for a schema that is not known here."""
+    if schema not in (1, SCHEMA):
+        problem = f"a record of schema {schema}, this capsbench reads up to {SCHEMA}"
+        is_newer = isinstance(schema, int) and schema > SCHEMA
+        remedy = "update capsbench, or use another folder" if is_newer else RUN_AGAIN
+        raise UsageError(Kind.DAMAGED, problem, file=path, value=schema, expected=remedy)
+
+
+def fault_of(error: ValidationError) -> str:
+    """What is wrong with a file first, and where in it: ``rows.3.value: input should be a finite number``."""
+    where = ".".join(map(str, error.errors()[0]["loc"]))
+    return f"{where}: {reason_of(error)}" if where else reason_of(error)
+
+
+def rows_to_plain(rows: list[Row]) -> list[dict[str, Any]]:
+    """Rows as JSON has them; what a row does not have is left out."""
+    return [{name: fact for name, fact in row._asdict().items() if fact is not None} for row in rows]

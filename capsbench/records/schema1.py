@@ -1,0 +1,182 @@
+"""Records of schema 1, as capsbench 0.1.0 wrote them: read as they are, never written.
+
+There the measures were a part of a cell's identity, all numbers were one list, and nothing had a digest. Where a results folder
+has a file SHA256SUMS, of the format of `sha256sum`, the files named in it are checked against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+
+from capsbench.errors import Kind, UsageError
+from capsbench.records.cell import Cell, digest_fields
+from capsbench.records.file import RUN_AGAIN, check_schema, fault_of, schema_of
+from capsbench.records.record import TRAINING, Artifact, Failure, Measurement, Record, Row, Training
+from capsbench.records.versions import components_of
+from capsbench.registry import measure_name
+
+SUMS = "SHA256SUMS"
+
+VERSION = 1
+"""The version of every component and measure when records of schema 1 were written."""
+
+
+class _OldCell(Cell):
+    """A cell of schema 1, whose measures and whose GPU are a part of its identity."""
+
+    device: str  # type: ignore[assignment]
+    measures: tuple[str, ...]
+
+    @cached_property
+    def id(self) -> str:
+        return digest_fields(self.model_dump(mode="json", exclude_defaults=True))
+
+    def to_cell(self) -> Cell:
+        """The cell without what is no part of a network."""
+        fields = self.model_dump(exclude={"measures"})
+        code = {part: digest for part, digest in self.code.items() if not part.startswith("measure ")}
+        return Cell.model_validate({**fields, "code": code, "device": self.device.partition(":")[0]})
+
+
+class _Note(BaseModel):
+    """Why a measure failed."""
+
+    reason: str
+    failed: str
+    traceback: str = ""
+
+
+class _Facts(BaseModel):
+    """The provenance of a record: facts of the machine and the software, and among them some of the training and of measures."""
+
+    model_config = ConfigDict(extra="allow")
+
+    started: str | None = None
+    seconds: FiniteFloat | None = None
+    backend: str | None = None
+    threads: int | None = None
+    measured: dict[str, Any] | None = None
+    measuring_seconds: dict[str, FiniteFloat] = Field({}, alias="measuring seconds")
+    failed_measures: dict[str, _Note] = Field({}, alias="failed measures")
+    failed: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """A record as its file has it."""
+
+    schema: int
+    id: str
+    status: Literal["trained", "finished", "failed"]
+    reason: str
+    cell: _OldCell
+    rows: list[Row]
+    history: list[dict[str, FiniteFloat]]
+    provenance: _Facts
+    measured: list[str] = field(default_factory=list)
+
+
+_WRITTEN = TypeAdapter(_Written)
+
+
+def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
+    """The record of a file of schema 1.
+
+    Args:
+        sums: path inside the results folder -> digest, as `read_sums` gives them; for what a measure kept.
+
+    Raises:
+        UsageError: the file is damaged, or of a schema that is not known.
+    """
+    try:
+        written = _WRITTEN.validate_json(content)
+    except ValidationError as error:
+        schema = schema_of(content)
+        if schema is not None:
+            check_schema(path, schema)
+        raise UsageError(
+            Kind.DAMAGED, f"not a whole record ({fault_of(error)})", file=path, expected=RUN_AGAIN
+        ) from error
+    check_schema(path, written.schema)
+    if written.schema != 1 or not written.id == written.cell.id == path.stem:
+        problem = "holds another cell, or one of another protocol"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
+    try:
+        return _to_record(written, sums)
+    except ValidationError as error:
+        raise UsageError(
+            Kind.DAMAGED, f"not a whole record ({fault_of(error)})", file=path, expected=RUN_AGAIN
+        ) from error
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Path inside a results folder -> SHA-256 digest, of the files that its SHA256SUMS names; empty where there is none."""
+    try:
+        lines = (folder / SUMS).read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
+    return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
+
+
+def _to_record(written: _Written, sums: Mapping[str, str]) -> Record:
+    facts = written.provenance
+    machine = dict(facts.model_extra or {})
+    cell = written.cell.to_cell()
+    if written.status == "failed":
+        failure = Failure(written.reason, facts.failed, facts.traceback)
+        return Record(cell, failures={TRAINING: failure}, wanted=[*written.cell.measures], aliases=[written.id])
+    rows = _rows_by_spec(written)
+    training = Training(
+        rows=rows.pop(TRAINING, []),
+        history=written.history,
+        versions=dict.fromkeys([TRAINING, *(kind for kind, _ in components_of(cell))], VERSION),
+        provenance=machine,
+        started=facts.started,
+        seconds=facts.seconds,
+        backends=[facts.backend] if facts.backend else [],
+        weights=Artifact(f"weights/{written.id}.safetensors"),
+    )
+    # Measures that had to be alone were the last, and their machine is noted apart; of built-in ones that is speed.
+    alone = machine if facts.measured is None else facts.measured
+    measures = {
+        spec: Measurement(
+            rows=rows.get(spec, []),
+            version=VERSION,
+            provenance=alone if measure_name(spec) == "speed" else machine,
+            taken=facts.started,
+            seconds=facts.measuring_seconds.get(spec),
+            kept=_kept(spec, written.id, sums),
+            code=written.cell.code.get(f"measure {measure_name(spec)}"),
+        )
+        for spec in dict.fromkeys([*written.measured, *rows])
+    }
+    failures = {spec: Failure(note.reason, note.failed, note.traceback) for spec, note in facts.failed_measures.items()}
+    wanted = [*measures] if written.status == "finished" else [*written.cell.measures]
+    return Record(cell, training, measures, failures, wanted, aliases=[written.id])
+
+
+def _rows_by_spec(written: _Written) -> dict[str, list[Row]]:
+    """The rows of the training, and those of each measure by its spec.
+
+    A user's own measure gives its rows a name of its own: rows of a name that no measure has are the first own measure's.
+    """
+    specs = {measure_name(spec): spec for spec in (*written.cell.measures, *written.measured)}
+    own = next((spec for name, spec in specs.items() if ":" in name), None)
+    rows: dict[str, list[Row]] = {}
+    for row in written.rows:
+        spec = TRAINING if row.measure == TRAINING else specs.get(row.measure, own or row.measure)
+        rows.setdefault(spec, []).append(row)
+    return rows
+
+
+def _kept(spec: str, cell_id: str, sums: Mapping[str, str]) -> Artifact:
+    path = f"kept/{measure_name(spec).replace(':', '.')}/{cell_id}.safetensors"
+    return Artifact(path, sums.get(path))

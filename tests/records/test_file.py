@@ -1,0 +1,133 @@
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from capsbench.errors import Kind, UsageError
+from capsbench.records.file import SCHEMA, from_bytes, is_sealed, seal, to_bytes
+from capsbench.records.record import Artifact, Failure, Measurement, Record, Row, Segment, Training
+from tests.making import make_capsules, make_failed
+
+HERE, THERE = {"cpu": "a CPU", "torch": "2.15.0"}, {"cpu": "another CPU", "torch": "2.11.0"}
+
+RECORD = Record(
+    make_capsules(),
+    Training(
+        rows=[Row("training", "parameters", "network", 1000, "parameters")],
+        history=[{"epoch": 1, "loss": 0.5}],
+        versions={"training": 1, "routing": 2},
+        provenance=HERE,
+        started="2026-01-01T00:00:00+00:00",
+        seconds=3.5,
+        backends=["cpu"],
+        weights=Artifact("weights/a.safetensors", "0" * 64),
+        data="1" * 64,
+        segments=[Segment(1, "2026-01-01T00:00:00+00:00", 3.5, THERE)],
+        run=2,
+    ),
+    {
+        "adversarial": Measurement(
+            [Row("adversarial", "robust accuracy", "Linf", 0.5, "fraction", 0.1)], provenance=HERE
+        ),
+        "adversarial:full": Measurement(
+            version=3, provenance=THERE, taken="2026-01-02", seconds=1.0, kept=Artifact("kept/b"), code="abc", run=3
+        ),
+    },
+    {"my.module:Mine": Failure("no luck", "2026-01-01", "Traceback", 1)},
+    wanted=["adversarial", "adversarial:full", "my.module:Mine"],
+    request={"routing": "em", "iters": 3, "train_size": None, "leaky": True},
+    role="trial",
+    aliases=["0123456789ab"],
+)
+
+
+def path_of(record: Record) -> Path:
+    return Path(f"{record.cell.id}.json")
+
+
+@pytest.mark.parametrize("record", [RECORD, make_failed(make_capsules(seed=1)), Record(make_capsules(seed=2))])
+def test_what_is_written_is_what_is_read(record):
+    assert from_bytes(path_of(record), to_bytes(record)) == record
+
+
+def test_the_file_is_json_and_names_a_machine_once():
+    content = json.loads(to_bytes(RECORD))
+    assert (content["schema"], content["id"]) == (SCHEMA, RECORD.cell.id)
+    assert content["provenances"] == [THERE, HERE] or content["provenances"] == [HERE, THERE]
+    assert is_sealed(to_bytes(RECORD))
+
+
+def damage(content: bytes, draw: random.Random) -> bytes:
+    """The content with a byte changed, left out, doubled or a stretch of it moved."""
+    changed = bytearray(content)
+    place = draw.randrange(len(changed))
+    kind = draw.choice(["flip", "digit", "delete", "double", "cut", "move"])
+    if kind == "flip":
+        changed[place] ^= 1 << draw.randrange(8)
+    elif kind == "digit":
+        digits = [i for i, byte in enumerate(changed) if chr(byte).isdigit()]
+        place = draw.choice(digits)
+        changed[place] = ord("0") + (changed[place] - ord("0") + draw.randint(1, 9)) % 10
+    elif kind == "delete":
+        del changed[place]
+    elif kind == "double":
+        changed.insert(place, changed[place])
+    elif kind == "cut":
+        del changed[place:]
+    else:
+        stretch = changed[place : place + 20]
+        del changed[place : place + 20]
+        other = draw.randrange(len(changed) + 1)
+        changed[other:other] = stretch
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_changed_file_is_never_taken(seed):
+    draw, content = random.Random(seed), to_bytes(RECORD)
+    for _ in range(100):
+        changed = damage(content, draw)
+        if changed != content:
+            with pytest.raises(UsageError) as caught:
+                from_bytes(path_of(RECORD), changed)
+            assert caught.value.kind is Kind.DAMAGED
+
+
+def change(**fields):
+    """The file of the record with other fields, sealed anew as somebody might who knows how."""
+    content = json.loads(to_bytes(RECORD))
+    del content["digest"]
+    return seal({**content, **fields})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"role": "weird"},
+        {"provenances": []},
+        {"provenances": None},
+        {"measures": {"accuracy": {"rows": [{"value": "abc"}]}}},
+        {"measures": {"accuracy": {"machine": 7}}},
+        {"training": {"history": [{"loss": "NaN"}]}},
+        {"cell": {}},
+        {"id": "0123456789ab"},
+    ],
+)
+def test_a_field_that_cannot_be_makes_no_record(fields):
+    with pytest.raises(UsageError) as caught:
+        from_bytes(path_of(RECORD), change(**fields))
+    assert (caught.value.kind, caught.value.file) == (Kind.DAMAGED, path_of(RECORD))
+
+
+def test_a_newer_schema_is_refused_by_name():
+    with pytest.raises(UsageError) as caught:
+        from_bytes(path_of(RECORD), change(schema=99))
+    assert caught.value.value == 99
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_not_written(number):
+    record = Record(make_capsules(), Training([Row("training", "duration", "network", number, "s")]))
+    with pytest.raises(ValueError, match="JSON"):
+        to_bytes(record)

@@ -1,0 +1,64 @@
+from capsbench.records.join import join_records, put_on, rename_sources
+from capsbench.records.record import Row
+from tests.making import make_capsules, make_failed, make_record
+
+CURVE = [{"epoch": 1, "loss": 0.5, "seconds": 1.0}]
+ACCURACY = Row("accuracy", "accuracy", "test", 0.9, "fraction")
+SPEED = Row("speed", "flops", "inference", 5, "FLOP/image")
+
+
+def old(name, rows, *, loss=0.5, seconds=1.0, day="01", seed=0, **fields):
+    history = [{"epoch": 1, "loss": loss, "seconds": seconds}]
+    cell = make_capsules(seed=seed)
+    return make_record(cell, rows, history=history, started=f"2026-01-{day}", aliases=[name], **fields)
+
+
+def test_records_of_one_cell_that_trained_alike_are_one():
+    records = [old("a", [ACCURACY]), old("b", [SPEED], seconds=2.0, day="02"), old("c", [SPEED], seed=1)]
+    joined, conflicts = join_records(records)
+    assert [(record.aliases, {*record.measures}) for record in joined] == [
+        (["b", "a"], {"accuracy", "speed"}),
+        (["c"], {"speed"}),
+    ]
+    assert conflicts == []
+
+
+def test_of_a_measure_that_several_have_the_newest_stands():
+    newer = ACCURACY._replace(value=0.8)
+    (joined,), _ = join_records([old("b", [newer], day="02"), old("a", [ACCURACY])])
+    assert joined.rows == [newer]
+
+
+def test_of_trainings_that_differ_the_newest_stands_and_the_conflict_is_named():
+    (joined,), (conflict,) = join_records([old("a", [SPEED], loss=0.7), old("b", [ACCURACY], day="02")])
+    assert (joined.rows, joined.aliases) == ([ACCURACY], ["b"])
+    assert "records/a.json" in conflict
+    assert "records/b.json" in conflict
+
+
+def test_a_trained_network_stands_before_a_failed_one():
+    failed = make_failed(make_capsules(), aliases=["b"])
+    (joined,), conflicts = join_records([failed, old("a", [ACCURACY])])
+    assert (joined.status, conflicts) == ("finished", [])
+
+
+def test_a_failed_measure_that_another_record_has_is_none():
+    failed = old("a", [ACCURACY], failures={"speed": "no luck"}, wanted=["speed"])
+    (joined,), _ = join_records([failed, old("b", [SPEED], day="02")])
+    assert joined.reason == ""
+
+
+def test_conditions_that_name_a_cell_name_it_by_its_identity_of_today():
+    transfer = Row("transfer", "success rate", "0123456789ab", 0.3, "fraction")
+    (record,) = rename_sources([make_record(make_capsules(), [transfer, ACCURACY])], {"0123456789ab": "new"})
+    assert record.rows == [transfer._replace(condition="new"), ACCURACY]
+
+
+def test_rows_between_networks_stand_with_their_measure():
+    transfer = Row("transfer", "success rate", "one", 0.3, "fraction")
+    record = make_record(make_capsules(), [ACCURACY])
+    for condition in ("one", "other"):
+        record = put_on(record, "transfer:quick", [transfer._replace(condition=condition)], 2, {"cpu": "x"})
+    found = record.measures["transfer:quick"]
+    assert [row.condition for row in found.rows] == ["one", "other"]
+    assert (found.version, found.provenance) == (2, {"cpu": "x"})

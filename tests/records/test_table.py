@@ -1,0 +1,65 @@
+import pandas as pd
+import pytest
+
+from capsbench.errors import Kind, UsageError
+from capsbench.records.record import Row
+from capsbench.records.store import Store
+from capsbench.records.table import COLUMNS, ROW_COLUMNS, history_of, load
+from tests.making import make_capsules, make_failed, make_record
+
+ACCURACY = Row("accuracy", "accuracy", "test", 0.9, "fraction")
+ROBUST = Row("adversarial", "robust accuracy", "Linf", 0.5, "fraction", 0.1)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def test_load_gives_one_row_a_number(store):
+    for iterations in (1, 2):
+        store.write(make_record(make_capsules(iterations=iterations), [ACCURACY, ROBUST]))
+    cnn = make_capsules(network="matched", routing=None, iterations=None, loss="cross-entropy", options={})
+    store.write(make_record(cnn, [ACCURACY]))
+    table = load(store.folder)
+    assert len(table) == 5
+    assert list(table.columns[: len(COLUMNS)]) == COLUMNS
+    assert list(table.columns[-len(ROW_COLUMNS) :]) == ROW_COLUMNS
+    em = table[(table["routing"] == "em") & (table["metric"] == "accuracy")]
+    assert sorted(em["iterations"]) == [1, 2]
+    assert em["routing.epsilon"].tolist() == [0.01, 0.01]
+    assert table[table["network"] == "matched"]["iterations"].isna().all()
+
+
+def test_a_measure_in_two_settings_stands_beside_itself(store):
+    record = make_record(make_capsules(), [ROBUST])
+    full = make_record(make_capsules(), [ROBUST._replace(value=0.4)], measured=["adversarial:full"])
+    store.write(type(record)(record.cell, record.training, {**record.measures, **full.measures}))
+    table = load(store.folder)
+    assert table[["measure", "setting", "value"]].values.tolist() == [
+        ["adversarial", "default", 0.5],
+        ["adversarial", "full", 0.4],
+    ]
+
+
+def test_load_of_nothing_is_an_empty_table_with_its_columns(tmp_path):
+    table = load(tmp_path)
+    assert table.empty
+    assert {*COLUMNS, *ROW_COLUMNS} <= {*table.columns}
+    assert isinstance(table, pd.DataFrame)
+
+
+def test_load_of_a_folder_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path / "typo")
+    assert (caught.value.kind, caught.value.file) == (Kind.MISSING, tmp_path / "typo")
+
+
+def test_history_has_one_row_an_epoch():
+    record = make_record(make_capsules(), history=[{"epoch": 1, "loss": 0.5}])
+    assert history_of([record])[["cell", "epoch", "loss"]].values.tolist() == [[record.cell.id, 1, 0.5]]
+
+
+def test_a_failed_cell_gives_no_numbers(store):
+    store.write(make_failed(make_capsules()))
+    assert load(store.folder).empty

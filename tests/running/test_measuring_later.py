@@ -1,0 +1,252 @@
+"""A network is not its measures: what is missing, or stale, is measured or trained, and nothing else is."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import capsbench
+from capsbench import registry
+from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.measures.accuracy.measure import Accuracy
+from capsbench.records.store import Store
+from capsbench.running import cell_job
+from tests.records.old import write_old
+
+QUICK = dict(routing="dynamic", train_size=40, epochs=1, seeds=0, baseline="none")
+
+pytestmark = pytest.mark.usefixtures("in_one_process")
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The titles of the cells that were trained, in order."""
+    trained = []
+    train = cell_job.train
+
+    def count(cell, *arguments):
+        trained.append(cell.title)
+        return train(cell, *arguments)
+
+    monkeypatch.setattr(cell_job, "train", count)
+    return trained
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "results"
+
+
+def run(folder, **request):
+    return capsbench.run(out=folder, **{**QUICK, **request})
+
+
+def only_record(folder):
+    (record,) = Store(folder).records()[0]
+    return record
+
+
+def test_one_more_measure_is_one_training_and_one_record(folder, trainings):
+    run(folder, measure="accuracy")
+    store = Store(folder)
+    before = only_record(folder)
+    weights = store.weights_of(before).read_bytes()
+    outcome = run(folder, measure="accuracy,affine:quick")
+    after = only_record(folder)
+    assert len(trainings) == 1
+    assert outcome.finished == [before.cell.id]
+    assert len(list((folder / "records").iterdir())) == len(list((folder / "weights").iterdir())) == 1
+    assert store.weights_of(after).read_bytes() == weights
+    assert after.training == before.training
+    assert after.measures["accuracy"] == before.measures["accuracy"]
+    assert after.measured == ["accuracy", "affine:quick"]
+    assert [after.measures[spec].run for spec in after.measured] == [1, 2]
+    assert run(folder, measure="affine:quick").on_record == [before.cell.id]
+
+
+def test_a_network_is_trained_alone_and_measured_later(folder, trainings):
+    run(folder, measure="none")
+    assert only_record(folder).measured == []
+    assert only_record(folder).status == "finished"
+    run(folder, measure="accuracy")
+    assert (len(trainings), only_record(folder).measured) == (1, ["accuracy"])
+
+
+TWO = """
+import torch
+from capsbench.measures import Measure
+from capsbench.records.record import Row
+
+class Two(Measure):
+    settings = ("light", "full")
+
+    def __call__(self, subject):
+        number = float(self.settings.index(self.setting))
+        subject.keep({"number": torch.tensor([number])})
+        return [Row("two", "number", "test", number, "fraction")]
+"""
+
+
+def test_two_settings_of_a_measure_stand_beside_each_other(folder, tmp_path, trainings):
+    (tmp_path / "two.py").write_text(TWO)
+    run(folder, measure="two:Two")
+    run(folder, measure="two:Two:full")
+    record, store = only_record(folder), Store(folder)
+    assert {spec: found.rows[0].value for spec, found in record.measures.items()} == {"two:Two": 0, "two:Two:full": 1}
+    assert [store.kept(record, spec)["number"].tolist() for spec in record.measures] == [[0.0], [1.0]]
+    assert capsbench.load(folder).query("measure == 'two'")[["setting", "value"]].values.tolist() == [
+        ["default", 0.0],
+        ["full", 1.0],
+    ]
+    assert len(trainings) == 1
+
+
+def test_an_edited_measure_of_ones_own_is_taken_again(folder, tmp_path, trainings):
+    (tmp_path / "edited.py").write_text(TWO)
+    run(folder, measure="accuracy,edited:Two")
+    before = only_record(folder)
+    (tmp_path / "edited.py").write_text(TWO.replace("float(", "2 + float("))
+    run(folder, measure="accuracy,edited:Two")
+    after = only_record(folder)
+    assert after.measures["edited:Two"].rows[0].value == 2
+    assert after.measures["accuracy"] == before.measures["accuracy"]
+    assert len(trainings) == 1
+
+
+def test_a_measure_of_another_version_is_taken_anew_and_nothing_else(folder, trainings, monkeypatch):
+    run(folder, measure="accuracy,affine:quick")
+    before = only_record(folder)
+    monkeypatch.setattr(Accuracy, "version", 2)
+    run(folder, measure="accuracy,affine:quick")
+    after = only_record(folder)
+    assert len(trainings) == 1
+    assert (before.measures["accuracy"].version, after.measures["accuracy"].version) == (1, 2)
+    assert after.measures["affine:quick"] == before.measures["affine:quick"]
+    assert len(after.rows) == len(before.rows)
+
+
+def test_networks_with_a_component_of_another_version_are_trained_anew_and_no_others(folder, trainings, monkeypatch):
+    request = dict(routing="dynamic,uniform", measure="accuracy")
+    run(folder, **request)
+    del trainings[:]
+    declared = registry.declared_version
+    monkeypatch.setattr(
+        registry, "declared_version", lambda kind, name: 2 if name == "dynamic" else declared(kind, name)
+    )
+    outcome = run(folder, **request)
+    assert trainings == ["capsnet dynamic x3 tiny, digits[40], seed 0"]
+    assert (len(outcome.finished), len(outcome.on_record)) == (1, 1)
+    assert {record.training.versions["routing"] for record in Store(folder).records()[0]} == {1, 2}
+    assert len(run(folder, **request).on_record) == 2
+
+
+def test_a_network_of_schema_1_is_measured_from_its_weights(folder, tmp_path, trainings):
+    run(tmp_path / "now", measure="accuracy")
+    made = only_record(tmp_path / "now")
+    old = write_old(made, folder, ["accuracy"], Store(tmp_path / "now"))
+    assert run(folder, measure="accuracy").on_record == [made.cell.id]
+    assert [path.stem for path in (folder / "records").iterdir()] == [old]
+    outcome = run(folder, measure="accuracy,affine:quick")
+    record = only_record(folder)
+    assert (len(trainings), outcome.finished, record.aliases) == (1, [made.cell.id], [old])
+    assert [path.stem for path in (folder / "records").iterdir()] == [made.cell.id]
+    assert record.measures["accuracy"].rows == made.measures["accuracy"].rows
+    assert record.measured == ["accuracy", "affine:quick"]
+
+
+def test_records_of_schema_1_that_differ_in_their_measures_are_one_network(folder, tmp_path, trainings):
+    run(tmp_path / "now", measure="accuracy,affine:quick")
+    made = only_record(tmp_path / "now")
+    old = [write_old(made, folder, [spec], Store(tmp_path / "now")) for spec in made.measured]
+    assert len(set(old)) == 2
+    outcome = run(folder, measure="accuracy,affine:quick")
+    assert (outcome.on_record, len(trainings)) == ([made.cell.id], 1)
+    assert sorted(only_record(folder).aliases) == sorted(old)
+
+
+def test_a_network_trained_anew_takes_the_place_of_its_record_of_schema_1(folder, tmp_path, trainings):
+    run(tmp_path / "now", measure="accuracy")
+    made = only_record(tmp_path / "now")
+    old = write_old(made, folder, ["accuracy"], Store(tmp_path / "now"))
+    run(folder, measure="accuracy", fresh=True)
+    assert len(trainings) == 2
+    assert only_record(folder).aliases == [old]
+    assert [path.stem for path in (folder / "weights").iterdir()] == [made.cell.id]
+
+
+def test_measure_takes_what_is_missing_and_trains_nothing(folder, trainings):
+    run(folder, routing="dynamic,uniform", measure="accuracy")
+    del trainings[:]
+    outcome = capsbench.measure(folder, measure="affine:quick", where=["routing=uniform"])
+    measured = {record.cell.routing: record.measured for record in Store(folder).records()[0]}
+    assert measured == {"dynamic": ["accuracy"], "uniform": ["accuracy", "affine:quick"]}
+    assert (len(outcome.finished), trainings) == (1, [])
+    outcome = capsbench.measure(folder, measure="accuracy,affine:quick")
+    assert (len(outcome.finished), len(outcome.on_record), trainings) == (1, 1, [])
+
+
+def test_the_request_of_a_network_names_all_that_was_measured(folder):
+    run(folder, measure="accuracy")
+    run(folder, measure="affine:quick")
+    assert only_record(folder).request["measure"] == "accuracy,affine:quick"
+    capsbench.measure(folder, measure="speed:quick")
+    record = only_record(folder)
+    assert record.request["measure"] == "accuracy,affine:quick,speed:quick"
+    assert record.request.keys() == {"routing", "train_size", "epochs", "seeds", "baseline", "measure"}
+
+
+def test_what_cannot_be_measured_is_refused(folder, trainings):
+    with pytest.raises(NothingMeasured) as caught:
+        capsbench.measure(folder, measure="accuracy")
+    assert (caught.value.flag, caught.value.file) == ("out", folder)
+    run(folder, measure="accuracy")
+    with pytest.raises(UsageError) as caught:
+        capsbench.measure(folder, measure="transformation")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.CONFLICT, "measure", "transformation")
+    store, record = Store(folder), only_record(folder)
+    store.weights_of(record).unlink()
+    with pytest.raises(UsageError) as caught:
+        capsbench.measure(folder, measure="affine:quick")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "measure", "affine:quick")
+    assert len(trainings) == 1
+
+
+def test_weights_of_another_network_are_not_measured(folder):
+    run(folder, measure="accuracy")
+    store, record = Store(folder), only_record(folder)
+    weights = store.read_weights(record)
+    store.write_tensors(store.weights_of(record), {name: torch.zeros_like(each) for name, each in weights.items()})
+    (failed,) = run(folder, measure="affine:quick").failed
+    assert "affine:quick" in failed.failures
+    assert only_record(folder).measured == ["accuracy"]
+
+
+def test_a_record_of_a_newer_schema_ends_the_run_before_it_starts(folder, trainings):
+    run(folder, measure="accuracy")
+    record = only_record(folder)
+    path = Store(folder).record_path(record.cell.id)
+    newer = path.read_text().replace('"schema": 2', '"schema": 3')
+    path.write_text(newer)
+    with pytest.raises(UsageError) as caught:
+        run(folder, measure="accuracy", fresh=True)
+    assert (caught.value.file, caught.value.value) == (path, 3)
+    assert path.read_text() == newer
+    assert len(trainings) == 1
+
+
+def test_on_the_command_line(capsbench, folder, trainings):
+    asked = ["--routing", "dynamic", "--train-size", "40", "--epochs", "1", "--seeds", "0", "--baseline", "none"]
+    assert capsbench("run", *asked, "--no-measure", cwd=folder.parent).returncode == 0
+    plan = capsbench("run", *asked, "--measure", "accuracy", "--dry-run", cwd=folder.parent)
+    assert "trained; to measure: accuracy" in plan.stdout
+    done = capsbench("measure", "--measure", "accuracy", "--where", "iters=3", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 cells on record" in done.stdout
+    both = capsbench("run", *asked, "--no-measure", "--measure", "accuracy", cwd=folder.parent)
+    assert (both.returncode, "--no-measure" in both.stderr, "--measure" in both.stderr) == (2, True, True)
+    old = replace(only_record(folder), aliases=["0123456789ab"])
+    Store(folder).write(old)
+    for command in (["show", "0123456789ab"], ["report", "--where", "cell=0123456789ab", "--format", "md"]):
+        assert capsbench(*command, cwd=folder.parent).returncode == 0
+    assert len(trainings) == 1
