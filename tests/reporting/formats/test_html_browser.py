@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def page(tmp_path_factory: pytest.TempPathFactory, capsules: Make, matched: Make
         for seed in (0, 1, 2):
             accuracy = None if number == 5 else 0.9 + 0.003 * ((7 * number) % 12) + 0.001 * seed
             rate, size = 0.001 * (number + 1), SIZES[number % 3] + number
-            store.write(
-                capsules(accuracy, size, iterations=1 + number % 3, learning_rate=rate, step=3.7**number, seed=seed)
-            )
+            varied = dict(iterations=1 + number % 3, learning_rate=rate, step=3.7**number, seed=seed)
+            request = {"routing": "em", "iters": 1 + number % 3, "lr": rate}
+            store.write(replace(capsules(accuracy, size, **varied), request=request))
     store.write(matched(0.95))
     store.write(failed("out of memory", iterations=7))
     return report(store.folder, formats=["html"]).files[0]
