@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from capsbench import registry
@@ -14,6 +15,7 @@ from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.matrix import PlannedCell, plan_cells
+from capsbench.planning.options import source_digests
 from capsbench.planning.request import listed, spelled
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
@@ -125,16 +127,33 @@ def measure(
     """
     _check_workers(workers)
     specs = checked(listed(measure))
+    if not specs:
+        raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)
-    records = [record for record in choose_records(store.records()[0], where) if record.training is not None]
+    found, faults = store.records()
+    records = [record for record in choose_records(found, where) if record.training is not None]
     if not records:
         raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)
-    chosen = [planned for record in records if (planned := _plan_measures(record, specs)).measures]
+    remarks = [f"{record.cell.title} is left out: {why}" for record in records if (why := _not_measurable_here(record))]
+    remarks += faults
+    here = [record for record in records if not _not_measurable_here(record)]
+    chosen = [planned for record in here if (planned := _plan_measures(record, specs)).measures]
+    if not here:
+        raise UsageError(Kind.CONFLICT, remarks[0], flag="out", file=store.folder)
     if not chosen:
         problem = "can be taken of none of these networks"
         raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(specs) or "none")
     with make_progress(console or Console(stderr=True)) as progress:
-        return run_cells(chosen, store, data_folder(data_dir), progress, workers=workers, command=command, train=False)
+        return run_cells(
+            chosen,
+            store,
+            data_folder(data_dir),
+            progress,
+            workers=workers,
+            command=command,
+            remarks=remarks,
+            train=False,
+        )
 
 
 def _plan(suite: str | Path | None, request: Mapping[str, Any]) -> list[PlannedCell]:
@@ -145,6 +164,17 @@ def _plan(suite: str | Path | None, request: Mapping[str, Any]) -> list[PlannedC
 def _plan_measures(record: Record, specs: tuple[str, ...]) -> PlannedCell:
     """A network on record with those of some measures that apply to it."""
     return PlannedCell(record.cell, measures_of(record.cell, specs), record.request, record.cell.device)
+
+
+def _not_measurable_here(record: Record) -> str:
+    """Why the network of a record cannot be built here as it was trained; empty where it can."""
+    if record.cell.device == "cuda" and not torch.cuda.is_available():
+        return "it was trained on a GPU, and torch sees no CUDA device here"
+    try:
+        edited = source_digests(record.cell.model_dump()) != record.cell.code
+    except UsageError as error:
+        return str(error)
+    return "a source file of its own parts was edited since it was trained" if edited else ""
 
 
 def _check_workers(workers: int | None) -> None:

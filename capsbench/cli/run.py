@@ -129,9 +129,10 @@ def _print_plan(
     from capsbench.networks.build import parameter_count
     from capsbench.records.store import Store
     from capsbench.running.estimate import estimate
-    from capsbench.running.runner import find_records, remaining, without_stale
+    from capsbench.running.on_record import find_records, remaining, without_stale
 
-    records = {} if fresh else without_stale(find_records(planned, Store(out)))
+    store = Store(out)
+    records = {} if fresh else without_stale(find_records(planned, store))
     left = [each for each in remaining(planned, records) if each.measures or each.cell.id not in records]
     to_measure = {each.cell.id: each.measures for each in left}
     seconds = estimate(left, records.keys(), data_dir)
@@ -154,7 +155,11 @@ def _print_plan(
         cell = each.cell
         on_record = "" if cell.id not in records else "yes"
         if cell.id in records and cell.id in to_measure:
-            on_record = f"trained; to measure: {', '.join(to_measure[cell.id])}"
+            missing = ", ".join(to_measure[cell.id])
+            here = store.has_weights(records[cell.id])
+            on_record = (
+                f"trained; to measure: {missing}" if here else f"trained, without weights here to measure {missing}"
+            )
         table.add_row(cell.id, cell.title, str(cell.epochs), f"{parameter_count(cell):,}", on_record)
     make_console().print(table)
     for dataset, reason in left_out.items():

@@ -247,9 +247,9 @@ class _Gate:
                 if known is None or known.cell != record.cell or not same_bits_expected(known, record):
                     continue
                 old, new = ({row[:3] + row[5:]: row.value for row in each.rows} for each in (known, record))
-                gone = {
-                    key for key in old.keys() - new.keys() if key[2] in self.sources
-                }  # transfers from what is not run any more
+                taken = {key[0] for key in new}
+                # Transfers from what is not run any more, and measures that were not taken.
+                gone = {key for key in old.keys() - new.keys() if key[2] in self.sources or key[0] not in taken}
                 names = [key for key in old if key[:2] not in OF_TIME and key not in gone and new.get(key) != old[key]]
                 if not names:
                     self.checked.identical += 1

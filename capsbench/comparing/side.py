@@ -137,7 +137,9 @@ def with_one_setting(*sides: Side) -> tuple[list[Side], list[str]]:
     """
     kept, several = keep_one_setting([record for side in sides for record in side.records])
     by_place = iter(kept)
-    lines = [f"{specs[0]} is judged; {', '.join(specs[1:])} of the same networks is not" for specs in several.values()]
+    lines = [
+        f"{specs[0]} is judged, which most networks have; {', '.join(specs[1:])} is not" for specs in several.values()
+    ]
     return [
         replace(
             side,

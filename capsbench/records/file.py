@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench.errors import Kind, UsageError, reason_of
-from capsbench.records.record import Measurement, Record, Row, Segment, Training
+from capsbench.records.record import TRAINING, Measurement, Record, Row, Segment, Training
 
 SCHEMA = 2
 """The layout of the files written here; those of schema 1 are read too."""
@@ -134,6 +134,9 @@ def from_bytes(path: Path, content: bytes) -> Record:
     except IndexError:
         problem = "not a whole record (it names provenances that it does not have)"
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN) from None
+    if training is None and TRAINING not in written.failures:
+        problem = "not a whole record (neither a training nor why it failed)"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
     if not written.id == written.cell.id == path.stem:
         problem = "holds another cell, or one of another protocol"
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)

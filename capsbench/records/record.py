@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import FiniteFloat
+from pydantic import AfterValidator, FiniteFloat, StringConstraints
 
 from capsbench.records.cell import Cell, Scalar
 from capsbench.registry import measure_name
@@ -37,6 +37,16 @@ class Row(NamedTuple):
     level: FiniteFloat | None = None
 
 
+def _check_inside(path: str) -> str:
+    """Raises ValueError for a path that leads out of the results folder."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"expected a path inside the results folder, got {path!r}")
+    return path
+
+
+Identity = Annotated[str, StringConstraints(pattern="^[0-9a-f]{12}$")]
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A file beside a record: its path inside the results folder, and its SHA-256 digest.
@@ -44,7 +54,7 @@ class Artifact:
     Records of schema 1 have no digests.
     """
 
-    path: str
+    path: Annotated[str, AfterValidator(_check_inside)]
     sha256: str | None = None
 
 
@@ -138,7 +148,7 @@ class Record:
     wanted: list[str] = field(default_factory=list)
     request: dict[str, Scalar | None] = field(default_factory=dict)
     role: Role = "result"
-    aliases: list[str] = field(default_factory=list)
+    aliases: list[Identity] = field(default_factory=list)
 
     @property
     def status(self) -> Literal["trained", "finished", "failed"]:
@@ -205,10 +215,10 @@ class Run:
 
 
 def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, list[str]]]:
-    """The records with one setting of each measure: the one that most records have, where a record has several.
+    """The records with one setting of each measure: the one that most of them have. Numbers of two settings are not alike.
 
     Returns:
-        The records; and measure -> its specs, the chosen one first, of measures with several settings on one record.
+        The records; and measure -> its specs, the chosen one first, of measures with several settings.
     """
     counts: dict[str, dict[str, int]] = {}
     for record in records:
@@ -216,18 +226,13 @@ def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, lis
             settings = counts.setdefault(measure_name(spec), {})
             settings[spec] = settings.get(spec, 0) + 1
     ranked = {name: sorted(settings, key=lambda spec: -settings[spec]) for name, settings in counts.items()}
-    several: dict[str, list[str]] = {}
+    several = {name: specs for name, specs in ranked.items() if len(specs) > 1}
+    left_out = {spec for specs in several.values() for spec in specs[1:]}
 
     def without_others(record: Record) -> Record:
-        names = [measure_name(spec) for spec in record.measures]
-        if len(names) == len(set(names)):
+        if left_out.isdisjoint(record.measures):
             return record
-        chosen: dict[str, str] = {}
-        for name in names:
-            chosen[name] = next(spec for spec in ranked[name] if spec in record.measures)
-            if names.count(name) > 1:
-                several[name] = ranked[name]
-        kept = {spec: found for spec, found in record.measures.items() if spec in chosen.values()}
-        return replace(record, measures=kept)
+        measures = {spec: taken for spec, taken in record.measures.items() if spec not in left_out}
+        return replace(record, measures=measures, wanted=[spec for spec in record.wanted if spec not in left_out])
 
     return [without_others(record) for record in records], several

@@ -41,7 +41,10 @@ class _OldCell(Cell):
         """The cell without what is no part of a network."""
         fields = self.model_dump(exclude={"measures"})
         code = {part: digest for part, digest in self.code.items() if not part.startswith("measure ")}
-        return Cell.model_validate({**fields, "code": code, "device": self.device.partition(":")[0]})
+        device = self.device.partition(":")[0]
+        if device not in ("cpu", "cuda"):
+            raise ValueError(f"device: expected cpu or cuda, got {self.device!r}")
+        return Cell.model_construct(**{**fields, "code": code, "device": device})  # all other fields are validated
 
 
 class _Note(BaseModel):
@@ -110,10 +113,8 @@ def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
     try:
         return _to_record(written, sums)
-    except ValidationError as error:
-        raise UsageError(
-            Kind.DAMAGED, f"not a whole record ({fault_of(error)})", file=path, expected=RUN_AGAIN
-        ) from error
+    except ValueError as error:
+        raise UsageError(Kind.DAMAGED, f"not a whole record ({error})", file=path, expected=RUN_AGAIN) from error
 
 
 def read_sums(folder: Path) -> dict[str, str]:

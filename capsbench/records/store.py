@@ -39,7 +39,7 @@ from capsbench.records.cell import Cell
 from capsbench.records.disk import replace_file, write_file
 from capsbench.records.file import SCHEMA, fault_of
 from capsbench.records.join import join_records, put_on, rename_sources
-from capsbench.records.record import Artifact, Record, Row, Run
+from capsbench.records.record import Artifact, Measurement, Record, Row, Run
 from capsbench.registry import measure_name
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class _RowsBetween:
     schema: int
     version: int = schema1.VERSION
     provenance: dict[str, Any] = field(default_factory=dict)
+    code: str | None = None
 
 
 _BETWEEN = TypeAdapter(_RowsBetween)
@@ -237,8 +238,8 @@ class Store:
         """Notes a new run; the newest is the one that `report` takes."""
         now = datetime.now(UTC)
         name, started = now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(timespec="seconds")
-        known = self.runs()
-        sequence = max([len(known), *(run.sequence or 0 for run in known)]) + 1
+        noted = len(list((self.folder / "runs").glob("*.json")))  # a damaged note had a number too
+        sequence = max([noted, *(run.sequence or 0 for run in self.runs())]) + 1
         run = Run(name, started, command, [cell.id for cell in cells], suite, dict(left_out or {}), sequence)
         write_file(self.run_path(name), file.seal({"schema": SCHEMA, **asdict(run)}))
         return run
@@ -272,54 +273,58 @@ class Store:
         except UsageError:
             return []
 
-    def forget_measured(self, cell: Cell) -> None:
-        """Removes what measures kept of a cell and measured between it and others, as its network is trained anew."""
-        aliases = self.aliases(cell)
-        for cell_id in (cell.id, *aliases):
+    def forget_before(self, record: Record) -> None:
+        """Removes what was measured between a network and others before it was trained anew, and files of its older records.
+
+        What measures kept of it stays until they are taken again: no record names it any more.
+        """
+        for cell_id in (record.cell.id, *record.aliases):
             for path in [
-                *self.folder.glob(f"kept/*/{cell_id}.safetensors"),
                 *self.folder.glob(f"between/*/{cell_id}/*.json"),
                 *self.folder.glob(f"between/*/*/{cell_id}.json"),
             ]:
                 path.unlink(missing_ok=True)
-        for alias in aliases:
-            self.weights_path(alias).unlink(missing_ok=True)
+        for alias in record.aliases:
+            for path in [*self.folder.glob(f"kept/*/{alias}.safetensors"), self.weights_path(alias)]:
+                path.unlink(missing_ok=True)
 
-    def write_between(
-        self, spec: str, source: str, target: str, rows: list[Row], version: int, provenance: Mapping[str, Any]
-    ) -> None:
-        """Writes the rows of a measure from one cell to another, whole or not at all."""
-        found = _RowsBetween(spec, source, target, rows, SCHEMA, version, dict(provenance))
-        content = {**asdict(found), "rows": file.rows_to_plain(rows)}
+    def write_between(self, spec: str, source: str, target: str, taken: Measurement) -> None:
+        """Writes what a measure gave from one cell to another, whole or not at all."""
+        written = _RowsBetween(spec, source, target, taken.rows, SCHEMA, taken.version, taken.provenance, taken.code)
+        content = {**asdict(written), "rows": file.rows_to_plain(taken.rows)}
         write_file(self.between_path(spec, source, target), file.seal(content))
 
     def joined(self, records: list[Record]) -> list[Record]:
         """The records, with the rows of measures between networks from any of them to any other put on those of their targets."""
         names = {name: record.cell.id for record in records for name in (record.cell.id, *record.aliases)}
         targets = {record.cell.id: record for record in records}
-        seen: set[tuple[str, str, str]] = set()
+        latest: dict[tuple[str, str, str], _RowsBetween] = {}
         for path in sorted((self.folder / "between").glob("*/*/*.json")):
             source, target = names.get(path.parent.name), names.get(path.stem)
             between = (
                 self._read_between(path) if source and target else None
             )  # a damaged file is made again by the next run
-            if between is None or source is None or target is None or (between.measure, source, target) in seen:
+            if between is None or source is None or target is None:
                 continue
-            seen.add((between.measure, source, target))
-            targets[target] = put_on(
-                targets[target], between.measure, between.rows, between.version, between.provenance
-            )
+            known = latest.get((between.measure, source, target))
+            if known is None or (between.schema, between.version) >= (known.schema, known.version):
+                latest[between.measure, source, target] = between
+        for (spec, _, target), between in latest.items():
+            targets[target] = put_on(targets[target], spec, between.rows, between.version, between.provenance)
         return rename_sources(list(targets.values()), {old: new for old, new in names.items() if old != new})
 
-    def has_between(self, spec: str, source: Record, target: Record, version: int) -> bool:
-        """Whether the rows of a measure from one cell to another are here, of that version, in a whole file."""
+    def has_between(self, spec: str, source: Record, target: Record, version: int, code: str | None = None) -> bool:
+        """Whether the rows of a measure from one cell to another are here, of that version and source, in a whole file."""
         for one in (source.cell.id, *source.aliases):
             for other in (target.cell.id, *target.aliases):
-                between = self._read_between(self.between_path(spec, one, other)) or self._read_between(
-                    self.between_path(measure_name(spec), one, other)
-                )
-                if between is not None and (between.measure, between.version) == (spec, version):
-                    return True
+                for name in (spec, measure_name(spec)):
+                    between = self._read_between(self.between_path(name, one, other))
+                    if between is not None and (between.measure, between.version, between.code) == (
+                        spec,
+                        version,
+                        code,
+                    ):
+                        return True
         return False
 
     def _read_between(self, path: Path) -> _RowsBetween | None:

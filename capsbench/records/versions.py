@@ -63,11 +63,17 @@ def tell_stale(records: Iterable[Record]) -> list[str]:
             networks[stale] = networks.get(stale, 0) + 1
         for stale in () if trained else stale_measures(record).values():
             numbers[stale] = numbers.get(stale, 0) + 1
-    again = "`capsbench run` makes them anew"
     return [
-        *(f"{count} networks were trained with another {stale}: {again}" for stale, count in networks.items()),
-        *(f"the numbers of {count} networks are of another {stale}: {again}" for stale, count in numbers.items()),
+        *(f"{_count(networks[stale])} trained with another {stale}: `capsbench run` trains anew" for stale in networks),
+        *(
+            f"{_count(numbers[stale])} measured with another {stale}: `capsbench run` and `capsbench measure` take it anew"
+            for stale in numbers
+        ),
     ]
+
+
+def _count(networks: int) -> str:
+    return "1 network was" if networks == 1 else f"{networks} networks were"
 
 
 def components_of(cell: Cell) -> list[tuple[str, str]]:

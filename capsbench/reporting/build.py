@@ -285,7 +285,7 @@ def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> Nothi
 def _about_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each measure that is on record in several settings, of which one is shown."""
     return [
-        f"{measure} is on record as {', '.join(specs)}: shown as {specs[0]} where a network has that"
+        f"{measure} is on record as {', '.join(specs)}: shown is {specs[0]}, which most networks have"
         for measure, specs in several.items()
     ]
 

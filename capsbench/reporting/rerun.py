@@ -102,12 +102,16 @@ def _seeds(records: Sequence[Record]) -> list[int]:
 
 
 def _of_run(record: Record, runs: Sequence[Run]) -> Again:
-    """The command of the latest run that made a record."""
+    """The command of the latest run that made a record, without its folder."""
     names = {record.cell.id, *record.aliases}
     run = next((run for run in reversed(runs) if names.intersection(run.cells)), None)
-    if run is None or not run.command.startswith("capsbench "):
+    if run is None or not run.command.startswith("capsbench run"):
         return Again("", "no command is on record")
-    return Again(run.command, "the command of the whole run")
+    words = shlex.split(run.command)
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    return Again(shlex.join(words), "the command of the whole run")
 
 
 def spell_command(request: Mapping[str, Any]) -> str:

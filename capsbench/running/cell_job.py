@@ -115,7 +115,6 @@ def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module
     history = train(cell, network, data, send)
     seconds = round(time.monotonic() - began, 3)
     weights = store.write_tensors(store.weights_path(cell.id), network.state_dict())
-    store.forget_measured(cell)
     backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}
     parameters = sum(parameter.numel() for parameter in network.parameters())
     rows = [
@@ -152,8 +151,8 @@ def prepare(planned: PlannedCell, data_folder: Path) -> Splits:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is what the cell says
-    if cell.device == "cuda":
-        torch.cuda.set_device(planned.device)  # which one is no matter of the cell
+    if ":" in planned.device:
+        torch.cuda.set_device(planned.device)  # which GPU it is makes no other cell
     if source_digests(cell.model_dump()) != cell.code:
         raise TrainingFailed("a source file of the cell was edited after the run began; run it again")
     data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)

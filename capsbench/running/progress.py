@@ -27,6 +27,8 @@ class PlainProgress:
         self.total = 0
         self.over: set[str] = set()
         self.said: dict[str, float] = {}
+        self.trained: set[str] = set()
+        self.measured: dict[str, list[str]] = {}
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -54,6 +56,7 @@ class PlainProgress:
             self.say(line)
 
     def cell_progressed(self, cell: Cell, progress: TrainingProgress) -> None:
+        self.trained.add(cell.id)
         now = time.monotonic()
         if now - self.said.setdefault(cell.id, now) >= SECONDS_BETWEEN_LINES:
             self.said[cell.id] = now
@@ -61,10 +64,17 @@ class PlainProgress:
 
     def cell_ended(self, record: Record) -> None:
         self.over.add(record.cell.id)
-        self.say(f"[{self.ended}/{self.total}] {_result(record)}")
+        self.say(f"[{self.ended}/{self.total}] {_result(record, self._made(record))}")
+
+    def _made(self, record: Record) -> str:
+        """What the run did for a cell."""
+        if record.cell.id not in self.trained:
+            return f"measured {', '.join(self.measured.get(record.cell.id, []))}"
+        seconds = record.training.seconds if record.training else None
+        return "trained" if seconds is None else f"trained in {seconds:.0f} s"
 
     def cell_measuring(self, cell: Cell, measure: str) -> None:
-        return None
+        self.measured.setdefault(cell.id, []).append(measure)
 
     def measuring_between(self, measure: str, networks: int) -> None:
         self.say(f"measuring {measure} from each of {networks} networks to the others")
@@ -109,6 +119,7 @@ class LiveProgress(PlainProgress):
         self.bars.update(self.run_bar, total=self.total - self.before, detail="starting")
 
     def cell_progressed(self, cell: Cell, progress: TrainingProgress) -> None:
+        self.trained.add(cell.id)
         if cell.id not in self.cell_bars:
             self.cell_bars[cell.id] = self.bars.add_task(cell.title, total=1.0, detail="")
         self.bars.update(self.cell_bars[cell.id], completed=progress.done, detail=_detail(progress))
@@ -121,6 +132,7 @@ class LiveProgress(PlainProgress):
         self._advance("training")
 
     def cell_measuring(self, cell: Cell, measure: str) -> None:
+        super().cell_measuring(cell, measure)
         if cell.id in self.cell_bars:
             self.bars.update(self.cell_bars[cell.id], completed=1.0, detail=f"measuring {measure}")
 
@@ -147,20 +159,19 @@ def _detail(progress: TrainingProgress) -> str:
     return f"epoch {progress.epoch} of {progress.epochs}, loss {progress.loss:.3g}{shown}"
 
 
-def _result(record: Record) -> str:
+def _result(record: Record, made: str) -> str:
     if record.reason:
         return f"{record.cell.title}: FAILED: {record.reason}"
     accuracy = [row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
     shown = f"test accuracy {accuracy[0]:.1%}, " if accuracy else ""
-    seconds = record.training.seconds if record.training else None
-    return f"{record.cell.title}: {shown}trained" + ("" if seconds is None else f" in {seconds:.0f} s")
+    return f"{record.cell.title}: {shown}{made}"
 
 
 def _about_record(on_record: Sequence[Record]) -> list[str]:
     """What is said of cells that are not run again, and where they come from other code than is here now."""
     if not on_record:
         return []
-    lines = [f"{len(on_record)} cells on record already, not run again ({spelled('fresh')} runs them again)"]
+    lines = [f"{len(on_record)} cells on record already, not run again (`capsbench run {spelled('fresh')}` does)"]
     now = provenance()
     for key in ("capsbench", "commit", "torch", "cpu", "gpu"):
         others = sorted({str(record.provenance.get(key)) for record in on_record} - {str(now[key])})

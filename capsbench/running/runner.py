@@ -8,7 +8,7 @@ measures between networks. A record is written as soon as there is more to write
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,12 +20,13 @@ from capsbench.measures.build import make_measure
 from capsbench.planning.matrix import PlannedCell, usable_cores
 from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
-from capsbench.records.record import Record
+from capsbench.records.record import Measurement, Record
 from capsbench.records.store import Store
-from capsbench.records.versions import stale_training, tell_stale
+from capsbench.records.versions import tell_stale
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import Job, in_processes
+from capsbench.running.on_record import ask_anew, check_weights, find_records, is_finished, source_of, without_stale
 from capsbench.running.state import (
     ask,
     clear_failed_measure,
@@ -91,6 +92,7 @@ class _Work:
     records: dict[str, Record]
     outcome: Outcome
     fresh: bool
+    train: bool
 
 
 def run_cells(
@@ -141,15 +143,33 @@ def run_cells(
         store.check_not_newer(each.cell for each in planned)
         known = {} if fresh else find_records(planned, store)
         records = known if not train else without_stale(known)
-        _check_weights(planned, store, records)
         for line in tell_stale(known.values()):
             listener.remarked(line)
-        finished = [records[each.cell.id] for each in planned if _is_finished(each, records.get(each.cell.id))]
+        check_weights(planned, store, records)
+        finished = [records[each.cell.id] for each in planned if is_finished(each, records.get(each.cell.id))]
+        if train:
+            finished = ask_anew(planned, finished, store)
         outcome = Outcome(on_record=[record.cell.id for record in finished], left_out=left_out)
-        run = store.write_run([each.cell for each in planned], command, suite, {**left_out, **(unmeasured or {})})
+        # Measuring what is on record makes no new run: the latest stays the one that asked for the networks.
+        run = (
+            None
+            if not train
+            else store.write_run([each.cell for each in planned], command, suite, {**left_out, **(unmeasured or {})})
+        )
         listener.run_started([each.cell for each in planned], finished)
         at_a_time = workers or default_workers(planned)
-        work = _Work(planned, store, data_folder, listener, at_a_time, run.sequence, records, outcome, fresh)
+        work = _Work(
+            planned,
+            store,
+            data_folder,
+            listener,
+            at_a_time,
+            None if run is None else run.sequence,
+            records,
+            outcome,
+            fresh,
+            train,
+        )
         unfinished = [each for each in planned if each.cell.id not in {record.cell.id for record in finished}]
         try:
             _train_and_measure(work, unfinished)
@@ -198,51 +218,6 @@ def default_workers(planned: Sequence[PlannedCell]) -> int:
     return max(1, usable_cores() // max(each.cell.threads for each in planned))
 
 
-def find_records(planned: Sequence[PlannedCell], store: Store) -> dict[str, Record]:
-    """The records of the cells that are trained, by their identities."""
-    found = ((each.cell.id, store.find(each.cell)) for each in planned)
-    return {cell_id: record for cell_id, record in found if record is not None}
-
-
-def without_stale(records: Mapping[str, Record]) -> dict[str, Record]:
-    """The records of networks whose components all have the version of now."""
-    return {cell_id: record for cell_id, record in records.items() if not stale_training(record)}
-
-
-def remaining(planned: Sequence[PlannedCell], records: Mapping[str, Record]) -> list[PlannedCell]:
-    """The cells with those of their measures that are not on record yet."""
-    return [replace(each, measures=tuple(_missing_of_either_kind(each, records.get(each.cell.id)))) for each in planned]
-
-
-def _check_weights(planned: Sequence[PlannedCell], store: Store, records: Mapping[str, Record]) -> None:
-    """Raises UsageError where a measure is missing of a network whose weights are not here: it is not trained by surprise."""
-    lacking = [
-        (record, missing)
-        for each in planned
-        if (record := records.get(each.cell.id)) is not None
-        and (missing := _missing_of_either_kind(each, record))
-        and not store.has_weights(record)
-    ]
-    if lacking:
-        record, missing = lacking[0]
-        others = f", and {len(lacking) - 1} other networks alike" if len(lacking) > 1 else ""
-        raise UsageError(
-            Kind.MISSING,
-            f"not on record of {record.cell.title}, whose weights are not in {store.folder}{others}",
-            flag="measure",
-            value=",".join(missing),
-            expected="{flag:measure} with what is on record, or {flag:fresh} to train anew",
-        )
-
-
-def _is_finished(planned: PlannedCell, record: Record | None) -> bool:
-    return record is not None and not _missing_of_either_kind(planned, record)
-
-
-def _missing_of_either_kind(planned: PlannedCell, record: Record | None) -> list[str]:
-    return [spec for alone in (False, True) for spec in missing_measures(planned, record, alone=alone)]
-
-
 def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
     """Trains cells that are not, and takes the measures that need not be alone."""
     by_id = {each.cell.id: each for each in planned}
@@ -264,8 +239,9 @@ def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
             work.listener.cell_measuring(each.cell, event.spec)
         elif isinstance(event, Trained):
             _write(work, record_training(each, event, work.run, work.store.aliases(each.cell)))
+            work.store.forget_before(work.records[name])
         else:
-            _write(work, record_measure(ask(work.records[name], each), event, work.run))
+            _write(work, record_measure(ask(work.records[name], each, beside=not work.train), event, work.run))
 
     for name, failure in in_processes(jobs, work.workers, receive):
         record = work.records.get(name)
@@ -276,7 +252,7 @@ def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
         elif failure is not None:
             assert record is not None
             specs = [underway[name]] if name in underway else missing_measures(by_id[name], record)
-            record = record_failed_measures(ask(record, by_id[name]), specs, failure, work.run)
+            record = record_failed_measures(ask(record, by_id[name], beside=not work.train), specs, failure, work.run)
             _write(work, record)
         assert record is not None
         _note(record, work.outcome)
@@ -294,7 +270,9 @@ def _measure_alone(work: _Work, planned: Sequence[PlannedCell]) -> None:
 
         def receive(spec: str, event: Measuring | Measured | NotMeasured, each: PlannedCell = each) -> None:
             if not isinstance(event, Measuring):
-                _write(work, record_measure(ask(work.records[each.cell.id], each), event, work.run))
+                _write(
+                    work, record_measure(ask(work.records[each.cell.id], each, beside=not work.train), event, work.run)
+                )
 
         # One job at a time, each in a process of its own: nothing of one measure bleeds into the next.
         jobs = [
@@ -303,7 +281,12 @@ def _measure_alone(work: _Work, planned: Sequence[PlannedCell]) -> None:
         ]
         for spec, failure in in_processes(jobs, on_event=receive):
             if failure is not None:
-                _write(work, record_failed_measures(ask(work.records[cell_id], each), [spec], failure, work.run))
+                _write(
+                    work,
+                    record_failed_measures(
+                        ask(work.records[cell_id], each, beside=not work.train), [spec], failure, work.run
+                    ),
+                )
         _note(work.records[cell_id], work.outcome)
         if set(measures) & work.records[cell_id].failures.keys():
             work.listener.cell_ended(work.records[cell_id])
@@ -316,6 +299,7 @@ def _measure_between(work: _Work) -> None:
         measure = make_measure(spec)
         if not isinstance(measure, MeasureBetween):
             continue
+        code = source_of(spec)
         measured = {
             each.cell.id: (each, record)
             for each in work.planned
@@ -327,7 +311,7 @@ def _measure_between(work: _Work) -> None:
                 record
                 for other, record in measured.values()
                 if (other.cell.dataset, other.cell.device) == (each.cell.dataset, each.cell.device)
-                and (work.fresh or not store.has_between(spec, source, record, measure.version))
+                and (work.fresh or not store.has_between(spec, source, record, measure.version, code))
             ]
             if targets:
                 asked[each.cell.id] = targets
@@ -343,7 +327,8 @@ def _measure_between(work: _Work) -> None:
                 work.listener.cell_ended(record)
                 continue
             for target, rows in zip(asked[name], result, strict=True):
-                store.write_between(spec, name, target.cell.id, rows, measure.version, provenance())
+                taken = Measurement(rows, measure.version, provenance(), code=code)
+                store.write_between(spec, name, target.cell.id, taken)
             if spec in record.failures:
                 store.write(clear_failed_measure(record, spec))
 

@@ -47,17 +47,24 @@ def record_failed_training(planned: PlannedCell, failure: Exception, run: int | 
     return ask(Record(planned.cell, failures={TRAINING: _describe(failure, run)}), planned)
 
 
-def ask(record: Record, planned: PlannedCell) -> Record:
+def ask(record: Record, planned: PlannedCell, *, beside: bool = False) -> Record:
     """The record with what is asked of its cell now: the request, and the measures that are wanted of the network alone.
 
-    The request names the measures as well that are on record beside those.
+    The request names the measures as well that are on record beside those. What failed before and is not asked for any more
+    is forgotten.
+
+    Args:
+        beside: the measures are asked for beside those that were asked for before.
     """
     request = dict(planned.request)
-    beside = {*record.measures} - {*planned.measures}
-    if request and beside and request.get(MEASURE_FLAG) != ALL:
-        request[MEASURE_FLAG] = ",".join(sorted({*planned.measures, *beside}))
+    others = {*record.measures} - {*planned.measures}
+    if request and others and request.get(MEASURE_FLAG) != ALL:
+        request[MEASURE_FLAG] = ",".join(sorted({*planned.measures, *others}))
     wanted = [spec for spec in planned.measures if not isinstance(make_measure(spec), MeasureBetween)]
-    return replace(record, request=request, wanted=wanted)
+    if beside:
+        return replace(record, request=request, wanted=list(dict.fromkeys([*record.wanted, *wanted])))
+    failures = {spec: failure for spec, failure in record.failures.items() if spec in (TRAINING, *planned.measures)}
+    return replace(record, request=request, wanted=wanted, failures=failures)
 
 
 def record_measure(record: Record, event: Measured | NotMeasured, run: int | None = None) -> Record:

@@ -564,7 +564,7 @@ def test_a_reference_has_the_transfers_of_each_seed_in_its_records(reference, tm
     source, other, target = cell(0, routing="em"), cell(1, routing="em"), cell(0, routing="uniform")
     for each, success in ((source, 0.25), (other, 0.75)):
         row = Row("transfer", "success rate", each.id, success, "fraction")
-        Store(out).write_between("transfer:quick", each.id, target.id, [row], version=1, provenance=PROVENANCE)
+        Store(out).write_between("transfer:quick", each.id, target.id, Measurement([row], 1, PROVENANCE))
     update(reference, out)
     found = Store(reference).read(target.id)
     assert [(row.condition, row.value) for row in found.rows if row.measure == "transfer"] == [(source.id, 0.25)]

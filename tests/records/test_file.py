@@ -7,7 +7,7 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.records.file import SCHEMA, from_bytes, is_sealed, seal, to_bytes
 from capsbench.records.record import Artifact, Failure, Measurement, Record, Row, Segment, Training
-from tests.making import make_capsules, make_failed
+from tests.making import make_capsules, make_failed, make_record
 
 HERE, THERE = {"cpu": "a CPU", "torch": "2.15.0"}, {"cpu": "another CPU", "torch": "2.11.0"}
 
@@ -46,7 +46,7 @@ def path_of(record: Record) -> Path:
     return Path(f"{record.cell.id}.json")
 
 
-@pytest.mark.parametrize("record", [RECORD, make_failed(make_capsules(seed=1)), Record(make_capsules(seed=2))])
+@pytest.mark.parametrize("record", [RECORD, make_failed(make_capsules(seed=1)), make_record(make_capsules(seed=2))])
 def test_what_is_written_is_what_is_read(record):
     assert from_bytes(path_of(record), to_bytes(record)) == record
 
@@ -112,6 +112,11 @@ def change(**fields):
         {"training": {"history": [{"loss": "NaN"}]}},
         {"cell": {}},
         {"id": "0123456789ab"},
+        {"training": None, "failures": {}},
+        {"aliases": ["../victim"]},
+        {"aliases": ["*"]},
+        {"training": {"weights": {"path": "../../victim"}}},
+        {"training": {"weights": {"path": "/etc/victim"}}},
     ],
 )
 def test_a_field_that_cannot_be_makes_no_record(fields):

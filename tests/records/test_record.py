@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from capsbench.records.record import Measurement, Row, keep_one_setting
@@ -60,8 +62,14 @@ def test_of_several_settings_that_stays_which_most_records_have():
     assert several == {"adversarial": ["adversarial:full", "adversarial"]}
 
 
-def test_a_record_with_one_setting_keeps_it_whatever_the_others_have():
+def test_numbers_of_two_settings_are_never_mixed():
     light, full = with_settings(0, adversarial=LIGHT), with_settings(1, adversarial_full=FULL)
     kept, several = keep_one_setting([light, full, with_settings(2, adversarial_full=FULL)])
-    assert [record.rows for record in kept] == [[LIGHT], [FULL], [FULL]]
-    assert several == {}
+    assert [record.rows for record in kept] == [[], [FULL], [FULL]]
+    assert several == {"adversarial": ["adversarial:full", "adversarial"]}
+
+
+def test_a_setting_that_is_left_out_is_no_measure_that_is_missing():
+    record = replace(with_settings(0, adversarial=LIGHT, adversarial_full=FULL), wanted=["adversarial:full"])
+    (kept,), _ = keep_one_setting([record])
+    assert (kept.measured, kept.status) == (["adversarial"], "finished")

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,9 +103,9 @@ def test_a_write_that_fails_leaves_the_old_record_and_no_litter(store, cells, mo
     assert [path.name for path in store.record_path(cells[0].id).parent.iterdir()] == [f"{cells[0].id}.json"]
 
 
-def write_between(store, one, other, version=1):
+def write_between(store, one, other, version=1, code=None):
     row = Row("transfer", "accuracy", one.id, 0.5, "fraction")
-    store.write_between("transfer", one.id, other.id, [row], version, {"cpu": "a CPU"})
+    store.write_between("transfer", one.id, other.id, Measurement([row], version, {"cpu": "a CPU"}, code=code))
 
 
 def test_rows_between_networks_stand_on_the_record_of_the_target(store, cells):
@@ -113,6 +114,7 @@ def test_rows_between_networks_stand_on_the_record_of_the_target(store, cells):
     assert store.has_between("transfer", one, other, version=1)
     assert not store.has_between("transfer", other, one, version=1)
     assert not store.has_between("transfer", one, other, version=2)
+    assert not store.has_between("transfer", one, other, version=1, code="edited")
     joined = store.joined([one, other])
     assert joined[0] == one
     assert [row.condition for row in joined[1].measures["transfer"].rows] == [cells[0].id]
@@ -215,16 +217,19 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_pat
     assert (caught.value.kind, caught.value.flag) == (Kind.INACCESSIBLE, "out")
 
 
-def test_what_is_forgotten_is_what_was_measured_of_the_network(store, cells):
-    artifacts = []
-    for cell in cells:
-        store.write(finished(cell))
-        artifacts.append(store.write_tensors(store.kept_path("accuracy", cell.id), {"label": torch.tensor([1])}))
-        for other in cells:
-            write_between(store, cell, other)
-    store.forget_measured(cells[0])
+def test_what_is_forgotten_is_what_was_measured_between_a_network_and_others(store, cells):
     one, other = (finished(cell) for cell in cells)
-    assert store.read_artifact(artifacts[0]) == {}
-    assert store.read_artifact(artifacts[1]) != {}
+    for cell in cells:
+        for target in cells:
+            write_between(store, cell, target)
+    store.forget_before(one)
     left = [(a, b) for a in (one, other) for b in (one, other) if store.has_between("transfer", a, b, 1)]
     assert left == [(other, other)]
+
+
+def test_of_rows_between_networks_by_old_and_new_identities_the_latest_version_stands(store, cells):
+    one, other = finished(cells[0]), replace(finished(cells[1]), aliases=["000000000000"])
+    row = Row("transfer", "accuracy", cells[0].id, 0.5, "fraction")
+    store.write_between("transfer", cells[0].id, "000000000000", Measurement([row._replace(value=0.1)], 1))
+    store.write_between("transfer", cells[0].id, cells[1].id, Measurement([row], 2))
+    assert store.joined([one, other])[1].measures["transfer"].rows == [row]

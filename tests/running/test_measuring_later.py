@@ -1,6 +1,7 @@
 """A network is not its measures: what is missing, or stale, is measured or trained, and nothing else is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import capsbench
 from capsbench import registry
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.accuracy.measure import Accuracy
+from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
 from capsbench.running import cell_job
 from tests.records.old import write_old
@@ -210,6 +212,84 @@ def test_what_cannot_be_measured_is_refused(folder, trainings):
         capsbench.measure(folder, measure="affine:quick")
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "measure", "affine:quick")
     assert len(trainings) == 1
+
+
+def test_measuring_is_no_run(folder):
+    run(folder, routing="dynamic,uniform", measure="accuracy")
+    capsbench.measure(folder, measure="affine:quick", where=["routing=uniform"])
+    (noted,) = Store(folder).runs()
+    assert len(noted.cells) == 2
+
+
+def test_networks_whose_source_was_edited_are_left_out(folder, tmp_path, trainings):
+    source = "from capsbench.routing.uniform import UniformRouting as Mine\nclass Own(Mine):\n    pass\n"
+    (tmp_path / "owned.py").write_text(source)
+    run(folder, routing="owned:Own,dynamic", measure="accuracy")
+    (tmp_path / "owned.py").write_text(source + "# edited\n")
+    outcome = capsbench.measure(folder, measure="affine:quick")
+    records = {record.cell.routing: record for record in Store(folder).records()[0]}
+    assert records["dynamic"].measured == ["accuracy", "affine:quick"]
+    assert (records["owned:Own"].measured, records["owned:Own"].failures) == (["accuracy"], {})
+    assert (len(outcome.finished), outcome.failed) == (1, [])
+    with pytest.raises(UsageError) as caught:
+        capsbench.measure(folder, measure="affine:quick", where=["routing=owned:Own"])
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "out")
+
+
+BETWEEN = """
+from capsbench.measures.base import MeasureBetween
+from capsbench.records.record import Row
+
+class Between(MeasureBetween):
+    def between(self, source, targets):
+        return [[Row("between", "number", source.cell.id, 1.0, "fraction")] for target in targets]
+"""
+
+
+def test_an_edited_measure_between_networks_is_taken_again(folder, tmp_path):
+    (tmp_path / "edges.py").write_text(BETWEEN)
+    run(folder, measure="accuracy,edges:Between")
+    (tmp_path / "edges.py").write_text(BETWEEN.replace("1.0", "2.0"))
+    run(folder, measure="accuracy,edges:Between")
+    assert capsbench.load(folder).query("measure == 'between'")["value"].tolist() == [2.0]
+
+
+def test_a_measure_between_networks_is_refused_without_weights(folder, tmp_path):
+    (tmp_path / "lines.py").write_text(BETWEEN)
+    run(folder, measure="accuracy")
+    Store(folder).weights_of(only_record(folder)).unlink()
+    with pytest.raises(UsageError) as caught:
+        capsbench.measure(folder, measure="lines:Between")
+    assert (caught.value.kind, caught.value.value) == (Kind.MISSING, "lines:Between")
+
+
+def test_a_measure_that_failed_and_is_not_asked_for_any_more_is_forgotten(folder, tmp_path):
+    (tmp_path / "failing.py").write_text(TWO.replace("number = float", "raise RuntimeError\n        number = float"))
+    run(folder, measure="accuracy,failing:Two")
+    assert only_record(folder).failures.keys() == {"failing:Two"}
+    outcome = run(folder, measure="accuracy")
+    assert (outcome.failed, len(outcome.on_record)) == ([], 1)
+    record = only_record(folder)
+    assert (record.failures, record.status, record.reason) == ({}, "finished", "")
+
+
+@pytest.mark.parametrize(("device", "set_to"), [("cuda", []), ("cuda:1", ["cuda:1"])])
+def test_a_gpu_is_chosen_where_one_is_named(device, set_to, monkeypatch):
+    chosen = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    monkeypatch.setattr(cell_job, "load_splits", lambda *arguments: FewOnAnyDevice())
+    (planned,) = plan_cells({**QUICK, "device": device, "backend": "reference"})
+    cell_job.prepare(planned, Path())
+    assert chosen == set_to
+
+
+class FewOnAnyDevice:
+    """Splits that go to any device without one."""
+
+    def to(self, device, dtype):
+        assert device == "cuda"
+        return self
 
 
 def test_weights_of_another_network_are_not_measured(folder):

@@ -15,6 +15,7 @@ import capsbench
 from capsbench.errors import Kind, TrainingFailed, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
+from capsbench.registry import source_digest
 from capsbench.running.runner import default_workers, run_cells
 
 QUICK = dict(train_size=40, epochs=1, measure="accuracy", baseline="none")
@@ -307,7 +308,8 @@ def test_a_measure_between_networks_that_fails_is_on_record_until_it_is_taken(st
     assert outcome.failed == []
     assert sorted(outcome.on_record) == sorted(cell.id for cell in cells)
     records = [store.read(cell.id) for cell in cells]
-    assert all(store.has_between("trios:Agreement", one, other, version=1) for one in records for other in records)
+    code = source_digest("measure", "trios:Agreement")
+    assert all(store.has_between("trios:Agreement", one, other, 1, code) for one in records for other in records)
     assert store.read(failed.cell.id).reason == ""
 
 
@@ -339,8 +341,9 @@ def test_what_was_measured_between_networks_goes_with_the_weights(store, tmp_pat
     run(store, tmp_path, **wanted)
     _, (cell,) = run_fresh(store, tmp_path, **{**wanted, "seeds": 0, "measure": "accuracy"})
     one, other = (store.read(each.cell.id) for each in plan_cells({**QUICK, **wanted}))
+    code = source_digest("measure", "twins:Agreement")
     assert one.cell == cell
-    left = [(a, b) for a in (one, other) for b in (one, other) if store.has_between("twins:Agreement", a, b, 1)]
+    left = [(a, b) for a in (one, other) for b in (one, other) if store.has_between("twins:Agreement", a, b, 1, code)]
     assert left == [(other, other)]
     assert store.kept(one, "accuracy") != {}
 
