@@ -177,6 +177,22 @@ def test_a_network_trained_anew_takes_the_place_of_its_record_of_schema_1(folder
     assert [path.stem for path in (folder / "weights").iterdir()] == [made.cell.id]
 
 
+def test_a_training_anew_that_is_cut_off_leaves_what_the_old_record_names(folder, tmp_path, monkeypatch):
+    (tmp_path / "edge.py").write_text(BETWEEN)
+    run(folder, measure="accuracy,edge:Between")
+    store, before = Store(folder), only_record(folder)
+
+    def cut_off(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("capsbench.running.runner.record_training", cut_off)
+    assert run(folder, measure="accuracy,edge:Between", fresh=True).interrupted
+    assert only_record(folder) == before
+    assert store.kept(before, "accuracy") != {}
+    assert store.read_weights(before) != {}
+    assert len(capsbench.load(folder).query("measure == 'between'")) == 1
+
+
 def test_measure_takes_what_is_missing_and_trains_nothing(folder, trainings):
     run(folder, routing="dynamic,uniform", measure="accuracy")
     del trainings[:]
