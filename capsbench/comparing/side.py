@@ -251,8 +251,8 @@ def same_bits_expected(a: Record, b: Record) -> bool:
     return all(a.provenance.get(name) == b.provenance.get(name) for name in (*HARDWARE, *VERSIONS))
 
 
-def _facts(contender: Contender, name: str) -> set[Any]:
-    return {record.provenance.get(name) for record in contender.records.values()}
+def _facts(contender: Contender, name: str) -> set[str]:
+    return {str(record.provenance.get(name)) for record in contender.records.values()}
 
 
 def _spoken(values: set[Any]) -> str:

@@ -105,8 +105,9 @@ class Cell(BaseModel):
     def title(self) -> str:
         """What a person would call it: network, routing, iterations, data and seed."""
         routing = f" {self.routing} x{self.iterations}" if self.routing else ""
-        if self.options.get("network.parameters"):
-            routing = f" to {self.options['network.parameters']:,}"
+        parameters = self.options.get("network.parameters")
+        if parameters and isinstance(parameters, int):  # in a record that was made by hand it may be anything
+            routing = f" to {parameters:,}"
         few = f"[{self.train_size}]" if self.train_size else ""
         return f"{self.network}{routing} {self.size}, {self.dataset}{few}, seed {self.seed}"
 
