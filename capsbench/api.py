@@ -110,7 +110,6 @@ def measure(
     where: Sequence[str] = (),
     data_dir: str | Path | None = None,
     workers: int | None = None,
-    command: str = "capsbench.measure",
     console: Console | None = None,
 ) -> Outcome:
     """Takes measures of the networks on record in a folder, from their weights; none is trained.
@@ -119,7 +118,7 @@ def measure(
         folder: the results folder.
         measure: which, as in `cells`; each network has those that apply to it and that it does not have yet.
         where: which networks, ``NAME=A,B`` or ``NAME!=A,B`` each, as in `report`; all of them by default.
-        data_dir, workers, command, console: as in `run`.
+        data_dir, workers, console: as in `run`.
 
     Raises:
         UsageError: no such measure, or one that applies to none of the networks; or a network whose weights are not here.
@@ -134,15 +133,16 @@ def measure(
     records = [record for record in choose_records(found, where) if record.training is not None]
     if not records:
         raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)
-    remarks = [f"{record.cell.title} is left out: {why}" for record in records if (why := _not_measurable_here(record))]
+    reasons = {record.cell.id: _not_measurable_here(record) for record in records}
+    remarks = [f"{record.cell.title} is left out: {why}" for record in records if (why := reasons[record.cell.id])]
     remarks += faults
-    here = [record for record in records if not _not_measurable_here(record)]
+    here = [record for record in records if not reasons[record.cell.id]]
     chosen = [planned for record in here if (planned := _plan_measures(record, specs)).measures]
     if not here:
         raise UsageError(Kind.CONFLICT, remarks[0], flag="out", file=store.folder)
     if not chosen:
         problem = "can be taken of none of these networks"
-        raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(specs) or "none")
+        raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(specs))
     with make_progress(console or Console(stderr=True)) as progress:
         return run_cells(
             chosen,
@@ -150,7 +150,6 @@ def measure(
             data_folder(data_dir),
             progress,
             workers=workers,
-            command=command,
             remarks=remarks,
             train=False,
         )

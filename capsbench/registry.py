@@ -99,6 +99,11 @@ def names(kind: str) -> list[str]:
     return [*BUILT_IN[kind], *(name for name in _entry_points(kind) if name not in BUILT_IN[kind])]
 
 
+def kind_of(network: str) -> str:
+    """The kind of a network's name: ``baseline`` for a CNN that is known as one, else ``network``."""
+    return "baseline" if network in names("baseline") else "network"
+
+
 def get(kind: str, name: str) -> Any:
     """What ``name`` stands for; raises UsageError, with the nearest names, for one that is not known."""
     if ":" in name:

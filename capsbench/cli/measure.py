@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +34,5 @@ def measure(
     """
     from capsbench import api
 
-    command = shlex.join(["capsbench", *sys.argv[1:]])
-    outcome = api.measure(out, measure=measure, where=where or (), data_dir=data_dir, workers=workers, command=command)
+    outcome = api.measure(out, measure=measure, where=where or (), data_dir=data_dir, workers=workers)
     tell_outcome(outcome, out, as_json)

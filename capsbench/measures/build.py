@@ -91,5 +91,9 @@ def left_out(asked: tuple[str, ...] | None) -> dict[str, str]:
 
 def is_current(spec: str, measurement: Measurement) -> bool:
     """Whether what is on record was taken by the measure as it is now: by its version, and by the source of a user's own."""
-    now = registry.source_digest("measure", measure_name(spec))
-    return (measurement.version, measurement.code) == (make_measure(spec).version, now)
+    return (measurement.version, measurement.code) == (make_measure(spec).version, source_of(spec))
+
+
+def source_of(spec: str) -> str | None:
+    """The digest of the source file of a user's own measure; None for what is built in."""
+    return registry.source_digest("measure", measure_name(spec))

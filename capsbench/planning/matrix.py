@@ -26,7 +26,6 @@ from capsbench.planning.defaults import AXES, PAPER_LEARNING_RATE, RECIPE
 from capsbench.planning.options import (
     chosen_options,
     is_baseline,
-    kind_of,
     loss_of,
     own_options,
     parts_of,
@@ -221,7 +220,7 @@ def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     ):
         expected = "a class with image = ImageShape(...) and classes = a number"
         raise UsageError(Kind.INVALID, flag="dataset", expected=expected, value=point["dataset"])
-    component = registry.get(kind_of(network), network)
+    component = registry.get(registry.kind_of(network), network)
     if not hasattr(component, "sizes"):
         expected = "a class with sizes(image), the options that make it tiny, small and paper"
         raise UsageError(Kind.INVALID, flag="network", expected=expected, value=network)
@@ -324,7 +323,7 @@ def _baseline_beside(cell: Cell, name: str, size: str, asked: Mapping[str, Any])
         point["learning_rate"] = cell.learning_rate
     if name != "matched" and size == "own":
         return _resolve(point, {})
-    if "parameters" not in inspect.signature(registry.get(kind_of(name), name)).parameters:
+    if "parameters" not in inspect.signature(registry.get(registry.kind_of(name), name)).parameters:
         problem = f"{name} has no option parameters to be sized by"
         raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
     return _resolve(point, {"network.parameters": parameter_count(cell)})

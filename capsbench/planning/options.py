@@ -59,7 +59,7 @@ def options_of(kind: str, name: str) -> dict[str, Scalar | None]:
 def own_options(point: Mapping[str, Any]) -> dict[str, Scalar | None]:
     """The options that a point's network and routing have, as ``network.NAME`` and ``routing.NAME``, with defaults."""
     network, routing = parts_of(point)
-    own = {f"network.{name}": value for name, value in options_of(kind_of(network), network).items()}
+    own = {f"network.{name}": value for name, value in options_of(registry.kind_of(network), network).items()}
     if routing is not None:
         own |= {f"routing.{name}": value for name, value in options_of("routing", routing).items()}
     loss = loss_of(point)
@@ -71,15 +71,11 @@ def own_options(point: Mapping[str, Any]) -> dict[str, Scalar | None]:
 def loss_of(point: Mapping[str, Any]) -> str | None:
     """The loss of a point: the one asked for, else its network's own; None for a network with an objective of its own."""
     network, _ = parts_of(point)
-    component = registry.get(kind_of(network), network)
+    component = registry.get(registry.kind_of(network), network)
     if is_self_supervised(component):
         return None
     own: str = getattr(component, "loss", "cross-entropy")
     return point.get("loss") or own
-
-
-def kind_of(network: str) -> str:
-    return "baseline" if network in registry.names("baseline") else "network"
 
 
 def chosen_options(
@@ -106,7 +102,7 @@ def _check_sign(point: Mapping[str, Any], option: str, value: Scalar) -> None:
     """Refuses negative numbers where our own components have them: there all are sizes, shares, deviations or rates."""
     network, routing = parts_of(point)
     component = {
-        "network": (kind_of(network), network),
+        "network": (registry.kind_of(network), network),
         "routing": ("routing", routing),
         "loss": ("loss", loss_of(point)),
     }
@@ -145,7 +141,7 @@ def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:
     network = decided["network"]
     digests = {
         "dataset": registry.source_digest("dataset", decided["dataset"]),
-        "network": registry.source_digest(kind_of(network), network),
+        "network": registry.source_digest(registry.kind_of(network), network),
         "routing": registry.source_digest("routing", decided["routing"]) if decided["routing"] else None,
         "loss": registry.source_digest("loss", decided["loss"]) if decided["loss"] else None,
     }

@@ -27,7 +27,7 @@ VERSION = 1
 """The version of every component and measure when records of schema 1 were written."""
 
 
-class _OldCell(Cell):
+class OldCell(Cell):
     """A cell of schema 1, whose measures and whose GPU are a part of its identity."""
 
     device: str  # type: ignore[assignment]
@@ -79,7 +79,7 @@ class _Written:
     id: str
     status: Literal["trained", "finished", "failed"]
     reason: str
-    cell: _OldCell
+    cell: OldCell
     rows: list[Row]
     history: list[dict[str, FiniteFloat]]
     provenance: _Facts

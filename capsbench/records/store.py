@@ -147,12 +147,11 @@ class Store:
         Args:
             cell_id: the identity of today, or one of schema 1.
         """
-        path = self.record_path(cell_id)
-        older = self._files_of_schema_1.get(cell_id, [])
+        path, older = self.record_path(cell_id), self._files_of_schema_1.get(cell_id, [])
         if not older:
             return self._read(path)
-        records = [self._read(each) for each in ([path] if path.exists() and path not in older else []) + older]
-        return join_records(records)[0][0]
+        paths = older if path in older or not path.exists() else [path, *older]
+        return join_records(map(self._read, paths))[0][0]
 
     def find(self, cell: Cell) -> Record | None:
         """The record of a cell that was trained; a damaged or failed one counts as absent."""
@@ -301,10 +300,10 @@ class Store:
         latest: dict[tuple[str, str, str], _RowsBetween] = {}
         for path in sorted((self.folder / "between").glob("*/*/*.json")):
             source, target = names.get(path.parent.name), names.get(path.stem)
-            between = (
-                self._read_between(path) if source and target else None
-            )  # a damaged file is made again by the next run
-            if between is None or source is None or target is None:
+            if source is None or target is None:
+                continue
+            between = self._read_between(path)
+            if between is None:  # a damaged file is made again by the next run
                 continue
             known = latest.get((between.measure, source, target))
             if known is None or (between.schema, between.version) >= (known.schema, known.version):
@@ -315,17 +314,14 @@ class Store:
 
     def has_between(self, spec: str, source: Record, target: Record, version: int, code: str | None = None) -> bool:
         """Whether the rows of a measure from one cell to another are here, of that version and source, in a whole file."""
-        for one in (source.cell.id, *source.aliases):
-            for other in (target.cell.id, *target.aliases):
-                for name in (spec, measure_name(spec)):
-                    between = self._read_between(self.between_path(name, one, other))
-                    if between is not None and (between.measure, between.version, between.code) == (
-                        spec,
-                        version,
-                        code,
-                    ):
-                        return True
-        return False
+        paths = (
+            self.between_path(name, one, other)
+            for one in (source.cell.id, *source.aliases)
+            for other in (target.cell.id, *target.aliases)
+            for name in (spec, measure_name(spec))
+        )
+        found = (between for path in paths if (between := self._read_between(path)) is not None)
+        return any((each.measure, each.version, each.code) == (spec, version, code) for each in found)
 
     def _read_between(self, path: Path) -> _RowsBetween | None:
         try:

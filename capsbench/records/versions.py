@@ -78,7 +78,7 @@ def _count(networks: int) -> str:
 
 def components_of(cell: Cell) -> list[tuple[str, str]]:
     """The components of a cell as (kind, name); a CNN is of the kind ``baseline``."""
-    network = "baseline" if cell.network in registry.names("baseline") else "network"
+    network = registry.kind_of(cell.network)
     named = [("dataset", cell.dataset), (network, cell.network), ("routing", cell.routing), ("loss", cell.loss)]
     return [(kind, name) for kind, name in named if name is not None]
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from capsbench.planning.request import spelled
 from capsbench.records.record import Record, Run
 
 FIRST = ("routing", "network", "iters", "dataset", "train_size", "size")
@@ -119,7 +120,7 @@ def spell_command(request: Mapping[str, Any]) -> str:
     names = [name for name in FIRST if name in request]
     names += [name for name in request if name not in FIRST and name not in LAST]
     names += [name for name in LAST if name in request]
-    words = [word for name in names for word in ("--" + name.replace("_", "-"), _text(name, request[name]))]
+    words = [word for name in names for word in (spelled(name), _text(name, request[name]))]
     return shlex.join(["capsbench", "run", *words])
 
 

@@ -17,7 +17,7 @@ from capsbench.data.base import load_splits
 from capsbench.data.images import Splits
 from capsbench.errors import StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
-from capsbench.measures.build import make_measure
+from capsbench.measures.build import make_measure, source_of
 from capsbench.networks.build import build_network, parameter_dtype
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import source_digests
@@ -50,7 +50,7 @@ def run_cell(
             measure = make_measure(spec)
             torch.manual_seed(planned.cell.seed)
             rows = _checked(spec, measure(Subject(planned.cell, network, data, kept.keep_of(spec), kept.read)))
-            code = registry.source_digest("measure", measure_name(spec))
+            code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
             send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code))
         except (BrokenPipeError, StorageFailed):

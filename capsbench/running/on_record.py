@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from capsbench import registry
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
-from capsbench.measures.build import make_measure
+from capsbench.measures.build import make_measure, source_of
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -29,7 +28,12 @@ def without_stale(records: Mapping[str, Record]) -> dict[str, Record]:
 
 def remaining(planned: Sequence[PlannedCell], records: Mapping[str, Record]) -> list[PlannedCell]:
     """The cells with those of their measures that are not on record yet."""
-    return [replace(each, measures=tuple(_missing_of_either_kind(each, records.get(each.cell.id)))) for each in planned]
+    return [
+        replace(each, measures=tuple(_missing_of_either_kind(each, records[each.cell.id])))
+        if each.cell.id in records
+        else each
+        for each in planned
+    ]
 
 
 def check_weights(planned: Sequence[PlannedCell], store: Store, records: Mapping[str, Record]) -> None:
@@ -64,10 +68,11 @@ def ask_anew(planned: Sequence[PlannedCell], finished: Sequence[Record], store: 
 
 
 def is_finished(planned: PlannedCell, record: Record | None) -> bool:
+    """Whether a cell is trained and has all of its measures, those between networks aside."""
     return record is not None and not _missing_of_either_kind(planned, record)
 
 
-def _missing_of_either_kind(planned: PlannedCell, record: Record | None) -> list[str]:
+def _missing_of_either_kind(planned: PlannedCell, record: Record) -> list[str]:
     return [spec for alone in (False, True) for spec in missing_measures(planned, record, alone=alone)]
 
 
@@ -80,8 +85,3 @@ def _missing_between(planned: PlannedCell, record: Record, store: Store) -> list
         if isinstance(measure, MeasureBetween)
         and not store.has_between(spec, record, record, measure.version, source_of(spec))
     ]
-
-
-def source_of(spec: str) -> str | None:
-    """The digest of the source file of a user's own measure."""
-    return registry.source_digest("measure", registry.measure_name(spec))

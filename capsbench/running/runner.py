@@ -16,7 +16,7 @@ from capsbench.data.base import load_splits
 from capsbench.data.draws import few
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
-from capsbench.measures.build import make_measure
+from capsbench.measures.build import make_measure, source_of
 from capsbench.planning.matrix import PlannedCell, usable_cores
 from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
@@ -26,7 +26,7 @@ from capsbench.records.versions import tell_stale
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import Job, in_processes
-from capsbench.running.on_record import ask_anew, check_weights, find_records, is_finished, source_of, without_stale
+from capsbench.running.on_record import ask_anew, check_weights, find_records, is_finished, without_stale
 from capsbench.running.state import (
     ask,
     clear_failed_measure,
@@ -150,12 +150,10 @@ def run_cells(
         if train:
             finished = ask_anew(planned, finished, store)
         outcome = Outcome(on_record=[record.cell.id for record in finished], left_out=left_out)
-        # Measuring what is on record makes no new run: the latest stays the one that asked for the networks.
-        run = (
-            None
-            if not train
-            else store.write_run([each.cell for each in planned], command, suite, {**left_out, **(unmeasured or {})})
-        )
+        sequence = None
+        if train:  # measuring what is on record is no run: the latest stays the one that asked for the networks
+            noted = [each.cell for each in planned]
+            sequence = store.write_run(noted, command, suite, {**left_out, **(unmeasured or {})}).sequence
         listener.run_started([each.cell for each in planned], finished)
         at_a_time = workers or default_workers(planned)
         work = _Work(
@@ -164,7 +162,7 @@ def run_cells(
             data_folder,
             listener,
             at_a_time,
-            None if run is None else run.sequence,
+            sequence,
             records,
             outcome,
             fresh,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capsbench.records.file import rows_to_plain
 from capsbench.records.record import Record
-from capsbench.records.schema1 import _OldCell
+from capsbench.records.schema1 import OldCell
 from capsbench.records.store import Store
 
 
@@ -21,7 +21,7 @@ def write_old(record: Record, folder: Path, measures: Iterable[str], source: Sto
     """
     assert record.training is not None
     taken = {spec: record.measures[spec] for spec in measures}
-    cell = _OldCell.model_validate({**record.cell.model_dump(), "measures": sorted(taken)})
+    cell = OldCell.model_validate({**record.cell.model_dump(), "measures": sorted(taken)})
     rows = [*record.training.rows, *(row for measurement in taken.values() for row in measurement.rows)]
     content = {
         "schema": 1,

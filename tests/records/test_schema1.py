@@ -10,7 +10,7 @@ import pytest
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records.record import Failure, Row
-from capsbench.records.schema1 import SUMS, from_bytes, read_sums
+from capsbench.records.schema1 import SUMS, OldCell, from_bytes, read_sums
 from capsbench.records.store import Store
 from tests.records.test_file import damage
 from tests.test_reference_results import REFERENCE
@@ -62,11 +62,9 @@ def component(cell):
 
 def write_old(folder, **changes):
     """A record of schema 1 with other fields, and the identity that these make."""
-    from capsbench.records.schema1 import _OldCell
-
     content = json.loads(old_records(DIGITS)[0].read_text())
     cell = content["cell"] | changes.pop("cell", {})
-    content |= {"cell": cell, "id": _OldCell.model_validate(cell).id, **changes}
+    content |= {"cell": cell, "id": OldCell.model_validate(cell).id, **changes}
     path = folder / "records" / f"{content['id']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1))
