@@ -110,3 +110,10 @@ def with_rows(record: Record, rows: Iterable[Row]) -> Record:
     assert training is not None
     assert made.training is not None
     return replace(record, training=replace(training, rows=made.training.rows), measures=made.measures)
+
+
+def rows_of_counts(images: int, predicted: int, labelled: int, right: int) -> list[Row]:
+    """The rows of the measure accuracy of so many test images (`capsbench.stats.collapse.Counts`)."""
+    shares = {"accuracy": right, "largest predicted share": predicted, "majority share": labelled}
+    made = [Row("accuracy", "images", "test", images, "images")]
+    return made + [Row("accuracy", name, "test", count / images, "fraction") for name, count in shares.items()]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from capsbench.presenting.contenders import varying_columns
+from capsbench.presenting.marks import marks_of
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 
 HOLDS = "*"
@@ -51,6 +52,7 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
         "step": _each(summary, "training_step_ms", _milliseconds),
         "inference": _each(summary, "inference_ms", _milliseconds),
         "memory": _each(summary, "memory_mib", "{:,.0f} MiB".format),
+        "marks": _marks(summary),
     }
     return pd.DataFrame({heading: column for heading, column in made.items() if column is not None})
 
@@ -127,6 +129,12 @@ def _with_interval(summary: pd.DataFrame, measured: str, column: str, form: str)
     seeds = summary.get(f"{measured}_n", summary["n"])
     fewer = (seeds != summary["n"]).fillna(False)
     return mean + half + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
+
+
+def _marks(summary: pd.DataFrame) -> pd.Series | None:
+    """The marks of each contender by their names; None where nobody has one."""
+    marks = marks_of(summary)
+    return marks.map(lambda own: ", ".join(mark.name for mark in own)) if marks.any() else None
 
 
 def _differences(summary: pd.DataFrame) -> pd.Series | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from capsbench.presenting.contenders import curves, summary
 from capsbench.presenting.figures.style import styled
+from capsbench.presenting.marks import find_marks
 from capsbench.presenting.paired import Pairs
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -40,7 +41,8 @@ class Material:
     """What a report is made of.
 
     - ``summary``: one row a contender, in the order of the headline table, with ``label`` (its name), ``series``, ``color``,
-      ``face``, ``marker`` and ``dashes`` (`capsbench.presenting.figures.style.styled`)
+      ``face``, ``marker`` and ``dashes`` (`capsbench.presenting.figures.style.styled`), and a column a mark
+      (`capsbench.presenting.marks.find_marks`)
     - ``curves``: one row a cell and epoch, with ``contender``
     - ``cells``: one row a cell: its fields, its options and ``contender``
     - ``rows``: one row a cell and number: ``cell``, ``contender``, ``dataset``, ``seed`` and
@@ -84,7 +86,7 @@ class Material:
 
         pairs = Pairs(kept)
         return cls(
-            summary=styled(summary(records, pairs)),
+            summary=styled(summary(records, pairs).join(find_marks(measured, read_kept), on="contender")),
             curves=curves(records),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),

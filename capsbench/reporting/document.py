@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from capsbench.measures.adversarial.section import MARK
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable, short
+from capsbench.presenting.marks import explain
 from capsbench.presenting.material import Material
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Run
@@ -27,13 +27,6 @@ SOFTWARE = ("capsbench", "python", "torch", "triton")
 
 HEADLINE, WINNERS = "table", "winners"
 """The parts that stand first; their names are those of their files."""
-
-MARKS = {
-    HOLDS: HOLDS_MEANS,
-    MARK: f"{MARK}: a sanity check of the attacks failed for this network, so that its robust accuracy may be too high; the "
-    "column `failed checks` of the table on adversarial robustness says which",
-}
-"""What stands behind a number -> what it means."""
 
 MOST_NAMED = 3
 """Routings or data sets that a title names; of more it says how many."""
@@ -53,7 +46,7 @@ class Table:
         numbers: whether a column is of numbers.
         rows: the strings, a list a row.
         caption: how to read it, in sentences.
-        marks: what the marks behind its numbers mean, as far as they occur.
+        marks: what the marks behind its numbers and names mean, as far as they occur.
         grouped: whether the rows below one belong to it where their first string is empty; they cannot be put into another order.
         contenders: the identity of each row, where a row is a contender.
     """
@@ -82,13 +75,11 @@ class Table:
                 for row, each in found:
                     row[place] = each.bare if each is not None else row[place]
             headings.append(f"{heading} ({unit})" if unit and unit not in heading else heading)
-        marks = [meaning for mark, meaning in MARKS.items() if f"{mark}:" not in caption and _any(mark, rows)]
+        strings = [string for row in rows for string in row]
+        marks = [HOLDS_MEANS] if f"{HOLDS}:" not in caption and any(each.endswith(HOLDS) for each in strings) else []
+        marks += explain(strings)
         grouped = any(row[0] == "" for row in rows[1:])
         return cls(name, title, headings, numbers, rows, sentence(caption), marks, grouped, list(contenders))
-
-
-def _any(mark: str, rows: list[list[str]]) -> bool:
-    return any(cell.endswith(mark) for row in rows for cell in row)
 
 
 @dataclass(frozen=True)
@@ -234,7 +225,7 @@ def headline(summary: pd.DataFrame) -> Table:
         for which, rows, given in (("in all rows", shown, same), ("capsule networks", capsules, of_capsules))
         if (names := [name for name in given if rows[name].iloc[0]])
     )
-    left = shown.drop(columns=[*same, *of_capsules])
+    left = shown.drop(columns=[*same, *of_capsules]).drop(columns="marks", errors="ignore")  # signs stand by the names
     return Table.of(HEADLINE, "Accuracy and cost", left, CAPTION + alike, summary["contender"])
 
 

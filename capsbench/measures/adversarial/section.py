@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -11,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from capsbench.attacks.effort import EFFORTS, tolerance
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.measures.soundness import failed_checks, marked
 from capsbench.presenting.columns import HALF, chosen, one_row_each
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
@@ -20,12 +19,10 @@ from capsbench.presenting.figures.heat import heat
 from capsbench.presenting.figures.mosaic import draw, mosaic
 from capsbench.presenting.figures.style import COLUMN, MISLED, PAGE, PALE, SMALL, STYLE
 from capsbench.presenting.format import names, with_interval
+from capsbench.presenting.marks import UNSOUND
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose, most_accurate
-
-MARK = "\N{DAGGER}"
-"""Stands beside every number of a contender of which a sanity check failed."""
 
 READINGS = ("scores", "share", "logit", "scaled")
 LOSSES = ("cross-entropy", "dlr", "margin")
@@ -37,29 +34,6 @@ SHORT = {"cross-entropy": "CE", "dlr": "DLR"}
 
 MOST_SHOWN = 6
 """Contenders in the picture of images, which has a line for each."""
-
-
-def failed_checks(material: Material) -> dict[str, list[str]]:
-    """Contender -> the sanity checks that failed for any of its seeds, that by the other networks of the run among them."""
-    rows = material.rows
-    if rows.empty:
-        return {}
-    checks = (rows["measure"] == "adversarial") & (rows["metric"] == "sanity check")
-    failed = material.chosen(checks & (rows["value"] == 0))
-    beyond = material.chosen((rows["metric"] == "beyond white box") & (rows["value"] > 0))
-    let_pass = {setting: tolerance(effort.images) for setting, effort in EFFORTS.items()}
-    setting = beyond["setting"].replace("default", next(iter(EFFORTS)))
-    beyond = beyond[beyond["value"] > setting.map(let_pass).astype(float)]
-    failed = pd.concat([failed, beyond.assign(condition="transfer no stronger")])
-    return {str(name): sorted(own["condition"].unique()) for name, own in failed.groupby("contender")}
-
-
-def marked(material: Material) -> Material:
-    """The material with `MARK` behind the name of each contender of which a check failed."""
-    failed = failed_checks(material)
-    summary = material.summary.copy()
-    summary["label"] += summary["contender"].map(lambda name: f" {MARK}" if name in failed else "")
-    return replace(material, summary=summary)
 
 
 def _table(material: Material) -> pd.DataFrame:
@@ -93,7 +67,7 @@ def _table(material: Material) -> pd.DataFrame:
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    mark = table["failed checks"].map(lambda failed: f" {MARK}" if failed else "")
+    mark = table["failed checks"].map(lambda failed: f" {UNSOUND.sign}" if failed else "")
     shown: dict[str, Any] = {**names(table), "n": table["n"].map(str)}
     for heading in [name for name in map(str, table) if name.endswith("%")]:
         numbers = zip(table[heading], table[heading + HALF], mark, strict=True)
@@ -125,7 +99,7 @@ def curves(material: Material) -> Picture:
         axes.set_ylabel("accuracy, worst case (%)")
     caption = (
         "Accuracy where the worst of all attacks counts, image by image, against how far an image may be changed: an upper bound "
-        f"of what is robust. {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{_explained(shown.summary)}"
+        f"of what is robust. {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}"
     )
     return finish(figure, "Robust accuracy", caption + shown.left_out, shown.summary["label"])
 
@@ -163,7 +137,7 @@ def readings(material: Material) -> Picture:
         "Accuracy (%) at the headline epsilon in L∞ under PGD, by what it takes for the network's output (scores: lengths of "
         "capsules, logits of a CNN) and by its loss (CE: cross-entropy, DLR: difference of logits ratio); a network is as robust "
         "as its lowest number says, and the worst case is of all attacks, image by image. "
-        f"{spread_of(table, 'Numbers', 'for intervals see the table')}{_explained(chosen_rows.summary)}"
+        f"{spread_of(table, 'Numbers', 'for intervals see the table')}"
     )
     title = "PGD through each reading of the output, under each loss"
     return finish(figure, title, caption + chosen_rows.left_out)
@@ -210,7 +184,7 @@ def images(material: Material) -> Picture:
     figure.set_figheight(0.05 + room * part)
     caption = (
         f"{dataset} as attacked at the headline epsilon of each norm, one seed. Above each image the class that the network "
-        f"takes it for, in bold where it is misled.{_explained(summary)}"
+        f"takes it for, in bold where it is misled."
     )
     return finish(figure, "Adversarial images", caption + left_out)
 
@@ -244,10 +218,6 @@ def _draw_images(
     return float((height - 0.45 * unit + above) / width)
 
 
-def _explained(summary: pd.DataFrame) -> str:
-    return f" {MARK}: a sanity check failed." if summary["label"].str.endswith(MARK).any() else ""
-
-
 SECTION = Section(
     name="adversarial",
     title="Adversarial robustness",
@@ -255,7 +225,7 @@ SECTION = Section(
         "Accuracy on the images attacked. Worst case: of all attacks, readings of the output and losses, image by image; that is "
         "the number to cite, and it is an upper bound. Usual PGD: on the scores as they are, under cross-entropy, which flatters "
         "networks that hide their gradients. CW norm: the mean distance of the nearest adversarial images, through the reading "
-        f"that brings them nearest. {MARK}: a sanity check failed, so that the number may be too high."
+        "that brings them nearest."
     ),
     table=_table,
     readable=_readable,

@@ -12,11 +12,13 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image as Pixels
 
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.figures.figure import Image, Picture, lay_out
 from capsbench.presenting.figures.style import DPI, PAPER, STYLE
+from capsbench.presenting.marks import explain
 
 FORMS = ("png", "svg")
 """The formats of a picture."""
@@ -32,10 +34,12 @@ def picture_files(pictures: Mapping[str, Picture]) -> dict[str, bytes]:
 
 
 def image(picture: Picture, forms: Collection[str] = FORMS) -> Image:
-    """A picture in some of `FORMS`."""
+    """A picture in some of `FORMS`, its caption with what the signs mean that stand in it."""
     write = {"png": png, "svg": svg}
     files = {form: write[form](picture.figure) for form in FORMS if form in forms}
-    return Image(picture.title, picture.caption, picture.figure.get_figwidth(), files)
+    texts = [each.get_text() for each in picture.figure.findobj(Text) if isinstance(each, Text)]
+    caption = " ".join([picture.caption, *(f"{meaning}." for meaning in explain(texts))])
+    return Image(picture.title, caption, picture.figure.get_figwidth(), files)
 
 
 def svg(figure: Figure) -> bytes:

@@ -25,6 +25,7 @@ SPECIAL = {
     "`": r"\textasciigrave{}",
     "*": r"$^{*}$",
     "†": r"$^{\dagger}$",
+    "\N{DOUBLE DAGGER}": r"$^{\ddagger}$",
     "±": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "∞": r"$\infty$",

@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from capsbench.presenting.figures.curves import BAND, band, draw_bands, few_ticks, look
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.presenting.figures.labels import Point, label_points
-from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, STYLE, THIN, log_ticks, percent_axis
+from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, SMALL, STYLE, THIN, log_ticks, percent_axis
+from capsbench.presenting.marks import signs_of
 from capsbench.presenting.material import NoDataError
 from capsbench.presenting.shortlist import most_accurate
 
@@ -64,6 +65,9 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
                 elinewidth=THIN,
                 capthick=THIN,
             )
+            for count, height, signs in zip(part["iterations"], part["accuracy_percent"], signs_of(part), strict=True):
+                place = (iterations.index(count) + aside, height)
+                axes.annotate(signs, place, xytext=(3, 1), textcoords="offset points", fontsize=SMALL)
         few_ticks(axes)
         axes.set(title=dataset, xlabel="routing iterations", xlim=(-0.5, len(iterations) - 0.5))
         axes.set_xticks(range(len(iterations)), [str(count) for count in iterations])
@@ -73,7 +77,12 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
         axes.set_ylabel("test accuracy (%)")
     spread = spread_of(shown, "Points and levels", "bars and bands: 95 % t-intervals")
     caption = f"Capsule networks as joined points, networks without routing as levels. {spread}{CUT}{left_out}"
-    return finish(figure, "Test accuracy against routing iterations", caption, shown["series"])
+    return finish(
+        figure,
+        "Test accuracy against routing iterations",
+        caption,
+        shown["series"].where(shown["routing"].notna(), shown["label"]),
+    )
 
 
 @mpl.rc_context(STYLE)

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from capsbench.measures.adversarial.section import MARK, SECTION, curves, failed_checks, images, readings
+from capsbench.measures.adversarial.section import SECTION, curves, images, readings
+from capsbench.measures.soundness import failed_checks
+from capsbench.presenting.figures.files import image
+from capsbench.presenting.marks import UNSOUND
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
@@ -54,11 +57,11 @@ def material(records: list[Record], tmp_path: Path) -> Material:
 def test_numbers_of_the_table(material: Material) -> None:
     table = SECTION.readable(SECTION.table(material))
     assert table["name"].tolist() == [EM, CNN]
-    assert table["clean %"].tolist() == [f"97.0 ± 0.0 {MARK}", "97.0"]
-    assert table["worst case L∞ %"].tolist() == [f"52.0 ± 5.0 {MARK}", "30.0"]
-    assert table["usual PGD %"].tolist() == [f"62.0 ± 5.0 {MARK}", "40.0"]
-    assert table["black box %"].tolist() == [f"72.0 ± 5.0 {MARK}", "50.0"]
-    assert table["worst case L2 %"].tolist() == [f"26.0 ± 2.5 {MARK}", "15.0"]
+    assert table["clean %"].tolist() == [f"97.0 ± 0.0 {UNSOUND.sign}", "97.0"]
+    assert table["worst case L∞ %"].tolist() == [f"52.0 ± 5.0 {UNSOUND.sign}", "30.0"]
+    assert table["usual PGD %"].tolist() == [f"62.0 ± 5.0 {UNSOUND.sign}", "40.0"]
+    assert table["black box %"].tolist() == [f"72.0 ± 5.0 {UNSOUND.sign}", "50.0"]
+    assert table["worst case L2 %"].tolist() == [f"26.0 ± 2.5 {UNSOUND.sign}", "15.0"]
     assert table["epsilon"].tolist() == ["0.05 / 0.5"] * 2
     assert table["failed checks"].tolist() == ["doubled steps", "none"]
 
@@ -67,8 +70,11 @@ def test_a_check_that_failed_for_one_seed_marks_the_contender(material: Material
     (failed,) = failed_checks(material).values()
     assert failed == ["doubled steps"]
     labels = [text.get_text() for text in curves(material).figure.legends[0].get_texts()]
-    assert labels == [f"{EM} {MARK}", CNN]
-    assert [label.get_text() for label in readings(material).figure.axes[0].get_yticklabels()] == [f"{EM} {MARK}", CNN]
+    assert labels == [f"{EM} {UNSOUND.sign}", CNN]
+    assert [label.get_text() for label in readings(material).figure.axes[0].get_yticklabels()] == [
+        f"{EM} {UNSOUND.sign}",
+        CNN,
+    ]
 
 
 def test_transfer_that_beats_the_white_box_is_a_failed_check(records: list[Record], tmp_path: Path) -> None:
@@ -120,10 +126,10 @@ def test_images_tell_the_misled_from_the_others(records: list[Record], tmp_path:
     clean = [("0", "normal"), ("1", "normal")] * 2
     em = [("0", "normal"), ("7", "bold"), ("5", "bold"), ("1", "normal")]
     threats = [("L∞, epsilon 0.05", "normal"), ("L2, epsilon 0.5", "normal")]
-    assert said == [("as they are", "normal"), *clean, (f"{EM} {MARK}", "normal"), *em, *threats]
-    (image,) = axes.images
-    assert image.get_array().shape[2] == 4
-    assert picture.caption.endswith(f"{MARK}: a sanity check failed.")
+    assert said == [("as they are", "normal"), *clean, (f"{EM} {UNSOUND.sign}", "normal"), *em, *threats]
+    (drawn,) = axes.images
+    assert drawn.get_array().shape[2] == 4
+    assert f" {UNSOUND.sign}: {UNSOUND.meaning}." in image(picture, ()).caption
 
 
 def test_without_kept_images_there_is_no_picture_of_them(material: Material) -> None:

@@ -1,0 +1,31 @@
+"""Which numbers of attacks cannot be believed: those of contenders of which a sanity check of the attacks failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from capsbench.attacks.effort import EFFORTS, tolerance
+from capsbench.presenting.marks import UNSOUND, with_sign
+from capsbench.presenting.material import Material
+
+
+def failed_checks(material: Material) -> dict[str, list[str]]:
+    """Contender -> the sanity checks that failed for any of its seeds, that by the other networks of the run among them."""
+    rows = material.rows
+    if rows.empty:
+        return {}
+    checks = (rows["measure"] == "adversarial") & (rows["metric"] == "sanity check")
+    failed = material.chosen(checks & (rows["value"] == 0))
+    beyond = material.chosen((rows["metric"] == "beyond white box") & (rows["value"] > 0))
+    let_pass = {setting: tolerance(effort.images) for setting, effort in EFFORTS.items()}
+    setting = beyond["setting"].replace("default", next(iter(EFFORTS)))
+    beyond = beyond[beyond["value"] > setting.map(let_pass).astype(float)]
+    failed = pd.concat([failed, beyond.assign(condition="transfer no stronger")])
+    return {str(name): sorted(own["condition"].unique()) for name, own in failed.groupby("contender")}
+
+
+def marked(material: Material) -> Material:
+    """The material with the sign of `UNSOUND` behind the name of each contender of which a check failed."""
+    return replace(material, summary=with_sign(material.summary, UNSOUND, failed_checks(material)))

@@ -1,0 +1,124 @@
+"""Marks of contenders: what a reader has to know of a network wherever it stands.
+
+A mark's sign stands behind the contender's name in each table, picture and legend, and what it means below the table or in the
+caption; for programs it is a column of the summary under its name. A new mark is a `Mark` in `MARKS` and, where it is found
+from records alone, a line of `FOUND_BY`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from capsbench.presenting.paired import Kept
+from capsbench.records.record import Record
+from capsbench.stats.collapse import ONE_CLASS, Counts
+from capsbench.stats.differences import ALPHA
+
+
+class Mark(NamedTuple):
+    """A mark of contenders.
+
+    Attributes:
+        name: of its column in a summary, where it is true, false, or empty where that is not known.
+        sign: one character, which nothing else stands for.
+        meaning: a clause for legends.
+    """
+
+    name: str
+    sign: str
+    meaning: str
+
+
+COLLAPSED = Mark(
+    "collapsed",
+    "\N{DOUBLE DAGGER}",
+    f"collapsed: in a seed at least {ONE_CLASS:.0%} of the test predictions are one class, or the accuracy is not above the "
+    f"share of the largest class (one-sided exact binomial test, p < {ALPHA:g})".replace("95%", "95 %"),
+)
+
+UNSOUND = Mark(
+    "unsound",
+    "\N{DAGGER}",
+    "a sanity check of the attacks failed for this network, so that its robust accuracy may be too high; the column `failed "
+    "checks` of the table on adversarial robustness says which",
+)
+"""Stands where numbers of attacks are; `capsbench.measures.soundness` finds it."""
+
+MARKS = (COLLAPSED, UNSOUND)
+
+Find = Callable[[Sequence[Record], Kept], bool | None]
+"""(a contender's records, what measures kept) -> whether it has the mark; None where that is not known."""
+
+
+def is_collapsed(records: Sequence[Record], kept: Kept) -> bool | None:
+    """Whether any seed of a contender has collapsed; None where none has and not all of them are known.
+
+    Networks that classify nothing, and test images of several labels each, have no such counts.
+    """
+    found = [counts.collapsed if (counts := counts_of(record, kept)) else None for record in records]
+    return True if True in found else None if None in found else False
+
+
+def counts_of(record: Record, kept: Kept) -> Counts | None:
+    """What a network made of the test images, from the rows of the measure accuracy, else from the predictions that it kept."""
+    measured = record.measurement("accuracy")
+    if measured is None:
+        return None
+    rows = {row.metric: row.value for row in measured.rows if row.condition == "test"}
+    shares = [rows.get(name) for name in ("largest predicted share", "majority share", "accuracy")]
+    if "images" in rows and None not in shares:
+        images = round(rows["images"])
+        return Counts(images, *(round(images * share) for share in shares if share is not None))
+    arrays = kept("accuracy", record.cell.id)
+    if not {"label", "prediction"} <= arrays.keys() or arrays["label"].ndim > 1:
+        return None
+    return Counts.of(arrays["prediction"], arrays["label"])
+
+
+FOUND_BY: dict[Mark, Find] = {COLLAPSED: is_collapsed}
+"""The marks that a contender has wherever it stands, and how each is found."""
+
+
+def find_marks(records: Iterable[Record], kept: Kept) -> pd.DataFrame:
+    """One row a contender, its identity the index; a column a mark of `FOUND_BY`, which is empty where it is not known."""
+    contenders: dict[str, list[Record]] = {}
+    for record in records:
+        contenders.setdefault(record.cell.contender, []).append(record)
+    found = {
+        mark.name: pd.array([find(own, kept) for own in contenders.values()], dtype="boolean")
+        for mark, find in FOUND_BY.items()
+    }
+    return pd.DataFrame(found, index=list(contenders))
+
+
+def marks_of(summary: pd.DataFrame) -> pd.Series:
+    """The marks that each contender of a summary has wherever it stands, as a list."""
+    known = [mark for mark in FOUND_BY if mark.name in summary]
+    lines = summary[[mark.name for mark in known]].astype(object).itertuples(index=False)
+    found = [[mark for mark, has in zip(known, line, strict=True) if has is True] for line in lines]
+    return pd.Series(found, index=summary.index, dtype=object)
+
+
+def signs_of(summary: pd.DataFrame) -> pd.Series:
+    """The signs of the marks of each contender of a summary, empty where there is none."""
+    return marks_of(summary).map(lambda marks: "".join(mark.sign for mark in marks))
+
+
+def with_signs(summary: pd.DataFrame) -> pd.DataFrame:
+    """A named summary with the signs of the marks behind the names (``label``)."""
+    return summary.assign(label=(summary["label"] + " " + signs_of(summary)).str.rstrip())
+
+
+def with_sign(summary: pd.DataFrame, mark: Mark, contenders: Collection[str]) -> pd.DataFrame:
+    """A named summary with one mark's sign behind the names of some contenders."""
+    signs = summary["contender"].isin(list(contenders)).map({True: f" {mark.sign}", False: ""})
+    return summary.assign(label=summary["label"] + signs)
+
+
+def explain(texts: Iterable[str]) -> list[str]:
+    """What the signs in some texts mean, a clause a mark."""
+    together = "\n".join(texts)
+    return [f"{mark.sign}: {mark.meaning}" for mark in MARKS if mark.sign in together]
