@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,10 @@ CALIBRATION_BINS = 15
 
 class Accuracy(Measure):
     """Test accuracy and error, negative log-likelihood, expected calibration error, accuracy per class and on validation.
+
+    Of images of one label each also what says whether the network tells classes apart at all: the balanced accuracy, which is the
+    mean over the classes of the test images, and beside the count of the images the share that is taken for the class that most
+    are taken for (``largest predicted share``), and that of the class that most are of (``majority share``).
 
     An image of several objects counts as right when all of them are found: the K classes of the highest scores. Its
     likelihood is the mean of its labels'. Test images that a data set has beside the main ones are rows of their own.
@@ -41,7 +47,14 @@ class Accuracy(Measure):
         ]
         if test.labels.dim() == 1:  # confidence is that of one class
             error = calibration_error(logs.exp(), test.labels)
-            rows.append(Row("accuracy", "calibration error", "test", error, "fraction"))
+            shares = {
+                "calibration error": error,
+                "balanced accuracy": fmean(_mean(correct[test.labels == label]) for label in test.labels.unique()),
+                "largest predicted share": _largest(predictions),
+                "majority share": _largest(test.labels),
+            }
+            rows += [Row("accuracy", metric, "test", share, "fraction") for metric, share in shares.items()]
+            rows.append(Row("accuracy", "images", "test", float(len(correct)), "images"))
         for name, images in {"validation": subject.data.validation, **subject.data.beside}.items():
             found = predicted(scores_of(subject.cell, subject.network, images.images), images.labels)
             rows.append(Row("accuracy", "accuracy", name, _mean(right(found, images.labels)), "fraction"))
@@ -64,6 +77,11 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRA
     gap = torch.zeros(bins, dtype=torch.double, device=labels.device)
     gap.index_add_(0, bin_of, confidence.double() - right)
     return float(gap.abs().sum() / len(labels))
+
+
+def _largest(classes: Tensor) -> float:
+    """The share of the class that most are of."""
+    return int(classes.bincount().max()) / len(classes)
 
 
 def _mean(values: Tensor) -> float:

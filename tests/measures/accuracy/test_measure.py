@@ -4,11 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, log_loss, recall_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, recall_score
 from torch import nn
 
 from capsbench.data.images import Images
 from capsbench.measures.accuracy.measure import Accuracy, calibration_error
+from capsbench.measures.accuracy.spec import METRICS
+from capsbench.presenting.marks import counts_of
+from capsbench.presenting.paired import nothing_kept
+from capsbench.stats.collapse import Counts
+from tests.making import make_record
 
 
 class Lookup(nn.Module):
@@ -57,9 +62,39 @@ def test_numbers_are_those_of_scikit_learn(scored, example):
     assert values.pop(("accuracy", "validation")) == pytest.approx(accuracy)
     assert values.pop(("nll", "test")) == pytest.approx(log_loss(labels, probabilities.numpy()))
     assert values.pop(("calibration error", "test")) == pytest.approx(calibration_error(probabilities, labels))
+    assert values.pop(("balanced accuracy", "test")) == pytest.approx(
+        balanced_accuracy_score(labels, scores.argmax(dim=1))
+    )
+    most = scores.argmax(dim=1).bincount().max().item()
+    assert values.pop(("largest predicted share", "test")) == pytest.approx(most / 300)
+    assert values.pop(("majority share", "test")) == pytest.approx(0.1)
+    assert values.pop(("images", "test")) == 300
     recalls = recall_score(labels, scores.argmax(dim=1), average=None)
     assert values == {("accuracy", f"class {label}"): pytest.approx(recall) for label, recall in enumerate(recalls)}
     assert {row.measure for row in rows} == {"accuracy"}
+
+
+def test_a_network_that_says_the_majoritys_class_is_seen_through(scored, make_cell):
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    made = scored(make_cell(), torch.tensor([[0.9, 0.1]]).expand(100, 2), labels)
+    rows = {row.metric: row for row in Accuracy()(made) if row.condition == "test"}
+    assert rows["accuracy"].value == pytest.approx(0.9)
+    assert rows["balanced accuracy"].value == 0.5
+    assert rows["largest predicted share"].value == 1.0
+    assert rows["majority share"].value == 0.9
+    record = make_record(made.cell, rows.values())
+    assert counts_of(record, nothing_kept) == Counts(images=100, predicted=100, labelled=90, right=90)
+
+
+def test_images_of_several_labels_have_no_shares(scored, make_cell):
+    rows = Accuracy()(scored(make_cell(), torch.rand(30, 10), torch.tensor([[0, 1]] * 30)))
+    assert {row.metric for row in rows} == {"accuracy", "error", "nll"}
+
+
+def test_each_metric_is_declared_with_its_unit(scored, example):
+    cell, scores, _, labels = example
+    units = {row.metric: row.unit for row in Accuracy()(scored(cell, scores, labels))}
+    assert units == {metric.name: metric.unit for metric in METRICS}
 
 
 def test_label_prediction_and_nll_of_every_image_are_kept(scored, example):
