@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from capsbench import registry
+from capsbench.cli.app import App
 from capsbench.cli.console import make_console
 from capsbench.cli.options import DataOption, JsonOption
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from capsbench.data.files import DataFile
 
 
-app = typer.Typer(
+app = App(
     name="data",
     help="The files of the data sets: what is here, downloads, checks.",
     no_args_is_help=True,

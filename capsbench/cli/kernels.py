@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from capsbench.cli.app import App
 from capsbench.cli.options import JsonOption
 from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, Kind, NothingMeasured, UsageError
 
@@ -25,7 +26,7 @@ MOST = 1_000_000
 """The largest number that a flag takes; the votes' size then still is a number that torch can hold."""
 
 
-app = typer.Typer(
+app = App(
     name="kernels",
     help="The fused routing kernels: how fast they are, and what they compile to.",
     no_args_is_help=True,

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from capsbench.cli.app import App
 from capsbench.cli.check import check
 from capsbench.cli.compare import compare
 from capsbench.cli.data import app as data_app
@@ -30,7 +31,7 @@ from capsbench.errors import (
 )
 from capsbench.planning.request import spelled
 
-app = typer.Typer(
+app = App(
     name="capsbench",
     help="What capsule networks are worth: capsules against CNNs of equal size, on accuracy, speed and memory.",
     no_args_is_help=True,

@@ -35,7 +35,8 @@ def report(
         typer.Option(help="Only these, NAME=A,B or NAME!=A,B; repeatable. Names are those of the flags of `run`."),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="What each value of NAME,... does, over all else that was varied.")
+        str | None,
+        typer.Option(metavar="NAME,...", help="What each value of NAME does, over all else that was varied."),
     ] = None,
     suite: Annotated[
         str | None, typer.Option(help="The suite whose published numbers stand beside; the run's own if none is given.")

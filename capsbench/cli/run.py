@@ -18,6 +18,7 @@ from capsbench.cli.outcome import tell_outcome
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import NONE
 from capsbench.planning.defaults import default_in_words
+from capsbench.planning.request import ONE_LIST
 
 if TYPE_CHECKING:
     from capsbench.planning.matrix import PlannedCell
@@ -34,10 +35,14 @@ def run(
         ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="CNNs beside each capsule network (matched by default), or none.")
+        str | None,
+        typer.Option(metavar="A,B,...", help="CNNs beside each capsule network (matched by default), or none."),
     ] = None,
     baseline_size: Annotated[
-        str | None, typer.Option(help="Their size: own (by default), or matched to the capsule network's parameters.")
+        str | None,
+        typer.Option(
+            metavar="A,B,...", help="Their size: own (by default), or matched to the capsule network's parameters."
+        ),
     ] = None,
     out: OutOption = Path("results"),
     data_dir: DataOption = None,
@@ -118,7 +123,7 @@ def _options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]
             raise UsageError(Kind.INVALID, flag="axis", expected="NAME=A,B,...", value=axis)
         key = _in_python(name.strip())
         if key in options or named.get(key) is not None:
-            raise UsageError(Kind.CONFLICT, "given twice", flag=key, expected="its values go into one list, A,B,...")
+            raise UsageError(Kind.CONFLICT, "given twice", flag=key, expected=ONE_LIST)
         options[key] = values
     return options
 

@@ -37,6 +37,9 @@ def choices(field: str) -> list[str]:
     return [str(value) for value in get_args(annotation)] if getattr(annotation, "__origin__", None) is Literal else []
 
 
+ONE_LIST = "its values go into one list, A,B,..."
+"""What to do instead of giving a name twice."""
+
 BASELINE_SIZES = ("own", "matched")
 """The widths of a baseline: its own, or such as make as many parameters as the capsule network has that it stands beside."""
 
@@ -57,6 +60,7 @@ def split_request(request: Mapping[str, Any]) -> Request:
     baselines: list[str] = ["matched"]
     sizes = ["own"]
     measures: tuple[str, ...] | None = None
+    check_names(request)
     for name, value in request.items():
         key = name.replace("-", "_")
         field = _field_of(key)
@@ -71,6 +75,22 @@ def split_request(request: Mapping[str, Any]) -> Request:
         else:
             options[key] = listed(value)
     return Request(fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes)), measures)
+
+
+def canonical(name: str) -> str:
+    """The one name of what is asked for: ``train-size`` is ``train_size``, and ``iterations`` is ``iters``."""
+    key = name.replace("-", "_")
+    field = _field_of(key)
+    return key if field is None else flag(field)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises UsageError for names of which two mean the same: one of their values would be lost."""
+    known: set[str] = set()
+    for name in map(canonical, names):
+        if name in known:
+            raise UsageError(Kind.CONFLICT, "given twice", flag=name, expected=ONE_LIST)
+        known.add(name)
 
 
 def narrow_request(

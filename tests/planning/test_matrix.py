@@ -324,3 +324,10 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     with pytest.raises(UsageError) as caught:
         cells_of({"device": "cuda"})
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "device", "cuda")
+
+
+@pytest.mark.parametrize("names", [("iters", "iterations"), ("lr", "learning_rate"), ("train_size", "train-size")])
+def test_one_thing_under_two_names_is_refused(names):
+    with pytest.raises(UsageError) as caught:
+        plan_cells({"routing": "em", names[0]: 1, names[1]: 3})
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, names[0])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, MEASURE_FLAG, listed
+from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, MEASURE_FLAG, canonical, check_names, listed
 from capsbench.planning.suites.published import Published, RowError, read_rows
 from capsbench.records.cell import asked_fields
 
@@ -44,7 +44,8 @@ class Suite:
         What it says of `SELECTING` chooses among them, where they have all of its values: ``--dataset mnist`` leaves the
         matrices that are about MNIST, rather than make those of other data sets about it.
         """
-        return _selected(self.matrices, request)
+        check_names(request)
+        return _selected(self.matrices, {canonical(name): value for name, value in request.items()})
 
 
 def suite_names() -> list[str]:
@@ -123,5 +124,6 @@ def _request(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
             raise UsageError(
                 Kind.UNKNOWN, "options go under [axis]", flag="suite", file=path, value=key, expected=known
             )
-        request[key.replace("-", "_")] = value
-    return request | options
+        request[key] = value
+    check_names([*request, *options])
+    return {canonical(name): value for name, value in (request | options).items()}

@@ -149,3 +149,15 @@ def test_every_suite_describes_itself_in_a_line():
     for name in suite_names():
         assert describe_suite(name)
         assert "\n" not in describe_suite(name)
+
+
+def test_a_flag_overrides_what_the_suite_says_under_another_name(written):
+    suite = read_suite(written(SHORT + "iters = [1, 2]\n[axis]\nmass = 50\n"))
+    assert suite.overridden({"iterations": 3})[0]["iters"] == 3
+    assert "iterations" not in suite.overridden({"iterations": 3})[0]
+
+
+def test_a_suite_that_says_one_thing_under_two_names_is_refused(written):
+    with pytest.raises(UsageError) as caught:
+        read_suite(written(SHORT + "iters = 1\n[axis]\niterations = 3\n"))
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "iters")

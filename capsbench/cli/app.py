@@ -1,0 +1,32 @@
+"""The Typer of all commands: an option that is given twice is refused, unless it says that it may be repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.request import ONE_LIST
+
+
+class OnceCommand(TyperCommand):
+    """A command whose options are given once each: of two values the parser would keep the last without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=[*args])
+        for parameter in given if not ctx.resilient_parsing else ():
+            if isinstance(parameter, typer.core.TyperOption) and not parameter.multiple and given.count(parameter) > 1:
+                name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
+                takes_list = str(parameter.metavar or "").endswith(",...")
+                remedy = ONE_LIST if takes_list else "give it once"
+                raise UsageError(Kind.CONFLICT, "given twice", flag=name, expected=remedy)
+        return super().parse_args(ctx, args)
+
+
+class App(typer.Typer):
+    """A Typer whose commands are `OnceCommand`s."""
+
+    def command(self, *arguments: Any, **settings: Any) -> Any:
+        return super().command(*arguments, **{"cls": OnceCommand, **settings})

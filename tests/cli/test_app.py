@@ -1,0 +1,64 @@
+"""An option is given once: of two values the last would be kept without a word."""
+
+import pytest
+from typer.core import TyperGroup, TyperOption
+from typer.main import get_command
+
+from capsbench.cli.main import app
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.request import ONE_LIST
+
+
+def commands(group, path=()):
+    """Every command of the command line as (its words, the command)."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+OPTIONS = [
+    pytest.param(command, option, id=f"{' '.join(words)} {option.opts[0]}")
+    for words, command in commands(get_command(app))
+    for option in command.params
+    if isinstance(option, TyperOption) and option.name not in ("axis", "where", "help")
+]
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS)
+def test_every_option_of_every_command_is_refused_when_given_twice(command, option):
+    once = [option.opts[0]] if option.is_flag else [option.opts[0], "1"]
+    with pytest.raises(UsageError) as caught:
+        command.make_context(command.name, [*once, *once])
+    name = option.opts[0].removeprefix("--").replace("-", "_")
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, name)
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "expected"),
+    [
+        ("run", ["--iters", "1", "--iters=3"], ONE_LIST),
+        ("run", ["--baseline", "matched", "--baseline", "resnet"], ONE_LIST),
+        ("report", ["--by", "iters", "--by", "lr"], ONE_LIST),
+        ("report", ["--to", "here", "--to", "there"], "give it once"),
+    ],
+)
+def test_what_takes_several_values_says_that_they_go_into_one_list(command, flags, expected):
+    with pytest.raises(UsageError) as caught:
+        get_command(app).commands[command].make_context(command, flags)
+    assert caught.value.expected == expected
+
+
+def test_what_is_documented_as_repeatable_stays_so():
+    context = get_command(app).commands["run"].make_context("run", ["--axis", "squash=unit", "--axis", "leaky=yes"])
+    assert list(context.params["axis"]) == ["squash=unit", "leaky=yes"]
+    context = get_command(app).commands["report"].make_context("report", ["--where", "iters=1", "--where", "seeds=0"])
+    assert list(context.params["where"]) == ["iters=1", "seeds=0"]
+
+
+def test_a_command_with_an_option_twice_ends_with_exit_code_2(capsbench, tmp_path):
+    done = capsbench("run", "--routing", "em", "--routing", "dynamic", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--routing" in done.stderr
+    assert not (tmp_path / "results").exists()
