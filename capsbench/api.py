@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -14,14 +14,17 @@ from capsbench.data.base import data_folder
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
+from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.options import source_digests
-from capsbench.planning.request import listed, spelled
+from capsbench.planning.request import BASELINE_FLAG, listed, spelled
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
+from capsbench.records.versions import components_of
+from capsbench.registry import measure_name
 from capsbench.running.progress import make_progress
 from capsbench.running.runner import Outcome, check_data, run_cells
 
@@ -40,10 +43,21 @@ def cells(suite: str | Path | None = None, **request: Any) -> list[Cell]:
     return [planned.cell for planned in _plan(suite, request)]
 
 
-def plan(
-    suite: str | Path | None = None, data_dir: str | Path | None = None, **request: Any
-) -> tuple[list[PlannedCell], dict[str, str]]:
-    """The cells that `run` would run with their measures, and of each data set or measure that it would leave out why.
+class Plan(NamedTuple):
+    """What `run` would run.
+
+    - ``cells``: with their measures
+    - ``left_out``: of each data set or measure that it would leave out why
+    - ``remarks``: what is to be told of the cells beforehand
+    """
+
+    cells: list[PlannedCell]
+    left_out: dict[str, str]
+    remarks: list[str]
+
+
+def plan(suite: str | Path | None = None, data_dir: str | Path | None = None, **request: Any) -> Plan:
+    """What `run` would run, and what it would leave out.
 
     Raises:
         UsageError: as `cells`, or none of a suite's data sets can be had.
@@ -54,7 +68,8 @@ def plan(
         if _leaves_out(suite, request)
         else {}
     )
-    return [planned for planned in chosen if planned.cell.dataset not in left_out], left_out | _unmeasured(request)
+    cells = [planned for planned in chosen if planned.cell.dataset not in left_out]
+    return Plan(cells, left_out | _unmeasured(request), _remarks(cells, request))
 
 
 def run(
@@ -135,9 +150,9 @@ def measure(
         raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)
     reasons = {record.cell.id: _not_measurable_here(record) for record in records}
     remarks = [f"{record.cell.title} is left out: {why}" for record in records if (why := reasons[record.cell.id])]
-    remarks += faults
     here = [record for record in records if not reasons[record.cell.id]]
     chosen = [planned for record in here if (planned := _plan_measures(record, specs)).measures]
+    remarks += [*faults, *_about_names(chosen)]
     if not here:
         raise UsageError(Kind.CONFLICT, remarks[0], flag="out", file=store.folder)
     if not chosen:
@@ -188,6 +203,30 @@ def _unmeasured(request: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _remarks(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[str]:
+    """What is to be told of cells before they are run."""
+    return [
+        *_about_iterations(chosen, request),
+        *map(_about_heavy_baseline, heavy_baselines(chosen)),
+        *_about_names(chosen),
+    ]
+
+
+def _about_heavy_baseline(heavy: HeavyBaseline) -> str:
+    remedy = "none, or a CNN of its own size" if heavy.flag == BASELINE_FLAG else "own"
+    return (
+        f"{heavy.cell.title}: {heavy.flops / 1e9:,.0f} GFLOP an image, which may take too long or too much memory; "
+        f"{spelled(heavy.flag)} {remedy} avoids it"
+    )
+
+
+def _about_names(chosen: Sequence[PlannedCell]) -> list[str]:
+    """A line for each entry point that is ignored though its name is asked for."""
+    named = {component for planned in chosen for component in components_of(planned.cell)}
+    named |= {("measure", measure_name(spec)) for planned in chosen for spec in planned.measures}
+    return [line for kind, name in sorted(named) for line in registry.about_name(kind, name)]
+
+
+def _about_iterations(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[str]:
     """What of the request the cells have no part in."""
     routings = sorted({planned.cell.routing for planned in chosen if planned.cell.routing is not None})
     once = [name for name in routings if not registry.get("routing", name).iterative]

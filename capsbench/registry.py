@@ -89,14 +89,55 @@ YOUR_OWN = "package.module:Attribute for your own"
 """What may be named beside the names that are known."""
 
 
-@cache
+RESERVED = ("all", "none")
+"""Names that stand for every component of a kind, and for no component."""
+
+
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"capsbench.{kind}")}
+    return _read_entry_points(kind)[0]
+
+
+def _sharing_names(kind: str) -> tuple[str, ...]:
+    """The kinds whose names are asked for by one flag: a name of one is taken for all of them."""
+    return ("network", "baseline") if kind in ("network", "baseline") else (kind,)
+
+
+def about_name(kind: str, name: str) -> list[str]:
+    """A line for each entry point that is ignored though its name is this one."""
+    return [ignored[name] for each in _sharing_names(kind) if name in (ignored := ignored_entry_points(each))]
+
+
+def ignored_entry_points(kind: str) -> dict[str, str]:
+    """Name -> a line for each entry point that does not count, since its name stands for something else."""
+    return _read_entry_points(kind)[1]
+
+
+@cache
+def _read_entry_points(kind: str) -> tuple[dict[str, EntryPoint], dict[str, str]]:
+    """The entry points of a kind that count, by name; and what `ignored_entry_points` gives."""
+    counted: dict[str, EntryPoint] = {}
+    ignored: dict[str, str] = {}
+    for point in entry_points(group=f"capsbench.{kind}"):
+        taken = _taken(kind, point.name) or (f"is {counted[point.name].value}" if point.name in counted else "")
+        if taken:
+            ignored[point.name] = f"the entry point {point.value} is ignored: {kind} {point.name} {taken}; rename it"
+        else:
+            counted[point.name] = point
+    return counted, ignored
+
+
+def _taken(kind: str, name: str) -> str:
+    """What a name of a kind stands for, as the end of a sentence; empty where it is free for an entry point."""
+    if name in RESERVED:
+        return "has a meaning of its own"
+    if any(name in BUILT_IN[each] for each in _sharing_names(kind)):
+        return "is built in"
+    return "is a baseline" if kind == "network" and name in _entry_points("baseline") else ""
 
 
 def names(kind: str) -> list[str]:
     """The names known for a kind, the built-in ones first."""
-    return [*BUILT_IN[kind], *(name for name in _entry_points(kind) if name not in BUILT_IN[kind])]
+    return [*BUILT_IN[kind], *_entry_points(kind)]
 
 
 def kind_of(network: str) -> str:

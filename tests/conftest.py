@@ -149,10 +149,15 @@ def capsbench(monkeypatch, capsys):
 
 
 def run_here(
-    jobs: Iterable[Job], workers: int = 1, on_event: Callable[[str, Any], None] = lambda name, event: None
+    jobs: Iterable[Job],
+    workers: int = 1,
+    on_event: Callable[[str, Any], None] = lambda name, event: None,
+    seconds_left: Callable[[], float | None] = lambda: None,
 ) -> Iterator[tuple[str, Any]]:
     """Runs jobs as `capsbench.running.executors.local.in_processes` does, but one after the other and in the calling process."""
     for job in jobs:
+        if (left := seconds_left()) is not None and left <= 0:
+            return
         try:
             result = job.function(*job.arguments, partial(on_event, job.name))
         except Exception as error:
@@ -165,9 +170,7 @@ def cells_in_one_process() -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("capsbench.running.runner.in_processes", run_here)
-        patch.setattr(
-            "capsbench.running.estimate.in_process", lambda function, *given: function(*given, lambda event: None)
-        )
+        patch.setattr("capsbench.running.estimate.in_processes", run_here)
         yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)

@@ -1,8 +1,9 @@
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
-from capsbench import registry
+from capsbench import api, registry
 from capsbench.errors import Kind, UsageError
 from capsbench.routing import DynamicRouting
 
@@ -97,3 +98,67 @@ def test_an_entry_point_that_cannot_be_imported_says_why(monkeypatch):
         registry.get("routing", "theirs")
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "routing", "theirs")
     assert "no such module" in str(caught.value)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Makes entry points appear as those of installed distributions, as (kind, name, value)."""
+
+    def install(*points):
+        made = [EntryPoint(name, value, f"capsbench.{kind}") for kind, name, value in points]
+        monkeypatch.setattr(registry, "entry_points", lambda group: [each for each in made if each.group == group])
+        registry._read_entry_points.cache_clear()
+
+    yield install
+    registry._read_entry_points.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("routing", "em"),
+        ("dataset", "mnist"),
+        ("measure", "all"),
+        ("network", "resnet"),  # a built-in baseline: both are asked for as a network
+        ("baseline", "capsnet"),
+    ],
+)
+def test_an_entry_point_whose_name_is_taken_is_ignored_and_named(installed, kind, name):
+    installed((kind, name, "theirs:Thing"), (kind, "free", "theirs:Other"))
+    assert registry.ignored_entry_points(kind).keys() == {name}
+    assert registry.names(kind) == [*registry.BUILT_IN[kind], "free"]
+    assert "theirs:Thing" in registry.about_name(kind, name)[0]
+    assert registry.about_name(kind, "free") == []
+
+
+def test_a_network_named_as_a_built_in_stays_what_it_is(installed):
+    installed(("baseline", "capsnet", "theirs:CNN"))
+    assert registry.kind_of("capsnet") == "network"
+    assert "theirs:CNN" in registry.about_name("network", "capsnet")[0]
+
+
+def test_of_two_entry_points_of_one_name_the_second_is_ignored(installed):
+    installed(("routing", "fast", "one:Fast"), ("routing", "fast", "other:Fast"))
+    assert registry._entry_points("routing")["fast"].value == "one:Fast"
+    assert "other:Fast" in registry.ignored_entry_points("routing")["fast"]
+
+
+def test_who_asks_for_an_ignored_name_is_told(installed):
+    installed(("routing", "em", "theirs:EM"), ("measure", "affine", "theirs:Affine"), ("loss", "spread", "theirs:Loss"))
+    plan = api.plan(routing="dynamic", measure="affine", baseline="none")
+    assert [line for line in plan.remarks if "theirs" in line] == registry.about_name("measure", "affine")
+    told = api.plan(routing="em", measure="accuracy", baseline="none").remarks
+    assert {line for line in told if "theirs" in line} == {
+        *registry.about_name("routing", "em"),
+        *registry.about_name("loss", "spread"),
+    }
+
+
+def test_list_and_data_name_what_is_ignored(installed, capsbench, tmp_path):
+    installed(("routing", "em", "theirs:EM"), ("dataset", "digits", "theirs:Digits"))
+    assert "theirs:EM" in capsbench("list", "routing", cwd=tmp_path).stderr
+    listed = capsbench("list", "--json", cwd=tmp_path)
+    assert "theirs:EM" in listed.stderr
+    assert "theirs:Digits" in listed.stderr
+    assert "theirs" not in listed.stdout
+    assert "theirs:Digits" in capsbench("data", "verify", "digits", cwd=tmp_path).stderr

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
+from typer.models import CommandFunctionType
 
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import ONE_LIST
@@ -17,7 +19,7 @@ class OnceCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, given = self.make_parser(ctx).parse_args(args=[*args])
         for parameter in given if not ctx.resilient_parsing else ():
-            if isinstance(parameter, typer.core.TyperOption) and not parameter.multiple and given.count(parameter) > 1:
+            if isinstance(parameter, TyperOption) and not parameter.multiple and given.count(parameter) > 1:
                 name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
                 takes_list = str(parameter.metavar or "").endswith(",...")
                 remedy = ONE_LIST if takes_list else "give it once"
@@ -28,5 +30,5 @@ class OnceCommand(TyperCommand):
 class App(typer.Typer):
     """A Typer whose commands are `OnceCommand`s."""
 
-    def command(self, *arguments: Any, **settings: Any) -> Any:
-        return super().command(*arguments, **{"cls": OnceCommand, **settings})
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        return super().command(name, **{"cls": OnceCommand, **settings})

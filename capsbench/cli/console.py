@@ -14,3 +14,8 @@ def make_console() -> Console:
 
 def say(line: str) -> None:
     print(line)
+
+
+def warn(line: str) -> None:
+    """Says something beside what a command prints, which programs may read."""
+    print(f"capsbench: {line}", file=sys.stderr)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from capsbench import registry
 from capsbench.cli.app import App
-from capsbench.cli.console import make_console
+from capsbench.cli.console import make_console, warn
 from capsbench.cli.options import DataOption, JsonOption
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
 from capsbench.planning.request import spelled
@@ -110,6 +110,8 @@ def _dataset(name: str) -> type[Dataset]:
     known = registry.names("dataset")
     if ":" not in name and name not in known:
         raise UsageError(Kind.UNKNOWN, flag="NAME", value=name, expected=known)
+    for line in registry.about_name("dataset", name):
+        warn(line)
     from capsbench.data.base import Dataset
 
     dataset = registry.get("dataset", name)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from capsbench import registry
-from capsbench.cli.console import make_console
+from capsbench.cli.console import make_console, warn
 from capsbench.cli.options import JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import spelled
@@ -39,6 +39,9 @@ def list_(
         }
         for each in ([kind] if kind else kinds)
     }
+    for each in found.keys() - {"suite"}:
+        for line in registry.ignored_entry_points(each).values():
+            warn(line)
     if as_json:
         print(json.dumps(found))
         return

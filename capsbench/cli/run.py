@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,8 @@ from capsbench.planning.defaults import default_in_words
 from capsbench.planning.request import ONE_LIST
 
 if TYPE_CHECKING:
-    from capsbench.planning.matrix import PlannedCell
+    from capsbench.api import Plan
+    from capsbench.running.estimate import Estimate
 
 
 @with_cell_options
@@ -87,7 +89,7 @@ def run(
     }
     request: dict[str, Any] = {**named, **_options([*(axis or []), *_flags(context.args)], named)}
     if dry_run:
-        _print_plan(*api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
+        _print_plan(api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
         return
     command = shlex.join(["capsbench", *sys.argv[1:]])
     outcome = api.run(suite=suite, out=out, data_dir=data_dir, fresh=fresh, workers=workers, command=command, **request)
@@ -128,21 +130,18 @@ def _options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]
     return options
 
 
-def _print_plan(
-    planned: list[PlannedCell], left_out: dict[str, str], out: Path, data_dir: Path | None, as_json: bool, fresh: bool
-) -> None:
+def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fresh: bool) -> None:
     from capsbench.networks.build import parameter_count
     from capsbench.records.store import Store
     from capsbench.running.estimate import estimate
     from capsbench.running.on_record import find_records, remaining, without_stale
 
-    store = Store(out)
+    store, planned = Store(out), plan.cells
     records = {} if fresh else without_stale(find_records(planned, store))
     left = [each for each in remaining(planned, records) if each.measures or each.cell.id not in records]
     to_measure = {each.cell.id: each.measures for each in left}
-    seconds = estimate(left, records.keys(), data_dir)
     if as_json:
-        plan = [
+        cells = [
             {
                 "id": each.cell.id,
                 "on_record": each.cell.id not in to_measure,
@@ -153,7 +152,8 @@ def _print_plan(
             }
             for each in planned
         ]
-        print(json.dumps({"cells": plan, "seconds": seconds, "left_out": left_out}))
+        timing = asdict(estimate(left, records.keys(), data_dir))
+        print(json.dumps({"cells": cells, **timing, "left_out": plan.left_out, "remarks": plan.remarks}))
         return
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
     for each in planned:
@@ -167,7 +167,20 @@ def _print_plan(
             )
         table.add_row(cell.id, cell.title, str(cell.epochs), f"{parameter_count(cell):,}", on_record)
     make_console().print(table)
-    for dataset, reason in left_out.items():
-        say(f"left out, {dataset}: {reason}")
-    about = f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
-    say(f"{len(planned)} cells, {len(left)} to run, {about} on this machine (from timed training steps)")
+    for name, reason in plan.left_out.items():
+        say(f"left out, {name}: {reason}")
+    for remark in plan.remarks:
+        say(remark)
+    sys.stdout.flush()  # the plan is there before anything is timed
+    _print_estimate(estimate(left, records.keys(), data_dir), len(planned), len(left))
+
+
+def _print_estimate(made: Estimate, cells: int, left: int) -> None:
+    for title, reason in made.failed.items():
+        say(f"no estimate of {title}: {reason}")
+    about = f"{made.seconds / 60:.0f} min" if made.seconds >= 90 else f"{made.seconds:.0f} s"
+    if made.timed == made.networks:
+        about = f"about {about} on this machine (from timed training steps)"
+    else:
+        about = f"more than {about} on this machine ({made.timed} of {made.networks} networks timed)"
+    say(f"{cells} cells, {left} to run, {about}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from capsbench import registry
 from capsbench.records.cell import Cell
@@ -59,3 +60,12 @@ def parameter_dtype(cell: Cell) -> torch.dtype:
 def parameter_count(cell: Cell) -> int:
     """The trainable parameters of a cell's network, its decoder included."""
     return sum(parameter.numel() for parameter in build_network(cell, device="meta").parameters())
+
+
+def forward_flops(cell: Cell) -> int:
+    """The floating-point operations of one image's way through the CNN of a cell, from shapes alone."""
+    network = build_network(cell, device="meta").eval()
+    image = torch.empty(1, *registry.get("dataset", cell.dataset).image, dtype=parameter_dtype(cell), device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(image)
+    return counter.get_total_flops()

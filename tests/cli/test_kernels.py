@@ -14,7 +14,8 @@ from capsbench_kernels.bench import CONTENDERS
 from capsbench_kernels.bench.contenders import by_backend
 from capsbench_kernels.bench.floor import Peaks
 
-TINY = ["--batch", "1", "--children", "6", "--parents", "3", "--iters", "1", "--seconds", "0.001"]
+TINY = ["--batch", "1", "--children", "6", "--parents", "3", "--seconds", "0.001"]
+ONCE = ["--iters", "1"]
 TWO = ["--contenders", "broadcast,reference"]
 
 
@@ -30,7 +31,7 @@ def contender(monkeypatch, name, route):
 
 
 def test_bench_prints_a_table_and_writes_table_and_pictures(kernels, tmp_path):
-    done = kernels("bench", *TINY, *TWO, "--layer", "sabour-digitcaps,hinton-class")
+    done = kernels("bench", *TINY, *ONCE, *TWO, "--layer", "sabour-digitcaps,hinton-class")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("reference") == 2
     assert "measured peaks" in done.stdout
@@ -55,7 +56,7 @@ def test_bench_sweeps_comma_lists_and_prints_json(kernels, tmp_path):
 
 def test_a_wrong_contender_is_exit_code_3_after_all_is_written(kernels, monkeypatch, tmp_path):
     contender(monkeypatch, "reference", lambda case, inputs: (2 * by_backend("reference")(case, inputs)[0],))
-    done = kernels("bench", *TINY, *TWO, "--layer", "sabour-digitcaps")
+    done = kernels("bench", *TINY, *ONCE, *TWO, "--layer", "sabour-digitcaps")
     assert done.returncode == 3
     assert "capsbench: sabour-digitcaps, batch 1, float32: reference: wrong: parent poses: off by" in done.stderr
     rows = pd.read_csv(tmp_path / "results" / "kernels" / "kernels.csv").set_index("contender")
@@ -68,7 +69,7 @@ def test_nothing_that_could_be_timed_is_exit_code_4(kernels, monkeypatch):
         raise MemoryError
 
     contender(monkeypatch, "broadcast", without_memory)
-    done = kernels("bench", *TINY, "--contenders", "broadcast", "--layer", "sabour-digitcaps")
+    done = kernels("bench", *TINY, *ONCE, "--contenders", "broadcast", "--layer", "sabour-digitcaps")
     assert done.returncode == 4
     assert "capsbench: --contenders broadcast: " in done.stderr
     assert "out of memory" in done.stderr

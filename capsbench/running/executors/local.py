@@ -39,7 +39,10 @@ class Job:
 
 
 def in_processes(
-    jobs: Iterable[Job], workers: int = 1, on_event: Callable[[str, Any], None] = lambda name, event: None
+    jobs: Iterable[Job],
+    workers: int = 1,
+    on_event: Callable[[str, Any], None] = lambda name, event: None,
+    seconds_left: Callable[[], float | None] = lambda: None,
 ) -> Iterator[tuple[str, Any]]:
     """Runs each job in a new process, at most ``workers`` at a time, and yields (name, result) in the order they end.
 
@@ -49,15 +52,16 @@ def in_processes(
 
     Args:
         on_event: called as ``on_event(name, event)`` for each event that a job sends.
+        seconds_left: for how long jobs may go on, None for as long as they take; what has not ended by then has no result.
     """
     waiting = deque(jobs)
     running: dict[Connection, _Process] = {}
     try:
-        while waiting or running:
+        while (waiting or running) and ((left := seconds_left()) is None or left > 0):
             while waiting and len(running) < workers:
                 process = _Process(waiting.popleft())
                 running[process.receiver] = process
-            for ready in wait(list(running)):
+            for ready in wait(list(running), left):
                 assert isinstance(ready, Connection)
                 process = running[ready]
                 kind, content = process.receive()
@@ -69,14 +73,6 @@ def in_processes(
     finally:
         for process in running.values():
             process.end()
-
-
-def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of one function in a new process; raises what it raised, see `in_processes`."""
-    ((_, result),) = in_processes([Job(function.__name__, function, arguments)])
-    if isinstance(result, Exception):
-        raise result
-    return result
 
 
 class _Process:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from capsbench.errors import Kind, ProcessFailed, UsageError
-from capsbench.running.executors.local import Job, in_process, in_processes
+from capsbench.running.executors.local import Job, in_processes
 
 
 def double(number, send):
@@ -68,15 +68,26 @@ def test_a_failure_has_one_line_and_the_others_go_on(function, reason):
 
 
 def test_the_trace_of_what_raised_is_kept():
-    with pytest.raises(ProcessFailed) as caught:
-        in_process(crash)
-    assert "in crash" in caught.value.trace
+    ((_, failure),) = in_processes([Job("bad", crash, ())])
+    assert "in crash" in failure.trace
 
 
 def test_what_the_user_can_mend_comes_back_as_it_is():
-    with pytest.raises(UsageError) as caught:
-        in_process(refuse)
-    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "size", "large")
+    ((_, failure),) = in_processes([Job("bad", refuse, ())])
+    assert isinstance(failure, UsageError)
+    assert (failure.kind, failure.flag, failure.value) == (Kind.UNKNOWN, "size", "large")
+
+
+def test_jobs_end_when_no_time_is_left_and_those_that_wait_are_not_begun():
+    heard = []
+    left = iter([None, 60.0, 0.0])
+    jobs = [Job("quick", double, (1,)), Job("slow", nap, (600.0,)), Job("waiting", nap, (600.0,))]
+    results = dict(
+        in_processes(jobs, 2, on_event=lambda name, event: heard.append(name), seconds_left=lambda: next(left))
+    )
+    assert heard == ["quick"]
+    assert results.keys() <= {"quick"}
+    assert next(left, "asked three times") == "asked three times"
 
 
 def test_leaving_the_loop_ends_the_processes():
