@@ -112,8 +112,14 @@ def with_rows(record: Record, rows: Iterable[Row]) -> Record:
     return replace(record, training=replace(training, rows=made.training.rows), measures=made.measures)
 
 
-def rows_of_counts(images: int, predicted: int, labelled: int, right: int) -> list[Row]:
-    """The rows of the measure accuracy of so many test images (`capsbench.stats.collapse.Counts`)."""
+STUCK = {"images": 500, "predicted": 500, "labelled": 50, "right": 50}
+FINE = {"images": 500, "predicted": 52, "labelled": 50, "right": 480}
+"""Counts of a network that says one class of ten, and of one that does not (`capsbench.stats.collapse.Counts`)."""
+
+
+def counted(record: Record, images: int, predicted: int, labelled: int, right: int) -> Record:
+    """The record with the counts of so many test images in the place of what it has of the measure accuracy."""
     shares = {"accuracy": right, "largest predicted share": predicted, "majority share": labelled}
-    made = [Row("accuracy", "images", "test", images, "images")]
-    return made + [Row("accuracy", name, "test", count / images, "fraction") for name, count in shares.items()]
+    made = [Row("accuracy", "images", "test", float(images), "images")]
+    made += [Row("accuracy", name, "test", count / images, "fraction") for name, count in shares.items()]
+    return with_rows(record, [*(row for row in record.rows if row.measure != "accuracy"), *made])

@@ -94,6 +94,11 @@ def find_marks(records: Iterable[Record], kept: Kept) -> pd.DataFrame:
     return pd.DataFrame(found, index=list(contenders))
 
 
+def has(summary: pd.DataFrame, mark: Mark) -> pd.Series:
+    """Whether each contender of a summary is known to have a mark, in the order of the summary."""
+    return summary[mark.name].fillna(False).astype(bool)
+
+
 def marks_of(summary: pd.DataFrame) -> pd.Series:
     """The marks that each contender of a summary has wherever it stands, as a list."""
     known = [mark for mark in FOUND_BY if mark.name in summary]

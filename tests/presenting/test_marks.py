@@ -19,18 +19,10 @@ from capsbench.records.store import Store
 from capsbench.reporting.build import report
 from capsbench.reporting.contents import PICTURES
 from capsbench.reporting.formats.latex import SPECIAL
-from tests.making import rows_of_counts, with_rows
+from tests.making import FINE, STUCK, counted
 
 Make = Callable[..., Record]
-STUCK = {"images": 500, "predicted": 500, "labelled": 50, "right": 50}
-FINE = {"images": 500, "predicted": 52, "labelled": 50, "right": 480}
 SIGN = COLLAPSED.sign
-
-
-def counted(record: Record, **counts: int) -> Record:
-    """The record with a measure of accuracy of so many images."""
-    others = [row for row in record.rows if row.measure != "accuracy"]
-    return with_rows(record, [*others, *rows_of_counts(**counts)])
 
 
 @pytest.fixture

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.measures.soundness import failed_checks, marked
 from capsbench.presenting.figures.style import TIMES
 from capsbench.presenting.format import si, with_interval
+from capsbench.presenting.marks import COLLAPSED, has
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.section import Section
@@ -39,8 +41,10 @@ class Contest:
         title: what it is, as a heading.
         measure, metric: of its rows.
         conditions: of its rows; of several, the mean. None: all of them.
-        swept: whether the rows are those at the headline bound of attacks in L-infinity.
+        swept: whether the rows are those at the headline bound of attacks in L-infinity, of which sanity checks may fail.
         least: whether less is better.
+        withstood: whether it is about what a change of the images leaves as it was: everything, of a network that says one class
+            whatever it is shown. Collapsed contenders are kept out.
     """
 
     title: str
@@ -49,6 +53,7 @@ class Contest:
     conditions: tuple[str, ...] | None
     swept: bool = False
     least: bool = False
+    withstood: bool = False
 
     def numbers(self, material: Material) -> Numbers:
         """Contender -> seed -> cell and value, a fraction."""
@@ -73,23 +78,34 @@ ACCURACY = Contest("test accuracy %", "accuracy", "accuracy", ("test",))
 
 CONTESTS = (
     ACCURACY,
-    Contest("accuracy under warps, mean of families %", "affine", "area under the curve", None),
-    Contest("error on novel viewpoints %", "viewpoint", "error", ("novel",), least=True),
+    Contest("accuracy under warps, mean of families %", "affine", "area under the curve", None, withstood=True),
+    Contest("error on novel viewpoints %", "viewpoint", "error", ("novel",), least=True, withstood=True),
     Contest("error on overlapping objects %", "overlap", "error", ("image",), least=True),
-    Contest("predictions kept under transformations %", "equivariance", "consistency", ("all",)),
-    Contest("worst case of attacks, L∞ %", "adversarial", "robust accuracy", ("Linf, worst case",), swept=True),
+    Contest("predictions kept under transformations %", "equivariance", "consistency", ("all",), withstood=True),
+    Contest(
+        "worst case of attacks, L∞ %",
+        "adversarial",
+        "robust accuracy",
+        ("Linf, worst case",),
+        swept=True,
+        withstood=True,
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Line:
-    """A contest of the contenders of a budget: the first, the others in their order, and what each is behind by."""
+    """A contest of the contenders of a budget: the first, the others in their order, and what each is behind by.
+
+    ``kept_out`` are those that have a number and no part in the contest.
+    """
 
     contest: Contest
     group: Group
     first: str
     numbers: Numbers
     behind: dict[str, Difference | None]
+    kept_out: list[str]
 
     @property
     def pairs(self) -> int:
@@ -100,39 +116,48 @@ class Line:
 def _table(material: Material) -> pd.DataFrame:
     """One row a budget, contest and contender beside the first."""
     numbers = {contest: contest.numbers(material) for contest in CONTESTS}
+    unsound = failed_checks(material)
     lines = [
         line
-        for group in groups_of(material)
+        for plain, attacked in zip(groups_of(material), groups_of(marked(material)), strict=True)
         for contest, found in numbers.items()
-        for line in _contested(
-            contest, group, {name: found[name] for name in group.contenders.index if name in found}, material.pairs
-        )
+        for line in _contested(contest, attacked if contest.swept else plain, found, material.pairs)
     ]
     if not lines:
         raise NoDataError("a second network")
     comparisons = sum(line.pairs for line in lines)
-    return pd.DataFrame([row for line in lines for row in _rows(line, comparisons)])
+    return pd.DataFrame([row for line in lines for row in _rows(line, comparisons, unsound)])
 
 
-def _contested(contest: Contest, group: Group, numbers: Numbers, pairs: Pairs) -> Iterator[Line]:
-    if len(numbers) < 2:
+def _contested(contest: Contest, group: Group, found: Numbers, pairs: Pairs) -> Iterator[Line]:
+    measured = [name for name in group.contenders.index if name in found]
+    kept_out = [name for name in measured if contest.withstood and has(group.contenders, COLLAPSED)[name]]
+    numbers = {name: found[name] for name in measured if name not in kept_out}
+    if not numbers or len(measured) < 2:
         return
     means = {name: interval([value for _, value in own.values()])[0] for name, own in numbers.items()}
     first, *others = sorted(numbers, key=lambda name: means[name], reverse=not contest.least)
     behind = {name: _difference(contest, numbers[first], numbers[name], pairs) for name in others}
-    yield Line(contest, group, first, numbers, behind)
+    yield Line(contest, group, first, numbers, behind, kept_out)
 
 
-def _rows(line: Line, comparisons: int) -> Iterator[dict[str, Any]]:
+def _rows(line: Line, comparisons: int, unsound: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a line, those kept out last.
+
+    Args:
+        unsound: contenders of which a sanity check of the attacks failed: what is too high may be first for that alone.
+    """
+    doubtful = line.contest.swept and line.first in unsound
     ahead = {}
     for name, apart in line.behind.items():
         p = math.nan if apart is None or apart.seeds < FEWEST_SEEDS else min(1.0, apart.p * comparisons)
-        ahead[name] = p < ALPHA, p
+        ahead[name] = p < ALPHA and not doubtful, p
     own = line.numbers[line.first]
     mean, half = interval([value for _, value in own.values()])
     level = [line.first, *(name for name in line.behind if not ahead[name][0])]
     cheapest = _cheapest(line.group, level) if len(own) >= FEWEST_SEEDS else ""
-    for name, apart in line.behind.items():
+    for name in (*line.behind, *line.kept_out):
+        apart = line.behind.get(name)
         yield {
             "on": line.group.title,
             "measured": line.contest.title,
@@ -145,8 +170,9 @@ def _rows(line: Line, comparisons: int) -> Iterator[dict[str, Any]]:
             "other_name": line.group.label(name),
             "behind_by": math.nan if apart is None else 100 * abs(apart.mean),
             "behind_by_ci95": math.nan if apart is None else 100 * apart.half,
-            "p": ahead[name][1],
-            "ahead": ahead[name][0],
+            "p": ahead.get(name, (False, math.nan))[1],
+            "ahead": ahead.get(name, (False, math.nan))[0],
+            "kept_out": name in line.kept_out,
             "cheapest": cheapest,
         }
 
@@ -191,11 +217,13 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(own: pd.DataFrame) -> str:
-    """``Ahead of em x1 (5.7 ± 1.5). Not told apart from em x2 (0.2 ± 2.6).`` and which of these is the cheapest."""
-    cheapest = own["cheapest"].iloc[0]
-    said = [f"Ahead of {_named(own[own['ahead']])}."] if own["ahead"].any() else []
-    said += [f"Not told apart from {_named(own[~own['ahead']])}."] if not own["ahead"].all() else []
-    said += [f"Cheapest of these: {cheapest}."] if cheapest and not own["ahead"].all() else []
+    """``Ahead of em x1 (5.7 ± 1.5). Not told apart from em x2 (0.2 ± 2.6).``, which of these is cheapest, and who is kept out."""
+    cheapest, kept_out = own["cheapest"].iloc[0], own[own["kept_out"]]
+    ahead, level = (own[~own["kept_out"] & (own["ahead"] == is_ahead)] for is_ahead in (True, False))
+    said = [f"Ahead of {_named(ahead)}."] if len(ahead) else []
+    said += [f"Not told apart from {_named(level)}."] if len(level) else []
+    said += [f"Cheapest of these: {cheapest}."] if cheapest and len(level) else []
+    said += [f"Collapsed and kept out: {_named(kept_out)}."] if len(kept_out) else []
     return " ".join(said)
 
 
@@ -217,7 +245,8 @@ SECTION = Section(
         "Of each number the contender with the best mean, and in brackets by how many points others are behind it, with the 95 % "
         "interval of that difference alone. It is called ahead of those that a paired test tells apart (over images and seeds "
         f"for the test accuracy, else over seeds; {FEWEST_SEEDS} seeds or more, p < {ALPHA:g} after correction for all pairs of "
-        "all lines); those not told apart may be as good. Cheapest: of the least arithmetic an image."
+        "all lines); those not told apart may be as good. Cheapest: of the least arithmetic an image. A network that says one "
+        "class withstands everything: collapsed contenders have no part in what is about withstanding."
     ),
     table=_table,
     readable=_readable,

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from scipy import stats
 
 from capsbench.presenting.figures.style import TIMES
+from capsbench.presenting.marks import COLLAPSED, UNSOUND
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.sections.winners import SECTION
-from tests.making import with_rows
+from tests.making import FINE, STUCK, counted, with_rows
 
 Make = Callable[..., Record]
 
@@ -112,3 +114,79 @@ def test_many_names_are_counted(capsules: Make) -> None:
     assert _line(records)["the others"] == (
         f"Not told apart from em {TIMES}7 (0.1); em {TIMES}6 (0.2); em {TIMES}5 (0.3) and 4 more."
     )
+
+
+NUMBERS = {
+    "accuracy": Row("accuracy", "accuracy", "test", 0, "fraction"),
+    "consistency": Row("equivariance", "consistency", "all", 0, "fraction"),
+    "worst case": Row("adversarial", "robust accuracy", "Linf, worst case", 0, "fraction", 0.05),
+    "warps": Row("affine", "area under the curve", "rotation", 0, "fraction"),
+    "viewpoints": Row("viewpoint", "error", "novel", 0, "fraction"),
+}
+WITHSTOOD = [name for name in NUMBERS if name != "accuracy"]
+
+
+def seeds_with(make: Make, what: dict[str, int], values: dict[str, float], **fields: Any) -> list[Record]:
+    """Three seeds with these counts on the test images and these numbers, a little more each seed."""
+    made = []
+    for seed in range(3):
+        record = counted(make(seed=seed, **fields), **what)
+        rows = [NUMBERS[name]._replace(value=value + seed / 1000) for name, value in values.items()]
+        made.append(with_rows(record, [*record.rows, *rows]))
+    return made
+
+
+@pytest.mark.parametrize("name", WITHSTOOD)
+def test_a_network_that_says_one_class_has_no_part_in_what_is_withstood(
+    capsules: Make, matched: Make, name: str
+) -> None:
+    best, others = (0.0, 0.3) if NUMBERS[name].metric == "error" else (1.0, 0.7)
+    stuck = seeds_with(capsules, STUCK, {name: best})
+    fine = [row for count in (1, 2) for row in seeds_with(capsules, FINE, {name: others}, iterations=count)]
+    table = _table([*stuck, *fine])
+    own = table[~table["measured"].str.startswith("test accuracy")].set_index("other_name")
+    assert set(own["first_name"]) == {f"em {TIMES}1"}
+    assert own["kept_out"].to_dict() == {f"em {TIMES}2": False, f"em {TIMES}3 {COLLAPSED.sign}": True}
+    assert not own["ahead"].any()
+    assert pd.isna(own.loc[f"em {TIMES}3 {COLLAPSED.sign}", "p"])
+
+    alone = _table([*stuck, *seeds_with(matched, FINE, {name: others})])
+    (row,) = alone[~alone["measured"].str.startswith("test accuracy")].to_dict("records")
+    assert (row["first_name"], row["kept_out"]) == ("matched CNN", True)
+    assert (
+        SECTION.readable(alone)["the others"].iloc[1] == f"Collapsed and kept out: em\u00a0{TIMES}3 {COLLAPSED.sign}."
+    )
+
+
+def test_the_majoritys_class_is_not_first_under_warps(capsules: Make, matched: Make) -> None:
+    """On 90:10 data it has 90 % of the images right, whatever is done to them."""
+    majority = {"images": 1000, "predicted": 1000, "labelled": 900, "right": 900}
+    good = {"images": 1000, "predicted": 905, "labelled": 900, "right": 985}
+    warps = [
+        *seeds_with(capsules, majority, {"warps": 0.9}),
+        *seeds_with(matched, good, {"warps": 0.8}),
+    ]
+    first = _table(warps).set_index("measured")["first_name"]
+    assert first.to_dict() == {
+        "test accuracy %": "matched CNN",
+        "accuracy under warps, mean of families %": "matched CNN",
+    }
+
+
+def test_of_collapsed_networks_alone_nobody_is_first_in_what_is_withstood(capsules: Make) -> None:
+    records = [row for count in (1, 3) for row in seeds_with(capsules, STUCK, {"consistency": 1.0}, iterations=count)]
+    assert set(_table(records)["measured"]) == {"test accuracy %"}
+
+
+@pytest.mark.parametrize(("held", "ahead"), [(1.0, True), (0.0, False)])
+def test_who_is_first_against_attacks_that_failed_a_check_is_ahead_of_nobody(
+    capsules: Make, matched: Make, held: float, ahead: bool
+) -> None:
+    records = seeds_with(capsules, FINE, {"worst case": 0.9})
+    check = Row("adversarial", "sanity check", "gradients not zero", held, "held")
+    records[1] = with_rows(records[1], [*records[1].rows, check])
+    table = _table([*records, *(seeds_with(matched, FINE, {"worst case": 0.5}))])
+    accuracy, attacked = table.to_dict("records")
+    assert (attacked["measured"], attacked["ahead"]) == ("worst case of attacks, L∞ %", ahead)
+    assert attacked["first_name"] == f"em {TIMES}3" + ("" if held else f" {UNSOUND.sign}")
+    assert accuracy["first_name"] == f"em {TIMES}3"
