@@ -173,14 +173,6 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(moments, tuple(leaves.values()))
 
 
-def test_a_gradient_of_a_gradient_is_refused_not_wrong():
-    tensors = drawn((2, 3, 2, 1, 2, 2), [])
-    outputs = dynamic_routing(tensors["poses"], tensors["weights"], backend="cpu")
-    (gradient,) = torch.autograd.grad(outputs.sum(), tensors["poses"], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
-
-
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 def test_routings_are_those_of_the_reference(iterations):
     tensors = drawn((6, 20, 3, 4, 4, 4), ["activations"])

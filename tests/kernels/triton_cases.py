@@ -374,6 +374,26 @@ def test_em_routing(launches):
     assert len(launches) == 9
 
 
+@pytest.mark.parametrize("options", [OPTIONS, ("gaussian", "activations"), ("direction",), ()])
+@pytest.mark.parametrize("constant_shares", [False, True])
+def test_a_gradient_penalty(options, constant_shares, launches):
+    problem = random_problem((2, 3, 3, 2, 2, 2), options)
+    given = {**problem, **problem["parents"]._asdict()}
+    leaves = [given[name] for name in NAMES if given.get(name) is not None]
+
+    def penalised(backend):
+        total = sum(
+            moment.square().sum() for moment in vote_pass(**problem, constant_shares=constant_shares, backend=backend)
+        )
+        further = dict(allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(total, leaves, create_graph=True, **further)
+        penalty = sum(gradient.square().sum() for gradient in gradients)
+        return dict(enumerate([penalty, *torch.autograd.grad(penalty, leaves, **further)]))
+
+    assert_same(penalised("triton"), penalised("reference"))
+    assert launches[0][0] == "forward_kernel"
+
+
 def test_splits_fill_the_device_and_stay_few():
     # Hinton's ConvCaps1: 576 programs, 396 at a time. Half the children each leaves a last wave that is nearly full.
     assert split(288, blocks=576, wave=396) == (144, 2)

@@ -109,7 +109,8 @@ def vote_pass(
             summed, and through the activations, not through who gets how much of a child.
 
     Returns:
-        The moments, differentiable in every tensor given except ``parents.centre``; twice only by ``reference``.
+        The moments, differentiable to any order in every tensor given except ``parents.centre``. A gradient with its own graph
+        (``create_graph=True``) holds the votes of the pass in memory, on every backend.
 
     Under autocast everything is taken in float32.
 
@@ -179,7 +180,8 @@ def _run_on(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums
 # but that takes more than a second to import, for commands too that run no vote pass.
 @_disable_dynamo
 def _fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
-    return PassSums(*FusedVotePass.apply(_kernels(backend), constant_shares, *inputs))
+    contiguous = (None if tensor is None else tensor.contiguous() for tensor in inputs)
+    return PassSums(*FusedVotePass.apply(_kernels(backend), constant_shares, *contiguous))
 
 
 def _check(inputs: PassInputs) -> None:

@@ -16,41 +16,46 @@ With g0, g1, g2, gz the gradients of S0, S1, S2 and z, and D = V - c:
     gmean_j = precision_j sum_i gl_ij (V_ij - mean_j)    gprecision_j = -1/2 sum_i gl_ij (V_ij - mean_j)^2
 
 This file is the part that the kernels share: which tensors are saved, which gradients are wanted, and their dtypes.
+
+A gradient that is itself to be differentiated (``create_graph=True``) is made by autograd from the reference, on the same
+inputs: exact to any order, at the reference's memory, which holds the votes of the pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from capsbench_kernels.passes.naive import vote_pass_reference
 from capsbench_kernels.passes.types import Kernels, PassInputs, PassSums
 
 
 class FusedVotePass(torch.autograd.Function):
-    """`PassInputs` to `PassSums` by the given kernels, with a backward pass that is not itself differentiable."""
+    """`PassInputs` to `PassSums` by the given kernels, with gradients of every order."""
 
     @staticmethod
     def forward(ctx: Any, kernels: Kernels, constant_shares: bool, *tensors: Tensor | None) -> PassSums:
-        inputs = PassInputs(*(None if tensor is None else tensor.detach().contiguous() for tensor in tensors))  # type: ignore[arg-type]
-        sums = kernels.forward(inputs)
         ctx.kernels, ctx.constant_shares = kernels, constant_shares
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*tensors)  # as they came: a detached copy would have lost what they depend on
+        inputs = _detached(tensors)
+        sums = kernels.forward(inputs)
         if inputs.log_normaliser is not None:
             ctx.mark_non_differentiable(sums.log_normaliser)
         return sums
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        inputs = PassInputs(*ctx.saved_tensors)
-        wanted = PassInputs(*ctx.needs_input_grad[2:])
-        upstream = PassSums(*(gradient.contiguous() for gradient in gradients))
+        wanted: tuple[bool, ...] = ctx.needs_input_grad[2:]
+        if torch.is_grad_enabled():  # create_graph=True
+            return None, None, *_differentiable_gradients(ctx.saved_tensors, gradients, wanted, ctx.constant_shares)
+        inputs = _detached(ctx.saved_tensors)
         found = ctx.kernels.backward(
             inputs,
-            upstream,
-            offset_wanted=bool(wanted.offset),
+            PassSums(*(gradient.detach().contiguous() for gradient in gradients)),
+            offset_wanted=wanted[PassInputs._fields.index("offset")],
             constant_shares=ctx.constant_shares,
         )
         if found.offset is not None and inputs.offset is not None and inputs.offset.shape[0] == 1:
@@ -63,3 +68,24 @@ class FusedVotePass(torch.autograd.Function):
                 for tensor, gradient, needed in zip(inputs, found, wanted, strict=True)
             ),
         )
+
+
+def _detached(tensors: Iterable[Tensor | None]) -> PassInputs:
+    """Returns what the kernels get: they read memory and know nothing of autograd."""
+    return PassInputs(*(None if tensor is None else tensor.detach() for tensor in tensors))  # type: ignore[arg-type]
+
+
+def _differentiable_gradients(
+    tensors: Iterable[Tensor | None], gradients: Iterable[Tensor], wanted: Sequence[bool], constant_shares: bool
+) -> Iterator[Tensor | None]:
+    """Returns the gradients of the reference, in the order of the inputs, each with its graph."""
+    # Aliases: a gradient by the input itself would hold what reaches it through the other inputs, which autograd adds.
+    inputs = PassInputs(*(None if tensor is None else tensor.view_as(tensor) for tensor in tensors))  # type: ignore[arg-type]
+    # A user's autocast may be on here, and would make the votes anew in half precision.
+    with torch.autocast(inputs.poses.device.type, enabled=False):
+        sums = vote_pass_reference(inputs, constant_shares)
+        varying = [(each, gradient) for each, gradient in zip(sums, gradients, strict=True) if each.requires_grad]
+        outputs, upstream = zip(*varying, strict=True) if varying else ((), ())
+        leaves = [tensor for tensor, needed in zip(inputs, wanted, strict=True) if needed and tensor is not None]
+        found = iter(torch.autograd.grad(outputs, leaves, upstream, create_graph=True, allow_unused=True))
+    return (next(found) if needed else None for needed in wanted)
