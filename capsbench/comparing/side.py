@@ -123,6 +123,7 @@ def read_side(folder: str | Path, flag: str, latest: bool = False) -> Side:
     notes: list[str] = []
     if latest:
         records, notes = _of_latest_source(records)
+    faults += store.unreadable(records)
     contenders: dict[str, Contender] = {}
     for record in store.joined([record for record in records if record.status != "failed"]):
         contenders.setdefault(record.cell.contender, Contender()).records[record.cell.seed] = record

@@ -19,7 +19,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -30,13 +30,11 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from capsbench.errors import Kind, UsageError
-from capsbench.records import file, schema1
+from capsbench.records import artifacts, file, schema1
 from capsbench.records.cell import Cell
-from capsbench.records.disk import replace_file, write_file
+from capsbench.records.disk import write_file
 from capsbench.records.file import SCHEMA, fault_of
 from capsbench.records.join import join_records, put_on, rename_sources
 from capsbench.records.record import Artifact, Measurement, Record, Row, Run
@@ -119,12 +117,7 @@ class Store:
 
     def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> Artifact:
         """Writes tensors as safetensors, whole or not at all; raises StorageFailed where the disk does not take them."""
-        from safetensors.torch import save_file  # who only reads records needs no torch, which takes seconds to import
-
-        with replace_file(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        return Artifact(path.relative_to(self.folder).as_posix(), digest)
+        return Artifact(path.relative_to(self.folder).as_posix(), artifacts.write_tensors(path, tensors))
 
     def write(self, record: Record) -> None:
         """Writes a record, whole or not at all, in the place of those of schema 1 that it takes in.
@@ -198,19 +191,8 @@ class Store:
 
     def read_weights(self, record: Record) -> dict[str, Tensor]:
         """The trained weights of a record; raises UsageError where they are absent, damaged or others than it was made with."""
-        from safetensors.torch import load as load_tensors
-
-        path = self.weights_of(record)
         weights = record.training.weights if record.training else None
-        try:
-            content = path.read_bytes()
-            if weights and weights.sha256 not in (None, hashlib.sha256(content).hexdigest()):
-                raise UsageError(Kind.DAMAGED, "their digest is not that on record", file=path)
-            return load_tensors(content)
-        except OSError as error:
-            raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", file=path) from error
-        except SafetensorError as error:
-            raise UsageError(Kind.DAMAGED, str(error).partition("\n")[0], file=path) from error
+        return artifacts.read_weights(self.weights_of(record), weights.sha256 if weights else None)
 
     def kept(self, record: Record, measure: str) -> dict[str, NDArray[Any]]:
         """What a measure kept of a cell, by its own names; nothing where there is no whole file of it, or another's.
@@ -222,14 +204,26 @@ class Store:
         return {} if found is None or found.kept is None else self.read_artifact(found.kept)
 
     def read_artifact(self, artifact: Artifact) -> dict[str, NDArray[Any]]:
-        """The arrays of a file beside a record; nothing where it is absent, damaged or not the one that was written."""
+        """The arrays of a file beside a record; nothing where it is absent, or one of `unreadable`."""
         try:
-            content = (self.folder / artifact.path).read_bytes()
-            if artifact.sha256 not in (None, hashlib.sha256(content).hexdigest()):
-                return {}
-            return load(content)
-        except (OSError, SafetensorError):
+            return artifacts.read_arrays(self.folder / artifact.path, artifact.sha256)
+        except UsageError:
             return {}
+
+    def unreadable(self, records: Sequence[Record]) -> list[str]:
+        """A line for each file of what measures kept of some records, and between them, that is there and cannot be read."""
+        faults = [
+            f"{error}; what rests on it is left out, or tested over seeds alone"
+            for error in artifacts.unreadable_kept(self.folder, records)
+        ]
+        names = {name for record in records for name in (record.cell.id, *record.aliases)}
+        between = [path for path in self._between_paths() if {path.parent.name, path.stem} <= names]
+        return faults + [
+            f"{path}: cannot be read; the next run makes it again" for path in between if not self._read_between(path)
+        ]
+
+    def _between_paths(self) -> list[Path]:
+        return sorted((self.folder / "between").glob("*/*/*.json"))
 
     def write_run(
         self, cells: list[Cell], command: str, suite: str | None = None, left_out: Mapping[str, str] | None = None
@@ -298,7 +292,7 @@ class Store:
         names = {name: record.cell.id for record in records for name in (record.cell.id, *record.aliases)}
         targets = {record.cell.id: record for record in records}
         latest: dict[tuple[str, str, str], _RowsBetween] = {}
-        for path in sorted((self.folder / "between").glob("*/*/*.json")):
+        for path in self._between_paths():
             source, target = names.get(path.parent.name), names.get(path.stem)
             if source is None or target is None:
                 continue

@@ -64,7 +64,7 @@ class Report:
         sections: what each measure adds, with its table in numbers and in strings.
         failed: title and reason of each failed cell.
         missing: cells of the run that have no record.
-        faults: a line for each file that is not a whole record.
+        faults: a line for each file that cannot be read, or not as it was written.
         files: what was written.
         notes: what a reader should know, such as which picture could not be made.
         document: all of it as the page says it.
@@ -143,6 +143,7 @@ def _report(
         raise _nothing_measured(store, chosen, faults)
     faults += faults_of_runs
     records = chosen_records(records, where)
+    faults += store.unreadable(records)
 
     material = Material.of(records, store, by)
     drawing = begin(all_pictures(), material, _forms(formats))

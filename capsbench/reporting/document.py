@@ -131,7 +131,7 @@ class Document:
         failed: cells that failed.
         unfinished: how many of the run's cells have no record, of how many; None where there are none.
         left_out: what the run could not have, and why.
-        faults: a line for each file that is not a whole record.
+        faults: a line for each file that cannot be read, or not as it was written.
         notes: what else a reader should know.
         commands: how each row is made again.
     """

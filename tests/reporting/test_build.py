@@ -200,6 +200,15 @@ def test_differences_that_are_over_seeds_alone_are_said_to_be(store: Store, caps
     assert note in (store.folder / "report" / "index.html").read_text()
 
 
+def test_a_kept_file_that_cannot_be_read_is_named(store: Store, capsules: Make) -> None:
+    records = [predicted(store, capsules(0.9 - seed / 10, seed=seed)) for seed in (0, 1)]
+    run_of(store, *records)
+    path = store.kept_path("accuracy", records[0].cell.id)
+    path.write_bytes(path.read_bytes()[:-8])
+    (fault,) = report(store.folder).faults
+    assert fault.startswith(str(path))
+
+
 def test_where_nothing_is_tested_no_predictions_are_missed(store: Store, capsules: Make) -> None:
     run_of(store, *(capsules(seed=seed) for seed in (0, 1, 2)))
     assert report(store.folder).notes == []

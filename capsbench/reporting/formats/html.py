@@ -116,7 +116,7 @@ def _lists(document: Document) -> list[tuple[str, str, list[str]]]:
     lines = {
         ("unfinished", "Not finished"): [],
         ("left-out", "Left out"): [f"{name}: {reason}" for name, reason in document.left_out.items()],
-        ("faults", "Files that are not whole records"): document.faults,
+        ("faults", "Files that cannot be read"): document.faults,
         ("notes", "Notes"): document.notes,
     }
     if document.unfinished:

@@ -48,7 +48,7 @@ def markdown(document: Document, folder: Path, form: str | None) -> str:
         missing, total = document.unfinished
         parts += _list("Not finished", [f"{missing} of {total} cells; the run's command goes on with them"])
     parts += _list("Left out", [escaped(f"{name}: {reason}") for name, reason in document.left_out.items()])
-    parts += _list("Files that are not whole records", map(prose, document.faults))
+    parts += _list("Files that cannot be read", map(prose, document.faults))
     parts += _list("Notes", map(prose, document.notes))
     facts = [
         f"{term}: {code(line) if term == 'command' else escaped(line)}"

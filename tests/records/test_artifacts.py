@@ -1,0 +1,99 @@
+"""Files of tensors beside records, and what is said of those that cannot be read."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from capsbench.errors import Kind, UsageError
+from capsbench.records.artifacts import read_arrays, read_weights, unreadable_kept, write_tensors
+from capsbench.records.record import Measurement, Row
+from capsbench.records.store import Store
+from tests.making import make_capsules, make_record
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def record(store):
+    """A record with a whole file of what the accuracy kept."""
+    made = make_record(make_capsules())
+    kept = store.write_tensors(store.kept_path("accuracy", made.cell.id), {"label": torch.arange(3)})
+    made.measures["accuracy"] = Measurement(kept=kept)
+    return made
+
+
+@pytest.fixture
+def path(store, record):
+    return store.kept_path("accuracy", record.cell.id)
+
+
+def shut(path, monkeypatch):
+    """As another user's file is whose mode is 0600; the superuser, whom tests may run as, can read everything."""
+    read = Path.read_bytes
+
+    def refuse(self):
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+
+def cut(path, monkeypatch):
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def replace_by_folder(path, monkeypatch):
+    path.unlink()
+    path.mkdir()
+
+
+SPOILED = [(shut, Kind.INACCESSIBLE), (cut, Kind.DAMAGED), (replace_by_folder, Kind.INACCESSIBLE)]
+
+
+@pytest.mark.parametrize(("spoil", "kind"), SPOILED)
+def test_a_kept_file_that_cannot_be_read_is_named(store, record, path, monkeypatch, spoil, kind):
+    assert unreadable_kept(store.folder, [record]) == []
+    spoil(path, monkeypatch)
+    (error,) = unreadable_kept(store.folder, [record])
+    assert (error.kind, error.file) == (kind, path)
+    (line,) = store.unreadable([record])
+    assert line.startswith(str(path))
+    assert store.kept(record, "accuracy") == {}
+
+
+def test_what_is_not_there_is_no_fault(store, record, path):
+    path.unlink()
+    assert store.unreadable([record]) == []
+    shutil.rmtree(store.folder / "kept")
+    assert store.unreadable([record]) == []
+
+
+def test_numbers_between_two_networks_that_cannot_be_read_are_named(store):
+    one, other = (make_record(make_capsules(seed=seed)) for seed in (0, 1))
+    taken = Measurement([Row("transfer", "accuracy", one.cell.id, 0.5, "fraction")])
+    store.write_between("transfer", one.cell.id, other.cell.id, taken)
+    assert store.unreadable([one, other]) == []
+    path = store.between_path("transfer", one.cell.id, other.cell.id)
+    cut(path, None)
+    (line,) = store.unreadable([one, other])
+    assert line.startswith(str(path))
+    assert store.unreadable([one]) == []
+
+
+def test_weights_come_back_and_say_what_is_wrong_with_them(tmp_path, monkeypatch):
+    path = tmp_path / "weights" / "one.safetensors"
+    digest = write_tensors(path, {"weight": torch.eye(2).T})
+    assert torch.equal(read_weights(path, digest)["weight"], torch.eye(2))
+    assert read_arrays(path, digest)["weight"].tolist() == [[1, 0], [0, 1]]
+    with pytest.raises(UsageError) as caught:
+        read_weights(path, "0" * 64)
+    assert (caught.value.kind, caught.value.file) == (Kind.DAMAGED, path)
+    with pytest.raises(UsageError) as caught:
+        read_weights(tmp_path / "none", None)
+    assert caught.value.kind is Kind.MISSING

@@ -1,0 +1,33 @@
+"""Who may read what a run, a report and the gate write is for the umask to say, of every file alike."""
+
+import os
+
+import pytest
+
+import capsbench
+from capsbench.comparing.update import update
+from capsbench.reporting.build import FORMATS
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002], ids=lambda mask: f"umask {mask:03o}")
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_every_file_and_folder_has_the_mode_that_the_umask_gives(umask, tmp_path):
+    results, reference = tmp_path / "results", tmp_path / "reference"
+    asked = {"routing": "dynamic", "baseline": "none", "train_size": 20, "epochs": 1, "measure": "accuracy,transfer"}
+    capsbench.run(seeds=[0, 1, 2], out=results, **asked)
+    capsbench.report(results, formats=FORMATS)
+    update(reference, results)
+    paths = [*results.rglob("*"), *reference.rglob("*")]
+    assert {"kept", "weights", "records", "runs", "report", "between", ".lock"} <= {path.name for path in paths}
+    wrong = {
+        str(path.relative_to(tmp_path)): oct(path.stat().st_mode & 0o777)
+        for path in paths
+        if path.stat().st_mode & 0o777 != (0o777 if path.is_dir() else 0o666) & ~umask
+    }
+    assert wrong == {}
