@@ -19,11 +19,13 @@ class Chosen(NamedTuple):
     """What a picture shows of a measure's rows.
 
     Attributes:
-        table: the rows as one row a contender, metric, condition and level (`capsbench.presenting.material.Material.averaged`).
+        rows: those of the contenders, one a cell and number.
+        table: the same as one row a contender, metric, condition and level (`capsbench.presenting.material.Material.averaged`).
         summary: the contenders, in the order of the headline table, each with its look.
         left_out: a sentence on those that are not shown, with a space before it; empty where all are.
     """
 
+    rows: pd.DataFrame
     table: pd.DataFrame
     summary: pd.DataFrame
     left_out: str
@@ -35,7 +37,7 @@ def choose(material: Material, rows: pd.DataFrame, missing: str) -> Chosen:
         raise NoDataError(missing)
     summary, left_out = most_accurate(material.summary, rows["contender"].unique())
     own = rows[rows["contender"].isin(summary["contender"])]
-    return Chosen(replace(material, summary=summary).averaged(own), summary, left_out)
+    return Chosen(own, replace(material, summary=summary).averaged(own), summary, left_out)
 
 
 def most_accurate(

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
@@ -133,6 +134,8 @@ def begin(pictures: Mapping[str, Draw], material: Material, forms: Collection[st
 
 def _image(draw: Draw, material: Material, forms: Collection[str]) -> Image | str:
     """A picture as it is written, or why there is none."""
+    # Before the style of our pictures is set, which seaborn would take for the user's own.
+    import_module("seaborn")
     try:
         return image(draw(material), forms)
     except NoDataError as error:

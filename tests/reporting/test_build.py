@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -357,3 +358,60 @@ def test_torch_is_not_imported_to_read_records_and_report_on_them() -> None:
     )
     done = subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_seaborn_is_imported_only_where_pictures_are_drawn(store: Store, capsules: Make) -> None:
+    """It takes a second."""
+    run_of(store, capsules())
+    script = """
+import pkgutil, sys, importlib
+import capsbench.cli
+from capsbench.reporting.build import report
+
+for command in pkgutil.iter_modules(capsbench.cli.__path__):
+    importlib.import_module(f"capsbench.cli.{command.name}")
+report(sys.argv[1], formats=["md", "csv"])
+print("seaborn" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(store.folder)], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_pictures_have_the_same_bytes_in_every_process_and_leave_the_users_style(tmp_path: Path) -> None:
+    script = """
+import hashlib, sys
+import matplotlib as mpl
+
+mpl.rcParams["lines.linewidth"] = 7.5  # a user's own
+before = dict(mpl.rcParams)
+from capsbench.presenting.material import Material
+from capsbench.records.store import Store
+from capsbench.reporting import parallel
+from capsbench.reporting.contents import all_pictures
+
+parallel.begun = lambda work: work  # as where processes cannot be copied: pictures are drawn in the user's
+store = Store(sys.argv[1])
+material = Material.of(store.records()[0], store)
+chosen = {name: all_pictures()[name] for name in ("training-curves", "affine-curves", "adversarial-readings")}
+images, _ = parallel.begin(chosen, material, ["svg"])()
+for name, image in images.items():
+    print(name, hashlib.sha256(image.files["svg"]).hexdigest())
+assert dict(mpl.rcParams) == before
+import seaborn
+seaborn.reset_orig()
+assert dict(mpl.rcParams) == before
+"""
+    folder = Path(__file__).parents[2] / "results" / "reference" / "digits"
+    drawn = [
+        subprocess.run(
+            [sys.executable, "-c", script, str(folder)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert drawn[0] == drawn[1]
+    names = [line.split()[0] for line in drawn[0].splitlines()]
+    assert names == ["training-curves", "affine-curves", "adversarial-readings"]

@@ -88,18 +88,18 @@ def curves(material: Material) -> Picture:
     rows = material.of_measure("adversarial")
     conditions = {f"{Threat.LINF}, worst case": "L∞ epsilon", f"{Threat.L2}, worst case": "L2 epsilon"}
     shown = choose(material, rows[rows["condition"].isin(list(conditions))], "the worst case")
-    table = shown.table
-    datasets = list(table["dataset"].unique())
+    datasets = list(shown.table["dataset"].unique())
     cells = [(dataset, *condition) for dataset in datasets for condition in conditions.items()]
     figure, grid = wrapped(len(cells), 4, 1.75, PAGE if len(datasets) > 1 else COLUMN, sharey=True)
     for axes, (dataset, condition, label) in zip(grid, cells, strict=True):
-        draw_curves(axes, table[(table["dataset"] == dataset) & (table["condition"] == condition)])
+        own = shown.rows[(shown.rows["dataset"] == dataset) & (shown.rows["condition"] == condition)]
+        draw_curves(axes, own, shown.summary)
         axes.set(xlabel=label, ylim=(0, 102), title=dataset if len(datasets) > 1 else "")
     for axes in grid[::4]:
         axes.set_ylabel("accuracy, worst case (%)")
     caption = (
         "Accuracy where the worst of all attacks counts, image by image, against how far an image may be changed: an upper bound "
-        f"of what is robust. {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}"
+        f"of what is robust. {spread_of(shown.table, 'Lines', 'bands: 95 % t-intervals')}"
     )
     return finish(figure, "Robust accuracy", caption + shown.left_out, shown.summary["label"])
 
@@ -123,16 +123,16 @@ def readings(material: Material) -> Picture:
         raise NoDataError("robust accuracy by reading")
     order = [name for name in chosen_rows.summary["contender"] if name in grid.index]
     figure, ((axes,),) = panels(1, 1, 0.4 + 0.17 * len(order), PAGE)
-    heat(axes, 100 * grid.loc[order, shown].to_numpy(dtype=float))
+    lines = _names(chosen_rows.summary, order)
+    losses = [SHORT.get(heads[name][1], heads[name][1]) for name in shown]
+    heat(axes, 100 * grid.loc[order, shown].set_axis(lines).set_axis(losses, axis="columns"))
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(shown)), [SHORT.get(heads[name][1], heads[name][1]) for name in shown])
     for reading in READINGS:
         places = [place for place, name in enumerate(shown) if heads[name][0] == reading]
         if places:
-            middle = (sum(places) / len(places), 1)
+            middle = (sum(places) / len(places) + 0.5, 1)
             over = dict(xycoords=axes.get_xaxis_transform(), xytext=(0, 11), textcoords="offset points")
             axes.annotate(reading, middle, ha="center", va="bottom", **over)
-    axes.set_yticks(range(len(order)), _names(chosen_rows.summary, order))
     caption = (
         "Accuracy (%) at the headline epsilon in L∞ under PGD, by what it takes for the network's output (scores: lengths of "
         "capsules, logits of a CNN) and by its loss (CE: cross-entropy, DLR: difference of logits ratio); a network is as robust "

@@ -79,8 +79,8 @@ def curves(material: Material) -> Picture:
     figure, grid = panels(2 * len(datasets), 4, 1.45, PAGE, sharey=True)
     for dataset, lines in zip(datasets, grid.reshape(-1, 2, 4), strict=True):
         for axes, (family, scale) in zip(lines.flat, SCALES.items(), strict=True):
-            own = table[(table["dataset"] == dataset) & (table["condition"] == family)]
-            draw_curves(axes, own.assign(level=scale.first + scale.factor * own["level"]))
+            own = chosen.rows[(chosen.rows["dataset"] == dataset) & (chosen.rows["condition"] == family)]
+            draw_curves(axes, own.assign(level=scale.first + scale.factor * own["level"]), chosen.summary)
             axes.set(title=family, xlabel=scale.label)
         for axes in lines[:, 0]:
             axes.set_ylabel("accuracy (%)" if len(datasets) == 1 else f"{dataset}: accuracy (%)")

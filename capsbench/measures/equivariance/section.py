@@ -68,8 +68,8 @@ def curves(material: Material) -> Picture:
     for (dataset, metric), line in zip(product(datasets, lines), grid, strict=True):
         which, label, factor = lines[metric]
         for axes, (family, title) in zip(line, families.items(), strict=True):
-            own = (table["metric"] == metric) & (table["condition"] == family + which)
-            draw_curves(axes, table[own & (table["dataset"] == dataset)], factor)
+            own = (shown.rows["metric"] == metric) & (shown.rows["condition"] == family + which)
+            draw_curves(axes, shown.rows[own & (shown.rows["dataset"] == dataset)], shown.summary, factor)
             axes.set_xlabel(title)
             if family == "quarter turns":
                 axes.set_xticks([90, 180, 270])

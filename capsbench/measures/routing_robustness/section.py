@@ -41,20 +41,19 @@ def iterations(material: Material) -> Picture:
     shown = choose(
         material, rows[rows["condition"] == "iterations at test time"], "accuracy by iterations at test time"
     )
-    table = shown.table
     metrics = {"accuracy": "clean accuracy (%)", "robust accuracy": "accuracy under PGD (%)"}
-    datasets = list(table["dataset"].unique())
+    datasets = list(shown.table["dataset"].unique())
     figure, grid = panels(len(datasets), len(metrics), 1.75, COLUMN)
     for dataset, line in zip(datasets, grid, strict=True):
         for axes, (metric, label) in zip(line, metrics.items(), strict=True):
-            own = table[(table["dataset"] == dataset) & (table["metric"] == metric)]
-            draw_curves(axes, own)
+            own = shown.rows[(shown.rows["dataset"] == dataset) & (shown.rows["metric"] == metric)]
+            draw_curves(axes, own, shown.summary)
             axes.set(xlabel="iterations at test time", ylabel=label, ylim=(0, 102))
             axes.set_xticks(sorted(own["level"].unique()))
             axes.set_title(dataset if len(datasets) > 1 else "")
     caption = (
         "The same weights, routed by more or fewer iterations than they were trained with, and attacked through the same. "
-        f"{spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+        f"{spread_of(shown.table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
     )
     return finish(figure, "Iterations at test time", caption, shown.summary["label"])
 

@@ -88,9 +88,9 @@ def transfer(material: Material) -> Picture:
     for axes, dataset in zip(grid[:, 0], datasets, strict=True):
         own = matrix[matrix["dataset"] == dataset].pivot(index="source", columns="target", values="success")
         sources, targets = ([name for name in labels.index if name in index] for index in (own.index, own.columns))
-        heat(axes, 100 * own.loc[sources, targets].to_numpy(dtype=float))
-        axes.set_xticks(range(len(targets)), labels[targets], rotation=35, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(sources)), labels[sources])
+        heat(axes, 100 * own.loc[sources, targets].rename(index=labels, columns=labels))
+        for name in axes.get_xticklabels():
+            name.set(rotation=35, ha="right", rotation_mode="anchor")
         axes.set(title=dataset if len(datasets) > 1 else "", xlabel="shown to", ylabel="made on")
     caption = (
         "Share (%) of adversarial images, made on the network of the line, that mislead that of the column, of those that "

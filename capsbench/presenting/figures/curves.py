@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
 from matplotlib.ticker import MaxNLocator
+
+from capsbench.stats.differences import interval
 
 BAND = 0.13
 """Opacity of a band."""
 
+ErrorBar = Callable[[pd.Series], tuple[float, float]] | tuple[str, float]
+"""A band around a mean as seaborn takes it: a function from the values at one x to its ends, or one of seaborn's own."""
 
-def look(row: dict[str, Any] | pd.Series) -> dict[str, Any]:
+
+def look(row: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:
     """What `matplotlib.axes.Axes.plot` is told of a contender of a styled summary."""
     return dict(
         color=row["color"],
@@ -27,36 +30,46 @@ def look(row: dict[str, Any] | pd.Series) -> dict[str, Any]:
     )
 
 
-def draw_curves(axes: Axes, table: pd.DataFrame, factor: float = 100.0) -> None:
-    """Draws each contender of a table of `capsbench.presenting.material.Material.averaged`, in its colour and line style.
+def draw_curves(axes: Axes, rows: pd.DataFrame, summary: pd.DataFrame, factor: float = 100.0) -> None:
+    """Draws each contender's mean over seeds with its 95 % t-interval, in the contender's colour and line style.
 
     Args:
-        table: rows of one metric and condition, with a ``level``.
+        rows: one row a cell and ``level``, of one metric and condition.
+        summary: the contenders, each with its look.
         factor: multiplies the values; by default fractions become per cent.
     """
-    table = table.sort_values("level", kind="stable")
-    level = table["level"].to_numpy(dtype=float)
-    value, half = factor * table["value"].to_numpy(dtype=float), factor * table["ci95"].fillna(0).to_numpy(dtype=float)
-    bands, colors = [], []
-    for places in table.groupby("contender", sort=False).indices.values():
-        row = table.iloc[places[0]]
-        axes.plot(level[places], value[places], **look(row))
-        if np.any(half[places] > 0):
-            bands.append(band(level[places], value[places] - half[places], value[places] + half[places]))
-            colors.append(row["color"])
-    draw_bands(axes, bands, colors)
     few_ticks(axes)
+    draw_means(axes, rows.assign(value=factor * rows["value"]), "level", "value", summary, t_interval)
 
 
-def band(at: np.ndarray[Any, Any], low: np.ndarray[Any, Any], high: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The outline ``[2 N, 2]`` of what lies between two lines."""
-    return np.concatenate([np.column_stack([at, low]), np.column_stack([at, high])[::-1]])
+def draw_means(axes: Axes, rows: pd.DataFrame, x: str, y: str, summary: pd.DataFrame, errorbar: ErrorBar) -> None:
+    """Draws each contender's mean of a column at each value of another as a line, with a band where there are several seeds."""
+    import seaborn as sns  # takes a second, which only those who draw should wait
+
+    looks = summary[summary["contender"].isin(rows["contender"])].set_index("contender")
+    if looks.empty:
+        return
+    sns.lineplot(
+        rows,
+        x=x,
+        y=y,
+        hue="contender",
+        hue_order=list(looks.index),
+        palette=looks["color"].to_dict(),
+        errorbar=errorbar,
+        err_kws=dict(alpha=BAND, linewidth=0),
+        legend=False,
+        ax=axes,
+    )
+    for line, row in zip(axes.lines, looks.to_dict("records"), strict=True):
+        line.set(**look(row))
+    axes.set(xlabel="", ylabel="")  # where seaborn wrote the names of the columns
 
 
-def draw_bands(axes: Axes, outlines: Sequence[np.ndarray[Any, Any]], colors: Sequence[str]) -> None:
-    """Bands around lines, all at once, which is quicker than one by one."""
-    if outlines:
-        axes.add_collection(PolyCollection(outlines, facecolors=colors, alpha=BAND, linewidths=0), autolim=True)
+def t_interval(values: pd.Series) -> tuple[float, float]:
+    """The ends of the 95 % t-interval of a mean over seeds."""
+    mean, half = interval(values.to_list())
+    return mean - half, mean + half
 
 
 def few_ticks(axes: Axes, across: int = 5, up: int = 5) -> None:

@@ -6,14 +6,13 @@ The summary is that of `capsbench.presenting.material.Material`.
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from capsbench.presenting.figures.curves import BAND, band, draw_bands, few_ticks, look
+from capsbench.presenting.figures.curves import BAND, draw_means, few_ticks, look
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.presenting.figures.labels import Point, label_points
 from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, SMALL, STYLE, THIN, log_ticks, percent_axis
@@ -30,6 +29,9 @@ LONGEST_NAME = 90
 
 MARKED_EPOCHS = 12
 """Up to so many epochs each has its marker."""
+
+FULL_RANGE = ("pi", 100)
+"""The band from the least to the greatest value: seaborn's interval of percentiles that holds all of them."""
 
 
 @mpl.rc_context(STYLE)
@@ -152,17 +154,16 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
     curves = curves[curves["contender"].isin(shown["contender"])]
     if "validation_accuracy" in values:
         curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])
-    seeds = curves.groupby(["contender", "epoch"], sort=True)[list(values)].agg(["mean", "min", "max"])
-    histories = dict(list(seeds.groupby(level="contender")))
     datasets = list(shown["dataset"].unique())
     figure, grid = panels(len(datasets), len(values), 2.0, width=PAGE if len(values) > 1 else COLUMN)
     for (dataset, (value, label)), axes in zip(product(datasets, values.items()), grid.flat, strict=True):
-        for row in shown[shown["dataset"] == dataset].to_dict("records"):
-            if row["contender"] in histories:
-                _draw_history(axes, pd.DataFrame(histories[row["contender"]][value]).dropna(), row)
         few_ticks(axes)
-        axes.set(xlabel="epoch", ylabel=label, title=dataset)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        own = curves[curves["dataset"] == dataset].dropna(subset=value)
+        draw_means(axes, own, "epoch", value, shown, FULL_RANGE)
+        axes.set(xlabel="epoch", ylabel=label, title=dataset)
+        for line in axes.lines:
+            line.set_markevery(-(-len(line.get_xydata()) // MARKED_EPOCHS))
         if value == "validation_accuracy":
             percent_axis(axes)
         elif (curves[value].dropna() > 0).all() and axes.lines:
@@ -171,16 +172,6 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
     own = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
     spread = spread_of(shown, "Lines", "bands: from the least to the most of them")
     return finish(figure, "Training curves", f"{spread}{own}{left_out}", shown["label"])
-
-
-def _draw_history(axes: Axes, seeds: pd.DataFrame, row: dict[str, Any]) -> None:
-    """Draws ``mean``, ``min`` and ``max`` of each epoch."""
-    if seeds.empty:
-        return
-    epochs = seeds.index.get_level_values("epoch").to_numpy(dtype=float)
-    axes.plot(epochs, seeds["mean"], markevery=-(-len(seeds) // MARKED_EPOCHS), **look(row))
-    if (seeds["max"] > seeds["min"]).any():
-        draw_bands(axes, [band(epochs, seeds["min"].to_numpy(), seeds["max"].to_numpy())], [row["color"]])
 
 
 def _with_accuracy(summary: pd.DataFrame) -> pd.DataFrame:
