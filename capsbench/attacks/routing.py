@@ -14,7 +14,7 @@ from capsbench.routing.base import Routing
 from capsbench.routing.dynamic import DynamicRouting
 from capsbench.routing.self_attention import SelfAttentionRouting
 from capsbench.routing.uniform import UniformRouting
-from capsbench_kernels import Parents, squash
+from capsbench_kernels import Parents, squash, vector_length
 
 BY_LENGTH = (DynamicRouting, SelfAttentionRouting, UniformRouting)
 """Routings whose activation is the length of a squashed pose, as in the networks that the vote attack was made for."""
@@ -42,7 +42,7 @@ class MeanVotes(Routing):
         mean = sums * (weights.shape[1] / poses.shape[1])
         outputs = squash(mean, variant=self.squash)
         lengths = squash(mean) if self.squash == "unit" else outputs
-        return outputs.unflatten(2, (poses.shape[2], weights.shape[3])), torch.linalg.vector_norm(lengths, dim=2)
+        return outputs.unflatten(2, (poses.shape[2], weights.shape[3])), vector_length(lengths, dim=2)
 
 
 def without_routing(cell: Cell, network: nn.Module) -> nn.Module | None:

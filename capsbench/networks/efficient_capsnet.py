@@ -13,7 +13,7 @@ from capsbench.data.images import ImageShape
 from capsbench.networks.base import CapsuleNetwork, after
 from capsbench.networks.layers import Capsules, ClassCapsules, Decoder, at_least_float32
 from capsbench.routing.base import RoutingFactory
-from capsbench_kernels import squash
+from capsbench_kernels import squash, vector_length
 
 
 class EfficientCapsNet(CapsuleNetwork):
@@ -132,7 +132,7 @@ class DepthwisePrimaryCapsules(nn.Module):
         if self.activations is not None:
             return Capsules(poses, torch.sigmoid(at_least_float32(self.activations(features))).movedim(1, -1))
         poses = squash(poses, variant="efficient")
-        return Capsules(poses, torch.linalg.vector_norm(poses.flatten(-2), dim=-1))
+        return Capsules(poses, vector_length(poses.flatten(-2), dim=-1))
 
 
 def initialise(layer: nn.Conv2d | nn.Linear, draw: Callable[[Tensor], object]) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import LayerShape, RoutingFactory
 from capsbench.routing.windows import Windows
-from capsbench_kernels import SQUASHES, squash
+from capsbench_kernels import SQUASHES, squash, vector_length
 
 
 def initial_transforms(shape: tuple[int, int, int, int], sigma: float) -> nn.Parameter:
@@ -81,7 +81,7 @@ class PrimaryCapsules(nn.Module):
         vectors = poses.flatten(-2) * self.scale
         squashed = squash(vectors, variant=self.squash)
         lengths = squash(vectors) if self.squash == "unit" else squashed
-        return Capsules(squashed.unflatten(-1, self.pose), torch.linalg.vector_norm(lengths, dim=-1))
+        return Capsules(squashed.unflatten(-1, self.pose), vector_length(lengths, dim=-1))
 
 
 class ConvolutionalCapsules(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from capsbench.errors import check_choice
 from capsbench.routing.base import LayerShape, Routing, transforms_of
-from capsbench_kernels import SQUASHES, dynamic_sums, squash
+from capsbench_kernels import SQUASHES, dynamic_sums, squash, vector_length
 
 
 class DynamicRouting(Routing):
@@ -65,4 +65,4 @@ class DynamicRouting(Routing):
         )
         parents = squash(sums, variant=self.squash)
         lengths = squash(sums) if self.squash == "unit" else parents
-        return parents.unflatten(2, (poses.shape[2], weights.shape[3])), torch.linalg.vector_norm(lengths, dim=2)
+        return parents.unflatten(2, (poses.shape[2], weights.shape[3])), vector_length(lengths, dim=2)

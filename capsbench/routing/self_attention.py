@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.routing.base import Routing
-from capsbench_kernels import Parents, squash
+from capsbench_kernels import Parents, squash, vector_length
 
 
 class SelfAttentionRouting(Routing):
@@ -43,7 +43,7 @@ class SelfAttentionRouting(Routing):
         attention = Parents(direction=total.flatten(2) / math.sqrt(shape[0] * shape[1]))
         attended = self.vote_pass(poses, weights, attention, offset=offset).first
         outputs = squash(attended + prior.flatten(2), variant="efficient")
-        return outputs.unflatten(2, shape), torch.linalg.vector_norm(outputs, dim=2)
+        return outputs.unflatten(2, shape), vector_length(outputs, dim=2)
 
 
 def weighted_sum(poses: Tensor, weights: Tensor, shares: Tensor, offset: Tensor | None = None) -> Tensor:

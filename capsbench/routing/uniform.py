@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from capsbench.routing.base import Routing, transforms_of
-from capsbench_kernels import Parents, squash
+from capsbench_kernels import Parents, squash, vector_length
 
 
 class UniformRouting(Routing):
@@ -21,4 +20,4 @@ class UniformRouting(Routing):
     ) -> tuple[Tensor, Tensor]:
         outputs = squash(self.vote_pass(poses, weights, Parents(), offset=offset).first)
         outputs = outputs.unflatten(-1, (poses.shape[2], weights.shape[3]))
-        return outputs, torch.linalg.vector_norm(outputs.flatten(2), dim=2)
+        return outputs, vector_length(outputs.flatten(2), dim=2)

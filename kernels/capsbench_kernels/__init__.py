@@ -7,8 +7,9 @@ from capsbench_kernels.errors import ArgumentError, UnavailableBackend
 from capsbench_kernels.passes.api import BACKENDS, choose_backend, log_normaliser, vote_pass
 from capsbench_kernels.passes.observe import VotePass, count_vote_passes, observe_vote_passes, vote_pass_flops
 from capsbench_kernels.passes.types import Moments, Parents
-from capsbench_kernels.routings.dynamic import SQUASHES, dynamic_routing, dynamic_sums, squash
+from capsbench_kernels.routings.dynamic import dynamic_routing, dynamic_sums
 from capsbench_kernels.routings.em import em_routing
+from capsbench_kernels.routings.squash import SQUASHES, squash, vector_length
 
 __all__ = [
     "BACKENDS",
@@ -26,6 +27,7 @@ __all__ = [
     "log_normaliser",
     "observe_vote_passes",
     "squash",
+    "vector_length",
     "vote_pass",
     "vote_pass_flops",
 ]

@@ -14,8 +14,9 @@ from capsbench_kernels.bench.layers import Case, Inputs
 from capsbench_kernels.errors import UnavailableBackend
 from capsbench_kernels.passes.api import choose_backend
 from capsbench_kernels.passes.types import accumulation_dtype
-from capsbench_kernels.routings.dynamic import dynamic_routing, squash
+from capsbench_kernels.routings.dynamic import dynamic_routing
 from capsbench_kernels.routings.em import em_routing
+from capsbench_kernels.routings.squash import squash
 
 Outputs = tuple[Tensor, ...]
 """Parent poses ``[N, J, R, E]`` and, in EM routing, parent activations ``[N, J]``."""

@@ -13,33 +13,7 @@ from torch.nn import functional as F
 from capsbench_kernels.errors import ArgumentError
 from capsbench_kernels.passes.api import vote_pass
 from capsbench_kernels.passes.types import Parents
-
-SQUASHES = ("sabour", "efficient", "unit")
-"""The variants of `squash`."""
-
-
-def squash(vectors: Tensor, dim: int = -1, variant: str = "sabour") -> Tensor:
-    """Changes the length of vectors and keeps their direction; the gradient at 0 is finite in every variant.
-
-    With ``s`` a vector, the variants give
-
-    - ``sabour``: ``s |s| / (1 + |s|^2)``, a length below 1 (Sabour 2017, equation 1);
-    - ``efficient``: ``(1 - exp(-|s|)) s / |s|``, a length below 1 that does not vanish as fast for short vectors (Mazzia 2021,
-      equation 3);
-    - ``unit``: ``s / |s|``, a length of 1: direction alone. Vectors shorter than 1e-6 come out shorter.
-    """
-    length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
-    if variant == "sabour":
-        return vectors * (length / (1 + length.square()))
-    if variant == "efficient":
-        return vectors * (-torch.expm1(-length) / length.clamp_min(SHORTEST))
-    if variant == "unit":
-        return vectors / length.clamp_min(SHORTEST)
-    raise ArgumentError("squash", ", ".join(SQUASHES), variant)
-
-
-SHORTEST = 1e-6
-"""The least length that a vector is divided by."""
+from capsbench_kernels.routings.squash import squash
 
 
 def dynamic_routing(
