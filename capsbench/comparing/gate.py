@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import fmean, variance
+from statistics import fmean
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged, mean_by_seed, ratios_to_median
@@ -29,7 +30,9 @@ from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
 from capsbench.records.versions import tell_stale
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm
-from capsbench.stats.moderation import Variance, chance_of_drop, chance_of_failures, moderated
+from capsbench.stats.moderation import chance_of_drop, chance_of_failures, moderated
+from capsbench.stats.steps import step_of
+from capsbench.stats.variances import Variance, variance_of_seeds
 
 TOLERANCE = 1.0
 """Points by which a number may be lower without that being a regression, however sure the difference is."""
@@ -300,7 +303,8 @@ class _Gate:
     def _tested(
         self, judged: Judged, found: Mapping[str, tuple[Mapping[int, float], Mapping[int, float]]]
     ) -> Iterator[Test]:
-        variances = _moderated([before for before, _ in found.values()])
+        step = step_of([value for both in found.values() for side in both for value in side.values()])
+        variances = _moderated([before for before, _ in found.values()], step)
         for (title, (before, now)), spread in zip(found.items(), variances, strict=True):
             old, new = fmean(before.values()), fmean(now.values())
             drop = (old - new) * (1 if judged.higher else -1)
@@ -383,8 +387,12 @@ def _values(contender: Contender, of: Callable[[Record], float | None]) -> dict[
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def _moderated(values: Sequence[Mapping[int, float]]) -> list[Variance]:
-    return moderated([variance([*each.values()]) for each in values], [len(each) - 1 for each in values])
+def _moderated(values: Sequence[Mapping[int, float]], step: float = 0.0) -> list[Variance]:
+    """The variance of each contender's numbers, which are multiples of a step, drawn towards the usual one."""
+    spread = [variance_of_seeds(np.array([*each.values()]), step, rounded=1) for each in values]
+    return moderated(
+        [len(each) * own.value for each, own in zip(values, spread, strict=True)], [own.freedom for own in spread]
+    )
 
 
 def _counted(values: set[float]) -> str:

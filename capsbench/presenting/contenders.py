@@ -5,13 +5,16 @@ A contender is all the cells that differ in nothing but their seed.
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from capsbench.presenting.paired import Pairs, nothing_kept
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record
 from capsbench.records.table import described_cell, history_of
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm, quantile
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm, intervals
+from capsbench.stats.steps import step_of
 
 MATCHED = "matched"
 """The network that is sized after the capsule network it stands beside."""
@@ -66,10 +69,12 @@ def summary(records: list[Record], pairs: Pairs | None = None) -> pd.DataFrame:
 
     measured = []
     if "accuracy" in cells:
-        table["accuracy_percent"], table["accuracy_ci95"] = _interval(100 * cells["accuracy"], cells["contender"])
+        by_dataset = cells.dropna(subset="accuracy").groupby("dataset")["accuracy"]
+        steps = cells["dataset"].map({name: step_of(values) for name, values in by_dataset})
+        table["accuracy_percent"], table["accuracy_ci95"] = _intervals(cells, steps)
         measured += ["accuracy_percent", "accuracy_ci95"]
         if table["baseline"].notna().any():
-            differences = _differences(cells, table["baseline"], pairs or Pairs(nothing_kept))
+            differences = _differences(cells.assign(step=steps), table["baseline"], pairs or Pairs(nothing_kept))
             table = table.join(differences)
             measured += list(differences.columns)
     naming = [name for name in NAMING if name != "train_size" or table[name].notna().any()]
@@ -111,10 +116,11 @@ def _varying(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in values.columns[(values > 1).any()]]
 
 
-def _interval(values: pd.Series, groups: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Of each group: the mean and the half-width of its 95 % t-interval, which is empty for one value."""
-    grouped = values.groupby(groups)
-    return grouped.mean(), grouped.sem() * quantile(grouped.count() - 1)
+def _intervals(cells: pd.DataFrame, steps: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The mean accuracy of each contender in per cent and the half-width of its 95 % t-interval, empty for one value."""
+    grouped = (100 * cells["accuracy"]).groupby(cells["contender"])
+    means, step = grouped.mean(), 100 * steps.groupby(cells["contender"]).first()
+    return means, intervals(means, grouped.sem(), grouped.count(), step)
 
 
 def _baselines(table: pd.DataFrame) -> pd.Series:
@@ -143,21 +149,21 @@ def _differences(cells: pd.DataFrame, baselines: pd.Series, pairs: Pairs) -> pd.
     measured = cells.dropna(subset="accuracy")
     seeds = {str(name): dict(zip(own["seed"], own["cell"], strict=True)) for name, own in measured.groupby("contender")}
     accuracy = dict(zip(measured["cell"], measured["accuracy"], strict=True))
+    steps = measured.groupby("contender")["step"].first()
     found = {
-        name: pairs.difference(seeds[name], seeds[baseline], accuracy)
+        name: pairs.difference(seeds[name], seeds[baseline], accuracy, float(steps[name]))
         for name, baseline in baselines.dropna().items()
         if name in seeds and baseline in seeds and seeds[name].keys() & seeds[baseline].keys()
     }
-    table = pd.DataFrame(found.values(), index=list(found), columns=list(Difference._fields))
     made = pd.DataFrame(
         {
-            "difference_points": 100 * table["mean"],
-            "difference_ci95": 100
-            * table["half"].where(table["seeds"] > 1),  # of one seed it is not about the contender
-            "difference_n": table["seeds"].astype("Int64"),
-            "difference_p": holm(table["p"].to_list()),
+            "difference_points": [100 * apart.mean for apart in found.values()],
+            # of one seed it is not about the contender
+            "difference_ci95": [100 * apart.half if apart.seeds > 1 else math.nan for apart in found.values()],
+            "difference_n": pd.array([apart.seeds for apart in found.values()], dtype="Int64"),
+            "difference_p": holm([apart.p for apart in found.values()]),
         },
-        index=table.index,
+        index=list(found),
     )
     return made.assign(difference_holds=(made["difference_p"] < ALPHA) & (made["difference_n"] >= FEWEST_SEEDS))
 

@@ -16,7 +16,8 @@ from capsbench.presenting.paired import Pairs
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.table import COLUMNS, ROW_COLUMNS, described_cell, numbers_of, plain
-from capsbench.stats.differences import quantile
+from capsbench.stats.differences import intervals
+from capsbench.stats.steps import step_of
 
 
 class NoDataError(ValueError):
@@ -124,10 +125,13 @@ class Material:
         Columns: ``contender``, ``measure``, ``metric``, ``condition``, ``level``, ``unit``, ``value`` (the mean over seeds),
         ``n``, ``ci95`` (the half-width of its 95 % t-interval, empty for n = 1), and what the summary has of the contender.
         """
-        by = ["contender", "measure", "metric", "condition", "level", "unit"]
-        grouped = rows.groupby(by, dropna=False, sort=False)["value"]
-        table = grouped.agg(value="mean", sem="sem", n="count").reset_index()
-        table["ci95"] = table.pop("sem") * quantile(table["n"] - 1)
+        number = ["measure", "metric", "condition", "unit"]
+        alike = rows.groupby(["dataset", *number], sort=False)
+        steps = alike.ngroup().map(dict(enumerate(step_of(values) for _, values in alike["value"])))
+        grouped = rows.assign(step=steps).groupby(["contender", *number[:3], "level", "unit"], dropna=False, sort=False)
+        table = grouped.agg(value=("value", "mean"), sem=("value", "sem"), n=("value", "count"), step=("step", "first"))
+        table = table.reset_index()
+        table["ci95"] = intervals(table["value"], table.pop("sem"), table["n"], table.pop("step"))
         described = self.summary.drop(columns=["n"])
         order = {name: place for place, name in enumerate(described["contender"])}
         table = table.merge(described, on="contender")

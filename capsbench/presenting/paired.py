@@ -32,12 +32,19 @@ class Pairs:
         self._kept = kept
         self._right = cache(self._read)
 
-    def difference(self, one: Mapping[int, str], other: Mapping[int, str], accuracy: Mapping[str, float]) -> Difference:
+    def difference(
+        self,
+        one: Mapping[int, str],
+        other: Mapping[int, str],
+        accuracy: Mapping[str, float],
+        step: float | None = None,
+    ) -> Difference:
         """The accuracy of one contender less another's, over the seeds that both have.
 
         Args:
             one, other: seed -> cell.
             accuracy: cell -> test accuracy, for cells without predictions on record.
+            step: of those accuracies, as in `paired_seeds`.
 
         Raises:
             ArgumentError: they have no seed in common.
@@ -50,7 +57,8 @@ class Pairs:
         labels = {each[0] for part in images for each in part if each is not None}
         if len(ones) == len(others) == len(seeds) and len(labels) == 1:
             return paired(np.stack(ones), np.stack(others))
-        return paired_seeds(*([accuracy[cells[seed]] for seed in seeds] for cells in (one, other)))
+        numbers = [[accuracy[cells[seed]] for seed in seeds] for cells in (one, other)]
+        return paired_seeds(numbers[0], numbers[1], step)
 
     def _read(self, cell: str) -> tuple[bytes, NDArray[np.bool_]] | None:
         """The labels of the test images, and which of them are right; None without a whole file of them."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import special  # scipy.stats, which has the same by other names, takes a second to import
 
 from capsbench.errors import ArgumentError
-
-ALPHA = 0.05
-"""The level of all tests: of a table without any difference, at most this chance to call one of them a difference."""
+from capsbench.stats.steps import ROUNDING, step_of
+from capsbench.stats.variances import ALPHA as ALPHA
+from capsbench.stats.variances import Variance, half_width, p_value, variance_of_seeds, variances_of_images
 
 FEWEST_SEEDS = 3
 """Seeds that it takes to speak of networks trained alike: of two, which may agree by chance, an interval says little."""
@@ -25,17 +25,26 @@ class Difference(NamedTuple):
 
     Attributes:
         mean: the difference, as a fraction.
-        half: half-width of its 95 % interval; nan where it cannot be told.
-        p: two-sided, that a difference of none looks like this; nan where it cannot be told.
+        p: two-sided, that a difference of none looks like this; nan for the numbers of one seed.
         seeds: pairs of networks.
         images: test images that both were shown; 0 where only the numbers of the seeds are known.
+        variances: the parts of the variance of the mean; none where nothing shows it.
     """
 
     mean: float
-    half: float
     p: float
     seeds: int
     images: int
+    variances: tuple[Variance, ...] = ()
+
+    def half_at(self, level: float) -> float:
+        """Half-width of the interval that misses by chance at a level; nan where it cannot be told."""
+        return float(half_width(self.variances, level)) if self.variances else math.nan
+
+    @property
+    def half(self) -> float:
+        """Half-width of the 95 % interval of this difference alone; nan where it cannot be told."""
+        return self.half_at(ALPHA)
 
 
 def paired(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
@@ -43,9 +52,10 @@ def paired(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
 
     Of several seeds, both of its sources of error count: other seeds would give other networks, and other images another test.
     The variance of the mean is estimated as that of the seeds' means divided by the seeds, plus that of the images' means
-    divided by the images; what seeds and images have in common is counted twice, so that the test errs towards no difference. The
-    test is Cochran and Cox's (1950). Of one seed, the p-value is McNemar's exact one (1947): it is about these two networks, and
-    says nothing of others trained alike.
+    divided by the images, neither less than the images make it
+    (`capsbench.stats.variances.variances_of_images`); what seeds and images have in common is counted twice, so that the test
+    errs towards no difference. The test is Cochran and Cox's (1950). Of one seed, the p-value is McNemar's exact one (1947): it
+    is about these two networks, and says nothing of others trained alike.
 
     Args:
         one, other: ``[seeds, images]``; row and column mean the same seed and image in both.
@@ -56,109 +66,91 @@ def paired(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
     if one.shape != other.shape or one.ndim != 2 or one.size == 0:
         raise ArgumentError("one, other", "two arrays [seeds, images] of one shape", (one.shape, other.shape))
     seeds, images = one.shape
-    apart = one.astype(float) - other.astype(float)
+    apart = one.astype(np.int8) - other.astype(np.int8)
     mean = float(apart.mean())
-    of_images = float(apart.mean(axis=0).var(ddof=1)) / images if images > 1 else math.nan
     if seeds == 1:
         better, worse = int((apart > 0).sum()), int((apart < 0).sum())
         p = min(1.0, 2 * float(special.bdtr(min(better, worse), better + worse, 0.5))) if better + worse else 1.0
-        return Difference(mean, float(special.ndtri(1 - ALPHA / 2)) * math.sqrt(of_images), p, seeds, images)
-    of_seeds = float(apart.mean(axis=1).var(ddof=1)) / seeds
-    if of_seeds + of_images == 0:
-        return _alike(mean, seeds, images)
-    return Difference(mean, *_cochran_cox(mean, (of_seeds, of_images), (seeds - 1, images - 1)), seeds, images)
+        of_images = max((better + worse - images * mean**2) / max(images - 1, 1) / images, images**-2)
+        return Difference(mean, p, seeds, images, (Variance(of_images, math.inf),))
+    variances = variances_of_images(apart)
+    return Difference(mean, p_value(mean, variances), seeds, images, variances)
 
 
-def paired_seeds(one: Sequence[float], other: Sequence[float]) -> Difference:
+def paired_seeds(one: Sequence[float], other: Sequence[float], step: float | None = None) -> Difference:
     """The difference of two numbers, of which only the values of each seed are known: a paired t-test.
 
     Args:
         one, other: a number of each seed, in the same order.
+        step: the numbers are multiples of it, such as 1/n for accuracies on n images, and that much is rounded away; 0 for none.
+            None: what these numbers are multiples of.
     """
-    apart = np.asarray(one, dtype=float) - np.asarray(other, dtype=float)
-    if len(apart) < 2:
-        return Difference(float(apart.mean()), math.nan, math.nan, len(apart), 0)
-    return _t_test(float(apart.mean()), float(apart.var(ddof=1)) / len(apart), len(apart) - 1, len(apart))
+    first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    mean, seeds = float((first - second).mean()), len(first)
+    if seeds < 2:
+        return Difference(mean, math.nan, seeds, 0)
+    found = step_of([*one, *other]) if step is None else step
+    return _tested(mean, (variance_of_seeds(first - second, found, rounded=2),), seeds)
 
 
-def unpaired(one: Sequence[float], other: Sequence[float]) -> Difference:
+def unpaired(one: Sequence[float], other: Sequence[float], step: float | None = None) -> Difference:
     """The difference of two numbers, of which each has its own seeds: Welch's t-test (1947).
 
     Args:
         one, other: a number of each seed.
+        step: as in `paired_seeds`.
     """
-    first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    mean, seeds = float(first.mean() - second.mean()), min(len(first), len(second))
+    sides = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    mean, seeds = float(sides[0].mean() - sides[1].mean()), min(map(len, sides))
     if seeds < 2:
-        return Difference(mean, math.nan, math.nan, seeds, 0)
-    parts = [(float(each.var(ddof=1)) / len(each), len(each) - 1) for each in (first, second)]
-    total = sum(part for part, _ in parts)
-    freedom = total**2 / sum(part**2 / degrees for part, degrees in parts) if total else math.nan
-    return _t_test(mean, total, freedom, seeds)
+        return Difference(mean, math.nan, seeds, 0)
+    found = step_of([*one, *other]) if step is None else step
+    parts = [variance_of_seeds(values, found, rounded=1) for values in sides]
+    total = sum(part.value for part in parts)
+    spread = sum(part.value**2 / part.freedom for part in parts)
+    return _tested(mean, (Variance(total, total**2 / spread if spread else math.nan),), seeds)
 
 
-def quantile(freedom: Any) -> Any:
-    """How many standard errors the half-width of a 95 % interval is, at some degrees of freedom; nan for none.
+def interval(of_seeds: Sequence[float], step: float | None = None) -> tuple[float, float]:
+    """The mean of a number over seeds and the half-width of its 95 % t-interval.
+
+    The half-width is nan for one seed, and for equal numbers without a step, which show no spread.
 
     Args:
-        freedom: a number, or a series of them.
+        step: as in `paired_seeds`.
     """
-    return special.stdtrit(freedom, 1 - ALPHA / 2)
-
-
-def interval(of_seeds: Sequence[float]) -> tuple[float, float]:
-    """The mean of a number over seeds and the half-width of its 95 % t-interval, which is nan for one seed."""
     values = np.asarray(of_seeds, dtype=float)
     if len(values) < 2:
         return float(values.mean()), math.nan
-    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)) * float(quantile(len(values) - 1))
+    variance = variance_of_seeds(values, step_of(values) if step is None else step, rounded=1)
+    return float(values.mean()), float(half_width([variance])) if variance.value else math.nan
 
 
-def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
-    """P-values adjusted for being many (Holm 1979): below `ALPHA`, a difference holds among all of them. A nan stays one."""
+def intervals(means: pd.Series, errors: pd.Series, seeds: pd.Series, steps: pd.Series) -> pd.Series:
+    """The half-widths of `interval` for many numbers at once: series of means over seeds, standard errors, seeds and steps."""
+    seen = errors.where(errors > ROUNDING * means.abs(), 0.0)
+    variances = seen**2 + steps**2 / (12 * seeds)
+    halves: pd.Series = half_width([Variance(variances.where((variances > 0) & (seeds > 1)), seeds - 1)])
+    return halves
+
+
+def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """P-values adjusted for being many (Holm 1979): below `ALPHA`, a difference holds among all of them. A nan stays one.
+
+    Args:
+        p_values: ``[..., many]``.
+    """
     given = np.asarray(p_values, dtype=float)
-    adjusted = np.full(len(given), np.nan)
-    order = [place for place in np.argsort(given) if not np.isnan(given[place])]
-    least = 0.0
-    for rank, place in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * given[place]))
-        adjusted[place] = least
+    order = np.argsort(given, axis=-1)  # nan at the end
+    left = np.count_nonzero(~np.isnan(given), axis=-1, keepdims=True) - np.arange(given.shape[-1])
+    ranked = np.minimum(np.take_along_axis(given, order, axis=-1) * left, 1.0)
+    adjusted = np.empty_like(given)
+    np.put_along_axis(adjusted, order, np.maximum.accumulate(ranked, axis=-1), axis=-1)
     return adjusted
 
 
-def _alike(mean: float, seeds: int, images: int) -> Difference:
-    """Where no pair differs from another: what a few seeds happen to agree on shows no variance."""
-    return Difference(mean, 0.0 if mean == 0 else math.nan, 1.0 if mean == 0 else math.nan, seeds, images)
-
-
-def _t_test(mean: float, variance: float, freedom: float, seeds: int) -> Difference:
-    """A t-test of a mean over seeds, from the estimated variance of that mean."""
-    if variance == 0:
-        return _alike(mean, seeds, 0)
-    error = math.sqrt(variance)
-    return Difference(
-        mean, float(quantile(freedom)) * error, 2 * float(special.stdtr(freedom, -abs(mean) / error)), seeds, 0
-    )
-
-
-def _cochran_cox(mean: float, parts: tuple[float, float], freedom: tuple[int, int]) -> tuple[float, float]:
-    """Half-width of the interval, and p-value, of a mean whose variance is a sum of two estimates, one of few degrees of freedom.
-
-    The critical value is that of either part alone, weighted by its share of the variance. Satterthwaite's degrees of freedom
-    would be many whenever three seeds happen to agree; after correction for many comparisons that calls differences where there
-    are none: of 6 equal networks beside another, in 15 to 21 % of tables in place of 5 (docs/protocol.md).
-    """
-    total = sum(parts)
-    shares, error = np.asarray(parts) / total, math.sqrt(total)
-
-    def critical(p: float) -> float:
-        return -float(shares @ special.stdtrit(freedom, p / 2))
-
-    # The p-value is that of which the critical value is the one found: between those of the parts alone.
-    t = abs(mean) / error
-    alone = 2 * special.stdtr(freedom, -t)
-    low, high = (math.log(max(float(p), sys.float_info.min)) for p in (alone.min(), alone.max()))
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if critical(math.exp(middle)) > t else (low, middle)
-    return critical(ALPHA) * error, math.exp(high)
+def _tested(mean: float, variances: tuple[Variance, ...], seeds: int) -> Difference:
+    """A difference with its p-value, which is 1 where seeds that agree show no spread to hold it against."""
+    if not sum(part.value for part in variances):
+        return Difference(mean, 1.0, seeds, 0)
+    return Difference(mean, p_value(mean, variances), seeds, 0, variances)

@@ -14,17 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-
-class Variance(NamedTuple):
-    """An estimated variance and its degrees of freedom."""
-
-    value: float
-    freedom: float
+from capsbench.stats.steps import ROUNDING
+from capsbench.stats.variances import Variance
 
 
 def moderated(variances: Sequence[float], freedom: Sequence[int]) -> list[Variance]:
@@ -62,7 +57,7 @@ def chance_of_drop(drop: float, variance: Variance, reference: int, current: int
     """
     beyond = drop - tolerance
     if variance.value == 0:
-        return 0.0 if beyond > 0 else 1.0
+        return 0.0 if beyond > ROUNDING else 1.0
     t = beyond / math.sqrt(variance.value * (1 / reference + 1 / current))
     return float(special.stdtr(variance.freedom, -t))
 

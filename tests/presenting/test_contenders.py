@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from scipy.stats import ttest_rel
 
 from capsbench.presenting.contenders import curves, summary
 from capsbench.presenting.format import readable, si
 from capsbench.presenting.markdown import markdown
 from capsbench.records.record import Record
+from capsbench.stats.differences import paired_seeds
 
 Make = Callable[..., Record]
 
@@ -21,9 +22,9 @@ def test_mean_and_t_interval_over_three_seeds(capsules: Make) -> None:
     (row,) = table.to_dict("records")
     assert row["n"] == 3
     assert row["accuracy_percent"] == pytest.approx(97.0)
-    # standard deviation 1, t(0.975; 2) = 4.302653: 4.302653 / sqrt(3)
-    assert row["accuracy_ci95"] == pytest.approx(2.484138)
-    assert readable(table)["accuracy %"].tolist() == ["97.0 ± 2.5"]
+    # variance 1, and 1/12 of rounding to 1 of 100 images; t(0.975; 2) = 4.302653
+    assert row["accuracy_ci95"] == pytest.approx(4.302653 * math.sqrt((1 + 1 / 12) / 3))
+    assert readable(table)["accuracy %"].tolist() == ["97.0 ± 2.6"]
 
 
 def test_one_seed_has_no_interval(capsules: Make) -> None:
@@ -36,9 +37,9 @@ def test_difference_to_the_matched_baseline_is_paired_over_seeds(capsules: Make,
     records = [capsules(accuracy, seed=seed) for seed, accuracy in enumerate((0.90, 0.95, 0.98))]
     records += [matched(accuracy, seed=seed) for seed, accuracy in enumerate((0.89, 0.93, 0.95))]
     ours, beside = summary(records).to_dict("records")
-    # 1, 2 and 3 points: mean 2, standard deviation 1; unpaired the interval would be far wider
+    # 1, 2 and 3 points: mean 2, variance 1, and 1/6 of rounding both; unpaired the interval would be far wider
     assert ours["difference_points"] == pytest.approx(2.0)
-    assert ours["difference_ci95"] == pytest.approx(2.484138)
+    assert ours["difference_ci95"] == pytest.approx(4.302653 * math.sqrt((1 + 1 / 6) / 3))
     assert (ours["baseline"], beside["network"]) == (beside["contender"], "matched")
     assert pd.isna(beside["difference_points"])
 
@@ -53,7 +54,7 @@ def test_what_is_tested_is_corrected_for_all_differences_of_the_table(capsules: 
         for seed, value in enumerate(own)
     ]
     table = summary(records).dropna(subset="difference_p")
-    alone = [float(ttest_rel(own, beside).pvalue) for own in accuracy.values()]
+    alone = [paired_seeds(own, beside, step=0.001).p for own in accuracy.values()]
     # Holm: the smallest of three times three, the next times two, and none below one before it.
     first, second, third = sorted(alone)
     adjusted = {first: 3 * first, second: max(3 * first, 2 * second), third: max(3 * first, 2 * second, third)}
@@ -68,7 +69,7 @@ def test_difference_takes_only_the_seeds_that_both_have(capsules: Make, matched:
     table = summary(records)
     assert table.loc[0, ["n", "difference_n"]].tolist() == [3, 2]
     assert table.loc[0, "difference_points"] == pytest.approx(3.5)
-    assert readable(table)["vs matched"].tolist() == ["+3.5 ± 6.4 (n=2)", ""]
+    assert readable(table)["vs matched"].tolist() == ["+3.5 ± 7.3 (n=2)", ""]
 
 
 def test_iterations_share_one_baseline_that_follows_them(capsules: Make, matched: Make) -> None:

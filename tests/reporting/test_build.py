@@ -77,7 +77,7 @@ def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, match
         assert rows[name].dropna().tolist() == known[name].dropna().tolist()
     assert set(ROW_COLUMNS) | {"cell", "seed", "network"} < set(rows)
     assert (folder / "accuracy-cost.svg").read_text().startswith("<?xml")
-    assert f"| em {TIMES}3 | 3 | 2 | 97.0 ± 0.0 |" in (folder / "table.md").read_text()
+    assert f"| em {TIMES}3 | 3 | 2 | 97.0 ± 2.6 |" in (folder / "table.md").read_text()
 
 
 @pytest.mark.usefixtures("with_pictures")
@@ -267,7 +267,7 @@ def test_published_numbers_of_the_runs_suite_stand_beside(store: Store, tmp_path
     for table in (made.published, pd.read_csv(folder / "published.csv"), pd.read_parquet(folder / "published.parquet")):
         assert table["measured"].tolist() == pytest.approx([2.5])
         assert table["verdict"].tolist() == ["inside"]
-    assert "| Table 1 | A \\| B | error % | 2.0 | 2.5 ± 6.4 | 2 | tiny | inside |" in (folder / "table.md").read_text()
+    assert "| Table 1 | A \\| B | error % | 2.0 | 2.5 ± 6.9 | 2 | tiny | inside |" in (folder / "table.md").read_text()
     assert "mnist was left out of the run: no such file" in made.notes
 
     suite.unlink()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
 from capsbench.errors import ArgumentError
-from capsbench.stats.differences import ALPHA, holm, interval, paired, paired_seeds
+from capsbench.stats.differences import ALPHA, holm, interval, intervals, paired, paired_seeds
 
 
 def test_of_one_seed_the_p_value_is_mcnemars_exact_one() -> None:
@@ -29,52 +30,102 @@ def test_seeds_and_images_both_count_as_sources_of_error() -> None:
     found = paired(one, other)
     apart = one.astype(float) - other
     seeds, images = apart.mean(axis=1).var(ddof=1) / 3, apart.mean(axis=0).var(ddof=1) / 4
-    error = math.sqrt(seeds + images)
+    rest = apart - apart.mean(axis=0) - apart.mean(axis=1, keepdims=True) + apart.mean()
+    least = (rest**2).sum() / (2 * 3) / 12  # what the images alone make the mean of the seeds vary by
+    parts = [(seeds, 2), (max(0, least - seeds), 2 * 3), (max(images, 1 / 4**2), 3)]
+    total = sum(part for part, _ in parts)
 
     def critical(p: float) -> float:
-        """Cochran and Cox's: the critical values of either source alone, weighted by their variances."""
-        return float((seeds * stats.t.isf(p / 2, 2) + images * stats.t.isf(p / 2, 3)) / (seeds + images))
+        """Cochran and Cox's: the critical values of each source alone, weighted by their variances."""
+        return float(sum(part * stats.t.isf(p / 2, freedom) for part, freedom in parts) / total)
 
-    assert critical(found.p) == pytest.approx(apart.mean() / error)
-    assert found.half == pytest.approx(critical(0.05) * error)
+    assert critical(found.p) == pytest.approx(apart.mean() / math.sqrt(total))
+    assert found.half == pytest.approx(critical(0.05) * math.sqrt(total))
+    assert found.half_at(0.01) == pytest.approx(critical(0.01) * math.sqrt(total))
 
 
-def test_one_source_of_error_alone_gives_the_t_test() -> None:
-    one = np.array([[1, 1, 1, 0], [1, 1, 0, 1], [1, 0, 1, 1]], dtype=bool)  # each seed has three of the four right
-    found = paired(one, np.zeros((3, 4), dtype=bool))
-    expected = stats.ttest_1samp(one.mean(axis=0), 0)
-    assert found.p == pytest.approx(expected.pvalue)
-    low, high = expected.confidence_interval(0.95)
-    assert found.half == pytest.approx((high - low) / 2)
+def test_the_interval_at_the_level_of_the_p_value_just_holds_nothing() -> None:
+    one, other = np.random.default_rng(0).random((2, 3, 50)) < np.array([0.9, 0.7])[:, None, None]
+    for found in (paired(one, other), paired_seeds([0.8, 0.9, 0.9], [0.7, 0.8, 0.85])):
+        assert found.half_at(found.p) == pytest.approx(abs(found.mean))
+
+
+def test_seeds_that_agree_by_chance_have_the_variance_of_the_images() -> None:
+    """Each network has one image of 50 wrong that the other has right: no seed differs, and every pair of networks does."""
+    one, other = np.ones((2, 3, 50), dtype=bool)
+    one[[0, 1, 2], [0, 1, 2]] = other[[0, 1, 2], [3, 4, 5]] = False
+    found = paired(one, other)
+    assert found.variances[0].value == 0
+    assert found.variances[1].value == pytest.approx(6 / (2 * 49) * (1 - 1 / 3) / 150, rel=1e-2)
+    assert found.p == 1
+
+
+@pytest.mark.parametrize(("images", "p"), [(1, 0.5), (100, 0.0)])
+def test_images_that_all_differ_count_by_how_many_they_are(images: int, p: float) -> None:
+    one, other = np.ones((3, images), dtype=bool), np.zeros((3, images), dtype=bool)
+    found = paired(one, other)
+    assert found.mean == 1
+    assert found.p == pytest.approx(p)
+    assert found.half == pytest.approx(stats.t.isf(0.025, max(1, images - 1)) / images)  # of one image
 
 
 def test_equal_networks_differ_by_nothing() -> None:
     same = np.array([[True, False, True], [False, False, True]])
-    assert paired(same, same)[:3] == (0.0, 0.0, 1.0)
+    assert paired(same, same)[:2] == (0.0, 1.0)
     assert paired(same[:1], same[:1]).p == 1.0
 
 
 def test_numbers_of_seeds_are_tested_by_scipys_paired_t_test() -> None:
     one, other = [0.97, 0.98, 0.95, 0.99], [0.95, 0.97, 0.96, 0.96]
-    assert paired_seeds(one, other).p == pytest.approx(stats.ttest_rel(one, other).pvalue)
+    assert paired_seeds(one, other, step=0.0).p == pytest.approx(stats.ttest_rel(one, other).pvalue)
 
 
-def test_seeds_that_agree_to_the_last_digit_prove_nothing() -> None:
-    found = paired_seeds([0.5, 0.75], [0.25, 0.5])
-    assert math.isnan(found.p)
+@pytest.mark.parametrize(
+    ("one", "other", "step"),
+    [([0.80, 0.85, 0.90], [0.75, 0.80, 0.85], 0.05), ([0.81, 0.83, 0.90], [0.80, 0.82, 0.89], 0.01)],
+)
+def test_a_difference_that_is_constant_up_to_rounding_has_the_variance_of_its_step(
+    one: list[float], other: list[float], step: float
+) -> None:
+    found = paired_seeds(one, other)
+    # Two accuracies that are rounded to a step, uniformly: twice a twelfth of its square in each of three seeds.
+    t = found.mean / math.sqrt(2 * step**2 / 12 / 3)
+    assert found.p == pytest.approx(2 * stats.t.sf(t, 2))
+    assert found.p > ALPHA
+
+
+def test_rounding_is_nothing_beside_a_spread_of_many_images() -> None:
+    one, other = [0.9712, 0.9794, 0.9533], [0.9501, 0.9714, 0.9618]
+    assert paired_seeds(one, other).p == pytest.approx(stats.ttest_rel(one, other).pvalue, rel=1e-4)
+
+
+def test_seeds_that_agree_without_a_step_prove_nothing() -> None:
+    times = [12.345678901234, 11.345678901234]
+    found = paired_seeds(times, [time - 0.1 for time in times])
+    assert found.p == 1
+    assert math.isnan(found.half)
     assert math.isnan(paired_seeds([0.5], [0.25]).p)
 
 
 def test_an_interval_is_scipys() -> None:
     values = [0.95, 0.97, 0.98]
     low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert interval(values) == (pytest.approx(np.mean(values)), pytest.approx((high - low) / 2))
+    assert interval(values, step=0.0) == (pytest.approx(np.mean(values)), pytest.approx((high - low) / 2))
+
+
+def test_an_interval_of_equal_numbers_is_that_of_their_step() -> None:
+    half = interval([0.98, 0.98, 0.98], step=0.002)[1]
+    assert half == pytest.approx(stats.t.isf(0.025, 2) * 0.002 / math.sqrt(12 * 3))
+    means = pd.DataFrame({"mean": [0.98, 0.98], "error": [0.0, 1e-17], "seeds": [3, 1], "step": [0.002, 0.002]})
+    halves = intervals(means["mean"], means["error"], means["seeds"], means["step"])
+    assert halves.tolist() == pytest.approx([half, math.nan], nan_ok=True)
 
 
 def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:
     assert holm([0.03, 0.01, math.nan, 0.04]).tolist() == pytest.approx([0.06, 0.03, math.nan, 0.06], nan_ok=True)
     assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
     assert holm([]).tolist() == []
+    assert holm([[0.03, 0.01], [0.9, 0.8]]).tolist() == [pytest.approx([0.03, 0.02]), [1.0, 1.0]]
 
 
 def _network(rng: np.random.Generator, difficulty: NDArray[np.float64], seeds: int, skill: float) -> NDArray[np.bool_]:
@@ -102,16 +153,3 @@ def test_only_the_same_seeds_and_images_are_compared(other: NDArray[np.bool_]) -
     with pytest.raises(ArgumentError) as caught:
         paired(np.zeros((1, 2), dtype=bool), other)
     assert caught.value.value == ((1, 2), other.shape)
-
-
-def test_a_table_of_networks_trained_alike_seldom_has_a_difference() -> None:
-    """Six beside another, after Holm: Satterthwaite's degrees of freedom would find one in a table of seven, not of twenty."""
-    rng = np.random.default_rng(3)
-    tables, wrong = 200, 0
-    for _ in range(tables):
-        difficulty = rng.normal(0, 2, 10_000)
-        networks = [
-            special.expit(rng.normal(5.5, 0.3, (3, 1)) - difficulty) > rng.random((3, 10_000)) for _ in range(7)
-        ]
-        wrong += holm([paired(networks[0], other).p for other in networks[1:]]).min() < ALPHA
-    assert wrong / tables < 0.09

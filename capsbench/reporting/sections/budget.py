@@ -16,14 +16,14 @@ from capsbench.presenting.contenders import UNPAIRED
 from capsbench.presenting.material import Material
 from capsbench.presenting.shortlist import most_accurate
 from capsbench.records.cell import Cell
-from capsbench.stats.differences import FEWEST_SEEDS, quantile
+from capsbench.stats.differences import FEWEST_SEEDS, interval, paired_seeds
 
 MARGIN = 1.0
 """Points of accuracy that count as no difference."""
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds with the half-width of its 95 % t-interval, infinite for one seed."""
+    """A mean over seeds, in per cent, with the half-width of its 95 % t-interval: infinite where nothing shows the spread."""
 
     mean: float
     half: float
@@ -32,11 +32,13 @@ class Estimate(NamedTuple):
     @classmethod
     def of(cls, values: pd.Series) -> Estimate:
         n = len(values)
-        half = float(values.sem() * quantile(n - 1)) if n > 1 else math.inf
-        return cls(float(values.mean()), half, n)
+        if not n:
+            return cls(math.nan, math.inf, 0)
+        mean, half = interval((values / 100).to_list())
+        return cls(100 * mean, math.inf if math.isnan(half) else 100 * half, n)
 
     def shown(self, unit: str = " %", sign: str = "") -> str:
-        interval = f" ± {self.half:.1f}" if self.n > 1 else ""
+        interval = f" ± {self.half:.1f}" if math.isfinite(self.half) else ""
         return f"{self.mean:{sign}.1f}{interval}{unit}"
 
 
@@ -159,8 +161,11 @@ def near(estimate: Estimate, published: float, tolerance: float) -> str:
 
 def difference(one: pd.Series, other: pd.Series) -> Estimate | None:
     """One number less another over the seeds that both have; None where there is none."""
-    paired = (one - other).dropna()
-    return Estimate.of(paired) if len(paired) else None
+    both = pd.concat([one, other], axis="columns", join="inner").dropna() / 100
+    if both.empty:
+        return None
+    apart = paired_seeds(both.iloc[:, 0].to_list(), both.iloc[:, 1].to_list())
+    return Estimate(100 * apart.mean, math.inf if math.isnan(apart.half) else 100 * apart.half, apart.seeds)
 
 
 def groups_of(material: Material, most: int | None = None) -> list[Group]:

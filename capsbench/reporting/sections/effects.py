@@ -12,6 +12,7 @@ from capsbench.presenting.format import option, si, value, with_interval
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm, interval, paired_seeds
+from capsbench.stats.steps import step_of
 
 COSTS = {"FLOPs": ("speed", "flops", "inference"), "step ms": ("speed", "latency p50", "training step")}
 OF_EACH = ("cell", "seed")
@@ -45,6 +46,7 @@ def _table(material: Material) -> pd.DataFrame:
     if common:
         numbers = {key: own[common] for key, own in numbers.items()}
     first = next(iter(numbers))
+    step = step_of(cells["value"])
     medians = {key: own[list(COSTS)].median() for key, own in cells.groupby(by)}
     made: list[dict[str, Any]] = []
     for key, own in numbers.items():
@@ -52,7 +54,7 @@ def _table(material: Material) -> pd.DataFrame:
         line |= {"n": len(own), "settings": own.shape[1]}
         line |= _mean("accuracy %", own.mean(axis="columns"))
         apart = _apart(own, numbers[first])
-        line |= {"difference_settings": apart.shape[1], **_difference(apart if key != first else apart.iloc[:0])}
+        line |= {"difference_settings": apart.shape[1], **_difference(apart if key != first else apart.iloc[:0], step)}
         line |= {str(heading): cost for heading, cost in medians[key].dropna().items()}
         made.append(line)
     table = pd.DataFrame(made)
@@ -101,7 +103,7 @@ def _mean(name: str, of_seeds: pd.Series) -> dict[str, float]:
     return {name: 100 * mean, f"{name}, ci95": 100 * half}
 
 
-def _difference(apart: pd.DataFrame) -> dict[str, Any]:
+def _difference(apart: pd.DataFrame, step: float) -> dict[str, Any]:
     if apart.empty:
         return {
             "difference": float("nan"),
@@ -110,7 +112,7 @@ def _difference(apart: pd.DataFrame) -> dict[str, Any]:
             "difference_p": float("nan"),
         }
     of_seeds = apart.mean(axis="columns")
-    found = paired_seeds(of_seeds.to_list(), [0.0] * len(of_seeds))
+    found = paired_seeds(of_seeds.to_list(), [0.0] * len(of_seeds), step / apart.shape[1])
     return {
         "difference": 100 * found.mean,
         "difference, ci95": 100 * found.half,

@@ -10,16 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from capsbench.planning.suites import Suite
 from capsbench.planning.suites.published import Published, rows_of
+from capsbench.presenting.format import with_interval
 from capsbench.records.cell import Cell, flag
 from capsbench.records.record import Record
-from capsbench.stats.differences import quantile
+from capsbench.stats.differences import interval
+from capsbench.stats.steps import step_of
+from capsbench.stats.variances import quantile, variance_of_seeds
 
 CAPTION = (
     "published: as printed, ± standard deviation over trials; measured: mean over n seeds ± half-width of the 95 % "
@@ -108,7 +112,9 @@ def difference_ci95(row: Published, values: Sequence[float]) -> float:
     the degrees of freedom. Without one, it is s² / n + s², with n - 1.
     """
     n = len(values)
-    ours, theirs, freedom = variance(values) / n, variance(values), n - 1.0
+    fractions = np.asarray(values) / 100
+    ours = 100**2 * float(variance_of_seeds(fractions, step_of(fractions), rounded=1).value)
+    theirs, freedom = n * ours, n - 1.0
     if row.spread is not None and row.trials is not None:
         theirs = float(row.spread) ** 2 / row.trials
         both = ours**2 / (n - 1) + theirs**2 / (row.trials - 1)
@@ -134,9 +140,7 @@ def readable(comparisons: Sequence[Comparison]) -> pd.DataFrame:
         where = "" if row.condition == "test" else f" ({row.condition})"
         spread = "" if row.spread is None else f" ± {row.spread}"
         digits = max(1, -int(row.value.as_tuple().exponent))
-        measured = "" if not each.values else f"{fmean(each.values):.{digits}f}"
-        if len(each.values) > 1:
-            measured += f" ± {_ci95(each.values):.{digits}f}"
+        measured = with_interval(*_interval(each.values), digits) if each.values else ""
         lines.append(
             {
                 "table": row.table,
@@ -213,14 +217,16 @@ def _why_none(row: Published, written: Sequence[Cell], left_out: Mapping[str, st
     return "no data here" if datasets <= set(left_out) else "not run"
 
 
-def _ci95(values: Sequence[float]) -> float:
-    """Half-width of the 95 % t-interval of the mean of two values or more."""
-    return float(quantile(len(values) - 1)) * math.sqrt(variance(values) / len(values))
+def _interval(percent: Sequence[float]) -> tuple[float, float]:
+    """The mean and the half-width of its 95 % t-interval, in per cent."""
+    mean, half = interval([value / 100 for value in percent])
+    return 100 * mean, 100 * half
 
 
 def _numbers(each: Comparison) -> dict[str, Any]:
     row, values = each.published, each.values
     several = len(values) > 1
+    mean, half = _interval(values) if values else (None, None)
     return {
         "table": row.table,
         "row": row.row,
@@ -234,8 +240,8 @@ def _numbers(each: Comparison) -> dict[str, Any]:
         "source": row.source,
         "at": each.at,
         "n": len(values),
-        "measured": fmean(values) if values else None,
-        "measured_ci95": _ci95(values) if several else None,
+        "measured": mean,
+        "measured_ci95": half if several else None,
         "difference": fmean(values) - float(row.value) if values else None,
         "difference_ci95": difference_ci95(row, values) if several else None,
         "verdict": each.verdict,

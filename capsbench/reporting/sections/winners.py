@@ -19,6 +19,7 @@ from capsbench.presenting.paired import Pairs
 from capsbench.presenting.section import Section
 from capsbench.reporting.sections.budget import Group, groups_of
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, interval, paired_seeds
+from capsbench.stats.steps import step_of
 
 MOST_NAMED = 3
 """Contenders that are named in a line; of further ones their count is."""
@@ -135,9 +136,10 @@ def _contested(contest: Contest, group: Group, found: Numbers, pairs: Pairs) -> 
     numbers = {name: found[name] for name in measured if name not in kept_out}
     if not numbers or len(measured) < 2:
         return
+    step = _step(numbers)
     means = {name: interval([value for _, value in own.values()])[0] for name, own in numbers.items()}
     first, *others = sorted(numbers, key=lambda name: means[name], reverse=not contest.least)
-    behind = {name: _difference(contest, numbers[first], numbers[name], pairs) for name in others}
+    behind = {name: _difference(contest, numbers[first], numbers[name], pairs, step) for name in others}
     yield Line(contest, group, first, numbers, behind, kept_out)
 
 
@@ -153,7 +155,7 @@ def _rows(line: Line, comparisons: int, unsound: Collection[str]) -> Iterator[di
         p = math.nan if apart is None or apart.seeds < FEWEST_SEEDS else min(1.0, apart.p * comparisons)
         ahead[name] = p < ALPHA and not doubtful, p
     own = line.numbers[line.first]
-    mean, half = interval([value for _, value in own.values()])
+    mean, half = interval([value for _, value in own.values()], _step(line.numbers))
     level = [line.first, *(name for name in line.behind if not ahead[name][0])]
     cheapest = _cheapest(line.group, level) if len(own) >= FEWEST_SEEDS else ""
     for name in (*line.behind, *line.kept_out):
@@ -177,15 +179,20 @@ def _rows(line: Line, comparisons: int, unsound: Collection[str]) -> Iterator[di
         }
 
 
-def _difference(contest: Contest, one: OfSeeds, other: OfSeeds, pairs: Pairs) -> Difference | None:
+def _step(numbers: Numbers) -> float:
+    """What the numbers of a contest are multiples of."""
+    return step_of([value for own in numbers.values() for _, value in own.values()])
+
+
+def _difference(contest: Contest, one: OfSeeds, other: OfSeeds, pairs: Pairs, step: float) -> Difference | None:
     """One number less the other, as a fraction; None of contenders without a seed in common."""
     seeds = sorted(one.keys() & other.keys())
     if not seeds:
         return None
     if contest is ACCURACY:
         cells = [{seed: own[seed][0] for seed in seeds} for own in (one, other)]
-        return pairs.difference(cells[0], cells[1], dict([*one.values(), *other.values()]))
-    return paired_seeds([one[seed][1] for seed in seeds], [other[seed][1] for seed in seeds])
+        return pairs.difference(cells[0], cells[1], dict([*one.values(), *other.values()]), step)
+    return paired_seeds([one[seed][1] for seed in seeds], [other[seed][1] for seed in seeds], step)
 
 
 def _cheapest(group: Group, contenders: list[str]) -> str:

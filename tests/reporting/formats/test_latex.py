@@ -99,7 +99,7 @@ def test_the_tables_of_a_report_are_whole_and_say_what_the_page_says(
         assert [each == "r" for each in columns] == table.numbers
     source = (store.folder / "report" / "table.tex").read_text()
     assert r"& step (ms) & inference (ms) & memory (MiB) \\" in source
-    assert r"$97.1 \pm 0.2$" in source
+    assert r"$97.1 \pm 0.3$" in source
     assert r"\label{tab:table}" in source
     assert source.startswith("% \\usepackage{booktabs}\n\\begin{table*}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_accuracy_against_iterations_shows_means_intervals_and_the_baseline(reco
     (bars,) = [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
     assert bars.lines[0].get_ydata() == pytest.approx([93.0, 95.0, 97.0])
     low, high = bars.lines[2][0].get_segments()[0][:, 1]
-    assert (high - low) / 2 == pytest.approx(2.484138)
+    assert (high - low) / 2 == pytest.approx(4.302653 * math.sqrt((1 + 1 / 12) / 3))
     levels = [line for line in axes.lines if line.get_label() == "matched CNN"]
     assert [line.get_ydata()[0] for line in levels] == pytest.approx([95.0])
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3"]

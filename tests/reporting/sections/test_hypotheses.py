@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,12 @@ def test_when_an_estimate_decides(estimate: Estimate, is_above: str, is_nothing:
 def test_an_estimate_is_a_t_interval() -> None:
     mean, half, n = Estimate.of(pd.Series([1.0, 2.0, 4.0]))
     assert (mean, n) == (pytest.approx(7 / 3), 3)
-    assert half == pytest.approx(3.794583)  # 4.302653 * 1.527525 / sqrt(3)
+    assert half == pytest.approx(4.302653 * math.sqrt((7 / 3 + 1 / 12) / 3))  # of whole points
+
+
+@pytest.mark.parametrize("share", [93.0, 100.0])
+def test_seeds_that_agree_leave_an_interval_of_an_image_more_or_less(share: float) -> None:
+    assert Estimate.of(pd.Series([share] * 3)).half == pytest.approx(4.302653 * math.sqrt(1 / 36))
 
 
 def test_more_iterations_are_paired_over_seeds(capsules: Make, verdicts: Callable[..., Any]) -> None:
@@ -247,7 +253,7 @@ def test_the_section_says_the_numbers(capsules: Make, tmp_path: Path) -> None:
     assert table["claim"].tolist() == [
         "13. 3 routing iterations are better than 1 (Hinton 2018 of EM routing on smallNORB)"
     ]
-    assert table["numbers"][0].endswith("em \N{MULTIPLICATION SIGN}1 85.0 ± 63.5 %: +1.0 ± 0.0 points")
+    assert table["numbers"][0].endswith("em \N{MULTIPLICATION SIGN}1 85.0 ± 63.6 %: +1.0 ± 3.7 points")
 
 
 def test_without_anything_to_say_there_is_no_section(matched: Make, tmp_path: Path) -> None:
