@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -33,8 +34,8 @@ from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm, p
 ACCURACY = ("accuracy", "accuracy", "test")
 
 CHANGE_COLUMNS = [
-    "contender", "title", "measure", "metric", "condition", "level", "unit", "a", "b", "difference", "half", "seeds_a",
-    "seeds_b", "test", "p", "p_holm", "holds",
+    "contender", "title", "measure", "metric", "condition", "level", "unit", "timed", "a", "b", "difference", "half",
+    "seeds_a", "seeds_b", "test", "p", "p_holm", "holds",
 ]  # fmt: skip
 
 
@@ -62,9 +63,10 @@ class Comparison:
 
     Attributes:
         matched: contenders that are on both sides.
-        equal: those of them of which every number is the same to the last bit.
-        changes: one row a number that is not, with `CHANGE_COLUMNS`; ``p_holm`` is adjusted for all of the tests here, and
-            ``holds`` says whether it is below `ALPHA`, of three seeds or more or of two networks image by image.
+        equal: those of them of which every number is the same to the last bit, times and memory apart.
+        changes: one row a number that is not, with `CHANGE_COLUMNS`; ``p_holm`` is adjusted for all of the tests here, those of
+            times and memory (``timed``) by themselves, and ``holds`` says whether it is below `ALPHA`, of three seeds or more or
+            of two networks image by image.
         only_a, only_b: titles of contenders that one side alone has; and of those on both sides what else one alone has: seeds
             beside common ones, and numbers of a measure.
         not_comparable: what is on both sides and cannot be compared, with the reason.
@@ -85,8 +87,8 @@ class Comparison:
 
     @property
     def nothing(self) -> bool:
-        """Whether there is no difference of any kind."""
-        return self.changes.empty and not (self.only_a or self.only_b or self.not_comparable)
+        """Whether there is no difference of any kind but in times and memory."""
+        return bool(self.changes["timed"].all()) and not (self.only_a or self.only_b or self.not_comparable)
 
 
 def compare(a: str | Path, b: str | Path) -> Comparison:
@@ -105,12 +107,7 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
     changes: list[Change] = []
     for one, other in both:
         first, second = sides[0].contenders[one], sides[1].contenders[other]
-        if all(
-            seed in second.records and _same(record, second.records[seed]) for seed, record in first.records.items()
-        ):
-            found.equal += len(first.records) == len(second.records)
-            if len(first.records) == len(second.records):
-                continue
+        found.equal += _is_equal(first, second)
         obstacles = list(_obstacles(first, second, sides))
         found.not_comparable += [
             (f"{titles[one]}: {obstacle.what}" if obstacle.what else titles[one], obstacle.reason)
@@ -131,8 +128,16 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
     return found
 
 
-def _same(a: Any, b: Any) -> bool:
-    return bool(a.rows == b.rows and a.cell == b.cell)
+def _is_equal(a: Contender, b: Contender) -> bool:
+    """Whether two contenders have the same cells and the same numbers to the last bit, but for those of time and memory."""
+
+    def numbers_of(contender: Contender) -> dict[int, Any]:
+        return {
+            seed: (record.cell, [row for row in record.rows if row[:2] not in OF_TIME])
+            for seed, record in contender.records.items()
+        }
+
+    return numbers_of(a) == numbers_of(b)
 
 
 def _faults(side: Side) -> list[str]:
@@ -277,12 +282,17 @@ def _alike(first: list[float], second: list[float]) -> bool:
 
 
 def _table(changes: list[Change]) -> pd.DataFrame:
-    adjusted = holm([change.difference.p for change in changes])
+    timed = [change.number[:2] in OF_TIME for change in changes]
+    adjusted = np.full(len(changes), math.nan)
+    for family in (True, False):  # that a machine was busy says nothing of what networks score
+        places = [place for place, is_timed in enumerate(timed) if is_timed is family]
+        adjusted[places] = holm([changes[place].difference.p for place in places])
     rows = [
         {
             "contender": change.contender,
             "title": change.title,
             **change.number._asdict(),
+            "timed": is_timed,
             "a": change.a,
             "b": change.b,
             "difference": change.difference.mean,
@@ -295,7 +305,7 @@ def _table(changes: list[Change]) -> pd.DataFrame:
             "holds": bool(p < ALPHA)
             and (min(change.seeds_a, change.seeds_b) >= FEWEST_SEEDS or change.test == "images"),
         }
-        for change, p in zip(changes, adjusted, strict=True)
+        for change, is_timed, p in zip(changes, timed, adjusted, strict=True)
     ]
     return pd.DataFrame(rows, columns=CHANGE_COLUMNS)
 

@@ -65,7 +65,12 @@ def summary_of(found: Comparison) -> list[str]:
         lines = ["no contender is on both sides"]
     else:
         lines = [f"{found.matched} contenders on both sides, {found.equal} of them with the same numbers throughout"]
-        lines += [_changed(found.changes)] if len(found.changes) else []
+    timed = found.changes["timed"].astype(bool)
+    lines += [
+        _changed(changes, what)
+        for changes, what in ((found.changes[~timed], "numbers"), (found.changes[timed], "times"))
+        if len(changes)
+    ]
     lines += [f"only in A: {title}" for title in found.only_a]
     lines += [f"only in B: {title}" for title in found.only_b]
     lines += [f"not comparable: {title}: {reason}" for title, reason in found.not_comparable]
@@ -73,12 +78,12 @@ def summary_of(found: Comparison) -> list[str]:
     return [*lines, *found.faults]
 
 
-def _changed(changes: pd.DataFrame) -> str:
-    """How many numbers changed, and of how many that could be said to be more than chance."""
+def _changed(changes: pd.DataFrame, what: str) -> str:
+    """How many numbers of a family changed, and of how many that could be said to be more than chance."""
     tested, sure = int((changes["test"] != "none").sum()), int(changes["holds"].sum())
     if not tested:
-        return f"{len(changes)} numbers changed; none could be tested, which takes {FEWEST_SEEDS} seeds or more on both sides"
-    return f"{len(changes)} numbers changed; in {sure} that is a difference (*: p < {ALPHA:g}, Holm over the {tested} tested)"
+        return f"{len(changes)} {what} changed; none could be tested, which takes {FEWEST_SEEDS} seeds or more on both sides"
+    return f"{len(changes)} {what} changed; in {sure} that is a difference (*: p < {ALPHA:g}, Holm over the {tested} tested)"
 
 
 def comparison_markdown(found: Comparison, everything: bool = False) -> str:

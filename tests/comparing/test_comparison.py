@@ -28,6 +28,12 @@ def with_full_affine(made, area):
     return replace(made, measures={**made.measures, "affine:full": Measurement(rows)})
 
 
+def replace_area(made, seed):
+    """The record with an area that is larger, by chance more or less."""
+    rows = [row._replace(value=0.72 + seed / 1000) if row.measure == "affine" else row for row in made.rows]
+    return with_rows(made, rows)
+
+
 def only(found):
     """The one change of a comparison."""
     (row,) = found.changes.itertuples(index=False)
@@ -40,6 +46,23 @@ def test_a_folder_is_no_different_from_itself(tmp_path):
     assert found.nothing
     assert (found.matched, found.equal) == (2, 2)
     assert found.provenance == {}
+
+
+def test_two_trainings_of_the_same_bits_are_equal_whatever_they_took(tmp_path):
+    a, b = (write(tmp_path / str(step), five(step=step)) for step in (10.0, 11.0))
+    found = compare(a, b)
+    assert (found.matched, found.equal, found.nothing) == (1, 1, True)
+    assert found.changes["metric"].tolist() == ["duration", "latency p50"]
+    assert found.changes["timed"].all()
+
+
+def test_times_are_a_family_of_their_own(tmp_path):
+    a = write(tmp_path / "a", five(area=0.7))
+    b = write(tmp_path / "b", [replace_area(made, seed) for seed, made in enumerate(five(step=11.0))])
+    found = compare(a, b)
+    (area,) = found.changes[~found.changes["timed"]].itertuples(index=False)
+    assert area.metric == "area under the curve"
+    assert area.p_holm == area.p
 
 
 def test_a_change_of_every_seed_is_a_difference_and_one_of_chance_is_not(tmp_path):
