@@ -134,7 +134,7 @@ def _with_interval(summary: pd.DataFrame, measured: str, column: str, form: str)
 def _marks(summary: pd.DataFrame) -> pd.Series | None:
     """The marks of each contender by their names; None where nobody has one."""
     marks = marks_of(summary)
-    return marks.map(lambda own: ", ".join(mark.name for mark in own)) if marks.any() else None
+    return marks.map(lambda own: ", ".join(mark.name.replace("_", " ") for mark in own)) if marks.any() else None
 
 
 def _differences(summary: pd.DataFrame) -> pd.Series | None:

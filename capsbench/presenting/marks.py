@@ -7,6 +7,7 @@ from records alone, a line of `FOUND_BY`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,11 @@ from capsbench.presenting.paired import Kept
 from capsbench.records.record import Record
 from capsbench.stats.collapse import ONE_CLASS, Counts
 from capsbench.stats.differences import ALPHA
+from capsbench.stats.improvement import Curve, trend_of
+
+POINTS, PART = 1.0, 0.1
+"""What more training has to promise for a network to be still improving: so many points of test accuracy or, where it classifies
+nothing, that part of its validation loss."""
 
 
 class Mark(NamedTuple):
@@ -39,6 +45,13 @@ COLLAPSED = Mark(
     f"share of the largest class (one-sided exact binomial test, p < {ALPHA:g})".replace("95%", "95 %"),
 )
 
+STILL_IMPROVING = Mark(
+    "still_improving",
+    "\N{UPWARDS ARROW}",
+    f"still improving: by the trend of its validation error, as much training again would take {POINTS:g} point or more from its "
+    f"test error, or {100 * PART:g} % from its loss where it classifies nothing (p < {ALPHA:g})",
+)
+
 UNSOUND = Mark(
     "unsound",
     "\N{DAGGER}",
@@ -47,7 +60,7 @@ UNSOUND = Mark(
 )
 """Stands where numbers of attacks are; `capsbench.measures.soundness` finds it."""
 
-MARKS = (COLLAPSED, UNSOUND)
+MARKS = (COLLAPSED, STILL_IMPROVING, UNSOUND)
 
 Find = Callable[[Sequence[Record], Kept], bool | None]
 """(a contender's records, what measures kept) -> whether it has the mark; None where that is not known."""
@@ -78,7 +91,39 @@ def counts_of(record: Record, kept: Kept) -> Counts | None:
     return Counts.of(arrays["prediction"], arrays["label"])
 
 
-FOUND_BY: dict[Mark, Find] = {COLLAPSED: is_collapsed}
+def is_still_improving(records: Sequence[Record], kept: Kept) -> bool | None:
+    """Whether more training promises a contender `POINTS` more, by `capsbench.stats.improvement.trend_of` of all its seeds.
+
+    A network that was stopped by its validation accuracy is not; it is not known without a test accuracy, nor of a few epochs.
+    """
+    histories = [record.history for record in records if not _was_stopped(record)]
+    if not histories:
+        return False
+    classifies = any("validation_accuracy" in epoch for history in histories for epoch in history)
+    errors = [1 - row.value for record in records for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
+    trend = trend_of([_curve_of(history, classifies) for history in histories])
+    if trend is None or (classifies and not errors):
+        return None
+    gained, enough = (100 * sum(errors) / len(errors), POINTS) if classifies else (1.0, PART)
+    return trend.p < ALPHA and trend.fall * gained >= enough
+
+
+def _was_stopped(record: Record) -> bool:
+    """Whether a training ended early, as it was told to."""
+    cell, history = record.cell, record.history
+    reached = bool(history) and 0 < cell.stop_at <= history[-1].get("validation_accuracy", 0)
+    return reached or 0 < len(history) < cell.epochs
+
+
+def _curve_of(history: Sequence[dict[str, float]], classifies: bool) -> Curve:
+    errors = [
+        1 - epoch.get("validation_accuracy", math.nan) if classifies else epoch.get("validation_loss", math.nan)
+        for epoch in history
+    ]
+    return Curve([epoch.get("learning_rate", math.nan) for epoch in history], errors)
+
+
+FOUND_BY: dict[Mark, Find] = {COLLAPSED: is_collapsed, STILL_IMPROVING: is_still_improving}
 """The marks that a contender has wherever it stands, and how each is found."""
 
 

@@ -12,7 +12,7 @@ import torch
 
 from capsbench.presenting.figures.files import image
 from capsbench.presenting.figures.style import TIMES
-from capsbench.presenting.marks import COLLAPSED, MARKS
+from capsbench.presenting.marks import COLLAPSED, MARKS, STILL_IMPROVING
 from capsbench.presenting.material import Material
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -76,6 +76,77 @@ def test_images_of_several_labels_are_exempt(capsules: Make, keep: Callable[...,
 
 def test_a_network_that_classifies_nothing_is_not_judged(capsules: Make, store: Store) -> None:
     assert collapsed([capsules(None, loss=None)], store) == [None]
+
+
+RATES = [0.004, 0.011, 0.018, 0.02, 0.019, 0.016, 0.012, 0.008, 0.004, 0.0]
+"""Those of a one-cycle schedule of ten epochs."""
+
+FALLING = [0.9, 0.5, 0.28, 0.17, 0.12, 0.085, 0.068, 0.055, 0.052, 0.05]
+FLAT = [0.9, 0.06, 0.05, 0.06, 0.05, 0.04, 0.05, 0.06, 0.05, 0.05]
+
+
+def trained(record: Record, errors: list[float], metric: str = "validation_accuracy") -> Record:
+    """The record with a training that was judged so after each epoch."""
+    values = [1 - error if metric == "validation_accuracy" else error for error in errors]
+    history = [
+        {"epoch": number, "loss": 0.1, metric: value, "learning_rate": rate, "seconds": 1.0}
+        for number, (value, rate) in enumerate(zip(values, RATES, strict=False), 1)
+    ]
+    assert record.training is not None
+    return replace(record, training=replace(record.training, history=history))
+
+
+def improving(records: list[Record], store: Store) -> list[bool | None]:
+    """Of each contender, whether more training promises more: None where that is not known."""
+    marked = Material.of(records, store).summary["still_improving"]
+    return [None if pd.isna(each) else bool(each) for each in marked]
+
+
+def test_a_network_still_improves_where_more_training_promises_a_point(capsules: Make, store: Store) -> None:
+    """Half of the error would go: of 5 % that is more than a point, of 1.5 % less."""
+    assert improving([trained(capsules(0.95), FALLING)], store) == [True]
+    assert improving([trained(capsules(0.985), FALLING)], store) == [False]
+    assert improving([trained(capsules(0.95), FLAT)], store) == [False]
+    assert improving([trained(capsules(0.1), [0.9] * 10)], store) == [False]  # at chance
+
+
+def test_all_seeds_of_a_contender_are_judged_together(capsules: Make, store: Store) -> None:
+    rising = [trained(capsules(0.95, seed=seed), FALLING) for seed in (0, 1)]
+    assert improving([*rising, trained(capsules(0.9, seed=2), FLAT)], store) == [True]
+    assert improving([*rising, trained(capsules(0.1, iterations=1), [0.9] * 10)], store) == [False, True]
+
+
+def test_a_network_that_was_stopped_by_its_validation_accuracy_is_not_still_improving(
+    capsules: Make, store: Store
+) -> None:
+    assert improving([trained(capsules(0.95, stop_at=0.95), FALLING)], store) == [False]
+    assert improving([trained(capsules(0.95, stop_at=0.96), FALLING)], store) == [True]
+    assert improving([trained(capsules(0.95, patience=1), FALLING[:8])], store) == [False]
+
+
+def test_a_network_that_classifies_nothing_is_judged_by_a_tenth_of_its_loss(capsules: Make, store: Store) -> None:
+    losses = [30 + 200 * error for error in FALLING]
+    fields = dict(network="transforming-autoencoder", routing=None, iterations=None, loss=None)
+    assert improving([trained(capsules(None, **fields), losses, "validation_loss")], store) == [True]
+    assert improving([trained(capsules(None, **fields), [30.0] * 10, "validation_loss")], store) == [False]
+
+
+def test_without_a_test_accuracy_or_of_a_few_epochs_it_is_not_known(capsules: Make, store: Store) -> None:
+    assert improving([trained(capsules(None), FALLING)], store) == [None]
+    assert improving([trained(capsules(0.95, epochs=2), FALLING[:2])], store) == [None]
+    assert improving([trained(capsules(0.95), [])], store) == [None]
+
+
+def test_the_mark_stands_beside_the_number(capsules: Make, matched: Make, store: Store) -> None:
+    for record in (trained(capsules(0.95), FALLING), trained(matched(0.985), FALLING)):
+        store.write(record)
+    made = report(store.folder, formats=("md", "csv"))
+    assert made.summary["still_improving"].tolist() == [True, False]
+    assert made.readable["marks"].tolist() == ["still improving", ""]
+    assert pd.read_csv(store.folder / "report" / "table.csv")["still_improving"].tolist() == [True, False]
+    parts = {part.name: part for part in made.document.parts}
+    for name in ("table", "winners"):
+        assert f"{STILL_IMPROVING.sign}: {STILL_IMPROVING.meaning}" in parts[name].table.marks, name
 
 
 def test_the_sign_stands_behind_the_name_and_is_explained_wherever_it_stands(

@@ -26,6 +26,7 @@ SPECIAL = {
     "*": r"$^{*}$",
     "†": r"$^{\dagger}$",
     "\N{DOUBLE DAGGER}": r"$^{\ddagger}$",
+    "\N{UPWARDS ARROW}": r"$^{\uparrow}$",
     "±": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "∞": r"$\infty$",

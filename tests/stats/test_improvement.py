@@ -1,0 +1,145 @@
+"""The trend of training curves: of made ones, and of recorded ones of which it is known what more training gave."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from capsbench.stats.improvement import Curve, Trend, trend_of
+
+
+def one_cycle(epochs: int) -> np.ndarray:
+    """The learning rate at the end of each epoch, of a peak of 1 after 30 % of the steps."""
+    at = np.arange(1, epochs + 1) / epochs
+    rise, fall = np.clip(at / 0.3, 0, 1), np.clip((at - 0.3) / 0.7, 0, 1)
+    return np.where(at < 0.3, 0.52 - 0.48 * np.cos(math.pi * rise), 0.5 + 0.5 * np.cos(math.pi * fall))
+
+
+def time(rates: np.ndarray) -> np.ndarray:
+    return np.cumsum((rates + np.append(rates[0], rates[:-1])) / 2)
+
+
+def trend(*errors: object, rates: np.ndarray | None = None) -> Trend:
+    """That of curves of a one-cycle schedule, each of as many epochs as it has errors."""
+    curves = [Curve(one_cycle(np.size(each)) if rates is None else rates, np.asarray(each, float)) for each in errors]
+    found = trend_of(curves)
+    assert found is not None
+    return found
+
+
+SCHEDULES = {
+    "one-cycle": one_cycle(20),
+    "constant": np.full(20, 0.003),
+    "exponential": 0.01 * 0.9 ** np.arange(1, 21),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("slope", "fall"), [(1.0, 0.5), (2.0, 0.75), (0.0, 0.0), (-1.0, -1.0)])
+def test_a_power_law_of_the_sum_of_learning_rates_goes_on(schedule: str, slope: float, fall: float) -> None:
+    rates = SCHEDULES[schedule]
+    found = trend(0.05 * (time(rates) / time(rates)[-1]) ** -slope, rates=rates)
+    assert found.fall == pytest.approx(fall, abs=1e-6)
+    if slope:
+        assert found.p < 1e-9 if slope > 0 else found.p > 0.999
+
+
+def test_what_smaller_steps_alone_give_is_no_trend() -> None:
+    """The error falls from 40 % to 5 % as the learning rate does, and more training would only put that off."""
+    found = trend(0.05 * np.exp(2.1 * one_cycle(15)))
+    assert found.fall == pytest.approx(0, abs=1e-6)
+
+
+def test_a_curve_that_has_reached_its_floor_promises_little() -> None:
+    rates = one_cycle(40)
+    found = trend(0.2 + 0.5 * np.exp(-time(rates)), rates=rates)
+    assert 0 <= found.fall < 0.05
+
+
+@pytest.mark.parametrize("level", [0.9, 0.3, 0.02], ids=["at chance", "flat", "almost right"])
+def test_noise_is_called_a_trend_in_one_of_twenty_curves(level: float) -> None:
+    draws = np.random.default_rng(0).binomial(200, level, (400, 15)) / 200
+    called = [trend(errors).p < 0.05 for errors in draws]
+    assert 0.01 < np.mean(called) < 0.08
+
+
+def test_seeds_are_judged_together() -> None:
+    """A trend that is lost in the noise of one seed stands out of that of ten."""
+    rates = one_cycle(12)
+    errors = 0.05 * (time(rates) / time(rates)[-1]) ** -0.2
+    draws = np.random.default_rng(1).binomial(100, errors, (10, 12)) / 100
+    assert np.median([trend(each).p for each in draws]) > 0.05
+    assert trend(*draws).p < 0.01
+
+
+def test_no_error_cannot_fall() -> None:
+    assert trend(np.zeros(10)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        [Curve([], [])],
+        [Curve([0.1], [0.5])],
+        [Curve([0.1], [0.5]), Curve([0.1], [0.4]), Curve([0.1], [0.3])],
+        [Curve([0.1, 0.0], [0.5, 0.4])] * 3,  # later and with a smaller rate: it may be either
+        [Curve([0.1, 0.1, 0.1], [0.5, math.nan, math.nan])],
+        [Curve([math.nan] * 8, [0.1] * 8)],
+        [Curve([0.0] * 8, [0.1] * 8)],
+        [Curve([0.1] * 8, [-float(epoch) for epoch in range(8)])],
+    ],
+    ids=["none", "one epoch", "one epoch of each", "two epochs", "judged once", "no rates", "no steps", "negative"],
+)
+def test_of_too_little_nothing_is_known(curves: list[Curve]) -> None:
+    assert trend_of(curves) is None
+
+
+def test_epochs_that_were_not_judged_count_as_time() -> None:
+    rates = one_cycle(30)
+    errors = 0.05 * (time(rates) / time(rates)[-1]) ** -1.0
+    errors[np.arange(30) % 3 != 0] = math.nan
+    assert trend(errors, rates=rates).fall == pytest.approx(0.5, abs=1e-6)
+
+
+RECORDED = {
+    "capsnet, dynamic x1, 8 epochs": [
+        [180, 180, 122, 52, 30, 16, 15, 16],
+        [180, 180, 132, 54, 42, 22, 17, 16],
+        [180, 171, 91, 55, 41, 28, 23, 23],
+    ],
+    "capsnet, dynamic x1, 30 epochs": [
+        [180, 180, 168, 98, 45, 28, 28, 16, 6, 11, 11, 7, 6, 8, 5, 5, 7, 6, 7, 4, 3, 3, 4, 5, 5, 3, 4, 5, 6, 5],
+        [180, 180, 180, 146, 67, 25, 20, 16, 14, 9, 10, 7, 9, 5, 9, 6, 7, 4, 5, 4, 3, 4, 3, 4, 3, 2, 3, 3, 3, 2],
+        [180, 144, 161, 81, 61, 37, 25, 22, 21, 10, 17, 8, 7, 9, 7, 5, 2, 7, 4, 5, 4, 3, 4, 2, 2, 2, 2, 2, 2, 2],
+    ],
+    "matrix capsules, em x2, 15 epochs": [
+        [183, 53, 35, 11, 10, 7, 8, 5, 3, 5, 4, 4, 5, 5, 5],
+        [156, 73, 35, 9, 16, 12, 7, 7, 7, 4, 3, 4, 2, 1, 1],
+        [178, 75, 48, 17, 13, 3, 3, 5, 7, 2, 2, 2, 2, 1, 2],
+    ],
+    "CNN matched to capsnet, 8 epochs": [
+        [165, 18, 26, 45, 10, 6, 5, 8],
+        [179, 132, 50, 49, 14, 14, 9, 7],
+        [144, 98, 78, 42, 31, 4, 5, 5],
+    ],
+}
+"""Errors on 200 validation images of digits, `tiny`, seeds 0, 1 and 2, the default recipe."""
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "gained"),
+    [
+        ("capsnet, dynamic x1, 8 epochs", 11.2, 7.1),
+        ("capsnet, dynamic x1, 30 epochs", 1.8, 0.4),
+        ("matrix capsules, em x2, 15 epochs", 2.5, 1.9),
+        ("CNN matched to capsnet, 8 epochs", 1.4, 0.1),
+    ],
+)
+def test_what_a_curve_promises_is_about_what_twice_the_epochs_gave(name: str, error: float, gained: float) -> None:
+    """Test errors in per cent, and the points that the same seeds have with 15, 60, 30 and 15 epochs."""
+    found = trend(*(np.array(errors) / 200 for errors in RECORDED[name]))
+    assert found.fall * error == pytest.approx(gained, abs=max(0.6, 0.3 * gained))
+    assert (found.fall * error >= 1) == (gained >= 1)
+    assert found.p < 0.05
