@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from capsbench.attacks.threats import Threat
 from capsbench.errors import ArgumentError, Kind, UsageError, check_choice
-from capsbench.networks.layers import at_least_float32
+from capsbench_kernels import at_least_float32
 
 BATCH = 128
 """Images that are attacked at a time, the same for all networks: what an attack draws at random hangs on it."""

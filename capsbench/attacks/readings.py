@@ -13,8 +13,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from capsbench.errors import check_choice
-from capsbench.networks.layers import at_least_float32
 from capsbench.records.cell import Cell
+from capsbench_kernels import at_least_float32
 
 FLOOR = 1e-12
 """Added to what a logarithm is taken of: its gradient is at most 1e12, and an activation of exactly 0 or 1 has a finite logit."""

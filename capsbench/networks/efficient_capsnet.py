@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from capsbench.data.images import ImageShape
 from capsbench.networks.base import CapsuleNetwork, after
-from capsbench.networks.layers import Capsules, ClassCapsules, Decoder, at_least_float32
+from capsbench.networks.layers import Capsules, ClassCapsules, Decoder
 from capsbench.routing.base import RoutingFactory
-from capsbench_kernels import squash, vector_length
+from capsbench_kernels import at_least_float32, squash, vector_length
 
 
 class EfficientCapsNet(CapsuleNetwork):

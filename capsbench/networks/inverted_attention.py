@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from capsbench.data.images import ImageShape
 from capsbench.errors import ArgumentError, check_choice
 from capsbench.networks.base import CapsuleNetwork, after
-from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, at_least_float32
+from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder
 from capsbench.networks.resnet import projection_shortcut, residual_stage
 from capsbench.routing.base import RoutingFactory
+from capsbench_kernels import at_least_float32
 
 
 class InvertedAttentionCapsNet(CapsuleNetwork):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import LayerShape, RoutingFactory
 from capsbench.routing.windows import Windows
-from capsbench_kernels import SQUASHES, squash, vector_length
+from capsbench_kernels import SQUASHES, at_least_float32, squash, vector_length
 
 
 def initial_transforms(shape: tuple[int, int, int, int], sigma: float) -> nn.Parameter:
@@ -27,11 +27,6 @@ class Capsules(NamedTuple):
 
     poses: Tensor
     activations: Tensor
-
-
-def at_least_float32(features: Tensor) -> Tensor:
-    """What a convolution gives, in float32 where mixed precision made it in less: capsules are routed in float32."""
-    return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
 
 
 class PrimaryCapsules(nn.Module):
@@ -117,7 +112,7 @@ class ConvolutionalCapsules(nn.Module):
         grid, children = poses.shape[:3], poses.shape[3]
         activations = windows.split(below.activations.unsqueeze(-1)).reshape(-1, children)
         poses = poses.reshape(-1, children, *below.poses.shape[-2:])
-        shared = {"windows": windows} if self.routing.across_windows else {}
+        shared: dict[str, Any] = {"windows": windows} if self.routing.across_windows else {}
         poses, activations = self.routing(poses, self.weights, activations, **shared, **further)
         return Capsules(poses.unflatten(0, grid), activations.unflatten(0, grid))
 
@@ -136,6 +131,8 @@ class ClassCapsules(nn.Module):
             elements of the right-hand column of its votes (Hinton 2018, section 4; scaled as Gritzman 2019), or of a
             vector's values.
     """
+
+    offset: Tensor | None
 
     def __init__(
         self,

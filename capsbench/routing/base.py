@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from capsbench.errors import check_choice
-from capsbench_kernels import BACKENDS, Moments, Parents, choose_backend, vote_pass
+from capsbench_kernels import BACKENDS, Moments, Parents, at_least_float32, choose_backend, vote_pass
 
 
 class LayerShape(NamedTuple):
@@ -79,6 +79,18 @@ class Routing(nn.Module, ABC):
 
     def prepare(self, layer: LayerShape) -> None:
         """Makes the parameters that depend on the shape of the poses; the capsule layer calls it once. Most have none."""
+
+    def __call__(
+        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None, **further: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Calls `forward`, which sees no dtype narrower than float32: bfloat16 and float16 capsules are routed in float32.
+
+        Parent poses and activations are then float32. A routing's own parameters stay in float32, or are all of float64.
+        """
+        poses, weights, activations = (at_least_float32(each) for each in (poses, weights, activations))
+        offset = None if offset is None else at_least_float32(offset)
+        routed: tuple[Tensor, Tensor] = super().__call__(poses, weights, activations, offset, **further)
+        return routed
 
     @abstractmethod
     def forward(

@@ -148,3 +148,13 @@ def test_wrong_arguments_are_refused(em_problem, arguments, argument, value):
     with pytest.raises(ArgumentError) as caught:
         em_routing(*em_problem, **arguments)
     assert (caught.value.argument, caught.value.value) == (argument, value)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_of_any_argument_are_routed_in_float32(em_problem, dtype):
+    narrow = [tensor.to(dtype) for tensor in em_problem]
+    options = dict(inverse_temperature=TEMPERATURES, variance_epsilon=0.01)
+    routed = em_routing(*narrow, 3, **options)
+    for ours, expected in zip(routed, em_routing(*(tensor.double() for tensor in narrow), 3, **options), strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-3, atol=1e-3)

@@ -234,3 +234,21 @@ def test_passes_are_counted_by_their_formula():
     assert count.passes == 2
     assert count.flops == 15 + 17
     assert vote_pass_flops(poses, weights, Parents()) == 15
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("narrow", [("poses", "weights", "offset"), ()], ids=["16-bit poses", "float32 poses"])
+def test_activations_and_belief_of_16_bits_are_taken_in_float32(problem, narrow, dtype, backend):
+    made = problem(problems=2)
+    belief = Parents(*(field.to(dtype) for field in made.pop("parents")))
+    made = {name: tensor.to(dtype) for name, tensor in made.items()}
+    exact = vote_pass(**{k: t.double() for k, t in made.items()}, parents=Parents(*(f.double() for f in belief)))
+    mixed = {name: tensor if name in (*narrow, "activations") else tensor.float() for name, tensor in made.items()}
+    mixed["activations"].requires_grad_()
+    moments = vote_pass(**mixed, parents=belief, backend=backend)
+    for ours, expected in zip(moments, exact, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-4)
+    moments.first.sum().backward()
+    assert mixed["activations"].grad.dtype == dtype

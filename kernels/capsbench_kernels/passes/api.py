@@ -26,7 +26,15 @@ from capsbench_kernels.errors import ArgumentError, UnavailableBackend
 from capsbench_kernels.passes.autograd import FusedVotePass
 from capsbench_kernels.passes.naive import vote_pass_reference
 from capsbench_kernels.passes.observe import VotePass, current_count, current_observer, vote_pass_flops
-from capsbench_kernels.passes.types import Kernels, Moments, Parents, PassInputs, PassSums, accumulation_dtype
+from capsbench_kernels.passes.types import (
+    Kernels,
+    Moments,
+    Parents,
+    PassInputs,
+    PassSums,
+    accumulation_dtype,
+    at_least_float32,
+)
 
 BACKENDS: tuple[str, ...] = ("reference", "cpu", "triton")
 """The implementations of the vote pass; ``auto`` chooses one of them."""
@@ -93,8 +101,8 @@ def vote_pass(
 ) -> Moments:
     """Shares every child out among the parents and sums the votes that each parent gets.
 
-    ``poses``, ``weights`` and ``offset`` are of one dtype; everything else, the moments too, is of the dtype of the sums:
-    float32 beside bfloat16 and float16 poses, else the dtype of the poses.
+    ``poses``, ``weights`` and ``offset`` are of one dtype. Everything else, the moments too, is of the dtype of the sums: float32
+    beside bfloat16 and float16 poses, else the dtype of the poses. What of it is given in 16 bits is taken in float32.
 
     Args:
         poses: child poses ``[N, I, R, D]``; a vector capsule has R = 1, a 4x4 pose matrix R = D = 4.
@@ -147,6 +155,8 @@ def _run(
 ) -> PassSums:
     centre = None if parents.centre is None else parents.centre.detach()
     inputs = PassInputs(poses, weights, activations, offset, *parents[:4], centre, log_normaliser)
+    summed = {name: tensor for name, tensor in inputs._asdict().items() if name not in ("poses", "weights", "offset")}
+    inputs = inputs._replace(**{name: at_least_float32(each) for name, each in summed.items() if each is not None})
     kind = poses.device.type
     if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
         # As torch's own ops that need the range: in float32, whatever the layer before has made.

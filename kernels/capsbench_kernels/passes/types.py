@@ -87,3 +87,8 @@ class Kernels(Protocol):
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype that votes of ``dtype`` are summed in: float32 for the half-width ones, else their own."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor, in float32 if it is of 16 bits."""
+    return tensor.to(accumulation_dtype(tensor.dtype))

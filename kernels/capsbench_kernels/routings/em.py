@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from capsbench_kernels.errors import ArgumentError
 from capsbench_kernels.passes.api import log_normaliser, vote_pass
-from capsbench_kernels.passes.types import Parents
+from capsbench_kernels.passes.types import Parents, accumulation_dtype
 
 MASS_FLOOR = 1e-9
 """The least mass a parent is divided by: with every child inactive its mean is 0 and its cost 0, not NaN."""
@@ -76,8 +76,8 @@ def em_routing(
     for name, beta in (("beta_a", beta_a), ("beta_u", beta_u)):
         if list(beta.shape) != [weights.shape[1]]:
             raise ArgumentError(name, f"[{weights.shape[1]}], one a parent", list(beta.shape))
-        if beta.dtype != activations.dtype:
-            raise ArgumentError(name, f"{activations.dtype} like the activations", beta.dtype)
+        if accumulation_dtype(beta.dtype) != accumulation_dtype(activations.dtype):
+            raise ArgumentError(name, f"{accumulation_dtype(activations.dtype)} like the activations", beta.dtype)
     if not isinstance(inverse_temperature, Sequence):
         raise ArgumentError("inverse_temperature", "a value an iteration", inverse_temperature)
     if len(inverse_temperature) < iterations:
