@@ -10,6 +10,9 @@ from capsbench.attacks.effort import EFFORTS, tolerance
 from capsbench.presenting.marks import UNSOUND, with_sign
 from capsbench.presenting.material import Material
 
+OF_ALL_ATTACKS = ("adversarial images valid", "two forward passes equal")
+"""Checks without which no number of attacks means anything. Without one of the others, a robust accuracy may be too high."""
+
 
 def failed_checks(material: Material) -> dict[str, list[str]]:
     """Contender -> the sanity checks that failed for any of its seeds, that by the other networks of the run among them."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench.presenting.format import names, with_interval
+from capsbench.presenting.format import names, of_seeds, with_interval
 
 HALF = ", ci95"
 """What the heading of a half-width of a 95 % interval ends in, after that of its number."""
@@ -26,14 +26,14 @@ def chosen(means: pd.DataFrame, metric: str, condition: str, level: Any = None) 
 
 
 def one_row_each(means: pd.DataFrame, numbers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """``dataset``, ``contender``, ``name`` and ``n`` of each contender, and its numbers; one that nobody has is left out.
+    """``dataset``, ``contender``, ``name``, ``n`` and ``seeds`` of each contender, and its numbers; one nobody has is left out.
 
     Args:
         means: averaged rows, which say who the contenders are.
         numbers: heading -> its rows of ``means``, one a contender; under a heading that ends in %, fractions become per cent.
     """
     contenders = means.drop_duplicates("contender").set_index("contender", drop=False)
-    table = contenders[["dataset", "contender", "label", "n"]].rename(columns={"label": "name"})
+    table = contenders[["dataset", "contender", "label", "n", "seeds"]].rename(columns={"label": "name"})
     for heading, rows in numbers.items():
         own = rows.drop_duplicates("contender").set_index("contender")
         factor = 100.0 if heading.endswith("%") else 1.0
@@ -48,7 +48,7 @@ def readable(table: pd.DataFrame, digits: Mapping[str, int] | None = None) -> pd
     Args:
         digits: heading -> digits after the point; 1 for per cent, else 2.
     """
-    shown: dict[str, Any] = {**names(table), "n": table["n"].map(str)}
+    shown: dict[str, Any] = {**names(table), "n": of_seeds(table["n"], table["seeds"])}
     for heading in [str(name).removesuffix(HALF) for name in table if str(name).endswith(HALF)]:
         places = (digits or {}).get(heading, 1 if heading.endswith("%") else 2)
         numbers = zip(table[heading], table[heading + HALF], strict=True)

@@ -6,6 +6,7 @@ A contender is all the cells that differ in nothing but their seed.
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pandas as pd
 
@@ -44,8 +45,9 @@ def summary(records: list[Record], pairs: Pairs | None = None) -> pd.DataFrame:
     """One row a contender of the records that have not failed, in numbers; what was not measured has no column.
 
     Columns: `NAMING` (``train_size`` only where one is set); each other field or option that varies within a network;
-    ``n`` seeds; ``accuracy_percent`` on the test images, the mean over seeds, and ``accuracy_ci95``, the half-width of
-    its 95 % t-interval (empty for n = 1); ``difference_points`` to the matched baseline, the mean over the
+    ``n`` seeds that were trained, of ``seeds`` that were to be: the others failed; ``accuracy_percent`` on the test images, the
+    mean over the ``accuracy_n`` seeds that have one, and ``accuracy_ci95``, the half-width of its 95 % t-interval (empty for
+    n = 1); ``difference_points`` to the matched baseline, the mean over the
     ``difference_n`` seeds that both have, ``difference_ci95``, ``difference_p`` (of the paired test of
     `capsbench.stats.differences`, adjusted for all differences of the table) and ``difference_holds``, whether it is one: below
     `ALPHA` for `FEWEST_SEEDS` or more; ``parameters`` (decoder included), ``flops`` (inference of an image),
@@ -57,11 +59,12 @@ def summary(records: list[Record], pairs: Pairs | None = None) -> pd.DataFrame:
     """
     cells = _cells([record for record in records if record.status != "failed"])
     if cells.empty:
-        return pd.DataFrame(columns=[*NAMING, "n", "contender", "baseline"])
+        return pd.DataFrame(columns=[*NAMING, "n", "seeds", "contender", "baseline"])
     seeds = cells.groupby("contender", sort=False)
     table = cells.drop_duplicates("contender").set_index("contender", drop=False)
     varying = _varying(table)
     table["n"] = seeds.size()
+    table["seeds"] = table["contender"].map(Counter(record.cell.contender for record in records))
     costs = [name for name in NUMBERS if name in cells and name != "accuracy"]
     for name in costs:
         table[name] = seeds[name].median()
@@ -72,13 +75,14 @@ def summary(records: list[Record], pairs: Pairs | None = None) -> pd.DataFrame:
         by_dataset = cells.dropna(subset="accuracy").groupby("dataset")["accuracy"]
         steps = cells["dataset"].map({name: step_of(values) for name, values in by_dataset})
         table["accuracy_percent"], table["accuracy_ci95"] = _intervals(cells, steps)
-        measured += ["accuracy_percent", "accuracy_ci95"]
+        table["accuracy_n"] = seeds["accuracy"].count()
+        measured += ["accuracy_percent", "accuracy_ci95", "accuracy_n"]
         if table["baseline"].notna().any():
             differences = _differences(cells.assign(step=steps), table["baseline"], pairs or Pairs(nothing_kept))
             table = table.join(differences)
             measured += list(differences.columns)
     naming = [name for name in NAMING if name != "train_size" or table[name].notna().any()]
-    table = _ordered(table, varying)[[*naming, *varying, "n", *measured, *costs, "contender", "baseline"]]
+    table = _ordered(table, varying)[[*naming, *varying, "n", "seeds", *measured, *costs, "contender", "baseline"]]
     return table.reset_index(drop=True)
 
 

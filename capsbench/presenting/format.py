@@ -30,7 +30,7 @@ FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?P<factor>[KMGT]?)(?P<unit> ?(?:ms|s|µs|MiB|%))?"
-    r"(?P<rest>(?: ± \d[\d,.]*)?(?: ?\((?:n=\d+|unverified)\)| ?[*†])*)"
+    r"(?P<rest>(?: of \d+)?(?: ± \d[\d,.]*)?(?: ?\((?:n=\d+|unverified)\)| ?[*†])*)"
 )
 
 
@@ -44,7 +44,7 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
         "routing": _each(summary, "routing", short),
         "iters": _each(summary, "iterations", str),
         **{name: _each(summary, name, value) for name in varying_columns(summary)},
-        "n": _each(summary, "n", str),
+        "n": of_seeds(summary["n"], summary["seeds"]),
         "accuracy %": _with_interval(summary, "accuracy", "accuracy_percent", "{:.1f}"),
         "vs matched": _differences(summary),
         "parameters": _each(summary, "parameters", si),
@@ -61,6 +61,11 @@ def names(table: pd.DataFrame) -> dict[str, pd.Series]:
     """The first column of a table for people: the contender's ``name``, with the data set where there are several."""
     several = table["dataset"].nunique() > 1
     return {"name": table["dataset"] + ": " + table["name"] if several else table["name"]}
+
+
+def of_seeds(n: pd.Series, seeds: pd.Series) -> pd.Series:
+    """``3``, and ``2 of 3`` where a number is not of all of the contender's seeds."""
+    return n.map(str) + (" of " + seeds.map(str)).where(n < seeds, "")
 
 
 def with_interval(value: float, half: float, digits: int) -> str:
@@ -127,7 +132,7 @@ def _with_interval(summary: pd.DataFrame, measured: str, column: str, form: str)
     if mean is None or half is None:
         return None
     seeds = summary.get(f"{measured}_n", summary["n"])
-    fewer = (seeds != summary["n"]).fillna(False)
+    fewer = (seeds != summary["n"]).fillna(False) & mean.ne("")
     return mean + half + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
 
 

@@ -152,14 +152,16 @@ def marks_of(summary: pd.DataFrame) -> pd.Series:
     return pd.Series(found, index=summary.index, dtype=object)
 
 
-def signs_of(summary: pd.DataFrame) -> pd.Series:
-    """The signs of the marks of each contender of a summary, empty where there is none."""
-    return marks_of(summary).map(lambda marks: "".join(mark.sign for mark in marks))
+def said_of(summary: pd.DataFrame) -> pd.Series:
+    """What stands behind each contender's name: ``(2 of 3 seeds) ‡``, how many of its seeds did not fail and its marks' signs."""
+    seeds = "(" + summary["n"].map(str) + " of " + summary["seeds"].map(str) + " seeds)"
+    signs = marks_of(summary).map(lambda marks: "".join(mark.sign for mark in marks))
+    return (seeds.where(summary["n"] < summary["seeds"], "") + " " + signs).str.strip()
 
 
-def with_signs(summary: pd.DataFrame) -> pd.DataFrame:
-    """A named summary with the signs of the marks behind the names (``label``)."""
-    return summary.assign(label=(summary["label"] + " " + signs_of(summary)).str.rstrip())
+def with_marks(summary: pd.DataFrame) -> pd.DataFrame:
+    """A named summary with what is said of contenders behind their names (``label``)."""
+    return summary.assign(label=(summary["label"] + " " + said_of(summary)).str.rstrip())
 
 
 def with_sign(summary: pd.DataFrame, mark: Mark, contenders: Collection[str]) -> pd.DataFrame:

@@ -197,3 +197,20 @@ def test_markdown_keeps_a_bar_inside_its_cell() -> None:
 )
 def test_si(number: float, text: str) -> None:
     assert si(number) == text
+
+
+def test_seeds_that_failed_are_counted(capsules: Make, failed: Make) -> None:
+    left = [capsules(0.97, seed=0), capsules(0.99, seed=1), failed(seed=2)]
+    table = summary([*left, capsules(0.9, iterations=1, seed=0)])
+    assert table[["iterations", "n", "seeds"]].to_numpy().tolist() == [[1, 1, 1], [3, 2, 3]]
+    assert table["accuracy_percent"].tolist() == pytest.approx([90.0, 98.0])
+    assert readable(table)["n"].tolist() == ["1", "2 of 3"]
+
+
+def test_seeds_without_an_accuracy_are_not_counted_into_its_mean(capsules: Make) -> None:
+    """Trained, and then its scores were not finite."""
+    table = summary([capsules(0.97, seed=0), capsules(0.99, seed=1), capsules(None, seed=2)])
+    assert table[["n", "seeds", "accuracy_n"]].to_numpy().tolist() == [[3, 3, 2]]
+    (shown,) = readable(table)["accuracy %"]
+    assert shown.startswith("98.0 ± ")
+    assert shown.endswith(" (n=2)")

@@ -18,7 +18,7 @@ from capsbench.presenting.figures.figure import Picture, finish, panels, spread_
 from capsbench.presenting.figures.heat import heat
 from capsbench.presenting.figures.mosaic import draw, mosaic
 from capsbench.presenting.figures.style import COLUMN, MISLED, PAGE, PALE, SMALL, STYLE
-from capsbench.presenting.format import names, with_interval
+from capsbench.presenting.format import names, of_seeds, with_interval
 from capsbench.presenting.marks import UNSOUND
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -68,7 +68,7 @@ def _table(material: Material) -> pd.DataFrame:
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     mark = table["failed checks"].map(lambda failed: f" {UNSOUND.sign}" if failed else "")
-    shown: dict[str, Any] = {**names(table), "n": table["n"].map(str)}
+    shown: dict[str, Any] = {**names(table), "n": of_seeds(table["n"], table["seeds"])}
     for heading in [name for name in map(str, table) if name.endswith("%")]:
         numbers = zip(table[heading], table[heading + HALF], mark, strict=True)
         shown[heading] = [

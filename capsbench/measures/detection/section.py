@@ -5,12 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.measures.soundness import marked
 from capsbench.presenting.columns import chosen, one_row_each, readable
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 
 
 def _table(material: Material) -> pd.DataFrame:
+    material = marked(material)
     means = material.averaged(material.of_measure("detection"))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).published)
     means = means[means["level"].isna() | ((means["level"] - level).abs() < 1e-6)]

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import pandas as pd
 
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.measures.soundness import marked
 from capsbench.presenting.columns import chosen, one_row_each, readable
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
@@ -16,6 +17,7 @@ from capsbench.presenting.shortlist import choose
 
 
 def _table(material: Material) -> pd.DataFrame:
+    material = marked(material)
     means = material.averaged(material.of_measure("routing-robustness"))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).headline)
     attacks = means["condition"].isin(["vote attack", "output attack"])
@@ -37,6 +39,7 @@ def _table(material: Material) -> pd.DataFrame:
 @mpl.rc_context(STYLE)
 def iterations(material: Material) -> Picture:
     """Clean and robust accuracy against the number of routing iterations at test time."""
+    material = marked(material)
     rows = material.of_measure("routing-robustness")
     shown = choose(
         material, rows[rows["condition"] == "iterations at test time"], "accuracy by iterations at test time"

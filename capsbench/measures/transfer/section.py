@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from capsbench.measures.soundness import marked
 from capsbench.presenting.figures.figure import Picture, finish, panels, text_width
 from capsbench.presenting.figures.heat import heat
 from capsbench.presenting.figures.style import COLUMN, PAGE, STYLE
@@ -36,6 +37,7 @@ def transfer_matrix(material: Material) -> pd.DataFrame:
 
 def _table(material: Material) -> pd.DataFrame:
     matrix = transfer_matrix(material)
+    material = marked(material)
     labels = material.summary.set_index("contender")["label"]
     rows = material.of_measure("transfer")
     beyond = rows[rows["metric"] == "beyond white box"].groupby("contender")["value"].max()
@@ -77,6 +79,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 def transfer(material: Material) -> Picture:
     """How many of the images that mislead a source mislead a target, a panel a data set."""
     matrix = transfer_matrix(material)
+    material = marked(material)
     summary, left_out = most_accurate(material.summary, {*matrix["source"], *matrix["target"]})
     matrix = matrix[matrix["source"].isin(summary["contender"]) & matrix["target"].isin(summary["contender"])]
     labels = summary.set_index("contender")["label"]

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from capsbench import registry
 from capsbench.presenting.contenders import MATCHED, varying_columns
 from capsbench.presenting.format import option, short, si, value
-from capsbench.presenting.marks import with_signs
+from capsbench.presenting.marks import with_marks
 
 COLUMN, PAGE = 3.5, 7.16
 """Widths of a picture in inches: of a column and of a page of a two-column paper."""
@@ -105,7 +105,7 @@ STYLE: dict[Any, Any] = {
 
 def styled(summary: pd.DataFrame) -> pd.DataFrame:
     """The summary with what a picture needs of each row: names, ``color``, ``face``, ``marker`` and ``dashes``."""
-    return in_colors(with_signs(_named(summary)))
+    return in_colors(with_marks(_named(summary)))
 
 
 def in_colors(table: pd.DataFrame) -> pd.DataFrame:

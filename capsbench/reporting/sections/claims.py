@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -23,27 +24,46 @@ NORB = ("smallnorb", "smallnorb-mono", "smallnorb-new-toys")
 SABOUR_CNN, GU_CNN = "cnn-sabour2017", "avgpool-gu2021"
 
 
-Judge = Callable[[Group], Iterator[tuple[str, str, int]]]
-"""The verdicts that a group allows: verdict, numbers, seeds."""
+class Statement(NamedTuple):
+    """What a judge says.
+
+    Attributes:
+        verdict: ``supported``, ``refuted`` or ``undecided``.
+        numbers: what it rests on.
+        n: seeds.
+        of: the contenders whose numbers they are.
+    """
+
+    verdict: str
+    numbers: str
+    n: int
+    of: tuple[str, ...]
+
+
+Statements = Iterator[Statement]
+Judge = Callable[[Group], Statements]
+"""What a group has to say to a claim."""
 
 
 def _compared(
-    names: Sequence[str], values: Sequence[pd.Series], judge: Callable[[Estimate], str], about: str = ""
-) -> Iterator[tuple[str, str, int]]:
+    of: Sequence[str],
+    names: Sequence[str],
+    values: Sequence[pd.Series],
+    judge: Callable[[Estimate], str],
+    about: str = "",
+) -> Statements:
     """What a judge says of one number less another, over the seeds that both have; nothing where there is none."""
     apart = difference(*values)
     if apart is not None:
         shown = ", ".join(f"{name} {Estimate.of(each).shown()}" for name, each in zip(names, values, strict=True))
-        yield judge(apart), f"{about}{shown}: {apart.shown(' points', '+')}", apart.n
+        yield Statement(judge(apart), f"{about}{shown}: {apart.shown(' points', '+')}", apart.n, (*of,))
 
 
-def _against(
-    group: Group, ones: Iterable[str], others: Iterable[str], judge: Callable[[Estimate], str]
-) -> Iterator[tuple[str, str, int]]:
+def _against(group: Group, ones: Iterable[str], others: Iterable[str], judge: Callable[[Estimate], str]) -> Statements:
     """The accuracies of each of some contenders beside each of others, with those on clean images where there are some."""
     for pair in itertools.product(ones, others):
         names = [group.label(name) + _clean(group, name) for name in pair]
-        yield from _compared(names, [group.accuracy(name) for name in pair], judge)
+        yield from _compared(pair, names, [group.accuracy(name) for name in pair], judge)
 
 
 def _clean(group: Group, contender: str) -> str:
@@ -52,7 +72,7 @@ def _clean(group: Group, contender: str) -> str:
     return f" (clean {Estimate.of(clean).shown()})" if len(clean) else ""
 
 
-def capsnet_beats_the_cnn_at_matched_accuracy(group: Group) -> Iterator[tuple[str, str, int]]:
+def capsnet_beats_the_cnn_at_matched_accuracy(group: Group) -> Statements:
     if group.dataset in AFFINE_SETS and group.stop_at:
         cnns = [
             name for name in group.which(network=SABOUR_CNN) + group.which(network="matched") if group.reached(name)
@@ -61,23 +81,23 @@ def capsnet_beats_the_cnn_at_matched_accuracy(group: Group) -> Iterator[tuple[st
         yield from _against(group, capsnets, cnns, above)
 
 
-def average_pooling_closes_the_gap(group: Group) -> Iterator[tuple[str, str, int]]:
+def average_pooling_closes_the_gap(group: Group) -> Statements:
     if group.dataset in AFFINE_SETS:
         yield from _against(
             group, group.which(network="capsnet", routing="dynamic"), group.which(network=GU_CNN), nothing
         )
 
 
-def shared_transforms_reach_93(group: Group) -> Iterator[tuple[str, str, int]]:
+def shared_transforms_reach_93(group: Group) -> Statements:
     if group.dataset in ("affnist", "affnist-full"):
         for contender in group.which(routing="uniform", network__shared_transforms=True):
             found = Estimate.of(group.accuracy(contender))
             verdict = group.at_full_size(near(found, 93.21, MARGIN))
             if found.n:
-                yield verdict, f"{group.label(contender)} {found.shown()}", found.n
+                yield Statement(verdict, f"{group.label(contender)} {found.shown()}", found.n, (contender,))
 
 
-def routing_adds_nothing(group: Group) -> Iterator[tuple[str, str, int]]:
+def routing_adds_nothing(group: Group) -> Statements:
     if group.dataset in AFFINE_SETS:
         for one in group.which(network="capsnet", routing="dynamic"):
             same = [
@@ -91,7 +111,7 @@ def _same_network(group: Group, one: str, other: str) -> bool:
     return bool(options[one].equals(options[other]))
 
 
-def novel_viewpoints_err_less(group: Group) -> Iterator[tuple[str, str, int]]:
+def novel_viewpoints_err_less(group: Group) -> Statements:
     if group.dataset in VIEWPOINT_SETS and group.stop_at:
         for capsules in filter(group.reached, group.which(routing="em")):
             for cnn in filter(group.reached, group.cnns()):
@@ -104,17 +124,17 @@ def novel_viewpoints_err_less(group: Group) -> Iterator[tuple[str, str, int]]:
                         f"error on novel viewpoints: {group.label(capsules)} {errors[0].shown()}, {group.label(cnn)} "
                         f"{errors[1].shown()}; {found.shown()} less"
                     )
-                    yield near(found, 30, 10), numbers, found.n
+                    yield Statement(near(found, 30, 10), numbers, found.n, (capsules, cnn))
 
 
-def em_beats_dynamic_beats_the_cnn(group: Group) -> Iterator[tuple[str, str, int]]:
+def em_beats_dynamic_beats_the_cnn(group: Group) -> Statements:
     if group.dataset in NORB:
         em, dynamic = group.which(routing="em"), group.which(routing="dynamic")
         yield from _against(group, em, dynamic, above)
         yield from _against(group, dynamic, group.cnns(), above)
 
 
-def fgsm_spares_capsules(group: Group) -> Iterator[tuple[str, str, int]]:
+def fgsm_spares_capsules(group: Group) -> Statements:
     if group.dataset in NORB:
         for contender in group.contenders.index:
             capsules = contender in group.capsules()
@@ -124,10 +144,10 @@ def fgsm_spares_capsules(group: Group) -> Iterator[tuple[str, str, int]]:
             if found.n:
                 verdict = above(found, 20.0) if capsules else above(Estimate(-found.mean, found.half, found.n), -20.0)
                 numbers = f"{group.label(contender)} {found.shown()} under FGSM at 0.2 of the range of the standardised pixels"
-                yield group.at_full_size(verdict), numbers, found.n
+                yield Statement(group.at_full_size(verdict), numbers, found.n, (contender,))
 
 
-def worst_cases_leave_no_advantage(group: Group) -> Iterator[tuple[str, str, int]]:
+def worst_cases_leave_no_advantage(group: Group) -> Statements:
     """By the share of the images classified right that stay right: a network that has fewer right has fewer to lose."""
     level = bounds_of(group.dataset, Threat.LINF).headline
     for pair in with_their_cnn(group):
@@ -142,16 +162,17 @@ def worst_cases_leave_no_advantage(group: Group) -> Iterator[tuple[str, str, int
         ]
         kept = [100 * robust / right[right > 0] for robust, right in zip(left, clean, strict=True)]
         about = f"of the images that each has right, still right in the worst case at {level:g}: "
-        yield from _compared(names, kept, nothing, about)
+        yield from _compared(pair, names, kept, nothing, about)
 
 
-def transfer_spares_nobody(group: Group) -> Iterator[tuple[str, str, int]]:
+def transfer_spares_nobody(group: Group) -> Statements:
     about = "of the images that each has right, misled by what misled third networks of the run: "
     for capsules, cnn in with_their_cnn(group):
         shown = _transferred(group, capsules, cnn)
         if len(shown):
             pair = (cnn, capsules)
-            yield from _compared([group.label(name) for name in pair], [shown[name] for name in pair], nothing, about)
+            names = [group.label(name) for name in pair]
+            yield from _compared(pair, names, [shown[name] for name in pair], nothing, about)
 
 
 def _transferred(group: Group, one: str, other: str) -> pd.DataFrame:
@@ -173,15 +194,15 @@ def _transferred(group: Group, one: str, other: str) -> pd.DataFrame:
     return 100 * rates[enough.reindex(rates.index, fill_value=False)].dropna().groupby("seed").mean()
 
 
-def votes_are_the_better_target(group: Group) -> Iterator[tuple[str, str, int]]:
+def votes_are_the_better_target(group: Group) -> Statements:
     level = bounds_of(group.dataset, Threat.LINF).headline
     names = ("output attack", "vote attack")
     for contender in group.capsules():
         left = [group.values(contender, "routing-robustness", "robust accuracy", name, level) for name in names]
-        yield from _compared(names, left, above, f"{group.label(contender)} at {level:g}, left by each: ")
+        yield from _compared([contender], names, left, above, f"{group.label(contender)} at {level:g}, left by each: ")
 
 
-def reconstruction_detects(group: Group) -> Iterator[tuple[str, str, int]]:
+def reconstruction_detects(group: Group) -> Statements:
     for contender in group.capsules():
         level = bounds_of(group.dataset, Threat.LINF).published
         found, evaded = (_detected(group, contender, attack, level) for attack in ("pgd", "reconstructive"))
@@ -189,9 +210,12 @@ def reconstruction_detects(group: Group) -> Iterator[tuple[str, str, int]]:
             estimate = Estimate.of(found)
             less = f", {Estimate.of(evaded).shown()} under the reconstructive attack" if len(evaded) else ""
             verdict = group.at_full_size(near(estimate, 70, 15))
-            yield verdict, f"{group.label(contender)}: {estimate.shown()} detected{less}", estimate.n
+            yield Statement(
+                verdict, f"{group.label(contender)}: {estimate.shown()} detected{less}", estimate.n, (contender,)
+            )
         elif len(group.values(contender, "detection", "success rate", "pgd", level)):
-            yield "undecided", f"{group.label(contender)}: fewer than {FEWEST_IMAGES} adversarial images on record", 0
+            few = f"{group.label(contender)}: fewer than {FEWEST_IMAGES} adversarial images on record"
+            yield Statement("undecided", few, 0, (contender,))
 
 
 def _detected(group: Group, contender: str, attack: str, level: float) -> pd.Series:
@@ -202,19 +226,19 @@ def _detected(group: Group, contender: str, attack: str, level: float) -> pd.Ser
     return detected[images.reindex(detected.index, fill_value=0) >= 100 * FEWEST_IMAGES]
 
 
-def multimnist_errs_by_five(group: Group) -> Iterator[tuple[str, str, int]]:
+def multimnist_errs_by_five(group: Group) -> Statements:
     if group.dataset == "multimnist":
         for contender in group.which(network="capsnet", routing="dynamic", iterations=3):
             found = Estimate.of(100 - group.accuracy(contender))
             verdict = group.at_full_size(near(found, 5.2, MARGIN))
             if found.n:
-                yield verdict, f"{group.label(contender)}: error {found.shown()}", found.n
+                yield Statement(verdict, f"{group.label(contender)}: error {found.shown()}", found.n, (contender,))
 
 
 def iterations_help(*routings: str) -> Judge:
     """Of some routings; with none named, of all that are in no paper's claim."""
 
-    def judge(group: Group) -> Iterator[tuple[str, str, int]]:
+    def judge(group: Group) -> Statements:
         whose = group.contenders["routing"]
         chosen = group.contenders[whose.isin(routings) if routings else ~whose.isin(["dynamic", "em"])]
         for _, alike in chosen.groupby("series", sort=False):

@@ -16,7 +16,7 @@ from capsbench.presenting.figures.curves import BAND, draw_means, few_ticks, loo
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.presenting.figures.labels import Point, label_points
 from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, SMALL, STYLE, THIN, log_ticks, percent_axis
-from capsbench.presenting.marks import signs_of
+from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import NoDataError
 from capsbench.presenting.shortlist import most_accurate
 
@@ -67,9 +67,9 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
                 elinewidth=THIN,
                 capthick=THIN,
             )
-            for count, height, signs in zip(part["iterations"], part["accuracy_percent"], signs_of(part), strict=True):
+            for count, height, said in zip(part["iterations"], part["accuracy_percent"], said_of(part), strict=True):
                 place = (iterations.index(count) + aside, height)
-                axes.annotate(signs, place, xytext=(3, 1), textcoords="offset points", fontsize=SMALL)
+                axes.annotate(said, place, xytext=(3, 1), textcoords="offset points", fontsize=SMALL)
         few_ticks(axes)
         axes.set(title=dataset, xlabel="routing iterations", xlim=(-0.5, len(iterations) - 0.5))
         axes.set_xticks(range(len(iterations)), [str(count) for count in iterations])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import Enum, auto
 
 import pandas as pd
 
-from capsbench.measures.soundness import marked
+from capsbench.measures.soundness import OF_ALL_ATTACKS, failed_checks, marked
+from capsbench.presenting.marks import COLLAPSED, has
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import MOST
 from capsbench.reporting.sections import claims
 from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, above, groups_of
-from capsbench.reporting.sections.claims import Judge, with_their_cnn
+from capsbench.reporting.sections.claims import Judge, Statement, with_their_cnn
 from capsbench.stats.differences import FEWEST_SEEDS
 
 
@@ -40,14 +43,26 @@ class Finding:
     n: int
 
 
+class Basis(Enum):
+    """What a claim's numbers are: what a failed sanity check makes doubtful.
+
+    ``ROBUST`` are robust accuracies, which any failed check says may be too high. ``ATTACKED`` are others of attacks, of which
+    only some checks speak (`OF_ALL_ATTACKS`): that an attack through the output is weak is what claim 10 is about.
+    """
+
+    OTHER = auto()
+    ATTACKED = auto()
+    ROBUST = auto()
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     number: int
     claim: str
     source: str
     judge: Judge
-    attacked: bool = False
-    """Whether it is about numbers of the measure `adversarial`, which are marked where a sanity check failed."""
+    basis: Basis = Basis.OTHER
+    """What a failed sanity check of the attacks makes of its numbers."""
 
 
 MORE = "3 routing iterations are better than 1"
@@ -75,19 +90,23 @@ HYPOTHESES = (
     ),
     Hypothesis(
         7, "FGSM at 0.2 on smallNORB leaves capsules above 20 %, which is chance, and the CNN below", "Hinton 2018",
-        claims.fgsm_spares_capsules, attacked=True,
+        claims.fgsm_spares_capsules, Basis.ROBUST,
     ),
     Hypothesis(
         8, "under the worst case of readings and losses capsules have no advantage over their CNN", "to be tested",
-        claims.worst_cases_leave_no_advantage, attacked=True,
+        claims.worst_cases_leave_no_advantage, Basis.ROBUST,
     ),
     Hypothesis(
-        9, "against transferred attacks capsules have no advantage over their CNN", "to be tested", claims.transfer_spares_nobody
+        9, "against transferred attacks capsules have no advantage over their CNN", "to be tested",
+        claims.transfer_spares_nobody, Basis.ATTACKED,
     ),
-    Hypothesis(10, "the vote attack breaks more than PGD on the output", "Gu 2021b", claims.votes_are_the_better_target),
+    Hypothesis(
+        10, "the vote attack breaks more than PGD on the output", "Gu 2021b",
+        claims.votes_are_the_better_target, Basis.ATTACKED,
+    ),
     Hypothesis(
         11, "reconstruction detects about 70 % of adversarial images at 5 % false positives", "Frosst 2018",
-        claims.reconstruction_detects,
+        claims.reconstruction_detects, Basis.ATTACKED,
     ),
     Hypothesis(12, "CapsNet errs by about 5 % on MultiMNIST", "Sabour 2017", claims.multimnist_errs_by_five),
     Hypothesis(13, MORE, "Sabour 2017 of dynamic routing on MNIST", claims.iterations_help("dynamic")),
@@ -102,19 +121,43 @@ FEW = "capsules need fewer labelled examples: with few images they beat their CN
 def findings(material: Material) -> list[Finding]:
     """What the material says to each claim that it can speak to, by number."""
     found = []
-    groups, attacked = groups_of(material, MOST), groups_of(marked(material), MOST)
-    for hypothesis in HYPOTHESES:
-        for group in attacked if hypothesis.attacked else groups:
-            for verdict, numbers, n in hypothesis.judge(group):
-                found.append(
-                    Finding(hypothesis.number, hypothesis.claim, hypothesis.source, group.title, verdict, numbers, n)
-                )
-    return found + _few_examples(groups)
+    plain, marked_groups = groups_of(material, MOST), groups_of(marked(material), MOST)
+    doubts = {basis: find_doubts(material, basis) for basis in Basis}
+    for each in HYPOTHESES:
+        for group in plain if each.basis is Basis.OTHER else marked_groups:
+            for said in each.judge(group):
+                known = doubts[each.basis]
+                found.append(_finding(each.number, each.claim, each.source, group.title, said, known))
+    return found + _few_examples(plain, doubts[Basis.OTHER])
 
 
-def _few_examples(groups: list[Group]) -> list[Finding]:
+def _finding(number: int, claim: str, source: str, on: str, said: Statement, doubts: Mapping[str, str]) -> Finding:
+    """A statement as it stands, undecided where there are doubts about a contender whose numbers it rests on."""
+    reasons = [doubts[name] for name in dict.fromkeys(said.of) if name in doubts]
+    verdict = "undecided" if reasons else said.verdict
+    return Finding(number, claim, source, on, verdict, "; ".join([said.numbers, *reasons]), said.n)
+
+
+def find_doubts(material: Material, basis: Basis) -> dict[str, str]:
+    """Contender -> why no claim is decided by such numbers of it: it has collapsed, it lacks seeds, or a sanity check failed."""
+    found: dict[str, list[str]] = {}
+    summary = material.summary
+    for contender in summary["contender"][has(summary, COLLAPSED)]:
+        found.setdefault(contender, []).append("has collapsed")
+    for contender, n, seeds in zip(summary["contender"], summary["n"], summary["seeds"], strict=True):
+        if n < seeds:
+            found.setdefault(contender, []).append(f"failed in {seeds - n} of {seeds} seeds")
+    for contender, failed in failed_checks(material).items():
+        checks = [check for check in failed if basis is Basis.ROBUST or check in OF_ALL_ATTACKS]
+        if checks and basis is not Basis.OTHER:
+            found.setdefault(contender, []).append(f"failed a sanity check ({', '.join(checks)})")
+    labels = dict(zip(summary["contender"], summary["label"], strict=True))
+    return {contender: f"{labels[contender]} {' and '.join(reasons)}" for contender, reasons in found.items()}
+
+
+def _few_examples(groups: list[Group], doubts: Mapping[str, str]) -> list[Finding]:
     """Whether a capsule network beats its matched CNN with the fewest images; what it is with the most stands beside."""
-    advantages: dict[tuple[str, str, str], list[tuple[float, pd.Series]]] = {}
+    advantages: dict[tuple[str, str, str], list[tuple[float, pd.Series, tuple[str, str]]]] = {}
     for group in groups:
         size = group.cells["train_size"].iloc[0]
         for capsules, cnn in with_their_cnn(group):
@@ -123,22 +166,23 @@ def _few_examples(groups: list[Group]) -> list[Finding]:
             name = f"{row['network']} {row['routing']} x{row['iterations']}"
             if len(paired):
                 advantages.setdefault((group.dataset, group.size, name), []).append(
-                    (math.inf if pd.isna(size) else float(size), paired)
+                    (math.inf if pd.isna(size) else float(size), paired, (capsules, cnn))
                 )
     made = []
     for (dataset, size, name), by_images in advantages.items():
-        (least, few), (most, many) = min(by_images, key=_images), max(by_images, key=_images)
+        (least, few, ones), (most, many, others) = min(by_images, key=_images), max(by_images, key=_images)
         if least < most:
             estimate = Estimate.of(few)
             numbers = (
                 f"{name} against its CNN: {estimate.shown(' points', '+')} with {least:g} images, "
                 f"{Estimate.of(many).shown(' points', '+')} with {'all' if math.isinf(most) else f'{most:g}'}"
             )
-            made.append(Finding(14, FEW, "often claimed", f"{dataset}, {size}", above(estimate), numbers, estimate.n))
+            said = Statement(above(estimate), numbers, estimate.n, (*ones, *others))
+            made.append(_finding(14, FEW, "often claimed", f"{dataset}, {size}", said, doubts))
     return made
 
 
-def _images(advantage: tuple[float, pd.Series]) -> float:
+def _images(advantage: tuple[float, pd.Series, tuple[str, str]]) -> float:
     return advantage[0]
 
 
@@ -167,7 +211,8 @@ SECTION = Section(
     title="What the literature claims",
     caption=(
         f"Supported or refuted: the 95 % t-interval over {FEWEST_SEEDS} seeds or more lies wholly on one side; undecided "
-        "otherwise. Each claim is judged by itself: of many claims without substance one in twenty would be called supported. "
+        "otherwise, and where a network in it has collapsed or failed in a seed, or where a sanity check of its attacks failed. "
+        "Each claim is judged by itself: of many claims without substance one in twenty would be called supported. "
         f"That there is no advantage is supported where the interval stays below {MARGIN:g} point, and else refuted where it is "
         "above 0. Robustness is compared by the share that stays right of the images that each network has right. A claim about "
         "a number alone is decided at the paper's size and on all images only; about differences, a network of another size or "

@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from capsbench.presenting.marks import COLLAPSED
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.sections.budget import Estimate, above, near, nothing
-from capsbench.reporting.sections.hypotheses import HYPOTHESES, SECTION, findings
-from tests.making import with_rows
+from capsbench.reporting.sections.hypotheses import HYPOTHESES, SECTION, Finding, findings
+from tests.making import STUCK, counted, make_failed, with_rows
 
 Make = Callable[..., Record]
 CAPSNET: dict[str, Any] = {"network": "capsnet", "routing": "dynamic", "loss": "margin"}
@@ -263,3 +264,74 @@ def test_without_anything_to_say_there_is_no_section(matched: Make, tmp_path: Pa
 
 def test_every_claim_has_its_number() -> None:
     assert [hypothesis.number for hypothesis in HYPOTHESES] == [*range(1, 13), 13, 13, 13]
+
+
+def found(records: list[Record]) -> list[Finding]:
+    return findings(Material.of(records, Store(Path("nowhere"))))
+
+
+def decided(make: Make, matched: Make) -> dict[str, list[Record]]:
+    """Records that decide a claim each: on numbers of one contender, on two, on several budgets."""
+    few = [*seeds(make, [0.9, 0.91, 0.9], train_size=100), *seeds(matched, [0.8, 0.81, 0.8], train_size=100)]
+    left = [routing_robust(record, 0.5, 0.7 + number / 100) for number, record in enumerate(seeds(make, [0.9] * 3))]
+    overlapping = seeds(make, [0.946, 0.948, 0.95], dataset="multimnist", size="paper", iterations=3, **CAPSNET)
+    return {
+        "a pair": [*seeds(make, [0.90, 0.80, 0.70], iterations=1), *seeds(make, [0.91, 0.81, 0.712], iterations=3)],
+        "worst case": [*attacked(seeds(make, [0.97] * 3), 0.2), *attacked(seeds(matched, [0.97] * 3), 0.3)],
+        "one network": left,
+        "a number": overlapping,
+        "transfer": transferred(make, matched, on_capsules=0.3, on_cnn=0.5),
+        "few images": [*few, *seeds(make, [0.98] * 3), *seeds(matched, [0.98] * 3)],
+    }
+
+
+CLAIMS = ["a pair", "worst case", "one network", "a number", "transfer", "few images"]
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_no_claim_is_decided_by_a_collapsed_network(capsules: Make, matched: Make, claim: str) -> None:
+    records = decided(capsules, matched)[claim]
+    (before,) = found(records)
+    assert before.verdict in ("supported", "refuted")
+    stuck = next(record for record in reversed(records) if record.cell.routing)
+    (after,) = found([with_collapse(record) if record is stuck else record for record in records])
+    assert (after.verdict, after.n) == ("undecided", before.n)
+    assert f"{COLLAPSED.sign} has collapsed" in after.numbers
+
+
+def with_collapse(record: Record) -> Record:
+    """The record with the shares of a network that says one class of ten beside its numbers."""
+    shares = [row for row in counted(record, **STUCK).rows if row.measure == "accuracy" and row.metric != "accuracy"]
+    return having(record, *shares)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_no_claim_is_decided_by_the_seeds_that_are_left(capsules: Make, matched: Make, claim: str) -> None:
+    records = decided(capsules, matched)[claim]
+    lost = next(record.cell for record in reversed(records) if record.cell.routing).model_copy(update={"seed": 3})
+    (after,) = found([*records, make_failed(lost)])
+    assert (after.verdict, after.n) == ("undecided", 3)
+    assert "(3 of 4 seeds) failed in 1 of 4 seeds" in after.numbers
+
+
+@pytest.mark.parametrize(
+    ("claim", "check", "verdict"),
+    [
+        ("worst case", "gradients not zero", "undecided"),
+        ("worst case", "adversarial images valid", "undecided"),
+        ("one network", "gradients not zero", "supported"),  # that the routing hides them is what is claimed
+        ("one network", "adversarial images valid", "undecided"),
+        ("transfer", "doubled steps", "refuted"),
+        ("transfer", "two forward passes equal", "undecided"),
+        ("a pair", "two forward passes equal", "supported"),
+    ],
+)
+def test_no_claim_is_decided_by_a_number_of_which_a_check_failed(
+    capsules: Make, matched: Make, claim: str, check: str, verdict: str
+) -> None:
+    records = decided(capsules, matched)[claim]
+    place = next(place for place, record in enumerate(records) if record.cell.network == "matrix-capsules")
+    records[place] = having(records[place], Row("adversarial", "sanity check", check, 0.0, "held"))
+    (after,) = found(records)
+    assert after.verdict == verdict
+    assert (f"failed a sanity check ({check})" in after.numbers) == (verdict == "undecided")
