@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import Routing
 from capsbench.routing.windows import Windows
-from capsbench_kernels import Moments, Parents, log_normaliser
+from capsbench_kernels import Moments, Parents, log_normaliser, recentred
 
 
 class VariationalBayesRouting(Routing):
@@ -82,16 +82,36 @@ class VariationalBayesRouting(Routing):
         offset: Tensor | None = None,
         windows: Windows | None = None,
     ) -> tuple[Tensor, Tensor]:
-        posterior = posterior_of(self.vote_pass(poses, weights, Parents(), activations, offset), None, self.prior)
+        posterior = self._posterior(poses, weights, Parents(), activations, offset)
         for _ in range(self.iterations - 1):
             parents = posterior.parents()
             log_sums = None
             if windows is not None:
                 log_sums = windows.log_sum_exp(log_normaliser(poses, weights, parents, offset, self.backend))
-            moments = self.vote_pass(poses, weights, parents, activations, offset, log_normaliser=log_sums)
-            posterior = posterior_of(moments, parents.centre, self.prior)
+            posterior = self._posterior(poses, weights, parents, activations, offset, log_sums)
         means = self.pose_norm(posterior.mean).unflatten(2, (poses.shape[2], weights.shape[3]))
         return means, self._activations(-posterior.log_mixing.exp() * posterior.entropy)
+
+    def _posterior(
+        self,
+        poses: Tensor,
+        weights: Tensor,
+        parents: Parents,
+        activations: Tensor,
+        offset: Tensor | None,
+        log_sums: Tensor | None = None,
+    ) -> Posterior:
+        """The posterior from one vote pass, or two where a parent has moved too far for its scatter to be told from one."""
+
+        def share_out(belief: Parents) -> Moments:
+            return self.vote_pass(poses, weights, belief, activations, offset, log_normaliser=log_sums)
+
+        moments = share_out(parents)
+        posterior = posterior_of(moments, parents.centre, self.prior)
+        moments, centre = recentred(
+            moments, parents, posterior.mean, posterior.scatter, torch.ones_like(moments.mass[0, 0]), share_out
+        )
+        return posterior if centre is parents.centre else posterior_of(moments, centre, self.prior)
 
     def _activations(self, logits: Tensor) -> Tensor:
         norm = self.activation_norm

@@ -6,6 +6,7 @@ Usable on its own, with torch alone: ``from capsbench_kernels import vote_pass, 
 from capsbench_kernels.errors import ArgumentError, UnavailableBackend
 from capsbench_kernels.passes.api import BACKENDS, choose_backend, log_normaliser, vote_pass
 from capsbench_kernels.passes.observe import VotePass, count_vote_passes, observe_vote_passes, vote_pass_flops
+from capsbench_kernels.passes.recentre import recentred
 from capsbench_kernels.passes.types import Moments, Parents, at_least_float32
 from capsbench_kernels.routings.dynamic import dynamic_routing, dynamic_sums
 from capsbench_kernels.routings.em import em_routing
@@ -27,6 +28,7 @@ __all__ = [
     "em_routing",
     "log_normaliser",
     "observe_vote_passes",
+    "recentred",
     "squash",
     "vector_length",
     "vote_pass",

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from capsbench_kernels import ArgumentError, em_routing
+from capsbench_kernels import ArgumentError, em_routing, observe_vote_passes
 
 TEMPERATURES = [0.2, 0.3, 0.4]
 
@@ -91,6 +91,102 @@ def test_a_variance_survives_votes_far_from_zero():
     double_arguments = [argument.double() if isinstance(argument, torch.Tensor) else argument for argument in arguments]
     _, double = em_routing(poses.double(), weights.double(), *double_arguments, inverse_temperature=[0.01] * 2)
     torch.testing.assert_close(single.double(), double, rtol=1e-2, atol=1e-2)
+
+
+SHARP = [0.0005, 0.000975, 0.00143]
+
+
+def jump(seed, scale, backend, dtype, far=0.0, **options):
+    """EM routing whose sharp E-step lets parents jump onto one child: poses, activations, and gradients of both."""
+    torch.manual_seed(seed)
+    poses, weights = scale * torch.randn(4, 12, 4, 4), torch.randn(12, 5, 4, 4)
+    activations = (torch.rand(4, 12) > 0.5).float()
+    direction = torch.randn(4, 5, 4, 4)
+    inputs = [tensor.to(dtype).requires_grad_() for tensor in (poses, weights)]
+    arguments = (*inputs, activations.to(dtype), *torch.zeros(2, 5, dtype=dtype), 3)
+    offset = torch.full((1, 12, 4, 4), far, dtype=dtype)
+    options = dict(inverse_temperature=SHARP, mass_scale=41.7, offset=offset, backend=backend) | options
+    means, parents = em_routing(*arguments, **options)
+    gradients = torch.autograd.grad((means * direction.to(dtype)).sum() / scale + parents.sum(), inputs)
+    return [means.detach(), parents.detach(), *gradients]
+
+
+@pytest.mark.parametrize(
+    ("scale", "backend", "options"),
+    [
+        *((scale, backend, {}) for scale in (1, 10, 100, 1000) for backend in ("reference", "cpu")),
+        (1000, "cpu", {"gradient": "last"}),
+        (1000, "cpu", {"normaliser": lambda log_sums: log_sums + 0.5}),
+    ],
+)
+def test_a_parent_that_jumps_onto_one_child_keeps_its_variance_in_float32(scale, backend, options):
+    for seed in range(10):
+        single = jump(seed, scale, backend, torch.float32, **options)
+        double = jump(seed, scale, "reference", torch.float64, **options)
+        assert (single[1] - double[1]).abs().amax() < 1e-4
+        for ours, expected in zip(single, double, strict=True):
+            assert (ours - expected).abs().amax() < 5e-4 * expected.abs().amax()
+
+
+@pytest.mark.parametrize(("scale", "backend"), [(1, "reference"), (1, "cpu"), (10, "cpu"), (100, "cpu"), (1000, "cpu")])
+def test_votes_far_from_zero_keep_their_variance_in_float32(scale, backend):
+    """The first pass has no mean to be about yet. Votes near 1000 are themselves rounded by 6e-5."""
+    for seed in range(10):
+        single = jump(seed, scale, backend, torch.float32, far=1e3)
+        double = jump(seed, scale, "reference", torch.float64, far=1e3)
+        assert (single[1] - double[1]).abs().amax() < (1e-3 if scale == 1 else 1e-4)
+
+
+def test_gradients_through_moments_about_another_centre_are_exact():
+    """First and second ones, where a child is inactive too; the first pass of all is about 0, far from the votes."""
+    generator = torch.Generator().manual_seed(0)
+    poses, weights = (torch.randn(*shape, generator=generator).double() for shape in ((2, 3, 1, 2), (3, 2, 2, 2)))
+    activations = torch.tensor([[0.0, 0.5, 1.0], [1.0, 0.5, 0.5]]).double()
+    offset = torch.full((1, 3, 1, 2), 100.0).double()
+
+    def route(*inputs):
+        options = dict(inverse_temperature=[0.1, 0.1], variance_epsilon=0.1, offset=offset, backend="reference")
+        means, parents = em_routing(*inputs, 2, **options)
+        return means - 100, parents
+
+    inputs = [tensor.requires_grad_() for tensor in (poses, weights, activations, *torch.zeros(2, 2).double())]
+    assert torch.autograd.gradcheck(route, inputs, eps=1e-5)
+    assert torch.autograd.gradgradcheck(route, inputs, eps=1e-5, fast_mode=True)
+
+
+def test_torch_func_maps_over_problems_that_are_far_from_their_centre_and_others():
+    """Under vmap no value can be looked at to tell whether a pass has to be repeated."""
+    torch.manual_seed(0)
+    poses, weights, zeros = torch.randn(2, 12, 1, 4), torch.randn(12, 5, 4, 4), torch.zeros(5)
+    poses[1] *= 1000
+
+    def route(poses):
+        activations = torch.ones(1, 12)
+        options = dict(inverse_temperature=SHARP, backend="reference")
+        return em_routing(poses[None], weights, activations, zeros, zeros, 3, **options)[1][0]
+
+    torch.testing.assert_close(torch.func.vmap(route)(poses), torch.stack([route(problem) for problem in poses]))
+
+
+def test_moments_about_another_centre_leave_the_other_problems_as_they_are(monkeypatch):
+    """What is far from its centre elsewhere in the batch does not change a bit of a problem."""
+    torch.manual_seed(0)
+    arguments = (torch.randn(2, 12, 4, 4), torch.randn(12, 5, 4, 4), torch.ones(2, 12), *torch.zeros(2, 5), 3)
+    offset = torch.tensor([0.0, 1e3])[:, None, None, None].expand(2, 12, 4, 4)
+    options = dict(inverse_temperature=SHARP, annealing=0.1, offset=offset)
+    means, parents = em_routing(*arguments, **options)
+    monkeypatch.setattr("capsbench_kernels.passes.recentre.CANCELLATION", math.inf)
+    plain_means, plain_parents = em_routing(*arguments, **options)
+    assert torch.equal(means[0], plain_means[0])
+    assert torch.equal(parents[0], plain_parents[0])
+    assert not torch.equal(parents[1], plain_parents[1])
+
+
+def test_a_pass_that_is_repeated_for_its_precision_is_not_observed():
+    passes = []
+    with observe_vote_passes(passes.append):
+        jump(0, 1000, "reference", torch.float32)
+    assert len(passes) == 3
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])

@@ -205,3 +205,15 @@ def test_it_runs_in_matrix_capsules_by_default(make_cell):
     assert scores.shape == (4, 10)
     assert scores.min() >= 0
     assert scores.max() <= 1
+
+
+@pytest.mark.parametrize("scale", [1, 10, 100, 1000])
+def test_a_parent_that_jumps_keeps_its_scatter_in_float32(scale):
+    """Under a prior that weighs next to nothing, what is left of the second moment about the new mean is all there is."""
+    for seed in range(10):
+        torch.manual_seed(seed)
+        arguments = scale * torch.randn(4, 12, 4, 4), torch.randn(12, 5, 4, 4), (torch.rand(4, 12) > 0.5).float()
+        routing = VariationalBayesRouting(12, 5, kappa0=1e-3, normalise="window").eval()
+        _, single = routing(*arguments)
+        _, double = routing.double()(*(tensor.double() for tensor in arguments))
+        assert (single - double).abs().amax() < 1e-4

@@ -75,6 +75,17 @@ def observe_vote_passes(observer: Callable[[VotePass], object]) -> Iterator[None
         current_observer.reset(token)
 
 
+@contextmanager
+def unnoticed() -> Iterator[None]:
+    """Neither counts nor tells of the vote passes of the block, such as one that repeats another for its precision."""
+    counted, observed = current_count.set(None), current_observer.set(None)
+    try:
+        yield
+    finally:
+        current_count.reset(counted)
+        current_observer.reset(observed)
+
+
 def vote_pass_flops(poses: Tensor, weights: Tensor, parents: Parents, offset: Tensor | None = None) -> int:
     """The arithmetic of one forward pass by its formulas, a multiplication and an addition counted as 2.
 

@@ -15,7 +15,8 @@ from torch.nn.functional import logsigmoid
 
 from capsbench_kernels.errors import ArgumentError
 from capsbench_kernels.passes.api import log_normaliser, vote_pass
-from capsbench_kernels.passes.types import Parents, accumulation_dtype
+from capsbench_kernels.passes.recentre import recentred
+from capsbench_kernels.passes.types import Moments, Parents, accumulation_dtype
 
 MASS_FLOOR = 1e-9
 """The least mass a parent is divided by: with every child inactive its mean is 0 and its cost 0, not NaN."""
@@ -95,21 +96,26 @@ def em_routing(
             log_sums = None
             if normaliser is not None:
                 log_sums = normaliser(log_normaliser(poses, weights, parents, offset, backend))
-            mass, first, second = vote_pass(
-                poses,
-                weights,
-                parents,
-                activations,
-                offset,
-                backend,
-                log_normaliser=log_sums,
-                constant_shares=gradient == "last",
-            )
-            # M-step, about the last mean: the variance then needs no difference of large numbers.
-            share = mass.clamp_min(MASS_FLOOR).unsqueeze(2)
-            shift = first / share
-            mean = shift if parents.centre is None else parents.centre + shift
-            variance = torch.addcmul(second / share, shift, shift, value=-1).clamp_min(0) + variance_epsilon
+
+            def share_out(belief: Parents, log_sums: Tensor | None = log_sums) -> Moments:
+                return vote_pass(
+                    poses,
+                    weights,
+                    belief,
+                    activations,
+                    offset,
+                    backend,
+                    log_normaliser=log_sums,
+                    constant_shares=gradient == "last",
+                )
+
+            # M-step, about the last mean: unless a parent has jumped, the variance is no difference of large numbers.
+            moments = share_out(parents)
+            mass, share = moments.mass, moments.mass.clamp_min(MASS_FLOOR).unsqueeze(2)
+            mean, variance = gaussian_of(moments, parents.centre, share, variance_epsilon)
+            moments, centre = recentred(moments, parents, mean, variance, share, share_out)
+            if centre is not parents.centre:
+                mean, variance = gaussian_of(moments, centre, share, variance_epsilon)
             log_variance = variance.log().sum(dim=2)
             cost = (values * beta_u + 0.5 * log_variance) * mass * mass_scale  # summed over the H values of a vote
             logit = inverse_temperature[iteration] * (beta_a - cost)
@@ -124,3 +130,14 @@ def em_routing(
                 centre=mean.detach(),
             )
     return mean.unflatten(-1, (poses.shape[2], weights.shape[3])), torch.sigmoid(logit)
+
+
+def gaussian_of(moments: Moments, centre: Tensor | None, share: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The mean and the variance plus epsilon, ``[N, J, H]``, of votes whose moments are about ``centre``, 0 if None.
+
+    ``share`` ``[N, J, 1]`` is the mass that they are divided by.
+    """
+    shift = moments.first / share
+    mean = shift if centre is None else centre + shift
+    variance = torch.addcmul(moments.second / share, shift, shift, value=-1).clamp_min(0) + epsilon
+    return mean, variance
