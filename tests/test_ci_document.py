@@ -9,7 +9,7 @@ import pytest
 
 import capsbench as package
 from capsbench.cli.check import check as check_command
-from capsbench.comparing.gate import NOT_PASSED
+from capsbench.comparing.checked import NOT_PASSED
 from capsbench.planning.suites import read_suite
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -35,7 +35,7 @@ ACCURACY = ("accuracy", "accuracy", "test")
 
 CHANGE_COLUMNS = [
     "contender", "title", "measure", "metric", "condition", "level", "unit", "timed", "a", "b", "difference", "half",
-    "seeds_a", "seeds_b", "test", "p", "p_holm", "holds",
+    "seeds_a", "seeds_b", "failed_a", "failed_b", "test", "p", "p_holm", "holds",
 ]  # fmt: skip
 
 
@@ -43,7 +43,8 @@ class Change(NamedTuple):
     """A number that is not the same on both sides: its means over seeds, b less a, and how that was tested.
 
     ``test`` is ``images`` (paired image by image and, of several seeds, seed by seed), ``seeds`` (paired seed by seed),
-    ``unpaired`` (no seed in common), or ``none`` where too few seeds tell nothing.
+    ``unpaired`` (no seed in common), or ``none`` where too few seeds tell nothing. ``failed_a`` and ``failed_b`` count the
+    seeds of the contender that failed.
     """
 
     contender: str
@@ -54,6 +55,8 @@ class Change(NamedTuple):
     difference: Difference
     seeds_a: int
     seeds_b: int
+    failed_a: int
+    failed_b: int
     test: str
 
 
@@ -115,7 +118,8 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
         ]
         if all(obstacle.what for obstacle in obstacles):
             left_out = frozenset[str]().union(*(obstacle.measures for obstacle in obstacles))
-            changes += _changes(one, titles[one], first, second, cells, pairs, left_out)
+            failed = sides[0].failed_of(first), sides[1].failed_of(second)
+            changes += _changes(one, titles[one], first, second, cells, pairs, left_out, failed)
             found.only_a += [f"{titles[one]}: {what}" for what in _beyond(first, second, cells, left_out)]
             found.only_b += [f"{titles[one]}: {what}" for what in _beyond(second, first, cells, left_out)]
     found.matched = len(both)
@@ -245,6 +249,7 @@ def _changes(
     cells: Mapping[str, str],
     pairs: Pairs,
     left_out: frozenset[str],
+    failed: tuple[int, int],
 ) -> Iterator[Change]:
     ones, others = (
         {seed: numbers(record, cells) for seed, record in contender.records.items()} for contender in (a, b)
@@ -273,7 +278,7 @@ def _changes(
         if math.isnan(difference.p):
             test = "none"
         means = fmean(first.values()), fmean(second.values())
-        yield Change(identity, title, number, *means, difference, len(first), len(second), test)
+        yield Change(identity, title, number, *means, difference, len(first), len(second), failed[0], failed[1], test)
 
 
 def _alike(first: list[float], second: list[float]) -> bool:
@@ -299,6 +304,8 @@ def _table(changes: list[Change]) -> pd.DataFrame:
             "half": change.difference.half,
             "seeds_a": change.seeds_a,
             "seeds_b": change.seeds_b,
+            "failed_a": change.failed_a,
+            "failed_b": change.failed_b,
             "test": change.test,
             "p": change.difference.p,
             "p_holm": p,

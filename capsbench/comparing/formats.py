@@ -13,8 +13,19 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
+from capsbench.comparing.checked import (
+    ALL,
+    BETTER,
+    CHANGED,
+    FAILED,
+    MISSING,
+    NEW,
+    REGRESSION,
+    UNJUDGED,
+    Checked,
+    Finding,
+)  # fmt: skip
 from capsbench.comparing.comparison import Comparison
-from capsbench.comparing.gate import ALL, BETTER, CHANGED, FAILED, MISSING, NEW, REGRESSION, UNJUDGED, Checked, Finding
 from capsbench.comparing.judged import EXACT
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.markdown import escaped, markdown
@@ -49,12 +60,17 @@ def changes_readable(found: Comparison, everything: bool = False) -> pd.DataFram
                 "A": f"{scale * row.a:.4g} {unit}",
                 "B": f"{scale * row.b:.4g} {unit}",
                 "B - A": f"{scale * row.difference:+.3g}{half}{'*' if row.holds else ''}",
-                "seeds": f"{row.seeds_a}" if row.seeds_a == row.seeds_b else f"{row.seeds_a} and {row.seeds_b}",
+                "seeds": " and ".join(dict.fromkeys([_of(row.seeds_a, row.failed_a), _of(row.seeds_b, row.failed_b)])),
                 "test": row.test,
                 "p": "" if math.isnan(row.p_holm) else _p(row.p_holm),
             }
         )
     return pd.DataFrame(rows, columns=["contender", "number", "A", "B", "B - A", "seeds", "test", "p"])
+
+
+def _of(seeds: int, failed: int) -> str:
+    """``3``; ``2 of 3`` where others failed."""
+    return f"{seeds} of {seeds + failed}" if failed else f"{seeds}"
 
 
 def summary_of(found: Comparison) -> list[str]:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from capsbench.comparing.checked import (
+    ALL,
+    BETTER,
+    CHANGED,
+    FAILED,
+    MISSING,
+    NEW,
+    ORDER,
+    REGRESSION,
+    UNJUDGED,
+    Checked,
+    Finding,
+    Test,
+)  # fmt: skip
+from capsbench.comparing.collapse import tell_collapse
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged, mean_by_seed, ratios_to_median
 from capsbench.comparing.side import (
     OF_TIME,
@@ -25,7 +38,7 @@ from capsbench.comparing.side import (
     with_one_setting,
 )
 from capsbench.comparing.versions import other_measures, other_training, tell_other_versions, without_measures
-from capsbench.errors import EXIT_FAILED, EXIT_REGRESSION, Kind, NothingMeasured, UsageError
+from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
 from capsbench.records.versions import tell_stale
@@ -42,78 +55,6 @@ SLOWER = 4.0
 
 What else a machine does while one network is timed makes it 2.5 times as long among the others.
 """
-
-ALL = "all contenders"
-"""Whose the mean over contenders is."""
-
-REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW = (
-    "regression", "failed", "missing", "changed", "better", "not judged", "new",
-)  # fmt: skip
-ORDER = (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
-"""What there is to say of a contender, the worst first."""
-
-NOT_PASSED = (REGRESSION, FAILED, MISSING)
-
-
-class Test(NamedTuple):
-    """A number of the run held against the reference, by two one-sided tests: that it is worse, and that it is better.
-
-    ``reference`` and ``current`` are as people read them; ``drop`` is the loss: in points, or of a time the factor.
-    """
-
-    contender: str
-    name: str
-    reference: str
-    current: str
-    drop: float
-    worse: float
-    better: float
-
-
-class Finding(NamedTuple):
-    """What there is to say: a kind of `ORDER`, of which contender and number, in words, with the p-value after Holm."""
-
-    kind: str
-    contender: str
-    name: str
-    text: str
-    p: float = math.nan
-
-
-@dataclass
-class Checked:
-    """What `check` found.
-
-    Attributes:
-        findings: the worst first.
-        tests: one row a test: contender, name, reference, current, drop, and ``worse`` and ``better``, p-values after Holm.
-        contenders: titles of those held against the reference.
-        identical: how many records have the same bits as the reference's.
-    """
-
-    against: str
-    out: str
-    tolerance: float
-    slower: float
-    findings: list[Finding] = field(default_factory=list)
-    tests: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*Test._fields]))
-    contenders: list[str] = field(default_factory=list)
-    identical: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    def of(self, *kinds: str) -> list[Finding]:
-        """The findings of some kinds."""
-        return [finding for finding in self.findings if finding.kind in kinds]
-
-    @property
-    def worse(self) -> list[Finding]:
-        """What is not let pass: regressions, and what failed or is missing."""
-        return self.of(*NOT_PASSED)
-
-    @property
-    def exit_code(self) -> int:
-        """0, 1 for a regression, else 3 for what failed or is missing."""
-        return EXIT_REGRESSION if self.of(REGRESSION) else EXIT_FAILED if self.of(FAILED, MISSING) else 0
 
 
 def check(
@@ -154,7 +95,7 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
             file=checked.out,
         )
     checked.contenders = sorted(gate.titles[identity] for identity, _ in gate.shared)
-    checked.findings += [*gate.other_versions(), *gate.exact(), *gate.bits(), *gate.new()]
+    checked.findings += [*gate.other_versions(), *gate.exact(), *gate.collapsed(), *gate.bits(), *gate.new()]
     tests = [*gate.tests(), *gate.sanity(), *gate.times()]
     adjusted = {side: holm([getattr(test, side) for test in tests]) for side in ("worse", "better")}
     checked.tests = pd.DataFrame(tests, columns=[*Test._fields]).assign(**adjusted)
@@ -241,6 +182,13 @@ class _Gate:
                 if old and new and old != new:
                     text = f"{name}: {_counted(old)} in the reference, now {_counted(new)}"
                     yield Finding(REGRESSION, title, name, text)
+
+    def collapsed(self) -> Iterator[Finding]:
+        """Contenders that have collapsed, and had not."""
+        for title, before, now in self.pairs():
+            told = tell_collapse(before, now, self.reference, self.current)
+            if told:
+                yield Finding(REGRESSION, title, "collapse", told)
 
     def bits(self) -> Iterator[Finding]:
         """Of the same cells on a machine of the same kind with the same software: numbers that are not the same."""

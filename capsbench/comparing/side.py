@@ -80,6 +80,10 @@ class Side:
     def records(self) -> list[Record]:
         return [record for contender in self.contenders.values() for record in contender.records.values()]
 
+    def failed_of(self, contender: Contender) -> int:
+        """How many seeds of a contender failed."""
+        return sum(record.cell.contender == contender.cell.contender for record in self.failed)
+
     def kept(self, measure: str, cell_id: str) -> dict[str, NDArray[Any]]:
         """What a measure kept of a cell; nothing where there is none."""
         found = next((record for record in self.records if record.cell.id == cell_id), None)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from capsbench.comparing import compare
+from capsbench.comparing.formats import changes_readable
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Measurement, Row
 from capsbench.records.store import Store
@@ -284,3 +285,12 @@ def test_a_folder_that_is_not_there_empty_or_damaged_is_one_line(tmp_path):
         compare(tmp_path / "old", folder)
     assert (old.value.kind, old.value.flag, old.value.file) == (Kind.DAMAGED, "A", tmp_path / "old")
     assert "schema 0" in old.value.problem
+
+
+def test_seeds_that_failed_are_counted_beside_those_that_did_not(tmp_path):
+    a, b = write(tmp_path / "a", five()), write(tmp_path / "b", five(accuracy=-0.1)[:3])
+    for seed in (3, 4):
+        Store(b).write(make_failed(cell(seed)))
+    change = only(compare(a, b))
+    assert (change.seeds_a, change.failed_a, change.seeds_b, change.failed_b) == (3, 0, 3, 2)
+    assert changes_readable(compare(a, b), everything=True)["seeds"].tolist() == ["3 and 3 of 5"]

@@ -19,7 +19,7 @@ from capsbench.errors import Kind, NothingMeasured, StorageFailed, UsageError
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
 from capsbench.records.store import Store
 from tests.comparing.records import PROVENANCE, SEEDS, cell, keep_predictions, record, write
-from tests.making import make_failed
+from tests.making import FINE, counted, make_failed
 
 NETWORKS = [{"routing": "dynamic"}, {"routing": "dynamic", "iters": 1}, {"routing": "em"}, {"routing": "uniform"}]
 
@@ -570,3 +570,26 @@ def test_a_reference_has_the_transfers_of_each_seed_in_its_records(reference, tm
     assert [(row.condition, row.value) for row in found.rows if row.measure == "transfer"] == [(source.id, 0.25)]
     assert not (reference / "between").exists()
     assert check(reference, out).of("changed") == []
+
+
+FLAT = {"images": 500, "predicted": 490, "labelled": 52, "right": 62}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kinds"),
+    [(FINE, FLAT, ["collapse"]), (FINE, FINE, []), (FLAT, FLAT, []), (None, FLAT, [])],
+    ids=["collapsed", "well", "as before", "of the reference nothing is known"],
+)
+def test_a_network_that_collapses_is_a_regression_whatever_the_tolerance(tmp_path, before, now, kinds):
+    def of(seed, counts):
+        made = record(0.12, seed=seed, measure="accuracy")
+        return made if counts is None else counted(made, **counts)
+
+    reference = write(tmp_path / "reference", [of(seed, before) for seed in SEEDS])
+    checked = check(reference, write(tmp_path / "out", [of(seed, now) for seed in (8, 9)]), tolerance=99)
+    assert [found.name for found in checked.of("regression")] == kinds
+    assert checked.exit_code == (1 if kinds else 0)
+    if kinds:
+        (found,) = checked.of("regression")
+        assert found.text.startswith("collapsed in seeds 8, 9, ")
+        assert "98 % of the test images are taken for one class, and 12 % are right" in found.text

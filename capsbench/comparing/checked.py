@@ -1,0 +1,83 @@
+"""What a check found: numbers tested, and what there is to say of each contender."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+from capsbench.errors import EXIT_FAILED, EXIT_REGRESSION
+
+ALL = "all contenders"
+"""Whose the mean over contenders is."""
+
+REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW = (
+    "regression", "failed", "missing", "changed", "better", "not judged", "new",
+)  # fmt: skip
+ORDER = (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
+"""What there is to say of a contender, the worst first."""
+
+NOT_PASSED = (REGRESSION, FAILED, MISSING)
+
+
+class Test(NamedTuple):
+    """A number of the run held against the reference, by two one-sided tests: that it is worse, and that it is better.
+
+    ``reference`` and ``current`` are as people read them; ``drop`` is the loss: in points, or of a time the factor.
+    """
+
+    contender: str
+    name: str
+    reference: str
+    current: str
+    drop: float
+    worse: float
+    better: float
+
+
+class Finding(NamedTuple):
+    """What there is to say: a kind of `ORDER`, of which contender and number, in words, with the p-value after Holm."""
+
+    kind: str
+    contender: str
+    name: str
+    text: str
+    p: float = math.nan
+
+
+@dataclass
+class Checked:
+    """What `check` found.
+
+    Attributes:
+        findings: the worst first.
+        tests: one row a test: contender, name, reference, current, drop, and ``worse`` and ``better``, p-values after Holm.
+        contenders: titles of those held against the reference.
+        identical: how many records have the same bits as the reference's.
+    """
+
+    against: str
+    out: str
+    tolerance: float
+    slower: float
+    findings: list[Finding] = field(default_factory=list)
+    tests: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*Test._fields]))
+    contenders: list[str] = field(default_factory=list)
+    identical: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, *kinds: str) -> list[Finding]:
+        """The findings of some kinds."""
+        return [finding for finding in self.findings if finding.kind in kinds]
+
+    @property
+    def worse(self) -> list[Finding]:
+        """What is not let pass: regressions, and what failed or is missing."""
+        return self.of(*NOT_PASSED)
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 for a regression, else 3 for what failed or is missing."""
+        return EXIT_REGRESSION if self.of(REGRESSION) else EXIT_FAILED if self.of(FAILED, MISSING) else 0
