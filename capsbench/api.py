@@ -16,7 +16,7 @@ from capsbench.measures.build import checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
-from capsbench.planning.options import source_digests
+from capsbench.planning.options import UNDO, about_edits, edits
 from capsbench.planning.request import BASELINE_FLAG, listed, spelled
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
@@ -185,10 +185,10 @@ def _not_measurable_here(record: Record) -> str:
     if record.cell.device == "cuda" and not torch.cuda.is_available():
         return "it was trained on a GPU, and torch sees no CUDA device here"
     try:
-        edited = source_digests(record.cell.model_dump()) != record.cell.code
+        edited = edits(record.cell, record.training.sources if record.training else {})
     except UsageError as error:
         return str(error)
-    return "a source file of its own parts was edited since it was trained" if edited else ""
+    return f"{about_edits(edited)}; {UNDO}" if edited else ""
 
 
 def _check_workers(workers: int | None) -> None:

@@ -7,16 +7,17 @@ A name is looked up among the built-in ones below, then among the entry points o
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from capsbench.errors import Kind, UsageError
+from capsbench.sources import Source, forget_modules, read_source
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "routing": {
@@ -152,8 +153,9 @@ def get(kind: str, name: str) -> Any:
     if name in BUILT_IN[kind]:
         return _import(kind, BUILT_IN[kind][name])
     if name in _entry_points(kind):
+        point = _entry_points(kind)[name]
         try:
-            return _entry_points(kind)[name].load()
+            return _load_current(point.module, point.attr, point.load)
         except Exception as error:
             problem = f"the entry point cannot be imported: {type(error).__name__}: {error}"
             raise UsageError(Kind.MISSING, problem, flag=kind, value=name) from error
@@ -231,40 +233,56 @@ def _import(kind: str, path: str) -> Any:
 
 def _import_own(kind: str, path: str) -> Any:
     """A user's own, as its file is now: an edited module is loaded anew."""
-    module_name = path.partition(":")[0]
+    module_name, _, attribute = path.partition(":")
     if module_name == "__main__":
         remedy = "put it into a file, which other processes can import"
         raise UsageError(Kind.INACCESSIBLE, "it is of this session", flag=kind, value=path, expected=remedy)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's module lies where they work
-    found = _import(kind, path)
-    source = getattr(sys.modules[module_name], "__file__", None)
-    if source is not None:
-        digest = _digest(source)
-        if _imported.setdefault(module_name, digest) != digest:
-            _imported[module_name] = digest
-            importlib.reload(sys.modules[module_name])
-            found = _import(kind, path)
+    return _load_current(module_name, attribute, lambda: _import(kind, path))
+
+
+def _load_current(module: str, attribute: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` gives, of modules as their files are now: where one was edited, all that are imported are loaded anew."""
+    found = load()
+    source = read_source(module, attribute)
+    if source is None:
+        return found
+    imported = _imported.setdefault(module, {})
+    if any(imported.get(path, stamp) != stamp for path, stamp in source.stamps.items()):
+        forget_modules(source.files)
+        found = load()
+        source = read_source(module, attribute) or source
+        imported.clear()
+    imported |= source.stamps
     return found
 
 
-_imported: dict[str, str] = {}
-"""Module of a user's own -> digest of its file when it was imported."""
+_imported: dict[str, dict[Path, tuple[int, ...] | None]] = {}
+"""Module of a user's own -> the files that it was imported with, as they were then."""
 
 
-def _digest(source: str) -> str:
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]
+def source_parts(kind: str, name: str) -> dict[str, str]:
+    """Module -> digest, of what a user's own component is made of; nothing for what is built in.
+
+    Together they become a part of a cell's identity, so that an edited routing is not taken for the one on record.
+    """
+    source = _source(kind, name)
+    return {} if source is None else source.parts
 
 
 def source_digest(kind: str, name: str) -> str | None:
-    """A digest of the file that defines a user's own ``name``; None for what is built in.
+    """One digest of `source_parts`; None for what is built in."""
+    source = _source(kind, name)
+    return None if source is None else source.digest
 
-    It becomes a part of a cell's identity, so that an edited routing is not taken for the one on record.
-    """
+
+def _source(kind: str, name: str) -> Source | None:
     if name in BUILT_IN[kind]:
         return None
-    found = get(kind, name)
-    source = getattr(sys.modules.get(getattr(found, "__module__", "")), "__file__", None)
-    if source is None:
-        return None
-    return _digest(source)
+    get(kind, name)  # so that it is imported, and as it is now
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+    else:
+        module, attribute = _entry_points(kind)[name].module, _entry_points(kind)[name].attr
+    return read_source(module, attribute.partition(".")[0])

@@ -37,29 +37,46 @@ def test_a_users_own_by_import_path(own_module):
     assert issubclass(mine, DynamicRouting)
 
 
-def test_an_edited_file_is_another_identity(own_module):
+def test_an_edited_component_is_another_identity_and_a_comment_is_none(own_module):
     before = registry.source_digest("routing", "my_routing:Mine")
-    own_module.write_text(OWN + "# changed\n")
+    own_module.write_text(OWN + "# said\n")
+    assert registry.source_digest("routing", "my_routing:Mine") == before
+    own_module.write_text(OWN.replace("pass", "version = 2"))
     assert registry.source_digest("routing", "my_routing:Mine") != before
     assert registry.source_digest("routing", "dynamic") is None
+
+
+def test_an_edited_module_that_it_imports_is_another_identity_and_loaded_anew(own_module):
+    helper = own_module.with_name("my_helper.py")
+    helper.write_text("scale = 1\n")
+    own_module.write_text("from my_helper import scale\n" + OWN.replace("pass", "scale = scale"))
+    before = registry.source_digest("routing", "my_routing:Mine")
+    other = registry.get("routing", "my_routing:DynamicRouting")
+    helper.write_text("scale = 2\n")  # as many bytes, in the same second
+    assert registry.get("routing", "my_routing:Mine").scale == 2
+    assert registry.source_digest("routing", "my_routing:Mine") != before
+    assert registry.get("routing", "my_routing:DynamicRouting") is other
+    del sys.modules["my_helper"]
+
+
+def test_two_components_that_share_an_edited_module_both_have_it_anew(own_module):
+    helper = own_module.with_name("my_helper.py")
+    second = own_module.with_name("my_loss.py")
+    helper.write_text("scale = 1\n")
+    for path in (own_module, second):
+        path.write_text("from my_helper import scale\n\nclass Mine:\n    scale = scale\n")
+    paths = [("routing", "my_routing:Mine"), ("loss", "my_loss:Mine")]
+    assert [registry.get(*each).scale for each in paths] == [1, 1]
+    helper.write_text("scale = 2\n")
+    assert [registry.get(*each).scale for each in paths] == [2, 2]
+    for name in ("my_helper", "my_loss"):
+        del sys.modules[name]
 
 
 def test_an_edited_module_is_imported_anew(own_module):
     assert not hasattr(registry.get("routing", "my_routing:Mine"), "edited")
     own_module.write_text(OWN.replace("pass", "edited = True"))
     assert registry.get("routing", "my_routing:Mine").edited
-
-
-def test_a_users_own_by_entry_point(monkeypatch):
-    class Point:
-        name = "theirs"
-
-        def load(self):
-            return DynamicRouting
-
-    monkeypatch.setattr(registry, "_entry_points", lambda kind: {"theirs": Point()} if kind == "routing" else {})
-    assert registry.get("routing", "theirs") is DynamicRouting
-    assert registry.names("routing")[-1] == "theirs"
 
 
 @pytest.mark.parametrize(
@@ -86,20 +103,6 @@ def test_a_module_that_raises_is_one_line(own_module):
     assert "\n" not in str(caught.value)
 
 
-def test_an_entry_point_that_cannot_be_imported_says_why(monkeypatch):
-    class Point:
-        name = "theirs"
-
-        def load(self):
-            raise ImportError("no such module")
-
-    monkeypatch.setattr(registry, "_entry_points", lambda kind: {"theirs": Point()})
-    with pytest.raises(UsageError) as caught:
-        registry.get("routing", "theirs")
-    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "routing", "theirs")
-    assert "no such module" in str(caught.value)
-
-
 @pytest.fixture
 def installed(monkeypatch):
     """Makes entry points appear as those of installed distributions, as (kind, name, value)."""
@@ -111,6 +114,21 @@ def installed(monkeypatch):
 
     yield install
     registry._read_entry_points.cache_clear()
+
+
+def test_a_users_own_by_entry_point(installed):
+    installed(("routing", "theirs", "capsbench.routing:DynamicRouting"))
+    assert registry.get("routing", "theirs") is DynamicRouting
+    assert registry.names("routing")[-1] == "theirs"
+    assert registry.names("network") == [*registry.BUILT_IN["network"]]
+
+
+def test_an_entry_point_that_cannot_be_imported_says_why(installed):
+    installed(("routing", "theirs", "no_such_module:Mine"))
+    with pytest.raises(UsageError) as caught:
+        registry.get("routing", "theirs")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "routing", "theirs")
+    assert "no_such_module" in str(caught.value)
 
 
 @pytest.mark.parametrize(

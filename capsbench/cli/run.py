@@ -134,12 +134,13 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
     from capsbench.networks.build import parameter_count
     from capsbench.records.store import Store
     from capsbench.running.estimate import estimate
-    from capsbench.running.on_record import find_records, remaining, without_stale
+    from capsbench.running.on_record import find_edited, find_records, remaining, without_stale
 
     store, planned = Store(out), plan.cells
     records = {} if fresh else without_stale(find_records(planned, store))
     left = [each for each in remaining(planned, records) if each.measures or each.cell.id not in records]
     to_measure = {each.cell.id: each.measures for each in left}
+    remarks = [*plan.remarks, *map(str, [] if fresh else find_edited(planned, store, records))]
     if as_json:
         cells = [
             {
@@ -153,7 +154,7 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
             for each in planned
         ]
         timing = asdict(estimate(left, records.keys(), data_dir))
-        print(json.dumps({"cells": cells, **timing, "left_out": plan.left_out, "remarks": plan.remarks}))
+        print(json.dumps({"cells": cells, **timing, "left_out": plan.left_out, "remarks": remarks}))
         return
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
     for each in planned:
@@ -169,7 +170,7 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
     make_console().print(table)
     for name, reason in plan.left_out.items():
         say(f"left out, {name}: {reason}")
-    for remark in plan.remarks:
+    for remark in remarks:
         say(remark)
     sys.stdout.flush()  # the plan is there before anything is timed
     _print_estimate(estimate(left, records.keys(), data_dir), len(planned), len(left))

@@ -29,6 +29,7 @@ from capsbench.comparing.side import (
 from capsbench.presenting.format import seeds as seeds_said
 from capsbench.presenting.paired import Pairs
 from capsbench.registry import measure_name
+from capsbench.sources import changed_parts
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm, paired_seeds, unpaired
 
 ACCURACY = ("accuracy", "accuracy", "test")
@@ -170,10 +171,19 @@ class _Obstacle(NamedTuple):
 TIMES_AND_MEMORY = "times and memory"
 
 
+def _edited_modules(part: str, a: Contender, b: Contender) -> str:
+    """The modules in which a user's own part differs between two contenders, in parentheses; empty where records do not tell."""
+    trained = [next(iter(each.records.values())).training for each in (a, b)]
+    first, second = (training.sources.get(part, {}) if training else {} for training in trained)
+    modules = changed_parts(first, second) if first and second else []
+    return f" (in {', '.join(modules)})" if modules else ""
+
+
 def _obstacles(a: Contender, b: Contender, sides: tuple[Side, Side]) -> Iterator[_Obstacle]:
     if a.cell.code != b.cell.code:
         parts = sorted(part for part in {*a.cell.code, *b.cell.code} if a.cell.code.get(part) != b.cell.code.get(part))
-        yield _Obstacle("", f"another source of the user's own {', '.join(parts)}")
+        edited = [f"{part}{_edited_modules(part, a, b)}" for part in parts]
+        yield _Obstacle("", f"another source of the user's own {', '.join(edited)}")
         return
     labels = [
         {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.networks.base import CapsuleNetwork, is_self_supervised
-from capsbench.records.cell import Scalar
+from capsbench.records.cell import Cell, Scalar
 from capsbench.routing import Routing
+from capsbench.sources import changed_parts
 
 
 def parts_of(point: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -137,15 +138,55 @@ def subclass_of(base: type, kind: str, name: str) -> Any:
 
 
 def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of the files of a user's own parts among those that a cell is trained with, by kind."""
-    network = decided["network"]
-    digests = {
-        "dataset": registry.source_digest("dataset", decided["dataset"]),
-        "network": registry.source_digest(registry.kind_of(network), network),
-        "routing": registry.source_digest("routing", decided["routing"]) if decided["routing"] else None,
-        "loss": registry.source_digest("loss", decided["loss"]) if decided["loss"] else None,
+    """Digests of the sources of a user's own parts among those that a cell is trained with, by kind."""
+    digests = {kind: registry.source_digest(*named) for kind, named in _components(decided).items()}
+    return {kind: digest for kind, digest in digests.items() if digest}
+
+
+def source_parts(decided: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What `source_digests` are made of: kind -> module -> digest."""
+    parts = {kind: registry.source_parts(*named) for kind, named in _components(decided).items()}
+    return {kind: digests for kind, digests in parts.items() if digests}
+
+
+def edits(cell: Cell, sources: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """The own parts of a cell that have another source now: ``routing my:Mine`` -> the modules that were edited.
+
+    Args:
+        sources: `source_parts` as they were; where they are not known, no module is named.
+    """
+    named, now, parts = (
+        _components(cell.model_dump()),
+        source_digests(cell.model_dump()),
+        source_parts(cell.model_dump()),
+    )
+    return {
+        " ".join(named[kind]): changed_parts(sources[kind], parts.get(kind, {})) if kind in sources else []
+        for kind in named
+        if cell.code.get(kind) != now.get(kind)
     }
-    return {part: digest for part, digest in digests.items() if digest}
+
+
+UNDO = "undo the edit, or train it anew"
+"""What to do about a network whose own parts have another source now."""
+
+
+def about_edits(edited: Mapping[str, Sequence[str]]) -> str:
+    """`edits` in a phrase: ``edited since it was trained: routing my:Mine (in helper)``."""
+    named = (f"{part} (in {', '.join(modules)})" if modules else part for part, modules in edited.items())
+    return f"edited since it was trained: {', '.join(named)}"
+
+
+def _components(decided: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Kind of a part -> the kind that it is registered as, and its name, of the parts that a cell is trained with."""
+    network = decided["network"]
+    named = {
+        "dataset": ("dataset", decided["dataset"]),
+        "network": (registry.kind_of(network), network),
+        "routing": ("routing", decided["routing"]),
+        "loss": ("loss", decided["loss"]),
+    }
+    return {kind: component for kind, component in named.items() if component[1]}
 
 
 def product(axes: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:

@@ -79,6 +79,7 @@ class Training:
         backends: the implementations of the vote pass that the routings used.
         weights: where the weights lie.
         data: digest of the data as loaded; None where it was not taken.
+        sources: kind of a user's own part -> module -> digest, of what the digests in the cell are made of.
         segments: the parts of a training that was interrupted; empty for one that was not.
         run: sequence number of the run that trained.
     """
@@ -92,6 +93,7 @@ class Training:
     backends: list[str] = field(default_factory=list)
     weights: Artifact | None = None
     data: str | None = None
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     segments: Sequence[Segment] = field(default_factory=list)
     run: int | None = None
 
@@ -104,7 +106,7 @@ class Measurement:
         version: that of the measure.
         taken: when.
         kept: the arrays that the measure kept beside its rows.
-        code: digest of the source file of a user's own measure.
+        code: digest of the source of a user's own measure.
         run: sequence number of the run that measured.
     """
 

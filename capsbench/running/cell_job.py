@@ -20,7 +20,7 @@ from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import make_measure, source_of
 from capsbench.networks.build import build_network, parameter_dtype
 from capsbench.planning.matrix import PlannedCell
-from capsbench.planning.options import source_digests
+from capsbench.planning.options import edits, source_parts
 from capsbench.records.cell import Cell
 from capsbench.records.record import TRAINING, Artifact, Record, Row
 from capsbench.records.store import Store
@@ -122,7 +122,8 @@ def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module
         Row(TRAINING, "epochs", "network", len(history), "epochs"),
         Row(TRAINING, "duration", "network", seconds, "s"),
     ]
-    send(Trained(history, rows, sorted(backends), training_versions(cell), weights, started, seconds))
+    sources = source_parts(cell.model_dump())
+    send(Trained(history, rows, sorted(backends), training_versions(cell), weights, started, seconds, sources))
     return network
 
 
@@ -153,7 +154,7 @@ def prepare(planned: PlannedCell, data_folder: Path) -> Splits:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is what the cell says
     if ":" in planned.device:
         torch.cuda.set_device(planned.device)  # which GPU it is makes no other cell
-    if source_digests(cell.model_dump()) != cell.code:
-        raise TrainingFailed("a source file of the cell was edited after the run began; run it again")
+    if edited := edits(cell, {}):
+        raise TrainingFailed(f"the source of {', '.join(edited)} was edited after the run began; run it again")
     data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)
     return data.to(cell.device, parameter_dtype(cell))

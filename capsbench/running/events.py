@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from capsbench.records.record import Artifact, Row
 
@@ -14,6 +14,7 @@ class Trained:
     Attributes:
         backends: the implementations of the vote pass that the routings used.
         versions: those of the components, see `capsbench.records.versions`.
+        sources: what the digests of a user's own parts are made of, see `capsbench.planning.options.source_parts`.
     """
 
     history: list[dict[str, float]]
@@ -23,6 +24,7 @@ class Trained:
     weights: Artifact
     started: str
     seconds: float
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measure gave, the seconds it took, its version, what it kept, and the digest of a user's own source file."""
+    """What a measure gave, the seconds it took, its version, what it kept, and the digest of the source of a user's own."""
 
     spec: str
     rows: list[Row]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure, source_of
 from capsbench.planning.matrix import PlannedCell
+from capsbench.planning.options import edits
+from capsbench.records.cell import Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.versions import stale_training
+from capsbench.registry import measure_name
 from capsbench.running.state import ask, missing_measures
 
 
@@ -24,6 +29,60 @@ def find_records(planned: Sequence[PlannedCell], store: Store) -> dict[str, Reco
 def without_stale(records: Mapping[str, Record]) -> dict[str, Record]:
     """The records of networks whose components all have the version of now."""
     return {cell_id: record for cell_id, record in records.items() if not stale_training(record)}
+
+
+class Edited(NamedTuple):
+    """A user's own part that has another source now, the modules that were edited, and of how many networks or their numbers.
+
+    - ``part``: as ``routing my:Mine`` or ``measure my:Measure``
+    - ``modules``: empty where the record does not tell
+    """
+
+    part: str
+    modules: tuple[str, ...]
+    networks: int
+
+    def __str__(self) -> str:
+        where = f" in {', '.join(self.modules)}" if self.modules else ""
+        networks = "1 network" if self.networks == 1 else f"{self.networks} networks"
+        if self.part.startswith("measure "):
+            return (
+                f"{self.part} was edited: it is taken anew of {networks}; undo the edit to keep the numbers on record"
+            )
+        return (
+            f"{self.part} was edited{where} since {networks} of this run were trained: they are trained anew, and the records "
+            "of before stay; undo the edit to use those"
+        )
+
+
+def find_edited(planned: Sequence[PlannedCell], store: Store, records: Mapping[str, Record]) -> list[Edited]:
+    """What of a user's own was edited since networks of a plan were trained, or measured, that would else be on record."""
+    counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    absent = [each.cell for each in planned if each.cell.code and each.cell.id not in records]
+    before = _trained_by_source(store) if absent else {}
+    for cell in absent:
+        if (known := before.get(_without_source(cell))) is not None:
+            for part, modules in edits(known.cell, known.training.sources if known.training else {}).items():
+                counts[part, tuple(modules)] += 1
+    for each in planned:
+        taken = records[each.cell.id].measures if each.cell.id in records else {}
+        for spec in set(each.measures) & taken.keys():
+            if taken[spec].code != source_of(spec):
+                counts[f"measure {measure_name(spec)}", ()] += 1
+    return [Edited(part, modules, networks) for (part, modules), networks in counts.items()]
+
+
+def _trained_by_source(store: Store) -> dict[str, Record]:
+    """The latest record of networks that differ in nothing but the source of a user's own, by what they have in common."""
+    trained = ((record.training, record) for record in store.records()[0] if record.cell.code)
+    dated = [
+        (training.run or 0, training.started or "", record) for training, record in trained if training is not None
+    ]
+    return {_without_source(record.cell): record for *_, record in sorted(dated, key=lambda entry: entry[:2])}
+
+
+def _without_source(cell: Cell) -> str:
+    return cell.model_copy(update={"code": {}}).id
 
 
 def remaining(planned: Sequence[PlannedCell], records: Mapping[str, Record]) -> list[PlannedCell]:

@@ -26,7 +26,7 @@ from capsbench.records.versions import tell_stale
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import Job, in_processes
-from capsbench.running.on_record import ask_anew, check_weights, find_records, is_finished, without_stale
+from capsbench.running.on_record import ask_anew, check_weights, find_edited, find_records, is_finished, without_stale
 from capsbench.running.state import (
     ask,
     clear_failed_measure,
@@ -143,7 +143,8 @@ def run_cells(
         store.check_not_newer(each.cell for each in planned)
         known = {} if fresh else find_records(planned, store)
         records = known if not train else without_stale(known)
-        for line in tell_stale(known.values()):
+        edited = [] if fresh else find_edited(planned, store, known)
+        for line in [*tell_stale(known.values()), *map(str, edited)]:
             listener.remarked(line)
         check_weights(planned, store, records)
         finished = [records[each.cell.id] for each in planned if is_finished(each, records.get(each.cell.id))]

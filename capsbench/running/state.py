@@ -37,6 +37,7 @@ def record_training(
         seconds=event.seconds,
         backends=event.backends,
         weights=event.weights,
+        sources=event.sources,
         run=run,
     )
     return ask(Record(planned.cell, training, aliases=[*aliases]), planned)

@@ -15,7 +15,7 @@ from capsbench.data.draws import stratified
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import build_network, parameter_dtype
-from capsbench.planning.options import source_digests
+from capsbench.planning.options import UNDO, about_edits, edits
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -139,10 +139,8 @@ def scene_of(
         )
     if cell.device.startswith("cuda") and not torch.cuda.is_available():
         cell = cell.model_copy(update={"device": "cpu", "backend": "auto"})
-    if source_digests(cell.model_dump()) != cell.code:
-        raise UsageError(
-            Kind.CONFLICT, "a source file of its own parts was edited since it was trained", flag="CELL", value=named
-        )
+    if edited := edits(cell, record.training.sources if record.training else {}):
+        raise UsageError(Kind.CONFLICT, about_edits(edited), flag="CELL", value=named, expected=UNDO)
     network = build_network(cell)
     try:
         network.load_state_dict(store.read_weights(record))

@@ -179,6 +179,18 @@ def test_a_users_source_that_was_edited_is_not_compared(tmp_path):
     assert found.not_comparable == [("capsnet dynamic x3 tiny, digits", "another source of the user's own routing")]
 
 
+def test_the_module_that_was_edited_is_named(tmp_path):
+    def of(digest):
+        made = record(0.9)
+        cell = made.cell.model_copy(update={"code": {"routing": digest}})
+        sources = {"routing": {"mine": "same", "helper": digest}}
+        return replace(made, cell=cell, training=replace(made.training, sources=sources))
+
+    ((_, reason),) = compare(write(tmp_path / "a", [of("aa")]), write(tmp_path / "b", [of("bb")])).not_comparable
+    assert "helper" in reason
+    assert "mine" not in reason
+
+
 def test_other_test_images_are_not_compared(tmp_path):
     a, b = (write(tmp_path / name, [record(accuracy)]) for name, accuracy in (("a", 1.0), ("b", 0.5)))
     keep_predictions(a, record(1.0), [True] * 4, labels=[0, 1, 2, 3])
