@@ -241,7 +241,7 @@ def test_networks_whose_source_was_edited_are_left_out(folder, tmp_path, trainin
     source = "from capsbench.routing.uniform import UniformRouting as Mine\nclass Own(Mine):\n    pass\n"
     (tmp_path / "owned.py").write_text(source)
     run(folder, routing="owned:Own,dynamic", measure="accuracy")
-    (tmp_path / "owned.py").write_text(source + "# edited\n")
+    (tmp_path / "owned.py").write_text(source + "    edited = True\n")
     outcome = capsbench.measure(folder, measure="affine:quick")
     records = {record.cell.routing: record for record in Store(folder).records()[0]}
     assert records["dynamic"].measured == ["accuracy", "affine:quick"]
