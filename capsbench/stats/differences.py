@@ -41,6 +41,17 @@ class Difference(NamedTuple):
         """Half-width of the interval that misses by chance at a level; nan where it cannot be told."""
         return float(half_width(self.variances, level)) if self.variances else math.nan
 
+    def with_seeds(self, seeds: int) -> Difference:
+        """The same difference and spread as so many seeds would show them; of the p-value nothing is said."""
+        ratio = seeds / self.seeds
+        variances = tuple(
+            part
+            if part.of_images
+            else part._replace(value=part.value / ratio, freedom=part.freedom * (seeds - 1) / (self.seeds - 1))
+            for part in self.variances
+        )
+        return self._replace(p=math.nan, seeds=seeds, variances=variances)
+
     @property
     def half(self) -> float:
         """Half-width of the 95 % interval of this difference alone; nan where it cannot be told."""

@@ -6,7 +6,6 @@ All functions take one number or an array of them, such as all differences of a 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,11 +19,19 @@ ALPHA = 0.05
 """The level of all tests: of a table without any difference, at most this chance to call one of them a difference."""
 
 
+LEAST = 1e-300
+"""A p-value that no reader tells from 0, and whose quantiles are finite."""
+
+
 class Variance(NamedTuple):
-    """An estimated variance and its degrees of freedom."""
+    """An estimated variance of a mean, or a part of it, and its degrees of freedom.
+
+    ``of_images`` is true of what more images would lessen and more seeds would not.
+    """
 
     value: Any
     freedom: Any
+    of_images: bool = False
 
 
 def variances_of_images(apart: NDArray[Any]) -> tuple[Variance, ...]:
@@ -57,7 +64,7 @@ def variances_of_images(apart: NDArray[Any]) -> tuple[Variance, ...]:
     return (
         Variance(seed, freedom[0]),
         Variance(np.maximum(least - seed, 0), math.prod(freedom)),
-        Variance(np.maximum(image, images**-2), freedom[1]),
+        Variance(np.maximum(image, images**-2), freedom[1], of_images=True),
     )
 
 
@@ -82,7 +89,7 @@ def quantile(freedom: Any, level: float = ALPHA) -> Any:
         freedom: a number, or a series of them.
         level: the chance to miss, 5 % of a 95 % interval.
     """
-    return special.stdtrit(freedom, 1 - level / 2)
+    return -special.stdtrit(freedom, level / 2)  # beside 1, a small level would be rounded away
 
 
 def half_width(variances: Sequence[Variance], level: float = ALPHA) -> Any:
@@ -102,7 +109,7 @@ def p_value(mean: float, variances: Sequence[Variance]) -> float:
     t = abs(mean) / math.sqrt(sum(part.value for part in variances))
     # It lies between those of the parts alone.
     alone = [2 * float(special.stdtr(part.freedom, -t)) for part in variances if part.value > 0]
-    low, high = (math.log(max(p, sys.float_info.min)) for p in (min(alone), max(alone)))
+    low, high = (math.log(max(p, LEAST)) for p in (min(alone), max(alone)))
     for _ in range(50 if low < high else 0):
         middle = (low + high) / 2
         low, high = (middle, high) if half_width(variances, math.exp(middle)) > abs(mean) else (low, middle)

@@ -1,0 +1,86 @@
+"""Differences of a family, and what is said of each."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from capsbench.stats.differences import ALPHA, Difference, holm, paired, paired_seeds
+from capsbench.stats.variances import Variance
+from capsbench.stats.verdicts import MOST_SEEDS, Outcome, Verdict, judge_by_bonferroni, judge_by_holm
+
+
+def _drawn(count: int, seed: int) -> list[Difference]:
+    """Differences of all sizes over three to five seeds, by images and by seeds alone."""
+    draw = np.random.default_rng(seed)
+    found = []
+    for place in range(count):
+        seeds, better = 3 + place % 3, draw.uniform(0.5, 0.99)
+        one, other = draw.random((2, seeds, 200)) < np.array([better, 0.6])[:, None, None]
+        found.append(paired(one, other) if place % 2 else paired_seeds(one.mean(axis=1), other.mean(axis=1)))
+    return found
+
+
+def _agrees(verdict: Verdict) -> bool:
+    clear = abs(verdict.difference.mean) > verdict.half
+    return clear == (verdict.outcome is Outcome.DIFFERENT) == (verdict.p < ALPHA)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_interval_is_clear_of_0_exactly_where_there_is_a_difference(seed: int) -> None:
+    drawn = _drawn(20, seed)
+    by_holm, by_bonferroni = judge_by_holm(drawn), [judge_by_bonferroni(each, 20) for each in drawn]
+    assert {each.outcome for each in by_holm} == {Outcome.DIFFERENT, Outcome.NOT_SIGNIFICANT}
+    assert all(map(_agrees, by_holm))
+    assert all(map(_agrees, by_bonferroni))
+    assert [each.p for each in by_holm] == pytest.approx(holm([each.p for each in drawn]).tolist())
+
+
+def test_holms_intervals_are_bonferronis_among_those_left() -> None:
+    surely, maybe, hardly = judge_by_holm(
+        [Difference(mean, p, 5, 0, (Variance(1e-4, 4),)) for mean, p in ((0.1, 0.0005), (0.06, 0.004), (0.01, 0.4))]
+    )
+    assert [each.level for each in (surely, maybe, hardly)] == [0.05 / 3, 0.05 / 2, 0.05]
+    assert surely.half == pytest.approx(0.01 * stats.t.isf(0.05 / 6, 4))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_of_fewer_than_three_seeds_nothing_is_tested(seeds: int) -> None:
+    images = np.ones((seeds, 100), dtype=bool)
+    few = paired(images, ~images)
+    for verdict in (*judge_by_holm([few]), judge_by_bonferroni(few, 1)):
+        assert (verdict.outcome, verdict.seeds_needed) == (Outcome.NOT_TESTED, None)
+        assert math.isnan(verdict.p)
+
+
+def test_what_is_not_tested_is_no_part_of_the_family() -> None:
+    tested = paired_seeds([0.9, 0.92, 0.91], [0.8, 0.83, 0.8])
+    one_seed = paired_seeds([0.9], [0.1])
+    alone, beside = judge_by_holm([tested])[0], judge_by_holm([one_seed, tested])[1]
+    assert beside == alone
+
+
+def test_as_many_seeds_as_are_needed_show_the_difference() -> None:
+    few = judge_by_holm([paired_seeds([0.90, 0.93, 0.91], [0.90, 0.91, 0.90])])[0]
+    assert few.outcome is Outcome.NOT_SIGNIFICANT
+    mean, variance = 0.01, 0.0001 + 0.01**2 / 6  # of the differences 0, 2 and 1 point, and of rounding
+    needed = next(n for n in range(4, 101) if mean / math.sqrt(variance / n) > stats.t.isf(0.025, n - 1))
+    assert few.seeds_needed == needed
+
+
+def test_seeds_do_not_help_where_the_images_are_too_few() -> None:
+    one, other = np.ones((2, 3, 20), dtype=bool)
+    other[:, 0] = False
+    found = judge_by_holm([paired(one, other)])[0]
+    assert (found.outcome, found.seeds_needed) == (Outcome.NOT_SIGNIFICANT, None)
+    assert found.difference.with_seeds(MOST_SEEDS).half > found.difference.mean
+
+
+def test_the_other_way_round_is_the_same_verdict() -> None:
+    verdict = judge_by_bonferroni(paired_seeds([0.9, 0.92, 0.91], [0.8, 0.83, 0.8]), 4)
+    other = judge_by_bonferroni(paired_seeds([0.8, 0.83, 0.8], [0.9, 0.92, 0.91]), 4)
+    assert verdict.reversed()[1:] == other[1:]
+    assert verdict.reversed().difference.mean == pytest.approx(other.difference.mean)
