@@ -5,16 +5,17 @@ A contender is all the cells that differ in nothing but their seed.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 
 from capsbench.presenting.paired import Pairs, nothing_kept
+from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record
 from capsbench.records.table import described_cell, history_of
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm, intervals
+from capsbench.stats.differences import intervals
 from capsbench.stats.steps import step_of
 
 MATCHED = "matched"
@@ -41,21 +42,22 @@ UNPAIRED = {
 """Fields in which a capsule network and its matched baseline may differ; the others are the budget that both have."""
 
 
-def summary(records: list[Record], pairs: Pairs | None = None) -> pd.DataFrame:
+def summary(records: list[Record], verdicts: Verdicts | None = None) -> pd.DataFrame:
     """One row a contender of the records that have not failed, in numbers; what was not measured has no column.
 
     Columns: `NAMING` (``train_size`` only where one is set); each other field or option that varies within a network;
     ``n`` seeds that were trained, of ``seeds`` that were to be: the others failed; ``accuracy_percent`` on the test images, the
     mean over the ``accuracy_n`` seeds that have one, and ``accuracy_ci95``, the half-width of its 95 % t-interval (empty for
-    n = 1); ``difference_points`` to the matched baseline, the mean over the
-    ``difference_n`` seeds that both have, ``difference_ci95``, ``difference_p`` (of the paired test of
-    `capsbench.stats.differences`, adjusted for all differences of the table) and ``difference_holds``, whether it is one: below
-    `ALPHA` for `FEWEST_SEEDS` or more; ``parameters`` (decoder included), ``flops`` (inference of an image),
+    n = 1); ``difference_points`` to the matched baseline, the mean over the ``difference_n`` seeds that both have, with
+    ``difference_ci95``, the half-width of its interval, and ``difference_p``, both of the paired test of
+    `capsbench.stats.differences` and adjusted for all differences of the table (`Verdicts.judge_baselines`);
+    ``difference_verdict``, an `Outcome`; ``difference_seeds_needed``, which would show it, and ``difference_unlike``, in what the
+    two trainings differ beside; ``parameters`` (decoder included), ``flops`` (inference of an image),
     ``training_step_ms`` and ``inference_ms`` (p50 of a batch), ``memory_mib`` (peak of a training step); ``contender``, an
     identity, and ``baseline``, that of the matched baseline.
 
     Args:
-        pairs: has the predictions of the test images, by which differences are tested; without it they are over seeds alone.
+        verdicts: judges the differences; without it they are over seeds alone, as no predictions are known.
     """
     cells = _cells([record for record in records if record.status != "failed"])
     if cells.empty:
@@ -78,12 +80,23 @@ def summary(records: list[Record], pairs: Pairs | None = None) -> pd.DataFrame:
         table["accuracy_n"] = seeds["accuracy"].count()
         measured += ["accuracy_percent", "accuracy_ci95", "accuracy_n"]
         if table["baseline"].notna().any():
-            differences = _differences(cells.assign(step=steps), table["baseline"], pairs or Pairs(nothing_kept))
+            differences = _differences(table["baseline"], verdicts or verdicts_of(records))
             table = table.join(differences)
             measured += list(differences.columns)
     naming = [name for name in NAMING if name != "train_size" or table[name].notna().any()]
     table = _ordered(table, varying)[[*naming, *varying, "n", "seeds", *measured, *costs, "contender", "baseline"]]
     return table.reset_index(drop=True)
+
+
+def verdicts_of(records: Sequence[Record], pairs: Pairs | None = None) -> Verdicts:
+    """What judges the differences between the contenders of some records.
+
+    Args:
+        pairs: has the predictions of the test images; without it differences are over seeds alone.
+    """
+    budget = [name for name in Cell.model_fields if name not in UNPAIRED]
+    measured = [record for record in records if record.status != "failed"]
+    return Verdicts(measured, pairs or Pairs(nothing_kept), budget)
 
 
 def curves(records: list[Record]) -> pd.DataFrame:
@@ -148,28 +161,22 @@ def _baselines(table: pd.DataFrame) -> pd.Series:
     return pairs.drop_duplicates("contender", keep=False).set_index("contender")["contender_matched"]
 
 
-def _differences(cells: pd.DataFrame, baselines: pd.Series, pairs: Pairs) -> pd.DataFrame:
+def _differences(baselines: pd.Series, verdicts: Verdicts) -> pd.DataFrame:
     """The differences to the matched baselines, one row a contender; see `summary`."""
-    measured = cells.dropna(subset="accuracy")
-    seeds = {str(name): dict(zip(own["seed"], own["cell"], strict=True)) for name, own in measured.groupby("contender")}
-    accuracy = dict(zip(measured["cell"], measured["accuracy"], strict=True))
-    steps = measured.groupby("contender")["step"].first()
-    found = {
-        name: pairs.difference(seeds[name], seeds[baseline], accuracy, float(steps[name]))
-        for name, baseline in baselines.dropna().items()
-        if name in seeds and baseline in seeds and seeds[name].keys() & seeds[baseline].keys()
-    }
-    made = pd.DataFrame(
+    pairs = [(str(name), str(baseline)) for name, baseline in baselines.dropna().items()]
+    found = verdicts.judge_baselines(pairs)
+    return pd.DataFrame(
         {
-            "difference_points": [100 * apart.mean for apart in found.values()],
-            # of one seed it is not about the contender
-            "difference_ci95": [100 * apart.half if apart.seeds > 1 else math.nan for apart in found.values()],
-            "difference_n": pd.array([apart.seeds for apart in found.values()], dtype="Int64"),
-            "difference_p": holm([apart.p for apart in found.values()]),
+            "difference_points": [100 * verdict.difference.mean for verdict in found.values()],
+            "difference_ci95": [100 * verdict.half for verdict in found.values()],
+            "difference_n": pd.array([verdict.difference.seeds for verdict in found.values()], dtype="Int64"),
+            "difference_p": [verdict.p for verdict in found.values()],
+            "difference_verdict": [str(verdict.outcome) for verdict in found.values()],
+            "difference_seeds_needed": pd.array([verdict.seeds_needed for verdict in found.values()], dtype="Int64"),
+            "difference_unlike": [", ".join(verdicts.unlike(*pair)) for pair in found],
         },
-        index=list(found),
+        index=[name for name, _ in found],
     )
-    return made.assign(difference_holds=(made["difference_p"] < ALPHA) & (made["difference_n"] >= FEWEST_SEEDS))
 
 
 def _ordered(table: pd.DataFrame, varying: list[str]) -> pd.DataFrame:

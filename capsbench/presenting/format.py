@@ -9,20 +9,25 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from capsbench.presenting.contenders import varying_columns
-from capsbench.presenting.marks import marks_of
+from capsbench.presenting.marks import UNLIKE, marks_of
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
+from capsbench.stats.verdicts import MOST_SEEDS, Outcome
 
 HOLDS = "*"
 """Stands behind a difference that the paired test calls one."""
 
 HOLDS_MEANS = (
-    f"{HOLDS}: a difference, by a paired test over images and seeds ({FEWEST_SEEDS} seeds or more), p < {ALPHA:g} after Holm "
-    "over the table; without it, no difference was shown"
+    f"{HOLDS}: significantly different, by a paired test over images and seeds ({FEWEST_SEEDS} seeds or more), "
+    f"p < {ALPHA:g} after Holm over the table; without it, no difference was shown"
 )
+
+MORE_SEEDS = f"> {MOST_SEEDS}"
+"""Where no number of seeds that is looked at would show a difference."""
 
 CAPTION = (
     "accuracy: test images, mean over n seeds ± half-width of the 95 % t-interval; vs matched: points to the CNN of "
-    "equal parameters, paired over seeds; FLOPs: inference of an image; step and inference: p50 of a batch; "
+    "equal parameters, paired over seeds, the 95 % interval adjusted for all differences of the table; seeds needed: how many "
+    "would show a difference of this size and spread; FLOPs: inference of an image; step and inference: p50 of a batch; "
     "memory: peak of a training step"
 )
 
@@ -30,7 +35,7 @@ FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?P<factor>[KMGT]?)(?P<unit> ?(?:ms|s|µs|MiB|%))?"
-    r"(?P<rest>(?: of \d+)?(?: ± \d[\d,.]*)?(?: ?\((?:n=\d+|unverified)\)| ?[*†])*)"
+    r"(?P<rest>(?: of \d+)?(?: ± \d[\d,.]*)?(?: ?\((?:n=\d+|unverified|not tested, \d+ seeds?)\)| ?[*†§])*)"
 )
 
 
@@ -47,6 +52,7 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
         "n": of_seeds(summary["n"], summary["seeds"]),
         "accuracy %": _with_interval(summary, "accuracy", "accuracy_percent", "{:.1f}"),
         "vs matched": _differences(summary),
+        "seeds needed": _seeds_needed(summary),
         "parameters": _each(summary, "parameters", si),
         "FLOPs": _each(summary, "flops", si),
         "step": _each(summary, "training_step_ms", _milliseconds),
@@ -143,11 +149,33 @@ def _marks(summary: pd.DataFrame) -> pd.Series | None:
 
 
 def _differences(summary: pd.DataFrame) -> pd.Series | None:
-    """``-0.6 ± 1.3``, with `HOLDS` behind what is a difference."""
+    """``-0.6 ± 1.3``, with `HOLDS` behind what is a difference, and the sign of trainings that differ in more than that."""
     shown = _with_interval(summary, "difference", "difference_points", "{:+z.1f}")
-    if shown is None or "difference_holds" not in summary:
+    if shown is None or "difference_verdict" not in summary:
         return shown
-    return shown + summary["difference_holds"].astype("boolean").fillna(False).map({True: HOLDS, False: ""}).astype(str)
+    described = zip(shown, *(summary[f"difference_{name}"] for name in ("verdict", "n", "unlike")), strict=True)
+    return pd.Series([_described(*each) for each in described], index=shown.index)
+
+
+def _described(shown: str, verdict: Any, n: Any, unlike: Any) -> str:
+    if verdict == Outcome.NOT_TESTED:
+        shown = f"{shown.removesuffix(f' (n={n})')} (not tested, {n} seed{'' if n == 1 else 's'})"
+    return shown + (HOLDS if verdict == Outcome.DIFFERENT else "") + (f" {UNLIKE.sign}" if unlike and shown else "")
+
+
+def _seeds_needed(summary: pd.DataFrame) -> pd.Series | None:
+    """How many seeds would show each difference that is not significant; None where there is none."""
+    if "difference_verdict" not in summary or not (summary["difference_verdict"] == Outcome.NOT_SIGNIFICANT).any():
+        return None
+    needed = zip(summary["difference_verdict"], summary["difference_seeds_needed"], strict=True)
+    return pd.Series([needed_seeds(*each) for each in needed], index=summary.index)
+
+
+def needed_seeds(verdict: Any, seeds: Any) -> str:
+    """How many seeds would show a difference, such as ``12`` or ``> 100``; empty but for one that is not significant."""
+    if verdict != Outcome.NOT_SIGNIFICANT:
+        return ""
+    return MORE_SEEDS if pd.isna(seeds) else str(seeds)
 
 
 def value(value: Any) -> str:

@@ -60,7 +60,14 @@ UNSOUND = Mark(
 )
 """Stands where numbers of attacks are; `capsbench.measures.soundness` finds it."""
 
-MARKS = (COLLAPSED, STILL_IMPROVING, UNSOUND)
+UNLIKE = Mark(
+    "unlike",
+    "\N{SECTION SIGN}",
+    "the two trainings of a seed differ in more than is compared: in the commit, the version of torch or the kind of machine",
+)
+"""Stands behind differences, of pairs; `capsbench.presenting.verdicts.Verdicts.unlike` finds it."""
+
+MARKS = (COLLAPSED, STILL_IMPROVING, UNSOUND, UNLIKE)
 
 Find = Callable[[Sequence[Record], Kept], bool | None]
 """(a contender's records, what measures kept) -> whether it has the mark; None where that is not known."""

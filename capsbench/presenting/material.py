@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from capsbench.presenting.contenders import curves, summary
+from capsbench.presenting.contenders import curves, summary, verdicts_of
 from capsbench.presenting.figures.style import styled
 from capsbench.presenting.marks import find_marks
 from capsbench.presenting.paired import Pairs
+from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.table import COLUMNS, ROW_COLUMNS, described_cell, numbers_of, plain
@@ -50,9 +51,9 @@ class Material:
       `capsbench.records.table.ROW_COLUMNS`; names are categories there, which is quick to choose from, and `chosen` gives some
       of the rows as strings
     - ``kept``: (measure, cell) -> the arrays that the measure kept of that cell; empty where there are none
-    - ``pairs``: tests the differences of test accuracies
+    - ``verdicts``: the comparisons between contenders
     - ``by``: the fields or options whose effect is asked for
-    - ``unpredicted``: the cells whose predictions ``pairs`` has looked for in vain so far
+    - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
     """
 
     summary: pd.DataFrame
@@ -60,7 +61,7 @@ class Material:
     cells: pd.DataFrame
     rows: pd.DataFrame
     kept: Callable[[str, str], dict[str, NDArray[Any]]]
-    pairs: Pairs
+    verdicts: Verdicts
     by: Sequence[str] = ()
     unpredicted: set[str] = field(default_factory=set)
 
@@ -85,14 +86,14 @@ class Material:
                 unpredicted.add(cell)
             return found
 
-        pairs = Pairs(kept)
+        verdicts = verdicts_of(records, Pairs(kept))
         return cls(
-            summary=styled(summary(records, pairs).join(find_marks(measured, read_kept), on="contender")),
+            summary=styled(summary(records, verdicts).join(find_marks(measured, read_kept), on="contender")),
             curves=curves(records),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
             kept=read_kept,
-            pairs=pairs,
+            verdicts=verdicts,
             by=by,
             unpredicted=unpredicted,
         )

@@ -60,7 +60,11 @@ def test_what_is_tested_is_corrected_for_all_differences_of_the_table(capsules: 
     adjusted = {first: 3 * first, second: max(3 * first, 2 * second), third: max(3 * first, 2 * second, third)}
     assert table["difference_p"].tolist() == pytest.approx([min(1.0, adjusted[p]) for p in alone])
     assert second < 0.05 < adjusted[second]  # alone it would be one
-    assert table["difference_holds"].tolist() == [bool(adjusted[p] < 0.05) for p in alone]
+    outcomes = ["different" if adjusted[p] < 0.05 else "not significant" for p in alone]
+    assert table["difference_verdict"].tolist() == outcomes
+    clear = table["difference_points"].abs() > table["difference_ci95"]
+    assert clear.tolist() == [outcome == "different" for outcome in outcomes]
+    assert table["difference_seeds_needed"].isna().tolist()[0] == (outcomes[0] == "different")
 
 
 def test_difference_takes_only_the_seeds_that_both_have(capsules: Make, matched: Make) -> None:
@@ -69,7 +73,7 @@ def test_difference_takes_only_the_seeds_that_both_have(capsules: Make, matched:
     table = summary(records)
     assert table.loc[0, ["n", "difference_n"]].tolist() == [3, 2]
     assert table.loc[0, "difference_points"] == pytest.approx(3.5)
-    assert readable(table)["vs matched"].tolist() == ["+3.5 ± 7.3 (n=2)", ""]
+    assert readable(table)["vs matched"].tolist() == ["+3.5 ± 7.3 (not tested, 2 seeds)", ""]
 
 
 def test_iterations_share_one_baseline_that_follows_them(capsules: Make, matched: Make) -> None:
@@ -170,7 +174,7 @@ def test_a_network_without_accuracy_stands_beside_one_that_has_it(capsules: Make
     shown = readable(summary([capsules(None, **unsupervised), capsules(0.97), matched(0.96)]))
     assert shown["network"].tolist() == ["matrix-capsules", "matched", "transforming-autoencoder"]
     assert shown["accuracy %"].tolist() == ["97.0", "96.0", ""]
-    assert shown["vs matched"].tolist() == ["+1.0", "", ""]
+    assert shown["vs matched"].tolist() == ["+1.0 (not tested, 1 seed)", "", ""]
 
 
 def test_failed_cells_count_for_nothing(capsules: Make, failed: Make) -> None:

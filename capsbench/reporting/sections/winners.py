@@ -12,14 +12,15 @@ import pandas as pd
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import failed_checks, marked
 from capsbench.presenting.figures.style import TIMES
-from capsbench.presenting.format import si, with_interval
-from capsbench.presenting.marks import COLLAPSED, has
+from capsbench.presenting.format import needed_seeds, si, with_interval
+from capsbench.presenting.marks import COLLAPSED, UNLIKE, has
 from capsbench.presenting.material import Material, NoDataError
-from capsbench.presenting.paired import Pairs
 from capsbench.presenting.section import Section
+from capsbench.presenting.verdicts import SECOND, Verdicts
 from capsbench.reporting.sections.budget import Group, groups_of
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, interval, paired_seeds
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
 from capsbench.stats.steps import step_of
+from capsbench.stats.verdicts import MOST_SEEDS, Outcome, Verdict
 
 MOST_NAMED = 3
 """Contenders that are named in a line; of further ones their count is."""
@@ -105,13 +106,8 @@ class Line:
     group: Group
     first: str
     numbers: Numbers
-    behind: dict[str, Difference | None]
+    behind: dict[str, Verdict | None]
     kept_out: list[str]
-
-    @property
-    def pairs(self) -> int:
-        """How many comparisons there could have been: the first was chosen for being first."""
-        return len(self.numbers) * (len(self.numbers) - 1) // 2
 
 
 def _table(material: Material) -> pd.DataFrame:
@@ -122,44 +118,42 @@ def _table(material: Material) -> pd.DataFrame:
         line
         for plain, attacked in zip(groups_of(material), groups_of(marked(material)), strict=True)
         for contest, found in numbers.items()
-        for line in _contested(contest, attacked if contest.swept else plain, found, material.pairs)
+        for line in _contested(contest, attacked if contest.swept else plain, found, material.verdicts)
     ]
     if not lines:
         raise NoDataError("a second network")
-    comparisons = sum(line.pairs for line in lines)
-    return pd.DataFrame([row for line in lines for row in _rows(line, comparisons, unsound)])
+    return pd.DataFrame([row for line in lines for row in _rows(line, material.verdicts, unsound)])
 
 
-def _contested(contest: Contest, group: Group, found: Numbers, pairs: Pairs) -> Iterator[Line]:
+def _contested(contest: Contest, group: Group, found: Numbers, verdicts: Verdicts) -> Iterator[Line]:
     measured = [name for name in group.contenders.index if name in found]
     kept_out = [name for name in measured if contest.withstood and has(group.contenders, COLLAPSED)[name]]
     numbers = {name: found[name] for name in measured if name not in kept_out}
     if not numbers or len(measured) < 2:
         return
-    step = _step(numbers)
     means = {name: interval([value for _, value in own.values()])[0] for name, own in numbers.items()}
     first, *others = sorted(numbers, key=lambda name: means[name], reverse=not contest.least)
-    behind = {name: _difference(contest, numbers[first], numbers[name], pairs, step) for name in others}
+    behind = {name: _judge(contest, numbers, first, name, verdicts) for name in others}
     yield Line(contest, group, first, numbers, behind, kept_out)
 
 
-def _rows(line: Line, comparisons: int, unsound: Collection[str]) -> Iterator[dict[str, Any]]:
+def _rows(line: Line, verdicts: Verdicts, unsound: Collection[str]) -> Iterator[dict[str, Any]]:
     """The rows of a line, those kept out last.
 
     Args:
         unsound: contenders of which a sanity check of the attacks failed: what is too high may be first for that alone.
     """
     doubtful = line.contest.swept and line.first in unsound
-    ahead = {}
-    for name, apart in line.behind.items():
-        p = math.nan if apart is None or apart.seeds < FEWEST_SEEDS else min(1.0, apart.p * comparisons)
-        ahead[name] = p < ALPHA and not doubtful, p
+    ahead = {
+        name: not doubtful and verdict is not None and verdict.outcome is Outcome.DIFFERENT
+        for name, verdict in line.behind.items()
+    }
     own = line.numbers[line.first]
     mean, half = interval([value for _, value in own.values()], _step(line.numbers))
-    level = [line.first, *(name for name in line.behind if not ahead[name][0])]
+    level = [line.first, *(name for name in line.behind if not ahead[name])]
     cheapest = _cheapest(line.group, level) if len(own) >= FEWEST_SEEDS else ""
     for name in (*line.behind, *line.kept_out):
-        apart = line.behind.get(name)
+        verdict = line.behind.get(name)
         yield {
             "on": line.group.title,
             "measured": line.contest.title,
@@ -170,10 +164,15 @@ def _rows(line: Line, comparisons: int, unsound: Collection[str]) -> Iterator[di
             "n": len(own),
             "other": name,
             "other_name": line.group.label(name),
-            "behind_by": math.nan if apart is None else 100 * abs(apart.mean),
-            "behind_by_ci95": math.nan if apart is None else 100 * apart.half,
-            "p": ahead.get(name, (False, math.nan))[1],
-            "ahead": ahead.get(name, (False, math.nan))[0],
+            "behind_by": math.nan if verdict is None else 100 * abs(verdict.difference.mean),
+            "behind_by_ci95": math.nan if verdict is None else 100 * verdict.half,
+            "behind_by_n": 0 if verdict is None else verdict.difference.seeds,
+            "family": verdicts.family(line.first, name) if line.contest is ACCURACY else SECOND,
+            "p": math.nan if verdict is None else verdict.p,
+            "verdict": str(Outcome.NOT_TESTED if verdict is None else verdict.outcome),
+            "seeds_needed": None if verdict is None else verdict.seeds_needed,
+            "unlike": ", ".join(verdicts.unlike(line.first, name)),
+            "ahead": ahead.get(name, False),
             "kept_out": name in line.kept_out,
             "cheapest": cheapest,
         }
@@ -184,15 +183,16 @@ def _step(numbers: Numbers) -> float:
     return step_of([value for own in numbers.values() for _, value in own.values()])
 
 
-def _difference(contest: Contest, one: OfSeeds, other: OfSeeds, pairs: Pairs, step: float) -> Difference | None:
-    """One number less the other, as a fraction; None of contenders without a seed in common."""
+def _judge(contest: Contest, numbers: Numbers, first: str, name: str, verdicts: Verdicts) -> Verdict | None:
+    """The verdict on one contender's number less another's; None of contenders without a seed in common."""
+    if contest is ACCURACY:
+        return verdicts.of_accuracy(first, name)
+    one, other = numbers[first], numbers[name]
     seeds = sorted(one.keys() & other.keys())
     if not seeds:
         return None
-    if contest is ACCURACY:
-        cells = [{seed: own[seed][0] for seed in seeds} for own in (one, other)]
-        return pairs.difference(cells[0], cells[1], dict([*one.values(), *other.values()]), step)
-    return paired_seeds([one[seed][1] for seed in seeds], [other[seed][1] for seed in seeds], step)
+    sides = [[own[seed][1] for seed in seeds] for own in (one, other)]
+    return verdicts.judge(paired_seeds(sides[0], sides[1], _step(numbers)))
 
 
 def _cheapest(group: Group, contenders: list[str]) -> str:
@@ -224,36 +224,49 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(own: pd.DataFrame) -> str:
-    """``Ahead of em x1 (5.7 ± 1.5). Not told apart from em x2 (0.2 ± 2.6).``, which of these is cheapest, and who is kept out."""
-    cheapest, kept_out = own["cheapest"].iloc[0], own[own["kept_out"]]
-    ahead, level = (own[~own["kept_out"] & (own["ahead"] == is_ahead)] for is_ahead in (True, False))
+    """``Ahead of em x1 (5.7 ± 1.5). Not significantly different: em x2 (0.2 ± 2.6, 40 seeds would show it).`` and so on."""
+    cheapest, kept_out, left = own["cheapest"].iloc[0], own[own["kept_out"]], own[~own["kept_out"]]
+    untested = left["verdict"] == Outcome.NOT_TESTED
+    ahead, level = left[left["ahead"]], left[~left["ahead"] & ~untested]
     said = [f"Ahead of {_named(ahead)}."] if len(ahead) else []
-    said += [f"Not told apart from {_named(level)}."] if len(level) else []
+    said += [f"Not significantly different: {_named(level)}."] if len(level) else []
+    said += [f"Not tested: {_named(left[untested])}."] if untested.any() else []
     said += [f"Cheapest of these: {cheapest}."] if cheapest and len(level) else []
     said += [f"Collapsed and kept out: {_named(kept_out)}."] if len(kept_out) else []
     return " ".join(said)
 
 
 def _named(others: pd.DataFrame) -> str:
-    """``em x1 (2.2 ± 1.1); em x2 (2.9 ± 1.3) and 3 more``, by how much each is behind in brackets."""
-    shown = others.head(MOST_NAMED)
-    gaps = zip(shown["behind_by"], shown["behind_by_ci95"], strict=True)
-    names = [str(name).replace(f" {TIMES}", KEPT + TIMES) for name in shown["other_name"]]
-    by = [with_interval(gap, half, 1).replace(" ", KEPT) for gap, half in gaps]
-    each = [f"{name}{KEPT}({gap})" if gap else name for name, gap in zip(names, by, strict=True)]
+    """``em x1 (2.2 ± 1.1); em x2 (2.9 ± 1.3) and 3 more``: by how much each is behind, and what else is said of that."""
+    names = [_described(row) for row in others.head(MOST_NAMED).to_dict("records")]
     more = len(others) - MOST_NAMED
-    return BETWEEN.join(each) + (f" and {more} more" if more > 0 else "")
+    return BETWEEN.join(names) + (f" and {more} more" if more > 0 else "")
+
+
+def _described(row: dict[Any, Any]) -> str:
+    name = str(row["other_name"]).replace(f" {TIMES}", KEPT + TIMES)
+    if row["kept_out"]:
+        return name
+    said = [with_interval(row["behind_by"], row["behind_by_ci95"], 1) or "no seed in common"]
+    if needed := needed_seeds(row["verdict"], row["seeds_needed"]):
+        said.append(f"{needed} seeds would show it")
+    if row["verdict"] == Outcome.NOT_TESTED and row["behind_by_n"]:
+        said.append(f"{row['behind_by_n']} seed{'' if row['behind_by_n'] == 1 else 's'}")
+    sign = KEPT + UNLIKE.sign if row["unlike"] else ""
+    return f"{name}{KEPT}({', '.join(said).replace(' ', KEPT)}){sign}"
 
 
 SECTION = Section(
     name="winners",
     title="Who won",
     caption=(
-        "Of each number the contender with the best mean, and in brackets by how many points others are behind it, with the 95 % "
-        "interval of that difference alone. It is called ahead of those that a paired test tells apart (over images and seeds "
-        f"for the test accuracy, else over seeds; {FEWEST_SEEDS} seeds or more, p < {ALPHA:g} after correction for all pairs of "
-        "all lines); those not told apart may be as good. Cheapest: of the least arithmetic an image. A network that says one "
-        "class withstands everything: collapsed contenders have no part in what is about withstanding."
+        "Of each number the contender with the best mean, and in brackets by how many points others are behind it. It is called "
+        "ahead where a paired test finds a significant difference (over images and seeds for the test accuracy, else over seeds; "
+        f"{FEWEST_SEEDS} seeds or more); others may be as good. A capsule network and its baseline have the verdict and the "
+        "interval of the table of accuracy and cost. All other differences of this report are a second family: p < "
+        f"{ALPHA:g} and the 95 % intervals are Bonferroni's over all that could be compared. How many seeds would show a "
+        f"difference of this size and spread is looked for up to {MOST_SEEDS}. Cheapest: of the least arithmetic an image. A "
+        "network that says one class withstands everything: collapsed contenders have no part in what is about withstanding."
     ),
     table=_table,
     readable=_readable,

@@ -251,7 +251,10 @@ def test_marks_are_explained_below_the_table_that_has_them(store: Store, capsule
     (difference,) = [row["vs matched"] for row in made.readable.to_dict("records") if row["vs matched"]]
     assert difference.endswith("*")
     text = text_of(made)
-    assert "*: a difference, by a paired test over images and seeds (3 seeds or more), p &lt; 0.05 after Holm" in text
+    assert (
+        "*: significantly different, by a paired test over images and seeds (3 seeds or more), p &lt; 0.05 after Holm"
+        in text
+    )
     assert '<abbr title="explained below the table">*</abbr>' in text
 
 

@@ -1,0 +1,135 @@
+"""All comparisons of a report, each made once: whoever speaks of a pair reads the same verdict here.
+
+The primary family are the differences in test accuracy between capsule networks and their baselines, which the headline table
+shows: judged together by Holm's method. Everything else that a report compares is the second family, judged by Bonferroni's: as
+many comparisons as it could make, since what it shows of them depends on who is first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+
+from capsbench.presenting.paired import Pairs
+from capsbench.records.record import TRAINING, Record
+from capsbench.stats.differences import Difference
+from capsbench.stats.steps import step_of
+from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
+
+ACCURACY = ("accuracy", "accuracy", "test")
+
+NUMBERS = {TRAINING: 0, "speed": 0, "adversarial": 2}
+"""How many numbers of a measure contenders are compared by, where it is not one: of attacks, the images that withstand them, and
+their share of those that were right."""
+
+ORIGIN = {"commit": "commit", "torch": "torch", "cpu": "machine", "gpu": "machine"}
+"""Facts of a training that may change what a network scores -> what they are called."""
+
+PRIMARY, SECOND = "primary", "second"
+
+
+class Verdicts:
+    """The verdicts on the differences between some records' contenders.
+
+    Args:
+        records: those that did not fail.
+        pairs: has the predictions of the test images.
+        budget: fields of a cell in which contenders that are compared do not differ.
+    """
+
+    def __init__(self, records: Sequence[Record], pairs: Pairs, budget: Sequence[str]) -> None:
+        self._pairs = pairs
+        self._cells: dict[str, dict[int, Record]] = {}
+        for record in records:
+            self._cells.setdefault(record.cell.contender, {})[record.cell.seed] = record
+        self._accuracy = {record.cell.id: row.value for record in records for row in record.rows if row[:3] == ACCURACY}
+        by_dataset: dict[str, list[float]] = {}
+        for record in records:
+            if record.cell.id in self._accuracy:
+                by_dataset.setdefault(record.cell.dataset, []).append(self._accuracy[record.cell.id])
+        self._steps = {dataset: step_of(values) for dataset, values in by_dataset.items()}
+        self._count = count_comparisons(records, budget)
+        self._primary: dict[tuple[str, str], Verdict] = {}
+        self.difference = cache(self._difference)
+
+    @property
+    def comparisons(self) -> int:
+        """How many comparisons the second family could be."""
+        return max(1, self._count - len(self._primary))
+
+    def judge_baselines(self, baselines: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
+        """Makes the primary family: the verdicts on capsule networks less their baselines, of those with a seed in common.
+
+        Args:
+            baselines: pairs of contenders.
+        """
+        known = {pair: apart for pair in baselines if (apart := self.difference(*pair)) is not None}
+        self._primary = dict(zip(known, judge_by_holm([*known.values()]), strict=True))
+        return self._primary
+
+    def of_accuracy(self, one: str, other: str) -> Verdict | None:
+        """The verdict on one contender's test accuracy less another's; None of two without a seed in common."""
+        if (one, other) in self._primary:
+            return self._primary[one, other]
+        if (other, one) in self._primary:
+            return self._primary[other, one].reversed()
+        apart = self.difference(one, other)
+        return None if apart is None else self.judge(apart)
+
+    def judge(self, difference: Difference) -> Verdict:
+        """The verdict on a difference of the second family."""
+        return judge_by_bonferroni(difference, self.comparisons)
+
+    def family(self, one: str, other: str) -> str:
+        """The family that the difference in test accuracy between two contenders is of."""
+        return PRIMARY if {(one, other), (other, one)} & self._primary.keys() else SECOND
+
+    def unlike(self, one: str, other: str) -> tuple[str, ...]:
+        """In what else the trainings of two contenders differ in a seed that both have: ``commit``, ``machine``, ``torch``."""
+        first, second = self._cells[one], self._cells[other]
+        found = [
+            name
+            for seed in first.keys() & second.keys()
+            for fact, name in ORIGIN.items()
+            if _origin(first[seed])[fact] != _origin(second[seed])[fact]
+        ]
+        return tuple(dict.fromkeys(sorted(found)))
+
+    def _difference(self, one: str, other: str) -> Difference | None:
+        """The difference in test accuracy, over the seeds that both have it of."""
+        first, second = (self._tested(name) for name in (one, other))
+        if not first.keys() & second.keys():
+            return None
+        step = self._steps[next(iter(self._cells[one].values())).cell.dataset]
+        return self._pairs.difference(first, second, self._accuracy, step)
+
+    def _tested(self, contender: str) -> dict[int, str]:
+        cells = {seed: record.cell.id for seed, record in self._cells.get(contender, {}).items()}
+        return {seed: cell for seed, cell in cells.items() if cell in self._accuracy}
+
+
+def count_comparisons(records: Sequence[Record], budget: Sequence[str]) -> int:
+    """How many comparisons a report on some records could make.
+
+    Of each budget's contenders every pair, once for each number of a measure; and each contender with what is claimed of it
+    alone, once for each measure but accuracy.
+    """
+    groups: dict[tuple[object, ...], tuple[set[str], set[str]]] = {}
+    for record in records:
+        key = tuple(getattr(record.cell, name) for name in budget)
+        contenders, measures = groups.setdefault(key, (set(), set()))
+        contenders.add(record.cell.contender)
+        measures.update(row.measure for row in record.rows)
+    count = 0
+    for contenders, measures in groups.values():
+        numbers = [NUMBERS.get(measure, 1) for measure in measures]
+        alone = sum(number > 0 for number in numbers) - ("accuracy" in measures)
+        count += math.comb(len(contenders), 2) * sum(numbers) + len(contenders) * alone
+    return count
+
+
+def _origin(record: Record) -> Mapping[str, object]:
+    """The facts of a training in `ORIGIN`; a GPU counts only for what was trained on one."""
+    facts = {name: record.provenance.get(name) for name in ORIGIN}
+    return facts if str(record.cell.device).startswith("cuda") else {**facts, "gpu": None}
