@@ -5,22 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from capsbench.component import Component
 from capsbench.data.images import Augmentation, Batch, ImageShape
 from capsbench.errors import ArgumentError
 from capsbench.networks.layers import Capsules, Decoder
 
 
-class CapsuleNetwork(nn.Module, ABC):
+class CapsuleNetwork(Component, ABC):
     """Base class of a capsule network: images to class capsules, and from them to scores and a reconstruction.
 
     A subclass takes ``(image, classes, routing, *, reconstruction, ...)``; its further keyword-only arguments are the
     options of the network, their defaults those of the paper, and `sizes` the values they take at each ``--size``.
     """
-
-    version: ClassVar[int] = 1
-    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
 
     loss: ClassVar[str] = "margin"
     """The loss the paper trains it with."""
@@ -29,7 +27,7 @@ class CapsuleNetwork(nn.Module, ABC):
     """The routing it is used with when the user names none."""
 
     decoder: Decoder | None
-    """What reconstructs the image in training, if anything does."""
+    """What reconstructs the image in training, if anything does: class poses and the classes to keep, ``[B]`` or ``[B, K]``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,15 +52,12 @@ class CapsuleNetwork(nn.Module, ABC):
         return self.capsules(images).activations
 
 
-class SelfSupervised(nn.Module, ABC):
+class SelfSupervised(Component, ABC):
     """Base class of a network that is trained on an objective of its own rather than on classes.
 
     It is built as a CNN is, from ``(image, classes, **options)``, and tells its ``sizes`` and its ``recipe`` as a
     `CapsuleNetwork` does.
     """
-
-    version: ClassVar[int] = 1
-    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
 
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:

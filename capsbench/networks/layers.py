@@ -176,8 +176,13 @@ class ClassCapsules(nn.Module):
         return Capsules(*self.routing(poses, weights, activations, self.offset, **further))
 
 
+def presence(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """1 for each class that an image shows, else 0, ``[B, classes]``; of labels ``[B]`` or ``[B, K]``."""
+    return F.one_hot(labels.view(len(labels), -1), classes).sum(dim=1).to(dtype)
+
+
 class Decoder(nn.Module):
-    """Reconstructs the image from the class capsules, all but one masked with zeros (Sabour 2017, section 4.1)."""
+    """Reconstructs the image from the class capsules, all but those named masked with zeros (Sabour 2017, section 4.1)."""
 
     def __init__(self, values: int, image: tuple[int, int, int], hidden: tuple[int, int]) -> None:
         super().__init__()
@@ -193,7 +198,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, poses: Tensor, labels: Tensor) -> Tensor:
-        """Class poses ``[B, classes, R, E]`` and the class to keep ``[B]`` to images ``[B, C, H, W]`` in [0, 1]."""
-        mask = F.one_hot(labels, poses.shape[1]).to(poses.dtype)
+        """Class poses ``[B, classes, R, E]`` and the classes to keep, ``[B]`` or ``[B, K]``, to images in [0, 1]."""
+        mask = presence(labels, poses.shape[1], poses.dtype)
         masked = poses.flatten(2) * mask.unsqueeze(2)
         return self.layers(masked.flatten(1)).unflatten(1, self.image)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from capsbench.component import Component
 from capsbench.errors import check_choice
 from capsbench_kernels import BACKENDS, Moments, Parents, at_least_float32, choose_backend, vote_pass
 
@@ -28,7 +29,7 @@ class LayerShape(NamedTuple):
     classes: bool
 
 
-class Routing(nn.Module, ABC):
+class Routing(Component, ABC):
     """Base class of a routing between one layer of capsules and the next; a capsule layer builds one for itself.
 
     To make your own, subclass it, write `forward` as a loop of ``self.vote_pass(...)`` and name it on the command line:
@@ -41,9 +42,6 @@ class Routing(nn.Module, ABC):
         iterations: how often the children are shared out anew, 1 or more.
         backend: the implementation of the vote pass, see `capsbench_kernels.choose_backend`.
     """
-
-    version: ClassVar[int] = 1
-    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
 
     network = "capsnet"
     """The network this routing runs in when the user names none."""

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from torch import Tensor
 
+from capsbench.networks.layers import presence
 from capsbench.presenting.figures.figure import Picture, finish, panels
 from capsbench.presenting.figures.style import COLUMN, PALE, PALETTE, SMALL, STYLE
 from capsbench.showing.observe import Observed, observed, routings_of
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Sheet, as_bytes, some
-from capsbench.training.losses import presence
 from capsbench.training.step import arithmetic
 
 SINGLE = 3

@@ -1,19 +1,19 @@
 """Training losses over class scores: margin (Sabour 2017), spread (Hinton 2018), cross-entropy.
 
 A loss is called as ``loss(scores [B, classes], labels [B], progress)`` with progress in [0, 1] over the whole training;
-labels are ``[B, K]`` where an image shows K objects. Arguments with a default are options: ``--axis schedule=sigmoid``.
+labels are ``[B, K]`` where an image shows K objects. Arguments with a default are options: ``--axis growth=sigmoid``.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from capsbench import registry
+from capsbench.component import Component
 from capsbench.errors import check_choice
+from capsbench.networks.layers import presence
 from capsbench.records.cell import Cell
 
 
@@ -30,20 +30,12 @@ def log_probabilities(scores: Tensor, capsules: bool) -> Tensor:
     return floored.log() - floored.sum(dim=1, keepdim=True).log()
 
 
-def presence(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """1 for each class that an image shows, else 0, ``[B, classes]``; of labels ``[B]`` or ``[B, K]``."""
-    return F.one_hot(labels.view(len(labels), -1), classes).sum(dim=1).to(dtype)
-
-
-class Loss(nn.Module):
+class Loss(Component):
     """Base class of a loss.
 
     Args:
         capsules: whether the scores are activations of capsules rather than logits.
     """
-
-    version: ClassVar[int] = 1
-    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
 
     def __init__(self, capsules: bool) -> None:
         super().__init__()

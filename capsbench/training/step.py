@@ -63,16 +63,20 @@ def objective_of(cell: Cell, network: nn.Module) -> Objective:
 def reconstruction_errors(network: CapsuleNetwork, poses: Tensor, batch: Batch) -> Tensor:
     """Sum of squared pixel errors ``[B]`` of what the decoder makes of the labelled class capsules ``[B, classes, R, E]``.
 
-    Where an image shows several objects, each is reconstructed alone (Sabour 2017, section 6).
+    Where an image shows several objects of which each has a target, each is reconstructed alone (Sabour 2017, section 6). Where
+    the image is all that is known of them, it is reconstructed from all of their capsules together.
     """
-    assert network.decoder is not None
-    labels = batch.labels.view(len(batch.labels), -1)
-    targets = batch.images.unsqueeze(1) if batch.targets is None else batch.targets
-    errors = [
-        (network.decoder(poses, labels[:, k]) - targets[:, k]).square().sum(dim=(1, 2, 3))
-        for k in range(labels.shape[1])
-    ]
-    return torch.stack(errors).sum(dim=0)
+    decoder = network.decoder
+    assert decoder is not None
+    if batch.targets is None:
+        return squared_errors(decoder(poses, batch.labels), batch.images)
+    objects = zip(batch.labels.view(len(poses), -1).unbind(1), batch.targets.unbind(1), strict=True)
+    return torch.stack([squared_errors(decoder(poses, labels), targets) for labels, targets in objects]).sum(dim=0)
+
+
+def squared_errors(made: Tensor, images: Tensor) -> Tensor:
+    """The sum of squared pixel errors ``[B]`` of images ``[B, C, H, W]``."""
+    return (made - images).square().sum(dim=(1, 2, 3))
 
 
 def arithmetic(cell: Cell) -> AbstractContextManager[None]:

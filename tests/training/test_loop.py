@@ -16,7 +16,7 @@ from capsbench.networks.build import build_network
 from capsbench.training.evaluate import predicted, right, scores_of
 from capsbench.training.loop import Progress, train
 from capsbench.training.losses import MarginLoss
-from capsbench.training.step import TrainingStep, reconstruction_errors
+from capsbench.training.step import TrainingStep
 
 FEW = dict(train_size=64, epochs=2, batch=32)
 
@@ -394,13 +394,3 @@ def test_an_image_of_two_objects_is_right_when_both_are_found():
     labels = torch.tensor([[2, 0], [0, 2], [1, 2]])
     assert predicted(scores, labels).tolist() == [[0, 2], [0, 1], [1, 2]]
     assert right(predicted(scores, labels), labels).tolist() == [True, False, True]
-
-
-def test_each_of_two_objects_is_reconstructed_alone(make_cell, make_network):
-    network = make_network(make_cell())
-    images, labels = torch.rand(2, 1, 8, 8), torch.tensor([[3, 1], [0, 9]])
-    targets = torch.rand(2, 2, 1, 8, 8)
-    poses = network.capsules(images).poses
-    expected = sum((network.decoder(poses, labels[:, k]) - targets[:, k]).square().sum(dim=(1, 2, 3)) for k in range(2))
-    errors = reconstruction_errors(network, poses, Batch(images, labels, targets))
-    torch.testing.assert_close(errors, expected)

@@ -1,0 +1,29 @@
+"""What networks, routings and losses have in common, a user's own included."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from capsbench.errors import ArgumentError
+
+
+class Component(nn.Module):
+    """A torch module whose class declares things, such as its version or the name of a loss, by class attributes.
+
+    An instance may have a layer of such a name: ``self.routing = routing(children, parents)`` in a network, whose class declares
+    the name of its ``routing``. Raises ArgumentError for a layer of the name of a method.
+    """
+
+    version: ClassVar[int] = 1
+    """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        declared = getattr(type(self), name, None)
+        if isinstance(value, nn.Module) and callable(declared):
+            raise ArgumentError(name, f"another name for a layer: it is a method of {type(self).__name__}", value)
+        super().__setattr__(name, value)
+        if isinstance(value, nn.Module) and declared is not None:
+            # torch keeps layers where Python looks last, behind what the class declares.
+            self.__dict__[name] = value
