@@ -78,7 +78,10 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
     """
     dataset = registry.get("dataset", name)
     try:
-        splits: Splits = dataset().load(folder)
+        splits = dataset().load(folder)
+        if not isinstance(splits, Splits):
+            raise ArgumentError("load", f"to give {Splits.__module__}.{Splits.__name__}", type(splits).__name__)
+        _check_about(splits)
         for part, images in splits.named().items():
             _check(images, dataset, part, augmented=part == "train" and bool(splits.augmentations))
     except UsageError:
@@ -87,6 +90,17 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
         problem = f"cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}"
         raise UsageError(Kind.DAMAGED, problem, flag="dataset", value=name) from error
     return replace(splits, train=few(splits.train, train_size, seed, name))
+
+
+def _check_about(splits: Splits) -> None:
+    """Raises ArgumentError unless all that is known of images is of images that are there, a number each."""
+    parts = splits.named()
+    for part, numbers in splits.about.items():
+        if part not in parts:
+            raise ArgumentError("about", " or ".join(parts), part)
+        for name, values in numbers.items():
+            if list(values.shape) != [len(parts[part].labels)]:
+                raise ArgumentError(f"about {part}, {name}", f"[{len(parts[part].labels)}]", list(values.shape))
 
 
 def _check(images: Images, dataset: type[Dataset], part: str, augmented: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -12,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from capsbench import registry
 from capsbench.data.base import load_splits
 from capsbench.data.images import Splits
 from capsbench.errors import StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import make_measure, source_of
+from capsbench.measures.contract import check_rows
 from capsbench.networks.build import build_network, parameter_dtype
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import edits, source_parts
@@ -29,6 +28,7 @@ from capsbench.registry import measure_name
 from capsbench.routing.base import Routing
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import SendEvent, to_be_told
+from capsbench.training.contract import check_contract
 from capsbench.training.loop import train
 
 
@@ -49,7 +49,7 @@ def run_cell(
         try:
             measure = make_measure(spec)
             torch.manual_seed(planned.cell.seed)
-            rows = _checked(spec, measure(Subject(planned.cell, network, data, kept.keep_of(spec), kept.read)))
+            rows = check_rows(spec, measure(Subject(planned.cell, network, data, kept.keep_of(spec), kept.read)))
             code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
             send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code))
@@ -77,7 +77,7 @@ def measure_between(
         for record in (source, *targets)
     ]
     torch.manual_seed(0)
-    return [_checked(spec, rows) for rows in measure.between(subjects[0], subjects[1:])]
+    return [check_rows(spec, rows) for rows in measure.between(subjects[0], subjects[1:])]
 
 
 class _Kept:
@@ -112,6 +112,7 @@ def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module
     started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     torch.manual_seed(cell.seed)
     network = build_network(cell)
+    check_contract(cell, network, data)
     history = train(cell, network, data, send)
     seconds = round(time.monotonic() - began, 3)
     weights = store.write_tensors(store.weights_path(cell.id), network.state_dict())
@@ -131,16 +132,6 @@ def _load(record: Record, store: Store) -> nn.Module:
     network = build_network(record.cell)
     network.load_state_dict(store.read_weights(record))
     return network
-
-
-def _checked(spec: str, rows: list[Row]) -> list[Row]:
-    taken = {TRAINING, *registry.BUILT_IN["measure"]} - {measure_name(spec)}
-    for row in rows:
-        if row.measure in taken:
-            raise TrainingFailed(f"gave a row of the name {row.measure!r}, which is another measure's")
-        if not math.isfinite(row.value):
-            raise TrainingFailed(f"gave {row.value} as {row.metric} ({row.condition})")
-    return rows
 
 
 def prepare(planned: PlannedCell, data_folder: Path) -> Splits:

@@ -148,10 +148,12 @@ def augmentations_of(cell: Cell, network: nn.Module, data: Splits) -> tuple[Augm
     return tuple(asked)
 
 
-def first_batch(cell: Cell, network: nn.Module, data: Splits) -> Batch:
-    """The first images of the training set as a training step gets them."""
+def first_batch(cell: Cell, network: nn.Module, data: Splits, most: int | None = None) -> Batch:
+    """The first images of the training set as a training step gets them, at most so many, or as many as a batch has."""
     augmented = Augmented(data.train, augmentations_of(cell, network, data), torch.Generator().manual_seed(cell.seed))
-    return augmented.batch(torch.arange(min(cell.batch_size, len(data.train.labels)), device=data.train.images.device))
+    return augmented.batch(
+        torch.arange(min(most or cell.batch_size, len(data.train.labels)), device=data.train.images.device)
+    )
 
 
 def _validated(cell: Cell, network: nn.Module, data: Splits) -> Validation:

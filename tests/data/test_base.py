@@ -130,7 +130,9 @@ def test_a_users_own_data_set_is_loaded_by_its_import_path(tmp_path: Path, monke
     ("change", "reason"),
     [
         ("raise OSError('disk\\non fire')", "OSError: disk on fire"),
-        ("return None", "AttributeError: 'NoneType' object has no attribute 'named'"),
+        ("return None", "load: expected to give capsbench.data.images.Splits, got 'NoneType'"),
+        ("return Splits(*[Images(images, labels)] * 3, about={'test': {'angle': labels[:3]}})", "about test, angle"),
+        ("return Splits(*[Images(images, labels)] * 3, about={'tset': {'angle': labels}})", "'tset'"),
     ],
 )
 def test_what_a_users_own_data_set_raises_is_told(

@@ -1,0 +1,46 @@
+"""What a measure promises to give, held against it each time it is taken."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+from capsbench import registry
+from capsbench.errors import TrainingFailed
+from capsbench.records.record import TRAINING, Row
+from capsbench.registry import measure_name
+
+
+def check_rows(spec: str, rows: Any) -> list[Row]:
+    """The rows of a measure, their numbers Python's own.
+
+    Raises:
+        TrainingFailed: they are no rows, of another measure's name, or have text where numbers belong, numbers where text does,
+            or a number that is not finite; the message says which.
+    """
+    if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
+        wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
+        raise TrainingFailed(f"gave a {type(wrong).__name__}, expected a list of {Row.__module__}.{Row.__name__}")
+    return [_checked(spec, row) for row in rows]
+
+
+def _checked(spec: str, row: Row) -> Row:
+    taken = {TRAINING, *registry.BUILT_IN["measure"]} - {measure_name(spec)}
+    for name in ("measure", "metric", "condition", "unit"):
+        if not isinstance(getattr(row, name), str):
+            raise TrainingFailed(f"gave {getattr(row, name)!r} as a row's {name}, expected text")
+    if row.measure in taken:
+        raise TrainingFailed(f"gave a row of the name {row.measure!r}, which is another measure's")
+    for number in (row.value, 0.0 if row.level is None else row.level):
+        if not isinstance(number, Real):
+            what = f"a {type(number).__name__}, no number,"
+            raise TrainingFailed(f"gave {what} as {row.metric} ({row.condition})")
+        if not math.isfinite(number):
+            raise TrainingFailed(f"gave {number} as {row.metric} ({row.condition})")
+    return row._replace(value=_plain(row.value), level=None if row.level is None else _plain(row.level))
+
+
+def _plain(number: Any) -> float:
+    """A number of Python's: NumPy's are not written to a record."""
+    return number if isinstance(number, int | float) else float(number)

@@ -1,0 +1,50 @@
+"""What a measure of one's own has to give."""
+
+import numpy as np
+import pytest
+import torch
+
+from capsbench.errors import TrainingFailed
+from capsbench.measures.contract import check_rows
+from capsbench.records.record import Row
+
+
+def row(**fields):
+    return Row(**{"measure": "mine", "metric": "m", "condition": "c", "value": 1.0, "unit": "u", **fields})
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        (None, "NoneType"),
+        (row(), "Row"),
+        ([("mine", "m", "c", 1.0, "u")], "tuple"),
+        ([row(), 3.0], "float"),
+        ([row(value=torch.tensor(1.0))], "Tensor"),
+        ([row(value="1")], "str"),
+        ([row(value=None)], "NoneType"),
+        ([row(level="low")], "str"),
+        ([row(value=float("nan"))], "nan"),
+        ([row(level=float("inf"))], "inf"),
+        ([row(condition=3)], "condition"),
+        ([row(unit=None)], "unit"),
+        ([row(measure="accuracy")], "accuracy"),
+        ([row(measure="training")], "training"),
+    ],
+)
+def test_what_are_no_rows_is_refused(rows, named):
+    with pytest.raises(TrainingFailed, match=named):
+        check_rows("my.module:Mine", rows)
+
+
+def test_numbers_become_pythons_own():
+    given = [row(value=np.float32(0.5), level=np.int64(3)), row(value=7), row(value=np.float64(2))]
+    found = check_rows("my.module:Mine", given)
+    assert found == given
+    assert [type(each.value) for each in found] == [float, int, np.float64]
+    assert type(found[0].level) is float
+
+
+def test_a_measure_gives_rows_of_its_own_name():
+    assert check_rows("accuracy", [row(measure="accuracy")])[0].measure == "accuracy"
+    assert check_rows("accuracy:full", []) == []
