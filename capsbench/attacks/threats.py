@@ -6,8 +6,12 @@ import math
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from capsbench import registry
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from capsbench.records.cell import Cell
 
 
 class Threat(StrEnum):
@@ -90,6 +94,12 @@ BY_DATA_SET: dict[str, dict[Threat, Bounds]] = {
         ("smallnorb", "smallnorb-mono", "smallnorb-new-toys", "smallnorb-azimuth", "smallnorb-elevation"), _NORB
     ),
 }
+
+
+def can_be_misled(cell: Cell) -> bool:
+    """Whether there is anything to mislead a cell's network to: it tells classes apart, of which an image shows one."""
+    dataset = registry.get("dataset", cell.dataset)
+    return cell.loss is not None and dataset.labels_an_image == 1 and dataset.classes > 1
 
 
 def bounds_of(dataset: str, threat: Threat) -> Bounds:

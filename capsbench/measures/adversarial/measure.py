@@ -15,7 +15,7 @@ from capsbench.attacks.effort import DRAW_SEED, EFFORTS
 from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.sanity import checks, zero_gradients
-from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.data.images import Images
 from capsbench.measures.base import Measure, Subject
@@ -40,7 +40,7 @@ class Adversarial(Measure):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        return cell.loss is not None and registry.get("dataset", cell.dataset).labels_an_image == 1
+        return can_be_misled(cell)
 
     @classmethod
     def missing(cls) -> str | None:

@@ -7,14 +7,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from capsbench import registry
 from capsbench.attacks.adapter import Attack, missing, perturbed
 from capsbench.attacks.campaign import SEED
 from capsbench.attacks.descent import descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
 from capsbench.attacks.readings import Reading
 from capsbench.attacks.reconstructive import reconstructed, reconstructive
-from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.errors import TrainingFailed
 from capsbench.measures.base import Measure, Subject
@@ -47,7 +46,8 @@ class Detection(Measure):
     ``false positives`` is the rate at which clean test images do not pass.
 
     Kept beside the record: ``image`` (which test images were attacked), their ``clean`` distances, the distance after each attack
-    at the published epsilon and whether it fooled the network, and ``shown``, a few images and their reconstructions.
+    at the published epsilon and whether it fooled the network, and ``shown``, a few images and their reconstructions. Where no
+    image is right there is nothing to attack, and the threshold and the false positives are all.
     """
 
     settings = tuple(EFFORTS)
@@ -58,8 +58,7 @@ class Detection(Measure):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        single = registry.get("dataset", cell.dataset).labels_an_image == 1
-        return cell.routing is not None and cell.reconstruction and single
+        return cell.routing is not None and cell.reconstruction and can_be_misled(cell)
 
     @classmethod
     def missing(cls) -> str | None:
@@ -88,7 +87,8 @@ class Detection(Measure):
         images, labels = data.test.images[which[attacked]], data.test.labels[which[attacked]]
         kept = {"image": which[attacked].to(torch.int32), "clean": clean.distances[attacked]}
         shown = [images[:SHOWN], clean.images[attacked][:SHOWN]]
-        for epsilon in bounds.sweep if effort.every else (bounds.published,):
+        epsilons = bounds.sweep if effort.every else (bounds.published,)
+        for epsilon in epsilons if len(labels) else ():
             passed = torch.zeros_like(labels, dtype=torch.bool)
             for name, found in _attacks(cell, network, images, labels, descent(cell.dataset, epsilon, effort)).items():
                 after = looked_at(cell, network, found)
@@ -98,8 +98,7 @@ class Detection(Measure):
                 if epsilon == bounds.published:
                     kept |= {name: after.distances, f"{name} fooled": fooled}
                     shown += [found[:SHOWN], after.images[:SHOWN]]
-            if len(labels):
-                rows.append(Row("detection", "undetected rate", "worst case", _share(passed), "fraction", epsilon))
+            rows.append(Row("detection", "undetected rate", "worst case", _share(passed), "fraction", epsilon))
         subject.keep({**kept, "shown": torch.stack(shown, dim=1)})
         return rows
 
@@ -137,9 +136,7 @@ def _attacks(cell: Cell, network: CapsuleNetwork, images: Tensor, labels: Tensor
 
 
 def _rows(name: str, epsilon: float, fooled: Tensor, distances: Tensor, clean: Tensor, threshold: float) -> list[Row]:
-    """The numbers of one attack; without an image there is none, and without a success none of detection."""
-    if len(fooled) == 0:
-        return []
+    """The numbers of one attack; without a success there is none of detection."""
     passed = fooled & (distances <= threshold)
     values = {"success rate": _share(fooled), "undetected rate": _share(passed)}
     if fooled.any():

@@ -41,6 +41,9 @@ DIRECTIONS: dict[str, tuple[tuple[float, ...], ...]] = {
 DRAWN = (20.0, 10.0, 10.0, 20.0)
 """The most that is drawn of each parameter, where they are to be found out."""
 
+FEWEST = 2
+"""Images that a regression is fitted to, at the least: leaving each out in turn has to leave one."""
+
 WIDTH = 16
 """Numbers that parameters are found out from: those of a class pose in Sabour 2017 and in Hinton 2018."""
 
@@ -81,7 +84,8 @@ class Equivariance(Measure):
     A level is the mean of two transformations: turns counter-clockwise and clockwise, shifts to the right and downwards, sizes
     larger and smaller. Quarter turns move pixels and interpolate nothing. A row without a level is the mean of the levels, and
     ``all`` that of the families without the quarter turns. What comes in from outside, and which images are taken where a data
-    set has clean ones beside its test images, is as in the measure `affine`.
+    set has clean ones beside its test images, is as in the measure `affine`. Of fewer than 4 images, which leave fewer than
+    `FEWEST` to fit to, there is consistency alone.
     """
 
     settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
@@ -229,9 +233,12 @@ def matrices(images: Tensor, parameters: Tensor) -> Tensor:
 def map_errors(x: Array, y: Array, labels: Array, half: int) -> dict[str, float]:
     """Squared errors of maps from features x to y ``[N, F]`` of images of classes ``[N]``, as a part of that of the mean of y.
 
-    The first ``half`` is fitted to and the others are held out. None at all where y does not vary: nothing can be said of it.
+    The first ``half`` is fitted to and the others are held out. None at all where there are fewer than `FEWEST` of either, or
+    where y does not vary: nothing can be said of it.
     """
     fitted, held = y[:half], y[half:]
+    if min(len(fitted), len(held)) < FEWEST:
+        return {}
     total = _squares(held - fitted.mean(axis=0))
     if total <= 1e-12 * _squares(held):
         return {}
@@ -265,9 +272,9 @@ def _parameters(subject: Subject, images: Tensor, draws: int) -> list[Row]:
     drawn = 2 * torch.rand(draws, len(images), len(DRAWN), generator=generator, dtype=torch.double) - 1
     outside = beyond(images)
     found = [seen(subject, warped(images, matrices(images, each * torch.tensor(DRAWN)), outside)) for each in drawn]
-    if found[0].whole.shape[1] == 0:
-        return []
     half = len(images) // 2
+    if found[0].whole.shape[1] == 0 or half < FEWEST:
+        return []
     fit, held = slice(None, half), slice(half, None)
 
     def part(which: slice, of: Sequence[Array]) -> Array:

@@ -14,7 +14,7 @@ from capsbench.attacks.descent import descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS, Effort
 from capsbench.attacks.readings import Pixels, Reading
 from capsbench.attacks.routing import BY_LENGTH, at_iterations, without_routing
-from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.cell import Cell
@@ -51,7 +51,7 @@ class RoutingRobustness(Measure):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        if cell.routing is None or registry.get("dataset", cell.dataset).labels_an_image > 1:
+        if cell.routing is None or not can_be_misled(cell):
             return False
         routing = registry.get("routing", cell.routing)
         return routing.iterative or issubclass(routing, BY_LENGTH)
