@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.cell import Cell
+from capsbench.records.folder import some_records
 from capsbench.records.record import TRAINING, Record, Row, Training, keep_one_setting
 from capsbench.records.store import Store
 from capsbench.registry import split_spec
@@ -105,25 +105,10 @@ def read_side(folder: str | Path, flag: str, latest: bool = False) -> Side:
         latest: pass over what earlier sources of a user's own routing, network, ... gave where a later one has records too.
 
     Raises:
-        UsageError: there is no such folder, or nothing in it can be read.
-        NothingMeasured: it holds no record.
+        UsageError, NothingMeasured: as `capsbench.records.folder.some_records`.
     """
-    if not Path(folder).is_dir():
-        raise UsageError(
-            Kind.MISSING, "no such folder", flag=flag, file=folder, expected="name one that `capsbench run` made"
-        )
     store = Store(folder)
-    records, faults = store.records()
-    if not records and faults:
-        raise UsageError(
-            Kind.DAMAGED,
-            f"none of its {len(faults)} records can be read; the first: {faults[0]}",
-            flag=flag,
-            file=folder,
-        )
-    if not records:
-        remedy = f"`capsbench run` with {{flag:out}} {folder} makes some"
-        raise NothingMeasured(Kind.MISSING, "no records here", flag=flag, file=folder, expected=remedy)
+    records, faults = some_records(store, flag)
     notes: list[str] = []
     if latest:
         records, notes = _of_latest_source(records)

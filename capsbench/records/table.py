@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from capsbench.errors import Kind, UsageError
 from capsbench.records.cell import Cell
+from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store, no_collection
 from capsbench.registry import measure_setting
@@ -27,9 +27,8 @@ def load(folder: str | Path = "results") -> pd.DataFrame:
     Columns: `COLUMNS`, the other fields of the cell, one column an option of a network or routing, then `ROW_COLUMNS`. Files
     that are not whole records are passed over; `Store.records` names them. Raises UsageError where there is no such folder.
     """
-    if not Path(folder).is_dir():
-        raise UsageError(Kind.MISSING, "no such folder", file=folder, expected="`capsbench run` makes one")
     store = Store(folder)
+    check_folder(store, "folder")
     records, _ = store.records()
     return table_of(store.joined(records))
 

@@ -17,6 +17,7 @@ from capsbench.presenting.figures.files import FORMS, content, write_files
 from capsbench.presenting.filter import chosen as chosen_records
 from capsbench.presenting.format import readable
 from capsbench.presenting.material import Material
+from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
 from capsbench.records.store import Store, no_collection
 from capsbench.records.versions import tell_stale
@@ -111,13 +112,13 @@ def report(
 
     Raises:
         NothingMeasured: there is no record to report on.
-        UsageError: there is no such run, ``suite``, format, name or value, ``folder`` is a file, or ``to`` cannot be written.
+        UsageError: there is no such ``folder``, run, ``suite``, format, name or value, or ``to`` cannot be written.
     """
     check_formats(formats)
-    if Path(folder).is_file():
-        raise UsageError(Kind.INVALID, "expected a results folder, got a file", flag="out", file=folder)
+    store = Store(folder)
+    check_folder(store)
     with no_collection():
-        return _report(Store(folder), run, everything, suite, where, by, formats, to)
+        return _report(store, run, everything, suite, where, by, formats, to)
 
 
 def _report(
@@ -268,9 +269,9 @@ def _chosen(store: Store, name: str | None) -> tuple[Run | None, list[str]]:
     raise UsageError(Kind.UNKNOWN, flag="run", value=name, expected=f"the latest in {store.folder} are: {known}")
 
 
-def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> NothingMeasured:
+def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> UsageError:
     if faults:
-        return NothingMeasured(
+        return UsageError(
             Kind.DAMAGED, f"no whole record here, {len(faults)} damaged; the first: {faults[0]}", file=store.folder
         )
     if run is not None:

@@ -6,9 +6,10 @@ import difflib
 import re
 from typing import Any
 
-from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.errors import Kind, UsageError
 from capsbench.presenting.filter import Condition, column, names_of, value_of
 from capsbench.records.cell import flag
+from capsbench.records.folder import some_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 
@@ -25,17 +26,9 @@ def chosen_record(store: Store, wanted: str | None) -> Record:
 
     Raises:
         UsageError: no cell or several are meant, in one line that names those that could be.
-        NothingMeasured: there is no record.
+        NothingMeasured: there is no record yet.
     """
-    if not store.folder.is_dir():
-        raise UsageError(
-            Kind.MISSING, "no such folder", flag="out", file=store.folder, expected="`capsbench run` makes one"
-        )
-    records, _ = store.records()
-    if not records:
-        raise NothingMeasured(
-            Kind.MISSING, "no records there", flag="out", file=store.folder, expected="`capsbench run` writes some"
-        )
+    records, _ = some_records(store)
     if wanted is None:
         met = [record for record in records if store.has_weights(record)]
         met = met or records

@@ -23,7 +23,7 @@ def folders(tmp_path):
     write(tmp_path / "alike", of(0.95, [5]))
     write(tmp_path / "worse", of(0.75, [5]))
     write(tmp_path / "less", of(0.95, [5], NETWORKS[:1]))
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "records").mkdir(parents=True)
     return tmp_path
 
 

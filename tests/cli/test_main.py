@@ -59,10 +59,33 @@ def test_a_failed_cell_is_exit_code_3(capsbench, tmp_path):
     assert "not finite" in done.stderr
 
 
-def test_nothing_measured_is_exit_code_4(capsbench, tmp_path):
-    done = capsbench("report", cwd=tmp_path)
+READS_RECORDS = {
+    "report": ["report", "--out", "FOLDER"],
+    "measure": ["measure", "--measure", "accuracy", "--out", "FOLDER"],
+    "show": ["show", "--out", "FOLDER"],
+    "compare": ["compare", "FOLDER", "FOLDER"],
+    "check": ["check", "--against", "FOLDER", "--out", "FOLDER"],
+}
+"""Every command that reads a folder of records."""
+
+
+@pytest.mark.parametrize("command", READS_RECORDS)
+@pytest.mark.parametrize("folder", ["nowhere", "empty", "file"])
+def test_a_wrong_folder_of_records_is_exit_code_2(capsbench, tmp_path, command, folder):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    done = capsbench(*(folder if word == "FOLDER" else word for word in READS_RECORDS[command]), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{folder}: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", READS_RECORDS.keys() - {"check"})
+def test_a_folder_of_a_run_in_which_nothing_was_measured_is_exit_code_4(capsbench, tmp_path, command):
+    (tmp_path / "results" / "runs").mkdir(parents=True)
+    done = capsbench(*("results" if word == "FOLDER" else word for word in READS_RECORDS[command]), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (4, "")
-    assert "results" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -86,7 +86,7 @@ def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.M
         ("--where", "iters=4", "1, 3"),
         ("--by", "itres", "iterations"),
         ("--by", "seed", "an option of the contenders"),
-        ("--out", "file", "a results folder"),
+        ("--out", "file", "`capsbench run`"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(

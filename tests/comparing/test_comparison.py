@@ -287,7 +287,7 @@ def test_a_folder_that_is_not_there_empty_or_damaged_is_one_line(tmp_path):
     with pytest.raises(UsageError) as caught:
         compare(folder, tmp_path / "nowhere")
     assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.MISSING, "B", tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "records").mkdir(parents=True)
     with pytest.raises(NothingMeasured) as nothing:
         compare(tmp_path / "empty", folder)
     assert (nothing.value.kind, nothing.value.flag, nothing.value.file) == (Kind.MISSING, "A", tmp_path / "empty")

@@ -375,7 +375,7 @@ def test_a_limit_out_of_its_range_is_an_error(reference, limit, value):
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
 def test_a_side_without_records_is_an_error(reference, tmp_path, name):
     """Of the run that is checked, nothing was measured; a reference without records is a mistake of the user's."""
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "records").mkdir(parents=True)
     with pytest.raises(UsageError) as of_reference:
         check(tmp_path / name, reference)
     with pytest.raises(UsageError) as of_run:
@@ -387,7 +387,7 @@ def test_a_side_without_records_is_an_error(reference, tmp_path, name):
 
 
 def test_an_empty_reference_says_how_to_fill_it(reference, tmp_path):
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "records").mkdir(parents=True)
     with pytest.raises(UsageError) as caught:
         check(tmp_path / "empty", reference)
     assert "{flag:update}" in caught.value.expected

@@ -43,16 +43,18 @@ def test_a_measure_in_two_settings_stands_beside_itself(store):
 
 
 def test_load_of_nothing_is_an_empty_table_with_its_columns(tmp_path):
+    (tmp_path / "records").mkdir()
     table = load(tmp_path)
     assert table.empty
     assert {*COLUMNS, *ROW_COLUMNS} <= {*table.columns}
     assert isinstance(table, pd.DataFrame)
 
 
-def test_load_of_a_folder_that_is_not_there_says_so(tmp_path):
+@pytest.mark.parametrize("name", ["typo", "."])
+def test_load_of_what_is_no_folder_of_records_says_so(tmp_path, name):
     with pytest.raises(UsageError) as caught:
-        load(tmp_path / "typo")
-    assert (caught.value.kind, caught.value.file) == (Kind.MISSING, tmp_path / "typo")
+        load(tmp_path / name)
+    assert (caught.value.kind, caught.value.file) == (Kind.MISSING, tmp_path / name)
 
 
 def test_history_has_one_row_an_epoch():

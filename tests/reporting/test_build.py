@@ -216,6 +216,10 @@ def test_where_nothing_is_tested_no_predictions_are_missed(store: Store, capsule
 
 
 def test_nothing_measured_says_what_to_do(store: Store, capsules: Make) -> None:
+    with pytest.raises(UsageError) as absent:
+        report(store.folder)
+    assert (absent.type, absent.value.kind, absent.value.file) == (UsageError, Kind.MISSING, store.folder)
+    store.check_writable()
     with pytest.raises(NothingMeasured) as empty:
         report(store.folder)
     assert (empty.value.kind, empty.value.file) == (Kind.MISSING, store.folder)
@@ -227,9 +231,9 @@ def test_nothing_measured_says_what_to_do(store: Store, capsules: Make) -> None:
     assert "`capsbench run --routing em`" in begun.value.expected
     store.record_path("0").parent.mkdir(exist_ok=True)
     store.record_path("0").write_text("{")
-    with pytest.raises(NothingMeasured) as damaged:
+    with pytest.raises(UsageError) as damaged:
         report(store.folder)
-    assert (damaged.value.kind, damaged.value.file) == (Kind.DAMAGED, store.folder)
+    assert (damaged.type, damaged.value.kind, damaged.value.file) == (UsageError, Kind.DAMAGED, store.folder)
     assert str(store.record_path("0")) in damaged.value.problem
     assert not (store.folder / "report").exists()
 

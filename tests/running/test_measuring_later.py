@@ -215,9 +215,11 @@ def test_the_request_of_a_network_names_all_that_was_measured(folder):
 
 
 def test_what_cannot_be_measured_is_refused(folder, trainings):
-    with pytest.raises(NothingMeasured) as caught:
-        capsbench.measure(folder, measure="accuracy")
-    assert (caught.value.flag, caught.value.file) == ("out", folder)
+    for wrong in (UsageError, NothingMeasured):
+        with pytest.raises(UsageError) as caught:
+            capsbench.measure(folder, measure="accuracy")
+        assert (caught.type, caught.value.flag, caught.value.file) == (wrong, "out", folder)
+        Store(folder).check_writable()
     run(folder, measure="accuracy")
     with pytest.raises(UsageError) as caught:
         capsbench.measure(folder, measure="transformation")
