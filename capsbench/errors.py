@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 EXIT_REGRESSION, EXIT_USAGE, EXIT_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
-"""What could be shown to be worse; a flag or file that is wrong; cells, kernels or writes that failed; no record; Ctrl-C."""
+"""What could be shown to be worse, and nothing else; a flag, file or folder that is wrong; cells, kernels, writes or capsbench
+itself that failed; nothing on record yet; Ctrl-C, or nobody who reads what is printed."""
 
 
 class Kind(StrEnum):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import typer
 
 from capsbench.cli.app import App
 from capsbench.cli.check import check
 from capsbench.cli.compare import compare
+from capsbench.cli.console import print_anywhere
 from capsbench.cli.data import app as data_app
 from capsbench.cli.env import env
 from capsbench.cli.kernels import app as kernels_app
@@ -54,11 +56,13 @@ app.command()(env)
 
 def main() -> None:
     """The console script: errors that a user can mend end in one line and an exit code of their own."""
+    print_anywhere()
     # After each of torch's parallel loops the threads of GNU OpenMP spin for milliseconds, in the way of the vote pass's
     # threads and of other cells. Read when torch is first imported, here and in the processes of the cells.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except UsageError as error:
         code = _fail(
             error.describe(spelled), EXIT_NOTHING_MEASURED if isinstance(error, NothingMeasured) else EXIT_USAGE
@@ -72,6 +76,12 @@ def main() -> None:
     except typer.TyperException as error:
         # Without arguments the help has been printed, and there is no message.
         code = _fail(error.format_message(), EXIT_USAGE) if error.format_message() else EXIT_USAGE
+    except (BrokenPipeError, SystemExit):  # typer leaves with 1 where who read the output is gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at exit
+        code = EXIT_INTERRUPTED
+    except Exception:  # Python would leave with 1, which says that something became worse
+        traceback.print_exc()
+        code = _fail("failed; this is a fault of capsbench, please report it with the lines above", EXIT_FAILED)
     sys.exit(code)
 
 

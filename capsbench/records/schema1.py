@@ -120,7 +120,7 @@ def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
 def read_sums(folder: Path) -> dict[str, str]:
     """Path inside a results folder -> SHA-256 digest, of the files that its SHA256SUMS names; empty where there is none."""
     try:
-        lines = (folder / SUMS).read_text().splitlines()
+        lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return {}
     pairs = [line.split(maxsplit=1) for line in lines if line.strip()]

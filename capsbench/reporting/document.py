@@ -330,7 +330,7 @@ def _shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]
         if path is None:
             continue
         try:
-            listed = json.loads(path.read_text())
+            listed = json.loads(path.read_bytes())
             drawings = [Drawing(path.parent / f"{each['name']}.svg", each["title"], each["caption"]) for each in listed]
         except (OSError, ValueError, KeyError, TypeError):
             faults.append(f"{path}: not a list of pictures; `capsbench show {record.cell.id}` makes it again")

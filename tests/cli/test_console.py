@@ -1,0 +1,108 @@
+"""Commands on terminals that lack characters, or that nobody reads any more."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from capsbench import run
+from capsbench.cli import main as cli
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, one_process):
+    """A folder in which a small run has been made, results and all of a name that ASCII lacks."""
+    folder = tmp_path_factory.mktemp("größe")
+    with one_process():
+        run(
+            routing="dynamic", train_size=40, epochs=1, seeds=[0, 1], measure="accuracy,affine:quick",
+            out=folder / "resultats-é",
+        )  # fmt: skip
+    (folder / "results").symlink_to("resultats-é")
+    return folder
+
+
+COMMANDS = [
+    ["report"],
+    ["report", "--out", "resultats-é", "--format", "csv"],
+    ["compare", "results", "results", "--all"],
+    ["check", "--against", "results", "--out", "resultats-é"],
+    ["show", "dynamic seed 0", "--out", "resultats-é", "--images", "1"],
+    ["run", "--routing", "dynamic", "--train-size", "40", "--epochs", "1", "--seeds", "2", "--measure", "accuracy"],
+    ["run", "--dry-run", "--routing", "dynamic", "--train-size", "40", "--epochs", "1", "--seeds", "0,1"],
+    ["measure", "--measure", "accuracy"],
+    ["list", "network"],
+    ["env"],
+    ["data", "list"],
+    ["--help"],
+]
+
+
+@pytest.fixture
+def typed(monkeypatch, folder):
+    """What a command prints, bytes, on a terminal of an encoding that refuses what it lacks; and its exit code."""
+
+    def type_in(words, encoding):
+        streams = {name: io.TextIOWrapper(io.BytesIO(), encoding, "strict") for name in ("stdout", "stderr")}
+        for name, stream in streams.items():
+            monkeypatch.setattr(sys, name, stream)
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["capsbench", *words])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = []
+        for stream in streams.values():
+            stream.flush()
+            printed.append(stream.buffer.getvalue().decode(encoding))
+        return (left.value.code or 0, *printed)
+
+    return type_in
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2]))
+@pytest.mark.usefixtures("in_one_process")
+def test_every_command_prints_on_a_terminal_that_has_ascii_alone(typed, words):
+    code, out, err = typed(words, "ascii")
+    assert "Traceback" not in err
+    assert code == 0, err
+    assert out
+
+
+def test_what_a_terminal_lacks_is_replaced_and_what_it_has_is_not(typed):
+    assert "+-" in typed(["report", "--format", "csv"], "ascii")[1]
+    assert "±" in typed(["report", "--format", "csv"], "latin-1")[1]
+    assert "in resultats-e/report" in typed(["report", "--format", "csv", "--out", "resultats-é"], "ascii")[1]
+
+
+def test_the_console_script_prints_where_the_locale_is_c(folder):
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"} | locale
+    words = [sys.executable, "-m", "capsbench", "report", "--out", "resultats-é"]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"capsnet" in done.stdout
+
+
+def test_a_reader_that_leaves_is_no_regression(monkeypatch):
+    """As `capsbench list | head -1` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, "argv", ["capsbench", "list", "suite"])
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    assert left.value.code == 130
+
+
+def test_a_fault_of_capsbench_itself_is_no_regression(capsbench, monkeypatch, tmp_path):
+    def fail(*arguments, **settings):
+        raise RuntimeError("unheard of")
+
+    monkeypatch.setattr("capsbench.reporting.build.report", fail)
+    done = capsbench("report", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "RuntimeError: unheard of" in done.stderr
