@@ -182,6 +182,8 @@ def _print_estimate(made: Estimate, cells: int, left: int) -> None:
     about = f"{made.seconds / 60:.0f} min" if made.seconds >= 90 else f"{made.seconds:.0f} s"
     if made.timed == made.networks:
         about = f"about {about} on this machine (from timed training steps)"
-    else:
+    elif made.timed:
         about = f"more than {about} on this machine ({made.timed} of {made.networks} networks timed)"
+    else:
+        about = f"for a time that is not known (0 of {made.networks} networks timed)"
     say(f"{cells} cells, {left} to run, {about}")

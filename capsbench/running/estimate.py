@@ -10,7 +10,7 @@ from pathlib import Path
 from capsbench.data.base import data_folder
 from capsbench.errors import UsageError
 from capsbench.measures.build import make_measure
-from capsbench.networks.build import build_network
+from capsbench.networks.build import build_network, parameter_count
 from capsbench.planning.matrix import PlannedCell
 from capsbench.running.cell_job import prepare
 from capsbench.running.executors.local import Job, SendEvent, in_processes
@@ -70,7 +70,9 @@ def estimate(
     for each in planned:
         # Cells that differ in their seed alone take the same time.
         alike.setdefault((each.cell.contender, each.measures, each.cell.id in trained), []).append(each)
-    groups = {cells[0].cell.id: cells for cells in alike.values()}
+    # The small ones first: of those more are timed before the time is over.
+    in_order = sorted(alike.values(), key=lambda cells: parameter_count(cells[0].cell))
+    groups = {cells[0].cell.id: cells for cells in in_order}
     jobs = [Job(name, time_cell, (cells[0], cells[0].cell.id in trained, folder)) for name, cells in groups.items()]
     ends = clock() + SECONDS_TO_START + SECONDS_OF_TIMING
     seconds_of: dict[str, float] = {}

@@ -106,3 +106,10 @@ def test_the_cell_whose_estimate_fails_is_named_and_the_others_are_timed(on):
 def test_what_a_run_would_refuse_is_refused(on):
     with pytest.raises(UsageError):
         on(Machine(UsageError(Kind.MISSING, flag="dataset")), cells(iters=1, seeds=0))
+
+
+def test_the_small_networks_are_timed_first(on):
+    planned = cells(size=["small", "tiny"], iters=1, seeds=0)
+    assert [each.cell.size for each in planned] == ["small", "tiny"]
+    made = on(Machine(ProcessFailed("too much"), 0.5), planned)
+    assert made.failed.keys() == {planned[1].cell.title}
