@@ -16,6 +16,7 @@ from capsbench.planning.suites import read_suite
 from capsbench.presenting.figures.files import FORMS, content, write_files
 from capsbench.presenting.filter import chosen as chosen_records
 from capsbench.presenting.format import readable
+from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
 from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
@@ -150,7 +151,8 @@ def _report(
     drawing = begin(all_pictures(), material, _forms(formats))
     sections = made_sections(material)
     comparisons, fault = _compared(suite, chosen, records)
-    against, shown_against = published_table(comparisons), readable_published(comparisons)
+    said = dict(zip(material.summary["contender"], said_of(material.summary), strict=True))
+    against, shown_against = published_table(comparisons), readable_published(comparisons, said)
     summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
     tables = {HEADLINE: summary, ROWS: material.tidy()}
     tables |= {section.section.name: section.numbers for section in sections}

@@ -20,7 +20,7 @@ from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.records.table import ROW_COLUMNS, load
 from capsbench.reporting.build import NothingMeasured, report
-from tests.making import make_record
+from tests.making import make_failed, make_record
 
 Make = Callable[..., Record]
 
@@ -273,6 +273,11 @@ def test_published_numbers_of_the_runs_suite_stand_beside(store: Store, tmp_path
         assert table["verdict"].tolist() == ["inside"]
     assert "| Table 1 | A \\| B | error % | 2.0 | 2.5 ± 6.9 | 2 | tiny | inside |" in (folder / "table.md").read_text()
     assert "mnist was left out of the run: no such file" in made.notes
+
+    store.write(make_failed(records[0].cell.model_copy(update={"seed": 2})))
+    assert report(store.folder, everything=True, suite=suite).published_readable["at"].tolist() == [
+        "tiny (2 of 3 seeds)"
+    ]
 
     suite.unlink()
     made = report(store.folder)

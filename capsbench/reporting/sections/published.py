@@ -132,8 +132,12 @@ def table_of(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     return table if table.empty else table.astype({"published_trials": "Int64"})
 
 
-def readable(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """The comparisons as strings, with the digits of the paper and one at least."""
+def readable(comparisons: Sequence[Comparison], said: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The comparisons as strings, with the digits of the paper and one at least.
+
+    Args:
+        said: contender -> what stands behind its name (`capsbench.presenting.marks.said_of`).
+    """
     lines = []
     for each in comparisons:
         row = each.published
@@ -149,7 +153,7 @@ def readable(comparisons: Sequence[Comparison]) -> pd.DataFrame:
                 "published": f"{row.value}{spread}{' (unverified)' if row.unverified else ''}",
                 "measured": measured,
                 "n": str(len(each.values) or ""),
-                "at": each.at,
+                "at": f"{each.at} {(said or {}).get(each.contender or '', '')}".rstrip(),
                 "verdict": each.verdict,
             }
         )

@@ -193,6 +193,12 @@ def test_the_tables(run: Callable[..., list[Record]]) -> None:
     ]
 
 
+def test_what_is_said_of_a_contender_stands_beside_its_numbers(run: Callable[..., list[Record]]) -> None:
+    found = compare(suite(row()), run(0.97, 0.98), {})
+    (contender,) = table_of(found)["contender"]
+    assert readable(found, {contender: "(2 of 3 seeds) ‡"})["at"].tolist() == ["tiny (2 of 3 seeds) ‡"]
+
+
 def test_without_published_numbers_there_is_no_table() -> None:
     assert compare(suite(), [], {}) == []
     assert table_of([]).empty
