@@ -227,8 +227,12 @@ def _told(own: pd.DataFrame) -> str:
     """``Ahead of em x1 (5.7 ± 1.5). Not significantly different: em x2 (0.2 ± 2.6, 40 seeds would show it).`` and so on."""
     cheapest, kept_out, left = own["cheapest"].iloc[0], own[own["kept_out"]], own[~own["kept_out"]]
     untested = left["verdict"] == Outcome.NOT_TESTED
-    ahead, level = left[left["ahead"]], left[~left["ahead"] & ~untested]
+    doubtful = (left["verdict"] == Outcome.DIFFERENT) & ~left["ahead"]
+    ahead, level = left[left["ahead"]], left[~left["ahead"] & ~untested & ~doubtful]
     said = [f"Ahead of {_named(ahead)}."] if len(ahead) else []
+    said += (
+        [f"Undecided, since a sanity check of its attacks failed: {_named(left[doubtful])}."] if doubtful.any() else []
+    )
     said += [f"Not significantly different: {_named(level)}."] if len(level) else []
     said += [f"Not tested: {_named(left[untested])}."] if untested.any() else []
     said += [f"Cheapest of these: {cheapest}."] if cheapest and len(level) else []

@@ -190,5 +190,9 @@ def test_who_is_first_against_attacks_that_failed_a_check_is_ahead_of_nobody(
     table = _table([*records, *(seeds_with(matched, FINE, {"worst case": 0.5}))])
     accuracy, attacked = table.to_dict("records")
     assert (attacked["measured"], attacked["ahead"]) == ("worst case of attacks, L∞ %", ahead)
+    told = SECTION.readable(table)["the others"].iloc[1]
+    assert told.startswith(
+        "Ahead of" if ahead else "Undecided, since a sanity check of its attacks failed: matched CNN"
+    )
     assert attacked["first_name"] == f"em {TIMES}3" + ("" if held else f" {UNSOUND.sign}")
     assert accuracy["first_name"] == f"em {TIMES}3"
