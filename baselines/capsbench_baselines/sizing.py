@@ -19,6 +19,13 @@ TOLERANCE = 0.02
 STRETCH = 3.0
 """How many times its share, or the inverse, a width may be: beyond, the network would be another one."""
 
+TARGETS = 97
+"""Shared targets a decade; neighbours differ by 2.4 %.
+
+Wherever numbers are rounded, some that are almost equal fall to either side. With 97 a decade this happens to none of the
+routings here that differ by up to 300 parameters in one network, at any of its sizes on digits and MNIST.
+"""
+
 Build = Callable[..., nn.Module]
 """Makes a network from its widths: the channels or units of its layers, given as whole numbers in a fixed order."""
 
@@ -66,6 +73,17 @@ def solve(build: Build, widths: Widths, parameters: int) -> Widths:
             return tried
         nearest = min(nearest, found, key=lambda size: abs(size - parameters))
     raise UnmetParameters(parameters, TOLERANCE, smallest, nearest)
+
+
+def shared_targets(parameters: int) -> list[int]:
+    """The numbers of parameters to ask for, so that networks of almost ``parameters`` get one CNN: the nearest first.
+
+    They are those within `TOLERANCE` of ``parameters`` in a geometric series, and so depend on nothing else that is compared.
+    """
+    place = round(TARGETS * math.log10(max(1, parameters)))
+    series = {round(10 ** (step / TARGETS)) for step in range(place - 1, place + 2)}
+    near = [target for target in series if abs(target - parameters) <= TOLERANCE * parameters]
+    return sorted(near, key=lambda target: (abs(math.log(target / parameters)), target))
 
 
 def count_of(build: Build, widths: int) -> Callable[..., float]:

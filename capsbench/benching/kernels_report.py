@@ -25,9 +25,9 @@ from capsbench.presenting.figures.style import (
     SMALL,
     STYLE,
     THIN,
-    TIMES,
 )
 from capsbench.presenting.markdown import markdown
+from capsbench.presenting.words import TIMES
 from capsbench.records.provenance import provenance
 from capsbench_kernels.bench import BASELINE, COLUMNS, PASSES
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,7 @@ from capsbench.planning.request import (
 )
 from capsbench.records.cell import Cell, Scalar, asked_fields
 from capsbench.routing import Routing
+from capsbench_baselines.sizing import TOLERANCE, shared_targets
 from capsbench_kernels import choose_backend
 
 
@@ -326,7 +328,32 @@ def _baseline_beside(cell: Cell, name: str, size: str, asked: Mapping[str, Any])
     if "parameters" not in inspect.signature(registry.get(registry.kind_of(name), name)).parameters:
         problem = f"{name} has no option parameters to be sized by"
         raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
-    return _resolve(point, {"network.parameters": parameter_count(cell)})
+    return _sized_for(parameter_count(cell), point)
+
+
+def _sized_for(parameters: int, point: Mapping[str, Any]) -> Cell:
+    """The baseline of a capsule network's parameter count, within `TOLERANCE` of it.
+
+    It is asked for the nearest of `shared_targets` that gives one, so that networks of almost one size share it. Small CNNs come
+    in few sizes: where none of these fits, it is asked for the very size that the count makes, else for the count.
+    """
+
+    def sized(target: int) -> Cell:
+        return _resolve(point, {"network.parameters": target})
+
+    for target in shared_targets(parameters):
+        with suppress(UsageError):  # no widths make so many; what is wrong with the count itself is told below
+            if _is_near(cell := sized(target), parameters):
+                return cell
+    exact = sized(parameters)
+    with suppress(UsageError):
+        if _is_near(cell := sized(parameter_count(exact)), parameters):
+            return cell
+    return exact
+
+
+def _is_near(cell: Cell, parameters: int) -> bool:
+    return abs(parameter_count(cell) - parameters) <= TOLERANCE * parameters
 
 
 def usable_cores() -> int:

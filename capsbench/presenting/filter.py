@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.presenting.contenders import summary
+from capsbench.presenting.contenders import BASELINE, baseline_kinds, summary
 from capsbench.records.cell import Cell, asked_fields
 from capsbench.records.record import Record
 
@@ -28,7 +28,7 @@ class Condition(NamedTuple):
 
 
 def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
-    """The records that meet all conditions, with the matched baselines of the networks among them.
+    """The records that meet all conditions, with the baselines of the networks among them.
 
     Args:
         where: ``NAME=A,B`` or ``NAME!=A,B`` each; a name is a flag's (``iters``), an option's (``squash``) or ``cell``.
@@ -44,8 +44,8 @@ def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
     if not met:
         raise NothingMeasured(Kind.MISSING, "no record meets all of these", flag="where", value=" and ".join(where))
     table = summary(records)
-    baselines = dict(zip(table["contender"], table["baseline"], strict=True))
-    beside = {baselines.get(record.cell.contender) for record in met}
+    chosen_rows = table[table["contender"].isin({record.cell.contender for record in met})]
+    beside = {name for kind in baseline_kinds(table) for name in chosen_rows[BASELINE + kind].dropna()}
     own = [each for each in conditions if each.name in OF_ONE_CELL]
     kept = {record.cell.id for record in met}
     kept |= {

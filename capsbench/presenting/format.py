@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from capsbench.presenting.contenders import varying_columns
+from capsbench.presenting.contenders import baseline_kinds, varying_columns
 from capsbench.presenting.marks import UNLIKE, marks_of
+from capsbench.presenting.words import short, value
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 from capsbench.stats.verdicts import MOST_SEEDS, Outcome
 
@@ -25,10 +26,10 @@ MORE_SEEDS = f"> {MOST_SEEDS}"
 """Where no number of seeds that is looked at would show a difference."""
 
 CAPTION = (
-    "accuracy: test images, mean over n seeds ± half-width of the 95 % t-interval; vs matched: points to the CNN of "
-    "equal parameters, paired over seeds, the 95 % interval adjusted for all differences of the table; seeds needed: how many "
-    "would show a difference of this size and spread; FLOPs: inference of an image; step and inference: p50 of a batch; "
-    "memory: peak of a training step"
+    "accuracy: test images, mean over n seeds ± half-width of the 95 % t-interval; vs: points to that CNN of the same "
+    "budget (matched, sized: of equal parameters within 2 %), paired over seeds, the 95 % interval adjusted for all differences "
+    "of the table; seeds needed: how many would show a difference of this size and spread; FLOPs: inference of an image; step "
+    "and inference: p50 of a batch; memory: peak of a training step"
 )
 
 FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -50,9 +51,8 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
         "iters": _each(summary, "iterations", str),
         **{name: _each(summary, name, value) for name in varying_columns(summary)},
         "n": of_seeds(summary["n"], summary["seeds"]),
-        "accuracy %": _with_interval(summary, "accuracy", "accuracy_percent", "{:.1f}"),
-        "vs matched": _differences(summary),
-        "seeds needed": _seeds_needed(summary),
+        "accuracy %": _with_interval(summary, "accuracy_percent", "accuracy_ci95", "accuracy_n", "{:.1f}"),
+        **_all_differences(summary),
         "parameters": _each(summary, "parameters", si),
         "FLOPs": _each(summary, "flops", si),
         "step": _each(summary, "training_step_ms", _milliseconds),
@@ -115,16 +115,6 @@ def si(number: float) -> str:
     return f"{number:g}"
 
 
-def short(name: str) -> str:
-    """A user's own part goes by its attribute: ``my_package.my_module:MyRouting`` -> ``MyRouting``."""
-    return name.rpartition(":")[2]
-
-
-def option(column: str) -> str:
-    """A column's name without its component: ``routing.beta`` -> ``beta``."""
-    return column.removeprefix("network.").removeprefix("routing.").removeprefix("loss.")
-
-
 def _each(summary: pd.DataFrame, column: str, show: Callable[[Any], str], empty: str = "") -> pd.Series | None:
     """A column as strings; None where the summary has no such column."""
     if column not in summary:
@@ -132,14 +122,14 @@ def _each(summary: pd.DataFrame, column: str, show: Callable[[Any], str], empty:
     return summary[column].astype(object).map(lambda value: empty if pd.isna(value) else show(value))
 
 
-def _with_interval(summary: pd.DataFrame, measured: str, column: str, form: str) -> pd.Series | None:
+def _with_interval(summary: pd.DataFrame, column: str, half_column: str, n: str, form: str) -> pd.Series | None:
     """``97.3 ± 0.8``; the number of seeds is added where it is not that of the row."""
-    mean, half = _each(summary, column, form.format), _each(summary, f"{measured}_ci95", " ± {:.1f}".format)
-    if mean is None or half is None:
+    mean, half = _each(summary, column, form.format), _each(summary, half_column, " ± {:.1f}".format)
+    if mean is None:
         return None
-    seeds = summary.get(f"{measured}_n", summary["n"])
+    seeds = summary.get(n, summary["n"])
     fewer = (seeds != summary["n"]).fillna(False) & mean.ne("")
-    return mean + half + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
+    return mean + ("" if half is None else half) + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
 
 
 def _marks(summary: pd.DataFrame) -> pd.Series | None:
@@ -148,26 +138,38 @@ def _marks(summary: pd.DataFrame) -> pd.Series | None:
     return marks.map(lambda own: ", ".join(mark.name.replace("_", " ") for mark in own)) if marks.any() else None
 
 
-def _differences(summary: pd.DataFrame) -> pd.Series | None:
+def _all_differences(summary: pd.DataFrame) -> dict[str, pd.Series | None]:
+    """The columns of differences to each kind of baseline."""
+    kinds = baseline_kinds(summary)
+    shown: dict[str, pd.Series | None] = {}
+    for kind in kinds:
+        needed = "seeds needed" if len(kinds) == 1 else f"seeds needed vs {kind}"
+        shown |= {f"vs {kind}": _differences(summary, kind), needed: _seeds_needed(summary, kind)}
+    return shown
+
+
+def _differences(summary: pd.DataFrame, kind: str) -> pd.Series | None:
     """``-0.6 ± 1.3``, with `HOLDS` behind what is a difference, and the sign of trainings that differ in more than that."""
-    shown = _with_interval(summary, "difference", "difference_points", "{:+z.1f}")
-    if shown is None or "difference_verdict" not in summary:
-        return shown
-    described = zip(shown, *(summary[f"difference_{name}"] for name in ("verdict", "n", "unlike")), strict=True)
+    points, half, n = (f"difference_{name}.{kind}" for name in ("points", "ci95", "n"))
+    shown = _with_interval(summary, points, half, n, "{:+z.1f}")
+    if shown is None:
+        return None
+    described = zip(shown, *(summary[f"difference_{name}.{kind}"] for name in ("verdict", "n", "unlike")), strict=True)
     return pd.Series([_described(*each) for each in described], index=shown.index)
 
 
 def _described(shown: str, verdict: Any, n: Any, unlike: Any) -> str:
     if verdict == Outcome.NOT_TESTED:
         shown = f"{shown.removesuffix(f' (n={n})')} (not tested, {n} seed{'' if n == 1 else 's'})"
-    return shown + (HOLDS if verdict == Outcome.DIFFERENT else "") + (f" {UNLIKE.sign}" if unlike and shown else "")
+    return shown + (HOLDS if verdict == Outcome.DIFFERENT else "") + (f" {UNLIKE.sign}" if shown and unlike else "")
 
 
-def _seeds_needed(summary: pd.DataFrame) -> pd.Series | None:
+def _seeds_needed(summary: pd.DataFrame, kind: str) -> pd.Series | None:
     """How many seeds would show each difference that is not significant; None where there is none."""
-    if "difference_verdict" not in summary or not (summary["difference_verdict"] == Outcome.NOT_SIGNIFICANT).any():
+    verdicts = summary.get(f"difference_verdict.{kind}")
+    if verdicts is None or not (verdicts == Outcome.NOT_SIGNIFICANT).any():
         return None
-    needed = zip(summary["difference_verdict"], summary["difference_seeds_needed"], strict=True)
+    needed = zip(verdicts, summary[f"difference_seeds_needed.{kind}"], strict=True)
     return pd.Series([needed_seeds(*each) for each in needed], index=summary.index)
 
 
@@ -176,11 +178,6 @@ def needed_seeds(verdict: Any, seeds: Any) -> str:
     if verdict != Outcome.NOT_SIGNIFICANT:
         return ""
     return MORE_SEEDS if pd.isna(seeds) else str(seeds)
-
-
-def value(value: Any) -> str:
-    """A field's or an option's value: ``9.0`` -> ``9``."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _milliseconds(value: float) -> str:

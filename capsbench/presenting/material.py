@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from capsbench.presenting.contenders import curves, summary, verdicts_of
 from capsbench.presenting.figures.style import styled
 from capsbench.presenting.marks import find_marks
+from capsbench.presenting.naming import Defaults, no_defaults
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
@@ -52,6 +53,7 @@ class Material:
       of the rows as strings
     - ``kept``: (measure, cell) -> the arrays that the measure kept of that cell; empty where there are none
     - ``verdicts``: the comparisons between contenders
+    - ``defaults``: contender -> the defaults of its fields and options, as far as they are known
     - ``by``: the fields or options whose effect is asked for
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
     """
@@ -62,12 +64,15 @@ class Material:
     rows: pd.DataFrame
     kept: Callable[[str, str], dict[str, NDArray[Any]]]
     verdicts: Verdicts
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by: Sequence[str] = ()
     unpredicted: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, records: list[Record], store: Store, by: Sequence[str] = ()) -> Material:
-        """The material of some records of a results folder."""
+    def of(
+        cls, records: list[Record], store: Store, by: Sequence[str] = (), defaults: Defaults = no_defaults
+    ) -> Material:
+        """The material of some records of a results folder; ``defaults`` are those of `capsbench.presenting.naming.Names`."""
         measured = [record for record in records if record.status != "failed"]
         cells = pd.DataFrame([described_cell(each.cell) | {"contender": each.cell.contender} for each in measured])
         owners, numbers = numbers_of(measured)
@@ -88,12 +93,13 @@ class Material:
 
         verdicts = verdicts_of(records, Pairs(kept))
         return cls(
-            summary=styled(summary(records, verdicts).join(find_marks(measured, read_kept), on="contender")),
+            summary=styled(summary(records, verdicts, defaults).join(find_marks(measured, read_kept), on="contender")),
             curves=curves(records),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
             kept=read_kept,
             verdicts=verdicts,
+            defaults={record.cell.contender: defaults(record.cell) for record in measured} if by else {},
             by=by,
             unpredicted=unpredicted,
         )

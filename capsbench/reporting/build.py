@@ -12,6 +12,7 @@ import pyarrow.csv as pa_csv
 from pyarrow import parquet
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.planning.contender_defaults import defaults_of
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.figures.files import FORMS, content, write_files
 from capsbench.presenting.filter import chosen as chosen_records
@@ -147,7 +148,7 @@ def _report(
     records = chosen_records(records, where)
     faults += store.unreadable(records)
 
-    material = Material.of(records, store, by)
+    material = Material.of(records, store, by, defaults_of)
     drawing = begin(all_pictures(), material, _forms(formats))
     sections = made_sections(material)
     comparisons, fault = _compared(suite, chosen, records)

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from capsbench.presenting.figures.figure import Image
-from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable, short
+from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable
 from capsbench.presenting.marks import explain
 from capsbench.presenting.material import Material
+from capsbench.presenting.words import short
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store

@@ -11,7 +11,7 @@ from torch import nn
 
 from capsbench_baselines import AllConvolutionalCNN, AveragePoolingCNN, HintonCNN, ResNet, SabourCNN
 from capsbench_baselines.errors import ArgumentError, UnmetParameters
-from capsbench_baselines.sizing import count_of, sized, solve
+from capsbench_baselines.sizing import TARGETS, TOLERANCE, count_of, shared_targets, sized, solve
 
 IMAGES = [(1, 8, 8), (1, 28, 28), (1, 40, 40), (2, 32, 32), (3, 32, 32)]
 NETWORKS = [SabourCNN, HintonCNN, AveragePoolingCNN, AllConvolutionalCNN, ResNet]
@@ -147,3 +147,19 @@ def test_widths_below_1() -> None:
     with pytest.raises(ArgumentError) as caught:
         sized(perceptron, (4, 0), 0)
     assert (caught.value.argument, caught.value.value) == ("widths", (4, 0))
+
+
+@given(parameters=st.integers(500, 10**8))
+@settings(max_examples=300, deadline=None)
+def test_shared_targets_are_near_and_few(parameters: int) -> None:
+    targets = shared_targets(parameters)
+    assert 1 <= len(targets) <= 3
+    assert targets == sorted(targets, key=lambda target: abs(math.log(target / parameters)))
+    for target in targets:
+        assert abs(target - parameters) <= TOLERANCE * parameters
+
+
+def test_almost_equal_numbers_share_their_target_and_others_do_not() -> None:
+    assert shared_targets(10_820)[0] == shared_targets(10_864)[0]
+    assert shared_targets(56_928)[0] == shared_targets(57_088)[0] != shared_targets(59_524)[0]
+    assert len({shared_targets(number)[0] for number in range(10_000, 100_000, 10)}) == TARGETS + 1

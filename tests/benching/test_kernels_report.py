@@ -25,7 +25,7 @@ from capsbench.benching.kernels_report import (
     write_partial,
 )
 from capsbench.errors import Kind, UsageError
-from capsbench.presenting.figures.style import TIMES
+from capsbench.presenting.words import TIMES
 from capsbench_kernels.bench import COLUMNS, PASSES
 
 Make = Callable[..., dict[str, Any]]

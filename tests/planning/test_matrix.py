@@ -5,6 +5,7 @@ from capsbench.measures.build import left_out
 from capsbench.networks.build import build_network, parameter_count
 from capsbench.planning.matrix import cells_of, plan_cells
 from capsbench.registry import YOUR_OWN
+from capsbench_baselines.sizing import shared_targets
 from capsbench_kernels import choose_backend
 
 
@@ -59,11 +60,33 @@ def test_any_baseline_can_have_the_size_of_the_network_it_stands_beside(baseline
     assert (same, own.options["network.parameters"]) == (capsules, 0)
     assert abs(parameter_count(own) / parameter_count(capsules) - 1) > 0.02
     assert abs(parameter_count(matched) / parameter_count(capsules) - 1) < 0.02
-    assert matched.options == {**own.options, "network.parameters": parameter_count(capsules)}
+    target = matched.options["network.parameters"]
+    assert matched.options == {**own.options, "network.parameters": target}
+    assert target in shared_targets(parameter_count(capsules))
     assert (own.title, matched.title) == (
         f"{baseline} tiny, digits, seed 0",
-        f"{baseline} to {parameter_count(capsules):,} tiny, digits, seed 0",
+        f"{baseline} to {target:,} tiny, digits, seed 0",
     )
+
+
+def test_networks_of_almost_one_size_share_a_matched_cnn_whatever_else_is_asked_for():
+    routings = ["dynamic", "uniform", "self-attention"]
+    together = cells_of({"routing": routings, "network": "capsnet", "seeds": 0})
+    alone = {
+        routing: cells_of({"routing": routing, "network": "capsnet", "seeds": 0})[1].options["network.parameters"]
+        for routing in routings
+    }
+    sizes = {parameter_count(cell) for cell in together if cell.routing is not None}
+    assert len(sizes) > 1
+    assert max(sizes) - min(sizes) < 400
+    assert [cell.options["network.parameters"] for cell in together if cell.routing is None] == [alone["dynamic"]]
+    assert set(alone.values()) == {alone["dynamic"]}
+
+
+def test_a_matched_cnn_is_within_2_percent_of_every_network_that_it_stands_beside():
+    for stem in range(8, 80, 3):
+        capsules, cnn = cells_of({"routing": "em", "network.stem": stem, "seeds": 0})
+        assert abs(parameter_count(cnn) / parameter_count(capsules) - 1) <= 0.02
 
 
 def test_both_sizes_of_a_baseline_and_matched_once():

@@ -38,10 +38,10 @@ def test_difference_to_the_matched_baseline_is_paired_over_seeds(capsules: Make,
     records += [matched(accuracy, seed=seed) for seed, accuracy in enumerate((0.89, 0.93, 0.95))]
     ours, beside = summary(records).to_dict("records")
     # 1, 2 and 3 points: mean 2, variance 1, and 1/6 of rounding both; unpaired the interval would be far wider
-    assert ours["difference_points"] == pytest.approx(2.0)
-    assert ours["difference_ci95"] == pytest.approx(4.302653 * math.sqrt((1 + 1 / 6) / 3))
+    assert ours["difference_points.matched"] == pytest.approx(2.0)
+    assert ours["difference_ci95.matched"] == pytest.approx(4.302653 * math.sqrt((1 + 1 / 6) / 3))
     assert (ours["baseline"], beside["network"]) == (beside["contender"], "matched")
-    assert pd.isna(beside["difference_points"])
+    assert pd.isna(beside["difference_points.matched"])
 
 
 def test_what_is_tested_is_corrected_for_all_differences_of_the_table(capsules: Make, matched: Make) -> None:
@@ -53,26 +53,26 @@ def test_what_is_tested_is_corrected_for_all_differences_of_the_table(capsules: 
         for count, own in accuracy.items()
         for seed, value in enumerate(own)
     ]
-    table = summary(records).dropna(subset="difference_p")
+    table = summary(records).dropna(subset="difference_p.matched")
     alone = [paired_seeds(own, beside, step=0.001).p for own in accuracy.values()]
     # Holm: the smallest of three times three, the next times two, and none below one before it.
     first, second, third = sorted(alone)
     adjusted = {first: 3 * first, second: max(3 * first, 2 * second), third: max(3 * first, 2 * second, third)}
-    assert table["difference_p"].tolist() == pytest.approx([min(1.0, adjusted[p]) for p in alone])
+    assert table["difference_p.matched"].tolist() == pytest.approx([min(1.0, adjusted[p]) for p in alone])
     assert second < 0.05 < adjusted[second]  # alone it would be one
     outcomes = ["different" if adjusted[p] < 0.05 else "not significant" for p in alone]
-    assert table["difference_verdict"].tolist() == outcomes
-    clear = table["difference_points"].abs() > table["difference_ci95"]
+    assert table["difference_verdict.matched"].tolist() == outcomes
+    clear = table["difference_points.matched"].abs() > table["difference_ci95.matched"]
     assert clear.tolist() == [outcome == "different" for outcome in outcomes]
-    assert table["difference_seeds_needed"].isna().tolist()[0] == (outcomes[0] == "different")
+    assert table["difference_seeds_needed.matched"].isna().tolist()[0] == (outcomes[0] == "different")
 
 
 def test_difference_takes_only_the_seeds_that_both_have(capsules: Make, matched: Make) -> None:
     records = [capsules(0.90 + seed / 100, seed=seed) for seed in (0, 1, 2)]
     records += [matched(0.88, seed=seed) for seed in (1, 2, 3)]
     table = summary(records)
-    assert table.loc[0, ["n", "difference_n"]].tolist() == [3, 2]
-    assert table.loc[0, "difference_points"] == pytest.approx(3.5)
+    assert table.loc[0, ["n", "difference_n.matched"]].tolist() == [3, 2]
+    assert table.loc[0, "difference_points.matched"] == pytest.approx(3.5)
     assert readable(table)["vs matched"].tolist() == ["+3.5 ± 7.3 (not tested, 2 seeds)", ""]
 
 
@@ -87,14 +87,14 @@ def test_each_network_has_the_baseline_of_its_own_parameters(capsules: Make, mat
     records = [matched(0.90, to=61_000), matched(0.80, to=28_000), capsules(0.85), capsules(0.85, 61_000, **other)]
     table = summary(records)
     assert table["network"].tolist() == ["capsnet", "matched", "matrix-capsules", "matched"]
-    assert table["difference_points"].dropna().tolist() == pytest.approx([-5.0, 5.0])
+    assert table["difference_points.matched"].dropna().tolist() == pytest.approx([-5.0, 5.0])
 
 
 @pytest.mark.parametrize("budget", [{"epochs": 11}, {"train_size": 500}, {"dataset": "mnist"}, {"size": "small"}])
 def test_a_matched_network_of_another_budget_is_no_baseline(capsules: Make, matched: Make, budget: dict) -> None:
     table = summary([capsules(), matched(**budget)])
     assert table["baseline"].isna().all()
-    assert "difference_points" not in table
+    assert "difference_points.matched" not in table
 
 
 def test_among_baselines_of_several_learning_rates_the_own_one_counts(capsules: Make, matched: Make) -> None:
@@ -103,12 +103,12 @@ def test_among_baselines_of_several_learning_rates_the_own_one_counts(capsules: 
     records += [matched(accuracy, learning_rate=rate) for rate, accuracy in zip(rates, (0.94, 0.90), strict=True)]
     table = summary(records)
     assert table["learning_rate"].tolist() == [0.001, 0.001, 0.01, 0.01]
-    assert table["difference_points"].dropna().tolist() == pytest.approx([1.0, 5.0])
+    assert table["difference_points.matched"].dropna().tolist() == pytest.approx([1.0, 5.0])
 
 
 def test_a_baseline_is_found_although_its_learning_rate_is_another(capsules: Make, matched: Make) -> None:
     table = summary([capsules(0.95, learning_rate=0.01), matched(0.94, learning_rate=0.003)])
-    assert table["difference_points"].tolist()[0] == pytest.approx(1.0)
+    assert table["difference_points.matched"].tolist()[0] == pytest.approx(1.0)
     assert "learning_rate" not in table
 
 
@@ -123,7 +123,7 @@ def test_data_sets_and_sizes_stand_in_order(capsules: Make, matched: Make) -> No
     assert table["dataset"].tolist() == ["digits"] * 6 + ["mnist"] * 6
     assert table["size"].tolist() == ["tiny", "tiny", "small", "small", "paper", "paper"] * 2
     assert table["network"].tolist() == ["matrix-capsules", "matched"] * 6
-    assert table["difference_points"].notna().sum() == 6
+    assert table["difference_points.matched"].notna().sum() == 6
 
 
 def test_train_sizes_are_a_column_where_they_are_set(capsules: Make) -> None:

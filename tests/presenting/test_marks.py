@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from capsbench.presenting.figures.files import image
-from capsbench.presenting.figures.style import TIMES
 from capsbench.presenting.marks import COLLAPSED, MARKS, STILL_IMPROVING
 from capsbench.presenting.material import Material
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import report

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from capsbench.presenting.contenders import summary
-from capsbench.presenting.figures.style import MARKERS, TIMES, styled
+from capsbench.presenting.figures.style import MARKERS, styled
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.shortlist import LEAST, MOST, choose, most_accurate
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 

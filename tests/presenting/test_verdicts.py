@@ -51,7 +51,7 @@ def test_the_headline_and_who_won_have_one_verdict_on_a_pair(records: list[Recor
     rows = winners.SECTION.table(material).set_index("other")
     assert rows.loc[cnn, ["first", "family"]].tolist() == [three, PRIMARY]
     assert rows.loc[cnn, ["behind_by", "behind_by_ci95", "p", "verdict"]].tolist() == [
-        headline[f"difference_{name}"] for name in ("points", "ci95", "p", "verdict")
+        headline[f"difference_{name}.matched"] for name in ("points", "ci95", "p", "verdict")
     ]
     assert rows.loc[material.summary["contender"][0], "family"] == SECOND
 
@@ -91,7 +91,7 @@ def test_a_pair_that_was_trained_elsewhere_is_marked(records: list[Record], fact
     moved = [from_elsewhere(records[3], **facts) if record is records[3] else record for record in records]
     material = of(moved)
     one, three, cnn = material.summary["contender"]
-    assert material.summary["difference_unlike"].tolist()[:2] == ["", unlike]
+    assert material.summary["difference_unlike.matched"].tolist()[:2] == ["", unlike]
     assert material.verdicts.unlike(one, cnn) == ()
     assert material.verdicts.unlike(three, cnn) == tuple(filter(None, [unlike]))
     signs = [UNLIKE.sign in shown for shown in readable(material.summary)["vs matched"]]
@@ -104,9 +104,9 @@ def test_a_pair_that_was_trained_elsewhere_is_marked(records: list[Record], fact
 def test_of_fewer_than_three_seeds_no_pair_is_tested(records: list[Record], seeds: int) -> None:
     few = [record for record in records if record.cell.seed < seeds]
     table = of(few).summary
-    assert table["difference_verdict"].tolist()[:2] == [Outcome.NOT_TESTED] * 2
-    assert table["difference_seeds_needed"].isna().all()
-    assert table["difference_p"].isna().all()
+    assert table["difference_verdict.matched"].tolist()[:2] == [Outcome.NOT_TESTED] * 2
+    assert table["difference_seeds_needed.matched"].isna().all()
+    assert table["difference_p.matched"].isna().all()
 
 
 def test_a_difference_that_is_not_significant_says_how_many_seeds_would_show_it(capsules: Make, matched: Make) -> None:
@@ -115,9 +115,9 @@ def test_a_difference_that_is_not_significant_says_how_many_seeds_would_show_it(
         make(value, seed=seed) for make, of in ((capsules, ours), (matched, theirs)) for seed, value in enumerate(of)
     ]
     table = of(records).summary
-    assert table["difference_verdict"].tolist()[0] == Outcome.NOT_SIGNIFICANT
-    assert readable(table)["seeds needed"].tolist() == [str(table["difference_seeds_needed"].iloc[0]), ""]
-    assert table["difference_seeds_needed"].iloc[0] == 7
+    assert table["difference_verdict.matched"].tolist()[0] == Outcome.NOT_SIGNIFICANT
+    assert readable(table)["seeds needed"].tolist() == [str(table["difference_seeds_needed.matched"].iloc[0]), ""]
+    assert table["difference_seeds_needed.matched"].iloc[0] == 7
 
 
 def test_contenders_without_a_common_seed_have_no_verdict(capsules: Make) -> None:

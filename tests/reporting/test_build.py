@@ -15,7 +15,7 @@ import torch
 
 from capsbench.api import cells
 from capsbench.errors import Kind, UsageError
-from capsbench.presenting.figures.style import TIMES
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.records.table import ROW_COLUMNS, load

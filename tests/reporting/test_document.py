@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from capsbench.presenting.figures.style import TIMES
 from capsbench.presenting.format import quantity, seeds
 from capsbench.presenting.material import Material
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import Report, report

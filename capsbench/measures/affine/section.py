@@ -15,11 +15,12 @@ from capsbench.presenting.columns import one_row_each, readable
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
 from capsbench.presenting.figures.mosaic import draw, mosaic
-from capsbench.presenting.figures.style import PAGE, PAPER, SMALL, STYLE, TIMES
+from capsbench.presenting.figures.style import PAGE, PAPER, SMALL, STYLE
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.paired import right
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose, most_accurate
+from capsbench.presenting.words import TIMES
 
 Kept = Mapping[str, NDArray[Any]]
 """What the measure kept of a cell."""

@@ -14,8 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from capsbench import registry
-from capsbench.presenting.contenders import MATCHED, varying_columns
-from capsbench.presenting.format import option, short, si, value
+from capsbench.presenting.format import si
 from capsbench.presenting.marks import with_marks
 
 COLUMN, PAGE = 3.5, 7.16
@@ -45,8 +44,6 @@ SMALL = 7.0
 
 LINE, THIN, POINT = 1.0, 0.6, 3.5
 """Widths of lines, of bars and frames, and sizes of markers, in points."""
-
-TIMES = "\N{MULTIPLICATION SIGN}"
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -104,8 +101,8 @@ STYLE: dict[Any, Any] = {
 
 
 def styled(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with what a picture needs of each row: names, ``color``, ``face``, ``marker`` and ``dashes``."""
-    return in_colors(with_marks(_named(summary)))
+    """The summary with what a picture needs of each row: marks behind its name, ``color``, ``face``, ``marker``, ``dashes``."""
+    return in_colors(with_marks(summary))
 
 
 def in_colors(table: pd.DataFrame) -> pd.DataFrame:
@@ -137,29 +134,6 @@ def in_colors(table: pd.DataFrame) -> pd.DataFrame:
 
 def _numbered(names: pd.Series) -> dict[str, int]:
     return {name: number for number, name in enumerate(names.unique())}
-
-
-def _named(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with ``series``, what tells each row apart but for the iterations, and ``label``, with them."""
-    table = summary.copy()
-    capsule = table["routing"].notna()
-    network, routing = table["network"].map(short), table["routing"].map(short, na_action="ignore")
-    ambiguous = table[capsule].groupby("routing")["network"].nunique().gt(1).any()
-    cnn = network.replace(MATCHED, f"{MATCHED} CNN")
-    name = (network + " " + routing if ambiguous else routing).where(capsule, cnn)
-    rest = pd.Series("", index=table.index)
-    if table["size"].nunique() > 1:
-        rest += ", " + table["size"]
-    if "train_size" in table and table["train_size"].nunique(dropna=False) > 1:
-        rest += ", " + table["train_size"].map(str, na_action="ignore").astype(object).fillna("all") + " images"
-    beside = table["network"].isin(registry.names("baseline"))  # a CNN is one, whatever its options
-    for column in varying_columns(table):
-        told = f", {option(column).replace('_', ' ')} " + table[column].map(value, na_action="ignore").astype(str)
-        rest += told.where(table[column].notna() & ~beside, "")
-    if "parameters" in table and table.assign(series=name + rest)[~capsule].duplicated(["dataset", "series"]).any():
-        rest += (", " + table["parameters"].map(si)).where(~capsule, "")
-    iterations = (f" {TIMES}" + table["iterations"].astype(str)).where(capsule, "")
-    return table.assign(series=name + rest, label=name + iterations + rest)
 
 
 def percent_axis(axes: Axes) -> None:

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from capsbench.presenting.contenders import UNPAIRED
 from capsbench.presenting.material import Material
+from capsbench.presenting.naming import BUDGET
 from capsbench.presenting.shortlist import most_accurate
-from capsbench.records.cell import Cell
 from capsbench.stats.differences import FEWEST_SEEDS, interval, paired_seeds
 
 MARGIN = 1.0
@@ -169,9 +168,9 @@ def difference(one: pd.Series, other: pd.Series) -> Estimate | None:
 
 
 def groups_of(material: Material, most: int | None = None) -> list[Group]:
-    """The contenders by budget: all that is in none of `UNPAIRED`; ``most`` as in `Group`."""
+    """The contenders by budget: all of `BUDGET`; ``most`` as in `Group`."""
     cells, numbers = material.cells, Numbers(material)
-    budget = [name for name in Cell.model_fields if name not in UNPAIRED and name in cells]
+    budget = [name for name in BUDGET if name in cells]
     if cells.empty:
         return []
     return [Group(part, numbers, material, most) for _, part in cells.groupby(budget, dropna=False, sort=False)]

@@ -1,18 +1,34 @@
-"""The section of ``--by NAME,...``: what a choice does, over all that was varied beside it."""
+"""The section of ``--by NAME,...``: what a choice does in each network, over all that was varied beside it."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.filter import column
-from capsbench.presenting.format import option, si, value, with_interval
+from capsbench.presenting.format import si, with_interval
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
+from capsbench.presenting.words import option, short, value
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm, interval, paired_seeds
 from capsbench.stats.steps import step_of
+
+Level = tuple[Any, ...]
+"""A value of what is asked for, or of several a combination."""
+
+AGAINST = "against."
+"""Begins the columns of the value that a row is compared with."""
+
+WITHIN = "within"
+"""The column of the network that a row is about; empty where the network follows from the value."""
+
+ALL, UNKNOWN = "all", object()
+"""All training images, as a value of ``train_size``; and the default of what has none that is known."""
 
 COSTS = {"FLOPs": ("speed", "flops", "inference"), "step ms": ("speed", "latency p50", "training step")}
 OF_EACH = ("cell", "seed")
@@ -22,7 +38,7 @@ NOT_VARIED = {"cell", "contender", "seed", "network.parameters", "value"}
 
 
 def _table(material: Material) -> pd.DataFrame:
-    """One row a value of what is asked for (a combination of values, of several): accuracy, and the difference to the first."""
+    """One row a network and value of what is asked for (a combination of values, of several), the one compared with first."""
     if not material.by:
         raise NoDataError("a choice", "was not asked about")
     rows = material.rows
@@ -30,37 +46,79 @@ def _table(material: Material) -> pd.DataFrame:
     accuracies = material.chosen(
         (rows["measure"] == "accuracy") & (rows["metric"] == "accuracy") & (rows["condition"] == "test")
     )
-    cells = material.cells.merge(accuracies[["cell", "value"]], on="cell").dropna(subset=by)
+    cells = material.cells.merge(accuracies[["cell", "value"]], on="cell")
+    if "train_size" in by:
+        cells["train_size"] = cells["train_size"].astype(object).where(cells["train_size"].notna(), ALL)
+    cells = cells.dropna(subset=by)
     if cells.empty:
         raise NoDataError(f"the accuracy of a network with {' and '.join(material.by)}")
-    settings = _settings(cells, by)
-    setting = cells.groupby(settings, dropna=False).ngroup() if settings else 0
-    cells = cells.assign(setting=setting)
     for heading, (measure, metric, condition) in COSTS.items():
         chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
         cells = cells.assign(**{heading: cells["cell"].map(material.chosen(chosen).set_index("cell")["value"])})
 
+    lines = [line for name, own in _networks(cells, by) for line in _lines(name, own, by, material)]
+    table = pd.DataFrame(lines)
+    table["difference_p"] = holm(table["difference_p"].to_list())
+    table["difference_holds"] = (table["difference_p"] < ALPHA) & (table["difference_n"] >= FEWEST_SEEDS)
+    return table
+
+
+def _networks(cells: pd.DataFrame, by: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    """The cells of each network; all together where the network follows from what is asked for, as from the routing."""
+    if "network" in by or (cells.groupby(by)["network"].nunique() == 1).all():
+        return [("", cells)]
+    return [(str(name), own) for name, own in cells.groupby("network", sort=False)]
+
+
+def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material) -> list[dict[str, Any]]:
+    """The rows of one network."""
+    settings = _settings(cells, by)
+    setting = cells.groupby(settings, dropna=False).ngroup() if settings else 0
+    cells = cells.assign(setting=setting)
     # Of each value: a row a seed, a column a setting of all else.
     numbers = {key: own.pivot_table(index="seed", columns="setting", values="value") for key, own in cells.groupby(by)}
     common = sorted(set.intersection(*(set(own.columns) for own in numbers.values())))
     if common:
         numbers = {key: own[common] for key, own in numbers.items()}
-    first = next(iter(numbers))
     step = step_of(cells["value"])
+    levels = _in_order(cells, by)
+    first = _compared_with(cells, by, levels, material)
     medians = {key: own[list(COSTS)].median() for key, own in cells.groupby(by)}
     made: list[dict[str, Any]] = []
-    for key, own in numbers.items():
-        line: dict[str, Any] = dict(zip(by, key, strict=True))
+    for key in sorted(levels, key=lambda level: level != first):
+        own = numbers[key]
+        line: dict[str, Any] = {WITHIN: network, **dict(zip(by, key, strict=True))}
+        line |= {f"{AGAINST}{name}": level for name, level in zip(by, first, strict=True)}
         line |= {"n": len(own), "settings": own.shape[1]}
         line |= _mean("accuracy %", own.mean(axis="columns"))
         apart = _apart(own, numbers[first])
         line |= {"difference_settings": apart.shape[1], **_difference(apart if key != first else apart.iloc[:0], step)}
         line |= {str(heading): cost for heading, cost in medians[key].dropna().items()}
         made.append(line)
-    table = pd.DataFrame(made)
-    table["difference_p"] = holm(table["difference_p"].to_list())
-    table["difference_holds"] = (table["difference_p"] < ALPHA) & (table["difference_n"] >= FEWEST_SEEDS)
-    return table
+    return made
+
+
+def _in_order(cells: pd.DataFrame, by: list[str]) -> list[Level]:
+    """The values, or their combinations: numbers by size, others in the order in which they were asked for."""
+    order: dict[str, list[Any]] = {}
+    for name in by:
+        values = list(dict.fromkeys(cells[name]))
+        numeric = all(isinstance(each, int | float) for each in values if each != ALL)
+        order[name] = sorted(values, key=lambda each: math.inf if each == ALL else each) if numeric else values
+    levels = set(cells[by].itertuples(index=False, name=None))
+    return sorted(levels, key=lambda level: [order[name].index(each) for name, each in zip(by, level, strict=True)])
+
+
+def _compared_with(cells: pd.DataFrame, by: list[str], levels: list[Level], material: Material) -> Level:
+    """The default, that of most of the contenders where these differ in it; the first value where it is not among them."""
+    defaults = [material.defaults.get(str(name), {}) for name in cells.drop_duplicates("contender")["contender"]]
+    usual = Counter(tuple(_default(known, name) for name in by) for known in defaults)
+    there = [level for level in levels if usual[level]]
+    return max(there, key=lambda level: usual[level]) if there else levels[0]
+
+
+def _default(known: Mapping[str, Any], name: str) -> Any:
+    return ALL if name == "train_size" and name in known else known.get(name, UNKNOWN)
 
 
 def _column(name: str, cells: pd.DataFrame) -> str:
@@ -122,22 +180,31 @@ def _difference(apart: pd.DataFrame, step: float) -> dict[str, Any]:
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    by = [str(name) for name in table.columns[: table.columns.get_loc("n")]]
-    shown: dict[str, Any] = {
-        " / ".join(map(option, by)): [" / ".join(map(value, line)) for line in table[by].itertuples(index=False)],
+    by = [str(name).removeprefix(AGAINST) for name in table if str(name).startswith(AGAINST)]
+    levels, others = (
+        [" / ".join(map(value, line)) for line in table[columns].itertuples(index=False)]
+        for columns in (by, [AGAINST + name for name in by])
+    )
+    shown: dict[str, Any] = {"network": table[WITHIN].map(short)} if table[WITHIN].any() else {}
+    shown |= {
+        " / ".join(map(option, by)): levels,
         "n": table["n"].map(str),
         "settings": table["settings"].map(str),
         "accuracy %": [
             with_interval(*each, 1) for each in zip(table["accuracy %"], table["accuracy %, ci95"], strict=True)
         ],
     }
-    first = shown[next(iter(shown))][0]
     numbers = zip(table["difference"], table["difference, ci95"], table["difference_holds"], strict=True)
-    shown[f"against {first}"] = [
+    differences = [
         ("+" if mean >= 0 else "") + with_interval(mean, half, 2) + ("*" if holds else "") if pd.notna(mean) else ""
         for mean, half, holds in numbers
     ]
-    if (table["difference_settings"] != table["settings"])[1:].any():
+    if len(set(others)) == 1:
+        shown[f"against {others[0]}"] = differences
+    else:
+        shown |= {"difference": differences, "against": others}
+    compared = table["difference_n"] > 0
+    if (table["difference_settings"] != table["settings"])[compared].any():
         shown["of settings"] = [str(count) for count in table["difference_settings"]]
     for heading, show in {"FLOPs": si, "step ms": "{:.3g}".format}.items():
         if heading in table:
@@ -149,10 +216,10 @@ SECTION = Section(
     name="effects",
     title="What a choice does",
     caption=(
-        "Test accuracy of each value, the mean over settings of all else that was varied: those that all values have, or where "
-        "there are none, its own. The difference to the first value, in points, is over the settings that both have, paired over "
-        f"seeds. ± 95 % t-interval over n seeds. *: a difference, p < {ALPHA:g} after Holm over the table, of {FEWEST_SEEDS} "
-        "seeds or more. Costs are medians."
+        "Test accuracy of each value in each network, the mean over settings of all else that was varied there: those that all "
+        "values have, or where there are none, its own. The difference, in points, is to the default, or where that is not "
+        "among them to the first value, over the settings that both have, paired over seeds. ± 95 % t-interval over n seeds. "
+        f"*: a difference, p < {ALPHA:g} after Holm over the table, of {FEWEST_SEEDS} seeds or more. Costs are medians."
     ),
     table=_table,
     readable=_readable,

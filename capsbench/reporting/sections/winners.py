@@ -11,12 +11,12 @@ import pandas as pd
 
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import failed_checks, marked
-from capsbench.presenting.figures.style import TIMES
 from capsbench.presenting.format import needed_seeds, si, with_interval
 from capsbench.presenting.marks import COLLAPSED, UNLIKE, has
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import SECOND, Verdicts
+from capsbench.presenting.words import TIMES
 from capsbench.reporting.sections.budget import Group, groups_of
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
 from capsbench.stats.steps import step_of

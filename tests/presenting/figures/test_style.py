@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from capsbench.presenting.contenders import summary
-from capsbench.presenting.figures.style import CNN, DASHES, MARKERS, NEUTRALS, PALETTE, PAPER, TIMES, styled
+from capsbench.presenting.figures.style import CNN, DASHES, MARKERS, NEUTRALS, PALETTE, PAPER, styled
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 
 Make = Callable[..., Record]
@@ -82,5 +83,5 @@ def test_a_cnn_has_the_colour_of_what_it_alone_stands_beside(capsules: Make, mat
     other = dict(network="capsnet", routing="dynamic", loss="margin")
     records = [capsules(), matched(), capsules(0.98, 61_000, **other), matched(0.97, to=61_000)]
     color = styled(summary(records)).set_index("label")["color"]
-    assert color["matched CNN, 28.0K"] == color[f"em {TIMES}3"]
-    assert color["matched CNN, 61.0K"] == color[f"dynamic {TIMES}3"]
+    assert color["matched CNN to 28,000"] == color[f"em {TIMES}3"]
+    assert color["matched CNN to 61,000"] == color[f"dynamic {TIMES}3"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from capsbench.presenting.figures.style import TIMES
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import report

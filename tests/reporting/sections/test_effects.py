@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.naming import Defaults, no_defaults
+from capsbench.records.cell import Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.sections.effects import SECTION
@@ -18,8 +21,83 @@ from capsbench.stats.differences import paired_seeds
 Make = Callable[..., Record]
 
 
-def _table(records: list[Record], *by: str) -> pd.DataFrame:
-    return SECTION.table(Material.of(records, Store(Path("nowhere")), by=by))
+def _table(records: list[Record], *by: str, defaults: Defaults = no_defaults) -> pd.DataFrame:
+    return SECTION.table(Material.of(records, Store(Path("nowhere")), by, defaults))
+
+
+def defaults_are(**known: Any) -> Defaults:
+    return lambda cell: {name.replace("__", "."): value for name, value in known.items()}
+
+
+def test_each_network_has_its_own_effect(capsules: Make, matched: Make) -> None:
+    accuracy = {(capsules, 0.01): 0.379, (capsules, 0.1): 0.771, (matched, 0.01): 0.971, (matched, 0.1): 0.969}
+    records = [make(value, learning_rate=rate) for (make, rate), value in accuracy.items()]
+    table = _table(records, "lr")
+    assert table[["within", "learning_rate"]].to_numpy().tolist() == [
+        ["matrix-capsules", 0.01],
+        ["matrix-capsules", 0.1],
+        ["matched", 0.01],
+        ["matched", 0.1],
+    ]
+    assert table["accuracy %"].tolist() == pytest.approx([37.9, 77.1, 97.1, 96.9])
+    assert table["difference"].dropna().tolist() == pytest.approx([39.2, -0.2])
+    assert SECTION.readable(table)["network"].tolist() == table["within"].tolist()
+
+
+def test_a_network_without_the_choice_has_no_lines(capsules: Make, matched: Make) -> None:
+    records = [matched(0.9), *(capsules(options={"routing.epsilon": value}) for value in (0.01, 0.1))]
+    table = _table(records, "epsilon")
+    assert table["within"].tolist() == ["", ""]
+    assert "network" not in SECTION.readable(table)
+
+
+def test_a_network_that_follows_from_the_value_is_no_block(capsules: Make, matched: Make) -> None:
+    other = capsules(0.95, routing="dynamic", network="capsnet", loss="margin")
+    table = _table([capsules(0.9), other, matched()], "routing")
+    assert table["routing"].tolist() == ["em", "dynamic"]
+    assert table["difference"].dropna().tolist() == pytest.approx([5.0])
+
+
+@pytest.mark.parametrize(
+    ("default", "order"), [("unit", ["unit", "efficient", "sabour"]), ("sabour", ["sabour", "efficient", "unit"])]
+)
+def test_values_are_compared_with_the_default(capsules: Make, default: str, order: list[str]) -> None:
+    accuracy = {"efficient": 0.90, "sabour": 0.95, "unit": 0.80}
+    records = [capsules(value, options={"routing.squash": name}) for name, value in accuracy.items()]
+    table = _table(records, "squash", defaults=defaults_are(routing__squash=default))
+    assert table["routing.squash"].tolist() == order
+    assert table["against.routing.squash"].tolist() == [default] * 3
+    assert table["difference"].tolist()[1:] == pytest.approx(
+        [100 * (accuracy[name] - accuracy[default]) for name in order[1:]]
+    )
+    assert f"against {default}" in SECTION.readable(table)
+
+
+def test_without_the_default_numbers_are_compared_with_the_least_and_others_with_the_first_asked_for(
+    capsules: Make,
+) -> None:
+    rates = [capsules(learning_rate=rate) for rate in (0.1, 0.01, 1.0)]
+    assert _table(rates, "lr", defaults=defaults_are(learning_rate=0.02))["learning_rate"].tolist() == [0.01, 0.1, 1.0]
+    squashes = [capsules(options={"routing.squash": name}) for name in ("unit", "efficient")]
+    assert _table(squashes, "squash")["routing.squash"].tolist() == ["unit", "efficient"]
+
+
+def test_where_networks_differ_in_their_default_a_column_says_what_each_is_compared_with(capsules: Make) -> None:
+    def rates(cell: Cell) -> dict[str, Any]:
+        return {"learning_rate": {"matrix-capsules": 0.01, "capsnet": 0.1}[cell.network]}
+
+    networks = ({}, {"network": "capsnet", "routing": "dynamic", "loss": "margin"})
+    records = [capsules(learning_rate=rate, **network) for network in networks for rate in (0.01, 0.1)]
+    table = _table(records, "lr", defaults=rates)
+    assert table["learning_rate"].tolist() == [0.01, 0.1, 0.1, 0.01]
+    assert SECTION.readable(table)["against"].tolist() == ["0.01", "0.01", "0.1", "0.1"]
+
+
+def test_all_training_images_are_a_value_and_the_default(capsules: Make) -> None:
+    records = [capsules(value, train_size=size) for size, value in ((60, 0.7), (None, 0.9), (500, 0.8))]
+    table = _table(records, "train-size", defaults=defaults_are(train_size=None))
+    assert table["train_size"].tolist() == ["all", 60, 500]
+    assert table["difference"].tolist()[1:] == pytest.approx([-20.0, -10.0])
 
 
 def test_a_value_is_averaged_over_what_was_varied_beside(capsules: Make) -> None:

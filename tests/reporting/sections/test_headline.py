@@ -20,8 +20,9 @@ from capsbench.presenting.contenders import curves
 from capsbench.presenting.contenders import summary as plain_summary
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.labels import Point, label_points
-from capsbench.presenting.figures.style import TIMES, styled
+from capsbench.presenting.figures.style import styled
 from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.contents import PICTURES
@@ -146,9 +147,9 @@ def test_baselines_of_several_networks_have_names_that_differ(capsules: Make, ma
     records = [capsules(), matched(), capsules(0.98, 61_000, **other), matched(0.97, to=61_000)]
     assert legend_of(accuracy_against_iterations(summary(records))) == [
         "dynamic",
-        "matched CNN, 61.0K",
+        "matched CNN to 61,000",
         "em",
-        "matched CNN, 28.0K",
+        "matched CNN to 28,000",
     ]
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from capsbench.presenting.figures.style import TIMES
 from capsbench.presenting.marks import COLLAPSED, UNSOUND
 from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.sections.winners import SECTION
