@@ -214,8 +214,9 @@ def _remarks(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[
 
 def _about_heavy_baseline(heavy: HeavyBaseline) -> str:
     remedy = "none, or a CNN of its own size" if heavy.flag == BASELINE_FLAG else "own"
+    title = heavy.cell.title.rpartition(", seed ")[0]
     return (
-        f"{heavy.cell.title.rpartition(', seed ')[0]}: {heavy.flops / 1e9:,.0f} GFLOP an image, which may take too long or too much memory; "
+        f"{title}: {heavy.flops / 1e9:,.0f} GFLOP an image, which may take too long or too much memory; "
         f"{spelled(heavy.flag)} {remedy} avoids it"
     )
 
