@@ -122,8 +122,8 @@ def unpaired(one: Sequence[float], other: Sequence[float], step: float | None = 
     return _tested(mean, (Variance(total, total**2 / spread if spread else math.nan),), seeds)
 
 
-def interval(of_seeds: Sequence[float], step: float | None = None) -> tuple[float, float]:
-    """The mean of a number over seeds and the half-width of its 95 % t-interval.
+def interval(of_seeds: Sequence[float], step: float | None = None, level: float = ALPHA) -> tuple[float, float]:
+    """The mean of a number over seeds and the half-width of its t-interval, which misses by chance at a level.
 
     The half-width is nan for one seed, and for equal numbers without a step, which show no spread.
 
@@ -134,7 +134,7 @@ def interval(of_seeds: Sequence[float], step: float | None = None) -> tuple[floa
     if len(values) < 2:
         return float(values.mean()), math.nan
     variance = variance_of_seeds(values, step_of(values) if step is None else step, rounded=1)
-    return float(values.mean()), float(half_width([variance])) if variance.value else math.nan
+    return float(values.mean()), float(half_width([variance], level)) if variance.value else math.nan
 
 
 def intervals(means: pd.Series, errors: pd.Series, seeds: pd.Series, steps: pd.Series) -> pd.Series:

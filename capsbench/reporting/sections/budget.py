@@ -1,7 +1,8 @@
 """Contenders of one budget (data, size, epochs, seeds), and when a difference between them counts as one.
 
-A statement is ``supported`` or ``refuted`` where the 95 % t-interval over seeds of what it is about lies wholly on one side, and
-``undecided`` otherwise and for fewer than `FEWEST_SEEDS` seeds.
+A statement is ``supported`` or ``refuted`` where the interval of what it is about lies wholly on one side, ``undecided``
+otherwise, and ``not tested`` for fewer than `FEWEST_SEEDS` seeds. The interval is that of the verdict on the pair, or at the
+level of the second family (`capsbench.presenting.verdicts`).
 """
 
 from __future__ import annotations
@@ -12,33 +13,48 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from capsbench.presenting.format import needed_seeds
 from capsbench.presenting.material import Material
 from capsbench.presenting.naming import BUDGET
 from capsbench.presenting.shortlist import most_accurate
-from capsbench.stats.differences import FEWEST_SEEDS, interval, paired_seeds
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
+from capsbench.stats.verdicts import Outcome, Verdict
 
 MARGIN = 1.0
 """Points of accuracy that count as no difference."""
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds, in per cent, with the half-width of its 95 % t-interval: infinite where nothing shows the spread."""
+    """A mean over seeds, in per cent, with the half-width of its interval, infinite where nothing shows the spread.
+
+    ``needed`` says how many seeds would show a difference that is not significant, such as ``12`` (`needed_seeds`).
+    """
 
     mean: float
     half: float
     n: int
+    needed: str = ""
 
     @classmethod
-    def of(cls, values: pd.Series) -> Estimate:
+    def of(cls, values: pd.Series, level: float = ALPHA) -> Estimate:
+        """Of a number of each seed, with the interval at a level, a 95 % one by default."""
         n = len(values)
         if not n:
             return cls(math.nan, math.inf, 0)
-        mean, half = interval((values / 100).to_list())
+        mean, half = interval((values / 100).to_list(), level=level)
         return cls(100 * mean, math.inf if math.isnan(half) else 100 * half, n)
+
+    @classmethod
+    def of_verdict(cls, verdict: Verdict) -> Estimate:
+        """Of a difference, with the interval of its family."""
+        half = math.inf if math.isnan(verdict.half) else 100 * verdict.half
+        needed = needed_seeds(verdict.outcome, verdict.seeds_needed)
+        return cls(100 * verdict.difference.mean, half, verdict.difference.seeds, needed)
 
     def shown(self, unit: str = " %", sign: str = "") -> str:
         interval = f" ± {self.half:.1f}" if math.isfinite(self.half) else ""
-        return f"{self.mean:{sign}.1f}{interval}{unit}"
+        needed = f" ({self.needed} seeds would show it)" if self.needed else ""
+        return f"{self.mean:{sign}.1f}{interval}{unit}{needed}"
 
 
 class Numbers:
@@ -79,7 +95,7 @@ class Group:
     """
 
     def __init__(self, cells: pd.DataFrame, numbers: Numbers, material: Material, most: int | None = None) -> None:
-        self.cells, self.numbers = cells, numbers
+        self.cells, self.numbers, self.verdicts = cells, numbers, material.verdicts
         self.described = cells.drop_duplicates("contender").set_index("contender")
         first = cells.iloc[0]
         self.dataset, self.size, self.stop_at = str(first["dataset"]), str(first["size"]), float(first["stop_at"])
@@ -114,6 +130,23 @@ class Group:
     def accuracy(self, contender: str) -> pd.Series:
         return self.values(contender, "accuracy", "accuracy", "test")
 
+    def judged(self, values: pd.Series) -> Estimate:
+        """What a claim about a number rests on: its mean, with an interval at the level of the second family."""
+        return Estimate.of(values, ALPHA / self.verdicts.comparisons)
+
+    def difference(self, one: pd.Series, other: pd.Series) -> Estimate | None:
+        """One number less another over the seeds that both have, in the second family; None where there is none."""
+        both = pd.concat([one, other], axis="columns", join="inner").dropna() / 100
+        if both.empty:
+            return None
+        sides = [both.iloc[:, place].to_list() for place in (0, 1)]
+        return Estimate.of_verdict(self.verdicts.judge(paired_seeds(sides[0], sides[1])))
+
+    def accuracy_difference(self, one: str, other: str) -> Estimate | None:
+        """One contender's test accuracy less another's, by the verdict on the pair; None where there is none."""
+        verdict = self.verdicts.of_accuracy(one, other)
+        return None if verdict is None else Estimate.of_verdict(verdict)
+
     def reached(self, contender: str) -> bool:
         """Whether every seed of it has the validation accuracy that training was to stop at."""
         reached = self.values(contender, "accuracy", "accuracy", "validation")
@@ -121,6 +154,8 @@ class Group:
 
     def at_full_size(self, verdict: str) -> str:
         """A verdict on a number alone, which a smaller network or less data cannot give."""
+        if verdict == Outcome.NOT_TESTED:
+            return verdict
         return verdict if self.size == "paper" and self.cells["train_size"].isna().all() else "undecided"
 
     def capsules(self) -> list[str]:
@@ -133,7 +168,7 @@ class Group:
 def above(estimate: Estimate, threshold: float = 0.0) -> str:
     """Whether a number is above a threshold."""
     if estimate.n < FEWEST_SEEDS:
-        return "undecided"
+        return str(Outcome.NOT_TESTED)
     if estimate.mean - estimate.half > threshold:
         return "supported"
     return "refuted" if estimate.mean + estimate.half < threshold else "undecided"
@@ -142,7 +177,7 @@ def above(estimate: Estimate, threshold: float = 0.0) -> str:
 def nothing(estimate: Estimate) -> str:
     """Whether a difference is not one in favour of what is said to have no advantage."""
     if estimate.n < FEWEST_SEEDS:
-        return "undecided"
+        return str(Outcome.NOT_TESTED)
     if estimate.mean + estimate.half < MARGIN:
         return "supported"
     return "refuted" if estimate.mean - estimate.half > 0 else "undecided"
@@ -151,20 +186,11 @@ def nothing(estimate: Estimate) -> str:
 def near(estimate: Estimate, published: float, tolerance: float) -> str:
     """Whether a number is within a tolerance of the published one."""
     if estimate.n < FEWEST_SEEDS:
-        return "undecided"
+        return str(Outcome.NOT_TESTED)
     low, high = estimate.mean - estimate.half, estimate.mean + estimate.half
     if published - tolerance <= low and high <= published + tolerance:
         return "supported"
     return "refuted" if high < published - tolerance or low > published + tolerance else "undecided"
-
-
-def difference(one: pd.Series, other: pd.Series) -> Estimate | None:
-    """One number less another over the seeds that both have; None where there is none."""
-    both = pd.concat([one, other], axis="columns", join="inner").dropna() / 100
-    if both.empty:
-        return None
-    apart = paired_seeds(both.iloc[:, 0].to_list(), both.iloc[:, 1].to_list())
-    return Estimate(100 * apart.mean, math.inf if math.isnan(apart.half) else 100 * apart.half, apart.seeds)
 
 
 def groups_of(material: Material, most: int | None = None) -> list[Group]:

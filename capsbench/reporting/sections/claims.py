@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from capsbench.attacks.threats import Threat, bounds_of
-from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, above, difference, near, nothing
+from capsbench.presenting.verdicts import SECOND
+from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, above, near, nothing
 
 FEWEST_IMAGES = 10
 """Images that a source has to have been misled by, for what they do to others to count."""
@@ -28,16 +29,18 @@ class Statement(NamedTuple):
     """What a judge says.
 
     Attributes:
-        verdict: ``supported``, ``refuted`` or ``undecided``.
+        verdict: ``supported``, ``refuted``, ``undecided`` or ``not tested``.
         numbers: what it rests on.
         n: seeds.
-        of: the contenders whose numbers they are.
+        of: the contenders whose numbers they are, pair after pair where they are compared.
+        family: of the comparison that it rests on, `capsbench.presenting.verdicts`.
     """
 
     verdict: str
     numbers: str
     n: int
     of: tuple[str, ...]
+    family: str = SECOND
 
 
 Statements = Iterator[Statement]
@@ -49,21 +52,25 @@ def _compared(
     of: Sequence[str],
     names: Sequence[str],
     values: Sequence[pd.Series],
+    apart: Estimate | None,
     judge: Callable[[Estimate], str],
     about: str = "",
+    family: str = SECOND,
 ) -> Statements:
-    """What a judge says of one number less another, over the seeds that both have; nothing where there is none."""
-    apart = difference(*values)
+    """What a judge says of one number less another; nothing where they have no seed in common."""
     if apart is not None:
         shown = ", ".join(f"{name} {Estimate.of(each).shown()}" for name, each in zip(names, values, strict=True))
-        yield Statement(judge(apart), f"{about}{shown}: {apart.shown(' points', '+')}", apart.n, (*of,))
+        numbers = f"{about}{shown}: {apart.shown(' points', '+')}"
+        yield Statement(judge(apart), numbers, apart.n, (*of,), family)
 
 
 def _against(group: Group, ones: Iterable[str], others: Iterable[str], judge: Callable[[Estimate], str]) -> Statements:
     """The accuracies of each of some contenders beside each of others, with those on clean images where there are some."""
     for pair in itertools.product(ones, others):
         names = [group.label(name) + _clean(group, name) for name in pair]
-        yield from _compared(pair, names, [group.accuracy(name) for name in pair], judge)
+        values = [group.accuracy(name) for name in pair]
+        apart = group.accuracy_difference(*pair)
+        yield from _compared(pair, names, values, apart, judge, family=group.verdicts.family(*pair))
 
 
 def _clean(group: Group, contender: str) -> str:
@@ -91,7 +98,7 @@ def average_pooling_closes_the_gap(group: Group) -> Statements:
 def shared_transforms_reach_93(group: Group) -> Statements:
     if group.dataset in ("affnist", "affnist-full"):
         for contender in group.which(routing="uniform", network__shared_transforms=True):
-            found = Estimate.of(group.accuracy(contender))
+            found = group.judged(group.accuracy(contender))
             verdict = group.at_full_size(near(found, 93.21, MARGIN))
             if found.n:
                 yield Statement(verdict, f"{group.label(contender)} {found.shown()}", found.n, (contender,))
@@ -118,7 +125,7 @@ def novel_viewpoints_err_less(group: Group) -> Statements:
                 one, other = (100 - group.accuracy(each) for each in (capsules, cnn))
                 less = 100 * (1 - one / other[other > 0]).dropna()
                 if len(less):
-                    found = Estimate.of(less)
+                    found = group.judged(less)
                     errors = [Estimate.of(each) for each in (one, other)]
                     numbers = (
                         f"error on novel viewpoints: {group.label(capsules)} {errors[0].shown()}, {group.label(cnn)} "
@@ -140,7 +147,7 @@ def fgsm_spares_capsules(group: Group) -> Statements:
             capsules = contender in group.capsules()
             reading = "lengths" if capsules else "logits"
             condition = f"Linf, fgsm, {reading}, cross-entropy"
-            found = Estimate.of(group.values(contender, "adversarial", "robust accuracy", condition, 0.2))
+            found = group.judged(group.values(contender, "adversarial", "robust accuracy", condition, 0.2))
             if found.n:
                 verdict = above(found, 20.0) if capsules else above(Estimate(-found.mean, found.half, found.n), -20.0)
                 numbers = f"{group.label(contender)} {found.shown()} under FGSM at 0.2 of the range of the standardised pixels"
@@ -162,7 +169,7 @@ def worst_cases_leave_no_advantage(group: Group) -> Statements:
         ]
         kept = [100 * robust / right[right > 0] for robust, right in zip(left, clean, strict=True)]
         about = f"of the images that each has right, still right in the worst case at {level:g}: "
-        yield from _compared(pair, names, kept, nothing, about)
+        yield from _compared(pair, names, kept, group.difference(*kept), nothing, about)
 
 
 def transfer_spares_nobody(group: Group) -> Statements:
@@ -171,8 +178,8 @@ def transfer_spares_nobody(group: Group) -> Statements:
         shown = _transferred(group, capsules, cnn)
         if len(shown):
             pair = (cnn, capsules)
-            names = [group.label(name) for name in pair]
-            yield from _compared(pair, names, [shown[name] for name in pair], nothing, about)
+            names, values = [group.label(name) for name in pair], [shown[name] for name in pair]
+            yield from _compared(pair, names, values, group.difference(*values), nothing, about)
 
 
 def _transferred(group: Group, one: str, other: str) -> pd.DataFrame:
@@ -199,7 +206,8 @@ def votes_are_the_better_target(group: Group) -> Statements:
     names = ("output attack", "vote attack")
     for contender in group.capsules():
         left = [group.values(contender, "routing-robustness", "robust accuracy", name, level) for name in names]
-        yield from _compared([contender], names, left, above, f"{group.label(contender)} at {level:g}, left by each: ")
+        about = f"{group.label(contender)} at {level:g}, left by each: "
+        yield from _compared([contender], names, left, group.difference(*left), above, about)
 
 
 def reconstruction_detects(group: Group) -> Statements:
@@ -207,7 +215,7 @@ def reconstruction_detects(group: Group) -> Statements:
         level = bounds_of(group.dataset, Threat.LINF).published
         found, evaded = (_detected(group, contender, attack, level) for attack in ("pgd", "reconstructive"))
         if len(found):
-            estimate = Estimate.of(found)
+            estimate = group.judged(found)
             less = f", {Estimate.of(evaded).shown()} under the reconstructive attack" if len(evaded) else ""
             verdict = group.at_full_size(near(estimate, 70, 15))
             yield Statement(
@@ -229,7 +237,7 @@ def _detected(group: Group, contender: str, attack: str, level: float) -> pd.Ser
 def multimnist_errs_by_five(group: Group) -> Statements:
     if group.dataset == "multimnist":
         for contender in group.which(network="capsnet", routing="dynamic", iterations=3):
-            found = Estimate.of(100 - group.accuracy(contender))
+            found = group.judged(100 - group.accuracy(contender))
             verdict = group.at_full_size(near(found, 5.2, MARGIN))
             if found.n:
                 yield Statement(verdict, f"{group.label(contender)}: error {found.shown()}", found.n, (contender,))

@@ -10,14 +10,16 @@ from enum import Enum, auto
 import pandas as pd
 
 from capsbench.measures.soundness import OF_ALL_ATTACKS, failed_checks, marked
-from capsbench.presenting.marks import COLLAPSED, has
+from capsbench.presenting.marks import COLLAPSED, UNLIKE, has
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import MOST
+from capsbench.presenting.verdicts import Verdicts
 from capsbench.reporting.sections import claims
 from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, above, groups_of
 from capsbench.reporting.sections.claims import Judge, Statement, with_their_cnn
 from capsbench.stats.differences import FEWEST_SEEDS
+from capsbench.stats.verdicts import Outcome
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,11 @@ class Finding:
         claim: in a sentence.
         source: who made it.
         on: the data set and the budget.
-        verdict: ``supported``, ``refuted`` or ``undecided``.
+        verdict: ``supported``, ``refuted``, ``undecided`` or ``not tested``, which takes more seeds.
         numbers: what it rests on.
         n: seeds.
+        family: of the comparison that it rests on, whose level its interval has (`capsbench.presenting.verdicts`).
+        unlike: in what else the trainings of a pair differ, such as ``commit``.
     """
 
     number: int
@@ -41,6 +45,8 @@ class Finding:
     verdict: str
     numbers: str
     n: int
+    family: str
+    unlike: str
 
 
 class Basis(Enum):
@@ -127,15 +133,24 @@ def findings(material: Material) -> list[Finding]:
         for group in plain if each.basis is Basis.OTHER else marked_groups:
             for said in each.judge(group):
                 known = doubts[each.basis]
-                found.append(_finding(each.number, each.claim, each.source, group.title, said, known))
-    return found + _few_examples(plain, doubts[Basis.OTHER])
+                found.append(
+                    _finding(each.number, each.claim, each.source, group.title, said, known, material.verdicts)
+                )
+    return found + _few_examples(plain, doubts[Basis.OTHER], material.verdicts)
 
 
-def _finding(number: int, claim: str, source: str, on: str, said: Statement, doubts: Mapping[str, str]) -> Finding:
+def _finding(
+    number: int, claim: str, source: str, on: str, said: Statement, doubts: Mapping[str, str], verdicts: Verdicts
+) -> Finding:
     """A statement as it stands, undecided where there are doubts about a contender whose numbers it rests on."""
     reasons = [doubts[name] for name in dict.fromkeys(said.of) if name in doubts]
     verdict = "undecided" if reasons else said.verdict
-    return Finding(number, claim, source, on, verdict, "; ".join([said.numbers, *reasons]), said.n)
+    pairs = zip(said.of[::2], said.of[1::2], strict=False)  # a contender alone is no pair
+    unlike = sorted({fact for pair in pairs for fact in verdicts.unlike(*pair)})
+    numbers = said.numbers + (f" {UNLIKE.sign}" if unlike else "")
+    return Finding(
+        number, claim, source, on, verdict, "; ".join([numbers, *reasons]), said.n, said.family, ", ".join(unlike)
+    )
 
 
 def find_doubts(material: Material, basis: Basis) -> dict[str, str]:
@@ -155,34 +170,33 @@ def find_doubts(material: Material, basis: Basis) -> dict[str, str]:
     return {contender: f"{labels[contender]} {' and '.join(reasons)}" for contender, reasons in found.items()}
 
 
-def _few_examples(groups: list[Group], doubts: Mapping[str, str]) -> list[Finding]:
+def _few_examples(groups: list[Group], doubts: Mapping[str, str], verdicts: Verdicts) -> list[Finding]:
     """Whether a capsule network beats its matched CNN with the fewest images; what it is with the most stands beside."""
-    advantages: dict[tuple[str, str, str], list[tuple[float, pd.Series, tuple[str, str]]]] = {}
+    advantages: dict[tuple[str, str, str], list[tuple[float, Estimate, tuple[str, str]]]] = {}
     for group in groups:
         size = group.cells["train_size"].iloc[0]
         for capsules, cnn in with_their_cnn(group):
-            paired = (group.accuracy(capsules) - group.accuracy(cnn)).dropna()
+            apart = group.accuracy_difference(capsules, cnn)
             row = group.contenders.loc[capsules]
             name = f"{row['network']} {row['routing']} x{row['iterations']}"
-            if len(paired):
+            if apart is not None:
                 advantages.setdefault((group.dataset, group.size, name), []).append(
-                    (math.inf if pd.isna(size) else float(size), paired, (capsules, cnn))
+                    (math.inf if pd.isna(size) else float(size), apart, (capsules, cnn))
                 )
     made = []
     for (dataset, size, name), by_images in advantages.items():
         (least, few, ones), (most, many, others) = min(by_images, key=_images), max(by_images, key=_images)
         if least < most:
-            estimate = Estimate.of(few)
             numbers = (
-                f"{name} against its CNN: {estimate.shown(' points', '+')} with {least:g} images, "
-                f"{Estimate.of(many).shown(' points', '+')} with {'all' if math.isinf(most) else f'{most:g}'}"
+                f"{name} against its CNN: {few.shown(' points', '+')} with {least:g} images, "
+                f"{many.shown(' points', '+')} with {'all' if math.isinf(most) else f'{most:g}'}"
             )
-            said = Statement(above(estimate), numbers, estimate.n, (*ones, *others))
-            made.append(_finding(14, FEW, "often claimed", f"{dataset}, {size}", said, doubts))
+            said = Statement(above(few), numbers, few.n, (*ones, *others), verdicts.family(*ones))
+            made.append(_finding(14, FEW, "often claimed", f"{dataset}, {size}", said, doubts, verdicts))
     return made
 
 
-def _images(advantage: tuple[float, pd.Series, tuple[str, str]]) -> float:
+def _images(advantage: tuple[float, Estimate, tuple[str, str]]) -> float:
     return advantage[0]
 
 
@@ -199,20 +213,26 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
         {
             "claim": stated.where(~stated.duplicated(), ""),
             "on": table["on"],
-            "verdict": table["verdict"],
+            "verdict": [_said(verdict, n) for verdict, n in zip(table["verdict"], table["n"], strict=True)],
             "numbers": table["numbers"],
             "n": table["n"].map(str),
         }
     )
 
 
+def _said(verdict: str, n: int) -> str:
+    return f"{verdict} ({n} seed{'' if n == 1 else 's'})" if verdict == Outcome.NOT_TESTED else verdict
+
+
 SECTION = Section(
     name="hypotheses",
     title="What the literature claims",
     caption=(
-        f"Supported or refuted: the 95 % t-interval over {FEWEST_SEEDS} seeds or more lies wholly on one side; undecided "
+        f"Supported or refuted: the interval over {FEWEST_SEEDS} seeds or more lies wholly on one side; undecided "
         "otherwise, and where a network in it has collapsed or failed in a seed, or where a sanity check of its attacks failed. "
-        "Each claim is judged by itself: of many claims without substance one in twenty would be called supported. "
+        "A capsule network and its baseline have the verdict and the interval of the table of accuracy and cost; all other "
+        "differences, and numbers alone, are of the second family of this report, with Bonferroni's 95 % intervals over all that "
+        "could be compared. A mean beside its difference has its own 95 % t-interval. "
         f"That there is no advantage is supported where the interval stays below {MARGIN:g} point, and else refuted where it is "
         "above 0. Robustness is compared by the share that stays right of the images that each network has right. A claim about "
         "a number alone is decided at the paper's size and on all images only; about differences, a network of another size or "
