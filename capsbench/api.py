@@ -21,7 +21,7 @@ from capsbench.planning.request import BASELINE_FLAG, listed, spelled
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
 from capsbench.records.cell import Cell
-from capsbench.records.folder import some_records
+from capsbench.records.folder import look_for_own, some_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.versions import components_of
@@ -146,6 +146,7 @@ def measure(
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)
     found, faults = some_records(store)
+    look_for_own(store)
     records = [record for record in choose_records(found, where) if record.training is not None]
     if not records:
         raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)

@@ -10,7 +10,7 @@ import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -228,7 +228,9 @@ def _import(kind: str, path: str) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # a user's module may raise anything while it is imported
         problem = f"cannot be imported: {type(error).__name__}: {error}"
-        raise UsageError(Kind.MISSING, problem, flag=kind, value=path) from error
+        absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        remedy = "work in the folder of its module, or name that in PYTHONPATH" if absent else None
+        raise UsageError(Kind.MISSING, problem, flag=kind, value=path, expected=remedy) from error
 
 
 def _import_own(kind: str, path: str) -> Any:
@@ -237,9 +239,25 @@ def _import_own(kind: str, path: str) -> Any:
     if module_name == "__main__":
         remedy = "put it into a file, which other processes can import"
         raise UsageError(Kind.INACCESSIBLE, "it is of this session", flag=kind, value=path, expected=remedy)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's module lies where they work
+    look_in([])
     return _load_current(module_name, attribute, lambda: _import(kind, path))
+
+
+def look_in(folders: Iterable[Path]) -> None:
+    """Has a user's modules looked for in the working directory, then in some folders, where Python finds none of that name."""
+    for folder in map(str, (Path.cwd(), *folders)):
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def folder_of(kind: str, name: str) -> Path | None:
+    """The folder that the module of ``package.module:Attribute`` was found in; None for other names."""
+    if ":" not in name:
+        return None
+    get(kind, name)
+    top = sys.modules[name.partition(":")[0].partition(".")[0]]
+    places = [*getattr(top, "__path__", []), *filter(None, [getattr(top, "__file__", None)])]
+    return Path(places[0]).parent
 
 
 def _load_current(module: str, attribute: str, load: Callable[[], Any]) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from capsbench import registry
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -20,6 +23,14 @@ def check_folder(store: Store, flag: str = "out") -> None:
     else:
         return
     raise UsageError(Kind.MISSING, problem, flag=flag, file=store.folder, expected="name one that `capsbench run` made")
+
+
+def look_for_own(store: Store) -> None:
+    """Has the modules of a user's own parts found where the runs of a folder found them, the latest first.
+
+    Another module of that name that Python finds before is told by its digest.
+    """
+    registry.look_in(Path(folder) for run in reversed(store.runs()) for folder in run.folders)
 
 
 def some_records(store: Store, flag: str = "out") -> tuple[list[Record], list[str]]:

@@ -204,7 +204,8 @@ class Run:
     """One `capsbench run`: its command, when it started, and the identities of the cells it was asked for.
 
     ``suite`` is the one it came from, and ``left_out`` says of each data set that could not be had there why not. ``sequence``
-    counts the runs of a folder from 1; runs of schema 1 have none.
+    counts the runs of a folder from 1; runs of schema 1 have none. ``folders`` are those in which modules of
+    a user's own parts were found.
     """
 
     name: str
@@ -214,6 +215,7 @@ class Run:
     suite: str | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     sequence: int | None = None
+    folders: list[str] = field(default_factory=list)
 
 
 def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, list[str]]]:

@@ -226,14 +226,20 @@ class Store:
         return sorted((self.folder / "between").glob("*/*/*.json"))
 
     def write_run(
-        self, cells: list[Cell], command: str, suite: str | None = None, left_out: Mapping[str, str] | None = None
+        self,
+        cells: list[Cell],
+        command: str,
+        suite: str | None = None,
+        left_out: Mapping[str, str] | None = None,
+        folders: Iterable[Path] = (),
     ) -> Run:
-        """Notes a new run; the newest is the one that `report` takes."""
+        """Notes a new run; the newest is the one that `report` takes. For the arguments see `Run`."""
         now = datetime.now(UTC)
         name, started = now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(timespec="seconds")
         noted = len(list((self.folder / "runs").glob("*.json")))  # a damaged note had a number too
         sequence = max([noted, *(run.sequence or 0 for run in self.runs())]) + 1
-        run = Run(name, started, command, [cell.id for cell in cells], suite, dict(left_out or {}), sequence)
+        ids, found_in = [cell.id for cell in cells], sorted(map(str, folders))
+        run = Run(name, started, command, ids, suite, dict(left_out or {}), sequence, found_in)
         write_file(self.run_path(name), file.seal({"schema": SCHEMA, **asdict(run)}))
         return run
 

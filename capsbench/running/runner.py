@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from capsbench import registry
 from capsbench.data.base import load_splits
 from capsbench.data.draws import few
 from capsbench.errors import Kind, UsageError
@@ -22,7 +23,7 @@ from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Measurement, Record
 from capsbench.records.store import Store
-from capsbench.records.versions import tell_stale
+from capsbench.records.versions import components_of, tell_stale
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import Job, in_processes
@@ -154,7 +155,8 @@ def run_cells(
         sequence = None
         if train:  # measuring what is on record is no run: the latest stays the one that asked for the networks
             noted = [each.cell for each in planned]
-            sequence = store.write_run(noted, command, suite, {**left_out, **(unmeasured or {})}).sequence
+            why = {**left_out, **(unmeasured or {})}
+            sequence = store.write_run(noted, command, suite, why, _folders_of(noted)).sequence
         listener.run_started([each.cell for each in planned], finished)
         at_a_time = workers or default_workers(planned)
         work = _Work(
@@ -180,6 +182,12 @@ def run_cells(
         outcome.left = [each.cell.id for each in planned if each.cell.id not in ended]
         outcome.trained = [cell_id for cell_id in outcome.left if cell_id in records]
     return outcome
+
+
+def _folders_of(cells: Sequence[Cell]) -> set[Path]:
+    """Where the modules of a user's own parts of cells were found."""
+    named = {component for cell in cells for component in components_of(cell)}
+    return {folder for kind, name in named if (folder := registry.folder_of(kind, name)) is not None}
 
 
 def check_data(cells: Sequence[Cell], data_folder: Path, leave_out: bool = False) -> dict[str, str]:

@@ -16,6 +16,7 @@ from capsbench.data.base import data_folder
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.files import picture_files, write_files
 from capsbench.records.cell import Cell
+from capsbench.records.folder import look_for_own
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.rerun import find_repeats
@@ -84,6 +85,7 @@ def show(
     """
     store = Store(out)
     record = chosen_record(store, cell)
+    look_for_own(store)
     scene = scene_of(
         record,
         store,
