@@ -28,7 +28,7 @@ class CapsNet(CapsuleNetwork):
         shared_transforms: whether a transformation matrix serves all positions of a type (Gu and Tresp 2020) rather than one.
         squash: of the primary capsules: ``sabour``, ``efficient`` or ``unit`` (`capsbench_kernels.squash`).
         primary_scale: multiplies the primary capsules before their squash. In the authors' code they are shared out among
-            their 32 types first, which is 1/32.
+            their 32 types first, which is 1/32; there the bias, 0.1 at the start, comes after that, and here before.
         coordinate_addition: adds a child's position to its votes for the classes (Hinton 2018).
         hidden1, hidden2: widths of the decoder.
         transform_sigma: W ~ N(0, sigma^2); the authors' code has 0.1, the paper does not say.

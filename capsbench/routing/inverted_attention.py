@@ -25,6 +25,9 @@ class InvertedAttentionRouting(Routing):
     are told apart, by one linear map from a pose to a logit, shared by all classes, and a softmax over the classes: their
     activations are the paper's class probabilities. (A bias of that map, as the authors' code has it, cancels in the softmax.)
 
+    The authors' public code reads the windows of convolutional capsules, stacked with their positions last, as if the values of a
+    pose came last (``input_expansion``): it mixes positions and values. Here each window has its own poses, as in the paper.
+
     Between several layers the paper routes concurrently, which is up to the network, by ``parents`` and ``steps``
     (`capsbench.networks.inverted_attention`); elsewhere a layer finishes its iterations before the next begins.
 

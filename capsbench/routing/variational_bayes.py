@@ -28,9 +28,12 @@ class VariationalBayesRouting(Routing):
     Gaussian whose precision has the log-determinant ``E[ln |L_j|]``: votes that agree make a narrow one. Poses, and activations
     before the sigmoid, go through a batch norm a parent, without scale and shift.
 
-    All of this is the authors' code with its default, ``cov='diag'``, but for the two offsets of the activation, beta_a and
-    beta_u: the batch norm takes them out again, so that they have no effect there and no gradient. Its ``cov='full'`` would need
-    the sum of ``w_ij V_ij V_ij^T``, H times as many moments, and a quadratic form a vote, which the vote pass does not have.
+    The authors' code with its default, ``cov='diag'``, has this but for three things. Its two offsets of the activation, beta_a
+    and beta_u, are taken out again by the batch norm, so that they have no effect and no gradient. It divides densities by their
+    sum, or by 1e-11 where that is more, so that a child far from all parents is shared out in part; here shares are computed from
+    their logarithms and sum to 1, as in the paper. Its class coordinates are ``(row + 1) / (10 H)``; those of matrix capsules
+    are ``(row + 0.5) / H``. Its ``cov='full'`` would need the sum of ``w_ij V_ij V_ij^T``, H times as many moments, and a
+    quadratic form a vote, which the vote pass does not have.
 
     Args:
         alpha0: of the Dirichlet prior, the same for all parents.
