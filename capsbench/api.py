@@ -14,6 +14,7 @@ from capsbench.data.base import data_folder
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
+from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.options import UNDO, about_edits, edits
@@ -151,7 +152,8 @@ def measure(
     if not records:
         raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)
     reasons = {record.cell.id: _not_measurable_here(record) for record in records}
-    remarks = [f"{record.cell.title} is left out: {why}" for record in records if (why := reasons[record.cell.id])]
+    titles = title_cells(record.cell for record in records)
+    remarks = [f"{titles[record.cell.id]} is left out: {why}" for record in records if (why := reasons[record.cell.id])]
     here = [record for record in records if not reasons[record.cell.id]]
     chosen = [planned for record in here if (planned := _plan_measures(record, specs)).measures]
     remarks += [*faults, *_about_names(chosen)]

@@ -22,8 +22,14 @@ def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
     """Prints what became of a run; ends the command with its exit code where it was not all well."""
     from capsbench.records.store import Store
 
+    titles = {}
+    if outcome.failed:
+        from capsbench.planning.contender_defaults import title_cells
+
+        records, _ = Store(out).records()
+        titles = title_cells(record.cell for record in (*records, *outcome.failed))
     if as_json:
-        failed = [{"cell": r.cell.id, "title": r.cell.title, "reason": r.reason} for r in outcome.failed]
+        failed = [{"cell": r.cell.id, "title": titles[r.cell.id], "reason": r.reason} for r in outcome.failed]
         print(json.dumps({**asdict(outcome), "failed": failed}))
     else:
         done = len(outcome.finished) + len(outcome.on_record)
@@ -35,7 +41,7 @@ def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
         )
     for record in outcome.failed:
         if any(failure.trace for failure in record.failures.values()) and not as_json:
-            say(f"the traceback of {record.cell.title}: {Store(out).record_path(record.cell.id)}")
+            say(f"the traceback of {titles[record.cell.id]}: {Store(out).record_path(record.cell.id)}")
     if outcome.interrupted:
         again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
         left = f"{len(outcome.left)} cells are left, {len(outcome.trained)} of them trained and only to be measured"

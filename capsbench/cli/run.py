@@ -132,6 +132,7 @@ def _options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]
 
 def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fresh: bool) -> None:
     from capsbench.networks.build import parameter_count
+    from capsbench.planning.contender_defaults import title_cells
     from capsbench.records.store import Store
     from capsbench.running.estimate import estimate
     from capsbench.running.on_record import find_edited, find_records, remaining, without_stale
@@ -156,6 +157,7 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
         timing = asdict(estimate(left, records.keys(), data_dir))
         print(json.dumps({"cells": cells, **timing, "left_out": plan.left_out, "remarks": remarks}))
         return
+    titles = title_cells(each.cell for each in planned)
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
     for each in planned:
         cell = each.cell
@@ -166,7 +168,7 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
             on_record = (
                 f"trained; to measure: {missing}" if here else f"trained, without weights here to measure {missing}"
             )
-        table.add_row(cell.id, cell.title, str(cell.epochs), f"{parameter_count(cell):,}", on_record)
+        table.add_row(cell.id, titles[cell.id], str(cell.epochs), f"{parameter_count(cell):,}", on_record)
     make_console().print(table)
     for name, reason in plan.left_out.items():
         say(f"left out, {name}: {reason}")

@@ -48,7 +48,7 @@ def show(
             json.dumps(
                 {
                     "cell": made.cell.id,
-                    "title": made.cell.title,
+                    "title": made.title,
                     "pictures": list(made.pictures),
                     "left_out": made.left_out,
                     "files": list(map(str, made.files)),
@@ -56,7 +56,7 @@ def show(
             )
         )
         return
-    print(f"{made.cell.id}, {made.cell.title}")
+    print(f"{made.cell.id}, {made.title}")
     for name, picture in made.pictures.items():
         print(f"{name:16} {picture.title}")
     for reason in dict.fromkeys(made.left_out.values()):

@@ -24,6 +24,7 @@ from capsbench.comparing.side import (
     numbers,
     other_hardware,
     read_side,
+    title_contenders,
     titles_of_cells,
 )
 from capsbench.presenting.format import seeds as seeds_said
@@ -105,7 +106,7 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
     found = Comparison(str(a), str(b), faults=[f"A: {line}" for line in _faults(sides[0])])
     found.faults += [f"B: {line}" for line in _faults(sides[1])]
     pairs = Pairs(_kept_of(*sides))
-    titles = sides[0].titles
+    titles = title_contenders(*sides)
     cells = titles_of_cells(*sides)
     both = matched(*sides)
     changes: list[Change] = []
@@ -125,8 +126,8 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
             found.only_b += [f"{titles[one]}: {what}" for what in _beyond(second, first, cells, left_out)]
     found.matched = len(both)
     found.changes = _table(changes)
-    found.only_a += [title for identity, title in titles.items() if identity not in {one for one, _ in both}]
-    found.only_b += [title for identity, title in sides[1].titles.items() if identity not in {two for _, two in both}]
+    found.only_a += [titles[identity] for identity in sides[0].contenders if identity not in {one for one, _ in both}]
+    found.only_b += [titles[identity] for identity in sides[1].contenders if identity not in {two for _, two in both}]
     found.only_a.sort()
     found.only_b.sort()
     found.provenance = _provenance(*sides)
@@ -146,7 +147,8 @@ def _is_equal(a: Contender, b: Contender) -> bool:
 
 
 def _faults(side: Side) -> list[str]:
-    failed = [f"{record.cell.title} failed: {record.reason}" for record in side.failed]
+    titles = titles_of_cells(side)
+    failed = [f"{titles[record.cell.id]} failed: {record.reason}" for record in side.failed]
     return [*side.faults, *failed]
 
 

@@ -35,6 +35,8 @@ from capsbench.comparing.side import (
     matched,
     read_side,
     same_bits_expected,
+    title_contenders,
+    titles_of_cells,
     with_one_setting,
 )
 from capsbench.comparing.versions import other_measures, other_training, tell_other_versions, without_measures
@@ -134,7 +136,8 @@ class _Gate:
 
     def __init__(self, reference: Side, current: Side, checked: Checked) -> None:
         self.reference, self.current, self.checked = reference, current, checked
-        self.titles = {**current.titles, **reference.titles}
+        self.titles = title_contenders(current, reference)
+        self.cells = titles_of_cells(current, reference)
         self.sources = {record.cell.id: record.cell for record in (*reference.records, *current.records)}
         self.shared = matched(reference, current)
 
@@ -162,7 +165,9 @@ class _Gate:
         for identity, contender in self.reference.contenders.items():
             record = failed.get(experiment(contender.cell))
             if record is not None:
-                yield Finding(FAILED, self.titles[identity], "training", f"{record.cell.title}: {record.reason}")
+                yield Finding(
+                    FAILED, self.titles[identity], "training", f"{self.cells[record.cell.id]}: {record.reason}"
+                )
             elif identity not in shared:
                 yield Finding(MISSING, self.titles[identity], "records", "in the reference, and not in the run")
         for title, before, now in self._all_pairs():
@@ -170,9 +175,9 @@ class _Gate:
             for record in now.records.values():
                 lacking = ", ".join(sorted(taken - {*record.measured}))
                 if record.reason:
-                    yield Finding(FAILED, title, "measures", f"{record.cell.title}: {record.reason}")
+                    yield Finding(FAILED, title, "measures", f"{self.cells[record.cell.id]}: {record.reason}")
                 elif lacking:
-                    yield Finding(MISSING, title, "measures", f"{record.cell.title}: {lacking} not measured")
+                    yield Finding(MISSING, title, "measures", f"{self.cells[record.cell.id]}: {lacking} not measured")
 
     def exact(self) -> Iterator[Finding]:
         """Parameters and FLOPs, which have to be what they were."""
@@ -211,9 +216,14 @@ class _Gate:
 
     def new(self) -> Iterator[Finding]:
         shared = {new for _, new in self.shared}
-        for identity, title in self.current.titles.items():
+        for identity in self.current.contenders:
             if identity not in shared:
-                yield Finding(NEW, title, "records", "not in the reference; `capsbench check --update` puts it there")
+                yield Finding(
+                    NEW,
+                    self.titles[identity],
+                    "records",
+                    "not in the reference; `capsbench check --update` puts it there",
+                )
 
     def tests(self) -> Iterator[Test]:
         """Of every judged number: each contender with seeds enough, then the mean over contenders."""

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from capsbench.planning.contender_defaults import defaults_of
+from capsbench.presenting.naming import Names
 from capsbench.records.cell import Cell
 from capsbench.records.folder import some_records
 from capsbench.records.record import TRAINING, Record, Row, Training, keep_one_setting
@@ -60,11 +62,6 @@ class Contender:
     def cell(self) -> Cell:
         return next(iter(self.records.values())).cell
 
-    @property
-    def title(self) -> str:
-        """What a person would call it, whatever the seed."""
-        return self.cell.title.rpartition(", seed ")[0]
-
 
 @dataclass(frozen=True)
 class Side:
@@ -88,13 +85,6 @@ class Side:
         """What a measure kept of a cell; nothing where there is none."""
         found = next((record for record in self.records if record.cell.id == cell_id), None)
         return {} if found is None else self.store.kept(found, measure)
-
-    @property
-    def titles(self) -> dict[str, str]:
-        """Contender -> its title; those that share one say what tells them apart."""
-        titles = {identity: contender.title for identity, contender in self.contenders.items()}
-        often = Counter(titles.values())
-        return {identity: title if often[title] == 1 else f"{title} ({identity})" for identity, title in titles.items()}
 
 
 def read_side(folder: str | Path, flag: str, latest: bool = False) -> Side:
@@ -185,15 +175,44 @@ def label_of(row: Row, spec: str) -> str:
 
 
 def titles_of_cells(*sides: Side) -> dict[str, str]:
-    """Cell -> title, as `numbers` takes it; titles that other experiments share say which cell is meant."""
-    cells = {record.cell.id: record.cell for side in sides for record in side.records}
-    meant: dict[str, set[str]] = {}
-    for cell in cells.values():
-        meant.setdefault(cell.title, set()).add(experiment(cell))
-    return {
-        identity: cell.title if len(meant[cell.title]) == 1 else f"{cell.title} ({identity})"
-        for identity, cell in cells.items()
-    }
+    """Cell -> title, as `numbers` takes it: one for all cells that are the same experiment, whatever their machine."""
+    cells = _cells(sides)
+    titles = _title_experiments(cells)
+    return {cell.id: f"{titles[experiment(cell)]}, seed {cell.seed}" for cell in cells}
+
+
+def title_contenders(*sides: Side) -> dict[str, str]:
+    """Contender -> its title, with what differs between the contenders of all sides; of machines, between those of one side."""
+    titles = _title_experiments(_cells(sides))
+    alike: dict[str, dict[str, Cell]] = {}
+    several: set[str] = set()
+    for side in sides:
+        own = {cell.contender: cell for cell in _cells([side])}
+        for identity, cell in own.items():
+            alike.setdefault(experiment(cell), {})[identity] = cell
+        several |= {key for key, count in Counter(map(experiment, own.values())).items() if count > 1}
+    made: dict[str, str] = {}
+    for key, cells in alike.items():
+        names = Names(cells.values())
+        for identity, cell in cells.items():
+            of_machine = names.title(identity).removeprefix(cell.title.rpartition(", seed ")[0])
+            made[identity] = titles[key] + (of_machine if key in several else "")
+    return made
+
+
+def _cells(sides: Iterable[Side]) -> list[Cell]:
+    return [record.cell for side in sides for record in (*side.records, *side.failed)]
+
+
+def _title_experiments(cells: Iterable[Cell]) -> dict[str, str]:
+    """Experiment -> title without the seed."""
+    first = {experiment(cell): cell for cell in cells}
+    if not first:
+        return {}
+    here = {name: getattr(next(iter(first.values())), name) for name in MACHINE}
+    alike = {key: cell.model_copy(update={**here, "code": {}}) for key, cell in first.items()}
+    names = Names(alike.values(), defaults_of)
+    return {key: names.title(cell.contender) for key, cell in alike.items()}
 
 
 def matched(a: Side, b: Side) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from capsbench.comparing.side import Side, read_side
+from capsbench.comparing.side import Side, read_side, title_contenders, titles_of_cells
 from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records.record import Artifact, Measurement, Record, Row
 from capsbench.records.schema1 import SUMS
@@ -131,14 +131,15 @@ def without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record
 
 
 def _check(run: Side, out: str | Path) -> None:
+    titles, cells = title_contenders(run), titles_of_cells(run)
     if run.failed or run.faults:
-        first = run.faults[0] if run.faults else f"{run.failed[0].cell.title}: {run.failed[0].reason}"
+        first = run.faults[0] if run.faults else f"{cells[run.failed[0].cell.id]}: {run.failed[0].reason}"
         raise UsageError(Kind.DAMAGED, f"a reference is of whole records only; {first}", flag="out", file=out)
     for identity, contender in run.contenders.items():
         if len(contender.records) < FEWEST_SEEDS:
             raise UsageError(
                 Kind.CONFLICT,
-                f"a reference needs {FEWEST_SEEDS} seeds or more, to tell what chance does; {run.titles[identity]} has "
+                f"a reference needs {FEWEST_SEEDS} seeds or more, to tell what chance does; {titles[identity]} has "
                 f"{len(contender.records)}",
                 flag="out",
                 file=out,
@@ -149,7 +150,7 @@ def _check(run: Side, out: str | Path) -> None:
             if record.status != "finished":
                 raise UsageError(
                     Kind.MISSING,
-                    f"{record.cell.title} is not measured yet",
+                    f"{cells[record.cell.id]} is not measured yet",
                     flag="out",
                     file=out,
                     expected="the same `capsbench run` goes on",

@@ -1,12 +1,13 @@
-"""The values that a contender has where nothing is asked for: what reports and titles name is what differs from them."""
+"""The values that a contender has where nothing is asked for, and titles of cells, which say what differs from them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from capsbench.planning.defaults import AXES
+from capsbench.presenting.naming import Names
 from capsbench.records.cell import Cell
 from capsbench.records.table import described_cell
 
@@ -21,6 +22,12 @@ def defaults_of(cell: Cell) -> Mapping[str, Any]:
     be known, such as of a network of one's own that is not here.
     """
     return _defaults(cell.dataset, cell.size, cell.network, cell.routing, cell.loss)
+
+
+def title_cells(cells: Iterable[Cell]) -> dict[str, str]:
+    """Cell -> its title among these: ``capsnet dynamic x3 tiny, digits, learning rate 0.1, seed 0``."""
+    cells = list(cells)
+    return Names(cells, defaults_of).titles(cells)
 
 
 @cache

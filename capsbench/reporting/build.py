@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 from pyarrow import parquet
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.planning.contender_defaults import defaults_of
+from capsbench.planning.contender_defaults import defaults_of, title_cells
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.figures.files import FORMS, content, write_files
 from capsbench.presenting.filter import chosen as chosen_records
@@ -183,13 +183,14 @@ def _report(
         f"{name}.{form}": image.files[form] for name, image in pictures.items() for form in FORMS if form in formats
     }
     left_out = chosen.left_out if chosen else {}
+    titles = title_cells(record.cell for record in records)
     return Report(
         summary=summary,
         readable=readable(summary),
         published=against,
         published_readable=shown_against,
         sections=sections,
-        failed=[(record.cell.title, record.reason) for record in records if record.reason],
+        failed=[(titles[record.cell.id], record.reason) for record in records if record.reason],
         missing=missing,
         faults=made.faults,
         files=write_files(target, contents, all_pictures(), FILES),

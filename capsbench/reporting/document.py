@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable
 from capsbench.presenting.marks import explain
@@ -325,6 +326,7 @@ def _seed(cell: Cell) -> int:
 def _shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]:
     """What `capsbench show` left of the records' cells, and a line for each list of it that cannot be read."""
     lists = {path.parent.name: path for path in sorted(store.folder.glob("shown/*/shown.json"))}
+    titles = title_cells(record.cell for record in records) if lists else {}
     shown, faults = [], []
     for record in records if lists else ():
         path = lists.get(record.cell.id)
@@ -336,5 +338,5 @@ def _shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]
         except (OSError, ValueError, KeyError, TypeError):
             faults.append(f"{path}: not a list of pictures; `capsbench show {record.cell.id}` makes it again")
             continue
-        shown.append(Shown(record.cell.id, record.cell.title, [each for each in drawings if each.path.exists()]))
+        shown.append(Shown(record.cell.id, titles[record.cell.id], [each for each in drawings if each.path.exists()]))
     return shown, faults

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spelled
 from capsbench.records.record import Record, Run
 
@@ -64,9 +65,10 @@ def find_repeats(records: Sequence[Record], runs: Sequence[Run] = ()) -> Repeats
         for record in own:
             if record.reason:
                 alike.setdefault((name, " ".join(record.reason.split())), []).append(record)
+    titles = title_cells(record.cell for record in records) if alike else {}
     failures = [
         Failure(
-            failed[0].cell.title.rpartition(", seed")[0],
+            titles[failed[0].cell.id].rpartition(", seed ")[0],
             sorted(record.cell.seed for record in failed),
             reason,
             _again(failed, cells, runs),

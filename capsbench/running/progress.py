@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spelled
 from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
@@ -29,6 +30,7 @@ class PlainProgress:
         self.said: dict[str, float] = {}
         self.trained: set[str] = set()
         self.measured: dict[str, list[str]] = {}
+        self.titles: dict[str, str] = {}
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -52,6 +54,7 @@ class PlainProgress:
 
     def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None:
         self.total, self.over = len(cells), {record.cell.id for record in on_record}
+        self.titles = title_cells(cells)
         for line in _about_record(on_record):
             self.say(line)
 
@@ -60,11 +63,14 @@ class PlainProgress:
         now = time.monotonic()
         if now - self.said.setdefault(cell.id, now) >= SECONDS_BETWEEN_LINES:
             self.said[cell.id] = now
-            self.say(f"{cell.title}: {progress.done:.0%}, {_detail(progress)}")
+            self.say(f"{self._title(cell)}: {progress.done:.0%}, {_detail(progress)}")
 
     def cell_ended(self, record: Record) -> None:
         self.over.add(record.cell.id)
-        self.say(f"[{self.ended}/{self.total}] {_result(record, self._made(record))}")
+        self.say(f"[{self.ended}/{self.total}] {self._title(record.cell)}: {_result(record, self._made(record))}")
+
+    def _title(self, cell: Cell) -> str:
+        return self.titles.get(cell.id, cell.title)
 
     def _made(self, record: Record) -> str:
         """What the run did for a cell."""
@@ -80,7 +86,7 @@ class PlainProgress:
         self.say(f"measuring {measure} from each of {networks} networks to the others")
 
     def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None:
-        self.say(f"{cell.title}: measuring {', '.join(measures)} with nothing else running")
+        self.say(f"{self._title(cell)}: measuring {', '.join(measures)} with nothing else running")
 
     def say(self, line: str) -> None:
         """Prints a line of plain text, never folded."""
@@ -121,7 +127,7 @@ class LiveProgress(PlainProgress):
     def cell_progressed(self, cell: Cell, progress: TrainingProgress) -> None:
         self.trained.add(cell.id)
         if cell.id not in self.cell_bars:
-            self.cell_bars[cell.id] = self.bars.add_task(cell.title, total=1.0, detail="")
+            self.cell_bars[cell.id] = self.bars.add_task(self._title(cell), total=1.0, detail="")
         self.bars.update(self.cell_bars[cell.id], completed=progress.done, detail=_detail(progress))
         self._advance("training")
 
@@ -140,7 +146,7 @@ class LiveProgress(PlainProgress):
         self.bars.update(self.run_bar, detail=f"measuring {measure} from each of {networks} networks to the others")
 
     def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None:
-        self.bars.update(self.run_bar, detail=f"measuring {', '.join(measures)} alone: {cell.title}")
+        self.bars.update(self.run_bar, detail=f"measuring {', '.join(measures)} alone: {self._title(cell)}")
 
     def _advance(self, detail: str) -> None:
         in_training = sum(self.bars.tasks[self.bars.task_ids.index(bar)].completed for bar in self.cell_bars.values())
@@ -161,10 +167,10 @@ def _detail(progress: TrainingProgress) -> str:
 
 def _result(record: Record, made: str) -> str:
     if record.reason:
-        return f"{record.cell.title}: FAILED: {record.reason}"
+        return f"FAILED: {record.reason}"
     accuracy = [row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
     shown = f"test accuracy {accuracy[0]:.1%}, " if accuracy else ""
-    return f"{record.cell.title}: {shown}{made}"
+    return f"{shown}{made}"
 
 
 def _about_record(on_record: Sequence[Record]) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from capsbench.data.base import data_folder
+from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.files import picture_files, write_files
 from capsbench.records.cell import Cell
@@ -49,12 +50,14 @@ class Shown:
 
     Attributes:
         cell: the one that was drawn.
+        title: its title among those on record.
         pictures: by name.
         left_out: name of a picture that does not apply to the network -> why.
         files: what was written.
     """
 
     cell: Cell
+    title: str
     pictures: dict[str, Picture]
     left_out: dict[str, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
@@ -98,7 +101,8 @@ def show(
     listed = [{"name": name, "title": each.title, "caption": each.caption} for name, each in pictures.items()]
     contents = picture_files(pictures) | {LIST: (json.dumps(listed, indent=1) + "\n").encode()}
     folder = Path(to) if to is not None else store.folder / "shown" / record.cell.id
-    return Shown(record.cell, pictures, left_out, write_files(folder, contents, PICTURES))
+    title = title_cells(each.cell for each in store.records()[0])[record.cell.id]
+    return Shown(record.cell, title, pictures, left_out, write_files(folder, contents, PICTURES))
 
 
 def drawn(scene: Scene) -> tuple[dict[str, Picture], dict[str, str]]:

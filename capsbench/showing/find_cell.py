@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from capsbench.errors import Kind, UsageError
+from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.filter import Condition, column, names_of, value_of
-from capsbench.records.cell import flag
 from capsbench.records.folder import some_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -64,16 +64,17 @@ def _met(records: list[Record], wanted: str) -> list[Record]:
         ]
         if found:
             return found
+    titles = title_cells(record.cell for record in records)
     words = wanted.lower().replace(",", " ").split()
-    found = [record for record in records if words and set(words) <= _words(record)]
+    found = [record for record in records if words and set(words) <= _words(titles[record.cell.id])]
     if found:
         return found
     known = {record.cell.id: record for record in records}
     near = difflib.get_close_matches(wanted.lower(), known, n=1, cutoff=0.7)
-    spelled = sorted({word for record in records for word in _words(record)})
+    spelled = sorted({word for record in records for word in _words(titles[record.cell.id])})
     corrected = [difflib.get_close_matches(word, spelled, n=1) for word in words]
     if near:
-        hint = f"did you mean {near[0]}, {known[near[0]].cell.title}?"
+        hint = f"did you mean {near[0]}, {titles[near[0]]}?"
     elif words and all(corrected) and " ".join(each[0] for each in corrected) != wanted.lower():
         hint = f"did you mean {' '.join(each[0] for each in corrected)!r}?"
     else:
@@ -109,31 +110,14 @@ def _plain(value: Any) -> str:
     return "none" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _words(record: Record) -> set[str]:
+def _words(title: str) -> set[str]:
     """The words of a title: ``capsnet``, ``dynamic``, ``x3``, ``tiny``, ``mnist``, ``seed``, ``0``."""
-    return set(re.split(r"[ ,\[\]]+", record.cell.title.lower())) - {""}
+    return set(re.split(r"[ ,\[\]]+", title.lower())) - {""}
 
 
 def _listed(records: list[Record]) -> list[str]:
-    """Cells by hash and title, with what tells those of one title apart."""
-    described = []
-    for record in records[:LISTED]:
-        alike = [other for other in records if other.cell.title == record.cell.title]
-        described.append(f"{record.cell.id} ({record.cell.title}{_apart(record, alike)})")
+    """Cells by hash and title, which says what tells them apart."""
+    titles = title_cells(record.cell for record in records)
+    described = [f"{record.cell.id} ({titles[record.cell.id]})" for record in records[:LISTED]]
     more = len(records) - len(described)
     return [*described, f"and {more} more"] if more else described
-
-
-def _apart(record: Record, alike: list[Record]) -> str:
-    if len(alike) < 2:
-        return ""
-    fields = [name for name in type(record.cell).model_fields if name not in ("options", "code")]
-    names = [*fields, *sorted({option for other in alike for option in other.cell.options})]
-    cells = [other.cell for other in alike]
-    differing = [name for name in names if len({_plain(_of(cell, name)) for cell in cells}) > 1]
-    told = [f", {flag(name).rpartition('.')[2]} {_plain(_of(record.cell, name))}" for name in differing]
-    return "".join(list(dict.fromkeys(told))[:3])  # network and routing can share an option
-
-
-def _of(cell: Any, name: str) -> Any:
-    return cell.options.get(name) if "." in name else getattr(cell, name)
