@@ -265,7 +265,26 @@ def test_transfers_from_networks_that_only_share_a_title_are_not_compared(tmp_pa
     found = compare(write(tmp_path / "a", pair(5, 0.2)), write(tmp_path / "b", pair(30, 0.3)))
     assert len(found.changes) == 0
     transfer = "capsnet dynamic x3 tiny, digits: 1 number of transfer"
-    assert found.only_a == found.only_b == [transfer, "matrix-capsules em x2 tiny, digits"]
+    assert found.only_a == [transfer, "matrix-capsules em x2 tiny, digits, epochs 5"]
+    assert found.only_b == [transfer, "matrix-capsules em x2 tiny, digits, epochs 30"]
+
+
+def test_titles_say_which_option_differs_between_the_folders_and_within_one(tmp_path):
+    rates = [record(accuracy, lr=rate) for rate, accuracy in ((0.02, 0.9), (0.1, 0.8), (0.05, 0.7))]
+    a, b = write(tmp_path / "a", rates[:2]), write(tmp_path / "b", [record(0.85, lr=0.1), rates[2]])
+    found = compare(a, b)
+    name = "capsnet dynamic x3 tiny, digits"
+    assert only(found).title == f"{name}, learning rate 0.1"
+    assert (found.only_a, found.only_b) == ([name], [f"{name}, learning rate 0.05"])
+
+
+def test_contenders_of_one_folder_that_differ_in_their_machine_say_so(tmp_path):
+    a = write(tmp_path / "a", [record(0.9, threads=threads) for threads in (1, 2)])
+    b = write(tmp_path / "b", [record(0.8, threads=1)])
+    found = compare(a, b)
+    name = "capsnet dynamic x3 tiny, digits"
+    assert only(found).title == f"{name}, threads 1"
+    assert found.only_a == [f"{name}, threads 2"]
 
 
 def test_records_that_cannot_be_read_are_a_line_each_and_the_rest_is_compared(tmp_path):

@@ -52,8 +52,10 @@ def test_cells_of_one_title_are_told_apart_by_what_differs(choose, put):
     put(weights=False, routing="dynamic", dataset="digits", squash="unit")
     with pytest.raises(UsageError) as caught:
         choose("dynamic")
-    differing = {candidate.rpartition(", seed 0, ")[2] for candidate in caught.value.expected}
-    assert differing == {"squash sabour)", "squash unit)"}
+    title = "capsnet dynamic x3 tiny, digits"
+    found = {candidate.partition(" ")[2] for candidate in caught.value.expected}
+    assert found == {f"({title}, seed 0)", f"({title}, squash unit, seed 0)"}  # sabour is the default
+    assert choose("squash unit").options["routing.squash"] == "unit"
 
 
 def test_of_many_candidates_some_are_named(choose, put):
