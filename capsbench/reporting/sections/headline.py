@@ -68,8 +68,7 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
                 capthick=THIN,
             )
             for count, height, said in zip(part["iterations"], part["accuracy_percent"], said_of(part), strict=True):
-                place = (iterations.index(count) + aside, height)
-                axes.annotate(said, place, xytext=(3, 1), textcoords="offset points", fontsize=SMALL)
+                _say_above(axes, said, (iterations.index(count) + aside, height))
         few_ticks(axes)
         axes.set(title=dataset, xlabel="routing iterations", xlim=(-0.5, len(iterations) - 0.5))
         axes.set_xticks(range(len(iterations)), [str(count) for count in iterations])
@@ -172,6 +171,10 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
     own = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
     spread = spread_of(shown, "Lines", "bands: from the least to the most of them")
     return finish(figure, "Training curves", f"{spread}{own}{left_out}", shown["label"])
+
+
+def _say_above(axes: Axes, said: str, point: tuple[float, float]) -> None:
+    axes.annotate(said, point, xytext=(0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL)
 
 
 def _with_accuracy(summary: pd.DataFrame) -> pd.DataFrame:

@@ -122,7 +122,8 @@ def _table(material: Material) -> pd.DataFrame:
     ]
     if not lines:
         raise NoDataError("a second network")
-    return pd.DataFrame([row for line in lines for row in _rows(line, material.verdicts, unsound)])
+    rows = [row for line in lines for row in _rows(line, material.verdicts, unsound)]
+    return pd.DataFrame(rows).astype({"seeds_needed": "Int64"})
 
 
 def _contested(contest: Contest, group: Group, found: Numbers, verdicts: Verdicts) -> Iterator[Line]:

@@ -160,6 +160,20 @@ def test_a_network_that_says_one_class_has_no_part_in_what_is_withstood(
     )
 
 
+def test_seeds_that_would_show_a_difference_are_whole_beside_who_is_kept_out(capsules: Make) -> None:
+    records = seeds_with(capsules, STUCK, {"consistency": 1.0})
+    records += seeds_with(capsules, FINE, {"consistency": 0.7}, iterations=2)
+    for seed, value in enumerate((0.60, 0.65, 0.69)):
+        record = counted(capsules(seed=seed, iterations=1), **FINE)
+        records.append(with_rows(record, [*record.rows, NUMBERS["consistency"]._replace(value=value)]))
+    table = _table(records)
+    own = table[table["measured"] == "predictions kept under transformations %"].set_index("kept_out")
+    needed = own["seeds_needed"]
+    assert pd.isna(needed[True])
+    told = SECTION.readable(table)["the others"].iloc[-1].replace("\u00a0", " ")
+    assert f", {int(needed[False])} seeds would show it)" in told
+
+
 def test_the_majoritys_class_is_not_first_under_warps(capsules: Make, matched: Make) -> None:
     """On 90:10 data it has 90 % of the images right, whatever is done to them."""
     majority = {"images": 1000, "predicted": 1000, "labelled": 900, "right": 900}
