@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Two processes of one thread each (tests/conftest.py). A process takes neighbouring tests, which share what a module sets up.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-slow test-all gate lint types wheel clean
+.PHONY: demo test test-slow test-oldest test-all gate lint types wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/capsbench run --suite demo --out results/demo
@@ -17,7 +17,14 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
 
-test-all: test test-slow
+# The oldest torch supported, with its Triton and the NumPy that knows of both. The rest is that of $(VENV), CUDA's libraries too.
+OLDEST ?= .venv-oldest
+OLDEST_PACKAGES = torch==2.11.0 triton==3.6.0 numpy==2.3.5 nvidia-curand==10.4.0.35
+
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest -n 2 tests/kernels/test_triton_kernels.py tests/kernels/test_compile.py
+
+test-all: test test-slow test-oldest
 
 # A cell that fails is the gate's to report, beside what it says of the others.
 gate: $(VENV)/.installed
@@ -50,5 +57,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# What stands in a .pth file is looked at after the environment's own packages.
+$(OLDEST)/.installed: Makefile $(VENV)/.installed-dev
+	$(BIN)/python -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --no-deps $(OLDEST_PACKAGES)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		`$(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/rest.pth
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(OLDEST) build dist

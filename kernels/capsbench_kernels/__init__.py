@@ -3,7 +3,7 @@
 Usable on its own, with torch alone: ``from capsbench_kernels import vote_pass, dynamic_routing, em_routing``.
 """
 
-from capsbench_kernels.errors import ArgumentError, UnavailableBackend
+from capsbench_kernels.errors import ArgumentError, ReferenceWarning, UnavailableBackend
 from capsbench_kernels.passes.api import BACKENDS, choose_backend, log_normaliser, vote_pass
 from capsbench_kernels.passes.observe import VotePass, count_vote_passes, observe_vote_passes, vote_pass_flops
 from capsbench_kernels.passes.recentre import recentred
@@ -18,6 +18,7 @@ __all__ = [
     "ArgumentError",
     "Moments",
     "Parents",
+    "ReferenceWarning",
     "UnavailableBackend",
     "VotePass",
     "at_least_float32",

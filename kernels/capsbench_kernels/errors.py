@@ -1,4 +1,4 @@
-"""The errors of arguments: their facts are fields, and `str` makes one line of them."""
+"""The errors of arguments, and a warning: their facts are fields, and `str` makes one line of them."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ class UnavailableBackend(ArgumentError):
 
     def __str__(self) -> str:
         return f"backend: {self.value!r} cannot run here: {self.reason}; auto would choose {self.expected!r}"
+
+
+class ReferenceWarning(UserWarning):
+    """``auto`` takes the reference, which holds every vote in memory, on a device that has a fused backend.
+
+    Args:
+        backend: the fused backend.
+        reason: why it cannot run.
+    """
+
+    def __init__(self, backend: str, reason: str) -> None:
+        super().__init__(backend, reason)
+        self.backend = backend
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"backend: auto takes 'reference', slower and with all votes in memory: {self.backend!r} cannot run: {self.reason}"

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from capsbench_kernels import ArgumentError, UnavailableBackend
+from capsbench_kernels import ArgumentError, ReferenceWarning, UnavailableBackend
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,10 @@ from capsbench_kernels import ArgumentError, UnavailableBackend
         (
             UnavailableBackend("triton", "it needs a CUDA device", "cpu"),
             "backend: 'triton' cannot run here: it needs a CUDA device; auto would choose 'cpu'",
+        ),
+        (
+            ReferenceWarning("triton", "it is too old"),
+            "backend: auto takes 'reference', slower and with all votes in memory: 'triton' cannot run: it is too old",
         ),
     ],
 )

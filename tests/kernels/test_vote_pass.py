@@ -1,5 +1,6 @@
 """The vote pass against its formulas, written here once more as loops over children and parents."""
 
+import functools
 import math
 
 import pytest
@@ -12,11 +13,14 @@ from capsbench_kernels import (
     ArgumentError,
     Moments,
     Parents,
+    ReferenceWarning,
+    UnavailableBackend,
     choose_backend,
     count_vote_passes,
     vote_pass,
     vote_pass_flops,
 )
+from capsbench_kernels.passes import api
 
 
 def moments_by_loops(poses, weights, parents, activations=None, offset=None):
@@ -223,6 +227,23 @@ def test_a_backend_that_cannot_run_is_refused_not_replaced(problem):
         vote_pass(**problem(), backend="warp")
     assert (caught.value.argument, caught.value.value) == ("backend", "warp")
     assert caught.value.expected.split(", ") == ["auto", *BACKENDS]
+
+
+@pytest.mark.parametrize(("device", "fused"), [("cuda", "triton"), ("cpu", "cpu")])
+def test_auto_says_once_why_it_takes_the_reference(monkeypatch, device, fused):
+    monkeypatch.setattr(api, "_obstacle", lambda backend, device: None if backend == "reference" else "it is too old")
+    monkeypatch.setattr(api, "_warn_once", functools.cache(api._warn_once.__wrapped__))
+    with pytest.raises(UnavailableBackend) as caught:
+        choose_backend(fused, device)
+    assert (caught.value.value, caught.value.expected) == (fused, "reference")
+    with pytest.warns(ReferenceWarning) as warned:
+        assert choose_backend("auto", device) == "reference"
+    assert [(each.message.backend, each.message.reason) for each in warned] == [(fused, "it is too old")]
+    assert choose_backend("auto", device) == "reference"  # without a warning, which would be an error here
+
+
+def test_where_nothing_is_fused_auto_says_nothing():
+    assert choose_backend("auto", "mps") == "reference"
 
 
 def test_passes_are_counted_by_their_formula():

@@ -20,6 +20,10 @@ from capsbench_kernels import (
 from capsbench_kernels.passes.triton import launch as triton_kernels
 from capsbench_kernels.passes.triton.launch import INTERPRETED, Launch, Sizes, pair_tile, problem_tile, split
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Conversion of an array with ndim:DeprecationWarning"
+)  # Triton 3.6's interpreter
+
 DEVICE = "cpu" if INTERPRETED else "cuda"
 OPTIONS = ("bias", "direction", "gaussian", "centre", "activations", "offset", "log_normaliser")
 NAMES = ("poses", "weights", "activations", "offset", "bias", "direction", "mean", "precision", "log_normaliser")
@@ -418,10 +422,8 @@ def test_where_the_kernels_run():
 
 
 def test_an_older_triton_is_refused_with_the_reason(monkeypatch):
-    monkeypatch.setattr(triton_kernels.triton, "__version__", "3.6.0")
+    monkeypatch.setattr(triton_kernels.triton, "__version__", "3.5.1")
     with pytest.raises(UnavailableBackend) as caught:
         choose_backend("triton", DEVICE)
     assert caught.value.value == "triton"
-    assert "3.6.0" in caught.value.reason
-    if DEVICE == "cuda":
-        assert choose_backend("auto", DEVICE) == "reference"
+    assert "3.5.1" in caught.value.reason

@@ -15,14 +15,16 @@ kernels of `cpu/launch.py` and `triton/launch.py`, which never hold the votes.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import warnings
 
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.utils.flop_counter import FlopCounterMode
 
-from capsbench_kernels.errors import ArgumentError, UnavailableBackend
+from capsbench_kernels.errors import ArgumentError, ReferenceWarning, UnavailableBackend
 from capsbench_kernels.passes.autograd import FusedVotePass
 from capsbench_kernels.passes.naive import vote_pass_reference
 from capsbench_kernels.passes.observe import VotePass, current_count, current_observer, vote_pass_flops
@@ -42,14 +44,17 @@ BACKENDS: tuple[str, ...] = ("reference", "cpu", "triton")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """What poses and weights may be."""
 
+_FUSED = {"cpu": "cpu", "cuda": "triton"}
+"""Type of a device -> the backend that is meant for it."""
+
 _KERNELS = {"cpu": "capsbench_kernels.passes.cpu.launch", "triton": "capsbench_kernels.passes.triton.launch"}
 
 
 def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:
     """The name of the implementation that ``backend`` stands for, for tensors on ``device``.
 
-    ``auto`` is ``cpu`` for tensors on the CPU and ``triton`` for those on a CUDA device, where the package that they need
-    is installed; ``reference`` otherwise.
+    ``auto`` is ``cpu`` for tensors on the CPU and ``triton`` for those on a CUDA device. Where that cannot run it is
+    ``reference``, with a `ReferenceWarning` that says why, once a process.
 
     Raises:
         ArgumentError: an unknown name.
@@ -59,14 +64,23 @@ def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") ->
         device = torch.device(device)
     except RuntimeError:
         raise ArgumentError("device", "one that torch knows, such as cpu or cuda", device) from None
+    fused = _FUSED.get(device.type, "reference")
     if backend == "auto":
-        fused = {"cpu": "cpu", "cuda": "triton"}.get(device.type)
-        return fused if fused is not None and _obstacle(fused, device) is None else "reference"
+        if (reason := _obstacle(fused, device)) is None:
+            return fused
+        _warn_once(fused, reason)
+        return "reference"
     if backend not in BACKENDS:
         raise ArgumentError("backend", f"auto, {', '.join(BACKENDS)}", backend)
     if (reason := _obstacle(backend, device)) is not None:
-        raise UnavailableBackend(backend, reason, choose_backend("auto", device))
+        raise UnavailableBackend(backend, reason, fused if _obstacle(fused, device) is None else "reference")
     return backend
+
+
+@functools.cache
+def _warn_once(backend: str, reason: str) -> None:
+    # Counted here and not by Python's filters, which go by the line that calls: each routing would warn anew.
+    warnings.warn(ReferenceWarning(backend, reason), stacklevel=3)
 
 
 def _obstacle(backend: str, device: torch.device) -> str | None:

@@ -13,7 +13,8 @@ values lies in the registers of one thread (of ``LANES`` threads), and sums over
 serves R votes at least. Triton departs from that layout where it sees neighbouring addresses and could read several at
 once. It sees none here, since every index is clamped to its range; the threads do read neighbouring addresses, as weights
 ``[I, D, E, J]`` and belief ``[N, H, J]`` have the parents last. A compiled kernel of the papers' layers uses no shared
-memory, which the tests hold it to.
+memory, which the tests hold it to. (Triton 3.6 takes the first axes for the nearest where no addresses are neighbours: right, but
+slower.)
 
 Clamped, not masked: a masked read costs a second instruction. A padded problem repeats the last one and is not stored; a
 padded parent gets logit -inf; a padded value of a vote meets a belief of 0.
@@ -43,12 +44,9 @@ def _read(pointers, dtype: tl.constexpr):
 
 
 @triton.jit
-def _load(pointer, offsets, mask, dtype: tl.constexpr):
-    """A block, 0 where the mask is False; None if its tensor is absent."""
-    if pointer is None:
-        return None
-    else:
-        return tl.load(pointer + offsets, mask=mask, other=0.0).to(dtype)
+def _load(pointers, mask, dtype: tl.constexpr):
+    """A block, 0 where the mask is False. Of an absent tensor the caller makes None, which Triton 3.6 cannot return."""
+    return tl.load(pointers, mask=mask, other=0.0).to(dtype)
 
 
 @triton.jit
@@ -165,11 +163,11 @@ def forward_kernel(
     o_parent = i_n * J + i_j
     o_value = i_n * (R * E * J) + (i_r * E + i_e) * J + i_j
     o_out = o_parent * (R * E) + i_r * E + i_e
-    b_bias = _load(p_bias, o_parent, m_parent, dtype)
-    b_direction = _load(p_direction, o_value, m_value, dtype)
-    b_mean = _load(p_mean, o_value, m_value, dtype)
-    b_precision = _load(p_precision, o_value, m_value, dtype)
-    b_centre = _load(p_centre, o_value, m_value, dtype)
+    b_bias = None if p_bias is None else _load(p_bias + o_parent, m_parent, dtype)
+    b_direction = None if p_direction is None else _load(p_direction + o_value, m_value, dtype)
+    b_mean = None if p_mean is None else _load(p_mean + o_value, m_value, dtype)
+    b_precision = None if p_precision is None else _load(p_precision + o_value, m_value, dtype)
+    b_centre = None if p_centre is None else _load(p_centre + o_value, m_value, dtype)
     b_zero = tl.zeros([T, 1, 1, BN, BJ], dtype)
     b_mass = tl.zeros([T, 1, 1, BN, BJ], dtype)
     b_first = tl.zeros([T, BR, BE, BN, BJ], dtype)
@@ -226,14 +224,14 @@ def backward_poses_kernel(
     o_parent = i_n * J + i_j
     o_value = i_n * (R * E * J) + (i_r * E + i_e) * J + i_j
     o_out = o_parent * (R * E) + i_r * E + i_e
-    b_bias = _load(p_bias, o_parent, m_parent, dtype)
-    b_direction = _load(p_direction, o_value, m_value, dtype)
-    b_mean = _load(p_mean, o_value, m_value, dtype)
-    b_precision = _load(p_precision, o_value, m_value, dtype)
-    b_centre = _load(p_centre, o_value, m_value, dtype)
-    b_g0 = _load(p_mass_gradient, o_parent, m_parent, dtype)
-    b_g1 = _load(p_first_gradient, o_value, m_value, dtype)
-    b_g2 = _load(p_second_gradient, o_value, m_value, dtype)
+    b_bias = None if p_bias is None else _load(p_bias + o_parent, m_parent, dtype)
+    b_direction = None if p_direction is None else _load(p_direction + o_value, m_value, dtype)
+    b_mean = None if p_mean is None else _load(p_mean + o_value, m_value, dtype)
+    b_precision = None if p_precision is None else _load(p_precision + o_value, m_value, dtype)
+    b_centre = None if p_centre is None else _load(p_centre + o_value, m_value, dtype)
+    b_g0 = _load(p_mass_gradient + o_parent, m_parent, dtype)
+    b_g1 = _load(p_first_gradient + o_value, m_value, dtype)
+    b_g2 = _load(p_second_gradient + o_value, m_value, dtype)
     b_zero = tl.zeros([T, 1, 1, BN, BJ], dtype)
     b_to_bias = b_zero
     b_to_direction = tl.zeros([T, BR, BE, BN, BJ], dtype)
@@ -362,12 +360,12 @@ def backward_weights_kernel(
             b_poses = ()
             for d in tl.static_range(BD):
                 b_poses = b_poses + (_read(p_poses + o_pose + tl.minimum(i_d + d, D - 1), dtype),)
-        b_direction = _load(p_direction, o_belief, m_value, dtype)
-        b_mean = _load(p_mean, o_belief, m_value, dtype)
-        b_precision = _load(p_precision, o_belief, m_value, dtype)
-        b_centre = _load(p_centre, o_belief, m_value, dtype)
-        b_g1 = _load(p_first_gradient, o_belief, m_value, dtype)
-        b_g2 = _load(p_second_gradient, o_belief, m_value, dtype)
+        b_direction = None if p_direction is None else _load(p_direction + o_belief, m_value, dtype)
+        b_mean = None if p_mean is None else _load(p_mean + o_belief, m_value, dtype)
+        b_precision = None if p_precision is None else _load(p_precision + o_belief, m_value, dtype)
+        b_centre = None if p_centre is None else _load(p_centre + o_belief, m_value, dtype)
+        b_g1 = _load(p_first_gradient + o_belief, m_value, dtype)
+        b_g2 = _load(p_second_gradient + o_belief, m_value, dtype)
         b_bias = None if p_bias is None else _read(p_bias + o_parent, dtype)
         b_from_mean = _moved(b_votes, b_mean)
         b_from_centre = b_from_mean if CENTRE_IS_MEAN else _moved(b_votes, b_centre)
