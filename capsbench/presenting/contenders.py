@@ -98,14 +98,15 @@ def baseline_kinds(summary: pd.DataFrame) -> list[str]:
     return [name.removeprefix(BASELINE) for name in map(str, summary) if name.startswith(BASELINE)]
 
 
-def verdicts_of(records: Sequence[Record], pairs: Pairs | None = None) -> Verdicts:
+def verdicts_of(records: Sequence[Record], pairs: Pairs | None = None, by: Sequence[str] = ()) -> Verdicts:
     """What judges the differences between the contenders of some records.
 
     Args:
         pairs: has the predictions of the test images; without it differences are over seeds alone.
+        by: the choices whose effect is asked for.
     """
     measured = [record for record in records if record.status != "failed"]
-    return Verdicts(measured, pairs or Pairs(nothing_kept), BUDGET)
+    return Verdicts(measured, pairs or Pairs(nothing_kept), BUDGET, effects=bool(by))
 
 
 def curves(records: list[Record]) -> pd.DataFrame:

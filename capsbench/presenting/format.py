@@ -155,10 +155,11 @@ def _differences(summary: pd.DataFrame, kind: str) -> pd.Series | None:
     if shown is None:
         return None
     described = zip(shown, *(summary[f"difference_{name}.{kind}"] for name in ("verdict", "n", "unlike")), strict=True)
-    return pd.Series([_described(*each) for each in described], index=shown.index)
+    return pd.Series([describe_difference(*each) for each in described], index=shown.index)
 
 
-def _described(shown: str, verdict: Any, n: Any, unlike: Any) -> str:
+def describe_difference(shown: str, verdict: Any, n: Any, unlike: Any) -> str:
+    """A difference with what is said of it: `HOLDS`, too few seeds, and the sign of trainings that differ in more than that."""
     if verdict == Outcome.NOT_TESTED:
         shown = f"{shown.removesuffix(f' (n={n})')} (not tested, {n} seed{'' if n == 1 else 's'})"
     return shown + (HOLDS if verdict == Outcome.DIFFERENT else "") + (f" {UNLIKE.sign}" if shown and unlike else "")

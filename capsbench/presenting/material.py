@@ -91,7 +91,7 @@ class Material:
                 unpredicted.add(cell)
             return found
 
-        verdicts = verdicts_of(records, Pairs(kept))
+        verdicts = verdicts_of(records, Pairs(kept), by)
         return cls(
             summary=styled(summary(records, verdicts, defaults).join(find_marks(measured, read_kept), on="contender")),
             curves=curves(records),

@@ -36,9 +36,10 @@ class Verdicts:
         records: those that did not fail.
         pairs: has the predictions of the test images.
         budget: fields of a cell in which contenders that are compared do not differ.
+        effects: whether effects of choices are shown, of which there are no more than contenders.
     """
 
-    def __init__(self, records: Sequence[Record], pairs: Pairs, budget: Sequence[str]) -> None:
+    def __init__(self, records: Sequence[Record], pairs: Pairs, budget: Sequence[str], effects: bool = False) -> None:
         self._pairs = pairs
         self._cells: dict[str, dict[int, Record]] = {}
         for record in records:
@@ -49,7 +50,7 @@ class Verdicts:
             if record.cell.id in self._accuracy:
                 by_dataset.setdefault(record.cell.dataset, []).append(self._accuracy[record.cell.id])
         self._steps = {dataset: step_of(values) for dataset, values in by_dataset.items()}
-        self._count = count_comparisons(records, budget)
+        self._count = count_comparisons(records, budget) + effects * len(self._cells)
         self._primary: dict[tuple[str, str], Verdict] = {}
         self.difference = cache(self._difference)
 

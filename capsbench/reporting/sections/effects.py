@@ -11,12 +11,14 @@ import pandas as pd
 
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.filter import column
-from capsbench.presenting.format import si, with_interval
+from capsbench.presenting.format import HOLDS, describe_difference, needed_seeds, si, with_interval
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
+from capsbench.presenting.verdicts import Verdicts
 from capsbench.presenting.words import option, short, value
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm, interval, paired_seeds
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
 from capsbench.stats.steps import step_of
+from capsbench.stats.verdicts import Outcome
 
 Level = tuple[Any, ...]
 """A value of what is asked for, or of several a combination."""
@@ -57,10 +59,7 @@ def _table(material: Material) -> pd.DataFrame:
         cells = cells.assign(**{heading: cells["cell"].map(material.chosen(chosen).set_index("cell")["value"])})
 
     lines = [line for name, own in _networks(cells, by) for line in _lines(name, own, by, material)]
-    table = pd.DataFrame(lines)
-    table["difference_p"] = holm(table["difference_p"].to_list())
-    table["difference_holds"] = (table["difference_p"] < ALPHA) & (table["difference_n"] >= FEWEST_SEEDS)
-    return table
+    return pd.DataFrame(lines).astype({"difference_seeds_needed": "Int64"})
 
 
 def _networks(cells: pd.DataFrame, by: list[str]) -> list[tuple[str, pd.DataFrame]]:
@@ -84,6 +83,7 @@ def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material)
     levels = _in_order(cells, by)
     first = _compared_with(cells, by, levels, material)
     medians = {key: own[list(COSTS)].median() for key, own in cells.groupby(by)}
+    contenders = {key: dict(zip(own["setting"], own["contender"], strict=True)) for key, own in cells.groupby(by)}
     made: list[dict[str, Any]] = []
     for key in sorted(levels, key=lambda level: level != first):
         own = numbers[key]
@@ -92,7 +92,8 @@ def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material)
         line |= {"n": len(own), "settings": own.shape[1]}
         line |= _mean("accuracy %", own.mean(axis="columns"))
         apart = _apart(own, numbers[first])
-        line |= {"difference_settings": apart.shape[1], **_difference(apart if key != first else apart.iloc[:0], step)}
+        pairs = [(contenders[key][setting], contenders[first][setting]) for setting in apart] if key != first else []
+        line |= {"difference_settings": apart.shape[1], **_difference(apart, pairs, step, material.verdicts)}
         line |= {str(heading): cost for heading, cost in medians[key].dropna().items()}
         made.append(line)
     return made
@@ -161,21 +162,33 @@ def _mean(name: str, of_seeds: pd.Series) -> dict[str, float]:
     return {name: 100 * mean, f"{name}, ci95": 100 * half}
 
 
-def _difference(apart: pd.DataFrame, step: float) -> dict[str, Any]:
-    if apart.empty:
+def _difference(apart: pd.DataFrame, pairs: list[tuple[str, str]], step: float, verdicts: Verdicts) -> dict[str, Any]:
+    """What is said of a value: of one setting it is the verdict on that pair of contenders, of several one on their mean.
+
+    Args:
+        apart: the differences, a row a seed, a column a setting.
+        pairs: the contenders of each setting; none for the value that others are compared with.
+        step: of the accuracies.
+    """
+    verdict = None
+    if len(pairs) == 1:
+        verdict = verdicts.of_accuracy(*pairs[0])
+    elif pairs and len(apart):
+        of_seeds = apart.mean(axis="columns")
+        verdict = verdicts.judge(paired_seeds(of_seeds.to_list(), [0.0] * len(of_seeds), step / len(pairs)))
+    if verdict is None:
         return {
-            "difference": float("nan"),
-            "difference, ci95": float("nan"),
-            "difference_n": 0,
-            "difference_p": float("nan"),
-        }
-    of_seeds = apart.mean(axis="columns")
-    found = paired_seeds(of_seeds.to_list(), [0.0] * len(of_seeds), step / apart.shape[1])
+            "difference": math.nan, "difference, ci95": math.nan, "difference_n": 0, "difference_p": math.nan,
+            "difference_verdict": "", "difference_seeds_needed": None, "difference_unlike": "",
+        }  # fmt: skip
     return {
-        "difference": 100 * found.mean,
-        "difference, ci95": 100 * found.half,
-        "difference_n": found.seeds,
-        "difference_p": found.p,
+        "difference": 100 * verdict.difference.mean,
+        "difference, ci95": 100 * verdict.half,
+        "difference_n": verdict.difference.seeds,
+        "difference_p": verdict.p,
+        "difference_verdict": str(verdict.outcome),
+        "difference_seeds_needed": verdict.seeds_needed,
+        "difference_unlike": ", ".join(sorted({fact for pair in pairs for fact in verdicts.unlike(*pair)})),
     }
 
 
@@ -194,15 +207,14 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             with_interval(*each, 1) for each in zip(table["accuracy %"], table["accuracy %, ci95"], strict=True)
         ],
     }
-    numbers = zip(table["difference"], table["difference, ci95"], table["difference_holds"], strict=True)
-    differences = [
-        ("+" if mean >= 0 else "") + with_interval(mean, half, 2) + ("*" if holds else "") if pd.notna(mean) else ""
-        for mean, half, holds in numbers
-    ]
+    differences = [_described(row) for row in table.to_dict("records")]
     if len(set(others)) == 1:
         shown[f"against {others[0]}"] = differences
     else:
         shown |= {"difference": differences, "against": others}
+    if (table["difference_verdict"] == Outcome.NOT_SIGNIFICANT).any():
+        needed = zip(table["difference_verdict"], table["difference_seeds_needed"], strict=True)
+        shown["seeds needed"] = [needed_seeds(*each) for each in needed]
     compared = table["difference_n"] > 0
     if (table["difference_settings"] != table["settings"])[compared].any():
         shown["of settings"] = [str(count) for count in table["difference_settings"]]
@@ -212,14 +224,24 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
+def _described(row: dict[Any, Any]) -> str:
+    if pd.isna(row["difference"]):
+        return ""
+    sign = "+" if row["difference"] >= 0 else ""
+    shown = sign + with_interval(row["difference"], row["difference, ci95"], 2)
+    return describe_difference(shown, row["difference_verdict"], row["difference_n"], row["difference_unlike"])
+
+
 SECTION = Section(
     name="effects",
     title="What a choice does",
     caption=(
         "Test accuracy of each value in each network, the mean over settings of all else that was varied there: those that all "
         "values have, or where there are none, its own. The difference, in points, is to the default, or where that is not "
-        "among them to the first value, over the settings that both have, paired over seeds. ± 95 % t-interval over n seeds. "
-        f"*: a difference, p < {ALPHA:g} after Holm over the table, of {FEWEST_SEEDS} seeds or more. Costs are medians."
+        "among them to the first value, over the settings that both have, paired over seeds; of one setting it has "
+        "the verdict on these two contenders, which is the same in all of the report. ± 95 % intervals: of an accuracy over n "
+        f"seeds; of a difference adjusted for its family. {HOLDS}: significantly different, p < {ALPHA:g} among all differences "
+        f"of its family, of {FEWEST_SEEDS} seeds or more; seeds needed: how many would show it. Costs are medians."
     ),
     table=_table,
     readable=_readable,

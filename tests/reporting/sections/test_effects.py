@@ -138,25 +138,34 @@ def test_a_difference_that_holds_is_marked(capsules: Make) -> None:
         for seed, value in enumerate(own)
     ]
     table = _table(records, "iters")
-    assert table["difference_holds"].tolist() == [False, False, True]
+    assert table["difference_verdict"].tolist() == ["", "not significant", "different"]
     shown = SECTION.readable(table)
     assert shown["against 1"].tolist()[0] == ""
     assert shown["against 1"].tolist()[2].endswith("*")
+    assert shown["seeds needed"].tolist() == ["", "> 100", ""]
 
 
-def test_what_is_tested_is_corrected_for_all_differences_of_the_table(capsules: Make) -> None:
+def test_an_effect_is_of_the_second_family_and_of_one_setting_the_verdict_on_the_pair(capsules: Make) -> None:
     accuracy = {1: (0.870, 0.872, 0.869), 2: (0.900, 0.905, 0.908), 3: (0.880, 0.882, 0.881)}
     records = [
         capsules(value, iterations=count, seed=seed)
         for count, own in accuracy.items()
         for seed, value in enumerate(own)
     ]
-    table = _table(records, "iters")
-    larger, smaller = (paired_seeds(accuracy[count], accuracy[1], step=0.001).p for count in (2, 3))
-    assert smaller < larger < 0.05  # each alone would be one
-    # Holm: the smaller of two times two; the larger as it is, and not below the other.
-    assert table["difference_p"].tolist()[1:] == pytest.approx([max(larger, 2 * smaller), 2 * smaller])
-    assert table["difference_holds"].tolist() == [False, larger < 0.05, 2 * smaller < 0.05]
+    material = Material.of(records, Store(Path("nowhere")), by=["iters"])
+    table = SECTION.table(material)
+    alone = [paired_seeds(accuracy[count], accuracy[1], step=0.001).p for count in (2, 3)]
+    # Bonferroni over 3 pairs and, since effects are asked for, 3 contenders
+    assert table["difference_p"].tolist()[1:] == pytest.approx([6 * p for p in alone])
+    one, two, _ = material.summary["contender"]
+    verdict = material.verdicts.of_accuracy(two, one)
+    assert table["difference, ci95"].iloc[1] == pytest.approx(100 * verdict.half)
+
+
+def test_an_effect_of_few_seeds_is_not_tested(capsules: Make) -> None:
+    table = _table([capsules(0.9, iterations=1), capsules(0.3, iterations=3)], "iters")
+    assert table["difference_verdict"].tolist() == ["", "not tested"]
+    assert SECTION.readable(table)["against 1"].tolist() == ["", "-60.00 (not tested, 1 seed)"]
 
 
 def test_a_seed_that_lacks_a_setting_is_not_in_the_difference(capsules: Make) -> None:
