@@ -191,6 +191,15 @@ def test_the_source_that_ran_last_is_that_of_the_last_run_whatever_the_clock_say
         assert check(reference, out).exit_code == (1 if ran_last == bad else 0)
 
 
+def test_seeds_that_agree_by_chance_on_few_images_make_no_regression(tmp_path):
+    """Five seeds with 95 of 100 images right, and now 93: two images, and no spread to hold them against but rounding."""
+    reference = write(tmp_path / "reference", [record(0.95, seed) for seed in SEEDS])
+    found = check(reference, write(tmp_path / "out", [record(0.93, 10)]))
+    (test,) = found.tests[found.tests["name"] == "test accuracy"].to_dict("records")
+    assert test["worse"] > 0.01
+    assert check(reference, write(tmp_path / "worse", [record(0.85, 10)])).exit_code == 1
+
+
 def test_another_setting_beside_the_judged_one_is_told(tmp_path):
     full = Measurement([Row("affine", "area under the curve", "rotation", 0.1, "fraction")])
     reference = write(tmp_path / "reference", [record(0.95, seed) for seed in SEEDS])

@@ -36,7 +36,7 @@ COSTS = {"FLOPs": ("speed", "flops", "inference"), "step ms": ("speed", "latency
 OF_EACH = ("cell", "seed")
 """Names that tell cells of one contender apart: a difference is over these, not between them."""
 
-NOT_VARIED = {"cell", "contender", "seed", "network.parameters", "value"}
+NOT_VARIED = {"cell", "contender", "seed", "network.parameters", "value", *COSTS}
 
 
 def _table(material: Material) -> pd.DataFrame:

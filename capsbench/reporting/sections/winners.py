@@ -197,7 +197,7 @@ def _judge(contest: Contest, numbers: Numbers, first: str, name: str, verdicts: 
 
 
 def _cheapest(group: Group, contenders: list[str]) -> str:
-    """Of the contenders that are not told apart from the first, the one of the least FLOPs an image."""
+    """Of the contenders that are not significantly different from the first, the one of the least FLOPs an image."""
     if "flops" not in group.contenders:
         return ""
     costs = group.contenders.loc[contenders, "flops"].dropna()

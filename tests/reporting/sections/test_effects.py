@@ -162,6 +162,17 @@ def test_an_effect_is_of_the_second_family_and_of_one_setting_the_verdict_on_the
     assert table["difference, ci95"].iloc[1] == pytest.approx(100 * verdict.half)
 
 
+def test_what_a_seed_costs_is_no_setting(capsules: Make) -> None:
+    records = [
+        capsules(0.9 + count / 100, iterations=count, seed=seed, step=10.0 + seed + count / 7)
+        for count in (1, 3)
+        for seed in (0, 1, 2)
+    ]
+    table = _table(records, "iters")
+    assert table["settings"].tolist() == [1, 1]
+    assert table["difference"].tolist()[1] == pytest.approx(2.0)
+
+
 def test_an_effect_of_few_seeds_is_not_tested(capsules: Make) -> None:
     table = _table([capsules(0.9, iterations=1), capsules(0.3, iterations=3)], "iters")
     assert table["difference_verdict"].tolist() == ["", "not tested"]
