@@ -6,6 +6,7 @@ something else, such as a routing's presets, the size of a matched CNN, or a CNN
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -132,10 +133,12 @@ class Names:
         return (column.replace(".", " ") if other else option(column)).replace("_", " ")
 
     def _find_texts(self, column: str) -> dict[Any, str]:
-        """A column's values as text, a user's own parts by their short names."""
+        """A column's values as text, no two alike; a user's own parts by their short names."""
         chosen = self._table[column].dropna()
-        texts = [each for each in chosen if isinstance(each, str)]
-        return {**{each: value(each) for each in chosen}, **shorten(texts)}
+        texts = {each: value(each) for each in chosen}
+        often = Counter(texts.values())  # of values, each of which is there once
+        exact = {each: repr(each) for each, text in texts.items() if often[text] > 1}
+        return {**texts, **exact, **shorten(each for each in chosen if isinstance(each, str))}
 
     def _tell_choices(self, defaults: Defaults) -> None:
         """Names what was chosen: values that are not the default, of fields and options that differ between contenders."""

@@ -27,7 +27,5 @@ def option(column: str) -> str:
 
 
 def value(value: Any) -> str:
-    """A field's or an option's value: ``9.0`` -> ``9``; two values never read the same."""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    """A field's or an option's value: ``9.0`` -> ``9``."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

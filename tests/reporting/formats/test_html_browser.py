@@ -110,7 +110,7 @@ def test_names_are_sorted_as_words_and_one_column_at_a_time(browser: Browser) ->
     assert sort_by(browser, 0) == "ascending"
     rates = {1: (1, 4, 7, 10), 2: (2, 5, 8, 11), 3: (3, 6, 9, 12)}
     names = [f"em {TIMES}{n}, learning rate {rate / 1000:g}" for n in rates for rate in rates[n]]
-    assert column(browser, 0) == [*names, "matched CNN"]
+    assert column(browser, 0) == [*names, "matched CNN, learning rate 0.003"]
     marked = browser.run("[...document.querySelectorAll('#table-table [aria-sort]:not([aria-sort=none])')].length")
     assert marked == 1
 
