@@ -22,7 +22,7 @@ class Digits(Dataset):
     classes = 10
     source = "Alpaydin, Kaynak 1998; inside scikit-learn"
     licence = "CC BY 4.0"
-    epochs = 15
+    epochs = 30
     shift = 1
 
     def load(self, folder: Path) -> Splits:

@@ -9,9 +9,12 @@ from capsbench.data.formats.published import PublishedSet
 from capsbench.data.images import Images, Splits
 from capsbench.data.sets.affine_sets import AffineSet
 from capsbench.data.sets.affnist import AffNIST
+from capsbench.data.sets.digits import Digits
 from capsbench.data.sets.smallnorb import SmallNORB
+from capsbench.measures.build import measures_of
 from capsbench.planning.suites import read_suite, suite_names
 from capsbench.planning.suites.published import rows_of
+from capsbench.registry import measure_name, measure_setting
 from capsbench.reporting.build import report
 
 PAPERS = ("sabour2017", "hinton2018", "gu2021")
@@ -102,3 +105,13 @@ def test_a_suite_runs_from_end_to_end(name, tmp_path):
         else:
             assert line["verdict"] == "not comparable (size tiny, train-size 20)"
             assert (line["n"], line["at"]) == (1, "tiny, train-size 20, epochs 1")
+
+
+def test_the_demo_trains_as_long_as_everything_on_digits_and_measures_what_is_measured_by_default():
+    """But for what takes long, which is measured at its quickest, since networks train until they no longer improve."""
+    matrix = read_suite("demo").matrices[0]
+    assert {cell.epochs for cell in capsbench.cells("demo")} == {Digits.epochs}
+    applies = {name for cell in capsbench.cells("demo", seeds=0) for name in measures_of(cell, None)}
+    assert {measure_name(spec): measure_setting(spec) for spec in matrix["measure"]} == {
+        name: "quick" if name in ("adversarial", "affine", "equivariance") else "default" for name in applies
+    }
