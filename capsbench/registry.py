@@ -73,6 +73,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "measure": {
         "accuracy": "capsbench.measures.accuracy.measure:Accuracy",
+        "cost": "capsbench.measures.cost.measure:Cost",
         "speed": "capsbench.measures.speed.measure:Speed",
         "transformation": "capsbench.measures.transformation.measure:Transformation",
         "adversarial": "capsbench.measures.adversarial.measure:Adversarial",

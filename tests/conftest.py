@@ -60,8 +60,8 @@ def rows(accuracy: float | None, parameters: float | None, flops: float = 2.5e6,
     if parameters is not None:
         made += [
             Row("training", "parameters", "network", parameters, "parameters"),
-            Row("speed", "parameters", "inference", parameters - 1, "parameters"),
-            Row("speed", "flops", "inference", flops, "FLOP/image"),
+            Row("cost", "parameters", "inference", parameters - 1, "parameters"),
+            Row("cost", "flops", "inference", flops, "FLOP/image"),
             Row("speed", "latency p50", "training step", step, "ms"),
             Row("speed", "latency p95", "training step", 2 * step, "ms"),
             Row("speed", "latency p50", "inference", step / 3, "ms"),

@@ -81,8 +81,8 @@ JUDGED = (
 
 EXACT = {
     ("training", "parameters", "network"): "parameters",
-    ("speed", "parameters", "inference"): "parameters at inference",
-    ("speed", "flops", "inference"): "FLOPs an image",
+    ("cost", "parameters", "inference"): "parameters at inference",
+    ("cost", "flops", "inference"): "FLOPs an image",
 }
 """(measure, metric, condition) -> name, of numbers that may not differ at all."""
 

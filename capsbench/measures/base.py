@@ -51,6 +51,9 @@ class Measure(ABC):
     alone: ClassVar[bool] = False
     """Whether it runs in a new process with no other at work, so that nothing bleeds into it."""
 
+    needs_weights: ClassVar[bool] = True
+    """Whether its numbers depend on the weights; where not, it is taken of networks too whose weights are not there."""
+
     def __init__(self, setting: str | None = None) -> None:
         self.setting = setting or self.settings[0]
         check_choice("setting", self.setting, self.settings)

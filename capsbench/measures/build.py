@@ -11,7 +11,17 @@ from capsbench.records.cell import Cell
 from capsbench.records.record import Measurement
 from capsbench.registry import measure_name, split_spec
 
-BY_DEFAULT = ("accuracy", "adversarial", "affine", "equivariance", "overlap", "speed", "transformation", "viewpoint")
+BY_DEFAULT = (
+    "accuracy",
+    "adversarial",
+    "affine",
+    "cost",
+    "equivariance",
+    "overlap",
+    "speed",
+    "transformation",
+    "viewpoint",
+)
 """What is measured where the user names nothing: those of them that apply to a cell, in their first setting."""
 
 ALL = "all"

@@ -27,7 +27,7 @@ SIZES = ["tiny", "small", "paper"]
 NUMBERS = {
     "accuracy": ("accuracy", "accuracy", "test"),
     "parameters": ("training", "parameters", "network"),
-    "flops": ("speed", "flops", "inference"),
+    "flops": ("cost", "flops", "inference"),
     "training_step_ms": ("speed", "latency p50", "training step"),
     "inference_ms": ("speed", "latency p50", "inference"),
     "memory_mib": ("speed", "peak memory", "training step"),

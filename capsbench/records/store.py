@@ -38,6 +38,7 @@ from capsbench.records.disk import write_file
 from capsbench.records.file import SCHEMA, fault_of
 from capsbench.records.join import join_records, put_on, rename_sources
 from capsbench.records.record import Artifact, Measurement, Record, Row, Run
+from capsbench.records.retired import without_retired
 from capsbench.registry import measure_name
 
 if TYPE_CHECKING:
@@ -345,9 +346,9 @@ class Store:
             problem = f"cannot be read: {error.strerror}"
             raise UsageError(Kind.INACCESSIBLE, problem, file=path) from error
         if file.is_sealed(content):
-            return file.from_bytes(path, content)
+            return without_retired(file.from_bytes(path, content))
         self._check_sum(path, content)
-        return schema1.from_bytes(path, content, self._sums)
+        return without_retired(schema1.from_bytes(path, content, self._sums))
 
     def _check_sum(self, path: Path, content: bytes) -> None:
         """Raises UsageError for a file whose digest is known and another."""

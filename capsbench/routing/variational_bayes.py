@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import Routing
 from capsbench.routing.windows import Windows
-from capsbench_kernels import Moments, Parents, log_normaliser, recentred
+from capsbench_kernels import Moments, Parents, log_normaliser, recentred, unnoticed
 
 
 class VariationalBayesRouting(Routing):
@@ -114,7 +114,10 @@ class VariationalBayesRouting(Routing):
         moments, centre = recentred(
             moments, parents, posterior.mean, posterior.scatter, torch.ones_like(moments.mass[0, 0]), share_out
         )
-        return posterior if centre is parents.centre else posterior_of(moments, centre, self.prior)
+        if centre is parents.centre:
+            return posterior
+        with unnoticed():
+            return posterior_of(moments, centre, self.prior)
 
     def _activations(self, logits: Tensor) -> Tensor:
         norm = self.activation_norm

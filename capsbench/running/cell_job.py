@@ -41,7 +41,12 @@ def run_cell(
     A measure that fails does not keep the next from being taken.
     """
     data = prepare(planned, data_folder)
-    network = _train(planned.cell, data, store, send) if record is None else _load(record, store)
+    if record is None:
+        network = _train(planned.cell, data, store, send)
+    elif any(make_measure(spec).needs_weights for spec in measures):
+        network = _load(record, store)
+    else:  # the weights need not be here
+        network = build_network(planned.cell)
     kept = _Kept(store, planned.cell, record)
     for spec in measures:
         send(Measuring(spec))

@@ -102,7 +102,7 @@ def check_weights(planned: Sequence[PlannedCell], store: Store, records: Mapping
         for each in planned
         if (record := records.get(each.cell.id)) is not None
         and not store.has_weights(record)
-        and (missing := [*_missing_of_either_kind(each, record), *_missing_between(each, record, store)])
+        and (missing := [spec for spec in _missing(each, record, store) if make_measure(spec).needs_weights])
     ]
     if lacking:
         record, missing = lacking[0]
@@ -114,6 +114,10 @@ def check_weights(planned: Sequence[PlannedCell], store: Store, records: Mapping
             value=",".join(missing),
             expected="`capsbench run` with {flag:fresh} trains anew",
         )
+
+
+def _missing(planned: PlannedCell, record: Record, store: Store) -> list[str]:
+    return [*_missing_of_either_kind(planned, record), *_missing_between(planned, record, store)]
 
 
 def ask_anew(planned: Sequence[PlannedCell], finished: Sequence[Record], store: Store) -> list[Record]:

@@ -5,7 +5,8 @@ Usable on its own, with torch alone: ``from capsbench_kernels import vote_pass, 
 
 from capsbench_kernels.errors import ArgumentError, ReferenceWarning, UnavailableBackend
 from capsbench_kernels.passes.api import BACKENDS, choose_backend, log_normaliser, vote_pass
-from capsbench_kernels.passes.observe import VotePass, count_vote_passes, observe_vote_passes, vote_pass_flops
+from capsbench_kernels.passes.arithmetic import Arithmetic, count_arithmetic
+from capsbench_kernels.passes.observe import VotePass, observe_vote_passes, unnoticed
 from capsbench_kernels.passes.recentre import recentred
 from capsbench_kernels.passes.types import Moments, Parents, at_least_float32
 from capsbench_kernels.routings.dynamic import dynamic_routing, dynamic_sums
@@ -16,6 +17,7 @@ __all__ = [
     "BACKENDS",
     "SQUASHES",
     "ArgumentError",
+    "Arithmetic",
     "Moments",
     "Parents",
     "ReferenceWarning",
@@ -23,7 +25,7 @@ __all__ = [
     "VotePass",
     "at_least_float32",
     "choose_backend",
-    "count_vote_passes",
+    "count_arithmetic",
     "dynamic_routing",
     "dynamic_sums",
     "em_routing",
@@ -31,7 +33,7 @@ __all__ = [
     "observe_vote_passes",
     "recentred",
     "squash",
+    "unnoticed",
     "vector_length",
     "vote_pass",
-    "vote_pass_flops",
 ]

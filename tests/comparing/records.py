@@ -51,7 +51,7 @@ def record(
             Row("training", "duration", "network", step / 3, "s"),
             Row("accuracy", "accuracy", "test", accuracy, "fraction"),
             Row("affine", "area under the curve", "rotation", area, "fraction"),
-            Row("speed", "flops", "inference", 2.0 * parameters, "FLOP/image"),
+            Row("cost", "flops", "inference", 2.0 * parameters, "FLOP/image"),
             Row("speed", "latency p50", "training step", step, "ms"),
             *rows,
         ],

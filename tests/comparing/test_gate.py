@@ -130,7 +130,7 @@ def test_what_is_missing_or_failed_is_not_let_pass(reference, tmp_path):
             "capsnet uniform x1 tiny, digits, seed 9: the loss became nan in epoch 1",
         ),
         ("missing", "capsnet dynamic x1 tiny", "in the reference, and not in the run"),
-        ("missing", em.cell.title.partition(",")[0], f"{em.cell.title}: affine, speed not measured"),
+        ("missing", em.cell.title.partition(",")[0], f"{em.cell.title}: affine, cost, speed not measured"),
     }
     assert checked.exit_code == 3
 

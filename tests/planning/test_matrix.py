@@ -96,11 +96,11 @@ def test_both_sizes_of_a_baseline_and_matched_once():
 
 def test_a_network_with_an_objective_of_its_own_has_no_loss_no_baseline_and_measures_of_its_own():
     planned = plan_cells({"network": "capsnet,transforming-autoencoder", "seeds": 0})
-    of_classes = ("accuracy", "adversarial", "affine", "equivariance", "speed")
+    of_classes = ("accuracy", "adversarial", "affine", "cost", "equivariance", "speed")
     assert [(each.cell.network, each.cell.loss, each.measures) for each in planned] == [
         ("capsnet", "margin", of_classes),
         ("matched", "cross-entropy", of_classes),
-        ("transforming-autoencoder", None, ("speed", "transformation")),
+        ("transforming-autoencoder", None, ("cost", "speed", "transformation")),
     ]
     (alone,) = plan_cells({"network": "transforming-autoencoder", "seeds": 0, "measure": "speed:full"})
     assert alone.measures == ("speed:full",)
@@ -174,7 +174,7 @@ def test_the_request_of_a_cell_asks_for_that_cell(request_):
 def test_a_measure_that_cannot_be_taken_here_is_left_out_by_default_and_refused_by_name(monkeypatch):
     monkeypatch.setattr("capsbench.measures.adversarial.measure.missing", lambda: "torchattacks is not installed")
     (planned,) = plan_cells({"routing": "em", "seeds": 0, "baseline": "none"})
-    assert planned.measures == ("accuracy", "affine", "equivariance", "speed")
+    assert planned.measures == ("accuracy", "affine", "cost", "equivariance", "speed")
     assert left_out(None) == {"adversarial": "torchattacks is not installed"}
     with pytest.raises(UsageError) as caught:
         cells_of({"routing": "em", "measure": "accuracy,adversarial"})

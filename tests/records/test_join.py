@@ -4,7 +4,7 @@ from tests.making import make_capsules, make_failed, make_record
 
 CURVE = [{"epoch": 1, "loss": 0.5, "seconds": 1.0}]
 ACCURACY = Row("accuracy", "accuracy", "test", 0.9, "fraction")
-SPEED = Row("speed", "flops", "inference", 5, "FLOP/image")
+SPEED = Row("speed", "latency p50", "inference", 5, "ms")
 
 
 def old(name, rows, *, loss=0.5, seconds=1.0, day="01", seed=0, **fields):

@@ -26,7 +26,7 @@ def store(tmp_path):
 def finished(cell, accuracy=0.9):
     rows = [
         Row("accuracy", "accuracy", "test", accuracy, "fraction"),
-        Row("speed", "flops", "inference", 5, "FLOP/image"),
+        Row("cost", "flops", "inference", 5, "FLOP/image"),
     ]
     history = [{"epoch": 1, "loss": 0.5, "validation_accuracy": 0.8}]
     return make_record(cell, rows, history=history, provenance={"torch": "2.15.0"})

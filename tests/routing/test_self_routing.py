@@ -5,7 +5,7 @@ import torch
 
 from capsbench.routing.base import LayerShape
 from capsbench.routing.self_routing import SelfRouting
-from capsbench_kernels import count_vote_passes
+from capsbench_kernels import count_arithmetic
 
 PROBLEMS, CHILDREN, PARENTS, DEPTH, COLUMNS = 2, 6, 5, 3, 4
 
@@ -96,7 +96,7 @@ def test_it_starts_from_equal_shares():
 
 
 def test_it_takes_one_vote_pass():
-    with count_vote_passes() as counted:
+    with count_arithmetic() as counted:
         routed(4)(*problem(4))
     assert counted.passes == 1
 

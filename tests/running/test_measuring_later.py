@@ -348,3 +348,18 @@ def test_on_the_command_line(capsbench, folder, trainings):
     for command in (["show", "0123456789ab"], ["report", "--where", "cell=0123456789ab", "--format", "md"]):
         assert capsbench(*command, cwd=folder.parent).returncode == 0
     assert len(trainings) == 1
+
+
+def test_a_measure_that_needs_no_weights_is_taken_without_them(folder, trainings):
+    run(folder, measure="cost")
+    store = Store(folder)
+    before = only_record(folder)
+    store.write(replace(before, measures={}, wanted=[]))
+    store.weights_of(before).unlink()
+    outcome = capsbench.measure(folder, measure="cost")
+    assert outcome.finished == [before.cell.id]
+    assert only_record(folder).measures["cost"].rows == before.measures["cost"].rows
+    with pytest.raises(UsageError) as caught:
+        capsbench.measure(folder, measure="cost,speed:quick")
+    assert (caught.value.flag, caught.value.value) == ("measure", "speed:quick")
+    assert len(trainings) == 1

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, arithmetic, time and memory of a training step and of inference."""
+"""What a network costs on a machine: time and memory of a training step and of inference."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from capsbench.measures.base import Measure, Subject
-from capsbench.networks.base import CapsuleNetwork
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
 from capsbench.training.loop import first_batch
 from capsbench.training.step import TrainingStep, arithmetic
-from capsbench_kernels import count_vote_passes
 from capsbench_kernels.bench.measure import peak_memory
 
 
 class Speed(Measure):
-    """Parameters, FLOPs an image, latency (p50, p95), throughput and peak memory, at the cell's batch size.
+    """Latency (p50, p95), throughput and peak memory, at the cell's batch size.
 
     Peak memory is what torch allocates in one pass beyond the network and its data; a training step's holds the gradients
     and the optimiser's state.
@@ -48,19 +45,11 @@ class Speed(Measure):
         network, cell = copy.deepcopy(subject.network), subject.cell
         batch = first_batch(cell, network, subject.data)
         images = batch.images
-        decoder = network.decoder if isinstance(network, CapsuleNetwork) else None
-        trained, at_inference = _parameters(network), _parameters(network) - (_parameters(decoder) if decoder else 0)
-
         step = TrainingStep(cell, network)
         for group in step.optimizer.param_groups:
             group["lr"] = 0.0  # the same arithmetic, but many steps on one batch do not make the loss diverge
         network.eval()
-        rows = [
-            Row("speed", "parameters", "trained", trained, "parameters"),
-            Row("speed", "parameters", "inference", at_inference, "parameters"),
-            Row("speed", "flops", "inference", flops(network, images) / len(images), "FLOP/image"),
-            *self._timed("inference", lambda: _inference(cell, network, images), images),
-        ]
+        rows = self._timed("inference", lambda: _inference(cell, network, images), images)
         network.train()
         rows += self._timed("training step", lambda: step(batch, 0.5), images)
         return rows
@@ -87,21 +76,6 @@ class Speed(Measure):
             Row("speed", "throughput", condition, len(images) / median, "images/s"),
             Row("speed", "peak memory", condition, peak / 2**20, "MiB"),
         ]
-
-
-def flops(network: nn.Module, images: Tensor) -> float:
-    """Floating-point operations of one forward pass, a multiplication and an addition counted as 2.
-
-    Torch counts convolutions and matrix products. What it would count inside a vote pass depends on how that is
-    implemented, so there the pass's own formula counts instead (`capsbench_kernels.count_vote_passes`).
-    """
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, count_vote_passes() as routed:
-        network(images)
-    return counter.get_total_flops() - routed.counted_by_torch + routed.flops
-
-
-def _parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ WITHIN = "within"
 ALL, UNKNOWN = "all", object()
 """All training images, as a value of ``train_size``; and the default of what has none that is known."""
 
-COSTS = {"FLOPs": ("speed", "flops", "inference"), "step ms": ("speed", "latency p50", "training step")}
+COSTS = {"FLOPs": ("cost", "flops", "inference"), "step ms": ("speed", "latency p50", "training step")}
 OF_EACH = ("cell", "seed")
 """Names that tell cells of one contender apart: a difference is over these, not between them."""
 

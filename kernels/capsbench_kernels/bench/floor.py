@@ -25,11 +25,8 @@ from dataclasses import dataclass
 import torch
 
 from capsbench_kernels.bench.layers import DTYPES, Case
-from capsbench_kernels.passes.observe import vote_pass_flops
-from capsbench_kernels.passes.types import Parents, accumulation_dtype
-
-SECOND_MOMENT = 3
-"""Operations of a vote's value towards S2, which `vote_pass_flops` counts and dynamic routing has no use for."""
+from capsbench_kernels.passes.arithmetic import pass_operations
+from capsbench_kernels.passes.types import Parents, PassInputs, accumulation_dtype
 
 
 @dataclass(frozen=True)
@@ -98,8 +95,12 @@ def forward_flops(case: Case, belief: Parents) -> int:
     layer = case.layer
     poses = torch.empty(case.problems, layer.children, layer.rows, layer.depth, device="meta")
     weights = torch.empty(layer.children, layer.parents, layer.depth, layer.columns, device="meta")
-    flops = vote_pass_flops(poses, weights, belief, torch.empty(0, device="meta") if layer.coordinates else None)
-    return flops - (SECOND_MOMENT * vote_values(case) if layer.routing == "dynamic" else 0)
+    something = torch.empty(0, device="meta")
+    activations = something if layer.routing == "em" else None
+    offset = something if layer.coordinates else None
+    parts = pass_operations(PassInputs(poses, weights, activations, offset, *belief, None))
+    needed = ["votes", "logits", "shares", "mass", "first", *(["second"] if layer.routing == "em" else [])]
+    return sum(parts[name] for name in needed)
 
 
 def backward_flops(case: Case, belief: Parents) -> int:

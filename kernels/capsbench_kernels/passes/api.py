@@ -22,12 +22,11 @@ import warnings
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
-from torch.utils.flop_counter import FlopCounterMode
 
 from capsbench_kernels.errors import ArgumentError, ReferenceWarning, UnavailableBackend
 from capsbench_kernels.passes.autograd import FusedVotePass
 from capsbench_kernels.passes.naive import vote_pass_reference
-from capsbench_kernels.passes.observe import VotePass, current_count, current_observer, vote_pass_flops
+from capsbench_kernels.passes.observe import VotePass, current_count, current_observer, unnoticed
 from capsbench_kernels.passes.types import (
     Kernels,
     Moments,
@@ -185,12 +184,9 @@ def _run_checked(inputs: PassInputs, backend: str, constant_shares: bool) -> Pas
     chosen = choose_backend(backend, inputs.poses.device)
     if (count := current_count.get()) is None:
         return _run_on(chosen, inputs, constant_shares)
-    count.passes += 1
-    belief = Parents(inputs.bias, inputs.direction, inputs.mean, inputs.precision, inputs.centre)
-    count.flops += vote_pass_flops(inputs.poses, inputs.weights, belief, inputs.offset)
-    with FlopCounterMode(display=False) as counter:
+    with unnoticed():
         sums = _run_on(chosen, inputs, constant_shares)
-    count.counted_by_torch += counter.get_total_flops()
+    count.add_pass(inputs, sums)
     return sums
 
 

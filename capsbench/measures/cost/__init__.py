@@ -1,0 +1,1 @@
+"""The measure cost: how it is taken."""
