@@ -19,7 +19,7 @@ from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
 
 ACCURACY = ("accuracy", "accuracy", "test")
 
-NUMBERS = {TRAINING: 0, "speed": 0, "adversarial": 2}
+NUMBERS = {TRAINING: 0, "cost": 0, "speed": 0, "adversarial": 2}
 """How many numbers of a measure contenders are compared by, where it is not one: of attacks, the images that withstand them, and
 their share of those that were right."""
 
