@@ -176,12 +176,20 @@ class Names:
         sharing: dict[tuple[str, str], list[str]] = {}
         for contender, cell in self.cells.items():
             sharing.setdefault((cell.dataset, self.label(contender)), []).append(contender)
-        added = False
-        for contenders in sharing.values():
-            own = self._table.loc[contenders, self._choices]
-            differing = [str(name) for name in own if own[name].nunique(dropna=False) > 1] if len(own) > 1 else []
-            for contender in contenders:
-                new = {name for name in differing if own[name].notna()[contender]} - self._told[contender]
-                self._told[contender] |= new
-                added |= bool(new)
-        return added
+        told = [self._tell_differing(contenders) for contenders in sharing.values() if len(contenders) > 1]
+        return any(told)
+
+    def _tell_differing(self, contenders: list[str]) -> bool:
+        own = self._table.loc[contenders, self._choices]
+        # An option that some lack, as records of earlier versions do, is named where nothing else tells them apart.
+        for differing in (own.nunique() > 1, own.nunique(dropna=False) > 1):
+            new = {
+                contender: {name for name in self._choices if differing[name] and own[name].notna()[contender]}
+                - self._told[contender]
+                for contender in contenders
+            }
+            if any(new.values()):
+                for contender, names in new.items():
+                    self._told[contender] |= names
+                return True
+        return False
