@@ -58,15 +58,16 @@ def _table(material: Material) -> pd.DataFrame:
         chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
         cells = cells.assign(**{heading: cells["cell"].map(material.chosen(chosen).set_index("cell")["value"])})
 
-    lines = [line for name, own in _networks(cells, by) for line in _lines(name, own, by, material)]
+    lines = [line for name, own in _networks(cells, by, material) for line in _lines(name, own, by, material)]
     return pd.DataFrame(lines).astype({"difference_seeds_needed": "Int64"})
 
 
-def _networks(cells: pd.DataFrame, by: list[str]) -> list[tuple[str, pd.DataFrame]]:
-    """The cells of each network; all together where the network follows from what is asked for, as from the routing."""
+def _networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tuple[str, pd.DataFrame]]:
+    """The cells of each network, in the order of the headline table; all together where the network follows from what is asked for, as from the routing."""
     if "network" in by or (cells.groupby(by)["network"].nunique() == 1).all():
         return [("", cells)]
-    return [(str(name), own) for name, own in cells.groupby("network", sort=False)]
+    blocks = {str(name): own for name, own in cells.groupby("network")}
+    return [(name, blocks[name]) for name in dict.fromkeys(material.summary["network"]) if name in blocks]
 
 
 def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material) -> list[dict[str, Any]]:
