@@ -63,7 +63,10 @@ def _table(material: Material) -> pd.DataFrame:
 
 
 def _networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tuple[str, pd.DataFrame]]:
-    """The cells of each network, in the order of the headline table; all together where the network follows from what is asked for, as from the routing."""
+    """The cells of each network, in the order of the headline table.
+
+    They are all together where the network follows from what is asked for, as from the routing.
+    """
     if "network" in by or (cells.groupby(by)["network"].nunique() == 1).all():
         return [("", cells)]
     blocks = {str(name): own for name, own in cells.groupby("network")}

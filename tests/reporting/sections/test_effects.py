@@ -89,8 +89,9 @@ def test_where_networks_differ_in_their_default_a_column_says_what_each_is_compa
     networks = ({}, {"network": "capsnet", "routing": "dynamic", "loss": "margin"})
     records = [capsules(learning_rate=rate, **network) for network in networks for rate in (0.01, 0.1)]
     table = _table(records, "lr", defaults=rates)
-    assert table["learning_rate"].tolist() == [0.01, 0.1, 0.1, 0.01]
-    assert SECTION.readable(table)["against"].tolist() == ["0.01", "0.01", "0.1", "0.1"]
+    assert table["within"].tolist() == ["capsnet"] * 2 + ["matrix-capsules"] * 2
+    assert table["learning_rate"].tolist() == [0.1, 0.01, 0.01, 0.1]
+    assert SECTION.readable(table)["against"].tolist() == ["0.1", "0.1", "0.01", "0.01"]
 
 
 def test_all_training_images_are_a_value_and_the_default(capsules: Make) -> None:
