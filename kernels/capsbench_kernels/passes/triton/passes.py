@@ -8,13 +8,11 @@
   softmax's denominator and its gradient are known by then: nothing is padded, and no thread waits for another.
 
 A block has five axes, ``[problems a thread, R, E, problems, parents]`` or ``[1, R, E, pairs, lanes]``. Threads are spread
-over the last two; the first three stay within a thread, as Triton lays a block out by default. So a vote of H = R*E
-values lies in the registers of one thread (of ``LANES`` threads), and sums over it need no exchange; a weight that is read
-serves R votes at least. Triton departs from that layout where it sees neighbouring addresses and could read several at
-once. It sees none here, since every index is clamped to its range; the threads do read neighbouring addresses, as weights
+over the last two; the first three stay within a thread. So a vote of H = R*E values lies in the registers of one thread (of
+``LANES`` threads), and sums over it need no exchange; a weight that is read serves R votes at least. Triton finds a layout for
+itself, from the addresses; `addresses.py` has it find that one. Neighbouring threads do read neighbouring addresses, as weights
 ``[I, D, E, J]`` and belief ``[N, H, J]`` have the parents last. A compiled kernel of the papers' layers uses no shared
-memory, which the tests hold it to. (Triton 3.6 takes the first axes for the nearest where no addresses are neighbours: right, but
-slower.)
+memory, which the tests hold it to.
 
 Clamped, not masked: a masked read costs a second instruction. A padded problem repeats the last one and is not stored; a
 padded parent gets logit -inf; a padded value of a vote meets a belief of 0.
@@ -34,28 +32,10 @@ are gradients by their names in `autograd.py`; ``b_gz`` is its q, all that reach
 import triton
 import triton.language as tl
 
+from capsbench_kernels.passes.triton.addresses import at, load, read, read_rows, zeros_of_threads
+
 UNROLLED = tl.constexpr(16)
 """The values of a pose's row up to which a kernel's code is written out for each; for more, it would take minutes to compile."""
-
-
-@triton.jit
-def _read(pointers, dtype: tl.constexpr):
-    return tl.load(pointers).to(dtype)
-
-
-@triton.jit
-def _load(pointers, mask, dtype: tl.constexpr):
-    """A block, 0 where the mask is False. Of an absent tensor the caller makes None, which Triton 3.6 cannot return."""
-    return tl.load(pointers, mask=mask, other=0.0).to(dtype)
-
-
-@triton.jit
-def _read_rows(pointers, stride, D: tl.constexpr, dtype: tl.constexpr):
-    """D blocks, ``stride`` elements apart, as a tuple."""
-    b_rows = (_read(pointers, dtype),)
-    for d in tl.static_range(1, D):
-        b_rows = b_rows + (_read(pointers + d * stride, dtype),)
-    return b_rows
 
 
 @triton.jit
@@ -70,18 +50,18 @@ def _products(b_poses, b_weights, D: tl.constexpr):
 def _votes(poses, weights, stride, p_offset, o_offset, D: tl.constexpr, dtype: tl.constexpr):
     """Votes of the poses at pointers ``poses`` and the weights at pointers ``weights``."""
     if D <= UNROLLED:
-        b_votes = _products(_read_rows(poses, 1, D, dtype), _read_rows(weights, stride, D, dtype), D)
+        b_votes = _products(read_rows(poses, 1, D, dtype), read_rows(weights, stride, D, dtype), D)
     else:
-        b_votes = _read(poses, dtype) * _read(weights, dtype)
+        b_votes = read(poses, 0, dtype) * read(weights, 0, dtype)
         for d in range(1, D):
-            b_votes += _read(poses + d, dtype) * _read(weights + d * stride, dtype)
+            b_votes += read(poses, d, dtype) * read(weights, d * stride, dtype)
     return _placed(b_votes, p_offset, o_offset, dtype)
 
 
 @triton.jit
 def _placed(b_votes, p_offset, o_offset, dtype: tl.constexpr):
     if p_offset is not None:
-        b_votes += _read(p_offset + o_offset, dtype)
+        b_votes += read(p_offset, o_offset, dtype)
     return b_votes
 
 
@@ -163,16 +143,16 @@ def forward_kernel(
     o_parent = i_n * J + i_j
     o_value = i_n * (R * E * J) + (i_r * E + i_e) * J + i_j
     o_out = o_parent * (R * E) + i_r * E + i_e
-    b_bias = None if p_bias is None else _load(p_bias + o_parent, m_parent, dtype)
-    b_direction = None if p_direction is None else _load(p_direction + o_value, m_value, dtype)
-    b_mean = None if p_mean is None else _load(p_mean + o_value, m_value, dtype)
-    b_precision = None if p_precision is None else _load(p_precision + o_value, m_value, dtype)
-    b_centre = None if p_centre is None else _load(p_centre + o_value, m_value, dtype)
+    b_bias = None if p_bias is None else load(p_bias, o_parent, m_parent, dtype)
+    b_direction = None if p_direction is None else load(p_direction, o_value, m_value, dtype)
+    b_mean = None if p_mean is None else load(p_mean, o_value, m_value, dtype)
+    b_precision = None if p_precision is None else load(p_precision, o_value, m_value, dtype)
+    b_centre = None if p_centre is None else load(p_centre, o_value, m_value, dtype)
     b_zero = tl.zeros([T, 1, 1, BN, BJ], dtype)
     b_mass = tl.zeros([T, 1, 1, BN, BJ], dtype)
     b_first = tl.zeros([T, BR, BE, BN, BJ], dtype)
     b_second = tl.zeros([T, BR, BE, BN, BJ], dtype)
-    o_each = tl.zeros([1, 1, 1, BN, BJ], tl.int32)  # added to an offset, it has every thread read for itself
+    o_each = zeros_of_threads(BN, BJ)
     m_one = m_parent & (i_slot == 0)
 
     begin = tl.program_id(1).to(tl.int64) * span
@@ -181,21 +161,21 @@ def forward_kernel(
         o_offset = i_n * offset_stride + i * (R * E) + i_r * E + i_e + o_each
         o_pose = o_child * (R * D) + i_r * D
         o_weight = i * (D * E * J) + (i_e * J + i_j + o_each)
-        b_votes = _votes(p_poses + o_pose, p_weights + o_weight, E * J, p_offset, o_offset, D, dtype)
+        b_votes = _votes(at(p_poses, o_pose), at(p_weights, o_weight), E * J, p_offset, o_offset, D, dtype)
         b_from_mean = _moved(b_votes, b_mean)
         b_logits = _logits(b_votes, b_from_mean, b_bias, b_direction, b_precision, b_zero, 1)
         b_logits = tl.where(i_slot < J, b_logits, float("-inf"))
         if p_given is not None:
-            b_share = tl.exp(b_logits - _read(p_given + o_child, dtype))
+            b_share = tl.exp(b_logits - read(p_given, o_child, dtype))
         else:
             b_top = tl.max(b_logits, 4, keep_dims=True)
             b_share = tl.exp(b_logits - b_top)
             b_total = tl.sum(b_share, 4, keep_dims=True)
             b_share *= 1.0 / b_total
             b_normaliser = b_top + tl.log(b_total) + b_zero
-            tl.store(p_normaliser + o_child, b_normaliser, mask=m_one)
+            tl.store(at(p_normaliser, o_child), b_normaliser, mask=m_one)
         if p_activations is not None:
-            b_share *= _read(p_activations + o_child, dtype)
+            b_share *= read(p_activations, o_child, dtype)
         b_from_centre = b_from_mean if CENTRE_IS_MEAN else _moved(b_votes, b_centre)
         b_part = b_share * b_from_centre
         b_mass += b_share
@@ -203,9 +183,9 @@ def forward_kernel(
         b_second += b_part * b_from_centre
 
     o_split = tl.program_id(1).to(tl.int64) * N * J
-    tl.store(p_mass + o_split + o_parent, b_mass, mask=m_parent)
-    tl.store(p_first + o_split * (R * E) + o_out, b_first, mask=m_value)
-    tl.store(p_second + o_split * (R * E) + o_out, b_second, mask=m_value)
+    tl.store(at(p_mass, o_split + o_parent), b_mass, mask=m_parent)
+    tl.store(at(p_first, o_split * (R * E) + o_out), b_first, mask=m_value)
+    tl.store(at(p_second, o_split * (R * E) + o_out), b_second, mask=m_value)
 
 
 @triton.jit(do_not_specialize=["N", "I", "span", "offset_stride"])
@@ -224,20 +204,20 @@ def backward_poses_kernel(
     o_parent = i_n * J + i_j
     o_value = i_n * (R * E * J) + (i_r * E + i_e) * J + i_j
     o_out = o_parent * (R * E) + i_r * E + i_e
-    b_bias = None if p_bias is None else _load(p_bias + o_parent, m_parent, dtype)
-    b_direction = None if p_direction is None else _load(p_direction + o_value, m_value, dtype)
-    b_mean = None if p_mean is None else _load(p_mean + o_value, m_value, dtype)
-    b_precision = None if p_precision is None else _load(p_precision + o_value, m_value, dtype)
-    b_centre = None if p_centre is None else _load(p_centre + o_value, m_value, dtype)
-    b_g0 = _load(p_mass_gradient + o_parent, m_parent, dtype)
-    b_g1 = _load(p_first_gradient + o_value, m_value, dtype)
-    b_g2 = _load(p_second_gradient + o_value, m_value, dtype)
+    b_bias = None if p_bias is None else load(p_bias, o_parent, m_parent, dtype)
+    b_direction = None if p_direction is None else load(p_direction, o_value, m_value, dtype)
+    b_mean = None if p_mean is None else load(p_mean, o_value, m_value, dtype)
+    b_precision = None if p_precision is None else load(p_precision, o_value, m_value, dtype)
+    b_centre = None if p_centre is None else load(p_centre, o_value, m_value, dtype)
+    b_g0 = load(p_mass_gradient, o_parent, m_parent, dtype)
+    b_g1 = load(p_first_gradient, o_value, m_value, dtype)
+    b_g2 = load(p_second_gradient, o_value, m_value, dtype)
     b_zero = tl.zeros([T, 1, 1, BN, BJ], dtype)
     b_to_bias = b_zero
     b_to_direction = tl.zeros([T, BR, BE, BN, BJ], dtype)
     b_to_mean = tl.zeros([T, BR, BE, BN, BJ], dtype)
     b_to_precision = tl.zeros([T, BR, BE, BN, BJ], dtype)
-    o_each = tl.zeros([1, 1, 1, BN, BJ], tl.int32)
+    o_each = zeros_of_threads(BN, BJ)
     m_one = m_parent & (i_slot == 0)
     m_row = m_one & (tl.arange(0, BR)[None, :, None, None, None] < R)
 
@@ -247,38 +227,38 @@ def backward_poses_kernel(
         o_pose = o_child * (R * D) + i_r * D
         o_offset = i_n * offset_stride + i * (R * E) + i_r * E + i_e + o_each
         o_weight = i * (D * E * J) + (i_e * J + i_j + o_each)
-        b_votes = _votes(p_poses + o_pose, p_weights + o_weight, E * J, p_offset, o_offset, D, dtype)
+        b_votes = _votes(at(p_poses, o_pose), at(p_weights, o_weight), E * J, p_offset, o_offset, D, dtype)
         b_from_mean = _moved(b_votes, b_mean)
         b_from_centre = b_from_mean if CENTRE_IS_MEAN else _moved(b_votes, b_centre)
         b_logits = _logits(b_votes, b_from_mean, b_bias, b_direction, b_precision, b_zero, 1)
         b_logits = tl.where(i_slot < J, b_logits, float("-inf"))
         if p_given is not None:
-            b_share = tl.exp(b_logits - _read(p_given + o_child, dtype))
+            b_share = tl.exp(b_logits - read(p_given, o_child, dtype))
         else:
             b_top = tl.max(b_logits, 4, keep_dims=True)
             b_share = tl.exp(b_logits - b_top)
             b_total = tl.sum(b_share, 4, keep_dims=True)
             b_share *= 1.0 / b_total
-            tl.store(p_top_out + o_child, b_top + b_zero, mask=m_one)
-            tl.store(p_log_total_out + o_child, tl.log(b_total) + b_zero, mask=m_one)
+            tl.store(at(p_top_out, o_child), b_top + b_zero, mask=m_one)
+            tl.store(at(p_log_total_out, o_child), tl.log(b_total) + b_zero, mask=m_one)
         b_weight = b_share
         if p_activations is not None:
-            b_activation = _read(p_activations + o_child, dtype)
+            b_activation = read(p_activations, o_child, dtype)
             b_weight *= b_activation
         b_gl = None
         if p_activations is not None or not CONSTANT_SHARES:
             b_gw = b_g0 + _over_values((b_g1 + b_g2 * b_from_centre) * b_from_centre, 1)
             b_ga = tl.sum(b_share * b_gw, 4, keep_dims=True) + b_zero
             if p_activations is not None:
-                tl.store(p_activations_out + o_child, b_ga, mask=m_one)
+                tl.store(at(p_activations_out, o_child), b_ga, mask=m_one)
                 b_ga *= b_activation
             if not CONSTANT_SHARES:
                 b_gz = -b_ga
                 b_gl = b_weight * b_gw
                 if p_given is None:
-                    b_gz += _read(p_normaliser_gradient + o_child, dtype)
+                    b_gz += read(p_normaliser_gradient, o_child, dtype)
                     b_gl += b_share * b_gz
-                tl.store(p_normaliser_out + o_child, b_gz, mask=m_one)
+                tl.store(at(p_normaliser_out, o_child), b_gz, mask=m_one)
         b_gv = _vote_gradient(b_weight, b_gl, b_from_mean, b_from_centre, b_direction, b_precision, b_g1, b_g2)
         if p_bias_out is not None:
             b_to_bias += b_gl
@@ -291,24 +271,24 @@ def backward_poses_kernel(
         # The weights once more: to keep them, D*E registers, is dearer than to find them in the L1 cache.
         if D <= UNROLLED:
             for d in tl.static_range(D):
-                b_to_pose = _over_parents(b_gv * _read(p_weights + o_weight + d * E * J, dtype)) + b_zero
-                tl.store(p_poses_out + o_pose + d, b_to_pose, mask=m_row)
+                b_to_pose = _over_parents(b_gv * read(p_weights, o_weight + d * E * J, dtype)) + b_zero
+                tl.store(at(p_poses_out, o_pose + d), b_to_pose, mask=m_row)
         else:
             for d in range(D):
-                b_to_pose = _over_parents(b_gv * _read(p_weights + o_weight + d * E * J, dtype)) + b_zero
-                tl.store(p_poses_out + o_pose + d, b_to_pose, mask=m_row)
+                b_to_pose = _over_parents(b_gv * read(p_weights, o_weight + d * E * J, dtype)) + b_zero
+                tl.store(at(p_poses_out, o_pose + d), b_to_pose, mask=m_row)
         if p_offset_out is not None:
             b_to_offset = tl.sum(b_gv, 4, keep_dims=True) + b_zero
-            tl.store(p_offset_out + o_child * (R * E) + i_r * E + i_e, b_to_offset, mask=m_value & m_one)
+            tl.store(at(p_offset_out, o_child * (R * E) + i_r * E + i_e), b_to_offset, mask=m_value & m_one)
 
     o_split = tl.program_id(1).to(tl.int64) * N * J
     if p_bias_out is not None:
-        tl.store(p_bias_out + o_split + o_parent, b_to_bias, mask=m_parent)
+        tl.store(at(p_bias_out, o_split + o_parent), b_to_bias, mask=m_parent)
     if p_direction_out is not None:
-        tl.store(p_direction_out + o_split * (R * E) + o_out, b_to_direction, mask=m_value)
+        tl.store(at(p_direction_out, o_split * (R * E) + o_out), b_to_direction, mask=m_value)
     if p_mean_out is not None:
-        tl.store(p_mean_out + o_split * (R * E) + o_out, b_to_mean * b_precision, mask=m_value)
-        tl.store(p_precision_out + o_split * (R * E) + o_out, -0.5 * b_to_precision, mask=m_value)
+        tl.store(at(p_mean_out, o_split * (R * E) + o_out), b_to_mean * b_precision, mask=m_value)
+        tl.store(at(p_precision_out, o_split * (R * E) + o_out), -0.5 * b_to_precision, mask=m_value)
 
 
 @triton.jit(do_not_specialize=["N", "I", "span", "offset_stride"])
@@ -323,7 +303,7 @@ def backward_weights_kernel(
     BP: tl.constexpr, LANES: tl.constexpr, BR: tl.constexpr, BD: tl.constexpr, BE: tl.constexpr,
 ):  # fmt: skip
     dtype: tl.constexpr = p_weights_out.dtype.element_ty
-    o_each = tl.zeros([1, 1, 1, BP, LANES], tl.int32)
+    o_each = zeros_of_threads(BP, LANES)
     i_pair = tl.program_id(0).to(tl.int64) * BP + tl.arange(0, BP)[None, None, None, :, None]
     i_r = tl.arange(0, BR)[None, :, None, None, None]
     i_e = tl.arange(0, BE)[None, None, :, None, None] * LANES + tl.arange(0, LANES)[None, None, None, None, :]
@@ -339,7 +319,7 @@ def backward_weights_kernel(
     # The gradient of BD rows of the weights: of all D, if D is small.
     i_d = tl.program_id(2) * BD + tl.zeros([1, 1, 1, 1, 1], tl.int32)
     if D == BD:
-        b_weights = _read_rows(p_weights + o_weight, E * J, D, dtype)
+        b_weights = read_rows(at(p_weights, o_weight), E * J, D, dtype)
     b_out = ()
     for _ in tl.static_range(BD):
         b_out = b_out + (tl.zeros([1, 1, BE, BP, LANES], dtype),)
@@ -353,38 +333,38 @@ def backward_weights_kernel(
         o_offset = n * offset_stride + i_i * (R * E) + o_r * E + o_e + o_each
         o_pose = o_child * (R * D) + o_r * D
         if D == BD:
-            b_poses = _read_rows(p_poses + o_pose, 1, D, dtype)
+            b_poses = read_rows(at(p_poses, o_pose), 1, D, dtype)
             b_votes = _placed(_products(b_poses, b_weights, D), p_offset, o_offset, dtype)
         else:
-            b_votes = _votes(p_poses + o_pose, p_weights + o_weight, E * J, p_offset, o_offset, D, dtype)
+            b_votes = _votes(at(p_poses, o_pose), at(p_weights, o_weight), E * J, p_offset, o_offset, D, dtype)
             b_poses = ()
             for d in tl.static_range(BD):
-                b_poses = b_poses + (_read(p_poses + o_pose + tl.minimum(i_d + d, D - 1), dtype),)
-        b_direction = None if p_direction is None else _load(p_direction + o_belief, m_value, dtype)
-        b_mean = None if p_mean is None else _load(p_mean + o_belief, m_value, dtype)
-        b_precision = None if p_precision is None else _load(p_precision + o_belief, m_value, dtype)
-        b_centre = None if p_centre is None else _load(p_centre + o_belief, m_value, dtype)
-        b_g1 = _load(p_first_gradient + o_belief, m_value, dtype)
-        b_g2 = _load(p_second_gradient + o_belief, m_value, dtype)
-        b_bias = None if p_bias is None else _read(p_bias + o_parent, dtype)
+                b_poses = b_poses + (read(p_poses, o_pose + tl.minimum(i_d + d, D - 1), dtype),)
+        b_direction = None if p_direction is None else load(p_direction, o_belief, m_value, dtype)
+        b_mean = None if p_mean is None else load(p_mean, o_belief, m_value, dtype)
+        b_precision = None if p_precision is None else load(p_precision, o_belief, m_value, dtype)
+        b_centre = None if p_centre is None else load(p_centre, o_belief, m_value, dtype)
+        b_g1 = load(p_first_gradient, o_belief, m_value, dtype)
+        b_g2 = load(p_second_gradient, o_belief, m_value, dtype)
+        b_bias = None if p_bias is None else read(p_bias, o_parent, dtype)
         b_from_mean = _moved(b_votes, b_mean)
         b_from_centre = b_from_mean if CENTRE_IS_MEAN else _moved(b_votes, b_centre)
         b_logits = _logits(b_votes, b_from_mean, b_bias, b_direction, b_precision, b_zero, LANES)
-        b_logits -= _read(p_top + o_child, dtype)
+        b_logits -= read(p_top, o_child, dtype)
         if p_log_total is not None:
             # No logit is above the top, also where one of 1e10 is summed in another order here, and so rounded otherwise.
-            b_logits = tl.minimum(b_logits, 0.0) - _read(p_log_total + o_child, dtype)
+            b_logits = tl.minimum(b_logits, 0.0) - read(p_log_total, o_child, dtype)
         b_share = tl.exp(b_logits)
         b_weight = b_share
         if p_activations is not None:
-            b_weight *= _read(p_activations + o_child, dtype)
+            b_weight *= read(p_activations, o_child, dtype)
         b_gl = None
         if not CONSTANT_SHARES:
-            b_gw = _read(p_mass_gradient + o_parent, dtype)
+            b_gw = read(p_mass_gradient, o_parent, dtype)
             b_gw += _over_values((b_g1 + b_g2 * b_from_centre) * b_from_centre, LANES)
             b_gl = b_weight * b_gw
             if p_log_total is not None:
-                b_gl += b_share * _read(p_normaliser_gradient + o_child, dtype)
+                b_gl += b_share * read(p_normaliser_gradient, o_child, dtype)
         b_gv = _vote_gradient(b_weight, b_gl, b_from_mean, b_from_centre, b_direction, b_precision, b_g1, b_g2)
         b_sum = ()
         for d in tl.static_range(BD):
@@ -393,4 +373,4 @@ def backward_weights_kernel(
 
     o_out = tl.program_id(1).to(tl.int64) * I * (J * D * E) + o_pair * (D * E) + o_e
     for d in tl.static_range(BD):
-        tl.store(p_weights_out + o_out + (i_d + d) * E, b_out[d], mask=m_weight & (i_d + d < D))
+        tl.store(at(p_weights_out, o_out + (i_d + d) * E), b_out[d], mask=m_weight & (i_d + d < D))
