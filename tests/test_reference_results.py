@@ -1,10 +1,12 @@
 """The committed reference results are whole, and say what the README says of them."""
 
+import hashlib
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from capsbench.records.schema1 import SUMS, read_sums
 from capsbench.records.store import Store
 from capsbench.records.table import load
 
@@ -24,6 +26,25 @@ def test_every_record_is_whole_finished_and_from_a_clean_commit(folder):
             assert entry.provenance["dirty"] is False
         if "accuracy" in record.measures:
             assert Store(folder).kept(record, "accuracy")["label"].shape[0] >= 500
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_sums_of_the_reference_results_are_those_of_their_files(folder):
+    sums = read_sums(folder)
+    files = [path for part in ("records", "kept", "between", "runs") for path in (folder / part).rglob("*.*")]
+    assert sums == {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+    assert (folder / SUMS).exists()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_network_has_its_cost_and_no_number_of_another_rule(folder):
+    table = load(folder)
+    costs = table[table["metric"].isin(["flops", "executed flops", "parameters"]) & (table["measure"] != "training")]
+    assert set(costs["measure"]) == {"cost"}
+    assert (costs.groupby("cell")["value"].count() == 4).all()
+    assert set(costs["cell"]) == set(table["cell"])
 
 
 def test_em_routing_trains_at_every_number_of_iterations():

@@ -1,4 +1,4 @@
-"""Records of schema 1 are read as they are: those of the reference results were all written in it."""
+"""Records of schema 1 are read as they are: `schema1` holds those of results/reference/digits as capsbench 0.1.0 wrote them."""
 
 import hashlib
 import json
@@ -11,13 +11,11 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.records.record import Failure, Row
 from capsbench.records.retired import RETIRED
-from capsbench.records.schema1 import SUMS, OldCell, from_bytes, read_sums
+from capsbench.records.schema1 import SUMS, OldCell, from_bytes
 from capsbench.records.store import Store
 from tests.records.test_file import damage
-from tests.test_reference_results import REFERENCE
 
-FOLDERS = sorted(path.parent for path in REFERENCE.glob("*/records"))
-DIGITS = REFERENCE / "digits"
+DIGITS = Path(__file__).parent / "schema1"
 
 
 def read(path: Path, sums=None):
@@ -28,14 +26,13 @@ def old_records(folder):
     return sorted((folder / "records").glob("*.json"))
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_every_number_is_read_as_it_was_written(folder):
-    records, faults = Store(folder).records()
+def test_every_number_is_read_as_it_was_written():
+    records, faults = Store(DIGITS).records()
     assert faults == []
-    assert len(records) == len(old_records(folder))
+    assert len(records) == len(old_records(DIGITS))
     names = {alias: record.cell.id for record in records for alias in record.aliases}
     by_alias = {record.aliases[0]: record for record in records}
-    for path in old_records(folder):
+    for path in old_records(DIGITS):
         old = json.loads(path.read_text())
         record = by_alias[old["id"]]
         rows = [Row(**{**row, "condition": names.get(row["condition"], row["condition"])}) for row in old["rows"]]
@@ -169,13 +166,3 @@ def test_a_changed_file_whose_sum_is_known_is_never_taken(seed, tmp_path):
             assert len(store.records()[1]) == 1
     copy.write_bytes(content)
     assert [record.aliases for record in store.records()[0]] == [[path.stem]]
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_sums_of_the_reference_results_are_those_of_their_files(folder):
-    sums = read_sums(folder)
-    files = [path for part in ("records", "kept", "between", "runs") for path in (folder / part).rglob("*.*")]
-    assert sums == {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
-    assert (folder / SUMS).exists()
