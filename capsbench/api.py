@@ -21,6 +21,7 @@ from capsbench.planning.options import UNDO, about_edits, edits
 from capsbench.planning.request import BASELINE_FLAG, listed, spelled
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
+from capsbench.presenting.terminal import make_console
 from capsbench.records.cell import Cell
 from capsbench.records.folder import look_for_own, some_records
 from capsbench.records.record import Record
@@ -104,7 +105,7 @@ def run(
     """
     _check_workers(workers)
     chosen = _plan(suite, request)
-    with make_progress(console or Console(stderr=True)) as progress:
+    with make_progress(console or make_console(stderr=True)) as progress:
         return run_cells(
             chosen,
             Store(out),
@@ -162,7 +163,7 @@ def measure(
     if not chosen:
         problem = "can be taken of none of these networks"
         raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(specs))
-    with make_progress(console or Console(stderr=True)) as progress:
+    with make_progress(console or make_console(stderr=True)) as progress:
         return run_cells(
             chosen,
             store,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from capsbench.cli.console import say
 from capsbench.errors import Kind, UsageError
 
 
@@ -43,14 +44,15 @@ def check(
             Kind.CONFLICT, "the same file as {flag:junit}", flag="summary", file=summary, expected="name two files"
         )
     if update and not any((against / "records").glob("*.json")):
-        print("\n".join(put(against, out)))
+        for line in put(against, out):
+            say(line)
         return
     checked = make_check(against, out, tolerance=tolerance, slower=slower)
     if as_json:
         print(formats.check_json(checked))
     else:
         for line in [*formats.lines_of(checked.findings), *checked.notes, formats.verdict_of(checked)]:
-            print(line)
+            say(line)
     if summary is not None:
         formats.write("summary", summary, formats.check_markdown(checked))
     if junit is not None:
@@ -58,7 +60,8 @@ def check(
     if update:
         lines = put(against, out)
         if not as_json:
-            print("\n".join([f"{against} is what {out} is now:", *lines]))
+            for line in [f"{against} is what {out} is now:", *lines]:
+                say(line)
         return
     if checked.exit_code:
         raise typer.Exit(checked.exit_code)

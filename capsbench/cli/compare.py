@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from capsbench.cli.console import say
 from capsbench.errors import EXIT_NOTHING_MEASURED
+from capsbench.presenting.terminal import make_console
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,19 +50,18 @@ def compare(
     else:
         _print(formats.changes_readable(found, everything))
         for line in formats.summary_of(found):
-            print(line)
+            say(line)
     if not found.matched:
         raise typer.Exit(EXIT_NOTHING_MEASURED)
 
 
 def _print(changes: pd.DataFrame) -> None:
     """A table of changes, each contender's under its name, so that the rest is readable on 80 columns."""
-    # Piped output is not folded at 80 columns: a program or a file has no width.
-    console = Console() if sys.stdout.isatty() else Console(width=240)
+    console = make_console()
     for contender, rows in changes.groupby("contender", sort=False):
-        table = Table(title=escape(str(contender)), title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table = Table(title=str(contender), title_justify="left", title_style="bold", box=None, pad_edge=False)
         for column in rows.columns.drop("contender"):
             table.add_column(column, overflow="fold", no_wrap=column in ("seeds", "test", "p"))
         for row in rows.drop(columns="contender").itertuples(index=False):
-            table.add_row(*(escape(str(value)) for value in row))
+            table.add_row(*(str(value) for value in row))
         console.print(table)

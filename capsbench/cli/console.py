@@ -6,19 +6,27 @@ import codecs
 import io
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from rich.console import Console
+from capsbench.presenting.terminal import one_line, plain_streams
 
 PLAIN = {"±": "+-", "≤": "<=", "≥": ">=", "→": "->", "∞": "inf", "µ": "u", "†": "+"}
 """What stands for a character that a terminal lacks; for others what Unicode takes apart (² is 2, … is ...), else "?"."""
 
 
-def print_anywhere() -> None:
-    """Has what is printed, tables and file names included, come out on terminals that lack some of its characters."""
+@contextmanager
+def print_anywhere() -> Iterator[None]:
+    """Has what is printed, tables and file names included, come out on terminals that lack some of its characters.
+
+    Nothing of it is acted on: it may be text of records and files from anywhere.
+    """
     codecs.register_error("capsbench", _replace)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="capsbench")
+    with plain_streams():
+        yield
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
@@ -33,15 +41,11 @@ def _taken_apart(letter: str) -> str:
     return plain or "?"
 
 
-def make_console() -> Console:
-    # Piped output is not folded at 80 columns: a program or a file has no width.
-    return Console() if sys.stdout.isatty() else Console(width=240)
+def say(line: object) -> None:
+    """Prints one line, whatever is in it."""
+    print(one_line(line))
 
 
-def say(line: str) -> None:
-    print(line)
-
-
-def warn(line: str) -> None:
-    """Says something beside what a command prints, which programs may read."""
-    print(f"capsbench: {line}", file=sys.stderr)
+def warn(line: object) -> None:
+    """Says something in one line beside what a command prints, which programs may read."""
+    print(f"capsbench: {one_line(line)}", file=sys.stderr)

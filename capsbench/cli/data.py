@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
+from rich.text import Text
 
 from capsbench import registry
 from capsbench.cli.app import App
-from capsbench.cli.console import make_console, warn
+from capsbench.cli.console import warn
 from capsbench.cli.options import DataOption, JsonOption
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
 from capsbench.planning.request import spelled
+from capsbench.presenting.terminal import make_console
 
 if TYPE_CHECKING:
     from capsbench.data.base import Dataset
@@ -48,12 +48,10 @@ def list_(data_dir: DataOption = None, as_json: JsonOption = False) -> None:
         return
     table = Table("data set", "here", "size", f"where in {folder}, licence, source", box=None, pad_edge=False)
     for row in rows:
-        about = escape("; ".join(text for text in (row["licence"], row["source"]) if text))
-        where = escape(", ".join(row["where"]))
+        about = Text("; ".join(text for text in (row["licence"], row["source"]) if text), style="dim")
+        where = Text(", ".join(row["where"]))
         size = decimal(row["bytes"]) if row["bytes"] else ""
-        table.add_row(
-            row["dataset"], row["here"], size, "\n".join(filter(None, (where, about and f"[dim]{about}[/dim]")))
-        )
+        table.add_row(row["dataset"], row["here"], size, Text("\n").join(filter(None, (where, about))))
     make_console().print(table)
 
 
@@ -174,7 +172,7 @@ def _downloaded(file: DataFile, folder: Path, bars: Progress) -> str:
 
 
 def _bars() -> Progress:
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = (
         BarColumn(bar_width=20),
         DownloadColumn(),

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from capsbench.cli.app import App
 from capsbench.cli.options import JsonOption
 from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, Kind, NothingMeasured, UsageError
+from capsbench.presenting.terminal import make_console
 
 if TYPE_CHECKING:
     import torch
@@ -263,5 +263,4 @@ def _print_table(headings: list[str], lines: list[list[str]]) -> None:
     table = Table(*headings, box=None, pad_edge=False)
     for line in lines:
         table.add_row(*line)
-    # Piped output is not folded at 80 columns: a program or a file has no width.
-    (Console() if sys.stdout.isatty() else Console(width=240)).print(table)
+    make_console().print(table)

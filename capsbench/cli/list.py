@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from capsbench import registry
-from capsbench.cli.console import make_console, warn
+from capsbench.cli.console import warn
 from capsbench.cli.options import JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import spelled
+from capsbench.presenting.terminal import make_console
 
 
 def list_(
@@ -52,7 +54,7 @@ def list_(
         for name, text in entries.items():
             table.add_row(f"  {name}", text)
             if kind in ("routing", "network", "baseline", "loss"):
-                table.add_row("", f"[dim]{' '.join(_option_names(kind, name)) or '(no options)'}[/dim]")
+                table.add_row("", Text(" ".join(_option_names(kind, name)) or "(no options)", style="dim"))
         make_console().print(table)
 
 

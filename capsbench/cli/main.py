@@ -11,7 +11,7 @@ import typer
 from capsbench.cli.app import App
 from capsbench.cli.check import check
 from capsbench.cli.compare import compare
-from capsbench.cli.console import print_anywhere
+from capsbench.cli.console import print_anywhere, warn
 from capsbench.cli.data import app as data_app
 from capsbench.cli.env import env
 from capsbench.cli.kernels import app as kernels_app
@@ -56,7 +56,12 @@ app.command()(env)
 
 def main() -> None:
     """The console script: errors that a user can mend end in one line and an exit code of their own."""
-    print_anywhere()
+    with print_anywhere():
+        sys.exit(_call())
+
+
+def _call() -> int:
+    """Calls the command that was typed; returns its exit code."""
     # After each of torch's parallel loops the threads of GNU OpenMP spin for milliseconds, in the way of the vote pass's
     # threads and of other cells. Read when torch is first imported, here and in the processes of the cells.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -82,9 +87,9 @@ def main() -> None:
     except Exception:  # Python would leave with 1, which says that something became worse
         traceback.print_exc()
         code = _fail("failed; this is a fault of capsbench, please report it with the lines above", EXIT_FAILED)
-    sys.exit(code)
+    return code or 0
 
 
 def _fail(message: object, code: int) -> int:
-    print(f"capsbench: {message}", file=sys.stderr)
+    warn(message)
     return code

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from capsbench.cli.console import say
 from capsbench.errors import EXIT_NOTHING_MEASURED
+from capsbench.presenting.terminal import make_console, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,20 +96,19 @@ def _print(made: Report) -> None:
         if not strings.empty:
             table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
             for column in strings.columns:
-                table.add_column(Text(_printable(column)), overflow="fold")
+                table.add_column(one_line(column), overflow="fold")
             for row in strings.head(MOST_ROWS).itertuples(index=False):
-                table.add_row(*(Text(_printable(value)) for value in row))
-            # Piped output is not folded at 80 columns: a program or a file has no width.
-            (Console() if sys.stdout.isatty() else Console(width=240)).print(table)
+                table.add_row(*(one_line(value) for value in row))
+            make_console().print(table)
             if len(strings) > MOST_ROWS:
                 print(f"... and {len(strings) - MOST_ROWS} more rows, which the files have\n")
     for title, reason in made.failed:
-        print(_printable(f"failed: {title}: {reason}"))
+        say(f"failed: {title}: {reason}")
     if made.missing:
         cells = "1 cell of this run is" if made.missing == 1 else f"{made.missing} cells of this run are"
-        print(f"{cells} not on record yet; the same `capsbench run` goes on with what is left")
+        say(f"{cells} not on record yet; the same `capsbench run` goes on with what is left")
     for line in [*made.faults, *made.notes]:
-        print(_printable(line))
+        say(line)
     kinds = {
         "the page": (".html", ".md"),
         "tables": (".tex", ".csv", ".parquet"),
@@ -119,10 +117,5 @@ def _print(made: Report) -> None:
     for kind, endings in kinds.items():
         names = [path.name for path in made.files if path.suffix in endings]
         if names:
-            print(f"{kind}: {', '.join(names)}")
-    print(f"in {made.files[0].parent}")
-
-
-def _printable(text: object) -> str:
-    """In one line, without what a terminal would act on."""
-    return "".join(letter if letter.isprintable() or letter == "\N{NO-BREAK SPACE}" else " " for letter in str(text))
+            say(f"{kind}: {', '.join(names)}")
+    say(f"in {made.files[0].parent}")

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from capsbench.cli.console import make_console, say
+from capsbench.cli.console import say
 from capsbench.cli.options import MEASURING, DataOption, JsonOption, OutOption, with_cell_options
 from capsbench.cli.outcome import tell_outcome
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import NONE
 from capsbench.planning.defaults import default_in_words
 from capsbench.planning.request import ONE_LIST
+from capsbench.presenting.terminal import make_console
 
 if TYPE_CHECKING:
     from capsbench.api import Plan

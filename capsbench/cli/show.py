@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from capsbench.cli.console import say
 from capsbench.errors import Kind, UsageError
 
 
@@ -56,13 +57,13 @@ def show(
             )
         )
         return
-    print(f"{made.cell.id}, {made.title}")
+    say(f"{made.cell.id}, {made.title}")
     for name, picture in made.pictures.items():
-        print(f"{name:16} {picture.title}")
+        say(f"{name:16} {picture.title}")
     for reason in dict.fromkeys(made.left_out.values()):
         names = [name for name, why in made.left_out.items() if why == reason]
-        print(f"left out: {', '.join(names)}: {reason}")
-    print(f"in {made.files[0].parent}, as svg and png")
+        say(f"left out: {', '.join(names)}: {reason}")
+    say(f"in {made.files[0].parent}, as svg and png")
 
 
 def _numbers(text: str | None) -> list[int] | None:

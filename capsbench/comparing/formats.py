@@ -29,6 +29,7 @@ from capsbench.comparing.comparison import Comparison
 from capsbench.comparing.judged import EXACT
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.markdown import escaped, markdown
+from capsbench.presenting.terminal import plain
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 
 HEADINGS = {
@@ -228,7 +229,7 @@ def write(flag: str, path: Path, content: str | bytes) -> None:
     """Writes a file that a flag asks for; raises UsageError where it cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
+        path.write_bytes(plain(content).encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
         raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag=flag, file=path) from error
 

@@ -1,8 +1,10 @@
-"""Files that are whole or absent: written under a temporary name, and renamed."""
+"""Files that are whole or absent: written under a temporary name, and renamed; and files of folders that may be anyone's."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,20 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from capsbench.errors import StorageFailed
+
+LARGEST = 256 * 2**20
+"""Bytes of a file that is read whole; the largest records have a few megabytes."""
+
+
+def read_file(path: Path, largest: int = LARGEST) -> bytes:
+    """The content of a file; raises OSError, also for what is larger, and for a pipe or a device, which may never end."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would wait for who writes
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
+    return content
 
 
 def write_file(path: Path, content: bytes) -> None:

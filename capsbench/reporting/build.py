@@ -13,12 +13,13 @@ from pyarrow import parquet
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.planning.contender_defaults import defaults_of, title_cells
-from capsbench.planning.suites import read_suite
+from capsbench.planning.suites import read_suite, suite_names
 from capsbench.presenting.figures.files import FORMS, content, write_files
 from capsbench.presenting.filter import chosen as chosen_records
 from capsbench.presenting.format import readable
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
+from capsbench.presenting.terminal import plain
 from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
 from capsbench.records.store import Store, no_collection
@@ -50,6 +51,9 @@ FILES = [PAGE, MARKDOWN] + [
     for form in ("tex", "csv", "parquet")
 ]
 """The files that there may be, beside the pictures."""
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With what a text begins that a spreadsheet evaluates."""
 
 LOOKS = ("series", "label", "color", "face", "marker", "dashes")
 """What a summary has for pictures, and no table needs."""
@@ -225,16 +229,35 @@ def _pages(made: Document, formats: Collection[str], target: Path) -> dict[str, 
     """File name -> content, of what people read."""
     contents: dict[str, bytes] = {}
     if "html" in formats:
-        contents[PAGE] = page(made).encode()
+        contents[PAGE] = plain(page(made)).encode()
     if "md" in formats:
-        contents[MARKDOWN] = markdown(made, target, next((form for form in FORMS if form in formats), None)).encode()
+        form = next((form for form in FORMS if form in formats), None)
+        contents[MARKDOWN] = plain(markdown(made, target, form)).encode()
     if "tex" in formats:
         contents |= {f"{name}.tex": text.encode() for name, text in latex_tables(made).items()}
     return contents
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    return content(lambda file: pa_csv.write_csv(_arrow(table), file, pa_csv.WriteOptions(quoting_style="needed")))
+    table = _arrow(_as_text(table))
+    return content(lambda file: pa_csv.write_csv(table, file, pa_csv.WriteOptions(quoting_style="needed")))
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before each text that a spreadsheet would take for a formula; numbers stay."""
+    texts = [name for name in table if pd.api.types.is_string_dtype(table[name].dtype)]
+    table = table.assign(**{str(name): table[name].map(_not_a_formula, na_action="ignore") for name in texts})
+    return table.rename(columns=_not_a_formula)
+
+
+def _not_a_formula(text: object) -> object:
+    if not isinstance(text, str) or not text.startswith(FORMULA):
+        return text
+    try:
+        float(text)  # a number in a column of texts
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
@@ -246,16 +269,16 @@ def _arrow(table: pd.DataFrame) -> pa.Table:
 
 
 def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) -> tuple[list[Comparison], list[str]]:
-    """The published numbers of the suite asked for, else of the run's own; and why there are none, where its file is at fault."""
+    """The published numbers of the suite asked for, else of the run's own; and why there are none.
+
+    A run's note may come from anywhere: of a suite that does not ship with capsbench it is only a name, and no file is opened.
+    """
     named = suite or (run.suite if run else None)
     if named is None:
         return [], []
-    try:
-        return compare(read_suite(named), records, run.left_out if run else {}), []
-    except UsageError as error:
-        if suite is not None:
-            raise
-        return [], [f"no published numbers: {error}"]
+    if suite is None and named not in suite_names():
+        return [], [f"no published numbers: the run's suite {named} is a file, which is read where it is named (suite)"]
+    return compare(read_suite(named), records, run.left_out if run else {}), []
 
 
 def _chosen(store: Store, name: str | None) -> tuple[Run | None, list[str]]:

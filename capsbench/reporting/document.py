@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import pandas as pd
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
+from capsbench.errors import UsageError
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable
@@ -18,11 +19,13 @@ from capsbench.presenting.marks import explain
 from capsbench.presenting.material import Material
 from capsbench.presenting.words import short
 from capsbench.records.cell import Cell
+from capsbench.records.disk import read_file
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
 from capsbench.reporting.contents import PICTURES, Made
 from capsbench.reporting.rerun import Again, Failure, Groups, Repeats, group_records
 from capsbench.reporting.sections.published import CAPTION as PUBLISHED_CAPTION
+from capsbench.reporting.svg import Drawn, read_picture
 
 MACHINE = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
 SOFTWARE = ("capsbench", "python", "torch", "triton")
@@ -95,11 +98,23 @@ class Part:
 
 
 class Drawing(NamedTuple):
-    """A picture that `capsbench show` left of a cell."""
+    """A picture that `capsbench show` left of a cell: its file, what is said of it, and what of it a page takes in."""
 
     path: Path
     title: str
     caption: str
+    drawn: Drawn
+
+
+class _Listed(NamedTuple):
+    """A line of `capsbench show`'s list of pictures; the name is that of a file beside the list."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[\w-]+$", max_length=100)]
+    title: str
+    caption: str
+
+
+_LISTED = TypeAdapter(list[_Listed])
 
 
 class Shown(NamedTuple):
@@ -324,7 +339,7 @@ def _seed(cell: Cell) -> int:
 
 
 def _shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]:
-    """What `capsbench show` left of the records' cells, and a line for each list of it that cannot be read."""
+    """What `capsbench show` left of the records' cells, and a line for each file of it that cannot be read."""
     lists = {path.parent.name: path for path in sorted(store.folder.glob("shown/*/shown.json"))}
     titles = title_cells(record.cell for record in records) if lists else {}
     shown, faults = [], []
@@ -332,11 +347,18 @@ def _shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]
         path = lists.get(record.cell.id)
         if path is None:
             continue
+        again = f"`capsbench show {record.cell.id}` makes it again"
         try:
-            listed = json.loads(path.read_bytes())
-            drawings = [Drawing(path.parent / f"{each['name']}.svg", each["title"], each["caption"]) for each in listed]
-        except (OSError, ValueError, KeyError, TypeError):
-            faults.append(f"{path}: not a list of pictures; `capsbench show {record.cell.id}` makes it again")
+            listed = _LISTED.validate_json(read_file(path))
+        except (OSError, ValidationError):
+            faults.append(f"{path}: not a list of pictures; {again}")
             continue
-        shown.append(Shown(record.cell.id, titles[record.cell.id], [each for each in drawings if each.path.exists()]))
+        drawings = []
+        for each in listed:
+            picture = path.parent / f"{each.name}.svg"
+            try:
+                drawings.append(Drawing(picture, each.title, each.caption, read_picture(picture)))
+            except UsageError as error:
+                faults += [f"{error}; {again}"] if picture.exists() else []
+        shown.append(Shown(record.cell.id, titles[record.cell.id], drawings))
     return shown, faults

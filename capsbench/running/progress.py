@@ -12,6 +12,7 @@ from rich.text import Text
 
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spelled
+from capsbench.presenting.terminal import one_line
 from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
@@ -90,7 +91,7 @@ class PlainProgress:
 
     def say(self, line: str) -> None:
         """Prints a line of plain text, never folded."""
-        self.console.print(Text(line), soft_wrap=True)
+        self.console.print(Text(one_line(line)), soft_wrap=True)
 
 
 class LiveProgress(PlainProgress):
@@ -99,9 +100,9 @@ class LiveProgress(PlainProgress):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

@@ -9,6 +9,10 @@ import pytest
 
 from capsbench import run
 from capsbench.cli import main as cli
+from capsbench.records.file import seal
+from capsbench.records.record import Row
+from capsbench.records.store import Store
+from tests.making import make_capsules, make_failed, make_record
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +48,11 @@ COMMANDS = [
 def typed(monkeypatch, folder):
     """What a command prints, bytes, on a terminal of an encoding that refuses what it lacks; and its exit code."""
 
-    def type_in(words, encoding):
+    def type_in(words, encoding, where=folder):
         streams = {name: io.TextIOWrapper(io.BytesIO(), encoding, "strict") for name in ("stdout", "stderr")}
         for name, stream in streams.items():
             monkeypatch.setattr(sys, name, stream)
-        monkeypatch.chdir(folder)
+        monkeypatch.chdir(where)
         monkeypatch.setattr(sys, "argv", ["capsbench", *words])
         with pytest.raises(SystemExit) as left:
             cli.main()
@@ -71,9 +75,54 @@ def test_every_command_prints_on_a_terminal_that_has_ascii_alone(typed, words):
 
 
 def test_what_a_terminal_lacks_is_replaced_and_what_it_has_is_not(typed):
-    assert "+-" in typed(["report", "--format", "csv"], "ascii")[1]
-    assert "±" in typed(["report", "--format", "csv"], "latin-1")[1]
+    assert "+-" in typed(["report", "--all", "--format", "csv"], "ascii")[1]
+    assert "±" in typed(["report", "--all", "--format", "csv"], "latin-1")[1]
     assert "in resultats-e/report" in typed(["report", "--format", "csv", "--out", "resultats-é"], "ascii")[1]
+
+
+ACTS = "\x1b]0;owned\x07\x1b[2J\u202e"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Folders of records whose every name and reason would act on a terminal."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for name, seeds in (("a", range(3)), ("b", range(4))):
+        store = Store(folder / name)
+        cells = [make_capsules(seed=seed, routing=f"em{ACTS}", options={"routing.a": f"{ACTS}\n=1"}) for seed in seeds]
+        for cell in cells[:-1]:
+            rows = [Row("accuracy", f"accuracy{ACTS}", f"test{ACTS}", 0.9, f"points{ACTS}")]
+            rows += [Row("accuracy", "accuracy", "test", 0.9, "fraction")]
+            store.write(make_record(cell, rows, provenance={"cpu": ACTS}, failures={"speed": f"{ACTS}\nspeed"}))
+        store.write(make_failed(cells[-1], f"{ACTS}\nfine: all passed"))
+        store.record_path("0" * 12).write_bytes(seal({"schema": 2, "id": ACTS, "role": ACTS}))
+        store.write_run(cells, f"capsbench run {ACTS}", left_out={f"mnist{ACTS}": ACTS})
+        (store.folder / "runs" / f"{ACTS.replace('/', '')}.json").write_text("{")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "--out", "a", "--format", "csv"],
+        ["report", "--out", "a", "--where", f"routing={ACTS}"],
+        ["compare", "a", "b", "--all"],
+        ["compare", "a", "b", "--all", "--format", "md"],
+        ["check", "--against", "a", "--out", "b"],
+        ["show", "em", "--out", "a"],
+        ["show", ACTS, "--out", "a"],
+        ["measure", "--measure", "accuracy", "--out", "a"],
+        ["run", "--routing", f"dynamic{ACTS}"],
+        [f"--{ACTS}"],
+    ],
+    ids=lambda words: " ".join(words).replace(ACTS, "..."),
+)
+def test_no_command_prints_what_a_terminal_acts_on(typed, hostile, words):
+    code, out, err = typed(words, "utf-8", hostile)
+    assert "Traceback" not in err
+    assert code in (0, 1, 2, 3, 4)
+    assert not {*ACTS[:1], "\x07", "\u202e"} & {*out, *err}
+    assert not any(line.startswith("fine: ") for line in (out + err).splitlines())
 
 
 def test_the_console_script_prints_where_the_locale_is_c(folder):

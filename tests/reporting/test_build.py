@@ -20,7 +20,7 @@ from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.records.table import ROW_COLUMNS, load
 from capsbench.reporting.build import NothingMeasured, report
-from tests.making import make_failed, make_record
+from tests.making import make_capsules, make_failed, make_record
 
 Make = Callable[..., Record]
 
@@ -252,7 +252,7 @@ def test_where_the_numbers_are_from(store: Store, capsules: Make) -> None:
     assert "- machine: cpu A CPU, B CPU; cores 2; threads 2; backend reference" in page
 
 
-def test_published_numbers_of_the_runs_suite_stand_beside(store: Store, tmp_path: Path) -> None:
+def test_published_numbers_of_a_suites_file_stand_beside_where_it_is_named(store: Store, tmp_path: Path) -> None:
     suite = tmp_path / "mine.toml"
     suite.write_text(
         'routing = "dynamic"\niters = 3\nbaseline = "none"\n[[published]]\ntable = "Table 1"\nrow = "A | B"\n'
@@ -265,7 +265,7 @@ def test_published_numbers_of_the_runs_suite_stand_beside(store: Store, tmp_path
     for record in records:
         store.write(record)
     store.write_run([record.cell for record in records], "capsbench run", str(suite), {"mnist": "no such file"})
-    made = report(store.folder)
+    made = report(store.folder, suite=suite)
     folder = store.folder / "report"
     assert {folder / "published.csv", folder / "published.parquet"} < set(made.files)
     for table in (made.published, pd.read_csv(folder / "published.csv"), pd.read_parquet(folder / "published.parquet")):
@@ -279,14 +279,30 @@ def test_published_numbers_of_the_runs_suite_stand_beside(store: Store, tmp_path
         "tiny (2 of 3 seeds)"
     ]
 
-    suite.unlink()
-    made = report(store.folder)
+    made = report(store.folder)  # of a suite's file the run's note is only a name
     assert made.published.empty
     assert not (folder / "published.csv").exists()
     assert any(note.startswith("no published numbers: ") and str(suite) in note for note in made.notes)
     with pytest.raises(UsageError) as caught:
         report(store.folder, suite="nosuch")
     assert "'nosuch'" in str(caught.value)
+
+
+def test_the_suite_of_a_runs_note_is_a_name_and_never_opened(store: Store, capsules: Make, tmp_path: Path) -> None:
+    store.write(capsules())
+    os.mkfifo(tmp_path / "pipe.toml")
+    for named in (tmp_path / "pipe.toml", "/dev/zero", tmp_path):
+        store.write_run([capsules().cell], "capsbench run", str(named))
+        assert report(store.folder, formats=["csv"]).published.empty
+
+
+def test_no_text_in_a_csv_file_is_a_formula(store: Store) -> None:
+    for seed, name in enumerate(["=1+1", "+1", "-1", "-x", "@x", "\tx", "plain"]):
+        cell = make_capsules(seed=seed, options={"routing.name": name, "routing.low": -0.5})
+        store.write(make_record(cell, [Row("accuracy", "accuracy", "test", 0.5, "fraction")]))
+    report(store.folder, formats=["csv"])
+    table = pd.read_csv(store.folder / "report" / "table.csv", dtype={"routing.name": str})
+    assert sorted(table["routing.name"]) == sorted(["'=1+1", "+1", "-1", "'-x", "'@x", "'\tx", "plain"])
 
 
 def test_records_without_provenance_are_reported(store: Store, capsules: Make) -> None:

@@ -13,6 +13,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, MEASURE_FLAG, canonical, check_names, listed
 from capsbench.planning.suites.published import Published, RowError, read_rows
 from capsbench.records.cell import asked_fields
+from capsbench.records.disk import read_file
 
 FOLDER = Path(__file__).parent
 
@@ -65,7 +66,7 @@ def read_suite(name: str | Path) -> Suite:
     if not path.exists():
         raise UsageError(Kind.UNKNOWN, flag="suite", value=str(name), expected=[*suite_names(), "a TOML file"])
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode()
         content = tomllib.loads(text)
         rows = tomllib.loads(text, parse_float=Decimal).get(PUBLISHED, [])  # with the digits as they are printed
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -340,10 +340,31 @@ def test_what_was_shown_of_a_cell_is_on_the_page(store: Store, capsules: Make) -
 def test_a_shown_file_that_is_no_plain_picture_is_not_taken_in(store: Store, capsules: Make, content: str) -> None:
     store.write(capsules())
     shown(store, capsules(), content)
-    text = text_of(report(store.folder, formats=["html"]))
+    made = report(store.folder, formats=["html"])
+    text = text_of(made)
     assert "alert(1)" not in text
     assert "example.org" not in text
-    assert f"1 more in {store.folder / 'shown' / capsules().cell.id}" in text
+    (fault,) = made.faults
+    assert fault.startswith(f"{store.folder / 'shown' / capsules().cell.id / 'reconstructions.svg'}: ")
+
+
+@pytest.mark.parametrize("name", ["../../../secret", "/etc/secret", "", "a" * 101, "a\x00"])
+def test_a_list_of_shown_pictures_names_none_elsewhere(store: Store, capsules: Make, name: str) -> None:
+    store.write(capsules())
+    (store.folder.parent / "secret.svg").write_text(drawing())
+    shown(store, capsules(), drawing(), listed=[{"name": name, "title": "a", "caption": "b"}])
+    made = report(store.folder, formats=["html"])
+    assert [each.drawings for each in made.document.shown] == []
+    (fault,) = made.faults
+    assert "shown.json" in fault
+
+
+def test_no_mark_that_turns_text_around_is_on_a_page(store: Store, capsules: Make, failed: Make) -> None:
+    store.write(capsules())
+    store.write(failed("\u202edetrevni \x1b[31m", seed=1))
+    made = report(store.folder, formats=["html", "md"])
+    for path in made.files[:2]:
+        assert not {"\u202e", "\x1b"} & set(path.read_text())
 
 
 def test_a_damaged_list_of_shown_pictures_is_a_line(store: Store, capsules: Make) -> None:

@@ -1,0 +1,76 @@
+"""Text from records, files and errors, printed so that no terminal acts on it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+SIGN = "\N{REPLACEMENT CHARACTER}"
+"""Stands for a character that would be acted on rather than shown."""
+
+_ACTS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, escape among them; line breaks and tabs stay
+    "\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)  # what nobody sees, such as the marks that turn the direction of text
+
+
+def plain(text: str) -> str:
+    """The text without control characters and invisible marks; each is `SIGN` instead."""
+    return _ACTS.sub(SIGN, text)
+
+
+def one_line(text: object) -> str:
+    """The same, in one line."""
+    return plain(re.sub(r"\s*\n\s*", " ", str(text).strip()))
+
+
+class PlainStream:
+    """A stream of text that passes on what is `plain`; the rest of it is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.rich_proxied_file = (
+            stream  # where rich writes its own colours, bars and links: a `PlainConsole`'s are plain
+        )
+
+    def write(self, text: str) -> int:
+        self.rich_proxied_file.write(plain(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.rich_proxied_file.writelines(map(plain, lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+class PlainConsole(Console):
+    """A console whose texts are `plain`; of their markup nothing is read, and its own colours it has."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
+
+
+def make_console(stderr: bool = False) -> PlainConsole:
+    """The console of standard output or standard error."""
+    stream = sys.stderr if stderr else sys.stdout
+    # Piped output is not folded at 80 columns: a program or a file has no width.
+    width = None if stderr or stream.isatty() else 240
+    return PlainConsole(stderr=stderr, width=width, markup=False, emoji=False)
+
+
+@contextmanager
+def plain_streams() -> Iterator[None]:
+    """Has all that is printed be `plain`, tracebacks included."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, PlainStream(stream)) for stream in streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
