@@ -81,7 +81,7 @@ def test_a_wrong_folder_of_records_is_exit_code_2(capsbench, tmp_path, command, 
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-@pytest.mark.parametrize("command", READS_RECORDS.keys() - {"check"})
+@pytest.mark.parametrize("command", sorted(READS_RECORDS.keys() - {"check"}))
 def test_a_folder_of_a_run_in_which_nothing_was_measured_is_exit_code_4(capsbench, tmp_path, command):
     (tmp_path / "results" / "runs").mkdir(parents=True)
     done = capsbench(*("results" if word == "FOLDER" else word for word in READS_RECORDS[command]), cwd=tmp_path)
