@@ -34,15 +34,18 @@ def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
     else:
         done = len(outcome.finished) + len(outcome.on_record)
         total = done + len(outcome.failed) + len(outcome.left)
+        outdated = sum(record.is_outdated for record in outcome.failed)
         say(
             f"{done} of {total} cells on record in {out}"
             + (f", {len(outcome.failed)} failed" if outcome.failed else "")
+            + (f" ({outdated} with numbers of before, which stay and are marked)" if outdated else "")
             + (f"; left out, since they cannot be had here: {', '.join(outcome.left_out)}" if outcome.left_out else "")
         )
     for record in outcome.failed:
         if any(failure.trace for failure in record.failures.values()) and not as_json:
             say(f"the traceback of {titles[record.cell.id]}: {Store(out).record_path(record.cell.id)}")
     if outcome.interrupted:
+        # Without --fresh it goes on with what is left of a fresh run, with it it would begin again.
         again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
         left = f"{len(outcome.left)} cells are left, {len(outcome.trained)} of them trained and only to be measured"
         say(f"interrupted; {left}; to go on, run the same command again: {again}")

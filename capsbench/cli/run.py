@@ -136,13 +136,14 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.records.store import Store
     from capsbench.running.estimate import estimate
-    from capsbench.running.on_record import find_edited, find_records, remaining, without_stale
+    from capsbench.running.on_record import look_up, remaining
 
     store, planned = Store(out), plan.cells
-    records = {} if fresh else without_stale(find_records(planned, store))
+    found = look_up(planned, store, fresh=fresh)
+    records = found.records
     left = [each for each in remaining(planned, records) if each.measures or each.cell.id not in records]
     to_measure = {each.cell.id: each.measures for each in left}
-    remarks = [*plan.remarks, *map(str, [] if fresh else find_edited(planned, store, records))]
+    remarks = [*plan.remarks, *found.remarks]
     if as_json:
         cells = [
             {

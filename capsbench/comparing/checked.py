@@ -21,6 +21,9 @@ ORDER = (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
 
 NOT_PASSED = (REGRESSION, FAILED, MISSING)
 
+GOES_ON = "the same `capsbench run` goes on"
+"""What to do about cells that a run has left."""
+
 
 class Test(NamedTuple):
     """A number of the run held against the reference, by two one-sided tests: that it is worse, and that it is better.

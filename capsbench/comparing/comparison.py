@@ -149,7 +149,12 @@ def _is_equal(a: Contender, b: Contender) -> bool:
 def _faults(side: Side) -> list[str]:
     titles = titles_of_cells(side)
     failed = [f"{titles[record.cell.id]} failed: {record.reason}" for record in side.failed]
-    return [*side.faults, *failed]
+    outdated = [
+        f"{titles[record.cell.id]} failed when it was trained anew, and is shown as of before: {record.reason}"
+        for record in side.records
+        if record.is_outdated
+    ]
+    return [*side.faults, *failed, *outdated]
 
 
 def _kept_of(a: Side, b: Side) -> Any:

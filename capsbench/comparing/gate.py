@@ -16,6 +16,7 @@ from capsbench.comparing.checked import (
     BETTER,
     CHANGED,
     FAILED,
+    GOES_ON,
     MISSING,
     NEW,
     ORDER,
@@ -33,6 +34,7 @@ from capsbench.comparing.side import (
     Side,
     experiment,
     matched,
+    read_latest_run,
     read_side,
     same_bits_expected,
     title_contenders,
@@ -41,6 +43,7 @@ from capsbench.comparing.side import (
 )
 from capsbench.comparing.versions import other_measures, other_training, tell_other_versions, without_measures
 from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.planning.request import spelled
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
 from capsbench.records.versions import tell_stale
@@ -62,23 +65,23 @@ What else a machine does while one network is timed makes it 2.5 times as long a
 def check(
     against: str | Path, out: str | Path = "results", *, tolerance: float = TOLERANCE, slower: float = SLOWER
 ) -> Checked:
-    """Holds the records of a folder against those of a reference.
+    """Holds the latest run of a folder against a reference.
 
     Args:
         against: the reference, of `FEWEST_SEEDS` seeds or more.
-        out: the run, of one seed or more.
+        out: the folder of the run, which is of one seed or more; where it has no note of a run, all of its records are one.
         tolerance: points by which a number may be worse.
         slower: factor by which a time may be longer among those of its run.
 
     Raises:
         UsageError: the reference is not there or cannot be read, or an argument is out of its range.
-        NothingMeasured: the run has no record, or none of a contender of the reference.
+        NothingMeasured: the folder has no record, or the run none of a contender of the reference.
     """
     if not 0 <= tolerance < 100:
         raise UsageError(Kind.INVALID, flag="tolerance", expected="points from 0 to below 100", value=tolerance)
     if not 1 <= slower < math.inf:
         raise UsageError(Kind.INVALID, flag="slower", expected="a factor of 1 or more", value=slower)
-    (reference, current), left_out = with_one_setting(_reference(against), read_side(out, "out", latest=True))
+    (reference, current), left_out = with_one_setting(_reference(against), read_latest_run(out, "out"))
     checked = Checked(str(against), str(out), tolerance, slower)
     checked.notes = [*reference.faults, *current.faults, *current.notes, *_of_another_commit(current)]
     checked.notes += [*left_out, *tell_stale([*reference.records, *current.records])]
@@ -92,7 +95,7 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
     if not gate.shared and all(finding.kind == MISSING for finding in checked.findings):
         raise NothingMeasured(
             Kind.MISSING,
-            f"no contender of the reference {checked.against} is on record",
+            f"no contender of the reference {checked.against} is on record of the latest run",
             flag="out",
             file=checked.out,
         )
@@ -121,14 +124,18 @@ def _reference(folder: str | Path) -> Side:
 
 
 def _of_another_commit(current: Side) -> Iterator[str]:
-    """Records that the source as it is now did not make: a gate that reads them says nothing of it."""
-    commit = provenance()["commit"]
-    others = [record for record in current.records if commit and record.provenance.get("commit") not in (commit, None)]
-    if others:
+    """What another source made than that of the latest run, or than the source as it is now: a gate says nothing of it."""
+    here = provenance()["commit"]
+    ran: str | None = here if current.run is None else current.run.commit
+    others = [record for record in current.records if ran and record.provenance.get("commit") not in (ran, None)]
+    if ran and others:
+        which = "which is checked out" if current.run is None else "that of the latest run"
         yield (
-            f"{len(others)} of {len(current.records)} records were made at another commit than {commit[:12]}, which is checked "
-            "out; `capsbench run --fresh` makes them again"
+            f"{len(others)} of {len(current.records)} records were made at another commit than {ran[:12]}, {which}; "
+            f"`capsbench run {spelled('fresh')}` makes them again"
         )
+    if here and ran and here != ran:
+        yield f"the latest run was at commit {ran[:12]}; {here[:12]} is checked out"
 
 
 class _Gate:
@@ -159,17 +166,23 @@ class _Gate:
                 yield Finding(UNJUDGED, title, name, text)
 
     def absent(self) -> Iterator[Finding]:
-        """What the reference has and the run does not: contenders, and measures of them."""
+        """What the run was asked for and does not have, whoever is in the reference, and what the reference has beside that."""
         failed = {experiment(record.cell): record for record in self.current.failed}
+        for record in failed.values():
+            text = f"{self.cells[record.cell.id]}: {record.reason}"
+            yield Finding(FAILED, self.titles[record.cell.contender], "training", text)
+        for record in self.current.left:
+            text = f"{self.cells[record.cell.id]}: a fresh run was to train it anew and has not yet; {GOES_ON}"
+            yield Finding(MISSING, self.titles[record.cell.contender], "records", text)
+        if self.current.absent:
+            count = f"{len(self.current.absent)} of the cells of the latest run have no record"
+            yield Finding(MISSING, ALL, "records", f"{count} ({', '.join(self.current.absent)}); {GOES_ON}")
+        told = {*failed, *(experiment(record.cell) for record in self.current.left)}
         shared = {old for old, _ in self.shared}
         for identity, contender in self.reference.contenders.items():
-            record = failed.get(experiment(contender.cell))
-            if record is not None:
-                yield Finding(
-                    FAILED, self.titles[identity], "training", f"{self.cells[record.cell.id]}: {record.reason}"
-                )
-            elif identity not in shared:
-                yield Finding(MISSING, self.titles[identity], "records", "in the reference, and not in the run")
+            if identity not in shared and experiment(contender.cell) not in told:
+                text = "in the reference, and not in the latest run"
+                yield Finding(MISSING, self.titles[identity], "records", text)
         for title, before, now in self._all_pairs():
             taken = {spec for record in before.records.values() for spec in record.measured}
             for record in now.records.values():

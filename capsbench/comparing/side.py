@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import defaults_of
 from capsbench.presenting.naming import Names
 from capsbench.records.cell import Cell
 from capsbench.records.folder import some_records
-from capsbench.records.record import TRAINING, Record, Row, Training, keep_one_setting
+from capsbench.records.record import TRAINING, Record, Row, Run, keep_one_setting
+from capsbench.records.runs import latest_run, left_to_make_anew, records_of
 from capsbench.records.store import Store
 from capsbench.registry import split_spec
 
@@ -65,13 +67,20 @@ class Contender:
 
 @dataclass(frozen=True)
 class Side:
-    """What a folder has: contenders by their identity, failed records, a line each unreadable file, and other notes."""
+    """What a folder has: contenders by their identity, failed records, a line each unreadable file, and other notes.
+
+    Of a side that is a run (``run``), failed are also cells that have a record of before. ``left`` are records of cells that it
+    was to train anew and has not yet; ``absent`` are its cells that have no record.
+    """
 
     store: Store
     contenders: dict[str, Contender]
     failed: list[Record]
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    run: Run | None = None
+    left: list[Record] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
     @property
     def records(self) -> list[Record]:
@@ -87,26 +96,53 @@ class Side:
         return {} if found is None else self.store.kept(found, measure)
 
 
-def read_side(folder: str | Path, flag: str, latest: bool = False) -> Side:
-    """A folder of records.
+def read_side(folder: str | Path, flag: str) -> Side:
+    """All records of a folder.
 
     Args:
         flag: the flag or positional argument that names it, such as ``against`` or ``A``.
-        latest: pass over what earlier sources of a user's own routing, network, ... gave where a later one has records too.
 
     Raises:
         UsageError, NothingMeasured: as `capsbench.records.folder.some_records`.
     """
     store = Store(folder)
     records, faults = some_records(store, flag)
-    notes: list[str] = []
-    if latest:
-        records, notes = _of_latest_source(records)
-    faults += store.unreadable(records)
+    failed = [record for record in records if record.status == "failed"]
+    return _make_side(store, [record for record in records if record.status != "failed"], failed, faults)
+
+
+def read_latest_run(folder: str | Path, flag: str) -> Side:
+    """The latest run of a folder: no record of before stands in for a cell that failed in it, or that it has left.
+
+    Where no run is noted, as in a reference, all records are one run; of those that differ in the source of a user's own parts,
+    those of the run with the highest number.
+
+    Raises:
+        UsageError, NothingMeasured: as `read_side`.
+        UsageError: which run is the latest is not known, since its note is damaged or there is none.
+    """
+    store = Store(folder)
+    records, faults = some_records(store, flag)
+    noted = store.notes()
+    run = latest_run(noted, flag)
+    of_run, absent = (_of_latest_source(records, store, flag), []) if run is None else records_of(run, records)
+    left = left_to_make_anew(noted.runs, of_run)
+    failed = [record for record in of_run if record.status == "failed" or record.is_outdated]
+    others = {record.cell.id for record in (*left, *failed)}
+    side = _make_side(store, [record for record in of_run if record.cell.id not in others], failed, faults)
+    passed_over = len(records) - len(of_run)
+    notes = (
+        [f"{passed_over} records of cells that the latest run was not asked for are passed over"] if passed_over else []
+    )
+    left = [record for record in left if not record.is_outdated]
+    return replace(side, notes=notes, run=run, left=left, absent=absent)
+
+
+def _make_side(store: Store, records: list[Record], failed: list[Record], faults: list[str]) -> Side:
     contenders: dict[str, Contender] = {}
-    for record in store.joined([record for record in records if record.status != "failed"]):
+    for record in store.joined(records):
         contenders.setdefault(record.cell.contender, Contender()).records[record.cell.seed] = record
-    return Side(store, contenders, [record for record in records if record.status == "failed"], faults, notes)
+    return Side(store, contenders, failed, [*faults, *store.unreadable([*records, *failed])])
 
 
 def with_one_setting(*sides: Side) -> tuple[list[Side], list[str]]:
@@ -132,23 +168,33 @@ def with_one_setting(*sides: Side) -> tuple[list[Side], list[str]]:
     ], lines
 
 
-def _of_latest_source(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
-    """Of records that differ in the source of a user's own parts those whose source ran last, and a line on the others."""
+def _of_latest_source(records: Sequence[Record], store: Store, flag: str) -> list[Record]:
+    """Of records that differ in the source of a user's own parts those whose source ran last, by the numbers of their runs.
 
-    def alike(record: Record) -> str:
-        return record.cell.model_dump_json(exclude={"seed", "code"})
-
-    latest: dict[str, tuple[tuple[int, str], Mapping[str, str]]] = {}
-    records = list(records)
+    Raises:
+        UsageError: their numbers do not tell.
+    """
+    sources: dict[str, dict[int, list[Mapping[str, str]]]] = {}
     for record in records:
-        entry = record.training or record.failures[TRAINING]
-        ran = entry.run or 0, (entry.started if isinstance(entry, Training) else entry.failed) or ""
-        if ran >= latest.get(alike(record), ((0, ""), {}))[0]:
-            latest[alike(record)] = ran, record.cell.code
-    kept = [record for record in records if record.cell.code == latest[alike(record)][1]]
-    passed_over = len(records) - len(kept)
-    line = f"{passed_over} records of earlier sources of the user's own parts are passed over"
-    return kept, [line] if passed_over else []
+        entry = record.failures.get(TRAINING) or record.training
+        run = entry.run or 0 if entry is not None else 0
+        codes = sources.setdefault(_without_source(record), {}).setdefault(run, [])
+        if record.cell.code not in codes:
+            codes.append(record.cell.code)
+    latest = {alike: by_run[max(by_run)] for alike, by_run in sources.items()}
+    if any(len(codes) > 1 for codes in latest.values()):
+        raise UsageError(
+            Kind.AMBIGUOUS,
+            "has records of several sources of one's own parts, and no note of a run says which ran last",
+            flag=flag,
+            file=store.folder,
+            expected="the same `capsbench run` notes it",
+        )
+    return [record for record in records if record.cell.code in latest[_without_source(record)]]
+
+
+def _without_source(record: Record) -> str:
+    return record.cell.model_dump_json(exclude={"seed", "code"})
 
 
 def numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:
@@ -201,7 +247,7 @@ def title_contenders(*sides: Side) -> dict[str, str]:
 
 
 def _cells(sides: Iterable[Side]) -> list[Cell]:
-    return [record.cell for side in sides for record in (*side.records, *side.failed)]
+    return [record.cell for side in sides for record in (*side.records, *side.failed, *side.left)]
 
 
 def _title_experiments(cells: Iterable[Cell]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from capsbench.comparing.side import Side, read_side, title_contenders, titles_of_cells
+from capsbench.comparing.checked import GOES_ON
+from capsbench.comparing.side import Side, read_latest_run, title_contenders, titles_of_cells
 from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records.record import Artifact, Measurement, Record, Row
 from capsbench.records.schema1 import SUMS
@@ -26,7 +27,7 @@ PARTS = ("records", "kept", "between", SUMS)
 
 
 def update(against: str | Path, out: str | Path) -> list[str]:
-    """Puts the records of a run in the place of a reference's: without weights, pictures and the notes of runs.
+    """Puts the records of the latest run of a folder in the place of a reference's: without weights, pictures and notes of runs.
 
     The new reference is written whole beside the old one before it takes its place, by renames. What was measured between
     networks of one seed goes into the record of the one that it was measured on.
@@ -56,7 +57,7 @@ def update(against: str | Path, out: str | Path) -> list[str]:
             file=against,
             expected="name another",
         )
-    run = read_side(out, "out", latest=True)
+    run = read_latest_run(out, "out")
     _check(run, out)
     old = {record.cell.id for record in Store(folder).records()[0]}
     new = {record.cell.id: record for record in run.records}
@@ -132,9 +133,13 @@ def without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record
 
 def _check(run: Side, out: str | Path) -> None:
     titles, cells = title_contenders(run), titles_of_cells(run)
-    if run.failed or run.faults:
-        first = run.faults[0] if run.faults else f"{cells[run.failed[0].cell.id]}: {run.failed[0].reason}"
+    failed = [*run.failed, *(record for record in run.records if record.reason)]
+    if failed or run.faults:
+        first = run.faults[0] if run.faults else f"{cells[failed[0].cell.id]}: {failed[0].reason}"
         raise UsageError(Kind.DAMAGED, f"a reference is of whole records only; {first}", flag="out", file=out)
+    if run.left or run.absent:
+        problem = f"{len(run.left) + len(run.absent)} cells of its latest run are not trained yet"
+        raise UsageError(Kind.MISSING, problem, flag="out", file=out, expected=GOES_ON)
     for identity, contender in run.contenders.items():
         if len(contender.records) < FEWEST_SEEDS:
             raise UsageError(
@@ -144,7 +149,7 @@ def _check(run: Side, out: str | Path) -> None:
                 flag="out",
                 file=out,
                 value=len(contender.records),
-                expected="add some by `capsbench run` with {flag:seeds} 0,1,2,3,4",
+                expected="one `capsbench run` with {flag:seeds} 0,1,2,3,4; what is on record is not trained again",
             )
         for record in contender.records.values():
             if record.status != "finished":
@@ -153,5 +158,5 @@ def _check(run: Side, out: str | Path) -> None:
                     f"{cells[record.cell.id]} is not measured yet",
                     flag="out",
                     file=out,
-                    expected="the same `capsbench run` goes on",
+                    expected=GOES_ON,
                 )

@@ -52,6 +52,12 @@ STILL_IMPROVING = Mark(
     f"test error, or {100 * PART:g} % from its loss where it classifies nothing (p < {ALPHA:g})",
 )
 
+OUTDATED = Mark(
+    "outdated",
+    "\N{PILCROW SIGN}",
+    "outdated: the latest training of a seed failed, and its numbers are those of an earlier one",
+)
+
 UNSOUND = Mark(
     "unsound",
     "\N{DAGGER}",
@@ -67,10 +73,15 @@ UNLIKE = Mark(
 )
 """Stands behind differences, of pairs; `capsbench.presenting.verdicts.Verdicts.unlike` finds it."""
 
-MARKS = (COLLAPSED, STILL_IMPROVING, UNSOUND, UNLIKE)
+MARKS = (COLLAPSED, STILL_IMPROVING, OUTDATED, UNSOUND, UNLIKE)
 
 Find = Callable[[Sequence[Record], Kept], bool | None]
 """(a contender's records, what measures kept) -> whether it has the mark; None where that is not known."""
+
+
+def is_outdated(records: Sequence[Record], kept: Kept) -> bool:
+    """Whether the latest training of any seed of a contender failed, so that what is shown of it is of before."""
+    return any(record.is_outdated for record in records)
 
 
 def is_collapsed(records: Sequence[Record], kept: Kept) -> bool | None:
@@ -130,7 +141,11 @@ def _curve_of(history: Sequence[dict[str, float]], classifies: bool) -> Curve:
     return Curve([epoch.get("learning_rate", math.nan) for epoch in history], errors)
 
 
-FOUND_BY: dict[Mark, Find] = {COLLAPSED: is_collapsed, STILL_IMPROVING: is_still_improving}
+FOUND_BY: dict[Mark, Find] = {
+    COLLAPSED: is_collapsed,
+    STILL_IMPROVING: is_still_improving,
+    OUTDATED: is_outdated,
+}
 """The marks that a contender has wherever it stands, and how each is found."""
 
 

@@ -137,7 +137,8 @@ class Record:
     Attributes:
         training: None where the training failed.
         measures: spec, as in ``--measure``, -> what it gave; specs of one measure in two settings stand beside each other.
-        failures: `TRAINING` or the spec of a measure -> why there is nothing of it.
+        failures: `TRAINING` or the spec of a measure -> why there is nothing of it. Where a network is trained anew and that
+            fails, what there is of its earlier training stays beside the failure.
         wanted: the specs that the latest run asked for.
         request: what the user asked for to get this cell: names of flags in Python -> values.
         aliases: identities that the cell had in records of schema 1.
@@ -160,9 +161,14 @@ class Record:
         return "finished" if self.measures.keys() >= set(self.wanted) else "trained"
 
     @property
+    def is_outdated(self) -> bool:
+        """Whether the latest training failed, so that all numbers are those of an earlier one."""
+        return self.training is not None and TRAINING in self.failures
+
+    @property
     def reason(self) -> str:
-        """Why the training failed, or which measures failed and why; empty where nothing did."""
-        if self.training is None and TRAINING in self.failures:
+        """Why the latest training failed, or which measures failed and why; empty where nothing did."""
+        if TRAINING in self.failures:
             return self.failures[TRAINING].reason
         alike: dict[str, list[str]] = {}
         for spec, failure in self.failures.items():
@@ -205,7 +211,8 @@ class Run:
 
     ``suite`` is the one it came from, and ``left_out`` says of each data set that could not be had there why not. ``sequence``
     counts the runs of a folder from 1; runs of schema 1 have none. ``folders`` are those in which modules of
-    a user's own parts were found.
+    a user's own parts were found. ``anew`` are the cells that were to be trained anew when it started, whatever was on record:
+    those of a fresh run, or what an earlier one had left of them. ``commit`` is that of the source that ran.
     """
 
     name: str
@@ -216,6 +223,8 @@ class Run:
     left_out: dict[str, str] = field(default_factory=dict)
     sequence: int | None = None
     folders: list[str] = field(default_factory=list)
+    anew: list[str] = field(default_factory=list)
+    commit: str | None = None
 
 
 def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, list[str]]]:

@@ -6,7 +6,7 @@ A results folder holds
     weights/CELL.safetensors      the trained weights
     kept/MEASURE/CELL.safetensors what a measure keeps beside its numbers, such as the prediction of every test image
     between/MEASURE/CELL/CELL.json the rows of a measure between two networks, from the first to the second
-    runs/TIME-NAME.json           which cells one `capsbench run` was asked for
+    runs/NUMBER-TOKEN.json        which cells one `capsbench run` was asked for
     report/                       what `capsbench report` wrote
     SHA256SUMS                    digests of records of schema 1, which have none of their own; made by hand, where there is one
 
@@ -22,23 +22,23 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records import artifacts, file, schema1
 from capsbench.records.cell import Cell
 from capsbench.records.disk import write_file
-from capsbench.records.file import SCHEMA, fault_of
+from capsbench.records.file import SCHEMA
 from capsbench.records.join import join_records, put_on, rename_sources
 from capsbench.records.record import Artifact, Measurement, Record, Row, Run
 from capsbench.records.retired import without_retired
+from capsbench.records.runs import Notes, read_notes, write_note
 from capsbench.registry import measure_name
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ class _RowsBetween:
 
 
 _BETWEEN = TypeAdapter(_RowsBetween)
-_RUN = TypeAdapter(Run)
 
 
 class Store:
@@ -76,9 +75,6 @@ class Store:
 
     def weights_path(self, cell_id: str) -> Path:
         return self.folder / "weights" / f"{cell_id}.safetensors"
-
-    def run_path(self, name: str) -> Path:
-        return self.folder / "runs" / f"{name}.json"
 
     def kept_path(self, spec: str, cell_id: str) -> Path:
         return self.folder / "kept" / spec.replace(":", ".") / f"{cell_id}.safetensors"
@@ -228,43 +224,22 @@ class Store:
 
     def write_run(
         self,
-        cells: list[Cell],
+        cells: Sequence[Cell],
         command: str,
         suite: str | None = None,
         left_out: Mapping[str, str] | None = None,
-        folders: Iterable[Path] = (),
+        **facts: Any,
     ) -> Run:
-        """Notes a new run; the newest is the one that `report` takes. For the arguments see `Run`."""
-        now = datetime.now(UTC)
-        name, started = now.strftime("%Y%m%dT%H%M%S.%f"), now.isoformat(timespec="seconds")
-        noted = len(list((self.folder / "runs").glob("*.json")))  # a damaged note had a number too
-        sequence = max([noted, *(run.sequence or 0 for run in self.runs())]) + 1
-        ids, found_in = [cell.id for cell in cells], sorted(map(str, folders))
-        run = Run(name, started, command, ids, suite, dict(left_out or {}), sequence, found_in)
-        write_file(self.run_path(name), file.seal({"schema": SCHEMA, **asdict(run)}))
-        return run
+        """Notes a new run, the latest from then on; further ``facts`` are those of `capsbench.records.runs.write_note`."""
+        return write_note(self.folder / "runs", self.notes(), cells, command, suite, left_out, **facts)
+
+    def notes(self) -> Notes:
+        """The runs noted here, oldest first, and a line for each file that is not such a note."""
+        return read_notes(self.folder / "runs", self._check_whole)
 
     def runs(self) -> list[Run]:
         """The runs noted here, oldest first; a damaged file is passed over."""
-        return self.noted_runs()[0]
-
-    def noted_runs(self) -> tuple[list[Run], list[str]]:
-        """The runs noted here, oldest first, and one line for each file that is not such a note."""
-        runs, faults = [], []
-        for path in sorted((self.folder / "runs").glob("*.json")):
-            try:
-                content = path.read_bytes()
-                self._check_whole(path, content)
-                runs.append(_RUN.validate_json(content))
-            except OSError as error:
-                faults.append(f"{path}: cannot be read: {error.strerror}")
-            except UsageError as error:
-                faults.append(f"{path}: {error.problem}; the same `capsbench run` leaves another")
-            except ValidationError as error:
-                faults.append(
-                    f"{path}: not a whole note of a run ({fault_of(error)}); the same `capsbench run` leaves another"
-                )
-        return sorted(runs, key=lambda run: run.sequence or 0), faults
+        return self.notes().runs
 
     def aliases(self, cell: Cell) -> list[str]:
         """The identities of schema 1 that a cell has here."""

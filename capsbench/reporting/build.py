@@ -22,6 +22,7 @@ from capsbench.presenting.material import Material
 from capsbench.presenting.terminal import plain
 from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
+from capsbench.records.runs import left_to_make_anew, records_of
 from capsbench.records.store import Store, no_collection
 from capsbench.records.versions import tell_stale
 from capsbench.reporting.contents import PICTURES, SECTIONS, Made, all_pictures, made_sections
@@ -108,7 +109,7 @@ def report(
 
     Args:
         folder: the results folder.
-        run: the name of a run (``runs/NAME.json``); the latest if None, or all records where no run is noted.
+        run: the name of a run, such as its number; the latest if None, or all records where no run is noted.
         everything: all records of the folder rather than one run's.
         suite: whose published numbers stand beside; that of the run if None.
         where: which records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.chosen`).
@@ -141,10 +142,8 @@ def _report(
     missing = 0
     chosen, faults_of_runs = (None, []) if everything else _chosen(store, run)
     if chosen is not None:
-        by_id = {name: record for record in records for name in (record.cell.id, *record.aliases)}
-        of_run = [by_id[cell] for cell in chosen.cells if cell in by_id]
-        missing = len(chosen.cells) - len(of_run)
-        records = list({record.cell.id: record for record in of_run}.values())
+        records, absent = records_of(chosen, records)
+        missing = len(absent)
     records, several = keep_one_setting(store.joined(records))
     if not records:
         raise _nothing_measured(store, chosen, faults)
@@ -166,7 +165,7 @@ def _report(
     pictures, lacking = drawing()
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
     notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
-    notes += [*_cautions(records, material), *tell_stale(records), *_about_settings(several), *fault]
+    notes += [*_cautions(records, material, store.runs()), *tell_stale(records), *_about_settings(several), *fault]
     made = document(
         material,
         records,
@@ -283,13 +282,14 @@ def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) 
 
 def _chosen(store: Store, name: str | None) -> tuple[Run | None, list[str]]:
     """The run of that name, or the latest; and a line for each run whose file is damaged."""
-    runs, faults = store.noted_runs()
+    runs, damaged_notes = store.notes()
+    faults = [*damaged_notes.values()]
     if name is None:
         return (runs[-1] if runs else None), faults
     for each in runs:
         if each.name == name:
             return each, faults
-    damaged = [line for line in faults if line.startswith(str(store.run_path(name)))]
+    damaged = [line for path, line in damaged_notes.items() if name in (path.stem, path.stem.partition("-")[0])]
     if damaged:
         raise UsageError(Kind.DAMAGED, damaged[0], flag="run", value=name)
     known = ", ".join(each.name for each in runs[-5:]) or "none"
@@ -319,9 +319,15 @@ def _about_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _cautions(records: list[Record], material: Material) -> list[str]:
+def _cautions(records: list[Record], material: Material, runs: Sequence[Run]) -> list[str]:
     """What a reader has to know before comparing numbers; the tables have been made."""
     notes = []
+    left = sum(not record.is_outdated for record in left_to_make_anew(runs, records))
+    if left:
+        notes.append(
+            f"{left} of the cells are of before: a fresh run was to train them anew and has not yet; the same `capsbench run` "
+            "goes on with them"
+        )
     unmeasured = sum(record.status == "trained" for record in records)
     if unmeasured:
         notes.append(

@@ -13,6 +13,7 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from capsbench.errors import UsageError
 from capsbench.planning.contender_defaults import title_cells
+from capsbench.planning.request import spelled
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable
 from capsbench.presenting.marks import explain
@@ -164,6 +165,16 @@ class Document:
     faults: list[str]
     notes: list[str]
     commands: list[Reproduction]
+
+    @property
+    def still_to_run(self) -> list[str]:
+        """A line on the cells of the run that have no record, where there are any."""
+        if self.unfinished is None:
+            return []
+        missing, total = self.unfinished
+        fresh = spelled("fresh")
+        without = f", without {fresh}," if fresh in self.command.split() else ""
+        return [f"{missing} of {total} cells; the run's command{without} goes on with them"]
 
 
 def document(

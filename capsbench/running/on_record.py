@@ -14,10 +14,47 @@ from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import edits
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record
+from capsbench.records.runs import left_to_make_anew
 from capsbench.records.store import Store
 from capsbench.records.versions import stale_training
 from capsbench.registry import measure_name
 from capsbench.running.state import ask, missing_measures
+
+
+class OnRecord(NamedTuple):
+    """What is on record of a plan.
+
+    - ``records``: of the cells that are trained and need not be trained anew, by their identities
+    - ``known``: those, and those of other versions
+    - ``anew``: the cells that are to be trained anew whatever is on record
+    - ``remarks``: what is to be told of that, a line each
+    """
+
+    records: dict[str, Record]
+    known: dict[str, Record]
+    anew: list[str]
+    remarks: list[str]
+
+
+def look_up(planned: Sequence[PlannedCell], store: Store, *, fresh: bool = False, train: bool = True) -> OnRecord:
+    """What is on record of a plan.
+
+    Args:
+        fresh: all cells are to be trained anew. Else those are that a fresh run was to, and neither it nor a later one has.
+        train: False for measures of networks on record alone, whatever version trained them.
+    """
+    found = {} if fresh else find_records(planned, store)
+    left = {record.cell.id for record in left_to_make_anew(store.runs(), found.values())} if train else set()
+    known = {cell_id: record for cell_id, record in found.items() if cell_id not in left}
+    others = [] if fresh else [each for each in planned if each.cell.id not in left]
+    cells = "1 cell is" if len(left) == 1 else f"{len(left)} cells are"
+    remarks = [f"{cells} trained anew, which a fresh run of before was to and has not yet"] if left else []
+    return OnRecord(
+        without_stale(known) if train else known,
+        known,
+        [each.cell.id for each in planned if fresh or each.cell.id in left],
+        [*remarks, *map(str, find_edited(others, store, known))],
+    )
 
 
 def find_records(planned: Sequence[PlannedCell], store: Store) -> dict[str, Record]:

@@ -27,7 +27,7 @@ from capsbench.records.versions import components_of, tell_stale
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import Job, in_processes
-from capsbench.running.on_record import ask_anew, check_weights, find_edited, find_records, is_finished, without_stale
+from capsbench.running.on_record import ask_anew, check_weights, is_finished, look_up
 from capsbench.running.state import (
     ask,
     clear_failed_measure,
@@ -92,7 +92,6 @@ class _Work:
     run: int | None
     records: dict[str, Record]
     outcome: Outcome
-    fresh: bool
     train: bool
 
 
@@ -119,7 +118,8 @@ def run_cells(
 
     Args:
         workers: networks trained at a time; by default as many as fill the cores, and one where a GPU is used.
-        fresh: run cells again that are on record; an old record stays until its network is trained anew.
+        fresh: run cells again that are on record; an old record stays until its network is trained anew. What a fresh run leaves
+            is trained anew by the next run of these cells, fresh or not.
         suite: noted with the run.
         leave_out: leave out cells whose data set cannot be had, rather than raise.
         unmeasured: what is not measured here though it would be elsewhere, and why; told, and noted with the run.
@@ -142,10 +142,9 @@ def run_cells(
     store.check_writable()
     with store.lock():
         store.check_not_newer(each.cell for each in planned)
-        known = {} if fresh else find_records(planned, store)
-        records = known if not train else without_stale(known)
-        edited = [] if fresh else find_edited(planned, store, known)
-        for line in [*tell_stale(known.values()), *map(str, edited)]:
+        found = look_up(planned, store, fresh=fresh, train=train)
+        records = found.records
+        for line in [*tell_stale(found.known.values()), *found.remarks]:
             listener.remarked(line)
         check_weights(planned, store, records)
         finished = [records[each.cell.id] for each in planned if is_finished(each, records.get(each.cell.id))]
@@ -155,8 +154,15 @@ def run_cells(
         sequence = None
         if train:  # measuring what is on record is no run: the latest stays the one that asked for the networks
             noted = [each.cell for each in planned]
-            why = {**left_out, **(unmeasured or {})}
-            sequence = store.write_run(noted, command, suite, why, _folders_of(noted)).sequence
+            sequence = store.write_run(
+                noted,
+                command,
+                suite=suite,
+                left_out={**left_out, **(unmeasured or {})},
+                folders=_folders_of(noted),
+                anew=found.anew,
+                commit=provenance()["commit"],
+            ).sequence
         listener.run_started([each.cell for each in planned], finished)
         at_a_time = workers or default_workers(planned)
         work = _Work(
@@ -168,7 +174,6 @@ def run_cells(
             sequence,
             records,
             outcome,
-            fresh,
             train,
         )
         unfinished = [each for each in planned if each.cell.id not in {record.cell.id for record in finished}]
@@ -253,9 +258,9 @@ def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
     for name, failure in in_processes(jobs, work.workers, receive):
         record = work.records.get(name)
         if failure is not None and record is None:
-            record = record_failed_training(by_id[name], failure, work.run)
-            if not work.store.has(record.cell):  # a failure takes no finished result away
-                work.store.write(record)
+            # A failure takes no result of before away, and what stays is marked by it.
+            record = record_failed_training(by_id[name], failure, work.run, work.store.find(by_id[name].cell))
+            work.store.write(record)
         elif failure is not None:
             assert record is not None
             specs = [underway[name]] if name in underway else missing_measures(by_id[name], record)
@@ -310,7 +315,9 @@ def _measure_between(work: _Work) -> None:
         measured = {
             each.cell.id: (each, record)
             for each in work.planned
-            if spec in each.measures and (record := store.find(each.cell)) is not None and store.has_weights(record)
+            if spec in each.measures
+            and (record := work.records.get(each.cell.id)) is not None
+            and store.has_weights(record)
         }
         jobs, asked = [], {}
         for each, source in measured.values():
@@ -318,7 +325,7 @@ def _measure_between(work: _Work) -> None:
                 record
                 for other, record in measured.values()
                 if (other.cell.dataset, other.cell.device) == (each.cell.dataset, each.cell.device)
-                and (work.fresh or not store.has_between(spec, source, record, measure.version, code))
+                and not store.has_between(spec, source, record, measure.version, code)
             ]
             if targets:
                 asked[each.cell.id] = targets

@@ -43,9 +43,18 @@ def record_training(
     return ask(Record(planned.cell, training, aliases=[*aliases]), planned)
 
 
-def record_failed_training(planned: PlannedCell, failure: Exception, run: int | None = None) -> Record:
-    """The record of a cell that could not be trained; raises what would meet every other cell as well."""
-    return ask(Record(planned.cell, failures={TRAINING: _describe(failure, run)}), planned)
+def record_failed_training(
+    planned: PlannedCell, failure: Exception, run: int | None = None, before: Record | None = None
+) -> Record:
+    """The record of a cell that could not be trained; raises what would meet every other cell as well.
+
+    Args:
+        before: what is on record of an earlier training, which stays, as outdated.
+    """
+    described = _describe(failure, run)
+    if before is not None:
+        return replace(before, failures={**before.failures, TRAINING: described})
+    return ask(Record(planned.cell, failures={TRAINING: described}), planned)
 
 
 def ask(record: Record, planned: PlannedCell, *, beside: bool = False) -> Record:

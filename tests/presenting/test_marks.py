@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from capsbench.presenting.figures.files import image
-from capsbench.presenting.marks import COLLAPSED, MARKS, STILL_IMPROVING
+from capsbench.presenting.marks import COLLAPSED, MARKS, OUTDATED, STILL_IMPROVING
 from capsbench.presenting.material import Material
 from capsbench.presenting.words import TIMES
-from capsbench.records.record import Record
+from capsbench.records.record import TRAINING, Failure, Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import report
 from capsbench.reporting.contents import PICTURES
@@ -183,6 +183,22 @@ def test_the_sign_stands_behind_the_name_and_is_explained_wherever_it_stands(
     assert legend == names
     legend = [text.get_text() for text in PICTURES["accuracy-iterations"](material).figure.legends[0].get_texts()]
     assert legend == ["em", f"matched CNN {SIGN}"]
+
+
+def test_what_failed_when_it_was_trained_anew_is_marked_as_outdated_beside_its_old_numbers(
+    capsules: Make, store: Store
+) -> None:
+    failing = replace(capsules(0.9), failures={TRAINING: Failure("it raised", run=2)})
+    for record in (failing, capsules(0.91, seed=1), capsules(0.92, iterations=1)):
+        store.write(record)
+    made = report(store.folder, formats=("md", "csv"))
+    assert made.summary[["iterations", "n", "outdated"]].to_numpy().tolist() == [[1, 1, False], [3, 2, True]]
+    assert made.readable["marks"].tolist() == ["", "outdated"]
+    assert made.failed == [(failing.cell.title, "it raised")]
+    (table,) = (part.table for part in made.document.parts if part.name == "table")
+    assert table is not None
+    assert table.rows[1][0].endswith(OUTDATED.sign)
+    assert f"{OUTDATED.sign}: {OUTDATED.meaning}" in table.marks
 
 
 def test_marks_differ_in_name_and_sign_and_can_be_printed() -> None:

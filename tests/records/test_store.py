@@ -160,14 +160,19 @@ def test_one_run_at_a_time(store):
         pass
 
 
+def note_of(store, run):
+    (path,) = (store.folder / "runs").glob(f"{run.name}-*.json")
+    return path
+
+
 def test_runs_are_listed_in_their_sequence_whatever_the_clock_says(store, cells):
     first = store.write_run(cells[:1], "capsbench run --iters 1")
     second = store.write_run(cells, "capsbench run")
-    path = store.run_path(second.name)
+    path = note_of(store, second)
     content = json.loads(path.read_text())
     del content["digest"]
     earlier = {**content, "name": "20200101T000000", "started": "2020-01-01T00:00:00+00:00"}
-    store.run_path(earlier["name"]).write_bytes(seal(earlier))
+    path.with_name("20200101T000000.json").write_bytes(seal(earlier))
     path.unlink()
     assert [run.name for run in store.runs()] == [first.name, earlier["name"]]
     assert [run.sequence for run in store.runs()] == [1, 2]
@@ -180,17 +185,19 @@ def test_runs_are_listed_in_their_sequence_whatever_the_clock_says(store, cells)
 )
 def test_a_damaged_note_of_a_run_is_named_and_passed_over(store, cells, content):
     first = store.write_run(cells, "capsbench run")
-    store.run_path("0-damaged").write_text(content)
-    runs, (fault,) = store.noted_runs()
+    damaged = store.folder / "runs" / "0-damaged.json"
+    damaged.write_text(content)
+    runs, faults = store.notes()
     assert runs == store.runs() == [first]
-    assert str(store.run_path("0-damaged")) in fault
+    assert [*faults] == [damaged]
+    assert str(damaged) in faults[damaged]
 
 
 def test_a_changed_note_of_a_run_is_passed_over(store, cells):
     run = store.write_run(cells, "capsbench run")
-    path = store.run_path(run.name)
+    path = note_of(store, run)
     path.write_text(path.read_text().replace("capsbench run", "capsbench sun"))
-    assert (store.runs(), len(store.noted_runs()[1])) == ([], 1)
+    assert (store.runs(), [*store.notes().faults]) == ([], [path])
 
 
 def test_a_run_knows_its_suite_and_what_was_left_out_of_it(store, cells):
@@ -201,9 +208,9 @@ def test_a_run_knows_its_suite_and_what_was_left_out_of_it(store, cells):
 
 def test_a_run_that_was_noted_before_there_were_suites_is_read(store, cells):
     run = store.write_run(cells, "capsbench run")
-    path = store.run_path(run.name)
+    path = note_of(store, run)
     content = json.loads(path.read_text())
-    for later in ("suite", "left_out", "sequence", "digest"):
+    for later in ("suite", "left_out", "sequence", "anew", "commit", "digest"):
         del content[later]
     path.write_text(json.dumps(content))
     (read,) = store.runs()

@@ -118,6 +118,9 @@ def test_failed_and_unfinished_cells_are_said(store: Store, capsules: Make, fail
     page = (store.folder / "report" / "table.md").read_text()
     assert "- matrix-capsules em x3 tiny, digits, seed 1: the loss became nan" in page
     assert "- 2 of 4 cells; the run's command goes on with them" in page
+    store.write_run([capsules().cell, capsules(seed=2).cell], "capsbench run --fresh --routing em")
+    (line,) = report(store.folder, formats=["md"]).document.still_to_run
+    assert line == "1 of 2 cells; the run's command, without --fresh, goes on with them"
 
 
 @pytest.mark.usefixtures("with_pictures")
@@ -148,7 +151,7 @@ def test_a_damaged_record_is_named_and_the_rest_reported(store: Store, capsules:
 def test_a_damaged_note_of_a_run_is_named(store: Store, capsules: Make) -> None:
     earlier = run_of(store, capsules(iterations=1))
     latest = run_of(store, capsules(iterations=2))
-    path = store.run_path(latest)
+    (path,) = (store.folder / "runs").glob(f"{latest}-*.json")
     path.write_text(path.read_text()[:100])
     made = report(store.folder)
     assert made.summary["iterations"].tolist() == [1]

@@ -15,8 +15,10 @@ import capsbench
 from capsbench.errors import Kind, TrainingFailed, UsageError
 from capsbench.measures.accuracy.spec import METRICS
 from capsbench.planning.matrix import plan_cells
+from capsbench.records.record import TRAINING
 from capsbench.records.store import Store
 from capsbench.registry import source_digest
+from capsbench.running.cell_job import run_cell
 from capsbench.running.runner import default_workers, run_cells
 
 QUICK = dict(train_size=40, epochs=1, measure="accuracy", baseline="none")
@@ -357,13 +359,83 @@ def run_fresh(store, tmp_path, **request):
 @pytest.mark.usefixtures("in_one_process")
 def test_a_fresh_run_that_fails_leaves_the_old_record(store, tmp_path, monkeypatch):
     _, (cell,) = run(store, tmp_path, routing="dynamic", seeds=0)
-    before = store.record_path(cell.id).read_bytes()
-    monkeypatch.setattr(
-        "capsbench.running.runner.in_processes", lambda jobs, *_: [(job.name, TrainingFailed("bad")) for job in jobs]
-    )
-    outcome, _ = run_fresh(store, tmp_path, routing="dynamic", seeds=0)
+    before, weights = store.read(cell.id), store.weights_path(cell.id).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "capsbench.running.runner.in_processes",
+            lambda jobs, *_: [(job.name, TrainingFailed("bad")) for job in jobs],
+        )
+        outcome, _ = run_fresh(store, tmp_path, routing="dynamic", seeds=0)
     assert [record.reason for record in outcome.failed] == ["bad"]
-    assert store.record_path(cell.id).read_bytes() == before
+    record = store.read(cell.id)
+    assert (record.training, record.measures) == (before.training, before.measures)
+    assert store.weights_path(cell.id).read_bytes() == weights
+    assert (record.is_outdated, record.failures[TRAINING].run) == (True, 2)
+
+    outcome, _ = run(store, tmp_path, routing="dynamic", seeds=0)  # not "on record"
+    assert outcome.finished == [cell.id]
+    assert store.read(cell.id).failures == {}
+
+
+class Interrupting(Silent):
+    """Stops a run as Ctrl-C does, once so many cells have ended."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def cell_ended(self, record):
+        super().cell_ended(record)
+        if [kind for kind, *_ in self.told].count("finished") == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_what_a_fresh_run_leaves_is_made_anew_by_the_same_run_that_is_not_fresh(store, tmp_path):
+    wanted = dict(routing="dynamic", seeds="0,1,2")
+    _, cells = run(store, tmp_path, **wanted)
+
+    def trained_by():
+        return [store.read(cell.id).training.run for cell in cells]
+
+    outcome = run_cells(plan_cells({**QUICK, **wanted}), store, tmp_path, Interrupting(after=1), fresh=True, workers=1)
+    assert (outcome.interrupted, len(outcome.left), trained_by().count(2)) == (True, 2, 1)
+    assert sorted(store.runs()[-1].anew) == sorted(cell.id for cell in cells)
+    (note,) = (note for note in capsbench.report(store.folder, formats=["md"]).notes if "anew" in note)
+    assert note.startswith("2 of the cells")
+
+    left = [cell for cell, by in zip(cells, trained_by(), strict=True) if by == 1]
+    outcome, _ = run(store, tmp_path, routing="dynamic", seeds=str(left[0].seed))  # a part of it
+    assert outcome.finished == [left[0].id]
+    listener = Silent()
+    outcome, _ = run(store, tmp_path, listener, **wanted)
+    (event, remark), started = listener.told[:2]
+    assert (event, started) == ("remark", ("run", 3, 2))
+    assert remark == "1 cell is trained anew, which a fresh run of before was to and has not yet"
+    assert (outcome.finished, store.runs()[-1].anew) == ([left[1].id], [left[1].id])
+    assert sorted(trained_by()) == [2, 3, 4]
+    outcome, _ = run(store, tmp_path, **wanted)
+    assert (len(outcome.on_record), store.runs()[-1].anew) == (3, [])
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_between_the_networks_of_a_fresh_run_none_of_before_stands_in_for_one_that_failed(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quads.py").write_text(BETWEEN)
+    wanted = dict(routing="dynamic", measure="quads:Agreement", seeds="0,1")
+    _, cells = run(store, tmp_path, **wanted)
+
+    def run_but_one(planned, *arguments):
+        if planned.cell.seed == 1:
+            raise TrainingFailed("bad")
+        return run_cell(planned, *arguments)
+
+    monkeypatch.setattr("capsbench.running.runner.run_cell", run_but_one)
+    run_fresh(store, tmp_path, **wanted)
+    code = source_digest("measure", "quads:Agreement")
+    one, other = (store.read(cell.id) for cell in cells)
+    left = [(a, b) for a in (one, other) for b in (one, other) if store.has_between("quads:Agreement", a, b, 1, code)]
+    assert left == [(one, one), (other, other)]
 
 
 @pytest.mark.usefixtures("in_one_process")

@@ -113,14 +113,11 @@ def _series() -> str:
 def _lists(document: Document) -> list[tuple[str, str, list[str]]]:
     """The sections that are lists: where they are linked to, their titles and their lines."""
     lines = {
-        ("unfinished", "Not finished"): [],
+        ("unfinished", "Not finished"): document.still_to_run,
         ("left-out", "Left out"): [f"{name}: {reason}" for name, reason in document.left_out.items()],
         ("faults", "Files that cannot be read"): document.faults,
         ("notes", "Notes"): document.notes,
     }
-    if document.unfinished:
-        missing, total = document.unfinished
-        lines["unfinished", "Not finished"] = [f"{missing} of {total} cells; the run's command goes on with them"]
     return [(id_, title, own) for (id_, title), own in lines.items() if own]
 
 

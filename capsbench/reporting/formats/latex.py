@@ -27,6 +27,7 @@ SPECIAL = {
     "†": r"$^{\dagger}$",
     "\N{DOUBLE DAGGER}": r"$^{\ddagger}$",
     "\N{UPWARDS ARROW}": r"$^{\uparrow}$",
+    "\N{PILCROW SIGN}": r"$^{\P}$",
     "\N{SECTION SIGN}": r"$^{\S}$",
     "±": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",

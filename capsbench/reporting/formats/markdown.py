@@ -44,9 +44,7 @@ def markdown(document: Document, folder: Path, form: str | None) -> str:
             for each in document.failed
         ],
     )
-    if document.unfinished:
-        missing, total = document.unfinished
-        parts += _list("Not finished", [f"{missing} of {total} cells; the run's command goes on with them"])
+    parts += _list("Not finished", document.still_to_run)
     parts += _list("Left out", [escaped(f"{name}: {reason}") for name, reason in document.left_out.items()])
     parts += _list("Files that cannot be read", map(prose, document.faults))
     parts += _list("Notes", map(prose, document.notes))
