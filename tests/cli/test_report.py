@@ -64,7 +64,7 @@ def test_names_and_reasons_are_text_to_the_terminal(
     lines = done.stdout.splitlines()
     assert f"routing.{name}" in lines[0]
     assert [any(f"{name} {count}" in line for line in lines) for count in (1, 2)] == [True, True]
-    assert f"{name} [2J and  more\n" in done.stdout
+    assert f"{name}\N{REPLACEMENT CHARACTER}[2J and \N{REPLACEMENT CHARACTER}more\n" in done.stdout
     assert not {"\x1b", "\x07"} & set(done.stdout)
 
 
