@@ -15,7 +15,7 @@ from capsbench.presenting.naming import BUDGET, NAMING, Defaults, Names, no_defa
 from capsbench.presenting.paired import Pairs, nothing_kept
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
-from capsbench.records.table import described_cell, history_of
+from capsbench.records.table import describe_cells, history_of
 from capsbench.stats.differences import intervals
 from capsbench.stats.steps import step_of
 
@@ -127,11 +127,12 @@ def varying_columns(table: pd.DataFrame) -> list[str]:
 def _cells(finished: list[Record]) -> pd.DataFrame:
     """One row a cell: its fields, options and code, and `NUMBERS` as far as they were measured."""
     names = {number: name for name, number in NUMBERS.items()}
-    described = []
-    for record in finished:
-        numbers = {names[row[:3]]: float(row.value) for row in record.rows if row[:3] in names}
-        described.append({**described_cell(record.cell), "contender": record.cell.contender, **numbers})
-    cells = pd.DataFrame(described)
+    numbers = [
+        {"contender": record.cell.contender}
+        | {names[row[:3]]: float(row.value) for row in record.rows if row[:3] in names}
+        for record in finished
+    ]
+    cells = pd.concat([describe_cells(record.cell for record in finished), pd.DataFrame(numbers)], axis="columns")
     return cells if cells.empty else cells.astype({"train_size": "Int64", "iterations": "Int64"})
 
 

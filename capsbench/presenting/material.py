@@ -17,7 +17,7 @@ from capsbench.presenting.paired import Pairs
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.records.table import COLUMNS, ROW_COLUMNS, described_cell, numbers_of, plain
+from capsbench.records.table import COLUMNS, ROW_COLUMNS, describe_cells, numbers_of, plain
 from capsbench.stats.differences import intervals
 from capsbench.stats.steps import step_of
 
@@ -74,7 +74,8 @@ class Material:
     ) -> Material:
         """The material of some records of a results folder; ``defaults`` are those of `capsbench.presenting.naming.Names`."""
         measured = [record for record in records if record.status != "failed"]
-        cells = pd.DataFrame([described_cell(each.cell) | {"contender": each.cell.contender} for each in measured])
+        cells = describe_cells(each.cell for each in measured)
+        cells["contender"] = [each.cell.contender for each in measured]
         owners, numbers = numbers_of(measured)
         named = cells.reindex(columns=["cell", "contender", "dataset", "seed"])
         named = named.astype(dict.fromkeys(("cell", "contender", "dataset"), "category")).take(owners)

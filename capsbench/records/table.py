@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def load(folder: str | Path = "results") -> pd.DataFrame:
 def table_of(records: list[Record]) -> pd.DataFrame:
     """The tidy table of some records, failed ones left out; see `load`."""
     records = [record for record in records if record.status != "failed"]
-    described = pd.DataFrame([described_cell(record.cell) for record in records])
+    described = describe_cells(record.cell for record in records)
     owners, numbers = numbers_of(records)
     table = pd.concat([described.take(owners).reset_index(drop=True), plain(numbers)], axis="columns")
     for column in COLUMNS:
@@ -87,6 +88,22 @@ def described_cell(cell: Cell) -> dict[str, Any]:
     """A cell as a line of a table: its fields, its options and the digests of a user's own code."""
     fields = cell.model_dump(mode="json", exclude={"options", "code"})
     return {"cell": cell.id, **fields, **cell.options, **{f"code.{part}": digest for part, digest in cell.code.items()}}
+
+
+def describe_cells(cells: Iterable[Cell]) -> pd.DataFrame:
+    """One row a cell, as `described_cell` has it.
+
+    An option that is a number in one cell and a text or a yes in another is a column of texts: two components of one's own may
+    share a name, and no file of columns takes two types in one.
+    """
+    table = pd.DataFrame([described_cell(cell) for cell in cells])
+    mixed = [name for name in table.select_dtypes(object) if len({*map(_kind, table[name].dropna())}) > 1]
+    return table.assign(**{str(name): table[name].map(str, na_action="ignore") for name in mixed})
+
+
+def _kind(value: object) -> type:
+    """The type of a value, where whole numbers and others are alike."""
+    return float if type(value) is int else type(value)
 
 
 def history_of(records: list[Record]) -> pd.DataFrame:
