@@ -65,3 +65,25 @@ def test_history_has_one_row_an_epoch():
 def test_a_failed_cell_gives_no_numbers(store):
     store.write(make_failed(make_capsules()))
     assert load(store.folder).empty
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ((1, "a"), ["1", "a"]),
+        ((True, 2), ["True", "2"]),
+        ((True, "a"), ["True", "a"]),
+        ((2.5, False), ["2.5", "False"]),
+        ((1, 2.5), [1.0, 2.5]),
+        ((True, False), [True, False]),
+    ],
+)
+def test_an_option_of_two_types_is_a_column_of_one(tmp_path, values, column):
+    """Two routings of one's own that give an option of the same name another type."""
+    cells = [make_capsules(routing=f"mine{count}:R", options={"routing.t": each}) for count, each in enumerate(values)]
+    for cell in cells:
+        Store(tmp_path).write(make_record(cell, [Row("accuracy", "accuracy", "test", 0.5, "fraction")]))
+    table = load(tmp_path)
+    assert table.set_index("routing")["routing.t"].reindex([cell.routing for cell in cells]).tolist() == column
+    table.to_parquet(tmp_path / "table.parquet")
+    assert len(pd.read_parquet(tmp_path / "table.parquet")) == 2
