@@ -16,9 +16,9 @@ SIGN = "\N{REPLACEMENT CHARACTER}"
 
 _ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, escape among them; line breaks and tabs stay
-    "\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # what nobody sees, such as the marks that turn the direction of text
-    "\ud800-\udfff]"  # halves of a character, which no file can hold
-)
+    "\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    "\ud800-\udfff]"
+)  # what nobody sees, such as the marks that turn the direction of text, and halves of characters, which no file can hold
 
 
 def plain(text: str) -> str:

@@ -97,7 +97,7 @@ def describe_cells(cells: Iterable[Cell]) -> pd.DataFrame:
     share a name, and no file of columns takes two types in one.
     """
     table = pd.DataFrame([described_cell(cell) for cell in cells])
-    mixed = [name for name in table.select_dtypes(object) if len({*map(_kind, table[name].dropna())}) > 1]
+    mixed = [name for name in table if table[name].dtype == object and len({*map(_kind, table[name].dropna())}) > 1]
     return table.assign(**{str(name): table[name].map(str, na_action="ignore") for name in mixed})
 
 
