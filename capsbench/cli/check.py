@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import say
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import Kind, NothingMeasured, UsageError
 
 
 def check(
@@ -37,17 +37,21 @@ def check(
     """
     from capsbench.comparing import check as make_check
     from capsbench.comparing import formats
+    from capsbench.comparing.update import has_records, tell_unlike
     from capsbench.comparing.update import update as put
 
     if summary is not None and summary == junit:
         raise UsageError(
             Kind.CONFLICT, "the same file as {flag:junit}", flag="summary", file=summary, expected="name two files"
         )
-    if update and not any((against / "records").glob("*.json")):
+    if update and not has_records(against):
         for line in put(against, out):
             say(line)
         return
-    checked = make_check(against, out, tolerance=tolerance, slower=slower)
+    try:
+        checked = make_check(against, out, tolerance=tolerance, slower=slower)
+    except NothingMeasured as error:
+        raise tell_unlike(error, against) if update else error from None
     if as_json:
         print(formats.check_json(checked))
     else:

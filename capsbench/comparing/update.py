@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,32 +10,38 @@ import torch
 
 from capsbench.comparing.checked import GOES_ON
 from capsbench.comparing.side import Side, read_latest_run, title_contenders, titles_of_cells
-from capsbench.errors import Kind, StorageFailed, UsageError
+from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Artifact, Measurement, Record, Row
-from capsbench.records.schema1 import SUMS
 from capsbench.records.store import Store
+from capsbench.records.swap import replace_parts, settle
 from capsbench.registry import measure_name
 from capsbench.stats.differences import FEWEST_SEEDS
 
 KEPT = ("accuracy",)
 """Measures of which a reference has what they kept: the predictions, for `capsbench compare`."""
 
-PARTS = ("records", "kept", "between", SUMS)
-"""Folders of records that are replaced; what else a reference's folder holds, such as a note, stays."""
+
+def has_records(against: str | Path) -> bool:
+    """Whether a folder that is to be a reference is one already; an update of it that was stopped is finished first."""
+    folder = Path(against)
+    if folder.is_dir():
+        settle(folder, "against")
+    return any((folder / "records").glob("*.json"))
 
 
 def update(against: str | Path, out: str | Path) -> list[str]:
     """Puts the records of the latest run of a folder in the place of a reference's: without weights, pictures and notes of runs.
 
-    The new reference is written whole beside the old one before it takes its place, by renames. What was measured between
-    networks of one seed goes into the record of the one that it was measured on.
+    The new reference is written whole beside the old one before it takes its place, all of it or nothing
+    (`capsbench.records.swap`). What was measured between networks of one seed goes into the record of the one that it was
+    measured on.
 
     Returns:
         A line each of what went, came and stayed.
 
     Raises:
         UsageError: a contender has fewer than `FEWEST_SEEDS` seeds or a failed one, or the folder of the reference is a
-            run's or cannot be written; nothing is changed then.
+            run's, has a record of a newer capsbench or cannot be written; nothing is changed then.
         StorageFailed: the disk does not take the new reference; nothing is changed then.
     """
     folder = Path(against)
@@ -59,28 +63,30 @@ def update(against: str | Path, out: str | Path) -> list[str]:
         )
     run = read_latest_run(out, "out")
     _check(run, out)
-    old = {record.cell.id for record in Store(folder).records()[0]}
+    has_records(folder)
+    reference = Store(folder)
+    reference.check_none_newer()
+    old = {record.cell.id for record in reference.records()[0]}
     new = {record.cell.id: record for record in run.records}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made, replaced = (Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder)) for name in ("made", "replaced"))
-    except OSError as error:
-        raise UsageError(
-            Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag="against", file=against
-        ) from error
-    try:
+    with replace_parts(folder, "against") as made:
         _write(Store(made), run, new)
-        _swap(folder, made, replaced)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        if replaced.exists() and not any(replaced.iterdir()):
-            replaced.rmdir()
     return [
         f"{len(new.keys() - old)} records came",
         f"{len(old - new.keys())} records went",
         f"{len(new.keys() & old)} records were written anew",
     ]
+
+
+def tell_unlike(error: NothingMeasured, against: str | Path) -> NothingMeasured:
+    """The error of a check that has nothing in common with its reference, where that was to be updated by it."""
+    return NothingMeasured(
+        error.kind,
+        f"{error.problem}; it stays as it is",
+        flag=error.flag,
+        file=error.file,
+        expected=f"to put this run in its place, remove {Path(against) / 'records'} first, or name a new folder by "
+        "{flag:against}",
+    )
 
 
 def _write(store: Store, run: Side, records: Mapping[str, Record]) -> None:
@@ -99,23 +105,6 @@ def _copy_kept(spec: str, measurement: Measurement, record: Record, run: Side, s
         return None
     tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
     return store.write_tensors(store.kept_path(spec, record.cell.id), tensors)
-
-
-def _swap(folder: Path, made: Path, replaced: Path) -> None:
-    """Moves the parts of a reference from ``folder`` to ``replaced`` and from ``made`` to ``folder``, or none of them."""
-    done: list[tuple[Path, Path]] = []
-    try:
-        for name in PARTS:
-            for source, target in ((folder / name, replaced / name), (made / name, folder / name)):
-                if source.exists():
-                    source.rename(target)
-                    done.append((source, target))
-    except BaseException as error:  # an interrupt too
-        for source, target in reversed(done):
-            target.rename(source)
-        if isinstance(error, OSError):
-            raise StorageFailed(f"{folder}: cannot be written: {error.strerror}") from error
-        raise
 
 
 def without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,7 +44,49 @@ def replace_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         raise StorageFailed(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Has the disk take what the files of a folder are called, as a rename alone does not."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of file systems that have no such thing
+            raise
+    finally:
+        os.close(opened)
+
+
+_TEMPORARY = re.compile(r"\.(.+)\.([1-9]\d{0,9})")
+
+
+def sweep_temporaries(folders: Iterable[Path], is_ours: Callable[[str], bool] = lambda name: True) -> None:
+    """Removes the temporary files that killed processes left in some folders.
+
+    Args:
+        is_ours: whether a file of that name is one that is written there.
+    """
+    for folder in folders:
+        for path in folder.glob(".*.*"):
+            temporary = _TEMPORARY.fullmatch(path.name)
+            if temporary and is_ours(temporary[1]) and not _is_another_alive(int(temporary[2])):
+                path.unlink(missing_ok=True)
+
+
+def _is_another_alive(process: int) -> bool:
+    """Whether a process other than this one has that number, which this one may have got from one that was killed."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

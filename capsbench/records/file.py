@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench.errors import Kind, UsageError, reason_of
+from capsbench.records.disk import read_file
 from capsbench.records.record import TRAINING, Measurement, Record, Row, Segment, Training
 
 SCHEMA = 2
@@ -106,11 +107,16 @@ def is_sealed(content: bytes) -> bool:
     return _SEAL.fullmatch(content.partition(b"\n")[0]) is not None
 
 
-def check_seal(path: Path, content: bytes) -> None:
-    """Raises UsageError for a sealed file that was changed or cut since it was written."""
+def is_whole(content: bytes) -> bool:
+    """Whether the content of a sealed file is all that was written, and nothing else."""
     first, _, body = content.partition(b"\n")
     digest = _SEAL.fullmatch(first)
-    if digest is None or hashlib.sha256(body).hexdigest().encode() != digest[1]:
+    return digest is not None and hashlib.sha256(body).hexdigest().encode() == digest[1]
+
+
+def check_seal(path: Path, content: bytes) -> None:
+    """Raises UsageError for a sealed file that was changed or cut since it was written."""
+    if not is_whole(content):
         raise UsageError(Kind.DAMAGED, "not as it was written: its digest differs", file=path, expected=RUN_AGAIN)
 
 
@@ -167,6 +173,20 @@ def check_schema(path: Path, schema: object) -> None:
         is_newer = isinstance(schema, int) and schema > SCHEMA
         remedy = "update capsbench, or use another folder" if is_newer else RUN_AGAIN
         raise UsageError(Kind.DAMAGED, problem, file=path, value=schema, expected=remedy)
+
+
+def check_not_newer(path: Path) -> None:
+    """Raises UsageError where a newer capsbench wrote the file that is there, which is never written over.
+
+    A sealed file that is damaged is none of anybody's.
+    """
+    try:
+        content = read_file(path)
+    except OSError:
+        return
+    schema = schema_of(content)
+    if schema is not None and (is_whole(content) or not is_sealed(content)):
+        check_schema(path, schema)
 
 
 def fault_of(error: ValidationError) -> str:

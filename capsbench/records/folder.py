@@ -8,14 +8,17 @@ from capsbench import registry
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Record
 from capsbench.records.store import Store
+from capsbench.records.swap import settle
 
 
 def check_folder(store: Store, flag: str = "out") -> None:
-    """Raises UsageError unless a run, or an update of a reference, made the folder.
+    """Raises UsageError unless a run, or an update of a reference, made the folder; an update that was stopped is finished first.
 
     Args:
         flag: the flag or positional argument that names it.
     """
+    if store.folder.is_dir():
+        settle(store.folder, flag)
     if not store.folder.is_dir():
         problem = "a file, no folder" if store.folder.exists() else "no such folder"
     elif not any((store.folder / name).is_dir() for name in ("records", "runs")):

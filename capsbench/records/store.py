@@ -20,7 +20,7 @@ import gc
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ from pydantic import TypeAdapter
 from capsbench.errors import Kind, UsageError
 from capsbench.records import artifacts, file, schema1
 from capsbench.records.cell import Cell
-from capsbench.records.disk import write_file
+from capsbench.records.disk import sweep_temporaries, write_file
 from capsbench.records.file import SCHEMA
 from capsbench.records.join import join_records, put_on, rename_sources
 from capsbench.records.record import Artifact, Measurement, Record, Row, Run
@@ -95,7 +95,10 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the folder for one run; raises UsageError while another run holds it. Freed by the end of the process."""
+        """Holds the folder for one run, and sweeps what killed ones left; raises UsageError while another run holds it.
+
+        It is freed by the end of the process.
+        """
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -108,6 +111,8 @@ class Store:
                 expected="wait for it or choose another folder",
             ) from None
         try:
+            sweep_temporaries([self.folder / name for name in ("records", "runs", "weights")])
+            sweep_temporaries([*self.folder.glob("kept/*"), *self.folder.glob("between/*/*")])
             yield
         finally:
             lock.release()
@@ -124,7 +129,7 @@ class Store:
             UsageError: a newer capsbench wrote the one that is there.
         """
         path = self.record_path(record.cell.id)
-        self.check_not_newer([record.cell])
+        file.check_not_newer(path)
         write_file(path, file.to_bytes(record))
         for alias in record.aliases:
             self.record_path(alias).unlink(missing_ok=True)
@@ -169,13 +174,18 @@ class Store:
         return rename_sources(records, names), faults + conflicts
 
     def check_not_newer(self, cells: Iterable[Cell]) -> None:
-        """Raises UsageError where a newer capsbench wrote the record of a cell, which is never written over."""
-        for cell in cells:
-            path = self.record_path(cell.id)
-            with suppress(OSError):
-                schema = file.schema_of(path.read_bytes())
-                if isinstance(schema, int) and schema > SCHEMA:
-                    file.check_schema(path, schema)
+        """Raises UsageError where a newer capsbench wrote what is here of a cell, which is never written over."""
+        names = {cell.id for cell in cells}
+        for path in [
+            *map(self.record_path, sorted(names)),
+            *(path for path in self._between_paths() if names & {path.parent.name, path.stem}),
+        ]:
+            file.check_not_newer(path)
+
+    def check_none_newer(self) -> None:
+        """Raises UsageError where a newer capsbench wrote any record here."""
+        for path in (*sorted((self.folder / "records").glob("*.json")), *self._between_paths()):
+            file.check_not_newer(path)
 
     def has_weights(self, record: Record) -> bool:
         """Whether the trained weights of a record are here."""

@@ -1,8 +1,11 @@
 """The gate from the shell."""
 
 import json
+import shutil
 
 import pytest
+
+from tests.comparing.records import record, write
 
 ROUTING = """
 from pathlib import Path
@@ -49,3 +52,20 @@ def test_a_run_that_crashed_is_not_passed_by_the_records_of_before(capsbench, tm
     (tmp_path / "broken").unlink()
     for arguments in ([*RUN, "--seeds", "0", "--out", "now"], check):
         assert capsbench(*arguments, cwd=tmp_path).returncode == 0
+
+
+def test_an_update_by_a_run_of_other_networks_says_that_the_reference_stays_and_how_to_replace_it(capsbench, tmp_path):
+    def put(folder, routing):
+        return write(tmp_path / folder, [record(0.9 + seed / 100, seed, routing=routing) for seed in range(3)])
+
+    reference = put("reference", "em")
+    put("out", "dynamic")
+    before = sorted(path.name for path in (reference / "records").iterdir())
+    update = ["check", "--update", "--against", "reference", "--out", "out"]
+    refused = capsbench(*update, cwd=tmp_path)
+    assert refused.returncode == 4
+    assert "stays as it is; to put this run in its place, remove reference/records first" in refused.stderr
+    assert sorted(path.name for path in (reference / "records").iterdir()) == before
+    shutil.rmtree(reference / "records")
+    assert capsbench(*update, cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in (reference / "records").iterdir()) != before

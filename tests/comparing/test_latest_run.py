@@ -202,3 +202,14 @@ def test_a_reference_is_not_made_of_old_numbers_of_a_measure_that_failed_since(r
     with pytest.raises(UsageError) as caught:
         update(reference, write(out, [stale, *records[1:]]))
     assert (caught.value.kind, caught.value.flag) == (Kind.DAMAGED, "out")
+
+
+def test_a_reference_with_a_record_of_a_newer_schema_is_not_replaced(reference, out):
+    write(out, [of("aa", score, seed) for seed, score in SCORES.items()])
+    newer = reference / "records" / "000000000000.json"
+    newer.write_bytes(seal({"schema": 99, "all": "new"}))
+    before = {path: path.read_bytes() for path in reference.rglob("*.json")}
+    with pytest.raises(UsageError) as caught:
+        update(reference, out)
+    assert (caught.value.file, caught.value.value) == (newer, 99)
+    assert {path: path.read_bytes() for path in reference.rglob("*.json")} == before

@@ -19,6 +19,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.presenting.figures.figure import Image, Picture, lay_out
 from capsbench.presenting.figures.style import DPI, PAPER, STYLE
 from capsbench.presenting.marks import explain
+from capsbench.records.disk import sweep_temporaries
 
 FORMS = ("png", "svg")
 """The formats of a picture."""
@@ -76,13 +77,17 @@ def write_files(
 ) -> list[Path]:
     """Writes all files or, where the disk does not take them, none; what an earlier report left and this lacks is removed.
 
+    So is what one left that was killed.
+
     Args:
         pictures: names without ending of those that there may be.
         others: names of further files that not every report has.
     """
+    possible = {*contents, *others, *(f"{picture}.{form}" for picture in pictures for form in FORMS)}
     temporary = {name: folder / f".{name}.{os.getpid()}" for name in contents}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries([folder], possible.__contains__)
         try:
             for name, written in contents.items():
                 temporary[name].write_bytes(written)
@@ -91,9 +96,8 @@ def write_files(
         finally:
             for path in temporary.values():
                 path.unlink(missing_ok=True)
-        for name in (*others, *(f"{picture}.{form}" for picture in pictures for form in FORMS)):
-            if name not in contents:
-                (folder / name).unlink(missing_ok=True)
+        for name in possible - contents.keys():
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
             Kind.INACCESSIBLE, f"the report cannot be written there: {error.strerror}", file=folder
