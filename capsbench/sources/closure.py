@@ -29,7 +29,7 @@ OURS = ("capsbench", "capsbench_kernels", "capsbench_baselines")
 """Packages whose components say by a version what they are."""
 
 QUIET = sys.stdlib_module_names | {"torch", "torchvision", "numpy", "scipy", "pandas", *OURS}
-"""Packages that change nothing by being imported: where they are not used, they do not count."""
+"""Packages that change nothing by being imported, and that are known by their versions: they are never followed."""
 
 
 class Source(NamedTuple):
@@ -220,7 +220,7 @@ class _Closure:
     def _find(self, name: str) -> tuple[Path, bool, bytes] | None:
         """The file of a module that is followed, whether it is a package's, and its content."""
         top = name.partition(".")[0]
-        if top in OURS or top in sys.stdlib_module_names:
+        if top in QUIET:
             return None
         spec = self._spec(name)
         if spec is None or not spec.has_location or spec.origin is None:
@@ -241,7 +241,7 @@ class _Closure:
             if spec is None and parent:
                 package = self._spec(parent)
                 where = package.submodule_search_locations if package else None
-                spec = PathFinder.find_spec(name, [*where]) if where else None
+                spec = _spec_in(name, where) if where else None
             elif spec is None:
                 spec = _spec_of_top(name)
             self.specs[name] = spec
@@ -253,6 +253,14 @@ def _spec_of_top(name: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(name)
     except (ImportError, ValueError):  # no name at all, or a module made by hand
+        return None
+
+
+def _spec_in(name: str, folders: Iterable[str]) -> ModuleSpec | None:
+    """Where a module of a package lies."""
+    try:
+        return PathFinder.find_spec(name, [*folders])
+    except KeyError:  # the folders of a namespace package that lies in one that is not imported
         return None
 
 

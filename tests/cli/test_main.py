@@ -180,7 +180,7 @@ def test_a_suite_runs_without_the_data_that_is_not_there_and_stands_beside_the_p
     assert "left out, 2 cells of absent:Absent: absent.npy: not to be had" in done.stderr
     assert "2 of 2 cells on record in results; left out, since they cannot be had here: absent:Absent" in done.stdout
 
-    shown = capsbench("report", cwd=tmp_path).stdout
+    shown = capsbench("report", "--suite", "mine.toml", cwd=tmp_path).stdout
     assert "Paper against measured" in shown
     (a,), (b,) = ([line for line in shown.splitlines() if name in line] for name in ("[a]", "[b]"))
     assert a.rstrip().endswith(("inside", "outside"))  # by the two seeds of a network that is hardly trained

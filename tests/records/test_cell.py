@@ -50,7 +50,7 @@ def test_a_cell_refuses_what_cannot_be(cell, wrong):
 def test_the_title_is_what_a_person_would_say(cell):
     assert cell.title == "capsnet dynamic x1 tiny, digits, seed 0"
     matched = cells_of({"routing": "dynamic", "iters": 1, "seeds": 0})[1]
-    assert matched.title == "matched to 56,928 tiny, digits, seed 0"
+    assert matched.title == "matched to 56,569 tiny, digits, seed 0"
     assert cell.model_copy(update={"train_size": 100}).title == "capsnet dynamic x1 tiny, digits[100], seed 0"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from capsbench.stats.differences import interval
+from capsbench.stats.steps import step_of
 
 BAND = 0.13
 """Opacity of a band."""
@@ -39,7 +41,8 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, summary: pd.DataFrame, factor: f
         factor: multiplies the values; by default fractions become per cent.
     """
     few_ticks(axes)
-    draw_means(axes, rows.assign(value=factor * rows["value"]), "level", "value", summary, t_interval)
+    errorbar = partial(t_interval, step=factor * step_of(rows["value"]))
+    draw_means(axes, rows.assign(value=factor * rows["value"]), "level", "value", summary, errorbar)
 
 
 def draw_means(axes: Axes, rows: pd.DataFrame, x: str, y: str, summary: pd.DataFrame, errorbar: ErrorBar) -> None:
@@ -66,9 +69,9 @@ def draw_means(axes: Axes, rows: pd.DataFrame, x: str, y: str, summary: pd.DataF
     axes.set(xlabel="", ylabel="")  # where seaborn wrote the names of the columns
 
 
-def t_interval(values: pd.Series) -> tuple[float, float]:
-    """The ends of the 95 % t-interval of a mean over seeds."""
-    mean, half = interval(values.to_list())
+def t_interval(values: pd.Series, step: float | None = None) -> tuple[float, float]:
+    """Returns the ends of the 95 % t-interval of a mean over seeds; ``step`` as in `capsbench.stats.differences.interval`."""
+    mean, half = interval(values.to_list(), step)
     return mean - half, mean + half
 
 

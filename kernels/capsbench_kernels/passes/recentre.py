@@ -48,6 +48,8 @@ def recentred(
         The moments and the centre as they are where the second moment is at most `CANCELLATION` spreads, and about ``mean``
         elsewhere.
     """
+    if mean.is_meta:  # shapes alone
+        return moments, parents.centre
     second, moved = moments.second.detach(), mean.detach()
     with unnoticed():
         excess = torch.addcmul(second, share.detach(), variance.detach(), value=-CANCELLATION)

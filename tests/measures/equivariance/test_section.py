@@ -43,8 +43,14 @@ def test_the_table_has_a_row_a_contender_with_intervals(material: Material) -> N
     table = SECTION.readable(SECTION.table(material))
     assert table["name"].tolist() == ["em \N{MULTIPLICATION SIGN}3", "matched CNN"]
     assert table["n"].tolist() == ["3", "1"]
-    assert table["consistency %"].tolist() == ["82.0 ± 5.0", "70.0"]  # 4.3027 * 2 / sqrt(3)
-    assert table["R² of a pose"].tolist() == ["0.50 ± 0.00", "-0.25"]
+    assert table["consistency %"].tolist() == [
+        "82.0 ± 5.2",
+        "70.0",
+    ]  # 4.3027 * 2 * sqrt(1 / 3 + 1 / 36), multiples of 2 %
+    assert table["R² of a pose"].tolist() == [
+        "0.50 ± 0.01",
+        "-0.25",
+    ]  # 4.3027 * 0.01 / sqrt(12 * 3), of rounding to 1/100
     assert "of those right before %" not in table  # not measured
 
 
