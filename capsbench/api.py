@@ -18,12 +18,12 @@ from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.options import UNDO, about_edits, edits
-from capsbench.planning.request import BASELINE_FLAG, listed, spelled
+from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG, listed, spelled, trust_named
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
 from capsbench.presenting.terminal import make_console
 from capsbench.records.cell import Cell
-from capsbench.records.folder import look_for_own, some_records
+from capsbench.records.folder import allow_own, some_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.versions import components_of
@@ -128,6 +128,7 @@ def measure(
     where: Sequence[str] = (),
     data_dir: str | Path | None = None,
     workers: int | None = None,
+    allow_code: bool = False,
     console: Console | None = None,
 ) -> Outcome:
     """Takes measures of the networks on record in a folder, from their weights; none is trained.
@@ -137,18 +138,23 @@ def measure(
         measure: which, as in `cells`; each network has those that apply to it and that it does not have yet.
         where: which networks, ``NAME=A,B`` or ``NAME!=A,B`` each, as in `report`; all of them by default.
         data_dir, workers, console: as in `run`.
+        allow_code: import a user's own parts that the records name, from where their runs found them; networks with such parts
+            are left out otherwise.
 
     Raises:
         UsageError: no such measure, or one that applies to none of the networks; or a network whose weights are not here.
         NothingMeasured: there is no trained network on record.
     """
     _check_workers(workers)
-    specs = checked(listed(measure))
+    asked = listed(measure)
+    trust_named(MEASURE_FLAG, asked)
+    specs = checked(asked)
     if not specs:
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)
     found, faults = some_records(store)
-    look_for_own(store)
+    if allow_code:
+        allow_own(store)
     records = [record for record in choose_records(found, where) if record.training is not None]
     if not records:
         raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)

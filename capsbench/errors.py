@@ -25,6 +25,7 @@ class Kind(StrEnum):
     DAMAGED = "damaged"  # a file that is not whole, or not what it should be
     INACCESSIBLE = "inaccessible"  # the system does not let it be read or written
     BUSY = "busy"  # another process holds it
+    UNTRUSTED = "untrusted"  # code that the user did not name
     AMBIGUOUS = "ambiguous"  # several things are meant by it
 
 

@@ -1,7 +1,9 @@
 """Names to routings, networks, baselines, data sets, losses and measures; a user's own by import path or entry point.
 
 A name is looked up among the built-in ones below, then among the entry points of installed distributions (group
-``capsbench.routing``, ``capsbench.network``, ...). Anything of the form ``package.module:Attribute`` is imported.
+``capsbench.routing``, ``capsbench.network``, ...). Anything of the form ``package.module:Attribute`` is imported, if the user
+named it (`trust`): records hold such names too, and a record is not trusted. Nothing is called that is no subclass of what its
+kind has to be (`BASES`).
 """
 
 from __future__ import annotations
@@ -87,12 +89,44 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
+BASES = {
+    "routing": "capsbench.routing.base:Routing",
+    "network": "torch.nn:Module",
+    "baseline": "torch.nn:Module",
+    "dataset": "capsbench.data.base:Dataset",
+    "loss": "capsbench.training.losses:Loss",
+    "measure": "capsbench.measures.base:Measure",
+}
+"""The class that a component of a kind has to be a subclass of."""
+
 YOUR_OWN = "package.module:Attribute for your own"
 """What may be named beside the names that are known."""
 
 
 RESERVED = ("all", "none")
 """Names that stand for every component of a kind, and for no component."""
+
+
+_trusted: set[str] = set()
+"""The import paths of a user's own that may be imported in this process."""
+
+
+def trust(paths: Iterable[str]) -> None:
+    """Lets components be imported that the user named by ``package.module:Attribute``, for as long as this process lives.
+
+    Called with what a person typed, and never with what was read from a record unless that person allowed it.
+    """
+    _trusted.update(path for path in paths if ":" in path)
+
+
+def trusted_paths() -> frozenset[str]:
+    """What `trust` was told, for a process that is to trust the same."""
+    return frozenset(_trusted)
+
+
+def is_trusted(name: str) -> bool:
+    """Whether a name may be imported: a path that the user named, or any name of what is built in or installed."""
+    return ":" not in name or name in _trusted
 
 
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
@@ -147,20 +181,37 @@ def kind_of(network: str) -> str:
     return "baseline" if network in names("baseline") else "network"
 
 
-def get(kind: str, name: str) -> Any:
-    """What ``name`` stands for; raises UsageError, with the nearest names, for one that is not known."""
-    if ":" in name:
-        return _import_own(kind, name)
+def get(kind: str, name: str, flag: str | None = None) -> Any:
+    """The class that ``name`` stands for, a subclass of its kind's in `BASES`.
+
+    Args:
+        flag: the flag that it was named by, if that is not the kind's.
+
+    Raises:
+        UsageError: a name that is not known, with the nearest names; a user's own that is not trusted, cannot be imported or is
+            no such class.
+    """
+    flag = flag or kind
     if name in BUILT_IN[kind]:
-        return _import(kind, BUILT_IN[kind][name])
-    if name in _entry_points(kind):
-        point = _entry_points(kind)[name]
-        try:
-            return _load_current(point.module, point.attr, point.load)
-        except Exception as error:
-            problem = f"the entry point cannot be imported: {type(error).__name__}: {error}"
-            raise UsageError(Kind.MISSING, problem, flag=kind, value=name) from error
-    raise UsageError(Kind.UNKNOWN, flag=kind, value=name, expected=[*names(kind), YOUR_OWN])
+        return _import(flag, BUILT_IN[kind][name])
+    if ":" in name:
+        component = _import_own(flag, name)
+    elif name in _entry_points(kind):
+        component = _load_entry_point(flag, _entry_points(kind)[name])
+    else:
+        raise UsageError(Kind.UNKNOWN, flag=flag, value=name, expected=[*names(kind), YOUR_OWN])
+    if not (isinstance(component, type) and issubclass(component, _import(flag, BASES[kind]))):
+        expected = f"a subclass of {BASES[kind].replace(':', '.')}"
+        raise UsageError(Kind.INVALID, flag=flag, expected=expected, value=name)
+    return component
+
+
+def _load_entry_point(flag: str, point: EntryPoint) -> Any:
+    try:
+        return _load_current(point.module, point.attr, point.load)
+    except Exception as error:
+        problem = f"the entry point cannot be imported: {type(error).__name__}: {error}"
+        raise UsageError(Kind.MISSING, problem, flag=flag, value=point.name) from error
 
 
 def declared_version(kind: str, name: str) -> int | None:
@@ -223,7 +274,7 @@ def measure_setting(spec: str) -> str:
     return split_spec(spec)[1] or "default"
 
 
-def _import(kind: str, path: str) -> Any:
+def _import(flag: str, path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
@@ -231,17 +282,21 @@ def _import(kind: str, path: str) -> Any:
         problem = f"cannot be imported: {type(error).__name__}: {error}"
         absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
         remedy = "work in the folder of its module, or name that in PYTHONPATH" if absent else None
-        raise UsageError(Kind.MISSING, problem, flag=kind, value=path, expected=remedy) from error
+        raise UsageError(Kind.MISSING, problem, flag=flag, value=path, expected=remedy) from error
 
 
-def _import_own(kind: str, path: str) -> Any:
+def _import_own(flag: str, path: str) -> Any:
     """A user's own, as its file is now: an edited module is loaded anew."""
+    if not is_trusted(path):
+        problem = "code that a record names is not imported"
+        remedy = "{flag:allow_code} allows it, where you trust who made the records"
+        raise UsageError(Kind.UNTRUSTED, problem, flag=flag, value=path, expected=remedy)
     module_name, _, attribute = path.partition(":")
     if module_name == "__main__":
         remedy = "put it into a file, which other processes can import"
-        raise UsageError(Kind.INACCESSIBLE, "it is of this session", flag=kind, value=path, expected=remedy)
+        raise UsageError(Kind.INACCESSIBLE, "it is of this session", flag=flag, value=path, expected=remedy)
     look_in([])
-    return _load_current(module_name, attribute, lambda: _import(kind, path))
+    return _load_current(module_name, attribute, lambda: _import(flag, path))
 
 
 def look_in(folders: Iterable[Path]) -> None:

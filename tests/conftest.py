@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from capsbench import registry
 from capsbench.cli.main import main
 from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
@@ -116,6 +117,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Gives each of several test processes one thread: they and what they start inherit the environment."""
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def trust_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets what code an earlier test named."""
+    monkeypatch.setattr(registry, "_trusted", set())
 
 
 @pytest.fixture

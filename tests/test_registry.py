@@ -21,6 +21,7 @@ def own_module(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "my_routing.py").write_text(OWN)
+    registry.trust(["my_routing:Mine", "my_routing:DynamicRouting"])
     yield tmp_path / "my_routing.py"
     sys.modules.pop("my_routing", None)
 
@@ -61,15 +62,16 @@ def test_an_edited_module_that_it_imports_is_another_identity_and_loaded_anew(ow
 
 def test_two_components_that_share_an_edited_module_both_have_it_anew(own_module):
     helper = own_module.with_name("my_helper.py")
-    second = own_module.with_name("my_loss.py")
+    second = own_module.with_name("my_second.py")
     helper.write_text("scale = 1\n")
     for path in (own_module, second):
-        path.write_text("from my_helper import scale\n\nclass Mine:\n    scale = scale\n")
-    paths = [("routing", "my_routing:Mine"), ("loss", "my_loss:Mine")]
+        path.write_text("from my_helper import scale\n" + OWN.replace("pass", "scale = scale"))
+    paths = [("routing", "my_routing:Mine"), ("routing", "my_second:Mine")]
+    registry.trust(path for _, path in paths)
     assert [registry.get(*each).scale for each in paths] == [1, 1]
     helper.write_text("scale = 2\n")
     assert [registry.get(*each).scale for each in paths] == [2, 2]
-    for name in ("my_helper", "my_loss"):
+    for name in ("my_helper", "my_second"):
         del sys.modules[name]
 
 
@@ -87,6 +89,7 @@ def test_an_edited_module_is_imported_anew(own_module):
     ],
 )
 def test_a_path_that_cannot_be_imported_says_why(own_module, path, reason):
+    registry.trust([path])
     with pytest.raises(UsageError) as caught:
         registry.get("routing", path)
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "routing", path)

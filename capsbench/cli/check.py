@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import say
+from capsbench.cli.options import CodeOption
 from capsbench.errors import Kind, NothingMeasured, UsageError
 
 
@@ -27,6 +28,7 @@ def check(
     update: Annotated[
         bool, typer.Option("--update", help="Say what changed, then put the run in the place of the reference.")
     ] = False,
+    allow_code: CodeOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """The regression gate: whether a run is worse than a reference. Exit codes: 1 worse, 2 usage, 3 failed or missing, 4 no run.
@@ -49,7 +51,7 @@ def check(
             say(line)
         return
     try:
-        checked = make_check(against, out, tolerance=tolerance, slower=slower)
+        checked = make_check(against, out, tolerance=tolerance, slower=slower, allow_code=allow_code)
     except NothingMeasured as error:
         raise tell_unlike(error, against) if update else error from None
     if as_json:

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import say
+from capsbench.cli.options import CodeOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console
 
@@ -31,6 +32,7 @@ def compare(
         bool, typer.Option("--all", help="All changed numbers, rather than those of which the change is a difference.")
     ] = False,
     form: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.TABLE,
+    allow_code: CodeOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Two folders of records side by side: what changed, with tests; what only one has; what cannot be compared, and why.
@@ -42,7 +44,7 @@ def compare(
     from capsbench.comparing import compare as make_comparison
     from capsbench.comparing import formats
 
-    found = make_comparison(a, b)
+    found = make_comparison(a, b, allow_code=allow_code)
     if as_json:
         print(formats.comparison_json(found))
     elif form is Format.MARKDOWN:

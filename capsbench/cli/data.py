@@ -110,12 +110,8 @@ def _dataset(name: str) -> type[Dataset]:
         raise UsageError(Kind.UNKNOWN, flag="NAME", value=name, expected=known)
     for line in registry.about_name("dataset", name):
         warn(line)
-    from capsbench.data.base import Dataset
-
-    dataset = registry.get("dataset", name)
-    if not (isinstance(dataset, type) and issubclass(dataset, Dataset)):
-        expected = f"a subclass of {Dataset.__module__}.{Dataset.__name__}"
-        raise UsageError(Kind.INVALID, flag="NAME", expected=expected, value=name)
+    registry.trust([name])
+    dataset: type[Dataset] = registry.get("dataset", name, flag="NAME")
     return dataset
 
 

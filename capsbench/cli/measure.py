@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from capsbench.cli.options import DataOption, JsonOption, OutOption
+from capsbench.cli.options import CodeOption, DataOption, JsonOption, OutOption
 from capsbench.cli.outcome import tell_outcome
 
 
@@ -24,6 +24,7 @@ def measure(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Networks measured at a time; by default as many as fill the cores.")
     ] = None,
+    allow_code: CodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure networks on record; none is trained. What a network has already is not taken again.
@@ -34,5 +35,7 @@ def measure(
     """
     from capsbench import api
 
-    outcome = api.measure(out, measure=measure, where=where or (), data_dir=data_dir, workers=workers)
+    outcome = api.measure(
+        out, measure=measure, where=where or (), data_dir=data_dir, workers=workers, allow_code=allow_code
+    )
     tell_outcome(outcome, out, as_json)

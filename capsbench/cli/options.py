@@ -33,6 +33,13 @@ DataOption = Annotated[
         "--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."
     ),
 ]
+CodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Import the own parts (package.module:Class) that the records name: for records of people you trust.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

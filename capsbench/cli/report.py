@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import say
+from capsbench.cli.options import CodeOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console, one_line
 
@@ -48,6 +49,7 @@ def report(
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    allow_code: CodeOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """A run as a page (HTML, Markdown), tables (LaTeX, CSV, parquet) and pictures (SVG, PNG), and its tables to the terminal.
@@ -72,6 +74,7 @@ def report(
         by=_listed(by),
         formats=BY_DEFAULT if formats is None else _listed(formats),
         to=to,
+        allow_code=allow_code,
     )
     if as_json:
         print(made.summary.to_json(orient="records"))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import say
+from capsbench.cli.options import CodeOption
 from capsbench.errors import Kind, UsageError
 
 
@@ -31,6 +32,7 @@ def show(
         str | None, typer.Option(help="These test images rather than a draw, from 0.", metavar="I,J,...")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Where to write; OUT/shown/CELL by default.")] = None,
+    allow_code: CodeOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """What a trained network sees, as pictures: reconstructions, capsules' dimensions, coupling coefficients, rotation.
@@ -43,7 +45,9 @@ def show(
     """
     from capsbench.showing import show as make_pictures
 
-    made = make_pictures(cell, out, data_dir=data_dir, images=images, index=_numbers(index), to=to)
+    made = make_pictures(
+        cell, out, data_dir=data_dir, images=images, index=_numbers(index), to=to, allow_code=allow_code
+    )
     if as_json:
         print(
             json.dumps(

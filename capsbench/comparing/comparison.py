@@ -29,6 +29,8 @@ from capsbench.comparing.side import (
 )
 from capsbench.presenting.format import seeds as seeds_said
 from capsbench.presenting.paired import Pairs
+from capsbench.records.folder import allow_own
+from capsbench.records.store import Store
 from capsbench.registry import measure_name
 from capsbench.sources import changed_parts
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm, paired_seeds, unpaired
@@ -96,12 +98,17 @@ class Comparison:
         return bool(self.changes["timed"].all()) and not (self.only_a or self.only_b or self.not_comparable)
 
 
-def compare(a: str | Path, b: str | Path) -> Comparison:
+def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Comparison:
     """Two folders of records side by side.
+
+    Args:
+        allow_code: import a user's own parts that the records name, for what their defaults say in titles.
 
     Raises:
         UsageError: one of them is not there, or has no record that can be read.
     """
+    if allow_code:
+        allow_own(Store(a), Store(b))
     sides = read_side(a, "A"), read_side(b, "B")
     found = Comparison(str(a), str(b), faults=[f"A: {line}" for line in _faults(sides[0])])
     found.faults += [f"B: {line}" for line in _faults(sides[1])]

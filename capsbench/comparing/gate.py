@@ -44,8 +44,10 @@ from capsbench.comparing.side import (
 from capsbench.comparing.versions import other_measures, other_training, tell_other_versions, without_measures
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.planning.request import spelled
+from capsbench.records.folder import allow_own
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
+from capsbench.records.store import Store
 from capsbench.records.versions import tell_stale
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm
 from capsbench.stats.moderation import chance_of_drop, chance_of_failures, moderated
@@ -63,7 +65,12 @@ What else a machine does while one network is timed makes it 2.5 times as long a
 
 
 def check(
-    against: str | Path, out: str | Path = "results", *, tolerance: float = TOLERANCE, slower: float = SLOWER
+    against: str | Path,
+    out: str | Path = "results",
+    *,
+    tolerance: float = TOLERANCE,
+    slower: float = SLOWER,
+    allow_code: bool = False,
 ) -> Checked:
     """Holds the latest run of a folder against a reference.
 
@@ -72,6 +79,7 @@ def check(
         out: the folder of the run, which is of one seed or more; where it has no note of a run, all of its records are one.
         tolerance: points by which a number may be worse.
         slower: factor by which a time may be longer among those of its run.
+        allow_code: import a user's own parts that the records name, for what their defaults say in titles.
 
     Raises:
         UsageError: the reference is not there or cannot be read, or an argument is out of its range.
@@ -81,6 +89,8 @@ def check(
         raise UsageError(Kind.INVALID, flag="tolerance", expected="points from 0 to below 100", value=tolerance)
     if not 1 <= slower < math.inf:
         raise UsageError(Kind.INVALID, flag="slower", expected="a factor of 1 or more", value=slower)
+    if allow_code:
+        allow_own(Store(against), Store(out))
     (reference, current), left_out = with_one_setting(_reference(against), read_latest_run(out, "out"))
     checked = Checked(str(against), str(out), tolerance, slower)
     checked.notes = [*reference.faults, *current.faults, *current.notes, *_of_another_commit(current)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from capsbench import registry
 from capsbench.planning.defaults import AXES
 from capsbench.presenting.naming import Names
 from capsbench.records.cell import Cell
@@ -19,8 +20,11 @@ def defaults_of(cell: Cell) -> Mapping[str, Any]:
     """Field or option -> its default, for a cell of the same data set, size, network, routing and loss.
 
     Defaults are those of the data set, the network and its size, the routing's presets and the plan. Empty where they cannot
-    be known, such as of a network of one's own that is not here.
+    be known, such as of a network of one's own that is not here, or that a record alone names.
     """
+    parts = filter(None, (cell.dataset, cell.network, cell.routing, cell.loss))
+    if not all(map(registry.is_trusted, parts)):
+        return {}
     return _defaults(cell.dataset, cell.size, cell.network, cell.routing, cell.loss)
 
 

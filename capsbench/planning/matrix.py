@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from capsbench import registry
-from capsbench.data.base import Dataset
 from capsbench.data.images import ImageShape
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import ALL, NONE, make_measure, measures_of
@@ -32,7 +31,6 @@ from capsbench.planning.options import (
     parts_of,
     product,
     source_digests,
-    subclass_of,
 )
 from capsbench.planning.request import (
     BASELINE_FLAG,
@@ -216,7 +214,7 @@ def settled(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         chosen: options, by their full names.
     """
     network, routing = parts_of(point)
-    dataset = subclass_of(Dataset, "dataset", point["dataset"])
+    dataset = registry.get("dataset", point["dataset"])
     if not isinstance(getattr(dataset, "image", None), ImageShape) or not isinstance(
         getattr(dataset, "classes", None), int
     ):
@@ -316,7 +314,7 @@ def _default(component: Any, argument: str, otherwise: Any) -> Any:
 
 def _baseline_beside(cell: Cell, name: str, size: str, asked: Mapping[str, Any]) -> Cell:
     """The baseline of a capsule network's cell: the same data, budget, schedule and seed, trained by cross-entropy."""
-    if name not in registry.names("baseline") and (":" not in name or not is_baseline(name)):
+    if name not in registry.names("baseline") and (":" not in name or not is_baseline(name, BASELINE_FLAG)):
         known = [*registry.names("baseline"), "none", registry.YOUR_OWN]
         raise UsageError(Kind.UNKNOWN, flag=BASELINE_FLAG, value=name, expected=known)
     same = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss", "learning_rate"})

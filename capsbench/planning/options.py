@@ -17,15 +17,12 @@ from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.networks.base import CapsuleNetwork, is_self_supervised
 from capsbench.records.cell import Cell, Scalar
-from capsbench.routing import Routing
 from capsbench.sources import changed_parts
 
 
 def parts_of(point: Mapping[str, Any]) -> tuple[str, str | None]:
     """(network, routing) of a point of the matrix."""
     network, routing = point["network"], point["routing"]
-    if routing is not None:
-        subclass_of(Routing, "routing", routing)
     if network is None:
         return registry.get("routing", routing).network, routing
     if is_baseline(network):
@@ -33,13 +30,17 @@ def parts_of(point: Mapping[str, Any]) -> tuple[str, str | None]:
     return network, routing or registry.get("network", network).routing
 
 
-def is_baseline(network: str) -> bool:
-    """Whether a network's name is that of a CNN, or of another that has no routing, no iterations and no decoder."""
+def is_baseline(network: str, flag: str = "network") -> bool:
+    """Whether a network's name is that of a CNN, or of another that has no routing, no iterations and no decoder.
+
+    Args:
+        flag: the flag that it was named by.
+    """
     if network in registry.names("baseline"):
         return True
     if ":" in network or network in registry.names("network"):
-        found = registry.get("network", network)
-        return not (isinstance(found, type) and issubclass(found, CapsuleNetwork))
+        found = registry.get("network", network, flag)
+        return not issubclass(found, CapsuleNetwork)
     known = [*registry.names("network"), *registry.names("baseline"), registry.YOUR_OWN]
     raise UsageError(Kind.UNKNOWN, flag="network", value=network, expected=known)
 
@@ -126,15 +127,6 @@ def _option(name: str, own: str, default: Scalar, value: Any) -> Scalar:
     if isinstance(parsed, float) and not math.isfinite(parsed):
         raise UsageError(Kind.INVALID, flag=name, expected="a finite number", value=value)
     return parsed
-
-
-def subclass_of(base: type, kind: str, name: str) -> Any:
-    """What a name stands for; raises UsageError where a user's own is not what that kind has to be."""
-    found = registry.get(kind, name)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        expected = f"a subclass of {base.__module__}.{base.__name__}"
-        raise UsageError(Kind.INVALID, flag=kind, expected=expected, value=name)
-    return found
 
 
 def source_digests(decided: Mapping[str, Any]) -> dict[str, str]:

@@ -54,27 +54,38 @@ class Request(NamedTuple):
 
 
 def split_request(request: Mapping[str, Any]) -> Request:
-    """What a request says of fields, of options, of baselines with their sizes, and of measures."""
+    """What a person's request says of fields, of options, of baselines with their sizes, and of measures.
+
+    What it names may be imported from now on, so no request may be read from a record.
+    """
     fields: dict[str, list[Any]] = {}
     options: dict[str, list[Any]] = {}
     baselines: list[str] = ["matched"]
     sizes = ["own"]
     measures: tuple[str, ...] | None = None
     check_names(request)
-    for name, value in request.items():
-        key = name.replace("-", "_")
+    for name, asked in request.items():
+        key, value = name.replace("-", "_"), listed(asked)
         field = _field_of(key)
+        if key in registry.BUILT_IN:
+            trust_named(key, value)
         if key == BASELINE_FLAG:
-            baselines = [str(item) for item in _every(key, listed(value))]
+            baselines = [str(item) for item in _every(key, value)]
         elif key == BASELINE_SIZE_FLAG:
             sizes = _baseline_sizes(value)
         elif key == MEASURE_FLAG:
-            measures = checked(listed(value))
+            measures = checked(value)
         elif field is not None:
             fields[field] = _parse(field, key, value)
         else:
-            options[key] = listed(value)
+            options[key] = value
     return Request(fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes)), measures)
+
+
+def trust_named(kind: str, names: Iterable[Any]) -> None:
+    """Lets components of a kind be imported that a person names; of a measure with its setting, the measure."""
+    paths = (name for name in names if isinstance(name, str))
+    registry.trust(map(registry.measure_name, paths) if kind == MEASURE_FLAG else paths)
 
 
 def canonical(name: str) -> str:

@@ -9,6 +9,7 @@ from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.swap import settle
+from capsbench.records.versions import components_of
 
 
 def check_folder(store: Store, flag: str = "out") -> None:
@@ -28,12 +29,16 @@ def check_folder(store: Store, flag: str = "out") -> None:
     raise UsageError(Kind.MISSING, problem, flag=flag, file=store.folder, expected="name one that `capsbench run` made")
 
 
-def look_for_own(store: Store) -> None:
-    """Has the modules of a user's own parts found where the runs of a folder found them, the latest first.
+def allow_own(*stores: Store) -> None:
+    """Lets the own parts of networks on record be imported, from where the runs of their folder found them, the latest first.
 
-    Another module of that name that Python finds before is told by its digest.
+    Only for a user who says that the records are to be trusted. Another module of that name that Python finds before is told by
+    its digest.
     """
-    registry.look_in(Path(folder) for run in reversed(store.runs()) for folder in run.folders)
+    for store in stores:
+        records, _ = store.records()
+        registry.trust(name for record in records for _, name in components_of(record.cell))
+        registry.look_in(Path(folder) for run in reversed(store.runs()) for folder in run.folders)
 
 
 def some_records(store: Store, flag: str = "out") -> tuple[list[Record], list[str]]:

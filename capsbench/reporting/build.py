@@ -20,7 +20,7 @@ from capsbench.presenting.format import readable
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
 from capsbench.presenting.terminal import plain
-from capsbench.records.folder import check_folder
+from capsbench.records.folder import allow_own, check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
 from capsbench.records.runs import left_to_make_anew, records_of
 from capsbench.records.store import Store, no_collection
@@ -101,6 +101,7 @@ def report(
     by: Sequence[str] = (),
     formats: Collection[str] = BY_DEFAULT,
     to: str | Path | None = None,
+    allow_code: bool = False,
 ) -> Report:
     """Writes the tables and pictures of a run: as a page, and for papers and programs.
 
@@ -116,6 +117,8 @@ def report(
         by: the fields or options whose effect is asked for (`capsbench.reporting.sections.effects`).
         formats: those of `FORMATS` that are written; files of others are removed from ``to``, so that it is of one report.
         to: where to write; ``folder/report`` if None.
+        allow_code: import a user's own parts that the records name, for what their defaults say in titles; the report has the
+            same numbers without.
 
     Raises:
         NothingMeasured: there is no record to report on.
@@ -124,6 +127,8 @@ def report(
     check_formats(formats)
     store = Store(folder)
     check_folder(store)
+    if allow_code:
+        allow_own(store)
     with no_collection():
         return _report(store, run, everything, suite, where, by, formats, to)
 

@@ -17,7 +17,7 @@ from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.files import picture_files, write_files
 from capsbench.records.cell import Cell
-from capsbench.records.folder import look_for_own
+from capsbench.records.folder import allow_own
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.rerun import find_repeats
@@ -71,6 +71,7 @@ def show(
     images: int = 10,
     index: Sequence[int] | None = None,
     to: str | Path | None = None,
+    allow_code: bool = False,
 ) -> Shown:
     """Draws what a trained network sees and writes it to ``OUT/shown/CELL``.
 
@@ -82,13 +83,16 @@ def show(
         images: how many test images, a draw that holds as many of each class.
         index: the test images to show, rather than a draw.
         to: where to write.
+        allow_code: import a user's own parts that the records name, from where their runs found them.
 
     Raises:
-        UsageError: no such cell, no weights of it, or no such images; the message says what to do.
+        UsageError: no such cell, no weights of it, no such images, or a part of it is code that is not trusted; the
+            message says what to do.
     """
     store = Store(out)
     record = chosen_record(store, cell)
-    look_for_own(store)
+    if allow_code:
+        allow_own(store)
     scene = scene_of(
         record,
         store,

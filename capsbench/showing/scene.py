@@ -141,7 +141,13 @@ def scene_of(
         cell = cell.model_copy(update={"device": "cpu", "backend": "auto"})
     if edited := edits(cell, record.training.sources if record.training else {}):
         raise UsageError(Kind.CONFLICT, about_edits(edited), flag="CELL", value=named, expected=UNDO)
-    network = build_network(cell)
+    try:
+        network = build_network(cell)
+    except UsageError:
+        raise
+    except Exception as error:  # the record was made by hand, or a part of one's own may raise anything
+        problem = f"its network cannot be built: {' '.join(str(error).split())}"
+        raise UsageError(Kind.DAMAGED, problem, flag="CELL", value=named, expected=retrain) from error
     try:
         network.load_state_dict(store.read_weights(record))
     except (UsageError, RuntimeError) as error:

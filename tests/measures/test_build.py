@@ -5,6 +5,7 @@ from capsbench.measures import make_measure
 from capsbench.measures.accuracy.measure import Accuracy
 from capsbench.measures.build import checked, is_current
 from capsbench.measures.speed.measure import Speed
+from capsbench.planning.request import trust_named
 from capsbench.records.record import Measurement
 from capsbench.registry import source_digest
 
@@ -20,6 +21,7 @@ from capsbench.registry import source_digest
     ],
 )
 def test_a_measure_by_name_or_import_path_and_setting(spec, kind, setting):
+    trust_named("measure", [spec])
     measure = make_measure(spec)
     assert type(measure) is kind
     assert measure.setting == setting
@@ -53,6 +55,7 @@ def test_what_was_taken_by_another_version_or_another_source_is_not_current(tmp_
     assert not is_current("accuracy", Measurement(version=2))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "current.py").write_text("from capsbench.measures.accuracy.measure import Accuracy as Mine")
+    trust_named("measure", ["current:Mine"])
     digest = source_digest("measure", "current:Mine")
     assert is_current("current:Mine", Measurement(code=digest))
     assert not is_current("current:Mine", Measurement(code="other"))
@@ -69,6 +72,7 @@ def test_what_was_taken_by_another_version_or_another_source_is_not_current(tmp_
     ],
 )
 def test_what_is_not_known_is_refused_in_one_line(spec, kind):
+    trust_named("measure", [spec])
     with pytest.raises(UsageError) as caught:
         make_measure(spec)
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (kind, "measure", spec)

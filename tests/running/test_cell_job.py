@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from capsbench import registry
 from capsbench.networks.build import build_network
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.store import Store
@@ -117,6 +118,7 @@ class Half(Measure):
 def test_what_a_measure_keeps_in_bfloat16_comes_back(cell, store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "precise.py").write_text(HALF)
+    registry.trust(["precise:Half"])
     *_, measured = events_of(cell, store, ["precise:Half"])
     assert kept_of(store, measured)["length"].tolist() == [0.5, 3.0]
 
@@ -133,6 +135,7 @@ class Faulty(Measure):
 def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unlucky.py").write_text(FAULTY)
+    registry.trust(["unlucky:Faulty"])
     events = []
     run_cell(PlannedCell(cell), ["unlucky:Faulty", "accuracy"], None, Path(), store, events.append)
     assert [event.spec for event in events if isinstance(event, Measured)] == ["accuracy"]

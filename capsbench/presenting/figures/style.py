@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -46,6 +47,8 @@ LINE, THIN, POINT = 1.0, 0.6, 3.5
 """Widths of lines, of bars and frames, and sizes of markers, in points."""
 
 STYLE: dict[Any, Any] = {
+    # A `matplotlibrc` of the folder that a command runs in counts for nothing: by `text.usetex` it would have LaTeX run.
+    **{name: setting for name, setting in mpl.rcParamsDefault.items() if not name.startswith("backend")},
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     "font.size": 7.5,

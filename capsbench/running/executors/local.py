@@ -84,7 +84,7 @@ class _Process:
         context.set_forkserver_preload(PRELOADED)
         self.job = job
         self.receiver, sender = context.Pipe(duplex=False)
-        self.process = context.Process(target=_run, args=(sender, job), daemon=True)
+        self.process = context.Process(target=_run, args=(sender, job, registry.trusted_paths()), daemon=True)
         with _main_hidden():
             self.process.start()
         sender.close()
@@ -124,8 +124,9 @@ def _cause(exit_code: int | None) -> str:
     return f"exit code {exit_code}"
 
 
-def _run(sender: Connection, job: Job) -> None:
+def _run(sender: Connection, job: Job, trusted: Iterable[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    registry.trust(trusted)
     result: Any
     try:
         result = job.function(*job.arguments, lambda event: sender.send(("event", event)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import combinations
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
 from capsbench.presenting.contenders import summary
-from capsbench.presenting.figures.style import CNN, DASHES, MARKERS, NEUTRALS, PALETTE, PAPER, styled
+from capsbench.presenting.figures.style import CNN, DASHES, MARKERS, NEUTRALS, PALETTE, PAPER, STYLE, styled
 from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 
@@ -85,3 +86,9 @@ def test_a_cnn_has_the_colour_of_what_it_alone_stands_beside(capsules: Make, mat
     color = styled(summary(records)).set_index("label")["color"]
     assert color["matched CNN to 28,000"] == color[f"em {TIMES}3"]
     assert color["matched CNN to 61,000"] == color[f"dynamic {TIMES}3"]
+
+
+def test_pictures_look_the_same_whatever_the_settings_of_the_folder_they_are_made_in() -> None:
+    with mpl.rc_context({"text.usetex": True, "axes.titleweight": "bold"}), mpl.rc_context(STYLE):
+        assert mpl.rcParams["text.usetex"] is False
+        assert mpl.rcParams["axes.titleweight"] == mpl.rcParamsDefault["axes.titleweight"]

@@ -1,0 +1,24 @@
+"""Where the kernels of the CPU are cached: Numba loads what lies there as pickles."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+IMPORT = """
+import capsbench_kernels.passes.cpu.passes
+from numba.core import config
+print(repr(config.CACHE_DIR))
+"""
+
+
+@pytest.mark.parametrize(("chosen", "folder"), [({}, ""), ({"NUMBA_CACHE_DIR": "mine"}, "mine")])
+def test_the_folder_is_the_user_s_choice_and_never_the_working_directory_s(tmp_path, chosen, folder):
+    (tmp_path / ".numba_config.yaml").write_text("cache_dir: foreign\n")
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"} | chosen
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == repr(folder)
