@@ -198,7 +198,7 @@ def _not_measurable_here(record: Record) -> str:
     try:
         edited = edits(record.cell, record.training.sources if record.training else {})
     except UsageError as error:
-        return str(error)
+        return error.describe(spelled)
     return f"{about_edits(edited)}; {UNDO}" if edited else ""
 
 
