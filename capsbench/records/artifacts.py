@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from capsbench.errors import Kind, UsageError
-from capsbench.records.disk import replace_file
+from capsbench.records.disk import read_file, replace_file
 from capsbench.records.record import Artifact, Record
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def read_bytes(path: Path, sha256: str | None) -> bytes:
         UsageError: it is absent (MISSING), cannot be read (INACCESSIBLE), or is not the one that was written (DAMAGED).
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, math.inf)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(Kind.MISSING, f"cannot be read: {error.strerror}", file=path) from error
     except OSError as error:

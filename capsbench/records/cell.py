@@ -12,46 +12,55 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
 PROTOCOL = 1
 """Part of every identity; raised when a change to the code changes what a cell's numbers mean."""
 
-Scalar = bool | int | float | str
-Fraction = Annotated[float, Field(gt=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A whole number that a table can hold."""
+
+Scalar = bool | Whole | FiniteFloat | str
+Fraction = Annotated[FiniteFloat, Field(gt=0, le=1)]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+NonNegative = Annotated[FiniteFloat, Field(ge=0)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+CountFromZero = Annotated[int, Field(ge=0, lt=2**31)]
+
+Option = Annotated[str, StringConstraints(pattern=r"^(network|routing|loss)\..")]
+"""An option of a component, by the component's kind and its own name."""
 
 
 class Cell(BaseModel):
     """One network and its training. Two cells with equal fields have one identity, and on one machine the same weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=1000)
 
     dataset: str = Field(description="data set")
-    train_size: PositiveInt | None = Field(description="training images, a stratified draw by seed; none: all")
+    train_size: Count | None = Field(description="training images, a stratified draw by seed; none: all")
     network: str = Field(description="capsule network or baseline")
     size: str = Field(description="network size: tiny, small or paper")
     routing: str | None = Field(description="routing between capsules")
-    iterations: PositiveInt | None = Field(description="routing iterations")
+    iterations: Count | None = Field(description="routing iterations")
     loss: str | None = Field(
         description="training loss: margin, spread or cross-entropy; none of a network with an objective of its own"
     )
     reconstruction: bool = Field(description="train a decoder beside the classes")
     reconstruction_weight: NonNegative = Field(description="weight of the sum of squared pixel errors")
     optimizer: Literal["adam", "adamw", "sgd"] = Field(description="optimiser: adam, adamw or sgd (momentum 0.9)")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(description="learning rate, or its peak (one-cycle)")
+    learning_rate: Positive = Field(description="learning rate, or its peak (one-cycle)")
     schedule: Literal["constant", "exponential", "one-cycle"] = Field(
         description="learning rate over the epochs: constant, exponential or one-cycle"
     )
     decay: Fraction = Field(description="factor an epoch of the exponential schedule")
     weight_decay: NonNegative = Field(description="weight decay")
     clip: NonNegative = Field(description="largest norm of the gradient; 0: no clipping")
-    epochs: PositiveInt = Field(description="passes over the training images")
-    patience: Annotated[int, Field(ge=0)] = Field(
+    epochs: Count = Field(description="passes over the training images")
+    patience: CountFromZero = Field(
         description="stop after this many epochs without a better validation accuracy and keep the best; 0: train to the end"
     )
-    batch_size: PositiveInt = Field(description="images a training step")
-    shift: Annotated[int, Field(ge=0)] = Field(description="training images are shifted by up to this many pixels")
+    batch_size: Count = Field(description="images a training step")
+    shift: CountFromZero = Field(description="training images are shifted by up to this many pixels")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         description="seed of the initial weights and the order of the data"
     )
@@ -60,8 +69,8 @@ class Cell(BaseModel):
     )
     device: Literal["cpu", "cuda"] = Field(description="cpu, cuda or cuda:N; auto: cuda where there is one")
     backend: str = Field(description="implementation of the vote pass")
-    threads: PositiveInt = Field(description="CPU threads")
-    options: dict[str, Scalar] = Field(description="options of the network, the routing and the loss, all of them")
+    threads: Annotated[int, Field(gt=0, le=1024)] = Field(description="CPU threads")
+    options: dict[Option, Scalar] = Field(description="options of the network, the routing and the loss, all of them")
     code: dict[str, str] = Field(
         description="digests of the source files of a user's own parts that training uses, by kind"
     )
@@ -70,10 +79,10 @@ class Cell(BaseModel):
     warp: Literal["none", "affnist"] = Field(
         "none", description="training images are warped: none or affnist (its ranges)"
     )
-    decay_steps: Annotated[int, Field(ge=0)] = Field(
+    decay_steps: CountFromZero = Field(
         0, description="training steps that a decay is spread over (exponential); 0: those of an epoch"
     )
-    stop_at: Annotated[float, Field(ge=0, le=1)] = Field(
+    stop_at: Annotated[FiniteFloat, Field(ge=0, le=1)] = Field(
         0.0, description="stop after the epoch that reaches this validation accuracy, a fraction; 0: train to the end"
     )
     channels_last: bool = Field(False, description="convolutions with the channels last in memory")

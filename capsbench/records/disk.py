@@ -15,18 +15,18 @@ from safetensors import SafetensorError
 from capsbench.errors import StorageFailed
 
 LARGEST = 256 * 2**20
-"""Bytes of a file that is read whole; the largest records have a few megabytes."""
+"""Bytes of a file of JSON that is read whole; the largest records have a few megabytes."""
 
 
-def read_file(path: Path, largest: int = LARGEST) -> bytes:
+def read_file(path: Path, largest: float = LARGEST) -> bytes:
     """The content of a file; raises OSError, also for what is larger, and for a pipe or a device, which may never end."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would wait for who writes
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        content = file.read(largest + 1)
-    if len(content) > largest:
-        raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
-    return content
+        if status.st_size > largest:
+            raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
+        return file.read()
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -15,13 +15,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.records.disk import read_file
-from capsbench.records.record import TRAINING, Measurement, Record, Row, Segment, Training
+from capsbench.records.record import TRAINING, Facts, Measurement, Name, Record, Row, Segment, Training
 
 SCHEMA = 2
 """The layout of the files written here; those of schema 1 are read too."""
@@ -37,18 +37,18 @@ RUN_AGAIN = "delete it and run its cell again"
 
 @dataclass(frozen=True)
 class _WrittenSegment(Segment):
-    machine: int = 0
+    machine: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
 class _WrittenTraining(Training):
     segments: Sequence[_WrittenSegment] = ()
-    machine: int = 0
+    machine: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
 class _WrittenMeasurement(Measurement):
-    machine: int = 0
+    machine: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class _Written(Record):
 
     training: _WrittenTraining | None = None
     measures: Mapping[str, _WrittenMeasurement] = field(default_factory=dict)
-    provenances: list[dict[str, Any]] = field(default_factory=list)
+    provenances: list[Facts] = field(default_factory=list)
     schema: int = SCHEMA
-    id: str = ""
+    id: Name = ""
 
 
 _WRITTEN = TypeAdapter(_Written)
@@ -122,8 +122,11 @@ def check_seal(path: Path, content: bytes) -> None:
 
 def from_bytes(path: Path, content: bytes) -> Record:
     """The record of a sealed file; raises UsageError, naming the file, for a damaged one or one of a newer schema."""
+    schema = schema_of(content)
+    if _is_newer(schema):  # what its digest is made of may be another by then
+        check_schema(path, schema)
     check_seal(path, content)
-    check_schema(path, schema_of(content))
+    check_schema(path, schema)
     try:
         written = _WRITTEN.validate_json(content)
         training = (
@@ -169,9 +172,8 @@ def schema_of(content: bytes) -> object:
 def check_schema(path: Path, schema: object) -> None:
     """Raises UsageError for a schema that is not known here."""
     if schema not in (1, SCHEMA):
-        problem = f"a record of schema {schema}, this capsbench reads up to {SCHEMA}"
-        is_newer = isinstance(schema, int) and schema > SCHEMA
-        remedy = "update capsbench, or use another folder" if is_newer else RUN_AGAIN
+        problem = f"a record of schema {str(schema)[:20]}, this capsbench reads up to {SCHEMA}"
+        remedy = "update capsbench, or use another folder" if _is_newer(schema) else RUN_AGAIN
         raise UsageError(Kind.DAMAGED, problem, file=path, value=schema, expected=remedy)
 
 
@@ -189,9 +191,13 @@ def check_not_newer(path: Path) -> None:
         check_schema(path, schema)
 
 
+def _is_newer(schema: object) -> bool:
+    return isinstance(schema, int) and schema > SCHEMA
+
+
 def fault_of(error: ValidationError) -> str:
     """What is wrong with a file first, and where in it: ``rows.3.value: input should be a finite number``."""
-    where = ".".join(map(str, error.errors()[0]["loc"]))
+    where = ".".join(str(part)[:100] for part in error.errors()[0]["loc"][:10])  # its names may be of any length
     return f"{where}: {reason_of(error)}" if where else reason_of(error)
 
 

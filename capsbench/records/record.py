@@ -6,17 +6,25 @@ elsewhere than the training. The file format of a record is in `capsbench.record
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, FiniteFloat, StringConstraints
 
-from capsbench.records.cell import Cell, Scalar
+from capsbench.records.cell import Cell, Scalar, Whole
 from capsbench.registry import measure_name
 
 TRAINING = "training"
 """The key of the training among the failures of a record, and the measure of the rows that training gives."""
+
+Name = Annotated[str, StringConstraints(max_length=1000)]
+Text = Annotated[str, StringConstraints(max_length=100_000)]
+"""A file may be anyone's: what it names is short enough to be shown, and what it explains to be read."""
+
+Facts = dict[Name, Scalar | None]
+"""Of the machine and its software, by name: what has parts of its own is no fact."""
 
 Role = Literal["result", "trial", "pruned"]
 """A result is reported; a trial is a network of a search over settings, and a pruned trial was stopped early."""
@@ -29,17 +37,17 @@ class Row(NamedTuple):
     Both numbers are finite on disk.
     """
 
-    measure: str
-    metric: str
-    condition: str
+    measure: Name
+    metric: Name
+    condition: Name
     value: FiniteFloat
-    unit: str
+    unit: Name
     level: FiniteFloat | None = None
 
 
 def _check_inside(path: str) -> str:
-    """Raises ValueError for a path that leads out of the results folder."""
-    if path.startswith("/") or ".." in path.split("/"):
+    """Raises ValueError for a path that leads out of the results folder, or that no file can have."""
+    if not re.fullmatch(r"[^/\x00-\x1f]{1,60}(/[^/\x00-\x1f]{1,60}){0,9}", path) or ".." in path.split("/"):
         raise ValueError(f"expected a path inside the results folder, got {path!r}")
     return path
 
@@ -55,17 +63,17 @@ class Artifact:
     """
 
     path: Annotated[str, AfterValidator(_check_inside)]
-    sha256: str | None = None
+    sha256: Name | None = None
 
 
 @dataclass(frozen=True)
 class Segment:
     """An uninterrupted part of a training: its epochs, when and for how many seconds it ran, and on what machine."""
 
-    epochs: int
-    started: str
+    epochs: Whole
+    started: Name
     seconds: FiniteFloat
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,17 +93,17 @@ class Training:
     """
 
     rows: list[Row] = field(default_factory=list)
-    history: list[dict[str, FiniteFloat]] = field(default_factory=list)
-    versions: dict[str, int] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    started: str | None = None
+    history: list[dict[Name, FiniteFloat]] = field(default_factory=list)
+    versions: dict[Name, Whole] = field(default_factory=dict)
+    provenance: Facts = field(default_factory=dict)
+    started: Name | None = None
     seconds: FiniteFloat | None = None
-    backends: list[str] = field(default_factory=list)
+    backends: list[Name] = field(default_factory=list)
     weights: Artifact | None = None
-    data: str | None = None
-    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    data: Name | None = None
+    sources: Mapping[Name, Mapping[Name, Name]] = field(default_factory=dict)
     segments: Sequence[Segment] = field(default_factory=list)
-    run: int | None = None
+    run: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -111,23 +119,23 @@ class Measurement:
     """
 
     rows: list[Row] = field(default_factory=list)
-    version: int = 1
-    provenance: dict[str, Any] = field(default_factory=dict)
-    taken: str | None = None
+    version: Whole = 1
+    provenance: Facts = field(default_factory=dict)
+    taken: Name | None = None
     seconds: FiniteFloat | None = None
     kept: Artifact | None = None
-    code: str | None = None
-    run: int | None = None
+    code: Name | None = None
+    run: Whole | None = None
 
 
 @dataclass(frozen=True)
 class Failure:
     """Why a training or a measure gave nothing, and when; ``trace`` is the traceback in its process, if there was one."""
 
-    reason: str
-    failed: str = ""
-    trace: str = ""
-    run: int | None = None
+    reason: Text
+    failed: Name = ""
+    trace: Text = ""
+    run: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -146,10 +154,10 @@ class Record:
 
     cell: Cell
     training: Training | None = None
-    measures: Mapping[str, Measurement] = field(default_factory=dict)
-    failures: dict[str, Failure] = field(default_factory=dict)
-    wanted: list[str] = field(default_factory=list)
-    request: dict[str, Scalar | None] = field(default_factory=dict)
+    measures: Mapping[Name, Measurement] = field(default_factory=dict)
+    failures: dict[Name, Failure] = field(default_factory=dict)
+    wanted: list[Name] = field(default_factory=list)
+    request: dict[Name, Scalar | None] = field(default_factory=dict)
     role: Role = "result"
     aliases: list[Identity] = field(default_factory=list)
 
@@ -215,16 +223,16 @@ class Run:
     those of a fresh run, or what an earlier one had left of them. ``commit`` is that of the source that ran.
     """
 
-    name: str
-    started: str
-    command: str
-    cells: list[str]
-    suite: str | None = None
-    left_out: dict[str, str] = field(default_factory=dict)
-    sequence: int | None = None
-    folders: list[str] = field(default_factory=list)
-    anew: list[str] = field(default_factory=list)
-    commit: str | None = None
+    name: Name
+    started: Name
+    command: Annotated[str, StringConstraints(max_length=2**22)]  # the longest that Linux takes has half of that
+    cells: list[Name]
+    suite: Text | None = None
+    left_out: dict[Name, Text] = field(default_factory=dict)
+    sequence: Whole | None = None
+    folders: list[Text] = field(default_factory=list)
+    anew: list[Name] = field(default_factory=list)
+    commit: Name | None = None
 
 
 def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, list[str]]]:

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from capsbench.errors import Kind, UsageError
 from capsbench.records import file
 from capsbench.records.cell import Cell
-from capsbench.records.disk import write_file
+from capsbench.records.disk import read_file, write_file
 from capsbench.records.record import Record, Run
 
 _RUN = TypeAdapter(Run)
@@ -84,7 +84,7 @@ def read_notes(folder: Path, check_whole: Callable[[Path, bytes], None]) -> Note
     notes, faults = [], {}
     for path in sorted(folder.glob("*.json")):
         try:
-            content = path.read_bytes()
+            content = read_file(path)
             check_whole(path, content)
             notes.append(_RUN.validate_json(content))
         except OSError as error:

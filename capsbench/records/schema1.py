@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from capsbench.errors import Kind, UsageError
-from capsbench.records.cell import Cell, digest_fields
+from capsbench.records.cell import Cell, Whole, digest_fields
+from capsbench.records.disk import read_file
 from capsbench.records.file import RUN_AGAIN, check_schema, fault_of, schema_of
-from capsbench.records.record import TRAINING, Artifact, Failure, Measurement, Record, Row, Training
+from capsbench.records.record import TRAINING, Artifact, Facts, Failure, Measurement, Name, Record, Row, Text, Training
 from capsbench.records.versions import components_of
 from capsbench.registry import measure_name
 
@@ -58,13 +59,14 @@ class _Note(BaseModel):
 class _Facts(BaseModel):
     """The provenance of a record: facts of the machine and the software, and among them some of the training and of measures."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", str_max_length=100_000)
+    __pydantic_extra__: Facts
 
     started: str | None = None
     seconds: FiniteFloat | None = None
     backend: str | None = None
-    threads: int | None = None
-    measured: dict[str, Any] | None = None
+    threads: Whole | None = None
+    measured: Facts | None = None
     measuring_seconds: dict[str, FiniteFloat] = Field({}, alias="measuring seconds")
     failed_measures: dict[str, _Note] = Field({}, alias="failed measures")
     failed: str = ""
@@ -75,15 +77,15 @@ class _Facts(BaseModel):
 class _Written:
     """A record as its file has it."""
 
-    schema: int
-    id: str
+    schema: Whole
+    id: Name
     status: Literal["trained", "finished", "failed"]
-    reason: str
+    reason: Text
     cell: OldCell
     rows: list[Row]
-    history: list[dict[str, FiniteFloat]]
+    history: list[dict[Name, FiniteFloat]]
     provenance: _Facts
-    measured: list[str] = field(default_factory=list)
+    measured: list[Name] = field(default_factory=list)
 
 
 _WRITTEN = TypeAdapter(_Written)
@@ -120,7 +122,7 @@ def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
 def read_sums(folder: Path) -> dict[str, str]:
     """Path inside a results folder -> SHA-256 digest, of the files that its SHA256SUMS names; empty where there is none."""
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_file(folder / SUMS).decode(errors="replace").splitlines()
     except OSError:
         return {}
     pairs = [line.split(maxsplit=1) for line in lines if line.strip()]

@@ -32,11 +32,11 @@ from pydantic import TypeAdapter
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records import artifacts, file, schema1
-from capsbench.records.cell import Cell
-from capsbench.records.disk import sweep_temporaries, write_file
+from capsbench.records.cell import Cell, Whole
+from capsbench.records.disk import read_file, sweep_temporaries, write_file
 from capsbench.records.file import SCHEMA
 from capsbench.records.join import join_records, put_on, rename_sources
-from capsbench.records.record import Artifact, Measurement, Record, Row, Run
+from capsbench.records.record import Artifact, Facts, Measurement, Name, Record, Row, Run
 from capsbench.records.retired import without_retired
 from capsbench.records.runs import Notes, read_notes, write_note
 from capsbench.registry import measure_name
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _RowsBetween:
-    measure: str
-    source: str
-    target: str
+    measure: Name
+    source: Name
+    target: Name
     rows: list[Row]
-    schema: int
-    version: int = schema1.VERSION
-    provenance: dict[str, Any] = field(default_factory=dict)
-    code: str | None = None
+    schema: Whole
+    version: Whole = schema1.VERSION
+    provenance: Facts = field(default_factory=dict)
+    code: Name | None = None
 
 
 _BETWEEN = TypeAdapter(_RowsBetween)
@@ -311,7 +311,7 @@ class Store:
 
     def _read_between(self, path: Path) -> _RowsBetween | None:
         try:
-            content = path.read_bytes()
+            content = read_file(path)
             self._check_whole(path, content)
             return _BETWEEN.validate_json(content)
         except (OSError, ValueError):  # UsageError is one
@@ -326,7 +326,7 @@ class Store:
 
     def _read(self, path: Path) -> Record:
         try:
-            content = path.read_bytes()
+            content = read_file(path)
         except OSError as error:
             problem = f"cannot be read: {error.strerror}"
             raise UsageError(Kind.INACCESSIBLE, problem, file=path) from error
@@ -352,9 +352,7 @@ class Store:
         known: dict[str, list[Path]] = {}
         for path in sorted((self.folder / "records").glob("*.json")):
             try:
-                with path.open("rb") as opened:
-                    sealed = file.is_sealed(opened.readline())
-                record = None if sealed else self._read(path)
+                record = None if file.is_sealed(read_file(path)) else self._read(path)
             except (OSError, UsageError):
                 continue
             if record is not None:

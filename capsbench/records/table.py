@@ -112,5 +112,5 @@ def history_of(records: list[Record]) -> pd.DataFrame:
     for record in records:
         fields = record.cell.model_dump(mode="json")
         described = {"cell": record.cell.id, **{name: fields[name] for name in COLUMNS[1:]}}
-        rows += [{**described, **epoch} for epoch in record.history]
+        rows += [{**epoch, **described} for epoch in record.history]  # whatever an epoch calls its numbers
     return pd.DataFrame(rows)

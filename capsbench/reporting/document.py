@@ -290,7 +290,7 @@ def _period(first: str, last: str) -> str:
     """``2026-11-22 23:28:24 to 23:31:46 UTC``."""
     try:
         start, end = (datetime.fromisoformat(each).astimezone(UTC) for each in (first, last))
-    except ValueError:
+    except (ValueError, OverflowError):
         return f"{first} to {last}"
     same_day = start.date() == end.date()
     return f"{start:%Y-%m-%d %H:%M:%S} to {end.strftime('%H:%M:%S' if same_day else '%Y-%m-%d %H:%M:%S')} UTC"

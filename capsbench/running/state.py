@@ -18,6 +18,9 @@ from capsbench.records.provenance import provenance
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Training
 from capsbench.running.events import Measured, NotMeasured, Trained
 
+LONGEST_REASON, LONGEST_TRACE = 2_000, 50_000
+"""Letters of a failure that are kept: the beginning of the reason, the end of the traceback."""
+
 
 def record_training(
     planned: PlannedCell, event: Trained, run: int | None = None, aliases: Sequence[str] = ()
@@ -126,7 +129,7 @@ def _describe(failure: Exception, run: int | None) -> Failure:
     if isinstance(failure, StorageFailed):
         raise failure
     trace = failure.trace if isinstance(failure, ProcessFailed) else ""
-    return Failure(str(failure), _now(), trace, run)
+    return Failure(str(failure)[:LONGEST_REASON], _now(), trace[-LONGEST_TRACE:], run)
 
 
 def _now() -> str:

@@ -1,7 +1,7 @@
 """Files of tensors beside records, and what is said of those that cannot be read."""
 
+import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -34,14 +34,14 @@ def path(store, record):
 
 def shut(path, monkeypatch):
     """As another user's file is whose mode is 0600; the superuser, whom tests may run as, can read everything."""
-    read = Path.read_bytes
+    open_ = os.open
 
-    def refuse(self):
-        if self == path:
+    def refuse(name, *arguments, **settings):
+        if name == path:
             raise PermissionError(13, "Permission denied")
-        return read(self)
+        return open_(name, *arguments, **settings)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
 
 
 def cut(path, monkeypatch):
