@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from capsbench.cli.console import say
+from capsbench.cli.console import say, warn
 from capsbench.cli.options import CodeOption
 from capsbench.errors import Kind, UsageError
 
@@ -48,6 +48,8 @@ def show(
     made = make_pictures(
         cell, out, data_dir=data_dir, images=images, index=_numbers(index), to=to, allow_code=allow_code
     )
+    for line in made.faults:
+        warn(line)
     if as_json:
         print(
             json.dumps(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, FiniteFloat, StringConstraints
 
-from capsbench.records.cell import Cell, Scalar, Whole
+from capsbench.records.cell import Cell, Whole
 from capsbench.registry import measure_name
 
 TRAINING = "training"
@@ -23,7 +23,7 @@ Name = Annotated[str, StringConstraints(max_length=1000)]
 Text = Annotated[str, StringConstraints(max_length=100_000)]
 """A file may be anyone's: what it names is short enough to be shown, and what it explains to be read."""
 
-Facts = dict[Name, Scalar | None]
+Facts = dict[Name, bool | Whole | FiniteFloat | Text | None]
 """Of the machine and its software, by name: what has parts of its own is no fact."""
 
 Role = Literal["result", "trial", "pruned"]
@@ -157,7 +157,7 @@ class Record:
     measures: Mapping[Name, Measurement] = field(default_factory=dict)
     failures: dict[Name, Failure] = field(default_factory=dict)
     wanted: list[Name] = field(default_factory=list)
-    request: dict[Name, Scalar | None] = field(default_factory=dict)
+    request: Facts = field(default_factory=dict)
     role: Role = "result"
     aliases: list[Identity] = field(default_factory=list)
 

@@ -54,6 +54,7 @@ class Shown:
         pictures: by name.
         left_out: name of a picture that does not apply to the network -> why.
         files: what was written.
+        faults: a line for each file that is not a whole record.
     """
 
     cell: Cell
@@ -61,6 +62,7 @@ class Shown:
     pictures: dict[str, Picture]
     left_out: dict[str, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
 
 def show(
@@ -90,7 +92,7 @@ def show(
             message says what to do.
     """
     store = Store(out)
-    record = chosen_record(store, cell)
+    record, faults = chosen_record(store, cell)
     if allow_code:
         allow_own(store)
     scene = scene_of(
@@ -106,7 +108,7 @@ def show(
     contents = picture_files(pictures) | {LIST: (json.dumps(listed, indent=1) + "\n").encode()}
     folder = Path(to) if to is not None else store.folder / "shown" / record.cell.id
     title = title_cells(each.cell for each in store.records()[0])[record.cell.id]
-    return Shown(record.cell, title, pictures, left_out, write_files(folder, contents, PICTURES))
+    return Shown(record.cell, title, pictures, left_out, write_files(folder, contents, PICTURES), faults)
 
 
 def drawn(scene: Scene) -> tuple[dict[str, Picture], dict[str, str]]:

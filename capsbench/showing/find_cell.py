@@ -17,8 +17,8 @@ LISTED = 6
 """Candidates that a message names."""
 
 
-def chosen_record(store: Store, wanted: str | None) -> Record:
-    """The one record that ``wanted`` stands for, of a cell that was trained.
+def chosen_record(store: Store, wanted: str | None) -> tuple[Record, list[str]]:
+    """The one record that ``wanted`` stands for, of a cell that was trained; and a line for each file that is not a whole record.
 
     Args:
         wanted: a cell's identity or the beginning of it; conditions that one cell alone meets, ``routing=dynamic,iters=3``; words
@@ -28,12 +28,12 @@ def chosen_record(store: Store, wanted: str | None) -> Record:
         UsageError: no cell or several are meant, in one line that names those that could be.
         NothingMeasured: there is no record yet.
     """
-    records, _ = some_records(store)
+    records, faults = some_records(store)
     if wanted is None:
         met = [record for record in records if store.has_weights(record)]
         met = met or records
     else:
-        met = _met(records, wanted.strip())
+        met = _met(records, wanted.strip(), faults)
     if len(met) != 1:
         raise UsageError(
             Kind.AMBIGUOUS,
@@ -50,10 +50,10 @@ def chosen_record(store: Store, wanted: str | None) -> Record:
             flag="CELL",
             value=f"{record.cell.id}, {record.cell.title}",
         )
-    return record
+    return record, faults
 
 
-def _met(records: list[Record], wanted: str) -> list[Record]:
+def _met(records: list[Record], wanted: str, faults: list[str]) -> list[Record]:
     if "=" in wanted:
         return _by_conditions(records, wanted)
     if re.fullmatch(r"[0-9a-f]{1,12}", wanted.lower()):
@@ -80,6 +80,8 @@ def _met(records: list[Record], wanted: str) -> list[Record]:
     else:
         hint = f"there {'is' if len(records) == 1 else 'are'} {'; '.join(_listed(records))}"
     problem = "no hash and no title here begins or reads so"
+    if faults:
+        problem += f", and {len(faults)} files cannot be read; the first: {faults[0]}"
     raise UsageError(Kind.UNKNOWN, problem, flag="CELL", value=wanted, expected=hint)
 
 

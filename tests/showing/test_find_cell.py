@@ -7,7 +7,7 @@ from capsbench.showing.find_cell import LISTED, chosen_record
 
 @pytest.fixture
 def choose(tmp_path):
-    return lambda wanted=None: chosen_record(Store(tmp_path / "results"), wanted).cell
+    return lambda wanted=None: chosen_record(Store(tmp_path / "results"), wanted)[0].cell
 
 
 @pytest.fixture
