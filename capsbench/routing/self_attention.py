@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.routing.base import Routing
-from capsbench_kernels import Parents, squash, vector_length
+from capsbench_kernels import Parents, squash, vector_length, without_autocast
 
 
 class SelfAttentionRouting(Routing):
@@ -37,7 +37,7 @@ class SelfAttentionRouting(Routing):
         self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         shape = (poses.shape[2], weights.shape[3])
-        with torch.autocast(poses.device.type, enabled=False):  # capsules are routed in float32
+        with without_autocast(poses.device):  # capsules are routed in float32
             total = weighted_sum(poses, weights, torch.ones_like(self.log_prior), offset)
             prior = weighted_sum(poses, weights, self.log_prior, offset)
         attention = Parents(direction=total.flatten(2) / math.sqrt(shape[0] * shape[1]))

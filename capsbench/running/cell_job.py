@@ -119,6 +119,9 @@ def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module
     network = build_network(cell)
     check_contract(cell, network, data)
     history = train(cell, network, data, send)
+    check_contract(
+        cell, network, data
+    )  # once more: an activation that is near 0 before training may leave [0, 1] by it
     seconds = round(time.monotonic() - began, 3)
     weights = store.write_tensors(store.weights_path(cell.id), network.state_dict())
     backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from capsbench.networks.layers import ClassCapsules, ConvolutionalCapsules
 from capsbench.routing.base import Routing
-from capsbench_kernels import VotePass, observe_vote_passes
+from capsbench_kernels import VotePass, observe_vote_passes, without_autocast
 from capsbench_kernels.passes.naive import votes_of
 
 CLASSES = "class capsules"
@@ -187,7 +187,7 @@ class _Watch:
         activations, weights = given["activations"], given["weights"]
         offset = given.get("offset")
         dtype = activations.dtype
-        with torch.autocast(activations.device.type, enabled=False):
+        with without_autocast(activations.device):
             poses = given["poses"].to(dtype)
             self.routing = name, votes_of(poses, weights.to(dtype), None if offset is None else offset.to(dtype))
         if name not in self.layers:  # concurrent routing comes again, for its next iteration

@@ -45,6 +45,9 @@ class Import(NamedTuple):
     name: str | None
 
 
+LOADERS = {"spec_from_file_location", "spec_from_loader", "SourceFileLoader", "run_path", "run_module", "load_source"}
+"""Functions that load a module from a path."""
+
 COMPUTED = ""
 
 
@@ -154,6 +157,8 @@ class _Reader:
                 yield Import(self._absolute(plain, len(named.value) - len(plain)), None)
             else:
                 yield Import(COMPUTED, None)
+        elif isinstance(node, ast.Call) and _name_of(node.func) in LOADERS:
+            yield Import(COMPUTED, None)
 
     def _absolute(self, module: str, level: int) -> str:
         """The name of a module that is ``level`` dots away."""

@@ -1,4 +1,4 @@
-"""What the parts of a network, of the user's own above all, promise to give: held against it once, before training."""
+"""What the parts of a network, of the user's own above all, promise to give: held against it before and after training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLERANCE = 1e-3
 
 
 def check_contract(cell: Cell, network: nn.Module, data: Splits) -> None:
-    """Passes two training images through an untrained network and looks at what each of its parts makes of them.
+    """Passes two training images through a network and looks at what each of its parts makes of them.
 
     In evaluation mode; weights and random numbers stay as they are.
 
@@ -103,7 +103,7 @@ def _check_activations(part: str, found: Any, shape: list[int], like: Tensor) ->
     _check_tensor(part, found, shape, like)
     low, high = (float(bound) for bound in found.aminmax())
     if low < -TOLERANCE or high > 1 + TOLERANCE:
-        raise _broken(part, "numbers from 0 to 1", f"{low:.3g} to {high:.3g}")
+        raise _broken(part, "numbers from 0 to 1", f"{low:.6g} to {high:.6g}")
 
 
 def _check_tensor(part: str, found: Any, shape: list[int], like: Tensor | None = None) -> None:

@@ -8,7 +8,7 @@ from capsbench_kernels.passes.api import BACKENDS, choose_backend, log_normalise
 from capsbench_kernels.passes.arithmetic import Arithmetic, count_arithmetic
 from capsbench_kernels.passes.observe import VotePass, observe_vote_passes, unnoticed
 from capsbench_kernels.passes.recentre import recentred
-from capsbench_kernels.passes.types import Moments, Parents, at_least_float32
+from capsbench_kernels.passes.types import Moments, Parents, at_least_float32, without_autocast
 from capsbench_kernels.routings.dynamic import dynamic_routing, dynamic_sums
 from capsbench_kernels.routings.em import em_routing
 from capsbench_kernels.routings.squash import SQUASHES, squash, vector_length
@@ -36,4 +36,5 @@ __all__ = [
     "unnoticed",
     "vector_length",
     "vote_pass",
+    "without_autocast",
 ]

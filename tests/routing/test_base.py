@@ -5,7 +5,9 @@ import torch
 
 from capsbench.errors import ArgumentError
 from capsbench.networks.build import build_network
+from capsbench.registry import BUILT_IN, get
 from capsbench.routing import Routing
+from capsbench.routing.base import LayerShape
 from capsbench_kernels import BACKENDS, Parents
 
 MY_ROUTING = '''
@@ -75,3 +77,12 @@ def test_an_unknown_backend_is_refused_in_one_line():
         Mean(4, 2, backend="abacus")
     assert (caught.value.argument, caught.value.value) == ("backend", "abacus")
     assert all(backend in caught.value.expected for backend in ("auto", *BACKENDS))
+
+
+@pytest.mark.parametrize("name", BUILT_IN["routing"])
+def test_every_routing_gives_shapes_where_there_are_no_values(name):
+    routing = get("routing", name)(6, 3, iterations=2)
+    routing.prepare(LayerShape(6, 4, 4, 4, classes=True))
+    shapes = (2, 6, 4, 4), (6, 3, 4, 4), (2, 6)
+    poses, activations = routing.to("meta")(*(torch.empty(shape, device="meta") for shape in shapes))
+    assert (poses.shape, activations.shape) == ((2, 3, 4, 4), (2, 3))

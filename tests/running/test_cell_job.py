@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from capsbench import registry
+from capsbench.errors import TrainingFailed
 from capsbench.networks.build import build_network
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.store import Store
+from capsbench.routing import DynamicRouting
 from capsbench.running.cell_job import prepare, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.state import record_training
@@ -55,6 +57,23 @@ def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
     accuracy = next(row.value for row in measured.rows if (row.metric, row.condition) == ("accuracy", "test"))
     kept = kept_of(store, measured)
     assert accuracy == (kept["label"] == kept["prediction"]).mean()
+
+
+class AboveOneOnceTrained(DynamicRouting):
+    """Gives activations from 0 to 1 until its network is trained."""
+
+    trained = False
+
+    def forward(self, poses, weights, activations, offset=None):
+        self.trained = self.trained or self.training
+        found, active = super().forward(poses, weights, activations, offset)
+        return found, active + self.trained
+
+
+def test_what_leaves_its_range_by_training_is_told_before_it_is_measured(make_cell, store, monkeypatch):
+    monkeypatch.setitem(registry.BUILT_IN["routing"], "above", f"{__name__}:AboveOneOnceTrained")
+    with pytest.raises(TrainingFailed, match="activations"):
+        events_of(make_cell(routing="above", train_size=64, epochs=1), store)
 
 
 def test_the_same_cell_gives_the_same_bits(cell, tmp_path):

@@ -232,6 +232,15 @@ def test_an_import_by_name_is_followed_where_it_is_written_and_else_the_whole_fo
     assert changed_by(work, "space/part.py", "WIDTH = 1", "WIDTH = 2", "space.own", "Own") == ["space.part"]
 
 
+def test_a_module_that_is_loaded_from_a_path_makes_the_whole_folder_count(work):
+    load = "spec = util.spec_from_file_location('part', 'part.py')\n"
+    write(
+        work,
+        {"part.py": "WIDTH = 1\n", "own.py": f"from importlib import util\n\n{load}\n\nclass Own:\n    width = spec\n"},
+    )
+    assert changed_by(work, "part.py", "WIDTH = 1", "WIDTH = 2", "own", "Own") == ["part"]
+
+
 def test_a_compiled_extension_counts_by_its_bytes(work):
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     write(work, {"own.py": "class Own:\n    def run(self):\n        import compiled\n        return compiled.run()\n"})

@@ -36,7 +36,10 @@ COSTS = {"FLOPs": ("cost", "flops", "inference"), "step ms": ("speed", "latency 
 OF_EACH = ("cell", "seed")
 """Names that tell cells of one contender apart: a difference is over these, not between them."""
 
-NOT_VARIED = {"cell", "contender", "seed", "network.parameters", "value", *COSTS}
+NOT_VARIED = {"cell", "contender", "seed", "value", *COSTS}
+
+TARGET = "network.parameters"
+"""What a CNN is sized after: a setting among CNNs, and nothing that capsule networks have."""
 
 
 def _table(material: Material) -> pd.DataFrame:
@@ -75,7 +78,7 @@ def _networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tu
 
 def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material) -> list[dict[str, Any]]:
     """The rows of one network."""
-    settings = _settings(cells, by)
+    settings = [name for name in _settings(cells, by) if name != TARGET or cells[TARGET].notna().all()]
     setting = cells.groupby(settings, dropna=False).ngroup() if settings else 0
     cells = cells.assign(setting=setting)
     # Of each value: a row a seed, a column a setting of all else.

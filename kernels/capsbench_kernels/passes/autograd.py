@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from capsbench_kernels.passes.naive import vote_pass_reference
-from capsbench_kernels.passes.types import Kernels, PassInputs, PassSums
+from capsbench_kernels.passes.types import Kernels, PassInputs, PassSums, without_autocast
 
 
 class FusedVotePass(torch.autograd.Function):
@@ -82,7 +82,7 @@ def _differentiable_gradients(
     # Aliases: a gradient by the input itself would hold what reaches it through the other inputs, which autograd adds.
     inputs = PassInputs(*(None if tensor is None else tensor.view_as(tensor) for tensor in tensors))  # type: ignore[arg-type]
     # A user's autocast may be on here, and would make the votes anew in half precision.
-    with torch.autocast(inputs.poses.device.type, enabled=False):
+    with without_autocast(inputs.poses.device):
         sums = vote_pass_reference(inputs, constant_shares)
         varying = [(each, gradient) for each, gradient in zip(sums, gradients, strict=True) if each.requires_grad]
         outputs, upstream = zip(*varying, strict=True) if varying else ((), ())

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
 from capsbench_kernels.passes.naive import shares_of, votes_of
-from capsbench_kernels.passes.types import Moments, Parents, PassInputs, accumulation_dtype
+from capsbench_kernels.passes.types import Moments, Parents, PassInputs, accumulation_dtype, without_autocast
 
 if TYPE_CHECKING:
     from capsbench_kernels.passes.arithmetic import Arithmetic
@@ -35,7 +34,7 @@ class VotePass(NamedTuple):
         dtype = accumulation_dtype(self.poses.dtype)
         given = (self.poses, self.weights, None, self.offset, *self.parents[:4], None, self.log_normaliser)
         inputs = PassInputs(*(None if tensor is None else tensor.to(dtype) for tensor in given))  # type: ignore[arg-type]
-        with torch.autocast(self.poses.device.type, enabled=False):
+        with without_autocast(self.poses.device):
             votes = votes_of(inputs.poses, inputs.weights, inputs.offset)
             return shares_of(votes, inputs)[0].transpose(1, 2)
 

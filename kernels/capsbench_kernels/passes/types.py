@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 import torch
@@ -87,6 +88,13 @@ class Kernels(Protocol):
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype that votes of ``dtype`` are summed in: float32 for the half-width ones, else their own."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Keeps autocast off for what is computed on a device; nothing where torch has none, as on the meta device."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

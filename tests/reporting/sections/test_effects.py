@@ -44,6 +44,15 @@ def test_each_network_has_its_own_effect(capsules: Make, matched: Make) -> None:
     assert SECTION.readable(table)["network"].tolist() == table["within"].tolist()
 
 
+def test_cnns_of_several_sizes_are_settings_of_one_network(matched: Make) -> None:
+    accuracy = {(11_000, 0.01): 0.1, (57_000, 0.01): 0.11, (11_000, 0.1): 0.1, (57_000, 0.1): 0.13}
+    table = _table([matched(value, to=size, learning_rate=rate) for (size, rate), value in accuracy.items()], "lr")
+    assert table["settings"].tolist() == [2, 2]
+    assert table["accuracy %"].tolist() == pytest.approx([10.5, 11.5])
+    assert table["difference"][1] == pytest.approx(1.0)
+    assert table["difference_settings"][1] == 2
+
+
 def test_a_network_without_the_choice_has_no_lines(capsules: Make, matched: Make) -> None:
     records = [matched(0.9), *(capsules(options={"routing.epsilon": value}) for value in (0.01, 0.1))]
     table = _table(records, "epsilon")
