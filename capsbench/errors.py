@@ -157,6 +157,25 @@ class ProcessFailed(RuntimeError):
         return self.reason
 
 
+FOREIGN = (Exception, SystemExit)
+"""What code that is not ours may raise where it is called: its `exit()` ends no command of ours."""
+
+LONGEST_MESSAGE = 2_000
+"""Letters of a foreign error's message that are told; it may hold a whole array."""
+
+
+def message_of(error: BaseException, *, first_line: bool = False) -> str:
+    """What a foreign error says, all of it or its first line, in one line; its own `str` may fail."""
+    if isinstance(error, SystemExit):
+        return "it calls exit()"
+    try:
+        message = str(error)
+    except Exception:
+        return "its message cannot be had"
+    message = message[:LONGEST_MESSAGE].strip()
+    return " ".join((message.partition("\n")[0] if first_line else message).split())
+
+
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
     """Raises ArgumentError for a value that is not one of those known."""
     if value not in known:

@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.sources import Source, forget_modules, read_source
 
 BUILT_IN: dict[str, dict[str, str]] = {
@@ -209,8 +209,8 @@ def get(kind: str, name: str, flag: str | None = None) -> Any:
 def _load_entry_point(flag: str, point: EntryPoint) -> Any:
     try:
         return _load_current(point.module, point.attr, point.load)
-    except Exception as error:
-        problem = f"the entry point cannot be imported: {type(error).__name__}: {error}"
+    except FOREIGN as error:
+        problem = f"the entry point cannot be imported: {type(error).__name__}: {message_of(error)}"
         raise UsageError(Kind.MISSING, problem, flag=flag, value=point.name) from error
 
 
@@ -278,8 +278,8 @@ def _import(flag: str, path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # a user's module may raise anything while it is imported
-        problem = f"cannot be imported: {type(error).__name__}: {error}"
+    except FOREIGN as error:  # a user's module may raise anything while it is imported
+        problem = f"cannot be imported: {type(error).__name__}: {message_of(error)}"
         absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
         remedy = "work in the folder of its module, or name that in PYTHONPATH" if absent else None
         raise UsageError(Kind.MISSING, problem, flag=flag, value=path, expected=remedy) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -84,10 +85,17 @@ def _call() -> int:
     except (BrokenPipeError, SystemExit):  # typer leaves with 1 where who read the output is gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at exit
         code = EXIT_INTERRUPTED
+    except OSError as error:
+        too_long = error.errno == errno.ENAMETOOLONG
+        code = _fail(f"{str(error.filename)[:40]}...: {error.strerror}", EXIT_USAGE) if too_long else _fault()
     except Exception:  # Python would leave with 1, which says that something became worse
-        traceback.print_exc()
-        code = _fail("failed; this is a fault of capsbench, please report it with the lines above", EXIT_FAILED)
+        code = _fault()
     return code or 0
+
+
+def _fault() -> int:
+    traceback.print_exc()
+    return _fail("failed; this is a fault of capsbench, please report it with the lines above", EXIT_FAILED)
 
 
 def _fail(message: object, code: int) -> int:

@@ -15,7 +15,7 @@ from capsbench import registry
 from capsbench.data.draws import few
 from capsbench.data.files import DataFile
 from capsbench.data.images import Images, ImageShape, Splits
-from capsbench.errors import ArgumentError, Kind, UsageError
+from capsbench.errors import FOREIGN, ArgumentError, Kind, UsageError, message_of
 
 
 class Dataset(ABC):
@@ -86,8 +86,8 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
             _check(images, dataset, part, augmented=part == "train" and bool(splits.augmentations))
     except UsageError:
         raise
-    except Exception as error:  # a user's own data set may raise anything
-        problem = f"cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}"
+    except FOREIGN as error:  # a user's own data set may raise anything
+        problem = f"cannot be loaded: {type(error).__name__}: {message_of(error)}"
         raise UsageError(Kind.DAMAGED, problem, flag="dataset", value=name) from error
     return replace(splits, train=few(splits.train, train_size, seed, name))
 

@@ -55,6 +55,10 @@ def checked(specs: Iterable[str]) -> tuple[str, ...]:
     Raises:
         UsageError: none, or one that is unknown or cannot be taken on this machine.
     """
+    specs = list(specs)
+    for spec in specs:
+        if not isinstance(spec, str):  # as it may stand in a file
+            raise UsageError(Kind.INVALID, flag="measure", expected="names of measures", value=spec)
     asked = sorted(set(specs))
     if asked == [ALL]:
         return (ALL,)

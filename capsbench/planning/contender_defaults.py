@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from capsbench import registry
+from capsbench.errors import FOREIGN
 from capsbench.planning.defaults import AXES
 from capsbench.presenting.naming import Names
 from capsbench.records.cell import Cell
@@ -43,7 +44,7 @@ def _defaults(dataset: str, size: str, network: str, routing: str | None, loss: 
         cell = settled(point, {})
         options = cell.options if loss == cell.loss else settled({**point, "loss": loss}, {}).options
         known = {**described_cell(cell), **options, **_own_parts(point)}
-    except Exception:  # a user's own part may raise anything
+    except FOREIGN:  # a user's own part may raise anything
         return {}
     return {name: value for name, value in known.items() if name not in OF_A_MACHINE and not name.startswith("code.")}
 

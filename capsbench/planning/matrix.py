@@ -18,7 +18,7 @@ import torch
 
 from capsbench import registry
 from capsbench.data.images import ImageShape
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.measures.build import ALL, NONE, make_measure, measures_of
 from capsbench.networks.base import is_self_supervised
 from capsbench.networks.build import build_network, parameter_count
@@ -187,7 +187,7 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
         raise UsageError(Kind.CONFLICT, problem, flag="network", value="matched", expected=remedy)
     try:
         build_network(cell, device="meta")
-    except Exception as error:
+    except FOREIGN as error:
         # What does not fit, or is larger than torch counts. Anything else is a defect of ours, unless the parts are not.
         if not isinstance(error, (ValueError, RuntimeError, OverflowError)) and not cell.code:
             raise
@@ -195,14 +195,14 @@ def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     return cell
 
 
-def _not_buildable(cell: Cell, error: Exception) -> UsageError:
+def _not_buildable(cell: Cell, error: BaseException) -> UsageError:
     """What to change so that a cell's network can be built: the option that is refused, where it is one."""
     argument, value = getattr(error, "argument", None), getattr(error, "value", None)
     if argument in {option.partition(".")[2] for option in cell.options}:
-        expected = str(getattr(error, "expected", error))
+        expected = str(getattr(error, "expected", "")) or message_of(error)
         problem = f"{cell.network} at size {cell.size} on {cell.dataset}: expected {expected}"
         return UsageError(Kind.INVALID, problem, flag=argument, value=value, expected=expected)
-    problem = f"cannot be built with {{flag:size}} {cell.size} on {cell.dataset}: {error}"
+    problem = f"cannot be built with {{flag:size}} {cell.size} on {cell.dataset}: {message_of(error)}"
     return UsageError(Kind.CONFLICT, problem, flag="network", value=cell.network)
 
 

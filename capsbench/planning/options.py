@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.networks.base import CapsuleNetwork, is_self_supervised
-from capsbench.records.cell import Cell, Scalar
+from capsbench.records.cell import Cell, Scalar, Whole
 from capsbench.sources import changed_parts
 
 
@@ -119,7 +119,8 @@ def _option(name: str, own: str, default: Scalar, value: Any) -> Scalar:
     Whole numbers of a network are widths, counts and sides: 1 or more, or 0 where that is the default and says so.
     """
     try:
-        parsed: Scalar = TypeAdapter(type(default)).validate_python(value)
+        kind: Any = Whole if type(default) is int else type(default)
+        parsed: Scalar = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         raise UsageError(Kind.INVALID, reason_of(error), flag=name, value=value) from error
     if own.startswith("network.") and type(default) is int and int(parsed) < min(1, default):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from capsbench.data.base import load_splits
 from capsbench.data.images import Splits
-from capsbench.errors import StorageFailed, TrainingFailed
+from capsbench.errors import FOREIGN, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import make_measure, source_of
 from capsbench.measures.contract import check_rows
@@ -60,7 +60,7 @@ def run_cell(
             send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code))
         except (BrokenPipeError, StorageFailed):
             raise
-        except Exception as error:
+        except FOREIGN as error:
             send(NotMeasured(spec, to_be_told(error)))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from capsbench import registry
 from capsbench.data.base import load_splits
 from capsbench.data.draws import stratified
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import build_network, parameter_dtype
 from capsbench.planning.options import UNDO, about_edits, edits
@@ -145,8 +145,8 @@ def scene_of(
         network = build_network(cell)
     except UsageError:
         raise
-    except Exception as error:  # the record was made by hand, or a part of one's own may raise anything
-        problem = f"its network cannot be built: {' '.join(str(error).split())}"
+    except FOREIGN as error:  # the record was made by hand, or a part of one's own may raise anything
+        problem = f"its network cannot be built: {message_of(error)}"
         raise UsageError(Kind.DAMAGED, problem, flag="CELL", value=named, expected=retrain) from error
     try:
         network.load_state_dict(store.read_weights(record))

@@ -1,4 +1,4 @@
-"""Calls a command as it is typed, in the process of the test, whatever becomes of it."""
+"""Searches for faults, and commands called as they are typed, in the process of the test, whatever becomes of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ import sys
 from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from capsbench.cli.main import main
+
+LENGTHS = pytest.mark.parametrize("length", [1, pytest.param(10, marks=pytest.mark.slow)])
+"""A search is short in `make test` and ten times longer in `make test-all`."""
+
+
+def searched(examples: int) -> settings:
+    """The settings of a search through so many examples, the same ones each time."""
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 class Called(NamedTuple):

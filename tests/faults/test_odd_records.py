@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from capsbench.records.file import to_bytes
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
-from tests.faults.calling import call
+from tests.faults.calling import LENGTHS, call, searched
 from tests.making import make_capsules, make_record
 
-EXAMPLES = 60 if os.environ.get("CAPSBENCH_FAULTS") == "many" else 20
+EXAMPLES = 20
 
 
 def nested(depth: int, *, lists: bool) -> Any:
@@ -110,24 +110,27 @@ WHOLE = json.loads(to_bytes(record(0)))
 PLACES = [place for place in places(WHOLE) if place[0] != "digest"]
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    odd=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(ODD)), min_size=1, max_size=2),
-    words=st.sampled_from(COMMANDS),
-)
-def test_no_odd_record_ends_a_command(folder: Path, odd: list[tuple[tuple[Any, ...], Any]], words: list[str]) -> None:
+@LENGTHS
+def test_no_odd_record_ends_a_command(folder: Path, length: int) -> None:
+    odd_places = st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(ODD)), min_size=1, max_size=2)
     store = Store(folder / "odd")
-    write(store)
-    content = json.loads(to_bytes(record(0)))
-    content.pop("digest")
-    for place, value in odd:
-        with contextlib.suppress(KeyError, IndexError, TypeError):  # the first of them took the place of the second
-            put(content, place, value)
-    store.record_path(record(0).cell.id).write_bytes(resealed(content))
-    code, out, err = call(*words)
-    assert "Traceback" not in err
-    assert code in (0, 1, 2, 3, 4)
-    assert max(map(len, (out + err).splitlines()), default=0) < 200_000
+
+    @searched(length * EXAMPLES)
+    @given(odd=odd_places, words=st.sampled_from(COMMANDS))
+    def search(odd: list[tuple[tuple[Any, ...], Any]], words: list[str]) -> None:
+        write(store)
+        content = json.loads(to_bytes(record(0)))
+        content.pop("digest")
+        for place, value in odd:
+            with contextlib.suppress(KeyError, IndexError, TypeError):  # the first of them took the place of the second
+                put(content, place, value)
+        store.record_path(record(0).cell.id).write_bytes(resealed(content))
+        code, out, err = call(*words)
+        assert "Traceback" not in err
+        assert code in (0, 1, 2, 3, 4)
+        assert max(map(len, (out + err).splitlines()), default=0) < 200_000
+
+    search()
 
 
 PROVENANCE = ("provenances", 0, "cpu")
@@ -173,19 +176,22 @@ RUN = {
 }  # fmt: skip
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(place=st.sampled_from([*places(RUN)]), value=st.sampled_from(ODD), words=st.sampled_from(COMMANDS))
-def test_no_odd_note_of_a_run_ends_a_command(
-    folder: Path, place: tuple[Any, ...], value: Any, words: list[str]
-) -> None:
+@LENGTHS
+def test_no_odd_note_of_a_run_ends_a_command(folder: Path, length: int) -> None:
     store = Store(folder / "odd")
-    write(store)
-    content = json.loads(json.dumps(RUN))
-    put(content, place, value)
-    (store.folder / "runs" / "000001-00000000.json").write_bytes(resealed(content))
-    code, _, err = call(*words)
-    assert "Traceback" not in err
-    assert code in (0, 1, 2, 3, 4)
+
+    @searched(length * EXAMPLES)
+    @given(place=st.sampled_from([*places(RUN)]), value=st.sampled_from(ODD), words=st.sampled_from(COMMANDS))
+    def search(place: tuple[Any, ...], value: Any, words: list[str]) -> None:
+        write(store)
+        content = json.loads(json.dumps(RUN))
+        put(content, place, value)
+        (store.folder / "runs" / "000001-00000000.json").write_bytes(resealed(content))
+        code, _, err = call(*words)
+        assert "Traceback" not in err
+        assert code in (0, 1, 2, 3, 4)
+
+    search()
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])

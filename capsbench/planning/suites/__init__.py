@@ -69,7 +69,7 @@ def read_suite(name: str | Path) -> Suite:
         text = read_file(path).decode()
         content = tomllib.loads(text)
         rows = tomllib.loads(text, parse_float=Decimal).get(PUBLISHED, [])  # with the digits as they are printed
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         problem = f"not TOML that can be read: {error}"
         raise UsageError(Kind.DAMAGED, problem, flag="suite", file=path) from error
     content.pop("description", None)

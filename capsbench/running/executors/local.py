@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from capsbench import registry
-from capsbench.errors import ProcessFailed, StorageFailed, TrainingFailed, UsageError
+from capsbench.errors import FOREIGN, Kind, ProcessFailed, StorageFailed, TrainingFailed, UsageError, message_of
 
 PRELOADED = [
     "capsbench.running.cell_job",
@@ -86,7 +87,14 @@ class _Process:
         self.receiver, sender = context.Pipe(duplex=False)
         self.process = context.Process(target=_run, args=(sender, job, registry.trusted_paths()), daemon=True)
         with _main_hidden():
-            self.process.start()
+            try:
+                self.process.start()
+            except OSError as error:
+                if "AF_UNIX" not in str(error):  # "path too long": it has no number
+                    raise
+                folder, remedy = tempfile.gettempdir(), "let TMPDIR name a shorter one, such as /tmp"
+                problem = "its name is too long for the sockets of processes"
+                raise UsageError(Kind.INVALID, problem, file=folder, expected=remedy) from error
         sender.close()
 
     def receive(self) -> tuple[str, Any]:
@@ -132,7 +140,7 @@ def _run(sender: Connection, job: Job, trusted: Iterable[str]) -> None:
         result = job.function(*job.arguments, lambda event: sender.send(("event", event)))
     except BrokenPipeError:
         return  # the parent is gone, and with it whoever would read this
-    except Exception as error:
+    except FOREIGN as error:
         result = to_be_told(error)
     try:
         sender.send(("end", result))
@@ -140,15 +148,16 @@ def _run(sender: Connection, job: Job, trusted: Iterable[str]) -> None:
         return
 
 
-def to_be_told(error: Exception) -> Exception:
+def to_be_told(error: BaseException) -> Exception:
     """An error as another process is told it: what is meant for people as it is, anything else in a line, with its traceback."""
     if isinstance(error, UsageError | TrainingFailed | StorageFailed):
         return error
-    reason = f"out of memory: {error}" if _out_of_memory(error) else f"{type(error).__name__}: {error}"
-    return ProcessFailed(reason.partition("\n")[0], "".join(traceback.format_exception(error)))
+    message = message_of(error, first_line=True)
+    reason = f"out of memory: {message}" if _out_of_memory(error, message) else f"{type(error).__name__}: {message}"
+    return ProcessFailed(reason, "".join(traceback.format_exception(error)))
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException, message: str) -> bool:
     import torch
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in message

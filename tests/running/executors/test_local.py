@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -65,6 +67,41 @@ def test_a_failure_has_one_line_and_the_others_go_on(function, reason):
     assert isinstance(results["bad"], ProcessFailed)
     assert str(results["bad"]) == reason
     assert results["good"] == 2
+
+
+def mute(send):
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError
+
+    raise Mute
+
+
+def quit(send):
+    exit(0)
+
+
+@pytest.mark.parametrize("function", [mute, quit])
+def test_a_job_that_leaves_or_cannot_say_why_it_failed_has_failed(function):
+    ((_, failure),) = in_processes([Job("bad", function, ())])
+    assert isinstance(failure, ProcessFailed)
+    assert f"in {function.__name__}" in failure.trace
+
+
+def test_a_temporary_folder_of_too_long_a_name_is_told(tmp_path):
+    """The sockets of processes lie in it, whose names have about a hundred letters at most."""
+    long = tmp_path / ("a" * 100)
+    long.mkdir()
+    script = (
+        "from capsbench.errors import UsageError\n"
+        "from capsbench.running.executors.local import Job, in_processes\n"
+        "try:\n    list(in_processes([Job('any', print, ())]))\n"
+        "except UsageError as error:\n    print(error.kind, error.file)"
+    )
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, env={**os.environ, "TMPDIR": str(long), "PYTHONPATH": os.pathsep.join(sys.path)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.split() == ["invalid", str(long)]
 
 
 def test_the_trace_of_what_raised_is_kept():
