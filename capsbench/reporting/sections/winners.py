@@ -121,7 +121,7 @@ def _table(material: Material) -> pd.DataFrame:
         for line in _contested(contest, attacked if contest.swept else plain, found, material.verdicts)
     ]
     if not lines:
-        raise NoDataError("a second network")
+        raise NoDataError("a second network", "was not measured, or all have collapsed")
     rows = [row for line in lines for row in _rows(line, material.verdicts, unsound)]
     return pd.DataFrame(rows).astype({"seeds_needed": "Int64"})
 
@@ -134,6 +134,8 @@ def _contested(contest: Contest, group: Group, found: Numbers, verdicts: Verdict
         return
     means = {name: interval([value for _, value in own.values()])[0] for name, own in numbers.items()}
     first, *others = sorted(numbers, key=lambda name: means[name], reverse=not contest.least)
+    if has(group.contenders, COLLAPSED)[first]:  # then all have, and nobody won
+        return
     behind = {name: _judge(contest, numbers, first, name, verdicts) for name in others}
     yield Line(contest, group, first, numbers, behind, kept_out)
 
