@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capsbench import registry
 from capsbench.data.base import data_folder, load_splits
 from capsbench.data.draws import few, hold_out, stratified
 from capsbench.data.images import Images
@@ -117,6 +118,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str = "pass") -
     module = f"stripes_{tmp_path.name}"
     (tmp_path / f"{module}.py").write_text(OWN.format(change=change))
     monkeypatch.syspath_prepend(str(tmp_path))
+    registry.trust([f"{module}:Stripes"])
     return f"{module}:Stripes"
 
 
@@ -214,6 +216,7 @@ def test_an_augmentation_may_make_training_images_what_the_others_are(
     source = MULTIPLE.format(height=height, width=width, labels=labels, augmentations=augmentations)
     (tmp_path / f"{module}.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
+    registry.trust([f"{module}:Pairs"])
     if found is None:
         assert load_splits(f"{module}:Pairs", tmp_path).train.images.shape == (3, 1, height, width)
     else:
