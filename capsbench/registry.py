@@ -102,7 +102,6 @@ BASES = {
 YOUR_OWN = "package.module:Attribute for your own"
 """What may be named beside the names that are known."""
 
-
 RESERVED = ("all", "none")
 """Names that stand for every component of a kind, and for no component."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import say
-from capsbench.cli.options import CodeOption
+from capsbench.cli.options import CodeOption, JsonOption
 from capsbench.errors import Kind, NothingMeasured, UsageError
 
 
@@ -29,7 +29,7 @@ def check(
         bool, typer.Option("--update", help="Say what changed, then put the run in the place of the reference.")
     ] = False,
     allow_code: CodeOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The regression gate: whether a run is worse than a reference. Exit codes: 1 worse, 2 usage, 3 failed or missing, 4 no run.
 

@@ -1,4 +1,4 @@
-"""`capsbench compare` and `capsbench check`: parse, call, print; decide nothing."""
+"""`capsbench compare`: parses, calls, prints; decides nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import say
-from capsbench.cli.options import CodeOption
+from capsbench.cli.options import CodeOption, JsonOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console
 
@@ -33,7 +33,7 @@ def compare(
     ] = False,
     form: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.TABLE,
     allow_code: CodeOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Two folders of records side by side: what changed, with tests; what only one has; what cannot be compared, and why.
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import say
-from capsbench.cli.options import CodeOption
+from capsbench.cli.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console, one_line
 
@@ -25,7 +25,7 @@ MOST_ROWS = 25
 
 
 def report(
-    out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("results"),
+    out: OutOption = Path("results"),
     run_name: Annotated[
         str | None, typer.Option("--run", help="A run's name (see runs/); the latest if none is given.")
     ] = None,
@@ -50,7 +50,7 @@ def report(
     to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     allow_code: CodeOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """A run as a page (HTML, Markdown), tables (LaTeX, CSV, parquet) and pictures (SVG, PNG), and its tables to the terminal.
 

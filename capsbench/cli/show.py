@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import say, warn
-from capsbench.cli.options import CodeOption
+from capsbench.cli.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import Kind, UsageError
 
 
@@ -20,7 +20,7 @@ def show(
             help="Its hash or the beginning, NAME=VALUE,..., or words of its title; the only one with weights if none."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("results"),
+    out: OutOption = Path("results"),
     data_dir: Annotated[
         Path | None,
         typer.Option(
@@ -33,7 +33,7 @@ def show(
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Where to write; OUT/shown/CELL by default.")] = None,
     allow_code: CodeOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """What a trained network sees, as pictures: reconstructions, capsules' dimensions, coupling coefficients, rotation.
 

@@ -40,8 +40,8 @@ def build_network(cell: Cell, device: str | None = None) -> nn.Module:
     options: dict[str, Any] = cell.component_options("network")
     with torch.device(device or cell.device):
         if cell.routing is None:
-            kind = "baseline" if cell.network in registry.names("baseline") else "network"
-            network = registry.get(kind, cell.network)(dataset.image, dataset.classes, **options)
+            make = registry.get(registry.kind_of(cell.network), cell.network)
+            network = make(dataset.image, dataset.classes, **options)
         else:
             make = registry.get("network", cell.network)
             network = make(
@@ -59,7 +59,12 @@ def parameter_dtype(cell: Cell) -> torch.dtype:
 
 def parameter_count(cell: Cell) -> int:
     """The trainable parameters of a cell's network, its decoder included."""
-    return sum(parameter.numel() for parameter in build_network(cell, device="meta").parameters())
+    return count_parameters(build_network(cell, device="meta"))
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The trainable parameters of a network."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def forward_flops(cell: Cell) -> int:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from capsbench.networks.build import forward_flops
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG
-from capsbench.records.cell import Cell
+from capsbench.records.cell import TARGET, Cell
 
 MOST_FLOPS = 1e10
 """Of one image; a ResNet-50 takes 8e9 for one of 224x224. No CNN matched on images of up to 32x32 comes near it."""
@@ -30,9 +30,9 @@ class HeavyBaseline(NamedTuple):
 def heavy_baselines(planned: Sequence[PlannedCell]) -> list[HeavyBaseline]:
     """The CNNs above `MOST_FLOPS`, each once whatever its seeds and its training."""
     sized = {
-        (cell.dataset, cell.network, cell.options["network.parameters"]): cell
+        (cell.dataset, cell.network, cell.options[TARGET]): cell
         for cell in (each.cell for each in planned)
-        if cell.routing is None and "network.parameters" in cell.options
+        if cell.routing is None and TARGET in cell.options
     }
     counted = {key: forward_flops(cell) for key, cell in sized.items()}
     return [

@@ -41,7 +41,7 @@ from capsbench.planning.request import (
     narrow_request,
     split_request,
 )
-from capsbench.records.cell import Cell, Scalar, asked_fields
+from capsbench.records.cell import TARGET, Cell, Scalar, asked_fields
 from capsbench.routing import Routing
 from capsbench_baselines.sizing import TOLERANCE, shared_targets
 from capsbench_kernels import choose_backend
@@ -181,7 +181,7 @@ def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
 def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
     """The Cell of one point, whose network can be built."""
     cell = settled(point, chosen)
-    if "network.parameters" not in cell.options and cell.network == "matched":
+    if TARGET not in cell.options and cell.network == "matched":
         remedy = f"use {{flag:{BASELINE_FLAG}}} matched beside one"
         problem = "it is sized after a capsule network"
         raise UsageError(Kind.CONFLICT, problem, flag="network", value="matched", expected=remedy)
@@ -337,7 +337,7 @@ def _sized_for(parameters: int, point: Mapping[str, Any]) -> Cell:
     """
 
     def sized(target: int) -> Cell:
-        return _resolve(point, {"network.parameters": target})
+        return _resolve(point, {TARGET: target})
 
     for target in shared_targets(parameters):
         with suppress(UsageError):  # no widths make so many; what is wrong with the count itself is told below

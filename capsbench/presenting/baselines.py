@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from capsbench import registry
-from capsbench.presenting.naming import BUDGET, MATCHED, TARGET, Names
+from capsbench.presenting.naming import BUDGET, MATCHED, Names
 from capsbench.presenting.verdicts import Verdicts
+from capsbench.records.cell import TARGET
 
 TOLERANCE = 0.02
 """How far the parameters of a sized CNN may be from a capsule network's: that of `capsbench_baselines.sizing`."""

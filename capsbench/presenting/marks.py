@@ -41,8 +41,8 @@ class Mark(NamedTuple):
 COLLAPSED = Mark(
     "collapsed",
     "\N{DOUBLE DAGGER}",
-    f"collapsed: in a seed at least {ONE_CLASS:.0%} of the test predictions are one class, or the accuracy is not above the "
-    f"share of the largest class (one-sided exact binomial test, p < {ALPHA:g})".replace("95%", "95 %"),
+    f"collapsed: in a seed at least {100 * ONE_CLASS:g} % of the test predictions are one class, or the accuracy is not above "
+    f"the share of the largest class (one-sided exact binomial test, p < {ALPHA:g})",
 )
 
 STILL_IMPROVING = Mark(

@@ -14,14 +14,11 @@ from typing import Any
 import pandas as pd
 
 from capsbench.presenting.words import TIMES, option, shorten, value
-from capsbench.records.cell import Cell
+from capsbench.records.cell import TARGET, Cell
 from capsbench.records.table import described_cell
 
 MATCHED = "matched"
 """The network that is sized after the capsule network it stands beside."""
-
-TARGET = "network.parameters"
-"""The option of a CNN that is sized: how many parameters it was asked to have."""
 
 NAMING = ["dataset", "train_size", "size", "network", "routing", "iterations"]
 """The columns that name a contender; those that tell further ones apart follow."""

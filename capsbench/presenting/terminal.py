@@ -35,9 +35,8 @@ class PlainStream:
     """A stream of text that passes on what is `plain`; the rest of it is the stream's own."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.rich_proxied_file = (
-            stream  # where rich writes its own colours, bars and links: a `PlainConsole`'s are plain
-        )
+        # By this name rich finds where to write its own colours, bars and links: a `PlainConsole`'s are plain.
+        self.rich_proxied_file = stream
 
     def write(self, text: str) -> int:
         self.rich_proxied_file.write(plain(text))

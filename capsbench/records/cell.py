@@ -31,6 +31,10 @@ Option = Annotated[str, StringConstraints(pattern=r"^(network|routing|loss)\..")
 """An option of a component, by the component's kind and its own name."""
 
 
+TARGET = "network.parameters"
+"""The option of a CNN that is sized: how many parameters it was asked to have."""
+
+
 class Cell(BaseModel):
     """One network and its training. Two cells with equal fields have one identity, and on one machine the same weights."""
 
@@ -114,7 +118,7 @@ class Cell(BaseModel):
     def title(self) -> str:
         """What a person would call it: network, routing, iterations, data and seed."""
         routing = f" {self.routing} x{self.iterations}" if self.routing else ""
-        parameters = self.options.get("network.parameters")
+        parameters = self.options.get(TARGET)
         if parameters and isinstance(parameters, int):  # in a record that was made by hand it may be anything
             routing = f" to {parameters:,}"
         few = f"[{self.train_size}]" if self.train_size else ""

@@ -22,7 +22,7 @@ from capsbench.presenting.material import Material
 from capsbench.presenting.terminal import plain
 from capsbench.records.folder import allow_own, check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
-from capsbench.records.runs import left_to_make_anew, records_of
+from capsbench.records.runs import Notes, left_to_make_anew, records_of
 from capsbench.records.store import Store, no_collection
 from capsbench.records.versions import tell_stale
 from capsbench.reporting.contents import PICTURES, SECTIONS, Made, all_pictures, made_sections
@@ -145,7 +145,8 @@ def _report(
 ) -> Report:
     records, faults = store.records()
     missing = 0
-    chosen, faults_of_runs = (None, []) if everything else _chosen(store, run)
+    noted = store.notes()
+    chosen, faults_of_runs = (None, []) if everything else _chosen(noted, store.folder, run)
     if chosen is not None:
         records, absent = records_of(chosen, records)
         missing = len(absent)
@@ -170,14 +171,14 @@ def _report(
     pictures, lacking = drawing()
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
     notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
-    notes += [*_cautions(records, material, store.runs()), *tell_stale(records), *_about_settings(several), *fault]
+    notes += [*_cautions(records, material, noted.runs), *tell_stale(records), *_about_settings(several), *fault]
     made = document(
         material,
         records,
         sections,
         shown_against,
         pictures,
-        find_repeats(records, store.runs()),
+        find_repeats(records, noted.runs),
         store,
         chosen,
         missing,
@@ -285,9 +286,9 @@ def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) 
     return compare(read_suite(named), records, run.left_out if run else {}), []
 
 
-def _chosen(store: Store, name: str | None) -> tuple[Run | None, list[str]]:
+def _chosen(noted: Notes, folder: Path, name: str | None) -> tuple[Run | None, list[str]]:
     """The run of that name, or the latest; and a line for each run whose file is damaged."""
-    runs, damaged_notes = store.notes()
+    runs, damaged_notes = noted
     faults = [*damaged_notes.values()]
     if name is None:
         return (runs[-1] if runs else None), faults
@@ -298,7 +299,7 @@ def _chosen(store: Store, name: str | None) -> tuple[Run | None, list[str]]:
     if damaged:
         raise UsageError(Kind.DAMAGED, damaged[0], flag="run", value=name)
     known = ", ".join(each.name for each in runs[-5:]) or "none"
-    raise UsageError(Kind.UNKNOWN, flag="run", value=name, expected=f"the latest in {store.folder} are: {known}")
+    raise UsageError(Kind.UNKNOWN, flag="run", value=name, expected=f"the latest in {folder} are: {known}")
 
 
 def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> UsageError:

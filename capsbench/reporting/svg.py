@@ -25,14 +25,15 @@ LARGEST = 5_000_000
 DEEPEST = 32
 """Elements within each other; matplotlib's have six."""
 
-_NUMBERS = re.compile(r"[\w\s.,()+-]*")
+_NUMBERS = re.compile(r"[\w\s.,+-]*")
+_TRANSFORM = re.compile(r"\s*(?:(?:matrix|translate|scale|rotate|skewX|skewY)\s*\([\d\s.,eE+-]*\)[\s,]*)*")
 _NAME = re.compile(r"[\w.-]+")
 _LENGTH = re.compile(r"(\d{1,5}(?:\.\d*)?)(?:pt|px)?")
 _CLIP = re.compile(r"url\(#[\w.-]+\)")
 _PIXELS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=\s]+")
 _STYLE_VALUE = re.compile(r"[\w\s#.,%'-]*")  # no parentheses, so no url()
 
-PLACED = {"id": _NAME, "transform": _NUMBERS, "clip-path": _CLIP}
+PLACED = {"id": _NAME, "transform": _TRANSFORM, "clip-path": _CLIP}
 SIZED = {"x": _NUMBERS, "y": _NUMBERS, "width": _NUMBERS, "height": _NUMBERS}
 
 ELEMENTS: dict[str, dict[str, re.Pattern[str]]] = {

@@ -17,7 +17,7 @@ from capsbench.errors import FOREIGN, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import make_measure, source_of
 from capsbench.measures.contract import check_rows
-from capsbench.networks.build import build_network, parameter_dtype
+from capsbench.networks.build import build_network, count_parameters, parameter_dtype
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import edits, source_parts
 from capsbench.records.cell import Cell
@@ -125,9 +125,8 @@ def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module
     seconds = round(time.monotonic() - began, 3)
     weights = store.write_tensors(store.weights_path(cell.id), network.state_dict())
     backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     rows = [
-        Row(TRAINING, "parameters", "network", parameters, "parameters"),
+        Row(TRAINING, "parameters", "network", count_parameters(network), "parameters"),
         Row(TRAINING, "epochs", "network", len(history), "epochs"),
         Row(TRAINING, "duration", "network", seconds, "s"),
     ]

@@ -253,7 +253,7 @@ def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
             _write(work, record_training(each, event, work.run, work.store.aliases(each.cell)))
             work.store.forget_before(work.records[name])
         else:
-            _write(work, record_measure(ask(work.records[name], each, beside=not work.train), event, work.run))
+            _write(work, record_measure(_asked(work, each), event, work.run))
 
     for name, failure in in_processes(jobs, work.workers, receive):
         record = work.records.get(name)
@@ -264,7 +264,7 @@ def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
         elif failure is not None:
             assert record is not None
             specs = [underway[name]] if name in underway else missing_measures(by_id[name], record)
-            record = record_failed_measures(ask(record, by_id[name], beside=not work.train), specs, failure, work.run)
+            record = record_failed_measures(_asked(work, by_id[name]), specs, failure, work.run)
             _write(work, record)
         assert record is not None
         _note(record, work.outcome)
@@ -282,9 +282,7 @@ def _measure_alone(work: _Work, planned: Sequence[PlannedCell]) -> None:
 
         def receive(spec: str, event: Measuring | Measured | NotMeasured, each: PlannedCell = each) -> None:
             if not isinstance(event, Measuring):
-                _write(
-                    work, record_measure(ask(work.records[each.cell.id], each, beside=not work.train), event, work.run)
-                )
+                _write(work, record_measure(_asked(work, each), event, work.run))
 
         # One job at a time, each in a process of its own: nothing of one measure bleeds into the next.
         jobs = [
@@ -293,12 +291,7 @@ def _measure_alone(work: _Work, planned: Sequence[PlannedCell]) -> None:
         ]
         for spec, failure in in_processes(jobs, on_event=receive):
             if failure is not None:
-                _write(
-                    work,
-                    record_failed_measures(
-                        ask(work.records[cell_id], each, beside=not work.train), [spec], failure, work.run
-                    ),
-                )
+                _write(work, record_failed_measures(_asked(work, each), [spec], failure, work.run))
         _note(work.records[cell_id], work.outcome)
         if set(measures) & work.records[cell_id].failures.keys():
             work.listener.cell_ended(work.records[cell_id])
@@ -353,6 +346,11 @@ def _longest_first(planned: PlannedCell) -> tuple[bool, int]:
     A CNN of as many parameters as a capsule network does more arithmetic than it.
     """
     return planned.cell.routing is not None, -(planned.cell.iterations or 0)
+
+
+def _asked(work: _Work, planned: PlannedCell) -> Record:
+    """The record of a trained cell, with what is asked of the cell now."""
+    return ask(work.records[planned.cell.id], planned, beside=not work.train)
 
 
 def _write(work: _Work, record: Record) -> None:

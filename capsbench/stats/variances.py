@@ -18,7 +18,6 @@ from capsbench.stats.steps import ROUNDING
 ALPHA = 0.05
 """The level of all tests: of a table without any difference, at most this chance to call one of them a difference."""
 
-
 LEAST = 1e-300
 """A p-value that no reader tells from 0, and whose quantiles are finite."""
 

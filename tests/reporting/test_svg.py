@@ -79,6 +79,8 @@ HOSTILE = {
     "style that covers": '><path style="position: fixed"/>',
     "escaped style": '><path style="fill: u\\72l(a)"/>',
     "clip that loads": '><path clip-path="url(https://example.org#a)"/>',
+    "size that refers": '><rect x="url(a)"/>',
+    "transform that refers": '><g transform="url(a)"/>',
     "deep": ">" + "<g>" * 5000 + "</g>" * 5000,
 }
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from capsbench.measures.base import Measure, Subject
 from capsbench.networks.base import CapsuleNetwork
+from capsbench.networks.build import count_parameters
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
 from capsbench.registry import get
@@ -31,7 +32,7 @@ class Cost(Measure):
     def __call__(self, subject: Subject) -> list[Row]:
         network = subject.network
         decoder = network.decoder if isinstance(network, CapsuleNetwork) else None
-        trained, of_decoder = _parameters(network), _parameters(decoder) if decoder else 0
+        trained, of_decoder = count_parameters(network), count_parameters(decoder) if decoder else 0
         inference = inference_of(network, get("dataset", subject.cell.dataset).image)
         return [
             Row("cost", "parameters", "trained", trained, "parameters"),
@@ -54,7 +55,3 @@ def inference_of(network: nn.Module, image: tuple[int, int, int]) -> Arithmetic:
     finally:
         network.train(training)
     return count
-
-
-def _parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

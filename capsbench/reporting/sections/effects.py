@@ -16,6 +16,7 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.presenting.words import option, short, value
+from capsbench.records.cell import TARGET
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
 from capsbench.stats.steps import step_of
 from capsbench.stats.verdicts import Outcome
@@ -37,9 +38,6 @@ OF_EACH = ("cell", "seed")
 """Names that tell cells of one contender apart: a difference is over these, not between them."""
 
 NOT_VARIED = {"cell", "contender", "seed", "value", *COSTS}
-
-TARGET = "network.parameters"
-"""What a CNN is sized after: a setting among CNNs, and nothing that capsule networks have."""
 
 
 def _table(material: Material) -> pd.DataFrame:
@@ -78,6 +76,7 @@ def _networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tu
 
 def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material) -> list[dict[str, Any]]:
     """The rows of one network."""
+    # What CNNs are sized after is a setting among them, and nothing that capsule networks have.
     settings = [name for name in _settings(cells, by) if name != TARGET or cells[TARGET].notna().all()]
     setting = cells.groupby(settings, dropna=False).ngroup() if settings else 0
     cells = cells.assign(setting=setting)

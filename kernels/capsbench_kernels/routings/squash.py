@@ -57,9 +57,8 @@ def _efficient_factor(length: Tensor) -> Tensor:
 
 def vector_length(vectors: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
     """The Euclidean length of vectors. Every derivative at 0 is 0; the second one of `torch.linalg.vector_norm` is NaN there."""
-    if (
-        torch.compiler.is_compiling()
-    ):  # Compiled code has first derivatives only, and Dynamo breaks its graph at a `jvp`.
+    # Compiled code has first derivatives only, and Dynamo breaks its graph at a `jvp`.
+    if torch.compiler.is_compiling():
         return torch.linalg.vector_norm(vectors, dim=dim, keepdim=keepdim)
     length: Tensor = _Length.apply(vectors, dim)
     return length if keepdim else length.squeeze(dim)
