@@ -23,6 +23,9 @@ POINTS, PART = 1.0, 0.1
 """What more training has to promise for a network to be still improving: so many points of test accuracy or, where it classifies
 nothing, that part of its validation loss."""
 
+MOSTLY_WRONG = 0.5
+"""The least error of a classifier that may not have begun to learn: of a loss it is not known."""
+
 
 class Mark(NamedTuple):
     """A mark of contenders.
@@ -48,8 +51,9 @@ COLLAPSED = Mark(
 STILL_IMPROVING = Mark(
     "still_improving",
     "\N{UPWARDS ARROW}",
-    f"still improving: by the trend of its validation error, as much training again would take {POINTS:g} point or more from its "
-    f"test error, or {100 * PART:g} % from its loss where it classifies nothing (p < {ALPHA:g})",
+    f"still improving: by the trend of its validation error, and by that of the late half of its training alone, as much "
+    f"training again would take {POINTS:g} point or more from its test error, or {100 * PART:g} % from its loss where it "
+    f"classifies nothing (p < {ALPHA:g})",
 )
 
 OUTDATED = Mark(
@@ -119,11 +123,12 @@ def is_still_improving(records: Sequence[Record], kept: Kept) -> bool | None:
         return False
     classifies = any("validation_accuracy" in epoch for history in histories for epoch in history)
     errors = [1 - row.value for record in records for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
-    trend = trend_of([_curve_of(history, classifies) for history in histories])
+    unlearned = MOSTLY_WRONG if classifies else math.inf
+    trend = trend_of([_curve_of(history, classifies) for history in histories], unlearned)
     if trend is None or (classifies and not errors):
         return None
     gained, enough = (100 * sum(errors) / len(errors), POINTS) if classifies else (1.0, PART)
-    return trend.p < ALPHA and trend.fall * gained >= enough
+    return trend.p < ALPHA and min(trend.fall, trend.late) * gained >= enough
 
 
 def _was_stopped(record: Record) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -75,7 +76,66 @@ def test_seeds_are_judged_together() -> None:
 
 
 def test_no_error_cannot_fall() -> None:
-    assert trend(np.zeros(10)) == (0, 1)
+    assert trend(np.zeros(10)) == (0, 0, 1)
+
+
+LONGER = {
+    "one-cycle": one_cycle(30),
+    "constant": np.full(30, 0.003),
+    "cosine": 0.5 + 0.5 * np.cos(math.pi * np.arange(1, 31) / 30),
+}
+
+FALLING: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    "power law": (lambda at: 0.06 / at, 0.8),
+    "late onset": (lambda at: np.where(at < 0.5, 0.9, 0.9 * (0.5 / at) ** 1.5), 0.8),
+    "late onset, a line": (lambda at: np.where(at < 0.5, 0.9, 0.9 - 0.8 * (at - 0.5)), 0.8),
+}
+FLAT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    "early drop, flat tail": (lambda at: np.where(at < 0.15, 0.9, 0.1), 0.4),
+    "floor reached early": (lambda at: 0.05 + 0.85 * np.exp(-at / 0.08), 0.4),
+    "diverging late": (lambda at: 0.1 * np.where(at < 0.6, at**-0.3, 0.6**-2.3 * at**2), 0.05),
+    "flat": (lambda at: np.full(at.shape, 0.1), 0.05),
+    "at chance": (lambda at: np.full(at.shape, 0.9), 0.1),
+}
+"""Errors at parts of the time, and how often they are marked: at least of those that go on falling, else at most."""
+
+
+def draw_marked(error: Callable[[np.ndarray], np.ndarray], rates: np.ndarray, seeds: int = 3, runs: int = 60) -> float:
+    """How often curves promise a point, twice: each seed's begins at its own time, and errors are of 200 images."""
+    draw = np.random.default_rng(0)
+    at = time(rates) / time(rates)[-1]
+    marked = []
+    for _ in range(runs):
+        errors = np.stack([np.minimum(error(at * np.exp(0.1 * draw.normal())), 0.9) for _ in range(seeds)])
+        found = trend_of([Curve(rates, each / 200) for each in draw.binomial(200, errors)], unlearned=0.5)
+        assert found is not None
+        marked.append(found.p < 0.05 and min(found.fall, found.late) * errors[:, -1].mean() >= 0.01)
+    return float(np.mean(marked))
+
+
+@pytest.mark.parametrize("schedule", LONGER)
+@pytest.mark.parametrize("name", FALLING)
+def test_curves_that_fall_to_the_end_are_marked(schedule: str, name: str) -> None:
+    error, often = FALLING[name]
+    assert draw_marked(error, LONGER[schedule]) >= often
+
+
+@pytest.mark.parametrize("schedule", LONGER)
+@pytest.mark.parametrize("name", FLAT)
+def test_curves_that_are_flat_or_rise_at_the_end_seldom_are(schedule: str, name: str) -> None:
+    error, seldom = FLAT[name]
+    assert draw_marked(error, LONGER[schedule]) <= seldom
+
+
+def test_a_late_onset_is_told_from_the_noise_of_large_steps_by_how_much_is_wrong() -> None:
+    """Flat while steps are large and falling with them: of a classifier that is mostly right it may be the steps alone."""
+    rates = one_cycle(30)
+    errors = np.where(time(rates) < 0.5 * time(rates)[-1], 0.9, 0.9 * rates**0.3 + 0.01)
+    assert trend(errors, rates=rates).fall < 0
+    begun = trend_of([Curve(rates, errors)], unlearned=0.5)
+    assert begun is not None
+    assert begun.fall == begun.late > 0.5
+    assert begun.p < 0.01
 
 
 @pytest.mark.parametrize(
@@ -119,6 +179,11 @@ RECORDED = {
         [156, 73, 35, 9, 16, 12, 7, 7, 7, 4, 3, 4, 2, 1, 1],
         [178, 75, 48, 17, 13, 3, 3, 5, 7, 2, 2, 2, 2, 1, 2],
     ],
+    "CNN matched to matrix capsules, 8 epochs": [
+        [180, 126, 151, 15, 15, 11, 7, 7],
+        [141, 99, 27, 29, 42, 10, 7, 5],
+        [125, 107, 55, 26, 29, 14, 8, 8],
+    ],
     "CNN matched to capsnet, 8 epochs": [
         [165, 18, 26, 45, 10, 6, 5, 8],
         [179, 132, 50, 49, 14, 14, 9, 7],
@@ -135,11 +200,26 @@ RECORDED = {
         ("capsnet, dynamic x1, 30 epochs", 1.8, 0.4),
         ("matrix capsules, em x2, 15 epochs", 2.5, 1.9),
         ("CNN matched to capsnet, 8 epochs", 1.4, 0.1),
+        ("CNN matched to matrix capsules, 8 epochs", 2.5, 0.5),
     ],
 )
 def test_what_a_curve_promises_is_about_what_twice_the_epochs_gave(name: str, error: float, gained: float) -> None:
-    """Test errors in per cent, and the points that the same seeds have with 15, 60, 30 and 15 epochs."""
+    """Test errors in per cent, and the points that the same seeds have with 15, 60, 30, 15 and 15 epochs."""
     found = trend(*(np.array(errors) / 200 for errors in RECORDED[name]))
-    assert found.fall * error == pytest.approx(gained, abs=max(0.6, 0.3 * gained))
-    assert (found.fall * error >= 1) == (gained >= 1)
+    assert found.fall * error == pytest.approx(gained, abs=max(0.7, 0.3 * gained))
     assert found.p < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "marked"),
+    [
+        ("capsnet, dynamic x1, 8 epochs", 11.2, True),
+        ("capsnet, dynamic x1, 30 epochs", 1.8, False),
+        ("matrix capsules, em x2, 15 epochs", 2.5, False),  # too rough: its late half promises 0.2 points of 1.9
+        ("CNN matched to capsnet, 8 epochs", 1.4, False),
+        ("CNN matched to matrix capsules, 8 epochs", 2.5, False),
+    ],
+)
+def test_the_late_half_alone_has_to_promise_a_point_as_well(name: str, error: float, marked: bool) -> None:
+    found = trend(*(np.array(errors) / 200 for errors in RECORDED[name]))
+    assert (min(found.fall, found.late) * error >= 1) == marked
