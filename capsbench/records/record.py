@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, FiniteFloat, StringConstraints
+from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints
 
 from capsbench.records.cell import Cell, Whole
 from capsbench.registry import measure_name
@@ -25,6 +25,9 @@ Text = Annotated[str, StringConstraints(max_length=100_000)]
 
 Facts = dict[Name, bool | Whole | FiniteFloat | Text | None]
 """Of the machine and its software, by name: what has parts of its own is no fact."""
+
+MOST_RUNS = 999_999_999
+"""The highest number of a run in a folder; a higher one is no run's."""
 
 Role = Literal["result", "trial", "pruned"]
 """A result is reported; a trial is a network of a search over settings, and a pruned trial was stopped early."""
@@ -229,7 +232,7 @@ class Run:
     cells: list[Name]
     suite: Text | None = None
     left_out: dict[Name, Text] = field(default_factory=dict)
-    sequence: Whole | None = None
+    sequence: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
     folders: list[Text] = field(default_factory=list)
     anew: list[Name] = field(default_factory=list)
     commit: Name | None = None

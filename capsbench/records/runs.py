@@ -21,11 +21,11 @@ from capsbench.errors import Kind, UsageError
 from capsbench.records import file
 from capsbench.records.cell import Cell
 from capsbench.records.disk import read_file, write_file
-from capsbench.records.record import Record, Run
+from capsbench.records.record import MOST_RUNS, Record, Run
 
 _RUN = TypeAdapter(Run)
 
-_NAME = re.compile(r"(\d{6,})-[0-9a-f]{8}")
+_NAME = re.compile(r"(\d{6,9})-[0-9a-f]{8}")  # up to MOST_RUNS
 
 AGAIN = "the same `capsbench run` leaves another"
 
@@ -54,10 +54,18 @@ def write_note(
     Args:
         folder: of the notes.
         noted: what is there.
+
+    Raises:
+        UsageError: no number is left for it.
     """
     paths = [*folder.glob("*.json")]
     # A damaged note had a number too: that of its name, and before there were such names one of as many as there are files.
     sequence = max([len(paths), *map(_number_of, paths), *(run.sequence or 0 for run in noted.runs)]) + 1
+    if sequence > MOST_RUNS:
+        problem = f"a note there has the highest number that a run can have, {MOST_RUNS}"
+        raise UsageError(
+            Kind.DAMAGED, problem, file=folder, value=MOST_RUNS, expected="delete it, or use another folder"
+        )
     run = Run(
         name=f"{sequence:06}",
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -132,7 +140,7 @@ def latest_run(noted: Notes, flag: str) -> Run | None:
         UsageError: the note that cannot be read may be that of the latest run.
     """
     latest = noted.runs[-1] if noted.runs else None
-    number = 0 if latest is None else _number_in(latest.name)
+    number = 0 if latest is None else latest.sequence or 0
     newer = [path for path in noted.faults if _number_of(path) >= number]
     if newer:
         raise UsageError(
@@ -168,8 +176,3 @@ def _number_of(path: Path) -> int:
     """The number of a run in the name of its file; 0 where the file has a name of before there were such."""
     name = _NAME.fullmatch(path.stem)
     return int(name[1]) if name else 0
-
-
-def _number_in(name: str) -> int:
-    """The number of a run in its own name; 0 as for `_number_of`."""
-    return int(name) if re.fullmatch(r"\d{6,}", name) else 0

@@ -8,7 +8,7 @@ import torch
 
 from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records.file import seal
-from capsbench.records.record import Artifact, Measurement, Row
+from capsbench.records.record import MOST_RUNS, Artifact, Measurement, Row
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_failed, make_record
 
@@ -210,6 +210,29 @@ def test_a_changed_note_of_a_run_is_passed_over(store, cells):
     path = note_of(store, run)
     path.write_text(path.read_text().replace("capsbench run", "capsbench sun"))
     assert (store.runs(), [*store.notes().faults]) == ([], [path])
+
+
+@pytest.mark.parametrize("number", [10**9, 2**63 - 1, 2**64, 10**30])
+def test_a_number_that_no_run_has_is_not_counted_on_from(store, cells, number):
+    path = note_of(store, store.write_run(cells, "capsbench run"))
+    content = json.loads(path.read_text()) | {"sequence": number, "name": str(number)}
+    del content["digest"]
+    path.unlink()
+    path = path.with_name(f"{number:06}-0123abcd.json")
+    path.write_bytes(seal(content))
+    assert [*store.notes().faults] == [path]
+    second = store.write_run(cells, "capsbench run")
+    assert (second.sequence, store.runs()) == (2, [second])
+
+
+def test_after_the_highest_number_no_run_is_noted(store, cells):
+    path = note_of(store, store.write_run(cells, "capsbench run"))
+    content = json.loads(path.read_text()) | {"sequence": MOST_RUNS}
+    del content["digest"]
+    path.write_bytes(seal(content))
+    with pytest.raises(UsageError) as caught:
+        store.write_run(cells, "capsbench run")
+    assert (caught.value.kind, caught.value.file, caught.value.value) == (Kind.DAMAGED, path.parent, MOST_RUNS)
 
 
 def test_a_run_knows_its_suite_and_what_was_left_out_of_it(store, cells):
