@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import signal
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -155,6 +156,14 @@ class ProcessFailed(RuntimeError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+def cause_of_death(exit_code: int | None) -> str:
+    """Why a process ended, by its exit code, which is below 0 for a signal."""
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"{name}, which is what the system sends when memory runs out" if name == "SIGKILL" else name
+    return f"exit code {exit_code}"
 
 
 FOREIGN = (Exception, SystemExit)

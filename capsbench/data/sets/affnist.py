@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +11,8 @@ from torch import Tensor
 
 from capsbench.data.draws import SPLIT_SEED, stratified
 from capsbench.data.files import DataFile
-from capsbench.data.formats.published import check_labels, damaged_file, fetched, unreadable_file
+from capsbench.data.formats.matlab import read_matlab
+from capsbench.data.formats.published import check_labels, damaged_file, fetched
 from capsbench.data.images import Images
 from capsbench.data.sets.affine_sets import AffineSet
 from capsbench.data.sets.mnist import MNIST
@@ -74,18 +73,10 @@ def read_affnist(path: Path) -> tuple[Tensor, Tensor]:
     Raises:
         UsageError: the file cannot be read or holds something else, such as digits that were not transformed.
     """
-    from scipy.io import loadmat  # needed by few, and slow to import
-
-    try:
-        file: BytesIO | Path = path
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                (name,) = (name for name in archive.namelist() if name.endswith(".mat"))
-                file = BytesIO(archive.read(name))
-        data = loadmat(file, variable_names=["affNISTdata"])["affNISTdata"][0, 0]
-        pixels, digits = data["image"], data["label_int"].ravel()
-    except Exception as error:  # a damaged file may raise anything
-        raise unreadable_file(path, error) from error
+    pixels, digits = read_matlab(path, ["affNISTdata.image", "affNISTdata.label_int"]).values()
+    if pixels is None or digits is None:
+        raise damaged_file(path, "holds no affNISTdata with image and label_int")
+    digits = digits.ravel()
     if pixels.dtype != np.uint8 or pixels.shape != (1600, digits.size) or not digits.size:
         found = f"{pixels.dtype} {list(pixels.shape)} and {digits.size} labels"
         raise damaged_file(path, f"expected images of uint8 [1600, N] and N labels, found {found}", pixels.shape)

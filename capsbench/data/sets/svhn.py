@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from capsbench.data.files import DataFile
-from capsbench.data.formats.published import PublishedSet, check_labels, damaged_file, unreadable_file
+from capsbench.data.formats.matlab import read_matlab
+from capsbench.data.formats.published import PublishedSet, check_labels, damaged_file
 from capsbench.data.images import Images, ImageShape
 
 URL = "http://ufldl.stanford.edu/housenumbers/"
@@ -40,17 +41,12 @@ class SVHN(PublishedSet):
         return self._read(paths[0], self.counts[0]), self._read(paths[1], self.counts[1])
 
     def _read(self, path: Path, count: int) -> Images:
-        from scipy.io import loadmat  # needed nowhere else, and slow to import
-
-        try:
-            content = loadmat(path, variable_names=["X", "y"])
-        except Exception as error:  # a damaged file may raise anything
-            raise unreadable_file(path, error) from error
-        pixels, digits = content.get("X"), content.get("y")
-        if not _bytes_of(digits, 2) or digits.shape[1] != 1:
+        content = read_matlab(path, ["X", "y"])
+        pixels, digits = content["X"], content["y"]
+        if digits is None or not _bytes_of(digits, 2) or digits.shape[1] != 1:
             raise damaged_file(path, f"expected y of uint8 [N, 1], found {_shape_of(digits)}", _shape_of(digits))
         expected = (self.image.height, self.image.width, self.image.channels, len(digits))
-        if not _bytes_of(pixels, 4) or pixels.shape != expected:
+        if pixels is None or not _bytes_of(pixels, 4) or pixels.shape != expected:
             found = _shape_of(pixels)
             raise damaged_file(path, f"expected X of uint8 {list(expected)}, found {found}", found)
         # Digits 1 to 9 are their own labels and 0 has 10: MATLAB counts from 1.
@@ -59,9 +55,9 @@ class SVHN(PublishedSet):
         return Images(torch.from_numpy(pixels.transpose(3, 2, 0, 1)).contiguous(), labels % 10)
 
 
-def _bytes_of(found: Any, dimensions: int) -> bool:
-    return isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.ndim == dimensions
+def _bytes_of(found: np.ndarray[Any, Any], dimensions: int) -> bool:
+    return found.dtype == np.uint8 and found.ndim == dimensions
 
 
-def _shape_of(found: Any) -> str:
+def _shape_of(found: np.ndarray[Any, Any] | None) -> str:
     return "nothing" if found is None else f"{found.dtype} {list(found.shape)}"

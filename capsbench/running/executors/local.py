@@ -17,7 +17,16 @@ from types import ModuleType
 from typing import Any
 
 from capsbench import registry
-from capsbench.errors import FOREIGN, Kind, ProcessFailed, StorageFailed, TrainingFailed, UsageError, message_of
+from capsbench.errors import (
+    FOREIGN,
+    Kind,
+    ProcessFailed,
+    StorageFailed,
+    TrainingFailed,
+    UsageError,
+    cause_of_death,
+    message_of,
+)
 
 PRELOADED = [
     "capsbench.running.cell_job",
@@ -103,7 +112,7 @@ class _Process:
             kind, content = self.receiver.recv()
         except (EOFError, OSError):
             self.process.join()
-            kind, content = "end", ProcessFailed(f"the process died: {_cause(self.process.exitcode)}")
+            kind, content = "end", ProcessFailed(f"the process died: {cause_of_death(self.process.exitcode)}")
         if kind == "end":
             self.end()
         return kind, content
@@ -123,13 +132,6 @@ def _main_hidden() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = script
-
-
-def _cause(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        return f"{name}, which is what the system sends when memory runs out" if name == "SIGKILL" else name
-    return f"exit code {exit_code}"
 
 
 def _run(sender: Connection, job: Job, trusted: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from scipy.io import savemat
 
 from capsbench.data.base import load_splits
 from capsbench.data.sets.svhn import SVHN
+from capsbench.errors import Kind
 from tests.data.faults import damage, missing_file, usage_error
 
 FILES = ("train_32x32.mat", "test_32x32.mat")
@@ -127,5 +128,6 @@ def test_a_web_page_in_the_place_of_a_file(tmp_path: Path) -> None:
 def test_a_file_of_another_content(tmp_path: Path, changed: dict[str, Any], wrong: str, found: object) -> None:
     write_both(tmp_path)
     write(tmp_path / FILES[1], 20, **changed)
-    assert damage(SVHN().load, tmp_path) == (tmp_path / FILES[1], found)
-    assert wrong in usage_error(SVHN().load, tmp_path).problem.split()
+    error = usage_error(SVHN().load, tmp_path)
+    assert (error.kind, error.file, error.value) == (Kind.DAMAGED, tmp_path / FILES[1], found)
+    assert wrong in error.problem.split()
