@@ -23,8 +23,7 @@ TARGETS = 97
 """Shared targets a decade; neighbours differ by 2.4 %.
 
 Wherever numbers are rounded, some that are almost equal fall to either side. With 97 a decade this happens to none of the
-routings here that differ by up to 300 parameters in one network, at any of its sizes on digits and MNIST. Small CNNs, which come
-in few sizes, can part them still.
+networks here that differ by up to 300 parameters, at any of their sizes on digits and MNIST.
 """
 
 Build = Callable[..., nn.Module]

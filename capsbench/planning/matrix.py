@@ -326,7 +326,26 @@ def _baseline_beside(cell: Cell, name: str, size: str, asked: Mapping[str, Any])
     if "parameters" not in inspect.signature(registry.get(registry.kind_of(name), name)).parameters:
         problem = f"{name} has no option parameters to be sized by"
         raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
-    return _sized_for(parameter_count(cell), point)
+    own = parameter_count(cell)
+    shared = _sized_for(_count_with_own_routing(cell), point)
+    return shared if _is_near(shared, own) else _sized_for(own, point)
+
+
+def _count_with_own_routing(cell: Cell) -> int:
+    """The parameters of a cell's network with the routing that it has by default.
+
+    Routings make it a little larger or smaller. Sized by this one number, one baseline stands beside all of them, whichever else
+    are asked for.
+    """
+    routing = parts_of({"network": cell.network, "routing": None})[1]
+    if routing == cell.routing:
+        return parameter_count(cell)
+    point = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss"})
+    options = {name: value for name, value in cell.options.items() if name.startswith("network.")}
+    try:
+        return parameter_count(_resolve({**point, "routing": routing}, options))
+    except UsageError:  # options of one's own network can rest on one's own routing
+        return parameter_count(cell)
 
 
 def _sized_for(parameters: int, point: Mapping[str, Any]) -> Cell:

@@ -83,6 +83,17 @@ def test_networks_of_almost_one_size_share_a_matched_cnn_whatever_else_is_asked_
     assert set(alone.values()) == {alone["dynamic"]}
 
 
+def test_all_routings_of_a_network_share_the_cnn_of_its_own_routing_where_that_is_within_2_percent():
+    routings = ["em", "variational-bayes", "inverted-attention", "dynamic", "self-routing"]
+    asked = {"network": "matrix-capsules", "seeds": 0}
+    pairs = {routing: cells_of({**asked, "routing": routing}) for routing in routings}
+    counts = {routing: parameter_count(cell) for routing, (cell, _) in pairs.items()}
+    targets = {routing: cnn.options["network.parameters"] for routing, (_, cnn) in pairs.items()}
+    assert len(set(counts.values())) == len(routings)
+    assert counts["self-routing"] > 1.5 * counts["em"]
+    assert {routing for routing in routings if targets[routing] == targets["em"]} == {*routings} - {"self-routing"}
+
+
 def test_a_matched_cnn_is_within_2_percent_of_every_network_that_it_stands_beside():
     for stem in range(8, 80, 3):
         capsules, cnn = cells_of({"routing": "em", "network.stem": stem, "seeds": 0})
