@@ -157,7 +157,7 @@ def _checked(name: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def _downloaded(file: DataFile, folder: Path, bars: Progress) -> str:
-    from capsbench.data.files import download
+    from capsbench.data.download import download
 
     if bars.disable:
         print(f"downloading {file.url}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from capsbench import registry
-from capsbench.data import files
+from capsbench.data import download
 
 CONTENT = bytes(range(10)) * 10
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -120,9 +120,11 @@ def test_an_interrupt_keeps_what_came(data, module, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "CHUNK", 10)
-    read = files._read
-    monkeypatch.setattr(files, "_read", lambda response: read(response) if response.length > 50 else interrupted())
+    monkeypatch.setattr(download, "CHUNK", 10)
+    read = download._read
+    monkeypatch.setattr(
+        download, "_read", lambda response, most: read(response, most) if response.length > 50 else interrupted()
+    )
     done = data("get", f"{module}:Mine")
     assert done.returncode == 130
     assert "interrupted; what came is kept, and the same command goes on from there" in done.stderr

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from capsbench.data.files import DataFile
+from capsbench.data.formats.bounded import Bounded
 from capsbench.data.formats.published import PublishedSet, check_labels, damaged_file, unreadable_file
 from capsbench.data.images import Images, ImageShape
 
@@ -39,7 +40,8 @@ class IDXSet(PublishedSet):
         return self._pair(paths[0], paths[1], self.counts[0]), self._pair(paths[2], paths[3], self.counts[1])
 
     def _pair(self, images_path: Path, labels_path: Path, count: int) -> Images:
-        images, labels = read_idx(images_path, IMAGES), read_idx(labels_path, LABELS)
+        most = 1000 + 4 * count * math.prod(self.image)  # so that what is of another size is told as that
+        images, labels = read_idx(images_path, IMAGES, most), read_idx(labels_path, LABELS, most)
         if images.shape != (len(labels), *self.image[1:]):
             size = f"{self.image.height}x{self.image.width}"
             found = " x ".join(map(str, images.shape))
@@ -67,19 +69,20 @@ def idx_files(name: str, url: str, *known: tuple[int, str]) -> tuple[DataFile, .
     )
 
 
-def read_idx(path: Path, magic: int) -> Tensor:
+def read_idx(path: Path, magic: int, most: int = 2**31) -> Tensor:
     """The uint8 content of an IDX file, ``[N, H, W]`` for `IMAGES` and ``[N]`` for `LABELS`.
 
     Args:
         path: the file, gzip-compressed if its name ends with ``.gz``; it is only read.
         magic: what the file has to hold.
+        most: bytes that are read, of which an archive may hold any number.
 
     Raises:
         UsageError: the file cannot be read, is not of this kind, or is not as long as its header says.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = bytearray(file.read())
+            content = bytearray(Bounded(file, most).read())
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable_file(path, error) from error
     dimensions = magic & 0xFF

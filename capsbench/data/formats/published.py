@@ -10,8 +10,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from capsbench.data.base import Dataset
+from capsbench.data.download import download
 from capsbench.data.draws import hold_out
-from capsbench.data.files import DataFile, download
+from capsbench.data.files import DataFile
 from capsbench.data.images import Augmentation, Images, Splits
 from capsbench.errors import Kind, UsageError
 

@@ -1,5 +1,7 @@
 import gzip
+import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,20 @@ def test_labels_that_are_no_classes(tmp_path: Path, write_set: WriteSet, write_i
     write_set(raw)
     write_idx(raw / FILES[3], np.arange(20))
     assert damage(MNIST().load, tmp_path) == (raw / FILES[3], 19)
+
+
+def test_an_archive_of_more_than_is_published_is_not_read_on(tmp_path: Path, write_set: WriteSet) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_set(raw, suffix=".gz")
+    path = raw / f"{FILES[0]}.gz"
+    path.write_bytes(gzip.compress(bytes(2**24)))
+    assert damage(MNIST().load, tmp_path) == (path, path.stat().st_size)
+
+
+def test_no_more_is_read_than_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(bytes(2**24)))
+    tracemalloc.start()
+    damage(partial(read_idx, most=1000), path, IMAGES)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()

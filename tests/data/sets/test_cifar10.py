@@ -174,6 +174,22 @@ def test_nothing_is_unpacked_or_written(tmp_path: Path, publish: Publish) -> Non
     assert path.stat().st_mtime == 0
 
 
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/../evil", "../cifar-10-batches-py/data_batch_1"])
+def test_names_that_lead_out_of_an_archive_lead_nowhere(tmp_path: Path, publish: Publish, name: str) -> None:
+    path = archived(tmp_path / "in", publish() | {f"../{name}": b"evil"})
+    CIFAR10().load(tmp_path / "in")
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [path]
+
+
+def test_an_archive_of_more_than_is_published_is_not_read_on(
+    tmp_path: Path, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archived(tmp_path, publish() | {"more": bytes(2**24)})
+    CIFAR10().load(tmp_path)
+    monkeypatch.setattr(cifar10, "LARGEST", 2**23)
+    assert damage(CIFAR10().load, tmp_path) == (path, path.stat().st_size)
+
+
 def test_an_archive_that_was_decompressed_is_read_too(tmp_path: Path, publish: Publish) -> None:
     path = archived(tmp_path, publish())
     path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
