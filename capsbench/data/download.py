@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
@@ -174,12 +174,15 @@ def _goes_on(response: HTTPResponse, start: int, version: str) -> bool:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a server to another address, by HTTP alone, and from HTTPS to HTTPS alone."""
 
-    def redirect_request(self, req: urllib.request.Request, *answer: Any) -> urllib.request.Request | None:
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], *answer: Any
+    ) -> urllib.request.Request | None:
         newurl = answer[-1]
         allowed = ("https",) if req.type == "https" else ("http", "https")
         if urlsplit(newurl).scheme.lower() not in allowed:
+            fp.close()
             raise _Unreachable(f"the server sends on to {newurl}, which is not followed")
-        return super().redirect_request(req, *answer)
+        return super().redirect_request(req, fp, *answer)
 
 
 def _opener() -> urllib.request.OpenerDirector:
