@@ -88,6 +88,9 @@ class Server(ThreadingHTTPServer):
         self.asked: list[str | None] = []
         self.versions: list[str | None] = []
 
+    def handle_error(self, *_: object) -> None:
+        """Says nothing of who hangs up, as they have to where it does not end."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/set/images.gz"
