@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.contender_defaults import title_cells
+from capsbench.planning.count import MAX_CELLS, check_count, count_cells
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.options import UNDO, about_edits, edits
@@ -31,19 +32,22 @@ from capsbench.registry import measure_name
 from capsbench.running.progress import make_progress
 from capsbench.running.runner import Outcome, check_data, run_cells
 
+OnCount = Callable[[int], None]
 
-def cells(suite: str | Path | None = None, **request: Any) -> list[Cell]:
+
+def cells(suite: str | Path | None = None, *, max_cells: int = MAX_CELLS, **request: Any) -> list[Cell]:
     """The cells of a request, without running them.
 
     Args:
         suite: a TOML file or the name of a suite that ships with capsbench; ``request`` overrides it.
+        max_cells: more cells than these are refused.
         request: the names of the command line's flags with underscores, each a value or a list of values (an axis):
             ``cells(routing="em", iters=[1, 2, 3], train_size=1000)``; options of networks and routings by their names.
 
     Raises:
         UsageError: an unknown name or a value that does not fit.
     """
-    return [planned.cell for planned in _plan(suite, request)]
+    return [planned.cell for planned in _plan(suite, request, max_cells)]
 
 
 class Plan(NamedTuple):
@@ -59,13 +63,20 @@ class Plan(NamedTuple):
     remarks: list[str]
 
 
-def plan(suite: str | Path | None = None, data_dir: str | Path | None = None, **request: Any) -> Plan:
-    """What `run` would run, and what it would leave out.
+def plan(
+    suite: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    *,
+    max_cells: int = MAX_CELLS,
+    on_count: OnCount = lambda count: None,
+    **request: Any,
+) -> Plan:
+    """What `run` would run, and what it would leave out; for the arguments see there.
 
     Raises:
         UsageError: as `cells`, or none of a suite's data sets can be had.
     """
-    chosen = _plan(suite, request)
+    chosen = _plan(suite, request, max_cells, on_count)
     left_out = (
         check_data([planned.cell for planned in chosen], data_folder(data_dir), leave_out=True)
         if _leaves_out(suite, request)
@@ -84,6 +95,8 @@ def run(
     workers: int | None = None,
     command: str = "capsbench.run",
     console: Console | None = None,
+    max_cells: int = MAX_CELLS,
+    on_count: OnCount = lambda count: None,
     **request: Any,
 ) -> Outcome:
     """Runs the cells of a request and writes a record of each under ``out``; cells on record are not run again.
@@ -98,13 +111,15 @@ def run(
         workers: networks trained at a time; by default as many as fill the cores.
         command: noted with the run.
         console: where progress is shown.
+        max_cells: as in `cells`.
+        on_count: told how many cells there are at the most, before they are planned.
 
     Raises:
         UsageError: nothing was run; the message says what to change.
         StorageFailed: the folder took no more; what had been written stays.
     """
     _check_workers(workers)
-    chosen = _plan(suite, request)
+    chosen = _plan(suite, request, max_cells, on_count)
     with make_progress(console or make_console(stderr=True)) as progress:
         return run_cells(
             chosen,
@@ -181,9 +196,15 @@ def measure(
         )
 
 
-def _plan(suite: str | Path | None, request: Mapping[str, Any]) -> list[PlannedCell]:
+def _plan(
+    suite: str | Path | None, request: Mapping[str, Any], max_cells: int, on_count: OnCount = lambda count: None
+) -> list[PlannedCell]:
     asked = {name: value for name, value in request.items() if value is not None}
-    return plan_cells(*(read_suite(suite).overridden(asked) if suite is not None else [asked]))
+    requests = read_suite(suite).overridden(asked) if suite is not None else [asked]
+    count = count_cells(*requests)
+    check_count(count, max_cells)
+    on_count(count)
+    return plan_cells(*requests)
 
 
 def _plan_measures(record: Record, specs: tuple[str, ...]) -> PlannedCell:

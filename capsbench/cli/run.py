@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from capsbench.cli.console import say
+from capsbench.cli.console import say, warn
 from capsbench.cli.options import MEASURING, DataOption, JsonOption, OutOption, with_cell_options
 from capsbench.cli.outcome import tell_outcome
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import NONE
+from capsbench.planning.count import MAX_CELLS
 from capsbench.planning.defaults import default_in_words
 from capsbench.planning.request import ONE_LIST
 from capsbench.presenting.terminal import make_console
@@ -25,6 +26,9 @@ from capsbench.presenting.terminal import make_console
 if TYPE_CHECKING:
     from capsbench.api import Plan
     from capsbench.running.estimate import Estimate
+
+TOLD = 100
+"""Cells of which planning takes more than a moment."""
 
 
 @with_cell_options
@@ -63,6 +67,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Networks trained at a time; by default as many as fill the cores.")
     ] = None,
+    max_cells: Annotated[
+        int, typer.Option(min=1, help="Refuse axes that make more cells.", rich_help_panel=MEASURING)
+    ] = MAX_CELLS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate, run nothing.")] = False,
     as_json: JsonOption = False,
     **asked: str | None,
@@ -89,12 +96,18 @@ def run(
         "baseline_size": baseline_size,
     }
     request: dict[str, Any] = {**named, **_options([*(axis or []), *_flags(context.args)], named)}
+    request |= {"max_cells": max_cells, "on_count": _tell_count}
     if dry_run:
         _print_plan(api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
         return
     command = shlex.join(["capsbench", *sys.argv[1:]])
     outcome = api.run(suite=suite, out=out, data_dir=data_dir, fresh=fresh, workers=workers, command=command, **request)
     tell_outcome(outcome, out, as_json)
+
+
+def _tell_count(count: int) -> None:
+    if count > TOLD:
+        warn(f"planning up to {count:,} cells")
 
 
 def _flags(arguments: list[str]) -> list[str]:
