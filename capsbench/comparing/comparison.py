@@ -24,11 +24,13 @@ from capsbench.comparing.side import (
     numbers,
     other_hardware,
     read_side,
+    steps_of,
     title_contenders,
     titles_of_cells,
 )
 from capsbench.presenting.format import seeds as seeds_said
-from capsbench.presenting.paired import Pairs
+from capsbench.presenting.paired import Kept, Pairs
+from capsbench.presenting.steps import Steps
 from capsbench.records.folder import allow_own
 from capsbench.records.store import Store
 from capsbench.registry import measure_name
@@ -112,7 +114,7 @@ def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Compar
     sides = read_side(a, "A"), read_side(b, "B")
     found = Comparison(str(a), str(b), faults=[f"A: {line}" for line in _faults(sides[0])])
     found.faults += [f"B: {line}" for line in _faults(sides[1])]
-    pairs = Pairs(_kept_of(*sides))
+    pairs, steps = Pairs(_kept_of(*sides)), steps_of(*sides)
     titles = title_contenders(*sides)
     cells = titles_of_cells(*sides)
     both = matched(*sides)
@@ -128,7 +130,7 @@ def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Compar
         if all(obstacle.what for obstacle in obstacles):
             left_out = frozenset[str]().union(*(obstacle.measures for obstacle in obstacles))
             failed = sides[0].failed_of(first), sides[1].failed_of(second)
-            changes += _changes(one, titles[one], first, second, cells, pairs, left_out, failed)
+            changes += _changes(one, titles[one], first, second, cells, pairs, steps, left_out, failed)
             found.only_a += [f"{titles[one]}: {what}" for what in _beyond(first, second, cells, left_out)]
             found.only_b += [f"{titles[one]}: {what}" for what in _beyond(second, first, cells, left_out)]
     found.matched = len(both)
@@ -164,7 +166,7 @@ def _faults(side: Side) -> list[str]:
     return [*side.faults, *failed, *outdated]
 
 
-def _kept_of(a: Side, b: Side) -> Any:
+def _kept_of(a: Side, b: Side) -> Kept:
     """What measures kept on both sides, a cell's name beginning with its side: a cell of both may differ."""
 
     def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
@@ -272,6 +274,7 @@ def _changes(
     b: Contender,
     cells: Mapping[str, str],
     pairs: Pairs,
+    steps: Steps,
     left_out: frozenset[str],
     failed: tuple[int, int],
 ) -> Iterator[Change]:
@@ -290,15 +293,16 @@ def _changes(
         }
         if not second or first == second or (not seeds and _alike([*first.values()], [*second.values()])):
             continue
+        step = steps.of(a.cell.dataset, measure_name(number.measure), number.metric, number.condition, number.unit)
         if not seeds:
-            difference, test = unpaired([*second.values()], [*first.values()]), "unpaired"
+            difference, test = unpaired([*second.values()], [*first.values()], step), "unpaired"
         elif number[:3] == ACCURACY:
             named = [{seed: f"{side} {c.records[seed].cell.id}" for seed in seeds} for side, c in (("A", a), ("B", b))]
             accuracy = {name[seed]: of[seed] for name, of in zip(named, (first, second), strict=True) for seed in seeds}
-            difference = pairs.difference(named[1], named[0], accuracy)
+            difference = pairs.difference(named[1], named[0], accuracy, step)
             test = "images" if difference.images else "seeds"
         else:
-            difference, test = paired_seeds([second[s] for s in seeds], [first[s] for s in seeds]), "seeds"
+            difference, test = paired_seeds([second[s] for s in seeds], [first[s] for s in seeds], step), "seeds"
         if math.isnan(difference.p):
             test = "none"
         means = fmean(first.values()), fmean(second.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -37,6 +38,7 @@ from capsbench.comparing.side import (
     read_latest_run,
     read_side,
     same_bits_expected,
+    steps_of,
     title_contenders,
     titles_of_cells,
     with_one_setting,
@@ -157,6 +159,7 @@ class _Gate:
         self.cells = titles_of_cells(current, reference)
         self.sources = {record.cell.id: record.cell for record in (*reference.records, *current.records)}
         self.shared = matched(reference, current)
+        self.steps = steps_of(reference, current)
 
     def pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
         """Title and both sides of each contender, with what was made by the same versions."""
@@ -284,7 +287,9 @@ class _Gate:
     def _tested(
         self, judged: Judged, found: Mapping[str, tuple[Mapping[int, float], Mapping[int, float]]]
     ) -> Iterator[Test]:
-        step = step_of([value for both in found.values() for side in both for value in side.values()])
+        step = step_of(
+            [value for both in found.values() for side in both for value in side.values()], self._images(judged)
+        )
         variances = _moderated([before for before, _ in found.values()], step)
         for (title, (before, now)), spread in zip(found.items(), variances, strict=True):
             old, new = fmean(before.values()), fmean(now.values())
@@ -293,6 +298,16 @@ class _Gate:
             yield self._test(
                 title, judged.name, shown, drop, 100 * drop, spread, len(before), len(now), self._tolerance
             )
+
+    def _images(self, judged: Judged) -> set[int]:
+        """The counts of images that a judged number may be a share of, where it is that of one row."""
+        datasets = {self.reference.contenders[old].cell.dataset for old, _ in self.shared}
+        conditions = judged.conditions or ("",)
+        return {
+            count
+            for dataset, condition in product(datasets, conditions)
+            for count in self.steps.images(dataset, judged.measure, condition)
+        }
 
     @property
     def _tolerance(self) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import defaults_of
 from capsbench.presenting.naming import Names
+from capsbench.presenting.steps import Steps
 from capsbench.records.cell import Cell
 from capsbench.records.folder import some_records
 from capsbench.records.record import TRAINING, Record, Row, Run, keep_one_setting
@@ -195,6 +196,15 @@ def _of_latest_source(records: Sequence[Record], store: Store, flag: str) -> lis
 
 def _without_source(record: Record) -> str:
     return record.cell.model_dump_json(exclude={"seed", "code"})
+
+
+def steps_of(a: Side, b: Side) -> Steps:
+    """The steps of the numbers of both sides."""
+
+    def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+        return a.kept(measure, cell) or b.kept(measure, cell)
+
+    return Steps([*a.records, *b.records], kept)
 
 
 def numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:

@@ -12,12 +12,12 @@ import pandas as pd
 
 from capsbench.presenting.baselines import PAIR, differences, find_baselines
 from capsbench.presenting.naming import BUDGET, NAMING, Defaults, Names, no_defaults
-from capsbench.presenting.paired import Pairs, nothing_kept
+from capsbench.presenting.paired import Kept, Pairs, nothing_kept
+from capsbench.presenting.steps import Steps
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
 from capsbench.records.table import describe_cells, history_of
 from capsbench.stats.differences import intervals
-from capsbench.stats.steps import step_of
 
 BASELINE = "baseline."
 """Begins the columns that say which contenders are baselines; what follows is the kind."""
@@ -74,12 +74,12 @@ def summary(records: list[Record], verdicts: Verdicts | None = None, defaults: D
     table["baseline"] = baselines.drop_duplicates("contender").set_index("contender")["baseline"]
     measured = []
     if "accuracy" in cells:
-        by_dataset = cells.dropna(subset="accuracy").groupby("dataset")["accuracy"]
-        steps = cells["dataset"].map({name: step_of(values) for name, values in by_dataset})
-        table["accuracy_percent"], table["accuracy_ci95"] = _intervals(cells, steps)
+        verdicts = verdicts or verdicts_of(records)
+        steps = {name: verdicts.steps.of(name, *NUMBERS["accuracy"]) for name in cells["dataset"].unique()}
+        table["accuracy_percent"], table["accuracy_ci95"] = _intervals(cells, cells["dataset"].map(steps))
         table["accuracy_n"] = seeds["accuracy"].count()
         measured += ["accuracy_percent", "accuracy_ci95", "accuracy_n"]
-        apart = differences(baselines, verdicts or verdicts_of(records))
+        apart = differences(baselines, verdicts)
         baselines = baselines.merge(apart, on=PAIR, how="left")
     for kind, own in baselines.groupby("against", sort=False):
         numbers = own.set_index("contender").drop(columns="against")
@@ -98,15 +98,18 @@ def baseline_kinds(summary: pd.DataFrame) -> list[str]:
     return [name.removeprefix(BASELINE) for name in map(str, summary) if name.startswith(BASELINE)]
 
 
-def verdicts_of(records: Sequence[Record], pairs: Pairs | None = None, by: Sequence[str] = ()) -> Verdicts:
+def verdicts_of(
+    records: Sequence[Record], pairs: Pairs | None = None, by: Sequence[str] = (), kept: Kept = nothing_kept
+) -> Verdicts:
     """What judges the differences between the contenders of some records.
 
     Args:
         pairs: has the predictions of the test images; without it differences are over seeds alone.
         by: the choices whose effect is asked for.
+        kept: what measures kept, which says of how many images they are.
     """
     measured = [record for record in records if record.status != "failed"]
-    return Verdicts(measured, pairs or Pairs(nothing_kept), BUDGET, effects=bool(by))
+    return Verdicts(measured, pairs or Pairs(nothing_kept), BUDGET, bool(by), Steps(measured, kept))
 
 
 def curves(records: list[Record]) -> pd.DataFrame:

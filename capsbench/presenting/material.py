@@ -19,7 +19,6 @@ from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.table import COLUMNS, ROW_COLUMNS, describe_cells, numbers_of, plain
 from capsbench.stats.differences import intervals
-from capsbench.stats.steps import step_of
 
 
 class NoDataError(ValueError):
@@ -52,7 +51,7 @@ class Material:
       `capsbench.records.table.ROW_COLUMNS`; names are categories there, which is quick to choose from, and `chosen` gives some
       of the rows as strings
     - ``kept``: (measure, cell) -> the arrays that the measure kept of that cell; empty where there are none
-    - ``verdicts``: the comparisons between contenders
+    - ``verdicts``: the comparisons between contenders, and the steps of all numbers
     - ``defaults``: contender -> the defaults of its fields and options, as far as they are known
     - ``by``: the fields or options whose effect is asked for
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
@@ -92,7 +91,7 @@ class Material:
                 unpredicted.add(cell)
             return found
 
-        verdicts = verdicts_of(records, Pairs(kept), by)
+        verdicts = verdicts_of(records, Pairs(kept), by, read_kept)
         return cls(
             summary=styled(summary(records, verdicts, defaults).join(find_marks(measured, read_kept), on="contender")),
             curves=curves(records),
@@ -127,16 +126,18 @@ class Material:
         described = described.astype(strings).take(owners[self.rows["cell"].cat.codes])
         return pd.concat([described.reset_index(drop=True), self.rows[ROW_COLUMNS]], axis="columns")
 
+    def with_steps(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Some of the rows with the step of each number (`capsbench.presenting.steps`) in a column ``step``."""
+        return rows.assign(step=self.verdicts.steps.of_rows(rows))
+
     def averaged(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Some of the rows as one row a contender, metric, condition and level, in the order of the summary.
 
         Columns: ``contender``, ``measure``, ``metric``, ``condition``, ``level``, ``unit``, ``value`` (the mean over seeds),
         ``n``, ``ci95`` (the half-width of its 95 % t-interval, empty for n = 1), and what the summary has of the contender.
         """
-        number = ["measure", "metric", "condition", "unit"]
-        alike = rows.groupby(["dataset", *number], sort=False)
-        steps = alike.ngroup().map(dict(enumerate(step_of(values) for _, values in alike["value"])))
-        grouped = rows.assign(step=steps).groupby(["contender", *number[:3], "level", "unit"], dropna=False, sort=False)
+        number = ["contender", "measure", "metric", "condition", "level", "unit"]
+        grouped = self.with_steps(rows).groupby(number, dropna=False, sort=False)
         table = grouped.agg(value=("value", "mean"), sem=("value", "sem"), n=("value", "count"), step=("step", "first"))
         table = table.reset_index()
         table["ci95"] = intervals(table["value"], table.pop("sem"), table["n"], table.pop("step"))

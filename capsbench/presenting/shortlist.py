@@ -19,7 +19,7 @@ class Chosen(NamedTuple):
     """What a picture shows of a measure's rows.
 
     Attributes:
-        rows: those of the contenders, one a cell and number.
+        rows: those of the contenders, one a cell and number, each with its ``step``.
         table: the same as one row a contender, metric, condition and level (`capsbench.presenting.material.Material.averaged`).
         summary: the contenders, in the order of the headline table, each with its look.
         left_out: a sentence on those that are not shown, with a space before it; empty where all are.
@@ -36,7 +36,7 @@ def choose(material: Material, rows: pd.DataFrame, missing: str) -> Chosen:
     if rows.empty:
         raise NoDataError(missing)
     summary, left_out = most_accurate(material.summary, rows["contender"].unique())
-    own = rows[rows["contender"].isin(summary["contender"])]
+    own = material.with_steps(rows[rows["contender"].isin(summary["contender"])])
     return Chosen(own, replace(material, summary=summary).averaged(own), summary, left_out)
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from capsbench.presenting.paired import Pairs
+from capsbench.presenting.steps import Steps
 from capsbench.records.record import TRAINING, Record
 from capsbench.stats.differences import Difference
-from capsbench.stats.steps import step_of
 from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
 
 ACCURACY = ("accuracy", "accuracy", "test")
@@ -37,19 +37,23 @@ class Verdicts:
         pairs: has the predictions of the test images.
         budget: fields of a cell in which contenders that are compared do not differ.
         effects: whether effects of choices are shown, of which there are no more than contenders.
+        steps: of the numbers of these records.
     """
 
-    def __init__(self, records: Sequence[Record], pairs: Pairs, budget: Sequence[str], effects: bool = False) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        pairs: Pairs,
+        budget: Sequence[str],
+        effects: bool = False,
+        steps: Steps | None = None,
+    ) -> None:
         self._pairs = pairs
+        self.steps = steps or Steps(records)
         self._cells: dict[str, dict[int, Record]] = {}
         for record in records:
             self._cells.setdefault(record.cell.contender, {})[record.cell.seed] = record
         self._accuracy = {record.cell.id: row.value for record in records for row in record.rows if row[:3] == ACCURACY}
-        by_dataset: dict[str, list[float]] = {}
-        for record in records:
-            if record.cell.id in self._accuracy:
-                by_dataset.setdefault(record.cell.dataset, []).append(self._accuracy[record.cell.id])
-        self._steps = {dataset: step_of(values) for dataset, values in by_dataset.items()}
         self._count = count_comparisons(records, budget) + effects * len(self._cells)
         self._primary: dict[tuple[str, str], Verdict] = {}
         self.difference = cache(self._difference)
@@ -102,7 +106,7 @@ class Verdicts:
         first, second = (self._tested(name) for name in (one, other))
         if not first.keys() & second.keys():
             return None
-        step = self._steps[next(iter(self._cells[one].values())).cell.dataset]
+        step = self.steps.of(next(iter(self._cells[one].values())).cell.dataset, *ACCURACY)
         return self._pairs.difference(first, second, self._accuracy, step)
 
     def _tested(self, contender: str) -> dict[int, str]:

@@ -19,6 +19,7 @@ from capsbench.presenting.filter import chosen as chosen_records
 from capsbench.presenting.format import readable
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
+from capsbench.presenting.steps import Steps
 from capsbench.presenting.terminal import plain
 from capsbench.records.folder import allow_own, check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
@@ -160,7 +161,7 @@ def _report(
     material = Material.of(records, store, by, defaults_of)
     drawing = begin(all_pictures(), material, _forms(formats))
     sections = made_sections(material)
-    comparisons, fault = _compared(suite, chosen, records)
+    comparisons, fault = _compared(suite, chosen, records, material.verdicts.steps)
     said = dict(zip(material.summary["contender"], said_of(material.summary), strict=True))
     against, shown_against = published_table(comparisons), readable_published(comparisons, said)
     summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
@@ -273,7 +274,9 @@ def _arrow(table: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(table.convert_dtypes(), preserve_index=False)
 
 
-def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) -> tuple[list[Comparison], list[str]]:
+def _compared(
+    suite: str | Path | None, run: Run | None, records: list[Record], steps: Steps
+) -> tuple[list[Comparison], list[str]]:
     """The published numbers of the suite asked for, else of the run's own; and why there are none.
 
     A run's note may come from anywhere: of a suite that does not ship with capsbench it is only a name, and no file is opened.
@@ -283,7 +286,7 @@ def _compared(suite: str | Path | None, run: Run | None, records: list[Record]) 
         return [], []
     if suite is None and named not in suite_names():
         return [], [f"no published numbers: the run's suite {named} is a file, which is read where it is named (suite)"]
-    return compare(read_suite(named), records, run.left_out if run else {}), []
+    return compare(read_suite(named), records, run.left_out if run else {}, steps), []
 
 
 def _chosen(noted: Notes, folder: Path, name: str | None) -> tuple[Run | None, list[str]]:

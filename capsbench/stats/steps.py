@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,37 +19,40 @@ FEWEST_NUMBERS = 3
 ROUNDING = 1e-12
 """Relative error of a number that was computed: what is nearer to another is the same."""
 
+ROUNDING_FLOAT32 = 2.0**-24
+"""The same of a number that was computed in float32."""
 
-def step_of(numbers: ArrayLike) -> float:
-    """The step of shares of n images, 1/n, from the numbers alone; 0 of numbers that are none, such as times and counts.
 
-    n is the least common denominator of the numbers, so that the step is rather too large than too small, and a test errs towards
-    no difference. One or two numbers, such as 0.8 in all seeds, say little of n: then it is the least multiple above
-    `FEWEST_IMAGES`.
+def step_of(numbers: ArrayLike, images: Iterable[int] = ()) -> float:
+    """The step of shares of n images, 1/n; 0 of numbers that are none, such as times and counts.
+
+    n is the least of the counts of images that all numbers are shares of. Where none is, it is guessed: the least common
+    denominator of the numbers, so that the step is rather too large than too small, and a test errs towards no difference. One
+    or two numbers, such as 0.8 in all seeds, say little of n: then it is the least multiple above `FEWEST_IMAGES`.
+
+    Args:
+        images: counts of images that the numbers may be shares of.
     """
     different = np.unique(np.asarray(numbers, dtype=float))
-    images = 1
-    for denominator in np.unique(_denominators(different)):
-        images = math.lcm(images, int(denominator))
-        if denominator == 0 or images > MOST_IMAGES:
-            return 0.0
-    if images == 1 and np.abs(different).max(initial=0) > 1:
+    known = _denominators(different, np.array(sorted(images), dtype=np.int64))
+    if len(known):
+        return float(1 / known[0])
+    found = _denominators(different, np.arange(1, MOST_IMAGES + 1))
+    if not len(found) or (found[0] == 1 and np.abs(different).max(initial=0) > 1):
         return 0.0
+    count = int(found[0])
     if len(different) < FEWEST_NUMBERS:
-        images *= math.ceil(FEWEST_IMAGES / images)
-    return 1 / images
+        count *= math.ceil(FEWEST_IMAGES / count)
+    return 1 / count
 
 
-def _denominators(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The denominator of each number as a fraction, by its continued fraction; 0 for one above `MOST_IMAGES`."""
-    before, now = np.zeros(len(numbers), dtype=np.int64), np.ones(len(numbers), dtype=np.int64)
-    rest = numbers - np.floor(numbers)
-    while True:
-        error = np.abs(numbers * now - np.rint(numbers * now))
-        unfinished = (error > ROUNDING * np.maximum(1, np.abs(numbers)) * now) & (now <= MOST_IMAGES)
-        if not unfinished.any():
-            return np.where(now <= MOST_IMAGES, now, 0)
-        inverse = 1 / rest[unfinished]
-        quotient = np.floor(np.minimum(inverse, MOST_IMAGES + 1)).astype(np.int64)
-        rest[unfinished] = inverse - quotient
-        before[unfinished], now[unfinished] = now[unfinished], quotient * now[unfinished] + before[unfinished]
+def _denominators(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some counts that all numbers are shares of, up to rounding: that of float32 where all passed through it."""
+    in_float32 = bool((numbers.astype(np.float32) == numbers).all())
+    rounding = ROUNDING_FLOAT32 if in_float32 else ROUNDING
+    for number in numbers:
+        if not len(counts):
+            break
+        apart = np.abs(number - np.rint(number * counts) / counts)
+        counts = counts[apart <= rounding * max(1.0, abs(number))]
+    return counts

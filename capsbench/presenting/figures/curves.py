@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from capsbench.stats.differences import interval
-from capsbench.stats.steps import step_of
 
 BAND = 0.13
 """Opacity of a band."""
@@ -36,12 +35,12 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, summary: pd.DataFrame, factor: f
     """Draws each contender's mean over seeds with its 95 % t-interval, in the contender's colour and line style.
 
     Args:
-        rows: one row a cell and ``level``, of one metric and condition.
+        rows: one row a cell and ``level``, of one metric and condition, with its ``step``.
         summary: the contenders, each with its look.
         factor: multiplies the values; by default fractions become per cent.
     """
     few_ticks(axes)
-    errorbar = partial(t_interval, step=factor * step_of(rows["value"]))
+    errorbar = partial(t_interval, step=factor * rows["step"].max())
     draw_means(axes, rows.assign(value=factor * rows["value"]), "level", "value", summary, errorbar)
 
 

@@ -8,6 +8,7 @@ level of the second family (`capsbench.presenting.verdicts`).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -24,6 +25,32 @@ MARGIN = 1.0
 """Points of accuracy that count as no difference."""
 
 
+@dataclass(frozen=True)
+class OfSeeds:
+    """A number of each seed, in per cent.
+
+    Attributes:
+        by_seed: the numbers, the seeds the index.
+        step: what they are multiples of, in per cent, 0 for nothing; None where it has to be guessed.
+    """
+
+    by_seed: pd.Series
+    step: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.by_seed)
+
+    def complement(self) -> OfSeeds:
+        """What is left of 100 %: errors of accuracies."""
+        return OfSeeds(100 - self.by_seed, self.step)
+
+    def share_of(self, whole: OfSeeds) -> OfSeeds:
+        """The number as a part of another one of the same images, over the seeds where that is not 0."""
+        wholes = whole.by_seed[whole.by_seed > 0]
+        step = None if self.step is None or wholes.empty else 100 * self.step / float(wholes.min())
+        return OfSeeds((100 * self.by_seed / wholes).dropna(), step)
+
+
 class Estimate(NamedTuple):
     """A mean over seeds, in per cent, with the half-width of its interval, infinite where nothing shows the spread.
 
@@ -36,12 +63,13 @@ class Estimate(NamedTuple):
     needed: str = ""
 
     @classmethod
-    def of(cls, values: pd.Series, level: float = ALPHA) -> Estimate:
+    def of(cls, values: OfSeeds, level: float = ALPHA) -> Estimate:
         """Of a number of each seed, with the interval at a level, a 95 % one by default."""
         n = len(values)
         if not n:
             return cls(math.nan, math.inf, 0)
-        mean, half = interval((values / 100).to_list(), level=level)
+        step = None if values.step is None else values.step / 100
+        mean, half = interval((values.by_seed / 100).to_list(), step, level)
         return cls(100 * mean, math.inf if math.isnan(half) else 100 * half, n)
 
     @classmethod
@@ -73,15 +101,18 @@ class Numbers:
         """The rows of transferred attacks, on all targets."""
         return self.material.chosen(self.material.rows["measure"] == "transfer")
 
-    def _of(self, measure: str, metric: str, condition: str, level: float | None = None) -> dict[str, pd.Series]:
-        """Contender -> that number of each seed, in per cent."""
+    def _of(self, measure: str, metric: str, condition: str, level: float | None = None) -> dict[str, OfSeeds]:
+        """Contender -> that number."""
         rows = self.material.rows
         chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
         if level is not None:
             chosen &= (rows["level"] - level).abs() < 1e-6
-        own = self.material.chosen(chosen)[["contender", "seed", "value"]]
+        own = self.material.with_steps(self.material.chosen(chosen))
         own = own.drop_duplicates(["contender", "seed"]).set_index("seed")
-        return {str(name): 100 * values for name, values in own.groupby("contender", sort=False)["value"]}
+        return {
+            str(name): OfSeeds(100 * part["value"], 100 * float(part["step"].max()))
+            for name, part in own.groupby("contender", sort=False)
+        }
 
 
 class Group:
@@ -121,26 +152,25 @@ class Group:
     def label(self, contender: str) -> str:
         return str(self._labels[contender])
 
-    def values(
-        self, contender: str, measure: str, metric: str, condition: str, level: float | None = None
-    ) -> pd.Series:
-        """A number of each seed, in per cent."""
-        return self.numbers.of(measure, metric, condition, level).get(contender, pd.Series(dtype=float))
+    def values(self, contender: str, measure: str, metric: str, condition: str, level: float | None = None) -> OfSeeds:
+        """A number of each seed, of none where it was not measured."""
+        return self.numbers.of(measure, metric, condition, level).get(contender, OfSeeds(pd.Series(dtype=float)))
 
-    def accuracy(self, contender: str) -> pd.Series:
+    def accuracy(self, contender: str) -> OfSeeds:
         return self.values(contender, "accuracy", "accuracy", "test")
 
-    def judged(self, values: pd.Series) -> Estimate:
+    def judged(self, values: OfSeeds) -> Estimate:
         """What a claim about a number rests on: its mean, with an interval at the level of the second family."""
         return Estimate.of(values, ALPHA / self.verdicts.comparisons)
 
-    def difference(self, one: pd.Series, other: pd.Series) -> Estimate | None:
+    def difference(self, one: OfSeeds, other: OfSeeds) -> Estimate | None:
         """One number less another over the seeds that both have, in the second family; None where there is none."""
-        both = pd.concat([one, other], axis="columns", join="inner").dropna() / 100
+        both = pd.concat([one.by_seed, other.by_seed], axis="columns", join="inner").dropna() / 100
         if both.empty:
             return None
         sides = [both.iloc[:, place].to_list() for place in (0, 1)]
-        return Estimate.of_verdict(self.verdicts.judge(paired_seeds(sides[0], sides[1])))
+        step = None if one.step is None or other.step is None else max(one.step, other.step) / 100
+        return Estimate.of_verdict(self.verdicts.judge(paired_seeds(sides[0], sides[1], step)))
 
     def accuracy_difference(self, one: str, other: str) -> Estimate | None:
         """One contender's test accuracy less another's, by the verdict on the pair; None where there is none."""
@@ -150,7 +180,7 @@ class Group:
     def reached(self, contender: str) -> bool:
         """Whether every seed of it has the validation accuracy that training was to stop at."""
         reached = self.values(contender, "accuracy", "accuracy", "validation")
-        return len(reached) > 0 and float(reached.min()) >= 100 * self.stop_at
+        return len(reached) > 0 and float(reached.by_seed.min()) >= 100 * self.stop_at
 
     def at_full_size(self, verdict: str) -> str:
         """A verdict on a number alone, which a smaller network or less data cannot give."""

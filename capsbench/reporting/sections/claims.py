@@ -14,7 +14,7 @@ import pandas as pd
 
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.presenting.verdicts import SECOND
-from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, above, near, nothing
+from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, OfSeeds, above, near, nothing
 
 FEWEST_IMAGES = 10
 """Images that a source has to have been misled by, for what they do to others to count."""
@@ -51,7 +51,7 @@ Judge = Callable[[Group], Statements]
 def _compared(
     of: Sequence[str],
     names: Sequence[str],
-    values: Sequence[pd.Series],
+    values: Sequence[OfSeeds],
     apart: Estimate | None,
     judge: Callable[[Estimate], str],
     about: str = "",
@@ -122,8 +122,8 @@ def novel_viewpoints_err_less(group: Group) -> Statements:
     if group.dataset in VIEWPOINT_SETS and group.stop_at:
         for capsules in filter(group.reached, group.which(routing="em")):
             for cnn in filter(group.reached, group.cnns()):
-                one, other = (100 - group.accuracy(each) for each in (capsules, cnn))
-                less = 100 * (1 - one / other[other > 0]).dropna()
+                one, other = (group.accuracy(each).complement() for each in (capsules, cnn))
+                less = one.share_of(other).complement()
                 if len(less):
                     found = group.judged(less)
                     errors = [Estimate.of(each) for each in (one, other)]
@@ -167,7 +167,7 @@ def worst_cases_leave_no_advantage(group: Group) -> Statements:
             for name, robust, right in zip(pair, left, clean, strict=True)
             if len(robust) and len(right)
         ]
-        kept = [100 * robust / right[right > 0] for robust, right in zip(left, clean, strict=True)]
+        kept = [robust.share_of(right) for robust, right in zip(left, clean, strict=True)]
         about = f"of the images that each has right, still right in the worst case at {level:g}: "
         yield from _compared(pair, names, kept, group.difference(*kept), nothing, about)
 
@@ -178,7 +178,7 @@ def transfer_spares_nobody(group: Group) -> Statements:
         shown = _transferred(group, capsules, cnn)
         if len(shown):
             pair = (cnn, capsules)
-            names, values = [group.label(name) for name in pair], [shown[name] for name in pair]
+            names, values = [group.label(name) for name in pair], [OfSeeds(shown[name]) for name in pair]
             yield from _compared(pair, names, values, group.difference(*values), nothing, about)
 
 
@@ -226,18 +226,19 @@ def reconstruction_detects(group: Group) -> Statements:
             yield Statement("undecided", few, 0, (contender,))
 
 
-def _detected(group: Group, contender: str, attack: str, level: float) -> pd.Series:
+def _detected(group: Group, contender: str, attack: str, level: float) -> OfSeeds:
     """The share detected of each seed that has enough adversarial images, in per cent."""
     detected, images = (
         group.values(contender, "detection", metric, attack, level) for metric in ("detected", "adversarial images")
     )
-    return detected[images.reindex(detected.index, fill_value=0) >= 100 * FEWEST_IMAGES]
+    enough = images.by_seed.reindex(detected.by_seed.index, fill_value=0) >= 100 * FEWEST_IMAGES
+    return OfSeeds(detected.by_seed[enough], detected.step)
 
 
 def multimnist_errs_by_five(group: Group) -> Statements:
     if group.dataset == "multimnist":
         for contender in group.which(network="capsnet", routing="dynamic", iterations=3):
-            found = group.judged(100 - group.accuracy(contender))
+            found = group.judged(group.accuracy(contender).complement())
             verdict = group.at_full_size(near(found, 5.2, MARGIN))
             if found.n:
                 yield Statement(verdict, f"{group.label(contender)}: error {found.shown()}", found.n, (contender,))

@@ -18,7 +18,6 @@ from capsbench.presenting.verdicts import Verdicts
 from capsbench.presenting.words import option, short, value
 from capsbench.records.cell import TARGET
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
-from capsbench.stats.steps import step_of
 from capsbench.stats.verdicts import Outcome
 
 Level = tuple[Any, ...]
@@ -37,7 +36,7 @@ COSTS = {"FLOPs": ("cost", "flops", "inference"), "step ms": ("speed", "latency 
 OF_EACH = ("cell", "seed")
 """Names that tell cells of one contender apart: a difference is over these, not between them."""
 
-NOT_VARIED = {"cell", "contender", "seed", "value", *COSTS}
+NOT_VARIED = {"cell", "contender", "seed", "value", "step", *COSTS}
 
 
 def _table(material: Material) -> pd.DataFrame:
@@ -49,7 +48,7 @@ def _table(material: Material) -> pd.DataFrame:
     accuracies = material.chosen(
         (rows["measure"] == "accuracy") & (rows["metric"] == "accuracy") & (rows["condition"] == "test")
     )
-    cells = material.cells.merge(accuracies[["cell", "value"]], on="cell")
+    cells = material.cells.merge(material.with_steps(accuracies)[["cell", "value", "step"]], on="cell")
     if "train_size" in by:
         cells["train_size"] = cells["train_size"].astype(object).where(cells["train_size"].notna(), ALL)
     cells = cells.dropna(subset=by)
@@ -85,7 +84,7 @@ def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material)
     common = sorted(set.intersection(*(set(own.columns) for own in numbers.values())))
     if common:
         numbers = {key: own[common] for key, own in numbers.items()}
-    step = step_of(cells["value"])
+    step = cells["step"].max()
     levels = _in_order(cells, by)
     first = _compared_with(cells, by, levels, material)
     medians = {key: own[list(COSTS)].median() for key, own in cells.groupby(by)}
@@ -96,7 +95,7 @@ def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material)
         line: dict[str, Any] = {WITHIN: network, **dict(zip(by, key, strict=True))}
         line |= {f"{AGAINST}{name}": level for name, level in zip(by, first, strict=True)}
         line |= {"n": len(own), "settings": own.shape[1]}
-        line |= _mean("accuracy %", own.mean(axis="columns"))
+        line |= _mean("accuracy %", own.mean(axis="columns"), step / own.shape[1])
         apart = _apart(own, numbers[first])
         pairs = [(contenders[key][setting], contenders[first][setting]) for setting in apart] if key != first else []
         line |= {"difference_settings": apart.shape[1], **_difference(apart, pairs, step, material.verdicts)}
@@ -163,8 +162,8 @@ def _apart(own: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
     return both.dropna(how="any", axis="index")
 
 
-def _mean(name: str, of_seeds: pd.Series) -> dict[str, float]:
-    mean, half = interval(of_seeds.to_list())
+def _mean(name: str, of_seeds: pd.Series, step: float) -> dict[str, float]:
+    mean, half = interval(of_seeds.to_list(), step)
     return {name: 100 * mean, f"{name}, ci95": 100 * half}
 
 

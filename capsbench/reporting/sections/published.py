@@ -19,6 +19,7 @@ import pandas as pd
 from capsbench.planning.suites import Suite
 from capsbench.planning.suites.published import Published, rows_of
 from capsbench.presenting.format import with_interval
+from capsbench.presenting.steps import Steps
 from capsbench.records.cell import Cell, flag
 from capsbench.records.record import Record
 from capsbench.stats.differences import interval
@@ -55,6 +56,7 @@ class Comparison:
         values: what was measured, in percent, a seed each.
         at: the size, and what else differs from the suite as it is written.
         contender: the identity of the cells (`capsbench.records.cell.Cell.contender`).
+        step: what the values are multiples of, in percent; None where it has to be guessed.
     """
 
     published: Published
@@ -62,19 +64,24 @@ class Comparison:
     values: Sequence[float] = ()
     at: str = ""
     contender: str | None = None
+    step: float | None = None
 
 
-def compare(suite: Suite, records: Sequence[Record], left_out: Mapping[str, str]) -> list[Comparison]:
+def compare(
+    suite: Suite, records: Sequence[Record], left_out: Mapping[str, str], steps: Steps | None = None
+) -> list[Comparison]:
     """Each published number of a suite beside each contender that measures it.
 
     Args:
         suite: as it is written: what a record differs in from it is said beside the record.
         records: those of a run, or of a folder; failed ones count for nothing.
         left_out: the data sets that the run could not have.
+        steps: of the records' numbers.
 
     Raises:
         UsageError: the suite names something that is not known here.
     """
+    steps = steps or Steps(records)
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.status != "failed":
@@ -84,7 +91,7 @@ def compare(suite: Suite, records: Sequence[Record], left_out: Mapping[str, str]
     own = _cells_of(suite) if suite.published else []
     comparisons = []
     for row, written, cells in zip(suite.published, _by_row(suite.published, own), measured, strict=True):
-        found = [_compared(row, groups[cell.contender], written) for cell in cells]
+        found = [_compared(row, groups[cell.contender], written, steps) for cell in cells]
         comparisons += [each for each in found if each.values] or [Comparison(row, _why_none(row, written, left_out))]
     return comparisons
 
@@ -98,14 +105,14 @@ def _cells_of(suite: Suite) -> list[Cell]:
     return cells_of(*suite.overridden({"seeds": [0]}))
 
 
-def judge(row: Published, values: Sequence[float]) -> str:
-    """``inside``, ``outside`` or ``too few seeds``, of at least one measured value."""
+def judge(row: Published, values: Sequence[float], step: float | None = None) -> str:
+    """``inside``, ``outside`` or ``too few seeds``, of at least one measured value; ``step`` as in `Comparison`."""
     if len(values) < 2:
         return "too few seeds"
-    return "inside" if abs(fmean(values) - float(row.value)) <= difference_ci95(row, values) else "outside"
+    return "inside" if abs(fmean(values) - float(row.value)) <= difference_ci95(row, values, step) else "outside"
 
 
-def difference_ci95(row: Published, values: Sequence[float]) -> float:
+def difference_ci95(row: Published, values: Sequence[float], step: float | None = None) -> float:
     """Half-width of the 95 % t-interval of the difference between a published value and the mean of two values or more.
 
     With a spread s' over m trials beside our s over n seeds, its variance is s² / n + s'² / m, and Welch and Satterthwaite give
@@ -113,7 +120,8 @@ def difference_ci95(row: Published, values: Sequence[float]) -> float:
     """
     n = len(values)
     fractions = np.asarray(values) / 100
-    ours = 100**2 * float(variance_of_seeds(fractions, step_of(fractions), rounded=1).value)
+    known = step_of(fractions) if step is None else step / 100
+    ours = 100**2 * float(variance_of_seeds(fractions, known, rounded=1).value)
     theirs, freedom = n * ours, n - 1.0
     if row.spread is not None and row.trials is not None:
         theirs = float(row.spread) ** 2 / row.trials
@@ -144,7 +152,7 @@ def readable(comparisons: Sequence[Comparison], said: Mapping[str, str] | None =
         where = "" if row.condition == "test" else f" ({row.condition})"
         spread = "" if row.spread is None else f" ± {row.spread}"
         digits = max(1, -int(row.value.as_tuple().exponent))
-        measured = with_interval(*_interval(each.values), digits) if each.values else ""
+        measured = with_interval(*_interval(each.values, each.step), digits) if each.values else ""
         lines.append(
             {
                 "table": row.table,
@@ -182,8 +190,10 @@ def _by_row(published: Sequence[Published], cells: Sequence[Cell]) -> list[list[
     ]
 
 
-def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell]) -> Comparison:
+def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell], steps: Steps) -> Comparison:
     cell = records[0].cell
+    known = steps.of(cell.dataset, "accuracy", "accuracy", row.condition)
+    step = None if known is None else 100 * known
     values = [100 * value for value in (_value(record, row) for record in records) if value is not None]
     departing = departures(cell, written)
     decisive = [_said(name, departing[name]) for name in DECISIVE if name in departing]
@@ -195,8 +205,8 @@ def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell]
     elif row.differs:
         verdict = f"not comparable ({row.differs})"
     else:
-        verdict = judge(row, values) if values else ""
-    return Comparison(row, verdict, values, ", ".join([cell.size, *others]), cell.contender)
+        verdict = judge(row, values, step) if values else ""
+    return Comparison(row, verdict, values, ", ".join([cell.size, *others]), cell.contender, step)
 
 
 def _said(name: str, value: Any) -> str:
@@ -221,16 +231,16 @@ def _why_none(row: Published, written: Sequence[Cell], left_out: Mapping[str, st
     return "no data here" if datasets <= set(left_out) else "not run"
 
 
-def _interval(percent: Sequence[float]) -> tuple[float, float]:
+def _interval(percent: Sequence[float], step: float | None) -> tuple[float, float]:
     """The mean and the half-width of its 95 % t-interval, in per cent."""
-    mean, half = interval([value / 100 for value in percent])
+    mean, half = interval([value / 100 for value in percent], None if step is None else step / 100)
     return 100 * mean, 100 * half
 
 
 def _numbers(each: Comparison) -> dict[str, Any]:
     row, values = each.published, each.values
     several = len(values) > 1
-    mean, half = _interval(values) if values else (None, None)
+    mean, half = _interval(values, each.step) if values else (None, None)
     return {
         "table": row.table,
         "row": row.row,
@@ -247,7 +257,7 @@ def _numbers(each: Comparison) -> dict[str, Any]:
         "measured": mean,
         "measured_ci95": half if several else None,
         "difference": fmean(values) - float(row.value) if values else None,
-        "difference_ci95": difference_ci95(row, values) if several else None,
+        "difference_ci95": difference_ci95(row, values, each.step) if several else None,
         "verdict": each.verdict,
         "contender": each.contender,
     }

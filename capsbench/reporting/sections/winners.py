@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -19,7 +20,6 @@ from capsbench.presenting.verdicts import SECOND, Verdicts
 from capsbench.presenting.words import TIMES
 from capsbench.reporting.sections.budget import Group, groups_of
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
-from capsbench.stats.steps import step_of
 from capsbench.stats.verdicts import MOST_SEEDS, Outcome, Verdict
 
 MOST_NAMED = 3
@@ -31,7 +31,15 @@ BETWEEN = "; "
 KEPT = "\N{NO-BREAK SPACE}"
 """Keeps a number with its interval, and with what it is of."""
 
-OfSeeds = dict[int, tuple[str, float]]
+
+class Value(NamedTuple):
+    """A contender's number of a seed: a fraction, and what it is a multiple of."""
+
+    value: float
+    step: float
+
+
+OfSeeds = dict[int, Value]
 Numbers = dict[str, OfSeeds]
 
 
@@ -58,21 +66,22 @@ class Contest:
     withstood: bool = False
 
     def numbers(self, material: Material) -> Numbers:
-        """Contender -> seed -> cell and value, a fraction."""
+        """Contender -> seed -> value."""
         rows = material.rows
         chosen = (rows["measure"] == self.measure) & (rows["metric"] == self.metric)
         if self.conditions is not None:
             chosen &= rows["condition"].isin(self.conditions)
-        own = material.chosen(chosen)
+        own = material.with_steps(material.chosen(chosen))
         if self.swept:
             bound = own["dataset"].map(
                 {name: bounds_of(name, Threat.LINF).headline for name in own["dataset"].unique()}
             )
             own = own[(own["level"] - bound.astype(float)).abs() < 1e-6]
         found: Numbers = {}
-        means = own.groupby(["contender", "seed", "cell"], sort=False)["value"].mean()
-        for (contender, seed, cell), value in zip(means.index, means, strict=True):
-            found.setdefault(contender, {})[seed] = cell, value
+        by_seed = own.groupby(["contender", "seed"], sort=False)
+        means = by_seed.agg(value=("value", "mean"), step=("step", "max"), count=("value", "count"))
+        for (contender, seed), (value, step, count) in zip(means.index, means.to_numpy(), strict=True):
+            found.setdefault(contender, {})[seed] = Value(float(value), float(step / count))
         return found
 
 
@@ -132,7 +141,7 @@ def _contested(contest: Contest, group: Group, found: Numbers, verdicts: Verdict
     numbers = {name: found[name] for name in measured if name not in kept_out}
     if not numbers or len(measured) < 2:
         return
-    means = {name: interval([value for _, value in own.values()])[0] for name, own in numbers.items()}
+    means = {name: fmean(each.value for each in own.values()) for name, own in numbers.items()}
     first, *others = sorted(numbers, key=lambda name: means[name], reverse=not contest.least)
     if has(group.contenders, COLLAPSED)[first]:  # then all have, and nobody won
         return
@@ -152,7 +161,7 @@ def _rows(line: Line, verdicts: Verdicts, unsound: Collection[str]) -> Iterator[
         for name, verdict in line.behind.items()
     }
     own = line.numbers[line.first]
-    mean, half = interval([value for _, value in own.values()], _step(line.numbers))
+    mean, half = interval([each.value for each in own.values()], _step(line.numbers))
     level = [line.first, *(name for name in line.behind if not ahead[name])]
     cheapest = _cheapest(line.group, level) if len(own) >= FEWEST_SEEDS else ""
     for name in (*line.behind, *line.kept_out):
@@ -183,7 +192,7 @@ def _rows(line: Line, verdicts: Verdicts, unsound: Collection[str]) -> Iterator[
 
 def _step(numbers: Numbers) -> float:
     """What the numbers of a contest are multiples of."""
-    return step_of([value for own in numbers.values() for _, value in own.values()])
+    return max(each.step for own in numbers.values() for each in own.values())
 
 
 def _judge(contest: Contest, numbers: Numbers, first: str, name: str, verdicts: Verdicts) -> Verdict | None:
@@ -194,7 +203,7 @@ def _judge(contest: Contest, numbers: Numbers, first: str, name: str, verdicts: 
     seeds = sorted(one.keys() & other.keys())
     if not seeds:
         return None
-    sides = [[own[seed][1] for seed in seeds] for own in (one, other)]
+    sides = [[own[seed].value for seed in seeds] for own in (one, other)]
     return verdicts.judge(paired_seeds(sides[0], sides[1], _step(numbers)))
 
 

@@ -16,7 +16,7 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.verdicts import PRIMARY
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
-from capsbench.reporting.sections.budget import Estimate, above, near, nothing
+from capsbench.reporting.sections.budget import Estimate, OfSeeds, above, near, nothing
 from capsbench.reporting.sections.hypotheses import HYPOTHESES, SECTION, Finding, findings
 from tests.making import STUCK, counted, make_failed, with_rows
 
@@ -63,14 +63,14 @@ def test_when_an_estimate_decides(estimate: Estimate, is_above: str, is_nothing:
 
 
 def test_an_estimate_is_a_t_interval() -> None:
-    mean, half, n, _ = Estimate.of(pd.Series([1.0, 2.0, 4.0]))
+    mean, half, n, _ = Estimate.of(OfSeeds(pd.Series([1.0, 2.0, 4.0])))
     assert (mean, n) == (pytest.approx(7 / 3), 3)
     assert half == pytest.approx(4.302653 * math.sqrt((7 / 3 + 1 / 12) / 3))  # of whole points
 
 
 @pytest.mark.parametrize("share", [93.0, 100.0])
 def test_seeds_that_agree_leave_an_interval_of_an_image_more_or_less(share: float) -> None:
-    assert Estimate.of(pd.Series([share] * 3)).half == pytest.approx(4.302653 * math.sqrt(1 / 36))
+    assert Estimate.of(OfSeeds(pd.Series([share] * 3))).half == pytest.approx(4.302653 * math.sqrt(1 / 36))
 
 
 def test_more_iterations_are_paired_over_seeds(capsules: Make, verdicts: Callable[..., Any]) -> None:

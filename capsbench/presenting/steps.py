@@ -1,0 +1,85 @@
+"""The step of each number of a page, decided once for its tables, pictures, tests and claims.
+
+A share of n images is a multiple of 1/n (`capsbench.stats.steps`). n is known from the rows ``images`` of a measure, or from
+what it kept of each image; a measure that says neither may have taken all test images. Else it is guessed from all values of a
+number on one data set.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+
+import pandas as pd
+
+from capsbench.presenting.paired import Kept, nothing_kept
+from capsbench.records.record import Record
+from capsbench.stats.steps import step_of
+
+SHARE = "fraction"
+"""The unit of shares: numbers in other units have no step."""
+
+PER_IMAGE = ("label", "index", "image")
+"""Names under which measures keep an entry for each of their images."""
+
+TEST = ("accuracy", "test")
+"""The measure and condition of all test images."""
+
+NUMBER = ["dataset", "measure", "metric", "condition", "unit"]
+
+
+class Steps:
+    """The steps of the numbers of some records.
+
+    Args:
+        records: all that are on the page.
+        kept: what measures kept of their cells.
+    """
+
+    def __init__(self, records: Sequence[Record], kept: Kept = nothing_kept) -> None:
+        self._kept = kept
+        self._records: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            self._records[record.cell.dataset].append(record)
+        self.of = cache(self._of)
+        self._values = cache(self._collect_values)
+        self._kept_images = cache(self._count_kept)
+
+    def of_rows(self, rows: pd.DataFrame) -> pd.Series:
+        """The step of each of some rows, which have the columns of `NUMBER`."""
+        numbers = rows[NUMBER].drop_duplicates()
+        steps = pd.Series([self.of(*map(str, number)) for number in numbers.itertuples(index=False)], dtype=float)
+        found = rows[NUMBER].merge(numbers.assign(step=steps.to_numpy()), how="left", on=NUMBER)
+        return found.set_index(rows.index)["step"]
+
+    def images(self, dataset: str, measure: str, condition: str) -> set[int]:
+        """The counts of images that a share may be of, as far as they are known."""
+        own = {round(count) for count in self._values(dataset, measure).get(("images", condition), ()) if count >= 1}
+        if measure != TEST[0]:
+            return own | self._kept_images(dataset, measure) | self.images(dataset, *TEST)
+        return own or (self._kept_images(dataset, measure) if condition == TEST[1] else set())
+
+    def _of(self, dataset: str, measure: str, metric: str, condition: str, unit: str = SHARE) -> float | None:
+        """What all values of a number on a data set are multiples of: 0 for nothing, None of a number that no record has."""
+        if unit != SHARE:
+            return 0.0
+        values = self._values(dataset, measure).get((metric, condition))
+        return None if values is None else step_of(values, self.images(dataset, measure, condition))
+
+    def _collect_values(self, dataset: str, measure: str) -> dict[tuple[str, str], list[float]]:
+        """(metric, condition) -> all values of a measure on a data set."""
+        found: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for record in self._records[dataset]:
+            for row in record.rows:
+                if row.measure == measure:
+                    found[row.metric, row.condition].append(row.value)
+        return found
+
+    def _count_kept(self, dataset: str, measure: str) -> set[int]:
+        """The counts of images of which a measure kept something, by the first record that has any of it."""
+        for record in self._records[dataset]:
+            arrays = self._kept(measure, record.cell.id) if record.measurement(measure) else {}
+            if counts := {len(arrays[name]) for name in PER_IMAGE if name in arrays}:
+                return counts
+        return set()
