@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock
 
 Shortcut = Callable[[int, int, int], nn.Module]
 """(channels before, channels, stride) -> what takes the input of a block to the shape of its output."""
@@ -14,6 +13,8 @@ Shortcut = Callable[[int, int, int], nn.Module]
 
 def residual_stage(before: int, channels: int, blocks: int, stride: int, shortcut: Shortcut) -> nn.Sequential:
     """Blocks of two 3x3 convolutions and a shortcut; the first has the stride, and makes ``channels`` of those ``before``."""
+    from torchvision.models.resnet import BasicBlock  # takes a second to import, and few networks have any
+
     changes = stride != 1 or before != channels
     first = BasicBlock(before, channels, stride, shortcut(before, channels, stride) if changes else None)
     return nn.Sequential(first, *(BasicBlock(channels, channels) for _ in range(blocks - 1)))

@@ -32,7 +32,6 @@ PRELOADED = [
     "capsbench.running.cell_job",
     "torch._dynamo",  # the first optimiser step imports it
     "capsbench_kernels.passes.cpu.launch",  # the first vote pass does
-    "sklearn.datasets",  # the data set digits does
     *sorted({path.partition(":")[0] for kind in registry.BUILT_IN.values() for path in kind.values()}),
 ]
 

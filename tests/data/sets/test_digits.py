@@ -1,8 +1,14 @@
+import gzip
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from sklearn.datasets import load_digits
 
 from capsbench.data.base import load_splits
+from capsbench.data.sets import digits
+from capsbench.errors import Kind
+from tests.data.faults import usage_error
 
 
 def test_digits_are_split_once_and_for_all_and_stratified() -> None:
@@ -31,3 +37,16 @@ def test_every_digit_is_in_one_split_with_its_own_label() -> None:
 def test_ten_digits_are_one_of_each_class() -> None:
     train = load_splits("digits", Path("nowhere"), train_size=10, seed=5).train
     assert sorted(train.labels.tolist()) == list(range(10))
+
+
+def test_other_digits_than_the_published_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / digits.FILE
+    monkeypatch.setattr(digits, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    assert usage_error(digits.Digits().load, tmp_path).file == path
+    path.parent.mkdir(parents=True)
+    for content in (b"", b"text", gzip.compress(b"0,0,1\n")):
+        path.write_bytes(content)
+        error = usage_error(digits.Digits().load, tmp_path)
+        assert (error.file, error.expected) == (path, digits.REMEDY)
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    assert usage_error(digits.Digits().load, tmp_path).kind is Kind.MISSING

@@ -1,0 +1,60 @@
+"""What takes long to import is imported by who needs it alone; each in a process that has imported nothing yet."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    *(
+        "torch",
+        "torch._dynamo",
+        "torchvision",
+        "triton",
+        "numba",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+        "seaborn",
+    ),
+    *("sklearn", "sklearn.datasets", "scipy", "scipy.stats", "scipy.io", "jinja2", "PIL", "joblib", "sympy"),
+}
+
+COMMAND = """
+from capsbench.cli.main import app
+app({words!r}, standalone_mode=False)
+"""
+
+WORKER = """
+import importlib
+from pathlib import Path
+from capsbench.running.executors.local import PRELOADED
+for module in PRELOADED:
+    importlib.import_module(module)
+from capsbench.data.base import load_splits
+load_splits("digits", Path("nowhere"))
+"""
+
+
+def imported_by(code: str) -> set[str]:
+    """What of `HEAVY` some code imports."""
+    ending = "\nimport json, sys\nprint('\\n' + json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code + ending], capture_output=True, text=True, check=True)
+    return HEAVY & {*json.loads(done.stdout.splitlines()[-1])}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["report", "--help"]], ids=" ".join)
+def test_help_imports_nothing_that_takes_long(words: list[str]) -> None:
+    assert imported_by(COMMAND.format(words=words)) == set()
+
+
+@pytest.mark.parametrize("words", [["list"], ["data", "verify", "digits"]], ids=" ".join)
+def test_commands_about_what_there_is_import_torch_alone(words: list[str]) -> None:
+    assert imported_by(COMMAND.format(words=words)) <= {"torch", "numpy", "triton"}  # torch imports them
+
+
+def test_a_worker_imports_what_every_network_needs() -> None:
+    needed = {"torch", "torch._dynamo", "numpy", "triton", "numba", "scipy", "sympy"}
+    assert imported_by(WORKER) <= needed
