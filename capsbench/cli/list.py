@@ -16,6 +16,7 @@ from capsbench.cli.options import JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import spelled
 from capsbench.presenting.terminal import make_console
+from capsbench.presenting.words import value
 
 
 def list_(
@@ -61,4 +62,4 @@ def list_(
 def _option_names(kind: str, name: str) -> list[str]:
     from capsbench.planning.options import options_of
 
-    return [f"{spelled(option)} {default}" for option, default in options_of(kind, name).items()]
+    return [f"{spelled(option)} {value(default)}" for option, default in options_of(kind, name).items()]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.presenting.contenders import BASELINE, baseline_kinds, summary
+from capsbench.presenting.words import value as spell_value
 from capsbench.records.cell import Cell, asked_fields
 from capsbench.records.record import Record
 
@@ -84,16 +85,16 @@ def _parsed(text: str, records: list[Record]) -> Condition:
         raise UsageError(Kind.INVALID, flag="where", expected="NAME=A,B or NAME!=A,B", value=text)
     cells = [record.cell for record in records]
     condition = Condition(column(left.rstrip("! ")), [item.strip() for item in right.split(",")], left.endswith("!"))
-    here = {str(value): value for value in (value_of(cell, condition.name) for cell in cells)}
+    here = [value_of(cell, condition.name) for cell in cells]
     known = names_of(cells)
-    if set(here) == {"None"} and condition.name not in {column(name) for name in known}:
+    if all(value is None for value in here) and condition.name not in {column(name) for name in known}:
         raise UsageError(Kind.UNKNOWN, flag="where", value=left.rstrip("! "), expected=known)
     if condition.name == "cell":
-        here |= {alias: alias for record in records for alias in record.aliases}
+        here += [alias for record in records for alias in record.aliases]
     for item in condition.values:
-        if not any(_same(value, item) for value in here.values()):
-            some = sorted("none" if value is None else str(value) for value in here.values())[:20]
-            raise UsageError(Kind.MISSING, f"no record has {item!r}", flag="where", value=text, expected=some)
+        if not any(_same(value, item) for value in here):
+            there = sorted({spell_value(value) for value in here})[:20]
+            raise UsageError(Kind.MISSING, f"no record has {item!r}", flag="where", value=text, expected=there)
     return condition
 
 

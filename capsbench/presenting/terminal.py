@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 SIGN = "\N{REPLACEMENT CHARACTER}"
 """Stands for a character that would be acted on rather than shown."""
+
+ASCII = {
+    "±": "+-",
+    "≤": "<=",
+    "≥": ">=",
+    "→": "->",
+    "↑": "^",
+    "∞": "inf",
+    "°": " deg",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MIDDLE DOT}": ".",
+    "\N{MICRO SIGN}": "u",
+    "\N{GREEK SMALL LETTER MU}": "u",
+    "\N{DAGGER}": "+",
+    "\N{DOUBLE DAGGER}": "++",
+    "\N{PILCROW SIGN}": "P",
+    "\N{SECTION SIGN}": "S",
+}
+"""What stands for a character that a terminal lacks; for others what Unicode takes apart (² is 2, … is ...), else "?"."""
 
 _ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, escape among them; line breaks and tabs stay
@@ -29,6 +54,27 @@ def plain(text: str) -> str:
 def one_line(text: object) -> str:
     """The same, in one line."""
     return plain(re.sub(r"\s*\n\s*", " ", str(text).strip()))
+
+
+def in_ascii(text: str) -> str:
+    """The text in ASCII, readable as far as that goes."""
+    return "".join(letter if letter.isascii() else ASCII.get(letter) or _take_apart(letter) for letter in text)
+
+
+def _take_apart(letter: str) -> str:
+    return "".join(part for part in unicodedata.normalize("NFKD", letter) if part.isascii()) or "?"
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return in_ascii(error.object[error.start : error.end]), error.end
+
+
+REPLACING = "capsbench"
+"""The error handler of encodings by which what an encoding lacks is written in ASCII."""
+
+codecs.register_error(REPLACING, _replace)
 
 
 class PlainStream:
@@ -50,7 +96,13 @@ class PlainStream:
 
 
 class PlainConsole(Console):
-    """A console whose texts are `plain`; of their markup nothing is read, and its own colours it has."""
+    """A console whose texts are `plain`; of their markup nothing is read, and its own colours it has.
+
+    What its encoding lacks is replaced before anything is laid out, so that columns stay aligned.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain(text).encode(self.encoding, REPLACING).decode(self.encoding), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 TIMES = "\N{MULTIPLICATION SIGN}"
 """Stands before a number of iterations."""
 
@@ -27,5 +29,9 @@ def option(column: str) -> str:
 
 
 def value(value: Any) -> str:
-    """A field's or an option's value: ``9.0`` -> ``9``."""
+    """A field's or an option's value as its flag takes it: ``9.0`` -> ``9``, ``True`` -> ``yes``, ``None`` -> ``none``."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

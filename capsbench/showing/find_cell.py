@@ -9,6 +9,7 @@ from typing import Any
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.filter import Condition, column, names_of, value_of
+from capsbench.presenting.words import value as spell_value
 from capsbench.records.folder import some_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -109,7 +110,7 @@ def _by_conditions(records: list[Record], wanted: str) -> list[Record]:
 
 
 def _plain(value: Any) -> str:
-    return "none" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(value) if isinstance(value, tuple) else spell_value(value)
 
 
 def _words(title: str) -> set[str]:

@@ -190,3 +190,13 @@ def test_no_two_contenders_share_a_name_and_nothing_is_named_that_was_not_chosen
         assert labels == [again.label(contender) for contender in names.cells]
     told = {*Names(cells, defaults_of).columns}
     assert {name for name in told if not name.startswith("loss.")} <= chosen
+
+
+def test_flags_of_yes_and_no_are_named_by_their_words() -> None:
+    asked = {"routing": "dynamic", "shared_transforms": "yes,no", "reconstruction": "yes,no", "baseline": "none"}
+    assert labels(asked) == [
+        f"dynamic {TIMES}3, shared transforms yes",
+        f"dynamic {TIMES}3",
+        f"dynamic {TIMES}3, reconstruction no, shared transforms yes",
+        f"dynamic {TIMES}3, reconstruction no",
+    ]

@@ -16,7 +16,7 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.presenting.words import option, short, value
-from capsbench.records.cell import TARGET
+from capsbench.records.cell import TARGET, asked_fields
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
 from capsbench.stats.verdicts import Outcome
 
@@ -141,7 +141,9 @@ def _column(name: str, cells: pd.DataFrame) -> str:
     described = list(map(str, cells.columns))
     found = [each for each in described if wanted in (each, option(each))]
     if not found:
-        known = sorted({option(each) for each in described} - {"contender"})
+        flags = {field: flag for flag, field in asked_fields().items()}
+        others = {each for each in described if each not in ("contender", *OF_EACH) and not each.startswith("code.")}
+        known = sorted({flags.get(each, option(each)) for each in others})
         raise UsageError(Kind.UNKNOWN, flag="by", value=name, expected=known)
     return found[0]
 

@@ -71,27 +71,30 @@ class Hypothesis:
     """What a failed sanity check of the attacks makes of its numbers."""
 
 
+OURS = "our own question"
+"""The source of a claim that no paper makes."""
+
 MORE = "3 routing iterations are better than 1"
 
 HYPOTHESES = (
     Hypothesis(
-        1, "at matched clean accuracy CapsNet beats the CNN under affine warps", "Sabour 2017",
+        1, "At matched clean accuracy CapsNet beats the CNN under affine warps", "Sabour 2017",
         claims.capsnet_beats_the_cnn_at_matched_accuracy,
     ),
     Hypothesis(
-        2, "against a CNN with 9x9 kernels and average pooling CapsNet has no advantage", "Gu 2021",
+        2, "Against a CNN with 9x9 kernels and average pooling CapsNet has no advantage", "Gu 2021",
         claims.average_pooling_closes_the_gap,
     ),
     Hypothesis(
-        3, "shared transformations without routing reach 93 % on affNIST", "Gu, Tresp 2020", claims.shared_transforms_reach_93
+        3, "Shared transformations without routing reach 93 % on affNIST", "Gu, Tresp 2020", claims.shared_transforms_reach_93
     ),
-    Hypothesis(4, "routing adds nothing under affine warps", "Gu, Tresp 2020", claims.routing_adds_nothing),
+    Hypothesis(4, "Routing adds nothing under affine warps", "Gu, Tresp 2020", claims.routing_adds_nothing),
     Hypothesis(
-        5, "capsules err 30 % less on novel viewpoints at matched familiar accuracy", "Hinton 2018",
+        5, "Capsules make 30 % fewer errors on novel viewpoints at equal accuracy on familiar ones", "Hinton 2018",
         claims.novel_viewpoints_err_less,
     ),
     Hypothesis(
-        6, "on smallNORB EM routing beats dynamic routing, and that the CNN", "Hinton 2018",
+        6, "On smallNORB EM routing beats dynamic routing, and dynamic routing beats the CNN", "Hinton 2018",
         claims.em_beats_dynamic_beats_the_cnn,
     ),
     Hypothesis(
@@ -99,29 +102,29 @@ HYPOTHESES = (
         claims.fgsm_spares_capsules, Basis.ROBUST,
     ),
     Hypothesis(
-        8, "under the worst case of readings and losses capsules have no advantage over their CNN", "to be tested",
+        8, "Under the worst case of readings and losses capsules have no advantage over their CNN", OURS,
         claims.worst_cases_leave_no_advantage, Basis.ROBUST,
     ),
     Hypothesis(
-        9, "against transferred attacks capsules have no advantage over their CNN", "to be tested",
+        9, "Against transferred attacks capsules have no advantage over their CNN", OURS,
         claims.transfer_spares_nobody, Basis.ATTACKED,
     ),
     Hypothesis(
-        10, "the vote attack breaks more than PGD on the output", "Gu 2021b",
+        10, "The vote attack breaks more than PGD on the output", "Gu 2021b",
         claims.votes_are_the_better_target, Basis.ATTACKED,
     ),
     Hypothesis(
-        11, "reconstruction detects about 70 % of adversarial images at 5 % false positives", "Frosst 2018",
+        11, "Reconstruction detects about 70 % of adversarial images at 5 % false positives", "Frosst 2018",
         claims.reconstruction_detects, Basis.ATTACKED,
     ),
-    Hypothesis(12, "CapsNet errs by about 5 % on MultiMNIST", "Sabour 2017", claims.multimnist_errs_by_five),
-    Hypothesis(13, MORE, "Sabour 2017 of dynamic routing on MNIST", claims.iterations_help("dynamic")),
-    Hypothesis(13, MORE, "Hinton 2018 of EM routing on smallNORB", claims.iterations_help("em")),
-    Hypothesis(13, MORE, "to be tested of other routings", claims.iterations_help()),
+    Hypothesis(12, "CapsNet has about 5 % error on MultiMNIST", "Sabour 2017", claims.multimnist_errs_by_five),
+    Hypothesis(13, MORE, "Sabour 2017, for dynamic routing on MNIST", claims.iterations_help("dynamic")),
+    Hypothesis(13, MORE, "Hinton 2018, for EM routing on smallNORB", claims.iterations_help("em")),
+    Hypothesis(13, MORE, f"{OURS}, for other routings", claims.iterations_help()),
 )  # fmt: skip
 """The claims that contenders of one budget can speak to. `FEW`, number 14, is about several budgets."""
 
-FEW = "capsules need fewer labelled examples: with few images they beat their CNN"
+FEW = "Capsules need fewer labelled examples: with few images they beat their CNN"
 
 
 def findings(material: Material) -> list[Finding]:

@@ -222,7 +222,23 @@ def test_an_unknown_name_is_an_error_and_nothing_asked_is_no_section(capsules: M
     with pytest.raises(UsageError) as caught:
         _table([capsules()], "ruoting")
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "by", "ruoting")
-    assert {"routing", "iterations"} <= {*caught.value.expected}
+    assert {"routing", "iters"} <= {*caught.value.expected}
     with pytest.raises(NoDataError) as lacking:
         _table([capsules()])
     assert lacking.value.missing == "a choice"
+
+
+def test_levels_of_yes_and_no_are_the_words_of_the_flag(capsules: Make) -> None:
+    records = [capsules(options={"network.coordinate_addition": value}) for value in (True, False)]
+    shown = SECTION.readable(_table(records, "coordinate-addition"))
+    assert sorted(shown["coordinate_addition"]) == ["no", "yes"]
+
+
+def test_an_unknown_choice_is_answered_with_what_can_be_typed(capsules: Make) -> None:
+    with pytest.raises(UsageError) as caught:
+        _table([capsules()], "foo")
+    expected = caught.value.expected
+    assert {"lr", "iters", "train_size", "epsilon"} <= set(expected or ())
+    for name in expected or ():
+        _table([capsules(train_size=100)], name)
+    assert (caught.value.kind, caught.value.flag) == (Kind.UNKNOWN, "by")
