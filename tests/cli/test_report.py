@@ -84,7 +84,7 @@ def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.M
         ("--where", "iters", "NAME=A,B"),
         ("--where", "itres=3", "'iters'"),
         ("--where", "iters=4", "1, 3"),
-        ("--by", "itres", "iterations"),
+        ("--by", "itres", "'iters'"),
         ("--by", "seed", "an option of the contenders"),
         ("--out", "file", "`capsbench run`"),
     ],
