@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import cache, partial
+from pathlib import Path, PurePosixPath
+
+from capsbench.errors import Kind, UsageError
+
+REMEDY = "delete it to have it downloaded again, or put a whole one there"
+"""What to do about every damaged file."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class DataFile:
         bytes: its size, where it is known.
         md5: its MD5 sum in hexadecimal digits, where it is known.
         most: bytes that are downloaded at most where its size is not known: a server may send without end.
+        decompressed: bytes and MD5 sum of what is in a ``.gz`` or ``.zip``, where they are known.
     """
 
     path: str
@@ -25,34 +31,59 @@ class DataFile:
     bytes: int | None = None
     md5: str | None = None
     most: int = 4 * 2**30
+    decompressed: tuple[int, str] | None = None
 
     def found(self, folder: Path) -> Path | None:
         """Where it lies, as published or else decompressed (without its ``.gz`` or ``.zip``); None where it does not."""
         published = folder / self.path
-        decompressed = published.with_suffix("") if published.suffix in (".gz", ".zip") else published
-        return next((path for path in (published, decompressed) if path.is_file()), None)
+        return next((path for path in (published, published.with_name(self._decompressed)) if path.is_file()), None)
 
     def fault(self, path: Path) -> str | None:
-        """What tells ``path`` from the published file; None where nothing that is known of it does."""
-        size = path.stat().st_size
-        if self.bytes is not None and size != self.bytes:
-            return f"expected {self.bytes} bytes, found {size}"
-        if self.md5 is not None:
+        """What tells ``path`` from the published file, or from what is in it; None where nothing that is known of it does."""
+        size, md5 = self._known_of(path)
+        if size is not None and path.stat().st_size != size:
+            return f"expected {size} bytes, found {path.stat().st_size}"
+        if md5 is not None:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
-            if found != self.md5:
-                return f"expected the MD5 sum {self.md5}, found {found}"
+            if found != md5:
+                return f"expected the MD5 sum {md5}, found {found}"
         return None
+
+    def check(self, path: Path) -> None:
+        """Raises UsageError for a file that is not as published; each is read for that once in a process, until it changes."""
+        status = path.stat()
+        fault = _fault_of(self, path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        if fault is not None:
+            raise UsageError(Kind.DAMAGED, fault, file=path, expected=REMEDY)
+
+    @property
+    def _decompressed(self) -> str:
+        """The name that its content has where it lies decompressed."""
+        path = PurePosixPath(self.path)
+        return path.stem if path.suffix in (".gz", ".zip") else path.name
+
+    def _known_of(self, path: Path) -> tuple[int | None, str | None]:
+        """The bytes and the MD5 sum that ``path`` should have; it may also be a part of a download, of another name."""
+        is_content = path.name == self._decompressed != PurePosixPath(self.path).name
+        return (self.decompressed or (None, None)) if is_content else (self.bytes, self.md5)
 
     def state(self, folder: Path) -> tuple[bool, str]:
         """(whether it is fit to be read, what is known of it in a few words)."""
         path = self.found(folder)
         if path is None:
             return False, "missing"
-        if path != folder / self.path:
-            return True, f"there, decompressed ({path.name})"
         fault = self.fault(path)
         if fault is not None:
             return False, f"damaged: {fault}"
-        checked = [what for what, known in (("size", self.bytes), ("MD5 sum", self.md5)) if known is not None]
-        return True, f"there, {' and '.join(checked)} as published" if checked else "there, no size or MD5 sum known"
+        checked = [
+            what for what, known in zip(("size", "MD5 sum"), self._known_of(path), strict=True) if known is not None
+        ]
+        here = "there" if path == folder / self.path else f"there, decompressed ({path.name})"
+        return True, f"{here}, {' and '.join(checked)} as published" if checked else f"{here}, no size or MD5 sum known"
+
+
+@cache
+def _fault_of(file: DataFile, path: Path, stamp: tuple[int, ...]) -> str | None:
+    """`DataFile.fault` of a file that had this stamp when it was looked at."""
+    return file.fault(path)

@@ -10,9 +10,16 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
+from capsbench.data.files import DataFile
 from capsbench.data.formats.idx import FILES, IDXSet
 
 WriteIDX = Callable[[Path, Any], None]
+
+
+@pytest.fixture(autouse=True)
+def any_sum_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that tests make have other sums than the published ones; tests of the sums override this by a fixture of its name."""
+    monkeypatch.setattr(DataFile, "check", lambda file, path: None)
 
 
 @pytest.fixture

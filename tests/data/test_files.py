@@ -1,12 +1,25 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from capsbench.data.files import DataFile
+from capsbench.data.base import load_splits
+from capsbench.data.files import REMEDY, DataFile
+from capsbench.data.formats.idx import FILES
+from capsbench.data.sets.fashion_mnist import FashionMNIST
+from capsbench.data.sets.mnist import MNIST
+from capsbench.errors import Kind
+from tests.data.conftest import WriteIDX
+from tests.data.faults import usage_error
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def any_sum_will_do() -> None:
+    """It will not here."""
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,45 @@ def test_a_decompressed_file_is_taken_in_place_of_the_published_one(
     (tmp_path / decompressed).write_bytes(b"anything")
     file = DataFile(name, None, 5, MD5)
     assert file.found(tmp_path) == tmp_path / decompressed
-    assert file.state(tmp_path) == (True, f"there, decompressed ({decompressed})")
+    assert file.state(tmp_path) == (True, f"there, decompressed ({decompressed}), no size or MD5 sum known")
     (tmp_path / name).write_bytes(b"12345")
     assert file.found(tmp_path) == tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["images", "images.gz"])
+def test_a_file_is_held_against_what_is_known_of_it_before_it_is_read(tmp_path: Path, name: str) -> None:
+    file = DataFile("images.gz", None, len(CONTENT), MD5, decompressed=(len(CONTENT), MD5))
+    path = tmp_path / name
+    path.write_bytes(CONTENT)
+    file.check(path)
+    assert file.state(tmp_path)[0]
+    assert file.state(tmp_path)[1].endswith("size and MD5 sum as published")
+    for changed in (CONTENT[::-1], CONTENT[1:]):
+        path.write_bytes(changed)
+        error = usage_error(file.check, path)
+        assert (error.kind, error.file, error.expected) == (Kind.DAMAGED, path, REMEDY)
+        assert not file.state(tmp_path)[0]
+
+
+def test_a_sum_is_taken_once_of_a_file_that_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, path = DataFile("images", None, len(CONTENT), MD5), tmp_path / "images"
+    path.write_bytes(CONTENT)
+    taken = []
+    fault = DataFile.fault
+    monkeypatch.setattr(DataFile, "fault", lambda file, path: taken.append(path) or fault(file, path))
+    file.check(path)
+    file.check(path)
+    assert taken == [path]
+
+
+@pytest.mark.parametrize("dataset", [MNIST, FashionMNIST])
+def test_unpacked_files_of_shifted_labels_are_refused(
+    tmp_path: Path, write_idx: WriteIDX, dataset: type[MNIST] | type[FashionMNIST]
+) -> None:
+    names = dict(zip(FILES, dataset.files, strict=True))
+    for name, shape in zip(FILES, [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)], strict=True):
+        path = tmp_path / names[name].path.removesuffix(".gz")
+        write_idx(path, np.zeros(shape))
+        error = usage_error(names[name].check, path)
+        assert error.problem.startswith("expected the MD5 sum")  # the size is that of what is published
+    assert usage_error(load_splits, "mnist" if dataset is MNIST else "fashion-mnist", tmp_path).kind is Kind.DAMAGED

@@ -25,6 +25,9 @@ KINDS = {IMAGES: "images", LABELS: "labels"}
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
+CONTENT_BYTES = (47_040_016, 60_008, 7_840_016, 10_008)
+"""Bytes of each of `FILES`, decompressed: 60,000 images of 28x28 pixels to train on and 10,000 to test on."""
+
 
 class IDXSet(PublishedSet):
     """MNIST or a set in its form: four files in ``FOLDER/NAME/raw``, compressed (``.gz``) or not, as torchvision has them."""
@@ -55,17 +58,19 @@ class IDXSet(PublishedSet):
         return Images(images.unsqueeze(1), labels.long())
 
 
-def idx_files(name: str, url: str, *known: tuple[int, str]) -> tuple[DataFile, ...]:
+def idx_files(name: str, url: str, *known: tuple[int, str], decompressed: Sequence[str] = ()) -> tuple[DataFile, ...]:
     """The files of a set in MNIST's form.
 
     Args:
         name: the folder.
         url: what the name of a file is appended to.
         known: bytes and MD5 sum of each of `FILES`, compressed as published.
+        decompressed: MD5 sum of what is in each of them, where it is known.
     """
+    contents = zip(CONTENT_BYTES, decompressed, strict=True) if decompressed else [None] * len(FILES)
     return tuple(
-        DataFile(f"{name}/raw/{file}.gz", f"{url}{file}.gz", size, md5)
-        for file, (size, md5) in zip(FILES, known, strict=True)
+        DataFile(f"{name}/raw/{file}.gz", f"{url}{file}.gz", size, md5, decompressed=content)
+        for file, (size, md5), content in zip(FILES, known, contents, strict=True)
     )
 
 

@@ -12,12 +12,9 @@ from torch import Tensor
 from capsbench.data.base import Dataset
 from capsbench.data.download import download
 from capsbench.data.draws import hold_out
-from capsbench.data.files import DataFile
+from capsbench.data.files import REMEDY, DataFile
 from capsbench.data.images import Augmentation, Images, Splits
 from capsbench.errors import Kind, UsageError
-
-REMEDY = "delete it to have it downloaded again, or put a whole one there"
-"""What to do about every damaged file."""
 
 
 class PublishedSet(Dataset):
@@ -51,8 +48,10 @@ class PublishedSet(Dataset):
 def fetched(files: Sequence[DataFile], folder: Path) -> list[Path]:
     """Where each file lies, as published or decompressed; those that are not in the data folder are downloaded.
 
+    Those that are there are held against what is known of them before they are used: their sizes and MD5 sums.
+
     Raises:
-        UsageError: one is not to be had; the line names the others that are missing too.
+        UsageError: one is not to be had, and the line names the others that are missing too; or one is not as published.
     """
     missing = [file for file in files if file.found(folder) is None]
     for done, file in enumerate(missing, start=1):
@@ -62,7 +61,10 @@ def fetched(files: Sequence[DataFile], folder: Path) -> list[Path]:
             if others := ", ".join(other.path for other in missing[done:]):
                 error.problem += f"; missing as well: {others}"
             raise
-    return [file.found(folder) or folder / file.path for file in files]
+    paths = [file.found(folder) or folder / file.path for file in files]
+    for file, path in zip(files, paths, strict=True):
+        file.check(path)
+    return paths
 
 
 def damaged_file(file: Path, problem: str, value: object = None) -> UsageError:
