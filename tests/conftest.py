@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -123,6 +125,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def trust_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgets what code an earlier test named."""
     monkeypatch.setattr(registry, "_trusted", set())
+
+
+@pytest.fixture(autouse=True)
+def keep_interrupts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Takes Ctrl-C back from the commands that a test calls in its process."""
+    answer = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    yield
+    signal.signal(signal.SIGINT, answer)
 
 
 @pytest.fixture

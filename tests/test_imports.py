@@ -23,7 +23,7 @@ HEAVY = {
 }
 
 COMMAND = """
-from capsbench.cli.main import app
+from capsbench.cli.commands import app
 app({words!r}, standalone_mode=False)
 """
 

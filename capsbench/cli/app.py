@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 from typer.models import CommandFunctionType
 
+from capsbench.cli.interrupt import Interrupted
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import ONE_LIST
 
@@ -25,6 +26,12 @@ class OnceCommand(TyperCommand):
                 remedy = ONE_LIST if takes_list else "give it once"
                 raise UsageError(Kind.CONFLICT, "given twice", flag=name, expected=remedy)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # Typer would make an exit code of it, and no line
+            raise Interrupted from None
 
 
 class App(typer.Typer):

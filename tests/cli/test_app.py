@@ -4,7 +4,7 @@ import pytest
 from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 
-from capsbench.cli.main import app
+from capsbench.cli.commands import app
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import ONE_LIST
 

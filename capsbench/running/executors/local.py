@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
@@ -96,6 +97,9 @@ class _Process:
         self.process = context.Process(target=_run, args=(sender, job, registry.trusted_paths()), daemon=True)
         with _main_hidden():
             try:
+                resource_tracker.ensure_running()  # the server starts it, and it lets interrupts through again
+                with _not_interrupted():
+                    forkserver.ensure_running()
                 self.process.start()
             except OSError as error:
                 if "AF_UNIX" not in str(error):  # "path too long": it has no number
@@ -133,8 +137,18 @@ def _main_hidden() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
+@contextmanager
+def _not_interrupted() -> Iterator[None]:
+    """Keeps Ctrl-C from the processes that are started in the block, and from theirs: the parent decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run(sender: Connection, job: Job, trusted: Iterable[str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `_not_interrupted`, whoever started the server
     registry.trust(trusted)
     result: Any
     try:
