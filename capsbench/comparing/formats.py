@@ -28,6 +28,7 @@ from capsbench.comparing.checked import (
 from capsbench.comparing.comparison import Comparison
 from capsbench.comparing.judged import EXACT
 from capsbench.errors import Kind, UsageError
+from capsbench.presenting.format import PERCENT, POINTS, cut_interval
 from capsbench.presenting.markdown import escaped, markdown
 from capsbench.presenting.terminal import plain
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
@@ -52,21 +53,31 @@ def changes_readable(found: Comparison, everything: bool = False) -> pd.DataFram
         row = SimpleNamespace(**{str(name): value for name, value in change.items()})
         number = ", ".join(str(part) for part in (row.measure, row.metric, row.condition) if part)
         level = "" if row.level is None or math.isnan(row.level) else f" at {row.level:g}"
-        scale, unit = (100, "%") if row.unit == "fraction" else (1, row.unit)
-        half = "" if math.isnan(row.half) else f" ± {scale * row.half:.3g}"
+        scale, unit = (100, PERCENT) if row.unit == "fraction" else (1, row.unit)
+        difference = _difference(scale * row.difference, scale * row.half, POINTS if unit == PERCENT else unit)
         rows.append(
             {
                 "contender": row.title,
                 "number": number + level,
                 "A": f"{scale * row.a:.4g} {unit}",
                 "B": f"{scale * row.b:.4g} {unit}",
-                "B - A": f"{scale * row.difference:+.3g}{half}{'*' if row.holds else ''}",
+                "B - A": difference + ("*" if row.holds else ""),
                 "seeds": " and ".join(dict.fromkeys([_of(row.seeds_a, row.failed_a), _of(row.seeds_b, row.failed_b)])),
                 "test": row.test,
                 "p": "" if math.isnan(row.p_holm) else _p(row.p_holm),
             }
         )
     return pd.DataFrame(rows, columns=["contender", "number", "A", "B", "B - A", "seeds", "test", "p"])
+
+
+def _difference(value: float, half: float, unit: str) -> str:
+    """``+1.2 ± 0.8``, or of points that it would be beyond 100 of, ``+90 [+70, +100]``."""
+    if math.isnan(half):
+        return f"{value:+.3g}"
+    low, high = cut_interval(value, half, unit)
+    if (low, high) == (value - half, value + half):
+        return f"{value:+.3g} ± {half:.3g}"
+    return f"{value:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
 def _of(seeds: int, failed: int) -> str:

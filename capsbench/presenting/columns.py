@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench.presenting.format import names, of_seeds, with_interval
+from capsbench.presenting.format import PERCENT, names, of_seeds, with_interval
 
 HALF = ", ci95"
 """What the heading of a half-width of a 95 % interval ends in, after that of its number."""
@@ -51,6 +51,7 @@ def readable(table: pd.DataFrame, digits: Mapping[str, int] | None = None) -> pd
     shown: dict[str, Any] = {**names(table), "n": of_seeds(table["n"], table["seeds"])}
     for heading in [str(name).removesuffix(HALF) for name in table if str(name).endswith(HALF)]:
         places = (digits or {}).get(heading, 1 if heading.endswith("%") else 2)
+        unit = PERCENT if heading.endswith(PERCENT) else ""
         numbers = zip(table[heading], table[heading + HALF], strict=True)
-        shown[heading] = [with_interval(value, half, places) for value, half in numbers]
+        shown[heading] = [with_interval(value, half, places, unit) for value, half in numbers]
     return pd.DataFrame(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -26,17 +27,23 @@ MORE_SEEDS = f"> {MOST_SEEDS}"
 """Where no number of seeds that is looked at would show a difference."""
 
 CAPTION = (
-    "accuracy: test images, mean over n seeds ± half-width of the 95 % t-interval; vs: points to that CNN of the same "
-    "budget (matched, sized: of equal parameters within 2 %), paired over seeds, the 95 % interval adjusted for all differences "
-    "of the table; seeds needed: how many would show a difference of this size and spread; FLOPs: inference of an image; step "
-    "and inference: p50 of a batch; memory: peak of a training step"
+    "accuracy: test images, mean over n seeds ± half-width of the 95 % t-interval, or [its ends] where 0 or 100 cuts it; vs: "
+    "points to that CNN of the same budget (matched, sized: of equal parameters within 2 %), paired over seeds, the 95 % "
+    "interval adjusted for all differences of the table; seeds needed: how many would show a difference of this size and "
+    "spread; FLOPs: inference of an image; step and inference: p50 of a batch; memory: peak of a training step"
 )
+
+PERCENT, POINTS = "%", "points"
+
+BOUNDS = {PERCENT: (0.0, 100.0), POINTS: (-100.0, 100.0)}
+"""Unit -> what numbers in it, shares and their differences, cannot be beyond; the t-interval of a few seeds may."""
 
 FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?P<factor>[KMGT]?)(?P<unit> ?(?:ms|s|µs|MiB|%))?"
-    r"(?P<rest>(?: of \d+)?(?: ± \d[\d,.]*)?(?: ?\((?:n=\d+|unverified|not tested, \d+ seeds?)\)| ?[*†§])*)"
+    r"(?P<rest>(?: of \d+)?(?: ± \d[\d,.]*| \[[+-]?[\d.]+, [+-]?[\d.]+\])?"
+    r"(?: ?\((?:n=\d+|unverified|not tested, \d+ seeds?)\)| ?[*†§])*)"
 )
 
 
@@ -51,7 +58,7 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
         "iters": _each(summary, "iterations", str),
         **{name: _each(summary, name, value) for name in varying_columns(summary)},
         "n": of_seeds(summary["n"], summary["seeds"]),
-        "accuracy %": _with_interval(summary, "accuracy_percent", "accuracy_ci95", "accuracy_n", "{:.1f}"),
+        "accuracy %": _with_interval(summary, "accuracy_percent", "accuracy_ci95", "accuracy_n", PERCENT),
         **_all_differences(summary),
         "parameters": _each(summary, "parameters", si),
         "FLOPs": _each(summary, "flops", si),
@@ -74,11 +81,30 @@ def of_seeds(n: pd.Series, seeds: pd.Series) -> pd.Series:
     return n.map(str) + (" of " + seeds.map(str)).where(n < seeds, "")
 
 
-def with_interval(value: float, half: float, digits: int) -> str:
-    """``97.3 ± 0.8``; without a half-width the number alone, and nothing where there is none."""
+def cut_interval(value: float, half: float, unit: str = PERCENT) -> tuple[float, float]:
+    """The ends of an interval, cut at what numbers in its unit cannot be beyond; whole about a number that is."""
+    low, high = value - half, value + half
+    least, most = BOUNDS.get(unit, (-math.inf, math.inf))
+    return (max(low, least), min(high, most)) if least <= value <= most else (low, high)
+
+
+def with_interval(value: float, half: float, digits: int, unit: str = "", sign: str = "") -> str:
+    """``97.3 ± 0.8``, or of per cent and points that it would be beyond 100 of, ``99.5 [98.1, 100.0]``.
+
+    Without a half-width it is the number alone, and nothing where there is none.
+
+    Args:
+        sign: as in a format specification, such as ``+``.
+    """
     if pd.isna(value):
         return ""
-    return f"{value:.{digits}f}" + ("" if pd.isna(half) else f" ± {half:.{digits}f}")
+    form = f"{{:{sign}.{digits}f}}".format
+    if pd.isna(half):
+        return form(value)
+    low, high = cut_interval(value, half, unit)
+    if max(low - (value - half), value + half - high) < 0.5 * 10.0**-digits:
+        return f"{form(value)} ± {half:.{digits}f}"
+    return f"{form(value)} [{form(low)}, {form(high)}]"
 
 
 def seeds(each: Sequence[int]) -> str:
@@ -107,6 +133,12 @@ def quantity(text: str) -> Quantity | None:
     return Quantity(value, (found["unit"] or "").strip(), found["number"] + found["factor"] + found["rest"])
 
 
+def split_interval(text: str) -> tuple[str, str, str]:
+    """A number, its interval with what stands before that, and what stands behind; ``text`` alone where there is none."""
+    found = re.fullmatch(r"(.*?)( ± [\d.,]+| \[[^\]]*\])(.*)", text)
+    return (found[1], found[2], found[3]) if found else (text, "", "")
+
+
 def si(number: float) -> str:
     """``28012`` -> ``28.0K``, ``1.2e6`` -> ``1.2M``."""
     for unit, factor in reversed(FACTORS.items()):
@@ -122,14 +154,17 @@ def _each(summary: pd.DataFrame, column: str, show: Callable[[Any], str], empty:
     return summary[column].astype(object).map(lambda value: empty if pd.isna(value) else show(value))
 
 
-def _with_interval(summary: pd.DataFrame, column: str, half_column: str, n: str, form: str) -> pd.Series | None:
+def _with_interval(
+    summary: pd.DataFrame, column: str, half_column: str, n: str, unit: str, sign: str = ""
+) -> pd.Series | None:
     """``97.3 ± 0.8``; the number of seeds is added where it is not that of the row."""
-    mean, half = _each(summary, column, form.format), _each(summary, half_column, " ± {:.1f}".format)
-    if mean is None:
+    if column not in summary:
         return None
+    numbers = zip(summary[column], summary[half_column], strict=True)
+    shown = pd.Series([with_interval(value, half, 1, unit, sign) for value, half in numbers], index=summary.index)
     seeds = summary.get(n, summary["n"])
-    fewer = (seeds != summary["n"]).fillna(False) & mean.ne("")
-    return mean + ("" if half is None else half) + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
+    fewer = (seeds != summary["n"]).fillna(False) & shown.ne("")
+    return shown + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
 
 
 def _marks(summary: pd.DataFrame) -> pd.Series | None:
@@ -151,7 +186,7 @@ def _all_differences(summary: pd.DataFrame) -> dict[str, pd.Series | None]:
 def _differences(summary: pd.DataFrame, kind: str) -> pd.Series | None:
     """``-0.6 ± 1.3``, with `HOLDS` behind what is a difference, and the sign of trainings that differ in more than that."""
     points, half, n = (f"difference_{name}.{kind}" for name in ("points", "ci95", "n"))
-    shown = _with_interval(summary, points, half, n, "{:+z.1f}")
+    shown = _with_interval(summary, points, half, n, POINTS, "+z")
     if shown is None:
         return None
     described = zip(shown, *(summary[f"difference_{name}.{kind}"] for name in ("verdict", "n", "unlike")), strict=True)

@@ -216,5 +216,5 @@ def test_seeds_without_an_accuracy_are_not_counted_into_its_mean(capsules: Make)
     table = summary([capsules(0.97, seed=0), capsules(0.99, seed=1), capsules(None, seed=2)])
     assert table[["n", "seeds", "accuracy_n"]].to_numpy().tolist() == [[3, 3, 2]]
     (shown,) = readable(table)["accuracy %"]
-    assert shown.startswith("98.0 ± ")
+    assert shown.startswith("98.0 [85.0, 100.0]")
     assert shown.endswith(" (n=2)")

@@ -275,7 +275,10 @@ def test_published_numbers_of_a_suites_file_stand_beside_where_it_is_named(store
     for table in (made.published, pd.read_csv(folder / "published.csv"), pd.read_parquet(folder / "published.parquet")):
         assert table["measured"].tolist() == pytest.approx([2.5])
         assert table["verdict"].tolist() == ["inside"]
-    assert "| Table 1 | A \\| B | error % | 2.0 | 2.5 ± 6.9 | 2 | tiny | inside |" in (folder / "table.md").read_text()
+    assert (
+        "| Table 1 | A \\| B | error % | 2.0 | 2.5 \\[0.0, 9.4] | 2 | tiny | inside |"
+        in (folder / "table.md").read_text()
+    )
     assert "mnist was left out of the run: no such file" in made.notes
 
     store.write(make_failed(records[0].cell.model_copy(update={"seed": 2})))

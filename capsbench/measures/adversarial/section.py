@@ -18,7 +18,7 @@ from capsbench.presenting.figures.figure import Picture, finish, panels, spread_
 from capsbench.presenting.figures.heat import heat
 from capsbench.presenting.figures.mosaic import draw, mosaic
 from capsbench.presenting.figures.style import COLUMN, MISLED, PAGE, PALE, SMALL, STYLE
-from capsbench.presenting.format import names, of_seeds, with_interval
+from capsbench.presenting.format import PERCENT, names, of_seeds, with_interval
 from capsbench.presenting.marks import UNSOUND
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -72,7 +72,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     for heading in [name for name in map(str, table) if name.endswith("%")]:
         numbers = zip(table[heading], table[heading + HALF], mark, strict=True)
         shown[heading] = [
-            with_interval(value, half, 1) + (sign if pd.notna(value) else "") for value, half, sign in numbers
+            with_interval(value, half, 1, PERCENT) + (sign if pd.notna(value) else "") for value, half, sign in numbers
         ]
     shown["epsilon"] = [f"{a:.3g} / {b:.3g}" for a, b in zip(table["epsilon L∞"], table["epsilon L2"], strict=True)]
     if table["CW norm (L2)"].notna().any():

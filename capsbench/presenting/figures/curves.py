@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from capsbench.presenting.format import PERCENT, cut_interval
+from capsbench.presenting.steps import SHARE
 from capsbench.stats.differences import interval
 
 BAND = 0.13
@@ -40,7 +42,8 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, summary: pd.DataFrame, factor: f
         factor: multiplies the values; by default fractions become per cent.
     """
     few_ticks(axes)
-    errorbar = partial(t_interval, step=factor * rows["step"].max())
+    percent = factor == 100 and rows["unit"].eq(SHARE).all()
+    errorbar = partial(t_interval, step=factor * rows["step"].max(), unit=PERCENT if percent else "")
     draw_means(axes, rows.assign(value=factor * rows["value"]), "level", "value", summary, errorbar)
 
 
@@ -68,10 +71,14 @@ def draw_means(axes: Axes, rows: pd.DataFrame, x: str, y: str, summary: pd.DataF
     axes.set(xlabel="", ylabel="")  # where seaborn wrote the names of the columns
 
 
-def t_interval(values: pd.Series, step: float | None = None) -> tuple[float, float]:
-    """Returns the ends of the 95 % t-interval of a mean over seeds; ``step`` as in `capsbench.stats.differences.interval`."""
-    mean, half = interval(values.to_list(), step)
-    return mean - half, mean + half
+def t_interval(values: pd.Series, step: float | None = None, unit: str = "") -> tuple[float, float]:
+    """Returns the ends of the 95 % t-interval of a mean over seeds, cut at the bounds of its unit.
+
+    Args:
+        step: as in `capsbench.stats.differences.interval`.
+        unit: as in `capsbench.presenting.format.cut_interval`.
+    """
+    return cut_interval(*interval(values.to_list(), step), unit)
 
 
 def few_ticks(axes: Axes, across: int = 5, up: int = 5) -> None:

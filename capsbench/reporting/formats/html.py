@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.figures.style import NEUTRALS, PALETTE
-from capsbench.presenting.format import quantity, seeds
+from capsbench.presenting.format import quantity, seeds, split_interval
 from capsbench.reporting.document import ALL, Document, Drawing, Part, Table
 
 TEMPLATE = Path(__file__).parent / "templates"
@@ -195,11 +195,10 @@ def _value(text: str) -> str:
 
 def _typeset(text: str) -> Markup:
     """A number as it is printed: a true minus, its interval paler, its mark with what it means at hand."""
-    number, plus_minus, rest = text.partition(" ± ")
+    number, spread, marks = split_interval(text)
     shown = escape(number.replace("-", "\N{MINUS SIGN}") if not number.startswith("1e") else number)
-    if plus_minus:
-        spread, marks = re.fullmatch(r"([\d.,]*)(.*)", rest).groups()  # type: ignore[union-attr]
-        shown += Markup('<span class="spread"> ± {}</span>{}').format(spread, marks)
+    if spread:
+        shown += Markup('<span class="spread">{}</span>{}').format(spread.replace("-", "\N{MINUS SIGN}"), marks)
     return Markup(re.sub(r" ?([*†])", r'<abbr title="explained below the table">\1</abbr>', str(shown)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from capsbench.presenting.format import quantity
+from capsbench.presenting.format import quantity, split_interval
 from capsbench.reporting.document import Document, Table
 
 SPECIAL = {
@@ -101,13 +101,14 @@ def _cell(text: str, number: bool) -> str:
     """A number in mathematics, ``$-0.6 \\pm 1.3^{*}$``; anything else as text."""
     if not number or quantity(text) is None:
         return escaped(text)
-    value, plus_minus, rest = text.partition(" ± ")
-    if not plus_minus:
+    value, spread, behind = split_interval(text)
+    if not spread:
         found = re.fullmatch(r"([+-]?)([^*†]*?)( ?[*†])*", text)
         sign, plain, mark = (found[1], found[2], found[3] or "") if found else ("", text, "")
         return (f"${sign}$" if sign else "") + escaped(plain) + escaped(mark.strip())
-    half, behind = re.fullmatch(r"([\d.,]*)(.*)", rest).groups()  # type: ignore[union-attr]
-    return rf"${value.replace(',', '{,}')} \pm {half.replace(',', '{,}')}${escaped(behind)}"
+    if spread.startswith(" ["):
+        return rf"${value} \;{spread.strip()}${escaped(behind)}"
+    return rf"${value.replace(',', '{,}')} \pm {spread.removeprefix(' ± ').replace(',', '{,}')}${escaped(behind)}"
 
 
 def _line(cells: list[str]) -> str:

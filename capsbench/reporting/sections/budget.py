@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from capsbench.presenting.format import needed_seeds
+from capsbench.presenting.format import needed_seeds, with_interval
 from capsbench.presenting.material import Material
 from capsbench.presenting.naming import BUDGET
 from capsbench.presenting.shortlist import most_accurate
@@ -80,9 +80,9 @@ class Estimate(NamedTuple):
         return cls(100 * verdict.difference.mean, half, verdict.difference.seeds, needed)
 
     def shown(self, unit: str = " %", sign: str = "") -> str:
-        interval = f" ± {self.half:.1f}" if math.isfinite(self.half) else ""
+        half = self.half if math.isfinite(self.half) else math.nan
         needed = f" ({self.needed} seeds would show it)" if self.needed else ""
-        return f"{self.mean:{sign}.1f}{interval}{unit}{needed}"
+        return f"{with_interval(self.mean, half, 1, unit.strip(), sign)}{unit}{needed}"
 
 
 class Numbers:

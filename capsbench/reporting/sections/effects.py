@@ -11,7 +11,7 @@ import pandas as pd
 
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.filter import column
-from capsbench.presenting.format import HOLDS, describe_difference, needed_seeds, si, with_interval
+from capsbench.presenting.format import HOLDS, PERCENT, POINTS, describe_difference, needed_seeds, si, with_interval
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import Verdicts
@@ -211,7 +211,8 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
         "n": table["n"].map(str),
         "settings": table["settings"].map(str),
         "accuracy %": [
-            with_interval(*each, 1) for each in zip(table["accuracy %"], table["accuracy %, ci95"], strict=True)
+            with_interval(*each, 1, PERCENT)
+            for each in zip(table["accuracy %"], table["accuracy %, ci95"], strict=True)
         ],
     }
     differences = [_described(row) for row in table.to_dict("records")]
@@ -234,8 +235,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 def _described(row: dict[Any, Any]) -> str:
     if pd.isna(row["difference"]):
         return ""
-    sign = "+" if row["difference"] >= 0 else ""
-    shown = sign + with_interval(row["difference"], row["difference, ci95"], 2)
+    shown = with_interval(row["difference"], row["difference, ci95"], 2, POINTS, "+z")
     return describe_difference(shown, row["difference_verdict"], row["difference_n"], row["difference_unlike"])
 
 

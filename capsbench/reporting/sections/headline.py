@@ -8,14 +8,17 @@ from __future__ import annotations
 from itertools import product
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from capsbench.presenting.figures.curves import BAND, draw_means, few_ticks, look
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.presenting.figures.labels import Point, label_points
 from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, SMALL, STYLE, THIN, log_ticks, percent_axis
+from capsbench.presenting.format import cut_interval
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import NoDataError
 from capsbench.presenting.shortlist import most_accurate
@@ -53,13 +56,13 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
             mean, half = row["accuracy_percent"], row["accuracy_ci95"]
             axes.axhline(mean, color=row["color"], linestyle=row["dashes"], label=row["label"], zorder=1.5)
             if half > 0:
-                axes.axhspan(mean - half, mean + half, color=row["color"], alpha=BAND, linewidth=0)
+                axes.axhspan(*cut_interval(mean, half), color=row["color"], alpha=BAND, linewidth=0)
         for name, part in own.groupby("series", sort=False):
             aside = min(0.07, 0.7 / len(series)) * (series.index(name) - (len(series) - 1) / 2)
             axes.errorbar(
                 [iterations.index(count) + aside for count in part["iterations"]],
                 part["accuracy_percent"],
-                yerr=part["accuracy_ci95"].fillna(0),
+                yerr=_bars(part),
                 color=part["color"].iloc[0],
                 marker=part["marker"].iloc[0],
                 label=name,
@@ -112,7 +115,7 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
             axes.errorbar(
                 row[cost],
                 row["accuracy_percent"],
-                yerr=None if pd.isna(row["accuracy_ci95"]) else row["accuracy_ci95"],
+                yerr=None if pd.isna(row["accuracy_ci95"]) else _bars(pd.DataFrame([row])),
                 elinewidth=THIN,
                 **look(row),
             )
@@ -175,6 +178,12 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
 
 def _say_above(axes: Axes, said: str, point: tuple[float, float]) -> None:
     axes.annotate(said, point, xytext=(0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL)
+
+
+def _bars(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """How far the intervals of accuracies go below and above them ``[2, N]``; nowhere where there are none."""
+    numbers = zip(rows["accuracy_percent"], rows["accuracy_ci95"].fillna(0), strict=True)
+    return np.array([[mean - low, high - mean] for mean, half in numbers for low, high in [cut_interval(mean, half)]]).T
 
 
 def _with_accuracy(summary: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import failed_checks, marked
-from capsbench.presenting.format import needed_seeds, si, with_interval
+from capsbench.presenting.format import PERCENT, POINTS, needed_seeds, si, with_interval
 from capsbench.presenting.marks import COLLAPSED, UNLIKE, has
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -224,7 +224,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
                 "on": row["on"],
                 "measured": row["measured"],
                 "first": row["first_name"],
-                "value": with_interval(row["value"], row["ci95"], 1),
+                "value": with_interval(row["value"], row["ci95"], 1, PERCENT),
                 "n": str(row["n"]),
                 "the others": _told(own),
             }
@@ -263,7 +263,7 @@ def _described(row: dict[Any, Any]) -> str:
     name = str(row["other_name"]).replace(f" {TIMES}", KEPT + TIMES)
     if row["kept_out"]:
         return name
-    said = [with_interval(row["behind_by"], row["behind_by_ci95"], 1) or "no seed in common"]
+    said = [with_interval(row["behind_by"], row["behind_by_ci95"], 1, POINTS) or "no seed in common"]
     if needed := needed_seeds(row["verdict"], row["seeds_needed"]):
         said.append(f"{needed} seeds would show it")
     if row["verdict"] == Outcome.NOT_TESTED and row["behind_by_n"]:

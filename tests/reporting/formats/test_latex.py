@@ -31,11 +31,11 @@ PRINTED = {
 def printed(text: str) -> str:
     """A cell as LaTeX prints it; raises AssertionError for a character that would mean something else to it."""
     shown = ""
-    numbers = re.compile(r"\$([+-]?[\d.,{}]+) \\pm ([\d.,{}]+)\$")
+    numbers = re.compile(r"\$([+-]?[\d.,{}]+)( \\pm [\d.,{}]+| \\;\[[^]]*\])\$")
     while text:
         number = numbers.match(text)
         if number:
-            shown += f"{number[1]} ± {number[2]}".replace("{,}", ",")
+            shown += f"{number[1]}{number[2]}".replace(r"\pm", "±").replace(r"\;", "").replace("{,}", ",")
             text = text[number.end() :]
             continue
         written = next((each for each in PRINTED if text.startswith(each)), text[0])
@@ -134,8 +134,12 @@ def test_hostile_names_of_a_report_are_printed_as_they_are(store: Store, capsule
 
 
 @pytest.mark.parametrize(
-    "number", ["-0.6 ± 1.3", "+1.0 ± 2.0*", "97.3 ± 0.8 (n=2)", "28.0K", "1,024", "-3", "5.0 †", "2 ± 1,000"]
-)
+    "number",
+    [
+        "-0.6 ± 1.3", "+1.0 ± 2.0*", "97.3 ± 0.8 (n=2)", "28.0K", "1,024", "-3", "5.0 †", "2 ± 1,000",
+        "99.5 [98.1, 100.0] (n=2)", "-62.0 [-100.0, -17.0]*",
+    ],
+)  # fmt: skip
 def test_numbers_keep_their_sign_interval_and_marks(number: str) -> None:
     _, rows = read(latex(Table.of("t", "T", pd.DataFrame({"name": ["a"], "x": [number]}), "C.")))
     assert rows[1][1].replace(" ", "") == number.replace(" ", "")

@@ -287,7 +287,7 @@ def test_the_section_says_the_numbers(capsules: Make, tmp_path: Path) -> None:
     records = [*seeds(capsules, [0.90, 0.80], iterations=1), *seeds(capsules, [0.91, 0.81], iterations=3)]
     table = SECTION.readable(SECTION.table(Material.of(records, Store(tmp_path))))
     assert [claim.partition(".")[0] for claim in table["claim"]] == ["13"]
-    assert table["numbers"][0].endswith("em \N{MULTIPLICATION SIGN}1 85.0 ± 63.6 %: +1.0 ± 3.7 points")
+    assert table["numbers"][0].endswith("em \N{MULTIPLICATION SIGN}1 85.0 [21.4, 100.0] %: +1.0 ± 3.7 points")
 
 
 def test_without_anything_to_say_there_is_no_section(matched: Make, tmp_path: Path) -> None:

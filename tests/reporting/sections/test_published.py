@@ -187,7 +187,7 @@ def test_the_tables(run: Callable[..., list[Record]]) -> None:
     shown = readable(found)
     assert shown.columns.tolist() == ["table", "row", "number", "published", "measured", "n", "at", "verdict"]
     assert shown.iloc[:, 2:].to_numpy().tolist() == [
-        ["error %", "2.50 ± 0.032", "2.50 ± 6.86", "2", "tiny", "inside"],
+        ["error %", "2.50 ± 0.032", "2.50 [0.00, 9.36]", "2", "tiny", "inside"],
         ["accuracy % (clean)", "79 (unverified)", "80.0 ± 2.6", "2", "tiny", "inside"],
         ["error %", "2.5", "", "", "", "not run"],
     ]
