@@ -12,14 +12,14 @@ from rich.console import Console
 from capsbench import registry
 from capsbench.data.base import data_folder
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.measures.build import checked, measures_of
+from capsbench.measures.build import ALL, checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.count import MAX_CELLS, check_count, count_cells
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.options import UNDO, about_edits, edits
-from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG, listed, spelled, trust_named
+from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG, canonical, listed, spelled, trust_named
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
 from capsbench.presenting.terminal import make_console
@@ -181,9 +181,10 @@ def measure(
     remarks += [*faults, *_about_names(chosen)]
     if not here:
         raise UsageError(Kind.CONFLICT, remarks[0], flag="out", file=store.folder)
-    if not chosen:
+    never = ({*specs} - {ALL}).difference(*(planned.measures for planned in chosen))
+    if never or not chosen:
         problem = "can be taken of none of these networks"
-        raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(specs))
+        raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(sorted(never) or specs))
     with make_progress(console or make_console(stderr=True)) as progress:
         return run_cells(
             chosen,
@@ -201,10 +202,15 @@ def _plan(
 ) -> list[PlannedCell]:
     asked = {name: value for name, value in request.items() if value is not None}
     requests = read_suite(suite).overridden(asked) if suite is not None else [asked]
-    count = count_cells(*requests)
-    check_count(count, max_cells)
-    on_count(count)
-    return plan_cells(*requests)
+    try:
+        count = count_cells(*requests)
+        check_count(count, max_cells)
+        on_count(count)
+        return plan_cells(*requests)
+    except UsageError as error:
+        if suite is not None and error.file is None and error.flag not in {"max_cells", *map(canonical, asked)}:
+            error.suite = str(suite)
+        raise
 
 
 def _plan_measures(record: Record, specs: tuple[str, ...]) -> PlannedCell:

@@ -64,6 +64,8 @@ class UsageError(ValueError):
         self.file = None if file is None else Path(file)
         self.value = value
         self.expected = expected if expected is None or isinstance(expected, str) else tuple(expected)
+        self.suite: str | None = None
+        """The suite that says so, where nobody typed the flag."""
 
     def describe(self, spell: Callable[[str], str] = str) -> str:
         """One line: the flag or file, what is wrong with it, and what would be right.
@@ -72,6 +74,8 @@ class UsageError(ValueError):
             spell: makes of a flag's Python name what the reader types.
         """
         subject = [] if self.flag is None else [spell(self.flag)]
+        if self.suite is not None and self.flag is not None:
+            subject = [f"{spell('suite')} {self.suite}: {self.flag.replace('_', '-')}"]
         if self.file is not None:
             subject.append(str(self.file))
         elif self.value is not None and self.kind not in (Kind.UNKNOWN, Kind.INVALID):

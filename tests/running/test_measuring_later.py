@@ -363,3 +363,11 @@ def test_a_measure_that_needs_no_weights_is_taken_without_them(folder, trainings
         capsbench.measure(folder, measure="cost,speed:quick")
     assert (caught.value.flag, caught.value.value) == ("measure", "speed:quick")
     assert len(trainings) == 1
+
+
+def test_each_measure_is_taken_of_one_network_at_least(folder):
+    run(folder, measure="accuracy")
+    with pytest.raises(UsageError) as caught:
+        capsbench.measure(folder, measure="affine:quick,transformation")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.CONFLICT, "measure", "transformation")
+    assert only_record(folder).measured == ["accuracy"]

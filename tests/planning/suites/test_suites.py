@@ -161,3 +161,11 @@ def test_a_suite_that_says_one_thing_under_two_names_is_refused(written):
     with pytest.raises(UsageError) as caught:
         read_suite(written(SHORT + "iters = 1\n[axis]\niterations = 3\n"))
     assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "iters")
+
+
+@pytest.mark.parametrize(("asked", "suite"), [({}, True), ({"routing": "none-such"}, False)])
+def test_what_a_suite_asks_for_is_refused_in_its_name(written, asked, suite):
+    path = written('routing = "none-such"')
+    with pytest.raises(UsageError) as caught:
+        capsbench.cells(path, **asked)
+    assert (caught.value.flag, caught.value.value, caught.value.suite) == ("routing", "none-such", str(path) if suite else None)
