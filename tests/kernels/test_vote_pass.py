@@ -260,3 +260,19 @@ def test_activations_and_belief_of_16_bits_are_taken_in_float32(problem, narrow,
         torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-4)
     moments.first.sum().backward()
     assert mixed["activations"].grad.dtype == dtype
+
+
+def test_torch_func_transforms_the_reference(monkeypatch):
+    monkeypatch.setattr(api, "_warn_once", functools.cache(api._warn_once.__wrapped__))
+    poses, weights = torch.randn(2, 5, 3, 4), torch.randn(5, 3, 4, 2)
+
+    def energy(poses, backend="auto"):
+        moments = vote_pass(poses, weights, Parents(bias=torch.arange(6.0).view(2, 3)), backend=backend)
+        return moments.second.square().sum()
+
+    with pytest.warns(ReferenceWarning):
+        gradient = torch.func.grad(energy)(poses)
+    torch.testing.assert_close(gradient, torch.autograd.functional.vjp(energy, poses)[1])
+    with pytest.raises(UnavailableBackend) as caught:
+        torch.func.grad(functools.partial(energy, backend="cpu"))(poses)
+    assert (caught.value.value, caught.value.expected) == ("cpu", "reference")

@@ -52,8 +52,8 @@ _KERNELS = {"cpu": "capsbench_kernels.passes.cpu.launch", "triton": "capsbench_k
 def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:
     """The name of the implementation that ``backend`` stands for, for tensors on ``device``.
 
-    ``auto`` is ``cpu`` for tensors on the CPU and ``triton`` for those on a CUDA device. Where that cannot run it is
-    ``reference``, with a `ReferenceWarning` that says why, once a process.
+    ``auto`` is ``cpu`` for tensors on the CPU and ``triton`` for those on a CUDA device. Where that cannot run, under
+    `torch.func` too, it is ``reference``, with a `ReferenceWarning` that says why, once a process.
 
     Raises:
         ArgumentError: an unknown name.
@@ -86,6 +86,8 @@ def _obstacle(backend: str, device: torch.device) -> str | None:
     """Why a backend cannot run on tensors of a device, or None."""
     if backend == "reference":
         return None
+    if torch._C._are_functorch_transforms_active():
+        return "torch.func transforms torch's own operations alone"
     try:
         kernels = _kernels(backend)
     except ModuleNotFoundError as error:
