@@ -34,7 +34,7 @@ def test_what_is_not_of_its_kind_is_refused_before_it_is_called(capsbench, tmp_p
     done = capsbench("run", "--suite", "suite.toml", *flags, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     base = registry.BASES[kind].replace(":", ".")
-    assert all(fact in done.stderr for fact in (f"--{kind}", f"'acts_{kind}:{attribute}'", base))
+    assert all(fact in done.stderr for fact in (f"--suite suite.toml: {kind}", f"'acts_{kind}:{attribute}'", base))
     assert not (tmp_path / "acted").exists()
 
 

@@ -168,4 +168,8 @@ def test_what_a_suite_asks_for_is_refused_in_its_name(written, asked, suite):
     path = written('routing = "none-such"')
     with pytest.raises(UsageError) as caught:
         capsbench.cells(path, **asked)
-    assert (caught.value.flag, caught.value.value, caught.value.suite) == ("routing", "none-such", str(path) if suite else None)
+    assert (caught.value.flag, caught.value.value, caught.value.suite) == (
+        "routing",
+        "none-such",
+        str(path) if suite else None,
+    )
