@@ -19,6 +19,7 @@ from capsbench.planning.count import MAX_CELLS, check_count, count_cells
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.options import UNDO, about_edits, edits
+from capsbench.planning.own_data import identify_data
 from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG, canonical, listed, spelled, trust_named
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
@@ -35,19 +36,23 @@ from capsbench.running.runner import Outcome, check_data, run_cells
 OnCount = Callable[[int], None]
 
 
-def cells(suite: str | Path | None = None, *, max_cells: int = MAX_CELLS, **request: Any) -> list[Cell]:
+def cells(
+    suite: str | Path | None = None, data_dir: str | Path | None = None, *, max_cells: int = MAX_CELLS, **request: Any
+) -> list[Cell]:
     """The cells of a request, without running them.
 
     Args:
         suite: a TOML file or the name of a suite that ships with capsbench; ``request`` overrides it.
+        data_dir: as in `run`; data sets of one's own are loaded, since their images are a part of the identity of a cell.
         max_cells: more cells than these are refused.
         request: the names of the command line's flags with underscores, each a value or a list of values (an axis):
             ``cells(routing="em", iters=[1, 2, 3], train_size=1000)``; options of networks and routings by their names.
 
     Raises:
-        UsageError: an unknown name or a value that does not fit.
+        UsageError: an unknown name or a value that does not fit; an own data set that cannot be had, or gives other images
+            at every load.
     """
-    return [planned.cell for planned in _plan(suite, request, max_cells)]
+    return [planned.cell for planned in _plan(suite, request, data_dir, max_cells)]
 
 
 class Plan(NamedTuple):
@@ -76,7 +81,7 @@ def plan(
     Raises:
         UsageError: as `cells`, or none of a suite's data sets can be had.
     """
-    chosen = _plan(suite, request, max_cells, on_count)
+    chosen = _plan(suite, request, data_dir, max_cells, on_count)
     left_out = (
         check_data([planned.cell for planned in chosen], data_folder(data_dir), leave_out=True)
         if _leaves_out(suite, request)
@@ -119,7 +124,7 @@ def run(
         StorageFailed: the folder took no more; what had been written stays.
     """
     _check_workers(workers)
-    chosen = _plan(suite, request, max_cells, on_count)
+    chosen = _plan(suite, request, data_dir, max_cells, on_count)
     with make_progress(console or make_console(stderr=True)) as progress:
         return run_cells(
             chosen,
@@ -198,7 +203,11 @@ def measure(
 
 
 def _plan(
-    suite: str | Path | None, request: Mapping[str, Any], max_cells: int, on_count: OnCount = lambda count: None
+    suite: str | Path | None,
+    request: Mapping[str, Any],
+    data_dir: str | Path | None,
+    max_cells: int,
+    on_count: OnCount = lambda count: None,
 ) -> list[PlannedCell]:
     asked = {name: value for name, value in request.items() if value is not None}
     requests = read_suite(suite).overridden(asked) if suite is not None else [asked]
@@ -206,7 +215,7 @@ def _plan(
         count = count_cells(*requests)
         check_count(count, max_cells)
         on_count(count)
-        return plan_cells(*requests)
+        return identify_data(plan_cells(*requests), data_folder(data_dir), _leaves_out(suite, request))
     except UsageError as error:
         if suite is not None and error.file is None and error.flag not in {"max_cells", *map(canonical, asked)}:
             error.suite = str(suite)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from capsbench.comparing.data import other_data
 from capsbench.comparing.side import (
     OF_TIME,
     Contender,
@@ -31,6 +32,7 @@ from capsbench.comparing.side import (
 from capsbench.presenting.format import seeds as seeds_said
 from capsbench.presenting.paired import Kept, Pairs
 from capsbench.presenting.steps import Steps
+from capsbench.records.cell import DATA
 from capsbench.records.folder import allow_own
 from capsbench.records.store import Store
 from capsbench.registry import measure_name
@@ -196,8 +198,13 @@ def _edited_modules(part: str, a: Contender, b: Contender) -> str:
 
 
 def _obstacles(a: Contender, b: Contender, sides: tuple[Side, Side]) -> Iterator[_Obstacle]:
-    if a.cell.code != b.cell.code:
-        parts = sorted(part for part in {*a.cell.code, *b.cell.code} if a.cell.code.get(part) != b.cell.code.get(part))
+    data = other_data(a, b)
+    if data.parts:
+        yield _Obstacle("" if data.certain else "data", data.told)
+        if data.certain:
+            return
+    parts = [part for part in changed_parts(a.cell.code, b.cell.code) if part != DATA]
+    if parts:
         edited = [f"{part}{_edited_modules(part, a, b)}" for part in parts]
         yield _Obstacle("", f"another source of the user's own {', '.join(edited)}")
         return

@@ -28,6 +28,7 @@ from capsbench.comparing.checked import (
     Test,
 )  # fmt: skip
 from capsbench.comparing.collapse import tell_collapse
+from capsbench.comparing.data import find_other_data, other_data
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged, mean_by_seed, ratios_to_median
 from capsbench.comparing.side import (
     OF_TIME,
@@ -164,7 +165,7 @@ class _Gate:
     def pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
         """Title and both sides of each contender, with what was made by the same versions."""
         for title, before, now in self._all_pairs():
-            if not other_training(before, now):
+            if not (other_training(before, now) or other_data(before, now).certain):
                 unlike = other_measures(before, now)
                 yield title, without_measures(before, unlike), without_measures(now, unlike)
 
@@ -173,8 +174,9 @@ class _Gate:
             yield self.titles[old], self.reference.contenders[old], self.current.contenders[new]
 
     def other_versions(self) -> Iterator[Finding]:
-        """What is not judged, since another version of a component made it."""
+        """What is not judged, since other data or another version of a component made it."""
         for title, before, now in self._all_pairs():
+            yield from find_other_data(title, before, now)
             for name, text in tell_other_versions(before, now):
                 yield Finding(UNJUDGED, title, name, text)
 

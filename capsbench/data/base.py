@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -73,12 +75,15 @@ def data_folder(asked: str | Path | None = None) -> Path:
 def load_splits(name: str, folder: Path, train_size: int | None = None, seed: int = 0) -> Splits:
     """The splits of a data set by its name or import path, training on a draw of ``train_size`` images.
 
+    It is loaded with one thread, as a sum may depend on how many there are: the same images in every process.
+
     Raises:
         UsageError: whatever is wrong with the data set, its files or the size asked for, in one line.
     """
     dataset = registry.get("dataset", name)
     try:
-        splits = dataset().load(folder)
+        with _one_thread():
+            splits = dataset().load(folder)
         if not isinstance(splits, Splits):
             raise ArgumentError("load", f"to give {Splits.__module__}.{Splits.__name__}", type(splits).__name__)
         _check_about(splits)
@@ -90,6 +95,16 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
         problem = f"cannot be loaded: {type(error).__name__}: {message_of(error)}"
         raise UsageError(Kind.DAMAGED, problem, flag="dataset", value=name) from error
     return replace(splits, train=few(splits.train, train_size, seed, name))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _check_about(splits: Splits) -> None:

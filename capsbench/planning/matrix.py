@@ -55,12 +55,14 @@ class PlannedCell:
         measures: the specs of what is to be measured.
         request: what the user asked for to get this cell: names of flags in Python, each with one value.
         device: where it runs: ``cpu``, ``cuda`` or ``cuda:1``. Which GPU it is makes no other cell.
+        data: part -> digest, of what a user's own data set gave when the cell was planned; empty for built-in ones.
     """
 
     cell: Cell
     measures: tuple[str, ...] = ()
     request: Mapping[str, Scalar | None] = field(default_factory=dict)
     device: str = "cpu"
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:

@@ -8,7 +8,7 @@ import pandas as pd
 from capsbench import registry
 from capsbench.presenting.naming import BUDGET, MATCHED, Names
 from capsbench.presenting.verdicts import Verdicts
-from capsbench.records.cell import TARGET
+from capsbench.records.cell import DATA, TARGET
 
 TOLERANCE = 0.02
 """How far the parameters of a sized CNN may be from a capsule network's: that of `capsbench_baselines.sizing`."""
@@ -31,7 +31,7 @@ def find_baselines(table: pd.DataFrame, names: Names) -> pd.DataFrame:
         others that were sized, then by their names.
     """
     table = table.assign(parameters=table.get("parameters", np.nan), target=table.get(TARGET, np.nan))
-    budget = [*BUDGET, *(["code.dataset"] if "code.dataset" in table else [])]
+    budget = [*BUDGET, *(name for name in ("code.dataset", f"code.{DATA}") if name in table)]
     cnns = table[table["routing"].isna() & table["loss"].notna()]  # without a loss it has an objective of its own
     own = ["contender", "learning_rate", "parameters"]
     pairs = table.loc[table["routing"].notna(), [*own, *budget]].merge(

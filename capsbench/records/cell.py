@@ -31,6 +31,10 @@ Option = Annotated[str, StringConstraints(pattern=r"^(network|routing|loss)\..")
 """An option of a component, by the component's kind and its own name."""
 
 
+DATA = "data"
+"""The key of the digest of a user's own images and labels among the digests of a cell, and of its parts among the sources of a
+record; of built-in data sets, whose images their name tells, a record has the parts alone."""
+
 TARGET = "network.parameters"
 """The option of a CNN that is sized: how many parameters it was asked to have."""
 
@@ -76,7 +80,7 @@ class Cell(BaseModel):
     threads: Annotated[int, Field(gt=0, le=1024)] = Field(description="CPU threads")
     options: dict[Option, Scalar] = Field(description="options of the network, the routing and the loss, all of them")
     code: dict[str, str] = Field(
-        description="digests of the source files of a user's own parts that training uses, by kind"
+        description="digests of the source of a user's own parts that training uses, by kind, and of an own data set's images"
     )
 
     # Fields that came later: their default is what the code did before, and is no part of the identity.

@@ -89,8 +89,9 @@ class Training:
         versions: component (``training``, ``network``, ``routing``, ...) -> the version that it had.
         backends: the implementations of the vote pass that the routings used.
         weights: where the weights lie.
-        data: digest of the data as loaded; None where it was not taken.
-        sources: kind of a user's own part -> module -> digest, of what the digests in the cell are made of.
+        data: digest of images and labels as loaded (`capsbench.data.digest`); None where it is not known.
+        sources: kind of a user's own part -> module -> digest, of what the digests in the cell are made of; and under ``data``,
+            of any data set, part -> digest.
         segments: the parts of a training that was interrupted; empty for one that was not.
         run: sequence number of the run that trained.
     """
@@ -119,6 +120,7 @@ class Measurement:
         kept: the arrays that the measure kept beside its rows.
         code: digest of the source of a user's own measure.
         run: sequence number of the run that measured.
+        data: digest of the data that it was taken on, as that of `Training`.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -129,6 +131,7 @@ class Measurement:
     kept: Artifact | None = None
     code: Name | None = None
     run: Whole | None = None
+    data: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,18 @@ class Record:
         if name in self.measures:
             return self.measures[name]
         return next((found for spec, found in self.measures.items() if measure_name(spec) == name), None)
+
+
+def digests_of_data(record: Record) -> dict[str, str]:
+    """`TRAINING` or the spec of a measure -> digest of the data it was made on, where that is known."""
+    entries = {TRAINING: record.training, **record.measures}
+    return {name: entry.data for name, entry in entries.items() if entry is not None and entry.data is not None}
+
+
+def have_other_data(one: Record, other: Record) -> bool:
+    """Whether two records are known to be of other images or labels, in the training or in a measure that both have."""
+    first, second = digests_of_data(one), digests_of_data(other)
+    return any(first[name] != second[name] for name in first.keys() & second.keys())
 
 
 @dataclass(frozen=True)

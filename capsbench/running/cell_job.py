@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.data.base import load_splits
+from capsbench.data.digest import digest_parts, join_digests
+from capsbench.data.draws import few
 from capsbench.data.images import Splits
 from capsbench.errors import FOREIGN, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
@@ -20,7 +23,7 @@ from capsbench.measures.contract import check_rows
 from capsbench.networks.build import build_network, count_parameters, parameter_dtype
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import edits, source_parts
-from capsbench.records.cell import Cell
+from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import TRAINING, Artifact, Record, Row
 from capsbench.records.store import Store
 from capsbench.records.versions import training_versions
@@ -28,6 +31,7 @@ from capsbench.registry import measure_name
 from capsbench.routing.base import Routing
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import SendEvent, to_be_told
+from capsbench.sources import changed_parts
 from capsbench.training.contract import check_contract
 from capsbench.training.loop import train
 
@@ -40,9 +44,10 @@ def run_cell(
     Sends what it has as soon as it has it: Progress and Trained, then of each measure Measuring, and Measured or NotMeasured.
     A measure that fails does not keep the next from being taken.
     """
-    data = prepare(planned, data_folder)
+    data, parts = prepare(planned, data_folder)
+    digest = join_digests(parts)
     if record is None:
-        network = _train(planned.cell, data, store, send)
+        network = _train(planned.cell, data, parts, store, send)
     elif any(make_measure(spec).needs_weights for spec in measures):
         network = _load(record, store)
     else:  # the weights need not be here
@@ -57,7 +62,7 @@ def run_cell(
             rows = check_rows(spec, measure(Subject(planned.cell, network, data, kept.keep_of(spec), kept.read)))
             code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
-            send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code))
+            send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code, digest))
         except (BrokenPipeError, StorageFailed):
             raise
         except FOREIGN as error:
@@ -76,7 +81,7 @@ def measure_between(
     """The rows of a measure between networks, from one to each of some others, taken of the weights in the store."""
     measure = make_measure(spec)
     assert isinstance(measure, MeasureBetween)
-    data = prepare(planned, data_folder)
+    data, _ = prepare(planned, data_folder)
     subjects = [
         Subject(record.cell, _load(record, store), data, lambda tensors: None, _Kept(store, record.cell, record).read)
         for record in (source, *targets)
@@ -113,7 +118,7 @@ class _Kept:
         return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
-def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module:
+def _train(cell: Cell, data: Splits, parts: dict[str, str], store: Store, send: SendEvent) -> nn.Module:
     started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     torch.manual_seed(cell.seed)
     network = build_network(cell)
@@ -130,8 +135,9 @@ def _train(cell: Cell, data: Splits, store: Store, send: SendEvent) -> nn.Module
         Row(TRAINING, "epochs", "network", len(history), "epochs"),
         Row(TRAINING, "duration", "network", seconds, "s"),
     ]
-    sources = source_parts(cell.model_dump())
-    send(Trained(history, rows, sorted(backends), training_versions(cell), weights, started, seconds, sources))
+    sources = {**source_parts(cell.model_dump()), DATA: parts}
+    versions, digest = training_versions(cell), join_digests(parts)
+    send(Trained(history, rows, sorted(backends), versions, weights, started, seconds, sources, digest))
     return network
 
 
@@ -141,8 +147,15 @@ def _load(record: Record, store: Store) -> nn.Module:
     return network
 
 
-def prepare(planned: PlannedCell, data_folder: Path) -> Splits:
-    """Sets this process up so that a cell's numbers depend on nothing but the cell, and loads its data."""
+def prepare(planned: PlannedCell, data_folder: Path) -> tuple[Splits, dict[str, str]]:
+    """Sets this process up so that a cell's numbers depend on nothing but the cell, and loads its data.
+
+    Returns:
+        The data, and digests of all that was loaded (`digest_parts`).
+
+    Raises:
+        TrainingFailed: the source of a user's own, or what an own data set gives, is not what the cell names.
+    """
     cell = planned.cell
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what torch's deterministic mode asks of cuBLAS
     torch.set_num_threads(cell.threads)
@@ -154,5 +167,10 @@ def prepare(planned: PlannedCell, data_folder: Path) -> Splits:
         torch.cuda.set_device(planned.device)  # which GPU it is makes no other cell
     if edited := edits(cell, {}):
         raise TrainingFailed(f"the source of {', '.join(edited)} was edited after the run began; run it again")
-    data = load_splits(cell.dataset, data_folder, cell.train_size, cell.seed)
-    return data.to(cell.device, parameter_dtype(cell))
+    data = load_splits(cell.dataset, data_folder)
+    parts = digest_parts(data)
+    if cell.code.get(DATA) not in (None, join_digests(parts)):
+        other = ", ".join(changed_parts(planned.data, parts)) if planned.data else "images or labels"
+        raise TrainingFailed(f"{cell.dataset} gave other data than the cell was planned or trained with: {other}")
+    data = replace(data, train=few(data.train, cell.train_size, cell.seed, cell.dataset))
+    return data.to(cell.device, parameter_dtype(cell)), parts

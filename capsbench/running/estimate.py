@@ -101,7 +101,7 @@ def estimate(
 def time_cell(planned: PlannedCell, trained: bool, folder: Path, send: SendEvent) -> None:
     """Times a few training steps, and sends after each what training and measuring the cell would take, in seconds."""
     send(UP)
-    data, cell = prepare(planned, folder), planned.cell
+    (data, _), cell = prepare(planned, folder), planned.cell
     network = build_network(cell)
     step, batch = TrainingStep(cell, network), first_batch(cell, network, data)
     trained_on, validated, tested = (len(part.labels) for part in (data.train, data.validation, data.test))

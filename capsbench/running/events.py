@@ -14,7 +14,8 @@ class Trained:
     Attributes:
         backends: the implementations of the vote pass that the routings used.
         versions: those of the components, see `capsbench.records.versions`.
-        sources: what the digests of a user's own parts are made of, see `capsbench.planning.options.source_parts`.
+        sources: what the digests of a user's own parts are made of (`capsbench.planning.options.source_parts`), and of the data.
+        data: digest of the data as loaded, see `capsbench.data.digest`.
     """
 
     history: list[dict[str, float]]
@@ -25,6 +26,7 @@ class Trained:
     started: str
     seconds: float
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measure gave, the seconds it took, its version, what it kept, and the digest of the source of a user's own."""
+    """What a measure gave, the seconds it took, its version, what it kept, and digests of a user's own source and of the data."""
 
     spec: str
     rows: list[Row]
@@ -44,6 +46,7 @@ class Measured:
     version: int
     kept: Artifact | None
     code: str | None
+    data: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure, source_of
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import edits
-from capsbench.records.cell import Cell
+from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.runs import left_to_make_anew
 from capsbench.records.store import Store
 from capsbench.records.versions import stale_training
 from capsbench.registry import measure_name
 from capsbench.running.state import ask, missing_measures
+from capsbench.sources import changed_parts
 
 
 class OnRecord(NamedTuple):
@@ -71,8 +72,8 @@ def without_stale(records: Mapping[str, Record]) -> dict[str, Record]:
 class Edited(NamedTuple):
     """A user's own part that has another source now, the modules that were edited, and of how many networks or their numbers.
 
-    - ``part``: as ``routing my:Mine`` or ``measure my:Measure``
-    - ``modules``: empty where the record does not tell
+    - ``part``: as ``routing my:Mine`` or ``measure my:Measure``; of an own data set that gives other images, ``data my:Set``
+    - ``modules``: of ``data`` the parts, as ``test images``; empty where the record does not tell
     """
 
     part: str
@@ -86,6 +87,12 @@ class Edited(NamedTuple):
             return (
                 f"{self.part} was edited: it is taken anew of {networks}; undo the edit to keep the numbers on record"
             )
+        if self.part.startswith(f"{DATA} "):
+            what = f"changed{where}" if where else "is not known as it was"
+            return (
+                f"{self.part} {what} since {networks} of this run were trained: they are trained anew, and the records of before "
+                "stay"
+            )
         return (
             f"{self.part} was edited{where} since {networks} of this run were trained: they are trained anew, and the records "
             "of before stay; undo the edit to use those"
@@ -95,12 +102,16 @@ class Edited(NamedTuple):
 def find_edited(planned: Sequence[PlannedCell], store: Store, records: Mapping[str, Record]) -> list[Edited]:
     """What of a user's own was edited since networks of a plan were trained, or measured, that would else be on record."""
     counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
-    absent = [each.cell for each in planned if each.cell.code and each.cell.id not in records]
+    absent = [each for each in planned if each.cell.code and each.cell.id not in records]
     before = _trained_by_source(store) if absent else {}
-    for cell in absent:
-        if (known := before.get(_without_source(cell))) is not None:
-            for part, modules in edits(known.cell, known.training.sources if known.training else {}).items():
+    for each in absent:
+        if (known := before.get(_without_source(each.cell))) is not None:
+            sources = known.training.sources if known.training else {}
+            for part, modules in edits(known.cell, sources).items():
                 counts[part, tuple(modules)] += 1
+            if known.cell.code.get(DATA) != each.cell.code.get(DATA):
+                changed = changed_parts(sources[DATA], each.data) if DATA in sources else []
+                counts[f"{DATA} {each.cell.dataset}", tuple(changed)] += 1
     for each in planned:
         taken = records[each.cell.id].measures if each.cell.id in records else {}
         for spec in set(each.measures) & taken.keys():

@@ -41,6 +41,7 @@ def record_training(
         backends=event.backends,
         weights=event.weights,
         sources=event.sources,
+        data=event.data,
         run=run,
     )
     return ask(Record(planned.cell, training, aliases=[*aliases]), planned)
@@ -92,6 +93,7 @@ def record_measure(record: Record, event: Measured | NotMeasured, run: int | Non
         seconds=event.seconds,
         kept=event.kept,
         code=event.code,
+        data=event.data,
         run=run,
     )
     record = replace(record, measures={**record.measures, event.spec: measurement})

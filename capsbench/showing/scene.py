@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from capsbench import registry
 from capsbench.data.base import load_splits
+from capsbench.data.digest import digest_parts, join_digests
 from capsbench.data.draws import stratified
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import build_network, parameter_dtype
 from capsbench.planning.options import UNDO, about_edits, edits
-from capsbench.records.cell import Cell
+from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.training.evaluate import predicted, right, scores_of
@@ -157,7 +158,11 @@ def scene_of(
             Kind.DAMAGED, f"not the weights of {cell.title}: {reason}", file=weights, expected=retrain
         ) from error
     network.eval()
-    test = load_splits(cell.dataset, folder).test.to(cell.device, parameter_dtype(cell))
+    splits = load_splits(cell.dataset, folder)
+    if DATA in cell.code and cell.code[DATA] != join_digests(digest_parts(splits)):
+        problem = f"{cell.dataset} gives other images or labels than it was trained with"
+        raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=named, expected=retrain)
+    test = splits.test.to(cell.device, parameter_dtype(cell))
     size = len(test.labels)
     if index is not None:
         bad = [number for number in index if not 0 <= number < size]

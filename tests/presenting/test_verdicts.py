@@ -100,6 +100,19 @@ def test_a_pair_that_was_trained_elsewhere_is_marked(records: list[Record], fact
     assert rows.loc[cnn, "unlike"] == unlike
 
 
+@pytest.mark.parametrize(("data", "unlike"), [("aa-bb", ()), ("cc-bb", ("data",)), (None, ())])
+def test_a_pair_of_other_data_is_marked_where_both_are_known(
+    records: list[Record], data: str | None, unlike: tuple[str, ...]
+) -> None:
+    def of_data(record: Record, digest: str | None) -> Record:
+        assert record.training is not None
+        return replace(record, training=replace(record.training, data=digest))
+
+    material = of([of_data(record, data if record is records[3] else "aa-bb") for record in records])
+    one, three, cnn = material.summary["contender"]
+    assert (material.verdicts.unlike(one, cnn), material.verdicts.unlike(three, cnn)) == ((), unlike)
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_of_fewer_than_three_seeds_no_pair_is_tested(records: list[Record], seeds: int) -> None:
     few = [record for record in records if record.cell.seed < seeds]

@@ -164,7 +164,7 @@ def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, stor
 
 
 def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):
-    data = prepare(PlannedCell(make_cell(precision="float64", threads=1, train_size=50)), Path())
+    data, _ = prepare(PlannedCell(make_cell(precision="float64", threads=1, train_size=50)), Path())
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
     assert {part.images.dtype for part in data.named().values()} == {torch.float64}

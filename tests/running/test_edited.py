@@ -78,8 +78,9 @@ def test_a_run_says_what_was_edited_and_trains_it_anew_and_the_edit_undone_is_on
 def test_a_record_tells_its_sources_and_what_is_edited_since(work):
     (cell_id, _) = capsbench.run(out=work / "results", **ASKED).finished
     record = Store(work / "results").read(cell_id)
-    assert record.training.sources == source_parts(record.cell.model_dump())
-    assert record.training.sources.keys() == {"routing"}
+    sources = source_parts(record.cell.model_dump())
+    assert sources.keys() == {"routing"}
+    assert record.training.sources == {**sources, "data": record.training.sources["data"]}
     assert record.training.sources["routing"].keys() == {"mine_here", "helper"}
     assert edits(record.cell, record.training.sources) == {}
     (work / "mine_here.py").write_text(ROUTING.replace("scale = scale", "scale = 2 * scale"))

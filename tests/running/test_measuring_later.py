@@ -8,6 +8,7 @@ import torch
 
 import capsbench
 from capsbench import registry
+from capsbench.data import Splits
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.accuracy.measure import Accuracy
 from capsbench.planning.matrix import plan_cells
@@ -293,21 +294,13 @@ def test_a_measure_that_failed_and_is_not_asked_for_any_more_is_forgotten(folder
 
 @pytest.mark.parametrize(("device", "set_to"), [("cuda", []), ("cuda:1", ["cuda:1"])])
 def test_a_gpu_is_chosen_where_one_is_named(device, set_to, monkeypatch):
-    chosen = []
+    chosen, moved = [], []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.set_device", chosen.append)
-    monkeypatch.setattr(cell_job, "load_splits", lambda *arguments: FewOnAnyDevice())
+    monkeypatch.setattr(Splits, "to", lambda splits, to, dtype: moved.append(to))
     (planned,) = plan_cells({**QUICK, "device": device, "backend": "reference"})
     cell_job.prepare(planned, Path())
-    assert chosen == set_to
-
-
-class FewOnAnyDevice:
-    """Splits that go to any device without one."""
-
-    def to(self, device, dtype):
-        assert device == "cuda"
-        return self
+    assert (chosen, moved) == (set_to, ["cuda"])
 
 
 def test_weights_of_another_network_are_not_measured(folder):

@@ -1,0 +1,66 @@
+"""Whether two sides of a comparison had the same images and labels, as far as their records know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from capsbench.comparing.checked import CHANGED, FAILED, Finding
+from capsbench.comparing.side import Contender, same_bits_expected
+from capsbench.records.cell import DATA
+from capsbench.records.record import TRAINING, Record, digests_of_data
+from capsbench.sources import changed_parts
+
+
+class OtherData(NamedTuple):
+    """In which parts the data of two contenders differ, as ``test labels`` or ``data of affine``, and whether that counts.
+
+    ``certain`` is False where pixels alone differ, which may be their last bits: of another machine or other software.
+    """
+
+    parts: tuple[str, ...]
+    certain: bool
+
+    @property
+    def told(self) -> str:
+        return f"other data: {', '.join(self.parts)} differ" + (
+            "" if self.certain else ", perhaps in their last bits alone: another machine or other software made them"
+        )
+
+
+def other_data(a: Contender, b: Contender) -> OtherData:
+    """In what the data of two contenders differ: the first records of either side that show it, of the same seeds if any."""
+    found = OtherData((), certain=False)
+    common = a.records.keys() & b.records.keys()
+    pairs = [(a.records[seed], b.records[seed]) for seed in sorted(common)] or [
+        (next(iter(a.records.values())), next(iter(b.records.values())))
+    ]
+    for one, other in pairs:
+        first, second = digests_of_data(one), digests_of_data(other)
+        names = [name for name in first if name in second and first[name] != second[name]]
+        if names and not found.certain:
+            labels = any(_labels(first[name]) != _labels(second[name]) for name in names)
+            found = OtherData(tuple(_parts(one, other, names)), labels or same_bits_expected(one, other))
+    return found
+
+
+def find_other_data(title: str, before: Contender, now: Contender) -> Iterator[Finding]:
+    """What a check says of a contender whose data are not the reference's: it is not passed by other labels."""
+    data = other_data(before, now)
+    if data.certain:
+        yield Finding(FAILED, title, DATA, f"{data.told}; `capsbench check --update` makes a new reference")
+    elif data.parts:
+        yield Finding(CHANGED, title, DATA, data.told)
+
+
+def _parts(one: Record, other: Record, names: list[str]) -> Iterator[str]:
+    for name in names:
+        if name != TRAINING:
+            yield f"data of {name}"
+            continue
+        first, second = (each.training.sources.get(DATA, {}) if each.training else {} for each in (one, other))
+        yield from changed_parts(first, second) or ["data of the training"]
+
+
+def _labels(digest: str) -> str:
+    return digest.partition("-")[0]

@@ -1,0 +1,59 @@
+"""Contenders whose data sets gave other images or labels are not passed, and not compared, as if they had not."""
+
+from dataclasses import replace
+
+import pytest
+
+from capsbench.comparing import check, compare
+from capsbench.comparing.data import other_data
+from capsbench.comparing.side import Contender
+from tests.comparing.records import SEEDS, record, write
+
+
+def of(labels="aa", images="bb", seed=0, measured=None, **facts):
+    """A record of a data set with these digests; ``measured`` is that of the data its accuracy was taken on."""
+    made = record(0.9 + seed / 100, seed, provenance=facts)
+    parts = {"test labels": labels, "test images": images}
+    training = replace(made.training, data=f"{labels}-{images}", sources={"data": parts})
+    taken = {**made.measures, "accuracy": replace(made.measures["accuracy"], data=measured)}
+    return replace(made, training=training, measures=taken)
+
+
+def without(made):
+    """The record as it was written before there were digests of data."""
+    return replace(made, training=replace(made.training, data=None, sources={}))
+
+
+OTHER = [
+    (of(), (), False),
+    (of(labels="cc"), ("test labels",), True),
+    (of(images="cc"), ("test images",), True),
+    (of(images="cc", cpu="another CPU"), ("test images",), False),
+    (of(labels="cc", cpu="another CPU"), ("test labels",), True),
+    (of(measured="cc-bb"), ("data of accuracy",), True),
+    (without(of(labels="cc")), (), False),
+]
+
+
+@pytest.mark.parametrize(("made", "parts", "certain"), OTHER)
+def test_what_differs_in_the_data_and_whether_more_than_last_bits(made, parts, certain):
+    found = other_data(Contender({0: of(measured="aa-bb")}), Contender({0: made}))
+    assert (found.parts, found.certain) == (parts, certain)
+
+
+@pytest.mark.parametrize(("made", "parts", "certain"), OTHER)
+def test_a_check_passes_no_other_labels(tmp_path, made, parts, certain):
+    reference = write(tmp_path / "reference", [of(seed=seed, measured="aa-bb") for seed in SEEDS])
+    checked = check(reference, write(tmp_path / "out", [made]))
+    kinds = [finding.kind for finding in checked.findings if finding.name == "data"]
+    assert kinds == ([] if not parts else ["failed"] if certain else ["changed"])
+    assert checked.exit_code == (3 if certain else 0)
+    assert (len(checked.tests) == 0) is certain
+
+
+@pytest.mark.parametrize(("made", "parts", "certain"), OTHER)
+def test_other_data_cannot_be_compared(tmp_path, made, parts, certain):
+    found = compare(write(tmp_path / "a", [of(measured="aa-bb")]), write(tmp_path / "b", [made]))
+    told = [(name.endswith(": data"), reason) for name, reason in found.not_comparable if "other data" in reason]
+    assert [whole for whole, _ in told] == ([not certain] if parts else [])
+    assert all(part in reason for _, reason in told for part in parts)
