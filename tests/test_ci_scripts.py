@@ -78,3 +78,25 @@ def test_seeds_that_have_all_contenders_are_split():
     found = alarms.records_by_seed([alarms.REFERENCE])
     assert sorted(found) == [0, 1, 2, 3, 4]
     assert len({len(records) for records in found.values()}) == 1
+
+
+def test_the_language_of_the_source_is_counted(tmp_path):
+    language = script("language")
+    for package in (*language.PACKAGES, *language.COMMENTED):
+        (tmp_path / package).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "capsbench" / "training" / "loop.py").write_text(
+        '''"""What is trained."""
+def train(cell):  # why
+    """Trains a cell."""
+    each = cell
+    for made, epoch in each:
+        yield made
+class Loop:
+    def _run_epoch(self): ...
+    def __len__(self): return 0
+    @property
+    def size(self): return 0
+'''
+    )
+    counts = [(share.total, len(share.places)) for share in language.measure_language(tmp_path)]
+    assert counts == [(2, 1), (3, 2), (2, 1), (11, 1)]
