@@ -31,6 +31,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.presenting.format import PERCENT, POINTS, cut_interval
 from capsbench.presenting.markdown import escaped, markdown
 from capsbench.presenting.terminal import plain
+from capsbench.records.disk import make_folder
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 
 HEADINGS = {
@@ -239,7 +240,7 @@ def check_junit(checked: Checked) -> bytes:
 def write(flag: str, path: Path, content: str | bytes) -> None:
     """Writes a file that a flag asks for; raises UsageError where it cannot be."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.write_bytes(plain(content).encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
         raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag=flag, file=path) from error

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from capsbench.data.files import DataFile
 from capsbench.errors import Kind, UsageError
+from capsbench.records.disk import make_folder, put_in_place
 
 SECONDS = 30
 """A server that is silent for this long is taken for no network."""
@@ -46,7 +47,7 @@ def download(file: DataFile, folder: Path, on_progress: OnProgress = lambda here
         raise UsageError(Kind.MISSING, "not to be had by a program", file=path, expected=by_hand)
     later_or_by_hand = f"try again later, {by_hand}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with _alone(part):
             try:
                 _receive(file, file.url, part, on_progress)
@@ -56,7 +57,7 @@ def download(file: DataFile, folder: Path, on_progress: OnProgress = lambda here
                 part.unlink(missing_ok=True)
                 problem = f"{file.url}: {error}; what came was removed"
                 raise UsageError(Kind.DAMAGED, problem, file=path, value=file.url, expected=later_or_by_hand) from error
-            part.replace(path)
+            put_in_place({part: path})
             _version_file(part).unlink(missing_ok=True)
     except _Unreachable as error:
         problem = f"{file.url}: {error}"

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,21 +39,51 @@ def replace_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place once the block has ended well; raises StorageFailed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        put_in_place({temporary: path})
     except (OSError, SafetensorError) as error:
         raise StorageFailed(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def probe_folder(folder: Path) -> None:
+    """Raises OSError where a file cannot be written in a folder; one that is killed leaves what `sweep_temporaries` removes."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        probe.write_bytes(b"\0" * 4096)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def put_in_place(paths: Mapping[Path, Path]) -> None:
+    """Renames files of one folder or more: the disk has their content before, and their names after."""
+    for path in paths:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    for path, final in paths.items():
+        path.replace(final)
+    for folder in {final.parent for final in paths.values()}:
+        sync_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those that it lies in, where they are not there; the disk has their names then."""
+    if folder.is_dir():
+        return
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync_folder(each.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Has the disk take what the files of a folder are called, as a rename alone does not."""
-    opened = os.open(folder, os.O_RDONLY)
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one may write into a folder that one may not read, and then not do this
+        return
     try:
         os.fsync(opened)
     except OSError as error:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -33,7 +32,7 @@ from pydantic import TypeAdapter
 from capsbench.errors import Kind, UsageError
 from capsbench.records import artifacts, file, schema1
 from capsbench.records.cell import Cell, Whole
-from capsbench.records.disk import read_file, sweep_temporaries, write_file
+from capsbench.records.disk import make_folder, probe_folder, read_file, sweep_temporaries, write_file
 from capsbench.records.file import SCHEMA
 from capsbench.records.join import join_records, put_on, rename_sources
 from capsbench.records.record import Artifact, Facts, Measurement, Name, Record, Row, Run
@@ -86,12 +85,10 @@ class Store:
         """Raises UsageError where nothing can be written, before anything is computed."""
         try:
             for name in ("records", "runs"):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder / "records") as probe:
-                probe.write(b"\0" * 4096)
+                make_folder(self.folder / name)
+            probe_folder(self.folder / "records")
         except OSError as error:
-            problem = f"cannot be written: {error.strerror}"
-            raise UsageError(Kind.INACCESSIBLE, problem, flag="out", file=self.folder) from error
+            raise _unwritable(self.folder, error) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -110,6 +107,8 @@ class Store:
                 file=self.folder,
                 expected="wait for it or choose another folder",
             ) from None
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
         try:
             sweep_temporaries([self.folder / name for name in ("records", "runs", "weights")])
             sweep_temporaries([*self.folder.glob("kept/*"), *self.folder.glob("between/*/*")])
@@ -359,6 +358,10 @@ class Store:
                 for identity in (record.cell.id, *record.aliases):
                     known.setdefault(identity, []).append(path)
         return known
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag="out", file=folder)
 
 
 @contextmanager

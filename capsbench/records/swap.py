@@ -28,7 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records import file
-from capsbench.records.disk import sync_folder
+from capsbench.records.disk import make_folder, sync_folder
 
 MARKER, MADE, REPLACED = ".update", ".made", ".replaced"
 
@@ -65,7 +65,7 @@ def replace_parts(folder: Path, flag: str) -> Iterator[Path]:
         StorageFailed: the disk does not take it. All is as before then, or so it is once the folder is opened again.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise _unwritable(folder, flag, error) from error
     with _hold(folder, flag, patience=0) as marker:
@@ -75,8 +75,8 @@ def replace_parts(folder: Path, flag: str) -> Iterator[Path]:
             (folder / MADE).mkdir()
             yield folder / MADE
             new = [name for name in PARTS if (folder / MADE / name).exists()]
+            sync_folder(folder)  # what is new has its names before anything old is moved
             _note(marker, file.seal({"schema": file.SCHEMA, "new": new}))
-            sync_folder(folder)
             _put(folder, new)
         except BaseException as error:  # an interrupt too
             _undo(folder, marker, new)

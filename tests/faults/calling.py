@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 
 from capsbench.cli.main import main
 
@@ -16,11 +18,21 @@ LENGTHS = pytest.mark.parametrize("length", [1, pytest.param(10, marks=pytest.ma
 """A search is short in `make test` and ten times longer in `make test-all`."""
 
 
-def searched(examples: int) -> settings:
-    """The settings of a search through so many examples, the same ones each time."""
-    return settings(
-        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+SEED = int(os.environ.get("FAULTS_SEED", "0"))
+"""A search goes through the same examples each time, unless it is told to go through others."""
+
+
+def searched(examples: int) -> Callable[[Any], Any]:
+    """A search through so many examples."""
+    bounded = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],  # to make a failure small may take minutes
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+    return lambda search: bounded(seed(SEED)(search))
 
 
 class Called(NamedTuple):

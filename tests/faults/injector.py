@@ -1,4 +1,4 @@
-"""Faults of a disk and the end of a process, at the n-th file operation of a block.
+"""Faults of a disk, the end of a process, at the n-th file operation of a block, and a clock that jumps.
 
     with faults(folder) as operations:                       # none; tells what there is to break
         work()
@@ -7,6 +7,8 @@
     with faults(folder, at=3, error=errno.EIO):              # the fourth alone fails
         work()
     with faults(folder, at=3, error=errno.ENOSPC, of=SPACE, lasting=True):   # from the fourth on that takes space, all fail
+        work()
+    with jumping_clock([-3600, 86400]):                      # set back by an hour, then a day ahead, and so on
         work()
 
 Operations are those that change what is in a folder. A process that was killed does nothing more: every later operation raises
@@ -17,9 +19,13 @@ from __future__ import annotations
 
 import builtins
 import io
+import itertools
 import os
-from collections.abc import Callable, Collection, Iterator
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +170,22 @@ def faults(
         patch.setattr(io, "open", open_)
         patch.setattr(builtins, "open", open_)
         yield made.operations
+
+
+@contextmanager
+def jumping_clock(seconds: Sequence[float]) -> Iterator[None]:
+    """Has each reading of the date be off by another of some seconds, in turn, for all of capsbench and for `time.time`."""
+    off = itertools.cycle(seconds)
+    right = time.time
+
+    class Jumping(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) + timedelta(seconds=next(off))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: right() + next(off))
+        for name, module in [*sys.modules.items()]:
+            if name.startswith("capsbench.") and getattr(module, "datetime", None) is datetime:
+                patch.setattr(module, "datetime", Jumping)
+        yield

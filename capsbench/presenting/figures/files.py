@@ -19,7 +19,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.presenting.figures.figure import Image, Picture, lay_out
 from capsbench.presenting.figures.style import DPI, PAPER, STYLE
 from capsbench.presenting.marks import explain
-from capsbench.records.disk import sweep_temporaries
+from capsbench.records.disk import make_folder, put_in_place, sweep_temporaries
 
 FORMS = ("png", "svg")
 """The formats of a picture."""
@@ -86,13 +86,12 @@ def write_files(
     possible = {*contents, *others, *(f"{picture}.{form}" for picture in pictures for form in FORMS)}
     temporary = {name: folder / f".{name}.{os.getpid()}" for name in contents}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         sweep_temporaries([folder], possible.__contains__)
         try:
             for name, written in contents.items():
                 temporary[name].write_bytes(written)
-            for name, path in temporary.items():
-                path.replace(folder / name)
+            put_in_place({path: folder / name for name, path in temporary.items()})
         finally:
             for path in temporary.values():
                 path.unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""Files and folders are made and renamed in one place, where the disk is asked to keep what they are called."""
+
+import ast
+import errno
+from pathlib import Path
+
+import pytest
+
+import capsbench
+from capsbench.errors import Kind, UsageError
+from capsbench.records.disk import make_folder, probe_folder, put_in_place, sweep_temporaries
+from capsbench.records.store import Store
+from tests.faults.injector import Killed, faults
+
+CHECKOUT = Path(capsbench.__file__).parent
+THE_PLACES = {"records/disk.py", "records/swap.py"}
+
+
+def moves(path):
+    """The calls of a source file that make a folder or move a file, as far as they can be told from others of that name."""
+    called = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    methods = [(call.func.attr, len(call.args), len(call.keywords)) for call in called if hasattr(call.func, "attr")]
+    moving = {"replace", "rename"}  # of one argument; those of texts, records and tables have others
+    return [
+        name
+        for name, *counts in methods
+        if name in ("mkdir", "makedirs", "renames", "move") or (name in moving and counts == [1, 0])
+    ]
+
+
+def test_nothing_is_renamed_and_no_folder_made_elsewhere():
+    found = {str(path.relative_to(CHECKOUT)): moves(path) for path in CHECKOUT.rglob("*.py")}
+    assert {path for path, calls in found.items() if calls} == THE_PLACES
+
+
+def test_several_files_are_on_the_disk_before_any_is_in_its_place(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    with faults(tmp_path) as operations:
+        put_in_place({tmp_path / name: tmp_path / f"{name}.txt" for name in ("one", "two")})
+    assert [line for line in operations if not line.startswith("open")] == [
+        *("fsync one", "fsync two", "replace one", "replace two", "fsync .")
+    ]
+
+
+def test_a_folder_that_is_made_is_named_on_the_disk_in_the_one_above(tmp_path):
+    with faults(tmp_path) as operations:
+        make_folder(tmp_path / "a" / "b")
+        make_folder(tmp_path / "a" / "b")
+    assert sorted(line for line in operations if line.startswith("fsync")) == ["fsync .", "fsync a"]
+
+
+def test_what_a_killed_probe_left_is_swept(tmp_path):
+    with pytest.raises(Killed), faults(tmp_path, at=1):
+        probe_folder(tmp_path)
+    assert len([*tmp_path.iterdir()]) == 1
+    sweep_temporaries([tmp_path])
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_lock_that_the_disk_refuses_names_the_folder(tmp_path):
+    with (
+        pytest.raises(UsageError) as caught,
+        faults(tmp_path, at=0, error=errno.EIO, of={"open"}),
+        Store(tmp_path).lock(),
+    ):
+        pass
+    assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.INACCESSIBLE, "out", tmp_path)
