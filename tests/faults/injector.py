@@ -78,6 +78,8 @@ class _Faults:
                 path = Path(f"/proc/self/fd/{path}").readlink()
             except OSError:
                 return "?"
+            if not path.is_absolute():  # a pipe
+                return None
         whole = Path(os.fsdecode(path)).absolute()
         return str(whole.relative_to(self.folder)) if whole.is_relative_to(self.folder) else None
 

@@ -21,10 +21,13 @@ def work(folder):
 OPERATIONS = ["mkdir inner", "open inner/new", "write inner/new", "replace inner/new", "rmdir inner"]
 
 
-def test_without_a_fault_it_tells_the_operations_and_changes_none(tmp_path):
+def test_without_a_fault_it_tells_the_operations_and_changes_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, writes = os.pipe()
     with faults(tmp_path) as operations:
         work(tmp_path)
         (tmp_path.parent / "elsewhere").touch()
+        os.write(writes, b"into a pipe")
     assert operations == OPERATIONS
     assert (tmp_path / "kept").read_bytes() == b"12345678"
 
