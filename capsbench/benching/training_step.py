@@ -137,7 +137,7 @@ def _bench(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[R
     torch.manual_seed(cell.seed)
     network = build_network(cell)
     contenders = {BASELINE: as_usual(network)}
-    backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}
+    backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
     contenders |= dict.fromkeys(sorted(backends), network)
     dataset = get("dataset", cell.dataset)
     images = torch.rand(cell.batch_size, *dataset.image, device=device)

@@ -1,4 +1,4 @@
-"""What every routing is: a module from child capsules to parent capsules."""
+"""The base class of routings: modules that map child capsules to parent capsules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from capsbench_kernels import BACKENDS, Moments, Parents, at_least_float32, choo
 
 
 class LayerShape(NamedTuple):
-    """What a capsule layer tells the routing that it makes for itself.
+    """The shape of a capsule layer, which the layer passes to its routing.
 
-    - ``transforms``: children with transformation matrices of their own; fewer than I where positions share them, and then the
-      children of a position follow each other
-    - ``rows``, ``depth``: R and D, of a child pose
-    - ``columns``: E, of a vote; 0 where the parents have no poses
-    - ``classes``: whether the parents are the class capsules
+    - ``transforms``: the number of children with their own transformation matrices; fewer than I if positions share the
+      matrices, and then the children of one position are adjacent
+    - ``rows``, ``depth``: R and D, the shape of a child pose
+    - ``columns``: E, the columns of a vote; 0 if the parents have no poses
+    - ``classes``: True if the parents are the class capsules
     """
 
     transforms: int
@@ -30,41 +30,41 @@ class LayerShape(NamedTuple):
 
 
 class Routing(Component, ABC):
-    """Base class of a routing between one layer of capsules and the next; a capsule layer builds one for itself.
+    """Base class of a routing between two layers of capsules; each capsule layer builds its own instance.
 
-    To make your own, subclass it, write `forward` as a loop of ``self.vote_pass(...)`` and name it on the command line:
-    ``--routing my_package.my_module:MyRouting``. Arguments of its ``__init__`` that default to a number, a string or a
-    truth value become options: ``--axis temperature=0.5,1``.
+    To add a routing, subclass this class, write `forward` as a loop over ``self.vote_pass(...)`` and name the class on the
+    command line: ``--routing my_package.my_module:MyRouting``. An argument of ``__init__`` whose default is a number, a string
+    or a boolean becomes an option: ``--axis temperature=0.5,1``.
 
     Args:
-        children: child capsules that one routing problem sees (I).
-        parents: parent capsules (J).
-        iterations: how often the children are shared out anew, 1 or more.
+        children: the number of child capsules in one routing problem (I).
+        parents: the number of parent capsules (J).
+        iterations: the number of routing iterations, at least 1.
         backend: the implementation of the vote pass, see `capsbench_kernels.choose_backend`.
     """
 
     network = "capsnet"
-    """The network this routing runs in when the user names none."""
+    """The default network of this routing, for when the user names none."""
 
     separate_activations = False
-    """Whether capsules carry an activation of their own (True), or the length of the pose is the activation (False)."""
+    """True if each capsule has a separate activation; False if the length of the pose is the activation."""
 
     across_windows = False
-    """Whether, between convolutional capsules, ``forward`` wants the `capsbench.routing.windows.Windows` too, as ``windows``."""
+    """True if ``forward`` also takes ``windows``, the `capsbench.routing.windows.Windows` of a convolutional capsule layer."""
 
     iterative = True
-    """Whether ``iterations`` means anything to it."""
+    """True if the routing uses ``iterations``."""
 
     activations_need_votes = True
-    """Whether activations of parents depend on the votes; where not, class capsules have poses only if something reads them."""
+    """True if parent activations depend on the votes; if False, class capsules have poses only if a decoder reads them."""
 
     continues = False
-    """Whether ``forward`` takes ``parents``, poses to go on from, and ``steps``, iterations to make, for concurrent routing."""
+    """True if ``forward`` takes ``parents`` (initial poses) and ``steps`` (the number of iterations), for concurrent routing."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    """Options that take another value than their default at a network size, such as ``{"tiny": {"temperature": 2.0}}``.
+    """Defaults that depend on the network size, such as ``{"tiny": {"temperature": 2.0}}``.
 
-    ``"network.NAME"`` is an option of the network, where it has one of that name.
+    ``"network.NAME"`` sets an option of the network, if the network has an option of that name.
     """
 
     def __init__(self, children: int, parents: int, *, iterations: int = 3, backend: str = "auto") -> None:
@@ -76,31 +76,33 @@ class Routing(Component, ABC):
         self.backend = backend
 
     def prepare(self, layer: LayerShape) -> None:
-        """Makes the parameters that depend on the shape of the poses; the capsule layer calls it once. Most have none."""
+        """Creates the parameters that depend on the pose shape. The capsule layer calls it once; by default there are none."""
 
     def __call__(
-        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None, **further: Any
+        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None, **extra: Any
     ) -> tuple[Tensor, Tensor]:
-        """Calls `forward`, which sees no dtype narrower than float32: bfloat16 and float16 capsules are routed in float32.
+        """Calls `forward` with all capsules in float32 or wider: bfloat16 and float16 capsules are routed in float32.
 
-        Parent poses and activations are then float32. A routing's own parameters stay in float32, or are all of float64.
+        Parent poses and activations are then float32. The routing's parameters are float32, or all float64.
         """
-        poses, weights, activations = (at_least_float32(each) for each in (poses, weights, activations))
+        # Routing sums many small shares and exponentiates differences, for which a mantissa of 8 or 11 bits is too short.
+        # Autograd converts the gradients back to the dtype of the inputs.
+        poses, weights, activations = (at_least_float32(tensor) for tensor in (poses, weights, activations))
         offset = None if offset is None else at_least_float32(offset)
-        routed: tuple[Tensor, Tensor] = super().__call__(poses, weights, activations, offset, **further)
-        return routed
+        parents: tuple[Tensor, Tensor] = super().__call__(poses, weights, activations, offset, **extra)
+        return parents
 
     @abstractmethod
     def forward(
         self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Routes N independent problems.
+        """Routes the children of N independent problems to their parents.
 
         Args:
             poses: child poses ``[N, I, R, D]``.
             weights: transformation matrices ``[I, J, D, E]``.
             activations: child activations ``[N, I]``.
-            offset: added to the votes, ``[N or 1, I, R, E]``, or None.
+            offset: a term added to the votes, ``[N or 1, I, R, E]``, or None.
 
         Returns:
             Parent poses ``[N, J, R, E]`` and activations ``[N, J]`` in [0, 1].
@@ -116,26 +118,26 @@ class Routing(Component, ABC):
         *,
         log_normaliser: Tensor | None = None,
     ) -> Moments:
-        """`capsbench_kernels.vote_pass` on this routing's backend."""
+        """Calls `capsbench_kernels.vote_pass` with this routing's backend."""
         return vote_pass(
             poses, weights, parents, activations, offset, backend=self.backend, log_normaliser=log_normaliser
         )
 
-    def backend_on(self, device: str) -> str:
-        """The implementation that passes over tensors of this device go through."""
+    def resolve_backend(self, device: str) -> str:
+        """Returns the name of the vote-pass implementation that runs on a device."""
         return choose_backend(self.backend, device)
 
     def extra_repr(self) -> str:
         return f"{self.child_count} -> {self.parent_count}, iterations={self.iterations}, backend={self.backend}"
 
 
-def transforms_of(sigma: float) -> dict[str, dict[str, Any]]:
-    """`Routing.presets` that draw the transformation matrices of every network from N(0, sigma^2)."""
+def preset_transforms(sigma: float) -> dict[str, dict[str, Any]]:
+    """Returns `Routing.presets` that draw the transformation matrices of every network from N(0, sigma^2)."""
     return {size: {"network.transform_sigma": sigma} for size in ("tiny", "small", "paper")}
 
 
 class RoutingFactory(Protocol):
-    """Makes the routing of one layer; a network gets one and calls it for each of its capsule layers."""
+    """Builds the routing of one layer; a network calls its factory once for each capsule layer."""
 
     separate_activations: bool
 

@@ -6,25 +6,26 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.errors import check_choice
-from capsbench.routing.base import LayerShape, Routing, transforms_of
+from capsbench.routing.base import LayerShape, Routing, preset_transforms
 from capsbench_kernels import SQUASHES, dynamic_sums, squash, vector_length
 
 
 class DynamicRouting(Routing):
     """Routing by agreement, Procedure 1 of Sabour, Frosst and Hinton 2017.
 
-    The length of a pose is its activation, so the child activations are not read.
+    The activation of a capsule is the length of its pose, so this routing ignores the child activations.
 
     Args:
-        gradient: ``all`` iterations carry gradients (the authors' code) or only the ``last``.
-        squash: ``sabour``, ``efficient`` or ``unit`` (`capsbench_kernels.squash`). With ``unit`` poses are of length 1, and the
-            activation is the length that Sabour's squash would have given them.
-        leaky: whether a child may go to none of the parents (the authors' leaky softmax).
-        bias: whether a learned bias that starts at 0.1 is added to what a parent receives (the authors' code).
+        gradient: the iterations that are differentiated: ``all`` (the authors' code) or only the ``last``.
+        squash: ``sabour``, ``efficient`` or ``unit`` (`capsbench_kernels.squash`). With ``unit``, poses have length 1, and the
+            activation is the length that Sabour's squash would give.
+        leaky: adds a softmax class for "no parent", so that a child can send less than its whole vote (the authors' leaky
+            softmax).
+        bias: adds a learned bias, initially 0.1, to the sum of votes of each parent (the authors' code).
     """
 
     network = "capsnet"
-    presets = transforms_of(sigma=0.1)  # as its authors' code: larger votes saturate the squash
+    presets = preset_transforms(sigma=0.1)  # the authors' value: larger votes saturate the squash
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class DynamicRouting(Routing):
 
     def prepare(self, layer: LayerShape) -> None:
         if self.has_bias:
+            # One bias per value of a parent, shared by all problems: by all positions of a convolutional layer.
             self.bias = nn.Parameter(torch.full((self.parent_count, layer.rows * layer.columns), 0.1))
 
     def forward(
@@ -64,5 +66,6 @@ class DynamicRouting(Routing):
             backend=self.backend,
         )
         parents = squash(sums, variant=self.squash)
+        # Unit poses all have length 1, so their activation comes from the squash of the paper instead.
         lengths = squash(sums) if self.squash == "unit" else parents
         return parents.unflatten(2, (poses.shape[2], weights.shape[3])), vector_length(lengths, dim=2)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.errors import check_choice
-from capsbench.routing.base import LayerShape, Routing, transforms_of
+from capsbench.routing.base import LayerShape, Routing, preset_transforms
 from capsbench.routing.windows import Windows
 from capsbench_kernels import em_routing
 
+# Settings that train with few capsule types; docs/em-routing.md measures the effect of each.
 _SMALL = {
     "inverse_temperature": 0.05,
     "annealing": 0.1,
@@ -24,36 +25,39 @@ SCHEDULES: dict[str, Callable[[int, int], float]] = {
     "constant": lambda t, iterations: 1.0,
     "linear": lambda t, iterations: 1 + (min(iterations, 3) - 1) * t / max(1, iterations - 1),
 }
-"""Name -> the inverse temperature at iteration t of T, in units of its scale."""
+"""Maps a schedule's name to its inverse temperature at iteration t of T, as a multiple of ``inverse_temperature``."""
 
 
 class EMRouting(Routing):
     """EM routing, Procedure 1 of Hinton, Sabour and Frosst 2018.
 
-    The paper leaves its temperature schedule and the scale of the cost open; the defaults are those of the authors, as
-    Gritzman 2019 reports them, and his mass scale, without which layers of different fan-in see different temperatures.
+    The paper specifies neither its temperature schedule nor the scale of its cost. The defaults are the authors' values, as
+    Gritzman 2019 reports them, and Gritzman's mass scale: without it, layers of different fan-in have different effective
+    temperatures.
 
     Args:
-        inverse_temperature: lambda, the scale of the schedule.
-        temperature_schedule: of the inverse temperature over the iterations t = 0, 1, ..., T - 1. ``authors``: ``lambda (1 -
-            0.95^(t+1))`` (as Gritzman 2019 reports it); ``constant``: ``lambda`` (a public implementation that reaches 99.1 % on
-            MNIST has 0.001); ``linear``: from ``lambda`` to ``lambda min(T, 3)`` (a widely copied TensorFlow one, with 1).
-        class_temperature: multiplies the inverse temperature of the class capsules; the authors' code has 0.25.
-        mass: the mass that an average parent's cost is scaled to; 0 leaves the mass as it is (the paper's text).
-        variance_epsilon: added to each variance, in units of a vote squared.
-        annealing: the power of the E-step's shares (`capsbench_kernels.em_routing`); 1 is the paper's.
-        normalise: whether the E-step shares a child of convolutional capsules among the parents of each ``window`` anew, as
-            most implementations do, or once among ``all`` parents that see it (Gritzman 2019).
-        gradient: ``all`` iterations carry gradients, or only the ``last``.
+        inverse_temperature: lambda, which multiplies the schedule.
+        temperature_schedule: the inverse temperature at iterations t = 0, 1, ..., T - 1. ``authors``: ``lambda (1 -
+            0.95^(t+1))`` (as Gritzman 2019 reports it); ``constant``: ``lambda`` (one public implementation reaches 99.1 % on
+            MNIST with 0.001); ``linear``: from ``lambda`` to ``lambda min(T, 3)`` (a widely copied TensorFlow implementation,
+            with lambda 1).
+        class_temperature: multiplies the inverse temperature of the class capsules; 0.25 in the authors' code.
+        mass: the mass of an average parent after scaling, which enters the cost; 0 disables the scaling (the paper's text).
+        variance_epsilon: a constant added to each variance, in units of a squared vote.
+        annealing: the exponent of the shares in the E-step (`capsbench_kernels.em_routing`); 1 in the paper.
+        normalise: the parents among which the E-step divides a child of convolutional capsules: those of each ``window``
+            separately, as most implementations do, or ``all`` parents that see the child (Gritzman 2019).
+        gradient: the iterations that are differentiated: ``all`` or only the ``last``.
 
-    At ``tiny`` and ``small`` the defaults give way to `presets`: with few types a sharp E-step leaves a parent one or two
-    children of no variance, and three iterations then stay at chance (docs/em-routing.md has the measurements).
+    At sizes ``tiny`` and ``small``, `presets` override the defaults. With few capsule types, a sharp E-step leaves some parents
+    with one or two children and no variance, and accuracy then stays at chance with three iterations (docs/em-routing.md
+    reports the measurements).
     """
 
     network = "matrix-capsules"
     separate_activations = True
-    presets = {  # Gritzman's sigma: the variance of the votes is compared with variance_epsilon
-        size: preset if size == "paper" else preset | _SMALL for size, preset in transforms_of(sigma=1.0).items()
+    presets = {  # Gritzman's sigma: the variance of the votes must be large relative to variance_epsilon
+        size: preset if size == "paper" else preset | _SMALL for size, preset in preset_transforms(sigma=1.0).items()
     }
 
     def __init__(
@@ -79,11 +83,13 @@ class EMRouting(Routing):
         schedule = SCHEDULES[temperature_schedule]
         self.inverse_temperature = [inverse_temperature * schedule(t, iterations) for t in range(iterations)]
         self.class_temperature = class_temperature
+        # Children of one parent on average: children / parents. The scale maps that fan-in to `mass` (Gritzman 2019).
         self.mass_scale = mass * parents / children if mass else 1.0
         self.variance_epsilon = variance_epsilon
         self.annealing = annealing
         self.across_windows = normalise == "all"
         self.gradient = gradient
+        # The M-step of Procedure 1: a_j = sigmoid(lambda (beta_a - sum_h cost_h)), cost_h = (beta_u + ln sigma_h) mass_j.
         self.beta_a = nn.Parameter(torch.zeros(parents))
         self.beta_u = nn.Parameter(torch.zeros(parents))
 
@@ -111,6 +117,7 @@ class EMRouting(Routing):
             variance_epsilon=self.variance_epsilon,
             mass_scale=self.mass_scale,
             annealing=self.annealing,
+            # Without windows, the softmax of the E-step runs over the parents of one problem only.
             normaliser=None if windows is None else windows.log_sum_exp,
             gradient=self.gradient,
             backend=self.backend,

@@ -14,16 +14,16 @@ from capsbench_kernels import Parents, squash, vector_length, without_autocast
 class SelfAttentionRouting(Routing):
     """Self-attention routing of Mazzia, Salvetti and Chiaberge 2021: children attend to each other once, without iterations.
 
-    Each vote is compared with those of all children for the same parent, and a log prior B, learnt, is added to the shares:
+    Each vote is compared with the votes of all children for the same parent. A learned log prior B is added to the shares:
 
         c_ij = softmax over j of sum_k <V_ij, V_kj> / sqrt(H)      s_j = sum_i (c_ij + B_ij) V_ij
 
-    with H the values of a vote, as the authors' code has it, and the squash ``(1 - exp(-|s|)) s / |s|``. Since
-    ``sum_k <V_ij, V_kj> = <V_ij, sum_k V_kj>``, it is one vote pass in the direction of the sum of the votes. That sum, and the
-    one weighted by B, are matrix products of the poses with the transformation matrices: no matrix of all pairs of children is
-    made, nor are the votes.
+    H is the number of values of a vote, as in the authors' code. The squash is ``(1 - exp(-|s|)) s / |s|``. Since
+    ``sum_k <V_ij, V_kj> = <V_ij, sum_k V_kj>``, one vote pass in the direction of the sum of the votes computes all c_ij. That
+    sum, and the sum weighted by B, are products of poses and transformation matrices. Neither the matrix of all pairs of children
+    nor the votes are stored.
 
-    The length of a pose is its activation, so the child activations are not read.
+    The activation of a capsule is the length of its pose, so this routing ignores the child activations.
     """
 
     network = "efficient-capsnet"
@@ -37,16 +37,20 @@ class SelfAttentionRouting(Routing):
         self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         shape = (poses.shape[2], weights.shape[3])
-        with without_autocast(poses.device):  # capsules are routed in float32
-            total = weighted_sum(poses, weights, torch.ones_like(self.log_prior), offset)
-            prior = weighted_sum(poses, weights, self.log_prior, offset)
+        # sum_k V_kj gives the direction of the pass, and sum_i B_ij V_ij is the part of s_j that the pass does not compute.
+        with without_autocast(
+            poses.device
+        ):  # einsum would run in bfloat16 under autocast; capsules are routed in float32
+            total = sum_votes(poses, weights, torch.ones_like(self.log_prior), offset)
+            prior = sum_votes(poses, weights, self.log_prior, offset)
         attention = Parents(direction=total.flatten(2) / math.sqrt(shape[0] * shape[1]))
         attended = self.vote_pass(poses, weights, attention, offset=offset).first
         outputs = squash(attended + prior.flatten(2), variant="efficient")
         return outputs.unflatten(2, shape), vector_length(outputs, dim=2)
 
 
-def weighted_sum(poses: Tensor, weights: Tensor, shares: Tensor, offset: Tensor | None = None) -> Tensor:
-    """The sum over the children of votes weighted by shares ``[I, J]`` that all problems have in common, ``[N, J, R, E]``."""
-    summed = torch.einsum("nird,ijde->njre", poses, weights * shares[:, :, None, None])
-    return summed if offset is None else summed + torch.einsum("nire,ij->njre", offset, shares)
+def sum_votes(poses: Tensor, weights: Tensor, shares: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Sums votes over the children, weighted by shares ``[I, J]`` that are equal in all problems: ``[N, J, R, E]``."""
+    # The shares are folded into the transformation matrices, so that no tensor of all votes [N, I, J, R, E] is made.
+    sums = torch.einsum("nird,ijde->njre", poses, weights * shares[:, :, None, None])
+    return sums if offset is None else sums + torch.einsum("nire,ij->njre", offset, shares)

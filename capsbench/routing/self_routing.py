@@ -10,29 +10,29 @@ from capsbench.routing.base import LayerShape, Routing
 from capsbench_kernels import Parents
 
 LEAST_MASS = 1e-6
-"""What a sum of activations is taken for where it is less; the authors' code divides by it as it is, by 0 where it underflows."""
+"""The lower bound of a sum of activations before division. The authors' code has no bound and divides by 0 on underflow."""
 
 
 class SelfRouting(Routing):
-    """Self-routing of Hahn, Pyeon and Kim 2019: each child tells by its own pose which parents it belongs to.
+    """Self-routing of Hahn, Pyeon and Kim 2019: each child computes its shares from its pose alone.
 
-    There is no agreement, so no iterations. With a child's activation a_i and all the values of its pose u_i:
+    Votes do not have to agree, so there are no iterations. With a child's activation a_i and the values u_i of its pose:
 
         c_ij = softmax over j of (W^route_i u_i + b^route_i)_j
         a_j = sum_i c_ij a_i / sum_i a_i      pose_j = sum_i c_ij a_i V_ij / sum_i c_ij a_i
 
-    W^route and b^route start at 0, as in the authors' code, and are shared over positions where the transformation matrices are.
-    The paper's poses are vectors. The logit of a matrix pose is likewise linear in all its R*D values, whereas its votes are
-    those of any matrix pose, ``u_i @ W_ij``.
+    W^route and b^route are initially 0, as in the authors' code. Positions that share transformation matrices share them too.
+    The paper's poses are vectors. The logit of a matrix pose is linear in all its R*D values; its votes are ``u_i @ W_ij``, as in
+    every other routing.
 
-    It is one vote pass, for the logits ride on the votes. Poses get a column of ones, and the transformation matrices, besides a
-    row of zeros for it, R columns more:
+    One vote pass computes logits and votes together. Poses get a column of ones. The transformation matrices get a row of zeros
+    for that column, and R extra columns:
 
         V'_ij = [u_i 1] @ | W_ij  W^route_ij^T |
                           |  0     b^route_ij  |     (b^route_ij in the first of the R columns, 0 in the others)
 
-    The diagonal of the last R columns of V'_ij adds up to the logit, so it is the scalar product of V'_ij with a direction that
-    is 1 on that diagonal and 0 elsewhere.
+    The last R columns of V'_ij are a square matrix whose trace is the logit. The logit is therefore the scalar product of V'_ij
+    with a direction that is 1 on that diagonal and 0 elsewhere.
     """
 
     network = "capsnet-hahn2019"
@@ -55,22 +55,25 @@ class SelfRouting(Routing):
     ) -> tuple[Tensor, Tensor]:
         problems, _, rows, _ = poses.shape
         parents, columns = weights.shape[1], weights.shape[3]
+        # 1 on the diagonal of the last R columns: <direction, V'_ij> is the logit of child i for parent j.
         direction = F.pad(torch.eye(rows, dtype=activations.dtype, device=poses.device), (columns, 0))
         moments = self.vote_pass(
             F.pad(poses, (0, 1), value=1.0),
-            self.with_logits(weights),
+            self.append_logits(weights),
             Parents(direction=direction.flatten().expand(problems, parents, -1)),
             activations,
             None if offset is None else F.pad(offset, (0, rows)),
         )
+        # The extra columns have done their work; the remaining ones are the sums of the votes.
         outputs = moments.first.unflatten(-1, (rows, columns + rows))[..., :columns]
         outputs = outputs / moments.mass.clamp_min(LEAST_MASS)[..., None, None]
         return outputs, moments.mass / activations.sum(dim=1, keepdim=True).clamp_min(LEAST_MASS)
 
-    def with_logits(self, weights: Tensor) -> Tensor:
-        """Transformation matrices ``[I, J, D, E]`` with the row and the columns that make logits, ``[I, J, D + 1, E + R]``."""
+    def append_logits(self, weights: Tensor) -> Tensor:
+        """Extends transformation matrices ``[I, J, D, E]`` by the row and columns of the logits: ``[I, J, D + 1, E + R]``."""
         rows = self.routing_matrices.shape[2]
         bias = F.pad(self.routing_bias[..., None, None], (0, rows - 1))
         logits = torch.cat([self.routing_matrices.transpose(2, 3), bias], dim=2)
+        # Positions follow each other in the children, so each position repeats the routing matrices of all its types.
         logits = logits.repeat(len(weights) // len(logits), 1, 1, 1)
         return torch.cat([F.pad(weights, (0, 0, 0, 1)), logits], dim=3)

@@ -1,4 +1,4 @@
-"""The windows of a convolutional capsule layer: which capsules each routing problem has as children, and which it shares."""
+"""The windows of a convolutional capsule layer: the children of each routing problem, and children shared by problems."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Windows:
-    """K x K windows on a grid of capsules, every ``stride``; each is a routing problem of K*K*types children.
+    """K x K windows over a grid of capsules. Each window is one routing problem with K*K*types children.
 
     Args:
         grid: (batch, height, width) of the layer below.
-        kernel: K.
-        stride: from one window to the next.
+        kernel: the side K of a window.
+        stride: the distance from one window to the next.
     """
 
     grid: tuple[int, int, int]
@@ -23,30 +23,34 @@ class Windows:
     stride: int
 
     def split(self, capsules: Tensor) -> Tensor:
-        """``[B, H, W, types, values]`` to ``[B, H', W', K*K*types, values]``, children ordered row, column, type."""
+        """Splits ``[B, H, W, types, values]`` into ``[B, H', W', K*K*types, values]``; children are ordered row, column, type."""
+        # unfold appends the rows and the columns of a window as the last two dimensions; the permutation moves them forward.
         windows = capsules.unfold(1, self.kernel, self.stride).unfold(2, self.kernel, self.stride)
         return windows.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5)
 
     def log_sum_exp(self, children: Tensor) -> Tensor:
-        """``log sum exp`` over all the windows that see a child, of one number a window and child.
+        """Reduces one number per window and child by ``log sum exp`` over all windows that contain the child.
 
-        With the log-sum-exp of each child over one window's parents it gives that over all parents that see the child
-        (Gritzman 2019: where a child stands in several windows, they compete for it).
+        Applied to each child's log-sum-exp over the parents of one window, it returns the log-sum-exp over all parents that see
+        the child (Gritzman 2019: overlapping windows compete for their common children).
 
         Args:
-            children: ``[B*H'*W', K*K*types]``, as `split` orders them; the same shape is returned.
+            children: ``[B*H'*W', K*K*types]``, in the order of `split`; the result has the same shape.
         """
         batch, height, width = self.grid
         kernel, stride = self.kernel, self.stride
         down, across = (height - kernel) // stride + 1, (width - kernel) // stride + 1
         by_place = children.view(batch, down, across, kernel, kernel, -1)
-        # Each place in the window sees the grid shifted; where it does not reach, its number is that of no parent at all.
-        seen = children.new_full(
+        # A child at place (row, column) of its window is at that offset on the grid. One copy of the grid per place collects the
+        # numbers. Grid positions that no window reaches keep the lowest number, which adds exp(-huge) = 0 to the sum. The number
+        # is finite, because -inf in every copy would give NaN gradients.
+        grids = children.new_full(
             (kernel * kernel, batch, height, width, by_place.shape[-1]), torch.finfo(children.dtype).min
         )
         for row in range(kernel):
             for column in range(kernel):
                 rows = slice(row, row + stride * (down - 1) + 1, stride)
                 columns = slice(column, column + stride * (across - 1) + 1, stride)
-                seen[row * kernel + column, :, rows, columns] = by_place[:, :, :, row, column]
-        return self.split(seen.logsumexp(dim=0).unsqueeze(-1)).reshape(children.shape)
+                grids[row * kernel + column, :, rows, columns] = by_place[:, :, :, row, column]
+        # The sum over places is taken on the grid and then handed back to every window that contains the position.
+        return self.split(grids.logsumexp(dim=0).unsqueeze(-1)).reshape(children.shape)

@@ -129,7 +129,7 @@ def _train(cell: Cell, data: Splits, parts: dict[str, str], store: Store, send: 
     )  # once more: an activation that is near 0 before training may leave [0, 1] by it
     seconds = round(time.monotonic() - began, 3)
     weights = store.write_tensors(store.weights_path(cell.id), network.state_dict())
-    backends = {module.backend_on(cell.device) for module in network.modules() if isinstance(module, Routing)}
+    backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
     rows = [
         Row(TRAINING, "parameters", "network", count_parameters(network), "parameters"),
         Row(TRAINING, "epochs", "network", len(history), "epochs"),

@@ -99,7 +99,7 @@ def test_the_betas_are_learnt(problem):
         assert beta.grad.all()
 
 
-def own(preset):
+def keep_routing_options(preset):
     """The options of the routing itself among those of a preset; ``network.NAME`` is for the network."""
     return {name: value for name, value in preset.items() if "." not in name}
 
@@ -117,7 +117,7 @@ def test_sizes_below_the_papers_have_options_of_their_own(make_cell, size):
         temperature_schedule="authors",
         class_temperature=1.0,
     )
-    assert options == {**papers, **own(EMRouting.presets[size])}
+    assert options == {**papers, **keep_routing_options(EMRouting.presets[size])}
     assert (options == papers) == (size == "paper")
 
 
@@ -129,12 +129,12 @@ def test_only_all_parents_need_the_windows():
 def test_the_gradient_of_the_last_iteration_alone_is_another_with_the_same_values(problem):
     poses, *others = problem
     poses.requires_grad_()
-    made = {}
+    results = {}
     for gradient in ("all", "last"):
         outputs, _ = EMRouting(6, 5, iterations=3, inverse_temperature=0.5, gradient=gradient).double()(poses, *others)
-        made[gradient] = outputs, torch.autograd.grad(outputs.square().sum(), poses)[0]
-    assert torch.equal(made["all"][0], made["last"][0])
-    assert not torch.allclose(made["all"][1], made["last"][1])
+        results[gradient] = outputs, torch.autograd.grad(outputs.square().sum(), poses)[0]
+    assert torch.equal(results["all"][0], results["last"][0])
+    assert not torch.allclose(results["all"][1], results["last"][1])
 
 
 @pytest.mark.parametrize("option", ["normalise", "gradient", "temperature_schedule"])

@@ -9,35 +9,35 @@ from capsbench.routing.inverted_attention import InvertedAttentionRouting
 PROBLEMS, CHILDREN, PARENTS, DEPTH, COLUMNS = 2, 6, 5, 3, 4
 
 
-def draw(*shape, seed=0):
+def draw_tensor(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed + sum(shape))
     return torch.randn(*shape, generator=generator, dtype=torch.double)
 
 
-def routed(rows=1, classes=True, **options):
+def make_routing(rows=1, classes=True, **options):
     """A routing whose layer norm has a scale and a shift of its own."""
     routing = InvertedAttentionRouting(CHILDREN, PARENTS, **options)
     routing.prepare(LayerShape(CHILDREN, rows, DEPTH, COLUMNS, classes=classes))
     routing.double()
     with torch.no_grad():
-        routing.norm.weight.copy_(1 + 0.1 * draw(rows * COLUMNS))
-        routing.norm.bias.copy_(0.1 * draw(rows * COLUMNS, seed=1))
+        routing.norm.weight.copy_(1 + 0.1 * draw_tensor(rows * COLUMNS))
+        routing.norm.bias.copy_(0.1 * draw_tensor(rows * COLUMNS, seed=1))
         if classes:
-            routing.head.weight.copy_(draw(1, rows * COLUMNS, seed=2))
+            routing.head.weight.copy_(draw_tensor(1, rows * COLUMNS, seed=2))
     return routing
 
 
-def problem(rows=1, offset=False):
+def make_problem(rows=1, offset=False):
     """Poses, weights, activations and an offset."""
     return (
-        draw(PROBLEMS, CHILDREN, rows, DEPTH),
-        draw(CHILDREN, PARENTS, DEPTH, COLUMNS),
-        draw(PROBLEMS, CHILDREN).sigmoid(),
-        draw(1, CHILDREN, rows, COLUMNS) if offset else None,
+        draw_tensor(PROBLEMS, CHILDREN, rows, DEPTH),
+        draw_tensor(CHILDREN, PARENTS, DEPTH, COLUMNS),
+        draw_tensor(PROBLEMS, CHILDREN).sigmoid(),
+        draw_tensor(1, CHILDREN, rows, COLUMNS) if offset else None,
     )
 
 
-def by_loops(routing, iterations, poses, weights, activations, offset=None, scaled=True):
+def route_by_loops(routing, iterations, poses, weights, activations, offset=None, scaled=True):
     """Poses and class probabilities, one child and one parent at a time."""
     rows = poses.shape[2]
     divisor = (rows * COLUMNS) ** 0.5 if scaled else 1.0
@@ -73,66 +73,68 @@ def compare_all(ours, theirs):
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_parents_and_gradients_are_those_of_the_procedure(iterations, rows, offset, backend):
-    routing = routed(rows, iterations=iterations, backend=backend)
-    poses, weights, activations, moved = problem(rows, offset)
+    routing = make_routing(rows, iterations=iterations, backend=backend)
+    poses, weights, activations, moved = make_problem(rows, offset)
     inputs = [tensor.requires_grad_() for tensor in (poses, weights, moved) if tensor is not None]
     inputs += routing.parameters()
     assert len(inputs) == 5 + offset
     ours = routing(poses, weights, activations, moved)
-    theirs = by_loops(routing, iterations, poses, weights, activations, moved)
+    theirs = route_by_loops(routing, iterations, poses, weights, activations, moved)
     compare_all(ours, theirs)
 
     gradients = [
-        torch.autograd.grad((made * draw(*made.shape)).sum() + (shares * draw(*shares.shape)).sum(), inputs)
-        for made, shares in (ours, theirs)
+        torch.autograd.grad(
+            (poses * draw_tensor(*poses.shape)).sum() + (shares * draw_tensor(*shares.shape)).sum(), inputs
+        )
+        for poses, shares in (ours, theirs)
     ]
     compare_all(*gradients)
 
 
 def test_the_agreement_of_the_papers_text_is_not_scaled():
-    plain = routed(2, iterations=3, scaled=False)
-    compare_all(plain(*problem(2)), by_loops(plain, 3, *problem(2), scaled=False))
-    assert not torch.allclose(plain(*problem(2))[0], routed(2, iterations=3)(*problem(2))[0])
+    plain = make_routing(2, iterations=3, scaled=False)
+    compare_all(plain(*make_problem(2)), route_by_loops(plain, 3, *make_problem(2), scaled=False))
+    assert not torch.allclose(plain(*make_problem(2))[0], make_routing(2, iterations=3)(*make_problem(2))[0])
 
 
 def test_backends_agree_in_single_precision():
-    given = [tensor if tensor is None else tensor.float() for tensor in problem(4, offset=True)]
-    compare_all(*(routed(4, iterations=3, backend=backend).float()(*given) for backend in ("reference", "cpu")))
+    given = [tensor if tensor is None else tensor.float() for tensor in make_problem(4, offset=True)]
+    compare_all(*(make_routing(4, iterations=3, backend=backend).float()(*given) for backend in ("reference", "cpu")))
 
 
 def test_poses_of_0_are_where_it_starts():
-    routing = routed(2, iterations=2)
+    routing = make_routing(2, iterations=2)
     zeros = torch.zeros(PROBLEMS, PARENTS, 2, COLUMNS, dtype=torch.double)
-    compare_all(routing(*problem(2)), routing(*problem(2), parents=zeros))
+    compare_all(routing(*make_problem(2)), routing(*make_problem(2), parents=zeros))
 
 
 def test_steps_from_the_poses_so_far_are_its_iterations():
-    routing = routed(2, iterations=3)
+    routing = make_routing(2, iterations=3)
     poses = None
     for _ in range(3):
-        poses, probabilities = routing(*problem(2), parents=poses, steps=1)
-    compare_all((poses, probabilities), routing(*problem(2)))
+        poses, probabilities = routing(*make_problem(2), parents=poses, steps=1)
+    compare_all((poses, probabilities), routing(*make_problem(2)))
 
 
 def test_activations_of_children_are_not_read():
-    poses, weights, activations, _ = problem()
-    compare_all(routed()(poses, weights, activations), routed()(poses, weights, 0 * activations))
+    poses, weights, activations, _ = make_problem()
+    compare_all(make_routing()(poses, weights, activations), make_routing()(poses, weights, 0 * activations))
 
 
 def test_below_the_classes_every_capsule_is_active():
-    poses, activations = routed(classes=False)(*problem())
+    poses, activations = make_routing(classes=False)(*make_problem())
     assert torch.equal(activations, torch.ones(PROBLEMS, PARENTS, dtype=torch.double))
-    compare_all([poses], [routed()(*problem())[0]])
-    assert [name for name, _ in routed(classes=False).named_parameters()] == ["norm.weight", "norm.bias"]
+    compare_all([poses], [make_routing()(*make_problem())[0]])
+    assert [name for name, _ in make_routing(classes=False).named_parameters()] == ["norm.weight", "norm.bias"]
 
 
 def test_a_class_is_as_probable_as_its_pose_says_whatever_its_place():
     """One map for all classes: other places for the parents are other places for their probabilities."""
-    poses, weights, activations, _ = problem()
+    poses, weights, activations, _ = make_problem()
     order = torch.tensor([3, 0, 4, 1, 2])
-    probabilities = routed()(poses, weights, activations)[1]
+    probabilities = make_routing()(poses, weights, activations)[1]
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(PROBLEMS, dtype=torch.double))
-    torch.testing.assert_close(routed()(poses, weights[:, order], activations)[1], probabilities[:, order])
+    torch.testing.assert_close(make_routing()(poses, weights[:, order], activations)[1], probabilities[:, order])
 
 
 def test_it_comes_with_the_network_and_the_loss_of_its_paper(make_cell):

@@ -3,12 +3,12 @@ import torch
 from capsbench.routing import DynamicRouting, UniformRouting
 
 
-def draw(*shape):
+def draw_tensor(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.double)
 
 
 def test_every_parent_gets_an_equal_share_of_every_vote():
-    poses, weights, offset = draw(2, 3, 4, 2), draw(3, 5, 2, 6), draw(1, 3, 4, 6)
+    poses, weights, offset = draw_tensor(2, 3, 4, 2), draw_tensor(3, 5, 2, 6), draw_tensor(1, 3, 4, 6)
     got, activations = UniformRouting(3, 5)(poses, weights, torch.ones(2, 3).double(), offset)
     for problem in range(2):
         for parent in range(5):
@@ -19,8 +19,8 @@ def test_every_parent_gets_an_equal_share_of_every_vote():
 
 
 def test_it_is_dynamic_routing_of_one_iteration():
-    problem = draw(2, 3, 4, 2), draw(3, 5, 2, 6), draw(2, 3)
-    for offset in (None, draw(1, 3, 4, 6)):
+    problem = draw_tensor(2, 3, 4, 2), draw_tensor(3, 5, 2, 6), draw_tensor(2, 3)
+    for offset in (None, draw_tensor(1, 3, 4, 6)):
         for ours, theirs in zip(
             UniformRouting(3, 5)(*problem, offset), DynamicRouting(3, 5, iterations=1)(*problem, offset), strict=True
         ):

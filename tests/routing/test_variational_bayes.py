@@ -13,23 +13,23 @@ from capsbench.routing.windows import Windows
 BACKENDS = ["reference", "cpu"]
 
 
-def draw(*shape, seed=0, requires_grad=False):
+def draw_tensor(*shape, seed=0, requires_grad=False):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator, dtype=torch.double).requires_grad_(requires_grad)
 
 
-def problem(requires_grad=False):
+def make_problem(requires_grad=False):
     """Poses [4, 6, 2, 3], weights [6, 3, 3, 2], activations [4, 6] and an offset [1, 6, 2, 2]: votes of 4 values."""
     shapes = (4, 6, 2, 3), (6, 3, 3, 2), (4, 6), (1, 6, 2, 2)
-    return [draw(*shape, seed=seed, requires_grad=requires_grad) for seed, shape in enumerate(shapes)]
+    return [draw_tensor(*shape, seed=seed, requires_grad=requires_grad) for seed, shape in enumerate(shapes)]
 
 
-def votes_of(poses, weights, offset):
+def compute_votes(poses, weights, offset):
     """Every vote, [N, I, J, H]."""
     return (torch.einsum("nird,ijde->nijre", poses, weights) + offset.unsqueeze(2)).flatten(3)
 
 
-def textbook(votes, shares, activations, alpha0=1.0, kappa0=1.0, psi0=1.0, nu0=1.0):
+def update_by_textbook(votes, shares, activations, alpha0=1.0, kappa0=1.0, psi0=1.0, nu0=1.0):
     """One problem: votes [I, J, H], shares [I, J]. Bishop 2006, 10.58 to 10.66, of a diagonal scale matrix and m0 = 0.
 
     Gives the parents' means [J, H], their part of the log-shares [I, J] and the logits of their activations [J].
@@ -61,24 +61,24 @@ def textbook(votes, shares, activations, alpha0=1.0, kappa0=1.0, psi0=1.0, nu0=1
     return torch.stack(means), torch.stack(log_shares, dim=1), torch.stack(logits)
 
 
-def over_the_batch(values, dims):
+def normalise_over_batch(values, dims):
     """Mean 0 and variance 1 a parent, as a batch norm makes them."""
     centred = values - values.mean(dim=dims, keepdim=True)
     return centred / (centred.square().mean(dim=dims, keepdim=True) + 1e-5).sqrt()
 
 
-def naive(poses, weights, activations, offset, iterations, **prior):
-    votes = votes_of(poses, weights, offset)
+def route_naively(poses, weights, activations, offset, iterations, **prior):
+    votes = compute_votes(poses, weights, offset)
     means, logits = [], []
     for n in range(len(votes)):
         shares = torch.full(votes.shape[1:3], 1 / votes.shape[2], dtype=votes.dtype)
         for _ in range(iterations):
-            mean, log_shares, logit = textbook(votes[n], shares, activations[n], **prior)
+            mean, log_shares, logit = update_by_textbook(votes[n], shares, activations[n], **prior)
             shares = log_shares.softmax(dim=1)
         means.append(mean)
         logits.append(logit)
-    outputs = over_the_batch(torch.stack(means), dims=(0, 2))
-    return outputs.unflatten(2, (poses.shape[2], -1)), over_the_batch(torch.stack(logits), dims=0).sigmoid()
+    outputs = normalise_over_batch(torch.stack(means), dims=(0, 2))
+    return outputs.unflatten(2, (poses.shape[2], -1)), normalise_over_batch(torch.stack(logits), dims=0).sigmoid()
 
 
 @pytest.mark.parametrize("prior", [{}, dict(alpha0=0.5, kappa0=2.0, psi0=0.25, nu0=3.0)], ids=["authors", "other"])
@@ -87,10 +87,10 @@ def naive(poses, weights, activations, offset, iterations, **prior):
 def test_parents_and_their_gradients_are_those_of_the_textbook(backend, iterations, prior):
     results = []
     routing = VariationalBayesRouting(6, 3, iterations=iterations, backend=backend, **prior).double()
-    for routed in (routing, lambda *tensors: naive(*tensors, iterations, **prior)):
-        poses, weights, logits, offset = leaves = problem(requires_grad=True)
-        outputs = routed(poses, weights, logits.sigmoid(), offset)
-        total = sum((tensor * draw(*tensor.shape, seed=9)).sum() for tensor in outputs)
+    for route in (routing, lambda *tensors: route_naively(*tensors, iterations, **prior)):
+        poses, weights, logits, offset = leaves = make_problem(requires_grad=True)
+        outputs = route(poses, weights, logits.sigmoid(), offset)
+        total = sum((tensor * draw_tensor(*tensor.shape, seed=9)).sum() for tensor in outputs)
         results.append([*outputs, *torch.autograd.grad(total, leaves)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
@@ -100,20 +100,24 @@ def test_parents_and_their_gradients_are_those_of_the_textbook(backend, iteratio
 def test_a_child_in_several_windows_is_shared_once_among_all_that_see_it(backend):
     """A 4x3 grid of 2 types under 3x3 windows: 2 problems an image, and 6 of the 12 positions are in both."""
     windows, types, images = Windows((2, 4, 3), kernel=3, stride=1), 2, 2
-    poses = draw(images, 4, 3, types, 2 * 3)
+    poses = draw_tensor(images, 4, 3, types, 2 * 3)
     split = windows.split(poses).reshape(4, 18, 2, 3)
     child = torch.arange(images * 4 * 3 * types, dtype=torch.double).view(images, 4, 3, types, 1)
     child = windows.split(child).reshape(4, 18)
-    weights, activations, offset = draw(18, 3, 3, 2, seed=1), draw(4, 18, seed=2).sigmoid(), torch.zeros(1, 18, 2, 2)
+    weights, activations, offset = (
+        draw_tensor(18, 3, 3, 2, seed=1),
+        draw_tensor(4, 18, seed=2).sigmoid(),
+        torch.zeros(1, 18, 2, 2),
+    )
 
-    votes = votes_of(split, weights, offset.double())
-    first = [textbook(votes[n], torch.full((18, 3), 1 / 3), activations[n]) for n in range(4)]
+    votes = compute_votes(split, weights, offset.double())
+    first = [update_by_textbook(votes[n], torch.full((18, 3), 1 / 3), activations[n]) for n in range(4)]
     densities = torch.stack([log_shares.exp() for _, log_shares, _ in first])
     means = []
     for n in range(4):
         rivals = torch.stack([densities[child == child[n, i]].sum() for i in range(18)])
-        means.append(textbook(votes[n], densities[n] / rivals.unsqueeze(1), activations[n])[0])
-    expected = over_the_batch(torch.stack(means), dims=(0, 2)).unflatten(2, (2, 2))
+        means.append(update_by_textbook(votes[n], densities[n] / rivals.unsqueeze(1), activations[n])[0])
+    expected = normalise_over_batch(torch.stack(means), dims=(0, 2)).unflatten(2, (2, 2))
 
     routing = VariationalBayesRouting(18, 3, iterations=2, backend=backend).double()
     assert routing.across_windows
@@ -131,20 +135,20 @@ def test_of_two_parents_of_one_mass_that_whose_votes_agree_is_the_more_active():
 
 
 def test_evaluation_reads_the_statistics_of_training():
-    poses, weights, logits, offset = problem()
+    poses, weights, logits, offset = make_problem()
     routing = VariationalBayesRouting(6, 3, iterations=2).double()
     together = routing(poses, weights, logits.sigmoid(), offset)[1]
     for _ in range(200):
         routing(poses, weights, logits.sigmoid(), offset)
     routing.eval()
-    each = zip(poses.split(1), logits.sigmoid().split(1), strict=True)
-    one_by_one = torch.cat([routing(pose, weights, activation, offset)[1] for pose, activation in each])
+    pairs = zip(poses.split(1), logits.sigmoid().split(1), strict=True)
+    one_by_one = torch.cat([routing(pose, weights, activation, offset)[1] for pose, activation in pairs])
     # Running variances are those of a sample: 4/3 of what the batch itself is divided by.
     torch.testing.assert_close(one_by_one.logit(), together.logit() * math.sqrt(3 / 4), rtol=1e-4, atol=1e-5)
 
 
 def test_a_single_problem_in_training_goes_by_the_running_statistics():
-    poses, weights, logits, offset = problem()
+    poses, weights, logits, offset = make_problem()
     routing = VariationalBayesRouting(6, 3, iterations=2).double()
     arguments = poses[:1], weights, logits[:1].sigmoid(), offset
     in_training = routing(*arguments)[1]
@@ -153,7 +157,7 @@ def test_a_single_problem_in_training_goes_by_the_running_statistics():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_children_that_are_not_there_leave_the_prior(backend):
-    poses, weights, _, offset = problem(requires_grad=True)
+    poses, weights, _, offset = make_problem(requires_grad=True)
     routing = VariationalBayesRouting(6, 3, iterations=3, backend=backend).double()
     outputs, activations = routing(poses, weights, torch.zeros(4, 6, dtype=torch.double), offset)
     assert torch.equal(outputs, torch.zeros_like(outputs))
@@ -164,7 +168,7 @@ def test_children_that_are_not_there_leave_the_prior(backend):
 
 @pytest.mark.parametrize("scale", [1e4, 1e-6])
 def test_votes_of_any_size_give_finite_parents_and_gradients(scale):
-    poses, weights, logits, offset = (leaf.detach().float() for leaf in problem())
+    poses, weights, logits, offset = (leaf.detach().float() for leaf in make_problem())
     poses = (scale * poses).requires_grad_()
     outputs, activations = VariationalBayesRouting(6, 3)(poses, weights, logits.sigmoid(), offset)
     (outputs.square().sum() + activations.sum()).backward()
@@ -173,7 +177,7 @@ def test_votes_of_any_size_give_finite_parents_and_gradients(scale):
 
 
 def test_under_mixed_precision_it_routes_in_float32():
-    poses, weights, logits, offset = (leaf.float() for leaf in problem())
+    poses, weights, logits, offset = (leaf.float() for leaf in make_problem())
     routing = VariationalBayesRouting(6, 3).eval()
     with torch.autocast("cpu", torch.bfloat16):
         mixed = routing(poses, weights, logits.sigmoid(), offset)

@@ -12,21 +12,21 @@ def windows(request):
 
 def test_split_orders_children_by_row_column_and_type(windows):
     grid = torch.arange(2 * 5 * 6 * 3.0).view(2, 5, 6, 3, 1)
-    made = windows.split(grid)
+    results = windows.split(grid)
     kernel, stride = windows.kernel, windows.stride
-    assert made.shape[1:3] == ((5 - kernel) // stride + 1, (6 - kernel) // stride + 1)
+    assert results.shape[1:3] == ((5 - kernel) // stride + 1, (6 - kernel) // stride + 1)
     window = grid[1, stride : stride + kernel, stride : stride + kernel].reshape(-1, 1)
-    assert torch.equal(made[1, 1, 1], window)
+    assert torch.equal(results[1, 1, 1], window)
 
 
 def test_log_sum_exp_is_over_the_windows_that_see_a_capsule(windows):
     generator = torch.Generator().manual_seed(0)
-    whose = windows.split(torch.arange(2 * 5 * 6 * 3.0).view(2, 5, 6, 3, 1)).flatten(0, 2).squeeze(2).long()
-    values = torch.randn(whose.shape, generator=generator, dtype=torch.double)
-    made = windows.log_sum_exp(values)
-    for capsule in whose.unique():
-        expected = values[whose == capsule].logsumexp(dim=0)
-        torch.testing.assert_close(made[whose == capsule], expected.expand((whose == capsule).sum()))
+    capsules = windows.split(torch.arange(2 * 5 * 6 * 3.0).view(2, 5, 6, 3, 1)).flatten(0, 2).squeeze(2).long()
+    values = torch.randn(capsules.shape, generator=generator, dtype=torch.double)
+    results = windows.log_sum_exp(values)
+    for capsule in capsules.unique():
+        expected = values[capsules == capsule].logsumexp(dim=0)
+        torch.testing.assert_close(results[capsules == capsule], expected.expand((capsules == capsule).sum()))
 
 
 def test_log_sum_exp_has_finite_gradients_also_where_no_window_reaches():
