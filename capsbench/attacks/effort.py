@@ -37,6 +37,10 @@ EFFORTS = {
 """Setting of a measure -> its effort: by default ``light``; ``quick`` finds what is broken, and is no number to publish."""
 
 
+ATTACKED = {setting: effort.images for setting, effort in EFFORTS.items()}
+"""Setting -> test images attacked at most."""
+
+
 def tolerance(images: int) -> int:
     """Images of so many that a check lets pass: one in a hundred, and one at least."""
     return max(1, images // 100)

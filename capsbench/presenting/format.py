@@ -7,10 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from capsbench.presenting.contenders import baseline_kinds, varying_columns
+from capsbench.presenting.baselines import TOLERANCE
+from capsbench.presenting.caption import About, Caption
+from capsbench.presenting.contenders import BASELINE, baseline_kinds, varying_columns
 from capsbench.presenting.marks import UNLIKE, marks_of
+from capsbench.presenting.naming import MATCHED
 from capsbench.presenting.words import short, value
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 from capsbench.stats.verdicts import MOST_SEEDS, Outcome
@@ -26,12 +30,27 @@ HOLDS_MEANS = (
 MORE_SEEDS = f"> {MOST_SEEDS}"
 """Where no number of seeds that is looked at would show a difference."""
 
-CAPTION = (
-    "accuracy: test images, mean over n seeds ± half-width of the 95 % t-interval, or [its ends] where 0 or 100 cuts it; vs: "
-    "points to that CNN of the same budget (matched, sized: of equal parameters within 2 %), paired over seeds, the 95 % "
-    "interval adjusted for all differences of the table; seeds needed: how many would show a difference of this size and "
-    "spread; FLOPs: inference of an image; step and inference: p50 of a batch; memory: peak of a training step"
+CAPTION: Caption = (
+    About("accuracy", "Accuracy: of the test images, the mean over n seeds ± half-width of the 95 % t-interval."),
+    About(" [", "In brackets: the ends of an interval that 0 or 100 cuts."),
+    About(
+        "vs ",
+        "Vs: points to that CNN, trained on the same data for as long, paired over seeds; the 95 % interval is adjusted for all "
+        "differences of the table.",
+    ),
+    About("seeds needed", "Seeds needed: how many would show a difference of this size and spread."),
+    About("parameters", "Parameters: all that are trained, those of a decoder too."),
+    About(
+        f"{MATCHED} CNN to ",
+        f"A {MATCHED} CNN to N: of N parameters within {100 * TOLERANCE:g} %. N is a number near that of the capsule network, "
+        "rounded so that networks of almost one size share the CNN.",
+    ),
+    About("FLOPs", "FLOPs: inference of an image."),
+    About("step", "Step: training on a batch, p50."),
+    About("inference", "Inference: of a batch, p50."),
+    About("memory", "Memory: the peak of a training step."),
 )
+"""Of the table of the contenders; `describe_sizes` follows it."""
 
 PERCENT, POINTS = "%", "points"
 
@@ -214,6 +233,34 @@ def needed_seeds(verdict: Any, seeds: Any) -> str:
     if verdict != Outcome.NOT_SIGNIFICANT:
         return ""
     return MORE_SEEDS if pd.isna(seeds) else str(seeds)
+
+
+def parameter_ratios(summary: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Kind of baseline -> the least and the greatest parameters of one, as a part of those of its capsule network."""
+    if "parameters" not in summary:
+        return {}
+    parameters = summary.set_index("contender")["parameters"].astype(float)
+    found = {}
+    for kind in baseline_kinds(summary):
+        beside = summary.dropna(subset=BASELINE + kind)
+        ratios = beside[BASELINE + kind].map(parameters).to_numpy() / beside["parameters"].astype(float).to_numpy()
+        known = ratios[np.isfinite(ratios)]
+        if len(known):
+            found[kind] = (float(known.min()), float(known.max()))
+    return found
+
+
+def describe_sizes(summary: pd.DataFrame) -> list[str]:
+    """A sentence on the size of each kind of baseline: ``vs resnet: 0.23 times the parameters of the capsule network.``"""
+    sentences = []
+    for kind, (least, most) in parameter_ratios(summary).items():
+        if max(abs(least - 1), abs(most - 1)) <= TOLERANCE:
+            size = f"parameters equal to the capsule network's within {100 * TOLERANCE:g} %"
+        else:
+            span = dict.fromkeys((f"{least:.2g}", f"{most:.2g}"))
+            size = f"{' to '.join(span)} times the parameters of the capsule network"
+        sentences.append(f"Vs {kind}: {size}.")
+    return sentences
 
 
 def _milliseconds(value: float) -> str:

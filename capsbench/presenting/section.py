@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from capsbench.presenting.caption import Caption
 from capsbench.presenting.figures.figure import Picture
+from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 
 
@@ -21,15 +23,21 @@ class Section:
     Attributes:
         name: file name, without ending, of its table.
         title: its heading.
-        caption: how to read the table and the pictures, in a sentence or two.
+        caption: how to read the table and the pictures, in a few sentences.
         table: numbers, one row a contender (or contender and condition), those of people's interest first; raises NoDataError.
         readable: the table as strings under short headings; the first column is the contender's name, the others are numbers.
         pictures: file name without ending -> what draws it; raises NoDataError.
+        images: how many test images its numbers are of; None: said elsewhere, or all of them.
     """
 
     name: str
     title: str
-    caption: str
+    caption: str | Caption
     table: Callable[[Material], pd.DataFrame]
     readable: Callable[[pd.DataFrame], pd.DataFrame]
     pictures: Mapping[str, Callable[[Material], Picture]] = field(default_factory=dict)
+    images: ImagesTaken | None = None
+
+    def about_images(self, material: Material) -> str:
+        """A sentence on how many images the numbers are of, with a space before it; empty where it is said elsewhere."""
+        return "" if self.images is None else f" {self.images.sentence(material, self.name)}"

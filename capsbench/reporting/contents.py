@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from capsbench.measures.routing_robustness import section as routing_robustness
 from capsbench.measures.transfer import section as transfer
 from capsbench.measures.transformation import section as transformation
 from capsbench.measures.viewpoint import section as viewpoint
+from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -48,16 +50,25 @@ SECTIONS: tuple[Section, ...] = (
 
 @dataclass(frozen=True)
 class Made:
-    """A section with its table in numbers and in strings."""
+    """A section with its table in numbers and in strings, and what is said below that."""
 
     section: Section
     numbers: pd.DataFrame
     readable: pd.DataFrame
+    caption: str
 
 
 def all_pictures() -> dict[str, Callable[[Material], Picture]]:
     """The pictures that there may be, with what draws each."""
-    return PICTURES | {name: draw for section in SECTIONS for name, draw in section.pictures.items()}
+    of_sections = {
+        name: partial(_draw, section, draw) for section in SECTIONS for name, draw in section.pictures.items()
+    }
+    return PICTURES | of_sections
+
+
+def _draw(section: Section, draw: Callable[[Material], Picture], material: Material) -> Picture:
+    picture = draw(material)
+    return replace(picture, caption=picture.caption + section.about_images(material))
 
 
 def made_sections(material: Material) -> list[Made]:
@@ -68,5 +79,8 @@ def made_sections(material: Material) -> list[Made]:
             table = section.table(material)
         except NoDataError:
             continue
-        made.append(Made(section, table, section.readable(table)))
+        readable = section.readable(table)
+        strings = [*map(str, readable), *readable.astype(str).to_numpy().flat]
+        caption = spell_caption(section.caption, strings) + section.about_images(material)
+        made.append(Made(section, table, readable, caption))
     return made

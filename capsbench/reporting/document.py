@@ -14,8 +14,9 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 from capsbench.errors import UsageError
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spelled
+from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Image
-from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, quantity, readable
+from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, describe_sizes, quantity, readable
 from capsbench.presenting.marks import explain
 from capsbench.presenting.material import Material
 from capsbench.presenting.words import short
@@ -235,7 +236,7 @@ def _parts(
     for made in sections:
         section = made.section
         own = {name: pictures[name] for name in section.pictures if name in pictures}
-        table = Table.of(section.name, section.title, made.readable, section.caption)
+        table = Table.of(section.name, section.title, made.readable, made.caption)
         parts.insert(0 if section.name == WINNERS else len(parts), Part(section.name, section.title, table, own))
     return parts
 
@@ -248,13 +249,15 @@ def headline(summary: pd.DataFrame) -> Table:
     same = [name for name in naming if shown[name].nunique() == 1]
     capsules = shown[summary["routing"].notna()]
     of_capsules = [name for name in ("network", "routing") if name not in same and capsules[name].nunique() == 1]
-    alike = "".join(
-        f"; {which}: " + ", ".join(f"{name} {rows[name].iloc[0]}" for name in names)
-        for which, rows, given in (("in all rows", shown, same), ("capsule networks", capsules, of_capsules))
+    alike = [
+        f"{which}: {', '.join(f'{name} {rows[name].iloc[0]}' for name in names)}."
+        for which, rows, given in (("In all rows", shown, same), ("Capsule networks", capsules, of_capsules))
         if (names := [name for name in given if rows[name].iloc[0]])
-    )
+    ]
     left = shown.drop(columns=[*same, *of_capsules]).drop(columns="marks", errors="ignore")  # signs stand by the names
-    return Table.of(HEADLINE, "Accuracy and cost", left, CAPTION + alike, summary["contender"])
+    strings = [*map(str, left), *left.astype(str).to_numpy().flat]
+    caption = " ".join([spell_caption(CAPTION, strings), *describe_sizes(summary), *alike])
+    return Table.of(HEADLINE, "Accuracy and cost", left, caption, summary["contender"])
 
 
 def sentence(text: str) -> str:

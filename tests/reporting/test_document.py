@@ -89,7 +89,7 @@ def test_what_all_rows_have_is_said_once(store: Store, capsules: Make, matched: 
     assert made.headings[:3] == ["contender", "iters", "n"]
     assert [row[:2] for row in made.rows] == [[f"em {TIMES}1", "1"], [f"em {TIMES}3", "3"], ["matched CNN", ""]]
     assert made.caption.endswith(
-        "; in all rows: dataset digits, size tiny; capsule networks: network matrix-capsules, routing em."
+        ". In all rows: dataset digits, size tiny. Capsule networks: network matrix-capsules, routing em."
     )
     several = headline(Material.of([*records, capsules(dataset="mnist")], store).summary)
     assert several.headings[:2] == ["contender", "dataset"]
@@ -97,7 +97,7 @@ def test_what_all_rows_have_is_said_once(store: Store, capsules: Make, matched: 
 
 def test_what_no_row_has_is_not_said_of_all(store: Store, matched: Make) -> None:
     made = headline(Material.of([matched(seed=seed) for seed in (0, 1)], store).summary)
-    assert made.caption.endswith("; in all rows: dataset digits, size tiny, network matched.")
+    assert made.caption.endswith(". In all rows: dataset digits, size tiny, network matched.")
 
 
 def of(store: Store, *records: Record) -> Report:

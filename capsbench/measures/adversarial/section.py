@@ -10,8 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import failed_checks, marked
+from capsbench.presenting.caption import About
 from capsbench.presenting.columns import HALF, chosen, one_row_each
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
@@ -19,6 +21,7 @@ from capsbench.presenting.figures.heat import heat
 from capsbench.presenting.figures.mosaic import draw, mosaic
 from capsbench.presenting.figures.style import COLUMN, MISLED, PAGE, PALE, SMALL, STYLE
 from capsbench.presenting.format import PERCENT, names, of_seeds, with_interval
+from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.marks import UNSOUND
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -224,9 +227,13 @@ SECTION = Section(
     caption=(
         "Accuracy on the images attacked. Worst case: of all attacks, readings of the output and losses, image by image; that is "
         "the number to cite, and it is an upper bound. Usual PGD: on the scores as they are, under cross-entropy, which flatters "
-        "networks that hide their gradients. CW norm: the mean distance of the nearest adversarial images, through the reading "
-        "that brings them nearest."
+        "networks that hide their gradients.",
+        About(
+            "CW norm",
+            "CW norm: the mean distance of the nearest adversarial images, through the reading that brings them nearest.",
+        ),
     ),
+    images=ImagesTaken(ATTACKED, "attacked"),
     table=_table,
     readable=_readable,
     pictures={"adversarial-curves": curves, "adversarial-readings": readings, "adversarial-images": images},

@@ -11,6 +11,7 @@ from torch import Tensor
 from capsbench.data.draws import stratified
 from capsbench.data.images import Images
 from capsbench.data.warps import DRAWS, FAMILIES, Outside, beyond, warped
+from capsbench.measures.affine.effort import IMAGES
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.record import Row
 from capsbench.training.evaluate import predicted, right, scores_of
@@ -42,16 +43,13 @@ class Affine(Measure):
     settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
     cost: ClassVar[dict[str, int]] = {"light": 9_000, "full": 220_000, "quick": 2_000}
 
-    images: ClassVar[dict[str, int | None]] = {"light": 500, "full": None, "quick": 200}
-    """Setting -> test images at most; None: all."""
-
     levels: ClassVar[dict[str, int]] = {"light": 4, "full": 8, "quick": 2}
     """Setting -> levels besides 0."""
 
     def __call__(self, subject: Subject) -> list[Row]:
         everything = subject.data.beside.get("clean", subject.data.test)
         outside = beyond(everything.images)
-        which = chosen(everything.labels, self.images[self.setting])
+        which = chosen(everything.labels, IMAGES[self.setting])
         test = Images(everything.images[which], everything.labels[which])
         drawn = numbers(len(everything.labels))[which]
         steps = self.levels[self.setting]

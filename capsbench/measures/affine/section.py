@@ -11,11 +11,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from capsbench.measures.affine.effort import IMAGES
 from capsbench.presenting.columns import one_row_each, readable
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
 from capsbench.presenting.figures.mosaic import draw, mosaic
 from capsbench.presenting.figures.style import PAGE, PAPER, SMALL, STYLE
+from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.paired import right
 from capsbench.presenting.section import Section
@@ -186,5 +188,6 @@ SECTION = Section(
     ),
     table=_table,
     readable=_readable,
+    images=ImagesTaken(IMAGES, "warped"),
     pictures={"affine-curves": curves, "affine-images": images},
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import marked
+from capsbench.presenting.caption import About
 from capsbench.presenting.columns import chosen, one_row_each, readable
+from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 
@@ -40,9 +43,11 @@ SECTION = Section(
     title="Detection by reconstruction",
     caption=(
         "An image farther from its reconstruction than 95 % of the validation images is taken to be adversarial. At the "
-        "published epsilon in L∞, of the images that are right as they are. The reconstructive attack knows of the detector. "
-        "A decoder that reconstructs little has a large threshold, and lets everything pass."
+        "published epsilon in L∞, of the images that are right as they are.",
+        About("reconstructive", "The reconstructive attack knows of the detector."),
+        "A decoder that reconstructs little has a large threshold, and lets everything pass.",
     ),
+    images=ImagesTaken(ATTACKED, "attacked"),
     table=_table,
     readable=_readable,
 )

@@ -16,6 +16,7 @@ from capsbench.data.draws import stratified
 from capsbench.data.warps import affine, beyond, warped
 from capsbench.errors import TrainingFailed
 from capsbench.measures.base import Measure, Subject
+from capsbench.measures.equivariance.effort import EFFORTS
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
@@ -56,13 +57,6 @@ COLUMNS = {family: list(np.flatnonzero(np.any(DIRECTIONS[family], axis=0))) for 
 """Family -> which parameters are its own."""
 
 
-class Effort(NamedTuple):
-    """How many test images are taken at most, and how often the parameters of each are drawn."""
-
-    images: int
-    draws: int
-
-
 class Equivariance(Measure):
     """Consistency of predictions under transformations, linear maps f(x) -> f(gx), and what a pose knows of g.
 
@@ -88,14 +82,8 @@ class Equivariance(Measure):
     `FEWEST` to fit to, there is consistency alone.
     """
 
-    settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
+    settings = tuple(EFFORTS)
     cost: ClassVar[dict[str, int]] = {"light": 9_000, "full": 100_000, "quick": 4_000}
-
-    effort: ClassVar[dict[str, Effort]] = {
-        "light": Effort(500, 4),
-        "full": Effort(5000, 8),
-        "quick": Effort(200, 1),
-    }
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
@@ -104,7 +92,7 @@ class Equivariance(Measure):
     def __call__(self, subject: Subject) -> list[Row]:
         from threadpoolctl import threadpool_limits  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-        test, effort = subject.data.beside.get("clean", subject.data.test), self.effort[self.setting]
+        test, effort = subject.data.beside.get("clean", subject.data.test), EFFORTS[self.setting]
         chosen = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), SEED).to(test.labels.device)
         images, labels = test.images[chosen], test.labels[chosen]
         subject.network.eval()

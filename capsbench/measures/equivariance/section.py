@@ -7,10 +7,13 @@ from itertools import product
 import matplotlib as mpl
 import pandas as pd
 
+from capsbench.measures.equivariance.effort import EFFORTS
+from capsbench.presenting.caption import About
 from capsbench.presenting.columns import chosen, one_row_each, readable
 from capsbench.presenting.figures.curves import draw_curves, look
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
 from capsbench.presenting.figures.style import COLUMN, PAGE, PALE, STYLE, THIN
+from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose
@@ -128,12 +131,20 @@ SECTION = Section(
     title="Equivariance",
     caption=(
         "Consistency: test images that keep their prediction when they are turned, moved or sized, the mean over families and "
-        "levels. Map error: of one linear map from the features of all images to those of the transformed ones, as a part of "
-        "the error of the mean; an equivariant network has less than the identity and than the means of the classes. R²: what "
-        "the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the parameters drawn for "
-        "each image."
+        "levels.",
+        About(
+            "map error",
+            "Map error: of one linear map from the features of all images to those of the transformed ones, as a part of the "
+            "error of the mean; an equivariant network has less than the identity and than the means of the classes.",
+        ),
+        About(
+            "R²",
+            "R²: what the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the "
+            "parameters drawn for each image.",
+        ),
     ),
     table=_table,
     readable=readable,
+    images=ImagesTaken({name: effort.images for name, effort in EFFORTS.items()}, "transformed"),
     pictures={"equivariance-curves": curves, "equivariance-parameters": parameters},
 )

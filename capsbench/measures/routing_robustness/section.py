@@ -5,12 +5,15 @@ from __future__ import annotations
 import matplotlib as mpl
 import pandas as pd
 
+from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import marked
+from capsbench.presenting.caption import About
 from capsbench.presenting.columns import chosen, one_row_each, readable
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
 from capsbench.presenting.figures.style import COLUMN, STYLE
+from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose
@@ -65,10 +68,18 @@ SECTION = Section(
     name="routing-robustness",
     title="Attacks and the routing",
     caption=(
-        "Accuracy left at the headline epsilon in L∞. Vote attack: gradients of the network without its routing; where it leaves "
-        "less than the same attack on the output, routing had hidden gradients. At N iterations: the same weights routed by so "
-        "many at test time, attacked through them."
+        "Accuracy left at the headline epsilon in L∞.",
+        About(
+            "vote attack",
+            "Vote attack: gradients of the network without its routing; where it leaves less than the same attack on the output, "
+            "routing had hidden gradients.",
+        ),
+        About(
+            "iterations %",
+            "At N iterations: the same weights routed by so many at test time, attacked through them.",
+        ),
     ),
+    images=ImagesTaken(ATTACKED, "attacked"),
     table=_table,
     readable=readable,
     pictures={"iterations-at-test": iterations},

@@ -6,11 +6,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from capsbench.attacks.effort import ATTACKED
 from capsbench.measures.soundness import marked
+from capsbench.presenting.caption import About
 from capsbench.presenting.figures.figure import Picture, finish, panels, text_width
 from capsbench.presenting.figures.heat import heat
 from capsbench.presenting.figures.style import COLUMN, PAGE, STYLE
 from capsbench.presenting.format import names
+from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import most_accurate
@@ -108,9 +111,14 @@ SECTION = Section(
     title="Transferred attacks",
     caption=(
         "Images made on one network and shown to another, of those that misled the first and that the second has right as they "
-        "are. Beyond white box: the most images by which one source misled a target though no attack on the target itself did; "
-        "above 0, those attacks were too weak."
+        "are.",
+        About(
+            "images",
+            "Beyond white box: the most images by which one source misled a target though no attack on the target itself did; "
+            "above 0, those attacks were too weak.",
+        ),
     ),
+    images=ImagesTaken(ATTACKED, "attacked"),
     table=_table,
     readable=_readable,
     pictures={"transfer": transfer},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from capsbench.presenting.columns import one_row_each, readable
+from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 
@@ -22,6 +23,7 @@ SECTION = Section(
         "Error on test toys as seen from viewpoints that training leaves out, and from those it has. Networks are to be compared "
         "at equal error on the familiar ones."
     ),
+    images=ImagesTaken({"default": None}, "seen from novel viewpoints"),
     table=_table,
     readable=readable,
 )

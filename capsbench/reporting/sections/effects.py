@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from capsbench.errors import Kind, UsageError
+from capsbench.presenting.caption import About
 from capsbench.presenting.filter import column
 from capsbench.presenting.format import HOLDS, PERCENT, POINTS, describe_difference, needed_seeds, si, with_interval
 from capsbench.presenting.material import Material, NoDataError
@@ -246,9 +247,16 @@ SECTION = Section(
         "Test accuracy of each value in each network, the mean over settings of all else that was varied there: those that all "
         "values have, or where there are none, its own. The difference, in points, is to the default, or where that is not "
         "among them to the first value, over the settings that both have, paired over seeds; of one setting it has "
-        "the verdict on these two contenders, which is the same in all of the report. ± 95 % intervals: of an accuracy over n "
-        f"seeds; of a difference adjusted for its family. {HOLDS}: significantly different, p < {ALPHA:g} among all differences "
-        f"of its family, of {FEWEST_SEEDS} seeds or more; seeds needed: how many would show it. Costs are medians."
+        "the verdict on these two contenders, which is the same in all of the report.",
+        About("±", "±: 95 % intervals, of an accuracy over n seeds, of a difference adjusted for its family."),
+        About(
+            HOLDS,
+            f"{HOLDS}: significantly different, p < {ALPHA:g} among all differences of its family, of "
+            f"{FEWEST_SEEDS} seeds or more.",
+        ),
+        About("seeds needed", "Seeds needed: how many would show the difference."),
+        About("FLOPs", "FLOPs are medians."),
+        About("step ms", "Times of a step are medians."),
     ),
     table=_table,
     readable=_readable,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import failed_checks, marked
+from capsbench.presenting.caption import About
 from capsbench.presenting.format import PERCENT, POINTS, needed_seeds, si, with_interval
 from capsbench.presenting.marks import COLLAPSED, UNLIKE, has
 from capsbench.presenting.material import Material, NoDataError
@@ -30,6 +31,9 @@ BETWEEN = "; "
 
 KEPT = "\N{NO-BREAK SPACE}"
 """Keeps a number with its interval, and with what it is of."""
+
+SHOW_IT, CHEAPEST, KEPT_OUT = "seeds would show it", "Cheapest of these", "Collapsed and kept out"
+"""What is said of others, which the caption explains where it stands."""
 
 
 class Value(NamedTuple):
@@ -247,8 +251,8 @@ def _told(own: pd.DataFrame) -> str:
     )
     said += [f"Not significantly different: {_named(level)}."] if len(level) else []
     said += [f"Not tested: {_named(left[untested])}."] if untested.any() else []
-    said += [f"Cheapest of these: {cheapest}."] if cheapest and len(level) else []
-    said += [f"Collapsed and kept out: {_named(kept_out)}."] if len(kept_out) else []
+    said += [f"{CHEAPEST}: {cheapest}."] if cheapest and len(level) else []
+    said += [f"{KEPT_OUT}: {_named(kept_out)}."] if len(kept_out) else []
     return " ".join(said)
 
 
@@ -265,7 +269,7 @@ def _described(row: dict[Any, Any]) -> str:
         return name
     said = [with_interval(row["behind_by"], row["behind_by_ci95"], 1, POINTS) or "no seed in common"]
     if needed := needed_seeds(row["verdict"], row["seeds_needed"]):
-        said.append(f"{needed} seeds would show it")
+        said.append(f"{needed} {SHOW_IT}")
     if row["verdict"] == Outcome.NOT_TESTED and row["behind_by_n"]:
         said.append(f"{row['behind_by_n']} seed{'' if row['behind_by_n'] == 1 else 's'}")
     sign = KEPT + UNLIKE.sign if row["unlike"] else ""
@@ -280,9 +284,17 @@ SECTION = Section(
         "ahead where a paired test finds a significant difference (over images and seeds for the test accuracy, else over seeds; "
         f"{FEWEST_SEEDS} seeds or more); others may be as good. A capsule network and its baseline have the verdict and the "
         "interval of the table of accuracy and cost. All other differences of this report are a second family: p < "
-        f"{ALPHA:g} and the 95 % intervals are Bonferroni's over all that could be compared. How many seeds would show a "
-        f"difference of this size and spread is looked for up to {MOST_SEEDS}. Cheapest: of the least arithmetic an image. A "
-        "network that says one class withstands everything: collapsed contenders have no part in what is about withstanding."
+        f"{ALPHA:g} and the 95 % intervals are Bonferroni's over all that could be compared.",
+        About(
+            SHOW_IT.replace(" ", KEPT),
+            f"How many seeds would show a difference of this size and spread is looked for up to {MOST_SEEDS}.",
+        ),
+        About(CHEAPEST, "Cheapest: of the least arithmetic an image."),
+        About(
+            KEPT_OUT,
+            "A network that says one class withstands everything: collapsed contenders have no part in what "
+            "is about withstanding.",
+        ),
     ),
     table=_table,
     readable=_readable,

@@ -9,9 +9,9 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from capsbench.data.warps import warped
+from capsbench.measures.equivariance.effort import EFFORTS, Effort
 from capsbench.measures.equivariance.measure import (
     PENALTIES,
-    Effort,
     Equivariance,
     map_errors,
     matrices,
@@ -367,12 +367,8 @@ def test_no_more_images_are_taken_than_the_setting_says(measured, varied, monkey
             counted.append(len(images))
             return super().pose(images)
 
-    monkeypatch.setattr(Equivariance, "effort", {"light": Effort(images=most, draws=2)})
+    monkeypatch.setitem(EFFORTS, "light", Effort(images=most, draws=2))
     measured(Counting(), *varied)
     assert sum(counted) == taken * (
         1 + 3 * 4 * 2 + 3 + 2
     )  # as they are, 3 families at 4 levels both ways, turns, draws
-
-
-def test_each_setting_has_its_effort():
-    assert Equivariance.effort.keys() == set(Equivariance.settings)
