@@ -22,12 +22,19 @@ from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.reporting.sections import effects, hypotheses, winners
-from capsbench.reporting.sections.headline import accuracy_against_cost, accuracy_against_iterations, training_curves
+from capsbench.reporting.sections.headline import (
+    accuracy_against_cost,
+    accuracy_against_iterations,
+    changing_losses,
+    training_curves,
+)
 
 PICTURES: dict[str, Callable[[Material], Picture]] = {
     "accuracy-iterations": lambda material: accuracy_against_iterations(material.summary),
     "accuracy-cost": lambda material: accuracy_against_cost(material.summary),
-    "training-curves": lambda material: training_curves(material.summary, material.curves),
+    "training-curves": lambda material: training_curves(
+        material.summary, material.curves, changing_losses(material.cells)
+    ),
 }
 """File name without ending -> what draws it, of the pictures beside the headline table."""
 

@@ -6,6 +6,8 @@ labels are ``[B, K]`` where an image shows K objects. Arguments with a default a
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,6 +38,9 @@ class Loss(Component):
     Args:
         capsules: whether the scores are activations of capsules rather than logits.
     """
+
+    changing: ClassVar[str] = ""
+    """What it does over a training by itself, after ``the loss``; empty where it stays what it is."""
 
     def __init__(self, capsules: bool) -> None:
         super().__init__()
@@ -84,6 +89,8 @@ class SpreadLoss(Loss):
             ``0.2 + 0.79 sigmoid(min(10, s - 4))`` with ``s = 14 p`` (the authors' code and Gritzman 2019 have
             s = step / 50,000, which reaches the bound after 700,000 steps).
     """
+
+    changing = "grows with its margin over the training"
 
     def __init__(self, capsules: bool, *, growth: str = "linear") -> None:
         super().__init__(capsules)

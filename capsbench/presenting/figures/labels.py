@@ -23,24 +23,63 @@ NEAR = DISTANCES[1]
 MARKER = 7
 """Side of the square around a point that names stay off, in typographic points."""
 
+BAR = 2
+"""Width of an error bar that names stay off, in typographic points."""
+
+COVERED = 0.02
+"""The part of a name that may cover something else, or lie outside the panel; of more, none of the names is readable enough."""
+
 Boxes = np.ndarray[Any, Any]
 """Boxes ``[N, 4]``: left, bottom, right and top, in pixels."""
 
 
 class Point(NamedTuple):
-    """A point of a picture in data coordinates, its name and the colour of a line to it."""
+    """A point of a picture in data coordinates, its name, the colour of a line to it, and half of its error bar's height."""
 
     x: float
     y: float
     name: str
     color: str
+    half: float = 0.0
 
 
-def label_points(axes: Axes, points: list[Point]) -> None:
-    """Writes each point's name where it covers least, with a line to the point where that is far away.
+class Label(NamedTuple):
+    """Where a name stands: points from its point, whether a line leads there, and the part of it that covers something."""
+
+    offset: tuple[float, float]
+    line: bool
+    covered: float
+
+
+def label_points(panels: list[tuple[Axes, list[Point]]]) -> bool:
+    """Writes the names of all points beside them, or none where one would cover others, bars or markers; whether it did.
 
     The limits and scales of the axes must be final: their figure is laid out here.
     """
+    placed = [(axes, points, place_labels(axes, points)) for axes, points in panels]
+    if any(label.covered > COVERED for _, _, labels in placed for label in labels):
+        return False
+    for axes, points, labels in placed:
+        for point, label in zip(points, labels, strict=True):
+            line = dict(arrowstyle="-", color=point.color, linewidth=0.5, shrinkA=0, shrinkB=2, relpos=(0.5, 0.5))
+            axes.annotate(
+                point.name,
+                (point.x, point.y),
+                xytext=label.offset,
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=SMALL,
+                color=INK,
+                bbox=dict(facecolor=PAPER, edgecolor="none", alpha=0.7, pad=0.5),
+                zorder=5,
+                arrowprops=line if label.line else None,
+            ).set_in_layout(False)
+    return True
+
+
+def place_labels(axes: Axes, points: list[Point]) -> list[Label]:
+    """Where the name of each point covers least, the upper points first; a line leads to what is far from its point."""
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -48,35 +87,37 @@ def label_points(axes: Axes, points: list[Point]) -> None:
     pixels = figure.dpi / 72
     frame = _boxes(axes.get_window_extent().extents)
     centres = np.array([axes.transData.transform((point.x, point.y)) for point in points])
-    taken = _around(centres, np.array([MARKER, MARKER]) * pixels)
+    taken = np.vstack([_around(centres, np.array([MARKER, MARKER]) * pixels), _bars(axes, points, BAR * pixels)])
     places = list(product(DISTANCES, DIRECTIONS))
     away, angle = np.array(places).T
     toward = np.stack([np.cos(np.radians(angle)), np.sin(np.radians(angle))], axis=1)
-    for place in np.argsort(-centres[:, 1], kind="stable"):
-        point = points[place]
-        measured = axes.text(0, 0, point.name, fontsize=SMALL)
+    labels: dict[int, Label] = {}
+    for place in map(int, np.argsort(-centres[:, 1], kind="stable")):
+        measured = axes.text(0, 0, points[place].name, fontsize=SMALL)
         extent = measured.get_window_extent(renderer)
         measured.remove()
         size = np.array([extent.width, extent.height])
         offsets = toward * (away[:, None] * pixels + size / 2)
         boxes = _around(centres[place] + offsets, size)
-        outside = size.prod() - _shared(boxes, frame)[:, 0]
-        best = int((outside + _shared(boxes, taken).sum(axis=1) + np.arange(len(places)) / 1000).argmin())
+        covered = size.prod() - _shared(boxes, frame)[:, 0] + _shared(boxes, taken).sum(axis=1)
+        best = int((covered + np.arange(len(places)) / 1000).argmin())
         taken = np.vstack([taken, boxes[best]])
-        line = dict(arrowstyle="-", color=point.color, linewidth=0.5, shrinkA=0, shrinkB=2, relpos=(0.5, 0.5))
-        axes.annotate(
-            point.name,
-            (point.x, point.y),
-            xytext=tuple(offsets[best] / pixels),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=SMALL,
-            color=INK,
-            bbox=dict(facecolor=PAPER, edgecolor="none", alpha=0.7, pad=0.5),
-            zorder=5,
-            arrowprops=line if away[best] > NEAR else None,
-        ).set_in_layout(False)
+        low, high = boxes[best, :2], boxes[best, 2:]
+        distances = np.linalg.norm(np.maximum(0, np.maximum(low - centres, centres - high)), axis=1)
+        line = bool(away[best] > NEAR or distances[place] > distances.min())
+        x, y = offsets[best] / pixels
+        labels[place] = Label((float(x), float(y)), line, float(covered[best] / size.prod()))
+    return [labels[place] for place in range(len(points))]
+
+
+def _bars(axes: Axes, points: list[Point], width: float) -> Boxes:
+    """The boxes of the points' error bars, as far as they are inside the axes."""
+    ends = [[axes.transData.transform((point.x, point.y + sign * point.half)) for sign in (-1, 1)] for point in points]
+    low, high = np.array(ends).swapaxes(0, 1)
+    inside = axes.get_window_extent()
+    low[:, 1], high[:, 1] = (np.clip(end[:, 1], inside.y0, inside.y1) for end in (low, high))
+    side = np.array([width / 2, 0])
+    return np.hstack([low - side, high + side])
 
 
 def _boxes(extents: Any) -> Boxes:

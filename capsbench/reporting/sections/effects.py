@@ -12,7 +12,17 @@ import pandas as pd
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.caption import About
 from capsbench.presenting.filter import column
-from capsbench.presenting.format import HOLDS, PERCENT, POINTS, describe_difference, needed_seeds, si, with_interval
+from capsbench.presenting.format import (
+    HOLDS,
+    PERCENT,
+    POINTS,
+    describe_difference,
+    needed_seeds,
+    of_seeds,
+    si,
+    with_interval,
+)
+from capsbench.presenting.marks import FOUND_BY, said_of
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import Verdicts
@@ -60,7 +70,9 @@ def _table(material: Material) -> pd.DataFrame:
         cells = cells.assign(**{heading: cells["cell"].map(material.chosen(chosen).set_index("cell")["value"])})
 
     lines = [line for name, own in _networks(cells, by, material) for line in _lines(name, own, by, material)]
-    return pd.DataFrame(lines).astype({"difference_seeds_needed": "Int64"})
+    return pd.DataFrame(lines).astype(
+        {"difference_seeds_needed": "Int64", **{mark.name: "boolean" for mark in FOUND_BY}}
+    )
 
 
 def _networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tuple[str, pd.DataFrame]]:
@@ -96,6 +108,7 @@ def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material)
         line: dict[str, Any] = {WITHIN: network, **dict(zip(by, key, strict=True))}
         line |= {f"{AGAINST}{name}": level for name, level in zip(by, first, strict=True)}
         line |= {"n": len(own), "settings": own.shape[1]}
+        line |= _marks([contenders[key][setting] for setting in own], material)
         line |= _mean("accuracy %", own.mean(axis="columns"), step / own.shape[1])
         apart = _apart(own, numbers[first])
         pairs = [(contenders[key][setting], contenders[first][setting]) for setting in apart] if key != first else []
@@ -103,6 +116,13 @@ def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material)
         line |= {str(heading): cost for heading, cost in medians[key].dropna().items()}
         made.append(line)
     return made
+
+
+def _marks(contenders: list[str], material: Material) -> dict[str, Any]:
+    """The seeds that contenders were to have, and each mark that one of them has; empty where that is not known of all."""
+    own = material.summary[material.summary["contender"].isin(contenders)]
+    found = {mark.name: own[mark.name].any(skipna=False) for mark in FOUND_BY}
+    return {"seeds": int(own["seeds"].max()), **found}
 
 
 def _in_order(cells: pd.DataFrame, by: list[str]) -> list[Level]:
@@ -208,8 +228,10 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     )
     shown: dict[str, Any] = {"network": table[WITHIN].map(short)} if table[WITHIN].any() else {}
     shown |= {
-        " / ".join(map(option, by)): levels,
-        "n": table["n"].map(str),
+        " / ".join(map(option, by)): [
+            f"{level} {said}".rstrip() for level, said in zip(levels, said_of(table), strict=True)
+        ],
+        "n": of_seeds(table["n"], table["seeds"]),
         "settings": table["settings"].map(str),
         "accuracy %": [
             with_interval(*each, 1, PERCENT)

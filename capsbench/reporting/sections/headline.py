@@ -5,6 +5,7 @@ The summary is that of `capsbench.presenting.material.Material`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 
 import matplotlib as mpl
@@ -14,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from capsbench import registry
+from capsbench.errors import FOREIGN
 from capsbench.presenting.figures.curves import BAND, draw_means, few_ticks, look
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.presenting.figures.labels import Point, label_points
@@ -131,19 +134,32 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
         "Up and to the left is better; a network at several iterations is joined by a line. "
         f"{spread_of(chosen, 'Points', 'bars: 95 % t-intervals')}{CUT}{left_out}{grey}"
     )
+    title = "Test accuracy against cost"
     beside = max(map(text_width, chosen["label"])) < LONGEST_NAME
-    picture = finish(figure, "Test accuracy against cost", caption, chosen["label"][: 0 if beside else None])
-    for axes, (dataset, (cost, _)) in zip(grid, cells, strict=True):
-        shown = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
-        points = [Point(r[cost], r["accuracy_percent"], r["label"], r["color"]) for r in shown.to_dict("records")]
-        if points and beside:
-            label_points(axes, points)
-    return picture
+    if beside:
+        picture = finish(figure, title, caption, chosen["label"][:0])
+        named = [(axes, _points(chosen, dataset, cost)) for axes, (dataset, (cost, _)) in zip(grid, cells, strict=True)]
+        if label_points([(axes, points) for axes, points in named if points]):
+            return picture
+    return finish(figure, title, caption, chosen["label"])
+
+
+def _points(summary: pd.DataFrame, dataset: str, cost: str) -> list[Point]:
+    """The contenders of a data set as points, against one of their costs."""
+    own = summary[(summary["dataset"] == dataset) & summary[cost].notna()].to_dict("records")
+    half = "accuracy_ci95"
+    return [
+        Point(r[cost], r["accuracy_percent"], r["label"], r["color"], 0.0 if pd.isna(r[half]) else r[half]) for r in own
+    ]
 
 
 @mpl.rc_context(STYLE)
-def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
-    """What each epoch was judged by, and its training loss: the mean over seeds and the range from least to most."""
+def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mapping[str, str] | None = None) -> Picture:
+    """What each epoch was judged by, and its training loss: the mean over seeds and the range from least to most.
+
+    Args:
+        changing: contender -> what its loss does over a training by itself (`changing_losses`).
+    """
     known = {
         "validation_accuracy": "validation accuracy (%)",
         "validation_loss": "validation loss",
@@ -173,7 +189,25 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame) -> Picture:
             log_ticks(axes.yaxis, *axes.get_ylim())
     own = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
     spread = spread_of(shown, "Lines", "bands: from the least to the most of them")
-    return finish(figure, "Training curves", f"{spread}{own}{left_out}", shown["label"])
+    themselves = [
+        f" The loss of {', '.join(alike['series'].unique())} {what}: a curve that rises is no divergence."
+        for what, alike in shown.groupby(shown["contender"].map(changing or {}), sort=False)
+    ]
+    return finish(figure, "Training curves", f"{spread}{own}{''.join(themselves)}{left_out}", shown["label"])
+
+
+def changing_losses(cells: pd.DataFrame) -> dict[str, str]:
+    """Contender -> what its loss does over a training by itself, of losses that say so; a record's own loss is not imported."""
+    contenders = cells.dropna(subset="loss").drop_duplicates("contender").set_index("contender")["loss"]
+    words = {name: _changing_words(str(name)) for name in contenders.unique()}
+    return {str(contender): words[name] for contender, name in contenders.items() if words[name]}
+
+
+def _changing_words(loss: str) -> str:
+    try:
+        return str(registry.get("loss", loss).changing) if registry.is_trusted(loss) else ""
+    except FOREIGN:  # of an earlier capsbench, or a user's own that is not here
+        return ""
 
 
 def _say_above(axes: Axes, said: str, point: tuple[float, float]) -> None:

@@ -187,12 +187,14 @@ def _few_examples(groups: list[Group], doubts: Mapping[str, str], verdicts: Verd
                     (math.inf if pd.isna(size) else float(size), apart, (capsules, cnn))
                 )
     made = []
-    for (dataset, size, name), by_images in advantages.items():
+    labels = {contender: group.label(contender) for group in groups for contender in group.contenders.index}
+    for (dataset, size, _), by_images in advantages.items():
         (least, few, ones), (most, many, others) = min(by_images, key=_images), max(by_images, key=_images)
         if least < most:
+            fewer, more = (" against ".join(labels[name] for name in pair) for pair in (ones, others))
             numbers = (
-                f"{name} against its CNN: {few.shown(' points', '+')} with {least:g} images, "
-                f"{many.shown(' points', '+')} with {'all' if math.isinf(most) else f'{most:g}'}"
+                f"{fewer}: {few.shown(' points', '+')} with {least:g} images; {more}: {many.shown(' points', '+')} with "
+                f"{'all' if math.isinf(most) else f'{most:g}'}"
             )
             said = Statement(above(few), numbers, few.n, (*ones, *others), verdicts.family(*ones))
             made.append(_finding(14, FEW, "often claimed", f"{dataset}, {size}", said, doubts, verdicts))

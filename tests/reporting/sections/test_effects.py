@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from capsbench.errors import Kind, UsageError
+from capsbench.presenting.marks import COLLAPSED
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.naming import Defaults, no_defaults
 from capsbench.records.cell import Cell
@@ -17,6 +18,7 @@ from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.sections.effects import SECTION
 from capsbench.stats.differences import paired_seeds
+from tests.making import FINE, STUCK, counted, make_failed
 
 Make = Callable[..., Record]
 
@@ -242,3 +244,27 @@ def test_an_unknown_choice_is_answered_with_what_can_be_typed(capsules: Make) ->
     for name in expected or ():
         _table([capsules(train_size=100)], name)
     assert (caught.value.kind, caught.value.flag) == (Kind.UNKNOWN, "by")
+
+
+def test_values_have_the_marks_of_the_contenders_that_enter(capsules: Make) -> None:
+    records = [
+        counted(capsules(seed=seed, learning_rate=rate), **counts)
+        for rate, counts in ((0.01, FINE), (0.1, STUCK))
+        for seed in (0, 1)
+    ]
+    failed = make_failed(capsules(seed=2, learning_rate=0.01).cell)
+    table = _table([*records, failed], "lr")
+    assert table["collapsed"].tolist() == [False, True]
+    assert table[["n", "seeds"]].to_numpy().tolist() == [[2, 3], [2, 2]]
+    shown = SECTION.readable(table)
+    assert shown["learning_rate"].tolist() == ["0.01 (2 of 3 seeds)", f"0.1 {COLLAPSED.sign}"]
+    assert shown["n"].tolist() == ["2 of 3", "2"]
+
+
+def test_a_value_has_a_mark_that_any_of_its_settings_has(capsules: Make) -> None:
+    records = [
+        counted(capsules(learning_rate=rate, iterations=iterations), **(STUCK if rate * iterations == 0.03 else FINE))
+        for rate in (0.01, 0.1)
+        for iterations in (1, 3)
+    ]
+    assert _table(records, "lr")["collapsed"].tolist() == [True, False]

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from capsbench.presenting.contenders import curves
 from capsbench.presenting.contenders import summary as plain_summary
 from capsbench.presenting.figures.figure import Picture
-from capsbench.presenting.figures.labels import Point, label_points
+from capsbench.presenting.figures.labels import Point, label_points, place_labels
 from capsbench.presenting.figures.style import styled
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.words import TIMES
@@ -27,7 +27,12 @@ from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.contents import PICTURES
 from capsbench.reporting.parallel import begin
-from capsbench.reporting.sections.headline import accuracy_against_cost, accuracy_against_iterations, training_curves
+from capsbench.reporting.sections.headline import (
+    accuracy_against_cost,
+    accuracy_against_iterations,
+    changing_losses,
+    training_curves,
+)
 from tests.making import make_record
 
 Make = Callable[..., Record]
@@ -113,6 +118,17 @@ def test_training_curves_are_means_over_seeds(records: list[Record]) -> None:
     assert legend_of(picture) == [f"em {TIMES}1", f"em {TIMES}2", f"em {TIMES}3", "matched CNN"]
 
 
+def test_a_loss_that_grows_by_itself_is_told_of_where_it_is_shown(capsules: Make, matched: Make) -> None:
+    em, cnn = capsules(), matched(loss="cross-entropy")
+    changing = changing_losses(Material.of([em, cnn], Store(Path("nowhere"))).cells)
+    assert list(changing) == [em.cell.contender]
+    with_em, without = (
+        training_curves(summary(shown), curves(shown), changing).caption for shown in ([em, cnn], [cnn])
+    )
+    assert changing[em.cell.contender] in with_em
+    assert changing[em.cell.contender] not in without
+
+
 def test_a_network_that_is_not_about_classes_has_a_curve_of_its_validation_loss(capsules: Make) -> None:
     history = [{"epoch": epoch, "loss": 9.0 / epoch, "validation_loss": 8.0 / epoch} for epoch in (1, 2)]
     unsupervised = dict(network="transforming-autoencoder", routing=None, iterations=None, loss=None)
@@ -177,10 +193,34 @@ def test_names_of_crowded_points_do_not_overlap() -> None:
     figure = Figure(figsize=(5, 4))
     axes = figure.subplots()
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    label_points(axes, [Point(0.5 + 0.01 * i, 0.5, f"contender {i}", "black") for i in range(12)])
+    assert label_points([(axes, [Point(0.5 + 0.01 * i, 0.5, f"contender {i}", "black") for i in range(12)])])
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # without the lines to the points
     assert len(boxes) == 12
     # A pixel a side is left to the rounding of glyphs.
     assert not any(one.padded(-1).overlaps(other.padded(-1)) for one, other in combinations(boxes, 2))
+
+
+def test_names_stay_off_error_bars(capsules: Make, matched: Make) -> None:
+    figure = Figure(figsize=(3.5, 2.5))
+    axes = figure.subplots()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    points = [Point(0.3, 0.5, "contender", "black", 0.2), Point(0.33, 0.45, "contender", "black", 0.4)]
+    assert [label.covered for label in place_labels(axes, points)] == pytest.approx([0.0, 0.0])
+
+
+def test_names_that_would_cover_one_another_stand_in_a_legend(capsules: Make) -> None:
+    apart, crowded = (
+        [
+            capsules(0.9 + wide * seed, seed=seed, iterations=count, flops=1e5 * 1.1**count, step=1.1**count)
+            for count in range(1, 9)
+            for seed in (0, 1)
+        ]
+        for wide in (0.0, 0.1)  # bars as high as the panel leave no room between them
+    )
+    readable, listed = (accuracy_against_cost(summary(shown)) for shown in (apart, crowded))
+    assert legend_of(readable) == []
+    assert {text.get_text() for axes in readable.figure.axes for text in axes.texts} == {*legend_of(listed)}
+    assert legend_of(listed) == [f"em {TIMES}{count}" for count in range(1, 9)]
+    assert not any(axes.texts for axes in listed.figure.axes)
