@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,7 +15,30 @@ from capsbench.cli.console import say
 from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from capsbench.records.record import Record
+    from capsbench.records.store import Store
     from capsbench.running.runner import Outcome
+
+
+def _collapsed(outcome: Outcome, store: Store) -> list[str]:
+    """The titles of the run's contenders that have collapsed, by the rule of the reports."""
+    from capsbench.planning.contender_defaults import title_cells
+    from capsbench.presenting.marks import is_collapsed
+
+    contenders: dict[str, list[Record]] = {}
+    before = [record.cell.id for record in outcome.failed if record.training is not None]
+    for cell in (*outcome.finished, *outcome.on_record, *before):
+        record = store.read(cell)
+        contenders.setdefault(record.cell.contender, []).append(record)
+
+    def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+        return store.kept(store.read(cell), measure)
+
+    stuck = [records[0].cell for records in contenders.values() if is_collapsed(records, kept)]
+    titles = title_cells(records[0].cell for records in contenders.values()) if stuck else {}
+    return [titles[cell.id].rpartition(", seed ")[0] for cell in stuck]
 
 
 def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
@@ -28,9 +51,10 @@ def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
 
         records, _ = Store(out).records()
         titles = title_cells(record.cell for record in (*records, *outcome.failed))
+    collapsed = _collapsed(outcome, Store(out))
     if as_json:
         failed = [{"cell": r.cell.id, "title": titles[r.cell.id], "reason": r.reason} for r in outcome.failed]
-        print(json.dumps({**asdict(outcome), "failed": failed}))
+        print(json.dumps({**asdict(outcome), "failed": failed, "collapsed": collapsed}))
     else:
         done = len(outcome.finished) + len(outcome.on_record)
         total = done + len(outcome.failed) + len(outcome.left)
@@ -41,6 +65,10 @@ def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
             + (f" ({outdated} with numbers of before, which stay and are marked)" if outdated else "")
             + (f"; left out, since they cannot be had here: {', '.join(outcome.left_out)}" if outcome.left_out else "")
         )
+        if collapsed:
+            from capsbench.presenting.marks import COLLAPSED
+
+            say(f"collapsed {COLLAPSED.sign} in a seed or more: {'; '.join(collapsed)}")
     for record in outcome.failed:
         if any(failure.trace for failure in record.failures.values()) and not as_json:
             say(f"the traceback of {titles[record.cell.id]}: {Store(out).record_path(record.cell.id)}")

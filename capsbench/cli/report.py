@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from capsbench.cli.console import say
+from capsbench.cli.console import say, warn
 from capsbench.cli.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console, one_line
@@ -77,6 +77,8 @@ def report(
         allow_code=allow_code,
     )
     if as_json:
+        for _, words in made.document.incomplete:
+            warn(words)
         print(made.summary.to_json(orient="records"))
     else:
         _print(made)
@@ -92,6 +94,8 @@ def _listed(names: str | None) -> list[str]:
 
 
 def _print(made: Report) -> None:
+    if made.document.cautions:
+        say(f"{'; '.join(words for _, words in made.document.cautions)}.\n")
     tables: list[tuple[str | None, pd.DataFrame]] = [(None, made.readable)]
     tables += [("Paper against measured", made.published_readable)]
     tables += [(each.section.title, each.readable) for each in made.sections]
@@ -107,9 +111,8 @@ def _print(made: Report) -> None:
                 print(f"... and {len(strings) - MOST_ROWS} more rows, which the files have\n")
     for title, reason in made.failed:
         say(f"failed: {title}: {reason}")
-    if made.missing:
-        cells = "1 cell of this run is" if made.missing == 1 else f"{made.missing} cells of this run are"
-        say(f"{cells} not on record yet; the same `capsbench run` goes on with what is left")
+    for line in made.document.still_to_run:
+        say(f"not finished: {line}")
     for line in [*made.faults, *made.notes]:
         say(line)
     kinds = {

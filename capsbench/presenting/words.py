@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 TIMES = "\N{MULTIPLICATION SIGN}"
 """Stands before a number of iterations."""
 
@@ -30,7 +28,7 @@ def option(column: str) -> str:
 
 def value(value: Any) -> str:
     """A field's or an option's value as its flag takes it: ``9.0`` -> ``9``, ``True`` -> ``yes``, ``None`` -> ``none``."""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
         return "none"

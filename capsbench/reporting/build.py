@@ -27,7 +27,7 @@ from capsbench.records.runs import Notes, left_to_make_anew, records_of
 from capsbench.records.store import Store, no_collection
 from capsbench.records.versions import tell_stale
 from capsbench.reporting.contents import PICTURES, SECTIONS, Made, all_pictures, made_sections
-from capsbench.reporting.document import HEADLINE, Document, document, machines
+from capsbench.reporting.document import HEADLINE, Document, Unfinished, document, machines
 from capsbench.reporting.formats.html import page
 from capsbench.reporting.formats.latex import tables as latex_tables
 from capsbench.reporting.formats.markdown import markdown
@@ -72,7 +72,7 @@ class Report:
         published_readable: the same as strings.
         sections: what each measure adds, with its table in numbers and in strings.
         failed: title and reason of each failed cell.
-        missing: cells of the run that have no record.
+        missing: cells of the run that have no record; of all records, of the latest run.
         faults: a line for each file that cannot be read, or not as it was written.
         files: what was written.
         notes: what a reader should know, such as which picture could not be made.
@@ -145,12 +145,11 @@ def _report(
     to: str | Path | None,
 ) -> Report:
     records, faults = store.records()
-    missing = 0
     noted = store.notes()
     chosen, faults_of_runs = (None, []) if everything else _chosen(noted, store.folder, run)
-    if chosen is not None:
-        records, absent = records_of(chosen, records)
-        missing = len(absent)
+    latest = chosen or (noted.runs[-1] if noted.runs else None)
+    of_run, absent = records_of(latest, records) if latest else (records, [])
+    records = records if chosen is None else of_run
     records, several = keep_one_setting(store.joined(records))
     if not records:
         raise _nothing_measured(store, chosen, faults)
@@ -172,7 +171,7 @@ def _report(
     pictures, lacking = drawing()
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
     notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
-    notes += [*_cautions(records, material, noted.runs), *tell_stale(records), *_about_settings(several), *fault]
+    notes += [*_cautions(records, material), *tell_stale(records), *_about_settings(several), *fault]
     made = document(
         material,
         records,
@@ -182,7 +181,7 @@ def _report(
         find_repeats(records, noted.runs),
         store,
         chosen,
-        missing,
+        _unfinished(records, noted.runs, len(absent), len(latest.cells) if latest else 0),
         faults,
         notes,
         where,
@@ -201,7 +200,7 @@ def _report(
         published_readable=shown_against,
         sections=sections,
         failed=[(titles[record.cell.id], record.reason) for record in records if record.reason],
-        missing=missing,
+        missing=len(absent),
         faults=made.faults,
         files=write_files(target, contents, all_pictures(), FILES),
         notes=[*made.notes, *(f"{name} was left out of the run: {reason}" for name, reason in left_out.items())],
@@ -328,20 +327,16 @@ def _about_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _cautions(records: list[Record], material: Material, runs: Sequence[Run]) -> list[str]:
+def _unfinished(records: list[Record], runs: Sequence[Run], missing: int, total: int) -> Unfinished:
+    """What is still to be done of some records' run, of whose cells so many have none."""
+    unmeasured = sum(record.status == "trained" for record in records)
+    outdated = sum(not record.is_outdated for record in left_to_make_anew(runs, records))
+    return Unfinished(missing, total, unmeasured, outdated)
+
+
+def _cautions(records: list[Record], material: Material) -> list[str]:
     """What a reader has to know before comparing numbers; the tables have been made."""
     notes = []
-    left = sum(not record.is_outdated for record in left_to_make_anew(runs, records))
-    if left:
-        notes.append(
-            f"{left} of the cells are of before: a fresh run was to train them anew and has not yet; the same `capsbench run` "
-            "goes on with them"
-        )
-    unmeasured = sum(record.status == "trained" for record in records)
-    if unmeasured:
-        notes.append(
-            f"{unmeasured} of the cells are trained and yet to be measured in full; the same run goes on with them"
-        )
     if machines(records) > 1:
         notes.append("times and memory are from different machines: compare them within one only")
     if material.unpredicted:

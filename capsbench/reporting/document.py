@@ -137,6 +137,31 @@ class Reproduction(NamedTuple):
     again: Again
 
 
+class Unfinished(NamedTuple):
+    """What of a run is still to be done.
+
+    Attributes:
+        missing: cells without a record, of ``total``.
+        unmeasured: cells that are trained and lack measures.
+        outdated: cells of before, which a fresh run was to train anew.
+    """
+
+    missing: int = 0
+    total: int = 0
+    unmeasured: int = 0
+    outdated: int = 0
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each kind that there is."""
+        lines = {
+            f"{self.missing} of {_cells(self.total)} not on record yet": self.missing,
+            f"{_cells(self.unmeasured)} trained and not yet measured in full": self.unmeasured,
+            f"{_cells(self.outdated)} of before, which a fresh run was to train anew and has not yet": self.outdated,
+        }
+        return [line for line, count in lines.items() if count]
+
+
 @dataclass(frozen=True)
 class Document:
     """A report.
@@ -148,7 +173,7 @@ class Document:
         parts: who won, the headline table, published numbers and the sections, as far as there are.
         shown: what `capsbench show` left of its cells.
         failed: cells that failed.
-        unfinished: how many of the run's cells have no record, of how many; None where there are none.
+        unfinished: what of the run is still to be done.
         left_out: what the run could not have, and why.
         faults: a line for each file that cannot be read, or not as it was written.
         notes: what else a reader should know.
@@ -161,7 +186,7 @@ class Document:
     parts: list[Part]
     shown: list[Shown]
     failed: list[Failure]
-    unfinished: tuple[int, int] | None
+    unfinished: Unfinished
     left_out: dict[str, str]
     faults: list[str]
     notes: list[str]
@@ -169,13 +194,34 @@ class Document:
 
     @property
     def still_to_run(self) -> list[str]:
-        """A line on the cells of the run that have no record, where there are any."""
-        if self.unfinished is None:
-            return []
-        missing, total = self.unfinished
+        """Lines on the cells that the run has not done with, where there are any."""
         fresh = spelled("fresh")
         without = f", without {fresh}," if fresh in self.command.split() else ""
-        return [f"{missing} of {total} cells; the run's command{without} goes on with them"]
+        return [f"{line}; the run's command{without} goes on with them" for line in self.unfinished.lines]
+
+    @property
+    def incomplete(self) -> list[tuple[str, str]]:
+        """What is missing of the run: the name of the part that says more, and the words."""
+        failed = sum(len(each.seeds) for each in self.failed)
+        said = [("failed", f"{_cells(failed)} failed")] if failed else []
+        return said + [("unfinished", line) for line in self.unfinished.lines]
+
+    @property
+    def cautions(self) -> list[tuple[str, str]]:
+        """What a reader has to know before any number, as `incomplete`."""
+        said = self.incomplete
+        if self.left_out:
+            said.append(("left-out", f"left out: {', '.join(self.left_out)}"))
+        if self.faults:
+            count = len(self.faults)
+            said.append(("faults", "1 file could not be read" if count == 1 else f"{count} files could not be read"))
+        if any("uncommitted" in line for term, lines in self.facts if term == "commit" for line in lines):
+            said.append(("origin", "some of it was run with uncommitted changes"))
+        return said
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
 
 
 def document(
@@ -187,7 +233,7 @@ def document(
     repeats: Repeats,
     store: Store,
     run: Run | None,
-    missing: int,
+    unfinished: Unfinished,
     faults: list[str],
     notes: list[str],
     where: Sequence[str] = (),
@@ -203,8 +249,7 @@ def document(
         repeats: how their cells are made again.
         store: where the records are.
         run: which they are of.
-        missing: cells of the run without a record.
-        faults, notes: see `Document`.
+        unfinished, faults, notes: see `Document`.
         where: how the records were chosen.
     """
     shown, broken = _shown(records, store)
@@ -215,7 +260,7 @@ def document(
         parts=_parts(material, sections, published, pictures),
         shown=shown,
         failed=repeats.failures,
-        unfinished=(missing, len(run.cells)) if run and missing else None,
+        unfinished=unfinished,
         left_out=run.left_out if run else {},
         faults=[*faults, *broken],
         notes=notes,

@@ -7,7 +7,10 @@ import pytest
 
 from capsbench import run
 from capsbench.cli.options import PANELS
+from capsbench.presenting.marks import COLLAPSED, has
+from capsbench.presenting.material import Material
 from capsbench.records.cell import asked_fields
+from capsbench.records.store import Store
 
 QUICK = ["--train-size", "40", "--epochs", "1", "--seeds", "0", "--measure", "accuracy"]
 
@@ -251,3 +254,29 @@ def test_without_arguments_there_is_help_and_no_complaint(capsbench, tmp_path):
 
 def test_help_shows_examples(capsbench, tmp_path):
     assert "--routing em --iters 1,2,3" in capsbench("run", "--help", cwd=tmp_path).stdout
+
+
+def test_a_run_says_which_contenders_have_collapsed(capsbench, monkeypatch, tmp_path):
+    asked = [
+        "run",
+        "--routing",
+        "dynamic,em",
+        "--baseline",
+        "none",
+        "--seeds",
+        "0",
+        "--train-size",
+        "20",
+        "--epochs",
+        "1",
+    ]
+    asked += ["--measure", "accuracy"]
+    done = json.loads(capsbench(*asked, "--json", cwd=tmp_path).stdout)
+    store = Store(tmp_path / "results")
+    material = Material.of(store.records()[0], store)
+    marked = material.summary.loc[has(material.summary, COLLAPSED), "routing"]
+    assert sorted(title.split()[1] for title in done["collapsed"]) == sorted(marked)
+    said = [line for line in capsbench(*asked, cwd=tmp_path).stdout.splitlines() if COLLAPSED.sign in line]
+    assert len(said) == (1 if len(marked) else 0)
+    assert all(title in said[0] for title in done["collapsed"])
+    assert len(marked)  # 20 images and an epoch teach a network next to nothing

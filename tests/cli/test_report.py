@@ -62,7 +62,7 @@ def test_names_and_reasons_are_text_to_the_terminal(
     done = capsbench("report", "--format", "csv", cwd=results)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert f"routing.{name}" in lines[0]
+    assert f"routing.{name}" in lines[1]
     assert [any(f"{name} {count}" in line for line in lines) for count in (1, 2)] == [True, True]
     assert f"{name}\N{REPLACEMENT CHARACTER}[2J and \N{REPLACEMENT CHARACTER}more\n" in done.stdout
     assert not {"\x1b", "\x07"} & set(done.stdout)
@@ -101,3 +101,23 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     assert right in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (results / "results" / "report").exists()
+
+
+def test_an_unfinished_run_is_told_of_first(capsbench: Call, results: Path, make_cell: Callable[..., Cell]) -> None:
+    store = Store(results / "results")
+    cells = [make_cell(iters=iterations, seeds=seed) for iterations in (1, 3) for seed in (0, 1, 2)]
+    store.write(make_failed(cells[2]))
+    store.write_run(cells, "capsbench run --iters 1,3")
+    for flags in ((), ("--all",)):
+        done = capsbench("report", "--format", "html,md,tex", *flags, cwd=results)
+        assert {"1 cell failed", "1 of 6 cells not on record yet"} == {
+            *done.stdout.splitlines()[0].strip(".").split("; ")
+        }
+        written = {name: (results / "results" / "report" / name).read_text() for name in ("table.md", "table.tex")}
+        assert "1 of 6 cells not on record yet" in written["table.md"].split("##")[0]
+        assert "1 of 6 cells not on record yet" in written["table.tex"].partition(r"\label")[0]
+        page = (results / "results" / "report" / "index.html").read_text()
+        assert "1 of 6 cells not on record yet" in page[: page.index("</header>")]
+    done = capsbench("report", "--json", cwd=results)
+    assert json.loads(done.stdout)
+    assert "1 of 6 cells not on record yet" in done.stderr

@@ -21,6 +21,7 @@ from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.records.table import ROW_COLUMNS, load
 from capsbench.reporting.build import NothingMeasured, report
+from capsbench.reporting.document import Unfinished
 from tests.making import make_capsules, make_failed, make_record
 
 Make = Callable[..., Record]
@@ -118,10 +119,11 @@ def test_failed_and_unfinished_cells_are_said(store: Store, capsules: Make, fail
     assert made.missing == 2
     page = (store.folder / "report" / "table.md").read_text()
     assert "- matrix-capsules em x3 tiny, digits, seed 1: the loss became nan" in page
-    assert "- 2 of 4 cells; the run's command goes on with them" in page
+    assert "2 of 4 cells not on record yet" in page.split("##")[0]
     store.write_run([capsules().cell, capsules(seed=2).cell], "capsbench run --fresh --routing em")
-    (line,) = report(store.folder, formats=["md"]).document.still_to_run
-    assert line == "1 of 2 cells; the run's command, without --fresh, goes on with them"
+    document = report(store.folder, formats=["md"]).document
+    assert document.unfinished == Unfinished(missing=1, total=2)
+    assert ["--fresh" in line for line in document.still_to_run] == [True]
 
 
 @pytest.mark.usefixtures("with_pictures")

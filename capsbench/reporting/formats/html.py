@@ -82,7 +82,7 @@ def page(document: Document) -> str:
             script_hash="sha256-" + base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode(),
             top=[(term, lines) for name in TOP for term, lines in document.facts if term == name],
             facts=document.facts,
-            cautions=_cautions(document),
+            cautions=document.cautions,
             contents=[*contents, ("origin", "Where the numbers are from")],
             parts=parts,
             shown=shown,
@@ -119,24 +119,6 @@ def _lists(document: Document) -> list[tuple[str, str, list[str]]]:
         ("notes", "Notes"): document.notes,
     }
     return [(id_, title, own) for (id_, title), own in lines.items() if own]
-
-
-def _cautions(document: Document) -> list[tuple[str, str]]:
-    """What a reader has to know before any number: where it is said, and the words."""
-    failed = sum(len(each.seeds) for each in document.failed)
-    said = []
-    if failed:
-        said.append(("failed", f"{failed} {'cell' if failed == 1 else 'cells'} failed"))
-    if document.unfinished:
-        said.append(("unfinished", f"{document.unfinished[0]} of {document.unfinished[1]} cells are not finished"))
-    if document.left_out:
-        said.append(("left-out", f"left out: {', '.join(document.left_out)}"))
-    if document.faults:
-        count = len(document.faults)
-        said.append(("faults", "1 file could not be read" if count == 1 else f"{count} files could not be read"))
-    if any("uncommitted" in line for term, lines in document.facts if term == "commit" for line in lines):
-        said.append(("origin", "some of it was run with uncommitted changes"))
-    return said
 
 
 def _part(part: Part) -> dict[str, Any]:

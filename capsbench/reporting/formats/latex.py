@@ -54,11 +54,16 @@ LINES = 45
 
 def tables(document: Document) -> dict[str, str]:
     """The tables of a report: file name without ending -> LaTeX."""
-    return {part.table.name: latex(part.table) for part in document.parts if part.table}
+    lacking = "; ".join(words for _, words in document.incomplete)
+    return {part.table.name: latex(part.table, lacking) for part in document.parts if part.table}
 
 
-def latex(table: Table) -> str:
-    r"""One table as LaTeX, to be read by ``\input``; its label is ``tab:NAME``."""
+def latex(table: Table, lacking: str = "") -> str:
+    r"""One table as LaTeX, to be read by ``\input``; its label is ``tab:NAME``.
+
+    Args:
+        lacking: what is missing of the run, which the caption says.
+    """
     prose = [max((len(row[place]) for row in table.rows), default=0) > PROSE for place in range(len(table.headings))]
     width = 0.7 / max(1, sum(prose))
     columns = [
@@ -67,7 +72,8 @@ def latex(table: Table) -> str:
     ]
     needs = r"% \usepackage{booktabs}" + (r" \usepackage{array}" if any(prose) else "")
     long = [f"% {len(table.rows)} rows are more than a page holds: `capsbench report --where` chooses among them"]
-    caption = " ".join([f"{table.title}.", table.caption, *(f"{mark}." for mark in table.marks)])
+    unfinished = [f"Incomplete: {lacking}."] if lacking else []
+    caption = " ".join([f"{table.title}.", *unfinished, table.caption, *(f"{mark}." for mark in table.marks)])
     return "\n".join(
         [
             needs,

@@ -19,6 +19,8 @@ def markdown(document: Document, folder: Path, form: str | None) -> str:
         form: the format of the pictures beside it; None: it has none.
     """
     parts = [f"# {escaped(document.title)}"]
+    if document.cautions:
+        parts.append(f"**{escaped('; '.join(words for _, words in document.cautions))}.**")
     parts += [block for part in document.parts for block in _part(part, form)]
     parts += [] if document.parts else ["No cell finished."]
     if document.shown:

@@ -198,7 +198,7 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mappi
 
 def changing_losses(cells: pd.DataFrame) -> dict[str, str]:
     """Contender -> what its loss does over a training by itself, of losses that say so; a record's own loss is not imported."""
-    contenders = cells.dropna(subset="loss").drop_duplicates("contender").set_index("contender")["loss"]
+    contenders = cells.reindex(columns=["contender", "loss"]).dropna().drop_duplicates().set_index("contender")["loss"]
     words = {name: _changing_words(str(name)) for name in contenders.unique()}
     return {str(contender): words[name] for contender, name in contenders.items() if words[name]}
 

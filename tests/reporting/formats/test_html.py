@@ -159,12 +159,12 @@ def test_the_page_says_what_there_is_to_know(made: Report) -> None:
         "capsbench run --routing em",
         "1 cell failed",
         "out of memory",
-        "1 of 11 cells are not finished",
+        "1 of 11 cells not on record yet",
         "mnist: no such file",
         "0.json: not a whole record",
         "1 file could not be read",
         "0123456789abcdef",
-        "mean over n seeds ± half-width of the 95 % t-interval",
+        "the mean over n seeds ± half-width of the 95 % t-interval",
         "--iters 1",
     ):
         assert said in text, said
