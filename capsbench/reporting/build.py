@@ -23,11 +23,11 @@ from capsbench.presenting.steps import Steps
 from capsbench.presenting.terminal import plain
 from capsbench.records.folder import allow_own, check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
-from capsbench.records.runs import Notes, left_to_make_anew, records_of
+from capsbench.records.runs import Notes, records_of
 from capsbench.records.store import Store, no_collection
 from capsbench.records.versions import tell_stale
 from capsbench.reporting.contents import PICTURES, SECTIONS, Made, all_pictures, made_sections
-from capsbench.reporting.document import HEADLINE, Document, Unfinished, document, machines
+from capsbench.reporting.document import HEADLINE, Document, document, machines
 from capsbench.reporting.formats.html import page
 from capsbench.reporting.formats.latex import tables as latex_tables
 from capsbench.reporting.formats.markdown import markdown
@@ -36,6 +36,7 @@ from capsbench.reporting.rerun import find_repeats
 from capsbench.reporting.sections.published import Comparison, compare
 from capsbench.reporting.sections.published import readable as readable_published
 from capsbench.reporting.sections.published import table_of as published_table
+from capsbench.reporting.unfinished import Unfinished
 
 __all__ = ["NothingMeasured", "Report", "report"]
 
@@ -181,7 +182,7 @@ def _report(
         find_repeats(records, noted.runs),
         store,
         chosen,
-        _unfinished(records, noted.runs, len(absent), len(latest.cells) if latest else 0),
+        Unfinished.of(records, noted.runs, len(absent), len(latest.cells) if latest else 0),
         faults,
         notes,
         where,
@@ -325,13 +326,6 @@ def _about_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
         f"{measure} is on record as {', '.join(specs)}: shown is {specs[0]}, which most networks have"
         for measure, specs in several.items()
     ]
-
-
-def _unfinished(records: list[Record], runs: Sequence[Run], missing: int, total: int) -> Unfinished:
-    """What is still to be done of some records' run, of whose cells so many have none."""
-    unmeasured = sum(record.status == "trained" for record in records)
-    outdated = sum(not record.is_outdated for record in left_to_make_anew(runs, records))
-    return Unfinished(missing, total, unmeasured, outdated)
 
 
 def _cautions(records: list[Record], material: Material) -> list[str]:

@@ -28,6 +28,7 @@ from capsbench.reporting.contents import PICTURES, Made
 from capsbench.reporting.rerun import Again, Failure, Groups, Repeats, group_records
 from capsbench.reporting.sections.published import CAPTION as PUBLISHED_CAPTION
 from capsbench.reporting.svg import Drawn, read_picture
+from capsbench.reporting.unfinished import Unfinished, count_cells
 
 MACHINE = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
 SOFTWARE = ("capsbench", "python", "torch", "triton")
@@ -137,31 +138,6 @@ class Reproduction(NamedTuple):
     again: Again
 
 
-class Unfinished(NamedTuple):
-    """What of a run is still to be done.
-
-    Attributes:
-        missing: cells without a record, of ``total``.
-        unmeasured: cells that are trained and lack measures.
-        outdated: cells of before, which a fresh run was to train anew.
-    """
-
-    missing: int = 0
-    total: int = 0
-    unmeasured: int = 0
-    outdated: int = 0
-
-    @property
-    def lines(self) -> list[str]:
-        """A line for each kind that there is."""
-        lines = {
-            f"{self.missing} of {_cells(self.total)} not on record yet": self.missing,
-            f"{_cells(self.unmeasured)} trained and not yet measured in full": self.unmeasured,
-            f"{_cells(self.outdated)} of before, which a fresh run was to train anew and has not yet": self.outdated,
-        }
-        return [line for line, count in lines.items() if count]
-
-
 @dataclass(frozen=True)
 class Document:
     """A report.
@@ -203,7 +179,7 @@ class Document:
     def incomplete(self) -> list[tuple[str, str]]:
         """What is missing of the run: the name of the part that says more, and the words."""
         failed = sum(len(each.seeds) for each in self.failed)
-        said = [("failed", f"{_cells(failed)} failed")] if failed else []
+        said = [("failed", f"{count_cells(failed)} failed")] if failed else []
         return said + [("unfinished", line) for line in self.unfinished.lines]
 
     @property
@@ -218,10 +194,6 @@ class Document:
         if any("uncommitted" in line for term, lines in self.facts if term == "commit" for line in lines):
             said.append(("origin", "some of it was run with uncommitted changes"))
         return said
-
-
-def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"
 
 
 def document(

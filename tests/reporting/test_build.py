@@ -21,7 +21,7 @@ from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.records.table import ROW_COLUMNS, load
 from capsbench.reporting.build import NothingMeasured, report
-from capsbench.reporting.document import Unfinished
+from capsbench.reporting.unfinished import Unfinished
 from tests.making import make_capsules, make_failed, make_record
 
 Make = Callable[..., Record]

@@ -1,0 +1,46 @@
+"""What of a run is still to be done when it is reported on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from capsbench.records.record import Record, Run
+from capsbench.records.runs import left_to_make_anew
+
+
+class Unfinished(NamedTuple):
+    """What of a run is still to be done.
+
+    Attributes:
+        missing: cells without a record, of ``total``.
+        unmeasured: cells that are trained and lack measures.
+        outdated: cells of before, which a fresh run was to train anew.
+    """
+
+    missing: int = 0
+    total: int = 0
+    unmeasured: int = 0
+    outdated: int = 0
+
+    @classmethod
+    def of(cls, records: Sequence[Record], runs: Sequence[Run], missing: int, total: int) -> Unfinished:
+        """What is still to be done of some records' run, of whose cells so many are missing."""
+        unmeasured = sum(record.status == "trained" for record in records)
+        outdated = sum(not record.is_outdated for record in left_to_make_anew(runs, records))
+        return cls(missing, total, unmeasured, outdated)
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each kind that there is."""
+        lines = {
+            f"{self.missing} of {count_cells(self.total)} not on record yet": self.missing,
+            f"{count_cells(self.unmeasured)} trained and not yet measured in full": self.unmeasured,
+            f"{count_cells(self.outdated)} of before, which a fresh run was to train anew and has not yet": self.outdated,
+        }
+        return [line for line, count in lines.items() if count]
+
+
+def count_cells(count: int) -> str:
+    """``1 cell``, ``2 cells``."""
+    return "1 cell" if count == 1 else f"{count} cells"
