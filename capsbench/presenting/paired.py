@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capsbench.errors import ArgumentError
+from capsbench.records.predictions import right
 from capsbench.stats.differences import Difference, paired, paired_seeds
 
 Kept = Callable[[str, str], dict[str, NDArray[Any]]]
@@ -66,13 +67,3 @@ class Pairs:
         if not {"label", "prediction"} <= kept.keys():
             return None
         return kept["label"].tobytes(), right(kept["prediction"], kept["label"])
-
-
-def right(predictions: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which images are classified right: of labels ``[N]``, or ``[N, K]`` where an image has K of them, as arrays on record.
-
-    Args:
-        predictions: ``[..., N]`` or ``[..., N, K]``, the K classes of an image in ascending order.
-    """
-    same = predictions == np.sort(labels, axis=-1) if labels.ndim > 1 else predictions == labels
-    return same.all(axis=-1) if labels.ndim > 1 else same

@@ -14,7 +14,8 @@ from safetensors.numpy import load
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records.disk import read_file, replace_file
-from capsbench.records.record import Artifact, Record
+from capsbench.records.predictions import check_predictions
+from capsbench.records.record import Measurement, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,23 +69,33 @@ def read_bytes(path: Path, sha256: str | None) -> bytes:
     return content
 
 
+def read_kept(folder: Path, taken: Measurement) -> dict[str, NDArray[Any]]:
+    """The arrays that a measure kept, none where it kept none; predictions are held against its accuracy.
+
+    Raises:
+        UsageError: as `read_bytes`, or the predictions are not those of the record (DAMAGED).
+    """
+    if taken.kept is None:
+        return {}
+    path = folder / taken.kept.path
+    arrays = read_arrays(path, taken.kept.sha256)
+    check_predictions(path, taken.rows, arrays)
+    return arrays
+
+
 def unreadable_kept(folder: Path, records: Iterable[Record]) -> list[UsageError]:
-    """Why what measures kept of some records cannot be read, file by file, where it is there.
+    """Why what measures kept of some records cannot be read, or is not theirs, file by file, where it is there.
 
     What is absent is none of them: a folder of reference results has no more than it was made with.
     """
     faults = []
-    for kept in _kept_of(records):
+    for taken in (taken for record in records for taken in record.measures.values()):
         try:
-            read_arrays(folder / kept.path, kept.sha256)
+            read_kept(folder, taken)
         except UsageError as error:
             if error.kind is not Kind.MISSING:
                 faults.append(error)
     return faults
-
-
-def _kept_of(records: Iterable[Record]) -> Iterable[Artifact]:
-    return (taken.kept for record in records for taken in record.measures.values() if taken.kept is not None)
 
 
 def _damaged(path: Path, error: SafetensorError) -> UsageError:

@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
-from capsbench.errors import Kind, UsageError, reason_of
+from capsbench.errors import Kind, UsageError
 from capsbench.records.disk import read_file
+from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.record import TRAINING, Facts, Measurement, Name, Record, Row, Segment, Training
 
 SCHEMA = 2
@@ -128,7 +129,7 @@ def from_bytes(path: Path, content: bytes) -> Record:
     check_seal(path, content)
     check_schema(path, schema)
     try:
-        written = _WRITTEN.validate_json(content)
+        written = parse_json(_WRITTEN, content)
         training = (
             None if written.training is None else _with_provenance(Training, written.training, written.provenances)
         )
@@ -136,10 +137,8 @@ def from_bytes(path: Path, content: bytes) -> Record:
             spec: _with_provenance(Measurement, measurement, written.provenances)
             for spec, measurement in written.measures.items()
         }
-    except ValidationError as error:
-        raise UsageError(
-            Kind.DAMAGED, f"not a whole record ({fault_of(error)})", file=path, expected=RUN_AGAIN
-        ) from error
+    except UnfitError as error:
+        raise UsageError(Kind.DAMAGED, f"not a whole record ({error})", file=path, expected=RUN_AGAIN) from error
     except IndexError:
         problem = "not a whole record (it names provenances that it does not have)"
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN) from None
@@ -193,12 +192,6 @@ def check_not_newer(path: Path) -> None:
 
 def _is_newer(schema: object) -> bool:
     return isinstance(schema, int) and schema > SCHEMA
-
-
-def fault_of(error: ValidationError) -> str:
-    """What is wrong with a file first, and where in it: ``rows.3.value: input should be a finite number``."""
-    where = ".".join(str(part)[:100] for part in error.errors()[0]["loc"][:10])  # its names may be of any length
-    return f"{where}: {reason_of(error)}" if where else reason_of(error)
 
 
 def rows_to_plain(rows: list[Row]) -> list[dict[str, Any]]:

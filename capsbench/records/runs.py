@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records import file
 from capsbench.records.cell import Cell
 from capsbench.records.disk import read_file, write_file
+from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.record import MOST_RUNS, Record, Run
 
 _RUN = TypeAdapter(Run)
@@ -93,14 +94,16 @@ def read_notes(folder: Path, check_whole: Callable[[Path, bytes], None]) -> Note
     for path in sorted(folder.glob("*.json")):
         try:
             content = read_file(path)
+            if _number_of(path):
+                file.check_seal(path, content)  # a note of before there were seals has no number in its name
             check_whole(path, content)
-            notes.append(_RUN.validate_json(content))
+            notes.append(parse_json(_RUN, content))
         except OSError as error:
             faults[path] = f"{path}: cannot be read: {error.strerror}"
         except UsageError as error:
             faults[path] = f"{path}: {error.problem}; {AGAIN}"
-        except ValidationError as error:
-            faults[path] = f"{path}: not a whole note of a run ({file.fault_of(error)}); {AGAIN}"
+        except UnfitError as error:
+            faults[path] = f"{path}: not a whole note of a run ({error}); {AGAIN}"
     return Notes(_join_notes(notes), faults)
 
 

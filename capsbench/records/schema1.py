@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records.cell import Cell, Whole, digest_fields
 from capsbench.records.disk import read_file
-from capsbench.records.file import RUN_AGAIN, check_schema, fault_of, schema_of
+from capsbench.records.file import RUN_AGAIN, check_schema, schema_of
+from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.record import TRAINING, Artifact, Facts, Failure, Measurement, Name, Record, Row, Text, Training
 from capsbench.records.versions import components_of
 from capsbench.registry import measure_name
@@ -101,14 +102,12 @@ def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
         UsageError: the file is damaged, or of a schema that is not known.
     """
     try:
-        written = _WRITTEN.validate_json(content)
-    except ValidationError as error:
+        written = parse_json(_WRITTEN, content)
+    except UnfitError as error:
         schema = schema_of(content)
         if schema is not None:
             check_schema(path, schema)
-        raise UsageError(
-            Kind.DAMAGED, f"not a whole record ({fault_of(error)})", file=path, expected=RUN_AGAIN
-        ) from error
+        raise UsageError(Kind.DAMAGED, f"not a whole record ({error})", file=path, expected=RUN_AGAIN) from error
     check_schema(path, written.schema)
     if written.schema != 1 or not written.id == written.cell.id == path.stem:
         problem = "holds another cell, or one of another protocol"

@@ -35,6 +35,7 @@ from capsbench.records.cell import Cell, Whole
 from capsbench.records.disk import make_folder, probe_folder, read_file, sweep_temporaries, write_file
 from capsbench.records.file import SCHEMA
 from capsbench.records.join import join_records, put_on, rename_sources
+from capsbench.records.parse import parse_json
 from capsbench.records.record import Artifact, Facts, Measurement, Name, Record, Row, Run
 from capsbench.records.retired import without_retired
 from capsbench.records.runs import Notes, read_notes, write_note
@@ -207,7 +208,10 @@ class Store:
             measure: a spec, or a measure's name: in the setting that was taken first.
         """
         found = record.measurement(measure)
-        return {} if found is None or found.kept is None else self.read_artifact(found.kept)
+        try:
+            return {} if found is None else artifacts.read_kept(self.folder, found)
+        except UsageError:
+            return {}
 
     def read_artifact(self, artifact: Artifact) -> dict[str, NDArray[Any]]:
         """The arrays of a file beside a record; nothing where it is absent, or one of `unreadable`."""
@@ -312,13 +316,13 @@ class Store:
         try:
             content = read_file(path)
             self._check_whole(path, content)
-            return _BETWEEN.validate_json(content)
+            return parse_json(_BETWEEN, content)
         except (OSError, ValueError):  # UsageError is one
             return None
 
     def _check_whole(self, path: Path, content: bytes) -> None:
         """Raises UsageError for a file that was changed since it was written, as far as that can be known."""
-        if file.is_sealed(content):
+        if file.is_sealed(content) or file.schema_of(content) == SCHEMA:
             file.check_seal(path, content)
         else:
             self._check_sum(path, content)

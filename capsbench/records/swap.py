@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records import file
 from capsbench.records.disk import make_folder, sync_folder
+from capsbench.records.parse import UnfitError, parse_json
 
 MARKER, MADE, REPLACED = ".update", ".made", ".replaced"
 
@@ -181,8 +182,8 @@ def _read(folder: Path, flag: str, marker: IO[bytes]) -> list[str] | None:
     if not file.is_whole(content):
         return None
     try:
-        begun = _BEGUN.validate_json(content)
-    except ValidationError:
+        begun = parse_json(_BEGUN, content)
+    except UnfitError:
         begun = None
     if begun is None or any((folder / name).is_symlink() for name in (MADE, REPLACED)):
         problem = f"its {MARKER} is none that an update left"

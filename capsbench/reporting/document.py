@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import pandas as pd
-from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic import StringConstraints, TypeAdapter
 
 from capsbench.errors import UsageError
 from capsbench.planning.contender_defaults import title_cells
@@ -22,6 +22,7 @@ from capsbench.presenting.material import Material
 from capsbench.presenting.words import short
 from capsbench.records.cell import Cell
 from capsbench.records.disk import read_file
+from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
 from capsbench.reporting.contents import PICTURES, Made
@@ -380,8 +381,8 @@ def _shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]
             continue
         again = f"`capsbench show {record.cell.id}` makes it again"
         try:
-            listed = _LISTED.validate_json(read_file(path))
-        except (OSError, ValidationError):
+            listed = parse_json(_LISTED, read_file(path))
+        except (OSError, UnfitError):
             faults.append(f"{path}: not a list of pictures; {again}")
             continue
         drawings = []

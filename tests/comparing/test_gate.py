@@ -18,7 +18,7 @@ from capsbench.comparing.update import update
 from capsbench.errors import Kind, NothingMeasured, StorageFailed, UsageError
 from capsbench.records.record import Measurement, Row
 from capsbench.records.store import Store
-from tests.comparing.records import PROVENANCE, SEEDS, cell, keep_predictions, record, write
+from tests.comparing.records import PROVENANCE, SEEDS, all_right, cell, keep_predictions, record, write
 from tests.making import FINE, counted, make_failed
 
 NETWORKS = [{"routing": "dynamic"}, {"routing": "dynamic", "iters": 1}, {"routing": "em"}, {"routing": "uniform"}]
@@ -439,6 +439,7 @@ def test_json_has_everything(reference, tmp_path):
 
 def test_update_puts_the_run_in_the_place_of_the_reference(reference, tmp_path):
     records = [each for seed in SEEDS for each in draws(seed + 10, NETWORKS[:2])]
+    records[0] = all_right(records[0])
     out = write(tmp_path / "out", records)
     keep_predictions(out, records[0], [True] * 5)
     (out / "weights").mkdir()
@@ -498,10 +499,11 @@ def test_an_update_that_the_disk_does_not_take_leaves_the_reference_as_it_was(
 @pytest.mark.parametrize("at", range(4))
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
 def test_an_update_that_is_stopped_between_its_renames_puts_all_back(reference, tmp_path, monkeypatch, at, error):
-    records = [each for seed in SEEDS for each in draws(seed)]
-    keep_predictions(reference, records[0], [True] * 5)
-    out = write(tmp_path / "out", [each for seed in SEEDS for each in draws(seed + 10)])
-    keep_predictions(out, draws(10)[0], [True] * 5)
+    old, new = ([each for seed in SEEDS for each in draws(seed + first)] for first in (0, 10))
+    out = tmp_path / "out"
+    for folder, records in ((reference, old), (out, new)):
+        write(folder, [all_right(records[0]), *records[1:]])
+        keep_predictions(folder, records[0], [True] * 5)
     before, rename, moves = everything_in(reference), Path.rename, iter(range(100))
 
     def stopped(path, target):

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from capsbench.errors import ArgumentError
-from capsbench.presenting.paired import Pairs, nothing_kept, right
+from capsbench.presenting.paired import Pairs, nothing_kept
+from capsbench.records.predictions import right
 
 LABELS = np.array([0, 1, 2, 3], dtype=np.int32)
 

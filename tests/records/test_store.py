@@ -247,7 +247,8 @@ def test_a_run_that_was_noted_before_there_were_suites_is_read(store, cells):
     content = json.loads(path.read_text())
     for later in ("suite", "left_out", "sequence", "anew", "commit", "digest"):
         del content[later]
-    path.write_text(json.dumps(content))
+    path.unlink()
+    (path.parent / "20260101T000000.json").write_text(json.dumps({**content, "schema": 1}))
     (read,) = store.runs()
     assert (read.cells, read.suite, read.left_out, read.sequence) == (run.cells, None, {}, None)
 

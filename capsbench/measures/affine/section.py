@@ -19,10 +19,10 @@ from capsbench.presenting.figures.mosaic import draw, mosaic
 from capsbench.presenting.figures.style import PAGE, PAPER, SMALL, STYLE
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
-from capsbench.presenting.paired import right
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose, most_accurate
 from capsbench.presenting.words import TIMES
+from capsbench.records.predictions import right
 
 Kept = Mapping[str, NDArray[Any]]
 """What the measure kept of a cell."""
