@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from capsbench.presenting.figures.figure import lay_out
 from capsbench.presenting.figures.style import INK, PAPER, SMALL
 
-DISTANCES = (5, 10, 16, 24, 34, 46)
+DISTANCES = (5, 10, 16, 24)
 DIRECTIONS = (0, 180, 60, -60, 120, -120, 90, -90, 30, -30, 150, -150)
 """Where a name may stand: typographic points away, degrees from the right; the earlier the better."""
 

@@ -14,7 +14,7 @@ from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import failed_checks, marked
 from capsbench.presenting.caption import About
 from capsbench.presenting.format import PERCENT, POINTS, needed_seeds, si, with_interval
-from capsbench.presenting.marks import COLLAPSED, UNLIKE, has
+from capsbench.presenting.marks import COLLAPSED, MARKS, UNLIKE, has
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import SECOND, Verdicts
@@ -264,7 +264,9 @@ def _named(others: pd.DataFrame) -> str:
 
 
 def _described(row: dict[Any, Any]) -> str:
-    name = str(row["other_name"]).replace(f" {TIMES}", KEPT + TIMES)
+    name = str(row["other_name"])
+    for sign in (TIMES, *(mark.sign for mark in MARKS)):
+        name = name.replace(f" {sign}", KEPT + sign)
     if row["kept_out"]:
         return name
     said = [with_interval(row["behind_by"], row["behind_by_ci95"], 1, POINTS) or "no seed in common"]

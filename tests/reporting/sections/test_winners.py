@@ -156,7 +156,8 @@ def test_a_network_that_says_one_class_has_no_part_in_what_is_withstood(
     (row,) = alone[~alone["measured"].str.startswith("test accuracy")].to_dict("records")
     assert (row["first_name"], row["kept_out"]) == ("matched CNN", True)
     assert (
-        SECTION.readable(alone)["the others"].iloc[1] == f"Collapsed and kept out: em\u00a0{TIMES}3 {COLLAPSED.sign}."
+        SECTION.readable(alone)["the others"].iloc[1]
+        == f"Collapsed and kept out: em\u00a0{TIMES}3\u00a0{COLLAPSED.sign}."
     )
 
 
