@@ -13,8 +13,8 @@ from capsbench.attacks.readings import Pixels, Reading, readings_of
 from capsbench.attacks.threats import Threat
 from capsbench.data.images import Images
 from capsbench.records.cell import Cell
-from capsbench.training.evaluate import scores_of
-from capsbench.training.step import arithmetic
+from capsbench.training.evaluate import compute_scores
+from capsbench.training.step import use_precision
 
 SEED = 0
 """Of whatever attacks draw: the same for all networks."""
@@ -59,14 +59,14 @@ class Campaign:
         self.cell, self.network, self.pixels, self.headlines = cell, network, pixels, headlines
         self.images, self.labels = pixels.to_unit(images.images), images.labels
         self.readings = {name: Reading(network, name, pixels) for name in readings_of(cell)}
-        self.predictions = self.predicted(self.images)
+        self.predictions = self.predict_classes(self.images)
         self.wrong = self.predictions != self.labels
         self.runs: list[Run] = []
         self.examples = {threat: self.images.clone() for threat in headlines}
 
-    def predicted(self, images: Tensor) -> Tensor:
+    def predict_classes(self, images: Tensor) -> Tensor:
         """The classes ``[N]`` that the network itself gives images in [0, 1]."""
-        return scores_of(self.cell, self.network, self.pixels.from_unit(images)).argmax(dim=1)
+        return compute_scores(self.cell, self.network, self.pixels.from_unit(images)).argmax(dim=1)
 
     def run(self, attack: Attack, reading: str, on: Tensor | None = None, *, own: bool = True, seed: int = SEED) -> Run:
         """Makes an attack on all images, or on some ``[N]`` of them, and notes it; see `Run`."""
@@ -75,9 +75,9 @@ class Campaign:
         images, labels = self.images[tried], self.labels[tried]
         reach, invalid = torch.full_like(self.images[:, 0, 0, 0], torch.inf), torch.zeros_like(on)
         if len(labels):
-            with arithmetic(self.cell):
+            with use_precision(self.cell):
                 found = attacked(attack, self.readings[reading], images, labels, seed=seed)
-            broken = self.predicted(found.images) != labels
+            broken = self.predict_classes(found.images) != labels
             distance = attack.threat.distance(found.images, images)
             needed = torch.full_like(distance, attack.epsilon) if attack.bounded else distance
             reach[tried] = needed.masked_fill(~broken, torch.inf)

@@ -18,7 +18,7 @@ from capsbench.attacks.campaign import Campaign
 from capsbench.attacks.effort import tolerance
 from capsbench.attacks.plan import UNBOUNDED, Plan
 from capsbench.attacks.threats import Threat
-from capsbench.training.evaluate import scores_of
+from capsbench.training.evaluate import compute_scores
 
 
 class Check(NamedTuple):
@@ -69,7 +69,7 @@ def checks(plan: Plan, zero: Mapping[tuple[str, str], Tensor]) -> list[Check]:
 
     vanishing = max(int(images.sum()) for images in zero.values())
     images = campaign.pixels.from_unit(campaign.images)
-    first, second = (scores_of(campaign.cell, campaign.network, images) for _ in range(2))
+    first, second = (compute_scores(campaign.cell, campaign.network, images) for _ in range(2))
     unequal = int((first != second).any(dim=1).sum())
     invalid = int(torch.stack([run.invalid for run in campaign.runs]).any(dim=0).sum())
 

@@ -15,7 +15,7 @@ from capsbench.planning.matrix import PlannedCell
 from capsbench.running.cell_job import prepare
 from capsbench.running.executors.local import Job, SendEvent, in_processes
 from capsbench.running.runner import default_workers
-from capsbench.training.loop import first_batch
+from capsbench.training.loop import make_first_batch
 from capsbench.training.step import TrainingStep
 
 TIMED_STEPS = 3
@@ -103,7 +103,7 @@ def time_cell(planned: PlannedCell, trained: bool, folder: Path, send: SendEvent
     send(UP)
     (data, _), cell = prepare(planned, folder), planned.cell
     network = build_network(cell)
-    step, batch = TrainingStep(cell, network), first_batch(cell, network, data)
+    step, batch = TrainingStep(cell, network), make_first_batch(cell, network, data)
     trained_on, validated, tested = (len(part.labels) for part in (data.train, data.validation, data.test))
     # An image that is passed forward alone costs about a third of a training image.
     epoch = trained_on + min(validated, trained_on) / 3

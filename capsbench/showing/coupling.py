@@ -16,7 +16,7 @@ from capsbench.presenting.figures.style import COLUMN, PALE, PALETTE, SMALL, STY
 from capsbench.showing.observe import Observed, observed, routings_of
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Sheet, as_bytes, some
-from capsbench.training.step import arithmetic
+from capsbench.training.step import use_precision
 
 SINGLE = 3
 """Images of which the coefficients are shown one by one."""
@@ -176,7 +176,7 @@ def _observed(scene: Scene, images: Tensor) -> list[Observed]:
     """What the routings do with images; raises DoesNotApplyError where there are none."""
     if scene.cell.routing is None:
         raise DoesNotApplyError("the network routes nothing, so it has no coupling coefficients")
-    with arithmetic(scene.cell):
+    with use_precision(scene.cell):
         layers = observed(scene.network, images)
     if not layers:
         raise DoesNotApplyError(

@@ -20,9 +20,9 @@ from capsbench.planning.options import UNDO, about_edits, edits
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.training.evaluate import predicted, right, scores_of
+from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
 from capsbench.training.losses import log_probabilities
-from capsbench.training.step import arithmetic
+from capsbench.training.step import use_precision
 
 SEED = 0
 """Draws the images that are shown: the same ones of every network."""
@@ -61,7 +61,7 @@ class Scene:
 
     def scores(self, images: Tensor) -> Tensor:
         """Of images the activations of the class capsules, or a CNN's probabilities, ``[N, classes]``."""
-        scores = scores_of(self.cell, self.network, images)
+        scores = compute_scores(self.cell, self.network, images)
         return scores if self.cell.routing is not None else log_probabilities(scores, capsules=False).exp()
 
     def predicted(self, images: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class Scene:
         """The class poses ``[N, classes, R, E]``; raises DoesNotApplyError where the network has no decoder that reads them."""
         self.decoder  # noqa: B018
         assert isinstance(self.network, CapsuleNetwork)
-        with arithmetic(self.cell):
+        with use_precision(self.cell):
             return torch.cat([self.network.capsules(part).poses for part in images.split(self.cell.batch_size)])
 
     @property
@@ -92,7 +92,7 @@ class Scene:
     @torch.no_grad()
     def decoded(self, poses: Tensor, classes: Tensor) -> Tensor:
         """What the decoder makes of class poses ``[N, classes, R, E]`` when all are masked but one each ``[N]``."""
-        with arithmetic(self.cell):
+        with use_precision(self.cell):
             images: Tensor = self.decoder(poses, classes)
         return images.to(self.images.dtype)
 
@@ -176,7 +176,9 @@ def scene_of(
     if not isinstance(network, SelfSupervised):
         found = predicted_of(cell, network, test.images[searched], test.labels[searched])
         labels = test.labels[searched].view(len(searched), -1)
-        wrong = [number for number, good in zip(searched, right(found, labels).tolist(), strict=True) if not good]
+        wrong = [
+            number for number, good in zip(searched, match_labels(found, labels).tolist(), strict=True) if not good
+        ]
     if index is None:  # what is drawn as misclassified is not drawn twice
         rest = [number for number in searched if number not in wrong] or searched
         shown, wrong = _of_each_class(rest, test.labels)[:count], wrong[: min(WRONG, count)]
@@ -198,4 +200,4 @@ def _of_each_class(numbers: list[int], labels: Tensor) -> list[int]:
 
 def predicted_of(cell: Cell, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """The predicted classes ``[N, K]`` of images, of which one has as many as one of the labels, in ascending order."""
-    return predicted(scores_of(cell, network, images), labels).view(len(images), -1)
+    return predict_classes(compute_scores(cell, network, images), labels).view(len(images), -1)

@@ -1,4 +1,4 @@
-"""The one training loop, for every contender."""
+"""The training loop of every contender: augmentation, learning rate, validation, and then `train`, the loop itself."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ from capsbench.data.warps import Warp
 from capsbench.errors import TrainingFailed
 from capsbench.networks.base import SelfSupervised
 from capsbench.records.cell import Cell
-from capsbench.training.evaluate import predicted, right, scores_of
-from capsbench.training.step import TrainingStep, arithmetic
+from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
+from capsbench.training.step import TrainingStep, use_precision
 
 VERSION = 1
-"""Raised when a change to the training loop or its step alters the weights: networks of an earlier version are then stale."""
+"""Raised by any change to the training loop or its step that alters the weights. Networks of earlier versions are then stale."""
 
 SECONDS_BETWEEN_REPORTS = 0.3
 
+# ---------------------------------------------------------------------------------------------------------------------
+# What the loop reports
+
 
 class Validation(NamedTuple):
-    """What an epoch is judged by: ``accuracy`` (fraction), or the ``loss`` of a network that is not about classes."""
+    """The validation result of an epoch: ``accuracy`` (fraction), or the ``loss`` of a self-supervised network."""
 
     metric: str
     value: float
 
     @property
     def merit(self) -> float:
-        """The value, or its negative where less is better."""
+        """The value, negated if lower is better."""
         return -self.value if self.metric == "loss" else self.value
 
     def __str__(self) -> str:
@@ -44,7 +47,14 @@ class Validation(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far training is: ``done`` of 1, the epoch from 1, its mean loss so far, what the last epoch was judged by."""
+    """Progress of the training.
+
+    - ``done``: the fraction of all steps that have been taken, 0 to 1
+    - ``epoch``: the current epoch, from 1
+    - ``epochs``: the number of epochs of the cell
+    - ``loss``: the mean loss of this epoch so far
+    - ``validation``: the latest validation result, None before the first
+    """
 
     done: float
     epoch: int
@@ -53,126 +63,165 @@ class Progress(NamedTuple):
     validation: Validation | None
 
 
-def _make_schedule(cell: Cell, optimizer: Optimizer, steps: int) -> LRScheduler:
-    """The cell's learning rate, advanced once a step."""
+# ---------------------------------------------------------------------------------------------------------------------
+# Data: the augmentations of training images
+
+
+def list_augmentations(cell: Cell, network: nn.Module, data: Splits) -> tuple[Augmentation, ...]:
+    """Returns the augmentations of training images in order: the data set's, the cell's, the network's."""
+    augmentations: list[Augmentation] = [*data.augmentations]
+    if cell.shift:
+        augmentations.append(Shift(cell.shift))
+    if cell.warp == "affnist":  # after the shift: a warp uses the whole canvas, so that a later shift would cut off ink
+        augmentations.append(Warp())
+    if isinstance(
+        network, SelfSupervised
+    ):  # last: the network's own augmentation makes its targets from the final image
+        augmentations += network.augmentations()
+    return tuple(augmentations)
+
+
+def make_first_batch(cell: Cell, network: nn.Module, data: Splits, most: int | None = None) -> Batch:
+    """Returns the first training images, augmented as in training: at most ``most`` images, by default a batch."""
+    augmentations = list_augmentations(cell, network, data)
+    augmented = Augmented(data.train, augmentations, torch.Generator().manual_seed(cell.seed))
+    count = min(most or cell.batch_size, len(data.train.labels))
+    return augmented.batch(torch.arange(count, device=data.train.images.device))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Learning rate
+
+
+def make_schedule(cell: Cell, optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Returns the cell's learning-rate schedule, advanced once per step, for epochs of ``steps`` steps."""
     if cell.schedule == "one-cycle":
-        # The momentum stays as the optimiser has it: the rate alone is what the cell speaks of.
+        # cycle_momentum is off because the cell specifies only the learning rate. OneCycleLR requires at least 2 steps.
         return OneCycleLR(optimizer, cell.learning_rate, max(steps * cell.epochs, 2), cycle_momentum=False)
     if cell.schedule == "exponential":
+        # The factor `decay` is spread over `decay_steps` steps, or over an epoch, so that the rate falls smoothly.
         return ExponentialLR(optimizer, cell.decay ** (1 / (cell.decay_steps or steps)))
     return ConstantLR(optimizer, factor=1.0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Validation
+
+
+def validate_network(cell: Cell, network: nn.Module, data: Splits) -> Validation:
+    """Evaluates a network on the validation images. Raises TrainingFailed if a score or the loss is not finite."""
+    if isinstance(network, SelfSupervised):
+        return Validation("loss", compute_validation_loss(cell, network, data.validation))
+    scores = compute_scores(cell, network, data.validation.images)
+    labels = data.validation.labels
+    return Validation("accuracy", float(match_labels(predict_classes(scores, labels), labels).double().mean()))
+
+
+@torch.no_grad()
+def compute_validation_loss(cell: Cell, network: SelfSupervised, images: Images) -> float:
+    """Returns the mean objective of a self-supervised network over the validation images."""
+    network.eval()
+    # A fixed seed gives every epoch and every cell the same augmented images, so that their losses are comparable.
+    augmented = Augmented(images, network.augmentations(), torch.Generator().manual_seed(0))
+    loss_sum = 0.0
+    for indices in torch.arange(len(images.labels), device=images.images.device).split(cell.batch_size):
+        with use_precision(cell):
+            # The objective is a mean over the batch; its weight is the batch size, because the last batch may be smaller.
+            loss_sum += float(network.objective(augmented.batch(indices))) * len(indices)
+    if not math.isfinite(loss_sum):
+        raise TrainingFailed("the network's validation loss is not finite")
+    return loss_sum / len(images.labels)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The loop
 
 
 def train(
     cell: Cell, network: nn.Module, data: Splits, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> list[dict[str, float]]:
-    """Trains a network in place on the training images; the test images are never looked at.
+    """Trains a network in place on the training images, and never reads the test images.
 
-    The order of the data and its augmentation are drawn from the cell's seed alone, so every contender of a seed sees the
-    same, and an image the same whatever the batch size.
+    The order of the data and its augmentation depend only on the cell's seed. All contenders of a seed therefore see the same
+    images, and the augmentation of an image does not depend on the batch size.
 
     Returns:
-        One entry an epoch: epoch (from 1), loss (mean over its images), validation_accuracy (fraction; of a network that is
-        not about classes validation_loss; of few training images not after every epoch), learning_rate (at its end), seconds
-        (since the start).
+        One entry per epoch: epoch (from 1), loss (mean over its images), validation_accuracy (fraction) or, for a
+        self-supervised network, validation_loss (with few training images not after every epoch), learning_rate (at the end of
+        the epoch), seconds (since the start).
 
     Raises:
-        TrainingFailed: the loss stopped being finite; the message says in which epoch.
+        TrainingFailed: the loss is no longer finite; the message names the epoch.
     """
-    # Apart, so that the order of the data does not depend on what its images go through.
-    of_order, of_augmentation = (torch.Generator().manual_seed(seed) for seed in (cell.seed, cell.seed + 2**31))
-    augmentations = augmentations_of(cell, network, data)
+    # Order and augmentation draw from separate generators, so that an augmentation does not change the order of the data.
+    order_generator = torch.Generator().manual_seed(cell.seed)
+    augmentation_generator = torch.Generator().manual_seed(cell.seed + 2**31)
+    augmentations = list_augmentations(cell, network, data)
+
+    # A step is forward, backward and optimiser; the schedule counts steps, not epochs.
     take_step = TrainingStep(cell, network)
-    count, device = len(data.train.labels), data.train.images.device
-    steps = math.ceil(count / cell.batch_size)
-    schedule = _make_schedule(cell, take_step.optimizer, steps)
-    history: list[dict[str, float]] = []
-    best, best_epoch, best_state = -math.inf, 0, None
-    started = reported = time.monotonic()
+    image_count, device = len(data.train.labels), data.train.images.device
+    steps = math.ceil(image_count / cell.batch_size)
+    schedule = make_schedule(cell, take_step.optimizer, steps)
+
+    # Validation runs once per epoch only if early stopping needs it. Otherwise it runs less often, so that it does not read more
+    # images than training does.
+    stops_early = cell.patience or cell.stop_at
+    validation_interval = 1 if stops_early else max(1, len(data.validation.labels) // image_count)
     validation = None
-    # Where nothing hangs on it, validation passes over no more images than training does.
-    judged = cell.patience or cell.stop_at
-    validated_every = 1 if judged else max(1, len(data.validation.labels) // count)
+    best_merit, best_epoch, best_state = -math.inf, 0, None
 
+    history: list[dict[str, float]] = []
+    started = last_report = time.monotonic()
     for epoch in range(1, cell.epochs + 1):
+        # One epoch passes over every image once, in a new order and with newly drawn augmentations.
         network.train()
-        total, seen = torch.zeros((), dtype=torch.float64, device=device), 0
-        augmented = Augmented(data.train, augmentations, of_augmentation)
-        order = torch.randperm(count, generator=of_order).to(device)
-        for which in order.split(cell.batch_size):
-            done = ((epoch - 1) * steps + math.ceil(seen / cell.batch_size)) / (steps * cell.epochs)
-            loss = take_step(augmented.batch(which), done)
-            total += loss * len(which)
-            rate = take_step.optimizer.param_groups[0]["lr"]
+        # The sum stays on the device in float64: reading it back each step would make a GPU wait.
+        loss_sum, images_seen = torch.zeros((), dtype=torch.float64, device=device), 0
+        augmented = Augmented(data.train, augmentations, augmentation_generator)
+        order = torch.randperm(image_count, generator=order_generator).to(device)
+        for indices in order.split(cell.batch_size):
+            # Losses such as the spread loss change with the progress of the whole training.
+            done = ((epoch - 1) * steps + math.ceil(images_seen / cell.batch_size)) / (steps * cell.epochs)
+            loss = take_step(augmented.batch(indices), done)
+            loss_sum += loss * len(indices)
+            learning_rate = take_step.optimizer.param_groups[0]["lr"]
             schedule.step()
-            reporting = time.monotonic() - reported > SECONDS_BETWEEN_REPORTS
-            # Reading the loss makes a GPU wait, so there it is read now and then.
-            if (reporting or device.type == "cpu") and not math.isfinite(total):
-                raise TrainingFailed(f"the loss became {float(loss)} in epoch {epoch}, after {seen} of its images")
-            seen += len(which)
-            if reporting:
-                reported = time.monotonic()
-                on_progress(Progress(done, epoch, cell.epochs, float(total) / seen, validation))
 
-        noted = {"epoch": epoch, "loss": float(total) / seen}
-        if epoch % validated_every == 0 or epoch == cell.epochs:
+            # On the CPU, checking every loss costs nothing. On a GPU it would stall the device, so there the check waits for
+            # the next report. A NaN cannot hide meanwhile, because it stays in the sum.
+            report_is_due = time.monotonic() - last_report > SECONDS_BETWEEN_REPORTS
+            if (report_is_due or device.type == "cpu") and not math.isfinite(loss_sum):
+                raise TrainingFailed(
+                    f"the loss became {float(loss)} in epoch {epoch}, after {images_seen} of its images"
+                )
+            images_seen += len(indices)
+            if report_is_due:
+                last_report = time.monotonic()
+                on_progress(Progress(done, epoch, cell.epochs, float(loss_sum) / images_seen, validation))
+
+        # After the epoch: validate, extend the history, report.
+        entry = {"epoch": epoch, "loss": float(loss_sum) / images_seen}
+        if epoch % validation_interval == 0 or epoch == cell.epochs:
             try:
-                validation = _validated(cell, network, data)
+                validation = validate_network(cell, network, data)
             except TrainingFailed as failure:
                 raise TrainingFailed(f"{failure} after epoch {epoch}") from None
-            noted[f"validation_{validation.metric}"] = validation.value
-        history.append(noted | {"learning_rate": rate, "seconds": round(time.monotonic() - started, 3)})
-        on_progress(Progress(epoch / cell.epochs, epoch, cell.epochs, float(total) / seen, validation))
+            entry[f"validation_{validation.metric}"] = validation.value
+        history.append(entry | {"learning_rate": learning_rate, "seconds": round(time.monotonic() - started, 3)})
+        on_progress(Progress(epoch / cell.epochs, epoch, cell.epochs, float(loss_sum) / images_seen, validation))
+
+        # `stop_at` ends the training at a target and keeps these weights; `patience` ends it after that many epochs
+        # without an improvement and goes back to the weights of the best epoch.
         if cell.stop_at and validation is not None and validation.merit >= cell.stop_at:
             break
         if cell.patience:
             assert validation is not None
-            if validation.merit > best:
-                best, best_epoch, best_state = validation.merit, epoch, copy.deepcopy(network.state_dict())
+            if validation.merit > best_merit:
+                best_merit, best_epoch = validation.merit, epoch
+                best_state = copy.deepcopy(network.state_dict())
             elif epoch - best_epoch >= cell.patience:
                 break
     if best_state is not None:
         network.load_state_dict(best_state)
     return history
-
-
-def augmentations_of(cell: Cell, network: nn.Module, data: Splits) -> tuple[Augmentation, ...]:
-    """What training images go through: the data set's own, the cell's, the network's."""
-    asked: list[Augmentation] = [*data.augmentations]
-    if cell.shift:
-        asked.append(Shift(cell.shift))
-    if cell.warp == "affnist":  # last: it uses all the room there is, so that a shift after it would lose ink
-        asked.append(Warp())
-    if isinstance(network, SelfSupervised):
-        asked += network.augmentations()
-    return tuple(asked)
-
-
-def first_batch(cell: Cell, network: nn.Module, data: Splits, most: int | None = None) -> Batch:
-    """The first images of the training set as a training step gets them, at most so many, or as many as a batch has."""
-    augmented = Augmented(data.train, augmentations_of(cell, network, data), torch.Generator().manual_seed(cell.seed))
-    return augmented.batch(
-        torch.arange(min(most or cell.batch_size, len(data.train.labels)), device=data.train.images.device)
-    )
-
-
-def _validated(cell: Cell, network: nn.Module, data: Splits) -> Validation:
-    if isinstance(network, SelfSupervised):
-        return Validation("loss", _validation_loss(cell, network, data.validation))
-    scores = scores_of(cell, network, data.validation.images)
-    labels = data.validation.labels
-    return Validation("accuracy", float(right(predicted(scores, labels), labels).double().mean()))
-
-
-@torch.no_grad()
-def _validation_loss(cell: Cell, network: SelfSupervised, images: Images) -> float:
-    """The mean objective over images that are augmented in one way for all epochs and cells."""
-    network.eval()
-    augmented = Augmented(images, network.augmentations(), torch.Generator().manual_seed(0))
-    total = 0.0
-    for which in torch.arange(len(images.labels), device=images.images.device).split(cell.batch_size):
-        with arithmetic(cell):
-            total += float(network.objective(augmented.batch(which))) * len(which)
-    if not math.isfinite(total):
-        raise TrainingFailed("the network's validation loss is not finite")
-    return total / len(images.labels)

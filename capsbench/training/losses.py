@@ -1,7 +1,7 @@
 """Training losses over class scores: margin (Sabour 2017), spread (Hinton 2018), cross-entropy.
 
-A loss is called as ``loss(scores [B, classes], labels [B], progress)`` with progress in [0, 1] over the whole training;
-labels are ``[B, K]`` where an image shows K objects. Arguments with a default are options: ``--axis growth=sigmoid``.
+Call a loss as ``loss(scores [B, classes], labels [B], progress)``, with progress in [0, 1] over the whole training. Labels are
+``[B, K]`` if an image shows K objects. Arguments with a default are options: ``--axis growth=sigmoid``.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from capsbench.records.cell import Cell
 
 
 def log_probabilities(scores: Tensor, capsules: bool) -> Tensor:
-    """Log-probabilities ``[B, classes]`` of class scores.
+    """Converts class scores to log-probabilities ``[B, classes]``.
 
-    The scores of a CNN are logits. Those of a capsule network are activations in [0, 1], which are divided by their sum:
-    a convention of this suite, since neither paper calls them probabilities of exclusive classes.
+    The scores of a CNN are logits. The scores of a capsule network are activations in [0, 1] and are divided by their sum. That
+    division is a convention of this suite: the papers do not interpret activations as probabilities of exclusive classes.
     """
     if not capsules:
         return F.log_softmax(scores, dim=1)
-    # The floor keeps log finite where every activation has underflowed to 0; there all classes get the same.
+    # The floor keeps log finite if all activations underflow to 0; all classes then have the same probability.
     floored = scores.clamp_min(torch.finfo(scores.dtype).tiny)
     return floored.log() - floored.sum(dim=1, keepdim=True).log()
 
 
 class Loss(Component):
-    """Base class of a loss.
+    """Base class of losses.
 
     Args:
-        capsules: whether the scores are activations of capsules rather than logits.
+        capsules: True if the scores are capsule activations, False if they are logits.
     """
 
     changing: ClassVar[str] = ""
@@ -53,11 +53,11 @@ class MarginLoss(Loss):
     ``T max(0, m+ - |v|)^2 + lambda (1 - T) max(0, |v| - m-)^2``, summed over classes, mean over images.
 
     Args:
-        present: m+, the length above which a class that is there costs nothing.
-        absent: m-, the length below which a class that is not there costs nothing.
+        present: m+, the length above which a present class has no loss.
+        absent: m-, the length below which an absent class has no loss.
         down_weight: lambda.
-        scale: multiplies the loss. The authors' code has 0.5 and the mean over the classes, so 0.05 for 10 of them, by
-            which the reconstruction weighs 20 times more.
+        scale: multiplies the loss. The authors' code has 0.5 and a mean over the classes, which for 10 classes equals 0.05 and
+            gives the reconstruction 20 times the weight.
     """
 
     def __init__(
@@ -73,21 +73,23 @@ class MarginLoss(Loss):
         self.present, self.absent, self.down_weight, self.scale = present, absent, down_weight, scale
 
     def forward(self, scores: Tensor, labels: Tensor, progress: float | Tensor) -> Tensor:
-        shown = presence(labels, scores.shape[1], scores.dtype)
-        missed = shown * (self.present - scores).clamp_min(0).square()
-        wrong = self.down_weight * (1 - shown) * (scores - self.absent).clamp_min(0).square()
+        # T of the paper: 1 for classes that the image shows. An image may show several, so there is no single target.
+        targets = presence(labels, scores.shape[1], scores.dtype)
+        missed = targets * (self.present - scores).clamp_min(0).square()
+        # lambda < 1 keeps the many absent classes from shrinking all lengths at the start of the training.
+        wrong = self.down_weight * (1 - targets) * (scores - self.absent).clamp_min(0).square()
         return self.scale * (missed + wrong).sum(dim=1).mean()
 
 
 class SpreadLoss(Loss):
-    """The spread loss of Hinton 2018, equation 3, its margin m growing over the training.
+    """The spread loss of Hinton 2018, equation 3, with a margin m that grows during training.
 
-    ``sum over i != t of max(0, m - (a_t - a_i))^2``, mean over images; where an image shows several classes t, their mean.
+    ``sum over i != t of max(0, m - (a_t - a_i))^2``, mean over images. If an image shows several classes t, their mean.
 
     Args:
-        growth: of the margin with the progress p in [0, 1]: ``linear`` from 0.2 to 0.9 (the paper), or ``sigmoid``,
+        growth: the margin as a function of the progress p in [0, 1]: ``linear`` from 0.2 to 0.9 (the paper), or ``sigmoid``,
             ``0.2 + 0.79 sigmoid(min(10, s - 4))`` with ``s = 14 p`` (the authors' code and Gritzman 2019 have
-            s = step / 50,000, which reaches the bound after 700,000 steps).
+            s = step / 50,000, which reaches the bound of 10 after 700,000 steps).
     """
 
     changing = "grows with its margin over the training"
@@ -97,16 +99,18 @@ class SpreadLoss(Loss):
         check_choice("growth", growth, ("linear", "sigmoid"))
         self.growth = growth
 
-    def margin(self, progress: float | Tensor) -> float | Tensor:
-        """m at a progress in [0, 1]."""
+    def compute_margin(self, progress: float | Tensor) -> float | Tensor:
+        """Returns the margin m at a progress in [0, 1]."""
+        # The paper starts from a small margin to avoid dead capsules in the lower layers.
         if self.growth == "linear":
             return 0.2 + 0.7 * progress
         return 0.2 + 0.79 * torch.sigmoid(torch.as_tensor(14 * progress - 4).clamp_max(10))
 
     def forward(self, scores: Tensor, labels: Tensor, progress: float | Tensor) -> Tensor:
         targets = labels.view(len(labels), -1)
+        # gap[b, k, i] = a_t - a_i, of the k-th class t in image b and every class i.
         gap = scores.gather(1, targets).unsqueeze(2) - scores.unsqueeze(1)
-        short = (self.margin(progress) - gap).clamp_min(0).square()
+        short = (self.compute_margin(progress) - gap).clamp_min(0).square()
         others = 1 - presence(labels, scores.shape[1], scores.dtype)
         return (short * others.unsqueeze(1)).sum(dim=2).mean()
 
@@ -114,7 +118,7 @@ class SpreadLoss(Loss):
 class CrossEntropy(Loss):
     """Cross-entropy of logits, or of activations divided by their sum (`log_probabilities`).
 
-    Where an image shows several classes, each of them is as probable.
+    If an image shows several classes, the target distribution is uniform over them.
     """
 
     def forward(self, scores: Tensor, labels: Tensor, progress: float | Tensor) -> Tensor:
@@ -123,7 +127,7 @@ class CrossEntropy(Loss):
 
 
 def make_loss(cell: Cell) -> Loss:
-    """The loss of a cell with its options."""
+    """Returns the loss of a cell, built with its options."""
     assert cell.loss is not None
     loss: Loss = registry.get("loss", cell.loss)(capsules=cell.routing is not None, **cell.component_options("loss"))
     return loss

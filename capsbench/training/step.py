@@ -1,4 +1,4 @@
-"""One step of the optimiser, and what it makes small."""
+"""One optimiser step, and the objective that it minimises."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from capsbench.training.losses import make_loss
 
 
 class TrainingStep:
-    """One optimiser step of a cell, as training and the speed measure both take it."""
+    """One optimiser step of a cell; training and the speed measure share it."""
 
     def __init__(self, cell: Cell, network: nn.Module) -> None:
         self.cell = cell
         self.network = network
-        self.objective = objective_of(cell, network)
+        self.objective = make_objective(cell, network)
         if cell.compile != "none":
             mode = "reduce-overhead" if cell.compile == "cuda-graphs" else None
+            # Only forward and loss are compiled; the backward pass follows from them, and the optimiser has fused kernels.
             self.objective = torch.compile(self.objective, mode=mode)
         self.optimizer = make_optimizer(cell, network)
 
     def __call__(self, batch: Batch, progress: float) -> Tensor:
-        """The loss of the batch before the step, on its device; it may not be finite, and then neither are the weights."""
+        """Takes a step and returns the loss before it, on the batch's device. If the loss is not finite, nor are the weights."""
         self.optimizer.zero_grad()
-        with arithmetic(self.cell):
-            # A tensor, since a compiled function is compiled anew for another number.
+        with use_precision(self.cell):
+            # A tensor, because torch.compile would recompile the objective for each new Python number.
             loss = self.objective(batch, torch.tensor(progress, dtype=batch.images.dtype, device=batch.images.device))
+        # The backward pass stays outside of autocast, as torch recommends: it repeats the dtypes of the forward pass.
         loss.backward()
         if self.cell.clip > 0:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.cell.clip)
@@ -41,11 +43,11 @@ class TrainingStep:
 
 
 Objective = Callable[[Batch, Tensor], Tensor]
-"""(batch, progress in [0, 1]) -> the mean loss of its images."""
+"""A function (batch, progress in [0, 1]) -> the mean loss of the batch's images."""
 
 
-def objective_of(cell: Cell, network: nn.Module) -> Objective:
-    """What the cell's network is trained to make small: its own objective, or the cell's loss with the reconstruction."""
+def make_objective(cell: Cell, network: nn.Module) -> Objective:
+    """Returns the objective that training minimises: the network's own, or the cell's loss plus the reconstruction error."""
     if isinstance(network, SelfSupervised):
         return lambda batch, progress: network.objective(batch)
     loss = make_loss(cell)
@@ -53,41 +55,42 @@ def objective_of(cell: Cell, network: nn.Module) -> Objective:
         return lambda batch, progress: loss(network(batch.images), batch.labels, progress)
 
     def with_reconstruction(batch: Batch, progress: Tensor) -> Tensor:
+        # Class poses are decoded to images; activations are the class scores. One forward pass gives both.
         capsules = network.capsules(batch.images)
-        errors = reconstruction_errors(network, capsules.poses, batch)
+        errors = compute_reconstruction_errors(network, capsules.poses, batch)
         return loss(capsules.activations, batch.labels, progress) + cell.reconstruction_weight * errors.mean()
 
     return with_reconstruction
 
 
-def reconstruction_errors(network: CapsuleNetwork, poses: Tensor, batch: Batch) -> Tensor:
-    """Sum of squared pixel errors ``[B]`` of what the decoder makes of the labelled class capsules ``[B, classes, R, E]``.
+def compute_reconstruction_errors(network: CapsuleNetwork, poses: Tensor, batch: Batch) -> Tensor:
+    """Sums squared pixel errors ``[B]`` of images decoded from the labelled class capsules, of poses ``[B, classes, R, E]``.
 
-    Where an image shows several objects of which each has a target, each is reconstructed alone (Sabour 2017, section 6). Where
-    the image is all that is known of them, it is reconstructed from all of their capsules together.
+    If an image shows several objects and each has a target, each object is reconstructed separately (Sabour 2017, section 6). If
+    there are no targets, the image is reconstructed from the capsules of all its objects together.
     """
     decoder = network.decoder
     assert decoder is not None
     if batch.targets is None:
-        return squared_errors(decoder(poses, batch.labels), batch.images)
+        return sum_squared_errors(decoder(poses, batch.labels), batch.images)
     objects = zip(batch.labels.view(len(poses), -1).unbind(1), batch.targets.unbind(1), strict=True)
-    return torch.stack([squared_errors(decoder(poses, labels), targets) for labels, targets in objects]).sum(dim=0)
+    return torch.stack([sum_squared_errors(decoder(poses, labels), targets) for labels, targets in objects]).sum(dim=0)
 
 
-def squared_errors(made: Tensor, images: Tensor) -> Tensor:
-    """The sum of squared pixel errors ``[B]`` of images ``[B, C, H, W]``."""
-    return (made - images).square().sum(dim=(1, 2, 3))
+def sum_squared_errors(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Sums squared pixel errors ``[B]`` of images ``[B, C, H, W]``."""
+    return (reconstructions - images).square().sum(dim=(1, 2, 3))
 
 
-def arithmetic(cell: Cell) -> AbstractContextManager[None]:
-    """The cell's precision, for what runs inside: mixed with ``bfloat16`` (torch's autocast), else that of the tensors."""
+def use_precision(cell: Cell) -> AbstractContextManager[None]:
+    """Returns a context with the cell's precision: torch's autocast for ``bfloat16``, otherwise that of the tensors."""
     return torch.autocast(cell.device.partition(":")[0], torch.bfloat16, enabled=cell.precision == "bfloat16")
 
 
 def make_optimizer(cell: Cell, network: nn.Module) -> Optimizer:
-    """The cell's optimiser over all parameters of the network."""
+    """Returns the cell's optimiser over all parameters of the network."""
     parameters, rate, decay = network.parameters(), cell.learning_rate, cell.weight_decay
-    fused = cell.fused_optimizer or None  # None: torch's own choice
+    fused = cell.fused_optimizer or None  # None lets torch choose; False would also disable its multi-tensor default
     if cell.optimizer == "sgd":
         return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay, fused=fused)
     return (AdamW if cell.optimizer == "adamw" else Adam)(parameters, lr=rate, weight_decay=decay, fused=fused)

@@ -1,4 +1,4 @@
-"""What the parts of one's own network have to give, each said in its own terms before anything is trained."""
+"""Tests of the contract: a part that breaks its interface fails before training, with a message that names the part."""
 
 import pytest
 import torch
@@ -18,55 +18,55 @@ from capsbench.training.losses import Loss
 CHILDREN = 6
 
 
-def mean_votes(poses, weights):
+def average_votes(poses, weights):
     return torch.einsum("nird,ijde->njre", poses, weights) / poses.shape[1]
 
 
 class Fine(Routing):
-    """The mean of the votes, and its length, squashed."""
+    """Returns the mean vote and its squashed length."""
 
     def forward(self, poses, weights, activations, offset=None):
-        found = mean_votes(poses, weights)
-        return found, torch.tanh(found.flatten(2).norm(dim=2))
+        parents = average_votes(poses, weights)
+        return parents, torch.tanh(parents.flatten(2).norm(dim=2))
 
 
 class OtherShape(Fine):
     def forward(self, poses, weights, activations, offset=None):
-        found, active = super().forward(poses, weights, activations)
-        return found.transpose(1, 2), active
+        parents, active = super().forward(poses, weights, activations)
+        return parents.transpose(1, 2), active
 
 
 class OneTooMany(Fine):
     def forward(self, poses, weights, activations, offset=None):
-        found, active = super().forward(poses, weights, activations)
-        return found, torch.cat([active, active[:, :1]], dim=1)
+        parents, active = super().forward(poses, weights, activations)
+        return parents, torch.cat([active, active[:, :1]], dim=1)
 
 
 class AboveOne(Fine):
     def forward(self, poses, weights, activations, offset=None):
-        found, active = super().forward(poses, weights, activations)
-        return found, 1.5 + active
+        parents, active = super().forward(poses, weights, activations)
+        return parents, 1.5 + active
 
 
 class NotFinite(Fine):
     def forward(self, poses, weights, activations, offset=None):
-        found, active = super().forward(poses, weights, activations)
-        return found / 0, active
+        parents, active = super().forward(poses, weights, activations)
+        return parents / 0, active
 
 
 class OtherType(Fine):
     def forward(self, poses, weights, activations, offset=None):
-        found, active = super().forward(poses, weights, activations)
-        return found.double(), active
+        parents, active = super().forward(poses, weights, activations)
+        return parents.double(), active
 
 
 class PosesAlone(Fine):
     def forward(self, poses, weights, activations, offset=None):
-        return mean_votes(poses, weights)
+        return average_votes(poses, weights)
 
 
 class Own(CapsuleNetwork):
-    """Routes by itself, by a layer of the name of what the class declares."""
+    """A network that calls its routing itself."""
 
     def __init__(self, image, classes, routing, *, reconstruction=False):
         super().__init__()
@@ -85,8 +85,8 @@ class Own(CapsuleNetwork):
 
 class Scores(Own):
     def capsules(self, images):
-        found = super().capsules(images)
-        return Capsules(found.poses, found.activations[:, :3])
+        capsules = super().capsules(images)
+        return Capsules(capsules.poses, capsules.activations[:, :3])
 
 
 class NoCapsules(Own):
@@ -150,15 +150,15 @@ class Doubled(Digits):
 
 
 @pytest.fixture
-def checked(make_cell, monkeypatch):
-    """Checks a network of these parts, each one of those above by its name."""
+def check_parts(make_cell, monkeypatch):
+    """Returns a function that checks a network of the parts above, given by name."""
 
     def check(**parts):
-        own = {kind: part for kind, part in parts.items() if part in globals()}
-        for kind, part in own.items():
+        custom = {kind: part for kind, part in parts.items() if part in globals()}
+        for kind, part in custom.items():
             known = registry.BUILT_IN["baseline" if part == "FewLogits" else kind]
             monkeypatch.setitem(known, f"my-{part}", f"{__name__}:{part}")
-        cell = make_cell(**{kind: f"my-{part}" if kind in own else part for kind, part in parts.items()}, batch=4)
+        cell = make_cell(**{kind: f"my-{part}" if kind in custom else part for kind, part in parts.items()}, batch=4)
         data = registry.get("dataset", cell.dataset)().load(None)
         torch.manual_seed(0)
         network = build_network(cell)
@@ -176,13 +176,13 @@ def checked(make_cell, monkeypatch):
 
 @pytest.mark.parametrize("network", ["capsnet", "matrix-capsules", "Own"])
 @pytest.mark.parametrize("routing", ["Fine", "dynamic", "em"])
-def test_parts_that_give_what_they_promise_pass(checked, network, routing):
-    checked(dataset="Digits", network=network, routing=routing)
+def test_parts_that_give_what_they_promise_pass(check_parts, network, routing):
+    check_parts(dataset="Digits", network=network, routing=routing)
 
 
 @pytest.mark.parametrize("network", ["resnet", "transforming-autoencoder"])
-def test_networks_without_a_routing_pass(checked, network):
-    checked(dataset="Digits", network=network)
+def test_networks_without_a_routing_pass(check_parts, network):
+    check_parts(dataset="Digits", network=network)
 
 
 @pytest.mark.parametrize("network", ["capsnet", "Own"])
@@ -197,9 +197,9 @@ def test_networks_without_a_routing_pass(checked, network):
         ("PosesAlone", ["poses and activations"]),
     ],
 )
-def test_a_routing_of_ones_own_is_told_what_of_it_is_wrong(checked, network, routing, facts):
+def test_a_routing_of_ones_own_is_told_what_of_it_is_wrong(check_parts, network, routing, facts):
     with pytest.raises(TrainingFailed) as caught:
-        checked(dataset="Digits", network=network, routing=routing)
+        check_parts(dataset="Digits", network=network, routing=routing)
     assert [fact for fact in [f"my-{routing}", *facts] if fact not in str(caught.value)] == []
 
 
@@ -215,7 +215,7 @@ def test_a_routing_of_ones_own_is_told_what_of_it_is_wrong(checked, network, rou
         (dict(dataset="Doubled"), ["my-Doubled", "[2, 1, 8, 8]", "[2, 1, 16, 8]"]),
     ],
 )
-def test_other_parts_of_ones_own_are_told_what_of_them_is_wrong(checked, parts, facts):
+def test_other_parts_of_ones_own_are_told_what_of_them_is_wrong(check_parts, parts, facts):
     with pytest.raises(TrainingFailed) as caught:
-        checked(**{"dataset": "Digits", **parts})
+        check_parts(**{"dataset": "Digits", **parts})
     assert [fact for fact in facts if fact not in str(caught.value)] == []

@@ -1,4 +1,4 @@
-"""The training loop: what it computes, that it does so again, and how it ends."""
+"""Tests of the training loop: reproducibility, learning, the learning rate and the end of training."""
 
 import shutil
 from dataclasses import replace
@@ -13,7 +13,7 @@ from capsbench.data.base import load_splits
 from capsbench.data.images import Batch, Images, Splits
 from capsbench.errors import TrainingFailed
 from capsbench.networks.build import build_network
-from capsbench.training.evaluate import predicted, right, scores_of
+from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
 from capsbench.training.loop import Progress, train
 from capsbench.training.losses import MarginLoss
 from capsbench.training.step import TrainingStep
@@ -80,7 +80,7 @@ def test_another_seed_gives_other_weights(make_cell, make_network, digits):
 
 
 def test_every_network_of_a_seed_sees_the_same_images_in_the_same_order(make_cell, make_network, digits):
-    def batches(**request):
+    def collect_batches(**request):
         cell = make_cell(shift=1, **FEW, **request)
         network, seen = make_network(cell), []
         first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
@@ -88,22 +88,22 @@ def test_every_network_of_a_seed_sees_the_same_images_in_the_same_order(make_cel
         train(cell, network, digits)
         return torch.cat(seen)
 
-    capsules = batches(routing="dynamic")
+    capsules = collect_batches(routing="dynamic")
     assert capsules.shape == (2 * 64, 1, 8, 8)
-    assert torch.equal(capsules, batches(routing="em"))
-    assert torch.equal(capsules, batches(network="cnn-hinton2018"))
-    assert not torch.equal(capsules, batches(routing="dynamic", seeds=1))
+    assert torch.equal(capsules, collect_batches(routing="em"))
+    assert torch.equal(capsules, collect_batches(network="cnn-hinton2018"))
+    assert not torch.equal(capsules, collect_batches(routing="dynamic", seeds=1))
 
 
 def test_the_order_of_the_data_does_not_depend_on_its_augmentation(make_cell):
-    def order(**request):
+    def collect_order(**request):
         images = torch.arange(64.0).reshape(64, 1, 1, 1).expand(64, 1, 8, 8) / 64
         data, network, seen = Images(images, torch.zeros(64, dtype=torch.int64)), Line(), []
         network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]) if module.training else None)
         train(make_cell(network="cnn-hinton2018", **FEW, **request), network, Splits(data, data, data))
         return (torch.cat(seen)[:, 0, 4, 4] * 64).round()
 
-    assert torch.equal(order(shift=0), order(shift=1))
+    assert torch.equal(collect_order(shift=0), collect_order(shift=1))
 
 
 def test_an_epoch_holds_every_image_once_in_an_order_of_its_own(make_cell):
@@ -141,8 +141,8 @@ def test_the_reconstruction_weighs_the_sum_of_squared_errors_of_an_image(make_ce
     images, labels = torch.rand(3, 1, 8, 8), torch.tensor([4, 0, 9])
     with torch.no_grad():
         poses, activations = network.capsules(images)
-        made = network.decoder(poses, labels)
-        squared = sum(((made[i] - images[i]) ** 2).sum() for i in range(3)) / 3
+        decoded = network.decoder(poses, labels)
+        squared = sum(((decoded[i] - images[i]) ** 2).sum() for i in range(3)) / 3
         expected = MarginLoss(capsules=True)(activations, labels, 0.5) + 0.25 * squared
     assert TrainingStep(cell, network)(Batch(images, labels), 0.5).item() == pytest.approx(expected.item())
 
@@ -157,7 +157,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_cell, digits):
 
 
 def test_a_larger_weight_of_the_reconstruction_makes_better_images(make_cell, make_network, digits):
-    def error(weight):
+    def measure_error(weight):
         cell = make_cell(train_size=64, epochs=4, batch=16, shift=0, reconstruction_weight=weight)
         network = make_network(cell)
         train(cell, network, digits)
@@ -165,29 +165,29 @@ def test_a_larger_weight_of_the_reconstruction_makes_better_images(make_cell, ma
         with torch.no_grad():
             return (network.decoder(network.capsules(images).poses, labels) - images).square().sum(dim=(1, 2, 3)).mean()
 
-    assert error(0.1) < 0.8 * error(0.0)
+    assert measure_error(0.1) < 0.8 * measure_error(0.0)
 
 
 def test_clipping_shortens_the_step_and_keeps_its_direction(make_cell, make_network, digits):
-    def moved(clip):
+    def take_clipped_step(clip):
         cell = make_cell(optimizer="sgd", lr=1.0, clip=clip, precision="float64")
         network = make_network(cell)
         before = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
         TrainingStep(cell, network)(Batch(digits.train.images.double(), digits.train.labels), 0.5)
         return nn.utils.parameters_to_vector(network.parameters()).detach() - before
 
-    free, clipped = moved(0.0), moved(1e-4)
+    free, clipped = take_clipped_step(0.0), take_clipped_step(1e-4)
     assert free.norm() > 1e-3
     torch.testing.assert_close(clipped, free * (1e-4 / free.norm()), rtol=0.01, atol=1e-9)
-    torch.testing.assert_close(moved(1e4), free)
+    torch.testing.assert_close(take_clipped_step(1e4), free)
 
 
 # The learning rate
 
 
 @pytest.fixture
-def rates_of(blank):
-    """The learning rate of every step of a training on ten images, and its history."""
+def collect_rates(blank):
+    """Returns a function that trains on ten images and returns the learning rate of every step and the history."""
 
     def rates(cell):
         rates = []
@@ -201,21 +201,21 @@ def rates_of(blank):
     return rates
 
 
-def test_a_constant_learning_rate(make_cell, rates_of):
-    rates, _ = rates_of(make_cell(network="cnn-hinton2018", schedule="constant", lr=0.1, epochs=3, batch=5))
+def test_a_constant_learning_rate(make_cell, collect_rates):
+    rates, _ = collect_rates(make_cell(network="cnn-hinton2018", schedule="constant", lr=0.1, epochs=3, batch=5))
     assert rates == [0.1] * 6
 
 
-def test_an_exponential_learning_rate_decays_by_its_factor_every_epoch(make_cell, rates_of):
+def test_an_exponential_learning_rate_decays_by_its_factor_every_epoch(make_cell, collect_rates):
     cell = make_cell(network="cnn-hinton2018", schedule="exponential", decay=0.5, lr=0.1, epochs=3, batch=5)
-    rates, _ = rates_of(cell)
+    rates, _ = collect_rates(cell)
     assert rates == pytest.approx([0.1 * 0.5 ** (step / 2) for step in range(6)])
 
 
 @pytest.mark.parametrize("batch", [1, 5, 10])
-def test_a_one_cycle_learning_rate_rises_to_its_peak_and_ends_at_nearly_nothing(make_cell, rates_of, batch):
+def test_a_one_cycle_learning_rate_rises_to_its_peak_and_ends_at_nearly_nothing(make_cell, collect_rates, batch):
     cell = make_cell(network="cnn-hinton2018", schedule="one-cycle", lr=0.1, epochs=20, batch=batch)
-    rates, history = rates_of(cell)
+    rates, history = collect_rates(cell)
     peak = rates.index(max(rates))
     assert len(rates) == 20 * 10 / batch
     assert rates[0] == pytest.approx(0.1 / 25)
@@ -250,7 +250,7 @@ def test_an_absurd_learning_rate_fails_the_cell(make_cell, make_network, digits)
 
 
 def test_a_gradient_that_is_not_finite_fails_the_cell_too(make_cell, blank):
-    """It leaves weights of NaN behind, and after the last step there is no further loss to tell of them."""
+    """The gradient makes the weights NaN, and after the last step no further loss reveals them."""
 
     class Root(Line):
         def forward(self, images):
@@ -262,7 +262,7 @@ def test_a_gradient_that_is_not_finite_fails_the_cell_too(make_cell, blank):
 
 
 class Scripted(nn.Module):
-    """Gets a given share of ten images of class 0 right after each epoch; remembers in its state how many have passed."""
+    """Classifies a given share of ten images correctly after each epoch, and counts epochs in its state."""
 
     def __init__(self, accuracies):
         super().__init__()
@@ -316,13 +316,13 @@ def test_without_patience_the_last_weights_are_kept(make_cell, blank):
 
 
 def test_progress_is_told_after_every_epoch(make_cell, blank):
-    told: list[Progress] = []
+    reports: list[Progress] = []
     cell = make_cell(network="cnn-hinton2018", epochs=2, batch=10)
-    history = train(cell, Scripted([0.5, 0.75]), blank, told.append)
-    assert [progress.done for progress in told] == [0.5, 1.0]
-    assert [progress.epoch for progress in told] == [1, 2]
-    assert [progress.loss for progress in told] == [epoch["loss"] for epoch in history]
-    assert [progress.validation.value for progress in told] == [epoch["validation_accuracy"] for epoch in history]
+    history = train(cell, Scripted([0.5, 0.75]), blank, reports.append)
+    assert [progress.done for progress in reports] == [0.5, 1.0]
+    assert [progress.epoch for progress in reports] == [1, 2]
+    assert [progress.loss for progress in reports] == [epoch["loss"] for epoch in history]
+    assert [progress.validation.value for progress in reports] == [epoch["validation_accuracy"] for epoch in history]
 
 
 # Scores
@@ -331,13 +331,15 @@ def test_progress_is_told_after_every_epoch(make_cell, blank):
 def test_scores_are_taken_in_evaluation_mode_whatever_the_batch(make_cell):
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4))
     images = torch.rand(7, 1, 2, 2)
-    torch.testing.assert_close(scores_of(make_cell(batch=3), network, images), images.flatten(1) / (1 + 1e-5) ** 0.5)
+    torch.testing.assert_close(
+        compute_scores(make_cell(batch=3), network, images), images.flatten(1) / (1 + 1e-5) ** 0.5
+    )
 
 
 # Options of speed
 
 
-def losses(cell, make_network, digits, steps=3):
+def take_losses(cell, make_network, digits, steps=3):
     take_step = TrainingStep(cell, make_network(cell))
     return [float(take_step(Batch(*digits.train), 0.5)) for _ in range(steps)]
 
@@ -348,8 +350,10 @@ def losses(cell, make_network, digits, steps=3):
     [({"precision": "bfloat16"}, 0.02), ({"channels_last": True}, 1e-4), ({"fused_optimizer": True}, 1e-4)],
 )
 def test_options_of_speed_change_rounding_and_no_more(make_cell, make_network, digits, routing, option, tolerance):
-    expected = losses(make_cell(routing=routing), make_network, digits)
-    assert losses(make_cell(routing=routing, **option), make_network, digits) == pytest.approx(expected, rel=tolerance)
+    expected = take_losses(make_cell(routing=routing), make_network, digits)
+    assert take_losses(make_cell(routing=routing, **option), make_network, digits) == pytest.approx(
+        expected, rel=tolerance
+    )
 
 
 def test_mixed_precision_keeps_parameters_and_scores_in_float32(make_cell, make_network, digits):
@@ -357,7 +361,7 @@ def test_mixed_precision_keeps_parameters_and_scores_in_float32(make_cell, make_
     network = make_network(cell)
     seen = []
     network.stem[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    assert scores_of(cell, network, digits.test.images[:8]).dtype == torch.float32
+    assert compute_scores(cell, network, digits.test.images[:8]).dtype == torch.float32
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert seen == [torch.bfloat16]
 
@@ -374,15 +378,15 @@ def test_channels_last_is_for_convolutions_alone(make_cell, make_network):
     "ignore:The .grad attribute of a Tensor that is not a leaf"
 )  # of torch.compile's own reading
 def test_a_compiled_step_computes_the_same(make_cell, make_network, digits):
-    expected = losses(make_cell(), make_network, digits)
-    assert losses(make_cell(compile="default"), make_network, digits) == pytest.approx(expected, rel=1e-4)
+    expected = take_losses(make_cell(), make_network, digits)
+    assert take_losses(make_cell(compile="default"), make_network, digits) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_decay_can_be_spread_over_any_number_of_steps(make_cell, rates_of):
+def test_a_decay_can_be_spread_over_any_number_of_steps(make_cell, collect_rates):
     cell = make_cell(
         network="cnn-hinton2018", schedule="exponential", decay=0.5, decay_steps=4, lr=0.1, epochs=3, batch=5
     )
-    rates, _ = rates_of(cell)
+    rates, _ = collect_rates(cell)
     assert rates == pytest.approx([0.1 * 0.5 ** (step / 4) for step in range(6)])
 
 
@@ -392,5 +396,5 @@ def test_a_decay_can_be_spread_over_any_number_of_steps(make_cell, rates_of):
 def test_an_image_of_two_objects_is_right_when_both_are_found():
     scores = torch.tensor([[0.9, 0.1, 0.8], [0.9, 0.8, 0.1], [0.2, 0.3, 0.4]])
     labels = torch.tensor([[2, 0], [0, 2], [1, 2]])
-    assert predicted(scores, labels).tolist() == [[0, 2], [0, 1], [1, 2]]
-    assert right(predicted(scores, labels), labels).tolist() == [True, False, True]
+    assert predict_classes(scores, labels).tolist() == [[0, 2], [0, 1], [1, 2]]
+    assert match_labels(predict_classes(scores, labels), labels).tolist() == [True, False, True]

@@ -1,4 +1,4 @@
-"""The losses against numbers worked by hand."""
+"""Tests of the losses against numbers computed by hand."""
 
 import math
 
@@ -109,7 +109,7 @@ def test_the_margins_and_weights_of_the_margin_loss_are_options():
 @pytest.mark.parametrize(("growth", "start", "end"), [("linear", 0.2, 0.9), ("sigmoid", 0.2142, 0.9900)])
 def test_the_spread_margin_grows_from_its_start_to_its_end(growth, start, end):
     loss = SpreadLoss(True, growth=growth)
-    margins = [float(loss.margin(progress / 10)) for progress in range(11)]
+    margins = [float(loss.compute_margin(progress / 10)) for progress in range(11)]
     assert margins == sorted(margins)
     assert margins[0] == pytest.approx(start, abs=1e-3)
     assert margins[-1] == pytest.approx(end, abs=1e-3)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.record import Row
-from capsbench.training.evaluate import predicted, right, scores_of
+from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
 from capsbench.training.losses import log_probabilities
 
 CALIBRATION_BINS = 15
@@ -31,9 +31,9 @@ class Accuracy(Measure):
 
     def __call__(self, subject: Subject) -> list[Row]:
         test = subject.data.test
-        scores = scores_of(subject.cell, subject.network, test.images).double()
-        predictions = predicted(scores, test.labels)
-        correct = right(predictions, test.labels)
+        scores = compute_scores(subject.cell, subject.network, test.images).double()
+        predictions = predict_classes(scores, test.labels)
+        correct = match_labels(predictions, test.labels)
         logs = log_probabilities(scores, capsules=subject.cell.routing is not None)
         nll = -logs.gather(1, test.labels.view(len(logs), -1)).mean(dim=1)
         subject.keep(
@@ -56,8 +56,8 @@ class Accuracy(Measure):
             rows += [Row("accuracy", metric, "test", share, "fraction") for metric, share in shares.items()]
             rows.append(Row("accuracy", "images", "test", float(len(correct)), "images"))
         for name, images in {"validation": subject.data.validation, **subject.data.beside}.items():
-            found = predicted(scores_of(subject.cell, subject.network, images.images), images.labels)
-            rows.append(Row("accuracy", "accuracy", name, _mean(right(found, images.labels)), "fraction"))
+            found = predict_classes(compute_scores(subject.cell, subject.network, images.images), images.labels)
+            rows.append(Row("accuracy", "accuracy", name, _mean(match_labels(found, images.labels)), "fraction"))
         for label in test.labels.unique().tolist():
             shown = (test.labels.view(len(correct), -1) == label).any(dim=1)
             rows.append(Row("accuracy", "accuracy", f"class {label}", _mean(correct[shown]), "fraction"))

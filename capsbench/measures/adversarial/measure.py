@@ -21,7 +21,7 @@ from capsbench.data.images import Images
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.step import arithmetic
+from capsbench.training.step import use_precision
 
 
 class Adversarial(Measure):
@@ -67,7 +67,7 @@ class Adversarial(Measure):
         plans = {threat: Plan(campaign, bounds[threat], threat, effort, dataset.classes) for threat in threats}
         for plan in plans.values():
             plan.carry_out()
-        with arithmetic(cell):
+        with use_precision(cell):
             zero = zero_gradients(campaign, plans[Threat.LINF].losses("pgd"))
         subject.keep({"index": index.to(torch.int32), **_kept(campaign)})
 
@@ -144,5 +144,5 @@ def _kept(campaign: Campaign) -> dict[str, Tensor]:
     for threat in (Threat.LINF, Threat.L2):
         images = campaign.examples[threat][first]
         kept[f"images.{threat}"] = images
-        kept[f"predictions.{threat}"] = campaign.predicted(images).to(torch.int32)
+        kept[f"predictions.{threat}"] = campaign.predict_classes(images).to(torch.int32)
     return kept

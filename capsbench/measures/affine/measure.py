@@ -14,7 +14,7 @@ from capsbench.data.warps import DRAWS, FAMILIES, Outside, beyond, warped
 from capsbench.measures.affine.effort import IMAGES
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.record import Row
-from capsbench.training.evaluate import predicted, right, scores_of
+from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
 
 CHOICE_SEED, WARPS_SEED = 0, 4
 """Decide which test images are warped, and how: the same in every experiment."""
@@ -63,10 +63,12 @@ class Affine(Measure):
             for level in levels[1:]:
                 homographies = family.homographies(drawn, level, *test.images.shape[2:])
                 found[name].append(_predictions(subject, test, homographies, outside))
-            accuracies = [float(right(each, test.labels).double().mean()) for each in found[name]]
+            accuracies = [float(match_labels(each, test.labels).double().mean()) for each in found[name]]
             rows += _rows(name, levels, accuracies)
 
-        correct = torch.stack([torch.stack([right(each, test.labels) for each in swept]) for swept in found.values()])
+        correct = torch.stack(
+            [torch.stack([match_labels(each, test.labels) for each in swept]) for swept in found.values()]
+        )
         subject.keep(
             {
                 "image": which.to(torch.int32),
@@ -109,7 +111,7 @@ def _predictions(subject: Subject, test: Images, homographies: Tensor | None, ou
         images, labels = test.images[which], test.labels[which]
         if homographies is not None:
             images = warped(images, homographies[which].to(images.device), outside)
-        found.append(predicted(scores_of(subject.cell, subject.network, images), labels))
+        found.append(predict_classes(compute_scores(subject.cell, subject.network, images), labels))
     return torch.cat(found)
 
 

@@ -20,7 +20,7 @@ from capsbench.measures.base import Measure, Subject
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.step import arithmetic
+from capsbench.training.step import use_precision
 
 FALSE_POSITIVES = 0.05
 """The share of validation images that the threshold takes for adversarial."""
@@ -116,7 +116,7 @@ def looked_at(cell: Cell, network: CapsuleNetwork, images: Tensor) -> Looked:
     """What the network makes of images, a batch at a time; raises TrainingFailed if any of it is not finite."""
     parts = []
     for batch in images.split(cell.batch_size):
-        with arithmetic(cell):
+        with use_precision(cell):
             made = reconstructed(network, batch)
         parts.append((made.activations.argmax(dim=1), made.images, made.distance(batch)))
     classes, reconstructions, distances = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -128,7 +128,7 @@ def looked_at(cell: Cell, network: CapsuleNetwork, images: Tensor) -> Looked:
 def _attacks(cell: Cell, network: CapsuleNetwork, images: Tensor, labels: Tensor, attack: Attack) -> dict[str, Tensor]:
     """Adversarial images by the name of the attack, all with the settings of one."""
     settings = dict(epsilon=attack.epsilon, step=attack.step_size)
-    with arithmetic(cell):
+    with use_precision(cell):
         return {
             "pgd": perturbed(attack, Reading(network, "share"), images, labels, seed=SEED),
             "reconstructive": reconstructive(network, images, labels, steps=attack.steps, seed=SEED, **settings),

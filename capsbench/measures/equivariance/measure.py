@@ -20,7 +20,7 @@ from capsbench.measures.equivariance.effort import EFFORTS
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.step import arithmetic
+from capsbench.training.step import use_precision
 
 SEED = 0
 """Draws the images and what they go through: the same for all cells."""
@@ -124,7 +124,7 @@ def seen(subject: Subject, images: Tensor) -> Seen:
     """What the subject's network, in evaluation mode, makes of images; raises TrainingFailed if any of it is not finite."""
     network = subject.network
     parts = []
-    with arithmetic(subject.cell), last_input(network) as held:
+    with use_precision(subject.cell), last_input(network) as held:
         for batch in images.split(subject.cell.batch_size):
             if isinstance(network, CapsuleNetwork):
                 capsules = network.capsules(batch)

@@ -9,7 +9,7 @@ from capsbench import registry
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.evaluate import predicted, scores_of
+from capsbench.training.evaluate import compute_scores, predict_classes
 
 TENTHS = 10
 """Groups of equally many images that accuracy is shown for."""
@@ -35,8 +35,8 @@ class Overlap(Measure):
 
     def __call__(self, subject: Subject) -> list[Row]:
         labels = subject.data.test.labels
-        scores = scores_of(subject.cell, subject.network, subject.data.test.images)
-        found = (predicted(scores, labels)[:, :, None] == labels[:, None, :]).any(dim=1)
+        scores = compute_scores(subject.cell, subject.network, subject.data.test.images)
+        found = (predict_classes(scores, labels)[:, :, None] == labels[:, None, :]).any(dim=1)
         count, shown = found.sum(dim=1), labels.shape[1]
         first = (scores.argmax(dim=1, keepdim=True) == labels).any(dim=1)
         subject.keep({"label": labels.to(torch.int32), "found": found})

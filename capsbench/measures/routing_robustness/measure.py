@@ -19,8 +19,8 @@ from capsbench.data.draws import stratified
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.evaluate import scores_of
-from capsbench.training.step import arithmetic
+from capsbench.training.evaluate import compute_scores
+from capsbench.training.step import use_precision
 
 
 class RoutingRobustness(Measure):
@@ -109,7 +109,7 @@ class Attacked(NamedTuple):
 
     def right(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Which images, in [0, 1], a network classifies right."""
-        return scores_of(self.cell, network, self.pixels.from_unit(images)).argmax(dim=1) == labels
+        return compute_scores(self.cell, network, self.pixels.from_unit(images)).argmax(dim=1) == labels
 
     def accuracy(self, network: nn.Module) -> float:
         return float(self.right(network, self.images, self.labels).double().mean())
@@ -119,7 +119,7 @@ class Attacked(NamedTuple):
         attack = descent(self.cell.dataset, epsilon, self.effort)
         before = self.right(network, self.images, self.labels)
         images, labels = self.images[before], self.labels[before]
-        with arithmetic(self.cell):
+        with use_precision(self.cell):
             found = perturbed(attack, Reading(source, "share", self.pixels), images, labels, seed=SEED)
         after = self.right(network, found, labels) if len(labels) else torch.zeros(0)
         return float(after.double().sum()) / len(self.labels)

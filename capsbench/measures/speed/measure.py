@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.loop import first_batch
-from capsbench.training.step import TrainingStep, arithmetic
+from capsbench.training.loop import make_first_batch
+from capsbench.training.step import TrainingStep, use_precision
 from capsbench_kernels.bench.measure import peak_memory
 
 
@@ -43,7 +43,7 @@ class Speed(Measure):
 
     def __call__(self, subject: Subject) -> list[Row]:
         network, cell = copy.deepcopy(subject.network), subject.cell
-        batch = first_batch(cell, network, subject.data)
+        batch = make_first_batch(cell, network, subject.data)
         images = batch.images
         step = TrainingStep(cell, network)
         for group in step.optimizer.param_groups:
@@ -80,7 +80,7 @@ class Speed(Measure):
 
 @torch.no_grad()
 def _inference(cell: Cell, network: nn.Module, images: Tensor) -> None:
-    with arithmetic(cell):
+    with use_precision(cell):
         network(images)
 
 

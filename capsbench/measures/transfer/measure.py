@@ -22,7 +22,7 @@ from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.networks.build import parameter_dtype
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.evaluate import scores_of
+from capsbench.training.evaluate import compute_scores
 
 
 class Transfer(MeasureBetween):
@@ -101,4 +101,4 @@ class Shown:
 
     def _right(self, target: Subject, images: Tensor) -> Tensor:
         images = images.to(parameter_dtype(target.cell))
-        return scores_of(target.cell, target.network, images).argmax(dim=1) == self.labels
+        return compute_scores(target.cell, target.network, images).argmax(dim=1) == self.labels

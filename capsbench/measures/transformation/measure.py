@@ -16,7 +16,7 @@ from capsbench.measures.base import Measure, Subject
 from capsbench.networks.transforming_autoencoder import TransformingAutoencoder, TransformingNetwork
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.step import arithmetic
+from capsbench.training.step import use_precision
 
 PAIRS_SEED = 0
 """Draws the transformations of the test images: the same ones for all cells."""
@@ -87,7 +87,7 @@ def _errors(subject: Subject, pairs: Pairs, where: str) -> list[Row]:
     total, squares = torch.zeros(2, *images.shape[1:], dtype=torch.double, device=images.device)
     for batch in _pairs(subject, pairs):
         assert batch.targets is not None
-        with arithmetic(subject.cell):
+        with use_precision(subject.cell):
             output = subject.network(batch.images, batch.transforms)
         targets = batch.targets.double()
         made += float((output - targets).square().sum())
@@ -109,7 +109,7 @@ def _moments(subject: Subject, network: TransformingAutoencoder, pairs: Pairs) -
     for batch in _pairs(subject, pairs):
         assert batch.targets is not None
         assert batch.transforms is not None
-        with arithmetic(subject.cell):
+        with use_precision(subject.cell):
             before, after = network.capsules(batch.images), network.capsules(batch.targets)
         poses = before.poses.double()
         x = (pairs.moved(poses, batch.transforms.double()) - poses).flatten(2)

@@ -9,7 +9,7 @@ from capsbench import registry
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
-from capsbench.training.evaluate import predicted, right, scores_of
+from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
 
 
 class Viewpoint(Measure):
@@ -35,8 +35,8 @@ class Viewpoint(Measure):
         # Angle -> of each part that is told from where it is seen: the degrees, and which of its images are right.
         seen_from: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, part in {"familiar": subject.data.beside["familiar"], "novel": subject.data.test}.items():
-            predictions = predicted(scores_of(subject.cell, subject.network, part.images), part.labels)
-            correct = right(predictions, part.labels).double().cpu()
+            predictions = predict_classes(compute_scores(subject.cell, subject.network, part.images), part.labels)
+            correct = match_labels(predictions, part.labels).double().cpu()
             errors[name] = 1 - float(correct.mean())
             for angle, degrees in subject.data.about.get("test" if name == "novel" else name, {}).items():
                 seen_from.setdefault(angle, []).append((degrees.cpu(), correct))
