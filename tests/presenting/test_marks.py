@@ -59,8 +59,8 @@ def test_records_of_before_are_judged_by_the_predictions_that_were_kept(
     capsules: Make, keep: Callable[..., Record], store: Store
 ) -> None:
     labels = [number % 10 for number in range(200)]
-    assert collapsed([keep(capsules(), [3] * 200, labels)], store) == [True]
-    assert collapsed([keep(capsules(), labels, labels)], store) == [False]
+    assert collapsed([keep(capsules(0.1), [3] * 200, labels)], store) == [True]
+    assert collapsed([keep(capsules(1.0), labels, labels)], store) == [False]
 
 
 def test_without_either_it_is_not_known(capsules: Make, store: Store) -> None:
@@ -71,7 +71,7 @@ def test_without_either_it_is_not_known(capsules: Make, store: Store) -> None:
 
 def test_images_of_several_labels_are_exempt(capsules: Make, keep: Callable[..., Record], store: Store) -> None:
     pairs = [[number % 10, (number + 1) % 10] for number in range(200)]
-    assert collapsed([keep(capsules(), [[3, 4]] * 200, pairs)], store) == [None]
+    assert collapsed([keep(capsules(0.1), [[3, 4]] * 200, pairs)], store) == [None]
 
 
 def test_a_network_that_classifies_nothing_is_not_judged(capsules: Make, store: Store) -> None:
