@@ -1,15 +1,15 @@
-"""The errors of arguments, and a warning: their facts are fields, and `str` makes one line of them."""
+"""Errors of arguments, and a warning. Their facts are fields, and `str` puts them into one line."""
 
 from __future__ import annotations
 
 
 class ArgumentError(ValueError):
-    """An argument that cannot be.
+    """An argument with an impossible value.
 
     Args:
         argument: its name.
-        expected: what would be right, as a phrase.
-        value: what was given, as it is to be told.
+        expected: the values allowed, as a phrase.
+        value: the value given, as the message shows it.
     """
 
     def __init__(self, argument: str, expected: str, value: object) -> None:
@@ -27,13 +27,13 @@ class UnavailableBackend(ArgumentError):
 
     Args:
         backend: its name.
-        reason: why not.
+        reason: the reason why it cannot.
         automatic: the backend that ``auto`` would choose there.
     """
 
     def __init__(self, backend: str, reason: str, automatic: str) -> None:
         super().__init__("backend", automatic, backend)
-        self.args = backend, reason, automatic  # what it is made from again in another process
+        self.args = backend, reason, automatic  # pickling calls the class with these
         self.reason = reason
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class ReferenceWarning(UserWarning):
 
     Args:
         backend: the fused backend.
-        reason: why it cannot run.
+        reason: the reason why it cannot run.
     """
 
     def __init__(self, backend: str, reason: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsbench_kernels import Parents, UnavailableBackend, dynamic_routing, em_routing, log_normaliser, vote_pass
-from capsbench_kernels.passes.cpu import launch, passes
+from capsbench_kernels.passes.cpu import caching, launch
 
 FIELDS = ["bias", "direction", "gaussian", "centre", "activations", "offset", "log_normaliser"]
 
@@ -284,17 +284,17 @@ except UnavailableBackend as error:
 
 
 def test_kernels_are_compiled_anew_when_what_they_inline_has_changed(tmp_path, monkeypatch):
-    monkeypatch.setattr(passes.tiles, "__file__", str(tmp_path / "tiles.py"))
+    monkeypatch.setattr(caching.tiles, "__file__", str(tmp_path / "tiles.py"))
     (tmp_path / "tiles.py").write_text("before")
     kept, other = tmp_path / "cpu_passes.forward_item-1.nbi", tmp_path / "cpu_passes.backward_item-1.nbi"
     for change in (lambda: None, lambda: (tmp_path / "tiles.py").write_text("after!")):
         change()
         kept.touch()
         other.touch()
-        passes._forget_if_changed("forward_item", tmp_path)
+        caching._forget_if_changed("forward_item", tmp_path)
         assert not kept.exists()
         kept.touch()
-        passes._forget_if_changed("forward_item", tmp_path)
+        caching._forget_if_changed("forward_item", tmp_path)
         assert kept.exists()
         assert other.exists()
 

@@ -6,21 +6,21 @@ from numba import njit
 
 from capsbench_kernels.passes.cpu.lanes import (
     WIDTH,
-    add_totals,
-    advance,
+    add_lane_sums,
+    advance_pointer,
     exp,
     fill,
     gather,
     get,
-    given,
+    is_given,
     load,
     maximum,
     minimum,
-    pointer,
+    point_to,
     put,
     scatter,
     store,
-    total,
+    sum_lanes,
 )
 
 numbers = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -28,8 +28,8 @@ numbers = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 @njit
 def arithmetic(x, y, made):
-    a, b = load(pointer(x), 0), load(pointer(y), 0)
-    target = pointer(made)
+    a, b = load(point_to(x), 0), load(point_to(y), 0)
+    target = point_to(made)
     for row, lanes in enumerate((a + b, a - b, a * b, a / b, maximum(a, b), minimum(a, b), fill(x[3]))):
         store(target, row * WIDTH, lanes)
 
@@ -46,7 +46,7 @@ def test_arithmetic_is_that_of_each_lane(dtype):
 @njit
 def exponential(x, made):
     for start in range(0, x.size, WIDTH):
-        store(pointer(made), start, exp(load(pointer(x), start)))
+        store(point_to(made), start, exp(load(point_to(x), start)))
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(np.float32, 3e-7), (np.float64, 1e-15)])
@@ -69,9 +69,9 @@ def test_exp_of_what_has_no_exponential_is_not_hidden():
 
 @njit
 def sums(x, four):
-    start = pointer(x)
-    add_totals(pointer(four), 1, load(start, 0), load(start, WIDTH), load(start, 2 * WIDTH), load(start, 3 * WIDTH))
-    return total(load(start, 0))
+    start = point_to(x)
+    add_lane_sums(point_to(four), 1, load(start, 0), load(start, WIDTH), load(start, 2 * WIDTH), load(start, 3 * WIDTH))
+    return sum_lanes(load(start, 0))
 
 
 @numbers
@@ -85,8 +85,8 @@ def test_totals_are_the_sums_over_the_lanes(dtype):
 @njit
 def transposed(x, rows, made):
     for row in range(rows):
-        scatter(pointer(made), row * WIDTH, 1, gather(pointer(x), row, rows))
-    put(pointer(made), 0, get(advance(pointer(x), 2), 3))
+        scatter(point_to(made), row * WIDTH, 1, gather(point_to(x), row, rows))
+    put(point_to(made), 0, get(advance_pointer(point_to(x), 2), 3))
 
 
 @numbers
@@ -99,10 +99,10 @@ def test_gather_and_scatter_step_through_memory(dtype):
 
 
 @njit
-def is_given(x):
-    return given(pointer(x))
+def holds_numbers(x):
+    return is_given(point_to(x))
 
 
 def test_an_empty_array_is_not_given():
-    assert is_given(np.ones(1))
-    assert not is_given(np.empty((0, 0)))
+    assert holds_numbers(np.ones(1))
+    assert not holds_numbers(np.empty((0, 0)))

@@ -229,7 +229,9 @@ def test_a_backend_that_cannot_run_is_refused_not_replaced(problem):
 
 @pytest.mark.parametrize(("device", "fused"), [("cuda", "triton"), ("cpu", "cpu")])
 def test_auto_says_once_why_it_takes_the_reference(monkeypatch, device, fused):
-    monkeypatch.setattr(api, "_obstacle", lambda backend, device: None if backend == "reference" else "it is too old")
+    monkeypatch.setattr(
+        api, "_find_obstacle", lambda backend, device: None if backend == "reference" else "it is too old"
+    )
     monkeypatch.setattr(api, "_warn_once", functools.cache(api._warn_once.__wrapped__))
     with pytest.raises(UnavailableBackend) as caught:
         choose_backend(fused, device)

@@ -1,7 +1,7 @@
-"""The vote pass: what every routing does with the votes, in one differentiable call.
+"""The vote pass: the step that every routing repeats, as one differentiable call.
 
-Each child ``i`` casts a vote ``V_ij = u_i @ W_ij (+ o_i)`` for each parent ``j``. Given what is believed of the parents,
-the pass shares each child out among them and returns the first three moments of the votes a parent receives:
+Each child ``i`` casts a vote ``V_ij = u_i @ W_ij (+ o_i)`` for each parent ``j``. Given a belief about the parents, the pass
+shares each child out among them. It returns the first three moments of the votes that each parent receives:
 
     logits_ij = bias_j + <direction_j, V_ij> - 1/2 * sum_h precision_jh * (V_ijh - mean_jh)^2
     r_ij      = softmax over j of logits_ij
@@ -9,8 +9,8 @@ the pass shares each child out among them and returns the first three moments of
     S0_j = sum_i w_ij      S1_j = sum_i w_ij (V_ij - c_j)      S2_j = sum_i w_ij (V_ij - c_j)^2
 
 A routing is a loop of vote passes with a small update of the parents in between (`capsbench_kernels.routings`, or a user's own).
-This file holds the checks and the choice of an implementation: `naive.py`, the readable truth, or the
-kernels of `cpu/launch.py` and `triton/launch.py`, which never hold the votes.
+This file checks the arguments and chooses an implementation: the readable reference in `naive.py`, or the kernels of
+`cpu/launch.py` and `triton/launch.py`, which never hold the votes.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ BACKENDS: tuple[str, ...] = ("reference", "cpu", "triton")
 """The implementations of the vote pass; ``auto`` chooses one of them."""
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-"""What poses and weights may be."""
+"""The dtypes of poses and weights."""
 
 _FUSED = {"cpu": "cpu", "cuda": "triton"}
-"""Type of a device -> the backend that is meant for it."""
+"""Type of a device -> its fused backend."""
 
 _KERNELS = {"cpu": "capsbench_kernels.passes.cpu.launch", "triton": "capsbench_kernels.passes.triton.launch"}
 
 
 def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:
-    """The name of the implementation that ``backend`` stands for, for tensors on ``device``.
+    """Returns the name of the implementation that ``backend`` stands for, for tensors on ``device``.
 
-    ``auto`` is ``cpu`` for tensors on the CPU and ``triton`` for those on a CUDA device. Where that cannot run, under
-    `torch.func` too, it is ``reference``, with a `ReferenceWarning` that says why, once a process.
+    ``auto`` is ``cpu`` for tensors on the CPU and ``triton`` for those on a CUDA device. Where that backend cannot run, such as
+    under `torch.func`, ``auto`` is ``reference``, with a `ReferenceWarning` that gives the reason, once a process.
 
     Raises:
         ArgumentError: an unknown name.
@@ -65,39 +65,39 @@ def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") ->
         raise ArgumentError("device", "one that torch knows, such as cpu or cuda", device) from None
     fused = _FUSED.get(device.type, "reference")
     if backend == "auto":
-        if (reason := _obstacle(fused, device)) is None:
+        if (reason := _find_obstacle(fused, device)) is None:
             return fused
         _warn_once(fused, reason)
         return "reference"
     if backend not in BACKENDS:
         raise ArgumentError("backend", f"auto, {', '.join(BACKENDS)}", backend)
-    if (reason := _obstacle(backend, device)) is not None:
-        raise UnavailableBackend(backend, reason, fused if _obstacle(fused, device) is None else "reference")
+    if (reason := _find_obstacle(backend, device)) is not None:
+        raise UnavailableBackend(backend, reason, fused if _find_obstacle(fused, device) is None else "reference")
     return backend
 
 
 @functools.cache
 def _warn_once(backend: str, reason: str) -> None:
-    # Counted here and not by Python's filters, which go by the line that calls: each routing would warn anew.
+    # The cache limits the warnings. Python's own filters go by the calling line, so each routing would warn anew.
     warnings.warn(ReferenceWarning(backend, reason), stacklevel=3)
 
 
-def _obstacle(backend: str, device: torch.device) -> str | None:
-    """Why a backend cannot run on tensors of a device, or None."""
+def _find_obstacle(backend: str, device: torch.device) -> str | None:
+    """Returns the reason why a backend cannot run on tensors of a device, or None."""
     if backend == "reference":
         return None
     if torch._C._are_functorch_transforms_active():
         return "torch.func transforms torch's own operations alone"
     try:
-        kernels = _kernels(backend)
+        kernels = _import_kernels(backend)
     except ModuleNotFoundError as error:
         return f"it needs the package {error.name}, which is not installed"
     except ImportError as error:  # such as a version of NumPy that Numba does not know yet
         return f"{error}"
-    return kernels.obstacle(device)
+    return kernels.find_obstacle(device)
 
 
-def _kernels(backend: str) -> Kernels:
+def _import_kernels(backend: str) -> Kernels:
     # Imported when first needed: importing Numba or Triton takes about a second.
     module: Kernels = importlib.import_module(_KERNELS[backend])
     return module
@@ -116,8 +116,8 @@ def vote_pass(
 ) -> Moments:
     """Shares every child out among the parents and sums the votes that each parent gets.
 
-    ``poses``, ``weights`` and ``offset`` are of one dtype. Everything else, the moments too, is of the dtype of the sums: float32
-    beside bfloat16 and float16 poses, else the dtype of the poses. What of it is given in 16 bits is taken in float32.
+    ``poses``, ``weights`` and ``offset`` have one dtype. All other tensors, including the moments, have the dtype of the sums:
+    float32 for bfloat16 and float16 poses, else the dtype of the poses. Those given in 16 bits are converted to float32.
 
     Args:
         poses: child poses ``[N, I, R, D]``; a vector capsule has R = 1, a 4x4 pose matrix R = D = 4.
@@ -126,21 +126,21 @@ def vote_pass(
         activations: child activations ``[N, I]``; all 1 if None.
         offset: added to the votes, ``[N or 1, I, R, E]`` (coordinate addition).
         backend: ``auto`` or one of `BACKENDS`, see `choose_backend`.
-        log_normaliser: ``[N, I]``, takes the place of the log of the softmax's denominator, so that a child can be shared
-            among more parents than these (see the function `log_normaliser`).
-        constant_shares: whether the shares are constants in the backward pass: then gradients flow through the votes that are
-            summed, and through the activations, not through who gets how much of a child.
+        log_normaliser: ``[N, I]``, replaces the log of the softmax's denominator, so that a child can be shared among more
+            parents than these (see the function `log_normaliser`).
+        constant_shares: whether the shares are constants in the backward pass. Gradients then flow through the summed votes and
+            the activations only, not through the logits.
 
     Returns:
         The moments, differentiable to any order in every tensor given except ``parents.centre``. A gradient with its own graph
         (``create_graph=True``) holds the votes of the pass in memory, on every backend.
 
-    Under autocast everything is taken in float32.
+    Under autocast all tensors are converted to float32.
 
     Raises:
-        ArgumentError: a shape, dtype or device that does not fit, named with what would; a backend that cannot run.
+        ArgumentError: a shape, dtype or device that does not fit, with the one expected; a backend that cannot run.
     """
-    sums = _run(poses, weights, parents, activations, offset, log_normaliser, backend, constant_shares)
+    sums = _run_pass(poses, weights, parents, activations, offset, log_normaliser, backend, constant_shares)
     moments = Moments(*sums[:3])
     if (observer := current_observer.get()) is not None:
         observer(VotePass(poses, weights, parents, activations, offset, log_normaliser, moments))
@@ -150,15 +150,15 @@ def vote_pass(
 def log_normaliser(
     poses: Tensor, weights: Tensor, parents: Parents, offset: Tensor | None = None, backend: str = "auto"
 ) -> Tensor:
-    """The log of each child's softmax denominator over these parents, ``[N, I]``: ``log sum_j exp(logits_ij)``.
+    """Returns the log of each child's softmax denominator over these parents, ``[N, I]``: ``log sum_j exp(logits_ij)``.
 
-    An E-step over all the parents that see a child, also those of other problems (Gritzman 2019), combines these numbers
-    over the problems that the child is in and hands the result to `vote_pass`. Arguments as there.
+    An E-step over all parents that see a child, including those of other problems (Gritzman 2019), combines these numbers over
+    the child's problems and passes the result to `vote_pass`. The arguments are those of `vote_pass`.
     """
-    return _run(poses, weights, parents, None, offset, None, backend).log_normaliser
+    return _run_pass(poses, weights, parents, None, offset, None, backend).log_normaliser
 
 
-def _run(
+def _run_pass(
     poses: Tensor,
     weights: Tensor,
     parents: Parents,
@@ -171,10 +171,12 @@ def _run(
     centre = None if parents.centre is None else parents.centre.detach()
     inputs = PassInputs(poses, weights, activations, offset, *parents[:4], centre, log_normaliser)
     summed = {name: tensor for name, tensor in inputs._asdict().items() if name not in ("poses", "weights", "offset")}
-    inputs = inputs._replace(**{name: at_least_float32(each) for name, each in summed.items() if each is not None})
+    inputs = inputs._replace(
+        **{name: at_least_float32(tensor) for name, tensor in summed.items() if tensor is not None}
+    )
     kind = poses.device.type
     if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
-        # As torch's own ops that need the range: in float32, whatever the layer before has made.
+        # Like the operations of torch that need the range: in float32, whatever the layer before returned.
         inputs = PassInputs(*(None if tensor is None else tensor.float() for tensor in inputs))  # type: ignore[arg-type]
         with torch.autocast(kind, enabled=False):
             return _run_checked(inputs, backend, constant_shares)
@@ -182,7 +184,7 @@ def _run(
 
 
 def _run_checked(inputs: PassInputs, backend: str, constant_shares: bool) -> PassSums:
-    _check(inputs)
+    _check_inputs(inputs)
     chosen = choose_backend(backend, inputs.poses.device)
     if (count := current_count.get()) is None:
         return _run_on(chosen, inputs, constant_shares)
@@ -195,18 +197,19 @@ def _run_checked(inputs: PassInputs, backend: str, constant_shares: bool) -> Pas
 def _run_on(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
     if backend == "reference":
         return vote_pass_reference(inputs, constant_shares)
-    return _fused(backend, inputs, constant_shares)
+    return _run_fused(backend, inputs, constant_shares)
 
 
-# Else torch.compile looks into what it cannot compile, and compiles what is around it again and again. As torch.compiler.disable,
-# but that takes more than a second to import, for commands too that run no vote pass.
+# Without this, torch.compile traces into code that it cannot compile, and recompiles the code around it again and again.
+# torch.compiler.disable does the same, but takes more than a second to import, even for commands that run no vote pass.
 @_disable_dynamo
-def _fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
+def _run_fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
     contiguous = (None if tensor is None else tensor.contiguous() for tensor in inputs)
-    return PassSums(*FusedVotePass.apply(_kernels(backend), constant_shares, *contiguous))
+    return PassSums(*FusedVotePass.apply(_import_kernels(backend), constant_shares, *contiguous))
 
 
-def _check(inputs: PassInputs) -> None:
+def _check_inputs(inputs: PassInputs) -> None:
+    """Raises ArgumentError for a shape, dtype or device that does not fit the poses."""
     poses, weights, offset = inputs.poses, inputs.weights, inputs.offset
     if poses.dim() != 4:
         raise ArgumentError("poses", "[N, I, R, D]", list(poses.shape))

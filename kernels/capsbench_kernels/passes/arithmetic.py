@@ -1,4 +1,4 @@
-"""Counting floating-point operations: those of an algorithm, whoever writes it, and those that the kernels execute.
+"""Counts floating-point operations: those of an algorithm, however it is implemented, and those that the kernels execute.
 
 A multiplication, an addition, a comparison and a function of one number (an exponential, a square root) are one operation each:
 
@@ -8,9 +8,9 @@ A multiplication, an addition, a comparison and a function of one number (an exp
     a softmax                         5 an element: the largest, a difference, an exponential, a sum, a quotient
     a normalisation                   4 an element by given statistics, 8 by its own; pooling: 1 an element of each window
 
-Copies, casts, padding and indexing are none. A vote pass counts by its formulas, whatever its backend. The algorithm has votes
-once for each distinct poses, weights and offset of the block, logits once for each distinct belief about them, and S2 only where
-something reads it; a kernel recomputes all of that in every pass.
+Copies, casts, padding and indexing cost none. A vote pass counts by its formulas, whatever its backend. The algorithm computes
+votes once for each distinct set of poses, weights and offset of the block, logits once for each distinct belief about them, and
+S2 only where something reads it. A kernel recomputes all of that in every pass.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from capsbench_kernels.passes.observe import current_count, unnoticed
 from capsbench_kernels.passes.types import PassInputs, PassSums
 
 SOFTMAX, LOG_SUM, EXPONENTIAL = 5, 4, 2
-"""Operations of a logit: of a softmax, of the log of a sum of exponentials, of a share by a log of the sum that is given."""
+"""Operations a logit: of a softmax, of a log of a sum of exponentials, and of a share whose log of the sum is given."""
 
 _COPIES = frozenset({"clone", "copy", "_to_copy", "fill", "where", "masked_fill", "zeros_like", "ones_like"})
 
@@ -43,19 +43,19 @@ _OF_INPUT = {
     **dict.fromkeys(("native_layer_norm", "native_group_norm"), 8),
     **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training"), 4),
 }
-"""Operation of torch -> operations an element of its first argument."""
+"""Function of torch -> operations an element of its first argument."""
 
 _POOLING = frozenset({"max_pool2d_with_indices", "avg_pool2d"})
 
 
 class Arithmetic(TorchDispatchMode):
-    """What `count_arithmetic` has counted so far: ``passes``, and the operations of the ``algorithm`` and as ``executed``."""
+    """The count of `count_arithmetic` so far: ``passes``, and the operations of the ``algorithm`` and as ``executed``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.passes = self.algorithm = self.executed = 0
         self._known: dict[str, list[tuple[Tensor | None, ...]]] = {}
-        # The tensors are held, so that no other one gets their ids.
+        # Holding the tensors keeps their ids from being used again.
         self._unread: dict[int, tuple[Tensor, str, dict[str, int]]] = {}
 
     def __torch_dispatch__(
@@ -72,10 +72,13 @@ class Arithmetic(TorchDispatchMode):
         return result
 
     def add_pass(self, inputs: PassInputs, sums: PassSums) -> None:
-        """Counts a vote pass: what it executes, and of its algorithm what is new and, once something reads it, what it gives."""
+        """Counts a vote pass: the operations executed, and those of the algorithm that are new.
+
+        The sums of the pass are part of the algorithm from the moment that something reads them.
+        """
         parts = pass_operations(inputs)
         self.passes += 1
-        self.executed += sum(parts.values()) - parts["log_normaliser"]  # which the softmax has made
+        self.executed += sum(parts.values()) - parts["log_normaliser"]  # the softmax has computed it
         votes = (inputs.poses, inputs.weights, inputs.offset)
         with unnoticed():
             self.algorithm += parts["votes"] * self._is_new("votes", votes)
@@ -83,13 +86,13 @@ class Arithmetic(TorchDispatchMode):
         self._unread |= {id(tensor): (tensor, name, parts) for name, tensor in sums._asdict().items()}
 
     def _add_sum(self, name: str, parts: dict[str, int]) -> None:
-        """Counts one of the sums of a pass, and with the first of the moments the shares that they are weighted by."""
+        """Counts one of the sums of a pass, and, with the first moment that is read, the shares that weight it."""
         self.algorithm += parts[name]
         if name != "log_normaliser":
             self.algorithm += parts.pop("shares", 0)
 
     def _is_new(self, kind: str, tensors: tuple[Tensor | None, ...]) -> bool:
-        """Whether no tensors of these values have been met; by values, for a view or a copy is of the same."""
+        """Tells whether no earlier tensors had these values. Values are compared, so a view or a copy is not new."""
         known = self._known.setdefault(kind, [])
         if any(all(map(_is_same, before, tensors)) for before in known):
             return False
@@ -105,7 +108,7 @@ def _is_same(left: Tensor | None, right: Tensor | None) -> bool:
 
 @contextmanager
 def count_arithmetic() -> Iterator[Arithmetic]:
-    """Counts the floating-point operations of what the block computes, on this thread and without gradients."""
+    """Counts the floating-point operations of the block, on this thread and without gradients."""
     count = Arithmetic()
     token = current_count.set(count)
     try:
@@ -116,7 +119,7 @@ def count_arithmetic() -> Iterator[Arithmetic]:
 
 
 def operations_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> int:
-    """The floating-point operations of one call of an operation of torch, by the rule at the top of this file."""
+    """Returns the floating-point operations of one call of a torch function, by the rules at the top of this file."""
     formula: Callable[..., int] | None = flop_registry.get(function._overloadpacket)
     if formula is not None:
         return formula(*args, **kwargs, out_val=result)
@@ -124,7 +127,7 @@ def operations_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], 
     if name in _COPIES:
         return 0
     if name in _POOLING:
-        return int(tree_leaves(result)[0].numel()) * math.prod(_pair(args[1]))
+        return int(tree_leaves(result)[0].numel()) * math.prod(_to_pair(args[1]))
     if name in _OF_INPUT and isinstance(args[0], Tensor):
         return _OF_INPUT[name] * args[0].numel()
     if torch.Tag.pointwise in function.tags:
@@ -132,13 +135,13 @@ def operations_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], 
     return 0
 
 
-def _pair(size: Any) -> tuple[int, ...]:
+def _to_pair(size: Any) -> tuple[int, ...]:
     values = tuple(size) if isinstance(size, (list, tuple)) else (size,)
     return values if len(values) == 2 else values * 2
 
 
 def pass_operations(inputs: PassInputs) -> dict[str, int]:
-    """The floating-point operations of one forward vote pass by its formulas, by what they make."""
+    """Returns the floating-point operations of one forward vote pass, by result."""
     problems, children, rows, depth = inputs.poses.shape
     parents, columns = inputs.weights.shape[1], inputs.weights.shape[3]
     logits = problems * children * parents

@@ -1,4 +1,7 @@
-"""The vote pass written as its formulas read: every vote in memory, gradients by autograd, any dtype. The truth in tests."""
+"""The vote pass as its formulas read: every vote in memory, gradients by autograd, any dtype.
+
+The tests compare every kernel with it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from capsbench_kernels.passes.types import PassInputs, PassSums, accumulation_dt
 
 
 def votes_of(poses: Tensor, weights: Tensor, offset: Tensor | None = None) -> Tensor:
-    """All votes, parents first: ``V_ij = u_i @ W_ij (+ o_i)`` as ``[N, J, I, H]`` with H = R*E.
+    """Returns all votes, parents first: ``V_ij = u_i @ W_ij (+ o_i)`` as ``[N, J, I, H]`` with H = R*E.
 
     Args:
         poses: child poses ``[N, I, R, D]``.
@@ -28,7 +31,7 @@ def votes_of(poses: Tensor, weights: Tensor, offset: Tensor | None = None) -> Te
 
 
 def vote_pass_reference(inputs: PassInputs, constant_shares: bool) -> PassSums:
-    """See `capsbench_kernels.vote_pass`; the caller has checked the arguments."""
+    """Computes `capsbench_kernels.vote_pass` from votes in memory; the caller has checked the arguments."""
     dtype = accumulation_dtype(inputs.poses.dtype)
     poses, weights = inputs.poses.to(dtype), inputs.weights.to(dtype)
     votes = votes_of(poses, weights, None if inputs.offset is None else inputs.offset.to(dtype))
@@ -39,12 +42,13 @@ def vote_pass_reference(inputs: PassInputs, constant_shares: bool) -> PassSums:
         shares = shares * inputs.activations.unsqueeze(1)
     if inputs.centre is not None:
         votes = votes - inputs.centre.unsqueeze(2)
+    # A row of shares times a matrix of votes sums over the children without a tensor of weighted votes.
     row = shares.unsqueeze(2)
     return PassSums(shares.sum(dim=2), (row @ votes).squeeze(2), (row @ votes.square()).squeeze(2), log_normaliser)
 
 
 def shares_of(votes: Tensor, belief: PassInputs) -> tuple[Tensor, Tensor]:
-    """How each child is shared out, ``[N, J, I]``, and the log of its softmax's denominator, or the one given, ``[N, I]``."""
+    """Returns each child's shares ``[N, J, I]``, and the log of its softmax's denominator, or the one given, ``[N, I]``."""
     logits = logits_of(votes, belief)
     if belief.log_normaliser is None:
         return logits.softmax(dim=1), logits.logsumexp(dim=1)
@@ -52,7 +56,7 @@ def shares_of(votes: Tensor, belief: PassInputs) -> tuple[Tensor, Tensor]:
 
 
 def logits_of(votes: Tensor, belief: PassInputs) -> Tensor:
-    """How well each vote ``[N, J, I, H]`` agrees with what is believed of its parent, ``[N, J, I]``."""
+    """Returns how well each vote ``[N, J, I, H]`` agrees with the belief about its parent, ``[N, J, I]``."""
     logits = votes.new_zeros(votes.shape[:3])
     if belief.bias is not None:
         logits = logits + belief.bias.unsqueeze(2)

@@ -1,4 +1,4 @@
-"""Looking at vote passes."""
+"""Observation of vote passes as they run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ current_count: ContextVar[Arithmetic | None] = ContextVar("arithmetic", default=
 
 
 class VotePass(NamedTuple):
-    """A vote pass that was made: its arguments, as `vote_pass` explains them, and what it returned."""
+    """A vote pass that has run: its arguments, explained by `vote_pass`, and the moments that it returned."""
 
     poses: Tensor
     weights: Tensor
@@ -30,7 +30,7 @@ class VotePass(NamedTuple):
     moments: Moments
 
     def shares(self) -> Tensor:
-        """The coupling coefficients r_ij of the pass, ``[N, I, J]``, from its arguments and the formula of the reference."""
+        """Returns the coupling coefficients r_ij of the pass, ``[N, I, J]``, by the reference's formula."""
         dtype = accumulation_dtype(self.poses.dtype)
         given = (self.poses, self.weights, None, self.offset, *self.parents[:4], None, self.log_normaliser)
         inputs = PassInputs(*(None if tensor is None else tensor.to(dtype) for tensor in given))  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ current_observer: ContextVar[Callable[[VotePass], object] | None] = ContextVar("
 
 @contextmanager
 def observe_vote_passes(observer: Callable[[VotePass], object]) -> Iterator[None]:
-    """Tells of each vote pass of the block, whatever its backend, once it is made."""
+    """Calls ``observer`` after each vote pass of the block, whatever its backend."""
     token = current_observer.set(observer)
     try:
         yield
@@ -54,7 +54,7 @@ def observe_vote_passes(observer: Callable[[VotePass], object]) -> Iterator[None
 
 @contextmanager
 def unnoticed() -> Iterator[None]:
-    """Neither counts nor tells of the vote passes of the block, such as one that repeats another for its precision."""
+    """Hides the vote passes of the block from counts and observers, such as one that repeats another for its precision."""
     counted, observed = current_count.set(None), current_observer.set(None)
     try:
         yield

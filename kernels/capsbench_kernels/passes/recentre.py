@@ -1,8 +1,8 @@
 """Moments about another centre, where those about the given one have lost the spread of the votes.
 
-A spread is a difference, S2 - |S1|^2 / S0: where the mean of the votes is far from the centre that the moments are taken
-about, two large numbers that nearly cancel, and float32 keeps 7 digits of them. A parent that jumps onto one child is there,
-and so are votes far from 0 in a first pass. One more pass, about the mean, has nothing left to cancel.
+A spread is a difference, S2 - |S1|^2 / S0. If the mean of the votes is far from the centre, its two terms are large and nearly
+cancel, and float32 keeps 7 digits of them. This happens to a parent that jumps onto one child, and in a first pass to votes far
+from 0. One more pass, about the mean, has nothing left to cancel.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from capsbench_kernels.passes.observe import unnoticed
 from capsbench_kernels.passes.types import Moments, Parents
 
 CANCELLATION = 100.0
-"""How many times its spread a second moment may be: float32 then leaves the spread an error of about 1e-5 of it.
+"""Largest ratio of a second moment to its spread: the spread then has a relative error of about 1e-5 in float32.
 
-Networks as they are by default stay below 10, and their numbers are those of the passes alone."""
+Networks with default options stay below 10, so their passes are never repeated."""
 
 
-@_disable_dynamo  # what it does depends on values, which a compiled graph does not see
+@_disable_dynamo  # the branch depends on values, which a compiled graph does not see
 def recentred(
     moments: Moments,
     parents: Parents,
@@ -31,22 +31,21 @@ def recentred(
     share: Tensor,
     repeat: Callable[[Parents], Moments],
 ) -> tuple[Moments, Tensor | None]:
-    """The moments of a pass about a centre from which the spread of the votes can be told, and that centre.
+    """Returns the moments of a pass about a centre that keeps the spread of the votes, and that centre.
 
-    On a CUDA device the comparison makes the host wait for the pass. Where no value can be read, under `torch.func` and while a
-    CUDA graph is captured, the pass is always repeated. A pass that is repeated is neither counted nor observed.
+    On a CUDA device the host waits for the pass, to compare values. Where no value can be read, under `torch.func` and while a
+    CUDA graph is captured, the pass is always repeated. The repeated pass is neither counted nor observed.
 
     Args:
         moments: of the pass, about ``parents.centre``.
-        parents: the belief that the pass was made with.
+        parents: the belief of the pass.
         mean: of each parent's votes, ``[N, J, H]``.
-        variance: ``[N, J, H]``, what the spread about the mean is used as, with all that is added to it.
-        share: what the variance is multiplied by to be as large as ``moments.second``, ``[N, J, 1]`` or of one number.
-        repeat: makes the same pass with the same belief, about another centre.
+        variance: ``[N, J, H]``, the spread about the mean as the caller uses it, with all terms added to it.
+        share: the factor from a variance to a second moment, ``[N, J, 1]`` or of one number.
+        repeat: runs the same pass with the same belief, about another centre.
 
     Returns:
-        The moments and the centre as they are where the second moment is at most `CANCELLATION` spreads, and about ``mean``
-        elsewhere.
+        The given moments and centre where the second moment is at most `CANCELLATION` spreads; those about ``mean`` elsewhere.
     """
     if mean.is_meta:  # shapes alone
         return moments, parents.centre
@@ -55,6 +54,7 @@ def recentred(
         excess = torch.addcmul(second, share.detach(), variance.detach(), value=-CANCELLATION)
         if _can_be_read(excess) and not excess.amax() > 0:
             return moments, parents.centre
+        # Value by value, so that a parent's result does not depend on the others in its batch.
         lost = excess > 0
         about = repeat(parents._replace(centre=moved))
         first, second = torch.where(lost, about.first, moments.first), torch.where(lost, about.second, moments.second)

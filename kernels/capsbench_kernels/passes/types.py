@@ -1,4 +1,4 @@
-"""What goes into a vote pass and comes out of it."""
+"""The inputs and outputs of a vote pass, and the protocol of its kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Parents(NamedTuple):
-    """What is believed of the parents before a pass; a field left at None takes no part in the logits.
+    """The belief about the parents before a pass; a field left at None takes no part in the logits.
 
     With N problems, J parents and votes of H = R*E values:
 
@@ -28,7 +28,7 @@ class Parents(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What a pass returns: ``mass`` [N, J], ``first`` [N, J, H] and ``second`` [N, J, H], about `Parents.centre`."""
+    """The moments that a pass returns: ``mass`` [N, J], ``first`` and ``second`` [N, J, H], about `Parents.centre`."""
 
     mass: Tensor
     first: Tensor
@@ -36,8 +36,10 @@ class Moments(NamedTuple):
 
 
 class PassInputs(NamedTuple):
-    """What a kernel gets, checked and contiguous. ``poses``, ``weights`` and ``offset`` share a dtype; the others have the
-    dtype of the sums (`accumulation_dtype`). None means absent: no term in the logits, a centre of 0, activations of 1.
+    """The inputs of a kernel, checked and contiguous.
+
+    ``poses``, ``weights`` and ``offset`` share a dtype; the others have the dtype of the sums (`accumulation_dtype`). None means
+    absent: no term in the logits, a centre of 0, activations of 1.
     """
 
     poses: Tensor  # [N, I, R, D]
@@ -53,7 +55,7 @@ class PassInputs(NamedTuple):
 
 
 class PassSums(NamedTuple):
-    """What the forward kernel returns, and, as gradients, what the backward kernel gets."""
+    """The sums that the forward kernel returns. Their gradients, in the same form, are the input of the backward kernel."""
 
     mass: Tensor  # [N, J]
     first: Tensor  # [N, J, H]
@@ -62,13 +64,15 @@ class PassSums(NamedTuple):
 
 
 class Kernels(Protocol):
-    """What a module of fused kernels holds. Every tensor returned is its own to allocate, in the accumulation dtype."""
+    """The functions of a module of fused kernels. It allocates every tensor that it returns, in the accumulation dtype."""
 
-    def obstacle(self, device: torch.device) -> str | None:
-        """Why the kernels cannot run on tensors of this device, or None."""
+    def find_obstacle(self, device: torch.device) -> str | None:
+        """Returns the reason why the kernels cannot run on tensors of this device, or None."""
         ...
 
-    def forward(self, inputs: PassInputs) -> PassSums: ...
+    def forward(self, inputs: PassInputs) -> PassSums:
+        """Returns the sums of a pass."""
+        ...
 
     def backward(
         self,
@@ -78,25 +82,25 @@ class Kernels(Protocol):
         offset_wanted: bool,
         constant_shares: bool,
     ) -> PassInputs:
-        """Gradients by the names of the inputs, [N, I, R, E] for the offset; None where the input is, and for the centre.
+        """Returns gradients by the names of the inputs, [N, I, R, E] for the offset; None for absent inputs and the centre.
 
-        With ``constant_shares`` gl_ij is 0: the shares are constants, and nothing flows into what is believed of the parents.
+        With ``constant_shares`` the shares are constants: gl_ij is 0, and no gradient flows into the belief.
         """
         ...
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that votes of ``dtype`` are summed in: float32 for the half-width ones, else their own."""
+    """Returns the dtype that votes of ``dtype`` are summed in: float32 for float16 and bfloat16, else their own."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Keeps autocast off for what is computed on a device; nothing where torch has none, as on the meta device."""
+    """Switches autocast off on a device; does nothing where torch has no autocast, as on the meta device."""
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor, in float32 if it is of 16 bits."""
+    """Returns the tensor, converted to float32 if it has 16 bits."""
     return tensor.to(accumulation_dtype(tensor.dtype))

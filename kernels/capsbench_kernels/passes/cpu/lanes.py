@@ -1,8 +1,10 @@
-"""Sixteen numbers side by side as one value in Numba: ``load``, ``store``, ``+ - * /``, and what else a vote pass needs.
+"""Vectors of sixteen numbers in Numba: ``load``, ``store``, ``+ - * /``, and the other operations of a vote pass.
 
-Numba's loops over short rows are left scalar, or guarded by alias checks that cost more than the row. A value of type
-`Lanes` is a vector of LLVM's, which becomes whatever the machine has (AVX-512, AVX2, NEON), and code on it reads like
-the formula for one child.
+LLVM leaves Numba's loops over short rows scalar, or guards them by alias checks that cost more than the row. A value of type
+`Lanes` is an LLVM vector. It becomes the vectors of the machine (AVX-512, AVX2, NEON), and code on it reads like the formula for
+one child.
+
+Each instruction below is a function of types: it returns the signature, and a function that emits the LLVM code for it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ WIDTH = 16
 """Numbers in a value of type `Lanes`."""
 
 CONTRACT = ("contract",)
-"""The one liberty given to the compiler: a product and a sum may be rounded once. NaN and infinity stay what they are."""
+"""Fast-math flags of LLVM: a product and a sum may be rounded once. NaN and infinity keep their meaning."""
 
 
 class Lanes(types.Type):
@@ -44,23 +46,23 @@ class LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(element, WIDTH))
 
 
-def _instruction(define: Callable[..., Any]) -> Any:
-    """What compiled code can call: ``define`` gets Numba's typing context and the types of the arguments."""
+def _make_intrinsic(define: Callable[..., Any]) -> Any:
+    """Makes an instruction for compiled code: ``define`` gets Numba's typing context and the types of the arguments."""
     return intrinsic(define)
 
 
-def _define(symbol: Callable[..., Any], instruction: str) -> None:
-    """Gives an operator of Python its meaning between two `Lanes`."""
+def _define_operator(symbol: Callable[..., Any], instruction: str) -> None:
+    """Defines an operator of Python on two `Lanes` as an instruction of LLVM."""
 
     @infer_global(symbol)
     class Operation(ConcreteTemplate):
         cases = [signature(kind, kind, kind) for kind in (SINGLE, DOUBLE)]
 
-    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def lower_operator(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return getattr(builder, instruction)(*arguments, flags=CONTRACT)
 
     for kind in (SINGLE, DOUBLE):
-        lower_builtin(symbol, kind, kind)(lower)
+        lower_builtin(symbol, kind, kind)(lower_operator)
 
 
 for _symbol, _name in (
@@ -69,174 +71,180 @@ for _symbol, _name in (
     (operator.mul, "fmul"),
     (operator.truediv, "fdiv"),
 ):
-    _define(_symbol, _name)
+    _define_operator(_symbol, _name)
 
 
-@_instruction
-def pointer(typing: Any, array: Any) -> Any:
-    """To the first number of a contiguous array, or to nothing if the array is empty.
+@_make_intrinsic
+def point_to(typing: Any, array: Any) -> Any:
+    """Returns a pointer to the first number of a contiguous array; a null pointer if the array is empty.
 
-    Numba counts references at every call that is given an array, also at one that it inlines, and would spend more time
-    on that than on the arithmetic. A pointer is not counted: the caller keeps the array alive.
+    Numba counts references at every call with an array, also at one that it inlines, and spends more time on that than on
+    the arithmetic. A pointer is not counted: the caller keeps the array alive.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         struct = make_array(array)(context, builder, arguments[0])
         empty = builder.icmp_signed("==", struct.nitems, ir.Constant(struct.nitems.type, 0))
         return builder.select(empty, ir.Constant(struct.data.type, None), struct.data)
 
-    return types.CPointer(array.dtype)(array), generate
+    return types.CPointer(array.dtype)(array), emit_code
 
 
-@_instruction
-def given(typing: Any, pointer: Any) -> Any:
-    """Whether the pointer is to something."""
+@_make_intrinsic
+def is_given(typing: Any, pointer: Any) -> Any:
+    """Tells whether the pointer is not null: whether there is such a tensor."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.icmp_unsigned("!=", arguments[0], ir.Constant(arguments[0].type, None))
 
-    return types.boolean(pointer), generate
+    return types.boolean(pointer), emit_code
 
 
-@_instruction
-def advance(typing: Any, pointer: Any, count: Any) -> Any:
-    """The pointer, ``count`` numbers on."""
+@_make_intrinsic
+def advance_pointer(typing: Any, pointer: Any, count: Any) -> Any:
+    """Returns the pointer moved on by ``count`` numbers."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.gep(arguments[0], [arguments[1]])
 
-    return pointer(pointer, types.intp), generate
+    return pointer(pointer, types.intp), emit_code
 
 
-def _vector(context: Any, builder: Any, dtype: Any, pointer: Any, index: Any) -> Any:
+def _vector_pointer(context: Any, builder: Any, dtype: Any, pointer: Any, index: Any) -> Any:
     return builder.bitcast(builder.gep(pointer, [index]), context.get_value_type(Lanes(dtype)).as_pointer())
 
 
-@_instruction
+@_make_intrinsic
 def load(typing: Any, pointer: Any, index: Any) -> Any:
-    """`WIDTH` numbers from ``pointer[index]`` on."""
+    """Returns `WIDTH` numbers from ``pointer[index]`` on."""
     dtype = pointer.dtype
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_vector(context, builder, dtype, *arguments), align=dtype.bitwidth // 8)
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_vector_pointer(context, builder, dtype, *arguments), align=dtype.bitwidth // 8)
 
-    return Lanes(dtype)(pointer, types.intp), generate
+    return Lanes(dtype)(pointer, types.intp), emit_code
 
 
-@_instruction
+@_make_intrinsic
 def store(typing: Any, pointer: Any, index: Any, value: Any) -> Any:
     """Writes `WIDTH` numbers to ``pointer[index]`` and on."""
     dtype = pointer.dtype
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _vector(context, builder, dtype, *arguments[:2]), align=dtype.bitwidth // 8)
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _vector_pointer(context, builder, dtype, *arguments[:2]), align=dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.none(pointer, types.intp, Lanes(dtype)), generate
+    return types.none(pointer, types.intp, Lanes(dtype)), emit_code
 
 
-@_instruction
+@_make_intrinsic
 def gather(typing: Any, pointer: Any, index: Any, stride: Any) -> Any:
-    """`WIDTH` numbers, ``stride`` apart, from ``pointer[index]`` on."""
+    """Returns `WIDTH` numbers, ``stride`` apart, from ``pointer[index]`` on."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, index, stride = arguments
         lanes = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
         for lane in range(WIDTH):
-            lanes = builder.insert_element(lanes, builder.load(builder.gep(data, [index])), _lane(lane))
+            lanes = builder.insert_element(lanes, builder.load(builder.gep(data, [index])), _lane_index(lane))
             index = builder.add(index, stride)
         return lanes
 
-    return Lanes(pointer.dtype)(pointer, types.intp, types.intp), generate
+    return Lanes(pointer.dtype)(pointer, types.intp, types.intp), emit_code
 
 
-@_instruction
+@_make_intrinsic
 def scatter(typing: Any, pointer: Any, index: Any, stride: Any, value: Any) -> Any:
-    """Writes `WIDTH` numbers to where `gather` reads them."""
+    """Writes `WIDTH` numbers to the places that `gather` reads."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, index, stride, lanes = arguments
         for lane in range(WIDTH):
-            builder.store(builder.extract_element(lanes, _lane(lane)), builder.gep(data, [index]))
+            builder.store(builder.extract_element(lanes, _lane_index(lane)), builder.gep(data, [index]))
             index = builder.add(index, stride)
         return context.get_dummy_value()
 
-    return types.none(pointer, types.intp, types.intp, Lanes(pointer.dtype)), generate
+    return types.none(pointer, types.intp, types.intp, Lanes(pointer.dtype)), emit_code
 
 
-def _lane(number: int) -> Any:
+def _lane_index(number: int) -> Any:
     return ir.Constant(ir.IntType(32), number)
 
 
-@_instruction
+@_make_intrinsic
 def get(typing: Any, pointer: Any, index: Any) -> Any:
-    """``pointer[index]``"""
+    """Returns ``pointer[index]``."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load(builder.gep(arguments[0], [arguments[1]]))
 
-    return pointer.dtype(pointer, types.intp), generate
+    return pointer.dtype(pointer, types.intp), emit_code
 
 
-@_instruction
+@_make_intrinsic
 def put(typing: Any, pointer: Any, index: Any, number: Any) -> Any:
-    """``pointer[index] = number``"""
+    """Writes a number to ``pointer[index]``."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]]))
         return context.get_dummy_value()
 
-    return types.none(pointer, types.intp, pointer.dtype), generate
+    return types.none(pointer, types.intp, pointer.dtype), emit_code
 
 
-@_instruction
+@_make_intrinsic
 def fill(typing: Any, number: Any) -> Any:
-    """``number`` in every lane."""
+    """Returns ``number`` in every lane."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = context.get_value_type(signature.return_type)
+        # Into the first lane, then from there to all: LLVM makes one broadcast of the pair.
         undefined = ir.Constant(kind, ir.Undefined)
-        first = builder.insert_element(undefined, arguments[0], _lane(0))
+        first = builder.insert_element(undefined, arguments[0], _lane_index(0))
         return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
 
-    return Lanes(number)(number), generate
+    return Lanes(number)(number), emit_code
 
 
-@_instruction
-def total(typing: Any, lanes: Any) -> Any:
-    """The sum over the lanes, pairwise in a fixed order."""
+@_make_intrinsic
+def sum_lanes(typing: Any, lanes: Any) -> Any:
+    """Returns the sum over the lanes, added in pairs in a fixed order."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (lanes,) = arguments
         while lanes.type.count > 1:
-            lanes = _folded(builder, lanes, lanes, 1)
-        return builder.extract_element(lanes, _lane(0))
+            lanes = _fold_halves(builder, lanes, lanes, 1)
+        return builder.extract_element(lanes, _lane_index(0))
 
-    return lanes.dtype(lanes), generate
+    return lanes.dtype(lanes), emit_code
 
 
-@_instruction
-def add_totals(typing: Any, pointer: Any, index: Any, a0: Any, a1: Any, a2: Any, a3: Any) -> Any:
-    """Adds the totals of four `Lanes` to four numbers from ``pointer[index]`` on, in a third of the steps of four `total`."""
+@_make_intrinsic
+def add_lane_sums(typing: Any, pointer: Any, index: Any, a0: Any, a1: Any, a2: Any, a3: Any) -> Any:
+    """Adds the sums of four `Lanes` to four numbers from ``pointer[index]`` on.
+
+    It takes a third of the steps of four `sum_lanes`: the four are folded into one vector, which is halved together.
+    """
     dtype = pointer.dtype
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, index, first, second, third, fourth = arguments
-        lanes = _folded(builder, _folded(builder, first, second, 2), _folded(builder, third, fourth, 2), 4)
+        lanes = _fold_halves(
+            builder, _fold_halves(builder, first, second, 2), _fold_halves(builder, third, fourth, 2), 4
+        )
         while lanes.type.count > 4:
-            lanes = _folded(builder, lanes, lanes, 4)
+            lanes = _fold_halves(builder, lanes, lanes, 4)
         target = builder.bitcast(builder.gep(data, [index]), lanes.type.as_pointer())
         align = dtype.bitwidth // 8
         builder.store(builder.fadd(builder.load(target, align=align), lanes), target, align=align)
         return context.get_dummy_value()
 
-    return types.none(pointer, types.intp, a0, a1, a2, a3), generate
+    return types.none(pointer, types.intp, a0, a1, a2, a3), emit_code
 
 
-def _folded(builder: Any, left: Any, right: Any, columns: int) -> Any:
-    """Halves what is to be added: in each of the ``columns`` stretches of left and right, the upper half onto the lower.
+def _fold_halves(builder: Any, left: Any, right: Any, columns: int) -> Any:
+    """Adds the upper half of each of the ``columns`` stretches of left and right to its lower half.
 
-    Left and right may be one value, whose stretches are then all the columns.
+    Left and right may be one value, which then holds all the stretches.
     """
     count = left.type.count if left is right else 2 * left.type.count
     stretch = count // columns
@@ -250,12 +258,12 @@ def _folded(builder: Any, left: Any, right: Any, columns: int) -> Any:
     return builder.fadd(builder.shuffle_vector(left, right, lower), builder.shuffle_vector(left, right, upper))
 
 
-def _unary(name: str) -> Callable[..., Any]:
-    """An elementwise function of LLVM's, such as ``llvm.floor``."""
+def _make_unary(name: str) -> Callable[..., Any]:
+    """Makes an instruction of an elementwise function of LLVM, such as ``llvm.floor``."""
 
-    @_instruction
-    def function(typing: Any, lanes: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    @_make_intrinsic
+    def apply_function(typing: Any, lanes: Any) -> Any:
+        def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kind = arguments[0].type
             suffix = "f32" if lanes == SINGLE else "f64"
             declared = cgutils.get_or_insert_function(
@@ -263,57 +271,61 @@ def _unary(name: str) -> Callable[..., Any]:
             )
             return builder.call(declared, arguments)
 
-        return lanes(lanes), generate
+        return lanes(lanes), emit_code
 
-    return function
-
-
-floor = _unary("floor")
-_library_exp = _unary("exp")
+    return apply_function
 
 
-def _choose(comparison: str) -> Callable[..., Any]:
-    """The one of two `Lanes` for which the comparison holds; the left one where either is NaN."""
+floor = _make_unary("floor")
+_library_exp = _make_unary("exp")
 
-    @_instruction
-    def function(typing: Any, left: Any, right: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+
+def _make_choice(comparison: str) -> Callable[..., Any]:
+    """Makes an instruction that selects, lane by lane, the right number if it compares so with the left one.
+
+    The left one is selected where either is NaN: the comparison is an ordered one.
+    """
+
+    @_make_intrinsic
+    def apply_function(typing: Any, left: Any, right: Any) -> Any:
+        def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             first, second = arguments
             return builder.select(builder.fcmp_ordered(comparison, second, first), second, first)
 
-        return left(left, right), generate
+        return left(left, right), emit_code
 
-    return function
-
-
-maximum, minimum = _choose(">"), _choose("<")
+    return apply_function
 
 
-@_instruction
+maximum, minimum = _make_choice(">"), _make_choice("<")
+
+
+@_make_intrinsic
 def _power_of_two(typing: Any, exponent: Any) -> Any:
-    """2 to the whole number in every lane, in [-126, 127], by writing the exponent's bits (float32)."""
+    """Returns 2 to the power of each lane, a whole number in [-126, 127], in float32."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # The bits of a power of two are its exponent plus 127, above the 23 bits of a mantissa of 0.
         integers = ir.VectorType(ir.IntType(32), WIDTH)
         biased = builder.add(builder.fptosi(arguments[0], integers), ir.Constant(integers, [127] * WIDTH))
         bits = builder.shl(biased, ir.Constant(integers, [23] * WIDTH))
         return builder.bitcast(bits, arguments[0].type)
 
-    return exponent(exponent), generate
+    return exponent(exponent), emit_code
 
 
-@_instruction
+@_make_intrinsic
 def _zero_below(typing: Any, lanes: Any, of: Any, bound: Any) -> Any:
-    """The lanes, 0 where ``of`` is below the bound."""
+    """Returns the lanes, but 0 where ``of`` is below the bound."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value, compared, bound = arguments
         return builder.select(builder.fcmp_ordered("<", compared, bound), ir.Constant(value.type, None), value)
 
-    return lanes(lanes, of, bound), generate
+    return lanes(lanes, of, bound), emit_code
 
 
-# exp(r) = 1 + r + r^2 p(r) on |r| <= ln(2) / 2; p fitted to the least largest relative error, 5e-11 before rounding.
+# exp(r) = 1 + r + r^2 p(r) on |r| <= ln(2) / 2; p is fitted to minimise the largest relative error, 5e-11 before rounding.
 _P = tuple(np.float32(c) for c in (0.5, 0.16666666, 0.041666295, 0.008333497, 0.0013944649, 0.00019790353))
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.1219444e-4)
 _LOWEST, _HIGHEST, _HALF, _ONE = np.float32(-87), np.float32(89), np.float32(0.5), np.float32(1)
@@ -322,24 +334,26 @@ _LOWEST, _HIGHEST, _HALF, _ONE = np.float32(-87), np.float32(89), np.float32(0.5
 @njit(error_model="numpy")
 def _exp_single(exponent: Any) -> Any:
     x = minimum(maximum(exponent, fill(_LOWEST)), fill(_HIGHEST))
+    # exp(x) = 2^k exp(r) with |r| <= ln(2) / 2. ln(2) is subtracted in two parts: the high one times k is exact in float32.
     k = floor(x * fill(_LOG2_E) + fill(_HALF))
     r = x - k * fill(_LN2_HIGH) - k * fill(_LN2_LOW)
+    # Horner's scheme.
     p = fill(_P[5]) * r + fill(_P[4])
     p = p * r + fill(_P[3])
     p = p * r + fill(_P[2])
     p = p * r + fill(_P[1])
     p = p * r + fill(_P[0])
-    # A share that is nearly nothing becomes 0: products with denormal numbers would take a hundred times as long.
+    # A tiny share becomes 0: products with denormal numbers would take a hundred times as long.
     return _zero_below((p * r * r + r + fill(_ONE)) * _power_of_two(k), exponent, fill(_LOWEST))
 
 
 def exp(lanes: Any) -> Any:
-    """e to the power of every lane; in float32 a polynomial (relative error below 3e-7), 0 below exp(-87)."""
+    """Returns e to the power of each lane; in float32 a polynomial of relative error below 3e-7, and 0 below exp(-87)."""
     raise TypeError("exp of lanes: callable from compiled code only")
 
 
 @overload(exp)
-def _exp(lanes):  # without annotations: Numba compares the signature with that of the implementation
+def _overload_exp(lanes):  # without annotations: Numba compares the signature with that of the implementation
     if lanes == SINGLE:
         return lambda lanes: _exp_single(lanes)
     return lambda lanes: _library_exp(lanes)

@@ -1,6 +1,6 @@
-"""What the kernels of `passes.py` work on: tiles of children, and the copies into and out of them.
+"""Tiles of children, which the kernels of `passes.py` work on: their layout, and the copies into and out of them.
 
-A tile is up to TILE children, last in every scratch array, so that one `Lanes` is the same number of 16 of them.
+A tile is up to TILE children. They are last in every scratch array, so one `Lanes` holds the same number of 16 children.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from numba import njit
 
-from capsbench_kernels.passes.cpu.lanes import WIDTH, exp, fill, gather, get, given, load, maximum, put, scatter, store
+from capsbench_kernels.passes.cpu.lanes import WIDTH, fill, gather, get, is_given, load, put, scatter, store
 
 TILE = 96
-"""Children of a tile at most: their matrices fit the second-level cache, and a sum over them is worth its set-up. No power of
-2, else the rows of a scratch array would compete for the same places in the first-level cache."""
+"""Largest number of children in a tile: their matrices fit the second-level cache, and a sum over them is worth its set-up.
+
+It is no power of 2, or the rows of a scratch array would compete for the same places in the first-level cache."""
 
 BLOCK = 4
 """Problems worked on together, so that a matrix is read once for all of them."""
@@ -21,6 +22,7 @@ BLOCK = 4
 QUAD = 4
 """Columns of a vote worked on together, so that a pose is read once for all of them."""
 
+# LLVM inlines these functions, so a pointer and a `Lanes` stay in registers across the call.
 inlined = njit(nogil=True, error_model="numpy", forceinline=True)
 
 
@@ -37,9 +39,9 @@ class Shape(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Where in an item's scratch memory what lies, in numbers; ``size`` in all.
+    """Places of the tiles in an item's scratch memory, counted in numbers; ``size`` is the length of that memory.
 
-    Children last: poses ``[BLOCK, R, D]``, weights ``[J, E/4, D, 4]``, offset ``[BLOCK, R, E/4, 4]``, logits and shares
+    Children are last: poses ``[BLOCK, R, D]``, weights ``[J, E/4, D, 4]``, offset ``[BLOCK, R, E/4, 4]``, logits and shares
     ``[BLOCK, J]``, then some single rows. Columns beyond E are zero.
     """
 
@@ -55,7 +57,8 @@ class Scratch(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, shape: Shape, *, offset: bool, backward: bool) -> Scratch:
+    def lay_out(cls, shape: Shape, *, offset: bool, backward: bool) -> Scratch:
+        """Returns the places for a forward or a backward pass, with or without an offset."""
         poses = BLOCK * shape.rows * shape.depth
         weights = shape.parents * shape.quads * shape.depth * QUAD
         offsets = BLOCK * shape.rows * shape.quads * QUAD * offset
@@ -67,7 +70,7 @@ class Scratch(NamedTuple):
 
 @inlined
 def read_row(source, at, stride, count, tile, row, zero):
-    """``count`` numbers, ``stride`` apart, to a row of a tile; the last `Lanes` in use is filled up with zeros."""
+    """Copies ``count`` numbers, ``stride`` apart, to a row of a tile; fills the last `Lanes` in use up with zeros."""
     whole = count // WIDTH * WIDTH
     for lane in range(0, whole, WIDTH):
         store(tile, row + lane, gather(source, at + lane * stride, stride))
@@ -79,7 +82,7 @@ def read_row(source, at, stride, count, tile, row, zero):
 
 @inlined
 def write_row(tile, row, target, at, stride, count):
-    """A row of a tile to where `read_row` reads one."""
+    """Copies a row of a tile to where `read_row` reads one."""
     whole = count // WIDTH * WIDTH
     for lane in range(0, whole, WIDTH):
         scatter(target, at + lane * stride, stride, load(tile, row + lane))
@@ -89,42 +92,45 @@ def write_row(tile, row, target, at, stride, count):
 
 @inlined
 def fill_rows(tile, row, rows, number):
+    """Fills ``rows`` rows of a tile from ``row`` on with a number."""
     for lane in range(row, row + rows * TILE, WIDTH):
         store(tile, lane, fill(number))
 
 
 @inlined
 def read_weights(weights, shape, child, count, tile, zero):
-    """W ``[I, J, D, E]`` of ``count`` children to a tile, see `Scratch`."""
+    """Copies W ``[I, J, D, E]`` of ``count`` children to a tile, see `Scratch`."""
     parents, depth, columns, quads = shape.parents, shape.depth, shape.columns, shape.quads
     stride = parents * depth * columns
     fill_rows(tile, 0, parents * quads * depth * QUAD, zero)
-    for some in range(0, count, WIDTH):  # 16 children at a time: their matrices stay in the first-level cache meanwhile
+    for group in range(
+        0, count, WIDTH
+    ):  # 16 children at a time: their matrices stay in the first-level cache meanwhile
         for j in range(parents):
             for d in range(depth):
                 for e in range(columns):
-                    row = (((j * quads + e // QUAD) * depth + d) * QUAD + e % QUAD) * TILE + some
-                    at = (child + some) * stride + (j * depth + d) * columns + e
-                    read_row(weights, at, stride, min(WIDTH, count - some), tile, row, zero)
+                    row = (((j * quads + e // QUAD) * depth + d) * QUAD + e % QUAD) * TILE + group
+                    at = (child + group) * stride + (j * depth + d) * columns + e
+                    read_row(weights, at, stride, min(WIDTH, count - group), tile, row, zero)
 
 
 @inlined
 def write_weights(tile, weights, shape, child, count):
-    """A tile as `read_weights` lays it out to ``[I, J, D, E]``."""
+    """Copies a tile, laid out as by `read_weights`, to ``[I, J, D, E]``."""
     parents, depth, columns, quads = shape.parents, shape.depth, shape.columns, shape.quads
     stride = parents * depth * columns
-    for some in range(0, count, WIDTH):
+    for group in range(0, count, WIDTH):
         for j in range(parents):
             for d in range(depth):
                 for e in range(columns):
-                    row = (((j * quads + e // QUAD) * depth + d) * QUAD + e % QUAD) * TILE + some
-                    at = (child + some) * stride + (j * depth + d) * columns + e
-                    write_row(tile, row, weights, at, stride, min(WIDTH, count - some))
+                    row = (((j * quads + e // QUAD) * depth + d) * QUAD + e % QUAD) * TILE + group
+                    at = (child + group) * stride + (j * depth + d) * columns + e
+                    write_row(tile, row, weights, at, stride, min(WIDTH, count - group))
 
 
 @inlined
 def read_children(source, shape, columns, n, child, count, tile, start, padded, zero):
-    """``[N, I, R, columns]`` of one problem to ``[R, padded, TILE]`` from ``start``."""
+    """Copies ``[N, I, R, columns]`` of one problem to ``[R, padded, TILE]`` from ``start``."""
     for r in range(shape.rows):
         for c in range(columns):
             at = ((n * shape.children + child) * shape.rows + r) * columns + c
@@ -133,19 +139,18 @@ def read_children(source, shape, columns, n, child, count, tile, start, padded, 
 
 
 @inlined
-def read_problem(poses, offset, offset_shared, bias, direction, mean, shape, n, child, count, b, u, o, logits, zero):
-    """What problem n, the b-th of a block, starts from: its poses, its offset, and its logits as `constant_logits` has them."""
+def read_problem(poses, offset, offset_shared, shape, n, child, count, b, u, o, zero):
+    """Copies the poses and the offset of problem n, the b-th of a block, to their tiles ``u`` and ``o``."""
     read_children(poses, shape, shape.depth, n, child, count, u, b * shape.rows * shape.depth * TILE, shape.depth, zero)
-    if given(offset):
+    if is_given(offset):
         padded = shape.quads * QUAD
         at = 0 if offset_shared else n
         read_children(offset, shape, shape.columns, at, child, count, o, b * shape.rows * padded * TILE, padded, zero)
-    constant_logits(bias, direction, mean, shape, n, logits, b * shape.parents * TILE, zero)
 
 
 @inlined
 def write_children(tile, start, padded, target, shape, columns, n, child, count):
-    """``[R, padded, TILE]`` from ``start`` to ``[N, I, R, columns]`` of one problem."""
+    """Copies ``[R, padded, TILE]`` from ``start`` to ``[N, I, R, columns]`` of one problem."""
     for r in range(shape.rows):
         for c in range(columns):
             at = ((n * shape.children + child) * shape.rows + r) * columns + c
@@ -154,72 +159,26 @@ def write_children(tile, start, padded, target, shape, columns, n, child, count)
 
 @inlined
 def read_numbers(source, at, count, row, absent, beyond):
-    """``count`` numbers of ``[N, I]`` to a row: ``absent`` if there is no such tensor, ``beyond`` where there is no child."""
+    """Copies ``count`` numbers of ``[N, I]`` to a row: ``absent`` if there is no tensor, ``beyond`` where there is no child."""
     for lane in range(count):
-        put(row, lane, get(source, at + lane) if given(source) else absent)
+        put(row, lane, get(source, at + lane) if is_given(source) else absent)
     for lane in range(count, TILE):
         put(row, lane, beyond)
 
 
 @inlined
-def share_out(logits, logit, parents, lane, top_row, sum_row, normalised, scale, zero):
-    """Turns the logits of 16 children into shares times ``scale``: by the softmax over the parents, whose largest logit and sum
-    go into two rows, or, if the logs of the sums are given in ``top_row``, by those.
-    """
-    if normalised:
-        top = load(top_row, lane)
-    else:
-        top = load(logits, logit + lane)
-        for j in range(1, parents):
-            top = maximum(top, load(logits, logit + j * TILE + lane))
-    powers = fill(zero)
-    for j in range(parents):
-        row = logit + j * TILE + lane
-        power = exp(load(logits, row) - top)
-        powers = powers + power
-        store(logits, row, power)
-    if not normalised:
-        scale = scale / powers
-        store(top_row, lane, top)
-        store(sum_row, lane, powers)
-    for j in range(parents):
-        row = logit + j * TILE + lane
-        store(logits, row, load(logits, row) * scale)
+def place_weights(shape, j, q):
+    """Returns the place in their tile of the weights of parent j and columns 4q to 4q + 3: ``[D, 4, TILE]``."""
+    return (j * shape.quads + q) * shape.depth * QUAD * TILE
 
 
 @inlined
-def four(values, at, zero):
-    """Four numbers of a parent, each in every lane; zeros if there is no such tensor."""
-    if given(values):
-        return fill(get(values, at)), fill(get(values, at + 1)), fill(get(values, at + 2)), fill(get(values, at + 3))
-    return fill(zero), fill(zero), fill(zero), fill(zero)
+def place_row(shape, b, r, q):
+    """Returns the places in their tiles of row r of problem b: its poses ``[D, TILE]``, its offset ``[4, TILE]`` of quad q."""
+    return (b * shape.rows + r) * shape.depth * TILE, ((b * shape.rows + r) * shape.quads + q) * QUAD * TILE
 
 
 @inlined
-def four_votes(poses, pose, weights, weight, offset, shift, depth, zero):
-    """Four columns of one row of the votes of 16 children: V = u @ W (+ o)."""
-    if given(offset):
-        v0, v1 = load(offset, shift), load(offset, shift + TILE)
-        v2, v3 = load(offset, shift + 2 * TILE), load(offset, shift + 3 * TILE)
-    else:
-        v0, v1, v2, v3 = fill(zero), fill(zero), fill(zero), fill(zero)
-    for d in range(depth):
-        u = load(poses, pose + d * TILE)
-        w = weight + d * QUAD * TILE
-        v0 = v0 + u * load(weights, w)
-        v1 = v1 + u * load(weights, w + TILE)
-        v2 = v2 + u * load(weights, w + 2 * TILE)
-        v3 = v3 + u * load(weights, w + 3 * TILE)
-    return v0, v1, v2, v3
-
-
-@inlined
-def constant_logits(bias, direction, mean, shape, n, logits, start, zero):
-    """Fills the logits of problem n with what they are before its votes are looked at: bias_j + <direction_j, m_j>."""
-    values = shape.rows * shape.quads * QUAD
-    for j in range(shape.parents):
-        logit = get(bias, n * shape.parents + j) if given(bias) else zero
-        if given(direction) and given(mean):
-            for h in range((n * shape.parents + j) * values, (n * shape.parents + j + 1) * values):
-                logit += get(direction, h) * get(mean, h)
-        fill_rows(logits, start + j * TILE, 1, logit)
+def place_value(shape, n, j, r, q):
+    """Returns the place, in an array ``[N, J, R, padded E]``, of the four values of quad q."""
+    return (((n * shape.parents + j) * shape.rows + r) * shape.quads + q) * QUAD

@@ -29,7 +29,7 @@ THREADS = 128
 """The threads of a program: 4 warps, so that three to four programs share a multiprocessor at 128 to 168 registers."""
 
 
-def obstacle(device: torch.device) -> str | None:
+def find_obstacle(device: torch.device) -> str | None:
     """See `capsbench_kernels.passes.types.Kernels`."""
     if tuple(map(int, triton.__version__.split(".")[:2])) < NEEDED:
         return f"its kernels need Triton {NEEDED[0]}.{NEEDED[1]} or later, and this is {triton.__version__}"
