@@ -16,6 +16,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
+from capsbench.errors import message_of
 from capsbench.presenting.figures.figure import Image, Picture
 from capsbench.presenting.figures.files import image
 from capsbench.presenting.material import Material, NoDataError
@@ -140,3 +141,5 @@ def _image(draw: Draw, material: Material, forms: Collection[str]) -> Image | st
         return image(draw(material), forms)
     except NoDataError as error:
         return str(error)
+    except Exception as error:  # of numbers that no run gives; the tables stand without the picture
+        return f"it cannot be drawn: {type(error).__name__}: {message_of(error, first_line=True)}"

@@ -162,7 +162,7 @@ def write(folder: Path, contents: list[bytes]) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     records = folder / "odd" / "records"
     records.mkdir(parents=True)
-    for place, content in enumerate(contents):
+    for place, content in enumerate([*GENUINE[:3], *contents]):
         (records / f"{name_of(content, place)}.json").write_bytes(content)
 
 

@@ -131,6 +131,15 @@ def test_a_picture_without_data_is_left_out_and_it_is_said_why(material: Materia
     assert all(list(image.files) == ["svg"] for image in made.values())
 
 
+def test_a_picture_that_cannot_be_drawn_takes_no_other_with_it(material: Material) -> None:
+    def draw(material: Material) -> Picture:
+        raise ZeroDivisionError("by nothing")
+
+    made, lacking = begin({"odd": draw, **PICTURES}, material, ["svg"])()
+    assert [*made] == ["accuracy-iterations", "training-curves"]
+    assert "ZeroDivisionError: by nothing" in lacking["odd"]
+
+
 @pytest.mark.parametrize("cores", [1, 2, 8])
 def test_the_pictures_are_the_same_on_any_number_of_cores(
     material: Material, cores: int, monkeypatch: pytest.MonkeyPatch

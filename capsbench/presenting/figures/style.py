@@ -49,6 +49,7 @@ LINE, THIN, POINT = 1.0, 0.6, 3.5
 STYLE: dict[Any, Any] = {
     # A `matplotlibrc` of the folder that a command runs in counts for nothing: by `text.usetex` it would have LaTeX run.
     **{name: setting for name, setting in mpl.rcParamsDefault.items() if not name.startswith("backend")},
+    "text.parse_math": False,  # a name on record may hold two dollar signs, and no mathematics
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     "font.size": 7.5,

@@ -8,8 +8,10 @@ from itertools import combinations
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from capsbench.presenting.contenders import summary
+from capsbench.presenting.figures.files import svg
 from capsbench.presenting.figures.style import CNN, DASHES, MARKERS, NEUTRALS, PALETTE, PAPER, STYLE, styled
 from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
@@ -92,3 +94,11 @@ def test_pictures_look_the_same_whatever_the_settings_of_the_folder_they_are_mad
     with mpl.rc_context({"text.usetex": True, "axes.titleweight": "bold"}), mpl.rc_context(STYLE):
         assert mpl.rcParams["text.usetex"] is False
         assert mpl.rcParams["axes.titleweight"] == mpl.rcParamsDefault["axes.titleweight"]
+
+
+@pytest.mark.parametrize("text", ["$$\\frac{", "$a$", "a $ b $ c"])
+def test_dollar_signs_in_a_name_are_no_mathematics(text: str) -> None:
+    with mpl.rc_context(STYLE):
+        figure = Figure()
+        figure.add_subplot().set_title(text)
+    assert f">{text}</text>" in svg(figure).decode()
