@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -45,7 +45,8 @@ def replace_file(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise StorageFailed(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what the disk does not let go is swept later
+            temporary.unlink(missing_ok=True)
 
 
 def probe_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import capsbench
 from capsbench.errors import Kind, UsageError
-from capsbench.records.disk import make_folder, probe_folder, put_in_place, sweep_temporaries
+from capsbench.records.disk import make_folder, probe_folder, put_in_place, sweep_temporaries, write_file
 from capsbench.records.store import Store
 from tests.faults.injector import Killed, faults
 
@@ -56,6 +56,13 @@ def test_what_a_killed_probe_left_is_swept(tmp_path):
     assert len([*tmp_path.iterdir()]) == 1
     sweep_temporaries([tmp_path])
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_file_that_is_in_its_place_is_written_whatever_becomes_of_its_temporary_name(tmp_path):
+    with faults(tmp_path, at=0, error=errno.EIO, of={"unlink"}) as operations:
+        write_file(tmp_path / "a", b"content")
+    assert len(operations) == 1
+    assert (tmp_path / "a").read_bytes() == b"content"
 
 
 def test_a_lock_that_the_disk_refuses_names_the_folder(tmp_path):
