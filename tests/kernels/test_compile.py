@@ -32,11 +32,11 @@ import json
 from dataclasses import asdict
 import torch
 from capsbench_kernels.bench.layers import LAYERS
-from capsbench_kernels.passes.triton.compile import compile_kernels, configurations
+from capsbench_kernels.passes.triton.compile import compile_kernels, plan_configurations
 
 launches = [
-    *configurations([LAYERS["sabour-digitcaps"]], ["dynamic"], [torch.float32]),
-    *configurations([LAYERS["hinton-convcaps1"]], ["em"], [torch.float32]),
+    *plan_configurations([LAYERS["sabour-digitcaps"]], ["dynamic"], [torch.float32]),
+    *plan_configurations([LAYERS["hinton-convcaps1"]], ["em"], [torch.float32]),
 ]
 print(json.dumps([asdict(each) for each in compile_kernels((80, 90), launches)]))
 """
@@ -61,9 +61,9 @@ EVERY = """
 import json
 from dataclasses import asdict
 import torch
-from capsbench_kernels.passes.triton.compile import compile_kernels, configurations
+from capsbench_kernels.passes.triton.compile import compile_kernels, plan_configurations
 
-launches = list(configurations(dtypes=[torch.float32]))
+launches = list(plan_configurations(dtypes=[torch.float32]))
 print(json.dumps([len(launches), [asdict(each) for each in compile_kernels((80, 90), launches)]]))
 """
 
@@ -81,13 +81,13 @@ import json
 from dataclasses import asdict
 import torch
 from capsbench_kernels.bench.layers import Layer
-from capsbench_kernels.passes.triton.compile import compile_kernels, configurations
+from capsbench_kernels.passes.triton.compile import compile_kernels, plan_configurations
 
 odd = Layer("odd", "", "em", 3, 5, 7, 3, 3, 3, batch=1, cpu_batch=1)
 many = Layer("many parents", "", "em", 3, 5, 70, 1, 2, 2, batch=1, cpu_batch=1)
 launches = [
-    *configurations([odd], ["every"], [torch.float64]),
-    *configurations([many], ["dynamic"], [torch.float16]),
+    *plan_configurations([odd], ["every"], [torch.float64]),
+    *plan_configurations([many], ["dynamic"], [torch.float16]),
 ]
 print(json.dumps([asdict(each) for each in compile_kernels([90], launches)]))
 """

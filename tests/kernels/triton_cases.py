@@ -18,7 +18,7 @@ from capsbench_kernels import (
     vote_pass,
 )
 from capsbench_kernels.passes.triton import launch as triton_kernels
-from capsbench_kernels.passes.triton.launch import INTERPRETED, Launch, Sizes, pair_tile, problem_tile, split
+from capsbench_kernels.passes.triton.launch import INTERPRETED, Launch, Sizes, pair_tile, problem_tile, split_loop
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Conversion of an array with ndim:DeprecationWarning"
@@ -32,8 +32,8 @@ NAMES = ("poses", "weights", "activations", "offset", "bias", "direction", "mean
 @pytest.fixture(autouse=True)
 def launches(monkeypatch):
     """The launches made; every tensor that a kernel is to fill holds NaN before."""
-    empty, run, made = triton_kernels._empty, Launch.run, []
-    monkeypatch.setattr(triton_kernels, "_empty", lambda *shape: empty(*shape).fill_(math.nan))
+    empty, run, made = triton_kernels._make_empty, Launch.run, []
+    monkeypatch.setattr(triton_kernels, "_make_empty", lambda *shape: empty(*shape).fill_(math.nan))
 
     def recorded(launch):
         made.append((launch.kernel.__name__, launch.grid))
@@ -52,7 +52,7 @@ def split_into(monkeypatch):
             span = math.ceil(length / splits)
             return span, math.ceil(length / span)
 
-        monkeypatch.setattr(triton_kernels, "split", cut)
+        monkeypatch.setattr(triton_kernels, "split_loop", cut)
 
     return install
 
@@ -400,15 +400,15 @@ def test_a_gradient_penalty(options, constant_shares, launches):
 
 def test_splits_fill_the_device_and_stay_few():
     # Hinton's ConvCaps1: 576 programs, 396 at a time. Half the children each leaves a last wave that is nearly full.
-    assert split(288, blocks=576, wave=396) == (144, 2)
+    assert split_loop(288, blocks=576, wave=396) == (144, 2)
     # Sabour's DigitCaps at batch 128: 8 programs, then 360 of 26 children.
-    assert split(1152, blocks=8, wave=396) == (26, 45)
+    assert split_loop(1152, blocks=8, wave=396) == (26, 45)
     # One problem: no stretch shorter than 16 children. No more than allowed, and 1 where less than 1 is.
-    assert split(100, blocks=1, wave=396) == (17, 6)
-    assert split(100, blocks=1, wave=396, most=3) == (34, 3)
-    assert split(100, blocks=1, wave=396, most=0) == (100, 1)
+    assert split_loop(100, blocks=1, wave=396) == (17, 6)
+    assert split_loop(100, blocks=1, wave=396, most=3) == (34, 3)
+    assert split_loop(100, blocks=1, wave=396, most=0) == (100, 1)
     for length in range(1, 200):
-        span, splits = split(length, blocks=1, wave=396)
+        span, splits = split_loop(length, blocks=1, wave=396)
         assert span * (splits - 1) < length <= span * splits
 
 

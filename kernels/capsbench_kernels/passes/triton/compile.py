@@ -1,6 +1,6 @@
-"""The Triton kernels compiled ahead of time, without a GPU, for the layers of the papers: what each of them takes.
+"""Compiles the Triton kernels ahead of time, without a GPU, for the layers of the papers, and lists their resources.
 
-What is compiled is what `launch` would launch: the launches are planned on tensors without memory.
+The launches are those of `launch`, planned on tensors without memory.
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ from capsbench_kernels.passes.triton.launch import INTERPRETED, Launch, backward
 from capsbench_kernels.passes.types import PassInputs, PassSums, accumulation_dtype
 
 BELIEFS = ("uniform", "dynamic", "em")
-"""What is known of the parents: nothing, a direction, or a Gaussian about whose mean the moments are taken. ``every`` is
-another one: all that a pass can be given, and the gradient of the offset."""
+"""Beliefs about the parents: none, a direction, or a Gaussian with the moments taken about its mean.
+
+A further one, ``every``, has all inputs that a pass can have, and the gradient of the offset."""
 
 TARGETS = (80, 86, 89, 90, 100, 120)
-"""The compute capabilities of data centre and desktop GPUs since 8.0. For one that does not exist, LLVM ends the process."""
+"""Compute capabilities of data centre and desktop GPUs since 8.0. LLVM ends the process for one that does not exist."""
 
 
 @dataclass(frozen=True)
 class KernelResources:
-    """What a kernel takes on a GPU.
+    """The resources of a kernel on a GPU.
 
     Attributes:
         target: the compute capability, 90 for 9.0.
         registers: 32-bit registers a thread; 168 let three programs of four warps share a multiprocessor, 128 four.
         stack: bytes of local memory a thread: arrays that are not in registers, and registers spilled.
-        shared: bytes of shared memory a program. 0: the threads exchange values within a warp only.
-        spilled: whether ``stack`` is more than 0. These kernels have no arrays, so that it is all spilled registers.
+        shared: bytes of shared memory a program; 0 if threads exchange values within a warp only.
+        spilled: whether ``stack`` is above 0. These kernels have no arrays, so all of it is spilled registers.
     """
 
     kernel: str
@@ -54,21 +55,26 @@ class KernelResources:
     spilled: bool
 
 
-def configurations(
+def plan_configurations(
     layers: Sequence[Layer] | None = None,
     beliefs: Sequence[str] = BELIEFS,
     dtypes: Sequence[torch.dtype] = (torch.float32, torch.bfloat16),
 ) -> Iterator[tuple[str, Launch]]:
-    """The launches of a forward and a backward pass by the names of their configurations, each kernel in each form once.
+    """Yields the launches of forward and backward passes with the names of their configurations, each form of a kernel once.
 
-    The layers are those of `bench.layers` if None, and the class capsules once more with five parents.
+    Without ``layers``, they are those of `bench.layers`, and the class capsules once more with five parents.
     """
     if layers is None:
         layers = [*LAYERS.values(), replace(LAYERS["hinton-class"], name="hinton-class-5", parents=5)]
     seen = set()
     for layer, belief, dtype in product(layers, beliefs, dtypes):
-        for launch in _launches(layer, belief, dtype):
-            form = (launch.kernel, *launch.options.items(), *_signature(launch).items(), *_constants(launch).items())
+        for launch in _plan_launches(layer, belief, dtype):
+            form = (
+                launch.kernel,
+                *launch.options.items(),
+                *_signature_of(launch).items(),
+                *_constants_of(launch).items(),
+            )
             if form not in seen:
                 seen.add(form)
                 yield f"{layer.name}, {belief}, {str(dtype).removeprefix('torch.')}", launch
@@ -77,51 +83,58 @@ def configurations(
 def compile_kernels(
     targets: Sequence[int] = (80, 90), launches: Sequence[tuple[str, Launch]] | None = None
 ) -> list[KernelResources]:
-    """Compiles the kernels in their default configurations, or those of ``launches`` (see `configurations`).
+    """Compiles the kernels in their default configurations, or those of ``launches`` (see `plan_configurations`).
 
     Raises:
         ArgumentError: a target that the kernels cannot be compiled for.
-        RuntimeError: under Triton's interpreter, which leaves nothing to compile; without Triton's cuobjdump.
+        RuntimeError: under Triton's interpreter, which has nothing to compile, or without Triton's cuobjdump.
     """
     for target in targets:
         if target not in TARGETS:
             raise ArgumentError("target", f"a compute capability of {', '.join(map(str, TARGETS))}", target)
     if INTERPRETED:
         raise RuntimeError("the kernels cannot be compiled in a process that has TRITON_INTERPRET=1 in its environment")
-    cuobjdump = _cuobjdump()
+    cuobjdump = _find_cuobjdump()
     return [
-        _compiled(launch, name, target, cuobjdump)
+        _compile_launch(launch, name, target, cuobjdump)
         for target in targets
-        for name, launch in launches or list(configurations())
+        for name, launch in launches or list(plan_configurations())
     ]
 
 
-def _launches(layer: Layer, belief: str, dtype: torch.dtype) -> list[Launch]:
+def _plan_launches(layer: Layer, belief: str, dtype: torch.dtype) -> list[Launch]:
     problems = layer.batch * layer.problems
     values = layer.rows * layer.columns
 
     sums = accumulation_dtype(dtype)
 
-    def of(*shape: int, dtype: torch.dtype = sums) -> Tensor:
+    def make_empty(*shape: int, dtype: torch.dtype = sums) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
     every, gaussian = belief == "every", belief in ("em", "every")
-    of_children, of_values = (problems, layer.children), (problems, layer.parents, values)
-    mean = of(*of_values) if gaussian else None
+    child_shape, value_shape = (problems, layer.children), (problems, layer.parents, values)
+    mean = make_empty(*value_shape) if gaussian else None
     inputs = PassInputs(
-        poses=of(problems, layer.children, layer.rows, layer.depth, dtype=dtype),
-        weights=of(layer.children, layer.parents, layer.depth, layer.columns, dtype=dtype),
-        activations=of(*of_children) if gaussian else None,
-        offset=of(1, layer.children, layer.rows, layer.columns, dtype=dtype) if layer.coordinates or every else None,
-        bias=of(problems, layer.parents) if gaussian else None,
-        direction=of(*of_values) if belief == "dynamic" or every else None,
+        poses=make_empty(problems, layer.children, layer.rows, layer.depth, dtype=dtype),
+        weights=make_empty(layer.children, layer.parents, layer.depth, layer.columns, dtype=dtype),
+        activations=make_empty(*child_shape) if gaussian else None,
+        offset=make_empty(1, layer.children, layer.rows, layer.columns, dtype=dtype)
+        if layer.coordinates or every
+        else None,
+        bias=make_empty(problems, layer.parents) if gaussian else None,
+        direction=make_empty(*value_shape) if belief == "dynamic" or every else None,
         mean=mean,
-        precision=of(*of_values) if gaussian else None,
-        centre=of(*of_values) if every else mean,
-        log_normaliser=of(*of_children) if every else None,
+        precision=make_empty(*value_shape) if gaussian else None,
+        centre=make_empty(*value_shape) if every else mean,
+        log_normaliser=make_empty(*child_shape) if every else None,
     )
     forward, _ = forward_launch(inputs)
-    gradients = PassSums(of(problems, layer.parents), of(*of_values), of(*of_values), of(*of_children))
+    gradients = PassSums(
+        make_empty(problems, layer.parents),
+        make_empty(*value_shape),
+        make_empty(*value_shape),
+        make_empty(*child_shape),
+    )
     backward, _ = backward_launches(inputs, gradients, offset_wanted=every)
     return [forward, *backward]
 
@@ -129,48 +142,48 @@ def _launches(layer: Layer, belief: str, dtype: torch.dtype) -> list[Launch]:
 _POINTERS = {torch.float64: "*fp64", torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
 
 
-def _signature(launch: Launch) -> dict[str, str]:
-    """The arguments' types in Triton's words, in the kernel's order."""
-    constants = _constants(launch)
+def _signature_of(launch: Launch) -> dict[str, str]:
+    """Returns the arguments' types by Triton's names, in the kernel's order."""
+    constants = _constants_of(launch)
 
-    def of(name: str) -> str:
+    def type_of(name: str) -> str:
         argument = launch.arguments[name]
         if name in constants:
             return "constexpr"
         return _POINTERS[argument.dtype] if isinstance(argument, Tensor) else "i32"
 
-    return {name: of(name) for name in launch.kernel.arg_names}
+    return {name: type_of(name) for name in launch.kernel.arg_names}
 
 
-def _constants(launch: Launch) -> dict[str, Any]:
+def _constants_of(launch: Launch) -> dict[str, Any]:
     declared = {parameter.name for parameter in launch.kernel.params if parameter.is_constexpr}
     return {name: value for name, value in launch.arguments.items() if name in declared or value is None}
 
 
-def _compiled(launch: Launch, configuration: str, target: int, cuobjdump: str) -> KernelResources:
-    signature = _signature(launch)
-    # Memory from torch's allocator is aligned to 16 bytes and more, which a launch would find out.
+def _compile_launch(launch: Launch, configuration: str, target: int, cuobjdump: str) -> KernelResources:
+    signature = _signature_of(launch)
+    # A launch would detect that memory from torch's allocator is aligned to at least 16 bytes.
     aligned = {(k,): [["tt.divisibility", 16]] for k, kind in enumerate(signature.values()) if kind.startswith("*")}
-    source = ASTSource(launch.kernel, signature, _constants(launch), aligned)
+    source = ASTSource(launch.kernel, signature, _constants_of(launch), aligned)
     compiled = triton.compile(source, target=GPUTarget("cuda", target, 32), options=launch.options)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(compiled.asm["cubin"])
         usage = subprocess.run([cuobjdump, "-res-usage", path], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", usage)
-    if found is None:
-        raise RuntimeError(f"cuobjdump -res-usage said nothing of {launch.kernel.__name__}: {usage.strip()[:200]}")
-    registers, stack, local = map(int, found.groups())
-    # The shared memory is asked for at the launch; the binary does not tell it.
+    match = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", usage)
+    if match is None:
+        raise RuntimeError(f"cuobjdump -res-usage does not list {launch.kernel.__name__}: {usage.strip()[:200]}")
+    registers, stack, local = map(int, match.groups())
+    # The launch requests the shared memory, so the binary does not record it.
     shared = compiled.metadata.shared
     name = launch.kernel.__name__
     return KernelResources(name, configuration, target, registers, stack + local, shared, stack + local > 0)
 
 
-def _cuobjdump() -> str:
+def _find_cuobjdump() -> str:
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     if not tool.exists():
         raise RuntimeError(
-            f"this Triton ({triton.__version__}) has no cuobjdump beside its compiler, which tells the registers"
+            f"this Triton ({triton.__version__}) has no cuobjdump beside its compiler, which lists the registers"
         )
     return str(tool)

@@ -1,9 +1,8 @@
-"""The vote pass on CUDA devices: launches the Triton kernels of `passes.py` (see `capsbench_kernels.passes.types.Kernels` for
-the contract).
+"""The vote pass on CUDA devices: launches the Triton kernels of `passes.py`.
 
-Where the problems alone do not fill the device, the children are split over programs, each of which writes its own partial
-sums; they are added in a second step, in a fixed order. So are the problems for the gradient of the weights. Nothing is
-added atomically: the same input gives the same bits on the same device.
+`capsbench_kernels.passes.types.Kernels` has the contract. If the problems alone do not fill the device, the children are split
+over programs. Each program writes its own partial sums, and a second step adds them in a fixed order. The problems are split
+likewise for the gradient of the weights. Nothing is added atomically: the same input gives the same bits on the same device.
 """
 
 from __future__ import annotations
@@ -17,16 +16,17 @@ import triton
 from torch import Tensor
 
 from capsbench_kernels.passes.triton import passes as triton_passes
+from capsbench_kernels.passes.triton.blocks import UNROLLED
 from capsbench_kernels.passes.types import PassInputs, PassSums, accumulation_dtype
 
 INTERPRETED = not isinstance(triton_passes.forward_kernel, triton.JITFunction)
-"""Whether Triton was imported under TRITON_INTERPRET=1: its kernels then run in Python, on any device."""
+"""True if Triton was imported under TRITON_INTERPRET=1: its kernels then run in Python, on any device."""
 
 NEEDED = (3, 6)
-"""The version of Triton that comes with the oldest torch supported, 2.11; with those before it nothing was tried."""
+"""Oldest Triton version tested: that of the oldest supported torch, 2.11."""
 
 THREADS = 128
-"""The threads of a program: 4 warps, so that three to four programs share a multiprocessor at 128 to 168 registers."""
+"""Threads of a program: 4 warps, so that three to four programs share a multiprocessor at 128 to 168 registers."""
 
 
 def find_obstacle(device: torch.device) -> str | None:
@@ -44,11 +44,11 @@ def find_obstacle(device: torch.device) -> str | None:
 
 
 def forward(inputs: PassInputs) -> PassSums:
-    """The moments and each child's log-normaliser."""
+    """Returns the moments and each child's log-normaliser."""
     launch, partials = forward_launch(inputs)
     launch.run()
     mass, first, second, log_normaliser = partials
-    return PassSums(_added(mass, 2), _added(first, 3), _added(second, 3), log_normaliser)
+    return PassSums(_sum_partials(mass, 2), _sum_partials(first, 3), _sum_partials(second, 3), log_normaliser)
 
 
 def backward(
@@ -58,23 +58,25 @@ def backward(
     offset_wanted: bool,
     constant_shares: bool = False,
 ) -> PassInputs:
-    """The gradients of the inputs; see `capsbench_kernels.passes.autograd`."""
-    launches, found = backward_launches(inputs, gradients, offset_wanted=offset_wanted, constant_shares=constant_shares)
+    """Returns the gradients of the inputs; see `capsbench_kernels.passes.autograd`."""
+    launches, outputs = backward_launches(
+        inputs, gradients, offset_wanted=offset_wanted, constant_shares=constant_shares
+    )
     for launch in launches:
         launch.run()
     summed = {"weights": 4, "bias": 2, "direction": 3, "mean": 3, "precision": 3}
-    return found._replace(
+    return outputs._replace(
         **{
-            name: _added(partials, dimensions)
+            name: _sum_partials(partials, dimensions)
             for name, dimensions in summed.items()
-            if (partials := getattr(found, name)) is not None
+            if (partials := getattr(outputs, name)) is not None
         }
     )
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel, its arguments by name and how many programs and warps it runs in."""
+    """A kernel with its arguments by name, its grid of programs and the warps of a program."""
 
     kernel: Any
     grid: tuple[int, ...]
@@ -92,15 +94,15 @@ class Launch:
 
 
 def forward_launch(inputs: PassInputs) -> tuple[Launch, PassSums]:
-    """The forward kernel on these inputs, and where it leaves its sums: ``[splits, ...]`` where there are several splits."""
-    sizes = Sizes.of(inputs)
+    """Returns the forward kernel on these inputs, and the tensors of its sums: ``[splits, ...]`` if there are several splits."""
+    sizes = Sizes.from_inputs(inputs)
     tile = problem_tile(sizes, gaussian=inputs.mean is not None)
-    span, splits = split(sizes.children, blocks=tile.blocks, wave=3 * sizes.multiprocessors)
+    span, splits = split_loop(sizes.children, blocks=tile.blocks, wave=3 * sizes.multiprocessors)
     partials = PassSums(
-        _partials(inputs, splits, sizes.problems, sizes.parents),
-        _partials(inputs, splits, sizes.problems, sizes.parents, sizes.values),
-        _partials(inputs, splits, sizes.problems, sizes.parents, sizes.values),
-        _empty(inputs, sizes.problems, sizes.children) if inputs.log_normaliser is None else inputs.log_normaliser,
+        _make_partials(inputs, splits, sizes.problems, sizes.parents),
+        _make_partials(inputs, splits, sizes.problems, sizes.parents, sizes.values),
+        _make_partials(inputs, splits, sizes.problems, sizes.parents, sizes.values),
+        _make_empty(inputs, sizes.problems, sizes.children) if inputs.log_normaliser is None else inputs.log_normaliser,
     )
     arguments = {
         **_shared_arguments(inputs, sizes, span),
@@ -121,40 +123,42 @@ def backward_launches(
     offset_wanted: bool,
     constant_shares: bool = False,
 ) -> tuple[list[Launch], PassInputs]:
-    """The two backward kernels, in order, and where they leave the gradients.
+    """Returns the two backward kernels, in order, and the tensors of the gradients.
 
-    Those of the belief and of the weights are ``[splits, ...]`` where there are several splits. With constant shares, those of
-    the belief and of a given log-normaliser are 0.
+    Those of the belief and of the weights are ``[splits, ...]`` if there are several splits. With constant shares, the gradients
+    of the belief and of a given log-normaliser are 0.
     """
-    sizes = Sizes.of(inputs)
+    sizes = Sizes.from_inputs(inputs)
     tile = problem_tile(sizes, gaussian=inputs.mean is not None)
-    resident = 2 if tile.constants["T"] == 2 else 3  # what 255 and 168 registers a thread leave room for
-    span, splits = split(sizes.children, blocks=tile.blocks, wave=resident * sizes.multiprocessors)
+    resident = 2 if tile.constants["T"] == 2 else 3  # programs a multiprocessor at 255 and 168 registers a thread
+    span, splits = split_loop(sizes.children, blocks=tile.blocks, wave=resident * sizes.multiprocessors)
     pairs = pair_tile(sizes)
-    # The gradient of the weights has D/(N*R) of the votes' size. Several partial ones have 1/20 of it together, at most.
+    # The weights' gradient has D/(N*R) of the votes' size. The limit keeps all partial ones below 1/20 of the votes together.
     most = sizes.problems * sizes.rows // (20 * sizes.depth)
-    problem_span, problem_splits = split(sizes.problems, blocks=pairs.blocks, wave=4 * sizes.multiprocessors, most=most)
+    problem_span, problem_splits = split_loop(
+        sizes.problems, blocks=pairs.blocks, wave=4 * sizes.multiprocessors, most=most
+    )
 
-    def partial(of: Tensor | None) -> Tensor | None:
-        if of is None:
+    def make_partial(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
             return None
-        return torch.zeros_like(of) if constant_shares else _partials(inputs, splits, *of.shape)
+        return torch.zeros_like(tensor) if constant_shares else _make_partials(inputs, splits, *tensor.shape)
 
     of_children = (sizes.problems, sizes.children)
     given = inputs.log_normaliser is not None
-    top = inputs.log_normaliser if given else _empty(inputs, *of_children)
-    log_total = None if given else _empty(inputs, *of_children)
-    to_normaliser = None if constant_shares else _empty(inputs, *of_children)
-    to_given = partial(inputs.log_normaliser) if constant_shares else to_normaliser
-    found = PassInputs(
-        poses=_empty(inputs, *inputs.poses.shape),
-        weights=_partials(inputs, problem_splits, *inputs.weights.shape),
-        activations=None if inputs.activations is None else _empty(inputs, *of_children),
-        offset=_empty(inputs, *of_children, sizes.rows, sizes.columns) if offset_wanted else None,
-        bias=partial(inputs.bias),
-        direction=partial(inputs.direction),
-        mean=partial(inputs.mean),
-        precision=partial(inputs.precision),
+    top = inputs.log_normaliser if given else _make_empty(inputs, *of_children)
+    log_total = None if given else _make_empty(inputs, *of_children)
+    to_normaliser = None if constant_shares else _make_empty(inputs, *of_children)
+    to_given = make_partial(inputs.log_normaliser) if constant_shares else to_normaliser
+    outputs = PassInputs(
+        poses=_make_empty(inputs, *inputs.poses.shape),
+        weights=_make_partials(inputs, problem_splits, *inputs.weights.shape),
+        activations=None if inputs.activations is None else _make_empty(inputs, *of_children),
+        offset=_make_empty(inputs, *of_children, sizes.rows, sizes.columns) if offset_wanted else None,
+        bias=make_partial(inputs.bias),
+        direction=make_partial(inputs.direction),
+        mean=make_partial(inputs.mean),
+        precision=make_partial(inputs.precision),
         centre=None,
         log_normaliser=to_given if given else None,
     )
@@ -169,13 +173,13 @@ def backward_launches(
         **shared,
         "p_given": inputs.log_normaliser,
         "p_normaliser_gradient": gradients.log_normaliser,
-        "p_poses_out": found.poses,
-        "p_activations_out": found.activations,
-        "p_offset_out": found.offset,
-        "p_bias_out": None if constant_shares else found.bias,
-        "p_direction_out": None if constant_shares else found.direction,
-        "p_mean_out": None if constant_shares else found.mean,
-        "p_precision_out": None if constant_shares else found.precision,
+        "p_poses_out": outputs.poses,
+        "p_activations_out": outputs.activations,
+        "p_offset_out": outputs.offset,
+        "p_bias_out": None if constant_shares else outputs.bias,
+        "p_direction_out": None if constant_shares else outputs.direction,
+        "p_mean_out": None if constant_shares else outputs.mean,
+        "p_precision_out": None if constant_shares else outputs.precision,
         "p_normaliser_out": to_normaliser,
         "p_top_out": None if given else top,
         "p_log_total_out": log_total,
@@ -185,8 +189,8 @@ def backward_launches(
         **shared,
         "p_top": top,
         "p_log_total": log_total,
-        "p_normaliser_gradient": to_normaliser,  # all of it by now
-        "p_weights_out": found.weights,
+        "p_normaliser_gradient": to_normaliser,  # complete by now: the first kernel has written it
+        "p_weights_out": outputs.weights,
         "span": problem_span,
         **pairs.constants,
     }
@@ -196,7 +200,7 @@ def backward_launches(
             triton_passes.backward_weights_kernel, (pairs.blocks, problem_splits, pairs.passes), to_weights, pairs.warps
         ),
     ]
-    return launches, found
+    return launches, outputs
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class Sizes:
     multiprocessors: int
 
     @classmethod
-    def of(cls, inputs: PassInputs) -> Sizes:
+    def from_inputs(cls, inputs: PassInputs) -> Sizes:
         problems, children, rows, depth = inputs.poses.shape
         _, parents, _, columns = inputs.weights.shape
         device = inputs.poses.device
@@ -224,12 +228,12 @@ class Sizes:
         return self.rows * self.columns
 
 
-def split(length: int, *, blocks: int, wave: int, most: int | None = None) -> tuple[int, int]:
-    """Cuts a loop of ``length`` steps, which ``blocks`` programs make, into splits: the steps of each, and how many.
+def split_loop(length: int, *, blocks: int, wave: int, most: int | None = None) -> tuple[int, int]:
+    """Cuts a loop of ``length`` steps, which ``blocks`` programs run, into splits: returns the steps of each, and how many.
 
-    A device runs ``wave`` programs at a time. Taken are the fewest splits that leave its last wave nine tenths full, if any
-    do; at most ``most``, and each of 16 steps at least, so that the partial sums of all splits together stay below an
-    eighth of the votes' size (two numbers a value of a parent and a split, beside one a value of a vote).
+    A device runs ``wave`` programs at a time. The result is the fewest splits that fill nine tenths of the last wave; if none
+    does, the most allowed. There are at most ``most``, and each has 16 steps or more, so that the partial sums of all splits
+    stay below an eighth of the votes' size: two numbers a value of a parent and a split, beside one a value of a vote.
     """
     upper = max(1, length // 16 if most is None else min(most, length // 16))
     waves = (blocks * count / wave for count in range(1, upper + 1))
@@ -240,7 +244,7 @@ def split(length: int, *, blocks: int, wave: int, most: int | None = None) -> tu
 
 @dataclass(frozen=True)
 class Tile:
-    """What one program takes, as the constants of a kernel, and how many programs cover everything, in how many passes."""
+    """The tile of one program, as the constants of a kernel, and the number of programs and passes that cover all tiles."""
 
     constants: dict[str, int]
     blocks: int
@@ -249,30 +253,37 @@ class Tile:
 
 
 def problem_tile(sizes: Sizes, *, gaussian: bool) -> Tile:
-    """A few problems with all their parents: a thread for each pair of them.
+    """Returns a tile of a few problems with all their parents: a thread for each pair of problem and parent.
 
-    A weight that is read serves the R rows of a pose. Where there is one row only, a thread takes two problems instead,
-    but not if a Gaussian belief or a long vote fills its registers.
+    A weight that is read serves the R rows of a pose. With one row only, a thread takes two problems instead, unless a Gaussian
+    belief or a long vote fills its registers.
     """
     parents = triton.next_power_of_2(sizes.parents)
     threads = max(1, THREADS // parents)
-    each = 2 if sizes.rows == 1 and sizes.columns <= 16 and not gaussian and sizes.problems > threads else 1
+    problems_a_thread = (
+        2 if sizes.rows == 1 and sizes.columns <= 16 and not gaussian and sizes.problems > threads else 1
+    )
     problems = min(threads, triton.next_power_of_2(sizes.problems))
     constants = {
-        "T": each,
+        "T": problems_a_thread,
         "BN": problems,
         "BJ": parents,
         "BR": triton.next_power_of_2(sizes.rows),
         "BE": triton.next_power_of_2(sizes.columns),
     }
-    return Tile(constants, math.ceil(sizes.problems / (each * problems)), min(8, max(1, problems * parents // 32)))
+    return Tile(
+        constants, math.ceil(sizes.problems / (problems_a_thread * problems)), min(8, max(1, problems * parents // 32))
+    )
 
 
 def pair_tile(sizes: Sizes) -> Tile:
-    """Pairs of a child and a parent. As many threads share one as keep its D*E weights, and their gradient, in registers."""
+    """Returns a tile of pairs of a child and a parent.
+
+    As many threads share a pair as it takes to keep its D*E weights, and their gradient, in registers.
+    """
     columns = triton.next_power_of_2(sizes.columns)
     lanes = 1
-    depth = min(sizes.depth, triton_passes.UNROLLED.value)
+    depth = min(sizes.depth, UNROLLED.value)
     while lanes < min(columns, 32) and depth * columns // lanes > 32:
         lanes *= 2
     pairs = THREADS // lanes
@@ -289,9 +300,12 @@ def pair_tile(sizes: Sizes) -> Tile:
 
 
 def _shared_arguments(inputs: PassInputs, sizes: Sizes, span: int) -> dict[str, Any]:
-    """What all the kernels take. Neighbouring threads have neighbouring parents, so the parents go last in memory."""
+    """Returns the arguments that all kernels take.
+
+    Neighbouring threads have neighbouring parents, so the parents go last in memory.
+    """
     centre, mean = inputs.centre, inputs.mean
-    centre_is_mean = centre is not None and mean is not None and _same(centre, mean)
+    centre_is_mean = centre is not None and mean is not None and _share_memory(centre, mean)
     return {
         "p_poses": inputs.poses,
         "p_weights": inputs.weights.permute(0, 2, 3, 1).contiguous(),
@@ -314,23 +328,23 @@ def _shared_arguments(inputs: PassInputs, sizes: Sizes, span: int) -> dict[str, 
     }
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two contiguous tensors of one shape are the same memory; tensors without memory, the same tensor."""
+def _share_memory(one: Tensor, other: Tensor) -> bool:
+    """Tells whether two contiguous tensors of one shape share memory; without memory, whether they are one tensor."""
     return one is other or one.data_ptr() == other.data_ptr() != 0
 
 
 def _parents_last(values: Tensor | None) -> Tensor | None:
-    """[N, J, H] as [N, H, J]."""
+    """Returns ``[N, J, H]`` as ``[N, H, J]``."""
     return None if values is None else values.transpose(1, 2).contiguous()
 
 
-def _empty(inputs: PassInputs, *shape: int) -> Tensor:
+def _make_empty(inputs: PassInputs, *shape: int) -> Tensor:
     return torch.empty(shape, dtype=accumulation_dtype(inputs.poses.dtype), device=inputs.poses.device)
 
 
-def _partials(inputs: PassInputs, splits: int, *shape: int) -> Tensor:
-    return _empty(inputs, *shape) if splits == 1 else _empty(inputs, splits, *shape)
+def _make_partials(inputs: PassInputs, splits: int, *shape: int) -> Tensor:
+    return _make_empty(inputs, *shape) if splits == 1 else _make_empty(inputs, splits, *shape)
 
 
-def _added(partials: Tensor, dimensions: int) -> Tensor:
+def _sum_partials(partials: Tensor, dimensions: int) -> Tensor:
     return partials if partials.dim() == dimensions else partials.sum(0)
