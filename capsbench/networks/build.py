@@ -1,4 +1,4 @@
-"""From a Cell to its network."""
+"""Builds the network of a Cell, and counts its parameters and operations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from capsbench.routing.base import Routing
 
 
 class LayerRouting:
-    """The `RoutingFactory` of a cell: makes the routing of each capsule layer with the cell's iterations and options."""
+    """The `RoutingFactory` of a cell, which builds each layer's routing with the cell's iterations and options."""
 
     def __init__(self, cell: Cell) -> None:
         assert cell.routing is not None
@@ -31,44 +31,44 @@ class LayerRouting:
 
 
 def build_network(cell: Cell, device: str | None = None) -> nn.Module:
-    """The untrained network of a cell, its weights drawn from torch's current random state.
+    """Builds the untrained network of a cell, with weights drawn from torch's current random state.
 
     Args:
-        device: where to make it, the cell's own if None; ``meta`` makes shapes without weights.
+        device: the device of the weights, the cell's if None; ``meta`` builds shapes without weights.
     """
     dataset = registry.get("dataset", cell.dataset)
     options: dict[str, Any] = cell.component_options("network")
     with torch.device(device or cell.device):
         if cell.routing is None:
-            make = registry.get(registry.kind_of(cell.network), cell.network)
-            network = make(dataset.image, dataset.classes, **options)
+            network_class = registry.get(registry.kind_of(cell.network), cell.network)
+            network = network_class(dataset.image, dataset.classes, **options)
         else:
-            make = registry.get("network", cell.network)
-            network = make(
+            network_class = registry.get("network", cell.network)
+            network = network_class(
                 dataset.image, dataset.classes, LayerRouting(cell), reconstruction=cell.reconstruction, **options
             )
-    if cell.channels_last:  # the convolutions alone: transformation matrices have four dimensions too
+    if cell.channels_last:  # only convolutions: transformation matrices have four dimensions too, but no channels
         nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     return network.to(dtype=parameter_dtype(cell))
 
 
 def parameter_dtype(cell: Cell) -> torch.dtype:
-    """The type of a cell's parameters and images; mixed precision leaves them in float32."""
+    """Returns the dtype of a cell's parameters and images; with mixed precision both stay in float32."""
     return torch.float64 if cell.precision == "float64" else torch.float32
 
 
 def parameter_count(cell: Cell) -> int:
-    """The trainable parameters of a cell's network, its decoder included."""
+    """Counts the parameters of a cell's network, including its decoder."""
     return count_parameters(build_network(cell, device="meta"))
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The trainable parameters of a network."""
+    """Counts the parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def forward_flops(cell: Cell) -> int:
-    """The floating-point operations of one image's way through the CNN of a cell, from shapes alone."""
+    """Counts the floating-point operations of a forward pass of one image through the CNN of a cell, without computing it."""
     network = build_network(cell, device="meta").eval()
     image = torch.empty(1, *registry.get("dataset", cell.dataset).image, dtype=parameter_dtype(cell), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from capsbench.data.images import ImageShape
-from capsbench.networks.base import CapsuleNetwork, after
+from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, Decoder, PrimaryCapsules
 from capsbench.routing.base import RoutingFactory
 
@@ -15,23 +15,24 @@ from capsbench.routing.base import RoutingFactory
 class CapsNet(CapsuleNetwork):
     """CapsNet of Sabour, Frosst and Hinton 2017, with its decoder.
 
-    A convolution, primary capsules by a second one, a transformation matrix a (child, class) pair, a decoder.
+    A convolution, primary capsules from a second convolution, class capsules with a transformation matrix per (child, class)
+    pair, and a decoder.
 
     The defaults are the paper's: 8,215,568 parameters on 28x28x1 images with the decoder, 6,804,224 without.
 
     Args:
         stem: channels of the first convolution.
         types: primary capsule types.
-        pose: values of a primary capsule.
-        class_pose: values of a class capsule.
+        pose: number of values of a primary capsule.
+        class_pose: number of values of a class capsule.
         kernel: side of both convolutions.
-        shared_transforms: whether a transformation matrix serves all positions of a type (Gu and Tresp 2020) rather than one.
-        squash: of the primary capsules: ``sabour``, ``efficient`` or ``unit`` (`capsbench_kernels.squash`).
-        primary_scale: multiplies the primary capsules before their squash. In the authors' code they are shared out among
-            their 32 types first, which is 1/32; there the bias, 0.1 at the start, comes after that, and here before.
+        shared_transforms: all positions of a type share one transformation matrix per class (Gu and Tresp 2020).
+        squash: the squash of the primary capsules: ``sabour``, ``efficient`` or ``unit`` (`capsbench_kernels.squash`).
+        primary_scale: multiplies the primary capsules before their squash. The authors' code divides them by 32, the number of
+            types, and then adds a bias, initially 0.1. Here the bias is added before the scaling.
         coordinate_addition: adds a child's position to its votes for the classes (Hinton 2018).
         hidden1, hidden2: widths of the decoder.
-        transform_sigma: W ~ N(0, sigma^2); the authors' code has 0.1, the paper does not say.
+        transform_sigma: W ~ N(0, sigma^2); 0.1 in the authors' code, not stated in the paper.
     """
 
     loss = "margin"
@@ -40,8 +41,8 @@ class CapsNet(CapsuleNetwork):
     @classmethod
     def recipe(cls, size: str) -> dict[str, Any]:
         if size == "small":
-            return dict(learning_rate=0.003)  # by validation accuracy, see docs/protocol.md
-        # Adam with torch's defaults and a decay an epoch, as public reproductions of the paper's numbers have it.
+            return dict(learning_rate=0.003)  # chosen by validation accuracy, see docs/protocol.md
+        # Adam with torch's defaults and a decay per epoch, as in public reproductions of the paper's results.
         return dict(learning_rate=0.001, schedule="exponential", decay=0.96, batch_size=128) if size == "paper" else {}
 
     @classmethod
@@ -74,7 +75,7 @@ class CapsNet(CapsuleNetwork):
         transform_sigma: float = 0.1,
     ) -> None:
         super().__init__()
-        grid = tuple(after(after(side, kernel, 1), kernel, 2) for side in (image.height, image.width))
+        grid = tuple(shrink_side(shrink_side(side, kernel, 1), kernel, 2) for side in (image.height, image.width))
         self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, kernel), nn.ReLU())
         self.primary = PrimaryCapsules(
             stem,

@@ -1,4 +1,4 @@
-"""The control for a transforming auto-encoder: as many parameters, the same task, no capsules."""
+"""A control for the transforming auto-encoder: the same task and parameter count, but no capsules."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from capsbench.networks.transforming_autoencoder import TransformingAutoencoder,
 
 
 class ConditionalAutoencoder(TransformingNetwork):
-    """The control for a transforming auto-encoder, of its size: no capsules, the transformation is a further input.
+    """A control for the transforming auto-encoder, of the same size: no capsules, and the transformation is another input.
 
-    Two layers of logistic units, as wide as each other, then the pixels. The second layer sees the numbers of the transform
-    beside the first layer, and has to find out what they mean. The options are those of `TransformingAutoencoder`; the width is
-    the one that comes nearest to the number of parameters that it has with them.
+    Two layers of logistic units of the same width are followed by the pixels. The inputs of the second layer are the first layer
+    and the numbers of the transformation, whose meaning it has to learn. The options are those of `TransformingAutoencoder`. The
+    width is chosen to match the parameter count of a `TransformingAutoencoder` with the same options.
     """
 
     @classmethod
@@ -38,7 +38,7 @@ class ConditionalAutoencoder(TransformingNetwork):
     ) -> None:
         super().__init__(transform, reach)
         with torch.device("meta"):
-            beside = TransformingAutoencoder(
+            matched = TransformingAutoencoder(
                 image,
                 classes,
                 transform=transform,
@@ -47,9 +47,9 @@ class ConditionalAutoencoder(TransformingNetwork):
                 generation=generation,
                 pixels=pixels,
             )
-        parameters = sum(parameter.numel() for parameter in beside.parameters())
+        parameters = sum(parameter.numel() for parameter in matched.parameters())
         values, numbers = math.prod(image), math.prod(self.pairs.pose)
-        # width^2 + (2 values + numbers + 2) width + values = parameters
+        # The width solves width^2 + (2 values + numbers + 2) width + values = parameters.
         half = values + 1 + numbers / 2
         width = max(1, round(math.sqrt(half**2 + parameters - values) - half))
         self.recognition = nn.Sequential(nn.Flatten(), nn.Linear(values, width), nn.Sigmoid())
@@ -63,6 +63,6 @@ class ConditionalAutoencoder(TransformingNetwork):
 
     def forward(self, images: Tensor, transforms: Tensor | None = None) -> Tensor:
         transforms = self.pairs.identity(images) if transforms is None else transforms
-        seen = torch.cat([self.recognition(images), transforms.flatten(1)], dim=1)
-        made: Tensor = self.generation(seen)
-        return made
+        inputs = torch.cat([self.recognition(images), transforms.flatten(1)], dim=1)
+        outputs: Tensor = self.generation(inputs)
+        return outputs

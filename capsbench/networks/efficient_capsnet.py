@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.data.images import ImageShape
-from capsbench.networks.base import CapsuleNetwork, after
+from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, Decoder
 from capsbench.routing.base import RoutingFactory
 from capsbench_kernels import at_least_float32, squash, vector_length
@@ -19,21 +19,22 @@ from capsbench_kernels import at_least_float32, squash, vector_length
 class EfficientCapsNet(CapsuleNetwork):
     """Efficient-CapsNet of Mazzia, Salvetti and Chiaberge 2021, with its decoder.
 
-    Four convolutions with batch norm, primary capsules by a depthwise convolution over the whole grid, class capsules, a decoder.
+    Four convolutions with batch norm, primary capsules from a depthwise convolution over the whole grid, class capsules and a
+    decoder.
 
-    The defaults are the paper's network for MNIST: 161,824 parameters on 28x28x1 images without the decoder, which is what its
-    "161K" counts (the scales and shifts of the batch norms among them), and 1,573,168 with it. Weights are drawn by the rules of
-    the authors' code (He normal, Glorot); its library cuts normals off at two deviations and keeps the variance.
+    The defaults are the paper's network for MNIST: 161,824 parameters on 28x28x1 images without the decoder, 1,573,168 with it.
+    The paper's "161K" excludes the decoder and includes the scales and shifts of the batch norms. Weights are initialised as in
+    the authors' code (He normal, Glorot), except that its library truncates normals at two deviations and keeps the variance.
 
     Args:
         channels1, channels2, channels3: channels of the first three convolutions; the fourth has ``types * pose``.
-        types: primary capsules, all at one position.
-        pose: values of a primary capsule.
-        class_pose: values of a class capsule.
-        kernel1, kernel: side of the first convolution and of the three others, the last of which has a stride of 2.
+        types: number of primary capsules, all at one position.
+        pose: number of values of a primary capsule.
+        class_pose: number of values of a class capsule.
+        kernel1, kernel: side of the first convolution and of the other three; the last has stride 2.
         hidden1, hidden2: widths of the decoder.
-        transform_sigma: W ~ N(0, sigma^2); 0 stands for the authors' ``sqrt(2 / (classes * types * pose))``, which is He's rule
-            with the fan that their library reads off W.
+        transform_sigma: W ~ N(0, sigma^2); 0 means the authors' ``sqrt(2 / (classes * types * pose))``, He's rule with the fan
+            that their library derives from the shape of W.
     """
 
     loss = "margin"
@@ -41,7 +42,7 @@ class EfficientCapsNet(CapsuleNetwork):
 
     @classmethod
     def recipe(cls, size: str) -> dict[str, Any]:
-        # The authors' code, but for its 150 epochs and the floor of 5e-5 under the learning rate.
+        # As in the authors' code, except for its 150 epochs and its lower bound of 5e-5 on the learning rate.
         paper = dict(learning_rate=0.0005, schedule="exponential", decay=0.97, batch_size=16)
         return paper if size == "paper" else {}
 
@@ -78,10 +79,10 @@ class EfficientCapsNet(CapsuleNetwork):
         grid = (image.height, image.width)
         stem: list[nn.Module] = []
         for layer, (side, stride) in enumerate([(kernel1, 1), (kernel, 1), (kernel, 1), (kernel, 2)]):
-            grid = (after(grid[0], side, stride), after(grid[1], side, stride))
+            grid = (shrink_side(grid[0], side, stride), shrink_side(grid[1], side, stride))
             convolution = nn.Conv2d(channels[layer], channels[layer + 1], side, stride)
-            initialise(convolution, nn.init.kaiming_normal_)
-            # The defaults of the authors' library: a batch moves the running statistics by a hundredth.
+            initialise_layer(convolution, nn.init.kaiming_normal_)
+            # The defaults of the authors' library; torch counts momentum the other way round, so their 0.99 is 0.01 here.
             stem += [convolution, nn.ReLU(), nn.BatchNorm2d(channels[layer + 1], eps=0.001, momentum=0.01)]
         self.stem = nn.Sequential(*stem)
         self.primary = DepthwisePrimaryCapsules(types, pose, grid, separate_activations=routing.separate_activations)
@@ -101,33 +102,33 @@ class EfficientCapsNet(CapsuleNetwork):
             self.decoder = Decoder(classes * class_pose, image, (hidden1, hidden2))
             *hidden, last = (layer for layer in self.decoder.layers if isinstance(layer, nn.Linear))
             for linear in hidden:
-                initialise(linear, nn.init.kaiming_normal_)
-            initialise(last, nn.init.xavier_normal_)
+                initialise_layer(linear, nn.init.kaiming_normal_)
+            initialise_layer(last, nn.init.xavier_normal_)
 
     def capsules(self, images: Tensor) -> Capsules:
         return self.classes(self.primary(self.stem(images)))
 
 
 class DepthwisePrimaryCapsules(nn.Module):
-    """Primary capsules of which each value looks at one channel, at its whole grid: a depthwise convolution of that size.
+    """Primary capsules whose values each come from one whole channel, by a depthwise convolution as large as the grid.
 
     Args:
-        types: capsules, all at the one position that is left.
-        pose: values of a capsule; the feature map has ``types * pose`` channels.
+        types: number of capsules, all at the one position of the output.
+        pose: number of values of a capsule; the feature map has ``types * pose`` channels.
         grid: (H, W) of the feature map.
-        separate_activations: for routings that want one (the paper has none): poses stay linear, and a second convolution, over
-            the channels of each capsule, gives its activation through a sigmoid.
+        separate_activations: computes activations, which the paper does not have, for routings that need them. Poses then stay
+            linear, and a second convolution over the channels of each capsule, with a sigmoid, gives its activation.
     """
 
     def __init__(self, types: int, pose: int, grid: tuple[int, int], *, separate_activations: bool) -> None:
         super().__init__()
         self.types = types
         self.poses = nn.Conv2d(types * pose, types * pose, grid, groups=types * pose)
-        initialise(self.poses, nn.init.xavier_uniform_)
+        initialise_layer(self.poses, nn.init.xavier_uniform_)
         self.activations = nn.Conv2d(types * pose, types, grid, groups=types) if separate_activations else None
 
     def forward(self, features: Tensor) -> Capsules:
-        """Feature map ``[B, types * pose, H, W]`` to capsules on a grid of 1x1."""
+        """Maps a feature map ``[B, types * pose, H, W]`` to capsules on a 1x1 grid."""
         poses = at_least_float32(self.poses(features)).movedim(1, -1).unflatten(-1, (self.types, 1, -1))
         if self.activations is not None:
             return Capsules(poses, torch.sigmoid(at_least_float32(self.activations(features))).movedim(1, -1))
@@ -135,8 +136,8 @@ class DepthwisePrimaryCapsules(nn.Module):
         return Capsules(poses, vector_length(poses.flatten(-2), dim=-1))
 
 
-def initialise(layer: nn.Conv2d | nn.Linear, draw: Callable[[Tensor], object]) -> None:
-    """Draws the weights of a layer by ``draw`` and sets its biases to 0."""
+def initialise_layer(layer: nn.Conv2d | nn.Linear, draw: Callable[[Tensor], object]) -> None:
+    """Draws the weights of a layer with ``draw`` and sets its biases to 0."""
     draw(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from capsbench.data.images import ImageShape
 from capsbench.errors import ArgumentError, check_choice
-from capsbench.networks.base import CapsuleNetwork, after
+from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder
-from capsbench.networks.resnet import projection_shortcut, residual_stage
+from capsbench.networks.resnet import build_projection_shortcut, build_residual_stage
 from capsbench.routing.base import RoutingFactory
 from capsbench_kernels import at_least_float32
 
@@ -20,25 +20,26 @@ from capsbench_kernels import at_least_float32
 class InvertedAttentionCapsNet(CapsuleNetwork):
     """The network of Tsai et al. 2020, with concurrent routing over all its capsule layers.
 
-    A backbone, primary capsules by a 1x1 convolution and a layer norm, two layers of 3x3 convolutional capsules, class capsules.
+    A backbone, primary capsules from a 1x1 convolution and a layer norm, two layers of 3x3 convolutional capsules, and class
+    capsules.
 
-    The defaults are those of the authors' CIFAR-10 configuration with the simple backbone: 561,296 parameters on 32x32x3 images,
-    and 1,828,816 with ``backbone=resnet``; the authors' code has one more, a bias that cancels (see the routing).
-    Transformation matrices are drawn from N(0, J / (D I)), as in the authors' code. The activations of the primary capsules are
-    1: the network has none, and routings that want some get those.
+    The defaults are the authors' CIFAR-10 configuration with the simple backbone: 561,296 parameters on 32x32x3 images, and
+    1,828,816 with ``backbone=resnet``. The authors' code has one parameter more, a bias that cancels (see the routing).
+    Transformation matrices are drawn from N(0, J / (D I)), as in the authors' code. The network has no activations; routings that
+    need them get 1 for every primary capsule.
 
     Args:
-        backbone: ``simple``, one 3x3 convolution with a ReLU, or ``resnet``: a 3x3 convolution with half as many channels, a
-            stage of 3 residual blocks at that width and one of 4 at the full width.
-        width: channels of the feature map; 0 for the authors', 256 of the simple backbone and 128 of the other.
-        stride: of the backbone.
-        types1, types2, types3: primary capsule types and those of the two convolutional layers.
+        backbone: ``simple``, one 3x3 convolution with a ReLU, or ``resnet``: a 3x3 convolution with half the channels, a stage
+            of 3 residual blocks of that width and a stage of 4 blocks of the full width.
+        width: channels of the feature map; 0 means the authors' value, 256 for the simple backbone and 128 for the other.
+        stride: stride of the backbone.
+        types1, types2, types3: capsule types of the primary layer and of the two convolutional layers.
         rows: side of the square pose matrix.
         capsule_stride: stride of the first convolutional capsule layer.
-        order: ``concurrent``, in every iteration all layers move at once, each by the poses that the one below and it itself
-            had before, after a first iteration layer by layer (Procedure 2); ``sequential``, a layer makes all its iterations
-            before the next begins; ``auto``, concurrent with a routing that can go on from given poses, as inverted attention
-            can, and sequential with others.
+        order: ``concurrent``: after a first iteration layer by layer, all layers are updated at once in every iteration, each
+            from its own previous poses and those of the layer below (Procedure 2). ``sequential``: a layer finishes its
+            iterations before the next layer starts. ``auto``: concurrent if the routing can start from given poses, as
+            inverted attention can, otherwise sequential.
     """
 
     loss = "cross-entropy"
@@ -46,7 +47,7 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
 
     @classmethod
     def recipe(cls, size: str) -> dict[str, Any]:
-        # The authors' code, but for the rate's schedule: they train for 350 epochs and divide it by 10 after 150 and 250.
+        # As in the authors' code, except for the schedule: they train 350 epochs and divide the rate by 10 after 150 and 250.
         paper = dict(optimizer="sgd", learning_rate=0.1, weight_decay=5e-4, batch_size=128)
         return paper if size == "paper" else {}
 
@@ -82,12 +83,12 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
         check_choice("backbone", backbone, ("simple", "resnet"))
         check_choice("order", order, ("auto", "concurrent", "sequential"))
         width = width or (256 if backbone == "simple" else 128)
-        grid = [after(side + 2, 3, stride) for side in (image.height, image.width)]
-        grids = [grid, [after(side, 3, capsule_stride) for side in grid]]
-        grids.append([after(side, 3, 1) for side in grids[1]])
+        grid = [shrink_side(side + 2, 3, stride) for side in (image.height, image.width)]
+        grids = [grid, [shrink_side(side, 3, capsule_stride) for side in grid]]
+        grids.append([shrink_side(side, 3, 1) for side in grids[1]])
         pose = (rows, rows)
 
-        def sigma(children: int, parents: int) -> float:
+        def compute_sigma(children: int, parents: int) -> float:
             return math.sqrt(parents / (rows * children))
 
         if backbone == "simple":
@@ -97,8 +98,8 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
                 nn.Conv2d(image.channels, width // 2, 3, padding=1, bias=False),
                 nn.BatchNorm2d(width // 2),
                 nn.ReLU(),
-                residual_stage(width // 2, width // 2, 3, 1, projection_shortcut),
-                residual_stage(width // 2, width, 4, stride, projection_shortcut),
+                build_residual_stage(width // 2, width // 2, 3, 1, build_projection_shortcut),
+                build_residual_stage(width // 2, width, 4, stride, build_projection_shortcut),
             )
         self.primary = nn.Conv2d(width, types1 * rows * rows, 1, bias=False)
         self.norm = nn.LayerNorm(rows * rows)
@@ -106,7 +107,7 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
         convolutional = [(types1, types2, capsule_stride), (types2, types3, 1)]
         self.convolutional = nn.ModuleList(
             ConvolutionalCapsules(
-                below, types, pose, routing, kernel=3, stride=step, transform_sigma=sigma(9 * below, types)
+                below, types, pose, routing, kernel=3, stride=step, transform_sigma=compute_sigma(9 * below, types)
             )
             for below, types, step in convolutional
         )
@@ -121,14 +122,12 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
             shared=False,
             poses_read=reconstruction,
             coordinate_addition=False,
-            transform_sigma=sigma(height * across * types3, classes),
+            transform_sigma=compute_sigma(height * across * types3, classes),
         )
         self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
         continues = self.classes.routing.continues
         if order == "concurrent" and not continues:
-            expected = (
-                "auto or sequential with a routing that does not go on from given poses (inverted-attention does)"
-            )
+            expected = "auto or sequential with a routing that cannot start from given poses (inverted-attention can)"
             raise ArgumentError("order", expected, order)
         self.concurrent = continues and order != "sequential"
 
@@ -137,15 +136,17 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
         poses = self.norm(features.movedim(1, -1).unflatten(-1, (self.types, -1))).unflatten(-1, self.pose)
         primary = Capsules(poses, poses.new_ones(poses.shape[:-2]))
         layers = [*self.convolutional, self.classes]
-        once = {"steps": 1} if self.concurrent else {}
-        reached = [primary]
+        steps = {"steps": 1} if self.concurrent else {}
+        # The first iteration goes layer by layer, because a layer cannot route before the layer below has poses.
+        states = [primary]
         for layer in layers:
-            reached.append(layer(reached[-1], **once))
+            states.append(layer(states[-1], **steps))
         if self.concurrent:
             for _ in range(self.classes.routing.iterations - 1):
-                moved = [
-                    layer(below, parents=above.poses.flatten(0, -4), **once)
-                    for layer, (below, above) in zip(layers, pairwise(reached), strict=True)
+                # Every layer reads the states of the previous iteration, so the new ones replace them only when all are done.
+                updated = [
+                    layer(below, parents=above.poses.flatten(0, -4), **steps)
+                    for layer, (below, above) in zip(layers, pairwise(states), strict=True)
                 ]
-                reached = [primary, *moved]
-        return reached[-1]
+                states = [primary, *updated]
+        return states[-1]

@@ -1,6 +1,6 @@
-"""Capsule layers: primary, convolutional and class capsules, each with the routing it is given.
+"""Capsule layers: primary, convolutional and class capsules. The last two take the routing as an argument.
 
-Capsules on a grid travel as `Capsules`: poses ``[B, H, W, types, R, D]`` and activations ``[B, H, W, types]``.
+Layers exchange capsules on a grid as `Capsules`: poses ``[B, H, W, types, R, D]`` and activations ``[B, H, W, types]``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from capsbench.routing.windows import Windows
 from capsbench_kernels import SQUASHES, at_least_float32, squash, vector_length
 
 
-def initial_transforms(shape: tuple[int, int, int, int], sigma: float) -> nn.Parameter:
-    """Transformation matrices ``[I, J, D, E]`` drawn from N(0, sigma^2)."""
+def draw_transforms(shape: tuple[int, int, int, int], sigma: float) -> nn.Parameter:
+    """Draws transformation matrices ``[I, J, D, E]`` from N(0, sigma^2)."""
     return nn.Parameter(sigma * torch.randn(shape))
 
 
@@ -30,16 +30,16 @@ class Capsules(NamedTuple):
 
 
 class PrimaryCapsules(nn.Module):
-    """The first capsules, read off a feature map by a convolution (Sabour 2017, section 4; Hinton 2018, section 4).
+    """The first capsules, computed from a feature map by a convolution (Sabour 2017, section 4; Hinton 2018, section 4).
 
-    With ``separate_activations`` poses are linear and a second convolution with a sigmoid gives the activations (Hinton
-    2018); without, poses are squashed and their length is the activation (Sabour 2017).
+    With ``separate_activations``, poses are linear, and a second convolution with a sigmoid computes the activations (Hinton
+    2018). Without, poses are squashed, and their length is the activation (Sabour 2017).
 
     Args:
-        pose: (R, D), rows and depth of a pose; (1, 8) is Sabour's vector, (4, 4) Hinton's matrix.
-        batch_norm: puts a batch norm in the place of each convolution's bias.
-        squash: the variant that vectors go through (`capsbench_kernels.squash`); with ``unit`` their activation is the length
-            that Sabour's would have given them.
+        pose: (R, D), rows and depth of a pose; (1, 8) is Sabour's vector, (4, 4) is Hinton's matrix.
+        batch_norm: replaces the bias of each convolution by a batch norm.
+        squash: the variant of the squash (`capsbench_kernels.squash`). With ``unit``, the activation of a vector is the length
+            that Sabour's squash would give.
         scale: multiplies vectors before the squash.
     """
 
@@ -61,29 +61,30 @@ class PrimaryCapsules(nn.Module):
         check_choice("squash", squash, SQUASHES)
         self.types, self.pose, self.squash, self.scale = types, pose, squash, scale
 
-        def read_off(values: int) -> nn.Module:
+        def build_convolution(values: int) -> nn.Module:
             convolution = nn.Conv2d(channels, values, kernel, stride, padding, bias=not batch_norm)
             return nn.Sequential(convolution, nn.BatchNorm2d(values)) if batch_norm else convolution
 
-        self.poses = read_off(types * pose[0] * pose[1])
-        self.activations = read_off(types) if separate_activations else None
+        self.poses = build_convolution(types * pose[0] * pose[1])
+        self.activations = build_convolution(types) if separate_activations else None
 
     def forward(self, features: Tensor) -> Capsules:
-        """Feature map ``[B, C, H, W]`` to capsules on the grid that the convolution leaves."""
+        """Maps a feature map ``[B, C, H, W]`` to capsules on the output grid of the convolution."""
         poses = at_least_float32(self.poses(features)).movedim(1, -1).unflatten(-1, (self.types, *self.pose))
         if self.activations is not None:
             return Capsules(poses, torch.sigmoid(at_least_float32(self.activations(features))).movedim(1, -1))
         vectors = poses.flatten(-2) * self.scale
         squashed = squash(vectors, variant=self.squash)
+        # Unit vectors all have length 1, so their activation comes from the squash of the paper instead.
         lengths = squash(vectors) if self.squash == "unit" else squashed
         return Capsules(squashed.unflatten(-1, self.pose), vector_length(lengths, dim=-1))
 
 
 class ConvolutionalCapsules(nn.Module):
-    """Capsules that each look at a K x K window of the layer below (Hinton 2018, section 4: ConvCaps).
+    """Capsules that each see a K x K window of the layer below (Hinton 2018, section 4: ConvCaps).
 
-    Every output position is a routing problem of its own, with K*K*types children; the transformation matrices are the
-    same at all positions. Shares are normalised over the parents at one position, unless the routing asks for the `Windows`.
+    Every output position is a separate routing problem with K*K*types children. All positions share the transformation
+    matrices. Shares are normalised over the parents at one position, unless the routing takes the `Windows`.
     """
 
     def __init__(
@@ -100,36 +101,39 @@ class ConvolutionalCapsules(nn.Module):
         super().__init__()
         self.kernel, self.stride = kernel, stride
         children, depth = kernel * kernel * types_in, pose[1]
-        self.weights = initial_transforms((children, types_out, depth, depth), transform_sigma)
+        self.weights = draw_transforms((children, types_out, depth, depth), transform_sigma)
         self.routing = routing(children, types_out)
         self.routing.prepare(LayerShape(children, pose[0], depth, depth, classes=False))
 
-    def forward(self, below: Capsules, **further: Any) -> Capsules:
-        """Capsules on a grid to capsules on the smaller grid; the routing gets ``further`` as it is."""
+    def forward(self, below: Capsules, **extra: Any) -> Capsules:
+        """Maps capsules on a grid to capsules on a smaller grid; ``extra`` arguments go to the routing."""
         batch, height, width = below.activations.shape[:3]
         windows = Windows((batch, height, width), self.kernel, self.stride)
         poses = windows.split(below.poses.flatten(-2))
+        # Batch and positions become one dimension of independent routing problems.
         grid, children = poses.shape[:3], poses.shape[3]
         activations = windows.split(below.activations.unsqueeze(-1)).reshape(-1, children)
         poses = poses.reshape(-1, children, *below.poses.shape[-2:])
-        shared: dict[str, Any] = {"windows": windows} if self.routing.across_windows else {}
-        poses, activations = self.routing(poses, self.weights, activations, **shared, **further)
+        if self.routing.across_windows:
+            extra["windows"] = windows
+        poses, activations = self.routing(poses, self.weights, activations, **extra)
         return Capsules(poses.unflatten(0, grid), activations.unflatten(0, grid))
 
 
 class ClassCapsules(nn.Module):
-    """One capsule a class, routed from every capsule of a grid.
+    """One capsule per class; its children are all capsules of a grid.
 
     Args:
         grid: (H, W) of the layer below.
         pose_in: (R, D) of the layer below.
         columns: E, the columns of a class pose; it has R rows.
-        shared: whether a transformation matrix serves all positions (Hinton 2018) or each has its own (Sabour 2017).
-        poses_read: whether anything reads the class poses. Where nothing does, and the routing's activations do not depend on
-            the votes either, class poses have 0 columns.
+        shared: True if all positions share the transformation matrices (Hinton 2018), False if each position has its own
+            (Sabour 2017).
+        poses_read: True if a decoder reads the class poses. If False, and the routing's activations do not depend on the votes,
+            class poses have 0 columns.
         coordinate_addition: adds the position of a child, (row + 0.5) / H and (column + 0.5) / W, to the first two
-            elements of the right-hand column of its votes (Hinton 2018, section 4; scaled as Gritzman 2019), or of a
-            vector's values.
+            elements of the right-hand column of its votes (Hinton 2018, section 4; scaled as in Gritzman 2019). For a
+            vector, to its first two values.
     """
 
     offset: Tensor | None
@@ -156,12 +160,13 @@ class ClassCapsules(nn.Module):
         self.routing = routing(positions * types_in, classes)
         if not poses_read and not self.routing.activations_need_votes:
             columns = 0
-        self.weights = initial_transforms((distinct, classes, depth, columns), transform_sigma)
+        self.weights = draw_transforms((distinct, classes, depth, columns), transform_sigma)
         self.routing.prepare(LayerShape(distinct, rows, depth, columns, classes=True))
         offset = None
         if coordinate_addition and columns:
             if max(rows, columns) < 2:
                 raise ArgumentError("coordinate_addition", "votes of at least 2 values", max(rows, columns))
+            # The coordinates of a position are constants, so one offset serves all images and all classes.
             offset = torch.zeros(1, *grid, types_in, rows, columns)
             first, second = ((0, -1), (1, -1)) if rows > 1 else ((0, 0), (0, 1))
             offset[..., *first] = ((torch.arange(grid[0]) + 0.5) / grid[0])[:, None, None]
@@ -169,20 +174,24 @@ class ClassCapsules(nn.Module):
             offset = offset.flatten(1, 3)
         self.register_buffer("offset", offset, persistent=False)
 
-    def forward(self, below: Capsules, **further: Any) -> Capsules:
-        """Capsules on the grid to class poses ``[B, classes, R, E]`` and activations ``[B, classes]``; ``further`` as above."""
+    def forward(self, below: Capsules, **extra: Any) -> Capsules:
+        """Maps capsules on the grid to class poses ``[B, classes, R, E]`` and activations ``[B, classes]``.
+
+        ``extra`` arguments go to the routing.
+        """
+        # Children are ordered position, then type, so shared matrices repeat once per position.
         weights = self.weights.repeat(self.positions, 1, 1, 1) if self.positions > 1 else self.weights
         poses, activations = below.poses.flatten(1, 3), below.activations.flatten(1, 3)
-        return Capsules(*self.routing(poses, weights, activations, self.offset, **further))
+        return Capsules(*self.routing(poses, weights, activations, self.offset, **extra))
 
 
-def presence(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """1 for each class that an image shows, else 0, ``[B, classes]``; of labels ``[B]`` or ``[B, K]``."""
+def encode_presence(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """Encodes labels ``[B]`` or ``[B, K]`` as ``[B, classes]``: 1 for each class that the image shows, else 0."""
     return F.one_hot(labels.view(len(labels), -1), classes).sum(dim=1).to(dtype)
 
 
 class Decoder(nn.Module):
-    """Reconstructs the image from the class capsules, all but those named masked with zeros (Sabour 2017, section 4.1)."""
+    """Reconstructs the image from the labelled class capsules; the others are masked with zeros (Sabour 2017, section 4.1)."""
 
     def __init__(self, values: int, image: tuple[int, int, int], hidden: tuple[int, int]) -> None:
         super().__init__()
@@ -198,7 +207,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, poses: Tensor, labels: Tensor) -> Tensor:
-        """Class poses ``[B, classes, R, E]`` and the classes to keep, ``[B]`` or ``[B, K]``, to images in [0, 1]."""
-        mask = presence(labels, poses.shape[1], poses.dtype)
+        """Maps class poses ``[B, classes, R, E]`` and the classes to keep, ``[B]`` or ``[B, K]``, to images in [0, 1]."""
+        mask = encode_presence(labels, poses.shape[1], poses.dtype)
         masked = poses.flatten(2) * mask.unsqueeze(2)
         return self.layers(masked.flatten(1)).unflatten(1, self.image)

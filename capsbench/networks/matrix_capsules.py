@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from capsbench.data.images import ImageShape
 from capsbench.errors import check_choice
-from capsbench.networks.base import CapsuleNetwork, after
+from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, PrimaryCapsules
 from capsbench.routing.base import RoutingFactory
 
@@ -17,27 +17,27 @@ from capsbench.routing.base import RoutingFactory
 class MatrixCapsules(CapsuleNetwork):
     """Matrix capsules of Hinton, Sabour and Frosst 2018.
 
-    A convolution, 1x1 primary capsules with 4x4 poses, two layers of convolutional capsules, class capsules.
+    A convolution, 1x1 primary capsules with 4x4 poses, two layers of convolutional capsules and class capsules.
 
     The defaults are the paper's A = 32, B = C = D = 32.
 
     Args:
         stem: channels of the first convolution (A).
-        types1, types2, types3: primary capsule types and those of the two convolutional layers (B, C, D).
+        types1, types2, types3: capsule types of the primary layer and of the two convolutional layers (B, C, D).
         rows: side of the square pose matrix.
-        pose_form: ``matrix`` or ``vector``, as many values in one row, with transformation matrices to match (Hinton 2018,
-            table 1).
+        pose_form: ``matrix``, or ``vector``: the same number of values in one row, with transformation matrices to match
+            (Hinton 2018, table 1).
         capsule_kernel: side of the windows of the convolutional capsules.
-        stem_kernel, stem_stride: the first convolution.
+        stem_kernel, stem_stride: kernel side and stride of the first convolution.
         capsule_stride: stride of the first convolutional capsule layer.
         coordinate_addition: adds a child's position to its votes for the classes.
-        stem_norm: ``none`` as in the paper, or ``batch``: a batch norm after the first convolution, which the paper does
-            not name and without which small networks stay at chance for long.
-        transform_sigma: W ~ N(0, sigma^2); the paper does not say, Gritzman 2019 has 1.
-        transform_init: ``normal``, the same sigma in every layer; ``preserving``: sigma grows with the number of votes that
-            the poses below are means of, so that votes start with one variance in all layers rather than shrinking (for
-            routings whose poses are means, as EM's are); or ``glorot``: sigma times Glorot's ``sqrt(2 / (fan in + fan out))``,
-            the fans being the values of a window's children and of as many parents (Ribeiro 2020).
+        stem_norm: ``none`` as in the paper, or ``batch``: a batch norm after the first convolution. The paper does not mention
+            one, but without it small networks stay at chance for a long time.
+        transform_sigma: W ~ N(0, sigma^2); not stated in the paper, 1 in Gritzman 2019.
+        transform_init: ``normal``: the same sigma in every layer. ``preserving``: sigma grows with the number of votes that
+            are averaged to a pose of the layer below, so that votes have the same initial variance in all layers (for routings
+            whose poses are means, such as EM). ``glorot``: sigma times Glorot's ``sqrt(2 / (fan in + fan out))``, where the
+            fans are the number of values of a window's children and of as many parents (Ribeiro 2020).
     """
 
     loss = "spread"
@@ -45,7 +45,7 @@ class MatrixCapsules(CapsuleNetwork):
 
     @classmethod
     def recipe(cls, size: str) -> dict[str, Any]:
-        # The authors' batch, rate and weight decay (as Gritzman 2019 reports them); they decay by 0.96 every 20,000 steps.
+        # The authors' batch size, rate and weight decay, as Gritzman 2019 reports them; their decay is 0.96 per 20,000 steps.
         paper = dict(learning_rate=0.003, schedule="exponential", decay=0.96, batch_size=64, weight_decay=2e-7)
         return paper if size == "paper" else {}
 
@@ -89,11 +89,11 @@ class MatrixCapsules(CapsuleNetwork):
         check_choice("transform_init", transform_init, ("normal", "preserving", "glorot"))
         check_choice("pose_form", pose_form, ("matrix", "vector"))
         kernel = capsule_kernel
-        grid = [after(side, stem_kernel, stem_stride) for side in (image.height, image.width)]
-        grid = [after(after(side, kernel, capsule_stride), kernel, 1) for side in grid]
+        grid = [shrink_side(side, stem_kernel, stem_stride) for side in (image.height, image.width)]
+        grid = [shrink_side(shrink_side(side, kernel, capsule_stride), kernel, 1) for side in grid]
         pose = (rows, rows) if pose_form == "matrix" else (1, rows * rows)
         types = [types1, types2, types3, classes]
-        sigmas = [transform_sigma * factor for factor in transform_factors(transform_init, types, kernel, pose)]
+        sigmas = [transform_sigma * factor for factor in compute_transform_factors(transform_init, types, kernel, pose)]
         norm = [nn.BatchNorm2d(stem)] if stem_norm == "batch" else []
         self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, stem_kernel, stem_stride), *norm, nn.ReLU())
         self.primary = PrimaryCapsules(stem, types1, pose, separate_activations=routing.separate_activations)
@@ -121,10 +121,11 @@ class MatrixCapsules(CapsuleNetwork):
         return self.classes(self.convolutional(self.primary(self.stem(images))))
 
 
-def transform_factors(init: str, types: list[int], kernel: int, pose: tuple[int, int]) -> list[float]:
-    """What multiplies sigma in the three layers of transformation matrices between four layers of so many types."""
+def compute_transform_factors(init: str, types: list[int], kernel: int, pose: tuple[int, int]) -> list[float]:
+    """Returns the factors of sigma in the three layers of transformation matrices between four layers of these types."""
     if init == "preserving":
-        # Poses above the primary ones are means of votes, and a new vote is a sum of as many products as they are deep.
+        # A pose above the primary layer is a mean of kernel^2 * types votes, which divides its variance by that number. A vote
+        # sums as many products as a pose has columns, which multiplies the variance by pose[1].
         return [1.0, *(math.sqrt(kernel**2 * below / pose[1]) for below in types[:2])]
     if init == "glorot":
         positions = [kernel**2, kernel**2, 1]

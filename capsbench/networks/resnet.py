@@ -1,4 +1,4 @@
-"""Stages of residual blocks (He, Zhang, Ren, Sun 2016), the backbones under some capsule networks."""
+"""Stages of residual blocks (He, Zhang, Ren, Sun 2016), the backbones of some capsule networks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Shortcut = Callable[[int, int, int], nn.Module]
-"""(channels before, channels, stride) -> what takes the input of a block to the shape of its output."""
+"""A function (input channels, output channels, stride) -> the module that gives a block's input the shape of its output."""
 
 
-def residual_stage(before: int, channels: int, blocks: int, stride: int, shortcut: Shortcut) -> nn.Sequential:
-    """Blocks of two 3x3 convolutions and a shortcut; the first has the stride, and makes ``channels`` of those ``before``."""
-    from torchvision.models.resnet import BasicBlock  # takes a second to import, and few networks have any
+def build_residual_stage(before: int, channels: int, blocks: int, stride: int, shortcut: Shortcut) -> nn.Sequential:
+    """Builds blocks of two 3x3 convolutions and a shortcut. The first block has the stride and changes the channels."""
+    from torchvision.models.resnet import BasicBlock  # a slow import that few networks need
 
     changes = stride != 1 or before != channels
     first = BasicBlock(before, channels, stride, shortcut(before, channels, stride) if changes else None)
@@ -21,7 +21,7 @@ def residual_stage(before: int, channels: int, blocks: int, stride: int, shortcu
 
 
 class PaddedShortcut(nn.Module):
-    """Takes every stride-th pixel and adds channels of 0, half of them before and half after (He 2016, option A)."""
+    """Takes every stride-th pixel and pads the channels with 0, half before and half after (He 2016, option A)."""
 
     def __init__(self, before: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -32,6 +32,6 @@ class PaddedShortcut(nn.Module):
         return F.pad(features[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.added))
 
 
-def projection_shortcut(before: int, channels: int, stride: int) -> nn.Module:
-    """A 1x1 convolution and a batch norm (He 2016, option B)."""
+def build_projection_shortcut(before: int, channels: int, stride: int) -> nn.Module:
+    """Builds a 1x1 convolution and a batch norm (He 2016, option B)."""
     return nn.Sequential(nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))

@@ -10,29 +10,29 @@ from torch.nn import functional as F
 
 from capsbench.data.images import ImageShape
 from capsbench.errors import ArgumentError
-from capsbench.networks.base import CapsuleNetwork, after
+from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, PrimaryCapsules
-from capsbench.networks.resnet import PaddedShortcut, residual_stage
+from capsbench.networks.resnet import PaddedShortcut, build_residual_stage
 from capsbench.routing.base import RoutingFactory
 
 
 class SelfRoutingCapsNet(CapsuleNetwork):
     """SR-CapsNet of Hahn, Pyeon and Kim 2019: a ResNet-20 whose last layers are capsules.
 
-    A ResNet for small images, primary capsules by 3x3 convolutions with batch norms, layers of convolutional capsules (in which
-    the grid is padded with capsules of activation 0) with a batch norm of the poses, class capsules.
+    A ResNet for small images, primary capsules from 3x3 convolutions with batch norm, convolutional capsules on a grid that is
+    padded with capsules of activation 0, a batch norm of their poses, and class capsules.
 
-    The defaults are those of the authors' code for CIFAR-10: 931,664 parameters on 32x32x3 images. As there, class capsules have
-    no poses where the routing's activations do not depend on votes (self-routing's do not) and nothing is reconstructed; poses
-    are squashed with routings whose activation is the length of the pose, and those of convolutional capsules are then not
-    normed. Weights, transformation matrices included, have the variance of He's uniform initialisation, as in the authors' code.
+    The defaults are those of the authors' code for CIFAR-10: 931,664 parameters on 32x32x3 images. As there, class capsules
+    have no poses if the network has no decoder and the routing's activations do not depend on votes, as in self-routing. With
+    routings whose activation is the length of the pose, poses are squashed and have no batch norm. All weights, including
+    transformation matrices, have the variance of He's uniform initialisation, as in the authors' code.
 
     Args:
-        width: channels of the first of the three stages of the ResNet; the others have two and four times as many.
-        blocks: residual blocks a stage; 3 is ResNet-20, 5 ResNet-32.
-        types: capsule types of every layer below the classes.
-        pose: values of a pose, which is a vector.
-        capsule_layers: routed layers, the class capsules included; the first convolutional one has a stride of 2.
+        width: channels of the first of the ResNet's three stages; the others have two and four times as many.
+        blocks: residual blocks per stage; 3 is ResNet-20, 5 is ResNet-32.
+        types: capsule types of every layer below the class capsules.
+        pose: number of values of a pose, which is a vector.
+        capsule_layers: number of routed layers, including the class capsules; the first convolutional one has stride 2.
     """
 
     loss = "cross-entropy"
@@ -40,7 +40,7 @@ class SelfRoutingCapsNet(CapsuleNetwork):
 
     @classmethod
     def recipe(cls, size: str) -> dict[str, Any]:
-        # The authors' code, but for the rate's schedule: they train for 350 epochs and divide it by 10 after 150 and 250.
+        # As in the authors' code, except for the schedule: they train 350 epochs and divide the rate by 10 after 150 and 250.
         paper = dict(optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, batch_size=64)
         return paper if size == "paper" else {}
 
@@ -74,9 +74,9 @@ class SelfRoutingCapsNet(CapsuleNetwork):
             nn.Conv2d(image.channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-            residual_stage(width, width, blocks, 1, PaddedShortcut),
-            residual_stage(width, 2 * width, blocks, 2, PaddedShortcut),
-            residual_stage(2 * width, 4 * width, blocks, 2, PaddedShortcut),
+            build_residual_stage(width, width, blocks, 1, PaddedShortcut),
+            build_residual_stage(width, 2 * width, blocks, 2, PaddedShortcut),
+            build_residual_stage(2 * width, 4 * width, blocks, 2, PaddedShortcut),
         )
         separate = routing.separate_activations
         self.primary = PrimaryCapsules(
@@ -87,12 +87,19 @@ class SelfRoutingCapsNet(CapsuleNetwork):
                 nn.init.kaiming_uniform_(module.weight)
 
         strides = [2, *[1] * (capsule_layers - 2)][: capsule_layers - 1]
-        grid = [after(side + 2, 3, 2) for side in (image.height, image.width)]
+        # A 3x3 convolution with padding 1 sees a grid two larger. Two stages of the ResNet and each strided layer shrink it.
+        grid = [shrink_side(side + 2, 3, 2) for side in (image.height, image.width)]
         for stride in [2, *strides]:
-            grid = [after(side + 2, 3, stride) for side in grid]
+            grid = [shrink_side(side + 2, 3, stride) for side in grid]
         self.convolutional = nn.ModuleList(
             ConvolutionalCapsules(
-                types, types, (1, pose), routing, kernel=3, stride=stride, transform_sigma=he(types, pose, pose)
+                types,
+                types,
+                (1, pose),
+                routing,
+                kernel=3,
+                stride=stride,
+                transform_sigma=compute_he_sigma(types, pose, pose),
             )
             for stride in strides
         )
@@ -107,33 +114,33 @@ class SelfRoutingCapsNet(CapsuleNetwork):
             shared=False,
             poses_read=reconstruction,
             coordinate_addition=False,
-            transform_sigma=he(classes, pose, pose),
+            transform_sigma=compute_he_sigma(classes, pose, pose),
         )
         self.decoder = Decoder(classes * pose, image, (hidden1, hidden2)) if reconstruction else None
 
     def capsules(self, images: Tensor) -> Capsules:
         below = self.primary(self.backbone(images))
         for layer, norm in zip(self.convolutional, self.norms, strict=True):
-            below = normed(layer(padded(below)), norm)
+            below = normalise_poses(layer(pad_capsules(below)), norm)
         return self.classes(below)
 
 
-def he(parents: int, depth: int, columns: int) -> float:
-    """He's deviation of a child's transformation matrices ``[J, D, E]``, with the fan that the authors' code reads off them."""
+def compute_he_sigma(parents: int, depth: int, columns: int) -> float:
+    """Returns He's standard deviation for a child's transformation matrices ``[J, D, E]``, with the authors' fan."""
     return math.sqrt(2 / (parents * depth * columns))
 
 
-def padded(capsules: Capsules) -> Capsules:
-    """Capsules on a grid with a border of capsules of pose and activation 0, one wide."""
+def pad_capsules(capsules: Capsules) -> Capsules:
+    """Adds a border, one capsule wide, of capsules with pose and activation 0 to a grid."""
     poses = F.pad(capsules.poses, (0, 0, 0, 0, 0, 0, 1, 1, 1, 1))
     return Capsules(poses, F.pad(capsules.activations, (0, 0, 1, 1, 1, 1)))
 
 
-def normed(capsules: Capsules, norm: nn.Module) -> Capsules:
-    """Capsules on a grid, their poses through a norm of feature maps ``[B, types * R * D, H, W]``."""
+def normalise_poses(capsules: Capsules, norm: nn.Module) -> Capsules:
+    """Normalises the poses of capsules on a grid as feature maps ``[B, types * R * D, H, W]``."""
     types, rows, depth = capsules.poses.shape[3:]
     features = capsules.poses.flatten(3).movedim(-1, 1)
-    if isinstance(norm, nn.BatchNorm2d) and features[:, 0].numel() == 1:  # one image on a grid of 1x1 has no variance
+    if isinstance(norm, nn.BatchNorm2d) and features[:, 0].numel() == 1:  # one image on a 1x1 grid has no variance
         features = F.batch_norm(features, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
     else:
         features = norm(features)

@@ -17,11 +17,11 @@ from capsbench.networks.layers import Capsules
 
 
 class TransformingNetwork(SelfSupervised):
-    """Base class of a network that gets an image and a transformation and makes the transformed image.
+    """Base class of networks that map an image and a transformation to the transformed image.
 
     Args:
         transform: ``shift`` or ``affine``, the family of transformations.
-        reach: by how many pixels images and targets are shifted, or translated, at most.
+        reach: the largest shift or translation of images and targets, in pixels.
     """
 
     def __init__(self, transform: str, reach: int) -> None:
@@ -31,42 +31,43 @@ class TransformingNetwork(SelfSupervised):
 
     @classmethod
     def recipe(cls, size: str) -> dict[str, Any]:
-        # The pairs shift by themselves: a further shift would only widen their range. The learning rate is the best for both
-        # of these networks among 0.002, 0.005, 0.01 and 0.02 on 6,000 images of MNIST; the paper tells none.
+        # The pairs already contain shifts, so another shift would only widen their range. The paper does not state a learning
+        # rate; this one was the best for both networks among 0.002, 0.005, 0.01 and 0.02 on 6,000 images of MNIST.
         return {"shift": 0, "learning_rate": 0.01}
 
     def augmentations(self) -> tuple[Augmentation, ...]:
         return (self.pairs,)
 
     def objective(self, batch: Batch) -> Tensor:
-        """The sum of squared pixel errors, the mean over images."""
+        """Returns the sum of squared pixel errors, averaged over images."""
         errors = self(batch.images, batch.transforms) - batch.targets
         return errors.square().sum(dim=(1, 2, 3)).mean()
 
     @abstractmethod
     def forward(self, images: Tensor, transforms: Tensor | None = None) -> Tensor:
-        """Images ``[B, C, H, W]`` and transforms ``[B, *]`` to images ``[B, C, H, W]``; None: those that change nothing."""
+        """Maps images ``[B, C, H, W]`` and transforms ``[B, *]``, the identity if None, to images ``[B, C, H, W]``."""
 
 
 class TransformingAutoencoder(TransformingNetwork):
-    """Transforming auto-encoder of Hinton, Krizhevsky and Wang 2011: a known shift or matrix moves poses, and so the image.
+    """Transforming auto-encoder of Hinton, Krizhevsky and Wang 2011: a known transformation of the poses transforms the image.
 
-    Every capsule sees the whole image. Its logistic recognition units give the probability p that its entity is present, and
-    its pose: a position (x, y), to which the shift is added, or a 3x3 matrix, which is multiplied by the affine matrix. From
-    the pose so moved its generation units draw its share of the image, which is multiplied by p; the image is their sum.
+    Every capsule sees the whole image. Its logistic recognition units compute the probability p that its entity is present, and
+    its pose. The pose is a position (x, y), to which a shift is added, or a 3x3 matrix, which is multiplied by the affine matrix.
+    From the transformed pose, generation units compute the capsule's contribution to the image, which is multiplied by p. The
+    image is the sum of all contributions.
 
-    The defaults are those of the paper's shifts by -2 to 2 pixels, size ``paper-affine`` has those of its affine
-    transformations. Where the paper leaves things open: generation units are logistic too, pixels have a bias each, errors
-    are squared, initial weights are those of torch's linear layers, and affine transformations those of `AffinePairs`.
+    The defaults are those of the paper's shifts by -2 to 2 pixels; size ``paper-affine`` has those of its affine transformations.
+    Choices that the paper does not specify: generation units are logistic, each pixel has a bias, errors are squared, weights
+    are initialised as in torch's linear layers, and affine transformations are those of `AffinePairs`.
 
     Args:
         transform: ``shift`` or ``affine``.
-        reach: by how many pixels images and targets are shifted, or translated, at most.
-        capsules: how many capsules.
-        recognition, generation: recognition and generation units a capsule.
-        pixels: ``linear`` or ``logistic``; the paper does not say which.
-        pose_scale: initial weights of the poses are this many times those of torch's linear layers, so that poses spread over
-            some pixels from the start. The paper tells no initial weights; with 1, poses follow the images half as well.
+        reach: the largest shift or translation of images and targets, in pixels.
+        capsules: number of capsules.
+        recognition, generation: number of recognition and generation units per capsule.
+        pixels: ``linear`` or ``logistic``; not stated in the paper.
+        pose_scale: multiplies the initial weights of the poses, so that poses spread over several pixels from the start. With 1,
+            poses follow the images half as well.
     """
 
     @classmethod
@@ -115,12 +116,13 @@ class TransformingAutoencoder(TransformingNetwork):
         )
 
     def capsules(self, images: Tensor) -> Capsules:
-        """Images ``[B, C, H, W]`` to poses ``[B, capsules, *pose]`` and the probabilities p ``[B, capsules]`` of presence."""
+        """Maps images ``[B, C, H, W]`` to poses ``[B, capsules, *pose]`` and probabilities of presence p ``[B, capsules]``."""
         presence, poses = self.instantiation(self.recognition(images)).tensor_split([1], dim=2)
         return Capsules(poses.unflatten(2, self.pairs.pose), torch.sigmoid(presence.squeeze(2)))
 
-    def generated(self, capsules: Capsules) -> Tensor:
-        """The image ``[B, C, H, W]`` that capsules of these poses and presences make together."""
+    def generate_images(self, capsules: Capsules) -> Tensor:
+        """Generates images ``[B, C, H, W]`` from the poses and the presence of capsules."""
+        # The pixels are linear in the units, so one matrix product adds the contributions of all capsules.
         units = self.generation(capsules.poses.flatten(2))
         images: Tensor = self.pixels((units * capsules.activations.unsqueeze(2)).flatten(1))
         return images
@@ -128,15 +130,15 @@ class TransformingAutoencoder(TransformingNetwork):
     def forward(self, images: Tensor, transforms: Tensor | None = None) -> Tensor:
         poses, presence = self.capsules(images)
         transforms = self.pairs.identity(images) if transforms is None else transforms
-        return self.generated(Capsules(self.pairs.moved(poses, transforms), presence))
+        return self.generate_images(Capsules(self.pairs.moved(poses, transforms), presence))
 
 
 class CapsuleLinear(nn.Module):
-    """A linear layer in each capsule, with weights of its own: ``[B, capsules, before]`` to ``[B, capsules, after]``."""
+    """A separate linear layer for each capsule, from ``[B, capsules, before]`` to ``[B, capsules, after]``."""
 
     def __init__(self, capsules: int, before: int, after: int) -> None:
         super().__init__()
-        bound = before**-0.5  # as in torch's linear layer
+        bound = before**-0.5  # as in torch's linear layers
         self.weights = nn.Parameter(torch.empty(capsules, before, after).uniform_(-bound, bound))
         self.biases = nn.Parameter(torch.empty(capsules, after).uniform_(-bound, bound))
 

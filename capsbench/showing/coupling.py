@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from capsbench.networks.layers import presence
+from capsbench.networks.layers import encode_presence
 from capsbench.presenting.figures.figure import Picture, finish, panels
 from capsbench.presenting.figures.style import COLUMN, PALE, PALETTE, SMALL, STYLE
 from capsbench.showing.observe import Observed, observed, routings_of
@@ -97,14 +97,14 @@ def coupling_means(scene: Scene) -> Picture:
     layers: list[Observed] = []
     for part in _parts(numbers):
         layers = _observed(scene, scene.images[part])
-        shown = presence(scene.labels[part], _classes(scene), torch.float64).cpu()
+        shown = encode_presence(scene.labels[part], _classes(scene), torch.float64).cpu()
         for layer in layers:
             if layer.classes:
                 own = torch.einsum("bk,tbj->tkj", shown, layer.by_parent().double().cpu())
             else:
                 own = layer.by_type().double().sum(dim=1).cpu()
             rows[layer.name] = rows.get(layer.name, torch.zeros_like(own)) + own
-    of_class = presence(scene.labels[numbers], _classes(scene), torch.float64).sum(dim=0).cpu()
+    of_class = encode_presence(scene.labels[numbers], _classes(scene), torch.float64).sum(dim=0).cpu()
     sheet = Sheet(names=["child type 00"])
     for layer in layers:
         total = of_class[:, None] if layer.classes else len(numbers)

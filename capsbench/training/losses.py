@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from capsbench import registry
 from capsbench.component import Component
 from capsbench.errors import check_choice
-from capsbench.networks.layers import presence
+from capsbench.networks.layers import encode_presence
 from capsbench.records.cell import Cell
 
 
@@ -74,7 +74,7 @@ class MarginLoss(Loss):
 
     def forward(self, scores: Tensor, labels: Tensor, progress: float | Tensor) -> Tensor:
         # T of the paper: 1 for classes that the image shows. An image may show several, so there is no single target.
-        targets = presence(labels, scores.shape[1], scores.dtype)
+        targets = encode_presence(labels, scores.shape[1], scores.dtype)
         missed = targets * (self.present - scores).clamp_min(0).square()
         # lambda < 1 keeps the many absent classes from shrinking all lengths at the start of the training.
         wrong = self.down_weight * (1 - targets) * (scores - self.absent).clamp_min(0).square()
@@ -111,7 +111,7 @@ class SpreadLoss(Loss):
         # gap[b, k, i] = a_t - a_i, of the k-th class t in image b and every class i.
         gap = scores.gather(1, targets).unsqueeze(2) - scores.unsqueeze(1)
         short = (self.compute_margin(progress) - gap).clamp_min(0).square()
-        others = 1 - presence(labels, scores.shape[1], scores.dtype)
+        others = 1 - encode_presence(labels, scores.shape[1], scores.dtype)
         return (short * others.unsqueeze(1)).sum(dim=2).mean()
 
 

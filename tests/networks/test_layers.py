@@ -10,7 +10,7 @@ from capsbench.networks.layers import (
     ConvolutionalCapsules,
     Decoder,
     PrimaryCapsules,
-    initial_transforms,
+    draw_transforms,
 )
 from capsbench.routing import EMRouting, Routing
 from capsbench.routing.base import LayerShape
@@ -50,7 +50,7 @@ def grid_of(draw, batch, height, width, types, pose):
 
 def test_initial_transforms_have_the_asked_spread():
     torch.manual_seed(0)
-    weights = initial_transforms((50, 10, 8, 16), sigma=0.3)
+    weights = draw_transforms((50, 10, 8, 16), sigma=0.3)
     assert weights.requires_grad
     assert weights.mean().abs() < 0.005
     assert weights.std().item() == pytest.approx(0.3, rel=0.02)

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from capsbench.networks.resnet import PaddedShortcut, projection_shortcut, residual_stage
+from capsbench.networks.resnet import PaddedShortcut, build_projection_shortcut, build_residual_stage
 
 
 def test_a_padded_shortcut_takes_every_other_pixel_and_adds_empty_channels_on_both_sides():
@@ -14,7 +14,7 @@ def test_a_padded_shortcut_takes_every_other_pixel_and_adds_empty_channels_on_bo
 
 def test_a_stage_is_the_convolutions_and_the_shortcut_of_each_block():
     torch.manual_seed(0)
-    stage = residual_stage(4, 8, 2, 2, projection_shortcut).eval()
+    stage = build_residual_stage(4, 8, 2, 2, build_projection_shortcut).eval()
     first, second = stage
 
     def residual(block, features):
@@ -35,4 +35,4 @@ def test_a_stage_is_the_convolutions_and_the_shortcut_of_each_block():
 
 
 def test_nothing_changes_the_input_of_a_block_that_keeps_its_shape():
-    assert all(block.downsample is None for block in residual_stage(4, 4, 3, 1, PaddedShortcut))
+    assert all(block.downsample is None for block in build_residual_stage(4, 4, 3, 1, PaddedShortcut))

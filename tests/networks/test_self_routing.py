@@ -9,7 +9,7 @@ from capsbench.errors import ArgumentError
 from capsbench.networks import ImageShape
 from capsbench.networks.build import build_network
 from capsbench.networks.layers import Capsules
-from capsbench.networks.self_routing import SelfRoutingCapsNet, he, padded
+from capsbench.networks.self_routing import SelfRoutingCapsNet, compute_he_sigma, pad_capsules
 from capsbench.routing import DynamicRouting
 from capsbench.routing.self_routing import SelfRouting
 from capsbench.training.losses import CrossEntropy
@@ -114,7 +114,7 @@ def test_cross_entropy_is_the_negative_log_of_the_class_activation():
 
 def test_capsules_beyond_the_border_are_empty():
     capsules = Capsules(torch.rand(2, 3, 4, 5, 1, 6), torch.rand(2, 3, 4, 5))
-    poses, activations = padded(capsules)
+    poses, activations = pad_capsules(capsules)
     assert poses.shape == (2, 5, 6, 5, 1, 6)
     assert torch.equal(poses[:, 1:-1, 1:-1], capsules.poses)
     assert torch.equal(activations[:, 1:-1, 1:-1], capsules.activations)
@@ -137,7 +137,7 @@ def test_weights_have_the_variance_of_he():
     assert convolution.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
     assert convolution.abs().max().item() == pytest.approx((6 / (9 * 64)) ** 0.5, rel=0.02)
     assert network.convolutional[0].weights.std().item() == pytest.approx((2 / (32 * 16 * 16)) ** 0.5, rel=0.02)
-    assert network.classes.weights.std().item() == pytest.approx(he(10, 16, 16), rel=0.02)
+    assert network.classes.weights.std().item() == pytest.approx(compute_he_sigma(10, 16, 16), rel=0.02)
 
 
 @pytest.mark.parametrize("reconstruction", [True, False])

@@ -90,7 +90,7 @@ def test_a_further_shift_moves_what_the_generation_units_see_by_just_that():
 def test_without_transforms_nothing_is_moved(kind):
     network = make(transform=kind)
     images, _ = some(kind)
-    assert torch.equal(network(images), network.generated(network.capsules(images)))
+    assert torch.equal(network(images), network.generate_images(network.capsules(images)))
 
 
 def test_a_capsule_without_its_entity_has_no_effect():
@@ -99,10 +99,12 @@ def test_a_capsule_without_its_entity_has_no_effect():
     presence[:, 1] = 0
     elsewhere = poses.clone()
     elsewhere[:, 1] += 5
-    assert torch.equal(network.generated(Capsules(poses, presence)), network.generated(Capsules(elsewhere, presence)))
+    assert torch.equal(
+        network.generate_images(Capsules(poses, presence)), network.generate_images(Capsules(elsewhere, presence))
+    )
     elsewhere[:, 2] += 5
     assert not torch.equal(
-        network.generated(Capsules(poses, presence)), network.generated(Capsules(elsewhere, presence))
+        network.generate_images(Capsules(poses, presence)), network.generate_images(Capsules(elsewhere, presence))
     )
 
 
