@@ -26,7 +26,7 @@ from capsbench.routing.windows import Windows
 from capsbench.training.step import TrainingStep
 from capsbench_kernels.bench import BASELINE
 from capsbench_kernels.bench.contenders import usual_dynamic, usual_em, usual_votes
-from capsbench_kernels.bench.measure import interleaved, peak_memory, threads_set
+from capsbench_kernels.bench.measure import peak_memory, set_threads, time_interleaved
 
 COLUMNS = (
     *("network", "routing", "iterations", "size", "parameters", "batch", "image", "contender", "backend", "status"),
@@ -128,7 +128,7 @@ def bench_steps(
         A row, a dict of `COLUMNS`, for each cell and contender; ``status`` is ``ok`` or ``wrong: ...``.
     """
     for cell in cells:
-        with threads_set(cell.threads):
+        with set_threads(cell.threads):
             yield from _bench(cell, seconds, say)
 
 
@@ -154,7 +154,7 @@ def _bench(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[R
     }
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
     say(f"{title}: timing")
-    times, failed = interleaved(runs, seconds, device)
+    times, failed = time_interleaved(runs, seconds, device)
     medians = {name: statistics.median(each) for name, each in times.items() if name not in failed}
     for name in contenders:
         row = dict.fromkeys(COLUMNS) | {field: getattr(cell, field) for field in ("network", "routing", "iterations")}

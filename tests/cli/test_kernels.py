@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from capsbench_kernels.bench import CONTENDERS
-from capsbench_kernels.bench.contenders import by_backend
+from capsbench_kernels.bench.contenders import make_route
 from capsbench_kernels.bench.floor import Peaks
 
 TINY = ["--batch", "1", "--children", "6", "--parents", "3", "--seconds", "0.001"]
@@ -22,7 +22,7 @@ TWO = ["--contenders", "broadcast,reference"]
 @pytest.fixture
 def kernels(capsbench, monkeypatch, tmp_path):
     """`capsbench kernels ...` in an empty folder, at given peaks of the machine."""
-    monkeypatch.setattr("capsbench_kernels.bench.measured_peaks", lambda device: Peaks(1e11, 1e10))
+    monkeypatch.setattr("capsbench_kernels.bench.measure_peaks", lambda device: Peaks(1e11, 1e10))
     return lambda *arguments: capsbench("kernels", *arguments, cwd=tmp_path)
 
 
@@ -55,7 +55,7 @@ def test_bench_sweeps_comma_lists_and_prints_json(kernels, tmp_path):
 
 
 def test_a_wrong_contender_is_exit_code_3_after_all_is_written(kernels, monkeypatch, tmp_path):
-    contender(monkeypatch, "reference", lambda case, inputs: (2 * by_backend("reference")(case, inputs)[0],))
+    contender(monkeypatch, "reference", lambda case, inputs: (2 * make_route("reference")(case, inputs)[0],))
     done = kernels("bench", *TINY, *ONCE, *TWO, "--layer", "sabour-digitcaps")
     assert done.returncode == 3
     assert "capsbench: sabour-digitcaps, batch 1, float32: reference: wrong: parent poses: off by" in done.stderr
@@ -79,7 +79,7 @@ def test_an_interrupt_keeps_the_rows_until_then(kernels, monkeypatch, tmp_path):
     def interrupted(case, inputs):
         if case.iterations == 2:
             raise KeyboardInterrupt
-        return by_backend("reference")(case, inputs)
+        return make_route("reference")(case, inputs)
 
     contender(monkeypatch, "reference", interrupted)
     done = kernels("bench", *TINY, *TWO, "--layer", "sabour-digitcaps", "--iters", "1,2")

@@ -11,14 +11,14 @@ from capsbench_kernels.bench import CONTENDERS, LAYERS, PASSES, bench, cases
 from capsbench_kernels.bench import check as check_module
 from capsbench_kernels.bench import contenders as contenders_module
 from capsbench_kernels.bench import measure as measure_module
-from capsbench_kernels.bench.check import check_both, check_forward, expected, training_step
-from capsbench_kernels.bench.contenders import Contender, by_backend, usual
-from capsbench_kernels.bench.floor import Peaks, floor, vote_values
+from capsbench_kernels.bench.check import check_both, check_forward, compute_expected, training_step
+from capsbench_kernels.bench.contenders import Contender, make_route, route_usual
+from capsbench_kernels.bench.floor import Peaks, compute_floor, vote_values
 from capsbench_kernels.bench.layers import Case, random_inputs
-from capsbench_kernels.bench.measure import Failure, failures_named, interleaved, measured_peaks, peak_memory
+from capsbench_kernels.bench.measure import Failure, measure_peaks, name_failures, peak_memory, time_interleaved
 
 CPU = torch.device("cpu")
-REFERENCE = by_backend("reference")
+REFERENCE = make_route("reference")
 
 
 def small(layer="sabour-digitcaps", batch=3, iterations=2, dtype="float32", children=6, parents=3):
@@ -29,7 +29,7 @@ def small(layer="sabour-digitcaps", batch=3, iterations=2, dtype="float32", chil
 @pytest.fixture
 def benched(monkeypatch):
     """Runs the benchmark on a small case with the contenders given, and gives its rows by contender and pass."""
-    monkeypatch.setattr("capsbench_kernels.bench.measured_peaks", lambda device: Peaks(1e11, 1e10))
+    monkeypatch.setattr("capsbench_kernels.bench.measure_peaks", lambda device: Peaks(1e11, 1e10))
 
     def run(*contenders, case=None):
         for contender in contenders:
@@ -68,15 +68,15 @@ def test_the_floor_of_dynamic_routing_counted_by_hand():
     forward = values * ((16 + 2) + (16 + 2 + 2)) + logits * 2 * 6
     backward = values * ((1 + 32) + (1 + 32 + 6 + 16 + 2)) + logits * 2 * 12
     read, written = 4 * (2 * 6 * 8 + 6 * 3 * 8 * 16), 4 * 2 * 3 * 16
-    inference, training = floor(case, backward=False), floor(case, backward=True)
+    inference, training = compute_floor(case, backward=False), compute_floor(case, backward=True)
     assert (inference.flops, inference.bytes, inference.held) == (forward, read + written, written)
     assert (training.flops, training.bytes, training.held) == (
         forward + backward,
         2 * (read + written),
         read + written,
     )
-    assert inference.seconds(Peaks(flops=1e3, bandwidth=1e12)) == forward / 1e3
-    assert inference.seconds(Peaks(flops=1e12, bandwidth=1e3)) == (read + written) / 1e3
+    assert inference.seconds_at(Peaks(flops=1e3, bandwidth=1e12)) == forward / 1e3
+    assert inference.seconds_at(Peaks(flops=1e12, bandwidth=1e3)) == (read + written) / 1e3
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,16 @@ def test_the_floor_of_dynamic_routing_counted_by_hand():
 )
 def test_the_floors_of_the_papers_layers(layer, batch, gigaflops, megabytes):
     case = Case(LAYERS[layer], batch, 3, "float32")
-    forward, both = floor(case, backward=False), floor(case, backward=True)
+    forward, both = compute_floor(case, backward=False), compute_floor(case, backward=True)
     assert forward.flops / 1e9 == pytest.approx(gigaflops, rel=0.07)
     assert forward.bytes / 1e6 == pytest.approx(megabytes, rel=0.03)
     assert 2 < both.flops / forward.flops - 1 < 3
 
 
 def test_half_width_moves_half_the_poses_and_weights():
-    whole, half = (floor(small("hinton-class", dtype=dtype), backward=False).bytes for dtype in ("float32", "bfloat16"))
+    whole, half = (
+        compute_floor(small("hinton-class", dtype=dtype), backward=False).bytes for dtype in ("float32", "bfloat16")
+    )
     assert 0.5 < half / whole < 0.75
 
 
@@ -101,24 +103,24 @@ def test_half_width_moves_half_the_poses_and_weights():
 @pytest.mark.parametrize("name", ["broadcast", "reference", "cpu"])
 def test_every_contender_agrees_with_float64(name, layer, dtype):
     contender = CONTENDERS[name]
-    if contender.obstacle(CPU):
-        pytest.skip(contender.obstacle(CPU))
+    if contender.find_obstacle(CPU):
+        pytest.skip(contender.find_obstacle(CPU))
     case = small(layer, dtype=dtype, iterations=3)
     inputs = random_inputs(case, CPU)
-    truth = expected(case, inputs)
+    truth = compute_expected(case, inputs)
     for check in (check_forward, check_both):
-        assert check(contender.prepared(case), inputs, truth).complaint is None
+        assert check(contender.prepare_run(case), inputs, truth).complaint is None
 
 
 @pytest.mark.parametrize("layer", ["sabour-digitcaps", "hinton-class"])
 def test_the_usual_implementation_is_the_reference_in_float64(layer):
     case = small(layer, iterations=3)
     inputs = random_inputs(case, CPU).of_problems(torch.arange(case.problems), torch.double).requiring_grad()
-    upstream = tuple(torch.randn_like(output) for output in usual(case, inputs))
+    upstream = tuple(torch.randn_like(output) for output in route_usual(case, inputs))
     for mine, theirs in zip(
         *(
             [tensor for part in training_step(lambda i, r=route: r(case, i), inputs, upstream) for tensor in part]
-            for route in (usual, REFERENCE)
+            for route in (route_usual, REFERENCE)
         ),
         strict=True,
     ):
@@ -235,7 +237,7 @@ def test_a_failure_while_timing_ends_that_contender_only():
         if len(calls) > 2:
             raise MemoryError
 
-    taken, failed = interleaved({"one": lambda: None, "other": fails_late}, 1e-6, CPU)
+    taken, failed = time_interleaved({"one": lambda: None, "other": fails_late}, 1e-6, CPU)
     assert failed == {"other": "out of memory"}
     assert len(taken["one"]) >= measure_module.LEAST
 
@@ -243,7 +245,7 @@ def test_a_failure_while_timing_ends_that_contender_only():
 def test_contenders_take_turns():
     order = []
     runs = {name: lambda name=name: order.append(name) for name in "abc"}
-    taken, _ = interleaved(runs, 0.0, CPU)
+    taken, _ = time_interleaved(runs, 0.0, CPU)
     assert "".join(order) == "abc" + "cba" + "abc"
     assert {len(times) for times in taken.values()} == {measure_module.LEAST}
 
@@ -283,7 +285,7 @@ def test_without_the_baseline_there_is_no_ratio(benched):
 
 
 def test_threads_are_set_while_it_runs_and_then_as_before(monkeypatch):
-    monkeypatch.setattr("capsbench_kernels.bench.measured_peaks", lambda device: Peaks(1e11, 1e10))
+    monkeypatch.setattr("capsbench_kernels.bench.measure_peaks", lambda device: Peaks(1e11, 1e10))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -307,15 +309,15 @@ def test_peak_memory_holds_what_lives_at_once_results_included():
 def test_peaks_are_those_of_a_product_and_a_copy(monkeypatch):
     monkeypatch.setattr(measure_module, "MATRIX_SIDE", {"cpu": 64})
     monkeypatch.setattr(measure_module, "COPIED", {"cpu": 2**16})
-    peaks = measured_peaks(CPU)
+    peaks = measure_peaks(CPU)
     assert peaks.flops > 0
     assert peaks.bandwidth > 0
 
 
 def test_an_interrupt_is_not_a_failure():
-    with pytest.raises(KeyboardInterrupt), failures_named(CPU):
+    with pytest.raises(KeyboardInterrupt), name_failures(CPU):
         raise KeyboardInterrupt
-    with pytest.raises(Failure) as caught, failures_named(CPU):
+    with pytest.raises(Failure) as caught, name_failures(CPU):
         raise KeyError("x")
     assert caught.value.reason == "KeyError: 'x'"
 

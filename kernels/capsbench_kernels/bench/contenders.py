@@ -1,4 +1,4 @@
-"""Who is timed: the usual implementation of the papers' equations, and the backends of this package."""
+"""The contenders: the usual implementation of the papers' equations, and the backends of this package."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Route = Callable[[Case, Inputs], Outputs]
 Run = Callable[[Inputs], Outputs]
 
 VARIANCE_EPSILON = 4.0
-"""Of EM routing, in units of a vote squared; the votes have a variance of 1 (`random_inputs`).
+"""Variance epsilon of EM routing, in units of a vote squared; the votes have a variance of 1 (`random_inputs`).
 
-Large enough that shares do not saturate. With a small one, each iteration multiplies any difference tenfold, a rounding as
-well as a defect, and a check against the truth would tell neither. No contender's time depends on it.
+It is large enough that shares do not saturate. With a small one, each iteration multiplies any difference tenfold, and a check
+against the truth could not separate a rounding from a defect. No contender's time depends on it.
 """
 
 
@@ -49,8 +49,8 @@ class Contender:
     backend: str | None = None
     compiled: bool = False
 
-    def obstacle(self, device: torch.device) -> str | None:
-        """Why it cannot run on a device, or None."""
+    def find_obstacle(self, device: torch.device) -> str | None:
+        """Returns the reason why the contender cannot run on a device, or None."""
         if self.backend is None:
             return None
         try:
@@ -59,17 +59,17 @@ class Contender:
             return error.reason
         return None
 
-    def prepared(self, case: Case) -> Run:
-        """What routes this case's inputs; a compiled contender compiles for their very shapes, at its first call."""
+    def prepare_run(self, case: Case) -> Run:
+        """Returns the function that routes this case's inputs; a compiled one compiles for their shapes, at its first call."""
 
-        def run(inputs: Inputs) -> Outputs:
+        def run_case(inputs: Inputs) -> Outputs:
             return self.route(case, inputs)
 
-        return torch.compile(run, dynamic=False) if self.compiled else run
+        return torch.compile(run_case, dynamic=False) if self.compiled else run_case
 
 
-def usual(case: Case, inputs: Inputs) -> Outputs:
-    """What public repositories do: a product of tiny matrices a vote, on tiled weights, and each step on all votes."""
+def route_usual(case: Case, inputs: Inputs) -> Outputs:
+    """Routes as public repositories do: a product of tiny matrices a vote, on tiled weights, and each step on all votes."""
     votes = usual_votes(inputs.poses, inputs.weights, inputs.offset)
     shape = (case.layer.rows, case.layer.columns)
     if case.layer.routing == "dynamic":
@@ -90,7 +90,7 @@ def usual(case: Case, inputs: Inputs) -> Outputs:
 
 
 def usual_votes(poses: Tensor, weights: Tensor, offset: Tensor | None) -> Tensor:
-    """All votes ``[N, I, J, H]``; the batched product tiles the weights over the problems and the poses over the parents."""
+    """Returns all votes ``[N, I, J, H]``; the product tiles the weights over the problems and the poses over the parents."""
     votes = torch.matmul(poses.unsqueeze(2), weights.unsqueeze(0))
     if offset is not None:
         votes = votes + offset.unsqueeze(2)
@@ -98,7 +98,7 @@ def usual_votes(poses: Tensor, weights: Tensor, offset: Tensor | None) -> Tensor
 
 
 def usual_dynamic(votes: Tensor, iterations: int) -> Tensor:
-    """Sabour 2017, Procedure 1, line by line, with the logits b of every child and parent in memory: ``[N, J, H]``."""
+    """Routes by Sabour 2017, Procedure 1, line by line, with the logits b of every child and parent in memory: ``[N, J, H]``."""
     logits = votes.new_zeros(votes.shape[:3], dtype=accumulation_dtype(votes.dtype))
     outputs = votes.new_empty(0)
     for iteration in range(iterations):
@@ -120,7 +120,10 @@ def usual_em(
     variance_epsilon: float,
     annealing: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Hinton 2018, Procedure 1: M-step and E-step, each on all votes; parent means ``[N, J, H]`` and activations ``[N, J]``."""
+    """Routes by Hinton 2018, Procedure 1, each M-step and E-step on all votes.
+
+    Returns parent means ``[N, J, H]`` and activations ``[N, J]``.
+    """
     shares = torch.full_like(votes[..., 0], 1 / votes.shape[2], dtype=activations.dtype)
     mean = parents = votes.new_empty(0)
     for iteration, inverse_temperature in enumerate(inverse_temperatures):
@@ -139,10 +142,10 @@ def usual_em(
     return mean.squeeze(1), parents.squeeze(1)
 
 
-def by_backend(backend: str) -> Route:
-    """`dynamic_routing` or `em_routing` of this package by one of its backends."""
+def make_route(backend: str) -> Route:
+    """Makes a route of this package's `dynamic_routing` and `em_routing` with one of its backends."""
 
-    def route(case: Case, inputs: Inputs) -> Outputs:
+    def route_by_backend(case: Case, inputs: Inputs) -> Outputs:
         if case.layer.routing == "dynamic":
             return (dynamic_routing(inputs.poses, inputs.weights, case.iterations, backend=backend),)
         options: dict[str, Any] = dict(inverse_temperature=case.inverse_temperatures, mass_scale=case.mass_scale)
@@ -155,7 +158,7 @@ def by_backend(backend: str) -> Route:
             **options,
         )
 
-    return route
+    return route_by_backend
 
 
 BASELINE = "broadcast"
@@ -164,11 +167,11 @@ BASELINE = "broadcast"
 CONTENDERS: dict[str, Contender] = {
     contender.name: contender
     for contender in (
-        Contender(BASELINE, usual),
-        Contender("broadcast-compiled", usual, compiled=True),
-        Contender("reference", by_backend("reference"), backend="reference"),
-        Contender("reference-compiled", by_backend("reference"), backend="reference", compiled=True),
-        Contender("cpu", by_backend("cpu"), backend="cpu"),
-        Contender("triton", by_backend("triton"), backend="triton"),
+        Contender(BASELINE, route_usual),
+        Contender("broadcast-compiled", route_usual, compiled=True),
+        Contender("reference", make_route("reference"), backend="reference"),
+        Contender("reference-compiled", make_route("reference"), backend="reference", compiled=True),
+        Contender("cpu", make_route("cpu"), backend="cpu"),
+        Contender("triton", make_route("triton"), backend="triton"),
     )
 }

@@ -1,8 +1,8 @@
-"""The least that a routing has to move and to compute, by its formulas, and the time that takes at a machine's peaks.
+"""Computes the least bytes and operations of a routing, by its formulas, and their time at a machine's peaks.
 
-The arithmetic is that of kernels which recompute the votes in every pass, as those of this package do. An operation is
-counted once; a multiplication and an addition are 2. Of `capsbench_kernels.vote_pass`'s formulas, with D the depth of a
-pose, the backward pass needs, for each of the N*I*J*H values of a vote:
+The arithmetic is that of kernels which recompute the votes in every pass, as those of this package do. A multiplication and an
+addition are 2 operations. By the formulas of `capsbench_kernels.vote_pass`, with D the depth of a pose, the backward pass needs,
+for each of the N*I*J*H values of a vote:
 
     2 D        the vote, where something below needs it: the belief, the activations' gradient, the second moment's
     1          an offset, if any
@@ -31,7 +31,7 @@ from capsbench_kernels.passes.types import Parents, PassInputs, accumulation_dty
 
 @dataclass(frozen=True)
 class Peaks:
-    """What the machine was measured to do: float32 operations a second in a matrix product, bytes a second in a copy."""
+    """The measured peaks of a machine: float32 operations a second in a matrix product, bytes a second in a copy."""
 
     flops: float
     bandwidth: float
@@ -39,31 +39,31 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Floor:
-    """The least that a pass costs: ``bytes`` moved, ``flops`` computed, and bytes ``held`` at its end, its results."""
+    """The least cost of a pass: ``bytes`` moved, ``flops`` computed, and bytes ``held`` at its end, its results."""
 
     bytes: int
     flops: int
     held: int
 
-    def seconds(self, peaks: Peaks) -> float:
-        """At these peaks; moving and computing may overlap."""
+    def seconds_at(self, peaks: Peaks) -> float:
+        """Returns the time at these peaks; moving and computing may overlap."""
         return max(self.bytes / peaks.bandwidth, self.flops / peaks.flops)
 
 
-def floor(case: Case, backward: bool) -> Floor:
-    """The floor of a routing's forward pass, or of both passes."""
+def compute_floor(case: Case, backward: bool) -> Floor:
+    """Returns the floor of a routing's forward pass, or of both passes."""
     beliefs = beliefs_of(case)
     flops = sum(forward_flops(case, belief) for belief in beliefs)
     if backward:
         flops += sum(backward_flops(case, belief) for belief in beliefs)
-    given, offset, made = tensor_bytes(case)
+    inputs, offset, outputs = tensor_bytes(case)
     # Inputs and outputs move once each, and with a backward pass the gradients of both once each; the offset has none.
-    moved = (given + made) * (2 if backward else 1) + offset
-    return Floor(moved, flops, made + given if backward else made)
+    moved = (inputs + outputs) * (2 if backward else 1) + offset
+    return Floor(moved, flops, outputs + inputs if backward else outputs)
 
 
 def tensor_bytes(case: Case) -> tuple[int, int, int]:
-    """Bytes of the inputs that have gradients, of the offset, and of the outputs."""
+    """Returns the bytes of the inputs with gradients, of the offset, and of the outputs."""
     layer = case.layer
     width = DTYPES[case.dtype].itemsize
     width_of_sums = accumulation_dtype(DTYPES[case.dtype]).itemsize
@@ -71,54 +71,54 @@ def tensor_bytes(case: Case) -> tuple[int, int, int]:
     poses = case.problems * layer.children * layer.rows * layer.depth
     weights = layer.children * layer.parents * layer.depth * layer.columns
     outputs = case.problems * layer.parents * votes_of_a_child
-    beside = 0
+    extra = 0
     if layer.routing == "em":
-        beside = case.problems * layer.children + 2 * layer.parents
+        extra = case.problems * layer.children + 2 * layer.parents
         outputs += case.problems * layer.parents
     offset = layer.children * votes_of_a_child * width if layer.coordinates else 0
-    return (poses + weights) * width + beside * width_of_sums, offset, outputs * width_of_sums
+    return (poses + weights) * width + extra * width_of_sums, offset, outputs * width_of_sums
 
 
 def beliefs_of(case: Case) -> list[Parents]:
-    """What is believed of the parents before each pass, as tensors of no content: the formulas ask what there is."""
-    something = torch.empty(0, device="meta")
+    """Returns the belief before each pass, as tensors without content: the formulas ask only which ones there are."""
+    placeholder = torch.empty(0, device="meta")
     later = (
-        Parents(direction=something)
+        Parents(direction=placeholder)
         if case.layer.routing == "dynamic"
-        else Parents(bias=something, mean=something, precision=something, centre=something)
+        else Parents(bias=placeholder, mean=placeholder, precision=placeholder, centre=placeholder)
     )
     return [Parents(), *[later] * (case.iterations - 1)]
 
 
 def forward_flops(case: Case, belief: Parents) -> int:
-    """Of one forward vote pass."""
+    """Returns the operations of one forward vote pass."""
     layer = case.layer
     poses = torch.empty(case.problems, layer.children, layer.rows, layer.depth, device="meta")
     weights = torch.empty(layer.children, layer.parents, layer.depth, layer.columns, device="meta")
-    something = torch.empty(0, device="meta")
-    activations = something if layer.routing == "em" else None
-    offset = something if layer.coordinates else None
+    placeholder = torch.empty(0, device="meta")
+    activations = placeholder if layer.routing == "em" else None
+    offset = placeholder if layer.coordinates else None
     parts = pass_operations(PassInputs(poses, weights, activations, offset, *belief, None))
     needed = ["votes", "logits", "shares", "mass", "first", *(["second"] if layer.routing == "em" else [])]
     return sum(parts[name] for name in needed)
 
 
 def backward_flops(case: Case, belief: Parents) -> int:
-    """Of one backward vote pass, as listed at the top of this file."""
+    """Returns the operations of one backward vote pass, as listed at the top of this file."""
     depth, em = case.layer.depth, case.layer.routing == "em"
-    a_value = 1 + 4 * depth
+    per_value = 1 + 4 * depth
     if belief.direction is not None:
-        a_value += 2 + 2 + 2
+        per_value += 2 + 2 + 2
     if belief.mean is not None:
-        a_value += 4 + 4 + 3
+        per_value += 4 + 4 + 3
     if belief.direction is not None or em:  # else the shares are constant, and nothing asks for the votes
-        a_value += 2 * depth + 2 + case.layer.coordinates
-    a_value += (3 + 2) * em + (belief.centre is not None)
-    a_logit = 6 + 6
-    return a_value * vote_values(case) + a_logit * case.problems * case.layer.children * case.layer.parents
+        per_value += 2 * depth + 2 + case.layer.coordinates
+    per_value += (3 + 2) * em + (belief.centre is not None)
+    per_logit = 6 + 6
+    return per_value * vote_values(case) + per_logit * case.problems * case.layer.children * case.layer.parents
 
 
 def vote_values(case: Case) -> int:
-    """How many numbers the votes are: N*I*J*H."""
+    """Returns the number of values of all votes: N*I*J*H."""
     layer = case.layer
     return case.problems * layer.children * layer.parents * layer.rows * layer.columns

@@ -1,4 +1,4 @@
-"""The layers that are timed: capsule layers of the papers by what their routing sees, and random inputs of their shapes."""
+"""The layers timed: capsule layers of the papers by the shapes of their routing, and random inputs of these shapes."""
 
 from __future__ import annotations
 
@@ -43,10 +43,12 @@ _SABOUR = "Sabour, Frosst, Hinton 2017: 6x6 positions of 32 types, 8-D, to 10 cl
 _HINTON = "Hinton, Sabour, Frosst 2018, 28x28 images, first convolution padded"
 
 
-def _matrix_capsules(name: str, what: str, *shape: int, batch: int, cpu_batch: int, coordinates: bool = False) -> Layer:
-    """A layer of Hinton 2018, with 4x4 poses; ``shape`` is problems an image, children, parents."""
+def _matrix_capsules(
+    name: str, description: str, *shape: int, batch: int, cpu_batch: int, coordinates: bool = False
+) -> Layer:
+    """Returns a layer of Hinton 2018, with 4x4 poses; ``shape`` is problems an image, children, parents."""
     problems, children, parents = shape
-    source = f"{_HINTON}: {what}"
+    source = f"{_HINTON}: {description}"
     return Layer(name, source, "em", problems, children, parents, 4, 4, 4, batch, cpu_batch, coordinates)
 
 
@@ -87,12 +89,12 @@ DTYPES: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-"""Of the poses, the weights and the offset; sums are in float32 throughout."""
+"""Dtypes of the poses, the weights and the offset; sums are always in float32."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed: a layer at a batch, with so many iterations, in a dtype."""
+    """A case to time: a layer with a batch, a number of iterations and a dtype."""
 
     layer: Layer
     batch: int
@@ -131,20 +133,20 @@ def cases(
     *,
     device: torch.device,
 ) -> list[Case]:
-    """Every combination, layer by layer; None stands for a layer's own value."""
-    found = []
+    """Returns every combination, layer by layer; None stands for a layer's own value."""
+    combinations = []
     for name in layers:
         layer = LAYERS[name]
         usual = layer.batch if device.type == "cuda" else layer.cpu_batch
         for batch, i, j, count, dtype in product(
             batches or [usual], children or [layer.children], parents or [layer.parents], iterations, dtypes
         ):
-            found.append(Case(replace(layer, children=i, parents=j), batch, count, dtype))
-    return found
+            combinations.append(Case(replace(layer, children=i, parents=j), batch, count, dtype))
+    return combinations
 
 
 class Inputs(NamedTuple):
-    """What a contender routes; the last four are None in dynamic routing, the offset also without coordinate addition."""
+    """The inputs of a contender. The last four are None in dynamic routing, the offset also without coordinate addition."""
 
     poses: Tensor  # [N, I, R, D]
     weights: Tensor  # [I, J, D, E]
@@ -153,16 +155,18 @@ class Inputs(NamedTuple):
     beta_u: Tensor | None  # [J]
     offset: Tensor | None  # [1, I, R, E], a constant
 
-    def trained(self) -> dict[str, Tensor]:
-        """The tensors that a training step wants the gradients of, by name."""
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """Returns the tensors that a training step needs gradients of, by name."""
         return {name: tensor for name, tensor in self._asdict().items() if tensor is not None and name != "offset"}
 
     def requiring_grad(self) -> Inputs:
-        """The same memory, with gradients wanted of `trained`."""
-        return self._replace(**{name: tensor.detach().requires_grad_() for name, tensor in self.trained().items()})
+        """Returns tensors on the same memory that require gradients, those of `trained_tensors`."""
+        return self._replace(
+            **{name: tensor.detach().requires_grad_() for name, tensor in self.trained_tensors().items()}
+        )
 
     def of_problems(self, index: Tensor, dtype: torch.dtype | None = None) -> Inputs:
-        """The routing problems at ``index``, all tensors in ``dtype`` if one is given."""
+        """Returns the routing problems at ``index``, all tensors in ``dtype`` if one is given."""
         chosen = self._replace(
             poses=self.poses[index], activations=None if self.activations is None else self.activations[index]
         )
@@ -170,18 +174,18 @@ class Inputs(NamedTuple):
 
 
 def random_inputs(case: Case, device: torch.device) -> Inputs:
-    """Inputs whose routing is neither uniform nor saturated; the same numbers on every device.
+    """Draws inputs whose routing is neither uniform nor saturated; the same numbers on every device.
 
     Dynamic routing gets squashed poses and the authors' W ~ N(0, 0.1^2); EM routing poses and votes of variance 1.
     """
     generator = torch.Generator().manual_seed(0)
     layer, dtype = case.layer, DTYPES[case.dtype]
 
-    def draw(*shape: int) -> Tensor:
+    def draw_normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device)
 
-    poses = draw(case.problems, layer.children, layer.rows, layer.depth)
-    weights = draw(layer.children, layer.parents, layer.depth, layer.columns)
+    poses = draw_normal(case.problems, layer.children, layer.rows, layer.depth)
+    weights = draw_normal(layer.children, layer.parents, layer.depth, layer.columns)
     if layer.routing == "dynamic":
         length = poses.flatten(2).norm(dim=2)[..., None, None]
         return Inputs((poses * length / (1 + length**2)).to(dtype), (0.1 * weights).to(dtype), None, None, None, None)
@@ -189,15 +193,15 @@ def random_inputs(case: Case, device: torch.device) -> Inputs:
     return Inputs(
         poses.to(dtype),
         (weights * layer.depth**-0.5).to(dtype),
-        draw(case.problems, layer.children).sigmoid().to(sums),
-        draw(layer.parents).to(sums),
-        draw(layer.parents).to(sums),
-        coordinates(layer, device).to(dtype) if layer.coordinates else None,
+        draw_normal(case.problems, layer.children).sigmoid().to(sums),
+        draw_normal(layer.parents).to(sums),
+        draw_normal(layer.parents).to(sums),
+        make_coordinates(layer, device).to(dtype) if layer.coordinates else None,
     )
 
 
-def coordinates(layer: Layer, device: torch.device) -> Tensor:
-    """The offset of coordinate addition, ``[1, I, R, E]``: two coordinates in (0, 1) in the right-hand column of a vote."""
+def make_coordinates(layer: Layer, device: torch.device) -> Tensor:
+    """Returns the offset of coordinate addition, ``[1, I, R, E]``: two numbers in (0, 1) in the right-hand column of a vote."""
     offset = torch.zeros(1, layer.children, layer.rows, layer.columns)
     offset[0, :, :2, -1] = torch.rand(layer.children, min(2, layer.rows), generator=torch.Generator().manual_seed(1))
     return offset.to(device)

@@ -1,4 +1,4 @@
-"""Time, memory, and what the machine can do."""
+"""Measures time, memory, and the peaks of the machine."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from capsbench_kernels.bench.floor import Peaks
 Run = Callable[[], Any]
 
 ROUNDS = 5
-"""Contenders are timed in so many rounds, each taking its turn in every one: a drift of the machine hits all alike."""
+"""Number of rounds, in each of which every contender takes its turn: a drift of the machine then affects all alike."""
 
 LEAST = 3
-"""How often each is timed, however slow."""
+"""Smallest number of runs of a contender, however slow."""
 
 FLUSHED = 256 * 2**20
 """Bytes overwritten before each timed run on a GPU, so that no run finds its inputs in the L2 cache."""
 
 
 MATRIX_SIDE = {"cpu": 1536, "cuda": 8192}
-"""Of the matrix product that tells a machine's peak arithmetic."""
+"""Side of the matrices whose product measures a machine's peak arithmetic."""
 
 COPIED = {"cpu": 2**27, "cuda": 2**30}
-"""Bytes of the copy that tells its bandwidth; far more than its caches hold."""
+"""Bytes of the copy that measures its bandwidth; far more than its caches hold."""
 
 
 class Failure(Exception):
     """A contender that cannot be measured; `str` is the status of its row.
 
     Args:
-        reason: the error that it raised, in one line; None: it asked for more memory than there is.
+        reason: the error raised, in one line; None if it ran out of memory.
     """
 
     def __init__(self, reason: str | None) -> None:
@@ -50,31 +50,31 @@ class Failure(Exception):
 
 
 @contextmanager
-def failures_named(device: torch.device) -> Iterator[None]:
-    """Turns what a contender raises into a `Failure`; asking for more memory than there is is an error like others."""
+def name_failures(device: torch.device) -> Iterator[None]:
+    """Turns any exception of a contender, out of memory too, into a `Failure`."""
     try:
         with _memory_limit(device):
             yield
     except Failure:
         raise
     except Exception as error:
-        raise Failure(_reason(error)) from None
+        raise Failure(_describe_error(error)) from None
 
 
-def _reason(error: Exception) -> str | None:
-    said = str(error)
+def _describe_error(error: Exception) -> str | None:
+    message = str(error)
     memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in said
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in message
     )
     if memory:
         return None
-    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
+    line = next((line.strip() for line in message.splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line}"
 
 
 @contextmanager
 def _memory_limit(device: torch.device) -> Iterator[None]:
-    """On a CPU under Linux: limits this process to what is free, else the system would end it rather than refuse."""
+    """Limits this process, on a CPU under Linux, to the free memory: else the system would kill it rather than refuse."""
     if device.type != "cpu" or sys.platform != "linux":
         yield
         return
@@ -93,7 +93,7 @@ def _memory_limit(device: torch.device) -> Iterator[None]:
 
 
 def free_memory() -> int:
-    """Bytes that this process can still get under Linux: of the machine, or of the container that it is in."""
+    """Returns the bytes that this process can still get under Linux, from the machine or its container."""
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
     group = Path("/sys/fs/cgroup")
@@ -105,17 +105,17 @@ def free_memory() -> int:
     return min(free, limit - used + int(cached.get("inactive_file", 0)))
 
 
-def release(device: torch.device) -> None:
-    """Gives back what a contender that failed left behind."""
+def release_memory(device: torch.device) -> None:
+    """Frees the memory that a failed contender left behind."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def peak_memory(run: Run, device: torch.device) -> int:
-    """The most bytes that torch held at once in ``run`` beyond what it held before, its results included.
+    """Returns the most bytes that torch held at once in ``run``, results included, beyond those held before.
 
-    Memory that a kernel gets by other means than torch's tensors is not seen.
+    Memory that a kernel allocates without torch is not counted.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -137,13 +137,13 @@ def peak_memory(run: Run, device: torch.device) -> int:
 
 
 def seconds_of(run: Run, device: torch.device) -> float:
-    """How long one run takes: wall time on a CPU; between two events on a GPU, its L2 cache overwritten first."""
+    """Returns the time of one run: wall time on a CPU; on a GPU between two events, its L2 cache overwritten first."""
     if device.type != "cuda":
         begin = time.perf_counter()
         results = run()
-        taken = time.perf_counter() - begin
+        elapsed = time.perf_counter() - begin
         del results
-        return taken
+        return elapsed
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.empty(FLUSHED, dtype=torch.int8, device=device).zero_()
     start.record()
@@ -153,33 +153,33 @@ def seconds_of(run: Run, device: torch.device) -> float:
     return start.elapsed_time(end) / 1e3
 
 
-def interleaved(
+def time_interleaved(
     runs: Mapping[str, Run], seconds: float, device: torch.device
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Seconds of each run of each contender, and the status of those that failed meanwhile.
+    """Returns the seconds of each run of each contender, and the status of those that failed.
 
-    Each is run for about ``seconds`` over all rounds, and at least `LEAST` times. The caller has warmed them up.
+    Each runs for about ``seconds`` over all rounds, and at least `LEAST` times. The caller has warmed them up.
     """
-    taken: dict[str, list[float]] = {name: [] for name in runs}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     failed: dict[str, str] = {}
     for turn in range(ROUNDS):
-        # There and back, so that none always follows the same other.
+        # The order alternates, so that no contender always follows the same one.
         for name in list(runs)[:: -1 if turn % 2 else 1]:
-            if name in failed or (len(taken[name]) >= LEAST and sum(taken[name]) >= seconds):
+            if name in failed or (len(times[name]) >= LEAST and sum(times[name]) >= seconds):
                 continue
             until = time.perf_counter() + seconds / ROUNDS
             try:
-                with failures_named(device):
-                    taken[name].append(seconds_of(runs[name], device))
+                with name_failures(device):
+                    times[name].append(seconds_of(runs[name], device))
                     while time.perf_counter() < until:
-                        taken[name].append(seconds_of(runs[name], device))
+                        times[name].append(seconds_of(runs[name], device))
             except Failure as failure:
                 failed[name] = str(failure)
-    return taken, failed
+    return times, failed
 
 
-def measured_peaks(device: torch.device) -> Peaks:
-    """Float32 arithmetic in a large matrix product, outside a GPU's matrix units, and bandwidth in a large copy."""
+def measure_peaks(device: torch.device) -> Peaks:
+    """Measures float32 arithmetic in a large matrix product, outside a GPU's matrix units, and bandwidth in a large copy."""
     side = MATRIX_SIDE[device.type]
     one, other = torch.randn(2, side, side, device=device)
     product = torch.empty_like(one)
@@ -195,8 +195,8 @@ def measured_peaks(device: torch.device) -> Peaks:
 
 
 @contextmanager
-def threads_set(threads: int | None) -> Iterator[None]:
-    """Torch's threads within a block."""
+def set_threads(threads: int | None) -> Iterator[None]:
+    """Sets torch's threads for a block; None leaves them."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -206,5 +206,5 @@ def threads_set(threads: int | None) -> Iterator[None]:
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Returns the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

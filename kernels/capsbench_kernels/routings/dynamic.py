@@ -1,7 +1,7 @@
 """Dynamic routing by agreement (Sabour, Frosst, Hinton 2017, Procedure 1) as a loop of vote passes.
 
 The paper's logits start at 0 and grow by ``<V_ij, v_j>`` an iteration, so after t iterations they are
-``<V_ij, v1_j + ... + vt_j>``: the running sum of the outputs is all that has to be kept, never the logits themselves.
+``<V_ij, v1_j + ... + vt_j>``. Only the running sum of the outputs has to be kept, never the logits themselves.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def dynamic_routing(
         poses: child poses ``[N, I, R, D]``.
         weights: transformation matrices ``[I, J, D, E]``.
         iterations: routing iterations, 1 or more; the first shares every child equally.
-        gradient: ``all`` iterations carry gradients, as in the authors' code, or only the ``last``, as in several others: the
-            coupling coefficients are then constants.
+        gradient: ``all`` iterations carry gradients, as in the authors' code, or only the ``last``, as in several others. With
+            ``last`` the coupling coefficients are constants.
         variant: of the `squash`.
-        leaky: whether a child can also go to none of the parents: its softmax has one more logit, of 0, whose share is dropped
-            (the authors' code).
+        leaky: whether a child can also go to none of the parents, as in the authors' code: its softmax has one more logit, of 0,
+            whose share is dropped.
         bias: ``[J, R*E]``, added to what each parent receives before the squash (the authors' code).
         backend: see `capsbench_kernels.vote_pass`.
 
@@ -71,13 +71,13 @@ def dynamic_sums(
     bias: Tensor | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """What the parents of `dynamic_routing` receive in its last iteration, before the squash: ``[N, J, R*E]``."""
+    """Returns the sums that parents receive in the last iteration of `dynamic_routing`, before the squash: ``[N, J, R*E]``."""
     if iterations < 1:
         raise ArgumentError("iterations", "1 or more", iterations)
     if gradient not in ("all", "last"):
         raise ArgumentError("gradient", "'all' or 'last'", gradient)
     if leaky:
-        # A parent whose votes are 0, so that its logit is 0 in every iteration.
+        # One more parent, whose votes are 0 and whose logit therefore is 0 in every iteration.
         weights = F.pad(weights, (0, 0, 0, 0, 0, 1))
 
     direction: Tensor | None = None
@@ -93,6 +93,7 @@ def dynamic_sums(
             if bias is not None:
                 sums = sums + bias
             if not last:
+                # Procedure 1, line 7: b_ij grows by <V_ij, v_j>; here the sum of the v_j grows instead.
                 outputs = squash(sums, variant=variant)
                 direction = outputs if direction is None else direction + outputs
     return sums

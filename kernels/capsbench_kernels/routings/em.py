@@ -1,7 +1,7 @@
 """EM routing (Hinton, Sabour, Frosst 2018, Procedure 1) as a loop of vote passes.
 
-Each parent is a diagonal Gaussian over votes. A pass is the E-step of the belief it is given together with the sums that
-the M-step needs; the M-step itself is a row a parent and stands below.
+Each parent is a diagonal Gaussian over votes. A pass is the E-step under a given belief, together with the sums that the M-step
+needs. The M-step itself computes one row a parent; it is written out below.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from capsbench_kernels.passes.recentre import recentred
 from capsbench_kernels.passes.types import Moments, Parents, accumulation_dtype
 
 MASS_FLOOR = 1e-9
-"""The least mass a parent is divided by: with every child inactive its mean is 0 and its cost 0, not NaN."""
+"""Smallest mass that a parent's sums are divided by: if every child is inactive, its mean and cost are 0, not NaN."""
 
 
 def em_routing(
@@ -53,19 +53,19 @@ def em_routing(
         poses: child poses ``[N, I, R, D]``.
         weights: transformation matrices ``[I, J, D, E]``.
         activations: child activations ``[N, I]`` in [0, 1].
-        beta_a: ``[J]``, what it is worth to a parent to be active.
-        beta_u: ``[J]``, what describing one value of a vote costs.
+        beta_a: ``[J]``, the gain of activating a parent.
+        beta_u: ``[J]``, the cost of describing one value of a vote.
         iterations: 1 or more; the first shares every child equally.
         inverse_temperature: one value an iteration (or more; the first ``iterations`` count).
         offset: added to the votes, ``[N or 1, I, R, E]`` (coordinate addition).
         variance_epsilon: added to every variance, in units of a vote squared.
         mass_scale: multiplies the cost. ``100 / (I / J)`` makes layers of different fan-in see one temperature (Gritzman 2019).
         annealing: the power of deterministic annealing EM (Ueda and Nakano 1998); 1 is the paper's E-step. A density over H
-            values differs between parents by tens of nats, so that an untempered E-step gives each child whole to one
-            parent, and small differences in the input are multiplied at every iteration.
-        normaliser: for an E-step over more parents than a problem has: from the log of each child's softmax denominator over
-            the parents of its problem, ``[N, I]``, to that over all parents that see it (Gritzman 2019).
-        gradient: ``all`` iterations carry gradients, or only the ``last``: the shares are then constants.
+            values differs between parents by tens of nats, so that an untempered E-step gives each child to one parent
+            alone, and multiplies small differences in the input at every iteration.
+        normaliser: for an E-step over more parents than a problem has (Gritzman 2019). It maps the log of each child's softmax
+            denominator over the parents of its problem, ``[N, I]``, to that over all parents that see the child.
+        gradient: ``all`` iterations carry gradients, or only the ``last``, with constant shares.
         backend: see `capsbench_kernels.vote_pass`.
 
     Returns:
@@ -110,7 +110,7 @@ def em_routing(
                     constant_shares=gradient == "last",
                 )
 
-            # M-step, about the last mean: unless a parent has jumped, the variance is no difference of large numbers.
+            # M-step. With moments about the last mean the variance is no difference of large numbers, unless a parent has jumped.
             moments = share_out(parents)
             mass, share = moments.mass, moments.mass.clamp_min(MASS_FLOOR).unsqueeze(2)
             mean, variance = gaussian_of(moments, parents.centre, share, variance_epsilon)
@@ -123,7 +123,7 @@ def em_routing(
             logit = inverse_temperature[iteration] * (beta_a - cost)
             if last:
                 break
-            # The E-step that follows from it is the next pass.
+            # The E-step is the next pass: log a_j + log p_j(V), the terms without V in the bias.
             density = -0.5 * (values * math.log(2 * math.pi) + log_variance)
             parents = Parents(
                 bias=annealing * (logsigmoid(logit) + density),
@@ -135,9 +135,9 @@ def em_routing(
 
 
 def gaussian_of(moments: Moments, centre: Tensor | None, share: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """The mean and the variance plus epsilon, ``[N, J, H]``, of votes whose moments are about ``centre``, 0 if None.
+    """Returns the mean and the variance plus epsilon, ``[N, J, H]``, of votes with moments about ``centre``, 0 if None.
 
-    ``share`` ``[N, J, 1]`` is the mass that they are divided by.
+    ``share`` ``[N, J, 1]`` is the mass that the moments are divided by.
     """
     shift = moments.first / share
     mean = shift if centre is None else centre + shift

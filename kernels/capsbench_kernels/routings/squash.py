@@ -1,4 +1,4 @@
-"""The squash: what makes the length of a vector say how present a capsule is, in the variants of the papers."""
+"""The squash, in the variants of the papers. It makes the length of a vector express how present a capsule is."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SQUASHES = ("sabour", "efficient", "unit")
 """The variants of `squash`."""
 
 SHORTEST = 1e-6
-"""The least length that ``unit`` divides a vector by."""
+"""Smallest length that ``unit`` divides a vector by."""
 
 SERIES = 1e-3
-"""The length below which ``efficient`` takes its series, whose terms left out are below 1e-17 there."""
+"""Length below which ``efficient`` uses its series, whose omitted terms are below 1e-17 there."""
 
 
 def squash(vectors: Tensor, dim: int = -1, variant: str = "sabour") -> Tensor:
@@ -28,11 +28,11 @@ def squash(vectors: Tensor, dim: int = -1, variant: str = "sabour") -> Tensor:
     - ``sabour``: ``s |s| / (1 + |s|^2)``, a length below 1 (Sabour 2017, equation 1);
     - ``efficient``: ``(1 - exp(-|s|)) s / |s|``, a length below 1 that does not vanish as fast for short vectors (Mazzia 2021,
       equation 3); its derivative at 0 is 1;
-    - ``unit``: ``s / max(|s|, 1e-6)``, a length of 1: direction alone. No derivative of a direction at 0 exists, and those beside
-      it grow without bound; so vectors shorter than 1e-6 come out shorter, in proportion, with a derivative of 1e6.
+    - ``unit``: ``s / max(|s|, 1e-6)``, a length of 1: direction alone. A direction has no derivative at 0, and
+      derivatives nearby grow without bound. So vectors shorter than 1e-6 stay proportionally short, with a derivative of 1e6.
 
-    float16 and bfloat16 vectors are squashed in float32, since the square of a length of 256 is beyond float16; the dtype of the
-    result is that of the vectors.
+    float16 and bfloat16 vectors are squashed in float32, since the square of a length of 256 exceeds float16. The result has the
+    dtype of the vectors.
     """
     wide = vectors.to(accumulation_dtype(vectors.dtype))
     length = vector_length(wide, dim=dim, keepdim=True)
@@ -48,15 +48,19 @@ def squash(vectors: Tensor, dim: int = -1, variant: str = "sabour") -> Tensor:
 
 
 def _efficient_factor(length: Tensor) -> Tensor:
-    """``(1 - exp(-l)) / l``, by its series where the quotient's derivatives would be differences of large numbers."""
+    """Returns ``(1 - exp(-l)) / l``, by its series where derivatives of the quotient would be differences of large numbers."""
     short = length < SERIES
     series = 1 - length / 2 * (1 - length / 3 * (1 - length / 4 * (1 - length / 5)))
-    apart = length.masked_fill(short, 1)  # what is not taken must not divide by 0 in the backward pass either
-    return torch.where(short, series, -torch.expm1(-apart) / apart)
+    # The unselected branch must not divide by 0 either: its NaN would reach the gradient.
+    long = length.masked_fill(short, 1)
+    return torch.where(short, series, -torch.expm1(-long) / long)
 
 
 def vector_length(vectors: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
-    """The Euclidean length of vectors. Every derivative at 0 is 0; the second one of `torch.linalg.vector_norm` is NaN there."""
+    """Returns the Euclidean length of vectors.
+
+    Every derivative at 0 is 0; the second one of `torch.linalg.vector_norm` is NaN there.
+    """
     # Compiled code has first derivatives only, and Dynamo breaks its graph at a `jvp`.
     if torch.compiler.is_compiling():
         return torch.linalg.vector_norm(vectors, dim=dim, keepdim=keepdim)
@@ -65,7 +69,7 @@ def vector_length(vectors: Tensor, dim: int = -1, keepdim: bool = False) -> Tens
 
 
 class _Length(torch.autograd.Function):
-    """``[..., n, ...]`` to ``[..., 1, ...]``."""
+    """Maps ``[..., n, ...]`` to ``[..., 1, ...]``, the lengths along one dimension."""
 
     generate_vmap_rule = True
 
@@ -82,14 +86,14 @@ class _Length(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         vectors, length = ctx.saved_tensors
-        return gradient * (vectors / _divisor(length)), None
+        return gradient * (vectors / _nonzero_divisor(length)), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
         vectors, length = ctx.saved_tensors
-        return (vectors * tangent).sum(dim=ctx.dim, keepdim=True) / _divisor(length)
+        return (vectors * tangent).sum(dim=ctx.dim, keepdim=True) / _nonzero_divisor(length)
 
 
-def _divisor(length: Tensor) -> Tensor:
-    """A length, or infinity in the place of 0: what is divided by it is then 0, and so are its derivatives."""
+def _nonzero_divisor(length: Tensor) -> Tensor:
+    """Returns the length, or infinity for 0: a quotient by it is then 0, and so are its derivatives."""
     return length.masked_fill(length == 0, torch.inf)
