@@ -4,15 +4,15 @@
     network = MatchedCNN((1, 28, 28), 10, parameters=310_000)
     logits = network(images)                      # [B, 1, 28, 28] -> [B, 10]
 
-`SabourCNN` and `HintonCNN` are the baselines of the two papers, their defaults the published sizes. They have 5 and 14
-times the parameters of the capsule networks they stand beside; `MatchedCNN` is a plain CNN of any number of parameters
-from about 2,000, for a comparison at equal size. `AveragePoolingCNN` is the CNN that a later paper sets against CapsNet;
-`AllConvolutionalCNN` and `ResNet` are what the field compares with where capsules play no part. With ``parameters=310_000``
-each of the five has widths that make so many, in about its own proportions.
+`SabourCNN` and `HintonCNN` are the baselines of the two papers, by default in the published sizes. They have 5 and 14 times
+the parameters of the papers' capsule networks. `MatchedCNN` is a plain CNN of any number of parameters from about 2,000, for a
+comparison at equal size. `AveragePoolingCNN` is the CNN that a later paper compares with CapsNet. `AllConvolutionalCNN` and
+`ResNet` are the usual baselines outside the capsule literature. With ``parameters=310_000`` each of the five gets widths that
+give this number, in about its own proportions.
 
-Every class takes ``(image, classes, *, options)`` with ``image`` as (channels, height, width), maps images
-``[B, C, H, W]`` to logits ``[B, classes]``, and tells by ``sizes(image)`` the options that make it tiny, small or the
-paper's. None reads data or weights when it is made, so all can be made on torch's meta device.
+Every class takes ``(image, classes, *, options)`` with ``image`` as (channels, height, width), and maps images ``[B, C, H, W]``
+to logits ``[B, classes]``. Its ``sizes(image)`` returns the options of the sizes tiny, small and paper. No class reads data or
+weights when it is built, so all can be built on torch's meta device.
 """
 
 from capsbench_baselines.errors import ArgumentError, UnmetParameters

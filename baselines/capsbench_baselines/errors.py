@@ -1,15 +1,15 @@
-"""The errors of arguments: their facts are fields, and `str` makes one line of them."""
+"""Errors of arguments. Their facts are fields, and `str` puts them into one line."""
 
 from __future__ import annotations
 
 
 class ArgumentError(ValueError):
-    """An argument that cannot be.
+    """An argument with an impossible value.
 
     Args:
         argument: its name.
-        expected: what would be right, as a phrase.
-        value: what was given, as it is to be told.
+        expected: the values allowed, as a phrase.
+        value: the value given, as the message shows it.
     """
 
     def __init__(self, argument: str, expected: str, value: object) -> None:
@@ -26,16 +26,16 @@ class UnmetParameters(ArgumentError):
     """A number of parameters that no widths of a network meet.
 
     Args:
-        parameters: the number asked for.
-        tolerance: how far the number may be off, as a share of what was asked for.
+        parameters: the number requested.
+        tolerance: the largest difference allowed, as a share of the number requested.
         smallest: the parameters of the smallest network of this form.
-        nearest: those of the network that comes nearest to the number.
+        nearest: the parameters of the network nearest to the number.
     """
 
     def __init__(self, parameters: int, tolerance: float, smallest: int, nearest: int) -> None:
         expected = f"a number that a CNN of this form has within {tolerance:.0%}, from {smallest}, such as {nearest}"
         super().__init__("parameters", expected, parameters)
-        self.args = parameters, tolerance, smallest, nearest  # what it is made from again in another process
+        self.args = parameters, tolerance, smallest, nearest  # pickling calls the class with these
         self.tolerance = tolerance
         self.smallest = smallest
         self.nearest = nearest

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from capsbench_baselines.errors import ArgumentError
-from capsbench_baselines.sizing import sized
+from capsbench_baselines.sizing import build_sized
 
 
 class AveragePoolingCNN(nn.Module):
@@ -17,16 +17,16 @@ class AveragePoolingCNN(nn.Module):
 
     The defaults are the paper's three layers with 9x9 kernels and average pooling: 5,332,234 parameters on 40x40x1 images
     with 10 classes. Its 5.3M are those of CapsNet's first two layers (256 channels each) and of a linear layer on no more
-    than 2x2 positions; that the mean is over all positions, the strides and the lack of padding are taken from CapsNet's
-    layers and the count, not from the paper's text.
+    than 2x2 positions. The paper's text does not give the strides, the padding and the extent of the mean: they follow from
+    CapsNet's layers and the count.
 
     Args:
         image: channels, height and width.
         classes: number of logits.
         width1, width2: channels of the convolutions.
         kernel: side of both convolutions.
-        parameters: how many trainable parameters to have, met within 2 % by widths in about these proportions; 0: as many
-            as the widths make.
+        parameters: number of trainable parameters, met within 2 % by widths in about these proportions; 0: the number
+            that the widths give.
 
     Raises:
         ArgumentError: the kernels do not fit into the image, or no widths meet ``parameters``.
@@ -34,7 +34,7 @@ class AveragePoolingCNN(nn.Module):
 
     @classmethod
     def sizes(cls, image: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
-        """The options of each size: an eighth and a quarter as wide, with 3x3 kernels on images of less than 20 pixels a side."""
+        """Returns the options of each size: an eighth and a quarter as wide; 3x3 kernels on images below 20 pixels a side."""
         kernel = 9 if min(image[1:]) >= 20 else 3
         return {
             "tiny": dict(width1=32, width2=32, kernel=kernel),
@@ -58,7 +58,7 @@ class AveragePoolingCNN(nn.Module):
         if not 1 <= kernel <= largest:
             raise ArgumentError("kernel", f"1 to {largest} on {height}x{width} pixels", kernel)
 
-        def layers(width1: int, width2: int) -> nn.Sequential:
+        def make_layers(width1: int, width2: int) -> nn.Sequential:
             return nn.Sequential(
                 nn.Conv2d(channels, width1, kernel),
                 nn.ReLU(),
@@ -69,9 +69,9 @@ class AveragePoolingCNN(nn.Module):
                 nn.Linear(width2, classes),
             )
 
-        self.layers = sized(layers, (width1, width2), parameters)
+        self.layers = build_sized(make_layers, (width1, width2), parameters)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to logits ``[B, classes]``."""
+        """Maps images ``[B, C, H, W]`` to logits ``[B, classes]``."""
         logits: Tensor = self.layers(images)
         return logits

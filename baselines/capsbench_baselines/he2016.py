@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from capsbench_baselines.errors import ArgumentError
-from capsbench_baselines.sizing import sized
+from capsbench_baselines.sizing import build_sized
 from capsbench_baselines.weights import he_normal
 
 
@@ -18,17 +18,17 @@ class ResNet(nn.Module):
     Each block has two 3x3 convolutions with batch norms. The channels double from stage to stage while the grid is halved,
     by a stride of 2 in the first convolution; a linear layer leads from the means to the classes.
 
-    The defaults are the paper's: 269,722 parameters on 32x32x3 images with 10 classes, for which it gives 0.27M. As there,
-    no shortcut has parameters: where the channels double, it takes every second pixel and adds channels of 0 (option A).
-    That they come after the others is a choice. Weights of convolutions start from N(0, 2 / fan-in) (He 2015).
+    The defaults are the paper's: 269,722 parameters on 32x32x3 images with 10 classes, for which the paper gives 0.27M.
+    As there, no shortcut has parameters: where the channels double, it takes every second pixel and adds channels of 0 (option
+    A). The paper does not say where; here they come after the others. Convolutions start from N(0, 2 / fan-in) (He 2015).
 
     Args:
         image: channels, height and width.
         classes: number of logits.
         width: channels of the first stage.
         blocks: residual blocks a stage (the paper's n): 6 n + 2 layers.
-        parameters: how many trainable parameters to have, met within 2 % by stages that about double; 0: as many as the
-            widths make.
+        parameters: number of trainable parameters, met within 2 % by stages that about double; 0: the
+            number that the widths give.
 
     Raises:
         ArgumentError: ``blocks`` is below 1, or no widths meet ``parameters``.
@@ -36,7 +36,7 @@ class ResNet(nn.Module):
 
     @classmethod
     def sizes(cls, image: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
-        """The options of each size: a quarter and half as wide, and as deep."""
+        """Returns the options of each size: a quarter and half as wide, and as deep."""
         return {"tiny": dict(width=4), "small": dict(width=8), "paper": {}}
 
     def __init__(
@@ -46,23 +46,23 @@ class ResNet(nn.Module):
         if blocks < 1:
             raise ArgumentError("blocks", "1 or more", blocks)
 
-        def layers(width1: int, width2: int, width3: int) -> nn.Sequential:
+        def make_layers(width1: int, width2: int, width3: int) -> nn.Sequential:
             return nn.Sequential(
-                _convolution(image[0], width1),
+                _make_convolution(image[0], width1),
                 nn.BatchNorm2d(width1),
                 nn.ReLU(),
-                _stage(width1, width1, blocks, stride=1),
-                _stage(width1, width2, blocks, stride=2),
-                _stage(width2, width3, blocks, stride=2),
+                _make_stage(width1, width1, blocks, stride=1),
+                _make_stage(width1, width2, blocks, stride=2),
+                _make_stage(width2, width3, blocks, stride=2),
                 nn.AdaptiveAvgPool2d(1),
                 nn.Flatten(),
                 nn.Linear(width3, classes),
             )
 
-        self.layers = sized(layers, (width, 2 * width, 4 * width), parameters)
+        self.layers = build_sized(make_layers, (width, 2 * width, 4 * width), parameters)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to logits ``[B, classes]``."""
+        """Maps images ``[B, C, H, W]`` to logits ``[B, classes]``."""
         logits: Tensor = self.layers(images)
         return logits
 
@@ -76,24 +76,26 @@ class Block(nn.Module):
     def __init__(self, before: int, after: int, *, stride: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            _convolution(before, after, stride),
+            _make_convolution(before, after, stride),
             nn.BatchNorm2d(after),
             nn.ReLU(),
-            _convolution(after, after),
+            _make_convolution(after, after),
             nn.BatchNorm2d(after),
         )
         self.stride, self.added = stride, after - before
 
     def forward(self, features: Tensor) -> Tensor:
+        """Maps features to features, see above."""
+        # Option A: every second pixel, and channels of 0, so that the shortcut has no parameters.
         shortcut = F.pad(features[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
         return F.relu(self.residual(features) + shortcut)
 
 
-def _stage(before: int, after: int, blocks: int, *, stride: int) -> nn.Sequential:
+def _make_stage(before: int, after: int, blocks: int, *, stride: int) -> nn.Sequential:
     return nn.Sequential(
         Block(before, after, stride=stride), *(Block(after, after, stride=1) for _ in range(blocks - 1))
     )
 
 
-def _convolution(before: int, after: int, stride: int = 1) -> nn.Conv2d:
+def _make_convolution(before: int, after: int, stride: int = 1) -> nn.Conv2d:
     return he_normal(nn.Conv2d(before, after, 3, stride, padding=1, bias=False))

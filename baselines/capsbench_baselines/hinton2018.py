@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from capsbench_baselines.errors import ArgumentError
-from capsbench_baselines.sizing import sized
+from capsbench_baselines.sizing import build_sized
 
 
 class HintonCNN(nn.Module):
@@ -16,16 +16,16 @@ class HintonCNN(nn.Module):
     Each convolution is followed by its pooling; ReLU throughout, dropout before the classes.
 
     The defaults are the paper's: 4,253,349 parameters on what it trained on, smallNORB crops of 32x32x2 in 5 classes.
-    Its 4.2M needs convolutions that keep the image's size, which it does not say.
+    Its 4.2M requires convolutions that keep the image's size, which the paper does not state.
 
     Args:
         image: channels, height and width.
         classes: number of logits.
         width1, width2: channels of the convolutions.
         hidden: units of the fully connected layer.
-        dropout: share of the hidden units dropped while training; the paper does not say.
-        parameters: how many trainable parameters to have, met within 2 % by widths in about these proportions; 0: as many
-            as the widths make.
+        dropout: share of the hidden units dropped while training; the paper does not state it.
+        parameters: number of trainable parameters, met within 2 % by widths in about these proportions; 0: the number
+            that the widths give.
 
     Raises:
         ArgumentError: nothing is left of the image after pooling twice, or no widths meet ``parameters``.
@@ -33,7 +33,7 @@ class HintonCNN(nn.Module):
 
     @classmethod
     def sizes(cls, image: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
-        """The options of each size."""
+        """Returns the options of each size."""
         return {
             "tiny": dict(width1=8, width2=16, hidden=128),
             "small": dict(width1=16, width2=32, hidden=256),
@@ -56,7 +56,7 @@ class HintonCNN(nn.Module):
         if min(height, width) < 4:
             raise ArgumentError("image", "at least 4x4 pixels", (height, width))
 
-        def layers(width1: int, width2: int, hidden: int) -> nn.Sequential:
+        def make_layers(width1: int, width2: int, hidden: int) -> nn.Sequential:
             return nn.Sequential(
                 nn.Conv2d(channels, width1, 5, padding="same"),
                 nn.ReLU(),
@@ -71,9 +71,9 @@ class HintonCNN(nn.Module):
                 nn.Linear(hidden, classes),
             )
 
-        self.layers = sized(layers, (width1, width2, hidden), parameters)
+        self.layers = build_sized(make_layers, (width1, width2, hidden), parameters)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to logits ``[B, classes]``."""
+        """Maps images ``[B, C, H, W]`` to logits ``[B, classes]``."""
         logits: Tensor = self.layers(images)
         return logits

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from capsbench_baselines.sizing import sized
+from capsbench_baselines.sizing import build_sized
 
 
 class SabourCNN(nn.Module):
@@ -14,17 +14,17 @@ class SabourCNN(nn.Module):
 
     ReLU throughout, dropout before the classes.
 
-    The defaults are the paper's: 35,445,522 parameters on 28x28x1 images with 10 classes. The paper's 35.4M needs
-    convolutions that keep the image's size, which it does not say; without padding there are 13.3M.
+    The defaults are the paper's: 35,445,522 parameters on 28x28x1 images with 10 classes. The paper's 35.4M requires
+    convolutions that keep the image's size, which it does not state; without padding there are 13.3M.
 
     Args:
         image: channels, height and width.
         classes: number of logits.
         width1, width2, width3: channels of the convolutions.
         hidden1, hidden2: units of the fully connected layers.
-        dropout: share of the last hidden units dropped while training; the paper does not say.
-        parameters: how many trainable parameters to have, met within 2 % by widths in about these proportions; 0: as many
-            as the widths make.
+        dropout: share of the last hidden units dropped while training; the paper does not state it.
+        parameters: number of trainable parameters, met within 2 % by widths in about these proportions; 0: the number
+            that the widths give.
 
     Raises:
         ArgumentError: no widths meet ``parameters``.
@@ -32,7 +32,7 @@ class SabourCNN(nn.Module):
 
     @classmethod
     def sizes(cls, image: tuple[int, int, int]) -> dict[str, dict[str, Any]]:
-        """The options of each size: convolutions an eighth and a quarter as wide, a quarter of the hidden units."""
+        """Returns the options of each size: convolutions an eighth and a quarter as wide, a quarter of the hidden units."""
         return {
             "tiny": dict(width1=32, width2=32, width3=16, hidden1=82, hidden2=48),
             "small": dict(width1=64, width2=64, width3=32, hidden1=82, hidden2=48),
@@ -55,7 +55,7 @@ class SabourCNN(nn.Module):
         super().__init__()
         channels, height, width = image
 
-        def layers(width1: int, width2: int, width3: int, hidden1: int, hidden2: int) -> nn.Sequential:
+        def make_layers(width1: int, width2: int, width3: int, hidden1: int, hidden2: int) -> nn.Sequential:
             return nn.Sequential(
                 nn.Conv2d(channels, width1, 5, padding="same"),
                 nn.ReLU(),
@@ -72,9 +72,9 @@ class SabourCNN(nn.Module):
                 nn.Linear(hidden2, classes),
             )
 
-        self.layers = sized(layers, (width1, width2, width3, hidden1, hidden2), parameters)
+        self.layers = build_sized(make_layers, (width1, width2, width3, hidden1, hidden2), parameters)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to logits ``[B, classes]``."""
+        """Maps images ``[B, C, H, W]`` to logits ``[B, classes]``."""
         logits: Tensor = self.layers(images)
         return logits

@@ -8,7 +8,7 @@ from torch import nn
 
 from capsbench_baselines import MatchedCNN
 from capsbench_baselines.errors import UnmetParameters
-from capsbench_baselines.matched import count, solve
+from capsbench_baselines.matched import count_parameters, solve_channels
 
 IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 32, 32)]
 
@@ -39,13 +39,13 @@ def test_every_number_of_parameters_is_met_within_2_percent(
 def test_the_formula_counts_what_the_network_has(image: tuple[int, int, int], classes: int, wanted: int) -> None:
     with torch.device("meta"):
         network = MatchedCNN(image, classes, parameters=wanted)
-    assert parameters(network) == count(image[0], classes, *solve(image[0], classes, wanted))
+    assert parameters(network) == count_parameters(image[0], classes, *solve_channels(image[0], classes, wanted))
 
 
 @settings(deadline=None, max_examples=60)
 @given(channels=st.integers(1, 3), classes=st.integers(5, 10), wanted=logarithmic(30_000, 40_000_000))
 def test_the_third_block_is_but_little_wider_than_the_second(channels: int, classes: int, wanted: int) -> None:
-    narrow, last = solve(channels, classes, wanted)
+    narrow, last = solve_channels(channels, classes, wanted)
     assert 2 * narrow <= last <= 2.5 * narrow
 
 
@@ -66,7 +66,7 @@ def test_pooling_halves_the_grid_twice_but_leaves_4_pixels_a_side(side: int, las
 
 def test_forty_million_parameters_are_solved_without_making_them() -> None:
     start = time.perf_counter()
-    solve(1, 10, 40_000_000)
+    solve_channels(1, 10, 40_000_000)
     assert time.perf_counter() - start < 0.5
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from capsbench_baselines import AllConvolutionalCNN, AveragePoolingCNN, HintonCNN, ResNet, SabourCNN
 from capsbench_baselines.errors import ArgumentError, UnmetParameters
-from capsbench_baselines.sizing import TARGETS, TOLERANCE, count_of, shared_targets, sized, solve
+from capsbench_baselines.sizing import TARGETS, TOLERANCE, build_sized, count_of, shared_targets, solve_widths
 
 IMAGES = [(1, 8, 8), (1, 28, 28), (1, 40, 40), (2, 32, 32), (3, 32, 32)]
 NETWORKS = [SabourCNN, HintonCNN, AveragePoolingCNN, AllConvolutionalCNN, ResNet]
@@ -47,7 +47,7 @@ def test_every_network_meets_a_number_of_parameters_within_2_percent(
 @settings(deadline=None, max_examples=100)
 @given(wanted=st.floats(0, 1).map(lambda x: round(300 * 3_000**x)), ratio=st.sampled_from([(1, 1), (3, 4), (40, 10)]))
 def test_a_wide_range_of_numbers_is_met(wanted: int, ratio: tuple[int, int]) -> None:
-    widths = solve(perceptron, ratio, wanted)
+    widths = solve_widths(perceptron, ratio, wanted)
     assert abs(by_hand(*widths) - wanted) <= 0.02 * wanted
 
 
@@ -66,7 +66,7 @@ def test_of_all_widths_within_2_percent_the_best_proportioned_ones_are_taken(
 
     fitting = [widths for widths in product(range(1, 200), repeat=2) if abs(by_hand(*widths) - wanted) <= 0.02 * wanted]
     fitting = [widths for widths in fitting if (widths[0] - widths[1]) * (ratio[0] - ratio[1]) >= 0]
-    assert distance(solve(perceptron, ratio, wanted)) == pytest.approx(min(map(distance, fitting)), abs=1e-3)
+    assert distance(solve_widths(perceptron, ratio, wanted)) == pytest.approx(min(map(distance, fitting)), abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_no_stage_of_a_small_resnet_is_narrower_than_the_one_before(wanted: int)
 
 
 def test_without_a_number_the_widths_are_as_given() -> None:
-    assert [len(layer.weight) for layer in sized(perceptron, (7, 3), 0)] == [7, 3, 5]
+    assert [len(layer.weight) for layer in build_sized(perceptron, (7, 3), 0)] == [7, 3, 5]
 
 
 def test_the_weights_are_those_of_a_network_made_with_these_widths() -> None:
@@ -139,13 +139,13 @@ def test_a_number_that_cannot_be_met_is_refused_with_the_nearest(wanted: int, ne
         return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 5))
 
     with pytest.raises(UnmetParameters) as caught:
-        sized(chain, (8,), wanted)
+        build_sized(chain, (8,), wanted)
     assert (caught.value.value, caught.value.smallest, caught.value.nearest) == (wanted, 3 + 1 + 5 + 5, nearest)
 
 
 def test_widths_below_1() -> None:
     with pytest.raises(ArgumentError) as caught:
-        sized(perceptron, (4, 0), 0)
+        build_sized(perceptron, (4, 0), 0)
     assert (caught.value.argument, caught.value.value) == ("widths", (4, 0))
 
 
