@@ -1,1 +1,1 @@
-"""Attacks on networks: how their output is read, within what bounds, and the one adapter through which attacks run."""
+"""Attacks on networks: readings of their scores, bounds, and the adapter that runs every attack."""

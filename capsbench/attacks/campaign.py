@@ -1,4 +1,4 @@
-"""All attacks on one network, on the same images, and what they come to together."""
+"""All attacks on one network and the same images, and their combined result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from capsbench.attacks.adapter import Attack, attacked
-from capsbench.attacks.readings import Pixels, Reading, readings_of
+from capsbench.attacks.adapter import Attack, attack_images
+from capsbench.attacks.readings import Pixels, Reading, list_readings
 from capsbench.attacks.threats import Threat
 from capsbench.data.images import Images
 from capsbench.records.cell import Cell
@@ -17,16 +17,16 @@ from capsbench.training.evaluate import compute_scores
 from capsbench.training.step import use_precision
 
 SEED = 0
-"""Of whatever attacks draw: the same for all networks."""
+"""The seed of all attacks, equal for all networks."""
 
 
 class Run(NamedTuple):
     """One attack through one reading.
 
-    - ``on`` ``[N]``, bool: the images that it is about
-    - ``own``: whether they were chosen beforehand, so that its own number means something, rather than what others left
-    - ``reach`` ``[N]``: the epsilon within which it broke an image; infinite where it did not
-    - ``invalid`` ``[N]``, bool: those for which it gave no image (`capsbench.attacks.Attacked`)
+    - ``on`` ``[N]``, bool: the attacked images
+    - ``own``: True if the images were chosen beforehand, so that the run's accuracy is meaningful; False if other runs left them
+    - ``reach`` ``[N]``: the epsilon within which the run broke an image; infinite if it did not
+    - ``invalid`` ``[N]``, bool: the images for which the attack returned an invalid one (`capsbench.attacks.Attacked`)
     """
 
     attack: Attack
@@ -38,19 +38,19 @@ class Run(NamedTuple):
 
     @property
     def broken(self) -> Tensor:
-        """The images ``[N]`` that it broke."""
+        """Mask ``[N]`` of images that the run broke."""
         return self.reach.isfinite()
 
 
 class Campaign:
-    """Attacks on a trained network, each noted image by image.
+    """Attacks on a trained network, recorded image by image.
 
-    Images that are misclassified as they are count as broken at any epsilon, and no attack is made on them.
+    Clean images that are misclassified count as broken at any epsilon, and are not attacked.
 
     Args:
-        images: as the network takes them, ``[N, C, H, W]``, with labels ``[N]``.
+        images: the network's input images ``[N, C, H, W]``, with labels ``[N]``.
         pixels: the range of the network's images.
-        headlines: the epsilon of each threat whose adversarial images are held on to.
+        headlines: the epsilon of each threat at which adversarial images are kept.
     """
 
     def __init__(
@@ -58,42 +58,45 @@ class Campaign:
     ) -> None:
         self.cell, self.network, self.pixels, self.headlines = cell, network, pixels, headlines
         self.images, self.labels = pixels.to_unit(images.images), images.labels
-        self.readings = {name: Reading(network, name, pixels) for name in readings_of(cell)}
+        self.readings = {name: Reading(network, name, pixels) for name in list_readings(cell)}
         self.predictions = self.predict_classes(self.images)
         self.wrong = self.predictions != self.labels
         self.runs: list[Run] = []
         self.examples = {threat: self.images.clone() for threat in headlines}
 
     def predict_classes(self, images: Tensor) -> Tensor:
-        """The classes ``[N]`` that the network itself gives images in [0, 1]."""
+        """Returns the classes ``[N]`` that the network predicts for images in [0, 1]."""
         return compute_scores(self.cell, self.network, self.pixels.from_unit(images)).argmax(dim=1)
 
-    def run(self, attack: Attack, reading: str, on: Tensor | None = None, *, own: bool = True, seed: int = SEED) -> Run:
-        """Makes an attack on all images, or on some ``[N]`` of them, and notes it; see `Run`."""
+    def run_attack(
+        self, attack: Attack, reading: str, on: Tensor | None = None, *, own: bool = True, seed: int = SEED
+    ) -> Run:
+        """Attacks all images, or those of a mask ``[N]``, and records the result; arguments as in `Run`."""
         on = torch.ones_like(self.wrong) if on is None else on
         tried = on & ~self.wrong
         images, labels = self.images[tried], self.labels[tried]
         reach, invalid = torch.full_like(self.images[:, 0, 0, 0], torch.inf), torch.zeros_like(on)
         if len(labels):
             with use_precision(self.cell):
-                found = attacked(attack, self.readings[reading], images, labels, seed=seed)
-            broken = self.predict_classes(found.images) != labels
-            distance = attack.threat.distance(found.images, images)
+                result = attack_images(attack, self.readings[reading], images, labels, seed=seed)
+            # The network's prediction decides, not the reading's, which may round near activations to equal logits.
+            broken = self.predict_classes(result.images) != labels
+            distance = attack.threat.measure_distance(result.images, images)
             needed = torch.full_like(distance, attack.epsilon) if attack.bounded else distance
             reach[tried] = needed.masked_fill(~broken, torch.inf)
-            invalid[tried] = found.invalid
+            invalid[tried] = result.invalid
             if self.headlines.get(attack.threat) == attack.epsilon:
-                self._hold(attack.threat, tried, found.images, broken)
+                self._keep_examples(attack.threat, tried, result.images, broken)
         self.runs.append(Run(attack, reading, on, own, reach, invalid))
         return self.runs[-1]
 
-    def _hold(self, threat: Threat, tried: Tensor, found: Tensor, broken: Tensor) -> None:
-        """Holds on to the first adversarial image of each image."""
+    def _keep_examples(self, threat: Threat, tried: Tensor, examples: Tensor, broken: Tensor) -> None:
+        """Keeps the first adversarial image of each image."""
         first = broken & (self.examples[threat][tried] == self.images[tried]).flatten(1).all(dim=1)
-        self.examples[threat][tried.nonzero().squeeze(1)[first]] = found[first]
+        self.examples[threat][tried.nonzero().squeeze(1)[first]] = examples[first]
 
-    def broken(self, threat: Threat, epsilon: float, runs: Iterable[Run] | None = None) -> Tensor:
-        """The images ``[N]`` misclassified as they are, or within an epsilon by any of some runs; by default of all.
+    def find_broken(self, threat: Threat, epsilon: float, runs: Iterable[Run] | None = None) -> Tensor:
+        """Returns a mask ``[N]`` of images misclassified when clean, or broken within epsilon by one of the runs (default: all).
 
         An image that is broken within a smaller epsilon is broken within a larger one.
         """
@@ -103,10 +106,10 @@ class Campaign:
                 broken |= run.reach <= epsilon
         return broken
 
-    def accuracy(self, run: Run) -> float:
-        """The share of a run's images that are still classified right."""
+    def compute_accuracy(self, run: Run) -> float:
+        """Returns the fraction of a run's images that are still classified correctly."""
         return float((~(run.broken | self.wrong))[run.on].double().mean())
 
-    def white_box(self) -> list[Run]:
-        """The runs that follow a gradient."""
+    def list_white_box(self) -> list[Run]:
+        """Returns the runs that follow a gradient."""
         return [run for run in self.runs if run.attack.white_box]

@@ -1,4 +1,4 @@
-"""Projected gradient descent as the measures of transfer, routing and detection make it."""
+"""Projected gradient descent for the measures of transfer, routing robustness and detection."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from capsbench.attacks.effort import Effort
 from capsbench.attacks.threats import Threat, bounds_of
 
 
-def descent(dataset: str, epsilon: float, effort: Effort) -> Attack:
-    """Projected gradient descent in L-infinity by cross-entropy: the steps of an effort, or those published for a data set."""
+def make_descent(dataset: str, epsilon: float, effort: Effort) -> Attack:
+    """Returns PGD in L-infinity with cross-entropy, with the steps of an effort or those published for a data set."""
     if effort.steps is not None:
         return Attack("pgd", Threat.LINF, epsilon, steps=effort.steps)
     bounds = bounds_of(dataset, Threat.LINF)

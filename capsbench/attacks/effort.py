@@ -1,23 +1,23 @@
-"""How hard attacks try at each setting of a measure."""
+"""The effort of attacks at each setting of a measure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 DRAW_SEED = 0
-"""Draws the test images that are attacked: the same ones for all cells."""
+"""The seed that draws the attacked test images, equal for all cells."""
 
 
 class Effort(NamedTuple):
-    """How hard attacks try.
+    """The effort of attacks.
 
-    - ``images``: of the test set
-    - ``steps`` of an attack, each of 2.5 epsilon / steps; None: the published ones of the data set
-    - ``restarts`` of projected gradient descent
-    - ``queries`` of the black-box attack
-    - ``rounds``: how often steps and restarts are doubled at most
-    - ``nearest``: images of which the nearest adversarial image is looked for
-    - ``every``: whether attacks that seldom add to the others are made too, and through all readings
+    - ``images``: number of test images
+    - ``steps``: number of steps of an attack, each of size 2.5 epsilon / steps; None means those published for the data set
+    - ``restarts``: number of restarts of projected gradient descent
+    - ``queries``: number of queries of the black-box attack
+    - ``rounds``: the largest number of doublings of steps and restarts
+    - ``nearest``: number of images whose nearest adversarial image is searched for
+    - ``every``: True to run attacks that rarely add to the others too, through all readings
     """
 
     images: int
@@ -34,13 +34,13 @@ EFFORTS = {
     "full": Effort(images=1000, steps=None, restarts=5, queries=5000, rounds=3, nearest=100, every=True),
     "quick": Effort(images=40, steps=4, restarts=1, queries=20, rounds=1, nearest=0, every=False),
 }
-"""Setting of a measure -> its effort: by default ``light``; ``quick`` finds what is broken, and is no number to publish."""
+"""Maps a measure's setting to its effort. ``light`` is the default; ``quick`` only tests that attacks work."""
 
 
 ATTACKED = {setting: effort.images for setting, effort in EFFORTS.items()}
-"""Setting -> test images attacked at most."""
+"""Maps a setting to the largest number of attacked test images."""
 
 
-def tolerance(images: int) -> int:
-    """Images of so many that a check lets pass: one in a hundred, and one at least."""
+def count_tolerated(images: int) -> int:
+    """Returns the number of images, out of ``images``, that a check tolerates: one in a hundred, at least one."""
     return max(1, images // 100)

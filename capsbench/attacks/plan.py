@@ -1,4 +1,4 @@
-"""Which attacks are made on a network, in which order, and how hard they try."""
+"""The plan of the attacks on a network: their choice, their order and their effort."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 
 from capsbench.attacks.adapter import ATTACKS, FEWEST_CLASSES, LOSSES, Attack
 from capsbench.attacks.campaign import Campaign, Run
-from capsbench.attacks.effort import Effort, tolerance
+from capsbench.attacks.effort import Effort, count_tolerated
 from capsbench.attacks.threats import Bounds, Threat
 
 MOST_READINGS = 3
-"""Runs of PGD in the table that are made again at other epsilons, at most."""
+"""The largest number of PGD runs of the table that are repeated at other epsilons."""
 
 CARLINI_WAGNER = Attack("cw", Threat.L2, steps=1000, constants=(0.1, 1.0, 10.0, 100.0))
 DEEPFOOL = Attack("deepfool", Threat.L2, steps=50)
 GENERATIONS = 30
-"""Of the one-pixel attack."""
+"""The number of generations of the one-pixel attack."""
 
 UNBOUNDED = (0.5, 1.0)
-"""Epsilons under L-inf that leave an attack all freedom: any image can be made grey, and any image any other."""
+"""Epsilons under L-inf that do not restrict an attack: 0.5 can turn any image grey, and 1 any image into any other."""
 
 
 class Choice(NamedTuple):
-    """An attack by name, with the loss and the reading that it follows."""
+    """The name of an attack, with its loss and its reading."""
 
     name: str
     loss: str
@@ -34,43 +34,47 @@ class Choice(NamedTuple):
 
 
 class Plan:
-    """Makes the attacks of one threat in an order by which the costly ones are made on few images.
+    """Runs the attacks of one threat, in an order that runs costly attacks on few images.
 
-    A table comes first: all readings and losses at the headline epsilon, on all images. Of it come the `strongest`, which
-    go on with the images that are still right there, and then to the other epsilons.
+    The first step is a table of all readings and losses at the headline epsilon, on all images. The `strongest` runs of the
+    table then attack the images that are still classified correctly, first at the headline and then at the other epsilons.
     """
 
     def __init__(self, campaign: Campaign, bounds: Bounds, threat: Threat, effort: Effort, classes: int) -> None:
         self.campaign, self.bounds, self.threat, self.effort, self.classes = campaign, bounds, threat, effort, classes
         self.strongest: list[Choice] = []
-        """What broke most in the table, the best of it first."""
+        """The choices that broke the most images in the table, in descending order."""
         self.gains: dict[str, int] = {}
-        """Images that the last doubling of ``steps`` and of ``restarts`` broke beyond all that were broken before."""
+        """The number of additional images that the last doubling of ``steps`` and of ``restarts`` broke."""
 
     def carry_out(self) -> None:
-        """Makes all attacks of the threat."""
+        """Runs all attacks of the threat."""
         if self.threat is Threat.L0:
             self.change_few_pixels()
             return
-        self.table()
-        self.strongest = self.choose()
-        self.sharpen(self.bounds.headline, [choice for choice in self.strongest if choice.name != "pgd"])
-        self.sweep()
+        self.run_table()
+        self.strongest = self.choose_strongest()
+        # PGD was run on all images for the table; only APGD is left at the headline.
+        self.attack_remaining(self.bounds.headline, [choice for choice in self.strongest if choice.name != "pgd"])
+        self.sweep_epsilons()
         if self.threat is Threat.LINF:
-            self.double()
+            # The sanity checks need more effort, unbounded attacks, noise and a black-box attack (`capsbench.attacks.sanity`).
+            self.double_effort()
             for epsilon in UNBOUNDED:
-                self.sharpen(epsilon, self.strongest)
-            self.campaign.run(self.attack("noise", self.bounds.headline), self._scores())
-            self.campaign.run(self.attack("square", self.bounds.headline), self._scores())
-        elif self.effort.every:  # what withstands it costs all of the queries
-            self.campaign.run(self.attack("square", self.bounds.headline), self._scores(), self._some())
+                self.attack_remaining(epsilon, self.strongest)
+            self.campaign.run_attack(self.make_attack("noise", self.bounds.headline), self._name_scores())
+            self.campaign.run_attack(self.make_attack("square", self.bounds.headline), self._name_scores())
+        elif self.effort.every:  # a robust image costs the full number of queries, so only some images are attacked
+            self.campaign.run_attack(
+                self.make_attack("square", self.bounds.headline), self._name_scores(), self._select_some()
+            )
         if self.threat is Threat.L2 and self.effort.nearest:
             self.look_for_nearest()
 
-    def table(self) -> None:
-        """Every reading under every loss at the headline epsilon, on all images.
+    def run_table(self) -> None:
+        """Runs every reading and every loss at the headline epsilon, on all images.
 
-        ``scaled`` is read under cross-entropy alone: the other losses are those of ``lengths``, 20 times as large.
+        The reading ``scaled`` is used with cross-entropy only: its other losses are those of ``lengths``, 20 times as large.
         """
         names = ["fgsm", "pgd"] if self.threat is Threat.LINF else ["pgd"]
         if self.effort.every:
@@ -78,83 +82,87 @@ class Plan:
         for name in names:
             restarts = self.effort.restarts if name == "pgd" else 1
             for reading in self.campaign.readings:
-                for loss in self.losses(name):
+                for loss in self.list_losses(name):
                     if reading != "scaled" or loss == "cross-entropy":
-                        attack = self.attack(name, self.bounds.headline, loss, restarts=restarts)
-                        self.campaign.run(attack, reading)
+                        attack = self.make_attack(name, self.bounds.headline, loss, restarts=restarts)
+                        self.campaign.run_attack(attack, reading)
 
-    def choose(self) -> list[Choice]:
-        """Of PGD's runs those that break most together, and for each loss of APGD the reading that was best under it."""
-        runs, broken = self.at_headline("pgd"), self.campaign.wrong
+    def choose_strongest(self) -> list[Choice]:
+        """Returns the PGD runs that together break the most images and, for each loss of APGD, the best reading."""
+        runs, broken = self.list_table_runs("pgd"), self.campaign.wrong
         chosen: list[Choice] = []
+        # Greedy: each run is the one that breaks most of the images that the earlier ones left.
         for _ in range(MOST_READINGS):
             best = max(runs, key=lambda run: int((run.broken & ~broken).sum()))
             if chosen and not (best.broken & ~broken).any():
                 break
             broken = broken | best.broken
             chosen.append(Choice("pgd", str(best.attack.loss), best.reading))
-        for loss in self.losses("apgd"):
-            under = [run for run in runs if run.attack.loss == loss] or runs
-            chosen.append(Choice("apgd", loss, max(under, key=lambda run: int(run.broken.sum())).reading))
+        for loss in self.list_losses("apgd"):
+            rivals = [run for run in runs if run.attack.loss == loss] or runs
+            chosen.append(Choice("apgd", loss, max(rivals, key=lambda run: int(run.broken.sum())).reading))
         return chosen
 
-    def sharpen(self, epsilon: float, choices: Iterable[Choice], among: Tensor | None = None, **settings: int) -> int:
-        """Attacks the images that are still right at an epsilon, or some ``[N]`` of them; how many it broke."""
-        before = broken = self.campaign.broken(self.threat, epsilon)
+    def attack_remaining(
+        self, epsilon: float, choices: Iterable[Choice], among: Tensor | None = None, **settings: int
+    ) -> int:
+        """Attacks images that are still correct at an epsilon, within a mask ``[N]``, and returns the number broken."""
+        before = broken = self.campaign.find_broken(self.threat, epsilon)
         seed = settings.pop("seed", 0)
         for name, loss, reading in choices:
             left = ~broken if among is None else among & ~broken
-            attack = self.attack(name, epsilon, loss, **settings)
-            broken = broken | self.campaign.run(attack, reading, left, own=False, seed=seed).broken
+            attack = self.make_attack(name, epsilon, loss, **settings)
+            broken = broken | self.campaign.run_attack(attack, reading, left, own=False, seed=seed).broken
         return int((broken & ~before).sum())
 
-    def sweep(self) -> None:
-        """The other epsilons of the sweep, each by the strongest attacks.
+    def sweep_epsilons(self) -> None:
+        """Runs the strongest attacks at the other epsilons of the sweep.
 
-        Above the headline they are made on images that are still right, and below on those that broke within the next larger
-        epsilon: no image is broken within less than it needs. Under L-inf the first is made on all images all the same.
+        Above the headline they attack images that are still classified correctly. Below it they attack images that broke within
+        the next larger epsilon, because an image that resisted a larger epsilon resists a smaller one. Under L-inf, the first
+        attack runs on all images, so that its accuracies at all epsilons can be compared.
         """
         headline, (first, *others) = self.bounds.headline, self.strongest
         above = [epsilon for epsilon in self.bounds.sweep if epsilon > headline]
         below = [epsilon for epsilon in reversed(self.bounds.sweep) if epsilon < headline]
-        for epsilon, larger in [*((each, None) for each in above), *zip(below, [headline, *below], strict=False)]:
+        for epsilon, larger in [*((epsilon, None) for epsilon in above), *zip(below, [headline, *below], strict=False)]:
             if self.threat is Threat.LINF:
-                attack = self.attack("pgd", epsilon, first.loss, restarts=self.effort.restarts)
-                self.campaign.run(attack, first.reading)
-            among = None if larger is None else self.campaign.broken(self.threat, larger)
-            self.sharpen(epsilon, others if self.threat is Threat.LINF else self.strongest, among)
+                attack = self.make_attack("pgd", epsilon, first.loss, restarts=self.effort.restarts)
+                self.campaign.run_attack(attack, first.reading)
+            among = None if larger is None else self.campaign.find_broken(self.threat, larger)
+            self.attack_remaining(epsilon, others if self.threat is Threat.LINF else self.strongest, among)
 
-    def double(self) -> None:
-        """Doubles steps and restarts at the headline epsilon until that breaks no more images than are let pass.
+    def double_effort(self) -> None:
+        """Doubles steps and restarts at the headline epsilon until the additional broken images are within tolerance.
 
-        Of the strongest run of PGD, and the steps of an APGD too.
+        Steps are doubled for the strongest PGD run and for one APGD run, restarts for the PGD run.
         """
-        epsilon, slack = self.bounds.headline, tolerance(len(self.campaign.labels))
+        epsilon, slack = self.bounds.headline, count_tolerated(len(self.campaign.labels))
         for power in range(1, self.effort.rounds + 1):
             new = self.effort.restarts * 2 ** (power - 1)
             self.gains = {
-                "steps": self.sharpen(epsilon, [self.strongest[0], self.strongest[-1]], harder=2**power),
-                "restarts": self.sharpen(epsilon, self.strongest[:1], restarts=new, seed=power),
+                "steps": self.attack_remaining(epsilon, [self.strongest[0], self.strongest[-1]], harder=2**power),
+                "restarts": self.attack_remaining(epsilon, self.strongest[:1], restarts=new, seed=power),
             }
             if max(self.gains.values()) <= slack:
                 return
 
     def look_for_nearest(self) -> None:
-        """The nearest adversarial images of some images, through every reading."""
+        """Searches for the nearest adversarial images of some images, through every reading."""
         for reading in self.campaign.readings:
             for attack in (CARLINI_WAGNER, DEEPFOOL):
-                self.campaign.run(attack, reading, self._some())
+                self.campaign.run_attack(attack, reading, self._select_some())
 
     def change_few_pixels(self) -> None:
-        """Some images with a few pixels changed."""
+        """Attacks some images by changing a few pixels."""
         for epsilon in self.bounds.sweep:
             attack = Attack("one-pixel", Threat.L0, epsilon, steps=GENERATIONS)
-            self.campaign.run(attack, self._scores(), self._some())
+            self.campaign.run_attack(attack, self._name_scores(), self._select_some())
 
-    def attack(
+    def make_attack(
         self, name: str, epsilon: float, loss: str | None = None, *, harder: int = 1, restarts: int = 1
     ) -> Attack:
-        """An attack with the steps of this plan, or ``harder`` times as many that are so much smaller."""
+        """Returns an attack with the steps of this plan, or ``harder`` times as many and correspondingly smaller steps."""
         if name == "square":
             threat = Threat.BLACK_BOX if self.threat is Threat.LINF else self.threat
             return Attack(name, threat, epsilon, loss, self.effort.queries)
@@ -163,24 +171,24 @@ class Plan:
             steps, step = self.bounds.steps, self.bounds.step * epsilon / harder
         return Attack(name, self.threat, epsilon, loss, steps * harder, step, restarts)
 
-    def losses(self, name: str) -> tuple[str, ...]:
-        """The losses of an attack that there are with so few classes."""
-        enough = [each for each in (name, *LOSSES) if self.classes >= FEWEST_CLASSES.get(each, 2)]
+    def list_losses(self, name: str) -> tuple[str, ...]:
+        """Returns the losses of an attack that are defined for the number of classes."""
+        enough = [part for part in (name, *LOSSES) if self.classes >= FEWEST_CLASSES.get(part, 2)]
         return tuple(loss for loss in ATTACKS[name].losses[self.threat] if loss in enough and name in enough)
 
-    def at_headline(self, name: str) -> list[Run]:
-        """The runs of an attack in the table."""
-        at = (name, self.threat, self.bounds.headline)
+    def list_table_runs(self, name: str) -> list[Run]:
+        """Returns the runs of an attack in the table."""
+        key = (name, self.threat, self.bounds.headline)
         return [
             run
             for run in self.campaign.runs
-            if run.own and (run.attack.name, run.attack.threat, run.attack.epsilon) == at
+            if run.own and (run.attack.name, run.attack.threat, run.attack.epsilon) == key
         ]
 
-    def _scores(self) -> str:
-        """The reading of what sees scores and no gradient: the scores as they are."""
+    def _name_scores(self) -> str:
+        """Returns the reading of an attack that uses scores and no gradient: the unchanged scores."""
         return next(iter(self.campaign.readings))
 
-    def _some(self) -> Tensor:
-        """The first images ``[N]``, as many as costly attacks are made on."""
+    def _select_some(self) -> Tensor:
+        """Returns a mask ``[N]`` of the first images, as many as costly attacks run on."""
         return torch.arange(len(self.campaign.labels), device=self.campaign.labels.device) < self.effort.nearest

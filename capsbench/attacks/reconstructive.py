@@ -14,32 +14,32 @@ from capsbench.networks.base import CapsuleNetwork
 
 
 class Reconstructed(NamedTuple):
-    """What a capsule network makes of images: activations ``[B, classes]``, and images by the decoder."""
+    """The outputs of a capsule network: activations ``[B, classes]`` and reconstructed images."""
 
     activations: Tensor
     images: Tensor
 
-    def distance(self, images: Tensor) -> Tensor:
-        """The L2 distance of images ``[B, C, H, W]`` from what was made of them, ``[B]``."""
+    def measure_distance(self, images: Tensor) -> Tensor:
+        """Returns the L2 distances ``[B]`` between images ``[B, C, H, W]`` and their reconstructions."""
         return torch.linalg.vector_norm((self.images - images).flatten(1), dim=1)
 
 
-def reconstructed(network: CapsuleNetwork, images: Tensor, but: Tensor | None = None) -> Reconstructed:
-    """Images as the decoder makes them of the class capsule that wins, whether or not it should (Frosst 2018).
+def reconstruct_images(network: CapsuleNetwork, images: Tensor, but: Tensor | None = None) -> Reconstructed:
+    """Reconstructs images from the most active class capsule, correct or not (Frosst 2018).
 
     Args:
-        but: classes ``[B]`` that do not count: of the others, the one whose capsule is most active.
+        but: classes ``[B]`` to exclude when the most active capsule is chosen.
     """
     assert network.decoder is not None
     capsules = network.capsules(images)
     counted = capsules.activations.detach()
     if but is not None:
         counted = counted.scatter(1, but.unsqueeze(1), -torch.inf)
-    made = network.decoder(capsules.poses, counted.argmax(dim=1))
-    return Reconstructed(capsules.activations, made.to(images.dtype))
+    decoded = network.decoder(capsules.poses, counted.argmax(dim=1))
+    return Reconstructed(capsules.activations, decoded.to(images.dtype))
 
 
-def reconstructive(
+def attack_reconstruction(
     network: CapsuleNetwork,
     images: Tensor,
     labels: Tensor,
@@ -50,67 +50,67 @@ def reconstructive(
     seed: int,
     balance: float = 0.5,
 ) -> Tensor:
-    """Images within epsilon (L-infinity) that a network takes for another class and yet reconstructs well.
+    """Returns images within epsilon (L-infinity) that a network misclassifies and yet reconstructs well.
 
-    Projected gradient descent with two stages a step: one by the sign of the gradient of the cross-entropy (of the activations
-    divided by their sum), as far as ``2 balance step``, then one by that of the distance from the reconstruction, as far as
-    ``2 (1 - balance) step``. So at ``balance`` 0.5 either stage has the step of plain descent; the paper tunes this, and its
-    value could not be checked.
+    The attack is projected gradient descent with two stages per step. The first follows the sign of the gradient of the
+    cross-entropy (of the activations divided by their sum) by ``2 balance step``. The second follows that of the distance from
+    the reconstruction by ``2 (1 - balance) step``. At ``balance`` 0.5, both stages have the step size of plain descent. The paper
+    tunes the balance; its value could not be verified.
 
-    The reconstruction is that of the most active capsule of another class. Once the network is fooled it is that of the winning
-    one, which is what detection looks at; until then the winning one's would lead back to where the image came from.
+    The reconstruction comes from the most active capsule of another class. Once the network is fooled, that is the winning
+    capsule, which detection uses. Before, the reconstruction from the winning capsule would lead back to the clean image.
 
-    An image becomes, of all those on its way that fool the network, the one of the least distance, which is the best for the
-    attacker; the last where none does.
+    Of all images on the path that fool the network, the one with the smallest distance is returned, which is the best for the
+    attacker. If none fools the network, the last image is returned.
 
     Args:
-        network: in evaluation mode, with a decoder.
+        network: a network in evaluation mode, with a decoder.
         images: ``[N, C, H, W]`` in [0, 1].
         labels: ``[N]``.
-        seed: of the random start, the same for every network.
+        seed: the seed of the random start, equal for all networks.
     """
     start = 2 * torch.rand(images.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double) - 1
     starts = (images + epsilon * start.to(images)).clamp(0, 1)
-    found = [
-        _attacked(network, *each, epsilon, steps, (2 * balance * step, 2 * (1 - balance) * step))
-        for each in zip(images.split(BATCH), starts.split(BATCH), labels.split(BATCH), strict=True)
+    examples = [
+        _attack_batch(network, *batch, epsilon, steps, (2 * balance * step, 2 * (1 - balance) * step))
+        for batch in zip(images.split(BATCH), starts.split(BATCH), labels.split(BATCH), strict=True)
     ]
-    return torch.cat(found) if found else images.clone()
+    return torch.cat(examples) if examples else images.clone()
 
 
-def _attacked(
+def _attack_batch(
     network: CapsuleNetwork,
     images: Tensor,
-    found: Tensor,
+    examples: Tensor,
     labels: Tensor,
     epsilon: float,
     steps: int,
     sizes: tuple[float, float],
 ) -> Tensor:
-    best, least = found, torch.full_like(images[:, 0, 0, 0], torch.inf)
+    best, least = examples, torch.full_like(images[:, 0, 0, 0], torch.inf)
 
-    def keep(made: Reconstructed) -> None:
+    def keep_best(outputs: Reconstructed) -> None:
         nonlocal best, least
-        distance = made.distance(found).detach()
-        better = (made.activations.argmax(dim=1) != labels) & (distance < least)
+        distance = outputs.measure_distance(examples).detach()
+        better = (outputs.activations.argmax(dim=1) != labels) & (distance < least)
         never = (least == torch.inf) & ~better
         least = torch.where(better, distance, least)
-        best = torch.where((better | never)[:, None, None, None], found.detach(), best)
+        best = torch.where((better | never)[:, None, None, None], examples.detach(), best)
 
     for _ in range(steps):
         for stage, size in enumerate(sizes):
-            found = found.detach().requires_grad_()
+            examples = examples.detach().requires_grad_()
             with torch.enable_grad():
-                made = reconstructed(network, found, but=labels)
+                outputs = reconstruct_images(network, examples, but=labels)
                 if stage == 0:
-                    goal = F.cross_entropy(READINGS["share"](made.activations), labels, reduction="sum")
+                    goal = F.cross_entropy(READINGS["share"](outputs.activations), labels, reduction="sum")
                 else:
-                    goal = -made.distance(found).sum()
-                (gradient,) = torch.autograd.grad(goal, found)
-            keep(made)
+                    goal = -outputs.measure_distance(examples).sum()
+                (gradient,) = torch.autograd.grad(goal, examples)
+            keep_best(outputs)
             with torch.no_grad():
-                moved = found + size * gradient.sign()
-                found = torch.minimum(torch.maximum(moved, images - epsilon), images + epsilon).clamp(0, 1)
+                moved = examples + size * gradient.sign()
+                examples = torch.minimum(torch.maximum(moved, images - epsilon), images + epsilon).clamp(0, 1)
     with torch.no_grad():
-        keep(reconstructed(network, found, but=labels))
+        keep_best(reconstruct_images(network, examples, but=labels))
     return best.detach()

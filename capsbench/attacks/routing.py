@@ -1,4 +1,4 @@
-"""Attacks that go by the routing: on the votes alone, and at another number of iterations than in training."""
+"""Attacks that exploit the routing: on the votes alone, and with a different number of iterations than in training."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ BY_LENGTH = (DynamicRouting, SelfAttentionRouting, UniformRouting)
 
 
 class MeanVotes(Routing):
-    """What stands in the place of a routing for the vote attack: the mean of all votes for a parent, squashed.
+    """Replaces a routing in the vote attack by the squashed mean of all votes for a parent.
 
-    ``s_j = (1 / I) sum_i V_ij`` (Gu, Wu, Tresp 2021, section 4.1); the length of the squashed s_j is the activation. Nothing
-    is shared out, so that every child votes for every parent with full weight, and there is nothing that iterates.
+    ``s_j = (1 / I) sum_i V_ij`` (Gu, Wu, Tresp 2021, section 4.1); the length of the squashed s_j is the activation. There are no
+    shares: every child votes for every parent with full weight, and there are no iterations.
 
     Args:
-        squash: the variant that the routing has (`capsbench_kernels.squash`).
+        squash: the squash variant of the routing (`capsbench_kernels.squash`).
     """
 
     def __init__(self, children: int, parents: int, *, squash: str = "sabour", backend: str = "auto") -> None:
@@ -37,7 +37,7 @@ class MeanVotes(Routing):
     def forward(
         self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        # In a first pass each child is shared equally by all parents, and the pass adds up.
+        # The first pass gives each of J parents a share of 1 / J of every vote and sums them, so J / I makes the sum a mean.
         sums = self.vote_pass(poses, weights, Parents(), offset=offset).first
         mean = sums * (weights.shape[1] / poses.shape[1])
         outputs = squash(mean, variant=self.squash)
@@ -45,13 +45,13 @@ class MeanVotes(Routing):
         return outputs.unflatten(2, (poses.shape[2], weights.shape[3])), vector_length(lengths, dim=2)
 
 
-def without_routing(cell: Cell, network: nn.Module) -> nn.Module | None:
-    """A copy of a cell's network that takes the votes as they are: what the vote attack finds its gradients in.
+def remove_routing(cell: Cell, network: nn.Module) -> nn.Module | None:
+    """Returns a copy of a cell's network without routing, in which the vote attack computes its gradients.
 
-    Where the activation of a capsule is the length of its pose, `MeanVotes` take the place of each routing, as in the paper.
-    Elsewhere the mean vote alone says nothing of the activation; there the routing makes its first iteration only, in which
-    every child is shared equally, and its own rule makes an activation of what they give. None where neither can be: of a
-    routing that is not iterative and has another activation, such as self-routing.
+    If the activation of a capsule is the length of its pose, `MeanVotes` replaces each routing, as in the paper. Otherwise the
+    mean vote does not determine the activation; the routing then runs its first iteration only, which divides every child
+    equally, and computes activations by its own rule. Returns None if neither is possible, for a routing that is not iterative
+    and has separate activations, such as self-routing.
     """
     routings = [module for module in network.modules() if isinstance(module, Routing)]
     if routings and all(isinstance(routing, BY_LENGTH) for routing in routings):
@@ -59,28 +59,28 @@ def without_routing(cell: Cell, network: nn.Module) -> nn.Module | None:
         for module in list(network.modules()):
             for name, routing in list(module.named_children()):
                 if isinstance(routing, Routing):
-                    setattr(module, name, _mean_votes(routing))
+                    setattr(module, name, _make_mean_votes(routing))
         return network
     if routings and all(routing.iterative for routing in routings):
-        return at_iterations(cell, network, 1)
+        return set_iterations(cell, network, 1)
     return None
 
 
-def _mean_votes(routing: Routing) -> MeanVotes:
-    otherwise = "efficient" if isinstance(routing, SelfAttentionRouting) else "sabour"
-    variant = getattr(routing, "squash", otherwise)
-    made = MeanVotes(routing.child_count, routing.parent_count, squash=variant, backend=routing.backend)
-    return made.train(routing.training)
+def _make_mean_votes(routing: Routing) -> MeanVotes:
+    default = "efficient" if isinstance(routing, SelfAttentionRouting) else "sabour"
+    variant = getattr(routing, "squash", default)
+    mean_votes = MeanVotes(routing.child_count, routing.parent_count, squash=variant, backend=routing.backend)
+    return mean_votes.train(routing.training)
 
 
-def at_iterations(cell: Cell, network: nn.Module, iterations: int) -> nn.Module:
-    """A network of the same weights whose routings make another number of iterations.
+def set_iterations(cell: Cell, network: nn.Module, iterations: int) -> nn.Module:
+    """Returns a copy of a network with the same weights and another number of routing iterations.
 
-    It is built anew, so that whatever depends on the number, such as the temperatures of EM routing, is that of a network
-    made with it.
+    The copy is built from the cell, so that settings that depend on the number of iterations, such as the temperatures of EM
+    routing, are those of a network built with that number.
     """
     devices: list[Any] = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):
-        made = build_network(cell.model_copy(update={"iterations": iterations}))
-    made.load_state_dict(network.state_dict())
-    return made.train(network.training)
+        changed = build_network(cell.model_copy(update={"iterations": iterations}))
+    changed.load_state_dict(network.state_dict())
+    return changed.train(network.training)

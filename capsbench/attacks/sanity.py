@@ -1,7 +1,7 @@
-"""Whether what attacks found can be believed: the checks of Carlini 2019 and Athalye 2018, each by name.
+"""Sanity checks of attacks, after Carlini 2019 and Athalye 2018.
 
-An attack finds an upper bound of robust accuracy. Where it fails since gradients are hidden rather than since a network
-withstands it, at least one of these is likely to fail.
+An attack gives an upper bound of robust accuracy. If an attack fails because gradients are masked, and not because the network
+is robust, at least one of these checks is likely to fail.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from capsbench.attacks.adapter import zero_gradient
+from capsbench.attacks.adapter import has_zero_gradient
 from capsbench.attacks.campaign import Campaign
-from capsbench.attacks.effort import tolerance
+from capsbench.attacks.effort import count_tolerated
 from capsbench.attacks.plan import UNBOUNDED, Plan
 from capsbench.attacks.threats import Threat
 from capsbench.training.evaluate import compute_scores
 
 
 class Check(NamedTuple):
-    """A check by name, whether it held, and the numbers (fractions of the images) that it was judged by."""
+    """The name of a check, its result, and the numbers (fractions of the images) behind the result."""
 
     name: str
     held: bool
     evidence: Mapping[str, float]
 
 
-def checks(plan: Plan, zero: Mapping[tuple[str, str], Tensor]) -> list[Check]:
-    """All checks on the attacks of a plan under L-inf that was carried out.
+def run_checks(plan: Plan, zero: Mapping[tuple[str, str], Tensor]) -> list[Check]:
+    """Runs all checks on the attacks of a completed plan under L-inf.
 
-    What is compared are counts of images, of which one in a hundred is let pass (`tolerance`).
+    The checks compare counts of images and tolerate one image in a hundred (`count_tolerated`).
 
     Args:
-        zero: (reading, loss) -> images whose gradient is 0 (`zero_gradients`).
+        zero: maps (reading, loss) to images whose gradient is 0 (`find_zero_gradients`).
     """
     campaign, epsilon = plan.campaign, plan.bounds.headline
     count = len(campaign.labels)
-    slack = tolerance(count)
+    slack = count_tolerated(count)
 
-    def share(images: float) -> float:
+    def to_share(images: float) -> float:
         return images / count
 
-    grey, free = (count - int(campaign.broken(Threat.LINF, each).sum()) for each in UNBOUNDED)
+    grey, free = (count - int(campaign.find_broken(Threat.LINF, bound).sum()) for bound in UNBOUNDED)
     largest_class = int(campaign.labels.bincount().max())
 
-    one_step = max(int(run.broken.sum()) for run in plan.at_headline("fgsm"))
-    iterated = max(int(run.broken.sum()) for run in plan.at_headline("pgd"))
+    one_step = max(int(run.broken.sum()) for run in plan.list_table_runs("fgsm"))
+    iterated = max(int(run.broken.sum()) for run in plan.list_table_runs("pgd"))
 
     strongest = plan.strongest[0]
     swept = {
@@ -56,15 +56,15 @@ def checks(plan: Plan, zero: Mapping[tuple[str, str], Tensor]) -> list[Check]:
         for run in campaign.runs
         if run.own and (run.attack.name, run.attack.loss, run.reading) == strongest and run.attack.threat is Threat.LINF
     }
-    counts = [swept[each] for each in sorted(swept)]
+    counts = [swept[bound] for bound in sorted(swept)]
     drop = max((before - after for before, after in pairwise(counts)), default=0)
 
-    white = campaign.broken(Threat.LINF, epsilon, campaign.white_box())
+    white = campaign.find_broken(Threat.LINF, epsilon, campaign.list_white_box())
     black = [run for run in campaign.runs if run.attack.threat is Threat.BLACK_BOX and run.attack.epsilon == epsilon]
-    only_black = int((campaign.broken(Threat.LINF, epsilon, black) & ~white).sum())
+    only_black = int((campaign.find_broken(Threat.LINF, epsilon, black) & ~white).sum())
 
     noisy = [run for run in campaign.runs if run.attack.name == "noise"]
-    by_noise = int((campaign.broken(Threat.LINF, epsilon, noisy) & ~campaign.wrong).sum())
+    by_noise = int((campaign.find_broken(Threat.LINF, epsilon, noisy) & ~campaign.wrong).sum())
     by_attacks = int((white & ~campaign.wrong).sum())
 
     vanishing = max(int(images.sum()) for images in zero.values())
@@ -78,39 +78,39 @@ def checks(plan: Plan, zero: Mapping[tuple[str, str], Tensor]) -> list[Check]:
         Check(
             "unbounded attack",
             grey <= max(largest_class, slack) and free <= slack,
-            {"robust accuracy at epsilon 0.5": share(grey), "robust accuracy at epsilon 1": share(free)},
+            {"robust accuracy at epsilon 0.5": to_share(grey), "robust accuracy at epsilon 1": to_share(free)},
         ),
         Check(
             "PGD at least as strong as FGSM",
             iterated >= one_step - slack,
-            {"broken by FGSM": share(one_step), "broken by PGD": share(iterated)},
+            {"broken by FGSM": to_share(one_step), "broken by PGD": to_share(iterated)},
         ),
-        Check("success monotone in epsilon", drop <= slack, {"greatest drop of success": share(max(0, drop))}),
-        Check("doubled steps", more_steps <= slack, {"broken by the last doubling of steps": share(more_steps)}),
+        Check("success monotone in epsilon", drop <= slack, {"greatest drop of success": to_share(max(0, drop))}),
+        Check("doubled steps", more_steps <= slack, {"broken by the last doubling of steps": to_share(more_steps)}),
         Check(
             "doubled restarts",
             more_restarts <= slack,
-            {"broken by the last doubling of restarts": share(more_restarts)},
+            {"broken by the last doubling of restarts": to_share(more_restarts)},
         ),
-        Check("black box no stronger", only_black <= slack, {"broken by the black box alone": share(only_black)}),
+        Check("black box no stronger", only_black <= slack, {"broken by the black box alone": to_share(only_black)}),
         Check(
             "noise far weaker",
             by_noise <= max(by_attacks / 2, slack),
-            {"broken by uniform noise": share(by_noise), "broken by gradients": share(by_attacks)},
+            {"broken by uniform noise": to_share(by_noise), "broken by gradients": to_share(by_attacks)},
         ),
-        Check("gradients not zero", vanishing <= slack, {"zero gradients, most": share(vanishing)}),
-        Check("two forward passes equal", unequal == 0, {"images with unequal scores": share(unequal)}),
-        Check("adversarial images valid", invalid == 0, {"images with an invalid attack": share(invalid)}),
+        Check("gradients not zero", vanishing <= slack, {"zero gradients, most": to_share(vanishing)}),
+        Check("two forward passes equal", unequal == 0, {"images with unequal scores": to_share(unequal)}),
+        Check("adversarial images valid", invalid == 0, {"images with an invalid attack": to_share(invalid)}),
     ]
 
 
-def zero_gradients(campaign: Campaign, losses: Iterable[str]) -> dict[tuple[str, str], Tensor]:
-    """(reading, loss) -> the images ``[N]``, of those classified right, whose gradient is 0 in every pixel."""
+def find_zero_gradients(campaign: Campaign, losses: Iterable[str]) -> dict[tuple[str, str], Tensor]:
+    """Maps (reading, loss) to a mask ``[N]`` of correctly classified images whose gradient is 0 in every pixel."""
     right = ~campaign.wrong
-    found = {}
+    masks = {}
     for name, reading in campaign.readings.items():
         for loss in losses:
             zero = torch.zeros_like(right)
-            zero[right] = zero_gradient(reading, campaign.images[right], campaign.labels[right], loss)
-            found[name, loss] = zero
-    return found
+            zero[right] = has_zero_gradient(reading, campaign.images[right], campaign.labels[right], loss)
+            masks[name, loss] = zero
+    return masks

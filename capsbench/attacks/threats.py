@@ -1,4 +1,4 @@
-"""Within what bounds an adversarial image may differ from the image: the published ones of each data set."""
+"""Threat models, and their published bounds for each data set."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Threat(StrEnum):
-    """A threat model: what of the difference is bounded by epsilon, pixels lying in [0, 1].
+    """A threat model: the norm of the change that epsilon bounds, for pixels in [0, 1].
 
-    - ``LINF``: the change of each value of each pixel
+    - ``LINF``: the largest change of a value of a pixel
     - ``L2``: the root of the sum of squared changes of an image
     - ``L0``: the number of positions at which an image is changed, in any channel
-    - ``BLACK_BOX``: as LINF, of an attacker who sees the scores and no gradient
+    - ``BLACK_BOX``: LINF, for an attacker who sees scores but no gradients
     """
 
     LINF = "Linf"
@@ -30,11 +30,11 @@ class Threat(StrEnum):
 
     @property
     def ball(self) -> Threat:
-        """The threat that bounds the same: LINF of BLACK_BOX, else itself."""
+        """The threat with the same norm: LINF for BLACK_BOX, otherwise the threat itself."""
         return Threat.LINF if self is Threat.BLACK_BOX else self
 
-    def distance(self, images: Tensor, others: Tensor) -> Tensor:
-        """How far images ``[N, C, H, W]`` are from others, in what this threat bounds, ``[N]``."""
+    def measure_distance(self, images: Tensor, others: Tensor) -> Tensor:
+        """Returns the distances ``[N]`` between images ``[N, C, H, W]`` and others in the norm of this threat."""
         difference = (images - others).flatten(2)
         if self is Threat.L0:
             return (difference != 0).any(dim=1).sum(dim=1).to(images.dtype)
@@ -45,11 +45,11 @@ class Threat(StrEnum):
 class Bounds(NamedTuple):
     """The epsilons of a threat on a data set.
 
-    - ``sweep``: all epsilons at which the worst case is found, ascending, with the two below
-    - ``published``: that of the literature, which is about networks trained to withstand it
-    - ``headline``: where readings, losses and networks are compared in full. It is smaller: networks that are not trained to
-      withstand anything have broken down at the published epsilon, and differ here
-    - ``steps``, ``step``: of the published projected gradient descent, the size of a step as a part of epsilon
+    - ``sweep``: all epsilons at which the worst case is measured, ascending, including the two below
+    - ``published``: the epsilon of the literature, for adversarially trained networks
+    - ``headline``: the epsilon at which readings, losses and networks are compared in full. It is smaller, because networks
+      without adversarial training all fail at the published epsilon but differ at this one
+    - ``steps``, ``step``: the steps of the published projected gradient descent, and their size as a fraction of epsilon
     """
 
     sweep: tuple[float, ...]
@@ -59,7 +59,7 @@ class Bounds(NamedTuple):
     step: float = 2.5 / 40
 
 
-# Madry 2018: MNIST 0.3 in 40 steps of 0.01, CIFAR-10 8/255 in 20 steps of 2/255. Under L2 only CIFAR-10's 0.5 is verified.
+# Madry 2018: MNIST 0.3 with 40 steps of 0.01, CIFAR-10 8/255 with 20 steps of 2/255. Under L2 only CIFAR-10's 0.5 is verified.
 _MNIST = {
     Threat.LINF: Bounds((0.025, 0.05, 0.1, 0.2, 0.3), 0.3, 0.05, 40, 1 / 30),
     Threat.L2: Bounds((0.25, 0.5, 1.0, 2.0), 2.0, 0.5),
@@ -81,10 +81,10 @@ DEFAULT = {
     Threat.LINF: Bounds((0.025, 0.05, 0.1, 0.2), 0.1, 0.05),
     Threat.L2: Bounds((0.25, 0.5, 1.0, 1.5), 1.5, 0.5),
 }
-"""On a data set that no paper has any for, such as digits or a user's own."""
+"""Bounds for a data set without published ones, such as digits or a user's own."""
 
 PIXELS_CHANGED = Bounds((1, 3, 5), 1, 1)
-"""Under L0, on every data set (Su, Vargas, Sakurai 2019)."""
+"""Bounds under L0, for every data set (Su, Vargas, Sakurai 2019)."""
 
 BY_DATA_SET: dict[str, dict[Threat, Bounds]] = {
     **dict.fromkeys(("mnist", "affnist", "affnist-full", "affine-mnist"), _MNIST),
@@ -97,11 +97,11 @@ BY_DATA_SET: dict[str, dict[Threat, Bounds]] = {
 
 
 def can_be_misled(cell: Cell) -> bool:
-    """Whether there is anything to mislead a cell's network to: it tells classes apart, of which an image shows one."""
+    """Returns True if a cell's network can be attacked: it classifies images that each show one of several classes."""
     dataset = registry.get("dataset", cell.dataset)
     return cell.loss is not None and dataset.labels_an_image == 1 and dataset.classes > 1
 
 
 def bounds_of(dataset: str, threat: Threat) -> Bounds:
-    """The bounds of a threat on a data set, by its name; what is not known has `DEFAULT`."""
+    """Returns the bounds of a threat on a data set, by its name; unknown data sets have `DEFAULT`."""
     return PIXELS_CHANGED if threat is Threat.L0 else BY_DATA_SET.get(dataset, DEFAULT)[threat.ball]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from capsbench.attacks.effort import EFFORTS, tolerance
+from capsbench.attacks.effort import EFFORTS, count_tolerated
 from capsbench.presenting.marks import UNSOUND, with_sign
 from capsbench.presenting.material import Material
 
@@ -22,7 +22,7 @@ def failed_checks(material: Material) -> dict[str, list[str]]:
     checks = (rows["measure"] == "adversarial") & (rows["metric"] == "sanity check")
     failed = material.chosen(checks & (rows["value"] == 0))
     beyond = material.chosen((rows["metric"] == "beyond white box") & (rows["value"] > 0))
-    let_pass = {setting: tolerance(effort.images) for setting, effort in EFFORTS.items()}
+    let_pass = {setting: count_tolerated(effort.images) for setting, effort in EFFORTS.items()}
     setting = beyond["setting"].replace("default", next(iter(EFFORTS)))
     beyond = beyond[beyond["value"] > setting.map(let_pass).astype(float)]
     failed = pd.concat([failed, beyond.assign(condition="transfer no stronger")])

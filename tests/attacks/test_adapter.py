@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from capsbench.attacks import adapter
-from capsbench.attacks.adapter import Attack, attacked, perturbed, zero_gradient
+from capsbench.attacks.adapter import Attack, attack_images, has_zero_gradient, perturb_images
 from capsbench.attacks.threats import Threat
 from capsbench.errors import ArgumentError, Kind, UsageError
 from tests.attacks.cases import EVERY, NAMES, Network, images_of, labels_of
@@ -22,7 +22,7 @@ from tests.attacks.cases import EVERY, NAMES, Network, images_of, labels_of
 def test_channels_and_classes(attack, channels, classes):
     network, images = Network(channels, classes), images_of(channels)
     labels = labels_of(network, images)
-    found = attacked(attack, network, images, labels, seed=0)
+    found = attack_images(attack, network, images, labels, seed=0)
     assert found.images.shape == images.shape
     assert found.images.dtype == images.dtype
     assert not found.images.requires_grad
@@ -30,7 +30,7 @@ def test_channels_and_classes(attack, channels, classes):
     assert found.images.min() >= 0
     assert found.images.max() <= 1
     if attack.bounded:
-        assert attack.threat.distance(found.images, images).max() <= attack.epsilon + 1e-5
+        assert attack.threat.measure_distance(found.images, images).max() <= attack.epsilon + 1e-5
 
 
 @pytest.mark.parametrize("attack", EVERY, ids=NAMES)
@@ -39,12 +39,12 @@ def test_double_precision_mixed_precision_and_deterministic_mode(attack):
     torch.use_deterministic_algorithms(True)
     try:
         double = Network().double()
-        found = perturbed(attack, double, images.double(), labels_of(double, images.double()), seed=0)
+        found = perturb_images(attack, double, images.double(), labels_of(double, images.double()), seed=0)
         assert found.dtype == torch.float64
         with torch.autocast("cpu", torch.bfloat16):
             network = Network()
             labels = labels_of(network, images)
-            first, again = (perturbed(attack, network, images, labels, seed=0) for _ in range(2))
+            first, again = (perturb_images(attack, network, images, labels, seed=0) for _ in range(2))
         assert first.dtype == torch.float32
         assert torch.equal(first, again)
     finally:
@@ -82,7 +82,7 @@ def test_the_network_and_the_random_numbers_stay_as_they_were(attack):
     labels = labels_of(Network(), images)
     network = half_trained()
     before, of_torch, of_numpy = state(network), torch.get_rng_state(), np.random.get_state()[1].copy()
-    perturbed(attack, network, images, labels, seed=3)
+    perturb_images(attack, network, images, labels, seed=3)
     assert same(state(network), before)
     assert torch.equal(torch.get_rng_state(), of_torch)
     assert np.array_equal(np.random.get_state()[1], of_numpy)
@@ -105,7 +105,7 @@ def test_they_stay_as_they_were_when_the_network_raises(attack):
     network.norm.eval()
     before, of_torch = state(network), torch.get_rng_state()
     with pytest.raises(RuntimeError, match="out of order"):
-        perturbed(attack, network, images, labels, seed=0)
+        perturb_images(attack, network, images, labels, seed=0)
     assert same(state(network), before)
     assert torch.equal(torch.get_rng_state(), of_torch)
 
@@ -114,9 +114,9 @@ def test_they_stay_as_they_were_when_the_network_raises(attack):
 def test_a_seed_decides_what_is_drawn(attack):
     network, images = Network(), images_of(1)
     labels = labels_of(network, images)
-    one, again = (perturbed(attack, network, images, labels, seed=0) for _ in range(2))
+    one, again = (perturb_images(attack, network, images, labels, seed=0) for _ in range(2))
     assert torch.equal(one, again)
-    other = perturbed(attack, network, images, labels, seed=1)
+    other = perturb_images(attack, network, images, labels, seed=1)
     drawn = attack.name in ("pgd", "noise") and attack.threat is Threat.LINF
     assert not (drawn and torch.equal(one, other))
 
@@ -131,7 +131,7 @@ def test_its_steps_reach_the_edge_from_wherever_it_began(attack):
         network[1].weight.zero_()
         network[1].weight[3], network[1].weight[7] = 0.01, -0.01
     images, labels = torch.full((4, 1, 8, 8), 0.5), torch.full((4,), 3)
-    found = perturbed(attack, network, images, labels, seed=0)
+    found = perturb_images(attack, network, images, labels, seed=0)
     torch.testing.assert_close(found, images - attack.epsilon)
 
 
@@ -145,12 +145,12 @@ def test_a_zero_gradient_gives_the_clean_image_and_is_counted():
 
     images = images_of(1)
     labels = torch.zeros(len(images), dtype=torch.int64)
-    found = attacked(Attack("deepfool", Threat.L2), Flat(), images, labels, seed=0)
+    found = attack_images(Attack("deepfool", Threat.L2), Flat(), images, labels, seed=0)
     assert found.invalid.all()
     assert torch.equal(found.images, images)
     for loss in ("cross-entropy", "dlr", "margin"):
-        assert zero_gradient(Flat(), images, labels, loss).all()
-        found = attacked(Attack("pgd", epsilon=0.1, loss=loss), Flat(), images, labels, seed=0)
+        assert has_zero_gradient(Flat(), images, labels, loss).all()
+        found = attack_images(Attack("pgd", epsilon=0.1, loss=loss), Flat(), images, labels, seed=0)
         assert not found.invalid.any()  # the random start
 
 
@@ -162,20 +162,20 @@ def test_a_network_without_any_gradient_is_attacked_all_the_same():
     network, images = Detached(), images_of(1)
     labels = labels_of(network, images)
     for attack in EVERY:
-        perturbed(attack, network, images, labels, seed=0)
-    assert zero_gradient(network, images, labels, "cross-entropy").all()
+        perturb_images(attack, network, images, labels, seed=0)
+    assert has_zero_gradient(network, images, labels, "cross-entropy").all()
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "dlr", "margin"])
 def test_the_gradient_of_an_honest_network_is_not_zero(honest, digits, loss):
     right = labels_of(honest, digits.images) == digits.labels
-    assert not zero_gradient(honest, digits.images[right], digits.labels[right], loss).any()
+    assert not has_zero_gradient(honest, digits.images[right], digits.labels[right], loss).any()
 
 
 def test_a_network_without_parameters_is_attacked_in_silence(capsys):
     images = images_of(1)
     labels = labels_of(nn.Flatten(), images)
-    perturbed(Attack("fgsm", epsilon=0.1), nn.Flatten(), images, labels, seed=0)
+    perturb_images(Attack("fgsm", epsilon=0.1), nn.Flatten(), images, labels, seed=0)
     assert capsys.readouterr().out == ""
 
 
@@ -191,14 +191,14 @@ def test_what_does_not_fit_into_memory_is_attacked_in_halves(honest, digits):
             return self.network(images)
 
     attack = Attack("pgd", epsilon=0.1, steps=3)
-    found = attacked(attack, Small(room=16), *digits, seed=0, batch=60)
-    assert torch.equal(found.images, attacked(attack, honest, *digits, seed=0, batch=15).images)
+    found = attack_images(attack, Small(room=16), *digits, seed=0, batch=60)
+    assert torch.equal(found.images, attack_images(attack, honest, *digits, seed=0, batch=15).images)
     with pytest.raises(torch.OutOfMemoryError):
-        attacked(attack, Small(room=0), *digits, seed=0)
+        attack_images(attack, Small(room=0), *digits, seed=0)
 
 
 def test_no_images_are_no_attack(honest):
-    found = attacked(Attack("fgsm", epsilon=0.1), honest, torch.zeros(0, 1, 8, 8), torch.zeros(0).long(), seed=0)
+    found = attack_images(Attack("fgsm", epsilon=0.1), honest, torch.zeros(0, 1, 8, 8), torch.zeros(0).long(), seed=0)
     assert found.images.shape == (0, 1, 8, 8)
     assert found.invalid.shape == (0,)
 
@@ -216,7 +216,7 @@ def test_no_images_are_no_attack(honest):
 )
 def test_too_few_classes(attack, classes, part):
     with pytest.raises(ArgumentError) as caught:
-        perturbed(attack, Network(classes=classes), images_of(1), torch.zeros(6).long(), seed=0)
+        perturb_images(attack, Network(classes=classes), images_of(1), torch.zeros(6).long(), seed=0)
     assert (caught.value.argument, caught.value.value) == (part, classes)
     assert str(classes + 1) in caught.value.expected.split()
 
@@ -233,7 +233,7 @@ def test_too_few_classes(attack, classes, part):
 )
 def test_images_and_labels_that_are_none(images, labels, argument, value):
     with pytest.raises(ArgumentError) as caught:
-        perturbed(Attack("fgsm", epsilon=0.1), Network(), images, labels, seed=0)
+        perturb_images(Attack("fgsm", epsilon=0.1), Network(), images, labels, seed=0)
     assert (caught.value.argument, caught.value.value) == (argument, value)
 
 
@@ -256,10 +256,10 @@ def test_settings_that_no_attack_has(settings, argument, value):
 
 def test_torchattacks_may_be_missing(monkeypatch, honest, digits):
     monkeypatch.setattr(adapter.importlib.util, "find_spec", lambda name: None)
-    assert "capsbench[attacks]" in adapter.missing()
+    assert "capsbench[attacks]" in adapter.explain_missing()
     with pytest.raises(UsageError) as caught:
-        perturbed(Attack("fgsm", epsilon=0.1), honest, *digits, seed=0)
-    assert (caught.value.kind, caught.value.problem) == (Kind.MISSING, adapter.missing())
+        perturb_images(Attack("fgsm", epsilon=0.1), honest, *digits, seed=0)
+    assert (caught.value.kind, caught.value.problem) == (Kind.MISSING, adapter.explain_missing())
 
 
 def test_torchattacks_is_not_imported_before_an_attack_is_made():

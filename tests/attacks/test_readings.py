@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks.readings import Pixels, Reading, readings_of
+from capsbench.attacks.readings import Pixels, Reading, list_readings
 from capsbench.errors import ArgumentError
 
 
@@ -23,8 +23,8 @@ ONE = torch.zeros(1, 1, 2, 2)
 
 
 def test_a_capsule_network_is_read_in_four_ways_and_a_cnn_in_one(make_cell):
-    assert readings_of(make_cell()) == ("lengths", "share", "logit", "scaled")
-    assert readings_of(make_cell(network="resnet")) == ("logits",)
+    assert list_readings(make_cell()) == ("lengths", "share", "logit", "scaled")
+    assert list_readings(make_cell(network="resnet")) == ("logits",)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_unknown_reading_is_refused():
 
 def test_standardised_images_are_attacked_as_if_their_range_were_0_to_1():
     images = torch.tensor([-2.0, 0.0, 3.0, 1.0]).view(1, 1, 2, 2)
-    pixels = Pixels.of(images, standardised=True)
+    pixels = Pixels.from_images(images, standardised=True)
     assert pixels == (-2, 3)
     unit = pixels.to_unit(images)
     torch.testing.assert_close(unit.flatten(), torch.tensor([0, 0.4, 1, 0.6]))
@@ -84,6 +84,6 @@ def test_standardised_images_are_attacked_as_if_their_range_were_0_to_1():
 
 def test_images_in_0_to_1_are_left_as_they_are():
     images = torch.tensor([0.2, 0.3, 0.7, 0.1]).view(1, 1, 2, 2)
-    pixels = Pixels.of(images, standardised=False)
+    pixels = Pixels.from_images(images, standardised=False)
     assert pixels.to_unit(images) is images
     assert pixels.from_unit(images) is images

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks.reconstructive import reconstructed, reconstructive
+from capsbench.attacks.reconstructive import attack_reconstruction, reconstruct_images
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.networks.build import build_network
 from capsbench.networks.layers import Capsules
@@ -43,19 +43,19 @@ def labels(images):
 
 
 def test_the_winning_capsule_is_reconstructed(images, labels):
-    made = reconstructed(Brightness(), images)
+    made = reconstruct_images(Brightness(), images)
     assert torch.equal(made.images, TEMPLATES[labels])
     expected = [
         float(((image - TEMPLATES[label]) ** 2).sum()) ** 0.5 for image, label in zip(images, labels, strict=True)
     ]
-    assert made.distance(images).tolist() == pytest.approx(expected)
-    assert torch.equal(reconstructed(Brightness(), images, but=labels).images, TEMPLATES[1 - labels])
+    assert made.measure_distance(images).tolist() == pytest.approx(expected)
+    assert torch.equal(reconstruct_images(Brightness(), images, but=labels).images, TEMPLATES[1 - labels])
 
 
 @pytest.mark.parametrize("balance", [0.5, 0.8])
 def test_it_goes_away_from_the_class_and_towards_the_reconstruction_in_turn(images, labels, balance):
     epsilon, steps, step = 0.03, 6, 0.01
-    found = reconstructive(
+    found = attack_reconstruction(
         Brightness(), images, labels, epsilon=epsilon, steps=steps, step=step, seed=3, balance=balance
     )
     random = 2 * torch.rand(images.shape, generator=torch.Generator().manual_seed(3), dtype=torch.double) - 1
@@ -84,7 +84,7 @@ def test_what_is_found_is_within_epsilon_and_the_network_stays(make_cell):
     labels = network(images).argmax(dim=1)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     random = torch.get_rng_state()
-    found = reconstructive(network, images, labels, epsilon=0.1, steps=2, step=0.03, seed=0)
+    found = attack_reconstruction(network, images, labels, epsilon=0.1, steps=2, step=0.03, seed=0)
     assert found.shape == images.shape
     assert not found.requires_grad
     assert float(found.min()) >= 0
@@ -96,5 +96,5 @@ def test_what_is_found_is_within_epsilon_and_the_network_stays(make_cell):
 
 
 def test_of_no_images_nothing_is_made(images, labels):
-    found = reconstructive(Brightness(), images[:0], labels[:0], epsilon=0.1, steps=2, step=0.03, seed=0)
+    found = attack_reconstruction(Brightness(), images[:0], labels[:0], epsilon=0.1, steps=2, step=0.03, seed=0)
     assert found.shape == (0, 1, 3, 3)

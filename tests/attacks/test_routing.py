@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from capsbench.attacks.routing import at_iterations, without_routing
+from capsbench.attacks.routing import remove_routing, set_iterations
 from capsbench.networks.build import build_network
 
 
@@ -53,13 +53,13 @@ def test_the_length_of_the_squashed_mean_vote_is_the_activation(built, images):
     cell, network = built(routing="dynamic", iters=3)
     poses, _ = children_of(network, images)
     mean = votes_of(network, poses).flatten(3).mean(dim=1)
-    torch.testing.assert_close(without_routing(cell, network)(images), squash(mean).norm(dim=-1))
+    torch.testing.assert_close(remove_routing(cell, network)(images), squash(mean).norm(dim=-1))
 
 
 @pytest.mark.parametrize("asked", [dict(routing="uniform"), dict(routing="dynamic", network="matrix-capsules")])
 def test_every_routing_of_the_network_gives_way(built, images, asked):
     cell, network = built(**asked)
-    votes = without_routing(cell, network)
+    votes = remove_routing(cell, network)
     poses, _ = children_of(votes, images)
     mean = votes_of(votes, poses).flatten(3).mean(dim=1)
     torch.testing.assert_close(votes(images), squash(mean).norm(dim=-1))
@@ -75,7 +75,7 @@ def test_of_unit_poses_the_activation_is_what_the_usual_squash_makes_of_the_mean
     cell, network = built(routing="dynamic", squash="unit")
     poses, _ = children_of(network, images)
     mean = votes_of(network, poses).flatten(3).mean(dim=1)
-    votes = without_routing(cell, network)
+    votes = remove_routing(cell, network)
     torch.testing.assert_close(votes(images), squash(mean).norm(dim=-1))
     torch.testing.assert_close(votes.capsules(images).poses.flatten(2).norm(dim=2), torch.ones(5, 10).double())
 
@@ -83,7 +83,7 @@ def test_of_unit_poses_the_activation_is_what_the_usual_squash_makes_of_the_mean
 def test_where_activations_are_no_lengths_the_first_iteration_is_left(built, images):
     """The pose of a class is then the mean of all votes for it, weighed by the activations of the children."""
     cell, network = built(routing="em", iters=3)
-    votes = without_routing(cell, network)
+    votes = remove_routing(cell, network)
     poses, activations = children_of(votes, images)
     weighed = votes_of(votes, poses) * activations[:, :, None, None, None]
     expected = weighed.sum(dim=1) / activations.sum(dim=1)[:, None, None, None]
@@ -92,7 +92,7 @@ def test_where_activations_are_no_lengths_the_first_iteration_is_left(built, ima
 
 
 def test_without_iterations_and_lengths_there_is_none(built):
-    assert without_routing(*built(routing="self-routing")) is None
+    assert remove_routing(*built(routing="self-routing")) is None
 
 
 @pytest.mark.parametrize("routing", ["dynamic", "em", "self-attention", "inverted-attention", "variational-bayes"])
@@ -100,7 +100,7 @@ def test_gradients_reach_the_image_and_the_network_stays(built, images, routing)
     cell, network = built(routing=routing)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     scores, random = network(images), torch.get_rng_state()
-    votes = without_routing(cell, network)
+    votes = remove_routing(cell, network)
     wanted = images.clone().requires_grad_()
     votes(wanted)[:, 0].sum().backward()
     assert wanted.grad.abs().amin(dim=(1, 2, 3)).shape == (5,)
@@ -123,7 +123,7 @@ def test_as_many_iterations_of_routing_by_agreement_are_made(built, images, iter
     for _ in range(iterations):
         outputs = squash((logits.softmax(dim=2)[..., None] * votes).sum(dim=1))
         logits = logits + (votes * outputs[:, None]).sum(dim=3)
-    torch.testing.assert_close(at_iterations(cell, network, iterations)(images), outputs.norm(dim=2))
+    torch.testing.assert_close(set_iterations(cell, network, iterations)(images), outputs.norm(dim=2))
     assert network.classes.routing.iterations == 3
 
 
@@ -133,7 +133,7 @@ def test_temperatures_are_those_of_a_network_made_with_as_many_iterations(make_c
         make_cell(routing="em", iters=3, temperature_schedule="linear", class_temperature=0.5, precision="float64")
     ).eval()
     other.load_state_dict(network.state_dict())
-    changed = at_iterations(cell, network, 3)
+    changed = set_iterations(cell, network, 3)
     assert changed.classes.routing.inverse_temperature == other.classes.routing.inverse_temperature
     assert torch.equal(changed(images), other(images))
 
@@ -141,6 +141,6 @@ def test_temperatures_are_those_of_a_network_made_with_as_many_iterations(make_c
 def test_the_mode_and_the_random_numbers_are_kept(built):
     cell, network = built(routing="dynamic")
     random = torch.get_rng_state()
-    assert not at_iterations(cell, network, 2).training
-    assert at_iterations(cell, network.train(), 2).training
+    assert not set_iterations(cell, network, 2).training
+    assert set_iterations(cell, network.train(), 2).training
     assert torch.equal(random, torch.get_rng_state())

@@ -8,7 +8,7 @@ from capsbench.attacks.campaign import Campaign
 from capsbench.attacks.effort import EFFORTS
 from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
-from capsbench.attacks.sanity import checks, zero_gradients
+from capsbench.attacks.sanity import find_zero_gradients, run_checks
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.data.images import Images
 from capsbench.data.sets.digits import Digits
@@ -65,9 +65,9 @@ def judged(honest):
         )
         plan = Plan(campaign, bounds, Threat.LINF, EFFORTS["light"], classes=10)
         plan.carry_out()
-        found = checks(plan, zero_gradients(campaign, plan.losses("pgd")))
+        found = run_checks(plan, find_zero_gradients(campaign, plan.list_losses("pgd")))
         evidence = {name: value for check in found for name, value in check.evidence.items()}
-        worst = {epsilon: int((~campaign.broken(Threat.LINF, epsilon)).sum()) for epsilon in bounds.sweep}
+        worst = {epsilon: int((~campaign.find_broken(Threat.LINF, epsilon)).sum()) for epsilon in bounds.sweep}
         return {check.name for check in found if not check.held}, evidence, worst
 
     return judge

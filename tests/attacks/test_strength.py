@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks.adapter import ATTACKS, Attack, perturbed
+from capsbench.attacks.adapter import ATTACKS, Attack, perturb_images
 from capsbench.attacks.threats import Threat
 from tests.attacks.cases import accuracy, labels_of
 
@@ -51,7 +51,7 @@ def test_pgd_finds_the_exact_robust_accuracy_of_a_linear_classifier(threat, epsi
     exact = exact_robust_accuracy(network, images, labels, epsilon, dual)
     assert 0.2 < exact < 0.8
     for loss in ATTACKS["pgd"].losses[threat][:: 1 if threat is Threat.L2 else 2]:  # dlr needs a third class
-        found = perturbed(Attack("pgd", threat, epsilon, loss, step=epsilon / 4), network, images, labels, seed=0)
+        found = perturb_images(Attack("pgd", threat, epsilon, loss, step=epsilon / 4), network, images, labels, seed=0)
         assert accuracy(network, found, labels) == exact
 
 
@@ -60,7 +60,7 @@ def test_targeted_apgd_finds_it_among_five_classes(threat, epsilon, dual):
     network, images, labels = linear_problem(classes=5)
     exact = exact_robust_accuracy(network, images, labels, epsilon, dual)
     assert 0.2 < exact < 0.8
-    found = perturbed(Attack("apgd-t", threat, epsilon, steps=40), network, images, labels, seed=0)
+    found = perturb_images(Attack("apgd-t", threat, epsilon, steps=40), network, images, labels, seed=0)
     assert accuracy(network, found, labels) == exact
 
 
@@ -68,11 +68,11 @@ def test_the_nearest_adversarial_image_of_a_linear_classifier_lies_across_the_hy
     network, images, labels = linear_problem(classes=2, count=8)
     logits, difference = network(images).detach(), (network[1].weight[0] - network[1].weight[1]).detach()
     nearest = (logits[:, 0] - logits[:, 1]).abs() / torch.linalg.vector_norm(difference)
-    found = perturbed(Attack("deepfool", Threat.L2), network, images, labels, seed=0)
-    torch.testing.assert_close(Threat.L2.distance(found, images), 1.02 * nearest)  # its overshoot
+    found = perturb_images(Attack("deepfool", Threat.L2), network, images, labels, seed=0)
+    torch.testing.assert_close(Threat.L2.measure_distance(found, images), 1.02 * nearest)  # its overshoot
     cw = Attack("cw", Threat.L2, steps=200, constants=(0.01, 0.1, 1.0))
-    found = perturbed(cw, network, images, labels, seed=0)
-    ratio = Threat.L2.distance(found, images) / nearest
+    found = perturb_images(cw, network, images, labels, seed=0)
+    ratio = Threat.L2.measure_distance(found, images) / nearest
     assert accuracy(network, found, labels) == 0
     assert (ratio > 1).all()
     assert ratio.median() < 1.1
@@ -84,10 +84,10 @@ def test_fgsm_and_bim_give_the_images_of_foolbox(foolbox, honest, digits):
     steps = foolbox.attacks.LinfProjectedGradientDescentAttack(abs_stepsize=0.02, steps=10, random_start=False)
     for epsilon in (0.05, 0.1):
         expected = one_step.run(theirs, *digits, epsilon=epsilon)
-        found = perturbed(Attack("fgsm", epsilon=epsilon), honest, *digits, seed=0)
+        found = perturb_images(Attack("fgsm", epsilon=epsilon), honest, *digits, seed=0)
         torch.testing.assert_close(found, expected)
         expected = steps.run(theirs, *digits, epsilon=epsilon)
-        found = perturbed(Attack("bim", epsilon=epsilon, steps=10, step=0.02), honest, *digits, seed=0)
+        found = perturb_images(Attack("bim", epsilon=epsilon, steps=10, step=0.02), honest, *digits, seed=0)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
@@ -103,7 +103,7 @@ def test_pgd_gives_the_robust_accuracy_of_foolbox(foolbox, honest, digits, threa
         torch.manual_seed(0)
         attack = kind(abs_stepsize=epsilon / 10, steps=40)
         expected = accuracy(honest, attack.run(theirs, *digits, epsilon=epsilon), digits.labels)
-        found = perturbed(Attack("pgd", threat, epsilon, step=epsilon / 10), honest, *digits, seed=0)
+        found = perturb_images(Attack("pgd", threat, epsilon, step=epsilon / 10), honest, *digits, seed=0)
         assert 0 < expected < accuracy(honest, *digits)
         assert accuracy(honest, found, digits.labels) == pytest.approx(expected, abs=1.01 / len(digits.labels))
 
@@ -112,17 +112,17 @@ def test_deepfool_crosses_the_border_where_pixels_are_clipped(honest, digits):
     """Most pixels of a digit are at 0, where half of what a step would move them by is clipped."""
     right = labels_of(honest, digits.images) == digits.labels
     images, labels = digits.images[right][:20], digits.labels[right][:20]
-    found = perturbed(Attack("deepfool", Threat.L2, steps=50), honest, images, labels, seed=0)
+    found = perturb_images(Attack("deepfool", Threat.L2, steps=50), honest, images, labels, seed=0)
     assert accuracy(honest, found, labels) == 0
     cw = Attack("cw", Threat.L2, steps=300, constants=(1.0, 10.0))
-    nearest = Threat.L2.distance(perturbed(cw, honest, images, labels, seed=0), images)
-    assert Threat.L2.distance(found, images).mean() < 1.5 * nearest.mean()
+    nearest = Threat.L2.measure_distance(perturb_images(cw, honest, images, labels, seed=0), images)
+    assert Threat.L2.measure_distance(found, images).mean() < 1.5 * nearest.mean()
 
 
 def test_cw_moves_pixels_that_are_exactly_0_or_1(honest, digits):
     images = digits.images[:3].round()  # all of them
     labels = labels_of(honest, images)
-    found = perturbed(Attack("cw", Threat.L2, steps=600, constants=(10.0,)), honest, images, labels, seed=0)
+    found = perturb_images(Attack("cw", Threat.L2, steps=600, constants=(10.0,)), honest, images, labels, seed=0)
     assert accuracy(honest, found, labels) < 0.1
 
 
@@ -133,7 +133,9 @@ def test_negative_logits_are_attacked_as_well_as_positive_ones(honest, digits, a
     shifted = nn.Sequential(honest, nn.LogSoftmax(dim=1))
     images = digits.images[:20]
     labels = labels_of(honest, images)
-    shares = [accuracy(honest, perturbed(attack, each, images, labels, seed=0), labels) for each in (honest, shifted)]
+    shares = [
+        accuracy(honest, perturb_images(attack, each, images, labels, seed=0), labels) for each in (honest, shifted)
+    ]
     assert shares[0] < 0.9
     assert shares[1] == pytest.approx(shares[0], abs=0.051)
 
@@ -141,7 +143,7 @@ def test_negative_logits_are_attacked_as_well_as_positive_ones(honest, digits, a
 def test_restarts_never_break_less(honest, digits):
     def broken(restarts):
         attack = Attack("noise", epsilon=0.3, restarts=restarts)
-        return labels_of(honest, perturbed(attack, honest, *digits, seed=0)) != digits.labels
+        return labels_of(honest, perturb_images(attack, honest, *digits, seed=0)) != digits.labels
 
     once, thrice = broken(1), broken(3)
     assert (thrice | ~once).all()
@@ -152,8 +154,8 @@ def test_cw_does_not_depend_on_batch_mates(honest, digits):
     """A batch is not given up as a whole, as torchattacks does where the sum of its costs has grown."""
     network, images, labels = copy.deepcopy(honest).double(), digits.images[:4].double(), digits.labels[:4]
     attack = Attack("cw", Threat.L2, steps=200, constants=(10.0,))
-    together = perturbed(attack, network, images, labels, seed=0)
-    alone = [perturbed(attack, network, images[i : i + 1], labels[i : i + 1], seed=0) for i in range(4)]
+    together = perturb_images(attack, network, images, labels, seed=0)
+    alone = [perturb_images(attack, network, images[i : i + 1], labels[i : i + 1], seed=0) for i in range(4)]
     torch.testing.assert_close(together, torch.cat(alone))
 
 
@@ -161,9 +163,9 @@ def test_the_nearest_of_several_constants_is_kept(honest, digits):
     images, labels = digits.images[:5], digits.labels[:5]
 
     def distances(*constants):
-        found = perturbed(Attack("cw", Threat.L2, steps=50, constants=constants), honest, images, labels, seed=0)
+        found = perturb_images(Attack("cw", Threat.L2, steps=50, constants=constants), honest, images, labels, seed=0)
         fooled = labels_of(honest, found) != labels
-        return Threat.L2.distance(found, images).where(fooled, torch.inf)
+        return Threat.L2.measure_distance(found, images).where(fooled, torch.inf)
 
     alone = torch.stack([distances(constant) for constant in (1.0, 10.0)])
     assert torch.equal(distances(1.0, 10.0), alone.amin(dim=0))

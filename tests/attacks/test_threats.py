@@ -13,7 +13,7 @@ def test_what_each_threat_bounds():
     others[1, 0, 0, 0], others[1, 1, 0, 0], others[1, 1, 1, 1] = 0.3, -0.4, 1.2
     expected = {"Linf": 1.2, "L2": 1.3, "L0": 2, "black box": 1.2}  # both channels changed at one position count once
     for threat in Threat:
-        torch.testing.assert_close(threat.distance(images, others), torch.tensor([0.0, expected[threat]]))
+        torch.testing.assert_close(threat.measure_distance(images, others), torch.tensor([0.0, expected[threat]]))
 
 
 @pytest.mark.parametrize("dataset", [*registry.BUILT_IN["dataset"], "my.module:Own"])

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from capsbench import registry
-from capsbench.attacks.adapter import left_as_it_was, missing
+from capsbench.attacks.adapter import explain_missing, preserve_state
 from capsbench.attacks.campaign import Campaign, Run
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
 from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
-from capsbench.attacks.sanity import checks, zero_gradients
+from capsbench.attacks.sanity import find_zero_gradients, run_checks
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.data.images import Images
@@ -44,17 +44,17 @@ class Adversarial(Measure):
 
     @classmethod
     def missing(cls) -> str | None:
-        return missing()
+        return explain_missing()
 
     def __call__(self, subject: Subject) -> list[Row]:
-        with left_as_it_was(subject.network):
+        with preserve_state(subject.network):
             return self._measured(subject)
 
     def _measured(self, subject: Subject) -> list[Row]:
         cell, test, effort = subject.cell, subject.data.test, EFFORTS[self.setting]
         dataset = registry.get("dataset", cell.dataset)
         index = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
-        pixels = Pixels.of(test.images, standardised=dataset.standardised)
+        pixels = Pixels.from_images(test.images, standardised=dataset.standardised)
         bounds = {threat: bounds_of(cell.dataset, threat) for threat in Threat}
         campaign = Campaign(
             cell,
@@ -68,7 +68,7 @@ class Adversarial(Measure):
         for plan in plans.values():
             plan.carry_out()
         with use_precision(cell):
-            zero = zero_gradients(campaign, plans[Threat.LINF].losses("pgd"))
+            zero = find_zero_gradients(campaign, plans[Threat.LINF].list_losses("pgd"))
         subject.keep({"index": index.to(torch.int32), **_kept(campaign)})
 
         rows = [
@@ -78,7 +78,7 @@ class Adversarial(Measure):
         rows += _nearest(campaign)
         for (reading, loss), images in zero.items():
             rows.append(_row("zero gradient", f"Linf, {reading}, {loss}", float(images.double().mean()), "fraction"))
-        for check in checks(plans[Threat.LINF], zero):
+        for check in run_checks(plans[Threat.LINF], zero):
             rows.append(_row("sanity check", check.name, float(check.held), "held"))
             rows += [_row("evidence", f"{check.name}, {of}", value, "fraction") for of, value in check.evidence.items()]
         return rows
@@ -91,7 +91,7 @@ def _row(metric: str, condition: str, value: float, unit: str, level: float | No
 def _worst_case(campaign: Campaign, threat: Threat, sweep: tuple[float, ...]) -> Iterator[Row]:
     """Robust accuracy at epsilon 0, where nothing is changed, and at those of a sweep."""
     for epsilon in (0.0, *sweep):
-        right = ~campaign.broken(threat, epsilon)
+        right = ~campaign.find_broken(threat, epsilon)
         yield _row("robust accuracy", f"{threat}, worst case", float(right.double().mean()), "fraction", epsilon)
 
 
@@ -100,7 +100,7 @@ def _of_run(campaign: Campaign, run: Run) -> Iterator[Row]:
     attack = run.attack
     condition, level = _condition(run), attack.epsilon if attack.bounded else None
     if attack.bounded:
-        yield _row("robust accuracy", condition, campaign.accuracy(run), "fraction", level)
+        yield _row("robust accuracy", condition, campaign.compute_accuracy(run), "fraction", level)
     if run.invalid.any():
         yield _row("invalid images", condition, float(run.invalid.sum()), "images", level)
 
@@ -137,7 +137,7 @@ def _kept(campaign: Campaign) -> dict[str, Tensor]:
     kept = {"label": campaign.labels.to(torch.int32), "prediction": campaign.predictions.to(torch.int32)}
     for threat in (Threat.LINF, Threat.L2, Threat.BLACK_BOX):
         runs = [run for run in campaign.runs if threat is not Threat.BLACK_BOX or run.attack.threat is threat]
-        kept[f"broken.{threat}"] = campaign.broken(threat, campaign.headlines[threat], runs)
+        kept[f"broken.{threat}"] = campaign.find_broken(threat, campaign.headlines[threat], runs)
     first = (campaign.labels[:, None] == campaign.labels.unique()).int().argmax(dim=0)
     kept["pictured"] = first.to(torch.int32)
     kept["clean images"] = campaign.images[first]

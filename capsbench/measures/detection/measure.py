@@ -7,12 +7,12 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from capsbench.attacks.adapter import Attack, missing, perturbed
+from capsbench.attacks.adapter import Attack, explain_missing, perturb_images
 from capsbench.attacks.campaign import SEED
-from capsbench.attacks.descent import descent
+from capsbench.attacks.descent import make_descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
 from capsbench.attacks.readings import Reading
-from capsbench.attacks.reconstructive import reconstructed, reconstructive
+from capsbench.attacks.reconstructive import attack_reconstruction, reconstruct_images
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.errors import TrainingFailed
@@ -62,7 +62,7 @@ class Detection(Measure):
 
     @classmethod
     def missing(cls) -> str | None:
-        return missing()
+        return explain_missing()
 
     def __call__(self, subject: Subject) -> list[Row]:
         cell, network, data, effort = subject.cell, subject.network, subject.data, EFFORTS[self.setting]
@@ -90,7 +90,9 @@ class Detection(Measure):
         epsilons = bounds.sweep if effort.every else (bounds.published,)
         for epsilon in epsilons if len(labels) else ():
             passed = torch.zeros_like(labels, dtype=torch.bool)
-            for name, found in _attacks(cell, network, images, labels, descent(cell.dataset, epsilon, effort)).items():
+            for name, found in _attacks(
+                cell, network, images, labels, make_descent(cell.dataset, epsilon, effort)
+            ).items():
                 after = looked_at(cell, network, found)
                 fooled = after.classes != labels
                 rows += _rows(name, epsilon, fooled, after.distances, clean.distances, threshold)
@@ -117,8 +119,8 @@ def looked_at(cell: Cell, network: CapsuleNetwork, images: Tensor) -> Looked:
     parts = []
     for batch in images.split(cell.batch_size):
         with use_precision(cell):
-            made = reconstructed(network, batch)
-        parts.append((made.activations.argmax(dim=1), made.images, made.distance(batch)))
+            made = reconstruct_images(network, batch)
+        parts.append((made.activations.argmax(dim=1), made.images, made.measure_distance(batch)))
     classes, reconstructions, distances = (torch.cat(part) for part in zip(*parts, strict=True))
     if not distances.isfinite().all():
         raise TrainingFailed("the network's reconstructions are not finite")
@@ -130,8 +132,8 @@ def _attacks(cell: Cell, network: CapsuleNetwork, images: Tensor, labels: Tensor
     settings = dict(epsilon=attack.epsilon, step=attack.step_size)
     with use_precision(cell):
         return {
-            "pgd": perturbed(attack, Reading(network, "share"), images, labels, seed=SEED),
-            "reconstructive": reconstructive(network, images, labels, steps=attack.steps, seed=SEED, **settings),
+            "pgd": perturb_images(attack, Reading(network, "share"), images, labels, seed=SEED),
+            "reconstructive": attack_reconstruction(network, images, labels, steps=attack.steps, seed=SEED, **settings),
         }
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from capsbench import registry
-from capsbench.attacks.adapter import missing, perturbed
+from capsbench.attacks.adapter import explain_missing, perturb_images
 from capsbench.attacks.campaign import SEED
-from capsbench.attacks.descent import descent
+from capsbench.attacks.descent import make_descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS, Effort
 from capsbench.attacks.readings import Pixels, Reading
-from capsbench.attacks.routing import BY_LENGTH, at_iterations, without_routing
+from capsbench.attacks.routing import BY_LENGTH, remove_routing, set_iterations
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.measures.base import Measure, Subject
@@ -29,7 +29,7 @@ class RoutingRobustness(Measure):
     All attacks are projected gradient descent in L-infinity with the cross-entropy of ``log(a_j / sum_k a_k)``, on the images of
     the measure `adversarial`; they differ in the network that the gradient is taken of.
 
-    - ``vote attack`` (Gu, Wu, Tresp 2021): the network without its routing (`capsbench.attacks.routing.without_routing`), whose
+    - ``vote attack`` (Gu, Wu, Tresp 2021): the network without its routing (`capsbench.attacks.routing.remove_routing`), whose
       own accuracy is that of ``mean votes``. What it finds is shown to the network as it is.
     - ``output attack``: the network as it is. If the vote attack leaves less, routing had hidden the gradient.
     - ``iterations at test time``, with their number as the level: the same weights routed by that many iterations, attacked at
@@ -58,7 +58,7 @@ class RoutingRobustness(Measure):
 
     @classmethod
     def missing(cls) -> str | None:
-        return missing()
+        return explain_missing()
 
     def __call__(self, subject: Subject) -> list[Row]:
         cell, effort = subject.cell, EFFORTS[self.setting]
@@ -67,7 +67,7 @@ class RoutingRobustness(Measure):
         attacked = Attacked.of(subject, effort)
 
         rows: list[Row] = []
-        votes = without_routing(cell, subject.network)
+        votes = remove_routing(cell, subject.network)
         if votes is not None:
             rows.append(_row("accuracy", "mean votes", attacked.accuracy(votes)))
             for epsilon in epsilons:
@@ -78,7 +78,7 @@ class RoutingRobustness(Measure):
 
         if registry.get("routing", cell.routing or "").iterative:
             for iterations in sorted({*self.iterations[self.setting], cell.iterations or 1}):
-                network = at_iterations(cell, subject.network, iterations)
+                network = set_iterations(cell, subject.network, iterations)
                 robust = (
                     outputs[bounds.headline]
                     if iterations == cell.iterations
@@ -103,7 +103,7 @@ class Attacked(NamedTuple):
         """The test images of a subject that the measure `adversarial` attacks with such an effort."""
         test = subject.data.test
         standardised = registry.get("dataset", subject.cell.dataset).standardised
-        pixels = Pixels.of(test.images, standardised=standardised)
+        pixels = Pixels.from_images(test.images, standardised=standardised)
         chosen = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
         return cls(subject.cell, pixels.to_unit(test.images[chosen]), test.labels[chosen], pixels, effort)
 
@@ -116,11 +116,11 @@ class Attacked(NamedTuple):
 
     def robust_accuracy(self, network: nn.Module, source: nn.Module, epsilon: float) -> float:
         """The share of the images that a network has right before and after an attack by the gradients of ``source``."""
-        attack = descent(self.cell.dataset, epsilon, self.effort)
+        attack = make_descent(self.cell.dataset, epsilon, self.effort)
         before = self.right(network, self.images, self.labels)
         images, labels = self.images[before], self.labels[before]
         with use_precision(self.cell):
-            found = perturbed(attack, Reading(source, "share", self.pixels), images, labels, seed=SEED)
+            found = perturb_images(attack, Reading(source, "share", self.pixels), images, labels, seed=SEED)
         after = self.right(network, found, labels) if len(labels) else torch.zeros(0)
         return float(after.double().sum()) / len(self.labels)
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from capsbench import registry
-from capsbench.attacks.adapter import missing
+from capsbench.attacks.adapter import explain_missing
 from capsbench.attacks.campaign import Campaign
-from capsbench.attacks.descent import descent
+from capsbench.attacks.descent import make_descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.threats import Threat, bounds_of
@@ -47,19 +47,19 @@ class Transfer(MeasureBetween):
 
     @classmethod
     def missing(cls) -> str | None:
-        return missing()
+        return explain_missing()
 
     def between(self, source: Subject, targets: Sequence[Subject]) -> list[list[Row]]:
         effort, test = EFFORTS[self.setting], source.data.test
         epsilon = bounds_of(source.cell.dataset, Threat.LINF).headline
         index = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
-        pixels = Pixels.of(test.images, standardised=registry.get("dataset", source.cell.dataset).standardised)
+        pixels = Pixels.from_images(test.images, standardised=registry.get("dataset", source.cell.dataset).standardised)
         chosen = Images(test.images[index], test.labels[index])
         campaign = Campaign(source.cell, source.network, chosen, pixels, {Threat.LINF: epsilon})
-        attack = descent(source.cell.dataset, epsilon, effort)
+        attack = make_descent(source.cell.dataset, epsilon, effort)
         for reading in campaign.readings:
-            campaign.run(attack, reading, ~campaign.broken(Threat.LINF, epsilon))
-        fooled = campaign.broken(Threat.LINF, epsilon) & ~campaign.wrong
+            campaign.run_attack(attack, reading, ~campaign.find_broken(Threat.LINF, epsilon))
+        fooled = campaign.find_broken(Threat.LINF, epsilon) & ~campaign.wrong
         found = pixels.from_unit(campaign.examples[Threat.LINF])
         shown = Shown(index[fooled], chosen.images[fooled], found[fooled], chosen.labels[fooled])
         white_box = "adversarial" if self.setting == self.settings[0] else f"adversarial:{self.setting}"
