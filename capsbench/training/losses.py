@@ -40,7 +40,7 @@ class Loss(Component):
     """
 
     changing: ClassVar[str] = ""
-    """What it does over a training by itself, after ``the loss``; empty where it stays what it is."""
+    """A predicate for ``the loss`` that says how it changes during training by itself; empty if it does not."""
 
     def __init__(self, capsules: bool) -> None:
         super().__init__()
