@@ -37,7 +37,14 @@ from capsbench.records.folder import allow_own
 from capsbench.records.store import Store
 from capsbench.registry import measure_name
 from capsbench.sources import changed_parts
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm, paired_seeds, unpaired
+from capsbench.stats.differences import (
+    ALPHA,
+    FEWEST_SEEDS,
+    Difference,
+    adjust_by_holm,
+    compare_unpaired_seeds,
+    paired_seeds,
+)
 
 ACCURACY = ("accuracy", "accuracy", "test")
 
@@ -302,7 +309,7 @@ def _changes(
             continue
         step = steps.of(a.cell.dataset, measure_name(number.measure), number.metric, number.condition, number.unit)
         if not seeds:
-            difference, test = unpaired([*second.values()], [*first.values()], step), "unpaired"
+            difference, test = compare_unpaired_seeds([*second.values()], [*first.values()], step), "unpaired"
         elif number[:3] == ACCURACY:
             named = [{seed: f"{side} {c.records[seed].cell.id}" for seed in seeds} for side, c in (("A", a), ("B", b))]
             accuracy = {name[seed]: of[seed] for name, of in zip(named, (first, second), strict=True) for seed in seeds}
@@ -326,7 +333,7 @@ def _table(changes: list[Change]) -> pd.DataFrame:
     adjusted = np.full(len(changes), math.nan)
     for family in (True, False):  # that a machine was busy says nothing of what networks score
         places = [place for place, is_timed in enumerate(timed) if is_timed is family]
-        adjusted[places] = holm([changes[place].difference.p for place in places])
+        adjusted[places] = adjust_by_holm([changes[place].difference.p for place in places])
     rows = [
         {
             "contender": change.contender,

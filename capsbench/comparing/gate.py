@@ -52,8 +52,8 @@ from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.versions import tell_stale
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, holm
-from capsbench.stats.moderation import chance_of_drop, chance_of_failures, moderated
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, adjust_by_holm
+from capsbench.stats.moderation import chance_of_drop, chance_of_failures, moderate_variances
 from capsbench.stats.steps import step_of
 from capsbench.stats.variances import Variance, variance_of_seeds
 
@@ -115,7 +115,7 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
     checked.contenders = sorted(gate.titles[identity] for identity, _ in gate.shared)
     checked.findings += [*gate.other_versions(), *gate.exact(), *gate.collapsed(), *gate.bits(), *gate.new()]
     tests = [*gate.tests(), *gate.sanity(), *gate.times()]
-    adjusted = {side: holm([getattr(test, side) for test in tests]) for side in ("worse", "better")}
+    adjusted = {side: adjust_by_holm([getattr(test, side) for test in tests]) for side in ("worse", "better")}
     checked.tests = pd.DataFrame(tests, columns=[*Test._fields]).assign(**adjusted)
     for test, worse, better in zip(tests, adjusted["worse"], adjusted["better"], strict=True):
         text = f"{test.name}: {test.reference} in the reference, now {test.current}"
@@ -388,7 +388,7 @@ def _values(contender: Contender, of: Callable[[Record], float | None]) -> dict[
 def _moderated(values: Sequence[Mapping[int, float]], step: float = 0.0) -> list[Variance]:
     """The variance of each contender's numbers, which are multiples of a step, drawn towards the usual one."""
     spread = [variance_of_seeds(np.array([*each.values()]), step, rounded=1) for each in values]
-    return moderated(
+    return moderate_variances(
         [len(each) * own.value for each, own in zip(values, spread, strict=True)], [own.freedom for own in spread]
     )
 

@@ -17,7 +17,7 @@ from capsbench.presenting.steps import Steps
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
 from capsbench.records.table import describe_cells, history_of
-from capsbench.stats.differences import intervals
+from capsbench.stats.differences import estimate_intervals
 
 BASELINE = "baseline."
 """Begins the columns that say which contenders are baselines; what follows is the kind."""
@@ -143,7 +143,7 @@ def _intervals(cells: pd.DataFrame, steps: pd.Series) -> tuple[pd.Series, pd.Ser
     """The mean accuracy of each contender in per cent and the half-width of its 95 % t-interval, empty for one value."""
     grouped = (100 * cells["accuracy"]).groupby(cells["contender"])
     means, step = grouped.mean(), 100 * steps.groupby(cells["contender"]).first()
-    return means, intervals(means, grouped.sem(), grouped.count(), step)
+    return means, estimate_intervals(means, grouped.sem(), grouped.count(), step)
 
 
 def _ordered(table: pd.DataFrame, varying: list[str]) -> pd.DataFrame:

@@ -111,7 +111,7 @@ def counts_of(record: Record, kept: Kept) -> Counts | None:
     arrays = kept("accuracy", record.cell.id)
     if not {"label", "prediction"} <= arrays.keys() or arrays["label"].ndim > 1:
         return None
-    return Counts.of(arrays["prediction"], arrays["label"])
+    return Counts.from_predictions(arrays["prediction"], arrays["label"])
 
 
 def is_still_improving(records: Sequence[Record], kept: Kept) -> bool | None:

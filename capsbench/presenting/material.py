@@ -18,7 +18,7 @@ from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.table import COLUMNS, ROW_COLUMNS, describe_cells, numbers_of, plain
-from capsbench.stats.differences import intervals
+from capsbench.stats.differences import estimate_intervals
 
 
 class NoDataError(ValueError):
@@ -140,7 +140,7 @@ class Material:
         grouped = self.with_steps(rows).groupby(number, dropna=False, sort=False)
         table = grouped.agg(value=("value", "mean"), sem=("value", "sem"), n=("value", "count"), step=("step", "first"))
         table = table.reset_index()
-        table["ci95"] = intervals(table["value"], table.pop("sem"), table["n"], table.pop("step"))
+        table["ci95"] = estimate_intervals(table["value"], table.pop("sem"), table["n"], table.pop("step"))
         described = self.summary.drop(columns=["n"])
         order = {name: place for place, name in enumerate(described["contender"])}
         table = table.merge(described, on="contender")

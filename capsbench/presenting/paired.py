@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from capsbench.errors import ArgumentError
 from capsbench.records.predictions import right
-from capsbench.stats.differences import Difference, paired, paired_seeds
+from capsbench.stats.differences import Difference, compare_accuracies, paired_seeds
 
 Kept = Callable[[str, str], dict[str, NDArray[Any]]]
 """(measure, cell) -> the arrays that the measure kept of that cell: `capsbench.records.store.Store.kept`."""
@@ -57,7 +57,7 @@ class Pairs:
         ones, others = ([each[1] for each in part if each is not None] for part in images)
         labels = {each[0] for part in images for each in part if each is not None}
         if len(ones) == len(others) == len(seeds) and len(labels) == 1:
-            return paired(np.stack(ones), np.stack(others))
+            return compare_accuracies(np.stack(ones), np.stack(others))
         numbers = [[accuracy[cells[seed]] for seed in seeds] for cells in (one, other)]
         return paired_seeds(numbers[0], numbers[1], step)
 

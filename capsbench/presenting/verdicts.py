@@ -78,7 +78,7 @@ class Verdicts:
         if (one, other) in self._primary:
             return self._primary[one, other]
         if (other, one) in self._primary:
-            return self._primary[other, one].reversed()
+            return self._primary[other, one].swap_sides()
         apart = self.difference(one, other)
         return None if apart is None else self.judge(apart)
 

@@ -1,4 +1,4 @@
-"""Whether a network has collapsed: it says one class whatever it is shown, or is right no more often than one that does."""
+"""Detects collapsed networks: those that predict one class for every image, or are no more accurate than such a network."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from scipy import special
 from capsbench.stats.differences import ALPHA
 
 ONE_CLASS = 0.95
-"""The share of all predictions from which those of one class are as good as all."""
+"""The share of predictions in one class from which a network counts as predicting that class alone."""
 
 FEWEST_IMAGES = 20
-"""Test images that it takes: of fewer, one image more or less is all that lies between `ONE_CLASS` and 1."""
+"""The fewest test images to judge by: with fewer, a single image separates `ONE_CLASS` from 1."""
 
 
 class Counts(NamedTuple):
-    """What a network made of test images of one label each.
+    """Counts of a network's predictions on test images that have one label each.
 
     Attributes:
-        images: how many there are.
-        predicted: of those, the ones taken for the class that most are taken for.
-        labelled: the ones of the class that most are of.
-        right: the ones taken for what they are.
+        images: all test images.
+        predicted: images predicted as the class that is predicted most often.
+        labelled: images of the largest class.
+        right: images predicted correctly.
     """
 
     images: int
@@ -33,26 +33,29 @@ class Counts(NamedTuple):
     right: int
 
     @classmethod
-    def of(cls, predictions: NDArray[Any], labels: NDArray[Any]) -> Counts:
-        """The counts of predicted classes ``[N]`` and labels ``[N]``, both from 0."""
-        predicted, labelled = (int(np.bincount(each).max()) for each in (predictions, labels))
+    def from_predictions(cls, predictions: NDArray[Any], labels: NDArray[Any]) -> Counts:
+        """Counts predicted classes ``[N]`` and labels ``[N]``, both numbered from 0."""
+        predicted, labelled = (int(np.bincount(classes).max()) for classes in (predictions, labels))
         return cls(len(labels), predicted, labelled, int((predictions == labels).sum()))
 
     @property
     def collapsed(self) -> bool | None:
-        """Whether `ONE_CLASS` of the predictions or more are one class, or the accuracy is not above the largest class's share.
+        """True if the network predicts one class alone, or its accuracy is not above the largest class's share.
 
-        The first where more than 90 % of the images are of one class: whether half of the other images or more are taken for
-        it. The second by a one-sided exact binomial test. None where that cannot be told: of few images, or where not even
-        a network that has all of them right would pass the test, as with images of one class alone.
+        A network predicts one class alone if `ONE_CLASS` of its predictions are of that class. If one class has more than 90 %
+        of the images, the network must also predict it for half of the other images. The accuracy is tested against the largest
+        class's share by a one-sided exact binomial test.
+
+        None if there are too few images, or if even a perfect network would fail the binomial test, as on images of one class.
         """
         largest = self.labelled / self.images
-        if self.images < FEWEST_IMAGES or at_least(self.images, self.images, largest) > ALPHA:
+        if self.images < FEWEST_IMAGES or binomial_tail(self.images, self.images, largest) > ALPHA:
             return None
+        # On a data set of, say, 96 % one class, even a perfect network gives `ONE_CLASS` of its predictions to that class.
         one_class = max(ONE_CLASS, (1 + largest) / 2)
-        return self.predicted >= one_class * self.images or at_least(self.right, self.images, largest) > ALPHA
+        return self.predicted >= one_class * self.images or binomial_tail(self.right, self.images, largest) > ALPHA
 
 
-def at_least(count: int, draws: int, chance: float) -> float:
-    """The probability of ``count`` successes or more in some draws."""
+def binomial_tail(count: int, draws: int, chance: float) -> float:
+    """Returns the probability of ``count`` or more successes in ``draws`` draws: the upper tail of a binomial distribution."""
     return float(special.betainc(count, draws - count + 1, chance)) if count else 1.0

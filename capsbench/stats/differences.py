@@ -1,4 +1,4 @@
-"""When a difference between networks is one: paired tests over test images and seeds, corrected for how many are made."""
+"""Tests of differences between networks, over test images and seeds, and their correction for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from capsbench.stats.variances import ALPHA as ALPHA
 from capsbench.stats.variances import Variance, half_width, p_value, variance_of_seeds, variances_of_images
 
 FEWEST_SEEDS = 3
-"""Seeds that it takes to speak of networks trained alike: of two, which may agree by chance, an interval says little."""
+"""The fewest seeds that a test needs: two seeds may agree by chance, so their interval says little."""
 
 
 class Difference(NamedTuple):
-    """One number less another, paired.
+    """The difference of two numbers, one minus the other.
 
     Attributes:
         mean: the difference, as a fraction.
-        p: two-sided, that a difference of none looks like this; nan for the numbers of one seed.
-        seeds: pairs of networks.
-        images: test images that both were shown; 0 where only the numbers of the seeds are known.
-        variances: the parts of the variance of the mean; none where nothing shows it.
+        p: the two-sided p-value of no difference; nan for single seeds whose images are not known.
+        seeds: pairs of networks, or the seeds on the smaller side of an unpaired comparison.
+        images: test images that both networks classified; 0 if only the numbers of the seeds are known.
+        variances: the parts of the variance of the mean; empty if it cannot be estimated.
     """
 
     mean: float
@@ -38,11 +38,11 @@ class Difference(NamedTuple):
     variances: tuple[Variance, ...] = ()
 
     def half_at(self, level: float) -> float:
-        """Half-width of the interval that misses by chance at a level; nan where it cannot be told."""
+        """Half-width of the confidence interval at a significance level; nan if the variance is unknown."""
         return float(half_width(self.variances, level)) if self.variances else math.nan
 
     def with_seeds(self, seeds: int) -> Difference:
-        """The same difference and spread as so many seeds would show them; of the p-value nothing is said."""
+        """Extrapolates the difference to another number of seeds of the same spread; its p-value is nan."""
         ratio = seeds / self.seeds
         variances = tuple(
             part
@@ -54,78 +54,80 @@ class Difference(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half-width of the 95 % interval of this difference alone; nan where it cannot be told."""
+        """Half-width of the 95 % interval, without correction for multiple comparisons; nan if the variance is unknown."""
         return self.half_at(ALPHA)
 
 
-def paired(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
-    """The difference of two accuracies from which images were right.
+def compare_accuracies(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
+    """Compares two accuracies, image by image and seed by seed.
 
-    Of several seeds, both of its sources of error count: other seeds would give other networks, and other images another test.
-    The variance of the mean is estimated as that of the seeds' means divided by the seeds, plus that of the images' means
-    divided by the images, neither less than the images make it
-    (`capsbench.stats.variances.variances_of_images`); what seeds and images have in common is counted twice, so that the test
-    errs towards no difference. The test is Cochran and Cox's (1950). Of one seed, the p-value is McNemar's exact one (1947): it
-    is about these two networks, and says nothing of others trained alike.
+    With several seeds, both sources of error count: other seeds would give other networks, and other images another test. The
+    variance of the mean is the variance of the seeds' means divided by the seeds, plus the variance of the images' means divided
+    by the images, each with a lower bound (`capsbench.stats.variances.variances_of_images`). The variance that seeds and images
+    share is counted twice, so the test is conservative. The test is Cochran and Cox's (1950).
+
+    With one seed, the p-value is that of McNemar's exact test (1947). It compares these two networks only, not their training.
 
     Args:
-        one, other: ``[seeds, images]``; row and column mean the same seed and image in both.
+        one, other: correct predictions ``[seeds, images]``; rows are the same seeds, and columns the same images, in both.
 
     Raises:
-        ArgumentError: the shapes differ, or there is nothing to compare.
+        ArgumentError: the shapes differ, or the arrays are empty.
     """
     if one.shape != other.shape or one.ndim != 2 or one.size == 0:
         raise ArgumentError("one, other", "two arrays [seeds, images] of one shape", (one.shape, other.shape))
     seeds, images = one.shape
-    apart = one.astype(np.int8) - other.astype(np.int8)
-    mean = float(apart.mean())
+    differences = one.astype(np.int8) - other.astype(np.int8)
+    mean = float(differences.mean())
     if seeds == 1:
-        better, worse = int((apart > 0).sum()), int((apart < 0).sum())
+        better, worse = int((differences > 0).sum()), int((differences < 0).sum())
         p = min(1.0, 2 * float(special.bdtr(min(better, worse), better + worse, 0.5))) if better + worse else 1.0
         of_images = max((better + worse - images * mean**2) / max(images - 1, 1) / images, images**-2)
         return Difference(mean, p, seeds, images, (Variance(of_images, math.inf),))
-    variances = variances_of_images(apart)
+    variances = variances_of_images(differences)
     return Difference(mean, p_value(mean, variances), seeds, images, variances)
 
 
 def paired_seeds(one: Sequence[float], other: Sequence[float], step: float | None = None) -> Difference:
-    """The difference of two numbers, of which only the values of each seed are known: a paired t-test.
+    """Compares two numbers by a paired t-test over seeds.
 
     Args:
-        one, other: a number of each seed, in the same order.
-        step: the numbers are multiples of it, such as 1/n for accuracies on n images, and that much is rounded away; 0 for none.
-            None: what these numbers are multiples of.
+        one, other: one number a seed, in the same order of seeds.
+        step: the numbers are multiples of it, such as 1/n for accuracies on n images; its rounding adds to their variance.
+            0 if the numbers are not rounded; None to estimate it (`capsbench.stats.steps.step_of`).
     """
     first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
     mean, seeds = float((first - second).mean()), len(first)
     if seeds < 2:
         return Difference(mean, math.nan, seeds, 0)
-    found = step_of([*one, *other]) if step is None else step
-    return _tested(mean, (variance_of_seeds(first - second, found, rounded=2),), seeds)
+    step = step_of([*one, *other]) if step is None else step
+    return _test_mean(mean, (variance_of_seeds(first - second, step, rounded=2),), seeds)
 
 
-def unpaired(one: Sequence[float], other: Sequence[float], step: float | None = None) -> Difference:
-    """The difference of two numbers, of which each has its own seeds: Welch's t-test (1947).
+def compare_unpaired_seeds(one: Sequence[float], other: Sequence[float], step: float | None = None) -> Difference:
+    """Compares two numbers that have different seeds by Welch's t-test (1947).
 
     Args:
-        one, other: a number of each seed.
+        one, other: one number a seed.
         step: as in `paired_seeds`.
     """
     sides = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
     mean, seeds = float(sides[0].mean() - sides[1].mean()), min(map(len, sides))
     if seeds < 2:
         return Difference(mean, math.nan, seeds, 0)
-    found = step_of([*one, *other]) if step is None else step
-    parts = [variance_of_seeds(values, found, rounded=1) for values in sides]
+    step = step_of([*one, *other]) if step is None else step
+    parts = [variance_of_seeds(values, step, rounded=1) for values in sides]
     total = sum(part.value for part in parts)
     spread = sum(part.value**2 / part.freedom for part in parts)
-    return _tested(mean, (Variance(total, total**2 / spread if spread else math.nan),), seeds)
+    return _test_mean(mean, (Variance(total, total**2 / spread if spread else math.nan),), seeds)
 
 
-def interval(of_seeds: Sequence[float], step: float | None = None, level: float = ALPHA) -> tuple[float, float]:
-    """The mean of a number over seeds and the half-width of its t-interval, which misses by chance at a level.
+def estimate_interval(
+    of_seeds: Sequence[float], step: float | None = None, level: float = ALPHA
+) -> tuple[float, float]:
+    """Returns the mean over seeds and the half-width of its t-interval at a significance level.
 
-    The half-width is nan for one seed, and for equal numbers without a step, which show no spread.
+    The half-width is nan for one seed, and for equal numbers without a step, whose variance is 0.
 
     Args:
         step: as in `paired_seeds`.
@@ -137,31 +139,39 @@ def interval(of_seeds: Sequence[float], step: float | None = None, level: float 
     return float(values.mean()), float(half_width([variance], level)) if variance.value else math.nan
 
 
-def intervals(means: pd.Series, errors: pd.Series, seeds: pd.Series, steps: pd.Series) -> pd.Series:
-    """The half-widths of `interval` for many numbers at once: series of means over seeds, standard errors, seeds and steps."""
-    seen = errors.where(errors > ROUNDING * means.abs(), 0.0)
-    variances = seen**2 + steps**2 / (12 * seeds)
+def estimate_intervals(means: pd.Series, errors: pd.Series, seeds: pd.Series, steps: pd.Series) -> pd.Series:
+    """Returns the half-widths of `estimate_interval` for many means over seeds at once.
+
+    Args:
+        means, errors: the means and their standard errors.
+        seeds, steps: the number of seeds and the step (as in `paired_seeds`) of each mean.
+    """
+    observed = errors.where(errors > ROUNDING * means.abs(), 0.0)
+    variances = observed**2 + steps**2 / (12 * seeds)  # a uniform rounding error has the variance step**2 / 12
     halves: pd.Series = half_width([Variance(variances.where((variances > 0) & (seeds > 1)), seeds - 1)])
     return halves
 
 
-def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """P-values adjusted for being many (Holm 1979): below `ALPHA`, a difference holds among all of them. A nan stays one.
+def adjust_by_holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjusts p-values for multiple comparisons by Holm's method (1979).
+
+    An adjusted p-value below `ALPHA` is significant within the family. A nan stays nan and does not count as a comparison.
 
     Args:
-        p_values: ``[..., many]``.
+        p_values: ``[..., comparisons]``.
     """
-    given = np.asarray(p_values, dtype=float)
-    order = np.argsort(given, axis=-1)  # nan at the end
-    left = np.count_nonzero(~np.isnan(given), axis=-1, keepdims=True) - np.arange(given.shape[-1])
-    ranked = np.minimum(np.take_along_axis(given, order, axis=-1) * left, 1.0)
-    adjusted = np.empty_like(given)
+    raw = np.asarray(p_values, dtype=float)
+    order = np.argsort(raw, axis=-1)  # nan at the end
+    # The smallest p-value is multiplied by the number of comparisons, the next by one less, and so on.
+    remaining = np.count_nonzero(~np.isnan(raw), axis=-1, keepdims=True) - np.arange(raw.shape[-1])
+    ranked = np.minimum(np.take_along_axis(raw, order, axis=-1) * remaining, 1.0)
+    adjusted = np.empty_like(raw)
     np.put_along_axis(adjusted, order, np.maximum.accumulate(ranked, axis=-1), axis=-1)
     return adjusted
 
 
-def _tested(mean: float, variances: tuple[Variance, ...], seeds: int) -> Difference:
-    """A difference with its p-value, which is 1 where seeds that agree show no spread to hold it against."""
+def _test_mean(mean: float, variances: tuple[Variance, ...], seeds: int) -> Difference:
+    """Tests a mean against 0; the p-value is 1 if all seeds agree, since the variance is then unknown."""
     if not sum(part.value for part in variances):
         return Difference(mean, 1.0, seeds, 0)
     return Difference(mean, p_value(mean, variances), seeds, 0, variances)

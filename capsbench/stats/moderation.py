@@ -1,13 +1,13 @@
-"""How far networks that are trained alike lie apart, and whether a new one lies farther.
+"""Tests of regressions against a reference: moderated variances, and the p-values of drops and of failures.
 
-A network trained again is another draw of training's noise: another seed, or the same on another CPU, whose last bits differ
-and grow. So a number is held against what several seeds of the reference scored, and it has to be farther from their mean
-than a further draw would be. The test images are the same on both sides, and so is what they add; it is no source of noise here.
+A network that is trained again is another draw of the training noise. Its seed may differ, or its CPU, whose rounding errors grow
+during training. So a new number is compared with the numbers of several reference seeds: it is a regression only if it lies
+farther from their mean than another draw would. Both sides use the same test images, which therefore add no noise.
 
-Five seeds say little of how far a network spreads. What the other contenders' seeds say of the same number is used as well: each
-variance is drawn towards the usual one, as far as the variances of all of them are alike (the moderated t-test of Smyth 2004,
-as of genes measured a few times each). What is usual never weighs more than a contender's own seeds do: how alike the variances
-are is itself a guess of a few contenders, and where it is too good the test would promise too much.
+Five seeds give a poor estimate of a variance. So the variances of the other contenders are used as well: each variance is shrunk
+towards the typical one, the more so the more similar all variances are (the moderated t-test of Smyth 2004, made for genes that
+are measured a few times each). The typical variance never weighs more than a contender's own seeds: the similarity is itself
+estimated from a few contenders, and the test would be anticonservative if it were overestimated.
 """
 
 from __future__ import annotations
@@ -22,38 +22,39 @@ from capsbench.stats.steps import ROUNDING
 from capsbench.stats.variances import Variance
 
 
-def moderated(variances: Sequence[float], freedom: Sequence[int]) -> list[Variance]:
-    """Variances of the same number of several contenders, each drawn towards the usual one (Smyth 2004, section 6.2).
+def moderate_variances(variances: Sequence[float], freedom: Sequence[int]) -> list[Variance]:
+    """Shrinks the variances of one number of several contenders towards the typical one (Smyth 2004, section 6.2).
 
-    The prior's degrees of freedom are at most the contender's own; see above.
+    The prior's degrees of freedom are at most the contender's own; the module's docstring says why.
 
-    Contenders without any spread do not enter into what is usual: among numbers of few images, that they agree is chance.
+    Contenders of variance 0 do not count towards the typical variance: with few images, equal numbers are a coincidence.
 
     Args:
         variances: one a contender.
-        freedom: its degrees of freedom, 1 or more each.
+        freedom: the degrees of freedom of each variance, 1 or more.
     """
     known = [(value, degrees) for value, degrees in zip(variances, freedom, strict=True) if value > 0 and degrees > 0]
     if len(known) < 2:
         return [Variance(value, degrees) for value, degrees in zip(variances, freedom, strict=True)]
     s2, d = np.array(known, dtype=float).T
+    # The names are Smyth's: e is log s2 without its expected offset, and its variance beyond trigamma(d / 2) is the prior's.
     e = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
     excess = float(e.var(ddof=1) - special.polygamma(1, d / 2).mean())
     if excess > 0:
         prior = 2 * _inverse_trigamma(excess)
-        usual = math.exp(float(e.mean()) + float(special.digamma(prior / 2)) - math.log(prior / 2))
-    else:
-        prior, usual = math.inf, math.exp(float(e.mean()))
-    return [_towards(usual, prior, value, degrees) for value, degrees in zip(variances, freedom, strict=True)]
+        typical = math.exp(float(e.mean()) + float(special.digamma(prior / 2)) - math.log(prior / 2))
+    else:  # the variances differ no more than equal ones would: the prior is certain
+        prior, typical = math.inf, math.exp(float(e.mean()))
+    return [_shrink_variance(typical, prior, value, degrees) for value, degrees in zip(variances, freedom, strict=True)]
 
 
 def chance_of_drop(drop: float, variance: Variance, reference: int, current: int, tolerance: float) -> float:
-    """One-sided p-value that the mean of some new seeds lies so far below that of the reference's, by training noise.
+    """Returns the one-sided p-value of a drop of the mean over seeds, by training noise alone.
 
     Args:
-        drop: the reference's mean less the new one.
-        reference, current: how many seeds they are of.
-        tolerance: a drop that does not matter; what is tested is whether it is larger.
+        drop: the reference's mean minus the current one.
+        reference, current: the number of seeds of either mean.
+        tolerance: the largest drop that does not matter; the test asks for a larger one.
     """
     beyond = drop - tolerance
     if variance.value == 0:
@@ -62,23 +63,23 @@ def chance_of_drop(drop: float, variance: Variance, reference: int, current: int
     return float(special.stdtr(variance.freedom, -t))
 
 
-def chance_of_failures(failed: int, of: int, failed_before: int, of_before: int) -> float:
-    """One-sided p-value of Fisher's exact test (1935): so many failures or more, if as many are to be expected as before."""
-    total, failures = of + of_before, failed + failed_before
-    ways = math.comb(total, of)
+def chance_of_failures(failed: int, cells: int, failed_before: int, cells_before: int) -> float:
+    """Returns the one-sided p-value of Fisher's exact test (1935): ``failed`` or more failures at the rate of before."""
+    total, failures = cells + cells_before, failed + failed_before
+    ways = math.comb(total, cells)
     return sum(
-        math.comb(failures, k) * math.comb(total - failures, of - k) / ways
-        for k in range(failed, min(failures, of) + 1)
+        math.comb(failures, k) * math.comb(total - failures, cells - k) / ways
+        for k in range(failed, min(failures, cells) + 1)
     )
 
 
-def _towards(usual: float, prior: float, value: float, freedom: int) -> Variance:
+def _shrink_variance(typical: float, prior: float, value: float, freedom: int) -> Variance:
     weight = min(prior, freedom)
-    return Variance((weight * usual + freedom * value) / (weight + freedom), weight + freedom)
+    return Variance((weight * typical + freedom * value) / (weight + freedom), weight + freedom)
 
 
 def _inverse_trigamma(y: float) -> float:
-    """The x of which trigamma is y, by Newton's method on 1/trigamma, which is nearly straight (Smyth 2004, appendix)."""
+    """Solves trigamma(x) = y for x by Newton's method on 1/trigamma, which is nearly linear (Smyth 2004, appendix)."""
     x = 0.5 + 1 / y
     for _ in range(50):
         trigamma = float(special.polygamma(1, x))

@@ -1,4 +1,4 @@
-"""What is said of a difference among many: whether it is one, an interval that agrees, and how many seeds would show it."""
+"""Verdicts on differences of a family: significance, a consistent interval, and the seeds that significance needs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, holm
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, adjust_by_holm
 
 MOST_SEEDS = 100
-"""Seeds up to which it is looked for how many would show a difference."""
+"""The most seeds to look for when a difference is not significant."""
 
 
 class Outcome(StrEnum):
-    """What a test says of a difference."""
+    """The result of a test of a difference."""
 
     DIFFERENT = "different"
     NOT_SIGNIFICANT = "not significant"
@@ -24,15 +24,15 @@ class Outcome(StrEnum):
 
 
 class Verdict(NamedTuple):
-    """A difference of a family of comparisons, and what is said of it.
+    """A difference of a family of comparisons, and the result of its test.
 
     Attributes:
-        difference: one number less another.
-        level: of its test and its interval: that of the family, divided among its comparisons.
-        p: adjusted for the family; nan where it was not tested.
-        outcome: whether p is below `ALPHA`, which is so where the interval is clear of 0.
-        seeds_needed: the least seeds that would show this difference with this spread at this level; None where it is one, where
-            it was not tested, and where `MOST_SEEDS` would not do.
+        difference: one number minus another.
+        level: the significance level of its test and interval: the family's level, divided among its comparisons.
+        p: the p-value, adjusted for the family; nan if the difference was not tested.
+        outcome: different if p is below `ALPHA`; the interval then excludes 0.
+        seeds_needed: the fewest seeds at which a difference of this size and spread would be significant; None if it is
+            significant already, was not tested, or needs more than `MOST_SEEDS`.
     """
 
     difference: Difference
@@ -43,44 +43,43 @@ class Verdict(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half-width of the interval at the family's level; nan of one seed, whose interval is not about networks alike."""
+        """Half-width of the interval at `level`; nan for one seed, whose interval is about two networks, not their training."""
         return self.difference.half_at(self.level) if self.difference.seeds > 1 else math.nan
 
-    def reversed(self) -> Verdict:
-        """The verdict on the other number less the one."""
+    def swap_sides(self) -> Verdict:
+        """Returns the verdict on the other number minus this one."""
         return self._replace(difference=self.difference._replace(mean=-self.difference.mean))
 
 
 def judge_by_holm(differences: Sequence[Difference]) -> list[Verdict]:
-    """The verdicts on all differences of a family, by Holm's method (1979).
+    """Judges all differences of a family by Holm's method (1979).
 
-    Each interval is at the level of the step that decides on its difference: Bonferroni's among those that are left. So it is
-    clear of 0 exactly where the difference is one.
+    Each interval has the level of the step that decides on its difference: Bonferroni's for the comparisons that remain. So the
+    interval excludes 0 exactly if the difference is significant.
     """
-    tested = [_is_tested(each) for each in differences]
-    adjusted = holm([each.p if known else math.nan for each, known in zip(differences, tested, strict=True)])
-    shown = int(np.count_nonzero(adjusted < ALPHA))
-    ranks = np.argsort(
-        np.argsort([each.p if known else math.inf for each, known in zip(differences, tested, strict=True)])
-    )
-    family = max(1, sum(tested))
+    p_values = np.array([difference.p if _is_tested(difference) else math.nan for difference in differences])
+    adjusted = adjust_by_holm(p_values)
+    significant = int(np.count_nonzero(adjusted < ALPHA))
+    ranks = np.argsort(np.argsort(p_values))  # nan last
+    comparisons = max(1, int(np.count_nonzero(~np.isnan(p_values))))
+    # Holm's method stops at the first p-value that is not significant: all that follow share the level of that step.
     return [
-        _verdict(each, ALPHA / max(1, family - min(int(rank), shown)), float(p))
-        for each, rank, p in zip(differences, ranks, adjusted, strict=True)
+        _judge_difference(difference, ALPHA / max(1, comparisons - min(int(rank), significant)), float(p))
+        for difference, rank, p in zip(differences, ranks, adjusted, strict=True)
     ]
 
 
 def judge_by_bonferroni(difference: Difference, comparisons: int) -> Verdict:
-    """The verdict on one difference of a family of so many comparisons, of which not all have to be made."""
+    """Judges one difference of a family of ``comparisons`` by Bonferroni's method, which needs no other p-value."""
     p = min(1.0, difference.p * comparisons) if _is_tested(difference) else math.nan
-    return _verdict(difference, ALPHA / comparisons, p)
+    return _judge_difference(difference, ALPHA / comparisons, p)
 
 
 def _is_tested(difference: Difference) -> bool:
     return difference.seeds >= FEWEST_SEEDS and not math.isnan(difference.p)
 
 
-def _verdict(difference: Difference, level: float, p: float) -> Verdict:
+def _judge_difference(difference: Difference, level: float, p: float) -> Verdict:
     if math.isnan(p):
         return Verdict(difference, level, p, Outcome.NOT_TESTED, None)
     if p < ALPHA:
@@ -89,7 +88,7 @@ def _verdict(difference: Difference, level: float, p: float) -> Verdict:
 
 
 def _find_seeds(difference: Difference, level: float) -> int | None:
-    """The least seeds at which the difference and its spread would be significant at a level, up to `MOST_SEEDS`."""
+    """Returns the fewest seeds, up to `MOST_SEEDS`, at which a difference of this size and spread would be significant."""
     if not difference.variances:
         return None
     enough = (

@@ -16,7 +16,7 @@ from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.sections.budget import Estimate, groups_of
 from capsbench.reporting.sections.winners import SECTION as WINNERS
-from capsbench.stats.differences import interval
+from capsbench.stats.differences import estimate_interval
 from tests.making import counted, with_rows
 
 Make = Callable[..., Record]
@@ -80,14 +80,14 @@ def test_one_number_has_one_interval_in_tables_contests_and_claims(capsules: Mak
     (group,) = groups_of(material)
     for count, shares in of_seeds.items():
         (contender,) = group.which(iterations=count)
-        half = interval(shares, step=1 / 40)[1]
+        half = estimate_interval(shares, step=1 / 40)[1]
         assert table[count] == pytest.approx(half)
         assert Estimate.of(group.values(contender, *WORST, 0.05)).half == pytest.approx(100 * half)
     contests = WINNERS.table(material).set_index("measured")
     assert contests.loc["worst case of attacks, L∞ %", "ci95"] == pytest.approx(100 * table[1])
     accuracy = material.summary["accuracy_ci95"]
     assert contests.loc["test accuracy %", "ci95"] == pytest.approx(accuracy[0])
-    assert accuracy.tolist() == pytest.approx([100 * interval([0.8] * 3, step=1 / 40)[1]] * 2)
+    assert accuracy.tolist() == pytest.approx([100 * estimate_interval([0.8] * 3, step=1 / 40)[1]] * 2)
 
 
 def test_rows_have_the_steps_of_their_numbers(capsules: Make, store: Store) -> None:

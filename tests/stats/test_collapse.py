@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capsbench.stats.collapse import Counts, at_least
+from capsbench.stats.collapse import Counts, binomial_tail
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_where_nobody_could_be_above_the_largest_class_nothing_is_told() -> None
 
 @pytest.mark.parametrize("count", [0, 1, 61, 500])
 def test_the_test_is_the_exact_binomial_one(count: int) -> None:
-    assert at_least(count, 500, 0.1) == pytest.approx(stats.binom.sf(count - 1, 500, 0.1))
+    assert binomial_tail(count, 500, 0.1) == pytest.approx(stats.binom.sf(count - 1, 500, 0.1))
 
 
 def test_counts_are_of_predictions_and_labels() -> None:
     predictions, labels = np.array([2, 2, 2, 0], np.int32), np.array([2, 1, 1, 0], np.int32)
-    assert Counts.of(predictions, labels) == (4, 3, 2, 2)
+    assert Counts.from_predictions(predictions, labels) == (4, 3, 2, 2)

@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from capsbench.errors import ArgumentError
-from capsbench.stats.differences import ALPHA, holm, interval, intervals, paired, paired_seeds
+from capsbench.stats.differences import (
+    ALPHA,
+    adjust_by_holm,
+    compare_accuracies,
+    estimate_interval,
+    estimate_intervals,
+    paired_seeds,
+)
 
 
 def test_of_one_seed_the_p_value_is_mcnemars_exact_one() -> None:
     one = np.array([[True] * 9 + [False] * 2 + [True] * 89])
     other = np.array([[False] * 9 + [True] * 2 + [True] * 89])
-    found = paired(one, other)
+    found = compare_accuracies(one, other)
     # 9 images against 2, by a fair coin: twice the chance of 2 heads or fewer of 11
     assert found.p == pytest.approx(2 * (1 + 11 + 55) / 2**11)
     assert found.mean == pytest.approx(0.07)
@@ -27,7 +34,7 @@ def test_of_one_seed_the_p_value_is_mcnemars_exact_one() -> None:
 def test_seeds_and_images_both_count_as_sources_of_error() -> None:
     one = np.array([[1, 1, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1]], dtype=bool)
     other = np.array([[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 1]], dtype=bool)
-    found = paired(one, other)
+    found = compare_accuracies(one, other)
     apart = one.astype(float) - other
     seeds, images = apart.mean(axis=1).var(ddof=1) / 3, apart.mean(axis=0).var(ddof=1) / 4
     rest = apart - apart.mean(axis=0) - apart.mean(axis=1, keepdims=True) + apart.mean()
@@ -46,7 +53,7 @@ def test_seeds_and_images_both_count_as_sources_of_error() -> None:
 
 def test_the_interval_at_the_level_of_the_p_value_just_holds_nothing() -> None:
     one, other = np.random.default_rng(0).random((2, 3, 50)) < np.array([0.9, 0.7])[:, None, None]
-    for found in (paired(one, other), paired_seeds([0.8, 0.9, 0.9], [0.7, 0.8, 0.85])):
+    for found in (compare_accuracies(one, other), paired_seeds([0.8, 0.9, 0.9], [0.7, 0.8, 0.85])):
         assert found.half_at(found.p) == pytest.approx(abs(found.mean))
 
 
@@ -54,7 +61,7 @@ def test_seeds_that_agree_by_chance_have_the_variance_of_the_images() -> None:
     """Each network has one image of 50 wrong that the other has right: no seed differs, and every pair of networks does."""
     one, other = np.ones((2, 3, 50), dtype=bool)
     one[[0, 1, 2], [0, 1, 2]] = other[[0, 1, 2], [3, 4, 5]] = False
-    found = paired(one, other)
+    found = compare_accuracies(one, other)
     assert found.variances[0].value == 0
     assert found.variances[1].value == pytest.approx(6 / (2 * 49) * (1 - 1 / 3) / 150, rel=1e-2)
     assert found.p == 1
@@ -63,7 +70,7 @@ def test_seeds_that_agree_by_chance_have_the_variance_of_the_images() -> None:
 @pytest.mark.parametrize(("images", "p"), [(1, 0.5), (100, 0.0)])
 def test_images_that_all_differ_count_by_how_many_they_are(images: int, p: float) -> None:
     one, other = np.ones((3, images), dtype=bool), np.zeros((3, images), dtype=bool)
-    found = paired(one, other)
+    found = compare_accuracies(one, other)
     assert found.mean == 1
     assert found.p == pytest.approx(p)
     assert found.half == pytest.approx(stats.t.isf(0.025, max(1, images - 1)) / images)  # of one image
@@ -71,8 +78,8 @@ def test_images_that_all_differ_count_by_how_many_they_are(images: int, p: float
 
 def test_equal_networks_differ_by_nothing() -> None:
     same = np.array([[True, False, True], [False, False, True]])
-    assert paired(same, same)[:2] == (0.0, 1.0)
-    assert paired(same[:1], same[:1]).p == 1.0
+    assert compare_accuracies(same, same)[:2] == (0.0, 1.0)
+    assert compare_accuracies(same[:1], same[:1]).p == 1.0
 
 
 def test_numbers_of_seeds_are_tested_by_scipys_paired_t_test() -> None:
@@ -110,22 +117,24 @@ def test_seeds_that_agree_without_a_step_prove_nothing() -> None:
 def test_an_interval_is_scipys() -> None:
     values = [0.95, 0.97, 0.98]
     low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert interval(values, step=0.0) == (pytest.approx(np.mean(values)), pytest.approx((high - low) / 2))
+    assert estimate_interval(values, step=0.0) == (pytest.approx(np.mean(values)), pytest.approx((high - low) / 2))
 
 
 def test_an_interval_of_equal_numbers_is_that_of_their_step() -> None:
-    half = interval([0.98, 0.98, 0.98], step=0.002)[1]
+    half = estimate_interval([0.98, 0.98, 0.98], step=0.002)[1]
     assert half == pytest.approx(stats.t.isf(0.025, 2) * 0.002 / math.sqrt(12 * 3))
     means = pd.DataFrame({"mean": [0.98, 0.98], "error": [0.0, 1e-17], "seeds": [3, 1], "step": [0.002, 0.002]})
-    halves = intervals(means["mean"], means["error"], means["seeds"], means["step"])
+    halves = estimate_intervals(means["mean"], means["error"], means["seeds"], means["step"])
     assert halves.tolist() == pytest.approx([half, math.nan], nan_ok=True)
 
 
 def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:
-    assert holm([0.03, 0.01, math.nan, 0.04]).tolist() == pytest.approx([0.06, 0.03, math.nan, 0.06], nan_ok=True)
-    assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
-    assert holm([]).tolist() == []
-    assert holm([[0.03, 0.01], [0.9, 0.8]]).tolist() == [pytest.approx([0.03, 0.02]), [1.0, 1.0]]
+    assert adjust_by_holm([0.03, 0.01, math.nan, 0.04]).tolist() == pytest.approx(
+        [0.06, 0.03, math.nan, 0.06], nan_ok=True
+    )
+    assert adjust_by_holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert adjust_by_holm([]).tolist() == []
+    assert adjust_by_holm([[0.03, 0.01], [0.9, 0.8]]).tolist() == [pytest.approx([0.03, 0.02]), [1.0, 1.0]]
 
 
 def _network(rng: np.random.Generator, difficulty: NDArray[np.float64], seeds: int, skill: float) -> NDArray[np.bool_]:
@@ -142,8 +151,8 @@ def test_networks_trained_alike_are_seldom_called_different_and_others_mostly(se
         difficulty = rng.normal(-2, 1.5, size=360)
         ours, alike = (_network(rng, difficulty, seeds, 0.0) for _ in range(2))
         better = _network(rng, difficulty, seeds, 2.0)
-        wrong += paired(ours, alike).p < ALPHA
-        found += paired(better, ours).p < ALPHA
+        wrong += compare_accuracies(ours, alike).p < ALPHA
+        found += compare_accuracies(better, ours).p < ALPHA
     assert wrong / runs < 0.1
     assert found / runs > 0.55
 
@@ -151,5 +160,5 @@ def test_networks_trained_alike_are_seldom_called_different_and_others_mostly(se
 @pytest.mark.parametrize("other", [np.zeros((1, 3), dtype=bool), np.zeros((2, 2), dtype=bool)])
 def test_only_the_same_seeds_and_images_are_compared(other: NDArray[np.bool_]) -> None:
     with pytest.raises(ArgumentError) as caught:
-        paired(np.zeros((1, 2), dtype=bool), other)
+        compare_accuracies(np.zeros((1, 2), dtype=bool), other)
     assert caught.value.value == ((1, 2), other.shape)

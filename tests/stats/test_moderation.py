@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from capsbench.stats.differences import holm, unpaired
-from capsbench.stats.moderation import chance_of_drop, chance_of_failures, moderated
+from capsbench.stats.differences import adjust_by_holm, compare_unpaired_seeds
+from capsbench.stats.moderation import chance_of_drop, chance_of_failures, moderate_variances
 from capsbench.stats.variances import Variance
 
 
 def test_of_one_contender_the_test_is_students():
     before, now = [0.91, 0.93, 0.90, 0.94, 0.92], 0.85
-    (variance,) = moderated([np.var(before, ddof=1)], [4])
+    (variance,) = moderate_variances([np.var(before, ddof=1)], [4])
     t = (now - np.mean(before)) / (np.std(before, ddof=1) * math.sqrt(1 + 1 / 5))
     expected = stats.t.cdf(t, 4)
     assert chance_of_drop(np.mean(before) - now, variance, 5, 1, tolerance=0.0) == pytest.approx(expected)
@@ -23,7 +23,7 @@ def test_variances_are_drawn_towards_the_usual_one_by_the_weights_of_their_prior
     """Of contenders whose variances are spread as 2 degrees of freedom spread them, each seen in 4 seeds."""
     draw = np.random.default_rng(0)
     variances = 0.04 * 2 / draw.chisquare(2, size=400) * draw.chisquare(4, size=400) / 4
-    found = moderated(variances, [4] * 400)
+    found = moderate_variances(variances, [4] * 400)
     prior = found[0].freedom - 4
     assert prior == pytest.approx(2, rel=0.25)
     usual = {round((f.value * f.freedom - 4 * v) / prior, 9) for f, v in zip(found, variances, strict=True)}
@@ -32,12 +32,12 @@ def test_variances_are_drawn_towards_the_usual_one_by_the_weights_of_their_prior
 
 
 def test_what_is_usual_weighs_no_more_than_a_contenders_own_seeds():
-    found = moderated([1.0, 1.1, 0.9, 1.05], [4, 4, 4, 2])
+    found = moderate_variances([1.0, 1.1, 0.9, 1.05], [4, 4, 4, 2])
     assert [each.freedom for each in found] == [8, 8, 8, 4]
 
 
 def test_contenders_without_spread_get_the_usual_variance_too():
-    found = moderated([0.0, 1.0, 1.1, 0.9], [4, 4, 4, 4])
+    found = moderate_variances([0.0, 1.0, 1.1, 0.9], [4, 4, 4, 4])
     assert found[0].value > 0
 
 
@@ -58,10 +58,10 @@ def test_networks_trained_alike_are_let_pass_as_often_as_promised(prior):
         for _ in range(9):
             spreads = np.ones(17) if math.isinf(prior) else prior / draw.chisquare(prior, size=17)
             seeds = draw.normal(size=(17, 6)) * np.sqrt(spreads)[:, None]
-            variances = moderated(seeds[:, :5].var(axis=1, ddof=1), [4] * 17)
+            variances = moderate_variances(seeds[:, :5].var(axis=1, ddof=1), [4] * 17)
             for own, variance in zip(seeds, variances, strict=True):
                 chances.append(chance_of_drop(own[:5].mean() - own[5], variance, 5, 1, tolerance=0.0))
-        alarms += holm(chances).min() < 0.05
+        alarms += adjust_by_holm(chances).min() < 0.05
     assert alarms / 300 <= 0.06
 
 
@@ -85,7 +85,7 @@ def test_failures_are_tested_by_fishers_exact_test(now, before):
 
 def test_numbers_of_other_seeds_are_tested_by_welch():
     one, other = [0.9, 0.92, 0.95], [0.8, 0.85, 0.83, 0.86]
-    found = unpaired(one, other, step=0.0)
+    found = compare_unpaired_seeds(one, other, step=0.0)
     expected = stats.ttest_ind(one, other, equal_var=False)
     assert found.mean == pytest.approx(np.mean(one) - np.mean(other))
     assert found.p == pytest.approx(expected.pvalue)
@@ -94,4 +94,4 @@ def test_numbers_of_other_seeds_are_tested_by_welch():
 
 
 def test_of_one_seed_on_a_side_nothing_is_told():
-    assert math.isnan(unpaired([0.9], [0.8, 0.7]).p)
+    assert math.isnan(compare_unpaired_seeds([0.9], [0.8, 0.7]).p)

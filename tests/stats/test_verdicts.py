@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capsbench.stats.differences import ALPHA, Difference, holm, paired, paired_seeds
+from capsbench.stats.differences import ALPHA, Difference, adjust_by_holm, compare_accuracies, paired_seeds
 from capsbench.stats.variances import Variance
 from capsbench.stats.verdicts import MOST_SEEDS, Outcome, Verdict, judge_by_bonferroni, judge_by_holm
 
@@ -20,7 +20,9 @@ def _drawn(count: int, seed: int) -> list[Difference]:
     for place in range(count):
         seeds, better = 3 + place % 3, draw.uniform(0.5, 0.99)
         one, other = draw.random((2, seeds, 200)) < np.array([better, 0.6])[:, None, None]
-        found.append(paired(one, other) if place % 2 else paired_seeds(one.mean(axis=1), other.mean(axis=1)))
+        found.append(
+            compare_accuracies(one, other) if place % 2 else paired_seeds(one.mean(axis=1), other.mean(axis=1))
+        )
     return found
 
 
@@ -36,7 +38,7 @@ def test_the_interval_is_clear_of_0_exactly_where_there_is_a_difference(seed: in
     assert {each.outcome for each in by_holm} == {Outcome.DIFFERENT, Outcome.NOT_SIGNIFICANT}
     assert all(map(_agrees, by_holm))
     assert all(map(_agrees, by_bonferroni))
-    assert [each.p for each in by_holm] == pytest.approx(holm([each.p for each in drawn]).tolist())
+    assert [each.p for each in by_holm] == pytest.approx(adjust_by_holm([each.p for each in drawn]).tolist())
 
 
 def test_holms_intervals_are_bonferronis_among_those_left() -> None:
@@ -50,7 +52,7 @@ def test_holms_intervals_are_bonferronis_among_those_left() -> None:
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_of_fewer_than_three_seeds_nothing_is_tested(seeds: int) -> None:
     images = np.ones((seeds, 100), dtype=bool)
-    few = paired(images, ~images)
+    few = compare_accuracies(images, ~images)
     for verdict in (*judge_by_holm([few]), judge_by_bonferroni(few, 1)):
         assert (verdict.outcome, verdict.seeds_needed) == (Outcome.NOT_TESTED, None)
         assert math.isnan(verdict.p)
@@ -74,7 +76,7 @@ def test_as_many_seeds_as_are_needed_show_the_difference() -> None:
 def test_seeds_do_not_help_where_the_images_are_too_few() -> None:
     one, other = np.ones((2, 3, 20), dtype=bool)
     other[:, 0] = False
-    found = judge_by_holm([paired(one, other)])[0]
+    found = judge_by_holm([compare_accuracies(one, other)])[0]
     assert (found.outcome, found.seeds_needed) == (Outcome.NOT_SIGNIFICANT, None)
     assert found.difference.with_seeds(MOST_SEEDS).half > found.difference.mean
 
@@ -82,5 +84,5 @@ def test_seeds_do_not_help_where_the_images_are_too_few() -> None:
 def test_the_other_way_round_is_the_same_verdict() -> None:
     verdict = judge_by_bonferroni(paired_seeds([0.9, 0.92, 0.91], [0.8, 0.83, 0.8]), 4)
     other = judge_by_bonferroni(paired_seeds([0.8, 0.83, 0.8], [0.9, 0.92, 0.91]), 4)
-    assert verdict.reversed()[1:] == other[1:]
-    assert verdict.reversed().difference.mean == pytest.approx(other.difference.mean)
+    assert verdict.swap_sides()[1:] == other[1:]
+    assert verdict.swap_sides().difference.mean == pytest.approx(other.difference.mean)

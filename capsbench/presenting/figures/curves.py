@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from capsbench.presenting.format import PERCENT, cut_interval
 from capsbench.presenting.steps import SHARE
-from capsbench.stats.differences import interval
+from capsbench.stats.differences import estimate_interval
 
 BAND = 0.13
 """Opacity of a band."""
@@ -75,10 +75,10 @@ def t_interval(values: pd.Series, step: float | None = None, unit: str = "") -> 
     """Returns the ends of the 95 % t-interval of a mean over seeds, cut at the bounds of its unit.
 
     Args:
-        step: as in `capsbench.stats.differences.interval`.
+        step: as in `capsbench.stats.differences.estimate_interval`.
         unit: as in `capsbench.presenting.format.cut_interval`.
     """
-    return cut_interval(*interval(values.to_list(), step), unit)
+    return cut_interval(*estimate_interval(values.to_list(), step), unit)
 
 
 def few_ticks(axes: Axes, across: int = 5, up: int = 5) -> None:

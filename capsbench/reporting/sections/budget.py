@@ -18,7 +18,7 @@ from capsbench.presenting.format import needed_seeds, with_interval
 from capsbench.presenting.material import Material
 from capsbench.presenting.naming import BUDGET
 from capsbench.presenting.shortlist import most_accurate
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
 from capsbench.stats.verdicts import Outcome, Verdict
 
 MARGIN = 1.0
@@ -69,7 +69,7 @@ class Estimate(NamedTuple):
         if not n:
             return cls(math.nan, math.inf, 0)
         step = None if values.step is None else values.step / 100
-        mean, half = interval((values.by_seed / 100).to_list(), step, level)
+        mean, half = estimate_interval((values.by_seed / 100).to_list(), step, level)
         return cls(100 * mean, math.inf if math.isnan(half) else 100 * half, n)
 
     @classmethod

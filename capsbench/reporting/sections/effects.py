@@ -28,7 +28,7 @@ from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.presenting.words import option, short, value
 from capsbench.records.cell import TARGET, asked_fields
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
 from capsbench.stats.verdicts import Outcome
 
 Level = tuple[Any, ...]
@@ -186,7 +186,7 @@ def _apart(own: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(name: str, of_seeds: pd.Series, step: float) -> dict[str, float]:
-    mean, half = interval(of_seeds.to_list(), step)
+    mean, half = estimate_interval(of_seeds.to_list(), step)
     return {name: 100 * mean, f"{name}, ci95": 100 * half}
 
 

@@ -22,9 +22,9 @@ from capsbench.presenting.format import PERCENT, with_interval
 from capsbench.presenting.steps import Steps
 from capsbench.records.cell import Cell, flag
 from capsbench.records.record import Record
-from capsbench.stats.differences import interval
+from capsbench.stats.differences import estimate_interval
 from capsbench.stats.steps import step_of
-from capsbench.stats.variances import quantile, variance_of_seeds
+from capsbench.stats.variances import critical_value, variance_of_seeds
 
 CAPTION = (
     "published: as printed, ± standard deviation over trials; measured: mean over n seeds ± half-width of the 95 % "
@@ -127,7 +127,7 @@ def difference_ci95(row: Published, values: Sequence[float], step: float | None 
         theirs = float(row.spread) ** 2 / row.trials
         both = ours**2 / (n - 1) + theirs**2 / (row.trials - 1)
         freedom = (ours + theirs) ** 2 / both if both else freedom
-    return float(quantile(freedom)) * math.sqrt(ours + theirs) + row.rounding
+    return float(critical_value(freedom)) * math.sqrt(ours + theirs) + row.rounding
 
 
 def table_of(comparisons: Sequence[Comparison]) -> pd.DataFrame:
@@ -233,7 +233,7 @@ def _why_none(row: Published, written: Sequence[Cell], left_out: Mapping[str, st
 
 def _interval(percent: Sequence[float], step: float | None) -> tuple[float, float]:
     """The mean and the half-width of its 95 % t-interval, in per cent."""
-    mean, half = interval([value / 100 for value in percent], None if step is None else step / 100)
+    mean, half = estimate_interval([value / 100 for value in percent], None if step is None else step / 100)
     return 100 * mean, 100 * half
 
 

@@ -20,7 +20,7 @@ from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import SECOND, Verdicts
 from capsbench.presenting.words import TIMES
 from capsbench.reporting.sections.budget import Group, groups_of
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, interval, paired_seeds
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
 from capsbench.stats.verdicts import MOST_SEEDS, Outcome, Verdict
 
 MOST_NAMED = 3
@@ -165,7 +165,7 @@ def _rows(line: Line, verdicts: Verdicts, unsound: Collection[str]) -> Iterator[
         for name, verdict in line.behind.items()
     }
     own = line.numbers[line.first]
-    mean, half = interval([each.value for each in own.values()], _step(line.numbers))
+    mean, half = estimate_interval([each.value for each in own.values()], _step(line.numbers))
     level = [line.first, *(name for name in line.behind if not ahead[name])]
     cheapest = _cheapest(line.group, level) if len(own) >= FEWEST_SEEDS else ""
     for name in (*line.behind, *line.kept_out):

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from capsbench.presenting.figures.curves import draw_curves, t_interval
 from capsbench.presenting.figures.style import STYLE
-from capsbench.stats.differences import interval
+from capsbench.stats.differences import estimate_interval
 
 
 @pytest.mark.parametrize(
-    ("unit", "most"), [("fraction", 100.0), ("ratio", 100 * (0.98 + interval([0.96, 0.98, 1.0])[1]))]
+    ("unit", "most"), [("fraction", 100.0), ("ratio", 100 * (0.98 + estimate_interval([0.96, 0.98, 1.0])[1]))]
 )
 def test_a_band_of_shares_ends_where_they_do(unit: str, most: float) -> None:
     rows = pd.DataFrame({"contender": "a", "level": [0.0, 1.0] * 3, "value": [0.96, 0.5, 0.98, 0.5, 1.0, 0.5]})
@@ -29,5 +29,5 @@ def test_a_band_of_shares_ends_where_they_do(unit: str, most: float) -> None:
 def test_the_band_is_the_interval_of_the_step() -> None:
     low, high = t_interval(pd.Series([50.0, 50.0, 50.0]), step=2.0, unit="%")
     assert (low, high) == pytest.approx(
-        (50 - interval([0.5] * 3, step=0.02)[1] * 100, 50 + interval([0.5] * 3, step=0.02)[1] * 100)
+        (50 - estimate_interval([0.5] * 3, step=0.02)[1] * 100, 50 + estimate_interval([0.5] * 3, step=0.02)[1] * 100)
     )
