@@ -5,7 +5,7 @@ from capsbench_baselines import AveragePoolingCNN
 from capsbench_baselines.errors import ArgumentError
 
 
-def parameters(network: torch.nn.Module) -> int:
+def count_parameters_of(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -13,7 +13,7 @@ def test_the_papers_network_has_5_3_million_parameters_on_affnist() -> None:
     with torch.device("meta"):
         network = AveragePoolingCNN((1, 40, 40), 10)
     convolutions = (81 * 1 * 256 + 256) + (81 * 256 * 256 + 256)
-    assert parameters(network) == convolutions + (256 * 10 + 10) == 5_332_234
+    assert count_parameters_of(network) == convolutions + (256 * 10 + 10) == 5_332_234
 
 
 @pytest.mark.parametrize("size", ["tiny", "small"])

@@ -9,7 +9,7 @@ from capsbench_baselines.errors import ArgumentError
 from capsbench_baselines.he2016 import Block
 
 
-def parameters(network: nn.Module) -> int:
+def count_parameters_of(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -24,7 +24,7 @@ def test_the_papers_networks_have_the_parameters_of_its_table_6(blocks: int, mil
     first = 2 * blocks * (9 * 16 * 16 + 2 * 16)
     second = (9 * 16 * 32 + 2 * 32) + (2 * blocks - 1) * (9 * 32 * 32 + 2 * 32)
     third = (9 * 32 * 64 + 2 * 64) + (2 * blocks - 1) * (9 * 64 * 64 + 2 * 64)
-    assert parameters(network) == stem + first + second + third + (64 * 10 + 10) == exactly
+    assert count_parameters_of(network) == stem + first + second + third + (64 * 10 + 10) == exactly
     assert exactly / 1e6 == pytest.approx(millions, rel=0.02)
 
 
@@ -52,7 +52,7 @@ def test_the_second_and_the_third_stage_halve_the_grid(side: int, grids: tuple[i
 
 
 def test_a_block_is_torchvisions_block() -> None:
-    """With the same weights; torchvision's has no shortcut of option A, so the two keep their channels."""
+    """The blocks have the same weights. Torchvision has no shortcut of option A, so neither changes its channels."""
     ours, theirs = Block(6, 6, stride=1).double(), BasicBlock(6, 6).double()
     for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         nn.init.normal_(own)

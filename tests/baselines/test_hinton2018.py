@@ -5,7 +5,7 @@ from capsbench_baselines import HintonCNN
 from capsbench_baselines.errors import ArgumentError
 
 
-def parameters(network: torch.nn.Module) -> int:
+def count_parameters_of(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -14,7 +14,7 @@ def test_the_papers_network_has_4_million_parameters_on_smallnorb() -> None:
         network = HintonCNN((2, 32, 32), 5)
     convolutions = (25 * 2 * 32 + 32) + (25 * 32 * 64 + 64)
     connected = (8 * 8 * 64 * 1024 + 1024) + (1024 * 5 + 5)
-    assert parameters(network) == convolutions + connected == 4_253_349
+    assert count_parameters_of(network) == convolutions + connected == 4_253_349
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "paper"])

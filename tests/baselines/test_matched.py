@@ -13,12 +13,12 @@ from capsbench_baselines.matched import count_parameters, solve_channels
 IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 32, 32)]
 
 
-def parameters(network: nn.Module) -> int:
+def count_parameters_of(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def logarithmic(low: int, high: int) -> st.SearchStrategy[int]:
-    """Whole numbers, as many of each order of magnitude."""
+    """Returns a strategy of whole numbers, as many of each order of magnitude."""
     return st.floats(0, 1).map(lambda x: round(low * (high / low) ** x))
 
 
@@ -31,7 +31,7 @@ def test_every_number_of_parameters_is_met_within_2_percent(
 ) -> None:
     with torch.device("meta"):
         network = MatchedCNN(image, classes, parameters=wanted)
-    assert abs(parameters(network) - wanted) <= 0.02 * wanted
+    assert abs(count_parameters_of(network) - wanted) <= 0.02 * wanted
 
 
 @settings(deadline=None, max_examples=30)
@@ -39,7 +39,9 @@ def test_every_number_of_parameters_is_met_within_2_percent(
 def test_the_formula_counts_what_the_network_has(image: tuple[int, int, int], classes: int, wanted: int) -> None:
     with torch.device("meta"):
         network = MatchedCNN(image, classes, parameters=wanted)
-    assert parameters(network) == count_parameters(image[0], classes, *solve_channels(image[0], classes, wanted))
+    assert count_parameters_of(network) == count_parameters(
+        image[0], classes, *solve_channels(image[0], classes, wanted)
+    )
 
 
 @settings(deadline=None, max_examples=60)
@@ -79,7 +81,7 @@ def test_a_number_that_cannot_be_met_is_refused_with_the_nearest(wanted: int, ne
 
 
 def test_it_learns() -> None:
-    """Which quarter of the image is lit, from 64 noisy examples."""
+    """It learns which quarter of the image is lit, from 64 noisy examples."""
     torch.manual_seed(0)
     labels = torch.arange(64) % 4
     images = torch.rand(64, 1, 8, 8) * 0.5

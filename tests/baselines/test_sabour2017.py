@@ -4,7 +4,7 @@ import torch
 from capsbench_baselines import SabourCNN
 
 
-def parameters(network: torch.nn.Module) -> int:
+def count_parameters_of(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -13,7 +13,7 @@ def test_the_papers_network_has_35_million_parameters() -> None:
         network = SabourCNN((1, 28, 28), 10)
     convolutions = (25 * 1 * 256 + 256) + (25 * 256 * 256 + 256) + (25 * 256 * 128 + 128)
     connected = (28 * 28 * 128 * 328 + 328) + (328 * 192 + 192) + (192 * 10 + 10)
-    assert parameters(network) == convolutions + connected == 35_445_522
+    assert count_parameters_of(network) == convolutions + connected == 35_445_522
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "paper"])

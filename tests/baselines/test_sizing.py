@@ -18,16 +18,16 @@ NETWORKS = [SabourCNN, HintonCNN, AveragePoolingCNN, AllConvolutionalCNN, ResNet
 Make = Callable[..., nn.Module]
 
 
-def parameters(network: nn.Module) -> int:
+def count_parameters_of(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def perceptron(width1: int, width2: int) -> nn.Module:
+def build_perceptron(width1: int, width2: int) -> nn.Module:
     return nn.Sequential(nn.Linear(12, width1), nn.Linear(width1, width2), nn.Linear(width2, 5))
 
 
-def by_hand(width1: float, width2: float) -> float:
-    """Parameters of the perceptron."""
+def count_by_hand(width1: float, width2: float) -> float:
+    """Returns the parameters of the perceptron."""
     return 13 * width1 + (width1 + 1) * width2 + 5 * (width2 + 1)
 
 
@@ -40,15 +40,15 @@ def test_every_network_meets_a_number_of_parameters_within_2_percent(
     with torch.device("meta"):
         network = make(image, 10, **make.sizes(image)["tiny"], parameters=wanted)  # type: ignore[attr-defined]
         logits = network(torch.empty(2, *image))
-    assert abs(parameters(network) - wanted) <= 0.02 * wanted
+    assert abs(count_parameters_of(network) - wanted) <= 0.02 * wanted
     assert logits.shape == (2, 10)
 
 
 @settings(deadline=None, max_examples=100)
 @given(wanted=st.floats(0, 1).map(lambda x: round(300 * 3_000**x)), ratio=st.sampled_from([(1, 1), (3, 4), (40, 10)]))
 def test_a_wide_range_of_numbers_is_met(wanted: int, ratio: tuple[int, int]) -> None:
-    widths = solve_widths(perceptron, ratio, wanted)
-    assert abs(by_hand(*widths) - wanted) <= 0.02 * wanted
+    widths = solve_widths(build_perceptron, ratio, wanted)
+    assert abs(count_by_hand(*widths) - wanted) <= 0.02 * wanted
 
 
 @pytest.mark.parametrize("wanted", [300, 1_000, 5_000])
@@ -59,14 +59,18 @@ def test_of_all_widths_within_2_percent_the_best_proportioned_ones_are_taken(
     low, high = 0.0, 1e6
     while high - low > 1e-9:  # the factor that meets the number exactly
         factor = (low + high) / 2
-        low, high = (factor, high) if by_hand(factor * ratio[0], factor * ratio[1]) < wanted else (low, factor)
+        low, high = (factor, high) if count_by_hand(factor * ratio[0], factor * ratio[1]) < wanted else (low, factor)
 
     def distance(widths: tuple[int, ...]) -> float:
         return sum(math.log(width / (low * share)) ** 2 for width, share in zip(widths, ratio, strict=True))
 
-    fitting = [widths for widths in product(range(1, 200), repeat=2) if abs(by_hand(*widths) - wanted) <= 0.02 * wanted]
+    fitting = [
+        widths for widths in product(range(1, 200), repeat=2) if abs(count_by_hand(*widths) - wanted) <= 0.02 * wanted
+    ]
     fitting = [widths for widths in fitting if (widths[0] - widths[1]) * (ratio[0] - ratio[1]) >= 0]
-    assert distance(solve_widths(perceptron, ratio, wanted)) == pytest.approx(min(map(distance, fitting)), abs=1e-3)
+    assert distance(solve_widths(build_perceptron, ratio, wanted)) == pytest.approx(
+        min(map(distance, fitting)), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_the_polynomial_counts_what_networks_have(make: Make, names: tuple[str, 
     for _ in range(10):
         widths = [draw.randint(1, 300) for _ in names]
         with torch.device("meta"):
-            assert count(*widths) == parameters(build(*widths))
+            assert count(*widths) == count_parameters_of(build(*widths))
 
 
 def test_large_networks_keep_their_proportions() -> None:
@@ -106,11 +110,11 @@ def test_no_stage_of_a_small_resnet_is_narrower_than_the_one_before(wanted: int)
 
 
 def test_without_a_number_the_widths_are_as_given() -> None:
-    assert [len(layer.weight) for layer in build_sized(perceptron, (7, 3), 0)] == [7, 3, 5]
+    assert [len(layer.weight) for layer in build_sized(build_perceptron, (7, 3), 0)] == [7, 3, 5]
 
 
 def test_the_weights_are_those_of_a_network_made_with_these_widths() -> None:
-    """Counting draws nothing from torch's random state."""
+    """A count draws nothing from torch's random state."""
     torch.manual_seed(0)
     network = HintonCNN((1, 8, 8), 10, parameters=20_000)
     width1, width2, hidden = (len(network.layers[i].weight) for i in (0, 3, 7))
@@ -135,17 +139,17 @@ def test_gradients_reach_every_weight(make: Make, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(("wanted", "nearest"), [(-1, 14), (3, 14), (20, 23), (53, 50)])
 def test_a_number_that_cannot_be_met_is_refused_with_the_nearest(wanted: int, nearest: int) -> None:
-    def chain(width: int) -> nn.Module:
+    def build_chain(width: int) -> nn.Module:
         return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 5))
 
     with pytest.raises(UnmetParameters) as caught:
-        build_sized(chain, (8,), wanted)
+        build_sized(build_chain, (8,), wanted)
     assert (caught.value.value, caught.value.smallest, caught.value.nearest) == (wanted, 3 + 1 + 5 + 5, nearest)
 
 
 def test_widths_below_1() -> None:
     with pytest.raises(ArgumentError) as caught:
-        build_sized(perceptron, (4, 0), 0)
+        build_sized(build_perceptron, (4, 0), 0)
     assert (caught.value.argument, caught.value.value) == ("widths", (4, 0))
 
 

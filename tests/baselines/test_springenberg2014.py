@@ -7,7 +7,7 @@ from capsbench_baselines.errors import ArgumentError
 SMALL_IMAGES = [(1, 8, 8), (2, 9, 7), (1, 4, 4), (1, 28, 28), (1, 40, 40), (2, 32, 32), (3, 32, 32)]
 
 
-def parameters(network: torch.nn.Module) -> int:
+def count_parameters_of(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -17,7 +17,7 @@ def test_the_papers_network_has_1_4_million_parameters_on_cifar10() -> None:
     first = (9 * 3 * 96 + 96) + 2 * (9 * 96 * 96 + 96)
     second = (9 * 96 * 192 + 192) + 3 * (9 * 192 * 192 + 192)
     last = (192 * 192 + 192) + (192 * 10 + 10)
-    assert parameters(network) == first + second + last == 1_369_738
+    assert count_parameters_of(network) == first + second + last == 1_369_738
 
 
 def test_there_is_nothing_but_convolutions_and_dropout_in_it() -> None:
@@ -57,7 +57,7 @@ def test_a_batch_norm_follows_every_convolution_but_the_last() -> None:
 
 
 def test_the_signal_keeps_its_size_over_nine_layers() -> None:
-    """With weights from N(0, 2 / fan-in) the mean square of the features stays what it was (He 2015)."""
+    """Weights from N(0, 2 / fan-in) keep the mean square of the features (He 2015)."""
     torch.manual_seed(0)
     network = AllConvolutionalCNN((3, 32, 32), 10).eval()
     images = torch.randn(2, 3, 32, 32)

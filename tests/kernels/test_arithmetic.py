@@ -1,4 +1,4 @@
-"""Counting operations: against formulas written out by hand, and against the same algorithm with its votes in memory."""
+"""Counts of operations, against formulas by hand and against the same algorithm with its votes in memory."""
 
 import pytest
 import torch
@@ -70,7 +70,7 @@ def test_a_belief_adds_what_its_logits_take(belief, logits, first, backend):
 
 
 def test_votes_count_once_for_each_distinct_poses_weights_and_offset(backend):
-    """By their values: a view, a copy and a tensor that has taken another's id are what they hold."""
+    """Tensors count by their values: so do a view, a copy, and a tensor that reuses the id of another."""
 
     def passes(*arguments):
         for poses, weights, offset in arguments:
@@ -97,7 +97,7 @@ def test_logits_count_once_for_a_normaliser_and_the_pass_that_it_goes_into(backe
 
 
 def procedure_1_of_sabour(children, parents, depth, values, iterations):
-    """Operations an image: votes once; a softmax and a weighted sum each time; agreement each time but the last."""
+    """Returns operations an image: votes once, a softmax and a weighted sum an iteration, agreement in all but the last."""
     logits = children * parents
     weighted_sums, agreements = iterations * 2 * values, (iterations - 1) * 2 * values
     return logits * (2 * depth * values + iterations * 5 + weighted_sums + agreements)
@@ -138,7 +138,7 @@ def test_em_routing_reads_second_moments(backend):
 
 
 def test_what_is_repeated_for_precision_is_not_counted(backend):
-    """So the number depends on no value."""
+    """The number does not depend on values."""
 
     def route(far):
         betas, offset = torch.zeros(5), torch.full((1, 12, 4, 4), far)

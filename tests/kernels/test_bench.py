@@ -1,4 +1,4 @@
-"""The benchmark: layers and floors by hand, who is right gets a time, who is wrong gets none."""
+"""The benchmark: layers and floors by hand; a right contender gets a time, a wrong one gets none."""
 
 import sys
 from dataclasses import replace
@@ -21,28 +21,28 @@ CPU = torch.device("cpu")
 REFERENCE = make_route("reference")
 
 
-def small(layer="sabour-digitcaps", batch=3, iterations=2, dtype="float32", children=6, parents=3):
+def small_case(layer="sabour-digitcaps", batch=3, iterations=2, dtype="float32", children=6, parents=3):
     (case,) = cases([layer], [batch], [children], [parents], [iterations], [dtype], device=CPU)
     return case
 
 
 @pytest.fixture
 def benched(monkeypatch):
-    """Runs the benchmark on a small case with the contenders given, and gives its rows by contender and pass."""
+    """Runs the benchmark on a small case with some contenders, and returns its rows by contender and pass."""
     monkeypatch.setattr("capsbench_kernels.bench.measure_peaks", lambda device: Peaks(1e11, 1e10))
 
     def run(*contenders, case=None):
         for contender in contenders:
             monkeypatch.setitem(CONTENDERS, contender.name, contender)
         names = [contender.name for contender in contenders]
-        rows = list(bench([case or small()], names, device=CPU, seconds=0.001))
+        rows = list(bench([case or small_case()], names, device=CPU, seconds=0.001))
         assert len(rows) == len(contenders) * len(PASSES)
         return {(row["contender"], row["pass"]): row for row in rows}
 
     return run
 
 
-def statuses(rows, name):
+def statuses_of(rows, name):
     return [rows[name, pass_]["status"] for pass_ in PASSES]
 
 
@@ -63,7 +63,7 @@ def test_the_votes_of_the_papers_layers(layer, batch, problems, megabytes):
 
 def test_the_floor_of_dynamic_routing_counted_by_hand():
     """N=2, I=6, J=3, R=1, D=8, E=16, two iterations: 2*6*3*16 values and 2*6*3 logits."""
-    case = small(batch=2)
+    case = small_case(batch=2)
     values, logits = 576, 36
     forward = values * ((16 + 2) + (16 + 2 + 2)) + logits * 2 * 6
     backward = values * ((1 + 32) + (1 + 32 + 6 + 16 + 2)) + logits * 2 * 12
@@ -93,7 +93,8 @@ def test_the_floors_of_the_papers_layers(layer, batch, gigaflops, megabytes):
 
 def test_half_width_moves_half_the_poses_and_weights():
     whole, half = (
-        compute_floor(small("hinton-class", dtype=dtype), backward=False).bytes for dtype in ("float32", "bfloat16")
+        compute_floor(small_case("hinton-class", dtype=dtype), backward=False).bytes
+        for dtype in ("float32", "bfloat16")
     )
     assert 0.5 < half / whole < 0.75
 
@@ -105,7 +106,7 @@ def test_every_contender_agrees_with_float64(name, layer, dtype):
     contender = CONTENDERS[name]
     if contender.find_obstacle(CPU):
         pytest.skip(contender.find_obstacle(CPU))
-    case = small(layer, dtype=dtype, iterations=3)
+    case = small_case(layer, dtype=dtype, iterations=3)
     inputs = random_inputs(case, CPU)
     truth = compute_expected(case, inputs)
     for check in (check_forward, check_both):
@@ -114,7 +115,7 @@ def test_every_contender_agrees_with_float64(name, layer, dtype):
 
 @pytest.mark.parametrize("layer", ["sabour-digitcaps", "hinton-class"])
 def test_the_usual_implementation_is_the_reference_in_float64(layer):
-    case = small(layer, iterations=3)
+    case = small_case(layer, iterations=3)
     inputs = random_inputs(case, CPU).of_problems(torch.arange(case.problems), torch.double).requiring_grad()
     upstream = tuple(torch.randn_like(output) for output in route_usual(case, inputs))
     for mine, theirs in zip(
@@ -152,20 +153,20 @@ class WrongGradient(torch.autograd.Function):
         return 1.001 * gradient
 
 
-def scaled(case, inputs):
+def route_scaled(case, inputs):
     return tuple(1.001 * output for output in REFERENCE(case, inputs))
 
 
-def last_problem_forgotten(case, inputs):
+def route_all_but_the_last(case, inputs):
     (poses,) = REFERENCE(case, inputs)
     return (torch.cat([poses[:-1], 0 * poses[-1:]]),)
 
 
-def weights_gradient_wrong(case, inputs):
+def route_with_a_wrong_gradient(case, inputs):
     return REFERENCE(case, inputs._replace(weights=WrongGradient.apply(inputs.weights)))
 
 
-def nan_in_an_unseen_problem(case, inputs):
+def route_with_a_nan(case, inputs):
     (poses,) = REFERENCE(case, inputs)
     return (poses * torch.ones(case.problems, 1, 1, 1).index_fill(0, torch.tensor([1]), float("nan")),)
 
@@ -173,10 +174,10 @@ def nan_in_an_unseen_problem(case, inputs):
 @pytest.mark.parametrize(
     ("route", "complaint"),
     [
-        (scaled, "parent poses: off by"),
-        (last_problem_forgotten, "parent poses: off by"),
-        (weights_gradient_wrong, "gradient of weights: off by"),
-        (nan_in_an_unseen_problem, "parent poses: not finite everywhere"),
+        (route_scaled, "parent poses: off by"),
+        (route_all_but_the_last, "parent poses: off by"),
+        (route_with_a_wrong_gradient, "gradient of weights: off by"),
+        (route_with_a_nan, "parent poses: not finite everywhere"),
         (
             lambda case, inputs: (REFERENCE(case, inputs)[0].flatten(2),),
             "parent poses: expected the shape [2, 3, 1, 16]",
@@ -190,7 +191,7 @@ def test_a_wrong_contender_gets_no_time_in_either_pass(benched, monkeypatch, rou
         row = rows["mine", pass_]
         assert row["status"].startswith(f"wrong: {complaint}")
         assert row["median_s"] is row["n"] is row["ratio"] is row["peak_bytes"] is None
-    assert statuses(rows, "broadcast") == ["ok", "ok"]
+    assert statuses_of(rows, "broadcast") == ["ok", "ok"]
 
 
 def test_a_contender_that_raises_is_named_and_the_others_go_on(benched):
@@ -198,8 +199,8 @@ def test_a_contender_that_raises_is_named_and_the_others_go_on(benched):
         raise TypeError("no such kernel\nwith details")
 
     rows = benched(CONTENDERS["broadcast"], Contender("mine", broken))
-    assert statuses(rows, "mine") == ["failed: TypeError: no such kernel"] * 2
-    assert statuses(rows, "broadcast") == ["ok", "ok"]
+    assert statuses_of(rows, "mine") == ["failed: TypeError: no such kernel"] * 2
+    assert statuses_of(rows, "broadcast") == ["ok", "ok"]
 
 
 def test_a_contender_without_memory_for_the_backward_pass_keeps_its_forward_time(benched):
@@ -209,7 +210,7 @@ def test_a_contender_without_memory_for_the_backward_pass_keeps_its_forward_time
         return REFERENCE(case, inputs)
 
     rows = benched(CONTENDERS["broadcast"], Contender("mine", hungry))
-    assert statuses(rows, "mine") == ["ok", "out of memory"]
+    assert statuses_of(rows, "mine") == ["ok", "out of memory"]
     assert rows["mine", "forward"]["median_s"] > 0
     assert rows["mine", "forward+backward"]["median_s"] is None
 
@@ -220,13 +221,13 @@ def test_more_than_the_free_memory_is_refused_rather_than_granted(benched):
         return (torch.empty(int(1.1 * measure_module.free_memory()) // 4),)
 
     rows = benched(CONTENDERS["broadcast"], Contender("mine", greedy))
-    assert statuses(rows, "mine") == ["out of memory"] * 2
-    assert statuses(rows, "broadcast") == ["ok", "ok"]
+    assert statuses_of(rows, "mine") == ["out of memory"] * 2
+    assert statuses_of(rows, "broadcast") == ["ok", "ok"]
 
 
 def test_a_case_too_large_for_its_own_inputs_is_out_of_memory(benched):
-    rows = benched(CONTENDERS["broadcast"], case=small(batch=10**9, children=10**4))
-    assert statuses(rows, "broadcast") == ["out of memory"] * 2
+    rows = benched(CONTENDERS["broadcast"], case=small_case(batch=10**9, children=10**4))
+    assert statuses_of(rows, "broadcast") == ["out of memory"] * 2
 
 
 def test_a_failure_while_timing_ends_that_contender_only():
@@ -256,7 +257,7 @@ def test_who_cannot_run_here_is_listed_with_the_reason(benched, monkeypatch):
 
     monkeypatch.setattr(contenders_module, "choose_backend", choose)
     rows = benched(CONTENDERS["broadcast"], CONTENDERS["triton"])
-    assert statuses(rows, "triton") == ["unavailable: it needs a CUDA device"] * 2
+    assert statuses_of(rows, "triton") == ["unavailable: it needs a CUDA device"] * 2
 
 
 def test_compiling_is_timed_apart_and_a_compiler_that_fails_skips_the_contender(benched, monkeypatch):
@@ -275,7 +276,7 @@ def test_compiling_is_timed_apart_and_a_compiler_that_fails_skips_the_contender(
     monkeypatch.setattr(torch, "compile", without_compiler)
     rows = benched(CONTENDERS["broadcast"], CONTENDERS["broadcast-compiled"])
     said = "skipped: torch.compile: RuntimeError: No working C++ compiler found"
-    assert statuses(rows, "broadcast-compiled") == [said] * 2
+    assert statuses_of(rows, "broadcast-compiled") == [said] * 2
 
 
 def test_without_the_baseline_there_is_no_ratio(benched):
@@ -289,7 +290,7 @@ def test_threads_are_set_while_it_runs_and_then_as_before(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        rows = list(bench([small()], ["reference"], device=CPU, seconds=0.001, threads=1))
+        rows = list(bench([small_case()], ["reference"], device=CPU, seconds=0.001, threads=1))
         assert {row["threads"] for row in rows} == {1}
         assert torch.get_num_threads() == 2
     finally:

@@ -1,4 +1,4 @@
-"""Where the kernels of the CPU are cached: Numba loads what lies there as pickles."""
+"""The cache folder of the CPU kernels: Numba loads the files there as pickles."""
 
 import os
 import subprocess

@@ -13,8 +13,8 @@ from capsbench_kernels import ArgumentError
 from capsbench_kernels.passes.triton.compile import KernelResources, compile_kernels
 
 
-def printed(program, **environment):
-    """What a program prints as JSON, run where the package is found as it is here."""
+def run_program(program, **environment):
+    """Runs a program with the import path of this process, and returns the JSON that it prints."""
     inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
@@ -38,12 +38,12 @@ launches = [
     *plan_configurations([LAYERS["sabour-digitcaps"]], ["dynamic"], [torch.float32]),
     *plan_configurations([LAYERS["hinton-convcaps1"]], ["em"], [torch.float32]),
 ]
-print(json.dumps([asdict(each) for each in compile_kernels((80, 90), launches)]))
+print(json.dumps([asdict(resources) for resources in compile_kernels((80, 90), launches)]))
 """
 
 
 def test_the_papers_layers_stay_in_registers():
-    rows = printed(PAPERS)
+    rows = run_program(PAPERS)
     assert len(rows) == 12
     assert {(row["kernel"], row["target"]) for row in rows} == {
         (kernel, target)
@@ -57,20 +57,20 @@ def test_the_papers_layers_stay_in_registers():
         assert 32 <= row["registers"] <= 255, row
 
 
-EVERY = """
+ALL_LAYERS = """
 import json
 from dataclasses import asdict
 import torch
 from capsbench_kernels.passes.triton.compile import compile_kernels, plan_configurations
 
 launches = list(plan_configurations(dtypes=[torch.float32]))
-print(json.dumps([len(launches), [asdict(each) for each in compile_kernels((80, 90), launches)]]))
+print(json.dumps([len(launches), [asdict(resources) for resources in compile_kernels((80, 90), launches)]]))
 """
 
 
 @pytest.mark.slow
 def test_every_layer_and_belief_stays_in_registers():
-    count, rows = printed(EVERY)
+    count, rows = run_program(ALL_LAYERS)
     assert count > 40
     assert len({(row["kernel"], row["configuration"], row["target"]) for row in rows}) == len(rows) == 2 * count
     assert [row for row in rows if row["spilled"] or row["shared"]] == []
@@ -89,12 +89,12 @@ launches = [
     *plan_configurations([odd], ["every"], [torch.float64]),
     *plan_configurations([many], ["dynamic"], [torch.float16]),
 ]
-print(json.dumps([asdict(each) for each in compile_kernels([90], launches)]))
+print(json.dumps([asdict(resources) for resources in compile_kernels([90], launches)]))
 """
 
 
 def test_other_sizes_options_and_dtypes_compile():
-    rows = printed(OTHERS)
+    rows = run_program(OTHERS)
     assert len(rows) == 6
     assert {row["configuration"] for row in rows} == {
         "odd, every, float64",
@@ -122,7 +122,7 @@ except RuntimeError as error:
 
 
 def test_the_interpreter_leaves_nothing_to_compile():
-    assert "TRITON_INTERPRET" in printed(INTERPRETED, TRITON_INTERPRET="1")
+    assert "TRITON_INTERPRET" in run_program(INTERPRETED, TRITON_INTERPRET="1")
 
 
 def test_the_table_has_these_columns():

@@ -1,4 +1,4 @@
-"""The CPU's kernels against the reference: sums and every gradient by name, and how a pass is cut and shared out."""
+"""The CPU kernels against the reference: sums and every gradient by name, and the cuts of a pass."""
 
 import os
 import subprocess
@@ -15,8 +15,8 @@ from capsbench_kernels.passes.cpu import caching, launch
 FIELDS = ["bias", "direction", "gaussian", "centre", "activations", "offset", "log_normaliser"]
 
 
-def drawn(sizes, fields, dtype=torch.double, shared_offset=False):
-    """A random problem of N, I, J, R, D, E with the named fields, as leaves that want gradients."""
+def draw_problem(sizes, fields, dtype=torch.double, shared_offset=False):
+    """Draws a problem of sizes N, I, J, R, D, E with the named fields, as leaves that require gradients."""
     problems, children, parents, rows, depth, columns = sizes
     generator = torch.Generator().manual_seed(sum(sizes))
     shapes = {
@@ -39,8 +39,8 @@ def drawn(sizes, fields, dtype=torch.double, shared_offset=False):
     return made
 
 
-def passed(tensors, backend):
-    """The sums by name, log_normaliser among them where none was given, and the gradients of a random mix of them."""
+def run_pass(tensors, backend):
+    """Returns the sums by name, with log_normaliser unless it is an input, and the gradients of a random mix of them."""
     belief = Parents(**{name: tensors.get(name) for name in Parents._fields})
     poses, weights, offset = tensors["poses"], tensors["weights"], tensors.get("offset")
     given_normaliser = tensors.get("log_normaliser")
@@ -71,8 +71,8 @@ def assert_close_by_name(ours, theirs, tolerance):
     shared_offset=st.booleans(),
 )
 def test_sums_and_gradients_are_those_of_the_reference(sizes, fields, shared_offset):
-    tensors = drawn(sizes, fields, shared_offset=shared_offset)
-    for ours, theirs in zip(passed(tensors, "cpu"), passed(tensors, "reference"), strict=True):
+    tensors = draw_problem(sizes, fields, shared_offset=shared_offset)
+    for ours, theirs in zip(run_pass(tensors, "cpu"), run_pass(tensors, "reference"), strict=True):
         assert_close_by_name(ours, theirs, 1e-11)
 
 
@@ -80,22 +80,22 @@ def test_sums_and_gradients_are_those_of_the_reference(sizes, fields, shared_off
 @pytest.mark.parametrize("sizes", [(9, 300, 10, 1, 8, 16), (33, 72, 16, 4, 4, 4)], ids=["vectors", "matrices"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.double, 1e-12), (torch.float, 3e-6)])
 def test_several_tiles_and_blocks_make_no_difference(fields, sizes, dtype, tolerance):
-    expected = passed(drawn(sizes, fields), "reference")
-    ours = passed(drawn(sizes, fields, dtype), "cpu")
+    expected = run_pass(draw_problem(sizes, fields), "reference")
+    ours = run_pass(draw_problem(sizes, fields, dtype), "cpu")
     for mine, theirs in zip(ours, expected, strict=True):
         assert_close_by_name(mine, theirs, tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_width_poses_are_summed_in_float32(dtype):
-    tensors = drawn((5, 40, 3, 2, 4, 4), ["direction", "offset"])
+    tensors = draw_problem((5, 40, 3, 2, 4, 4), ["direction", "offset"])
     halved = {
         name: tensor.detach().to(dtype if name in ("poses", "weights", "offset") else torch.float).requires_grad_()
         for name, tensor in tensors.items()
     }
     exact = {name: tensor.detach().double().requires_grad_() for name, tensor in halved.items()}
-    sums, gradients = passed(halved, "cpu")
-    expected_sums, expected_gradients = passed(exact, "reference")
+    sums, gradients = run_pass(halved, "cpu")
+    expected_sums, expected_gradients = run_pass(exact, "reference")
     assert {sums[name].dtype for name in sums} == {torch.float}
     assert_close_by_name(sums, expected_sums, 1e-6)  # the votes are exact products of the rounded poses
     assert gradients["poses"].dtype == dtype
@@ -110,7 +110,7 @@ def finely_cut(monkeypatch):
 
 @pytest.fixture
 def items(monkeypatch):
-    """The ranges of children and problems that the kernels are called for."""
+    """Records the ranges of children and problems of the kernels' calls."""
     seen = []
     for name in ("forward_item", "backward_item"):
         kernel = getattr(launch, name)
@@ -124,24 +124,24 @@ def items(monkeypatch):
 
 
 def test_items_cover_every_child_of_every_problem_once(finely_cut, items):
-    tensors = drawn((65, 300, 2, 2, 2, 3), ["gaussian", "bias", "activations"])
-    ours = passed(tensors, "cpu")
+    tensors = draw_problem((65, 300, 2, 2, 2, 3), ["gaussian", "bias", "activations"])
+    ours = run_pass(tensors, "cpu")
     assert len(items) > 4 * 3
     forward = items[: len(items) // 4]  # then log_normaliser's, then the backward ones of both
     covered = sum((to_child - child) * (to_problem - problem) for child, to_child, _, problem, to_problem in forward)
     assert covered == 65 * 300
-    for mine, theirs in zip(ours, passed(tensors, "reference"), strict=True):
+    for mine, theirs in zip(ours, run_pass(tensors, "reference"), strict=True):
         assert_close_by_name(mine, theirs, 1e-12)
 
 
 def test_the_bits_depend_neither_on_the_run_nor_on_the_threads(finely_cut, items):
-    tensors = drawn((65, 300, 3, 2, 2, 3), ["gaussian", "direction", "activations"], torch.float)
+    tensors = draw_problem((65, 300, 3, 2, 2, 3), ["gaussian", "direction", "activations"], torch.float)
     made = []
     before = torch.get_num_threads()
     try:
         for threads in (1, 2, 2, 3):
             torch.set_num_threads(threads)
-            made.append([*passed(tensors, "cpu")[0].values(), *passed(tensors, "cpu")[1].values()])
+            made.append([*run_pass(tensors, "cpu")[0].values(), *run_pass(tensors, "cpu")[1].values()])
     finally:
         torch.set_num_threads(before)
     assert len(items) > 40
@@ -151,17 +151,17 @@ def test_the_bits_depend_neither_on_the_run_nor_on_the_threads(finely_cut, items
 
 
 def test_what_is_allocated_is_all_written(finely_cut, monkeypatch):
-    tensors = drawn((17, 130, 3, 2, 2, 3), [field for field in FIELDS if field != "log_normaliser"])
-    expected = passed(tensors, "cpu")
+    tensors = draw_problem((17, 130, 3, 2, 2, 3), [field for field in FIELDS if field != "log_normaliser"])
+    expected = run_pass(tensors, "cpu")
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *shape, **how: empty(*shape, **how).fill_(float("nan")))
-    for ours, theirs in zip(passed(tensors, "cpu"), expected, strict=True):
+    for ours, theirs in zip(run_pass(tensors, "cpu"), expected, strict=True):
         for name in theirs:
             assert torch.equal(ours[name], theirs[name]), name
 
 
 def test_gradients_are_those_of_finite_differences():
-    leaves = drawn((2, 3, 2, 2, 2, 2), ["bias", "direction", "gaussian", "activations", "offset"])
+    leaves = draw_problem((2, 3, 2, 2, 2, 2), ["bias", "direction", "gaussian", "activations", "offset"])
     names = list(leaves)
 
     def moments(*tensors):
@@ -175,7 +175,7 @@ def test_gradients_are_those_of_finite_differences():
 
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 def test_routings_are_those_of_the_reference(iterations):
-    tensors = drawn((6, 20, 3, 4, 4, 4), ["activations"])
+    tensors = draw_problem((6, 20, 3, 4, 4, 4), ["activations"])
     betas = [torch.full((3,), value, dtype=torch.double, requires_grad=True) for value in (0.3, -0.2)]
     leaves = [*tensors.values(), *betas]
 
@@ -206,7 +206,7 @@ def test_degenerate_votes_give_finite_values_and_gradients(size, activation):
 
 
 def test_nan_in_one_problem_stays_there():
-    tensors = {name: tensor.detach() for name, tensor in drawn((7, 20, 3, 2, 2, 2), ["gaussian"]).items()}
+    tensors = {name: tensor.detach() for name, tensor in draw_problem((7, 20, 3, 2, 2, 2), ["gaussian"]).items()}
     tensors["poses"][3, 5] = float("nan")
     belief = Parents(mean=tensors["mean"], precision=tensors["precision"])
     first = vote_pass(tensors["poses"], tensors["weights"], belief, backend="cpu").first
@@ -226,7 +226,7 @@ def test_tensors_elsewhere_are_refused():
 def test_constant_shares_are_those_of_the_reference(fields):
     made = {}
     for backend in ("cpu", "reference"):
-        tensors = drawn((6, 40, 3, 2, 3, 4), fields)
+        tensors = draw_problem((6, 40, 3, 2, 3, 4), fields)
         belief = Parents(**{name: tensors.get(name) for name in Parents._fields})
         moments = vote_pass(
             tensors["poses"],
@@ -246,16 +246,16 @@ def test_constant_shares_are_those_of_the_reference(fields):
 
 
 def test_scratch_memory_is_seen_by_the_profiler(finely_cut):
-    """It is what a second thread adds to the peak that a record states."""
-    tensors = drawn((65, 300, 3, 2, 2, 3), ["gaussian"])
+    """The scratch memory of a second thread adds to the peak that a record states."""
+    tensors = draw_problem((65, 300, 3, 2, 2, 3), ["gaussian"])
     allocated = {}
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            passed(tensors, "cpu")
+            run_pass(tensors, "cpu")
             with torch.profiler.profile(profile_memory=True) as profile:
-                passed(tensors, "cpu")
+                run_pass(tensors, "cpu")
             events = profile.profiler.kineto_results.events()
             allocated[threads] = sum(max(0, event.nbytes()) for event in events if event.name() == "[memory]")
     finally:

@@ -12,7 +12,7 @@ def squash_as_printed(s):
 
 
 def procedure_1(poses, weights, iterations, squash=squash_as_printed, leaky=False, bias=0.0):
-    """Lines 2 to 7, votes and logits in memory; leaky as the authors' code: a logit of 0 more, whose share is dropped."""
+    """Runs lines 2 to 7 with votes and logits in memory; leaky: one more logit of 0, whose share is dropped."""
     votes = torch.einsum("nird,ijde->nijre", poses, weights).flatten(3)
     logits = torch.zeros(votes.shape[:3], dtype=votes.dtype)
     for _ in range(iterations):
@@ -48,7 +48,7 @@ def test_a_matrix_pose_keeps_its_rows(problem):
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_gradient_last_takes_the_coupling_coefficients_for_constants(problem, backend):
-    """As implementations do that route on detached votes, and once more, at the end, on the votes themselves."""
+    """Several implementations route on detached votes, and once more, at the end, on the votes themselves."""
     made = problem(rows=1)
     poses, weights = made["poses"].requires_grad_(), made["weights"].requires_grad_()
     last = dynamic_routing(poses, weights, 3, gradient="last", backend=backend)

@@ -1,4 +1,4 @@
-"""EM routing against Procedure 1 of Hinton 2018 as printed: densities in the open, R in memory."""
+"""EM routing against Procedure 1 of Hinton 2018 as printed, with densities and R in memory."""
 
 import math
 
@@ -11,7 +11,7 @@ TEMPERATURES = [0.2, 0.3, 0.4]
 
 
 def procedure_1(poses, weights, activations, beta_a, beta_u, iterations, epsilon, annealing=1.0, mass_scale=1.0):
-    """M-STEP and E-STEP, line by line."""
+    """Runs M-STEP and E-STEP line by line."""
     votes = torch.einsum("nird,ijde->nijre", poses, weights).flatten(3)
     r = torch.full(votes.shape[:3], 1 / votes.shape[2], dtype=votes.dtype)
     for iteration in range(iterations):
@@ -97,7 +97,7 @@ SHARP = [0.0005, 0.000975, 0.00143]
 
 
 def jump(seed, scale, backend, dtype, far=0.0, **options):
-    """EM routing whose sharp E-step lets parents jump onto one child: poses, activations, and gradients of both."""
+    """Routes with a sharp E-step, under which parents jump onto one child; returns poses, activations and gradients."""
     torch.manual_seed(seed)
     poses, weights = scale * torch.randn(4, 12, 4, 4), torch.randn(12, 5, 4, 4)
     activations = (torch.rand(4, 12) > 0.5).float()
@@ -130,7 +130,7 @@ def test_a_parent_that_jumps_onto_one_child_keeps_its_variance_in_float32(scale,
 
 @pytest.mark.parametrize(("scale", "backend"), [(1, "reference"), (1, "cpu"), (10, "cpu"), (100, "cpu"), (1000, "cpu")])
 def test_votes_far_from_zero_keep_their_variance_in_float32(scale, backend):
-    """The first pass has no mean to be about yet. Votes near 1000 are themselves rounded by 6e-5."""
+    """The first pass has no mean yet, so its moments are about 0. Votes near 1000 are themselves rounded by 6e-5."""
     for seed in range(10):
         single = jump(seed, scale, backend, torch.float32, far=1e3)
         double = jump(seed, scale, "reference", torch.float64, far=1e3)
@@ -138,7 +138,7 @@ def test_votes_far_from_zero_keep_their_variance_in_float32(scale, backend):
 
 
 def test_gradients_through_moments_about_another_centre_are_exact():
-    """First and second ones, where a child is inactive too; the first pass of all is about 0, far from the votes."""
+    """First and second derivatives, also with an inactive child; the very first pass is about 0, far from the votes."""
     generator = torch.Generator().manual_seed(0)
     poses, weights = (torch.randn(*shape, generator=generator).double() for shape in ((2, 3, 1, 2), (3, 2, 2, 2)))
     activations = torch.tensor([[0.0, 0.5, 1.0], [1.0, 0.5, 0.5]]).double()
@@ -155,7 +155,7 @@ def test_gradients_through_moments_about_another_centre_are_exact():
 
 
 def test_torch_func_maps_over_problems_that_are_far_from_their_centre_and_others():
-    """Under vmap no value can be looked at to tell whether a pass has to be repeated."""
+    """Under vmap no value can be read, so every pass is repeated."""
     torch.manual_seed(0)
     poses, weights, zeros = torch.randn(2, 12, 1, 4), torch.randn(12, 5, 4, 4), torch.zeros(5)
     poses[1] *= 1000
@@ -169,7 +169,7 @@ def test_torch_func_maps_over_problems_that_are_far_from_their_centre_and_others
 
 
 def test_moments_about_another_centre_leave_the_other_problems_as_they_are(monkeypatch):
-    """What is far from its centre elsewhere in the batch does not change a bit of a problem."""
+    """Votes far from their centre elsewhere in the batch do not change a bit of a problem."""
     torch.manual_seed(0)
     arguments = (torch.randn(2, 12, 4, 4), torch.randn(12, 5, 4, 4), torch.ones(2, 12), *torch.zeros(2, 5), 3)
     offset = torch.tensor([0.0, 1e3])[:, None, None, None].expand(2, 12, 4, 4)

@@ -8,7 +8,7 @@ from torch.autograd.functional import hessian, hvp
 
 from capsbench_kernels import Parents, dynamic_routing, em_routing, log_normaliser, squash, vote_pass
 from capsbench_kernels.passes import autograd
-from tests.kernels.test_cpu_kernels import FIELDS, drawn
+from tests.kernels.test_cpu_kernels import FIELDS, draw_problem
 from tests.kernels.test_dynamic import procedure_1 as dynamic_procedure
 from tests.kernels.test_em import TEMPERATURES
 from tests.kernels.test_em import procedure_1 as em_procedure
@@ -18,7 +18,7 @@ SIZES = (2, 3, 2, 2, 2, 2)
 
 
 def moments_and_normaliser(tensors, backend, **options):
-    """The sums of a pass in one tuple."""
+    """Returns the sums of a pass in one tuple."""
     belief = Parents(**{name: tensors.get(name) for name in Parents._fields})
     poses, weights, offset = tensors["poses"], tensors["weights"], tensors.get("offset")
     given_normaliser = tensors.get("log_normaliser")
@@ -38,7 +38,7 @@ def moments_and_normaliser(tensors, backend, **options):
 
 
 def gradient_penalty(sums, leaves):
-    """The squared length of the gradient of a mix of the sums, and its own gradient by every leaf."""
+    """Returns the squared length of the gradient of a mix of the sums, and its own gradient by every leaf."""
     total = sum((each * torch.linspace(-1, 1, each.numel(), dtype=each.dtype).view_as(each)).sum() for each in sums)
     gradients = torch.autograd.grad(total, leaves, create_graph=True, allow_unused=True, materialize_grads=True)
     penalty = sum(gradient.square().sum() for gradient in gradients)
@@ -65,7 +65,7 @@ def test_the_hessian_vector_product_of_dynamic_routing():
     ("fields", "shared_offset"), [(FIELDS, False), (FIELDS[:-1], True), (["direction"], False), (["offset"], True)]
 )
 def test_second_derivatives_are_those_of_finite_differences(fields, shared_offset):
-    tensors = drawn(SIZES, fields, shared_offset=shared_offset)
+    tensors = draw_problem(SIZES, fields, shared_offset=shared_offset)
     leaves = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
 
     def sums(*values):
@@ -82,7 +82,7 @@ def test_second_derivatives_are_those_of_finite_differences(fields, shared_offse
     constant_shares=st.booleans(),
 )
 def test_a_gradient_penalty_is_that_of_the_reference(sizes, fields, shared_offset, constant_shares):
-    tensors = drawn(sizes, fields, shared_offset=shared_offset)
+    tensors = draw_problem(sizes, fields, shared_offset=shared_offset)
     leaves = [tensor for tensor in tensors.values() if tensor.requires_grad]
     ours, theirs = (
         gradient_penalty(moments_and_normaliser(tensors, backend, constant_shares=constant_shares), leaves)
@@ -93,7 +93,7 @@ def test_a_gradient_penalty_is_that_of_the_reference(sizes, fields, shared_offse
 
 @pytest.mark.parametrize("leaf", ["poses", "weights", *BELIEF])
 def test_one_input_alone_may_want_gradients(leaf):
-    tensors = {name: tensor.detach() for name, tensor in drawn(SIZES, FIELDS[:-1]).items()}
+    tensors = {name: tensor.detach() for name, tensor in draw_problem(SIZES, FIELDS[:-1]).items()}
     leaves = [tensors[leaf].requires_grad_()]
     ours, theirs = (gradient_penalty(moments_and_normaliser(tensors, each), leaves) for each in ("cpu", "reference"))
     torch.testing.assert_close(ours, theirs)
@@ -164,9 +164,9 @@ def test_autocast_about_a_gradient_does_not_narrow_it(problem):
 
 
 def test_first_derivatives_keep_the_inputs_alone_and_make_no_votes(monkeypatch):
-    """What is saved between the passes is the memory that was given; the reference is for a gradient's own graph."""
+    """Only the inputs are saved between the passes; the reference is used for a gradient's own graph alone."""
     monkeypatch.setattr(autograd, "vote_pass_reference", None)
-    tensors = drawn((3, 40, 4, 2, 3, 3), FIELDS[:-1])
+    tensors = draw_problem((3, 40, 4, 2, 3, 3), FIELDS[:-1])
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
         sums = moments_and_normaliser(tensors, "cpu")

@@ -31,7 +31,7 @@ NAMES = ("poses", "weights", "activations", "offset", "bias", "direction", "mean
 
 @pytest.fixture(autouse=True)
 def launches(monkeypatch):
-    """The launches made; every tensor that a kernel is to fill holds NaN before."""
+    """Records the launches, and fills with NaN every tensor that a kernel is to write."""
     empty, run, made = triton_kernels._make_empty, Launch.run, []
     monkeypatch.setattr(triton_kernels, "_make_empty", lambda *shape: empty(*shape).fill_(math.nan))
 
@@ -45,7 +45,7 @@ def launches(monkeypatch):
 
 @pytest.fixture
 def split_into(monkeypatch):
-    """Has the children and the problems split into so many stretches, where there are as many."""
+    """Splits the children and the problems into a number of stretches, or into fewer if there are fewer of them."""
 
     def install(splits):
         def cut(length, **_):
@@ -58,7 +58,7 @@ def split_into(monkeypatch):
 
 
 def random_problem(sizes, options=OPTIONS, dtype=torch.double, scale=1.0, seed=0):
-    """A problem of sizes N, I, J, R, D, E as keyword arguments of `vote_pass`, all leaves that require gradients."""
+    """Draws a problem of sizes N, I, J, R, D, E: keyword arguments of `vote_pass`, all leaves that require gradients."""
     generator = torch.Generator().manual_seed(seed)
     problems, children, parents, rows, depth, columns = sizes
     narrow, wide = dtype, torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
@@ -88,7 +88,7 @@ def random_problem(sizes, options=OPTIONS, dtype=torch.double, scale=1.0, seed=0
 
 
 def results(problem, backend, seed=0):
-    """Moments and gradients by name."""
+    """Returns moments and gradients by name."""
     generator = torch.Generator().manual_seed(seed)
     moments = vote_pass(**problem, backend=backend)
     upstream = [torch.randn(each.shape, generator=generator, dtype=torch.double).to(each) for each in moments]
@@ -107,8 +107,8 @@ def assert_same(ours, theirs, **tolerance):
         )
 
 
-def assert_each_near(ours, theirs, tolerance):
-    """Each result by itself, to within ``tolerance`` of the largest of its own numbers."""
+def assert_near_by_name(ours, theirs, tolerance):
+    """Compares each result by itself, to within ``tolerance`` of the largest of its own numbers."""
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
         largest = expected.abs().amax().item()
@@ -121,8 +121,8 @@ def assert_each_near(ours, theirs, tolerance):
         )
 
 
-def in_float64(problem):
-    """The same numbers, which float64 holds exactly."""
+def to_float64(problem):
+    """Returns the same numbers in float64, which holds them exactly."""
     wide = {name: each.double() for name, each in problem.items() if isinstance(each, torch.Tensor)}
     belief = Parents(*(each if each is None else each.double() for each in problem["parents"]))
     return {**problem, **wide, "parents": belief}
@@ -232,7 +232,7 @@ def test_non_contiguous_input_gives_the_same():
 def test_half_width_input_is_summed_in_float32(sizes, options, dtype):
     """The error against float64 is at most twice that of the reference in the same dtypes."""
     problem = random_problem(sizes, options, dtype)
-    exact = results(in_float64(problem), "reference")
+    exact = results(to_float64(problem), "reference")
     ours, theirs = results(problem, "triton"), results(problem, "reference")
     for name, expected in exact.items():
         assert ours[name].dtype == theirs[name].dtype
@@ -258,22 +258,22 @@ def test_degenerate_votes_give_finite_values_and_gradients(votes, activation):
 
 @pytest.mark.parametrize("scale", [1e4, 1e-6])
 def test_large_and_tiny_votes(scale):
-    """Logits of 1e9, whose rounding alone is larger than what an exponential holds."""
+    """The rounding of logits of 1e9 alone exceeds the range of an exponential."""
     problem = random_problem((2, 5, 3, 2, 3, 2), ("direction", "gaussian"), torch.float32, scale)
-    assert_each_near(results(problem, "triton"), results(problem, "reference"), 1e-5)
+    assert_near_by_name(results(problem, "triton"), results(problem, "reference"), 1e-5)
 
 
 @pytest.mark.parametrize("size", [1e6, 1e7, 1e9])
 @pytest.mark.parametrize("constant_shares", [False, True])
 def test_the_shares_sum_to_1_however_large_the_logits(size, constant_shares):
-    """float32 does not hold the log of the denominator beside a logit of 1e7. The logits are exact: no more than the bias."""
+    """A logit of 1e7 plus the log of the denominator rounds to the logit in float32. The logits are exact: the bias alone."""
     problem = random_problem((2, 10, 8, 2, 3, 2), ("activations",), torch.float32)
     drawn = torch.rand(2, 8, generator=torch.Generator().manual_seed(1))
     bias = (size + drawn).to(DEVICE).requires_grad_()
     assert (bias - size).abs().amax() <= 1
     problem |= {"parents": Parents(bias=bias), "constant_shares": constant_shares}
-    exact = results(in_float64(problem), "reference")
-    assert_each_near(results(problem, "triton"), exact, 1e-5)
+    exact = results(to_float64(problem), "reference")
+    assert_near_by_name(results(problem, "triton"), exact, 1e-5)
 
 
 def test_a_parent_of_bias_minus_infinity_gets_nothing():
@@ -309,7 +309,7 @@ def test_moments_may_be_changed_in_place(split_into):
 
 
 def test_a_centre_that_is_the_mean_is_read_once():
-    """EM routing has the moments taken about the mean; the kernels then keep one of the two in registers."""
+    """EM routing takes the moments about the mean; the kernels then keep one of the two in registers."""
     problem = random_problem((2, 3, 3, 2, 2, 2), ("gaussian", "activations"))
     belief = problem["parents"]
     apart = {**problem, "parents": belief._replace(centre=belief.mean.detach().clone())}
@@ -322,7 +322,7 @@ def test_a_centre_that_is_the_mean_is_read_once():
     "options", [OPTIONS, OPTIONS[:-1], OPTIONS[:4], ("gaussian", "activations"), ("direction",), ()]
 )
 def test_constant_shares(options, split_into):
-    """The gradients are those of shares that are given: no gradient of the belief, the other ones through the votes alone."""
+    """Gradients take the shares as constants: the belief has none, the others flow through the votes alone."""
     for splits in (1, 2):
         split_into(splits)
         problem = random_problem((3, 4, 3, 2, 2, 3), options)
