@@ -304,10 +304,8 @@ def _make_pgd(attack: Attack, model: _Guarded, seed: int, constant: float) -> An
         return _import_library().PGDL2(model, **settings)
     if attack.loss == "cross-entropy":
         return _import_library().PGD(model, **settings)
-
-    return _import_library().UPGD(
-        model, **settings, loss=_select_loss(model, str(attack.loss)), decay=0.0
-    )  # UPGD without momentum is PGD, with a choice of losses
+    # UPGD without momentum is PGD, with a choice of losses.
+    return _import_library().UPGD(model, **settings, loss=_select_loss(model, str(attack.loss)), decay=0.0)
 
 
 def _select_loss(model: nn.Module, name: str) -> Any:
@@ -324,9 +322,8 @@ def _select_loss(model: nn.Module, name: str) -> Any:
 
 def _make_apgd(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
     loss = "ce" if attack.loss == "cross-entropy" else attack.loss
-    return _import_library().APGD(
-        model, norm=attack.threat, eps=attack.epsilon, steps=attack.steps, loss=loss, seed=seed
-    )
+    settings: dict[str, Any] = dict(norm=attack.threat, eps=attack.epsilon, steps=attack.steps)
+    return _import_library().APGD(model, **settings, loss=loss, seed=seed)
 
 
 def _make_apgd_targeted(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
@@ -342,9 +339,8 @@ class _AllSteps(int):
 
 
 def _make_cw(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
-    return _import_library().CW(
-        _Positive(model), c=constant, steps=_AllSteps(attack.steps), lr=0.01
-    )  # the paper's learning rate
+    steps = _AllSteps(attack.steps)
+    return _import_library().CW(_Positive(model), c=constant, steps=steps, lr=0.01)  # the paper's learning rate
 
 
 def _make_deepfool(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
