@@ -25,7 +25,7 @@ from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
 from capsbench.presenting.terminal import make_console
 from capsbench.records.cell import Cell
-from capsbench.records.folder import allow_own, some_records
+from capsbench.records.folder import allow_own, require_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.versions import components_of
@@ -172,7 +172,7 @@ def measure(
     if not specs:
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)
-    found, faults = some_records(store)
+    found, faults = require_records(store)
     if allow_code:
         allow_own(store)
     records = [record for record in choose_records(found, where) if record.training is not None]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from capsbench.planning.defaults import default_in_words
-from capsbench.records.cell import Cell, flag
+from capsbench.records.cell import Cell, flag_of
 
 MEASURING = "Measuring and machine"
 
@@ -49,12 +49,15 @@ def with_cell_options(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     for panel, fields in PANELS.items():
         for field in fields:
-            name = "--" + flag(field).replace("_", "-")
+            name = "--" + flag_of(field).replace("_", "-")
             text = f"{Cell.model_fields[field].description}. [dim]Default: {default_in_words(field)}.[/dim]"
             option = typer.Option(name, help=text[0].upper() + text[1:], rich_help_panel=panel, metavar="A,B,...")
             parameters.append(
                 inspect.Parameter(
-                    flag(field), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+                    flag_of(field),
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=Annotated[str | None, option],
                 )
             )
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

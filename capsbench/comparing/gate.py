@@ -51,7 +51,7 @@ from capsbench.records.folder import allow_own
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.records.versions import tell_stale
+from capsbench.records.versions import describe_stale
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, adjust_by_holm
 from capsbench.stats.moderation import chance_of_drop, chance_of_failures, moderate_variances
 from capsbench.stats.steps import step_of
@@ -97,7 +97,7 @@ def check(
     (reference, current), left_out = with_one_setting(_reference(against), read_latest_run(out, "out"))
     checked = Checked(str(against), str(out), tolerance, slower)
     checked.notes = [*reference.faults, *current.faults, *current.notes, *_of_another_commit(current)]
-    checked.notes += [*left_out, *tell_stale([*reference.records, *current.records])]
+    checked.notes += [*left_out, *describe_stale([*reference.records, *current.records])]
     return judge(reference, current, checked)
 
 

@@ -17,9 +17,9 @@ from capsbench.planning.contender_defaults import defaults_of
 from capsbench.presenting.naming import Names
 from capsbench.presenting.steps import Steps
 from capsbench.records.cell import Cell
-from capsbench.records.folder import some_records
+from capsbench.records.folder import require_records
 from capsbench.records.record import TRAINING, Record, Row, Run, keep_one_setting
-from capsbench.records.runs import latest_run, left_to_make_anew, records_of
+from capsbench.records.runs import find_left_to_retrain, latest_run, records_of
 from capsbench.records.store import Store
 from capsbench.registry import split_spec
 
@@ -104,10 +104,10 @@ def read_side(folder: str | Path, flag: str) -> Side:
         flag: the flag or positional argument that names it, such as ``against`` or ``A``.
 
     Raises:
-        UsageError, NothingMeasured: as `capsbench.records.folder.some_records`.
+        UsageError, NothingMeasured: as `capsbench.records.folder.require_records`.
     """
     store = Store(folder)
-    records, faults = some_records(store, flag)
+    records, faults = require_records(store, flag)
     failed = [record for record in records if record.status == "failed"]
     return _make_side(store, [record for record in records if record.status != "failed"], failed, faults)
 
@@ -123,11 +123,11 @@ def read_latest_run(folder: str | Path, flag: str) -> Side:
         UsageError: which run is the latest is not known, since its note is damaged or there is none.
     """
     store = Store(folder)
-    records, faults = some_records(store, flag)
-    noted = store.notes()
+    records, faults = require_records(store, flag)
+    noted = store.read_notes()
     run = latest_run(noted, flag)
     of_run, absent = (_of_latest_source(records, store, flag), []) if run is None else records_of(run, records)
-    left = left_to_make_anew(noted.runs, of_run)
+    left = find_left_to_retrain(noted.runs, of_run)
     failed = [record for record in of_run if record.status == "failed" or record.is_outdated]
     others = {record.cell.id for record in (*left, *failed)}
     side = _make_side(store, [record for record in of_run if record.cell.id not in others], failed, faults)
@@ -141,9 +141,9 @@ def read_latest_run(folder: str | Path, flag: str) -> Side:
 
 def _make_side(store: Store, records: list[Record], failed: list[Record], faults: list[str]) -> Side:
     contenders: dict[str, Contender] = {}
-    for record in store.joined(records):
+    for record in store.add_between(records):
         contenders.setdefault(record.cell.contender, Contender()).records[record.cell.seed] = record
-    return Side(store, contenders, failed, [*faults, *store.unreadable([*records, *failed])])
+    return Side(store, contenders, failed, [*faults, *store.list_unreadable([*records, *failed])])
 
 
 def with_one_setting(*sides: Side) -> tuple[list[Side], list[str]]:

@@ -13,7 +13,7 @@ from capsbench.comparing.side import Side, read_latest_run, title_contenders, ti
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Artifact, Measurement, Record, Row
 from capsbench.records.store import Store
-from capsbench.records.swap import replace_parts, settle
+from capsbench.records.swap import finish_update, replace_parts
 from capsbench.registry import measure_name
 from capsbench.stats.differences import FEWEST_SEEDS
 
@@ -25,7 +25,7 @@ def has_records(against: str | Path) -> bool:
     """Whether a folder that is to be a reference is one already; an update of it that was stopped is finished first."""
     folder = Path(against)
     if folder.is_dir():
-        settle(folder, "against")
+        finish_update(folder, "against")
     return any((folder / "records").glob("*.json"))
 
 

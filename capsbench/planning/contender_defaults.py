@@ -11,7 +11,7 @@ from capsbench.errors import FOREIGN
 from capsbench.planning.defaults import AXES
 from capsbench.presenting.naming import Names
 from capsbench.records.cell import Cell
-from capsbench.records.table import described_cell
+from capsbench.records.table import describe_cell
 
 OF_A_MACHINE = ("device", "threads")
 """Fields whose default is the machine's."""
@@ -43,7 +43,7 @@ def _defaults(dataset: str, size: str, network: str, routing: str | None, loss: 
     try:
         cell = settled(point, {})
         options = cell.options if loss == cell.loss else settled({**point, "loss": loss}, {}).options
-        known = {**described_cell(cell), **options, **_own_parts(point)}
+        known = {**describe_cell(cell), **options, **_own_parts(point)}
     except FOREIGN:  # a user's own part may raise anything
         return {}
     return {name: value for name, value in known.items() if name not in OF_A_MACHINE and not name.startswith("code.")}

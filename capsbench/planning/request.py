@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.measures.build import checked
-from capsbench.records.cell import Cell, Scalar, asked_fields, flag
+from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of
 
 BASELINE_FLAG = "baseline"
 BASELINE_SIZE_FLAG = "baseline_size"
@@ -92,7 +92,7 @@ def canonical(name: str) -> str:
     """The one name of what is asked for: ``train-size`` is ``train_size``, and ``iterations`` is ``iters``."""
     key = name.replace("-", "_")
     field = _field_of(key)
-    return key if field is None else flag(field)
+    return key if field is None else flag_of(field)
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -116,7 +116,7 @@ def narrow_request(
         # An option that is named in full has its own value, whatever the short name has.
         options = [option for option in options if option == name or option not in names]
         if own is not None:
-            narrowed[flag(own)] = point[own]
+            narrowed[flag_of(own)] = point[own]
         elif options:
             narrowed[name] = chosen[options[0]]
     return narrowed

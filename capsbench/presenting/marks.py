@@ -100,7 +100,7 @@ def is_collapsed(records: Sequence[Record], kept: Kept) -> bool | None:
 
 def counts_of(record: Record, kept: Kept) -> Counts | None:
     """What a network made of the test images, from the rows of the measure accuracy, else from the predictions that it kept."""
-    measured = record.measurement("accuracy")
+    measured = record.find_measurement("accuracy")
     if measured is None:
         return None
     rows = {row.metric: row.value for row in measured.rows if row.condition == "test"}

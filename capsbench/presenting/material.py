@@ -17,7 +17,7 @@ from capsbench.presenting.paired import Pairs
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.records.table import COLUMNS, ROW_COLUMNS, describe_cells, numbers_of, plain
+from capsbench.records.table import COLUMNS, ROW_COLUMNS, describe_cells, numbers_of, to_strings
 from capsbench.stats.differences import estimate_intervals
 
 
@@ -113,7 +113,7 @@ class Material:
 
     def chosen(self, which: pd.Series) -> pd.DataFrame:
         """Some of the rows, with strings."""
-        return plain(self.rows[which])
+        return to_strings(self.rows[which])
 
     def tidy(self) -> pd.DataFrame:
         """The rows as `capsbench.load` has them, without those of the cells' fields in which all cells are alike."""

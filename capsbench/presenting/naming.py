@@ -15,7 +15,7 @@ import pandas as pd
 
 from capsbench.presenting.words import TIMES, option, shorten, value
 from capsbench.records.cell import TARGET, Cell
-from capsbench.records.table import described_cell
+from capsbench.records.table import describe_cell
 
 MATCHED = "matched"
 """The network that is sized after the capsule network it stands beside."""
@@ -52,7 +52,7 @@ class Names:
 
     def __init__(self, cells: Iterable[Cell], defaults: Defaults = no_defaults) -> None:
         self.cells = {cell.contender: cell for cell in cells}
-        described = [{**dict.fromkeys(NAMING), **described_cell(cell)} for cell in self.cells.values()]
+        described = [{**dict.fromkeys(NAMING), **describe_cell(cell)} for cell in self.cells.values()]
         columns = None if described else NAMING
         self._table = pd.DataFrame(described, index=list(self.cells), columns=columns, dtype=object)
         self._table = self._table.drop(columns=["cell", "seed"], errors="ignore")

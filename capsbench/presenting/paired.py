@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capsbench.errors import ArgumentError
-from capsbench.records.predictions import right
+from capsbench.records.predictions import are_correct
 from capsbench.stats.differences import Difference, compare_accuracies, paired_seeds
 
 Kept = Callable[[str, str], dict[str, NDArray[Any]]]
@@ -66,4 +66,4 @@ class Pairs:
         kept = self._kept("accuracy", cell)
         if not {"label", "prediction"} <= kept.keys():
             return None
-        return kept["label"].tobytes(), right(kept["prediction"], kept["label"])
+        return kept["label"].tobytes(), are_correct(kept["prediction"], kept["label"])

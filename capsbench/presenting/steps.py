@@ -79,7 +79,7 @@ class Steps:
     def _count_kept(self, dataset: str, measure: str) -> set[int]:
         """The counts of images of which a measure kept something, by the first record that has any of it."""
         for record in self._records[dataset]:
-            arrays = self._kept(measure, record.cell.id) if record.measurement(measure) else {}
+            arrays = self._kept(measure, record.cell.id) if record.find_measurement(measure) else {}
             if counts := {len(arrays[name]) for name in PER_IMAGE if name in arrays}:
                 return counts
         return set()

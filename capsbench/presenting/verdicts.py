@@ -13,7 +13,7 @@ from functools import cache
 
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.steps import Steps
-from capsbench.records.record import TRAINING, Record, have_other_data
+from capsbench.records.record import TRAINING, Record, have_different_data
 from capsbench.stats.differences import Difference
 from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
 
@@ -99,7 +99,7 @@ class Verdicts:
             for fact, name in ORIGIN.items()
             if _origin(first[seed])[fact] != _origin(second[seed])[fact]
         ]
-        found += ["data" for seed in first.keys() & second.keys() if have_other_data(first[seed], second[seed])]
+        found += ["data" for seed in first.keys() & second.keys() if have_different_data(first[seed], second[seed])]
         return tuple(dict.fromkeys(sorted(found)))
 
     def _difference(self, one: str, other: str) -> Difference | None:

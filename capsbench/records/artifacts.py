@@ -1,4 +1,4 @@
-"""Files of tensors beside records: weights, and what measures keep. A file is held against the digest on record."""
+"""Files of tensors beside records: weights, and the arrays of measures. Each file is checked against its digest on record."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Writes tensors as safetensors, whole or not at all; the file's digest. Raises StorageFailed where the disk refuses."""
-    from safetensors.torch import save  # who only reads records needs no torch, which takes seconds to import
+    """Writes tensors as safetensors, completely or not at all, and returns the file's digest; raises StorageFailed."""
+    from safetensors.torch import save  # reading records needs no torch, which takes seconds to import
 
     with replace_file(path) as temporary:
-        # Written here, since what safetensors writes itself can be read by its owner alone, whatever the umask.
+        # safetensors would write a file that only its owner can read, whatever the umask.
         content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         temporary.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
 def read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """The tensors of a file; raises UsageError as `read_bytes`."""
+    """Reads the tensors of a file; raises UsageError as `read_bytes`."""
     from safetensors.torch import load as load_tensors
 
     content = read_bytes(path, sha256)
     try:
         return load_tensors(content)
     except SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise _to_usage_error(path, error) from error
 
 
 def read_arrays(path: Path, sha256: str | None) -> dict[str, NDArray[Any]]:
-    """The arrays of a file; raises UsageError as `read_bytes`."""
+    """Reads the arrays of a file; raises UsageError as `read_bytes`."""
     content = read_bytes(path, sha256)
     try:
         return load(content)
     except SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise _to_usage_error(path, error) from error
 
 
 def read_bytes(path: Path, sha256: str | None) -> bytes:
-    """The content of a file beside a record.
+    """Reads a file beside a record.
 
     Raises:
-        UsageError: it is absent (MISSING), cannot be read (INACCESSIBLE), or is not the one that was written (DAMAGED).
+        UsageError: the file is absent (MISSING), cannot be read (INACCESSIBLE), or has changed since it was written (DAMAGED).
     """
     try:
         content = read_file(path, math.inf)
@@ -70,10 +70,10 @@ def read_bytes(path: Path, sha256: str | None) -> bytes:
 
 
 def read_kept(folder: Path, taken: Measurement) -> dict[str, NDArray[Any]]:
-    """The arrays that a measure kept, none where it kept none; predictions are held against its accuracy.
+    """Reads the arrays that a measure kept, if any; predictions are checked against the accuracy on record.
 
     Raises:
-        UsageError: as `read_bytes`, or the predictions are not those of the record (DAMAGED).
+        UsageError: as `read_bytes`, or the predictions contradict the record (DAMAGED).
     """
     if taken.kept is None:
         return {}
@@ -83,10 +83,10 @@ def read_kept(folder: Path, taken: Measurement) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def unreadable_kept(folder: Path, records: Iterable[Record]) -> list[UsageError]:
-    """Why what measures kept of some records cannot be read, or is not theirs, file by file, where it is there.
+def find_unreadable_kept(folder: Path, records: Iterable[Record]) -> list[UsageError]:
+    """Lists the errors of kept files that exist but cannot be read or do not belong to their records.
 
-    What is absent is none of them: a folder of reference results has no more than it was made with.
+    An absent file is no error: a folder of reference results has only some of the files.
     """
     faults = []
     for taken in (taken for record in records for taken in record.measures.values()):
@@ -98,5 +98,5 @@ def unreadable_kept(folder: Path, records: Iterable[Record]) -> list[UsageError]
     return faults
 
 
-def _damaged(path: Path, error: SafetensorError) -> UsageError:
+def _to_usage_error(path: Path, error: SafetensorError) -> UsageError:
     return UsageError(Kind.DAMAGED, str(error).partition("\n")[0], file=path)

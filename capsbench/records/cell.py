@@ -1,7 +1,7 @@
 """Cell: one network and how it is trained, frozen and validated, with a content hash for identity.
 
-Every field that can change the trained weights is here, and nothing else: what is measured of a network is no part of it.
-`capsbench.planning.matrix` makes cells of what a user asked for; a Cell itself holds no default that is left to be decided.
+A Cell has every field that can change the trained weights, and no other: measures are not part of it. `capsbench.planning.matrix`
+turns a user's request into cells; in a Cell, every default has been resolved to its value.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
 PROTOCOL = 1
-"""Part of every identity; raised when a change to the code changes what a cell's numbers mean."""
+"""Part of every identity. It never changes: the versions of components tell what a change of the code made stale."""
 
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-"""A whole number that a table can hold."""
+"""A whole number of 64 bits, the most that a column of a table can hold."""
 
 Scalar = bool | Whole | FiniteFloat | str
 Fraction = Annotated[FiniteFloat, Field(gt=0, le=1)]
@@ -28,19 +28,19 @@ Count = Annotated[int, Field(gt=0, lt=2**31)]
 CountFromZero = Annotated[int, Field(ge=0, lt=2**31)]
 
 Option = Annotated[str, StringConstraints(pattern=r"^(network|routing|loss)\..")]
-"""An option of a component, by the component's kind and its own name."""
+"""The name of a component's option: the component's kind, a dot, and the name that the component gives it."""
 
 
 DATA = "data"
-"""The key of the digest of a user's own images and labels among the digests of a cell, and of its parts among the sources of a
-record; of built-in data sets, whose images their name tells, a record has the parts alone."""
+"""A key in a cell's ``code``, for the digest of a user's own images and labels, and in a record's ``sources``, for their parts.
+A built-in data set is identified by its name, so only records have digests of its parts."""
 
 TARGET = "network.parameters"
-"""The option of a CNN that is sized: how many parameters it was asked to have."""
+"""The option of a size-matched CNN for its target number of parameters."""
 
 
 class Cell(BaseModel):
-    """One network and its training. Two cells with equal fields have one identity, and on one machine the same weights."""
+    """One network and its training. Cells with equal fields have one identity, and on one machine the same weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=1000)
 
@@ -83,7 +83,7 @@ class Cell(BaseModel):
         description="digests of the source of a user's own parts that training uses, by kind, and of an own data set's images"
     )
 
-    # Fields that came later: their default is what the code did before, and is no part of the identity.
+    # Later fields: the default is what the code did before, and is left out of the identity so that older identities stay valid.
     warp: Literal["none", "affnist"] = Field(
         "none", description="training images are warped: none or affnist (its ranges)"
     )
@@ -106,12 +106,12 @@ class Cell(BaseModel):
 
     @cached_property
     def contender(self) -> str:
-        """The identity of all the cells that differ from this one in nothing but their seed."""
+        """The identity shared by all cells that differ only in their seed."""
         return digest_fields(self.model_dump(mode="json", exclude_defaults=True) | {"seed": 0})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Cell:
         copied = super().model_copy(update=update, deep=deep)
-        for identity in ("id", "contender"):  # what was worked out for the original
+        for identity in ("id", "contender"):  # cached for the original
             copied.__dict__.pop(identity, None)
         return copied
 
@@ -120,22 +120,22 @@ class Cell(BaseModel):
 
     @property
     def title(self) -> str:
-        """What a person would call it: network, routing, iterations, data and seed."""
+        """A name for people: network, routing, iterations, data and seed."""
         routing = f" {self.routing} x{self.iterations}" if self.routing else ""
         parameters = self.options.get(TARGET)
-        if parameters and isinstance(parameters, int):  # in a record that was made by hand it may be anything
+        if parameters and isinstance(parameters, int):  # a record made by hand may have any type here
             routing = f" to {parameters:,}"
         few = f"[{self.train_size}]" if self.train_size else ""
         return f"{self.network}{routing} {self.size}, {self.dataset}{few}, seed {self.seed}"
 
     def component_options(self, component: Literal["network", "routing", "loss"]) -> dict[str, Scalar]:
-        """The options of one component, by their own names."""
+        """Returns the options of one component, without the prefix of its kind."""
         prefix = component + "."
         return {name.removeprefix(prefix): value for name, value in self.options.items() if name.startswith(prefix)}
 
 
 def digest_fields(fields: dict[str, Any]) -> str:
-    """The identity that fields make: 12 hexadecimal digits."""
+    """Returns the identity of a cell with these fields: 12 hexadecimal digits."""
     content = json.dumps({"protocol": PROTOCOL, **fields}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -146,14 +146,14 @@ FLAGS: dict[str, str] = {
     "learning_rate": "lr",
     "batch_size": "batch",
 }
-"""Fields whose name on the command line, in a suite and in `capsbench.run` is another; the rest keep theirs."""
+"""Field -> its name on the command line, in suites and in `capsbench.run`, where the two differ."""
 
 
-def flag(field: str) -> str:
-    """A field's name in suites and in Python: ``iterations`` is ``iters``."""
+def flag_of(field: str) -> str:
+    """Returns a field's name in suites and in Python: ``iterations`` is ``iters``."""
     return FLAGS.get(field, field)
 
 
 def asked_fields() -> dict[str, str]:
-    """What a user may ask for: name in suites and Python -> field of the Cell (all but the derived ones)."""
-    return {flag(name): name for name in Cell.model_fields if name not in ("options", "code")}
+    """Returns the fields that a user may set: name in suites and Python -> field of the Cell."""
+    return {flag_of(name): name for name in Cell.model_fields if name not in ("options", "code")}

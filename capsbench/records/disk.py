@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, and renamed; and files of folders that may be anyone's."""
+"""Atomic writes: a file is written under a temporary name and renamed. Safe reads of files from untrusted folders."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from safetensors import SafetensorError
 from capsbench.errors import StorageFailed
 
 LARGEST = 256 * 2**20
-"""Bytes of a file of JSON that is read whole; the largest records have a few megabytes."""
+"""The largest JSON file that is read, in bytes; the largest records have a few megabytes."""
 
 
 def read_file(path: Path, largest: float = LARGEST) -> bytes:
-    """The content of a file; raises OSError, also for what is larger, and for a pipe or a device, which may never end."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would wait for who writes
+    """Reads a file; raises OSError also for a larger file, and for a pipe or a device, which may never end."""
+    with os.fdopen(
+        os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb"
+    ) as file:  # without O_NONBLOCK, opening a pipe would block
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -36,7 +38,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place once the block has ended well; raises StorageFailed."""
+    """Yields a temporary path that replaces ``path`` if the block succeeds; raises StorageFailed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         make_folder(path.parent)
@@ -50,7 +52,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def probe_folder(folder: Path) -> None:
-    """Raises OSError where a file cannot be written in a folder; one that is killed leaves what `sweep_temporaries` removes."""
+    """Raises OSError if no file can be written in a folder. `sweep_temporaries` removes the probe of a killed process."""
     probe = folder / f".probe.{os.getpid()}"
     try:
         probe.write_bytes(b"\0" * 4096)
@@ -59,7 +61,7 @@ def probe_folder(folder: Path) -> None:
 
 
 def put_in_place(paths: Mapping[Path, Path]) -> None:
-    """Renames files of one folder or more: the disk has their content before, and their names after."""
+    """Renames files; their content is on disk before the renames, and their new names are when this returns."""
     for path in paths:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
@@ -70,25 +72,25 @@ def put_in_place(paths: Mapping[Path, Path]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those that it lies in, where they are not there; the disk has their names then."""
+    """Makes a folder and its parents where they are missing; their names are on disk when this returns."""
     if folder.is_dir():
         return
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for each in made:
-        sync_folder(each.parent)
+    for path in missing:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Has the disk take what the files of a folder are called, as a rename alone does not."""
+    """Writes the names in a folder to disk: a rename alone may be lost when power fails."""
     try:
         opened = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # one may write into a folder that one may not read, and then not do this
+    except PermissionError:  # a folder may be writable but not readable; it cannot be synced then
         return
     try:
         os.fsync(opened)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # of file systems that have no such thing
+        if error.errno != errno.EINVAL:  # EINVAL: the file system cannot sync folders
             raise
     finally:
         os.close(opened)
@@ -98,10 +100,10 @@ _TEMPORARY = re.compile(r"\.(.+)\.([1-9]\d{0,9})")
 
 
 def sweep_temporaries(folders: Iterable[Path], is_ours: Callable[[str], bool] = lambda name: True) -> None:
-    """Removes the temporary files that killed processes left in some folders.
+    """Removes the temporary files that killed processes left in folders.
 
     Args:
-        is_ours: whether a file of that name is one that is written there.
+        is_ours: tells by a file's final name if it is one that capsbench writes there.
     """
     for folder in folders:
         for path in folder.glob(".*.*"):
@@ -111,13 +113,13 @@ def sweep_temporaries(folders: Iterable[Path], is_ours: Callable[[str], bool] = 
 
 
 def _is_another_alive(process: int) -> bool:
-    """Whether a process other than this one has that number, which this one may have got from one that was killed."""
+    """Returns true if another process has this id. Our own id may have been that of a killed process before."""
     if process == os.getpid():
         return False
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # somebody else's
+    except OSError:  # it exists, but belongs to another user
         return True
     return True

@@ -1,10 +1,10 @@
-"""The file of a record, of schema 2: JSON whose first line is a digest of all the other lines.
+"""The file of a record in schema 2: JSON whose first line has a digest of all other lines.
 
     {"digest": "SHA-256 of what follows this line",
      "schema": 2,
      "id": ...
 
-So a changed byte is noticed, wherever it is. Facts of a machine that several entries share stand once, under ``provenances``.
+So any changed byte is noticed. The facts of a machine are written once, under ``provenances``; entries refer to them by index.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.record import TRAINING, Facts, Measurement, Name, Record, Row, Segment, Training
 
 SCHEMA = 2
-"""The layout of the files written here; those of schema 1 are read too."""
+"""The layout of new files; files of schema 1 can be read too."""
 
 _SEAL = re.compile(rb'\{"digest": "([0-9a-f]{64})",')
 
@@ -54,7 +54,7 @@ class _WrittenMeasurement(Measurement):
 
 @dataclass(frozen=True)
 class _Written(Record):
-    """A record as its file has it: in the place of ``provenance``, ``machine`` is its index among ``provenances``."""
+    """A record as it is in its file: ``machine`` replaces ``provenance`` and is an index into ``provenances``."""
 
     training: _WrittenTraining | None = None
     measures: Mapping[str, _WrittenMeasurement] = field(default_factory=dict)
@@ -67,13 +67,13 @@ _WRITTEN = TypeAdapter(_Written)
 
 
 def to_bytes(record: Record) -> bytes:
-    """The content of a record's file."""
+    """Returns the content of a record's file."""
     machines: list[dict[str, Any]] = []
 
     def to_plain(entry: Training | Measurement | Segment) -> dict[str, Any]:
         if entry.provenance not in machines:
             machines.append(entry.provenance)
-        plain = {each.name: getattr(entry, each.name) for each in fields(entry) if each.name != "provenance"}
+        plain = {part.name: getattr(entry, part.name) for part in fields(entry) if part.name != "provenance"}
         if "rows" in plain:
             plain["rows"] = rows_to_plain(plain["rows"])
         if "segments" in plain:
@@ -93,38 +93,38 @@ def to_bytes(record: Record) -> bytes:
         "failures": record.failures,
         "provenances": machines,
     }
-    return seal(content)
+    return seal_json(content)
 
 
-def seal(content: dict[str, Any]) -> bytes:
-    """JSON with a digest of itself in its first line. Raises ValueError for a number that is not finite."""
+def seal_json(content: dict[str, Any]) -> bytes:
+    """Returns JSON with a digest of itself in its first line; raises ValueError for a number that is not finite."""
     text = json.dumps(content, indent=1, allow_nan=False, default=asdict).encode() + b"\n"
     body = text.removeprefix(b"{\n")
     return b'{"digest": "' + hashlib.sha256(body).hexdigest().encode() + b'",\n' + body
 
 
 def is_sealed(content: bytes) -> bool:
-    """Whether a file begins as `seal` begins it."""
+    """Returns true if the content begins with a seal of `seal_json`."""
     return _SEAL.fullmatch(content.partition(b"\n")[0]) is not None
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether the content of a sealed file is all that was written, and nothing else."""
+    """Returns true if the content is sealed and matches its digest."""
     first, _, body = content.partition(b"\n")
     digest = _SEAL.fullmatch(first)
     return digest is not None and hashlib.sha256(body).hexdigest().encode() == digest[1]
 
 
 def check_seal(path: Path, content: bytes) -> None:
-    """Raises UsageError for a sealed file that was changed or cut since it was written."""
+    """Raises UsageError for a sealed file that was changed or truncated after it was written."""
     if not is_whole(content):
         raise UsageError(Kind.DAMAGED, "not as it was written: its digest differs", file=path, expected=RUN_AGAIN)
 
 
 def from_bytes(path: Path, content: bytes) -> Record:
-    """The record of a sealed file; raises UsageError, naming the file, for a damaged one or one of a newer schema."""
+    """Returns the record of a sealed file; raises UsageError for a damaged file or a newer schema."""
     schema = schema_of(content)
-    if _is_newer(schema):  # what its digest is made of may be another by then
+    if _is_newer(schema):  # a newer schema may compute its digest in another way
         check_schema(path, schema)
     check_seal(path, content)
     check_schema(path, schema)
@@ -148,19 +148,20 @@ def from_bytes(path: Path, content: bytes) -> Record:
     if not written.id == written.cell.id == path.stem:
         problem = "holds another cell, or one of another protocol"
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
-    same = {each.name: getattr(written, each.name) for each in fields(Record)}
-    return Record(**{**same, "training": training, "measures": measures})
+    shared = {part.name: getattr(written, part.name) for part in fields(Record)}
+    return Record(**{**shared, "training": training, "measures": measures})
 
 
 def _with_provenance(kind: type[Entry], written: Any, provenances: list[dict[str, Any]]) -> Entry:
-    values = {each.name: getattr(written, each.name) for each in fields(kind)}
+    values = {part.name: getattr(written, part.name) for part in fields(kind)}
     if "segments" in values:
         values["segments"] = [_with_provenance(Segment, segment, provenances) for segment in values["segments"]]
     return kind(**{**values, "provenance": provenances[written.machine]})
 
 
 def schema_of(content: bytes) -> object:
-    """The schema that the content of a file names; None where it names none."""
+    """Returns the schema that a file names; None if it names none."""
+    # In a sealed file it is on the second line, so a large file need not be parsed.
     sealed = _SCHEMA_LINE.match(content.partition(b"\n")[2]) if is_sealed(content) else None
     try:
         return int(sealed[1]) if sealed else json.loads(content)["schema"]
@@ -169,7 +170,7 @@ def schema_of(content: bytes) -> object:
 
 
 def check_schema(path: Path, schema: object) -> None:
-    """Raises UsageError for a schema that is not known here."""
+    """Raises UsageError for an unknown schema."""
     if schema not in (1, SCHEMA):
         problem = f"a record of schema {str(schema)[:20]}, this capsbench reads up to {SCHEMA}"
         remedy = "update capsbench, or use another folder" if _is_newer(schema) else RUN_AGAIN
@@ -177,9 +178,9 @@ def check_schema(path: Path, schema: object) -> None:
 
 
 def check_not_newer(path: Path) -> None:
-    """Raises UsageError where a newer capsbench wrote the file that is there, which is never written over.
+    """Raises UsageError if a newer capsbench wrote the existing file, which must not be overwritten.
 
-    Its digest is not asked for: a newer one may seal its files another way.
+    The digest is not checked: a newer capsbench may compute it in another way.
     """
     try:
         content = read_file(path)
@@ -195,5 +196,5 @@ def _is_newer(schema: object) -> bool:
 
 
 def rows_to_plain(rows: list[Row]) -> list[dict[str, Any]]:
-    """Rows as JSON has them; what a row does not have is left out."""
+    """Converts rows to dictionaries for JSON, without the fields that are None."""
     return [{name: fact for name, fact in row._asdict().items() if fact is not None} for row in rows]

@@ -1,4 +1,4 @@
-"""Whether a folder that a user names is one of records, and has any: one answer for all who read some."""
+"""Checks that a folder named by a user holds records; all commands that read records use these functions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from capsbench import registry
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.records.swap import settle
+from capsbench.records.swap import finish_update
 from capsbench.records.versions import components_of
 
 
 def check_folder(store: Store, flag: str = "out") -> None:
-    """Raises UsageError unless a run, or an update of a reference, made the folder; an update that was stopped is finished first.
+    """Finishes an interrupted update of a folder, and raises UsageError unless the folder is one of records.
 
     Args:
         flag: the flag or positional argument that names it.
     """
     if store.folder.is_dir():
-        settle(store.folder, flag)
+        finish_update(store.folder, flag)
     if not store.folder.is_dir():
         problem = "a file, no folder" if store.folder.exists() else "no such folder"
     elif not any((store.folder / name).is_dir() for name in ("records", "runs")):
@@ -30,10 +30,9 @@ def check_folder(store: Store, flag: str = "out") -> None:
 
 
 def allow_own(*stores: Store) -> None:
-    """Lets the own parts of networks on record be imported, from where the runs of their folder found them, the latest first.
+    """Trusts the user's own components that the records name, and looks for them where earlier runs found them, latest first.
 
-    Only for a user who says that the records are to be trusted. Another module of that name that Python finds before is told by
-    its digest.
+    Call it only if the user trusts the records. If Python finds another module of the same name first, the digests differ.
     """
     for store in stores:
         records, _ = store.records()
@@ -41,15 +40,15 @@ def allow_own(*stores: Store) -> None:
         registry.look_in(Path(folder) for run in reversed(store.runs()) for folder in run.folders)
 
 
-def some_records(store: Store, flag: str = "out") -> tuple[list[Record], list[str]]:
-    """All readable records, one or more, and a line for each fault, as `Store.records`.
+def require_records(store: Store, flag: str = "out") -> tuple[list[Record], list[str]]:
+    """Reads all records of a folder, at least one, and a line for each fault, as `Store.records`.
 
     Args:
         flag: as in `check_folder`.
 
     Raises:
-        UsageError: it is no folder of records, or none of them can be read.
-        NothingMeasured: there is none yet.
+        UsageError: it is not a folder of records, or no record can be read.
+        NothingMeasured: there is no record yet.
     """
     check_folder(store, flag)
     records, faults = store.records()

@@ -1,4 +1,4 @@
-"""JSON of files that may be anyone's: each object has each of its keys once, and all is of the type that it has to be."""
+"""Strict parsing of JSON from untrusted files: every value has its declared type, and no object has a key twice."""
 
 from __future__ import annotations
 
@@ -13,35 +13,40 @@ T = TypeVar("T")
 
 
 class UnfitError(ValueError):
-    """JSON that is not what it should be; the message says what is wrong first, and where: ``rows.3.value: expected ...``."""
+    """Raised for JSON of the wrong form; the message names the first fault and its place: ``rows.3.value: expected ...``."""
 
 
 def parse_json(adapter: TypeAdapter[T], content: bytes) -> T:
-    """What JSON holds.
+    """Parses JSON into the type of an adapter.
 
     Raises:
-        UnfitError: it is no JSON, or not of that type; or an object has a key twice, of which readers take one or the other.
+        UnfitError: the content is not JSON or not of that type, or an object has a key twice (parsers differ in which they take).
     """
     try:
-        found = adapter.validate_json(content)
+        parsed = adapter.validate_json(content)
         json.loads(content, object_pairs_hook=_check_keys)
     except ValidationError as error:
         raise UnfitError(_fault_of(error)) from error
     except UnfitError:
         raise
-    except (ValueError, RecursionError) as error:  # what is passed over may be of any depth and length
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # values that the adapter ignores may be nested or long beyond Python's limits
         raise UnfitError(str(error)) from error
-    return found
+    return parsed
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         keys = [key for key, _ in pairs]
         raise UnfitError(f"it has {next(key for key in keys if keys.count(key) > 1)[:100]!r} twice")
-    return found
+    return fields
 
 
 def _fault_of(error: ValidationError) -> str:
-    where = ".".join(str(part)[:100] for part in error.errors()[0]["loc"][:10])  # its names may be of any length
+    where = ".".join(
+        str(part)[:100] for part in error.errors()[0]["loc"][:10]
+    )  # names in an untrusted file may be of any length
     return f"{where}: {reason_of(error)}" if where else reason_of(error)

@@ -1,4 +1,4 @@
-"""What has to be known of a machine and its software to trust a number."""
+"""Facts about the machine and its software, recorded with every number."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import torch
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Versions, source state and hardware, by name; None where a thing does not exist here."""
+    """Returns versions, source state and hardware by name; None for what does not exist on this machine."""
     commit, dirty = _source_state()
     cuda = torch.cuda.is_available()
     return {
-        "capsbench": installed("capsbench"),
+        "capsbench": installed_version("capsbench"),
         "commit": commit,
         "dirty": dirty,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "triton": installed("triton"),
-        "numba": installed("numba"),
-        "numpy": installed("numpy"),
-        "torchvision": installed("torchvision"),
+        "triton": installed_version("triton"),
+        "numba": installed_version("numba"),
+        "numpy": installed_version("numpy"),
+        "torchvision": installed_version("torchvision"),
         "cuda": torch.version.cuda if cuda else None,
         "driver": _first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else None,
         "gpu": torch.cuda.get_device_name() if cuda else None,
@@ -39,8 +39,8 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def installed(distribution: str) -> str | None:
-    """The version of an installed distribution."""
+def installed_version(distribution: str) -> str | None:
+    """Returns the version of a distribution; None if it is not installed_version."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -48,12 +48,12 @@ def installed(distribution: str) -> str | None:
 
 
 def _source_state() -> tuple[str | None, bool | None]:
-    """Commit and dirty flag of the checkout this package runs from; None where it is installed from a wheel."""
+    """Returns the commit and the dirty flag of this package's checkout; None if it was installed_version from a wheel."""
     package = Path(__file__).parent
-    # An environment may lie inside somebody's repository: only a tracked file makes that repository ours.
+    # A virtual environment may lie inside another repository: it is our checkout only if git tracks this file.
     if _first_line("git", "-C", str(package), "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None, None
-    status = _output("git", "-C", str(package), "status", "--porcelain", "--untracked-files=no")
+    status = _output_of("git", "-C", str(package), "status", "--porcelain", "--untracked-files=no")
     return _first_line("git", "-C", str(package), "rev-parse", "HEAD"), None if status is None else bool(status)
 
 
@@ -66,13 +66,13 @@ def _cpu_name() -> str:
 
 
 def _first_line(*command: str) -> str | None:
-    output = _output(*command)
+    output = _output_of(*command)
     return output.splitlines()[0] if output else None
 
 
-def _output(*command: str) -> str | None:
+def _output_of(*command: str) -> str | None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()

@@ -1,7 +1,7 @@
-"""A record: one network, how it was trained, and what was measured of it.
+"""A record: one network, its training, and its measurements.
 
-Training and each measure have their own entry, with their own rows, version, machine and time: a measure may be taken later and
-elsewhere than the training. The file format of a record is in `capsbench.records.file`.
+The training and each measurement have their own rows, version, machine and time, since a measure may be taken later and
+elsewhere. The file format of a record is in `capsbench.records.file`.
 """
 
 from __future__ import annotations
@@ -17,27 +17,26 @@ from capsbench.records.cell import Cell, Whole
 from capsbench.registry import measure_name
 
 TRAINING = "training"
-"""The key of the training among the failures of a record, and the measure of the rows that training gives."""
+"""The key of the training among the failures of a record, and the ``measure`` of the training's rows."""
 
 Name = Annotated[str, StringConstraints(max_length=1000)]
 Text = Annotated[str, StringConstraints(max_length=100_000)]
-"""A file may be anyone's: what it names is short enough to be shown, and what it explains to be read."""
+"""Limits for untrusted files: names are short enough to display, and explanations short enough to read."""
 
 Facts = dict[Name, bool | Whole | FiniteFloat | Text | None]
-"""Of the machine and its software, by name: what has parts of its own is no fact."""
+"""Facts about the machine and its software, by name; values are scalars."""
 
 MOST_RUNS = 999_999_999
-"""The highest number of a run in a folder; a higher one is no run's."""
+"""The highest number that a run in a folder can have."""
 
 Role = Literal["result", "trial", "pruned"]
-"""A result is reported; a trial is a network of a search over settings, and a pruned trial was stopped early."""
+"""A result is reported. A trial is a network of a search over settings; a pruned trial was stopped early."""
 
 
 class Row(NamedTuple):
     """One number: ``Row("accuracy", "accuracy", "test", 0.98, "fraction")``.
 
-    ``level`` is how much there is of what the condition names, where that is swept: degrees of a rotation, an attack's epsilon.
-    Both numbers are finite on disk.
+    ``level`` is the strength of a swept condition: a rotation's degrees, or an attack's epsilon. Both numbers are finite on disk.
     """
 
     measure: Name
@@ -49,7 +48,7 @@ class Row(NamedTuple):
 
 
 def _check_inside(path: str) -> str:
-    """Raises ValueError for a path that leads out of the results folder, or that no file can have."""
+    """Raises ValueError for a path outside the results folder, or an invalid one."""
     if not re.fullmatch(r"[^/\x00-\x1f]{1,60}(/[^/\x00-\x1f]{1,60}){0,9}", path) or ".." in path.split("/"):
         raise ValueError(f"expected a path inside the results folder, got {path!r}")
     return path
@@ -71,7 +70,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Segment:
-    """An uninterrupted part of a training: its epochs, when and for how many seconds it ran, and on what machine."""
+    """An uninterrupted part of a training: its epochs, start, duration in seconds and machine."""
 
     epochs: Whole
     started: Name
@@ -81,18 +80,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class Training:
-    """What training gave.
+    """The results of a training.
 
     Attributes:
         rows: parameters, epochs and duration.
         history: one entry an epoch.
-        versions: component (``training``, ``network``, ``routing``, ...) -> the version that it had.
+        versions: component (``training``, ``network``, ``routing``, ...) -> its version at the time.
         backends: the implementations of the vote pass that the routings used.
-        weights: where the weights lie.
-        data: digest of images and labels as loaded (`capsbench.data.digest`); None where it is not known.
-        sources: kind of a user's own part -> module -> digest, of what the digests in the cell are made of; and under ``data``,
-            of any data set, part -> digest.
-        segments: the parts of a training that was interrupted; empty for one that was not.
+        weights: the file of the weights.
+        data: digest of images and labels as loaded (`capsbench.data.digest`); None if unknown.
+        sources: kind of a user's own component -> module -> digest, from which the digests in the cell are computed; and under
+            ``data``, for any data set, part -> digest.
+        segments: the parts of an interrupted training; empty if it was not interrupted.
         run: sequence number of the run that trained.
     """
 
@@ -112,15 +111,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a measure gave in one of its settings.
+    """The results of a measure in one of its settings.
 
     Attributes:
-        version: that of the measure.
-        taken: when.
-        kept: the arrays that the measure kept beside its rows.
+        version: the version of the measure.
+        taken: the time at which the measure was taken.
+        kept: the file of arrays that the measure kept beside its rows.
         code: digest of the source of a user's own measure.
         run: sequence number of the run that measured.
-        data: digest of the data that it was taken on, as that of `Training`.
+        data: digest of the data that it was taken on, as in `Training`.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -136,7 +135,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a training or a measure gave nothing, and when; ``trace`` is the traceback in its process, if there was one."""
+    """The failure of a training or a measure; ``trace`` is the traceback in its process, if there was one."""
 
     reason: Text
     failed: Name = ""
@@ -146,15 +145,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Record:
-    """What is on record of one cell.
+    """Everything on record for one cell.
 
     Attributes:
-        training: None where the training failed.
-        measures: spec, as in ``--measure``, -> what it gave; specs of one measure in two settings stand beside each other.
-        failures: `TRAINING` or the spec of a measure -> why there is nothing of it. Where a network is trained anew and that
-            fails, what there is of its earlier training stays beside the failure.
+        training: None if the training failed.
+        measures: spec, as in ``--measure``, -> results; a measure in two settings has two specs.
+        failures: `TRAINING` or the spec of a measure -> its failure. If a network is trained again and that fails, the results of
+            its earlier training are kept beside the failure.
         wanted: the specs that the latest run asked for.
-        request: what the user asked for to get this cell: names of flags in Python -> values.
+        request: the user's request that led to this cell: names of flags in Python -> values.
         aliases: identities that the cell had in records of schema 1.
     """
 
@@ -169,19 +168,19 @@ class Record:
 
     @property
     def status(self) -> Literal["trained", "finished", "failed"]:
-        """``finished`` with all measures that were wanted, ``trained`` with some of them, else ``failed``."""
+        """``failed`` without a training, ``finished`` if all wanted measures were taken, else ``trained``."""
         if self.training is None:
             return "failed"
         return "finished" if self.measures.keys() >= set(self.wanted) else "trained"
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the latest training failed, so that all numbers are those of an earlier one."""
+        """True if the latest training failed, so that all numbers are from an earlier one."""
         return self.training is not None and TRAINING in self.failures
 
     @property
     def reason(self) -> str:
-        """Why the latest training failed, or which measures failed and why; empty where nothing did."""
+        """The reason why the latest training failed, or the failed measures with their reasons; empty if nothing failed."""
         if TRAINING in self.failures:
             return self.failures[TRAINING].reason
         alike: dict[str, list[str]] = {}
@@ -191,7 +190,7 @@ class Record:
 
     @property
     def rows(self) -> list[Row]:
-        """All numbers: those of the training, then those of each measure."""
+        """All rows: those of the training, then those of each measure."""
         rows = [] if self.training is None else [*self.training.rows]
         for measurement in self.measures.values():
             rows += measurement.rows
@@ -212,38 +211,41 @@ class Record:
         """The specs of the measures that were taken."""
         return list(self.measures)
 
-    def measurement(self, name: str) -> Measurement | None:
-        """What a measure gave, by its spec, else by its name in whichever setting was taken first."""
+    def find_measurement(self, name: str) -> Measurement | None:
+        """Returns the measurement of a spec, or the first one of a measure's name in any setting."""
         if name in self.measures:
             return self.measures[name]
-        return next((found for spec, found in self.measures.items() if measure_name(spec) == name), None)
+        return next((taken for spec, taken in self.measures.items() if measure_name(spec) == name), None)
 
 
 def digests_of_data(record: Record) -> dict[str, str]:
-    """`TRAINING` or the spec of a measure -> digest of the data it was made on, where that is known."""
+    """Returns the known digests of data: `TRAINING` or the spec of a measure -> digest."""
     entries = {TRAINING: record.training, **record.measures}
     return {name: entry.data for name, entry in entries.items() if entry is not None and entry.data is not None}
 
 
-def have_other_data(one: Record, other: Record) -> bool:
-    """Whether two records are known to be of other images or labels, in the training or in a measure that both have."""
+def have_different_data(one: Record, other: Record) -> bool:
+    """Returns true if two records are known to differ in the data of their training or of a measure that both have."""
     first, second = digests_of_data(one), digests_of_data(other)
     return any(first[name] != second[name] for name in first.keys() & second.keys())
 
 
 @dataclass(frozen=True)
 class Run:
-    """One `capsbench run`: its command, when it started, and the identities of the cells it was asked for.
+    """One `capsbench run`: its command, its start, and the identities of its cells.
 
-    ``suite`` is the one it came from, and ``left_out`` says of each data set that could not be had there why not. ``sequence``
-    counts the runs of a folder from 1; runs of schema 1 have none. ``folders`` are those in which modules of
-    a user's own parts were found. ``anew`` are the cells that were to be trained anew when it started, whatever was on record:
-    those of a fresh run, or what an earlier one had left of them. ``commit`` is that of the source that ran.
+    Attributes:
+        suite: the suite that it ran.
+        left_out: data set of the suite that was not available -> the reason.
+        sequence: the number of the run in its folder, from 1; None in schema 1.
+        folders: the folders in which the modules of a user's own components were found.
+        anew: the cells to train again whatever was on record: those of a fresh run, or those that an earlier fresh run left.
+        commit: the commit of the source that ran.
     """
 
     name: Name
     started: Name
-    command: Annotated[str, StringConstraints(max_length=2**22)]  # the longest that Linux takes has half of that
+    command: Annotated[str, StringConstraints(max_length=2**22)]  # twice the longest command that Linux takes
     cells: list[Name]
     suite: Text | None = None
     left_out: dict[Name, Text] = field(default_factory=dict)
@@ -254,10 +256,10 @@ class Run:
 
 
 def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, list[str]]]:
-    """The records with one setting of each measure: the one that most of them have. Numbers of two settings are not alike.
+    """Keeps one setting of each measure, the most frequent one: numbers of two settings are not comparable.
 
     Returns:
-        The records; and measure -> its specs, the chosen one first, of measures with several settings.
+        The records; and measure -> its specs, the chosen one first, for measures with several settings.
     """
     counts: dict[str, dict[str, int]] = {}
     for record in records:
@@ -268,10 +270,10 @@ def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, lis
     several = {name: specs for name, specs in ranked.items() if len(specs) > 1}
     left_out = {spec for specs in several.values() for spec in specs[1:]}
 
-    def without_others(record: Record) -> Record:
+    def drop_others(record: Record) -> Record:
         if left_out.isdisjoint(record.measures):
             return record
         measures = {spec: taken for spec, taken in record.measures.items() if spec not in left_out}
         return replace(record, measures=measures, wanted=[spec for spec in record.wanted if spec not in left_out])
 
-    return [without_others(record) for record in records], several
+    return [drop_others(record) for record in records], several

@@ -1,4 +1,4 @@
-"""Numbers that no measure gives any more: they stay in the files that have them, and nothing reads them."""
+"""Retired metrics: existing files keep their rows, but readers leave them out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ RETIRED = {
     (
         "speed",
         "flops",
-    ): "taken by the measure cost: these counted votes in every pass, and no elements outside the passes",
+    ): "taken by the measure cost: these counted the votes in every pass, and no elementwise work outside the passes",
 }
-"""(measure, metric) -> why rows of it are left out of records."""
+"""(measure, metric) -> the reason why its rows are left out."""
 
 
-def without_retired(record: Record) -> Record:
-    """The record without rows that would stand beside others of the same name and another meaning."""
+def remove_retired(record: Record) -> Record:
+    """Removes the rows of retired metrics, whose names now mean another number."""
     if all(row[:2] not in RETIRED for row in record.rows):
         return record
     measures = {

@@ -1,8 +1,8 @@
-"""Notes of runs: which cells each `capsbench run` was asked for, and which run of a folder is the latest.
+"""Notes of runs: the cells of each `capsbench run`, and the latest run of a folder.
 
-A note is ``runs/NUMBER-TOKEN.json``. The number counts the runs of a folder: the latest run is the one with the highest number,
-whatever a clock says. Notes of one number, as machines leave them that share a run, are one run, and the token keeps their files
-apart.
+A note is ``runs/NUMBER-TOKEN.json``. The number counts the runs of a folder: the latest run has the highest number, whatever the
+clocks of machines say. Machines that share a run write notes of one number, which are joined; the token makes their file names
+different.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _RUN = TypeAdapter(Run)
 
 _NAME = re.compile(r"(\d{6,9})-[0-9a-f]{8}")  # up to MOST_RUNS
 
-AGAIN = "the same `capsbench run` leaves another"
+AGAIN = "repeat that `capsbench run` to write it again"
 
 
 class Notes(NamedTuple):
-    """The runs that are noted in a folder, oldest first; and file -> a line, for each file that is not such a note."""
+    """The runs noted in a folder, oldest first; and file -> a line, for each file that is not a readable note."""
 
     runs: list[Run]
     faults: dict[Path, str]
@@ -50,20 +50,20 @@ def write_note(
     anew: Iterable[str] = (),
     commit: str | None = None,
 ) -> Run:
-    """Notes a new run; for the arguments see `Run`.
+    """Writes the note of a new run; `Run` explains the other arguments.
 
     Args:
-        folder: of the notes.
-        noted: what is there.
+        folder: the folder of the notes.
+        noted: its earlier notes.
 
     Raises:
-        UsageError: no number is left for it.
+        UsageError: the highest number has been used.
     """
     paths = [*folder.glob("*.json")]
-    # A damaged note had a number too: that of its name, and before there were such names one of as many as there are files.
+    # A damaged note counts too: by the number in its name, or, if it is older than such names, by the count of files.
     sequence = max([len(paths), *map(_number_of, paths), *(run.sequence or 0 for run in noted.runs)]) + 1
     if sequence > MOST_RUNS:
-        problem = f"a note there has the highest number that a run can have, {MOST_RUNS}"
+        problem = f"a note has the highest number that a run can have, {MOST_RUNS}"
         raise UsageError(
             Kind.DAMAGED, problem, file=folder, value=MOST_RUNS, expected="delete it, or use another folder"
         )
@@ -80,22 +80,22 @@ def write_note(
         commit=commit,
     )
     path = folder / f"{run.name}-{secrets.token_hex(4)}.json"
-    write_file(path, file.seal({"schema": file.SCHEMA, **asdict(run)}))
+    write_file(path, file.seal_json({"schema": file.SCHEMA, **asdict(run)}))
     return run
 
 
 def read_notes(folder: Path, check_whole: Callable[[Path, bytes], None]) -> Notes:
-    """The runs noted in a folder, oldest first, and a line for each file that is not such a note.
+    """Reads the notes of a folder.
 
     Args:
-        check_whole: raises UsageError for a file that was changed since it was written.
+        check_whole: raises UsageError for a file that was changed after it was written.
     """
     notes, faults = [], {}
     for path in sorted(folder.glob("*.json")):
         try:
             content = read_file(path)
             if _number_of(path):
-                file.check_seal(path, content)  # a note of before there were seals has no number in its name
+                file.check_seal(path, content)  # notes older than seals have no number in their names
             check_whole(path, content)
             notes.append(parse_json(_RUN, content))
         except OSError as error:
@@ -108,18 +108,18 @@ def read_notes(folder: Path, check_whole: Callable[[Path, bytes], None]) -> Note
 
 
 def _join_notes(notes: Iterable[Run]) -> list[Run]:
-    """The runs of some notes, in the order of their numbers; those of schema 1, which have none, come first."""
+    """Joins notes of one number; runs are sorted by number, those of schema 1, which have none, first."""
     runs: list[list[Run]] = []
     for note in sorted(notes, key=lambda note: note.sequence or 0):
         if runs and note.sequence is not None and note.sequence == runs[-1][0].sequence:
             runs[-1].append(note)
         else:
             runs.append([note])
-    return [shares[0] if len(shares) == 1 else _union(shares) for shares in runs]
+    return [shares[0] if len(shares) == 1 else _join_shares(shares) for shares in runs]
 
 
-def _union(shares: Sequence[Run]) -> Run:
-    """The run of which several machines did a share each."""
+def _join_shares(shares: Sequence[Run]) -> Run:
+    """Joins the notes of machines that shared a run."""
 
     def all_of(lists: Iterable[Iterable[str]]) -> list[str]:
         return list(dict.fromkeys(name for names in lists for name in names))
@@ -137,10 +137,10 @@ def _union(shares: Sequence[Run]) -> Run:
 
 
 def latest_run(noted: Notes, flag: str) -> Run | None:
-    """The latest run of a folder; None where none is noted.
+    """Returns the latest run of a folder; None if there is no note.
 
     Raises:
-        UsageError: the note that cannot be read may be that of the latest run.
+        UsageError: an unreadable note may be that of the latest run.
     """
     latest = noted.runs[-1] if noted.runs else None
     number = 0 if latest is None else latest.sequence or 0
@@ -157,14 +157,14 @@ def latest_run(noted: Notes, flag: str) -> Run | None:
 
 
 def records_of(run: Run, records: Iterable[Record]) -> tuple[list[Record], list[str]]:
-    """Those of some records that are of the cells of a run, and the identities of its cells that have none."""
+    """Returns the records of a run's cells, and the identities of its cells without a record."""
     by_name = {name: record for record in records for name in (record.cell.id, *record.aliases)}
-    found = {by_name[cell].cell.id: by_name[cell] for cell in run.cells if cell in by_name}
-    return list(found.values()), [cell for cell in run.cells if cell not in by_name]
+    of_run = {by_name[cell].cell.id: by_name[cell] for cell in run.cells if cell in by_name}
+    return list(of_run.values()), [cell for cell in run.cells if cell not in by_name]
 
 
-def left_to_make_anew(runs: Iterable[Run], records: Iterable[Record]) -> list[Record]:
-    """Those of some records whose networks a fresh run was to train anew, and neither it nor a later run has."""
+def find_left_to_retrain(runs: Iterable[Run], records: Iterable[Record]) -> list[Record]:
+    """Returns the records whose networks a fresh run was to train again, and no run since has."""
     asked = {cell: run.sequence or 0 for run in runs for cell in run.anew}
     return [
         record
@@ -176,6 +176,6 @@ def left_to_make_anew(runs: Iterable[Run], records: Iterable[Record]) -> list[Re
 
 
 def _number_of(path: Path) -> int:
-    """The number of a run in the name of its file; 0 where the file has a name of before there were such."""
+    """Returns the number of a run from its file's name; 0 for an old name without a number."""
     name = _NAME.fullmatch(path.stem)
     return int(name[1]) if name else 0

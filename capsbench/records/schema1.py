@@ -1,7 +1,7 @@
-"""Records of schema 1, as capsbench 0.1.0 wrote them: read as they are, never written.
+"""Reader of schema 1, the records that capsbench 0.1.0 wrote.
 
-There the measures were a part of a cell's identity, all numbers were one list, and nothing had a digest. Where a results folder
-has a file SHA256SUMS, of the format of `sha256sum`, the files named in it are checked against it.
+In schema 1 the measures were part of a cell's identity, all numbers were in one list, and files had no digests. If a results
+folder has a file SHA256SUMS in the format of `sha256sum`, the files that it names are checked against it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VERSION = 1
 
 
 class OldCell(Cell):
-    """A cell of schema 1, whose measures and whose GPU are a part of its identity."""
+    """A cell of schema 1, whose identity includes its measures and its GPU."""
 
     device: str  # type: ignore[assignment]
     measures: tuple[str, ...]
@@ -40,7 +40,7 @@ class OldCell(Cell):
         return digest_fields(self.model_dump(mode="json", exclude_defaults=True))
 
     def to_cell(self) -> Cell:
-        """The cell without what is no part of a network."""
+        """Returns the current cell, without the fields that do not belong to a network."""
         fields = self.model_dump(exclude={"measures"})
         code = {part: digest for part, digest in self.code.items() if not part.startswith("measure ")}
         device = self.device.partition(":")[0]
@@ -50,7 +50,7 @@ class OldCell(Cell):
 
 
 class _Note(BaseModel):
-    """Why a measure failed."""
+    """The failure of a measure."""
 
     reason: str
     failed: str
@@ -58,7 +58,7 @@ class _Note(BaseModel):
 
 
 class _Facts(BaseModel):
-    """The provenance of a record: facts of the machine and the software, and among them some of the training and of measures."""
+    """The provenance of a record: facts about machine and software, mixed with some of the training and of measures."""
 
     model_config = ConfigDict(extra="allow", str_max_length=100_000)
     __pydantic_extra__: Facts
@@ -76,7 +76,7 @@ class _Facts(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class _Written:
-    """A record as its file has it."""
+    """A record as it is in its file."""
 
     schema: Whole
     id: Name
@@ -93,13 +93,13 @@ _WRITTEN = TypeAdapter(_Written)
 
 
 def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
-    """The record of a file of schema 1.
+    """Returns the record of a file of schema 1.
 
     Args:
-        sums: path inside the results folder -> digest, as `read_sums` gives them; for what a measure kept.
+        sums: path inside the results folder -> digest, from `read_sums`; for the arrays that measures kept.
 
     Raises:
-        UsageError: the file is damaged, or of a schema that is not known.
+        UsageError: the file is damaged, or its schema is unknown.
     """
     try:
         written = parse_json(_WRITTEN, content)
@@ -119,7 +119,7 @@ def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Path inside a results folder -> SHA-256 digest, of the files that its SHA256SUMS names; empty where there is none."""
+    """Reads SHA256SUMS: path inside the results folder -> SHA-256 digest; empty if there is no such file."""
     try:
         lines = read_file(folder / SUMS).decode(errors="replace").splitlines()
     except OSError:
@@ -146,7 +146,7 @@ def _to_record(written: _Written, sums: Mapping[str, str]) -> Record:
         backends=[facts.backend] if facts.backend else [],
         weights=Artifact(f"weights/{written.id}.safetensors"),
     )
-    # Measures that had to be alone were the last, and their machine is noted apart; of built-in ones that is speed.
+    # Measures that need the machine for themselves ran last and have their own facts; the only built-in one is speed.
     alone = machine if facts.measured is None else facts.measured
     measures = {
         spec: Measurement(
@@ -155,7 +155,7 @@ def _to_record(written: _Written, sums: Mapping[str, str]) -> Record:
             provenance=alone if measure_name(spec) == "speed" else machine,
             taken=facts.started,
             seconds=facts.measuring_seconds.get(spec),
-            kept=_kept(spec, written.id, sums),
+            kept=_kept_artifact(spec, written.id, sums),
             code=written.cell.code.get(f"measure {measure_name(spec)}"),
         )
         for spec in dict.fromkeys([*written.measured, *rows])
@@ -166,19 +166,19 @@ def _to_record(written: _Written, sums: Mapping[str, str]) -> Record:
 
 
 def _rows_by_spec(written: _Written) -> dict[str, list[Row]]:
-    """The rows of the training, and those of each measure by its spec.
+    """Sorts the rows by the spec of their measure, or `TRAINING`.
 
-    A user's own measure gives its rows a name of its own: rows of a name that no measure has are the first own measure's.
+    The rows of a user's own measure may have any name, so rows whose name is no measure's belong to the first own measure.
     """
     specs = {measure_name(spec): spec for spec in (*written.cell.measures, *written.measured)}
-    own = next((spec for name, spec in specs.items() if ":" in name), None)
+    own_spec = next((spec for name, spec in specs.items() if ":" in name), None)
     rows: dict[str, list[Row]] = {}
     for row in written.rows:
-        spec = TRAINING if row.measure == TRAINING else specs.get(row.measure, own or row.measure)
+        spec = TRAINING if row.measure == TRAINING else specs.get(row.measure, own_spec or row.measure)
         rows.setdefault(spec, []).append(row)
     return rows
 
 
-def _kept(spec: str, cell_id: str, sums: Mapping[str, str]) -> Artifact:
+def _kept_artifact(spec: str, cell_id: str, sums: Mapping[str, str]) -> Artifact:
     path = f"kept/{measure_name(spec).replace(':', '.')}/{cell_id}.safetensors"
     return Artifact(path, sums.get(path))

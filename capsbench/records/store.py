@@ -1,17 +1,17 @@
-"""A results folder: records and what lies beside them, on disk.
+"""A results folder on disk: records and the files beside them.
 
 A results folder holds
 
     records/CELL.json             one record a cell, trained or failed
     weights/CELL.safetensors      the trained weights
-    kept/MEASURE/CELL.safetensors what a measure keeps beside its numbers, such as the prediction of every test image
+    kept/MEASURE/CELL.safetensors the arrays that a measure keeps, such as the prediction of every test image
     between/MEASURE/CELL/CELL.json the rows of a measure between two networks, from the first to the second
-    runs/NUMBER-TOKEN.json        which cells one `capsbench run` was asked for
-    report/                       what `capsbench report` wrote
-    SHA256SUMS                    digests of records of schema 1, which have none of their own; made by hand, where there is one
+    runs/NUMBER-TOKEN.json        the cells of one `capsbench run`
+    report/                       the output of `capsbench report`
+    SHA256SUMS                    digests of records of schema 1, which have none themselves; optional, made by hand
 
-Every file is written under a temporary name and renamed, the record last: a record is whole or absent, and what it names
-is there. Files of schema 1 are read; what is written is of schema 2.
+Every file is written under a temporary name and renamed, the record last: a record is whole or absent, and the files that it
+names exist. Files of schema 1 and 2 are read, and files of schema 2 are written.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from capsbench.records import artifacts, file, schema1
 from capsbench.records.cell import Cell, Whole
 from capsbench.records.disk import make_folder, probe_folder, read_file, sweep_temporaries, write_file
 from capsbench.records.file import SCHEMA
-from capsbench.records.join import join_records, put_on, rename_sources
+from capsbench.records.join import add_rows, join_records, rename_sources
 from capsbench.records.parse import parse_json
 from capsbench.records.record import Artifact, Facts, Measurement, Name, Record, Row, Run
-from capsbench.records.retired import without_retired
+from capsbench.records.retired import remove_retired
 from capsbench.records.runs import Notes, read_notes, write_note
 from capsbench.registry import measure_name
 
@@ -64,7 +64,7 @@ class Store:
     """A results folder.
 
     Args:
-        folder: made on the first write.
+        folder: the folder, which is made on the first write.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -83,19 +83,19 @@ class Store:
         return self.folder / "between" / spec.replace(":", ".") / source / f"{target}.json"
 
     def check_writable(self) -> None:
-        """Raises UsageError where nothing can be written, before anything is computed."""
+        """Raises UsageError if the folder cannot be written, so that a run fails before it computes anything."""
         try:
             for name in ("records", "runs"):
                 make_folder(self.folder / name)
             probe_folder(self.folder / "records")
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
+            raise _to_usage_error(self.folder, error) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the folder for one run, and sweeps what killed ones left; raises UsageError while another run holds it.
+        """Locks the folder for one run and removes the temporary files of killed runs; raises UsageError if another run holds it.
 
-        It is freed by the end of the process.
+        The lock also ends with the process.
         """
         lock = FileLock(self.folder / ".lock")
         try:
@@ -109,7 +109,7 @@ class Store:
                 expected="wait for it or choose another folder",
             ) from None
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
+            raise _to_usage_error(self.folder, error) from error
         try:
             sweep_temporaries([self.folder / name for name in ("records", "runs", "weights")])
             sweep_temporaries([*self.folder.glob("kept/*"), *self.folder.glob("between/*/*")])
@@ -118,15 +118,15 @@ class Store:
             lock.release()
 
     def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> Artifact:
-        """Writes tensors as safetensors, whole or not at all; raises StorageFailed where the disk does not take them."""
+        """Writes tensors as safetensors, completely or not at all; raises StorageFailed."""
         return Artifact(path.relative_to(self.folder).as_posix(), artifacts.write_tensors(path, tensors))
 
     def write(self, record: Record) -> None:
-        """Writes a record, whole or not at all, in the place of those of schema 1 that it takes in.
+        """Writes a record, completely or not at all, and removes the records of schema 1 that it replaces.
 
         Raises:
-            StorageFailed: the disk does not take it.
-            UsageError: a newer capsbench wrote the one that is there.
+            StorageFailed: the file cannot be written.
+            UsageError: a newer capsbench wrote the existing record.
         """
         path = self.record_path(record.cell.id)
         file.check_not_newer(path)
@@ -137,19 +137,19 @@ class Store:
         self._files_of_schema_1.pop(record.cell.id, None)
 
     def read(self, cell_id: str) -> Record:
-        """The record of a cell; raises UsageError, naming the file, for one that is absent, damaged or of a newer schema.
+        """Reads the record of a cell; raises UsageError if it is absent, damaged or of a newer schema.
 
         Args:
-            cell_id: the identity of today, or one of schema 1.
+            cell_id: the current identity, or one of schema 1.
         """
         path, older = self.record_path(cell_id), self._files_of_schema_1.get(cell_id, [])
         if not older:
-            return self._read(path)
+            return self._read_record(path)
         paths = older if path in older or not path.exists() else [path, *older]
-        return join_records(map(self._read, paths))[0][0]
+        return join_records(map(self._read_record, paths))[0][0]
 
     def find(self, cell: Cell) -> Record | None:
-        """The record of a cell that was trained; a damaged or failed one counts as absent."""
+        """Returns the record of a trained cell; None if it is absent, damaged or failed."""
         try:
             record = self.read(cell.id)
         except UsageError:
@@ -157,16 +157,16 @@ class Store:
         return None if record.training is None else record
 
     def has(self, cell: Cell) -> bool:
-        """Whether the cell is on record here as trained."""
+        """Returns true if the cell is on record as trained."""
         return self.find(cell) is not None
 
     def records(self) -> tuple[list[Record], list[str]]:
-        """All readable records, one a cell, and one line for each file that is not one and each conflict between two."""
+        """Reads all records, one a cell; and a line for each unreadable file and each conflict between two records."""
         records, faults = [], []
-        with no_collection():
+        with pause_collection():
             for path in sorted((self.folder / "records").glob("*.json")):
                 try:
-                    records.append(self._read(path))
+                    records.append(self._read_record(path))
                 except UsageError as error:
                     faults.append(str(error))
             records, conflicts = join_records(records)
@@ -174,7 +174,7 @@ class Store:
         return rename_sources(records, names), faults + conflicts
 
     def check_not_newer(self, cells: Iterable[Cell]) -> None:
-        """Raises UsageError where a newer capsbench wrote what is here of a cell, which is never written over."""
+        """Raises UsageError if a newer capsbench wrote a file of these cells, which must not be overwritten."""
         names = {cell.id for cell in cells}
         for path in [
             *map(self.record_path, sorted(names)),
@@ -183,53 +183,53 @@ class Store:
             file.check_not_newer(path)
 
     def check_none_newer(self) -> None:
-        """Raises UsageError where a newer capsbench wrote any record here."""
+        """Raises UsageError if a newer capsbench wrote any record of the folder."""
         for path in (*sorted((self.folder / "records").glob("*.json")), *self._between_paths()):
             file.check_not_newer(path)
 
     def has_weights(self, record: Record) -> bool:
-        """Whether the trained weights of a record are here."""
+        """Returns true if the file of the trained weights exists."""
         return record.training is not None and self.weights_of(record).is_file()
 
     def weights_of(self, record: Record) -> Path:
-        """Where the trained weights of a record lie, or would."""
+        """Returns the path of the trained weights, which may not exist."""
         weights = record.training.weights if record.training else None
         return self.weights_path(record.cell.id) if weights is None else self.folder / weights.path
 
     def read_weights(self, record: Record) -> dict[str, Tensor]:
-        """The trained weights of a record; raises UsageError where they are absent, damaged or others than it was made with."""
+        """Reads the trained weights of a record; raises UsageError if they are absent, damaged or do not belong to it."""
         weights = record.training.weights if record.training else None
         return artifacts.read_weights(self.weights_of(record), weights.sha256 if weights else None)
 
     def kept(self, record: Record, measure: str) -> dict[str, NDArray[Any]]:
-        """What a measure kept of a cell, by its own names; nothing where there is no whole file of it, or another's.
+        """Reads the arrays that a measure kept; empty if their file is absent, damaged or belongs to another record.
 
         Args:
-            measure: a spec, or a measure's name: in the setting that was taken first.
+            measure: a spec, or a measure's name for the setting that was taken first.
         """
-        found = record.measurement(measure)
+        taken = record.find_measurement(measure)
         try:
-            return {} if found is None else artifacts.read_kept(self.folder, found)
+            return {} if taken is None else artifacts.read_kept(self.folder, taken)
         except UsageError:
             return {}
 
     def read_artifact(self, artifact: Artifact) -> dict[str, NDArray[Any]]:
-        """The arrays of a file beside a record; nothing where it is absent, or one of `unreadable`."""
+        """Reads the arrays of a file beside a record; empty if it is absent or unreadable."""
         try:
             return artifacts.read_arrays(self.folder / artifact.path, artifact.sha256)
         except UsageError:
             return {}
 
-    def unreadable(self, records: Sequence[Record]) -> list[str]:
-        """A line for each file of what measures kept of some records, and between them, that is there and cannot be read."""
+    def list_unreadable(self, records: Sequence[Record]) -> list[str]:
+        """Returns a line for each unreadable file of kept arrays, or of rows between two of the records."""
         faults = [
-            f"{error}; what rests on it is left out, or tested over seeds alone"
-            for error in artifacts.unreadable_kept(self.folder, records)
+            f"{error}; numbers that need it are left out, or tested over seeds alone"
+            for error in artifacts.find_unreadable_kept(self.folder, records)
         ]
         names = {name for record in records for name in (record.cell.id, *record.aliases)}
         between = [path for path in self._between_paths() if {path.parent.name, path.stem} <= names]
         return faults + [
-            f"{path}: cannot be read; the next run makes it again" for path in between if not self._read_between(path)
+            f"{path}: cannot be read; the next run writes it again" for path in between if not self._read_between(path)
         ]
 
     def _between_paths(self) -> list[Path]:
@@ -243,28 +243,28 @@ class Store:
         left_out: Mapping[str, str] | None = None,
         **facts: Any,
     ) -> Run:
-        """Notes a new run, the latest from then on; further ``facts`` are those of `capsbench.records.runs.write_note`."""
-        return write_note(self.folder / "runs", self.notes(), cells, command, suite, left_out, **facts)
+        """Writes the note of a new run; further ``facts`` are those of `capsbench.records.runs.write_note`."""
+        return write_note(self.folder / "runs", self.read_notes(), cells, command, suite, left_out, **facts)
 
-    def notes(self) -> Notes:
-        """The runs noted here, oldest first, and a line for each file that is not such a note."""
+    def read_notes(self) -> Notes:
+        """Reads the notes of runs, oldest first."""
         return read_notes(self.folder / "runs", self._check_whole)
 
     def runs(self) -> list[Run]:
-        """The runs noted here, oldest first; a damaged file is passed over."""
-        return self.notes().runs
+        """Returns the runs noted in the folder, oldest first, without unreadable notes."""
+        return self.read_notes().runs
 
-    def aliases(self, cell: Cell) -> list[str]:
-        """The identities of schema 1 that a cell has here."""
+    def aliases_of(self, cell: Cell) -> list[str]:
+        """Returns the identities of schema 1 that a cell has in this folder."""
         try:
             return self.read(cell.id).aliases
         except UsageError:
             return []
 
-    def forget_before(self, record: Record) -> None:
-        """Removes what was measured between a network and others before it was trained anew, and files of its older records.
+    def remove_outdated(self, record: Record) -> None:
+        """Removes files that a new training made outdated: rows between the network and others, and files of records of schema 1.
 
-        What measures kept of it stays until they are taken again: no record names it any more.
+        Kept arrays stay until their measures are taken again, since no record names them any more.
         """
         for cell_id in (record.cell.id, *record.aliases):
             for path in [
@@ -277,13 +277,13 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def write_between(self, spec: str, source: str, target: str, taken: Measurement) -> None:
-        """Writes what a measure gave from one cell to another, whole or not at all."""
+        """Writes the rows of a measure from one cell to another, completely or not at all."""
         written = _RowsBetween(spec, source, target, taken.rows, SCHEMA, taken.version, taken.provenance, taken.code)
         content = {**asdict(written), "rows": file.rows_to_plain(taken.rows)}
-        write_file(self.between_path(spec, source, target), file.seal(content))
+        write_file(self.between_path(spec, source, target), file.seal_json(content))
 
-    def joined(self, records: list[Record]) -> list[Record]:
-        """The records, with the rows of measures between networks from any of them to any other put on those of their targets."""
+    def add_between(self, records: list[Record]) -> list[Record]:
+        """Adds the rows of measures between networks, from any of the records to any other, to the records of their targets."""
         names = {name: record.cell.id for record in records for name in (record.cell.id, *record.aliases)}
         targets = {record.cell.id: record for record in records}
         latest: dict[tuple[str, str, str], _RowsBetween] = {}
@@ -292,54 +292,54 @@ class Store:
             if source is None or target is None:
                 continue
             between = self._read_between(path)
-            if between is None:  # a damaged file is made again by the next run
+            if between is None:  # the next run writes a damaged file again
                 continue
             known = latest.get((between.measure, source, target))
             if known is None or (between.schema, between.version) >= (known.schema, known.version):
                 latest[between.measure, source, target] = between
         for (spec, _, target), between in latest.items():
-            targets[target] = put_on(targets[target], spec, between.rows, between.version, between.provenance)
+            targets[target] = add_rows(targets[target], spec, between.rows, between.version, between.provenance)
         return rename_sources(list(targets.values()), {old: new for old, new in names.items() if old != new})
 
     def has_between(self, spec: str, source: Record, target: Record, version: int, code: str | None = None) -> bool:
-        """Whether the rows of a measure from one cell to another are here, of that version and source, in a whole file."""
+        """Returns true if readable rows of a measure from one cell to another exist, of this version and source code."""
         paths = (
             self.between_path(name, one, other)
             for one in (source.cell.id, *source.aliases)
             for other in (target.cell.id, *target.aliases)
             for name in (spec, measure_name(spec))
         )
-        found = (between for path in paths if (between := self._read_between(path)) is not None)
-        return any((each.measure, each.version, each.code) == (spec, version, code) for each in found)
+        readable = (between for path in paths if (between := self._read_between(path)) is not None)
+        return any((rows.measure, rows.version, rows.code) == (spec, version, code) for rows in readable)
 
     def _read_between(self, path: Path) -> _RowsBetween | None:
         try:
             content = read_file(path)
             self._check_whole(path, content)
             return parse_json(_BETWEEN, content)
-        except (OSError, ValueError):  # UsageError is one
+        except (OSError, ValueError):  # UsageError is a ValueError
             return None
 
     def _check_whole(self, path: Path, content: bytes) -> None:
-        """Raises UsageError for a file that was changed since it was written, as far as that can be known."""
+        """Raises UsageError for a file that was changed after it was written, if it has a digest."""
         if file.is_sealed(content) or file.schema_of(content) == SCHEMA:
             file.check_seal(path, content)
         else:
             self._check_sum(path, content)
 
-    def _read(self, path: Path) -> Record:
+    def _read_record(self, path: Path) -> Record:
         try:
             content = read_file(path)
         except OSError as error:
             problem = f"cannot be read: {error.strerror}"
             raise UsageError(Kind.INACCESSIBLE, problem, file=path) from error
         if file.is_sealed(content):
-            return without_retired(file.from_bytes(path, content))
+            return remove_retired(file.from_bytes(path, content))
         self._check_sum(path, content)
-        return without_retired(schema1.from_bytes(path, content, self._sums))
+        return remove_retired(schema1.from_bytes(path, content, self._sums))
 
     def _check_sum(self, path: Path, content: bytes) -> None:
-        """Raises UsageError for a file whose digest is known and another."""
+        """Raises UsageError if SHA256SUMS has another digest for the file."""
         known = self._sums.get(path.relative_to(self.folder).as_posix())
         if known not in (None, hashlib.sha256(content).hexdigest()):
             problem = f"not as it was written: its digest is not that of {schema1.SUMS}"
@@ -351,11 +351,11 @@ class Store:
 
     @cached_property
     def _files_of_schema_1(self) -> dict[str, list[Path]]:
-        """Identity, of today and of schema 1, -> the files of schema 1 that hold a record of that cell."""
+        """Current identity, or one of schema 1, -> the files of schema 1 with records of that cell."""
         known: dict[str, list[Path]] = {}
         for path in sorted((self.folder / "records").glob("*.json")):
             try:
-                record = None if file.is_sealed(read_file(path)) else self._read(path)
+                record = None if file.is_sealed(read_file(path)) else self._read_record(path)
             except (OSError, UsageError):
                 continue
             if record is not None:
@@ -364,13 +364,13 @@ class Store:
         return known
 
 
-def _unwritable(folder: Path, error: OSError) -> UsageError:
+def _to_usage_error(folder: Path, error: OSError) -> UsageError:
     return UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag="out", file=folder)
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
-    """Keeps the garbage collector from walking through what is read, again and again: a third of the time of a large folder."""
+def pause_collection() -> Iterator[None]:
+    """Disables the garbage collector, which takes a third of the time to read a large folder: nothing in it is garbage yet."""
     enabled = gc.isenabled()
     gc.disable()
     try:

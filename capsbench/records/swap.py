@@ -1,13 +1,13 @@
-"""Parts of a folder that take the place of others: all of them or none, whatever stops it.
+"""Atomic replacement of parts of a folder: all of them or none, even if the process is killed.
 
-No rename replaces a folder that is not empty, so it takes several, and between two of them the folder is neither the old nor
-the new one. Then it holds
+A rename cannot replace a folder that is not empty, so a replacement takes several renames. Between two of them the folder holds a
+mixture of old and new parts, and beside them
 
-    .update      a marker, locked by the process that is at it; once it says which parts are new, the renames have begun
-    .made/       new parts that are not in their place yet
-    .replaced/   old parts that are not any more
+    .update      a marker, locked by the updating process; once it names the new parts, the renames have begun
+    .made/       new parts that are not in place yet
+    .replaced/   old parts that have been moved away
 
-and whoever opens the folder next finishes what a process that is gone has begun, or sweeps what it had not begun with.
+The next process that opens the folder finishes the renames of a killed one, or removes its new parts if no rename had begun.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ MARKER, MADE, REPLACED = ".update", ".made", ".replaced"
 
 Part = Literal["records", "kept", "between", "SHA256SUMS"]
 PARTS = get_args(Part)
-"""What is replaced in a folder of records; what else it holds, such as a note of somebody's, stays."""
+"""The parts of a folder of records that are replaced; other files stay."""
 
 
 @dataclass(frozen=True)
 class _Begun:
-    """What the marker says once the renames have begun: the parts that are new."""
+    """The marker's content once the renames have begun: the new parts."""
 
     new: list[Part]
 
@@ -48,112 +48,115 @@ class _Begun:
 _BEGUN = TypeAdapter(_Begun)
 
 _LITTER = re.compile(r"\.(made|replaced)(-[a-z0-9_]{8})?")
-"""The folders beside the marker, and as they were called before there was one."""
+"""The folders beside the marker, and their names in versions without a marker."""
 
 PATIENCE = 10.0
-"""Seconds for which who opens a folder waits for who replaces its parts."""
+"""Seconds to wait for another process that replaces parts of the folder."""
 
 
 @contextmanager
 def replace_parts(folder: Path, flag: str) -> Iterator[Path]:
-    """A folder for new parts, of `PARTS`, which take the place of all old ones once the block has ended well.
+    """Yields a folder for new `PARTS`, which replace all old ones if the block succeeds.
 
     Args:
-        flag: the flag that names the folder, which is made where there is none.
+        folder: made if it does not exist.
+        flag: the flag that names the folder.
 
     Raises:
-        UsageError: it cannot be written, or another process is at it.
-        StorageFailed: the disk does not take it. All is as before then, or so it is once the folder is opened again.
+        UsageError: the folder cannot be written, or another process is updating it.
+        StorageFailed: a file cannot be written. The folder is then as before, at the latest after the next `finish_update`.
     """
     try:
         make_folder(folder)
     except OSError as error:
-        raise _unwritable(folder, flag, error) from error
-    with _hold(folder, flag, patience=0) as marker:
-        _settle(folder, flag, marker)
+        raise _to_usage_error(folder, flag, error) from error
+    with _lock_marker(folder, flag, patience=0) as marker:
+        _finish_renames(folder, flag, marker)
         new: list[str] = []
         try:
             (folder / MADE).mkdir()
             yield folder / MADE
             new = [name for name in PARTS if (folder / MADE / name).exists()]
-            sync_folder(folder)  # what is new has its names before anything old is moved
-            _note(marker, file.seal({"schema": file.SCHEMA, "new": new}))
-            _put(folder, new)
+            sync_folder(folder)  # the new parts are on disk under .made before any old part moves
+            _write_marker(marker, file.seal_json({"schema": file.SCHEMA, "new": new}))
+            _move_parts(folder, new)
         except BaseException as error:  # an interrupt too
-            _undo(folder, marker, new)
+            _undo_moves(folder, marker, new)
             if isinstance(error, OSError):
-                left = "; the next command that reads it mends that" if os.path.lexists(folder / MARKER) else ""
+                left = (
+                    "; the next command that reads the folder restores it" if os.path.lexists(folder / MARKER) else ""
+                )
                 raise StorageFailed(f"{folder}: cannot be written: {error.strerror}{left}") from error
             raise
-        _leave(folder)
+        _remove_traces(folder)
 
 
-def settle(folder: Path, flag: str) -> None:
-    """Finishes what a process that is gone has begun to replace in a folder.
+def finish_update(folder: Path, flag: str) -> None:
+    """Finishes or discards the update of a folder that a killed process left.
 
     Raises:
-        UsageError: it cannot be finished here, or another process is still at it.
+        UsageError: the update cannot be finished, or another process is still updating the folder.
     """
     if not os.path.lexists(folder / MARKER):
         return
-    with _hold(folder, flag, patience=PATIENCE) as marker:
-        _settle(folder, flag, marker)
-        _leave(folder)
+    with _lock_marker(folder, flag, patience=PATIENCE) as marker:
+        _finish_renames(folder, flag, marker)
+        _remove_traces(folder)
 
 
-def _settle(folder: Path, flag: str, marker: IO[bytes]) -> None:
-    new = _read(folder, flag, marker)
+def _finish_renames(folder: Path, flag: str, marker: IO[bytes]) -> None:
+    new = _read_marker(folder, flag, marker)
     try:
         if new is not None:
-            _put(folder, new)
-        _sweep(folder)
-        _note(marker, b"")
+            _move_parts(folder, new)
+        _remove_litter(folder)
+        _write_marker(marker, b"")
     except OSError as error:
-        problem = f"an update that was stopped half way cannot be finished: {error.strerror}"
+        problem = f"an interrupted update cannot be finished: {error.strerror}"
         raise UsageError(Kind.INACCESSIBLE, problem, flag=flag, file=folder) from error
 
 
-def _put(folder: Path, new: Collection[str]) -> None:
-    """Moves the old parts out and the new ones in, from wherever that was stopped."""
-    made, replaced = folder / MADE, folder / REPLACED
-    for beside in (made, replaced):  # where all was in place, they may have been removed
+def _move_parts(folder: Path, new: Collection[str]) -> None:
+    """Moves the old parts out and the new ones in; it may be repeated after any interruption."""
+    new_folder, old_folder = folder / MADE, folder / REPLACED
+    for beside in (new_folder, old_folder):  # an interrupted `_remove_traces` may have removed them
         beside.mkdir(exist_ok=True)
     for name in PARTS:
-        if name in new and not os.path.lexists(made / name):
-            continue  # it is in its place
+        if name in new and not os.path.lexists(new_folder / name):
+            continue  # it is in place already
         if os.path.lexists(folder / name):
-            (folder / name).rename(replaced / name)
+            (folder / name).rename(old_folder / name)
         if name in new:
-            (made / name).rename(folder / name)
-    for each in (replaced, made, folder):
-        sync_folder(each)
+            (new_folder / name).rename(folder / name)
+    for changed in (old_folder, new_folder, folder):
+        sync_folder(changed)
 
 
-def _undo(folder: Path, marker: IO[bytes], new: Collection[str]) -> None:
-    """Moves all back, as far as the disk lets; with what it does not let the marker stays, for who opens the folder next."""
-    made, replaced = folder / MADE, folder / REPLACED
+def _undo_moves(folder: Path, marker: IO[bytes], new: Collection[str]) -> None:
+    """Moves all parts back; if the disk refuses, the marker stays, and `finish_update` moves the parts to their new places."""
+    new_folder, old_folder = folder / MADE, folder / REPLACED
     with suppress(OSError):
         for name in reversed(PARTS):
-            if os.path.lexists(replaced / name):
+            if os.path.lexists(old_folder / name):
                 if os.path.lexists(folder / name):
-                    (folder / name).rename(made / name)
-                (replaced / name).rename(folder / name)
-            elif name in new and not os.path.lexists(made / name):
-                (folder / name).rename(made / name)
+                    (folder / name).rename(new_folder / name)
+                (old_folder / name).rename(folder / name)
+            elif name in new and not os.path.lexists(new_folder / name):
+                (folder / name).rename(new_folder / name)
         sync_folder(folder)
-        _note(marker, b"")  # before anything is removed: from here on there is nothing to finish
-        _leave(folder)
+        _write_marker(marker, b"")  # before anything is removed, so that nobody tries to finish the renames
+        _remove_traces(folder)
 
 
-def _leave(folder: Path) -> None:
-    """Removes what lies beside the parts, the marker last; what the disk does not let go is removed by who opens it next."""
+def _remove_traces(folder: Path) -> None:
+    """Removes the folders beside the parts, then the marker; what cannot be removed is left to the next `finish_update`."""
     with suppress(OSError):
-        _sweep(folder)
+        _remove_litter(folder)
         (folder / MARKER).unlink()
         sync_folder(folder)
 
 
-def _sweep(folder: Path) -> None:
+def _remove_litter(folder: Path) -> None:
     for path in folder.iterdir():
         if _LITTER.fullmatch(path.name):
             if path.is_symlink():
@@ -162,8 +165,8 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(path)
 
 
-def _note(marker: IO[bytes], content: bytes) -> None:
-    """Writes the marker's content, in its place: a part of it is as none."""
+def _write_marker(marker: IO[bytes], content: bytes) -> None:
+    """Overwrites the marker's content; a partly written marker counts as empty, since its seal does not match."""
     os.ftruncate(marker.fileno(), 0)
     marker.seek(0)
     marker.write(content)
@@ -171,11 +174,11 @@ def _note(marker: IO[bytes], content: bytes) -> None:
     os.fsync(marker.fileno())
 
 
-def _read(folder: Path, flag: str, marker: IO[bytes]) -> list[str] | None:
-    """The parts that are new; None where the renames had not begun.
+def _read_marker(folder: Path, flag: str, marker: IO[bytes]) -> list[str] | None:
+    """Reads the new parts from the marker; None if the renames had not begun.
 
     Raises:
-        UsageError: no update of ours left the folder so.
+        UsageError: the marker or a folder beside it was not left by capsbench.
     """
     marker.seek(0)
     content = marker.read(4096)
@@ -186,23 +189,23 @@ def _read(folder: Path, flag: str, marker: IO[bytes]) -> list[str] | None:
     except UnfitError:
         begun = None
     if begun is None or any((folder / name).is_symlink() for name in (MADE, REPLACED)):
-        problem = f"its {MARKER} is none that an update left"
+        problem = f"its {MARKER} was not written by an update"
         raise UsageError(Kind.DAMAGED, problem, flag=flag, file=folder, expected="remove it")
     return [*begun.new]
 
 
 @contextmanager
-def _hold(folder: Path, flag: str, patience: float) -> Iterator[IO[bytes]]:
-    """The marker, open and locked. The lock ends with the process, and the file with the one that is done."""
+def _lock_marker(folder: Path, flag: str, patience: float) -> Iterator[IO[bytes]]:
+    """Yields the marker, open and locked; the lock ends with the process."""
     path = folder / MARKER
     until = time.monotonic() + patience
     while True:
-        with _open(path, folder, flag) as marker:
+        with _open_marker(path, folder, flag) as marker:
             try:
                 fcntl.flock(marker.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    problem = "another capsbench is putting records there"
+                    problem = "another capsbench is updating its records"
                     raise UsageError(Kind.BUSY, problem, flag=flag, file=folder, expected="wait for it") from None
                 time.sleep(0.05)
                 continue
@@ -211,26 +214,28 @@ def _hold(folder: Path, flag: str, patience: float) -> Iterator[IO[bytes]]:
                 return
 
 
-def _open(path: Path, folder: Path, flag: str) -> IO[bytes]:
-    # The folder may be anyone's: no link is followed, and no pipe waited for.
+def _open_marker(path: Path, folder: Path, flag: str) -> IO[bytes]:
+    # The folder is untrusted: follow no link, and do not block on a pipe.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         marker = os.fdopen(os.open(path, flags, 0o666), "r+b")
     except OSError as error:
-        raise _unwritable(folder, flag, error) from error
+        raise _to_usage_error(folder, flag, error) from error
     if not stat.S_ISREG(os.fstat(marker.fileno()).st_mode):
         marker.close()
-        raise UsageError(Kind.DAMAGED, f"its {MARKER} is no file", flag=flag, file=folder, expected="remove it")
+        raise UsageError(
+            Kind.DAMAGED, f"its {MARKER} is not a regular file", flag=flag, file=folder, expected="remove it"
+        )
     return marker
 
 
 def _is_at(path: Path, marker: IO[bytes]) -> bool:
-    """Whether a file that is open still has that name: who held it before removes it."""
+    """Returns true if the open file still has that name: the process that held the lock before may have removed it."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(marker.fileno()))
     except FileNotFoundError:
         return False
 
 
-def _unwritable(folder: Path, flag: str, error: OSError) -> UsageError:
+def _to_usage_error(folder: Path, flag: str, error: OSError) -> UsageError:
     return UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag=flag, file=folder)

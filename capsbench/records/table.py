@@ -1,4 +1,4 @@
-"""Records -> tidy tables: one row = one cell x one number."""
+"""Converts records to tidy tables: one row = one cell x one number."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from numpy.typing import NDArray
 from capsbench.records.cell import Cell
 from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Row
-from capsbench.records.store import Store, no_collection
+from capsbench.records.store import Store, pause_collection
 from capsbench.registry import measure_setting
 
 COLUMNS = ["cell", "network", "routing", "iterations", "dataset", "size", "seed"]
-"""The first columns of `load`; the cell's other fields, then `ROW_COLUMNS`, follow."""
+"""The first columns of `load`, before the cell's other fields and `ROW_COLUMNS`."""
 
 ROW_COLUMNS = ["measure", "setting", "metric", "condition", "level", "value", "unit"]
 
 
 def load(folder: str | Path = "results") -> pd.DataFrame:
-    """All numbers on record in a folder as one tidy table: one row = one cell x one number.
+    """Loads all numbers on record in a folder as one tidy table: one row = one cell x one number.
 
-    Columns: `COLUMNS`, the other fields of the cell, one column an option of a network or routing, then `ROW_COLUMNS`. Files
-    that are not whole records are passed over; `Store.records` names them. Raises UsageError where there is no such folder.
+    Columns: `COLUMNS`, the other fields of the cell, one column for each option of a network or routing, then `ROW_COLUMNS`.
+    Unreadable files are skipped; `Store.records` lists them. Raises UsageError if the folder does not exist.
     """
     store = Store(folder)
     check_folder(store, "folder")
     records, _ = store.records()
-    return table_of(store.joined(records))
+    return table_of(store.add_between(records))
 
 
 def table_of(records: list[Record]) -> pd.DataFrame:
-    """The tidy table of some records, failed ones left out; see `load`."""
+    """Returns the tidy table of records, without failed ones; see `load`."""
     records = [record for record in records if record.status != "failed"]
     described = describe_cells(record.cell for record in records)
     owners, numbers = numbers_of(records)
-    table = pd.concat([described.take(owners).reset_index(drop=True), plain(numbers)], axis="columns")
+    table = pd.concat([described.take(owners).reset_index(drop=True), to_strings(numbers)], axis="columns")
     for column in COLUMNS:
         if column not in table:
             table[column] = pd.Series(dtype=object)
@@ -48,13 +48,13 @@ def table_of(records: list[Record]) -> pd.DataFrame:
 
 
 def numbers_of(records: list[Record]) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """All rows of some records with `ROW_COLUMNS`, names as categories, and of each row the place of its record."""
+    """Returns all rows as a table of `ROW_COLUMNS` with names as categories, and the index of each row's record."""
     names: dict[tuple[str, str, str, str, str], int] = {}
     named: list[int] = []
     values: list[float] = []
     levels: list[float | None] = []
     counts: list[int] = []
-    with no_collection():
+    with pause_collection():
         for record in records:
             before = len(values)
             for setting, rows in _rows_by_setting(record):
@@ -63,54 +63,55 @@ def numbers_of(records: list[Record]) -> tuple[NDArray[np.int64], pd.DataFrame]:
                     values.append(value)
                     levels.append(level)
             counts.append(len(values) - before)
-    # The same few names come again and again: each is made a category once.
+    # Few different names are repeated in many rows, so each becomes a category once.
     columns = ["measure", "setting", "metric", "condition", "unit"]
     table = pd.DataFrame(list(names), columns=columns, dtype="category").take(named)
-    numbers = {name: np.array(each, dtype=float) for name, each in (("level", levels), ("value", values))}
+    numbers = {name: np.array(numbers, dtype=float) for name, numbers in (("level", levels), ("value", values))}
     owners = np.repeat(np.arange(len(records)), counts)
     return owners, table.reset_index(drop=True).assign(**numbers)[ROW_COLUMNS]
 
 
 def _rows_by_setting(record: Record) -> list[tuple[str, list[Row]]]:
     training = [] if record.training is None else [("default", record.training.rows)]
-    return training + [(measure_setting(spec), found.rows) for spec, found in record.measures.items()]
+    return training + [(measure_setting(spec), taken.rows) for spec, taken in record.measures.items()]
 
 
-def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with strings in place of categories."""
-    # `astype` makes each string anew; here they are taken from those of the categories.
+def to_strings(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table with strings instead of categories."""
+    # `astype` would make a new string for each row; the rows share those of the categories here.
     names = [str(name) for name in table.select_dtypes("category")]
     strings = {name: table[name].cat.categories.astype(str).take(table[name].cat.codes.to_numpy()) for name in names}
     return table.assign(**{name: values.array for name, values in strings.items()})
 
 
-def described_cell(cell: Cell) -> dict[str, Any]:
-    """A cell as a line of a table: its fields, its options and the digests of a user's own code."""
+def describe_cell(cell: Cell) -> dict[str, Any]:
+    """Returns a cell as a row of a table: its fields, its options and the digests of a user's own code."""
     fields = cell.model_dump(mode="json", exclude={"options", "code"})
     return {"cell": cell.id, **fields, **cell.options, **{f"code.{part}": digest for part, digest in cell.code.items()}}
 
 
 def describe_cells(cells: Iterable[Cell]) -> pd.DataFrame:
-    """One row a cell, as `described_cell` has it.
+    """Returns a table with one row for each cell, as `describe_cell`.
 
-    An option that is a number in one cell and a text or a yes in another is a column of texts: two components of one's own may
-    share a name, and no file of columns takes two types in one.
+    Two components of a user may have options of one name and different types. Such a column is converted to strings, since files
+    of columns have one type for each.
     """
-    table = pd.DataFrame([described_cell(cell) for cell in cells])
-    mixed = [name for name in table if table[name].dtype == object and len({*map(_kind, table[name].dropna())}) > 1]
+    table = pd.DataFrame([describe_cell(cell) for cell in cells])
+    mixed = [name for name in table if table[name].dtype == object and len({*map(_type_of, table[name].dropna())}) > 1]
     return table.assign(**{str(name): table[name].map(str, na_action="ignore") for name in mixed})
 
 
-def _kind(value: object) -> type:
-    """The type of a value, where whole numbers and others are alike."""
+def _type_of(value: object) -> type:
+    """Returns the type of a value; whole numbers count as float."""
     return float if type(value) is int else type(value)
 
 
 def history_of(records: list[Record]) -> pd.DataFrame:
-    """Training curves: one row = one cell x one epoch, with `COLUMNS` and what training noted of the epoch."""
+    """Returns training curves: one row = one cell x one epoch, with `COLUMNS` and the numbers of the epoch."""
     rows = []
     for record in records:
         fields = record.cell.model_dump(mode="json")
         described = {"cell": record.cell.id, **{name: fields[name] for name in COLUMNS[1:]}}
-        rows += [{**epoch, **described} for epoch in record.history]  # whatever an epoch calls its numbers
+        # The cell's fields win over a number of the same name.
+        rows += [{**epoch, **described} for epoch in record.history]
     return pd.DataFrame(rows)

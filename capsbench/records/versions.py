@@ -1,8 +1,8 @@
-"""Which records, and which numbers of them, are stale: made by a version of a component that is another by now.
+"""Finds stale records and numbers: those made with another version of a component.
 
 A component declares its version where it is defined: ``version`` in the class of a measure, a routing, a network, a loss or a
-data set, and ``VERSION`` in `capsbench.training.loop`. It is raised when a change alters what the component gives; what it made
-before is then stale, and `capsbench run` makes exactly that anew.
+data set, and ``VERSION`` in `capsbench.training.loop`. A change that alters the component's results raises the version; earlier
+results are then stale, and `capsbench run` makes only those again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from capsbench.records.record import TRAINING, Measurement, Record
 
 
 class Stale(NamedTuple):
-    """What is of another version: a component, such as ``routing em``, the version on record, and that of now."""
+    """A stale component, such as ``routing em``, with its version on record and its current version."""
 
     component: str
     on_record: int
@@ -27,7 +27,7 @@ class Stale(NamedTuple):
 
 
 def training_versions(cell: Cell) -> dict[str, int]:
-    """Component -> version, of what makes the weights of a cell; a user's own components have 1, and a digest in the cell."""
+    """Returns component -> version for training; a user's own components have version 1, and a digest in the cell."""
     versions = {TRAINING: registry.training_version()}
     for kind, name in components_of(cell):
         versions[kind] = registry.declared_version(kind, name) or 1
@@ -35,7 +35,7 @@ def training_versions(cell: Cell) -> dict[str, int]:
 
 
 def stale_training(record: Record) -> list[Stale]:
-    """The components of a network that were of another version when it was trained."""
+    """Returns the components that had another version when the network was trained."""
     if record.training is None:
         return []
     names = {TRAINING: "the training loop", **{kind: f"{kind} {name}" for kind, name in components_of(record.cell)}}
@@ -48,13 +48,13 @@ def stale_training(record: Record) -> list[Stale]:
 
 
 def stale_measures(record: Record) -> dict[str, Stale]:
-    """Spec -> what is stale, of the measures that were of another version when they were taken."""
-    found = {spec: _stale_measure(spec, measurement) for spec, measurement in record.measures.items()}
-    return {spec: stale for spec, stale in found.items() if stale is not None}
+    """Returns spec -> `Stale` for the measures that had another version when they were taken."""
+    checked = {spec: _stale_measure(spec, measurement) for spec, measurement in record.measures.items()}
+    return {spec: stale for spec, stale in checked.items() if stale is not None}
 
 
-def tell_stale(records: Iterable[Record]) -> list[str]:
-    """A line for each component of another version: how many networks, or whose numbers, it concerns."""
+def describe_stale(records: Iterable[Record]) -> list[str]:
+    """Returns a line for each stale component, with the number of networks concerned."""
     networks: dict[Stale, int] = {}
     numbers: dict[Stale, int] = {}
     for record in records:
@@ -64,20 +64,24 @@ def tell_stale(records: Iterable[Record]) -> list[str]:
         for stale in () if trained else stale_measures(record).values():
             numbers[stale] = numbers.get(stale, 0) + 1
     return [
-        *(f"{_count(networks[stale])} trained with another {stale}: `capsbench run` trains anew" for stale in networks),
         *(
-            f"{_count(numbers[stale])} measured with another {stale}: `capsbench run` and `capsbench measure` take it anew"
+            f"{_count_networks(networks[stale])} trained with another {stale}: `capsbench run` trains them again"
+            for stale in networks
+        ),
+        *(
+            f"{_count_networks(numbers[stale])} measured with another {stale}: `capsbench run` and `capsbench measure` "
+            "take it again"
             for stale in numbers
         ),
     ]
 
 
-def _count(networks: int) -> str:
+def _count_networks(networks: int) -> str:
     return "1 network was" if networks == 1 else f"{networks} networks were"
 
 
 def components_of(cell: Cell) -> list[tuple[str, str]]:
-    """The components of a cell as (kind, name); a CNN is of the kind ``baseline``."""
+    """Returns the components of a cell as (kind, name); a CNN has the kind ``baseline``."""
     network = registry.kind_of(cell.network)
     named = [("dataset", cell.dataset), (network, cell.network), ("routing", cell.routing), ("loss", cell.loss)]
     return [(kind, name) for kind, name in named if name is not None]

@@ -24,8 +24,8 @@ from capsbench.presenting.terminal import plain
 from capsbench.records.folder import allow_own, check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
 from capsbench.records.runs import Notes, records_of
-from capsbench.records.store import Store, no_collection
-from capsbench.records.versions import tell_stale
+from capsbench.records.store import Store, pause_collection
+from capsbench.records.versions import describe_stale
 from capsbench.reporting.contents import PICTURES, SECTIONS, Made, all_pictures, made_sections
 from capsbench.reporting.document import HEADLINE, Document, document, machines
 from capsbench.reporting.formats.html import page
@@ -131,7 +131,7 @@ def report(
     check_folder(store)
     if allow_code:
         allow_own(store)
-    with no_collection():
+    with pause_collection():
         return _report(store, run, everything, suite, where, by, formats, to)
 
 
@@ -146,17 +146,17 @@ def _report(
     to: str | Path | None,
 ) -> Report:
     records, faults = store.records()
-    noted = store.notes()
+    noted = store.read_notes()
     chosen, faults_of_runs = (None, []) if everything else _chosen(noted, store.folder, run)
     latest = chosen or (noted.runs[-1] if noted.runs else None)
     of_run, absent = records_of(latest, records) if latest else (records, [])
     records = records if chosen is None else of_run
-    records, several = keep_one_setting(store.joined(records))
+    records, several = keep_one_setting(store.add_between(records))
     if not records:
         raise _nothing_measured(store, chosen, faults)
     faults += faults_of_runs
     records = chosen_records(records, where)
-    faults += store.unreadable(records)
+    faults += store.list_unreadable(records)
 
     material = Material.of(records, store, by, defaults_of)
     drawing = begin(all_pictures(), material, _forms(formats))
@@ -172,7 +172,7 @@ def _report(
     pictures, lacking = drawing()
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
     notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
-    notes += [*_cautions(records, material), *tell_stale(records), *_about_settings(several), *fault]
+    notes += [*_cautions(records, material), *describe_stale(records), *_about_settings(several), *fault]
     made = document(
         material,
         records,

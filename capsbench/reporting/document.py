@@ -319,7 +319,7 @@ def _period(first: str, last: str) -> str:
 
 def machines(records: list[Record]) -> int:
     """How many kinds of processor the finished records' times are from."""
-    timed = [record.measurement("speed") or record for record in records if record.status == "finished"]
+    timed = [record.find_measurement("speed") or record for record in records if record.status == "finished"]
     return len({(each.provenance.get("cpu"), each.provenance.get("gpu")) for each in timed})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from capsbench.records.record import Record, Run
-from capsbench.records.runs import left_to_make_anew
+from capsbench.records.runs import find_left_to_retrain
 
 
 class Unfinished(NamedTuple):
@@ -27,7 +27,7 @@ class Unfinished(NamedTuple):
     def of(cls, records: Sequence[Record], runs: Sequence[Run], missing: int, total: int) -> Unfinished:
         """What is still to be done of some records' run, of whose cells so many are missing."""
         unmeasured = sum(record.status == "trained" for record in records)
-        outdated = sum(not record.is_outdated for record in left_to_make_anew(runs, records))
+        outdated = sum(not record.is_outdated for record in find_left_to_retrain(runs, records))
         return cls(missing, total, unmeasured, outdated)
 
     @property

@@ -14,7 +14,7 @@ from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import edits
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
-from capsbench.records.runs import left_to_make_anew
+from capsbench.records.runs import find_left_to_retrain
 from capsbench.records.store import Store
 from capsbench.records.versions import stale_training
 from capsbench.registry import measure_name
@@ -45,7 +45,7 @@ def look_up(planned: Sequence[PlannedCell], store: Store, *, fresh: bool = False
         train: False for measures of networks on record alone, whatever version trained them.
     """
     found = {} if fresh else find_records(planned, store)
-    left = {record.cell.id for record in left_to_make_anew(store.runs(), found.values())} if train else set()
+    left = {record.cell.id for record in find_left_to_retrain(store.runs(), found.values())} if train else set()
     known = {cell_id: record for cell_id, record in found.items() if cell_id not in left}
     others = [] if fresh else [each for each in planned if each.cell.id not in left]
     cells = "1 cell is" if len(left) == 1 else f"{len(left)} cells are"

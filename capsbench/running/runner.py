@@ -23,7 +23,7 @@ from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Measurement, Record
 from capsbench.records.store import Store
-from capsbench.records.versions import components_of, tell_stale
+from capsbench.records.versions import components_of, describe_stale
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import Job, in_processes
@@ -144,7 +144,7 @@ def run_cells(
         store.check_not_newer(each.cell for each in planned)
         found = look_up(planned, store, fresh=fresh, train=train)
         records = found.records
-        for line in [*tell_stale(found.known.values()), *found.remarks]:
+        for line in [*describe_stale(found.known.values()), *found.remarks]:
             listener.remarked(line)
         check_weights(planned, store, records)
         finished = [records[each.cell.id] for each in planned if is_finished(each, records.get(each.cell.id))]
@@ -250,8 +250,8 @@ def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
             underway[name] = event.spec
             work.listener.cell_measuring(each.cell, event.spec)
         elif isinstance(event, Trained):
-            _write(work, record_training(each, event, work.run, work.store.aliases(each.cell)))
-            work.store.forget_before(work.records[name])
+            _write(work, record_training(each, event, work.run, work.store.aliases_of(each.cell)))
+            work.store.remove_outdated(work.records[name])
         else:
             _write(work, record_measure(_asked(work, each), event, work.run))
 

@@ -10,7 +10,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.filter import Condition, column, names_of, value_of
 from capsbench.presenting.words import value as spell_value
-from capsbench.records.folder import some_records
+from capsbench.records.folder import require_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 
@@ -29,7 +29,7 @@ def chosen_record(store: Store, wanted: str | None) -> tuple[Record, list[str]]:
         UsageError: no cell or several are meant, in one line that names those that could be.
         NothingMeasured: there is no record yet.
     """
-    records, faults = some_records(store)
+    records, faults = require_records(store)
     if wanted is None:
         met = [record for record in records if store.has_weights(record)]
         met = met or records

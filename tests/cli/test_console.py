@@ -9,7 +9,7 @@ import pytest
 
 from capsbench import run
 from capsbench.cli import main as cli
-from capsbench.records.file import seal
+from capsbench.records.file import seal_json
 from capsbench.records.record import Row
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_failed, make_record
@@ -95,7 +95,7 @@ def hostile(tmp_path_factory):
             rows += [Row("accuracy", "accuracy", "test", 0.9, "fraction")]
             store.write(make_record(cell, rows, provenance={"cpu": ACTS}, failures={"speed": f"{ACTS}\nspeed"}))
         store.write(make_failed(cells[-1], f"{ACTS}\nfine: all passed"))
-        store.record_path("0" * 12).write_bytes(seal({"schema": 2, "id": ACTS, "role": ACTS}))
+        store.record_path("0" * 12).write_bytes(seal_json({"schema": 2, "id": ACTS, "role": ACTS}))
         store.write_run(cells, f"capsbench run {ACTS}", left_out={f"mnist{ACTS}": ACTS})
         (store.folder / "runs" / f"{ACTS.replace('/', '')}.json").write_text("{")
     return folder

@@ -8,7 +8,7 @@ import pytest
 from capsbench.comparing import check, gate
 from capsbench.comparing.update import update
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.records.file import seal
+from capsbench.records.file import seal_json
 from capsbench.records.record import TRAINING, Failure, Record
 from capsbench.records.store import Store
 from tests.comparing.records import record, write
@@ -131,7 +131,7 @@ def test_a_clock_that_is_set_back_changes_nothing(reference, out):
     (path,) = (out / "runs").glob("000002-*.json")
     content = json.loads(path.read_text())
     del content["digest"]
-    path.write_bytes(seal({**content, "started": "2001-01-01T00:00:00+00:00"}))
+    path.write_bytes(seal_json({**content, "started": "2001-01-01T00:00:00+00:00"}))
     assert check(reference, out).exit_code == 1
 
 
@@ -207,7 +207,7 @@ def test_a_reference_is_not_made_of_old_numbers_of_a_measure_that_failed_since(r
 def test_a_reference_with_a_record_of_a_newer_schema_is_not_replaced(reference, out):
     write(out, [of("aa", score, seed) for seed, score in SCORES.items()])
     newer = reference / "records" / "000000000000.json"
-    newer.write_bytes(seal({"schema": 99, "all": "new"}))
+    newer.write_bytes(seal_json({"schema": 99, "all": "new"}))
     before = {path: path.read_bytes() for path in reference.rglob("*.json")}
     with pytest.raises(UsageError) as caught:
         update(reference, out)

@@ -10,8 +10,8 @@ import pytest
 from capsbench.comparing.side import read_side
 from capsbench.comparing.update import has_records, update
 from capsbench.errors import Kind, StorageFailed, UsageError
-from capsbench.records.file import seal
-from capsbench.records.swap import MADE, MARKER, REPLACED, settle
+from capsbench.records.file import seal_json
+from capsbench.records.swap import MADE, MARKER, REPLACED, finish_update
 from tests.comparing.records import keep_predictions, record, write
 from tests.faults.injector import OPERATIONS, RENAMES, SPACE, Killed, faults
 
@@ -148,21 +148,21 @@ def test_a_marker_that_no_update_left_moves_nothing(case, tmp_path, kind):
     case.renew()
     victim = tmp_path / "victim"
     (victim / "records").mkdir(parents=True)
-    marker, content = case.reference / MARKER, seal({"schema": 2, "new": ["records"]})
+    marker, content = case.reference / MARKER, seal_json({"schema": 2, "new": ["records"]})
     if kind == "link":
         (victim / "file").write_bytes(content)
         marker.symlink_to(victim / "file")
     elif kind == "pipe":
         os.mkfifo(marker)
     elif kind == "foreign parts":
-        marker.write_bytes(seal({"schema": 2, "new": ["../../victim"]}))
+        marker.write_bytes(seal_json({"schema": 2, "new": ["../../victim"]}))
     else:
         marker.write_bytes(content)
         (case.reference / MADE).symlink_to(victim)
         (case.reference / REPLACED).symlink_to(victim)
     before = everything_in(victim)
     with pytest.raises(UsageError) as caught:
-        settle(case.reference, "against")
+        finish_update(case.reference, "against")
     assert (caught.value.flag, caught.value.file) == ("against", case.reference)
     assert everything_in(victim) == before
     assert (case.reference / "records").is_dir()

@@ -6,7 +6,7 @@ import pytest
 
 from capsbench.planning.contender_defaults import defaults_of
 from capsbench.planning.matrix import cells_of
-from capsbench.records.table import described_cell
+from capsbench.records.table import describe_cell
 from tests.making import make_capsules
 
 
@@ -26,7 +26,7 @@ def test_a_cell_of_which_nothing_was_asked_has_its_defaults(request_: dict[str, 
     for cell in cells_of({"seeds": 0, "device": "cpu", **request_}):
         known = defaults_of(cell)
         chosen = {"dataset", "size", "network", "routing", "cell", *request_}
-        described = {name: value for name, value in described_cell(cell).items() if name not in chosen}
+        described = {name: value for name, value in describe_cell(cell).items() if name not in chosen}
         assert {name: known[name] for name in described if name in known} == {
             name: value for name, value in described.items() if name in known
         }

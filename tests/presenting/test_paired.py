@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from capsbench.errors import ArgumentError
 from capsbench.presenting.paired import Pairs, nothing_kept
-from capsbench.records.predictions import right
+from capsbench.records.predictions import are_correct
 
 LABELS = np.array([0, 1, 2, 3], dtype=np.int32)
 
@@ -59,6 +59,6 @@ def test_contenders_without_a_common_seed_cannot_be_paired() -> None:
 
 def test_an_image_of_several_labels_is_right_where_all_are_found() -> None:
     labels = np.array([[2, 1], [3, 5]])
-    assert right(np.array([[1, 2], [3, 4]]), labels).tolist() == [True, False]
-    assert right(np.array([[[1, 2], [3, 4]], [[1, 2], [3, 5]]]), labels).tolist() == [[True, False], [True, True]]
-    assert right(np.array([[0, 1], [1, 1]]), np.array([0, 1])).tolist() == [[True, True], [False, True]]
+    assert are_correct(np.array([[1, 2], [3, 4]]), labels).tolist() == [True, False]
+    assert are_correct(np.array([[[1, 2], [3, 4]], [[1, 2], [3, 5]]]), labels).tolist() == [[True, False], [True, True]]
+    assert are_correct(np.array([[0, 1], [1, 1]]), np.array([0, 1])).tolist() == [[True, True], [False, True]]

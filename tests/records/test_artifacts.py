@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from capsbench.errors import Kind, UsageError
-from capsbench.records.artifacts import read_arrays, read_weights, unreadable_kept, write_tensors
+from capsbench.records.artifacts import find_unreadable_kept, read_arrays, read_weights, write_tensors
 from capsbench.records.record import Measurement, Row
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_record
@@ -58,32 +58,32 @@ SPOILED = [(shut, Kind.INACCESSIBLE), (cut, Kind.DAMAGED), (replace_by_folder, K
 
 @pytest.mark.parametrize(("spoil", "kind"), SPOILED)
 def test_a_kept_file_that_cannot_be_read_is_named(store, record, path, monkeypatch, spoil, kind):
-    assert unreadable_kept(store.folder, [record]) == []
+    assert find_unreadable_kept(store.folder, [record]) == []
     spoil(path, monkeypatch)
-    (error,) = unreadable_kept(store.folder, [record])
+    (error,) = find_unreadable_kept(store.folder, [record])
     assert (error.kind, error.file) == (kind, path)
-    (line,) = store.unreadable([record])
+    (line,) = store.list_unreadable([record])
     assert line.startswith(str(path))
     assert store.kept(record, "accuracy") == {}
 
 
 def test_what_is_not_there_is_no_fault(store, record, path):
     path.unlink()
-    assert store.unreadable([record]) == []
+    assert store.list_unreadable([record]) == []
     shutil.rmtree(store.folder / "kept")
-    assert store.unreadable([record]) == []
+    assert store.list_unreadable([record]) == []
 
 
 def test_numbers_between_two_networks_that_cannot_be_read_are_named(store):
     one, other = (make_record(make_capsules(seed=seed)) for seed in (0, 1))
     taken = Measurement([Row("transfer", "accuracy", one.cell.id, 0.5, "fraction")])
     store.write_between("transfer", one.cell.id, other.cell.id, taken)
-    assert store.unreadable([one, other]) == []
+    assert store.list_unreadable([one, other]) == []
     path = store.between_path("transfer", one.cell.id, other.cell.id)
     cut(path, None)
-    (line,) = store.unreadable([one, other])
+    (line,) = store.list_unreadable([one, other])
     assert line.startswith(str(path))
-    assert store.unreadable([one]) == []
+    assert store.list_unreadable([one]) == []
 
 
 def test_weights_come_back_and_say_what_is_wrong_with_them(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from capsbench.planning.matrix import cells_of
 from capsbench.planning.request import choices
-from capsbench.records.cell import Cell, flag
+from capsbench.records.cell import Cell, flag_of
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_title_is_what_a_person_would_say(cell):
 
 
 def test_names_on_the_command_line():
-    assert [flag(name) for name in ("iterations", "seed", "dataset")] == ["iters", "seeds", "dataset"]
+    assert [flag_of(name) for name in ("iterations", "seed", "dataset")] == ["iters", "seeds", "dataset"]
     assert choices("optimizer") == ["adam", "adamw", "sgd"]
     assert choices("dataset") == []
 

@@ -84,7 +84,7 @@ def test_no_changed_file_of_a_folder_is_taken_for_a_record_or_a_note(tmp_path: P
     whole = note.read_bytes()
     for content in changes(whole, count // 2):
         note.write_bytes(content)
-        assert (store.runs(), [*store.notes().faults]) == ([], [note])
+        assert (store.runs(), [*store.read_notes().faults]) == ([], [note])
     note.write_bytes(whole)
     assert store.runs() == run
 

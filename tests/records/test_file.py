@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from capsbench.errors import Kind, UsageError
-from capsbench.records.file import SCHEMA, from_bytes, is_sealed, seal, to_bytes
+from capsbench.records.file import SCHEMA, from_bytes, is_sealed, seal_json, to_bytes
 from capsbench.records.record import Artifact, Failure, Measurement, Record, Row, Segment, Training
 from tests.making import make_capsules, make_failed, make_record
 
@@ -98,7 +98,7 @@ def change(**fields):
     """The file of the record with other fields, sealed anew as somebody might who knows how."""
     content = json.loads(to_bytes(RECORD))
     del content["digest"]
-    return seal({**content, **fields})
+    return seal_json({**content, **fields})
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_note_of_a_run_with_a_key_twice_is_refused(store):
     store.write_run([make_capsules()], "capsbench run")
     (path,) = (store.folder / "runs").glob("*.json")
     path.write_bytes(twice(path.read_bytes(), b' "sequence": 1,\n'))
-    assert (store.notes().runs, [*store.notes().faults]) == ([], [path])
+    assert (store.read_notes().runs, [*store.read_notes().faults]) == ([], [path])
 
 
 def test_a_file_between_networks_with_a_key_twice_is_refused(store):
@@ -91,9 +91,9 @@ def test_a_file_between_networks_with_a_key_twice_is_refused(store):
     store.write_between("transfer", one, other, Measurement([ROW], 1))
     path = store.between_path("transfer", one, other)
     records, _ = store.records()
-    assert store.unreadable(records) == []
+    assert store.list_unreadable(records) == []
     path.write_bytes(twice(path.read_bytes(), b' "version": 1,\n'))
-    (line,) = store.unreadable(records)
+    (line,) = store.list_unreadable(records)
     assert line.startswith(str(path))
 
 

@@ -36,14 +36,14 @@ def test_predictions_of_another_accuracy_are_refused_whether_their_digest_is_kno
         read_kept(tmp_path, made.measures["accuracy"])
     assert (caught.value.kind, caught.value.file) == (Kind.DAMAGED, store.kept_path("accuracy", made.cell.id))
     assert store.kept(made, "accuracy") == {}
-    assert len(store.unreadable([made])) == 1
+    assert len(store.list_unreadable([made])) == 1
 
 
 def test_those_of_the_record_are_read(tmp_path):
     store = Store(tmp_path)
     made = kept_of(store, 8)
     assert store.kept(made, "accuracy")["label"].tolist() == [*range(10)]
-    assert store.unreadable([made]) == []
+    assert store.list_unreadable([made]) == []
 
 
 @pytest.mark.parametrize("shape", [(9,), (10, 2), (1, 10), ()])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from capsbench.records import provenance as module
-from capsbench.records.provenance import installed, provenance
+from capsbench.records.provenance import installed_version, provenance
 
 KEYS = [
     *("capsbench", "commit", "dirty", "python", "torch", "triton", "numba", "numpy", "torchvision"),
@@ -71,7 +71,7 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path, repository, prove
 def test_an_environment_inside_somebody_elses_repository_has_no_commit(tmp_path, repository, provenance_in):
     package = tmp_path / "venv"
     package.mkdir()
-    (package / "provenance.py").write_text("installed\n")
+    (package / "provenance.py").write_text("installed_version\n")
     assert repository("rev-parse", "HEAD")
     assert provenance_in(package)["commit"] is None
 
@@ -83,4 +83,4 @@ def test_without_git_there_is_no_commit(tmp_path, repository, provenance_in, mon
 
 
 def test_the_version_of_what_is_not_installed_is_none():
-    assert installed("no-such-distribution") is None
+    assert installed_version("no-such-distribution") is None

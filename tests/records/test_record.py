@@ -41,10 +41,10 @@ def test_the_reason_names_the_measures_that_failed_alike_together():
 
 def test_a_measure_is_found_by_its_spec_or_by_its_name():
     record = make_record(make_capsules(), measured=["adversarial:full", "adversarial", "my.module:Mine:quick"])
-    assert record.measurement("adversarial") is record.measures["adversarial"]
-    assert record.measurement("adversarial:full") is record.measures["adversarial:full"]
-    assert record.measurement("my.module:Mine") is record.measures["my.module:Mine:quick"]
-    assert record.measurement("speed") is None
+    assert record.find_measurement("adversarial") is record.measures["adversarial"]
+    assert record.find_measurement("adversarial:full") is record.measures["adversarial:full"]
+    assert record.find_measurement("my.module:Mine") is record.measures["my.module:Mine:quick"]
+    assert record.find_measurement("speed") is None
 
 
 def with_settings(seed, **measures):

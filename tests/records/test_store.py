@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from capsbench.errors import Kind, StorageFailed, UsageError
-from capsbench.records.file import seal
+from capsbench.records.file import seal_json
 from capsbench.records.record import MOST_RUNS, Artifact, Measurement, Row
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_failed, make_record
@@ -63,7 +63,7 @@ def test_a_damaged_record_is_named_and_passed_over(store, cells, content):
 def newer(store, cell):
     path = store.record_path(cell.id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(seal({"schema": 99, "all": "new"}))
+    path.write_bytes(seal_json({"schema": 99, "all": "new"}))
     return path
 
 
@@ -86,7 +86,7 @@ def test_a_record_of_a_newer_schema_is_never_written_over(store, cells):
 def test_rows_between_networks_of_a_newer_schema_are_never_written_over_or_removed(store, cells, schema):
     path = store.between_path("transfer", cells[0].id, cells[1].id)
     path.parent.mkdir(parents=True)
-    path.write_bytes(seal({"all": "new", "schema": schema}))
+    path.write_bytes(seal_json({"all": "new", "schema": schema}))
     for refused in (lambda: store.check_not_newer(cells[1:]), store.check_none_newer):
         with pytest.raises(UsageError) as caught:
             refused()
@@ -127,10 +127,10 @@ def test_rows_between_networks_stand_on_the_record_of_the_target(store, cells):
     assert not store.has_between("transfer", other, one, version=1)
     assert not store.has_between("transfer", one, other, version=2)
     assert not store.has_between("transfer", one, other, version=1, code="edited")
-    joined = store.joined([one, other])
+    joined = store.add_between([one, other])
     assert joined[0] == one
     assert [row.condition for row in joined[1].measures["transfer"].rows] == [cells[0].id]
-    assert store.joined([other]) == [other]
+    assert store.add_between([other]) == [other]
 
 
 @pytest.mark.parametrize("change", [lambda text: text.replace("0.5", "0.7"), lambda text: text[:20], lambda text: ""])
@@ -140,7 +140,7 @@ def test_changed_rows_between_networks_are_taken_again(store, cells, change):
     path = store.between_path("transfer", cells[0].id, cells[1].id)
     path.write_text(change(path.read_text()))
     assert not store.has_between("transfer", one, other, version=1)
-    assert store.joined([one, other]) == [one, other]
+    assert store.add_between([one, other]) == [one, other]
 
 
 def test_tensors_come_back(store, cells):
@@ -184,7 +184,7 @@ def test_runs_are_listed_in_their_sequence_whatever_the_clock_says(store, cells)
     content = json.loads(path.read_text())
     del content["digest"]
     earlier = {**content, "name": "20200101T000000", "started": "2020-01-01T00:00:00+00:00"}
-    path.with_name("20200101T000000.json").write_bytes(seal(earlier))
+    path.with_name("20200101T000000.json").write_bytes(seal_json(earlier))
     path.unlink()
     assert [run.name for run in store.runs()] == [first.name, earlier["name"]]
     assert [run.sequence for run in store.runs()] == [1, 2]
@@ -199,7 +199,7 @@ def test_a_damaged_note_of_a_run_is_named_and_passed_over(store, cells, content)
     first = store.write_run(cells, "capsbench run")
     damaged = store.folder / "runs" / "0-damaged.json"
     damaged.write_text(content)
-    runs, faults = store.notes()
+    runs, faults = store.read_notes()
     assert runs == store.runs() == [first]
     assert [*faults] == [damaged]
     assert str(damaged) in faults[damaged]
@@ -209,7 +209,7 @@ def test_a_changed_note_of_a_run_is_passed_over(store, cells):
     run = store.write_run(cells, "capsbench run")
     path = note_of(store, run)
     path.write_text(path.read_text().replace("capsbench run", "capsbench sun"))
-    assert (store.runs(), [*store.notes().faults]) == ([], [path])
+    assert (store.runs(), [*store.read_notes().faults]) == ([], [path])
 
 
 @pytest.mark.parametrize("number", [10**9, 2**63 - 1, 2**64, 10**30])
@@ -219,8 +219,8 @@ def test_a_number_that_no_run_has_is_not_counted_on_from(store, cells, number):
     del content["digest"]
     path.unlink()
     path = path.with_name(f"{number:06}-0123abcd.json")
-    path.write_bytes(seal(content))
-    assert [*store.notes().faults] == [path]
+    path.write_bytes(seal_json(content))
+    assert [*store.read_notes().faults] == [path]
     second = store.write_run(cells, "capsbench run")
     assert (second.sequence, store.runs()) == (2, [second])
 
@@ -229,7 +229,7 @@ def test_after_the_highest_number_no_run_is_noted(store, cells):
     path = note_of(store, store.write_run(cells, "capsbench run"))
     content = json.loads(path.read_text()) | {"sequence": MOST_RUNS}
     del content["digest"]
-    path.write_bytes(seal(content))
+    path.write_bytes(seal_json(content))
     with pytest.raises(UsageError) as caught:
         store.write_run(cells, "capsbench run")
     assert (caught.value.kind, caught.value.file, caught.value.value) == (Kind.DAMAGED, path.parent, MOST_RUNS)
@@ -265,7 +265,7 @@ def test_what_is_forgotten_is_what_was_measured_between_a_network_and_others(sto
     for cell in cells:
         for target in cells:
             write_between(store, cell, target)
-    store.forget_before(one)
+    store.remove_outdated(one)
     left = [(a, b) for a in (one, other) for b in (one, other) if store.has_between("transfer", a, b, 1)]
     assert left == [(other, other)]
 
@@ -275,4 +275,4 @@ def test_of_rows_between_networks_by_old_and_new_identities_the_latest_version_s
     row = Row("transfer", "accuracy", cells[0].id, 0.5, "fraction")
     store.write_between("transfer", cells[0].id, "000000000000", Measurement([row._replace(value=0.1)], 1))
     store.write_between("transfer", cells[0].id, cells[1].id, Measurement([row], 2))
-    assert store.joined([one, other])[1].measures["transfer"].rows == [row]
+    assert store.add_between([one, other])[1].measures["transfer"].rows == [row]

@@ -2,7 +2,7 @@ import pytest
 
 from capsbench import registry
 from capsbench.records.record import Measurement, Training
-from capsbench.records.versions import Stale, stale_measures, stale_training, tell_stale, training_versions
+from capsbench.records.versions import Stale, describe_stale, stale_measures, stale_training, training_versions
 from tests.making import make_capsules, make_failed, make_record
 
 
@@ -47,7 +47,7 @@ def test_a_users_own_declares_none():
 def test_nothing_is_stale_as_it_was_made():
     assert stale_training(trained()) == []
     assert stale_measures(trained()) == {}
-    assert tell_stale([trained(), make_failed(make_capsules())]) == []
+    assert describe_stale([trained(), make_failed(make_capsules())]) == []
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_another_version_of_a_component_makes_its_networks_stale(raise_version, 
     assert stale_training(record) == [Stale(f"{kind} {name}", 1, 2)]
     other = trained(make_capsules(routing="dynamic", network="capsnet", loss="margin", dataset="mnist"))
     assert stale_training(other) == []
-    (line,) = tell_stale([record, record, other])
+    (line,) = describe_stale([record, record, other])
     assert f"{kind} {name} (version 1, now 2)" in line
     assert "2 networks" in line
 

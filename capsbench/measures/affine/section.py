@@ -22,7 +22,7 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose, most_accurate
 from capsbench.presenting.words import TIMES
-from capsbench.records.predictions import right
+from capsbench.records.predictions import are_correct
 
 Kept = Mapping[str, NDArray[Any]]
 """What the measure kept of a cell."""
@@ -153,7 +153,7 @@ def _draw_images(
     look = summary.set_index("contender")
     below = np.array(placed.top) + placed.height + 0.14 * unit
     for number, (contender, cells) in enumerate(kept.items()):
-        found = [right(each["picture.predictions"], each["picture.labels"])[:, :lines] for each in cells]
+        found = [are_correct(each["picture.predictions"], each["picture.labels"])[:, :lines] for each in cells]
         mostly = np.mean(found, axis=0) > 0.5
         x, y = np.meshgrid(left + unit * (number + 0.5) / len(kept), below, indexing="ij")
         color, label = look.loc[contender, "color"], look.loc[contender, "label"]

@@ -20,7 +20,7 @@ from capsbench.planning.suites import Suite
 from capsbench.planning.suites.published import Published, rows_of
 from capsbench.presenting.format import PERCENT, with_interval
 from capsbench.presenting.steps import Steps
-from capsbench.records.cell import Cell, flag
+from capsbench.records.cell import Cell, flag_of
 from capsbench.records.record import Record
 from capsbench.stats.differences import estimate_interval
 from capsbench.stats.steps import step_of
@@ -211,7 +211,7 @@ def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell]
 
 def _said(name: str, value: Any) -> str:
     """A departure as the command line would have it: ``train-size 1000``."""
-    return f"{flag(name).replace('_', '-')} {'all' if value is None else value}"
+    return f"{flag_of(name).replace('_', '-')} {'all' if value is None else value}"
 
 
 def _value(record: Record, row: Published) -> float | None:

@@ -19,7 +19,7 @@ from capsbench.presenting.figures.figure import Image, Picture
 from capsbench.presenting.figures.files import image, svg
 from capsbench.presenting.figures.style import COLUMN, NEUTRALS
 from capsbench.presenting.material import Material
-from capsbench.records.file import seal
+from capsbench.records.file import seal_json
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting import parallel
@@ -378,7 +378,7 @@ def test_a_damaged_list_of_shown_pictures_is_a_line(store: Store, capsules: Make
 def test_records_of_a_newer_schema_are_a_line_each(store: Store, capsules: Make) -> None:
     store.write(capsules())
     store.write(capsules(seed=1))
-    store.record_path(capsules(seed=1).cell.id).write_bytes(seal({"schema": 3, "all": "new"}))
+    store.record_path(capsules(seed=1).cell.id).write_bytes(seal_json({"schema": 3, "all": "new"}))
     found = " ".join(Page(text_of(report(store.folder, formats=["html"]))).texts)
     assert "a record of schema 3, this capsbench reads up to 2; update capsbench, or use another folder" in found
 
