@@ -1,4 +1,4 @@
-"""The errors that end in one clear line rather than a traceback, and the exit codes of commands."""
+"""Errors that a command reports in one line instead of a traceback, and the exit codes of commands."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from pathlib import Path
 from pydantic import ValidationError
 
 EXIT_REGRESSION, EXIT_USAGE, EXIT_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
-"""What could be shown to be worse, and nothing else; a flag, file or folder that is wrong; cells, kernels, writes or capsbench
-itself that failed; nothing on record yet; Ctrl-C, or nobody who reads what is printed."""
+"""Exit codes, in this order: a significant regression, and only that; a wrong flag, file or folder; a failed cell, kernel or
+write, or a fault of capsbench; no record yet; Ctrl-C, or a closed pipe on standard output."""
 
 
 class Kind(StrEnum):
-    """What is wrong with a flag or a file."""
+    """The kind of fault of a flag or a file."""
 
-    UNKNOWN = "unknown"  # a name that stands for nothing
+    UNKNOWN = "unknown"  # a name that is not known
     INVALID = "invalid"  # a value of another type, form or range
-    CONFLICT = "conflict"  # it does not go with what else was asked for
-    MISSING = "missing"  # a file, a folder, a package, a device or a record that is not there
-    DAMAGED = "damaged"  # a file that is not whole, or not what it should be
-    INACCESSIBLE = "inaccessible"  # the system does not let it be read or written
-    BUSY = "busy"  # another process holds it
-    UNTRUSTED = "untrusted"  # code that the user did not name
-    AMBIGUOUS = "ambiguous"  # several things are meant by it
+    CONFLICT = "conflict"  # not possible together with another part of the request
+    MISSING = "missing"  # a file, folder, package, device or record that does not exist
+    DAMAGED = "damaged"  # a file that is incomplete, changed or of another kind
+    INACCESSIBLE = "inaccessible"  # the operating system refuses to read or write it
+    BUSY = "busy"  # locked by another process
+    UNTRUSTED = "untrusted"  # code that the user did not name or allow
+    AMBIGUOUS = "ambiguous"  # a name with several meanings
 
 
 class UsageError(ValueError):
-    """What was asked for cannot be done.
+    """Raised for a request that cannot be carried out.
 
-    The facts are fields; `str` makes one line of them, in which flags have their Python names. The command line spells them its
-    own way by `describe`.
+    The facts are fields. `str` joins them in one line, with flags by their Python names; `describe` can spell flags as on the
+    command line.
 
     Args:
-        kind: what is wrong.
-        problem: what is wrong, as a phrase; of an unknown name or an invalid value it may be left out.
-        flag: name of the flag as in Python (``train_size``), or of a positional argument (``CELL``).
-        file: the file or folder that is wrong.
-        value: the value that is wrong.
-        expected: what would be right: a phrase, or the values to choose from.
+        kind: the kind of fault.
+        problem: the fault, as a phrase; optional for an unknown name or an invalid value.
+        flag: the flag's name in Python (``train_size``), or that of a positional argument (``CELL``).
+        file: the file or folder at fault.
+        value: the value at fault.
+        expected: a correct value or a remedy: a phrase, or the values to choose from.
 
     In ``problem`` and ``expected``, ``{flag:baseline}`` stands for the flag ``baseline``.
     """
@@ -65,13 +65,13 @@ class UsageError(ValueError):
         self.value = value
         self.expected = expected if expected is None or isinstance(expected, str) else tuple(expected)
         self.suite: str | None = None
-        """The suite that says so, where nobody typed the flag."""
+        """The suite that sets the flag, if the user did not type it."""
 
     def describe(self, spell: Callable[[str], str] = str) -> str:
-        """One line: the flag or file, what is wrong with it, and what would be right.
+        """Returns one line: the flag or file, its fault, and a correct value or remedy.
 
         Args:
-            spell: makes of a flag's Python name what the reader types.
+            spell: converts a flag's Python name to the spelling that the user types.
         """
         subject = [] if self.flag is None else [spell(self.flag)]
         if self.suite is not None and self.flag is not None:
@@ -80,24 +80,24 @@ class UsageError(ValueError):
             subject.append(str(self.file))
         elif self.value is not None and self.kind not in (Kind.UNKNOWN, Kind.INVALID):
             subject.append(str(self.value))
-        text = _FLAG_IN_TEXT.sub(lambda found: spell(found[1]), self._phrase(spell))
+        text = _FLAG_IN_TEXT.sub(lambda match: spell(match[1]), self._describe_fault(spell))
         return f"{' '.join(subject)}: {text}" if subject else text
 
-    def _phrase(self, spell: Callable[[str], str]) -> str:
+    def _describe_fault(self, spell: Callable[[str], str]) -> str:
         expected = self.expected if isinstance(self.expected, str) else _choose_from(self.expected or ())
         if self.kind is Kind.UNKNOWN:
-            return "; ".join(filter(None, (*self._unknown(spell), self.problem)))
+            return "; ".join(filter(None, (*self._describe_unknown(spell), self.problem)))
         if self.kind is Kind.INVALID:
             wanted = self.problem or f"expected {expected}"
             return wanted if self.value is None else f"{wanted}, got {self.value!r}"
         return "; ".join(filter(None, (self.problem, expected)))
 
-    def _unknown(self, spell: Callable[[str], str]) -> tuple[str, str]:
-        """What is not known, and what is; a flag that is not known is spelled, and so are those that are."""
+    def _describe_unknown(self, spell: Callable[[str], str]) -> tuple[str, str]:
+        """Returns two phrases, the unknown name and the known ones; names of flags are spelled."""
         if isinstance(self.expected, str):
             return f"unknown {self.value!r}", self.expected
         value, known = str(self.value), self.expected or ()
-        if value == self.flag:
+        if value == self.flag:  # the unknown name is itself a flag
             value, known = spell(value), tuple(spell(flag) for flag in known)
         near = difflib.get_close_matches(value, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else ""
@@ -115,12 +115,12 @@ def _choose_from(values: Sequence[str]) -> str:
 
 
 class ArgumentError(ValueError):
-    """An argument of a component that cannot be: the message is made of the facts, which are fields.
+    """Raised for an invalid argument of a component; the facts are fields.
 
     Args:
-        argument: its name.
-        expected: what would be right, as a phrase.
-        value: what was given, as it is to be told.
+        argument: the name of the argument.
+        expected: a correct value, as a phrase.
+        value: the invalid value, as the message shows it.
     """
 
     def __init__(self, argument: str, expected: str, value: object) -> None:
@@ -134,23 +134,23 @@ class ArgumentError(ValueError):
 
 
 class NothingMeasured(UsageError):
-    """There is no record to speak of."""
+    """Raised if a folder has no record yet."""
 
 
 class TrainingFailed(RuntimeError):
-    """A cell that gives no number, such as one whose loss stopped being finite; the message is the reason on record."""
+    """Raised for a cell without a result, such as one whose loss became infinite; the message is the reason on record."""
 
 
 class StorageFailed(RuntimeError):
-    """A result that cannot be written, such as on a full disk; no further cell would fare better, so the run ends."""
+    """Raised for a result that cannot be written, as on a full disk; the run ends, since further cells would fail too."""
 
 
 class ProcessFailed(RuntimeError):
-    """A process that died, or a function that raised in it.
+    """Raised for a process that died, or a function that raised in it.
 
     Args:
         reason: one line.
-        trace: the traceback in that process, if it raised.
+        trace: the traceback in that process, if there is one.
     """
 
     def __init__(self, reason: str, trace: str = "") -> None:
@@ -163,39 +163,39 @@ class ProcessFailed(RuntimeError):
 
 
 def cause_of_death(exit_code: int | None) -> str:
-    """Why a process ended, by its exit code, which is below 0 for a signal."""
+    """Describes the end of a process by its exit code, which is below 0 for a signal."""
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
-        return f"{name}, which is what the system sends when memory runs out" if name == "SIGKILL" else name
+        return f"{name}, which the system sends when it runs out of memory" if name == "SIGKILL" else name
     return f"exit code {exit_code}"
 
 
 FOREIGN = (Exception, SystemExit)
-"""What code that is not ours may raise where it is called: its `exit()` ends no command of ours."""
+"""Exceptions to catch around foreign code; `SystemExit` is one, so that its `exit()` does not end our command."""
 
 LONGEST_MESSAGE = 2_000
-"""Letters of a foreign error's message that are told; it may hold a whole array."""
+"""The most characters shown of a foreign error's message, which may contain a whole array."""
 
 
 def message_of(error: BaseException, *, first_line: bool = False) -> str:
-    """What a foreign error says, all of it or its first line, in one line; its own `str` may fail."""
+    """Returns the message of a foreign error, or its first line, as one line; its own `str` may raise."""
     if isinstance(error, SystemExit):
         return "it calls exit()"
     try:
         message = str(error)
     except Exception:
-        return "its message cannot be had"
+        return "its message cannot be read"
     message = message[:LONGEST_MESSAGE].strip()
     return " ".join((message.partition("\n")[0] if first_line else message).split())
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """Raises ArgumentError for a value that is not one of those known."""
+    """Raises ArgumentError for a value that is not in ``known``."""
     if value not in known:
         raise ArgumentError(name, " or ".join(known), value)
 
 
 def reason_of(error: ValidationError) -> str:
-    """What pydantic found wrong first, as the middle of a line."""
+    """Returns the first fault that pydantic found, as a phrase."""
     message = error.errors()[0]["msg"]
     return message[0].lower() + message[1:]

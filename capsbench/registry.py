@@ -1,9 +1,9 @@
-"""Names to routings, networks, baselines, data sets, losses and measures; a user's own by import path or entry point.
+"""Maps names to routings, networks, baselines, data sets, losses and measures, including a user's own.
 
 A name is looked up among the built-in ones below, then among the entry points of installed distributions (group
-``capsbench.routing``, ``capsbench.network``, ...). Anything of the form ``package.module:Attribute`` is imported, if the user
-named it (`trust`): records hold such names too, and a record is not trusted. Nothing is called that is no subclass of what its
-kind has to be (`BASES`).
+``capsbench.routing``, ``capsbench.network``, ...). A name of the form ``package.module:Attribute`` is imported only if the user
+named it (`trust`), since records hold such names too and may come from anyone. A class is returned only if it is a subclass of
+its kind's base class (`BASES`).
 """
 
 from __future__ import annotations
@@ -97,34 +97,34 @@ BASES = {
     "loss": "capsbench.training.losses:Loss",
     "measure": "capsbench.measures.base:Measure",
 }
-"""The class that a component of a kind has to be a subclass of."""
+"""Kind -> the base class of its components."""
 
 YOUR_OWN = "package.module:Attribute for your own"
-"""What may be named beside the names that are known."""
+"""The hint that follows the known names: a user may name a component of their own."""
 
 RESERVED = ("all", "none")
-"""Names that stand for every component of a kind, and for no component."""
+"""Names that mean every component of a kind, and no component."""
 
 
 _trusted: set[str] = set()
-"""The import paths of a user's own that may be imported in this process."""
+"""The import paths of a user's own components that this process may import."""
 
 
 def trust(paths: Iterable[str]) -> None:
-    """Lets components be imported that the user named by ``package.module:Attribute``, for as long as this process lives.
+    """Allows this process to import components that the user named as ``package.module:Attribute``.
 
-    Called with what a person typed, and never with what was read from a record unless that person allowed it.
+    Call it with names that a person typed, and with names from records only if that person allowed it.
     """
     _trusted.update(path for path in paths if ":" in path)
 
 
 def trusted_paths() -> frozenset[str]:
-    """What `trust` was told, for a process that is to trust the same."""
+    """Returns the trusted paths, to pass them to another process."""
     return frozenset(_trusted)
 
 
 def is_trusted(name: str) -> bool:
-    """Whether a name may be imported: a path that the user named, or any name of what is built in or installed."""
+    """Returns true for an import path that the user named, and for every built-in or installed name."""
     return ":" not in name or name in _trusted
 
 
@@ -133,74 +133,77 @@ def _entry_points(kind: str) -> dict[str, EntryPoint]:
 
 
 def _sharing_names(kind: str) -> tuple[str, ...]:
-    """The kinds whose names are asked for by one flag: a name of one is taken for all of them."""
+    """Returns the kinds that share their names, since one flag selects from all of them."""
     return ("network", "baseline") if kind in ("network", "baseline") else (kind,)
 
 
 def about_name(kind: str, name: str) -> list[str]:
-    """A line for each entry point that is ignored though its name is this one."""
-    return [ignored[name] for each in _sharing_names(kind) if name in (ignored := ignored_entry_points(each))]
+    """Returns a line for each ignored entry point of this name."""
+    return [ignored[name] for other in _sharing_names(kind) if name in (ignored := ignored_entry_points(other))]
 
 
 def ignored_entry_points(kind: str) -> dict[str, str]:
-    """Name -> a line for each entry point that does not count, since its name stands for something else."""
+    """Returns name -> a line for each entry point that is ignored because its name has another meaning."""
     return _read_entry_points(kind)[1]
 
 
 @cache
 def _read_entry_points(kind: str) -> tuple[dict[str, EntryPoint], dict[str, str]]:
-    """The entry points of a kind that count, by name; and what `ignored_entry_points` gives."""
+    """Reads the entry points of a kind.
+
+    Returns:
+        Those in use, by name; and the lines of `ignored_entry_points`.
+    """
     counted: dict[str, EntryPoint] = {}
     ignored: dict[str, str] = {}
     for point in entry_points(group=f"capsbench.{kind}"):
-        taken = _taken(kind, point.name) or (f"is {counted[point.name].value}" if point.name in counted else "")
-        if taken:
-            ignored[point.name] = f"the entry point {point.value} is ignored: {kind} {point.name} {taken}; rename it"
+        meaning = _meaning_of(kind, point.name) or (f"is {counted[point.name].value}" if point.name in counted else "")
+        if meaning:
+            ignored[point.name] = f"the entry point {point.value} is ignored: {kind} {point.name} {meaning}; rename it"
         else:
             counted[point.name] = point
     return counted, ignored
 
 
-def _taken(kind: str, name: str) -> str:
-    """What a name of a kind stands for, as the end of a sentence; empty where it is free for an entry point."""
+def _meaning_of(kind: str, name: str) -> str:
+    """Returns the meaning of a reserved or built-in name, as the end of a sentence; empty if an entry point may use it."""
     if name in RESERVED:
         return "has a meaning of its own"
-    if any(name in BUILT_IN[each] for each in _sharing_names(kind)):
+    if any(name in BUILT_IN[other] for other in _sharing_names(kind)):
         return "is built in"
     return "is a baseline" if kind == "network" and name in _entry_points("baseline") else ""
 
 
 def names(kind: str) -> list[str]:
-    """The names known for a kind, the built-in ones first."""
+    """Returns the known names of a kind, the built-in ones first."""
     return [*BUILT_IN[kind], *_entry_points(kind)]
 
 
 def kind_of(network: str) -> str:
-    """The kind of a network's name: ``baseline`` for a CNN that is known as one, else ``network``."""
+    """Returns the kind of a network's name: ``baseline`` for the name of a baseline, else ``network``."""
     return "baseline" if network in names("baseline") else "network"
 
 
 def get(kind: str, name: str, flag: str | None = None) -> Any:
-    """The class that ``name`` stands for, a subclass of its kind's in `BASES`.
+    """Returns the class of a name, a subclass of its kind's base class in `BASES`.
 
     Args:
-        flag: the flag that it was named by, if that is not the kind's.
+        flag: the flag that named it, if it is not the kind.
 
     Raises:
-        UsageError: a name that is not known, with the nearest names; a user's own that is not trusted, cannot be imported or is
-            no such class.
+        UsageError: the name is unknown; or a user's own class is not trusted, cannot be imported, or has another base class.
     """
     flag = flag or kind
     if name in BUILT_IN[kind]:
-        return _import(flag, BUILT_IN[kind][name])
+        return _import_path(flag, BUILT_IN[kind][name])
     if ":" in name:
         component = _import_own(flag, name)
     elif name in _entry_points(kind):
         component = _load_entry_point(flag, _entry_points(kind)[name])
     else:
         raise UsageError(Kind.UNKNOWN, flag=flag, value=name, expected=[*names(kind), YOUR_OWN])
-    # `isinstance` would ask an object for its class, which runs code of an object that answers for itself.
-    if not (issubclass(type(component), type) and issubclass(component, _import(flag, BASES[kind]))):
+    # `isinstance` reads `__class__`, which a foreign object may implement as a property that runs its code.
+    if not (issubclass(type(component), type) and issubclass(component, _import_path(flag, BASES[kind]))):
         expected = f"a subclass of {BASES[kind].replace(':', '.')}"
         raise UsageError(Kind.INVALID, flag=flag, expected=expected, value=name)
     return component
@@ -215,21 +218,21 @@ def _load_entry_point(flag: str, point: EntryPoint) -> Any:
 
 
 def declared_version(kind: str, name: str) -> int | None:
-    """The version that a built-in component declares, as ``version`` in its class; None for a user's own.
+    """Returns the ``version`` that a built-in component declares in its class; None for a user's own.
 
-    It is read from the source file, since importing most components imports torch.
+    It is parsed from the source file, since importing most components would import torch, which takes seconds.
     """
     return _version_in_source(BUILT_IN[kind][name]) if name in BUILT_IN[kind] else None
 
 
 def training_version() -> int:
-    """The version of the training loop, read from its source file."""
+    """Returns the version of the training loop, parsed from its source file."""
     return _version_in_source("capsbench.training.loop:VERSION")
 
 
 @cache
 def _version_in_source(path: str) -> int:
-    """The value of ``module:CONSTANT``, or of ``version`` in the class ``module:Class``; 1 where it declares none."""
+    """Returns the value of ``module:CONSTANT``, or of ``version`` in the class ``module:Class``; 1 if there is none."""
     module, _, attribute = path.partition(":")
     top = importlib.util.find_spec(module.partition(".")[0])
     assert top is not None
@@ -238,12 +241,12 @@ def _version_in_source(path: str) -> int:
     statements = ast.parse(source.read_text(encoding="utf-8")).body
     for statement in statements:
         if isinstance(statement, ast.ClassDef) and statement.name == attribute:
-            return _assigned(statement.body, "version") or 1
-    return _assigned(statements, attribute) or 1
+            return _assigned_number(statement.body, "version") or 1
+    return _assigned_number(statements, attribute) or 1
 
 
-def _assigned(statements: list[ast.stmt], name: str) -> int | None:
-    """The number that one of the statements gives to a name."""
+def _assigned_number(statements: list[ast.stmt], name: str) -> int | None:
+    """Returns the number that one of the statements assigns to a name."""
     for statement in statements:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(statement.value, ast.Constant):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
@@ -253,9 +256,9 @@ def _assigned(statements: list[ast.stmt], name: str) -> int | None:
 
 
 def split_spec(spec: str) -> tuple[str, str]:
-    """(name, setting) of a measure as it is asked for: ``adversarial:full``, ``my.module:Mine``, ``my.module:Mine:full``.
+    """Splits the spec of a measure into its name and setting: ``adversarial:full``, ``my.module:Mine``, ``my.module:Mine:full``.
 
-    The setting is empty where none is named.
+    The setting is empty if the spec has none.
     """
     name, _, setting = spec.partition(":")
     if setting and name not in names("measure"):
@@ -265,96 +268,96 @@ def split_spec(spec: str) -> tuple[str, str]:
 
 
 def measure_name(spec: str) -> str:
-    """The name of a measure without its setting."""
+    """Returns the name in a measure's spec, without the setting."""
     return split_spec(spec)[0]
 
 
 def measure_setting(spec: str) -> str:
-    """The setting of a measure, ``default`` where none is named."""
+    """Returns the setting in a measure's spec, ``default`` if it has none."""
     return split_spec(spec)[1] or "default"
 
 
-def _import(flag: str, path: str) -> Any:
+def _import_path(flag: str, path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except FOREIGN as error:  # a user's module may raise anything while it is imported
         problem = f"cannot be imported: {type(error).__name__}: {message_of(error)}"
         absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
-        remedy = "work in the folder of its module, or name that in PYTHONPATH" if absent else None
+        remedy = "run in the folder of its module, or add that folder to PYTHONPATH" if absent else None
         raise UsageError(Kind.MISSING, problem, flag=flag, value=path, expected=remedy) from error
 
 
 def _import_own(flag: str, path: str) -> Any:
-    """A user's own, as its file is now: an edited module is loaded anew."""
+    """Imports a user's own component; a module that was edited since its import is loaded again."""
     if not is_trusted(path):
         problem = "code that a record names is not imported"
-        remedy = "{flag:allow_code} allows it, where you trust who made the records"
+        remedy = "{flag:allow_code} allows it, if you trust the author of the records"
         raise UsageError(Kind.UNTRUSTED, problem, flag=flag, value=path, expected=remedy)
     module_name, _, attribute = path.partition(":")
     if module_name == "__main__":
-        remedy = "put it into a file, which other processes can import"
-        raise UsageError(Kind.INACCESSIBLE, "it is of this session", flag=flag, value=path, expected=remedy)
+        remedy = "put it in a file, so that other processes can import it"
+        raise UsageError(Kind.INACCESSIBLE, "it is defined in this session", flag=flag, value=path, expected=remedy)
     look_in([])
-    return _load_current(module_name, attribute, lambda: _import(flag, path))
+    return _load_current(module_name, attribute, lambda: _import_path(flag, path))
 
 
 def look_in(folders: Iterable[Path]) -> None:
-    """Has a user's modules looked for in the working directory, then in some folders, where Python finds none of that name."""
+    """Adds the working directory and some folders to the end of ``sys.path``, for modules that Python does not find elsewhere."""
     for folder in map(str, (Path.cwd(), *folders)):
         if folder not in sys.path:
             sys.path.append(folder)
 
 
 def folder_of(kind: str, name: str) -> Path | None:
-    """The folder that the module of ``package.module:Attribute`` was found in; None for other names."""
+    """Returns the folder in which Python found the module of ``package.module:Attribute``; None for other names."""
     if ":" not in name:
         return None
     get(kind, name)
     top = sys.modules[name.partition(":")[0].partition(".")[0]]
-    places = [*getattr(top, "__path__", []), *filter(None, [getattr(top, "__file__", None)])]
-    return Path(places[0]).parent
+    paths = [*getattr(top, "__path__", []), *filter(None, [getattr(top, "__file__", None)])]
+    return Path(paths[0]).parent
 
 
 def _load_current(module: str, attribute: str, load: Callable[[], Any]) -> Any:
-    """What ``load`` gives, of modules as their files are now: where one was edited, all that are imported are loaded anew."""
-    found = load()
+    """Loads a component from the current state of its files: if one of them was edited, all its modules are imported again."""
+    component = load()
     source = read_source(module, attribute)
     if source is None:
-        return found
+        return component
     imported = _imported.setdefault(module, {})
     if any(imported.get(path, stamp) != stamp for path, stamp in source.stamps.items()):
         forget_modules(source.files)
-        found = load()
+        component = load()
         source = read_source(module, attribute) or source
         imported.clear()
     imported |= source.stamps
-    return found
+    return component
 
 
 _imported: dict[str, dict[Path, tuple[int, ...] | None]] = {}
-"""Module of a user's own -> the files that it was imported with, as they were then."""
+"""Module of a user's own component -> the files that it was imported from, with their state at that time."""
 
 
 def source_parts(kind: str, name: str) -> dict[str, str]:
-    """Module -> digest, of what a user's own component is made of; nothing for what is built in.
+    """Returns module -> digest for the source of a user's own component; empty for a built-in one.
 
-    Together they become a part of a cell's identity, so that an edited routing is not taken for the one on record.
+    The digests become part of a cell's identity, so that an edited routing is not mistaken for the one on record.
     """
-    source = _source(kind, name)
+    source = _source_of(kind, name)
     return {} if source is None else source.parts
 
 
 def source_digest(kind: str, name: str) -> str | None:
-    """One digest of `source_parts`; None for what is built in."""
-    source = _source(kind, name)
+    """Returns one digest of `source_parts`; None for a built-in component."""
+    source = _source_of(kind, name)
     return None if source is None else source.digest
 
 
-def _source(kind: str, name: str) -> Source | None:
+def _source_of(kind: str, name: str) -> Source | None:
     if name in BUILT_IN[kind]:
         return None
-    get(kind, name)  # so that it is imported, and as it is now
+    get(kind, name)  # imports the current state of its files
     if ":" in name:
         module, _, attribute = name.partition(":")
     else:

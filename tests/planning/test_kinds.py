@@ -49,6 +49,6 @@ def test_a_function_of_the_system_is_not_called(capsbench, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", registry.BUILT_IN)
 def test_every_built_in_component_is_of_its_kind(kind):
-    base = registry._import(kind, registry.BASES[kind])
+    base = registry._import_path(kind, registry.BASES[kind])
     for name in registry.BUILT_IN[kind]:
         assert issubclass(registry.get(kind, name), base)

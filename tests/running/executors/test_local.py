@@ -56,7 +56,7 @@ def test_a_job_has_a_process_of_its_own():
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (die, "the process died: SIGKILL, which is what the system sends when memory runs out"),
+        (die, "the process died: SIGKILL, which the system sends when it runs out of memory"),
         (leave, "the process died: exit code 7"),
         (exhaust, "out of memory: not that much"),
         (crash, "RuntimeError: first line"),
