@@ -159,7 +159,7 @@ def test_a_damaged_note_of_a_run_is_named(store: Store, capsules: Make) -> None:
     made = report(store.folder)
     assert made.summary["iterations"].tolist() == [1]
     assert len(made.faults) == 1
-    assert made.faults[0].startswith(f"{path}: not as it was written: its digest differs; the same `capsbench run` ")
+    assert made.faults[0].startswith(f"{path}: not as it was written: its digest differs; repeat that `capsbench run` ")
     assert str(path) in (store.folder / "report" / "table.md").read_text()
     assert str(path) in (store.folder / "report" / "index.html").read_text()
     assert report(store.folder, run=earlier).faults == made.faults
