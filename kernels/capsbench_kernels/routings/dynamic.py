@@ -80,6 +80,7 @@ def dynamic_sums(
         # One more parent, whose votes are 0 and whose logit therefore is 0 in every iteration.
         weights = F.pad(weights, (0, 0, 0, 0, 0, 1))
 
+    # None stands for logits of 0, so the first pass shares every child equally.
     direction: Tensor | None = None
     sums = poses.new_empty(0)
     for iteration in range(iterations):

@@ -119,7 +119,8 @@ def em_routing(
                 with unnoticed():
                     mean, variance = gaussian_of(moments, centre, share, variance_epsilon)
             log_variance = variance.log().sum(dim=2)
-            cost = (values * beta_u + 0.5 * log_variance) * mass * mass_scale  # summed over the H values of a vote
+            # The cost of the paper, summed over the H values of a vote: log sigma_h = 1/2 log sigma_h^2.
+            cost = (values * beta_u + 0.5 * log_variance) * mass * mass_scale
             logit = inverse_temperature[iteration] * (beta_a - cost)
             if last:
                 break
@@ -129,7 +130,7 @@ def em_routing(
                 bias=annealing * (logsigmoid(logit) + density),
                 mean=mean,
                 precision=annealing / variance,
-                centre=mean.detach(),
+                centre=mean.detach(),  # no gradient: the moments about any centre give the same mean and variance
             )
     return mean.unflatten(-1, (poses.shape[2], weights.shape[3])), torch.sigmoid(logit)
 

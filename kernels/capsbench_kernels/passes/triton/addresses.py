@@ -41,11 +41,11 @@ def load_block(pointer, offsets, mask, dtype: tl.constexpr):
 
 
 @triton.jit
-def read_rows(pointers, stride, D: tl.constexpr, dtype: tl.constexpr):
+def read_rows(p_rows, stride, D: tl.constexpr, dtype: tl.constexpr):
     """Returns D blocks, ``stride`` elements apart, as a tuple."""
-    b_rows = (read_block(pointers, 0, dtype),)
+    b_rows = (read_block(p_rows, 0, dtype),)
     for d in tl.static_range(1, D):
-        b_rows = b_rows + (read_block(pointers, d * stride, dtype),)
+        b_rows = b_rows + (read_block(p_rows, d * stride, dtype),)
     return b_rows
 
 

@@ -28,14 +28,14 @@ def multiply_rows(b_poses, b_weights, D: tl.constexpr):
 
 
 @triton.jit
-def compute_votes(poses, weights, stride, p_offset, o_offset, D: tl.constexpr, dtype: tl.constexpr):
+def compute_votes(p_poses, p_weights, stride, p_offset, o_offset, D: tl.constexpr, dtype: tl.constexpr):
     """Returns the votes V = u @ W (+ o) of poses and weights at two blocks of pointers; ``stride`` is that of W over D."""
     if D <= UNROLLED:
-        b_votes = multiply_rows(read_rows(poses, 1, D, dtype), read_rows(weights, stride, D, dtype), D)
+        b_votes = multiply_rows(read_rows(p_poses, 1, D, dtype), read_rows(p_weights, stride, D, dtype), D)
     else:
-        b_votes = read_block(poses, 0, dtype) * read_block(weights, 0, dtype)
+        b_votes = read_block(p_poses, 0, dtype) * read_block(p_weights, 0, dtype)
         for d in range(1, D):
-            b_votes += read_block(poses, d, dtype) * read_block(weights, d * stride, dtype)
+            b_votes += read_block(p_poses, d, dtype) * read_block(p_weights, d * stride, dtype)
     return add_offset(b_votes, p_offset, o_offset, dtype)
 
 
