@@ -183,14 +183,14 @@ def test_the_request_of_a_cell_asks_for_that_cell(request_):
 
 
 def test_a_measure_that_cannot_be_taken_here_is_left_out_by_default_and_refused_by_name(monkeypatch):
-    monkeypatch.setattr("capsbench.measures.adversarial.measure.missing", lambda: "torchattacks is not installed")
+    monkeypatch.setattr("capsbench.measures.adversarial.measure.explain_missing", lambda: "not installed")
     (planned,) = plan_cells({"routing": "em", "seeds": 0, "baseline": "none"})
     assert planned.measures == ("accuracy", "affine", "cost", "equivariance", "speed")
-    assert left_out(None) == {"adversarial": "torchattacks is not installed"}
+    assert left_out(None) == {"adversarial": "not installed"}
     with pytest.raises(UsageError) as caught:
         cells_of({"routing": "em", "measure": "accuracy,adversarial"})
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "measure", "adversarial")
-    assert caught.value.problem == "torchattacks is not installed"
+    assert caught.value.problem == "not installed"
 
 
 def test_a_baseline_can_stand_alone():

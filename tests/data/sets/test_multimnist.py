@@ -114,7 +114,7 @@ class SmallMultiMNIST(MultiMNIST):
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_import", lambda kind, path: SmallMultiMNIST)
+    monkeypatch.setitem(registry.BUILT_IN["dataset"], "multimnist", f"{__name__}:SmallMultiMNIST")
 
 
 @pytest.mark.usefixtures("small")

@@ -39,7 +39,7 @@ class Perfect(TransformingAutoencoder):
             position[:, None] * self.shares[:, None].to(images), self.presence.to(images).expand(len(images), -1)
         )
 
-    def generated(self, capsules):
+    def generate_images(self, capsules):
         x, y = (capsules.poses[:, 0].round().long() + SIDE // 2).clamp(0, SIDE - 1).unbind(1)
         images = torch.zeros(len(x), *IMAGE, dtype=capsules.poses.dtype)
         images[torch.arange(len(x)), 0, y, x] = 1
