@@ -29,8 +29,9 @@ class OtherData(NamedTuple):
 
 
 def other_data(a: Contender, b: Contender) -> OtherData:
-    """In what the data of two contenders differ: the first records of either side that show it, of the same seeds if any."""
-    found = OtherData((), certain=False)
+    """In what the data of two contenders differ in any of their common seeds; of none, in the first record of either side."""
+    parts: dict[str, None] = {}  # in the order in which they are found
+    certain = False
     common = a.records.keys() & b.records.keys()
     pairs = [(a.records[seed], b.records[seed]) for seed in sorted(common)] or [
         (next(iter(a.records.values())), next(iter(b.records.values())))
@@ -38,10 +39,10 @@ def other_data(a: Contender, b: Contender) -> OtherData:
     for one, other in pairs:
         first, second = digests_of_data(one), digests_of_data(other)
         names = [name for name in first if name in second and first[name] != second[name]]
-        if names and not found.certain:
-            labels = any(_labels(first[name]) != _labels(second[name]) for name in names)
-            found = OtherData(tuple(_parts(one, other, names)), labels or same_bits_expected(one, other))
-    return found
+        parts |= dict.fromkeys(_parts(one, other, names))
+        labels = any(_labels(first[name]) != _labels(second[name]) for name in names)
+        certain |= labels or (bool(names) and same_bits_expected(one, other))
+    return OtherData(tuple(parts), certain)
 
 
 def find_other_data(title: str, before: Contender, now: Contender) -> Iterator[Finding]:

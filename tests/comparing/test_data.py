@@ -41,6 +41,16 @@ def test_what_differs_in_the_data_and_whether_more_than_last_bits(made, parts, c
     assert (found.parts, found.certain) == (parts, certain)
 
 
+def test_what_differs_is_collected_from_all_seeds():
+    """Pixels of another machine differ, of one seed in the training's data and of the next in those of a measure."""
+    before = Contender({seed: of(seed=seed, measured="aa-bb") for seed in (0, 1)})
+    training = of(images="cc", seed=0, measured="aa-bb", cpu="another CPU")
+    measured = of(seed=1, measured="aa-dd", cpu="another CPU")
+    assert other_data(before, Contender({0: training, 1: measured})) == (("test images", "data of accuracy"), False)
+    labels = of(labels="cc", seed=1, measured="aa-bb", cpu="another CPU")
+    assert other_data(before, Contender({0: training, 1: labels})) == (("test images", "test labels"), True)
+
+
 @pytest.mark.parametrize(("made", "parts", "certain"), OTHER)
 def test_a_check_passes_no_other_labels(tmp_path, made, parts, certain):
     reference = write(tmp_path / "reference", [of(seed=seed, measured="aa-bb") for seed in SEEDS])
