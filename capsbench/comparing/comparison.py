@@ -123,9 +123,9 @@ def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Compar
     sides = read_side(a, "A"), read_side(b, "B")
     found = Comparison(str(a), str(b), faults=[f"A: {line}" for line in _faults(sides[0])])
     found.faults += [f"B: {line}" for line in _faults(sides[1])]
-    pairs, steps = Pairs(_kept_of(*sides)), steps_of(*sides)
     titles = title_contenders(*sides)
     cells = titles_of_cells(*sides)
+    pairs, steps = Pairs(_kept_of(*sides)), steps_of(*sides, cells)
     both = matched(*sides)
     changes: list[Change] = []
     for one, other in both:

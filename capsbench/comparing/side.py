@@ -198,13 +198,17 @@ def _without_source(record: Record) -> str:
     return record.cell.model_dump_json(exclude={"seed", "code"})
 
 
-def steps_of(a: Side, b: Side) -> Steps:
-    """The steps of the numbers of both sides."""
+def steps_of(a: Side, b: Side, titles: Mapping[str, str] | None = None) -> Steps:
+    """The steps of the numbers of both sides.
+
+    Args:
+        titles: those by which `numbers` named them, if it did.
+    """
 
     def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
         return a.kept(measure, cell) or b.kept(measure, cell)
 
-    return Steps([*a.records, *b.records], kept)
+    return Steps([*a.records, *b.records], kept, titles)
 
 
 def numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:

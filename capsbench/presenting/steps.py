@@ -8,7 +8,7 @@ number on one data set.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import pandas as pd
@@ -35,10 +35,14 @@ class Steps:
     Args:
         records: all that are on the page.
         kept: what measures kept of their cells.
+        titles: cell -> title, where conditions that are cells are asked for by their titles.
     """
 
-    def __init__(self, records: Sequence[Record], kept: Kept = nothing_kept) -> None:
+    def __init__(
+        self, records: Sequence[Record], kept: Kept = nothing_kept, titles: Mapping[str, str] | None = None
+    ) -> None:
         self._kept = kept
+        self._titles = titles or {}
         self._records: dict[str, list[Record]] = defaultdict(list)
         for record in records:
             self._records[record.cell.dataset].append(record)
@@ -73,7 +77,7 @@ class Steps:
         for record in self._records[dataset]:
             for row in record.rows:
                 if row.measure == measure:
-                    found[row.metric, row.condition].append(row.value)
+                    found[row.metric, self._titles.get(row.condition, row.condition)].append(row.value)
         return found
 
     def _count_kept(self, dataset: str, measure: str) -> set[int]:

@@ -10,6 +10,7 @@ from capsbench.comparing.formats import changes_readable
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Measurement, Row
 from capsbench.records.store import Store
+from capsbench.stats.differences import paired_seeds
 from tests.comparing.records import SEEDS, cell, keep_predictions, record, write
 from tests.making import make_failed, make_record, with_rows
 
@@ -254,6 +255,20 @@ def test_a_transfer_from_another_identity_of_the_same_network_is_the_same_number
 
     found = compare(write(tmp_path / "a", pair(1, 0.2)), write(tmp_path / "b", pair(2, 0.3)))
     assert only(found).condition == cell(routing="em").title
+
+
+def test_a_transfer_is_a_share_of_the_images_that_are_on_record_of_its_source(tmp_path):
+    """Of 40, which shares that are multiples of 0.1 do not tell."""
+    before, after = [0.2, 0.3, 0.2], [0.4, 0.5, 0.4]
+
+    def side(threads, shares):
+        source = record(0.9, routing="em", threads=threads)
+        images = Row("transfer", "images", source.cell.id, 40, "images")
+        rows = [Row("transfer", "success rate", source.cell.id, share, "fraction") for share in shares]
+        return [source, *(record(0.9, seed, rows=[images, row], threads=threads) for seed, row in enumerate(rows))]
+
+    found = compare(write(tmp_path / "a", side(1, before)), write(tmp_path / "b", side(2, after)))
+    assert only(found).half == pytest.approx(paired_seeds(after, before, 1 / 40).half)
 
 
 def test_transfers_from_networks_that_only_share_a_title_are_not_compared(tmp_path):
