@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from capsbench.data.formats import matlab_process
 from capsbench.data.formats.published import unreadable_file
-from capsbench.errors import ProcessFailed, cause_of_death
+from capsbench.errors import LONGEST_MESSAGE, Kind, ProcessFailed, UsageError, cause_of_death
 
-Arrays = Mapping[str, np.ndarray[Any, Any] | None]
+SECONDS = 600
+"""A process that reads for longer is ended."""
 
 
-def read_matlab(path: Path, names: Sequence[str]) -> Arrays:
+def read_matlab(path: Path, names: Sequence[str]) -> Mapping[str, np.ndarray[Any, Any] | None]:
     """Arrays of numbers by their names; None for one that the file does not hold.
 
     Args:
@@ -28,41 +28,30 @@ def read_matlab(path: Path, names: Sequence[str]) -> Arrays:
         names: ``X``, or of a field of a structure ``affNISTdata.image``.
 
     Raises:
-        UsageError: the file cannot be read, or an array is not of numbers.
+        UsageError: the file cannot be read, an array is not of numbers, or the disk has no room to pass them on.
     """
-    # The working directory stays off its path (-P): it may hold files of anyone. One thread, which needs less memory.
-    command = [sys.executable, "-P", "-W", "ignore", matlab_process.__file__, str(path), *names]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
+    with TemporaryDirectory() as folder:
+        passed_on = Path(folder) / "arrays.npz"
+        # Modules beside the script stay off its path (-P): none of them is a top-level one. One thread needs less memory.
+        script = [sys.executable, "-P", "-W", "ignore", matlab_process.__file__]
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         try:
-            arrays = _receive(process.stdout)
-        except BaseException:
-            process.kill()
-            raise
-        complaints = process.stderr.read().decode(errors="replace").splitlines()
-    if arrays is None:
-        died = process.returncode < 0 or not complaints
-        reason = f"who reads it dies: {cause_of_death(process.returncode)}" if died else complaints[-1]
-        raise unreadable_file(path, ProcessFailed(reason))
-    return arrays
-
-
-def _receive(sent: IO[bytes]) -> Arrays | None:
-    """What `matlab_process` sends; None where it ends before it has sent all."""
-    header = sent.readline()
-    if not header.endswith(b"\n"):
-        return None
-    arrays: dict[str, np.ndarray[Any, Any] | None] = {}
-    for name, found in json.loads(header).items():
-        arrays[name] = None
-        if found is not None:
-            dtype, shape = np.dtype(found["dtype"]), found["shape"]
-            content = bytearray(dtype.itemsize * math.prod(shape))
-            if sent.readinto(content) != len(content):  # type: ignore[attr-defined]
-                return None
-            arrays[name] = np.frombuffer(content, dtype).reshape(shape[::-1]).T
-    return arrays
+            ended = subprocess.run(
+                [*script, str(path), str(passed_on), *names],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                env=environment, timeout=SECONDS, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise unreadable_file(path, ProcessFailed(f"it takes more than {SECONDS} seconds")) from None
+        complaints = ended.stderr.decode(errors="replace").splitlines()
+        reason = complaints[-1][:LONGEST_MESSAGE] if complaints else ""
+        if ended.returncode == matlab_process.UNWRITTEN:
+            expected = "room there, or another folder by $TMPDIR"
+            problem = f"cannot be written: {reason}"
+            raise UsageError(Kind.INACCESSIBLE, problem, file=passed_on, expected=expected)
+        if ended.returncode < 0 or (ended.returncode and not reason):
+            reason = f"who reads it dies: {cause_of_death(ended.returncode)}"
+        if ended.returncode:
+            raise unreadable_file(path, ProcessFailed(reason))
+        with np.load(passed_on) as arrays:
+            return {name: arrays.get(name) for name in names}

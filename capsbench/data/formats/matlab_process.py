@@ -1,10 +1,8 @@
-"""The process that reads a MATLAB 5 file for `matlab`: ``PATH NAME...``; run as a script, and needs nothing of capsbench.
+"""The process that reads a MATLAB 5 file for `matlab`: ``PATH TO NAME...``; run as a script, and needs nothing of capsbench.
 
-It writes a line of JSON, name -> type and shape (null where there is no such array), then the values of each array in MATLAB's
-order, the first index changing the fastest. What cannot be read is a line on stderr and exit code 1.
+It writes the arrays that are there to a new file ``TO.npz``. What cannot be read is a line on stderr and exit code 1.
 """
 
-import json
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -13,30 +11,29 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 LARGEST = 2**30
 """Bytes of a file in an archive, of which the largest published one has 550 MB."""
 
 MEMORY = 4 * LARGEST
 """Bytes of address space, for an archive may hold anything: the file, its arrays, and these in order."""
 
-SECONDS = 600
-"""Of computing."""
+UNWRITTEN = 74
+"""The exit code where the file can be read and its arrays cannot be written (EX_IOERR of sysexits.h)."""
 
 
-def main(path: str, *names: str) -> None:
+def main(path: str, to: str, *names: str) -> None:
     _limit()
     try:
         arrays = read_arrays(Path(path), names)
     except Exception as error:  # a damaged file may raise anything
         sys.exit(" ".join(str(error).split()) or type(error).__name__)
-    header = {
-        name: None if array is None else {"dtype": array.dtype.str, "shape": array.shape}
-        for name, array in arrays.items()
-    }
-    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n")
-    for array in arrays.values():
-        if array is not None:
-            sys.stdout.buffer.write(array.tobytes(order="F"))
+    try:
+        np.savez(to, **{name: array for name, array in arrays.items() if array is not None})
+    except OSError as error:
+        print(error.strerror or error, file=sys.stderr)
+        sys.exit(UNWRITTEN)
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -70,7 +67,7 @@ def _array(content: dict[str, Any], name: str) -> Any:
         found = None
     else:
         found = array.flat[0][field]
-    if found is not None and getattr(getattr(found, "dtype", None), "kind", "O") not in "buif":
+    if found is not None and not (isinstance(found, np.ndarray) and found.dtype.kind in "buif"):
         raise ValueError(f"expected {name} to be an array of numbers")
     return found
 
@@ -79,7 +76,7 @@ def _limit() -> None:
     """Has the system end this process where it takes more than it should."""
     import resource
 
-    for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_CORE, 0)):
+    for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError, OSError):  # a lower one may hold already, or the system knows none
             resource.setrlimit(limit, (most, most))
 

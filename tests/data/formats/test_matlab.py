@@ -4,16 +4,18 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.io import savemat
+from scipy.sparse import csc_array
 
 from capsbench.data.formats import matlab, matlab_process
 from capsbench.data.formats.matlab import read_matlab
-from capsbench.errors import UsageError
+from capsbench.errors import LONGEST_MESSAGE, Kind, UsageError
 from tests.data.faults import damage, usage_error
 
 NUMBERS = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
@@ -93,9 +95,10 @@ def test_no_damaged_file_ends_the_process(tmp_path: Path, write: Callable[[bytes
             assert damage(read_matlab, path, NAMES) == (path, path.stat().st_size)
 
 
-def test_a_structure_is_no_array(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [WHOLE, content_of(inside=csc_array(np.eye(3)))], ids=["structure", "sparse"])
+def test_what_is_no_array_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mat"
-    path.write_bytes(WHOLE)
+    path.write_bytes(content)
     error = usage_error(read_matlab, path, ["inside"])
     assert error.file == path
     assert "inside" in error.problem.split()
@@ -124,15 +127,54 @@ def test_what_an_archive_says_is_too_large_is_not_decompressed(tmp_path: Path) -
     assert str(matlab_process.LARGEST + 1) in error.problem.split()
 
 
+def test_an_archive_with_a_long_name_is_refused_in_a_short_line(tmp_path: Path) -> None:
+    """Python's message holds the two names that differ, more than a pipe takes in."""
+    path = tmp_path / "a.mat.zip"
+    name = "a" * 65_000
+    archive_of(path, **{name: WHOLE})
+    path.write_bytes(path.read_bytes().replace(name.encode(), b"b" * len(name), 1))
+    error = usage_error(read_matlab, path, NAMES)
+    assert (error.kind, error.file) == (Kind.DAMAGED, path)
+    assert len(error.problem) < 2 * LONGEST_MESSAGE
+
+
 def test_memory_ends_before_the_machines_does(tmp_path: Path) -> None:
-    """A variable that says it has 16 GB, as an archive may hold it."""
+    """An array that says it has 4 GiB, for which SciPy asks before it reads."""
     path = tmp_path / "a.mat"
-    path.write_bytes(content_of(X=np.zeros((64, 64), np.uint8)).replace(b"\x40\0\0\0\x40\0\0\0", b"\0\0\2\0\0\0\2\0"))
-    assert damage(read_matlab, path, ["X"]) == (path, path.stat().st_size)
+    content = content_of(X=np.zeros((64, 64), np.uint8))
+    size = struct.pack("<II", 2, 64 * 64)
+    assert content.count(size) == 1
+    path.write_bytes(content.replace(size, struct.pack("<II", 2, 2**32 - 8)))
+    error = usage_error(read_matlab, path, ["X"])
+    assert (error.kind, error.file) == (Kind.DAMAGED, path)
+    assert "MemoryError" in error.problem.split()
 
 
-def test_no_module_of_the_working_directory_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "sleeps.py"
+    script.write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(matlab_process, "__file__", str(script))
+    monkeypatch.setattr(matlab, "SECONDS", 0.1)
+    path = tmp_path / "a.mat"
+    path.write_bytes(WHOLE)
+    assert damage(read_matlab, path, NAMES) == (path, len(WHOLE))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full to write to")
+def test_a_full_disk_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matlab, "TemporaryDirectory", lambda: nullcontext(str(tmp_path)))
+    full = tmp_path / "arrays.npz"
+    full.symlink_to("/dev/full")
+    (tmp_path / "a.mat").write_bytes(WHOLE)
+    error = usage_error(read_matlab, tmp_path / "a.mat", NAMES)
+    assert (error.kind, error.file) == (Kind.INACCESSIBLE, full)
+    assert "No space left on device" in error.problem
+
+
+def test_modules_beside_the_script_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "script.py"
+    script.write_bytes(Path(matlab_process.__file__).read_bytes())
+    monkeypatch.setattr(matlab_process, "__file__", str(script))
     (tmp_path / "scipy.py").write_text("raise SystemExit('imported')\n")
     (tmp_path / "a.mat").write_bytes(WHOLE)
-    monkeypatch.chdir(tmp_path)
-    assert matlab.read_matlab(Path("a.mat"), ["y"])["y"] is not None
+    assert read_matlab(tmp_path / "a.mat", ["y"])["y"] is not None
