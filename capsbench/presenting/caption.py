@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from typing import NamedTuple
+
+import pandas as pd
 
 
 class About(NamedTuple):
-    """A sentence of a caption that stands only where a heading or a string of the table has some words."""
+    """A sentence of a caption that stands only where a cell of the table has some words."""
 
     words: str
     sentence: str
 
+    def applies_to(self, table: pd.DataFrame) -> bool:
+        return any(self.words in text for text in _texts(table))
 
-Caption = tuple[str | About, ...]
+
+class AboutColumn(NamedTuple):
+    """A sentence of a caption that stands only where a heading of the table has some words."""
+
+    words: str
+    sentence: str
+
+    def applies_to(self, table: pd.DataFrame) -> bool:
+        return any(self.words in str(heading) for heading in table)
+
+
+Caption = tuple[str | About | AboutColumn, ...]
 """The sentences of a caption, in order."""
 
+CUT_INTERVAL = re.compile(r"\[-?[\d.,]+, -?[\d.,]+\]")
+ABOUT_CUT_INTERVALS = "In brackets: the ends of a 95 % interval that the end of the scale cuts."
 
-def spell_caption(caption: str | Caption, strings: Iterable[str]) -> str:
-    """The sentences of a caption that a table needs.
+
+def spell_caption(caption: str | Caption, table: pd.DataFrame) -> str:
+    """Returns the sentences of a caption that a table needs, and one on intervals that are cut where it has some.
 
     Args:
-        strings: of the table, headings among them.
+        table: as it is read, with headings and text.
     """
-    if isinstance(caption, str):
-        return caption
-    together = "\n".join(strings)
-    spoken = [each for each in caption if isinstance(each, str) or each.words in together]
-    return " ".join(each if isinstance(each, str) else each.sentence for each in spoken)
+    sentences = (caption,) if isinstance(caption, str) else caption
+    spoken = [
+        sentence if isinstance(sentence, str) else sentence.sentence
+        for sentence in sentences
+        if isinstance(sentence, str) or sentence.applies_to(table)
+    ]
+    if any(CUT_INTERVAL.search(text) for text in _texts(table)):
+        spoken.append(ABOUT_CUT_INTERVALS)
+    return " ".join(spoken)
+
+
+def _texts(table: pd.DataFrame) -> list[str]:
+    return [str(value) for value in table.to_numpy().flat]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from capsbench.presenting.baselines import TOLERANCE
-from capsbench.presenting.caption import About, Caption
+from capsbench.presenting.caption import About, AboutColumn, Caption
 from capsbench.presenting.contenders import BASELINE, baseline_kinds, varying_columns
 from capsbench.presenting.marks import UNLIKE, marks_of
 from capsbench.presenting.naming import MATCHED
@@ -31,24 +31,23 @@ MORE_SEEDS = f"> {MOST_SEEDS}"
 """Where no number of seeds that is looked at would show a difference."""
 
 CAPTION: Caption = (
-    About("accuracy", "Accuracy: of the test images, the mean over n seeds ± half-width of the 95 % t-interval."),
-    About(" [", "In brackets: the ends of an interval that 0 or 100 cuts."),
-    About(
+    AboutColumn("accuracy", "Accuracy: of the test images, the mean over n seeds ± half-width of the 95 % t-interval."),
+    AboutColumn(
         "vs ",
         "Vs: points to that CNN, trained on the same data for as long, paired over seeds; the 95 % interval is adjusted for all "
         "differences of the table.",
     ),
-    About("seeds needed", "Seeds needed: how many would show a difference of this size and spread."),
-    About("parameters", "Parameters: all that are trained, those of a decoder too."),
+    AboutColumn("seeds needed", "Seeds needed: how many would show a difference of this size and spread."),
+    AboutColumn("parameters", "Parameters: all that are trained, those of a decoder too."),
     About(
         f"{MATCHED} CNN to ",
         f"A {MATCHED} CNN to N: of N parameters within {100 * TOLERANCE:g} %. N is a number near that of the capsule network, "
         "rounded so that networks of almost one size share the CNN.",
     ),
-    About("FLOPs", "FLOPs: inference of an image."),
-    About("step", "Step: training on a batch, p50."),
-    About("inference", "Inference: of a batch, p50."),
-    About("memory", "Memory: the peak of a training step."),
+    AboutColumn("FLOPs", "FLOPs: inference of an image."),
+    AboutColumn("step", "Step: training on a batch, p50."),
+    AboutColumn("inference", "Inference: of a batch, p50."),
+    AboutColumn("memory", "Memory: the peak of a training step."),
 )
 """Of the table of the contenders; `describe_sizes` follows it."""
 

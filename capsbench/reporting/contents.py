@@ -87,7 +87,6 @@ def made_sections(material: Material) -> list[Made]:
         except NoDataError:
             continue
         readable = section.readable(table)
-        strings = [*map(str, readable), *readable.astype(str).to_numpy().flat]
-        caption = spell_caption(section.caption, strings) + section.about_images(material)
+        caption = spell_caption(section.caption, readable) + section.about_images(material)
         made.append(Made(section, table, readable, caption))
     return made

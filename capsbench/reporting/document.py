@@ -273,8 +273,7 @@ def headline(summary: pd.DataFrame) -> Table:
         if (names := [name for name in given if rows[name].iloc[0]])
     ]
     left = shown.drop(columns=[*same, *of_capsules]).drop(columns="marks", errors="ignore")  # signs stand by the names
-    strings = [*map(str, left), *left.astype(str).to_numpy().flat]
-    caption = " ".join([spell_caption(CAPTION, strings), *describe_sizes(summary), *alike])
+    caption = " ".join([spell_caption(CAPTION, left), *describe_sizes(summary), *alike])
     return Table.of(HEADLINE, "Accuracy and cost", left, caption, summary["contender"])
 
 

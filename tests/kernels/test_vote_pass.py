@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from capsbench_kernels import (
     BACKENDS,
@@ -280,3 +281,17 @@ def test_torch_func_transforms_the_reference(monkeypatch):
     with pytest.raises(UnavailableBackend) as caught:
         torch.func.grad(functools.partial(energy, backend="cpu"))(poses)
     assert (caught.value.value, caught.value.expected) == ("cpu", "reference")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # torch's own, at its first forward mode
+def test_forward_mode_derivatives_are_the_reference_s(monkeypatch):
+    monkeypatch.setattr(api, "_warn_once", functools.cache(api._warn_once.__wrapped__))
+    poses, direction = torch.randn(2, 2, 5, 3, 4, dtype=torch.float64)
+    weights = torch.randn(5, 3, 4, 2, dtype=torch.float64)
+
+    def energy(poses):
+        return vote_pass(poses, weights, Parents()).second.square().sum()
+
+    with forward_ad.dual_level(), pytest.warns(ReferenceWarning):
+        derivative = forward_ad.unpack_dual(energy(forward_ad.make_dual(poses, direction))).tangent
+    torch.testing.assert_close(derivative, (torch.autograd.functional.vjp(energy, poses)[1] * direction).sum())

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from capsbench.presenting.caption import About, spell_caption
+from capsbench.presenting.caption import ABOUT_CUT_INTERVALS, About, AboutColumn, spell_caption
 from capsbench.presenting.format import CAPTION, parameter_ratios
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
@@ -23,8 +24,21 @@ WARPED = ImagesTaken({"light": 500, "full": None}, "warped")
 
 
 def test_a_sentence_stands_where_its_words_do() -> None:
-    caption = ("Always.", About("memory", "Memory: a peak."), About("step", "Step: a median."))
-    assert spell_caption(caption, ["accuracy", "step (ms)"]) == "Always. Step: a median."
+    caption = (
+        "Always.",
+        AboutColumn("memory", "Memory: a peak."),
+        AboutColumn("step", "Step: a median."),
+        About("†", "Unsound."),
+    )
+    table = pd.DataFrame({"contender": ["memory 2"], "step (ms)": ["3.1"]})
+    assert spell_caption(caption, table) == "Always. Step: a median."
+    assert spell_caption(caption, table.replace("3.1", "3.1 †")) == "Always. Step: a median. Unsound."
+
+
+def test_intervals_that_are_cut_are_explained_wherever_they_stand() -> None:
+    table = pd.DataFrame({"contender": ["em [own]"], "accuracy %": ["98.9 [97.8, 100.0]"]})
+    assert spell_caption("Mean.", table) == f"Mean. {ABOUT_CUT_INTERVALS}"
+    assert spell_caption("Mean.", table.replace("98.9 [97.8, 100.0]", "98.9 ± 0.2")) == "Mean."
 
 
 def test_the_headline_table_explains_the_columns_that_it_has(capsules: Make, matched: Make) -> None:
@@ -33,9 +47,9 @@ def test_the_headline_table_explains_the_columns_that_it_has(capsules: Make, mat
     stand = [
         about.words
         for about in CAPTION
-        if isinstance(about, About) and any(heading.startswith(about.words) for heading in table.headings)
+        if isinstance(about, AboutColumn) and any(heading.startswith(about.words) for heading in table.headings)
     ]
-    explained = [about.words for about in CAPTION if isinstance(about, About) and about.sentence in table.caption]
+    explained = [about.words for about in CAPTION if isinstance(about, AboutColumn) and about.sentence in table.caption]
     assert explained == stand
     assert "seeds needed" not in stand
 

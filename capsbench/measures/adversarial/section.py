@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import failed_checks, marked
-from capsbench.presenting.caption import About
+from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import HALF, chosen, one_row_each
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
@@ -228,7 +228,7 @@ SECTION = Section(
         "Accuracy on the images attacked. Worst case: of all attacks, readings of the output and losses, image by image; that is "
         "the number to cite, and it is an upper bound. Usual PGD: on the scores as they are, under cross-entropy, which flatters "
         "networks that hide their gradients.",
-        About(
+        AboutColumn(
             "CW norm",
             "CW norm: the mean distance of the nearest adversarial images, through the reading that brings them nearest.",
         ),

@@ -7,7 +7,7 @@ import pandas as pd
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import marked
-from capsbench.presenting.caption import About
+from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import chosen, one_row_each, readable
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
@@ -44,7 +44,7 @@ SECTION = Section(
     caption=(
         "An image farther from its reconstruction than 95 % of the validation images is taken to be adversarial. At the "
         "published epsilon in L∞, of the images that are right as they are.",
-        About("reconstructive", "The reconstructive attack knows of the detector."),
+        AboutColumn("reconstructive", "The reconstructive attack knows of the detector."),
         "A decoder that reconstructs little has a large threshold, and lets everything pass.",
     ),
     images=ImagesTaken(ATTACKED, "attacked"),

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import pandas as pd
 
 from capsbench.measures.equivariance.effort import EFFORTS
-from capsbench.presenting.caption import About
+from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import chosen, one_row_each, readable
 from capsbench.presenting.figures.curves import draw_curves, look
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
@@ -132,12 +132,12 @@ SECTION = Section(
     caption=(
         "Consistency: test images that keep their prediction when they are turned, moved or sized, the mean over families and "
         "levels.",
-        About(
+        AboutColumn(
             "map error",
             "Map error: of one linear map from the features of all images to those of the transformed ones, as a part of the "
             "error of the mean; an equivariant network has less than the identity and than the means of the classes.",
         ),
-        About(
+        AboutColumn(
             "R²",
             "R²: what the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the "
             "parameters drawn for each image.",

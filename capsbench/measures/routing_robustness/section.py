@@ -8,7 +8,7 @@ import pandas as pd
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import marked
-from capsbench.presenting.caption import About
+from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import chosen, one_row_each, readable
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
@@ -69,12 +69,12 @@ SECTION = Section(
     title="Attacks and the routing",
     caption=(
         "Accuracy left at the headline epsilon in L∞.",
-        About(
+        AboutColumn(
             "vote attack",
             "Vote attack: gradients of the network without its routing; where it leaves less than the same attack on the output, "
             "routing had hidden gradients.",
         ),
-        About(
+        AboutColumn(
             "iterations %",
             "At N iterations: the same weights routed by so many at test time, attacked through them.",
         ),

@@ -8,7 +8,7 @@ import pandas as pd
 
 from capsbench.attacks.effort import ATTACKED
 from capsbench.measures.soundness import marked
-from capsbench.presenting.caption import About
+from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.figures.figure import Picture, finish, panels, text_width
 from capsbench.presenting.figures.heat import heat
 from capsbench.presenting.figures.style import COLUMN, PAGE, STYLE
@@ -112,7 +112,7 @@ SECTION = Section(
     caption=(
         "Images made on one network and shown to another, of those that misled the first and that the second has right as they "
         "are.",
-        About(
+        AboutColumn(
             "images",
             "Beyond white box: the most images by which one source misled a target though no attack on the target itself did; "
             "above 0, those attacks were too weak.",

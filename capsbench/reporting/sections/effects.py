@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from capsbench.errors import Kind, UsageError
-from capsbench.presenting.caption import About
+from capsbench.presenting.caption import About, AboutColumn
 from capsbench.presenting.filter import column
 from capsbench.presenting.format import (
     HOLDS,
@@ -270,15 +270,15 @@ SECTION = Section(
         "values have, or where there are none, its own. The difference, in points, is to the default, or where that is not "
         "among them to the first value, over the settings that both have, paired over seeds; of one setting it has "
         "the verdict on these two contenders, which is the same in all of the report.",
-        About("±", "±: 95 % intervals, of an accuracy over n seeds, of a difference adjusted for its family."),
+        "The 95 % interval of an accuracy is over n seeds, that of a difference adjusted for its family.",
         About(
             HOLDS,
             f"{HOLDS}: significantly different, p < {ALPHA:g} among all differences of its family, of "
             f"{FEWEST_SEEDS} seeds or more.",
         ),
-        About("seeds needed", "Seeds needed: how many would show the difference."),
-        About("FLOPs", "FLOPs are medians."),
-        About("step ms", "Times of a step are medians."),
+        AboutColumn("seeds needed", "Seeds needed: how many would show the difference."),
+        AboutColumn("FLOPs", "FLOPs are medians."),
+        AboutColumn("step ms", "Times of a step are medians."),
     ),
     table=_table,
     readable=_readable,

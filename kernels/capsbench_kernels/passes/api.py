@@ -22,6 +22,7 @@ import warnings
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
+from torch.autograd import forward_ad
 
 from capsbench_kernels.errors import ArgumentError, ReferenceWarning, UnavailableBackend
 from capsbench_kernels.passes.autograd import FusedVotePass
@@ -86,8 +87,8 @@ def _find_obstacle(backend: str, device: torch.device) -> str | None:
     """Returns the reason why a backend cannot run on tensors of a device, or None."""
     if backend == "reference":
         return None
-    if torch._C._are_functorch_transforms_active():
-        return "torch.func transforms torch's own operations alone"
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return "torch.func and forward-mode derivatives transform torch's own operations alone"
     try:
         kernels = _import_kernels(backend)
     except ModuleNotFoundError as error:
