@@ -23,9 +23,6 @@ POINTS, PART = 1.0, 0.1
 """What more training has to promise for a network to be still improving: so many points of test accuracy or, where it classifies
 nothing, that part of its validation loss."""
 
-MOSTLY_WRONG = 0.5
-"""The least error of a classifier that may not have begun to learn: of a loss it is not known."""
-
 
 class Mark(NamedTuple):
     """A mark of contenders.
@@ -124,12 +121,18 @@ def is_still_improving(records: Sequence[Record], kept: Kept) -> bool | None:
         return False
     classifies = any("validation_accuracy" in epoch for history in histories for epoch in history)
     errors = [1 - row.value for record in records for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
-    unlearned = MOSTLY_WRONG if classifies else math.inf
-    trend = trend_of([_curve_of(history, classifies) for history in histories], unlearned)
+    chance = _error_at_chance(records, kept) if classifies else math.inf
+    trend = trend_of([_curve_of(history, classifies) for history in histories], chance)
     if trend is None or (classifies and not errors):
         return None
     gained, enough = (100 * sum(errors) / len(errors), POINTS) if classifies else (1.0, PART)
     return trend.p < ALPHA and min(trend.fall, trend.late) * gained >= enough
+
+
+def _error_at_chance(records: Sequence[Record], kept: Kept) -> float:
+    """The error on the test images of always predicting their largest class; infinite where no record tells."""
+    known = (counts for record in records if (counts := counts_of(record, kept)))
+    return next((1 - counts.labelled / counts.images for counts in known), math.inf)
 
 
 def _was_stopped(record: Record) -> bool:

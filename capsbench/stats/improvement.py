@@ -14,8 +14,8 @@ START, MIDDLE = 0.1, 0.5
 """Fractions of the training time, which is the sum of the learning rates. Epochs before `START` are left out, since networks have
 hardly begun to learn. A trend must hold for the epochs after `MIDDLE` alone as well."""
 
-SAME = 0.9
-"""The fraction of the first epoch's error above which a network has not begun to learn."""
+NEAR = 0.9
+"""The fraction of the error at chance from which a network counts as yet to begin to learn."""
 
 
 class Curve(NamedTuple):
@@ -44,7 +44,7 @@ class Trend(NamedTuple):
     p: float
 
 
-def trend_of(curves: Sequence[Curve], unlearned: float = math.inf) -> Trend | None:
+def trend_of(curves: Sequence[Curve], chance: float = math.inf) -> Trend | None:
     """Estimates the common trend of one contender's training curves, one curve a seed.
 
     Errors fall as a power law of the training time, which is the sum of the learning rates so far: the last epochs of a one-cycle
@@ -55,31 +55,28 @@ def trend_of(curves: Sequence[Curve], unlearned: float = math.inf) -> Trend | No
     The trend is ``slope``: twice the time leaves ``2 ** -slope`` of the error. It is fitted to all epochs after `START`, and
     again to those after `MIDDLE`, since an error that fell early and is flat from then on has no trend.
 
-    Smaller steps cannot reduce the error of networks that have not begun to learn at `MIDDLE`. For them, only the slope after
+    Smaller steps cannot reduce the error of networks that are still near chance at `MIDDLE`. For them, only the slope after
     `MIDDLE` is fitted, and without ``noise``.
 
     The fit is a quasi-Poisson regression: the variance is proportional to the mean, as for counts of errors, by a factor that is
     estimated (McCullagh and Nelder 1989, chapter 6). Errors of 0 are allowed.
 
     Args:
-        unlearned: the lowest error at which a network may not have begun to learn.
+        chance: the error of the best constant guess; infinite if it is not known.
 
     Returns:
         None if there are too few epochs, if time and learning rate are collinear, or if a loss is negative.
     """
-    if _is_yet_to_begin(curves, unlearned):
+    if _mean_at_middle(curves) >= NEAR * chance:
         return _fit_trend(curves, MIDDLE, steps_matter=False)
     whole, late = (_fit_trend(curves, start) for start in (START, MIDDLE))
     return None if whole is None or late is None else whole._replace(late=late.fall)
 
 
-def _is_yet_to_begin(curves: Sequence[Curve], unlearned: float) -> bool:
-    """Returns true if the mean error at `MIDDLE` is at least ``unlearned``, and at least `SAME` times that of the first epoch."""
-    first, middle = (
-        np.array([errors[0] if len(errors := _select_epochs(curve, start)[2]) else math.nan for curve in curves]).mean()
-        for start in (0.0, MIDDLE)
-    )
-    return bool(middle >= max(unlearned, SAME * first))
+def _mean_at_middle(curves: Sequence[Curve]) -> float:
+    """Returns the mean error of the first epochs after `MIDDLE`; nan if a curve has none."""
+    late = [_select_epochs(curve, MIDDLE)[2] for curve in curves]
+    return float(np.mean([errors[0] if len(errors) else math.nan for errors in late]))
 
 
 def _fit_trend(curves: Sequence[Curve], start: float, steps_matter: bool = True) -> Trend | None:

@@ -110,6 +110,17 @@ def test_a_network_still_improves_where_more_training_promises_a_point(capsules:
     assert improving([trained(capsules(0.1), [0.9] * 10)], store) == [False]  # at chance
 
 
+LATE = [0.9, 0.9, 0.9, 0.9, 0.9, 0.87, 0.82, 0.75, 0.68, 0.62]
+"""Falls as the steps become small, after five epochs at the chance of ten classes."""
+
+
+def test_a_late_onset_is_known_by_the_share_of_the_largest_class(capsules: Make, store: Store) -> None:
+    record = counted(capsules(0.4), images=200, predicted=60, labelled=20, right=80)
+    assert improving([trained(record, LATE)], store) == [True]
+    assert improving([trained(record, [0.6 * error for error in LATE])], store) == [False]  # a plateau that was learned
+    assert improving([trained(capsules(0.4), LATE)], store) == [False]  # chance is not on record
+
+
 def test_all_seeds_of_a_contender_are_judged_together(capsules: Make, store: Store) -> None:
     rising = [trained(capsules(0.95, seed=seed), FALLING) for seed in (0, 1)]
     assert improving([*rising, trained(capsules(0.9, seed=2), FLAT)], store) == [True]

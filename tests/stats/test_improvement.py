@@ -107,7 +107,7 @@ def draw_marked(error: Callable[[np.ndarray], np.ndarray], rates: np.ndarray, se
     marked = []
     for _ in range(runs):
         errors = np.stack([np.minimum(error(at * np.exp(0.1 * draw.normal())), 0.9) for _ in range(seeds)])
-        found = trend_of([Curve(rates, each / 200) for each in draw.binomial(200, errors)], unlearned=0.5)
+        found = trend_of([Curve(rates, each / 200) for each in draw.binomial(200, errors)], chance=0.9)
         assert found is not None
         marked.append(found.p < 0.05 and min(found.fall, found.late) * errors[:, -1].mean() >= 0.01)
     return float(np.mean(marked))
@@ -127,12 +127,29 @@ def test_curves_that_are_flat_or_rise_at_the_end_seldom_are(schedule: str, name:
     assert draw_marked(error, LONGER[schedule]) <= seldom
 
 
-def test_a_late_onset_is_told_from_the_noise_of_large_steps_by_how_much_is_wrong() -> None:
-    """Flat while steps are large and falling with them: of a classifier that is mostly right it may be the steps alone."""
+@pytest.mark.parametrize("plateau", [0.58, 0.75])
+def test_what_annealing_takes_from_a_plateau_that_was_learned_is_no_trend(plateau: float) -> None:
+    """Ten classes, 5000 images: the first epoch learns a part, and from then on nothing but smaller steps helps."""
+    rates = one_cycle(30)
+    draw = np.random.default_rng(0)
+    errors = np.where(
+        np.arange(30) == 0, plateau + 0.02, (plateau - 0.13) * np.exp(np.log(plateau / (plateau - 0.13)) * rates)
+    )
+    found = [
+        trend_of([Curve(rates, each / 5000) for each in draw.binomial(5000, errors, (3, 30))], chance=0.9)
+        for _ in range(60)
+    ]
+    marked = [each.p < 0.05 and min(each.fall, each.late) * errors[-1] >= 0.01 for each in found if each]
+    assert len(marked) == 60
+    assert np.mean(marked) <= 0.05
+
+
+def test_a_late_onset_is_told_from_the_noise_of_large_steps_by_the_error_at_chance() -> None:
+    """Flat while steps are large and falling with them: of a network that has learned it may be the steps alone."""
     rates = one_cycle(30)
     errors = np.where(time(rates) < 0.5 * time(rates)[-1], 0.9, 0.9 * rates**0.3 + 0.01)
     assert trend(errors, rates=rates).fall < 0
-    begun = trend_of([Curve(rates, errors)], unlearned=0.5)
+    begun = trend_of([Curve(rates, errors)], chance=0.9)
     assert begun is not None
     assert begun.fall == begun.late > 0.5
     assert begun.p < 0.01
