@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import platformdirs
 import torch
+from torch import Tensor
 
 from capsbench import registry
 from capsbench.data.draws import few
@@ -113,9 +114,15 @@ def _check_about(splits: Splits) -> None:
     for part, numbers in splits.about.items():
         if part not in parts:
             raise ArgumentError("about", " or ".join(parts), part)
+        count = len(parts[part].labels)
         for name, values in numbers.items():
-            if list(values.shape) != [len(parts[part].labels)]:
-                raise ArgumentError(f"about {part}, {name}", f"[{len(parts[part].labels)}]", list(values.shape))
+            if name in ("images", "labels"):  # digests have the images and labels themselves under these names
+                raise ArgumentError(f"about {part}", "a name other than images and labels", name)
+            if not isinstance(values, Tensor) or values.layout is not torch.strided:
+                found = values.layout if isinstance(values, Tensor) else type(values)
+                raise ArgumentError(f"about {part}, {name}", f"a dense tensor of {count} numbers", found)
+            if list(values.shape) != [count]:
+                raise ArgumentError(f"about {part}, {name}", f"[{count}]", list(values.shape))
 
 
 def _check(images: Images, dataset: type[Dataset], part: str, augmented: bool) -> None:

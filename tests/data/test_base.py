@@ -146,6 +146,24 @@ def test_what_a_users_own_data_set_raises_is_told(
     assert reason in error.problem
 
 
+@pytest.mark.parametrize(
+    ("about", "argument"),
+    [
+        ("{'labels': labels}", "about test"),
+        ("{'images': labels}", "about test"),
+        ("{'angle': labels.numpy()}", "about test, angle"),
+        ("{'angle': labels.to_sparse()}", "about test, angle"),
+        ("{'angle': labels.tolist()}", "about test, angle"),
+        ("{'angle': None}", "about test, angle"),
+    ],
+)
+def test_what_is_known_of_images_is_a_dense_tensor_under_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, about: str, argument: str
+) -> None:
+    change = f"return Splits(*[Images(images, labels)] * 3, about={{'test': {about}}})"
+    assert refused(own(tmp_path, monkeypatch, change), tmp_path).argument == argument
+
+
 def refused(name: str, folder: Path) -> ArgumentError:
     """What is wrong with the images of a data set."""
     error = usage_error(load_splits, name, folder)
