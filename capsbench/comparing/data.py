@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from capsbench.comparing.checked import CHANGED, FAILED, Finding
@@ -52,6 +52,19 @@ def find_other_data(title: str, before: Contender, now: Contender) -> Iterator[F
         yield Finding(FAILED, title, DATA, f"{data.told}; `capsbench check --update` makes a new reference")
     elif data.parts:
         yield Finding(CHANGED, title, DATA, data.told)
+
+
+def note_unknown_data(pairs: Iterable[tuple[Contender, Contender]]) -> Iterator[str]:
+    """A line if one side alone of some contenders has digests of its data, so that it is not known whether both had the same."""
+    digests = [
+        tuple({name for r in each.records.values() for name in digests_of_data(r)} for each in pair) for pair in pairs
+    ]
+    unknown = sum(bool(first or second) and first.isdisjoint(second) for first, second in digests)
+    if unknown:
+        yield (
+            f"data not known: of {unknown} of {len(digests)} contenders either the reference or the run alone has digests of "
+            "its images and labels, so that none can be compared"
+        )
 
 
 def _parts(one: Record, other: Record, names: list[str]) -> Iterator[str]:

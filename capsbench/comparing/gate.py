@@ -28,7 +28,7 @@ from capsbench.comparing.checked import (
     Test,
 )  # fmt: skip
 from capsbench.comparing.collapse import tell_collapse
-from capsbench.comparing.data import find_other_data, other_data
+from capsbench.comparing.data import find_other_data, note_unknown_data, other_data
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged, mean_by_seed, ratios_to_median
 from capsbench.comparing.side import (
     OF_TIME,
@@ -113,6 +113,7 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
             file=checked.out,
         )
     checked.contenders = sorted(gate.titles[identity] for identity, _ in gate.shared)
+    checked.notes += note_unknown_data(gate.compared)
     checked.findings += [*gate.other_versions(), *gate.exact(), *gate.collapsed(), *gate.bits(), *gate.new()]
     tests = [*gate.tests(), *gate.sanity(), *gate.times()]
     adjusted = {side: adjust_by_holm([getattr(test, side) for test in tests]) for side in ("worse", "better")}
@@ -160,6 +161,7 @@ class _Gate:
         self.cells = titles_of_cells(current, reference)
         self.sources = {record.cell.id: record.cell for record in (*reference.records, *current.records)}
         self.shared = matched(reference, current)
+        self.compared = [(reference.contenders[old], current.contenders[new]) for old, new in self.shared]
         self.steps = steps_of(reference, current)
 
     def pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
@@ -170,8 +172,8 @@ class _Gate:
                 yield title, without_measures(before, unlike), without_measures(now, unlike)
 
     def _all_pairs(self) -> Iterator[tuple[str, Contender, Contender]]:
-        for old, new in self.shared:
-            yield self.titles[old], self.reference.contenders[old], self.current.contenders[new]
+        for (old, _), pair in zip(self.shared, self.compared, strict=True):
+            yield self.titles[old], *pair
 
     def other_versions(self) -> Iterator[Finding]:
         """What is not judged, since other data or another version of a component made it."""

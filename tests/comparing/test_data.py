@@ -10,9 +10,9 @@ from capsbench.comparing.side import Contender
 from tests.comparing.records import SEEDS, record, write
 
 
-def of(labels="aa", images="bb", seed=0, measured=None, **facts):
+def of(labels="aa", images="bb", seed=0, measured=None, iters=3, **facts):
     """A record of a data set with these digests; ``measured`` is that of the data its accuracy was taken on."""
-    made = record(0.9 + seed / 100, seed, provenance=facts)
+    made = record(0.9 + seed / 100, seed, provenance=facts, iters=iters)
     parts = {"test labels": labels, "test images": images}
     training = replace(made.training, data=f"{labels}-{images}", sources={"data": parts})
     taken = {**made.measures, "accuracy": replace(made.measures["accuracy"], data=measured)}
@@ -59,6 +59,19 @@ def test_a_check_passes_no_other_labels(tmp_path, made, parts, certain):
     assert kinds == ([] if not parts else ["failed"] if certain else ["changed"])
     assert checked.exit_code == (3 if certain else 0)
     assert (len(checked.tests) == 0) is certain
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "noted"), [(of, of, 0), (of, without, 1), (without, of, 1), (without, without, 0)]
+)
+def test_a_check_notes_once_that_data_are_known_of_one_side_alone(tmp_path, before, now, noted):
+    def side(name, make):
+        made = [of(seed=seed, iters=iters) for seed in SEEDS for iters in (1, 3)]
+        return write(tmp_path / name, [without(each) for each in made] if make is without else made)
+
+    checked = check(side("reference", before), side("out", now))
+    assert sum(line.startswith("data not known") for line in checked.notes) == noted
+    assert checked.exit_code == 0
 
 
 @pytest.mark.parametrize(("made", "parts", "certain"), OTHER)
