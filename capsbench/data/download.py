@@ -7,6 +7,7 @@ import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, Any
@@ -92,7 +93,13 @@ def _alone(part: Path) -> Iterator[None]:
 
 
 def _receive(file: DataFile, url: str, part: Path, on_progress: OnProgress) -> None:
-    """Appends to a file what it still lacks; raises UsageError where that is not all that comes."""
+    """Appends to a file what it still lacks; a server may send less of it at a time than it is asked for."""
+    while not _receive_answer(file, url, part, on_progress):
+        pass
+
+
+def _receive_answer(file: DataFile, url: str, part: Path, on_progress: OnProgress) -> bool:
+    """Appends what one answer holds; true if the file is whole then. Raises UsageError where not all of the answer comes."""
     version = "" if file.md5 else _read_version(part)
     most = file.most if file.bytes is None else file.bytes
     here = part.stat().st_size if part.is_file() and (file.md5 or version) else 0
@@ -100,12 +107,11 @@ def _receive(file: DataFile, url: str, part: Path, on_progress: OnProgress) -> N
         here = 0
     response = _answer(url, here, version)
     if response is None:
-        return
+        return True
     with response:
-        if response.status != 206:  # it comes from the beginning
-            here = 0
-        length = _length_of(response)
-        total = None if length is None else here + length
+        here, end, total = _extent_of(response)
+        if end is None and not (response.chunked or file.bytes or file.md5):
+            raise _Unreachable("the server does not say how long the file is, so a part of it could be taken for all")
         if file.bytes is not None and total not in (None, file.bytes):
             raise _Different(f"expected {file.bytes} bytes, found {total}")
         if total is not None and total > most:
@@ -116,7 +122,7 @@ def _receive(file: DataFile, url: str, part: Path, on_progress: OnProgress) -> N
             problem = f"no room: {coming} bytes are to come, and the disk has {free} left"
             raise UsageError(Kind.INACCESSIBLE, problem, file=part, value=free)
         if here == 0:
-            version = "" if file.md5 else _version_of(response)
+            version = "" if file.md5 else _version_of(response.headers)
             _write_version(part, version)
         with part.open("ab" if here else "wb") as out:
             on_progress(here, total)
@@ -126,10 +132,11 @@ def _receive(file: DataFile, url: str, part: Path, on_progress: OnProgress) -> N
                 if here > most:
                     raise _Different(f"expected {most} bytes at most, found more")
                 on_progress(here, total)
-    if total is not None and here != total:
+    if end is not None and here != end:
         remedy = "the same command goes on from there" if file.md5 or version else "try again"
-        problem = f"{url}: cut off after {here} of {total} bytes"
+        problem = f"{url}: cut off after {here} of {total or end} bytes"
         raise UsageError(Kind.DAMAGED, problem, file=part, value=here, expected=remedy)
+    return response.status == 200 or here == total
 
 
 def _answer(url: str, start: int, version: str) -> HTTPResponse | None:
@@ -149,7 +156,7 @@ def _answer(url: str, start: int, version: str) -> HTTPResponse | None:
         error.close()
         if error.code == 416 and start:  # nothing begins there
             whole = error.headers.get("Content-Range") == f"bytes */{start}"
-            return None if whole else _answer(url, 0, "")
+            return None if whole and _may_be(error.headers, version) else _answer(url, 0, "")
         raise _Unreachable(_about_answer(error.code, str(error.reason))) from error
     except (OSError, HTTPException, ValueError) as error:
         raise _Unreachable(f"cannot be reached ({getattr(error, 'reason', error)})") from error
@@ -168,8 +175,31 @@ def _about_answer(status: int, reason: str) -> str:
 
 def _goes_on(response: HTTPResponse, start: int, version: str) -> bool:
     """Whether a part of a file begins at ``start``, and is of the same version where that is known."""
-    begins = re.match(r"bytes ([0-9]{1,19})-", response.headers.get("Content-Range", ""))
-    return begins is not None and int(begins[1]) == start and (not version or _version_of(response) in ("", version))
+    sent = _range_of(response)
+    return sent is not None and sent[0] == start and _may_be(response.headers, version)
+
+
+def _may_be(headers: Message, version: str) -> bool:
+    """Whether an answer is of a version, as far as both are known."""
+    return not version or _version_of(headers) in ("", version)
+
+
+def _extent_of(response: HTTPResponse) -> tuple[int, int | None, int | None]:
+    """The first byte that an answer holds, the one after its last, and the length of the whole file; None: not said."""
+    if response.status == 206 and (sent := _range_of(response)):
+        return sent
+    length = _length_of(response)
+    return 0, length, length
+
+
+def _range_of(response: HTTPResponse) -> tuple[int, int, int | None] | None:
+    """The extent that a part of a file says it has; None if it says none."""
+    number = "([0-9]{1,19})"
+    told = re.fullmatch(rf"bytes {number}-{number}/(?:{number}|\*)", response.headers.get("Content-Range", ""))
+    if told is None:
+        return None
+    start, end, total = int(told[1]), int(told[2]) + 1, int(told[3]) if told[3] else None
+    return (start, end, total) if start < end and (total is None or end <= total) else None
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -213,10 +243,10 @@ def _length_of(response: HTTPResponse) -> int | None:
     return int(told)
 
 
-def _version_of(response: HTTPResponse) -> str:
+def _version_of(headers: Message) -> str:
     """The mark of the version of a file that If-Range takes; empty where there is none."""
-    tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+    tag: str = headers.get("ETag", "")
+    return tag if tag.startswith('"') else str(headers.get("Last-Modified", ""))
 
 
 def _version_file(part: Path) -> Path:

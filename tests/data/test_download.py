@@ -48,16 +48,23 @@ class Handler(BaseHTTPRequestHandler):
             if start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")
+                if self.server.version:
+                    self.send_header("ETag", self.server.version)
                 self.end_headers()
                 return
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            total = str(len(content)) if self.server.says_total else "*"
+            content = content[: start + self.server.at_a_time]
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{total}")
         else:
             self.send_response(200)
         if self.server.version:
             self.send_header("ETag" if self.server.version.endswith('"') else "Last-Modified", self.server.version)
         for length in self.server.lengths:
             self.send_header("Content-Length", str(len(content) - start) if length is None else length)
+        if self.server.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
         self.end_headers()
         with contextlib.suppress(ConnectionError):
             while self.server.endless:
@@ -78,7 +85,9 @@ class Server(ThreadingHTTPServer):
     ranges = True
     lengths: Sequence[str | None] = (None,)  # None: as long as it is
     version = ""
-    ignores_versions = endless = False
+    ignores_versions = endless = chunked = False
+    says_total = True
+    at_a_time = len(CONTENT)
     sends_on_to = ""
     stops_at: int | None = None
     silent_for = 0.0
@@ -290,7 +299,8 @@ def test_a_length_that_is_too_large_is_a_file_that_is_cut_off(server: Server, tm
 def test_what_never_ends_is_read_up_to_the_size_or_to_what_is_stated(
     server: Server, tmp_path: Path, size: int | None
 ) -> None:
-    server.lengths, server.endless = (), True
+    server.lengths, server.endless, server.chunked = (), True, size is None
+    server.content = CONTENT * 2
     told: list[int] = []
     file = DataFile("set/images.gz", server.url, size, most=len(CONTENT))
     error = usage_error(download, file, tmp_path, lambda here, total: told.append(here))
@@ -406,3 +416,44 @@ def test_room_is_looked_for_whether_or_not_the_server_says_how_much(
     error = usage_error(download, published(server), tmp_path)
     assert (error.kind, error.file, error.value) == (Kind.INACCESSIBLE, part_of(tmp_path), len(CONTENT) - 1)
     assert not part_of(tmp_path).exists()
+
+
+@pytest.mark.parametrize("says_total", [True, False])
+@pytest.mark.parametrize("md5", [MD5, None])
+def test_a_server_may_send_less_of_a_range_than_it_is_asked_for(
+    server: Server, tmp_path: Path, md5: str | None, says_total: bool
+) -> None:
+    server.version, server.stops_at = '"one"', 300_000
+    file = published(server, md5, None)
+    usage_error(download, file, tmp_path)
+    server.stops_at, server.at_a_time, server.says_total = None, 400_000, says_total
+    assert download(file, tmp_path).read_bytes() == CONTENT
+    assert server.asked[:3] == [None, "bytes=300000-", "bytes=700000-"]
+
+
+def test_a_file_that_ends_where_another_version_does_begins_anew(server: Server, tmp_path: Path) -> None:
+    server.version, server.stops_at = '"one"', 300_000
+    file = published(server, None, None)
+    usage_error(download, file, tmp_path)
+    server.content, server.version, server.ignores_versions = CONTENT[::-1][:300_000], '"two"', True
+    assert download(file, tmp_path).read_bytes() == server.content
+
+
+def test_a_file_in_chunks_is_whole_with_the_last_one(server: Server, tmp_path: Path) -> None:
+    server.lengths, server.chunked = (), True
+    assert download(published(server, None, None), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("missing", [1_000, 9, 5])
+def test_a_file_in_chunks_that_lacks_the_last_one_is_not_whole(server: Server, tmp_path: Path, missing: int) -> None:
+    server.lengths, server.chunked, server.stops_at = (), True, len(CONTENT) + 14 - missing
+    error = usage_error(download, published(server, None, None), tmp_path)
+    assert (error.kind, error.value) == (Kind.MISSING, server.url)
+    assert not (tmp_path / "set" / "images.gz").exists()
+
+
+def test_a_file_of_which_nothing_tells_the_end_is_not_taken_for_whole(server: Server, tmp_path: Path) -> None:
+    server.lengths = ()
+    error = usage_error(download, published(server, None, None), tmp_path)
+    assert (error.kind, error.value) == (Kind.MISSING, server.url)
+    assert [*(tmp_path / "set").iterdir()] == []
