@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from numbers import Real
 from typing import Any
 
@@ -17,12 +18,17 @@ def check_rows(spec: str, rows: Any) -> list[Row]:
 
     Raises:
         TrainingFailed: they are no rows, of another measure's name, or have text where numbers belong, numbers where text does,
-            or a number that is not finite; the message says which.
+            a number that is not finite, or one number twice; the message says which.
     """
     if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
         wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
         raise TrainingFailed(f"gave a {type(wrong).__name__}, expected a list of {Row.__module__}.{Row.__name__}")
-    return [_checked(spec, row) for row in rows]
+    checked = [_checked(spec, row) for row in rows]
+    numbers = [(row.measure, row.metric, row.condition, row.level) for row in checked]
+    twice = next((number for number, count in Counter(numbers).items() if count > 1), None)
+    if twice is not None:  # readers would differ in which of the two they take, and the record would be refused
+        raise TrainingFailed(f"gave {twice[1]} ({twice[2]}) twice")
+    return checked
 
 
 def _checked(spec: str, row: Row) -> Row:

@@ -18,6 +18,7 @@ from capsbench.records.record import Record
 from capsbench.stats.collapse import ONE_CLASS, Counts
 from capsbench.stats.differences import ALPHA
 from capsbench.stats.improvement import Curve, trend_of
+from capsbench.stats.steps import to_count
 
 POINTS, PART = 1.0, 0.1
 """What more training has to promise for a network to be still improving: so many points of test accuracy or, where it classifies
@@ -101,10 +102,10 @@ def counts_of(record: Record, kept: Kept) -> Counts | None:
     if measured is None:
         return None
     rows = {row.metric: row.value for row in measured.rows if row.condition == "test"}
-    shares = [rows.get(name) for name in ("largest predicted share", "majority share", "accuracy")]
-    if "images" in rows and None not in shares:
-        images = round(rows["images"])
-        return Counts(images, *(round(images * share) for share in shares if share is not None))
+    shares = [rows.get(name, -1.0) for name in ("largest predicted share", "majority share", "accuracy")]
+    images = to_count(rows.get("images", 0.0))
+    if images is not None and all(0 <= share <= 1 for share in shares):
+        return Counts(images, *(round(images * share) for share in shares))
     arrays = kept("accuracy", record.cell.id)
     if not {"label", "prediction"} <= arrays.keys() or arrays["label"].ndim > 1:
         return None

@@ -8,14 +8,14 @@ number on one data set.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import pandas as pd
 
 from capsbench.presenting.paired import Kept, nothing_kept
 from capsbench.records.record import Record
-from capsbench.stats.steps import step_of
+from capsbench.stats.steps import step_of, to_count
 
 SHARE = "fraction"
 """The unit of shares: numbers in other units have no step."""
@@ -59,7 +59,7 @@ class Steps:
 
     def images(self, dataset: str, measure: str, condition: str) -> set[int]:
         """The counts of images that a share may be of, as far as they are known."""
-        own = {round(count) for count in self._values(dataset, measure).get(("images", condition), ()) if count >= 1}
+        own = _to_counts(self._values(dataset, measure).get(("images", condition), ()))
         if measure != TEST[0]:
             return own | self._kept_images(dataset, measure) | self.images(dataset, *TEST)
         return own or (self._kept_images(dataset, measure) if condition == TEST[1] else set())
@@ -84,6 +84,12 @@ class Steps:
         """The counts of images of which a measure kept something, by the first record that has any of it."""
         for record in self._records[dataset]:
             arrays = self._kept(measure, record.cell.id) if record.find_measurement(measure) else {}
-            if counts := {len(arrays[name]) for name in PER_IMAGE if name in arrays}:
+            listed = [arrays[name] for name in PER_IMAGE if name in arrays]
+            if counts := _to_counts(len(entries) for entries in listed if entries.ndim):
                 return counts
         return set()
+
+
+def _to_counts(numbers: Iterable[float]) -> set[int]:
+    """The counts of images among some numbers from files, which may be any."""
+    return {count for count in map(to_count, numbers) if count is not None}

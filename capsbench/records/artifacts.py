@@ -50,6 +50,8 @@ def read_arrays(path: Path, sha256: str | None) -> dict[str, NDArray[Any]]:
         return load(content)
     except SafetensorError as error:
         raise _to_usage_error(path, error) from error
+    except (KeyError, ValueError) as error:  # types and shapes of safetensors that NumPy lacks, such as bfloat16
+        raise UsageError(Kind.DAMAGED, f"NumPy has no such array: {error}", file=path) from error
 
 
 def read_bytes(path: Path, sha256: str | None) -> bytes:

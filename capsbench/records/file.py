@@ -22,7 +22,17 @@ from pydantic import Field, TypeAdapter
 from capsbench.errors import Kind, UsageError
 from capsbench.records.disk import read_file
 from capsbench.records.parse import UnfitError, parse_json
-from capsbench.records.record import TRAINING, Facts, Measurement, Name, Record, Row, Segment, Training
+from capsbench.records.record import (
+    TRAINING,
+    Facts,
+    Measurement,
+    Name,
+    Record,
+    Row,
+    Segment,
+    Training,
+    find_repeated_number,
+)
 
 SCHEMA = 2
 """The layout of new files; files of schema 1 can be read too."""
@@ -149,7 +159,17 @@ def from_bytes(path: Path, content: bytes) -> Record:
         problem = "holds another cell, or one of another protocol"
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
     shared = {part.name: getattr(written, part.name) for part in fields(Record)}
-    return Record(**{**shared, "training": training, "measures": measures})
+    record = Record(**{**shared, "training": training, "measures": measures})
+    check_numbers(path, record)
+    return record
+
+
+def check_numbers(path: Path, record: Record) -> None:
+    """Raises UsageError for a record that has a number twice."""
+    row = find_repeated_number(record)
+    if row is not None:
+        name = " ".join((row.measure, row.metric, row.condition))[:200]
+        raise UsageError(Kind.DAMAGED, f"not a whole record (it has {name!r} twice)", file=path, expected=RUN_AGAIN)
 
 
 def _with_provenance(kind: type[Entry], written: Any, provenances: list[dict[str, Any]]) -> Entry:

@@ -38,10 +38,11 @@ def parse_json(adapter: TypeAdapter[T], content: bytes) -> T:
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise UnfitError(f"it has {next(key for key in keys if keys.count(key) > 1)[:100]!r} twice")
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise UnfitError(f"it has {key[:100]!r} twice")
+        fields[key] = value
     return fields
 
 

@@ -30,15 +30,17 @@ def are_correct(predictions: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.b
 
 
 def check_predictions(path: Path, rows: Iterable[Row], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Raises UsageError if the predictions in a file contradict the accuracy in the rows of their measure."""
-    accuracy = next((row.value for row in rows if row[:3] == ACCURACY), None)
-    if accuracy is None or not {"label", "prediction"} <= arrays.keys():
+    """Raises UsageError if the predictions in a file do not fit their labels, or the accuracy in the rows of their measure."""
+    if not {"label", "prediction"} <= arrays.keys():
         return
     labels, predictions = arrays["label"], arrays["prediction"]
     if labels.ndim not in (1, 2) or labels.shape != predictions.shape or not len(labels):
         shapes = f"predictions of shape {list(predictions.shape)} and labels of shape {list(labels.shape)}"
         raise UsageError(Kind.DAMAGED, f"expected one prediction for each label, got {shapes}", file=path)
     count = int(are_correct(predictions, labels).sum())
-    if abs(count - accuracy * len(labels)) > 0.25:  # accuracies of old records were rounded to float32
-        problem = f"{count} of its {len(labels)} predictions are correct, but the accuracy on record is {accuracy:.4g}"
-        raise UsageError(Kind.DAMAGED, problem, file=path)
+    for accuracy in (row.value for row in rows if row[:3] == ACCURACY):
+        if abs(count - accuracy * len(labels)) > 0.25:  # accuracies of old records were rounded to float32
+            problem = (
+                f"{count} of its {len(labels)} predictions are correct, but the accuracy on record is {accuracy:.4g}"
+            )
+            raise UsageError(Kind.DAMAGED, problem, file=path)

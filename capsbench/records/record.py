@@ -218,6 +218,24 @@ class Record:
         return next((taken for spec, taken in self.measures.items() if measure_name(spec) == name), None)
 
 
+def find_repeated_number(record: Record) -> Row | None:
+    """Returns a row whose number the record has before: readers would differ in which of the two they take.
+
+    Two settings of a measure have the same numbers each.
+    """
+    owners: dict[tuple[object, ...], str] = {}
+    entries = [(TRAINING, [] if record.training is None else record.training.rows)]
+    entries += [(spec, taken.rows) for spec, taken in record.measures.items()]
+    for spec, rows in entries:
+        own: set[tuple[object, ...]] = set()
+        for row in rows:
+            number = row.measure, row.metric, row.condition, row.level
+            if number in own or owners.setdefault(number, measure_name(spec)) != measure_name(spec):
+                return row
+            own.add(number)
+    return None
+
+
 def digests_of_data(record: Record) -> dict[str, str]:
     """Returns the known digests of data: `TRAINING` or the spec of a measure -> digest."""
     entries = {TRAINING: record.training, **record.measures}

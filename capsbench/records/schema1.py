@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 from capsbench.errors import Kind, UsageError
 from capsbench.records.cell import Cell, Whole, digest_fields
 from capsbench.records.disk import read_file
-from capsbench.records.file import RUN_AGAIN, check_schema, schema_of
+from capsbench.records.file import RUN_AGAIN, check_numbers, check_schema, schema_of
 from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.record import TRAINING, Artifact, Facts, Failure, Measurement, Name, Record, Row, Text, Training
 from capsbench.records.versions import components_of
@@ -113,9 +113,11 @@ def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
         problem = "holds another cell, or one of another protocol"
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
     try:
-        return _to_record(written, sums)
+        record = _to_record(written, sums)
     except ValueError as error:
         raise UsageError(Kind.DAMAGED, f"not a whole record ({error})", file=path, expected=RUN_AGAIN) from error
+    check_numbers(path, record)
+    return record
 
 
 def read_sums(folder: Path) -> dict[str, str]:

@@ -35,7 +35,9 @@ class Counts(NamedTuple):
     @classmethod
     def from_predictions(cls, predictions: NDArray[Any], labels: NDArray[Any]) -> Counts:
         """Counts predicted classes ``[N]`` and labels ``[N]``, both numbered from 0."""
-        predicted, labelled = (int(np.bincount(classes).max()) for classes in (predictions, labels))
+        predicted, labelled = (
+            int(np.unique(classes, return_counts=True)[1].max()) for classes in (predictions, labels)
+        )
         return cls(len(labels), predicted, labelled, int((predictions == labels).sum()))
 
     @property

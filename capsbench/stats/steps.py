@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 MOST_IMAGES = 100_000
 """The most images to look for: the rounding of numbers on a finer grid, such as times and likelihoods, does not matter."""
 
+MOST_COUNTED = 10**9
+"""The most images that a count on record may be of; no data set has more."""
+
 FEWEST_IMAGES = 100
 """The fewest images to assume if fewer than `FEWEST_NUMBERS` different numbers suggest fewer."""
 
@@ -21,6 +24,11 @@ ROUNDING = 1e-12
 
 ROUNDING_FLOAT32 = 2.0**-24
 """The same for a number that was computed in float32."""
+
+
+def to_count(number: float) -> int | None:
+    """Converts a number on record to a count of images; None for one that is no count, such as 0, 2.5 or 1e300."""
+    return int(number) if 1 <= number <= MOST_COUNTED and number == int(number) else None
 
 
 def step_of(numbers: ArrayLike, images: Iterable[int] = ()) -> float:

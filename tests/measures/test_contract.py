@@ -30,6 +30,7 @@ def row(**fields):
         ([row(unit=None)], "unit"),
         ([row(measure="accuracy")], "accuracy"),
         ([row(measure="training")], "training"),
+        ([row(), row(value=2.0)], "twice"),
     ],
 )
 def test_what_are_no_rows_is_refused(rows, named):
@@ -38,7 +39,7 @@ def test_what_are_no_rows_is_refused(rows, named):
 
 
 def test_numbers_become_pythons_own():
-    given = [row(value=np.float32(0.5), level=np.int64(3)), row(value=7), row(value=np.float64(2))]
+    given = [row(value=np.float32(0.5), level=np.int64(3)), row(value=7, metric="n"), row(value=np.float64(2))]
     found = check_rows("my.module:Mine", given)
     assert found == given
     assert [type(each.value) for each in found] == [float, int, np.float64]

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from capsbench.presenting.marks import counts_of
 from capsbench.presenting.material import Material
+from capsbench.presenting.paired import nothing_kept
 from capsbench.presenting.steps import Steps
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
@@ -101,3 +103,32 @@ def test_rows_have_the_steps_of_their_numbers(capsules: Make, store: Store) -> N
 @pytest.fixture
 def store(tmp_path: Any) -> Store:
     return Store(tmp_path)
+
+
+@pytest.mark.parametrize("count", [1e300, 1e10, 40.5, 0.0, -40.0])
+def test_a_count_that_no_data_set_has_is_not_known(capsules: Make, count: float) -> None:
+    """Files may say anything."""
+    named = [
+        with_rows(
+            capsules(seed=seed), [Row(*TEST[1:], 0.8, "fraction"), Row("accuracy", "images", "test", count, "images")]
+        )
+        for seed in range(3)
+    ]
+    assert Steps(named).images("digits", "accuracy", "test") == set()
+    assert Steps(named).of(*TEST) == 1 / 100
+    shares = [Row("accuracy", name, "test", 0.1, "fraction") for name in ("largest predicted share", "majority share")]
+    assert counts_of(with_rows(named[0], [*named[0].rows, *shares]), nothing_kept) is None
+
+
+@pytest.mark.parametrize("shape", [(), (0,)])
+def test_entries_of_no_images_say_nothing(capsules: Make, shape: tuple[int, ...]) -> None:
+    records = [capsules(0.8, seed=seed) for seed in range(3)]
+    assert Steps(records, lambda measure, cell: {"index": np.zeros(shape)}).of(*TEST) == 1 / 100
+
+
+@pytest.mark.parametrize("share", [1e300, -0.5])
+def test_shares_that_are_none_are_not_counted(capsules: Make, share: float) -> None:
+    made = counted(capsules(), images=40, predicted=10, labelled=8, right=32)
+    rows = [row._replace(value=share) if row.metric == "majority share" else row for row in made.rows]
+    assert counts_of(made, nothing_kept) == (40, 10, 8, 32)
+    assert counts_of(with_rows(made, rows), nothing_kept) is None

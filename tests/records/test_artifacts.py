@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records.artifacts import find_unreadable_kept, read_arrays, read_weights, write_tensors
@@ -97,3 +98,11 @@ def test_weights_come_back_and_say_what_is_wrong_with_them(tmp_path, monkeypatch
     with pytest.raises(UsageError) as caught:
         read_weights(tmp_path / "none", None)
     assert caught.value.kind is Kind.MISSING
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_arrays_of_a_type_that_numpy_lacks_are_named(store, record, path, dtype):
+    path.write_bytes(save({"label": torch.zeros(3).to(dtype)}))
+    (error,) = find_unreadable_kept(store.folder, [record])
+    assert (error.kind, error.file) == (Kind.DAMAGED, path)
+    assert store.kept(record, "accuracy") == {}

@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,30 @@ def test_a_number_that_is_not_finite_is_not_written(number):
     record = Record(make_capsules(), Training([Row("training", "duration", "network", number, "s")]))
     with pytest.raises(ValueError, match="JSON"):
         to_bytes(record)
+
+
+ROW = Row("accuracy", "accuracy", "test", 0.5, "fraction")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"accuracy": [ROW, ROW._replace(value=0.99)]},
+        {"accuracy": [ROW, ROW._replace(unit="ratio")]},
+        {"accuracy": [ROW], "affine": [ROW._replace(value=0.99)]},
+    ],
+)
+def test_a_record_with_a_number_twice_is_refused(tmp_path, rows):
+    made = make_record(make_capsules())
+    made = replace(made, measures={spec: Measurement(own) for spec, own in rows.items()})
+    path = tmp_path / f"{made.cell.id}.json"
+    with pytest.raises(UsageError) as caught:
+        from_bytes(path, to_bytes(made))
+    assert (caught.value.kind, caught.value.file) == (Kind.DAMAGED, path)
+
+
+def test_levels_and_settings_of_a_measure_have_the_same_numbers(tmp_path):
+    made = make_record(make_capsules())
+    taken = Measurement([ROW, ROW._replace(level=1.0), ROW._replace(level=2.0)])
+    made = replace(made, measures={"affine": taken, "affine:quick": taken})
+    assert from_bytes(tmp_path / f"{made.cell.id}.json", to_bytes(made)) == replace(made, wanted=[])

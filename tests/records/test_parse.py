@@ -111,3 +111,10 @@ def test_a_suite_with_a_key_twice_is_refused(tmp_path):
     with pytest.raises(UsageError) as caught:
         read_suite(path)
     assert caught.value.flag == "suite"
+
+
+def test_an_object_of_many_keys_is_read_and_the_one_that_it_has_twice_is_found():
+    many = {f"key {number}": number for number in range(100_000)}
+    assert parse_json(ANY, json.dumps(many).encode()) == many
+    with pytest.raises(UnfitError, match="'key 99999' twice"):
+        parse_json(ANY, json.dumps(many).encode()[:-1] + b', "key 99999": 0}')

@@ -79,3 +79,23 @@ def kept_bytes(folder, right):
     store = Store(folder / "elsewhere")
     made = kept_of(store, right)
     return store.kept_path("accuracy", made.cell.id).read_bytes()
+
+
+def test_predictions_that_fit_one_of_two_accuracies_are_refused(tmp_path):
+    store = Store(tmp_path)
+    made = kept_of(store, 8)
+    taken = made.measures["accuracy"]
+    twice = replace(taken, rows=[*taken.rows, Row("accuracy", "accuracy", "test", 0.99, "fraction", 1.0)])
+    with pytest.raises(UsageError) as caught:
+        read_kept(tmp_path, twice)
+    assert caught.value.kind is Kind.DAMAGED
+
+
+def test_predictions_of_another_shape_are_refused_without_an_accuracy_too(tmp_path):
+    store = Store(tmp_path)
+    made = kept_of(store, 8)
+    tensors = {"label": torch.tensor(3), "prediction": torch.tensor(3)}
+    artifact = store.write_tensors(store.kept_path("accuracy", made.cell.id), tensors)
+    with pytest.raises(UsageError) as caught:
+        read_kept(tmp_path, replace(made.measures["accuracy"], rows=[], kept=artifact))
+    assert caught.value.kind is Kind.DAMAGED
