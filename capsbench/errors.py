@@ -145,6 +145,10 @@ class StorageFailed(RuntimeError):
     """Raised for a result that cannot be written, as on a full disk; the run ends, since further cells would fail too."""
 
 
+class OutputFailed(RuntimeError):
+    """Raised for standard output that cannot be written, as on a full disk."""
+
+
 class ProcessFailed(RuntimeError):
     """Raised for a process that died, or a function that raised in it.
 

@@ -28,12 +28,14 @@ from capsbench.errors import (
     EXIT_NOTHING_MEASURED,
     EXIT_USAGE,
     NothingMeasured,
+    OutputFailed,
     ProcessFailed,
     StorageFailed,
     TrainingFailed,
     UsageError,
 )
 from capsbench.planning.request import spelled
+from capsbench.presenting.terminal import discard
 
 app = App(
     name="capsbench",
@@ -77,15 +79,15 @@ def _call() -> int:
         )
     except StorageFailed as error:
         code = _fail(f"{error}; what was on record stays, and the same command goes on from there", EXIT_FAILED)
-    except (Interrupted, typer.Abort):
+    except (Interrupted, KeyboardInterrupt, typer.Abort):  # the second while the command is left
         code = _fail("interrupted", EXIT_INTERRUPTED)
-    except (ProcessFailed, TrainingFailed) as error:
+    except (OutputFailed, ProcessFailed, TrainingFailed) as error:
         code = _fail(error, EXIT_FAILED)
     except typer.TyperException as error:
         # Without arguments the help has been printed, and there is no message.
         code = _fail(error.format_message(), EXIT_USAGE) if error.format_message() else EXIT_USAGE
     except (BrokenPipeError, SystemExit):  # typer leaves with 1 where who read the output is gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at exit
+        discard(sys.stdout)
         code = EXIT_INTERRUPTED
     except OSError as error:
         too_long = error.errno == errno.ENAMETOOLONG

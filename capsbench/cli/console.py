@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from capsbench.presenting.terminal import REPLACING, one_line, plain_streams
 
@@ -16,6 +18,8 @@ def print_anywhere() -> Iterator[None]:
 
     Nothing of it is acted on: it may be text of records and files from anywhere.
     """
+    # A shell can close them, by >&-. They get their places back, which else the next file that is opened would have.
+    sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=REPLACING)

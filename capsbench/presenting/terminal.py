@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
+
+from capsbench.errors import OutputFailed
 
 SIGN = "\N{REPLACEMENT CHARACTER}"
 """Stands for a character that would be acted on rather than shown."""
@@ -77,6 +81,51 @@ REPLACING = "capsbench"
 codecs.register_error(REPLACING, _replace)
 
 
+class WholeStream:
+    """A standard stream whose errors are not taken for those of other files; the rest of it is the stream's own.
+
+    Of standard output they are OutputFailed, but for a reader that is gone. Of standard error they are passed over: there is
+    nowhere to tell of them, and what the command does is not worse for it.
+    """
+
+    def __init__(self, stream: TextIO, is_stderr: bool) -> None:
+        self._stream = stream
+        self._is_stderr = is_stderr
+
+    def write(self, text: str) -> int:
+        with self._named_errors():
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        with self._named_errors():
+            self._stream.writelines(lines)
+
+    def flush(self) -> None:
+        with self._named_errors():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._is_stderr and isinstance(error, BrokenPipeError):
+                raise
+            discard(self._stream)
+            if not self._is_stderr:
+                raise OutputFailed(f"standard output cannot be written: {error.strerror}") from error
+
+
+def discard(stream: TextIO) -> None:
+    """Drops what a stream has still to write: Python would do so at exit, fail, and leave with a code of its own."""
+    with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
 class PlainStream:
     """A stream of text that passes on what is `plain`; the rest of it is the stream's own."""
 
@@ -121,7 +170,8 @@ def make_console(stderr: bool = False) -> PlainConsole:
 def plain_streams() -> Iterator[None]:
     """Has all that is printed be `plain`, tracebacks included."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, PlainStream(stream)) for stream in streams)
+    whole = (cast(TextIO, WholeStream(stream, stream is streams[1])) for stream in streams)
+    sys.stdout, sys.stderr = (cast(TextIO, PlainStream(stream)) for stream in whole)
     try:
         yield
     finally:

@@ -1,9 +1,11 @@
 """Commands on terminals that lack characters, or that nobody reads any more."""
 
+import errno
 import io
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -155,3 +157,42 @@ def test_a_fault_of_capsbench_itself_is_no_regression(capsbench, monkeypatch, tm
     done = capsbench("report", cwd=tmp_path)
     assert done.returncode == 3
     assert "RuntimeError: unheard of" in done.stderr
+
+
+def redirected(words, redirection):
+    """The exit code of a command in a shell, and what it prints where that is not redirected."""
+    line = f'"$0" -m capsbench {words} {redirection}'
+    done = subprocess.run(["sh", "-c", line, sys.executable], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("words", ["list suite", "list --json", "data list", "--help"])
+def test_standard_output_that_is_full_is_a_line(words):
+    code, _, (line,) = redirected(words, ">/dev/full")
+    assert code == 3
+    assert os.strerror(errno.ENOSPC) in line
+
+
+@pytest.mark.parametrize(
+    ("words", "redirection", "expected"),
+    [
+        ("list suite", ">&-", 0),
+        ("list suite", ">/dev/full 2>/dev/full", 3),
+        ("list nosuch", "2>/dev/full", 2),
+        ("list nosuch", ">&- 2>&-", 2),
+    ],
+)
+def test_streams_that_are_closed_or_full_change_no_exit_code(words, redirection, expected):
+    assert redirected(words, redirection) == (expected, "", [])
+
+
+def test_ctrl_c_while_a_command_is_left_is_told_too(capsbench, monkeypatch, tmp_path):
+    @contextmanager
+    def left():
+        yield
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("capsbench.cli.commands.ended_in_order", left)
+    done = capsbench("list", "suite", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "capsbench: interrupted\n")
