@@ -208,10 +208,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], *answer: Any
     ) -> urllib.request.Request | None:
+        fp.close()  # urllib would read the whole of the answer first, which a server need not end
         newurl = answer[-1]
         allowed = ("https",) if req.type == "https" else ("http", "https")
         if urlsplit(newurl).scheme.lower() not in allowed:
-            fp.close()
             raise _Unreachable(f"the server sends on to {newurl}, which is not followed")
         return super().redirect_request(req, fp, *answer)
 

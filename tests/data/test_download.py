@@ -391,7 +391,8 @@ def test_a_server_is_followed_by_http(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("url", "followed"), [("http://b/", False), ("https://b/", True), ("HTTP://b/", False)])
 def test_from_https_only_https_is_followed(url: str, followed: bool) -> None:
     request = urllib.request.Request("https://a/")
-    redirect = partial(downloads._Redirects().redirect_request, request, io.BytesIO(), 302, "Found", Message(), url)
+    body = io.BytesIO(b"of an answer that need not end")
+    redirect = partial(downloads._Redirects().redirect_request, request, body, 302, "Found", Message(), url)
     if followed:
         new = redirect()
         assert new is not None
@@ -399,6 +400,7 @@ def test_from_https_only_https_is_followed(url: str, followed: bool) -> None:
     else:
         with pytest.raises(downloads._Unreachable):
             redirect()
+    assert body.closed
 
 
 def test_files_of_this_machine_are_no_addresses(tmp_path: Path) -> None:
