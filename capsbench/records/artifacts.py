@@ -67,7 +67,8 @@ def read_bytes(path: Path, sha256: str | None) -> bytes:
     except OSError as error:
         raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", file=path) from error
     if sha256 not in (None, hashlib.sha256(content).hexdigest()):
-        raise UsageError(Kind.DAMAGED, "its digest is not that on record", file=path)
+        remedy = "put back the file that was written with it, or train the network again with {flag:fresh}"
+        raise UsageError(Kind.DAMAGED, "its digest is not that on record", file=path, expected=remedy)
     return content
 
 
