@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from numbers import Real
 from typing import Any
 
 from capsbench import registry
 from capsbench.errors import TrainingFailed
-from capsbench.records.record import TRAINING, Row
+from capsbench.records.record import TRAINING, Row, explain_unfit
 from capsbench.registry import measure_name
 
 
@@ -18,7 +17,7 @@ def check_rows(spec: str, rows: Any) -> list[Row]:
 
     Raises:
         TrainingFailed: they are no rows, of another measure's name, or have text where numbers belong, numbers where text does,
-            a number that is not finite, or one number twice; the message says which.
+            a number that is not finite, too large or a share outside [0, 1], or one number twice; the message says which.
     """
     if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
         wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
@@ -42,8 +41,9 @@ def _checked(spec: str, row: Row) -> Row:
         if not isinstance(number, Real):
             what = f"a {type(number).__name__}, no number,"
             raise TrainingFailed(f"gave {what} as {row.metric} ({row.condition})")
-        if not math.isfinite(number):
-            raise TrainingFailed(f"gave {number} as {row.metric} ({row.condition})")
+    unfit = explain_unfit(row)
+    if unfit is not None:
+        raise TrainingFailed(f"gave {unfit}, as {row.metric} ({row.condition})")
     return row._replace(value=_plain(row.value), level=None if row.level is None else _plain(row.level))
 
 

@@ -31,6 +31,7 @@ from capsbench.records.record import (
     Row,
     Segment,
     Training,
+    explain_unfit,
     find_repeated_number,
 )
 
@@ -165,11 +166,20 @@ def from_bytes(path: Path, content: bytes) -> Record:
 
 
 def check_numbers(path: Path, record: Record) -> None:
-    """Raises UsageError for a record that has a number twice."""
-    row = find_repeated_number(record)
-    if row is not None:
-        name = " ".join((row.measure, row.metric, row.condition))[:200]
-        raise UsageError(Kind.DAMAGED, f"not a whole record (it has {name!r} twice)", file=path, expected=RUN_AGAIN)
+    """Raises UsageError for a record that has a number twice, or one that no measurement gives."""
+    for row in record.rows:
+        unfit = explain_unfit(row)
+        if unfit is not None:
+            problem = f"not a whole record (its {_name(row)!r} is {unfit})"
+            raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
+    twice = find_repeated_number(record)
+    if twice is not None:
+        problem = f"not a whole record (it has {_name(twice)!r} twice)"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
+
+
+def _name(row: Row) -> str:
+    return " ".join((row.measure, row.metric, row.condition))[:200]
 
 
 def _with_provenance(kind: type[Entry], written: Any, provenances: list[dict[str, Any]]) -> Entry:

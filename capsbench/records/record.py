@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints
 
 from capsbench.records.cell import Cell, Whole
-from capsbench.registry import measure_name
+from capsbench.registry import BUILT_IN, measure_name
 
 TRAINING = "training"
 """The key of the training among the failures of a record, and the ``measure`` of the training's rows."""
@@ -28,6 +28,15 @@ Facts = dict[Name, bool | Whole | FiniteFloat | Text | None]
 
 MOST_RUNS = 999_999_999
 """The highest number that a run in a folder can have."""
+
+LARGEST = 1e30
+"""The largest magnitude of a number: squares, sums and per cent of such numbers are finite."""
+
+NO_SHARES = ("R^2", "presence")
+"""Metrics in fractions that are no shares: R^2 has no lower bound, and capsules that nothing squashes are longer than 1."""
+
+ROUNDING = 1e-6
+"""How far outside of [0, 1] sums of rounded parts may put a share."""
 
 Role = Literal["result", "trial", "pruned"]
 """A result is reported. A trial is a network of a search over settings; a pruned trial was stopped early."""
@@ -234,6 +243,27 @@ def find_repeated_number(record: Record) -> Row | None:
                 return row
             own.add(number)
     return None
+
+
+def explain_unfit(row: Row) -> str | None:
+    """Returns what is wrong with the value or level of a row, which no measurement gives; None if nothing is.
+
+    Shares lie within [0, 1] and differences of shares within [-1, 1]. What a fraction of a user's own measure is, is not known.
+    """
+    for number in (row.value, 0.0 if row.level is None else row.level):
+        if not abs(number) <= LARGEST:  # also true of nan; integers may be too large for a float
+            return f"{_shorten(number)}, which is not finite or beyond {LARGEST:g}"
+    own = row.measure != TRAINING and row.measure not in BUILT_IN["measure"]
+    if own or row.unit != "fraction" or row.metric in NO_SHARES:
+        return None
+    lowest = -1 if row.condition == "difference" else 0
+    if lowest - ROUNDING <= row.value <= 1 + ROUNDING:
+        return None
+    return f"{_shorten(row.value)}, which is outside [{lowest}, 1]"
+
+
+def _shorten(number: float) -> str:
+    return str(number) if not isinstance(number, int) or abs(number) <= LARGEST else "an integer"
 
 
 def digests_of_data(record: Record) -> dict[str, str]:

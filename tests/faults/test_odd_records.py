@@ -170,6 +170,46 @@ def test_what_no_run_writes_is_not_a_whole_record(folder: Path, place: tuple[Any
     assert len(fault) < 1000
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+@pytest.mark.parametrize("value", [1.7, -1e308, 1e308, 1e31])
+def test_a_share_that_is_none_is_a_line(folder: Path, value: float, words: list[str]) -> None:
+    store = Store(folder / "odd")
+    write(store)
+    content = json.loads(to_bytes(record(0)))
+    content.pop("digest")
+    put(content, ("measures", "accuracy", "rows", 0, "value"), value)
+    store.record_path(record(0).cell.id).write_bytes(resealed(content))
+    code, out, err = call(*words)
+    assert "Traceback" not in out + err
+    assert code in (0, 1, 2, 3, 4)
+    records, (fault,) = store.records()
+    assert len(records) == 5
+    assert "not a whole record" in fault
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_the_largest_numbers_end_no_command(folder: Path, words: list[str]) -> None:
+    store = Store(folder / "odd")
+    write(store)
+    for iterations in (1, 3):
+        for seed in range(3):
+            content = json.loads(to_bytes(record(seed, iterations)))
+            content.pop("digest")
+            row = {"measure": "equivariance", "metric": "R^2", "condition": "all", "value": -1e30, "unit": "fraction"}
+            odd = {"measure": "accuracy", "metric": "negative log-likelihood", "condition": "test", "value": 1e30}
+            put(
+                content,
+                ("measures", "accuracy", "rows"),
+                [*content["measures"]["accuracy"]["rows"], odd | {"unit": "nats"}],
+            )
+            put(content, ("measures", "equivariance"), content["measures"]["affine"] | {"rows": [row]})
+            store.record_path(record(seed, iterations).cell.id).write_bytes(resealed(content))
+    assert store.records()[1] == []
+    code, out, err = call(*words)
+    assert "Traceback" not in out + err
+    assert code in (0, 1, 2, 3, 4)
+
+
 RUN = {
     "schema": 2, "name": "000001", "started": "2026-01-01T00:00:00+00:00", "command": "capsbench run", "cells": [],
     "suite": "ci", "left_out": {"mnist": "no such file"}, "sequence": 1, "folders": ["/nosuch"],

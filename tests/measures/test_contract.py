@@ -26,6 +26,9 @@ def row(**fields):
         ([row(level="low")], "str"),
         ([row(value=float("nan"))], "nan"),
         ([row(level=float("inf"))], "inf"),
+        ([row(value=1e31)], "1e\\+31"),
+        ([row(value=10**400)], "an integer"),
+        ([row(level=-1e308)], "1e\\+308"),
         ([row(condition=3)], "condition"),
         ([row(unit=None)], "unit"),
         ([row(measure="accuracy")], "accuracy"),
@@ -49,3 +52,10 @@ def test_numbers_become_pythons_own():
 def test_a_measure_gives_rows_of_its_own_name():
     assert check_rows("accuracy", [row(measure="accuracy")])[0].measure == "accuracy"
     assert check_rows("accuracy:full", []) == []
+
+
+@pytest.mark.parametrize("value", [1.7, -0.1, np.float32(2)])
+def test_a_share_lies_between_0_and_1(value):
+    with pytest.raises(TrainingFailed, match="outside"):
+        check_rows("accuracy", [row(measure="accuracy", value=value, unit="fraction")])
+    assert check_rows("my.module:Mine", [row(value=value, unit="fraction")])[0].value == value

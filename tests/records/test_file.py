@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,3 +165,43 @@ def test_levels_and_settings_of_a_measure_have_the_same_numbers(tmp_path):
     taken = Measurement([ROW, ROW._replace(level=1.0), ROW._replace(level=2.0)])
     made = replace(made, measures={"affine": taken, "affine:quick": taken})
     assert from_bytes(tmp_path / f"{made.cell.id}.json", to_bytes(made)) == replace(made, wanted=[])
+
+
+def with_row(row):
+    return replace(make_record(make_capsules()), measures={row.measure: Measurement([row])})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *(ROW._replace(value=value) for value in (1.7, -0.1, 1e308, -1e308)),
+        ROW._replace(metric="majority share", value=-1e308),
+        ROW._replace(level=1e31),
+        Row("viewpoint", "error", "difference", -1.1, "fraction"),
+        Row("equivariance", "R^2", "all", -1e31, "fraction"),
+        Row("speed", "duration", "test", 1e308, "s"),
+        Row("my.module:Mine", "gain", "test", 1e31, "fraction"),
+    ],
+)
+def test_a_number_that_no_measurement_gives_is_refused(tmp_path, row):
+    made = with_row(row)
+    path = tmp_path / f"{made.cell.id}.json"
+    with pytest.raises(UsageError, match=f"not a whole record .*{re.escape(row.metric)}") as caught:
+        from_bytes(path, to_bytes(made))
+    assert (caught.value.kind, caught.value.file) == (Kind.DAMAGED, path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *(ROW._replace(value=value) for value in (0.0, 1.0, 1 + 1e-9)),
+        Row("viewpoint", "error", "difference", -0.3, "fraction"),
+        Row("equivariance", "R^2", "all", -3.0, "fraction"),
+        Row("transformation", "presence", "inside, capsule 0", 2.0, "fraction"),
+        Row("affine", "retained accuracy", "rotation", 1.2, "ratio"),
+        Row("my.module:Mine", "gain", "test", -1.5, "fraction"),
+    ],
+)
+def test_fractions_that_are_no_shares_may_be_outside_0_and_1(tmp_path, row):
+    made = with_row(row)
+    assert from_bytes(tmp_path / f"{made.cell.id}.json", to_bytes(made)).measures == made.measures

@@ -166,3 +166,13 @@ def test_a_changed_file_whose_sum_is_known_is_never_taken(seed, tmp_path):
             assert len(store.records()[1]) == 1
     copy.write_bytes(content)
     assert [record.aliases for record in store.records()[0]] == [[path.stem]]
+
+
+@pytest.mark.parametrize("value", [1.7, -1e308])
+def test_a_share_outside_0_and_1_is_refused(tmp_path, value):
+    old = json.loads(old_records(DIGITS)[0].read_text())
+    next(row for row in old["rows"] if row["metric"] == "accuracy")["value"] = value
+    path = tmp_path / f"{old['id']}.json"
+    path.write_text(json.dumps(old))
+    with pytest.raises(UsageError, match="not a whole record"):
+        read(path)
