@@ -30,6 +30,7 @@ from capsbench.comparing.checked import (
 from capsbench.comparing.collapse import tell_collapse
 from capsbench.comparing.data import find_other_data, note_unknown_data, other_data
 from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES, Judged, mean_by_seed, ratios_to_median
+from capsbench.comparing.lacking import find_lacking, taken_again
 from capsbench.comparing.side import (
     OF_TIME,
     Contender,
@@ -114,6 +115,7 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
         )
     checked.contenders = sorted(gate.titles[identity] for identity, _ in gate.shared)
     checked.notes += note_unknown_data(gate.compared)
+    checked.findings += find_lacking(gate.pairs(), gate.cells, gate.sources)
     checked.findings += [*gate.other_versions(), *gate.exact(), *gate.collapsed(), *gate.bits(), *gate.new()]
     tests = [*gate.tests(), *gate.sanity(), *gate.times()]
     adjusted = {side: adjust_by_holm([getattr(test, side) for test in tests]) for side in ("worse", "better")}
@@ -232,11 +234,11 @@ class _Gate:
                 known = before.records.get(seed)
                 if known is None or known.cell != record.cell or not same_bits_expected(known, record):
                     continue
-                old, new = ({row[:3] + row[5:]: row.value for row in each.rows} for each in (known, record))
-                taken = {key[0] for key in new}
-                # Transfers from what is not run any more, and measures that were not taken.
-                gone = {key for key in old.keys() - new.keys() if key[2] in self.sources or key[0] not in taken}
-                names = [key for key in old if key[:2] not in OF_TIME and key not in gone and new.get(key) != old[key]]
+                both = taken_again(known, record), record.rows
+                old, new = ({row[:3] + row[5:]: row.value for row in rows} for rows in both)
+                gone = {key for key in old.keys() - new.keys() if key[2] in self.sources}  # transfers
+                names = [key for key in old if key not in gone and new.get(key) != old[key]]
+                names = [key for key in names if key[:2] not in OF_TIME or key not in new]
                 if not names:
                     self.checked.identical += 1
                     continue
@@ -248,12 +250,8 @@ class _Gate:
         shared = {new for _, new in self.shared}
         for identity in self.current.contenders:
             if identity not in shared:
-                yield Finding(
-                    NEW,
-                    self.titles[identity],
-                    "records",
-                    "not in the reference; `capsbench check --update` puts it there",
-                )
+                text = "not in the reference; `capsbench check --update` puts it there"
+                yield Finding(NEW, self.titles[identity], "records", text)
 
     def tests(self) -> Iterator[Test]:
         """Of every judged number: each contender with seeds enough, then the mean over contenders."""

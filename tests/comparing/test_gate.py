@@ -135,6 +135,35 @@ def test_what_is_missing_or_failed_is_not_let_pass(reference, tmp_path):
     assert checked.exit_code == 3
 
 
+def without_rows(made, *specs):
+    """The record whose measures of these specs gave no rows."""
+    empty = {spec: replace(made.measures[spec], rows=[]) for spec in specs}
+    return replace(made, measures={**made.measures, **empty})
+
+
+@pytest.mark.parametrize("seed", [0, 9])
+@pytest.mark.parametrize("specs", [("affine",), ("speed",), ("accuracy", "affine", "cost", "speed")])
+def test_a_measure_that_gave_no_rows_and_gave_some_in_the_reference_is_missing(reference, tmp_path, seed, specs):
+    dynamic, *others = draws(seed)
+    checked = check(reference, write(tmp_path / "out", [without_rows(dynamic, *specs), *others]))
+    (found,) = checked.of("missing")
+    cell_of = f"{dynamic.cell.title}: no numbers of"
+    assert found[:4] == (
+        "missing",
+        title(dynamic),
+        "measures",
+        f"{cell_of} {', '.join(specs)}, of which the reference has some",
+    )
+    assert checked.exit_code == 3
+    assert checked.identical == (0 if seed else len(others))
+
+
+def test_a_measure_that_gives_no_rows_on_either_side_passes(tmp_path):
+    reference = write(tmp_path / "reference", [without_rows(each, "affine") for s in SEEDS for each in draws(s)])
+    checked = check(reference, reference)
+    assert (checked.findings, checked.identical) == ([], len(SEEDS) * len(NETWORKS))
+
+
 def test_a_regression_comes_before_a_failure(reference, tmp_path):
     assert check(reference, write(tmp_path / "out", [record(0.5, 9, routing="em")])).exit_code == 1
 
