@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -51,6 +52,11 @@ def call(*words: str) -> Called:
         contextlib.redirect_stderr(err),
     ):
         patch.setattr(sys, "argv", ["capsbench", *words])
-        with pytest.raises(SystemExit) as left:
-            main()
+        patch.setattr(sys, "unraisablehook", sys.unraisablehook)
+        answer = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as left:
+                main()
+        finally:  # in a fixture of a module too: a process that a later test starts would ignore Ctrl-C
+            signal.signal(signal.SIGINT, answer)
     return Called(int(left.value.code or 0), out.getvalue(), err.getvalue())
