@@ -27,14 +27,14 @@ def _collapsed(outcome: Outcome, store: Store) -> list[str]:
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.presenting.marks import is_collapsed
 
-    contenders: dict[str, list[Record]] = {}
     before = [record.cell.id for record in outcome.failed if record.training is not None]
-    for cell in (*outcome.finished, *outcome.on_record, *before):
-        record = store.read(cell)
+    records = {cell: store.read(cell) for cell in (*outcome.finished, *outcome.on_record, *before)}
+    contenders: dict[str, list[Record]] = {}
+    for record in records.values():
         contenders.setdefault(record.cell.contender, []).append(record)
 
     def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
-        return store.kept(store.read(cell), measure)
+        return store.kept(records[cell], measure)
 
     stuck = [records[0].cell for records in contenders.values() if is_collapsed(records, kept)]
     titles = title_cells(records[0].cell for records in contenders.values()) if stuck else {}

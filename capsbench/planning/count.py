@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.defaults import AXES
+from capsbench.planning.defaults import complete_axes
 from capsbench.planning.request import split_request
 
 MAX_CELLS = 10_000
@@ -19,8 +19,7 @@ def count_cells(*requests: Mapping[str, Any]) -> int:
     count = 0
     for request in requests:
         parts = split_request(request)
-        axes = {**AXES, "routing": ["dynamic", "em"]} if not parts.fields.keys() & {"routing", "network"} else AXES
-        values = [*({**axes, **parts.fields}).values(), *parts.options.values()]
+        values = [*complete_axes(parts.fields).values(), *parts.options.values()]
         count += math.prod(map(len, values)) * (1 + len(parts.baselines))
     return count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from capsbench.records.cell import Cell
@@ -12,6 +13,20 @@ AXES: dict[str, list[Any]] = {
     "seed": [0, 1, 2],
 }
 """Field of the Cell -> its values in a matrix."""
+
+
+def complete_axes(fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Returns the axes of a matrix: those asked for, and the values of what is left open.
+
+    Routing and network decide each other where only one is named; with neither, the two papers' own pairs.
+    """
+    axes = {**AXES, **fields}
+    if not axes.get("routing") and not axes.get("network"):
+        axes["routing"] = ["dynamic", "em"]
+    axes.setdefault("routing", [None])
+    axes.setdefault("network", [None])
+    return axes
+
 
 RECIPE: dict[str, Any] = {
     "train_size": None,

@@ -22,7 +22,7 @@ from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.measures.build import ALL, NONE, make_measure, measures_of
 from capsbench.networks.base import is_self_supervised
 from capsbench.networks.build import build_network, parameter_count
-from capsbench.planning.defaults import AXES, PAPER_LEARNING_RATE, RECIPE
+from capsbench.planning.defaults import PAPER_LEARNING_RATE, RECIPE, complete_axes
 from capsbench.planning.options import (
     chosen_options,
     is_baseline,
@@ -90,7 +90,7 @@ def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
         parts = split_request(request)
         asked |= set(parts.options)
         to_measure |= {*(parts.measures or ())} - {ALL}
-        for point in product(_with_components({**AXES, **parts.fields})):
+        for point in product(complete_axes(parts.fields)):
             points.append(point)
             for chosen in chosen_options(point, parts.options, used):
                 planned = _plan_cell(request, point, chosen, parts)
@@ -169,15 +169,6 @@ def _not_measurable(specs: Iterable[str], cell: Cell) -> UsageError:
     others = [name for name in registry.names("measure") if make_measure(name).applies_to(cell)]
     problem = f"cannot be taken of {cell.network} on {cell.dataset}"
     return UsageError(Kind.CONFLICT, problem, flag="measure", value=", ".join(specs), expected=others)
-
-
-def _with_components(fields: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Routing and network decide each other where only one is named; with neither, the two papers' own pairs."""
-    if not fields.get("routing") and not fields.get("network"):
-        fields["routing"] = ["dynamic", "em"]
-    fields.setdefault("routing", [None])
-    fields.setdefault("network", [None])
-    return fields
 
 
 def _resolve(point: Mapping[str, Any], chosen: Mapping[str, Scalar]) -> Cell:
@@ -329,25 +320,28 @@ def _baseline_beside(cell: Cell, name: str, size: str, asked: Mapping[str, Any])
         problem = f"{name} has no option parameters to be sized by"
         raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
     own = parameter_count(cell)
-    shared = _sized_for(_count_with_own_routing(cell), point)
+    shared = _sized_for(_count_with_own_routing(cell, own), point)
     return shared if _is_near(shared, own) else _sized_for(own, point)
 
 
-def _count_with_own_routing(cell: Cell) -> int:
+def _count_with_own_routing(cell: Cell, count: int) -> int:
     """The parameters of a cell's network with the routing that it has by default.
 
     Routings make it a little larger or smaller. Sized by this one number, one baseline stands beside all of them, whichever else
     are asked for.
+
+    Args:
+        count: the parameters with the cell's routing.
     """
     routing = parts_of({"network": cell.network, "routing": None})[1]
     if routing == cell.routing:
-        return parameter_count(cell)
+        return count
     point = cell.model_dump(exclude={"options", "code", "routing", "iterations", "loss"})
     options = {name: value for name, value in cell.options.items() if name.startswith("network.")}
     try:
         return parameter_count(_resolve({**point, "routing": routing}, options))
     except UsageError:  # options of one's own network can rest on one's own routing
-        return parameter_count(cell)
+        return count
 
 
 def _sized_for(parameters: int, point: Mapping[str, Any]) -> Cell:
