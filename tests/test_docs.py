@@ -81,9 +81,22 @@ def test_the_routing_of_the_kernels_document_is_short_and_runs():
     assert names["weights"].grad.any()
 
 
-@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))])
+def find_anchors(document: Path) -> set[str]:
+    """Returns the anchors that GitHub gives the headings of a document: lower case, spaces as hyphens, no punctuation."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "CHANGELOG.md", "results/README.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))],
+)
 def test_links_within_the_project_lead_somewhere(document):
     path = DOCS.parent / document
-    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-        if not link.startswith("http"):
-            assert (path.parent / link).exists(), f"{document}: {link}"
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", path.read_text())
+    for file, anchor in links:
+        if not file.startswith("http"):
+            target = path.parent / file if file else path
+            assert target.exists(), f"{document}: {file}"
+            assert not anchor or anchor in find_anchors(target), f"{document}: {file}#{anchor}"

@@ -97,7 +97,7 @@ def half_width(variances: Sequence[Variance], level: float = ALPHA) -> Any:
 
     The critical value is Cochran and Cox's (1950): the mean of the parts' critical values, weighted by their variances.
     Satterthwaite's degrees of freedom would be too many whenever three seeds agree by chance, which gives false positives after
-    correction for multiple comparisons (docs/protocol.md).
+    correction for multiple comparisons (docs/statistics.md).
     """
     total = sum(part.value for part in variances)
     weighted = sum(part.value * critical_value(part.freedom, level) for part in variances)
