@@ -1,0 +1,71 @@
+"""Tests without statistics: parameters and FLOPs, collapsed networks, and numbers that should have the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from capsbench.comparing.checked import CHANGED, REGRESSION, Finding
+from capsbench.comparing.collapse import tell_collapse
+from capsbench.comparing.judged import EXACT
+from capsbench.comparing.lacking import taken_again
+from capsbench.comparing.pairing import Pairing
+from capsbench.comparing.side import OF_TIME, same_bits_expected
+from capsbench.records.record import Record, Row
+
+
+def find_changed_counts(pairing: Pairing) -> Iterator[Finding]:
+    """Finds parameters and FLOPs that are not those of the reference."""
+    for title, before, now in pairing.comparable:
+        for place, name in EXACT.items():
+            old, new = (
+                {row.value for record in contender.records.values() for row in record.rows if row[:3] == place}
+                for contender in (before, now)
+            )
+            if old and new and old != new:
+                text = f"{name}: {_format_counts(old)} in the reference, now {_format_counts(new)}"
+                yield Finding(REGRESSION, title, name, text)
+
+
+def find_collapsed(pairing: Pairing) -> Iterator[Finding]:
+    """Finds contenders that have collapsed, and had not in the reference."""
+    for title, before, now in pairing.comparable:
+        text = tell_collapse(before, now, pairing.reference, pairing.current)
+        if text:
+            yield Finding(REGRESSION, title, "collapse", text)
+
+
+def find_changed_bits(pairing: Pairing) -> tuple[list[Finding], int]:
+    """Finds numbers that the same cell, on the same kind of machine with the same software, should have given again.
+
+    Returns:
+        The findings, and the number of records without any.
+    """
+    findings, identical = [], 0
+    for title, before, now in pairing.comparable:
+        for seed, record in now.records.items():
+            known = before.records.get(seed)
+            if known is None or known.cell != record.cell or not same_bits_expected(known, record):
+                continue
+            measures = _list_changed(taken_again(known, record), record, pairing)
+            if measures:
+                names = ", ".join(dict.fromkeys(measures))
+                text = f"{len(measures)} numbers of seed {seed} are not those of this machine before ({names})"
+                findings.append(Finding(CHANGED, title, "bits", text))
+            else:
+                identical += 1
+    return findings, identical
+
+
+def _list_changed(known: Sequence[Row], record: Record, pairing: Pairing) -> list[str]:
+    """Returns the measure of each number that differs; a run of fewer networks may lack transfers."""
+    old, new = ({row[:3] + row[5:]: row.value for row in rows} for rows in (known, record.rows))
+    changed = [key for key in old if new.get(key) != old[key]]
+    return [
+        key[0]
+        for key in changed
+        if (key in new and key[:2] not in OF_TIME) or (key not in new and key[2] not in pairing.sources)
+    ]
+
+
+def _format_counts(values: set[float]) -> str:
+    return " or ".join(f"{value:,.0f}" for value in sorted(values))

@@ -1,0 +1,75 @@
+"""Contenders of a run, each paired with the same contender of a reference."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+from capsbench.comparing.data import other_data
+from capsbench.comparing.side import (
+    Contender,
+    Side,
+    matched,
+    steps_of,
+    title_contenders,
+    titles_of_cells,
+)
+from capsbench.comparing.versions import other_measures, other_training, without_measures
+from capsbench.presenting.steps import Steps
+from capsbench.records.cell import Cell
+
+
+class Pair(NamedTuple):
+    """One contender: its records in the reference, and those of the run."""
+
+    title: str
+    reference: Contender
+    current: Contender
+
+
+class Pairing:
+    """A reference and a run.
+
+    Attributes:
+        titles: identity of a contender -> title.
+        cells: identity of a cell -> title.
+        sources: identity -> cell, of all networks that the condition of a row may name.
+        shared: identities of a contender in the reference and in the run.
+    """
+
+    def __init__(self, reference: Side, current: Side) -> None:
+        self.reference, self.current = reference, current
+        self.titles = title_contenders(current, reference)
+        self.cells = titles_of_cells(current, reference)
+        self.sources: dict[str, Cell] = {
+            record.cell.id: record.cell for record in (*reference.records, *current.records)
+        }
+        self.shared = matched(reference, current)
+
+    @cached_property
+    def all(self) -> list[Pair]:
+        """All contenders that both sides have."""
+        return [
+            Pair(self.titles[old], self.reference.contenders[old], self.current.contenders[new])
+            for old, new in self.shared
+        ]
+
+    @cached_property
+    def comparable(self) -> list[Pair]:
+        """The contenders of which both sides had the same data and versions, without measures of other versions."""
+        pairs = []
+        for title, before, now in self.all:
+            if not (other_training(before, now) or other_data(before, now).certain):
+                others = other_measures(before, now)
+                pairs.append(Pair(title, without_measures(before, others), without_measures(now, others)))
+        return pairs
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The steps of the numbers of both sides."""
+        return steps_of(self.reference, self.current)
+
+    @property
+    def datasets(self) -> set[str]:
+        """The data sets of the contenders that both sides have."""
+        return {pair.reference.cell.dataset for pair in self.all}
