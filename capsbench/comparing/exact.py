@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from capsbench.comparing.checked import CHANGED, REGRESSION, Finding
 from capsbench.comparing.collapse import tell_collapse
 from capsbench.comparing.judged import EXACT
-from capsbench.comparing.lacking import taken_again
+from capsbench.comparing.lost import Lost, list_lost, taken_again
 from capsbench.comparing.pairing import Pairing
 from capsbench.comparing.side import OF_TIME, same_bits_expected
 from capsbench.records.record import Record, Row
@@ -46,25 +46,34 @@ def find_changed_bits(pairing: Pairing) -> tuple[list[Finding], int]:
             known = before.records.get(seed)
             if known is None or known.cell != record.cell or not same_bits_expected(known, record):
                 continue
-            measures = _list_changed(taken_again(known, record), record, pairing)
+            lost = list_lost(before, record, pairing)
+            measures = _list_changed(taken_again(known, record), record, pairing, lost)
             if measures:
                 names = ", ".join(dict.fromkeys(measures))
                 text = f"{len(measures)} numbers of seed {seed} are not those of this machine before ({names})"
                 findings.append(Finding(CHANGED, title, "bits", text))
-            else:
+            elif not lost:
                 identical += 1
     return findings, identical
 
 
-def _list_changed(known: Sequence[Row], record: Record, pairing: Pairing) -> list[str]:
-    """Returns the measure of each number that differs; a run of fewer networks may lack transfers."""
-    old, new = ({row[:3] + row[5:]: row.value for row in rows} for rows in (known, record.rows))
-    changed = [key for key in old if new.get(key) != old[key]]
-    return [
-        key[0]
-        for key in changed
-        if (key in new and key[:2] not in OF_TIME) or (key not in new and key[2] not in pairing.sources)
-    ]
+def _list_changed(known: Sequence[Row], record: Record, pairing: Pairing, lost: Lost) -> list[str]:
+    """Returns the measure of each number that differs or is gone, but for lost ones, which are missing.
+
+    A run of fewer networks may lack transfers.
+    """
+    now = {_key_of(row): row.value for row in record.rows}
+    changed = []
+    for row in known:
+        key = _key_of(row)
+        is_gone = key not in now and row.condition not in pairing.sources and not lost.has(row)
+        if is_gone or (key in now and now[key] != row.value and row[:2] not in OF_TIME):
+            changed.append(row.measure)
+    return changed
+
+
+def _key_of(row: Row) -> tuple[object, ...]:
+    return row.measure, row.metric, row.condition, row.level
 
 
 def _format_counts(values: set[float]) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from capsbench.comparing.checked import BETTER, MISSING, NEW, ORDER, REGRESSION, UNJUDGED, Checked, Finding, Test
 from capsbench.comparing.data import find_other_data, note_unknown_data
 from capsbench.comparing.exact import find_changed_bits, find_changed_counts, find_collapsed
-from capsbench.comparing.lacking import find_lacking
+from capsbench.comparing.lost import find_lost
 from capsbench.comparing.missing import find_missing
 from capsbench.comparing.pairing import Pairing
 from capsbench.comparing.side import Side, read_latest_run, read_side, with_one_setting
@@ -82,7 +82,7 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
         )
     checked.contenders = sorted(pair.title for pair in pairing.all)
     checked.notes += note_unknown_data([(pair.reference, pair.current) for pair in pairing.all])
-    checked.findings += find_lacking(pairing.comparable, pairing.cells, pairing.sources)
+    checked.findings += find_lost(pairing)
     changed_bits, checked.identical = find_changed_bits(pairing)
     checked.findings += [
         *_find_incomparable(pairing),

@@ -1,0 +1,147 @@
+"""Numbers that a reference has and a run lost, though the run took their measure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
+
+from capsbench.comparing.checked import MISSING, Finding
+from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES
+from capsbench.comparing.pairing import Pairing
+from capsbench.comparing.side import Contender, Side, experiment
+from capsbench.records.cell import Cell
+from capsbench.records.record import TRAINING, Record, Row
+from capsbench.registry import measure_name
+
+Key = tuple[str, str, str, float | None]
+"""Measure, metric, condition and level of a row; for a transfer the condition is the experiment of its source."""
+
+
+class LostRows(NamedTuple):
+    """The rows that a judged number lost, of so many that it should have."""
+
+    keys: set[Key]
+    expected: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What a record should have and does not have.
+
+    Attributes:
+        measures: specs of the measures without any number, or `TRAINING`.
+        numbers: name of a judged number of another measure -> its lost rows.
+    """
+
+    measures: list[str] = field(default_factory=list)
+    numbers: dict[str, LostRows] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.measures or self.numbers)
+
+    def has(self, row: Row) -> bool:
+        """Returns true if a row of the reference is among the lost ones."""
+        if row.measure in map(measure_name, self.measures):
+            return True
+        return any(_key_of(row) in rows.keys for rows in self.numbers.values())
+
+    def describe(self) -> dict[str, str]:
+        """Returns a description by the name of each loss; all measures without a number are one loss, ``measures``."""
+        texts: dict[str, str] = {}
+        if self.measures:
+            texts["measures"] = f"no numbers of {', '.join(self.measures)}, of which the reference has some"
+        for name, (keys, expected) in self.numbers.items():
+            count = (
+                f"no {name}" if len(keys) == expected else f"only {expected - len(keys)} of {expected} rows of {name}"
+            )
+            texts[name] = f"{count}; the reference has {'it' if len(keys) == expected else 'all'}"
+        return texts
+
+
+def find_lost(pairing: Pairing) -> Iterator[Finding]:
+    """Finds the measures of a run without any number, and the judged numbers that lack rows."""
+    for title, before, now in pairing.comparable:
+        for record in now.records.values():
+            for name, text in list_lost(before, record, pairing).describe().items():
+                yield Finding(MISSING, title, name, f"{pairing.cells[record.cell.id]}: {text}")
+
+
+def list_lost(before: Contender, record: Record, pairing: Pairing) -> Lost:
+    """Returns what a record of the run lost: against the reference's record of its seed, or else what all of them have."""
+    seed = record.cell.seed
+    known = [before.records[seed]] if seed in before.records else [*before.records.values()]
+    return list_lost_numbers(known, record, pairing.sources, pairing.current)
+
+
+def list_lost_numbers(known: Sequence[Record], record: Record, sources: Mapping[str, Cell], run: Side) -> Lost:
+    """Returns the measures that gave numbers in any known record, and the judged numbers of all of them, that one lacks.
+
+    Only numbers of measures that the record took count. Single rows of other numbers do not: the name of the loss that misleads
+    a network most, for example, differs from seed to seed.
+
+    Args:
+        sources: identity -> cell, of the networks that a condition may name.
+        run: the run of the record; no transfer is expected from a network that it does not have.
+    """
+    rows = _rows_by_spec(record)
+    given = {
+        spec
+        for other in known
+        for spec, others in _rows_by_spec(other).items()
+        if any(row.condition not in sources for row in others)
+    }
+    empty = [spec for spec in sorted(given & rows.keys() - record.failures.keys()) if not rows[spec]]
+    names = {measure_name(spec) for spec in rows.keys() - empty - record.failures.keys()}
+    absent = {experiment(cell) for cell in sources.values()} - _experiments_of_seed(run, record.cell.seed)
+    here = _judged_keys(record, sources)
+    numbers: dict[str, LostRows] = {}
+    for name, keys in _keys_of_all([_judged_keys(other, sources) for other in known]).items():
+        expected = {key for key in keys if key[0] in names and key[2] not in absent}
+        lost = expected - here.get(name, set())
+        if lost:
+            numbers[name] = LostRows(lost, len(expected))
+    return Lost(empty, numbers)
+
+
+def taken_again(known: Record, record: Record) -> list[Row]:
+    """Returns the rows of a record of the reference, without those of measures that the run's record has not taken."""
+    taken = {TRAINING, *map(measure_name, record.measured)}
+    return [row for spec, rows in _rows_by_spec(known).items() if measure_name(spec) in taken for row in rows]
+
+
+def _judged_keys(record: Record, sources: Mapping[str, Cell]) -> dict[str, set[Key]]:
+    """Returns the rows of each number that the gate holds against the reference: name -> keys."""
+    keys = {
+        judged.name: {(judged.measure, judged.metric, *place) for place in values}
+        for judged in JUDGED
+        if judged.of((values := judged.rows(record, sources)).values()) is not None
+    }
+    single = EXACT | TIMES
+    for row in record.rows:
+        if row[:3] in single:
+            keys.setdefault(single[row[:3]], set()).add(_key_of(row))
+        elif row[:2] == CHECKS:
+            keys.setdefault(f"sanity check of attacks, {row.condition}", set()).add(_key_of(row))
+    return keys
+
+
+def _keys_of_all(records: Collection[Mapping[str, set[Key]]]) -> dict[str, set[Key]]:
+    """Returns name -> the keys that all records have."""
+    names = dict.fromkeys(chain.from_iterable(records))
+    common = {name: set.intersection(*(keys.get(name, set()) for keys in records)) for name in names}
+    return {name: keys for name, keys in common.items() if keys}
+
+
+def _key_of(row: Row) -> Key:
+    return row.measure, row.metric, row.condition, row.level
+
+
+def _experiments_of_seed(run: Side, seed: int) -> set[str]:
+    return {experiment(record.cell) for record in run.records if record.cell.seed == seed}
+
+
+def _rows_by_spec(record: Record) -> dict[str, list[Row]]:
+    training = [] if record.training is None else record.training.rows
+    return {TRAINING: training, **{spec: taken.rows for spec, taken in record.measures.items()}}
