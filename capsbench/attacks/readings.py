@@ -46,7 +46,7 @@ READINGS: dict[str, Callable[[Tensor], Tensor]] = {**CAPSULE_READINGS, "logits":
 
 def list_readings(cell: Cell) -> tuple[str, ...]:
     """Returns the names of all readings of a cell's network; the first is the unchanged scores."""
-    return ("logits",) if cell.routing is None else tuple(CAPSULE_READINGS)
+    return ("logits",) if not cell.has_routing else tuple(CAPSULE_READINGS)
 
 
 class Pixels(NamedTuple):

@@ -9,22 +9,9 @@ from typing import Annotated
 
 import typer
 
-from capsbench.planning.defaults import default_in_words
-from capsbench.records.cell import Cell, flag_of
-
-MEASURING = "Measuring and machine"
-
-PANELS = {
-    "Data": ["dataset", "train_size", "shift", "warp"],
-    "Network": ["network", "size", "routing", "iterations", "loss", "reconstruction", "reconstruction_weight"],
-    "Training": [
-        "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "decay", "decay_steps", "weight_decay", "clip",
-        "patience", "stop_at", "seed",
-    ],
-    MEASURING: [
-        "precision", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile",
-    ],
-}  # fmt: skip
+from capsbench.planning.defaults import describe_default
+from capsbench.records.cell import FIELDS, asked_fields
+from capsbench.records.declaration import Panel
 
 OutOption = Annotated[Path, typer.Option("--out", help="Results folder.")]
 DataOption = Annotated[
@@ -47,18 +34,20 @@ def with_cell_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command one option a field of the Cell, in place of its ``**asked``: a new field is a new flag."""
     signature = inspect.signature(command, eval_str=True)
     parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    for panel, fields in PANELS.items():
-        for field in fields:
-            name = "--" + flag_of(field).replace("_", "-")
-            text = f"{Cell.model_fields[field].description}. [dim]Default: {default_in_words(field)}.[/dim]"
-            option = typer.Option(name, help=text[0].upper() + text[1:], rich_help_panel=panel, metavar="A,B,...")
+    for panel in Panel:
+        for flag, field in asked_fields().items():
+            if FIELDS[field].panel is not panel:
+                continue
+            text = f"{FIELDS[field].text}. [dim]Default: {describe_default(field)}.[/dim]"
+            option = typer.Option(
+                "--" + flag.replace("_", "-"),
+                help=text[0].upper() + text[1:],
+                rich_help_panel=panel,
+                metavar="A,B,...",
+            )
+            annotation = Annotated[str | None, option]
             parameters.append(
-                inspect.Parameter(
-                    flag_of(field),
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=None,
-                    annotation=Annotated[str | None, option],
-                )
+                inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             )
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

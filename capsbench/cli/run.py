@@ -14,14 +14,14 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import say, warn
-from capsbench.cli.options import MEASURING, DataOption, JsonOption, OutOption, with_cell_options
+from capsbench.cli.options import DataOption, JsonOption, OutOption, with_cell_options
 from capsbench.cli.outcome import tell_outcome
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import NONE
 from capsbench.planning.count import MAX_CELLS
-from capsbench.planning.defaults import default_in_words
 from capsbench.planning.request import ONE_LIST
 from capsbench.presenting.terminal import make_console
+from capsbench.records.declaration import Panel
 
 if TYPE_CHECKING:
     from capsbench.api import Plan
@@ -57,18 +57,20 @@ def run(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help=f"What is measured, or all. [dim]Default: {default_in_words('measures')}.[/dim] What a network has is not taken "
-            "again; what it lacks is taken without training it anew.",
-            rich_help_panel=MEASURING,
+            help="What is measured, or all. [dim]Default: what takes little time; all: every one that applies.[/dim] "
+            "What a network has is not taken again; what it lacks is taken without training it anew.",
+            rich_help_panel=Panel.MACHINE,
         ),
     ] = None,
-    no_measure: Annotated[bool, typer.Option("--no-measure", help="Train alone.", rich_help_panel=MEASURING)] = False,
+    no_measure: Annotated[
+        bool, typer.Option("--no-measure", help="Train alone.", rich_help_panel=Panel.MACHINE)
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again that are on record.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Networks trained at a time; by default as many as fill the cores.")
     ] = None,
     max_cells: Annotated[
-        int, typer.Option(min=1, help="Refuse axes that make more cells.", rich_help_panel=MEASURING)
+        int, typer.Option(min=1, help="Refuse axes that make more cells.", rich_help_panel=Panel.MACHINE)
     ] = MAX_CELLS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate, run nothing.")] = False,
     as_json: JsonOption = False,

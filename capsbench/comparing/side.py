@@ -16,15 +16,13 @@ from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import defaults_of
 from capsbench.presenting.naming import Names
 from capsbench.presenting.steps import Steps
-from capsbench.records.cell import Cell
+from capsbench.records.cell import OF_MACHINE, Cell, fields_of
+from capsbench.records.declaration import Role
 from capsbench.records.folder import require_records
 from capsbench.records.record import TRAINING, Record, Row, Run, keep_one_setting
 from capsbench.records.runs import find_left_to_retrain, latest_run, records_of
 from capsbench.records.store import Store
 from capsbench.registry import split_spec
-
-MACHINE = frozenset({"device", "backend", "threads", "channels_last", "fused_optimizer", "compile"})
-"""Fields of a cell that say how its arithmetic is carried out rather than what is computed."""
 
 HARDWARE = ("cpu", "gpu", "cores")
 VERSIONS = ("python", "torch", "triton", "numba", "numpy", "torchvision", "cuda")
@@ -195,7 +193,7 @@ def _of_latest_source(records: Sequence[Record], store: Store, flag: str) -> lis
 
 
 def _without_source(record: Record) -> str:
-    return record.cell.model_dump_json(exclude={"seed", "code"})
+    return record.cell.model_dump_json(exclude={*fields_of(Role.SEED, Role.SOURCE)})
 
 
 def steps_of(a: Side, b: Side, titles: Mapping[str, str] | None = None) -> Steps:
@@ -269,7 +267,7 @@ def _title_experiments(cells: Iterable[Cell]) -> dict[str, str]:
     first = {experiment(cell): cell for cell in cells}
     if not first:
         return {}
-    here = {name: getattr(next(iter(first.values())), name) for name in MACHINE}
+    here = {name: getattr(next(iter(first.values())), name) for name in fields_of(Role.MACHINE)}
     alike = {key: cell.model_copy(update={**here, "code": {}}) for key, cell in first.items()}
     names = Names(alike.values(), defaults_of)
     return {key: names.title(cell.contender) for key, cell in alike.items()}
@@ -292,7 +290,7 @@ def matched(a: Side, b: Side) -> list[tuple[str, str]]:
 @cache
 def experiment(cell: Cell) -> str:
     """What cells have in common that differ at most in seed, machine and the sources of a user's own."""
-    fields = cell.model_dump(mode="json", exclude={"seed", "code", *MACHINE})
+    fields = cell.model_dump(mode="json", exclude={*fields_of(Role.SEED, Role.SOURCE, Role.MACHINE)})
     return json.dumps(fields, sort_keys=True)
 
 
@@ -308,7 +306,7 @@ def other_hardware(a: Contender, b: Contender) -> str:
     different = []
     for name, ones, others in [
         *((name, _facts(a, name), _facts(b, name)) for name in HARDWARE),
-        *((name, {getattr(a.cell, name)}, {getattr(b.cell, name)}) for name in ("device", "threads")),
+        *((name, {getattr(a.cell, name)}, {getattr(b.cell, name)}) for name in OF_MACHINE),
     ]:
         if ones != others:
             different.append(f"{name} {_spoken(ones)} and {_spoken(others)}")

@@ -39,7 +39,7 @@ def build_network(cell: Cell, device: str | None = None) -> nn.Module:
     dataset = registry.get("dataset", cell.dataset)
     options: dict[str, Any] = cell.component_options("network")
     with torch.device(device or cell.device):
-        if cell.routing is None:
+        if not cell.has_routing:
             network_class = registry.get(registry.kind_of(cell.network), cell.network)
             network = network_class(dataset.image, dataset.classes, **options)
         else:

@@ -10,11 +10,7 @@ from capsbench import registry
 from capsbench.errors import FOREIGN
 from capsbench.planning.defaults import AXES
 from capsbench.presenting.naming import Names
-from capsbench.records.cell import Cell
-from capsbench.records.table import describe_cell
-
-OF_A_MACHINE = ("device", "threads")
-"""Fields whose default is the machine's."""
+from capsbench.records.cell import OF_MACHINE, Cell, describe_cell
 
 
 def defaults_of(cell: Cell) -> Mapping[str, Any]:
@@ -46,7 +42,7 @@ def _defaults(dataset: str, size: str, network: str, routing: str | None, loss: 
         known = {**describe_cell(cell), **options, **_own_parts(point)}
     except FOREIGN:  # a user's own part may raise anything
         return {}
-    return {name: value for name, value in known.items() if name not in OF_A_MACHINE and not name.startswith("code.")}
+    return {name: value for name, value in known.items() if name not in OF_MACHINE and not name.startswith("code.")}
 
 
 def _own_parts(point: Mapping[str, Any]) -> dict[str, Any]:

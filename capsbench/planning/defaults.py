@@ -1,18 +1,24 @@
-"""What is taken where the user, the data set and the network leave something open."""
+"""Defaults for what a request, the data set and the network leave open."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from capsbench.records.cell import Cell
+from capsbench.records.cell import FIELDS, Cell, asked_fields
 
-AXES: dict[str, list[Any]] = {
-    "dataset": ["digits"],
-    "size": ["tiny"],
-    "seed": [0, 1, 2],
+AXES = {name: list(declaration.axis) for name, declaration in FIELDS.items() if declaration.axis}
+"""Field of the Cell -> its values in a matrix that names none."""
+
+RECIPE = {
+    name: FIELDS[name].default
+    for name in asked_fields().values()
+    if name not in AXES and not FIELDS[name].decided_by and Cell.model_fields[name].is_required()
 }
-"""Field of the Cell -> its values in a matrix."""
+"""Field of the Cell -> its value in every cell, unless the user or the network sets another."""
+
+PAPER_LEARNING_RATE = 0.001
+"""The learning rate of CNNs at paper size."""
 
 
 def complete_axes(fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
@@ -28,46 +34,9 @@ def complete_axes(fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     return axes
 
 
-RECIPE: dict[str, Any] = {
-    "train_size": None,
-    "reconstruction_weight": 0.0005,
-    "optimizer": "adam",
-    "learning_rate": 0.02,
-    "schedule": "one-cycle",
-    "decay": 0.9,
-    "weight_decay": 0.0,
-    "clip": 0.0,
-    "patience": 0,
-    "batch_size": 64,
-    "precision": "float32",
-    "device": "auto",
-    "backend": "auto",
-}
-"""Field of the Cell -> its value in every cell.
-
-The learning rate is one that suits every contender at ``tiny`` and ``small`` (docs/protocol.md has the grid it was taken from,
-by validation accuracy); at ``paper`` capsule networks have their papers' and CNNs `PAPER_LEARNING_RATE`.
-"""
-
-PAPER_LEARNING_RATE = 0.001
-
-DECIDED_BY = {
-    "network": "the routing's own",
-    "routing": "the network's own; dynamic,em with neither",
-    "iterations": "the routing's own",
-    "loss": "the network's own",
-    "reconstruction": "the network's own",
-    "epochs": "the data set's own",
-    "shift": "the data set's own",
-    "threads": "1; at paper size one a core",
-    "measures": "what takes little time; all: every one that applies",
-}
-"""Field of the Cell -> what decides it where the user does not, in words."""
-
-
-def default_in_words(field: str) -> str:
-    """A field's default for a person: ``0,1,2`` or ``the network's own``."""
-    if field in DECIDED_BY:
-        return DECIDED_BY[field]
-    values = AXES[field] if field in AXES else [RECIPE.get(field, Cell.model_fields[field].default)]
+def describe_default(field: str) -> str:
+    """Describes a field's default for a person: ``0,1,2`` or ``the network's own``."""
+    if FIELDS[field].decided_by:
+        return FIELDS[field].decided_by
+    values = AXES.get(field) or [RECIPE.get(field, Cell.model_fields[field].default)]
     return ",".join("none" if value is None else str(value) for value in values)

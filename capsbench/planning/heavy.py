@@ -32,7 +32,7 @@ def heavy_baselines(planned: Sequence[PlannedCell]) -> list[HeavyBaseline]:
     sized = {
         (cell.dataset, cell.network, cell.options[TARGET]): cell
         for cell in (each.cell for each in planned)
-        if cell.routing is None and TARGET in cell.options
+        if not cell.has_routing and TARGET in cell.options
     }
     counted = {key: forward_flops(cell) for key, cell in sized.items()}
     return [

@@ -97,14 +97,14 @@ def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
                 if planned is None:
                     continue  # every network means each that can be measured so
                 _add(cells, planned)
-                for name, size in parts.baselines if planned.cell.routing is not None else ():
+                for name, size in parts.baselines if planned.cell.has_routing else ():
                     beside = _plan_baseline(planned, name, size, parts)
                     if beside is not None:
                         _add(cells, beside)
     never = to_measure.difference(*(planned.measures for planned in cells.values()))
     if never:
         raise _not_measurable(sorted(never), next(iter(cells.values())).cell)
-    routed = any(planned.cell.routing is not None for planned in cells.values())
+    routed = any(planned.cell.has_routing for planned in cells.values())
     for name in ("routing", "iters", BASELINE_FLAG):
         values = [value for request in requests if (value := request.get(name)) not in (None, "none", ["none"])]
         if not routed and values:
@@ -118,7 +118,7 @@ def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
         options = {option.partition(".")[2] for point in points for option in own_options(point)}
         known = {*asked_fields(), MEASURE_FLAG, BASELINE_FLAG, BASELINE_SIZE_FLAG, *options}
         raise UsageError(Kind.UNKNOWN, flag=name, value=name, expected=sorted(known))
-    return sorted(cells.values(), key=lambda planned: planned.cell.routing is None)
+    return sorted(cells.values(), key=lambda planned: not planned.cell.has_routing)
 
 
 def _plan_cell(
@@ -134,7 +134,7 @@ def _plan_cell(
     narrowed = narrow_request(request, point, chosen)
     if parts.measures is not None:
         narrowed[MEASURE_FLAG] = ALL if parts.measures == (ALL,) else ",".join(measures) or NONE
-    if cell.routing is not None:
+    if cell.has_routing:
         narrowed[BASELINE_FLAG] = "none"
     where = point.get("device")
     return PlannedCell(cell, measures, narrowed, cell.device if where in (None, "auto") else str(where))

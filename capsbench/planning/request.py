@@ -124,7 +124,7 @@ def narrow_request(
 
 def _field_of(name: str) -> str | None:
     """The field of a Cell that a name asks for."""
-    return asked_fields().get(name, name if name in Cell.model_fields and name not in ("options", "code") else None)
+    return asked_fields().get(name, name if name in asked_fields().values() else None)
 
 
 def _baseline_sizes(value: Any) -> list[str]:

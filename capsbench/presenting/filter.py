@@ -67,7 +67,7 @@ def value_of(cell: Cell, name: str) -> Any:
     """A field of a cell, ``cell`` for its identity, or an option with or without its component's name; None if it has none."""
     if name == "cell":
         return cell.id
-    if name in Cell.model_fields and name not in ("options", "code"):
+    if name in asked_fields().values():
         return getattr(cell, name)
     own = [value for option, value in cell.options.items() if name in (option, option.partition(".")[2])]
     return own[0] if own else None

@@ -14,21 +14,17 @@ from typing import Any
 import pandas as pd
 
 from capsbench.presenting.words import TIMES, option, shorten, value
-from capsbench.records.cell import TARGET, Cell
-from capsbench.records.table import describe_cell
+from capsbench.records.cell import TARGET, Cell, describe_cell, fields_of
+from capsbench.records.declaration import Role
 
 MATCHED = "matched"
 """The network that is sized after the capsule network it stands beside."""
 
-NAMING = ["dataset", "train_size", "size", "network", "routing", "iterations"]
-"""The columns that name a contender; those that tell further ones apart follow."""
+NAMING = [*fields_of(Role.TASK), *fields_of(Role.NETWORK)]
+"""The columns that name every contender, data first; further columns follow where contenders differ in them."""
 
-UNPAIRED = {
-    "network", "routing", "iterations", "loss", "reconstruction", "learning_rate", "seed", "options", "code",
-}  # fmt: skip
-"""Fields in which a capsule network and its baseline may differ; the others are the budget that both have."""
-
-BUDGET = [name for name in Cell.model_fields if name not in UNPAIRED]
+BUDGET = fields_of(Role.TASK, Role.BUDGET, Role.MACHINE)
+"""The fields that a capsule network and its baseline share."""
 
 Defaults = Callable[[Cell], Mapping[str, Any]]
 """Of a contender's cell: field or option -> its default; what is not known is not in it."""
@@ -145,7 +141,7 @@ class Names:
         known = {contender: defaults(cell) for contender, cell in self.cells.items()}
         budgets: dict[tuple[str, str, str], set[Any]] = {}
         for contender, cell in self.cells.items():
-            if cell.routing is not None:
+            if cell.has_routing:
                 for name in BUDGET:
                     budgets.setdefault((cell.dataset, cell.size, name), set()).add(known[contender].get(name))
         for contender, cell in self.cells.items():
@@ -154,7 +150,7 @@ class Names:
                 usual = {known[contender][name]} if name in known[contender] else None
                 if usual is None or pd.isna(row[name]):
                     continue
-                if cell.routing is None:  # a baseline has the budget of the network that it stands beside
+                if not cell.has_routing:  # a baseline has the budget of the network that it stands beside
                     usual |= budgets.get((cell.dataset, cell.size, name), set())
                 if row[name] not in usual:
                     self._told[contender].add(name)

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
+from capsbench.records.declaration import Declaration, Panel, Role
+
 PROTOCOL = 1
 """Part of every identity. It never changes: the versions of components tell what a change of the code made stale."""
 
@@ -40,64 +42,187 @@ TARGET = "network.parameters"
 
 
 class Cell(BaseModel):
-    """One network and its training. Cells with equal fields have one identity, and on one machine the same weights."""
+    """One network and its training. Cells with equal fields have one identity, and on one machine the same weights.
+
+    The `Declaration` of each field says all that the command line, the plan and reports know of it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=1000)
 
-    dataset: str = Field(description="data set")
-    train_size: Count | None = Field(description="training images, a stratified draw by seed; none: all")
-    network: str = Field(description="capsule network or baseline")
-    size: str = Field(description="network size: tiny, small or paper")
-    routing: str | None = Field(description="routing between capsules")
-    iterations: Count | None = Field(description="routing iterations")
-    loss: str | None = Field(
-        description="training loss: margin, spread or cross-entropy; none of a network with an objective of its own"
-    )
-    reconstruction: bool = Field(description="train a decoder beside the classes")
-    reconstruction_weight: NonNegative = Field(description="weight of the sum of squared pixel errors")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field(description="optimiser: adam, adamw or sgd (momentum 0.9)")
-    learning_rate: Positive = Field(description="learning rate, or its peak (one-cycle)")
-    schedule: Literal["constant", "exponential", "one-cycle"] = Field(
-        description="learning rate over the epochs: constant, exponential or one-cycle"
-    )
-    decay: Fraction = Field(description="factor an epoch of the exponential schedule")
-    weight_decay: NonNegative = Field(description="weight decay")
-    clip: NonNegative = Field(description="largest norm of the gradient; 0: no clipping")
-    epochs: Count = Field(description="passes over the training images")
-    patience: CountFromZero = Field(
-        description="stop after this many epochs without a better validation accuracy and keep the best; 0: train to the end"
-    )
-    batch_size: Count = Field(description="images a training step")
-    shift: CountFromZero = Field(description="training images are shifted by up to this many pixels")
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        description="seed of the initial weights and the order of the data"
-    )
-    precision: Literal["float32", "float64", "bfloat16"] = Field(
-        description="arithmetic: float32, float64 or bfloat16 (mixed with float32, as torch's autocast does)"
-    )
-    device: Literal["cpu", "cuda"] = Field(description="cpu, cuda or cuda:N; auto: cuda where there is one")
-    backend: str = Field(description="implementation of the vote pass")
-    threads: Annotated[int, Field(gt=0, le=1024)] = Field(description="CPU threads")
-    options: dict[Option, Scalar] = Field(description="options of the network, the routing and the loss, all of them")
-    code: dict[str, str] = Field(
-        description="digests of the source of a user's own parts that training uses, by kind, and of an own data set's images"
-    )
+    dataset: Annotated[str, Declaration("data set", Role.TASK, Panel.DATA, axis=("digits",))]
+    train_size: Annotated[
+        Count | None, Declaration("training images, a stratified draw by seed; none: all", Role.TASK, Panel.DATA)
+    ]
+    network: Annotated[
+        str,
+        Declaration("capsule network or baseline", Role.NETWORK, Panel.NETWORK, decided_by="the routing's own"),
+    ]
+    size: Annotated[str, Declaration("network size: tiny, small or paper", Role.TASK, Panel.NETWORK, axis=("tiny",))]
+    routing: Annotated[
+        str | None,
+        Declaration(
+            "routing between capsules",
+            Role.NETWORK,
+            Panel.NETWORK,
+            decided_by="the network's own; dynamic,em with neither",
+        ),
+    ]
+    iterations: Annotated[
+        Count | None,
+        Declaration("routing iterations", Role.NETWORK, Panel.NETWORK, flag="iters", decided_by="the routing's own"),
+    ]
+    loss: Annotated[
+        str | None,
+        Declaration(
+            "training loss: margin, spread or cross-entropy; none of a network with an objective of its own",
+            Role.OWN,
+            Panel.NETWORK,
+            decided_by="the network's own",
+        ),
+    ]
+    reconstruction: Annotated[
+        bool,
+        Declaration("train a decoder beside the classes", Role.OWN, Panel.NETWORK, decided_by="the network's own"),
+    ]
+    reconstruction_weight: Annotated[
+        NonNegative,
+        Declaration("weight of the sum of squared pixel errors", Role.BUDGET, Panel.NETWORK, default=0.0005),
+    ]
+    optimizer: Annotated[
+        Literal["adam", "adamw", "sgd"],
+        Declaration("optimiser: adam, adamw or sgd (momentum 0.9)", Role.BUDGET, Panel.TRAINING, default="adam"),
+    ]
+    # The default suits every contender at tiny and small sizes (docs/protocol.md has the grid, by validation accuracy). At paper
+    # size, networks have their papers' rates.
+    learning_rate: Annotated[
+        Positive,
+        Declaration("learning rate, or its peak (one-cycle)", Role.OWN, Panel.TRAINING, flag="lr", default=0.02),
+    ]
+    schedule: Annotated[
+        Literal["constant", "exponential", "one-cycle"],
+        Declaration(
+            "learning rate over the epochs: constant, exponential or one-cycle",
+            Role.BUDGET,
+            Panel.TRAINING,
+            default="one-cycle",
+        ),
+    ]
+    decay: Annotated[
+        Fraction,
+        Declaration("factor an epoch of the exponential schedule", Role.BUDGET, Panel.TRAINING, default=0.9),
+    ]
+    weight_decay: Annotated[NonNegative, Declaration("weight decay", Role.BUDGET, Panel.TRAINING, default=0.0)]
+    clip: Annotated[
+        NonNegative,
+        Declaration("largest norm of the gradient; 0: no clipping", Role.BUDGET, Panel.TRAINING, default=0.0),
+    ]
+    epochs: Annotated[
+        Count,
+        Declaration("passes over the training images", Role.BUDGET, Panel.TRAINING, decided_by="the data set's own"),
+    ]
+    patience: Annotated[
+        CountFromZero,
+        Declaration(
+            "stop after this many epochs without a better validation accuracy and keep the best; 0: train to the end",
+            Role.BUDGET,
+            Panel.TRAINING,
+            default=0,
+        ),
+    ]
+    batch_size: Annotated[
+        Count, Declaration("images a training step", Role.BUDGET, Panel.TRAINING, flag="batch", default=64)
+    ]
+    shift: Annotated[
+        CountFromZero,
+        Declaration(
+            "training images are shifted by up to this many pixels",
+            Role.BUDGET,
+            Panel.DATA,
+            decided_by="the data set's own",
+        ),
+    ]
+    seed: Annotated[
+        CountFromZero,
+        Declaration(
+            "seed of the initial weights and the order of the data",
+            Role.SEED,
+            Panel.TRAINING,
+            flag="seeds",
+            axis=(0, 1, 2),
+        ),
+    ]
+    precision: Annotated[
+        Literal["float32", "float64", "bfloat16"],
+        Declaration(
+            "arithmetic: float32, float64 or bfloat16 (mixed with float32, as torch's autocast does)",
+            Role.BUDGET,
+            Panel.MACHINE,
+            default="float32",
+        ),
+    ]
+    device: Annotated[
+        Literal["cpu", "cuda"],
+        Declaration(
+            "cpu, cuda or cuda:N; auto: cuda where there is one",
+            Role.MACHINE,
+            Panel.MACHINE,
+            default="auto",
+            of_machine=True,
+        ),
+    ]
+    backend: Annotated[str, Declaration("implementation of the vote pass", Role.MACHINE, Panel.MACHINE, default="auto")]
+    threads: Annotated[
+        int,
+        Field(gt=0, le=1024),
+        Declaration(
+            "CPU threads",
+            Role.MACHINE,
+            Panel.MACHINE,
+            decided_by="1; at paper size one a core",
+            of_machine=True,
+        ),
+    ]
+    options: Annotated[
+        dict[Option, Scalar], Declaration("options of the network, the routing and the loss, all of them", Role.OWN)
+    ]
+    code: Annotated[
+        dict[str, str],
+        Declaration(
+            "digests of the source of a user's own parts that training uses, by kind, and of an own data set's images",
+            Role.SOURCE,
+        ),
+    ]
 
     # Later fields: the default is what the code did before, and is left out of the identity so that older identities stay valid.
-    warp: Literal["none", "affnist"] = Field(
-        "none", description="training images are warped: none or affnist (its ranges)"
-    )
-    decay_steps: CountFromZero = Field(
-        0, description="training steps that a decay is spread over (exponential); 0: those of an epoch"
-    )
-    stop_at: Annotated[FiniteFloat, Field(ge=0, le=1)] = Field(
-        0.0, description="stop after the epoch that reaches this validation accuracy, a fraction; 0: train to the end"
-    )
-    channels_last: bool = Field(False, description="convolutions with the channels last in memory")
-    fused_optimizer: bool = Field(False, description="torch's fused optimiser step")
-    compile: Literal["none", "default", "cuda-graphs"] = Field(
-        "none", description="torch.compile of the training step: none, default or cuda-graphs"
-    )
+    warp: Annotated[
+        Literal["none", "affnist"],
+        Declaration("training images are warped: none or affnist (its ranges)", Role.BUDGET, Panel.DATA),
+    ] = "none"
+    decay_steps: Annotated[
+        CountFromZero,
+        Declaration(
+            "training steps that a decay is spread over (exponential); 0: those of an epoch",
+            Role.BUDGET,
+            Panel.TRAINING,
+        ),
+    ] = 0
+    stop_at: Annotated[
+        FiniteFloat,
+        Field(ge=0, le=1),
+        Declaration(
+            "stop after the epoch that reaches this validation accuracy, a fraction; 0: train to the end",
+            Role.BUDGET,
+            Panel.TRAINING,
+        ),
+    ] = 0.0
+    channels_last: Annotated[
+        bool, Declaration("convolutions with the channels last in memory", Role.MACHINE, Panel.MACHINE)
+    ] = False
+    fused_optimizer: Annotated[bool, Declaration("torch's fused optimiser step", Role.MACHINE, Panel.MACHINE)] = False
+    compile: Annotated[
+        Literal["none", "default", "cuda-graphs"],
+        Declaration("torch.compile of the training step: none, default or cuda-graphs", Role.MACHINE, Panel.MACHINE),
+    ] = "none"
 
     @cached_property
     def id(self) -> str:
@@ -119,9 +244,14 @@ class Cell(BaseModel):
         return hash(self.id)
 
     @property
+    def has_routing(self) -> bool:
+        """True for a network with routing between capsules; false for a CNN and for one with an objective of its own."""
+        return self.routing is not None
+
+    @property
     def title(self) -> str:
         """A name for people: network, routing, iterations, data and seed."""
-        routing = f" {self.routing} x{self.iterations}" if self.routing else ""
+        routing = f" {self.routing} x{self.iterations}" if self.has_routing else ""
         parameters = self.options.get(TARGET)
         if parameters and isinstance(parameters, int):  # a record made by hand may have any type here
             routing = f" to {parameters:,}"
@@ -140,20 +270,41 @@ def digest_fields(fields: dict[str, Any]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-FLAGS: dict[str, str] = {
-    "iterations": "iters",
-    "seed": "seeds",
-    "learning_rate": "lr",
-    "batch_size": "batch",
-}
-"""Field -> its name on the command line, in suites and in `capsbench.run`, where the two differ."""
+def read_declarations(model: type[Cell]) -> dict[str, Declaration]:
+    """Returns the declaration of each field of a Cell; raises TypeError for a field without one."""
+    declarations = {}
+    for name, info in model.model_fields.items():
+        declared = [item for item in info.metadata if isinstance(item, Declaration)]
+        if len(declared) != 1:
+            raise TypeError(f"{model.__name__}.{name} needs one Declaration")
+        declarations[name] = declared[0]
+    return declarations
+
+
+FIELDS = read_declarations(Cell)
+"""Field of the Cell -> its declaration."""
+
+OF_MACHINE = [name for name, declaration in FIELDS.items() if declaration.of_machine]
+"""The fields whose default the machine sets."""
+
+
+def fields_of(*roles: Role) -> list[str]:
+    """Returns the fields that have one of these roles, in the order of the Cell."""
+    return [name for name, declaration in FIELDS.items() if declaration.role in roles]
 
 
 def flag_of(field: str) -> str:
-    """Returns a field's name in suites and in Python: ``iterations`` is ``iters``."""
-    return FLAGS.get(field, field)
+    """Returns a field's name in suites and in Python: ``iterations`` is ``iters``. Names of options stay as they are."""
+    declaration = FIELDS.get(field)
+    return declaration.flag or field if declaration else field
 
 
 def asked_fields() -> dict[str, str]:
     """Returns the fields that a user may set: name in suites and Python -> field of the Cell."""
-    return {flag_of(name): name for name in Cell.model_fields if name not in ("options", "code")}
+    return {flag_of(name): name for name, declaration in FIELDS.items() if declaration.panel is not None}
+
+
+def describe_cell(cell: Cell) -> dict[str, Any]:
+    """Returns a cell as a row of a table: its fields, its options and the digests of a user's own code."""
+    fields = cell.model_dump(mode="json", include={*asked_fields().values()})
+    return {"cell": cell.id, **fields, **cell.options, **{f"code.{part}": digest for part, digest in cell.code.items()}}

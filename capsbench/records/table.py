@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from capsbench.records.cell import Cell
+from capsbench.records.cell import Cell, describe_cell
 from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store, pause_collection
@@ -84,14 +83,8 @@ def to_strings(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: values.array for name, values in strings.items()})
 
 
-def describe_cell(cell: Cell) -> dict[str, Any]:
-    """Returns a cell as a row of a table: its fields, its options and the digests of a user's own code."""
-    fields = cell.model_dump(mode="json", exclude={"options", "code"})
-    return {"cell": cell.id, **fields, **cell.options, **{f"code.{part}": digest for part, digest in cell.code.items()}}
-
-
 def describe_cells(cells: Iterable[Cell]) -> pd.DataFrame:
-    """Returns a table with one row for each cell, as `describe_cell`.
+    """Returns a table with one row for each cell, as `capsbench.records.cell.describe_cell`.
 
     Two components of a user may have options of one name and different types. Such a column is converted to strings, since files
     of columns have one type for each.

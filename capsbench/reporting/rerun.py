@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from capsbench.planning.contender_defaults import title_cells
-from capsbench.planning.request import spelled
+from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, MEASURE_FLAG, spelled
+from capsbench.records.cell import fields_of, flag_of
+from capsbench.records.declaration import Role
 from capsbench.records.record import Record, Run
 
-FIRST = ("routing", "network", "iters", "dataset", "train_size", "size")
-LAST = ("seeds", "measure", "device", "baseline", "baseline_size")
+FIRST = [*map(flag_of, fields_of(Role.NETWORK)), *map(flag_of, fields_of(Role.TASK))]
+LAST = [*map(flag_of, fields_of(Role.SEED)), MEASURE_FLAG, *fields_of(Role.MACHINE), BASELINE_FLAG, BASELINE_SIZE_FLAG]
 """The flags that a command begins and ends with; the others stand between."""
 
 Groups = Mapping[str, Sequence[Record]]
@@ -84,9 +86,9 @@ def _again(records: Sequence[Record], cells: set[str], runs: Sequence[Run]) -> A
     if not first.request:
         return _of_run(first, runs)
     request: dict[str, Any] = {**first.request, "seeds": ",".join(str(seed) for seed in _seeds(records))}
-    # What would be chosen by the machine always stands, so that the command makes the same cells elsewhere.
+    # The command names what the machine would set, so that it makes the same cells on another machine.
     request["device"] = first.cell.device
-    if first.cell.size == "paper":
+    if first.cell.size == "paper":  # a network of another size has one thread by default on every machine
         request["threads"] = first.cell.threads
     notes = []
     if request.get("baseline", "none") != "none":

@@ -345,7 +345,7 @@ def _longest_first(planned: PlannedCell) -> tuple[bool, int]:
 
     A CNN of as many parameters as a capsule network does more arithmetic than it.
     """
-    return planned.cell.routing is not None, -(planned.cell.iterations or 0)
+    return planned.cell.has_routing, -(planned.cell.iterations or 0)
 
 
 def _asked(work: _Work, planned: PlannedCell) -> Record:

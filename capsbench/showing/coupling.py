@@ -174,7 +174,7 @@ def agreement(scene: Scene) -> Picture:
 
 def _observed(scene: Scene, images: Tensor) -> list[Observed]:
     """What the routings do with images; raises DoesNotApplyError where there are none."""
-    if scene.cell.routing is None:
+    if not scene.cell.has_routing:
         raise DoesNotApplyError("the network routes nothing, so it has no coupling coefficients")
     with use_precision(scene.cell):
         layers = observed(scene.network, images)
@@ -207,7 +207,7 @@ def _about(scene: Scene, layer: Observed | None = None) -> str:
         said += " A child of convolutional capsules is shared among the parents of all windows that it is in."
     if scene.cell.routing == "self-attention":
         said += " The learnt prior that the routing adds to the coefficients is left out."
-    if scene.cell.routing is not None and not routings_of(scene.network)[-1].iterative:
+    if scene.cell.has_routing and not routings_of(scene.network)[-1].iterative:
         said += " This routing has no iterations."
     return said
 

@@ -33,7 +33,7 @@ GAP = 0.04
 def draw_rotation(scene: Scene) -> Picture:
     """Images turned from -180 to 180 degrees: predictions, scores of all classes, reconstructions if there is a decoder."""
     scene.require_classes()
-    capsules = scene.cell.routing is not None
+    capsules = scene.cell.has_routing
     what = "activation" if capsules else "probability"
     bands, curves = [], []
     angles = torch.arange(-180, 181, CURVE)

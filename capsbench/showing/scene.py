@@ -62,7 +62,7 @@ class Scene:
     def scores(self, images: Tensor) -> Tensor:
         """Of images the activations of the class capsules, or a CNN's probabilities, ``[N, classes]``."""
         scores = compute_scores(self.cell, self.network, images)
-        return scores if self.cell.routing is not None else log_probabilities(scores, capsules=False).exp()
+        return scores if self.cell.has_routing else log_probabilities(scores, capsules=False).exp()
 
     def predicted(self, images: Tensor) -> Tensor:
         """The predicted classes ``[N, K]``, K being how many an image shows, in ascending order."""
@@ -81,7 +81,7 @@ class Scene:
         """The decoder; raises DoesNotApplyError where there is none."""
         if isinstance(self.network, SelfSupervised):
             raise DoesNotApplyError("the network has no class capsules: it is trained to make images, not on classes")
-        if self.cell.routing is None:
+        if not self.cell.has_routing:
             raise DoesNotApplyError("a CNN has no capsules and no decoder")
         if not isinstance(self.network, CapsuleNetwork) or self.network.decoder is None:
             raise DoesNotApplyError(

@@ -129,5 +129,5 @@ class CrossEntropy(Loss):
 def make_loss(cell: Cell) -> Loss:
     """Returns the loss of a cell, built with its options."""
     assert cell.loss is not None
-    loss: Loss = registry.get("loss", cell.loss)(capsules=cell.routing is not None, **cell.component_options("loss"))
+    loss: Loss = registry.get("loss", cell.loss)(capsules=cell.has_routing, **cell.component_options("loss"))
     return loss

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsbench.cli.options import PANELS
 from capsbench.planning.request import spelled
-from capsbench.records.cell import flag_of
+from capsbench.records.cell import asked_fields
 from capsbench.records.record import Row
 from capsbench.records.store import Store
 from tests.faults.calling import LENGTHS, call, searched
@@ -30,7 +29,7 @@ WORDS = [
 ]
 VALUES = [*NUMBERS, *WORDS]
 
-FIELDS = [spelled(flag_of(name)) for names in PANELS.values() for name in names]
+FIELDS = [spelled(flag) for flag in asked_fields()]
 OPTIONS = ["--squash", "--leaky", "--stem", "--epsilon", "--temperature", "--beta", "--nosuch", "--routing.epsilon"]
 BESIDE = ["--measure", "--baseline", "--baseline-size", "--workers", "--axis", "--suite", "--out", "--data-dir"]
 FLAGS = {

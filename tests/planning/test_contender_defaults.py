@@ -6,7 +6,7 @@ import pytest
 
 from capsbench.planning.contender_defaults import defaults_of
 from capsbench.planning.matrix import cells_of
-from capsbench.records.table import describe_cell
+from capsbench.records.cell import describe_cell
 from tests.making import make_capsules
 
 

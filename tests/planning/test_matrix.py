@@ -23,7 +23,7 @@ def test_values_from_python_a_suite_or_the_command_line_are_the_same():
 
 def test_a_cnn_appears_once_not_once_an_iteration_count():
     cells = cells_of({"routing": "em", "iters": "1,2,3", "seeds": "0,1"})
-    baselines = [cell for cell in cells if cell.routing is None]
+    baselines = [cell for cell in cells if not cell.has_routing]
     assert [(cell.network, cell.iterations, cell.seed) for cell in baselines] == [
         ("matched", None, 0),
         ("matched", None, 1),
@@ -76,10 +76,10 @@ def test_networks_of_almost_one_size_share_a_matched_cnn_whatever_else_is_asked_
         routing: cells_of({"routing": routing, "network": "capsnet", "seeds": 0})[1].options["network.parameters"]
         for routing in routings
     }
-    sizes = {parameter_count(cell) for cell in together if cell.routing is not None}
+    sizes = {parameter_count(cell) for cell in together if cell.has_routing}
     assert len(sizes) > 1
     assert max(sizes) - min(sizes) < 400
-    assert [cell.options["network.parameters"] for cell in together if cell.routing is None] == [alone["dynamic"]]
+    assert [cell.options["network.parameters"] for cell in together if not cell.has_routing] == [alone["dynamic"]]
     assert set(alone.values()) == {alone["dynamic"]}
 
 

@@ -1,9 +1,12 @@
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from capsbench.planning.defaults import RECIPE
 from capsbench.planning.matrix import cells_of
 from capsbench.planning.request import choices
-from capsbench.records.cell import Cell, flag_of
+from capsbench.presenting.naming import BUDGET, NAMING
+from capsbench.records.cell import FIELDS, OF_MACHINE, Cell, fields_of, flag_of, read_declarations
+from capsbench.records.declaration import Panel, Role
 
 
 @pytest.fixture
@@ -76,3 +79,51 @@ def test_a_copy_has_an_identity_of_its_own() -> None:
     assert copied.contender == contender == cell.model_copy(update={"seed": 0}).id
     assert cell.model_copy(update={"epochs": 99}).contender != contender
     assert copied.model_copy(update={"seed": 1}) == cell
+
+
+@pytest.mark.parametrize("name", sorted(Cell.model_fields))
+def test_every_field_declares_a_role_and_where_it_has_a_flag_a_panel_and_one_default(name: str) -> None:
+    declaration, info = FIELDS[name], Cell.model_fields[name]
+    assert isinstance(declaration.role, Role)
+    assert declaration.text
+    assert (declaration.panel is None) == (name in ("options", "code"))
+    if declaration.panel is None:
+        return
+    assert isinstance(declaration.panel, Panel)
+    if declaration.decided_by or declaration.axis:
+        assert info.is_required()
+        assert not (declaration.decided_by and declaration.axis)
+        assert declaration.default is None
+    elif info.is_required():
+        default = RECIPE[name]
+        assert default == declaration.default
+        assert default == "auto" or TypeAdapter(info.rebuild_annotation()).validate_python(default) == default
+    else:
+        assert declaration.default is None
+
+
+def test_roles_say_which_fields_name_pair_and_repeat_contenders() -> None:
+    assert NAMING == ["dataset", "train_size", "size", "network", "routing", "iterations"]
+    unpaired = {
+        "network",
+        "routing",
+        "iterations",
+        "loss",
+        "reconstruction",
+        "learning_rate",
+        "seed",
+        "options",
+        "code",
+    }
+    assert {*BUDGET} == Cell.model_fields.keys() - unpaired
+    assert fields_of(Role.MACHINE) == ["device", "backend", "threads", "channels_last", "fused_optimizer", "compile"]
+    assert fields_of(Role.SEED, Role.SOURCE) == ["seed", "code"]
+    assert OF_MACHINE == ["device", "threads"]
+
+
+def test_a_field_that_declares_nothing_is_refused() -> None:
+    class Larger(Cell):
+        momentum: float = 0.9
+
+    with pytest.raises(TypeError):
+        read_declarations(Larger)

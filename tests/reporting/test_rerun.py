@@ -74,7 +74,7 @@ def test_the_commands_of_a_suite_make_its_cells_and_no_others(suite: str) -> Non
         ({"routing": "em"}, "--routing em"),
         ({"routing": "dynamic", "iters": 1, "seeds": [3, 1]}, "--routing dynamic --iters 1 --seeds 1,3"),
         ({"network": "efficient-capsnet"}, "--network efficient-capsnet"),
-        ({"network": "capsnet-hahn2019", "routing": "dynamic"}, "--routing dynamic --network capsnet-hahn2019"),
+        ({"network": "capsnet-hahn2019", "routing": "dynamic"}, "--network capsnet-hahn2019 --routing dynamic"),
         ({"network": "all-conv", "lr": 0.5}, "--network all-conv --lr 0.5"),
         ({"network": "resnet", "dataset": "mnist", "train_size": 100}, "--network resnet --dataset mnist --train-size 100"),
         ({"routing": "em", "train_size": None}, "--routing em --train-size none"),
@@ -98,12 +98,13 @@ def test_what_was_asked_for_is_said(request_: dict[str, Any], command: str) -> N
     planned = plan_cells({"baseline": "none", "seeds": 0, "device": "cpu", **request_})
     records = make_trained(planned)
     (again,) = find_repeats(records).contenders.values()
-    beside = " --baseline none" if planned[0].cell.routing is not None else ""
-    # The flags at the end are seeds, measure, device, baseline.
-    said, measure, value = command.partition(" --measure ")
+    beside = " --baseline none" if planned[0].cell.has_routing else ""
+    # The flags at the end are seeds, measure, device, threads, baseline.
+    said, threads, count = command.partition(" --threads ")
+    said, measure, value = said.partition(" --measure ")
     said, seeds, numbers = said.partition(" --seeds ")
     assert again == Again(
-        f"capsbench run {said} --seeds {numbers if seeds else 0}{measure}{value} --device cpu{beside}"
+        f"capsbench run {said} --seeds {numbers if seeds else 0}{measure}{value} --device cpu{threads}{count}{beside}"
     )
     check_commands(records)
 
@@ -143,7 +144,7 @@ def test_at_paper_size_the_threads_of_the_machine_are_said() -> None:
     for size, threads in (("paper", " --threads 3"), ("tiny", "")):
         record = make_record(make_capsules(size=size, threads=3), request={"routing": "em", "size": size})
         (again,) = find_repeats([record]).contenders.values()
-        assert again.command == f"capsbench run --routing em --size {size}{threads} --seeds 0 --device cpu"
+        assert again.command == f"capsbench run --routing em --size {size} --seeds 0 --device cpu{threads}"
 
 
 def test_a_baseline_comes_with_its_network() -> None:

@@ -34,7 +34,7 @@ class Accuracy(Measure):
         scores = compute_scores(subject.cell, subject.network, test.images).double()
         predictions = predict_classes(scores, test.labels)
         correct = match_labels(predictions, test.labels)
-        logs = log_probabilities(scores, capsules=subject.cell.routing is not None)
+        logs = log_probabilities(scores, capsules=subject.cell.has_routing)
         nll = -logs.gather(1, test.labels.view(len(logs), -1)).mean(dim=1)
         subject.keep(
             {"label": test.labels.to(torch.int32), "prediction": predictions.to(torch.int32), "nll": nll.float()}

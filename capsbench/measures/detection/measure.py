@@ -58,7 +58,7 @@ class Detection(Measure):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        return cell.routing is not None and cell.reconstruction and can_be_misled(cell)
+        return cell.has_routing and cell.reconstruction and can_be_misled(cell)
 
     @classmethod
     def missing(cls) -> str | None:

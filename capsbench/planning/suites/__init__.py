@@ -12,7 +12,8 @@ from typing import Any
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, MEASURE_FLAG, canonical, check_names, listed
 from capsbench.planning.suites.published import Published, RowError, read_rows
-from capsbench.records.cell import asked_fields
+from capsbench.records.cell import asked_fields, fields_of, flag_of
+from capsbench.records.declaration import Role
 from capsbench.records.disk import read_file
 
 FOLDER = Path(__file__).parent
@@ -21,8 +22,8 @@ MATRIX, PUBLISHED, AXIS = "matrix", "published", "axis"
 """The tables of a suite: each [[matrix]] is a request, each [[published]] a row of the paper, [axis] holds options."""
 
 
-SELECTING = ("dataset", "train_size", "network", "routing", "iters")
-"""What a matrix is about, rather than how it is run."""
+SELECTING = [flag_of(name) for name in fields_of(Role.TASK, Role.NETWORK) if name != "size"]
+"""The flags that select among the matrices of a suite; any size can be asked for of each."""
 
 
 @dataclass(frozen=True)

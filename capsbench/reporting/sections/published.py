@@ -20,7 +20,8 @@ from capsbench.planning.suites import Suite
 from capsbench.planning.suites.published import Published, rows_of
 from capsbench.presenting.format import PERCENT, with_interval
 from capsbench.presenting.steps import Steps
-from capsbench.records.cell import Cell, flag_of
+from capsbench.records.cell import Cell, asked_fields, fields_of, flag_of
+from capsbench.records.declaration import Role
 from capsbench.records.record import Record
 from capsbench.stats.differences import estimate_interval
 from capsbench.stats.steps import step_of
@@ -31,12 +32,7 @@ CAPTION = (
     "t-interval; inside: the 95 % t-interval of their difference holds 0, rounding allowed for"
 )
 
-NO_RESULT = {
-    "seed", "device", "backend", "threads", "channels_last", "fused_optimizer", "compile", "options", "code",
-}  # fmt: skip
-"""Fields of a cell that are not meant to change its accuracy, and those that are looked at apart."""
-
-DECISIVE = ("dataset", "size", "train_size")
+DECISIVE = fields_of(Role.TASK)
 """Fields in which a cell may not differ from the suite if it is to be compared with what was published."""
 
 BUDGET = ("dataset", "train_size", "epochs")
@@ -174,7 +170,8 @@ def departures(cell: Cell, written: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _departures(cell: Cell, written: Cell) -> dict[str, Any]:
-    names = [name for name in Cell.model_fields if name not in NO_RESULT]
+    no_result = fields_of(Role.SEED, Role.MACHINE)  # these do not change the accuracy
+    names = [name for name in asked_fields().values() if name not in no_result]
     fields = {name: getattr(cell, name) for name in names if getattr(cell, name) != getattr(written, name)}
     if "size" in fields or "dataset" in fields:
         return {name: value for name, value in fields.items() if name in ("size", *BUDGET)}
@@ -196,7 +193,7 @@ def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell]
     step = None if known is None else 100 * known
     values = [100 * value for value in (_value(record, row) for record in records) if value is not None]
     departing = departures(cell, written)
-    decisive = [_said(name, departing[name]) for name in DECISIVE if name in departing]
+    decisive = [_said(name, departing[name]) for name in sorted(DECISIVE) if name in departing]
     others = [_said(name, value) for name, value in departing.items() if name != "size"]
     if decisive:
         verdict = f"not comparable ({', '.join(decisive)})"

@@ -28,7 +28,7 @@ def robust(condition: str, value: float, level: float) -> Row:
 
 def attacked(record: Record, worst: float, held: float = 1.0) -> Record:
     """A record attacked on digits, where the headline epsilons are 0.05 (L-inf) and 0.5 (L2)."""
-    reading = "logits" if record.cell.routing is None else "lengths"
+    reading = "logits" if not record.cell.has_routing else "lengths"
     rows = [
         *(robust(f"{threat}, worst case", 0.97, 0.0) for threat in ("Linf", "L2")),
         robust("Linf, worst case", worst, 0.05),
