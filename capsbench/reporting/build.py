@@ -14,6 +14,7 @@ from pyarrow import parquet
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.planning.contender_defaults import defaults_of, title_cells
 from capsbench.planning.suites import read_suite, suite_names
+from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.figures.files import FORMS, content, write_files
 from capsbench.presenting.filter import chosen as chosen_records
 from capsbench.presenting.format import readable
@@ -31,7 +32,7 @@ from capsbench.reporting.document import HEADLINE, Document, document, machines
 from capsbench.reporting.formats.html import page
 from capsbench.reporting.formats.latex import tables as latex_tables
 from capsbench.reporting.formats.markdown import markdown
-from capsbench.reporting.parallel import begin
+from capsbench.reporting.parallel import drawing
 from capsbench.reporting.rerun import find_repeats
 from capsbench.reporting.sections.published import Comparison, compare
 from capsbench.reporting.sections.published import readable as readable_published
@@ -159,19 +160,20 @@ def _report(
     faults += store.list_unreadable(records)
 
     material = Material.of(records, store, by, defaults_of)
-    drawing = begin(all_pictures(), material, _forms(formats))
-    sections = made_sections(material)
-    comparisons, fault = _compared(suite, chosen, records, material.verdicts.steps)
-    said = dict(zip(material.summary["contender"], said_of(material.summary), strict=True))
-    against, shown_against = published_table(comparisons), readable_published(comparisons, said)
-    summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
-    tables = {HEADLINE: summary, ROWS: material.tidy()}
-    tables |= {section.section.name: section.numbers for section in sections}
-    tables |= {PUBLISHED: against} if len(against) else {}
-    contents = _tables(tables, formats)
-    pictures, lacking = drawing()
+    with drawing(all_pictures(), material, _forms(formats)) as wait:
+        sections = made_sections(material)
+        comparisons, fault = _compared(suite, chosen, records, material.verdicts.steps)
+        said = dict(zip(material.summary["contender"], said_of(material.summary), strict=True))
+        against, shown_against = published_table(comparisons), readable_published(comparisons, said)
+        summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
+        tables = {HEADLINE: summary, ROWS: material.tidy()}
+        tables |= {section.section.name: section.numbers for section in sections}
+        tables |= {PUBLISHED: against} if len(against) else {}
+        contents = _tables(tables, formats)
+        images = wait()
+    pictures = {name: image for name, image in images.items() if isinstance(image, Image)}
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
-    notes = [f"no picture {name}: {lacking[name]}" for name in wanted if name in lacking]
+    notes = [f"no picture {name}: {reason}" for name in wanted if isinstance(reason := images.get(name), str)]
     notes += [*_cautions(records, material), *describe_stale(records), *_about_settings(several), *fault]
     made = document(
         material,

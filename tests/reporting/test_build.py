@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def with_pictures() -> None:
 @pytest.fixture(autouse=True)
 def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "with_pictures" not in request.fixturenames:
-        monkeypatch.setattr("capsbench.reporting.build.begin", lambda pictures, material, forms: lambda: ({}, {}))
+        monkeypatch.setattr("capsbench.reporting.build.drawing", lambda pictures, material, forms: nullcontext(dict))
 
 
 def run_of(store: Store, *records: Record, unfinished: tuple[Record, ...] = ()) -> str:
@@ -436,11 +437,12 @@ from capsbench.records.store import Store
 from capsbench.reporting import parallel
 from capsbench.reporting.contents import all_pictures
 
-parallel.begun = lambda work: work  # as where processes cannot be copied: pictures are drawn in the user's
+parallel.count_workers = lambda: 0  # the pictures are drawn in the user's process
 store = Store(sys.argv[1])
 material = Material.of(store.records()[0], store)
 chosen = {name: all_pictures()[name] for name in ("training-curves", "affine-curves", "adversarial-readings")}
-images, _ = parallel.begin(chosen, material, ["svg"])()
+with parallel.drawing(chosen, material, ["svg"]) as wait:
+    images = wait()
 for name, image in images.items():
     print(name, hashlib.sha256(image.files["svg"]).hexdigest())
 assert dict(mpl.rcParams) == before

@@ -1,170 +1,153 @@
-"""The pictures of a report: all there is data for, and why there is none of the others."""
+"""The images of a report, whichever process draws them, and the reasons for those that are missing."""
 
-import gc
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import pytest
 
-from capsbench.presenting.figures.figure import Picture
+from capsbench.presenting.figures.figure import Image, Picture
 from capsbench.presenting.figures.files import image
-from capsbench.presenting.material import Material
+from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting import parallel
 from capsbench.reporting.contents import PICTURES
-from capsbench.reporting.parallel import begin, begun, readied
+from capsbench.reporting.parallel import Draw, drawing
+from tests.making import make_capsules, make_record
 
+NAMES = ["accuracy-iterations", "accuracy-cost", "training-curves"]
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are not copied here")
-def test_what_is_here_is_there_and_what_it_makes_comes_back() -> None:
-    here = {"numbers": [1, 2, 3]}
-    wait = begun(lambda: (os.getpid(), here["numbers"]))
-    here["numbers"] = []  # too late for the copy
-    process, numbers = wait()
-    assert process != os.getpid()
-    assert numbers == [1, 2, 3]
-
-
-def test_what_fails_beside_is_done_here() -> None:
-    first = os.getpid()
-
-    def work() -> int:
-        if os.getpid() != first:
-            raise RuntimeError("not there")
-        return 1
-
-    assert begun(work)() == 1
-
-
-def test_a_copy_that_dies_is_done_without() -> None:
-    first = os.getpid()
-
-    def work() -> int:
-        if os.getpid() != first:
-            os._exit(9)
-        return 2
-
-    assert begun(work)() == 2
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are not copied here")
-def test_an_interrupt_is_for_the_original_alone() -> None:
-    first = os.getpid()
-
-    def work() -> bool:
-        if os.getpid() != first:
-            os.kill(os.getpid(), signal.SIGINT)
-        return os.getpid() != first
-
-    assert begun(work)()
-
-
-def test_an_error_of_the_work_is_raised_to_whom_it_belongs() -> None:
-    error = LookupError("wrong here too")
-
-    def work() -> int:
-        raise error
-
-    with pytest.raises(LookupError) as caught:
-        begun(work)()
-    assert caught.value is error
-
-
-def test_what_is_made_ready_there_takes_what_it_is_given() -> None:
-    def prepare() -> Callable[[int], tuple[int, int]]:
-        process = os.getpid()
-        return lambda number: (process, number + 1)
-
-    process, number = readied(prepare)(1)()
-    assert number == 2
-    assert (process != os.getpid()) == (sys.platform == "linux")
-
-
-def test_matter_of_a_copy_that_died_is_worked_on_here() -> None:
-    first = os.getpid()
-
-    def prepare() -> Callable[[bytes], int]:
-        if os.getpid() != first:
-            os._exit(9)
-        return len
-
-    give = readied(prepare)
-    wait_until_alone()
-    assert give(bytes(1_000_000))() == 1_000_000
-
-
-def test_a_copy_ends_that_is_never_given_anything() -> None:
-    give = readied(lambda: len)
-    del give
-    gc.collect()
-    wait_until_alone()
-
-
-def wait_until_alone() -> None:
-    for _ in range(1000):
-        if not multiprocessing.active_children():
-            return
-        time.sleep(0.01)
-    raise AssertionError("the copy is still there")
-
+FORKS = pytest.mark.skipif(sys.platform != "linux", reason="a fork is not safe here")
 
 Make = Callable[..., Record]
 
 
 @pytest.fixture
 def material(capsules: Make, tmp_path: Path) -> Material:
-    """Of a contender whose speed was not measured."""
+    """One contender whose speed was not measured."""
     return Material.of([capsules(0.97, None)], Store(tmp_path))
 
 
+@pytest.fixture(autouse=True)
+def _two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform == "linux":
+        monkeypatch.setattr(parallel, "count_workers", lambda: 2)
+
+
+def draw_all(pictures: Mapping[str, Draw], material: Material, forms: Collection[str] = ("svg",)) -> dict[str, str]:
+    """Draws; returns the picture's title or the reason by name."""
+    with drawing(pictures, material, forms) as wait:
+        images = wait()
+    return {name: drawn.title if isinstance(drawn, Image) else drawn for name, drawn in images.items()}
+
+
+def report_process(material: Material) -> Picture:
+    """Draws nothing; the reason names the process, and whether it heeds Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT) if os.getpid() != TESTS else None
+    raise NoDataError(str(os.getpid()), "drew")
+
+
+def die(material: Material) -> Picture:
+    if os.getpid() != TESTS:
+        os._exit(9)
+    return PICTURES["training-curves"](material)
+
+
+def divide_by_zero(material: Material) -> Picture:
+    raise ZeroDivisionError("by nothing")
+
+
+TESTS = os.getpid()
+
+
 def test_a_picture_without_data_is_left_out_and_it_is_said_why(material: Material) -> None:
-    made, lacking = begin(PICTURES, material, ["svg"])()
-    assert list(made) == ["accuracy-iterations", "training-curves"]
-    assert list(lacking) == ["accuracy-cost"]
-    assert "speed" in lacking["accuracy-cost"]
-    assert all(list(image.files) == ["svg"] for image in made.values())
+    with drawing(PICTURES, material, ["svg"]) as wait:
+        images = wait()
+    assert list(images) == NAMES
+    assert images["accuracy-cost"] == str(NoDataError("speed"))
+    for name in ("accuracy-iterations", "training-curves"):
+        drawn = images[name]
+        assert isinstance(drawn, Image)
+        assert list(drawn.files) == ["svg"]
 
 
 def test_a_picture_that_cannot_be_drawn_takes_no_other_with_it(material: Material) -> None:
-    def draw(material: Material) -> Picture:
-        raise ZeroDivisionError("by nothing")
-
-    made, lacking = begin({"odd": draw, **PICTURES}, material, ["svg"])()
-    assert [*made] == ["accuracy-iterations", "training-curves"]
-    assert "ZeroDivisionError: by nothing" in lacking["odd"]
+    drawn = draw_all({"odd": divide_by_zero, **PICTURES}, material)
+    assert list(drawn) == ["odd", *NAMES]
+    assert "ZeroDivisionError: by nothing" in drawn["odd"]
+    assert drawn["training-curves"] == PICTURES["training-curves"](material).title
 
 
-@pytest.mark.parametrize("cores", [1, 2, 8])
-def test_the_pictures_are_the_same_on_any_number_of_cores(
-    material: Material, cores: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("workers", [0, 1, 2, 8])
+def test_the_pictures_are_the_same_with_any_number_of_workers(
+    material: Material, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: cores)
-    made, lacking = begin(PICTURES, material, ["png", "svg"])()
-    assert made == {name: image(PICTURES[name](material), ["png", "svg"]) for name in made}
-    assert [*made, *lacking] == ["accuracy-iterations", "training-curves", "accuracy-cost"]
+    monkeypatch.setattr(parallel, "count_workers", lambda: workers if sys.platform == "linux" else 0)
+    with drawing(PICTURES, material, ["png", "svg"]) as wait:
+        images = wait()
+    drawn = {name: image(PICTURES[name](material), ["png", "svg"]) for name in NAMES if name != "accuracy-cost"}
+    assert {name: result for name, result in images.items() if isinstance(result, Image)} == drawn
+    assert list(images) == NAMES
 
 
-def test_a_picture_whose_copy_dies_is_drawn_here(material: Material) -> None:
-    first = os.getpid()
+@FORKS
+def test_workers_draw_and_an_interrupt_is_not_for_them(material: Material) -> None:
+    drawn = draw_all({"first": report_process, "second": report_process}, material)
+    assert not {str(NoDataError(str(os.getpid()), "drew"))}.intersection(drawn.values())
+    assert all(reason.endswith(" drew") for reason in drawn.values())
 
-    def draw(material: Material) -> Picture:
-        if os.getpid() != first:
-            os._exit(9)
-        return PICTURES["training-curves"](material)
 
-    made, lacking = begin({"deadly": draw, **PICTURES}, material, ["svg"])()
-    assert list(made) == ["deadly", "accuracy-iterations", "training-curves"]
-    assert list(lacking) == ["accuracy-cost"]
+def test_a_picture_whose_worker_dies_is_drawn_here(material: Material) -> None:
+    drawn = draw_all({"deadly": die, **PICTURES}, material)
+    assert list(drawn) == ["deadly", *NAMES]
+    assert drawn["deadly"] == drawn["training-curves"] == PICTURES["training-curves"](material).title
 
 
 def test_without_a_format_nothing_is_drawn(material: Material) -> None:
-    def draw(material: Material) -> None:
-        os._exit(1)
+    assert draw_all({"never": die}, material, []) == {}
 
-    assert begin({"never": draw}, material, [])() == ({}, {})
+
+def wait_forever(material: Material) -> Picture:
+    while True:
+        time.sleep(0.01)
+
+
+@FORKS
+def test_an_interrupted_block_leaves_no_worker(material: Material) -> None:
+    others = set(multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt), drawing({"endless": wait_forever}, material, ["svg"]):
+        assert len(set(multiprocessing.active_children()) - others) == 1
+        raise KeyboardInterrupt
+    assert set(multiprocessing.active_children()) <= others
+
+
+@FORKS
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """Each worker holds its standard output open until it ends."""
+    Store(tmp_path).write(make_record(make_capsules()))
+    script = """
+import os, signal, sys, time
+from capsbench.presenting.material import Material
+from capsbench.records.store import Store
+from capsbench.reporting.parallel import drawing
+
+def draw(material):
+    print("drawing", flush=True)
+    time.sleep(3600)
+
+store = Store(sys.argv[1])
+with drawing({"one": draw, "two": draw}, Material.of(store.records()[0], store), ["svg"]):
+    time.sleep(3600)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "drawing\n"
+        parent.kill()
+        assert set(parent.stdout.read().splitlines()) <= {"drawing"}  # its end comes once all workers have ended

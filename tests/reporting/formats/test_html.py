@@ -98,7 +98,7 @@ def _pictures() -> Iterator[None]:
         return image(Picture(figure(), f"Picture {names[draw]}", "How to read it."), forms)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "_image", drawn)
+        patch.setattr(parallel, "draw_image", drawn)
         yield
 
 

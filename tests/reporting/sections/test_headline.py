@@ -26,7 +26,7 @@ from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.contents import PICTURES
-from capsbench.reporting.parallel import begin
+from capsbench.reporting.parallel import drawing
 from capsbench.reporting.sections.headline import (
     accuracy_against_cost,
     accuracy_against_iterations,
@@ -183,7 +183,8 @@ def test_without_capsule_networks_there_are_no_iterations(matched: Make) -> None
 def test_drawing_leaves_a_notebook_as_it_was(records: list[Record], tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     material = Material.of(records, Store(tmp_path))
-    begin(PICTURES, material, ["svg"])()
+    with drawing(PICTURES, material, ["svg"]) as wait:
+        wait()
     PICTURES["training-curves"](material)
     assert plt.get_fignums() == []
     assert dict(mpl.rcParams) == before
