@@ -49,7 +49,8 @@ def draw_all(pictures: Mapping[str, Draw], material: Material, forms: Collection
 
 def report_process(material: Material) -> Picture:
     """Draws nothing; the reason names the process, and whether it heeds Ctrl-C."""
-    os.kill(os.getpid(), signal.SIGINT) if os.getpid() != TESTS else None
+    if os.getpid() != TESTS:
+        os.kill(os.getpid(), signal.SIGINT)
     raise NoDataError(str(os.getpid()), "drew")
 
 
@@ -120,10 +121,16 @@ def wait_forever(material: Material) -> Picture:
 
 @FORKS
 def test_an_interrupted_block_leaves_no_worker(material: Material) -> None:
-    others = set(multiprocessing.active_children())
-    with pytest.raises(KeyboardInterrupt), drawing({"endless": wait_forever}, material, ["svg"]):
-        assert len(set(multiprocessing.active_children()) - others) == 1
-        raise KeyboardInterrupt
+    others, workers = set(multiprocessing.active_children()), []
+
+    def interrupt() -> None:
+        with drawing({"endless": wait_forever}, material, ["svg"]):
+            workers.extend(set(multiprocessing.active_children()) - others)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert len(workers) == 1
     assert set(multiprocessing.active_children()) <= others
 
 
