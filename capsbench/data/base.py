@@ -86,14 +86,17 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
         with _one_thread():
             splits = dataset().load(folder)
         if not isinstance(splits, Splits):
-            raise ArgumentError("load", f"to give {Splits.__module__}.{Splits.__name__}", type(splits).__name__)
+            raise ArgumentError("load", f"to return {Splits.__module__}.{Splits.__name__}", type(splits).__name__)
+        for part, images in splits.named().items():
+            _check_type(images, part)
         _check_about(splits)
         for part, images in splits.named().items():
             _check(images, dataset, part, augmented=part == "train" and bool(splits.augmentations))
     except UsageError:
         raise
     except FOREIGN as error:  # a user's own data set may raise anything
-        problem = f"cannot be loaded: {type(error).__name__}: {message_of(error)}"
+        kind = "" if isinstance(error, ArgumentError) else f"{type(error).__name__}: "
+        problem = f"cannot be loaded: {kind}{message_of(error)}"
         raise UsageError(Kind.DAMAGED, problem, flag="dataset", value=name) from error
     return replace(splits, train=few(splits.train, train_size, seed, name))
 
@@ -125,6 +128,15 @@ def _check_about(splits: Splits) -> None:
                 raise ArgumentError(f"about {part}, {name}", f"[{count}]", list(values.shape))
 
 
+def _check_type(images: Images, part: str) -> None:
+    """Raises ArgumentError unless a part is `Images` of two tensors."""
+    if not isinstance(images, Images):
+        raise ArgumentError(part, f"{Images.__module__}.{Images.__name__}", type(images).__name__)
+    if not all(isinstance(tensor, Tensor) for tensor in images):
+        types = tuple(type(tensor).__name__ for tensor in images)
+        raise ArgumentError(part, "images and labels as tensors", types)
+
+
 def _check(images: Images, dataset: type[Dataset], part: str, augmented: bool) -> None:
     """Raises ArgumentError unless the images are what the data set declares, or can be made it by an augmentation."""
     shape, labels = images.images.shape, images.labels
@@ -139,8 +151,9 @@ def _check(images: Images, dataset: type[Dataset], part: str, augmented: bool) -
     )
     if count == 0 or not fits or shape[0] != count or list(labels.shape) != wanted:
         expected = "labels [N]" if shown == 1 else f"labels [N, {shown}]"
+        sides = ", ".join(map(str, dataset.image))
         shapes = list(shape), list(labels.shape)
-        raise ArgumentError(part, f"images [N, {dataset.image}] and {expected}", shapes)
+        raise ArgumentError(part, f"images [N, {sides}] and {expected}", shapes)
     if images.images.dtype != torch.float32 or labels.dtype != torch.int64:
         dtypes = images.images.dtype, labels.dtype
         raise ArgumentError(part, "images of torch.float32 and labels of torch.int64", dtypes)
