@@ -1,38 +1,158 @@
 """What the documents show is run."""
 
+import random
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image, ImageDraw
 
 import capsbench
+from capsbench import registry
+from capsbench.networks.build import build_network
+from capsbench.running.estimate import Estimate
 from capsbench.running.runner import run_cells
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
+EXAMPLE = re.compile(r"[Ss]aved? (?:it )?as `(\w+)\.py`.*?```python\n(.*?)```", flags=re.DOTALL)
+"""A file's name, and the code that a document has for it."""
+
+COMMAND = re.compile(r"^\$ capsbench (run .*)$", flags=re.MULTILINE)
+
+
 @pytest.fixture
-def kmeans(tmp_path, monkeypatch):
-    """The module of docs/own-routing.md, in the folder one works in."""
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "own-routing.md").read_text(), flags=re.DOTALL)
-    (tmp_path / "kmeans.py").write_text(code)
+def write_examples(tmp_path, monkeypatch):
+    """Writes the files that a document shows into a new working directory."""
+    modules = []
+
+    def write(document: str) -> dict[str, str]:
+        examples = dict(EXAMPLE.findall((DOCS / document).read_text()))
+        for name, code in examples.items():
+            (tmp_path / f"{name}.py").write_text(code)
+        modules.extend(examples)
+        return examples
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    yield code
-    sys.modules.pop("kmeans", None)
+    yield write
+    for name in modules:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def kmeans(write_examples):
+    """The code of docs/own-routing.md."""
+    return write_examples("own-routing.md")["kmeans"]
+
+
+def draw_shapes(folder: Path, images: int, generator: random.Random) -> None:
+    """Draws the image files of docs/own-data.md: 5x5 bars, crosses and rings, each at a random position."""
+    lines = {
+        "bar": [(2, 0, 2, 4)],
+        "cross": [(2, 0, 2, 4), (0, 2, 4, 2)],
+        "ring": [(0, 0, 4, 0), (0, 4, 4, 4), (0, 0, 0, 4), (4, 0, 4, 4)],
+    }
+    for name, strokes in lines.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(images):
+            image = Image.new("L", (12, 12))
+            x, y = generator.randrange(8), generator.randrange(8)
+            for x0, y0, x1, y1 in strokes:
+                ImageDraw.Draw(image).line((x + x0, y + y0, x + x1, y + y1), fill=255)
+            image.save(folder / name / f"{index:03}.png")
+
+
+@pytest.fixture
+def shapes(write_examples, tmp_path):
+    """The code of docs/own-data.md, with its image files."""
+    generator = random.Random(0)
+    draw_shapes(tmp_path / "shapes" / "train", 60, generator)
+    draw_shapes(tmp_path / "shapes" / "test", 30, generator)
+    return write_examples("own-data.md")["shapes"]
+
+
+def run_examples(**request):
+    """Runs a request without a failure, and returns its table of test accuracies."""
+    outcome = capsbench.run(**request, seeds=0, measure="accuracy", out="results")
+    assert not outcome.failed, outcome.failed
+    table = capsbench.load("results")
+    return table[(table["metric"] == "accuracy") & (table["condition"] == "test")]
+
+
+def count_lines(code: str) -> int:
+    """Counts the lines of the class in a worked example."""
+    return len([line for line in code.partition("class ")[2].splitlines() if line.strip()])
 
 
 def test_the_worked_example_is_short_and_trains(kmeans):
-    body = kmeans.partition("class ")[2]
-    assert len([line for line in body.splitlines() if line.strip()]) <= 20
-    request = dict(routing="kmeans:KMeansRouting", iters=[1, 2], sharpness=[0.5], epochs=6, seeds=0)
-    outcome = capsbench.run(**request, measure="accuracy", baseline="none", out="results")
-    assert len(outcome.finished) == 2, outcome.failed
-    table = capsbench.load("results")
-    accuracy = table[(table["metric"] == "accuracy") & (table["condition"] == "test")]
+    assert count_lines(kmeans) <= 20
+    accuracy = run_examples(routing="kmeans:KMeansRouting", iters=[1, 2], sharpness=[0.5], epochs=6, baseline="none")
+    assert len(accuracy) == 2
     assert (accuracy["value"] > 0.5).all()  # chance is 0.1
     assert (accuracy["routing.sharpness"] == 0.5).all()
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_the_own_data_set_is_short_and_trains(shapes):
+    assert count_lines(shapes) <= 20
+    accuracy = run_examples(dataset="shapes:Shapes", routing="dynamic", iters=1, baseline="matched")
+    assert set(accuracy["network"]) == {"capsnet", "matched"}
+    assert set(accuracy["epochs"]) == {20}
+    assert (accuracy["value"] > 0.6).all()  # chance is 0.33
+
+
+def test_a_changed_image_makes_another_cell(shapes):
+    request = dict(dataset="shapes:Shapes", routing="dynamic", baseline="none", seeds=0)
+    (before,) = capsbench.cells(**request)
+    Image.new("L", (12, 12)).save("shapes/test/bar/000.png")
+    (after,) = capsbench.cells(**request)
+    assert before.id != after.id
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_the_own_network_baseline_and_loss_train_together(write_examples):
+    examples = write_examples("own-network.md")
+    assert set(examples) == {"deep", "strided", "focal"}
+    accuracy = run_examples(
+        network="deep:DeepCapsNet", iters=1, width=8, baseline="strided:StridedCNN", baseline_size="own,matched",
+        loss="focal:FocalLoss", gamma=0.5, epochs=5,
+    )  # fmt: skip
+    assert (accuracy["value"] > 0.5).all()  # chance is 0.1
+    capsules = accuracy[accuracy["network"] == "deep:DeepCapsNet"]
+    assert capsules[["network.width", "loss", "loss.gamma"]].values.tolist() == [[8, "focal:FocalLoss", 0.5]]
+    cnns = accuracy[accuracy["network"] == "strided:StridedCNN"]
+    assert sorted(cnns["network.parameters"] > 0) == [False, True]
+    assert set(cnns["loss"]) == {"cross-entropy"}
+
+
+@pytest.mark.parametrize("routing", registry.names("routing"))
+def test_the_own_network_runs_with_every_routing(write_examples, routing):
+    write_examples("own-network.md")
+    registry.trust(["deep:DeepCapsNet"])
+    for reconstruction in (True, False):
+        (cell,) = capsbench.cells(
+            network="deep:DeepCapsNet", routing=routing, reconstruction=reconstruction, seeds=0, baseline="none"
+        )
+        activations = build_network(cell)(torch.rand(2, 1, 8, 8))
+        assert activations.shape == (2, 10)
+        assert ((activations >= 0) & (activations <= 1)).all()
+
+
+@pytest.mark.usefixtures("shapes")
+@pytest.mark.parametrize("document", ["own-routing.md", "own-data.md", "own-network.md"])
+def test_the_commands_of_the_worked_examples_can_be_planned(write_examples, capsbench, tmp_path, monkeypatch, document):
+    write_examples(document)
+    monkeypatch.setattr("capsbench.running.estimate.estimate", lambda *arguments: Estimate())
+    commands = COMMAND.findall((DOCS / document).read_text())
+    assert commands
+    for command in commands:
+        result = capsbench(*shlex.split(command), "--dry-run", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.usefixtures("in_one_process")
