@@ -47,16 +47,21 @@ class Lost:
             return True
         return any(_key_of(row) in rows.keys for rows in self.numbers.values())
 
-    def describe(self) -> dict[str, str]:
-        """Returns a description by the name of each loss; all measures without a number are one loss, ``measures``."""
+    def describe(self, owner: str = "the reference has") -> dict[str, str]:
+        """Returns a description by the name of each loss; all measures without a number are one loss, ``measures``.
+
+        Args:
+            owner: who has the lost numbers.
+        """
         texts: dict[str, str] = {}
         if self.measures:
-            texts["measures"] = f"no numbers of {', '.join(self.measures)}, of which the reference has some"
+            texts["measures"] = f"no numbers of {', '.join(self.measures)}; {owner} some"
         for name, (keys, expected) in self.numbers.items():
-            count = (
-                f"no {name}" if len(keys) == expected else f"only {expected - len(keys)} of {expected} rows of {name}"
+            texts[name] = (
+                f"no {name}; {owner} it"
+                if len(keys) == expected
+                else f"only {expected - len(keys)} of {expected} rows of {name}; {owner} all"
             )
-            texts[name] = f"{count}; the reference has {'it' if len(keys) == expected else 'all'}"
         return texts
 
 

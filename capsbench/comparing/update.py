@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from capsbench.comparing.checked import GOES_ON
-from capsbench.comparing.side import Side, read_latest_run, title_contenders, titles_of_cells
+from capsbench.comparing.lost import find_lost, list_lost_numbers
+from capsbench.comparing.pairing import Pairing
+from capsbench.comparing.side import (
+    Side,
+    read_latest_run,
+    read_side,
+    title_contenders,
+    titles_of_cells,
+    with_one_setting,
+)
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Artifact, Measurement, Record, Row
 from capsbench.records.store import Store
@@ -19,6 +28,10 @@ from capsbench.stats.differences import FEWEST_SEEDS
 
 KEPT = ("accuracy",)
 """Measures of which a reference has what they kept: the predictions, for `capsbench compare`."""
+
+
+TAKE_AGAIN = "`capsbench run` with {flag:fresh} takes"
+"""What to do about lost numbers."""
 
 
 def has_records(against: str | Path) -> bool:
@@ -40,8 +53,9 @@ def update(against: str | Path, out: str | Path) -> list[str]:
         A line each of what went, came and stayed.
 
     Raises:
-        UsageError: a contender has fewer than `FEWEST_SEEDS` seeds or a failed one, or the folder of the reference is a
-            run's, has a record of a newer capsbench or cannot be written; nothing is changed then.
+        UsageError: a contender has fewer than `FEWEST_SEEDS` seeds or a failed one, or lost numbers that other seeds or
+            the old reference have; or the folder of the reference is a run's, has a record of a newer capsbench or cannot
+            be written. Nothing is changed then.
         StorageFailed: the disk does not take the new reference; nothing is changed then.
     """
     folder = Path(against)
@@ -63,18 +77,30 @@ def update(against: str | Path, out: str | Path) -> list[str]:
         )
     run = read_latest_run(out, "out")
     _check(run, out)
-    has_records(folder)
-    reference = Store(folder)
-    reference.check_none_newer()
-    old = {record.cell.id for record in reference.records()[0]}
+    _check_seeds_alike(run, out)
+    has_old = has_records(folder)
+    Store(folder).check_none_newer()
+    reference = read_side(folder, "against") if has_old else None
+    if reference is not None:
+        _check_nothing_lost(reference, run, folder, out)
+    old = [] if reference is None else [*reference.records, *reference.failed]
     new = {record.cell.id: record for record in run.records}
     with replace_parts(folder, "against") as made:
         _write(Store(made), run, new)
-    return [
-        f"{len(new.keys() - old)} records came",
-        f"{len(old - new.keys())} records went",
-        f"{len(new.keys() & old)} records were written anew",
+    return _describe_update(old, new)
+
+
+def _describe_update(old: Sequence[Record], new: Mapping[str, Record]) -> list[str]:
+    known = {record.cell.id for record in old}
+    lines = [
+        f"{len(new.keys() - known)} records came",
+        f"{len(known - new.keys())} records went",
+        f"{len(new.keys() & known)} records were written anew",
     ]
+    before, now = (
+        {measure_name(spec) for record in records for spec in record.measured} for records in (old, new.values())
+    )
+    return [*lines, *([f"no longer measured: {', '.join(sorted(before - now))}"] if before - now else [])]
 
 
 def tell_unlike(error: NothingMeasured, against: str | Path) -> NothingMeasured:
@@ -118,6 +144,33 @@ def without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record
         for spec, measurement in record.measures.items()
     }
     return replace(record, measures=measures)
+
+
+def _check_seeds_alike(run: Side, out: str | Path) -> None:
+    """Raises UsageError for a record that lost numbers which all other seeds of its contender have."""
+    (run,), _ = with_one_setting(run)
+    cells, sources = titles_of_cells(run), {record.cell.id: record.cell for record in run.records}
+    for contender in run.contenders.values():
+        for seed, record in contender.records.items():
+            others = [other for number, other in contender.records.items() if number != seed]
+            lost = list_lost_numbers(others, record, sources, run)
+            for text in lost.describe("other seeds have").values():
+                problem = f"{cells[record.cell.id]}: {text}"
+                raise UsageError(Kind.DAMAGED, problem, flag="out", file=out, expected=f"{TAKE_AGAIN} it")
+
+
+def _check_nothing_lost(reference: Side, run: Side, folder: Path, out: str | Path) -> None:
+    """Raises UsageError for a run that lost numbers of the old reference, though it took their measures."""
+    pairing = Pairing(*with_one_setting(reference, run)[0])
+    lost = next(find_lost(pairing), None)
+    if lost is not None:
+        raise UsageError(
+            Kind.MISSING,
+            f"its latest run lost numbers of the reference: {lost.text}",
+            flag="out",
+            file=out,
+            expected=f"{TAKE_AGAIN} them; for a reference without them, remove {folder / 'records'} first",
+        )
 
 
 def _check(run: Side, out: str | Path) -> None:

@@ -94,7 +94,7 @@ def test_a_measure_without_any_row_is_one_finding(reference, tmp_path):
     checked = check(reference, write(tmp_path / "out", [network(0, WEAK, STRONG, HELD, NOISE, DRAWN)]))
     (finding,) = checked.findings
     assert finding[:1] + finding[2:4] == (
-        "missing", "measures", f"{cell(0).title}: no numbers of adversarial, of which the reference has some",
+        "missing", "measures", f"{cell(0).title}: no numbers of adversarial; the reference has some",
     )  # fmt: skip
 
 
