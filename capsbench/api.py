@@ -16,9 +16,9 @@ from capsbench.measures.build import ALL, checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.count import MAX_CELLS, check_count, count_cells
+from capsbench.planning.edits import UNDO, describe_edits, find_edits
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
-from capsbench.planning.options import UNDO, about_edits, edits
 from capsbench.planning.own_data import identify_data
 from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG, canonical, listed, spelled, trust_named
 from capsbench.planning.suites import read_suite
@@ -26,9 +26,9 @@ from capsbench.presenting.filter import chosen as choose_records
 from capsbench.presenting.terminal import make_console
 from capsbench.records.cell import Cell
 from capsbench.records.folder import allow_own, require_records
+from capsbench.records.parts import Part, Parts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.records.versions import components_of
 from capsbench.registry import measure_name
 from capsbench.running.progress import make_progress
 from capsbench.running.runner import Outcome, check_data, run_cells
@@ -232,10 +232,10 @@ def _not_measurable_here(record: Record) -> str:
     if record.cell.device == "cuda" and not torch.cuda.is_available():
         return "it was trained on a GPU, and torch sees no CUDA device here"
     try:
-        edited = edits(record.cell, record.training.sources if record.training else {})
+        edited = find_edits(record.cell, record.training.sources if record.training else {})
     except UsageError as error:
         return error.describe(spelled)
-    return f"{about_edits(edited)}; {UNDO}" if edited else ""
+    return f"{describe_edits(edited)}; {UNDO}" if edited else ""
 
 
 def _check_workers(workers: int | None) -> None:
@@ -269,9 +269,9 @@ def _about_heavy_baseline(heavy: HeavyBaseline) -> str:
 
 def _about_names(chosen: Sequence[PlannedCell]) -> list[str]:
     """A line for each entry point that is ignored though its name is asked for."""
-    named = {component for planned in chosen for component in components_of(planned.cell)}
-    named |= {("measure", measure_name(spec)) for planned in chosen for spec in planned.measures}
-    return [line for kind, name in sorted(named) for line in registry.about_name(kind, name)]
+    parts = {part for planned in chosen for part in Parts.from_cell(planned.cell)}
+    parts |= {Part("measure", measure_name(spec)) for planned in chosen for spec in planned.measures}
+    return [line for part in sorted(parts) for line in registry.about_name(part.kind, part.name)]
 
 
 def _about_iterations(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[str]:

@@ -60,6 +60,6 @@ def list_(
 
 
 def _option_names(kind: str, name: str) -> list[str]:
-    from capsbench.planning.options import options_of
+    from capsbench.planning.options import read_options
 
-    return [f"{spelled(option)} {value(default)}" for option, default in options_of(kind, name).items()]
+    return [f"{spelled(option)} {value(default)}" for option, default in read_options(registry.get(kind, name)).items()]

@@ -8,17 +8,19 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from capsbench import registry
 from capsbench.records.cell import Cell
+from capsbench.records.parts import Parts
 from capsbench.routing.base import Routing
+
+FIELD_ARGUMENTS = ("reconstruction", "iterations", "backend")
+"""The arguments of networks and routings that fields of the Cell set; the others with a default are options."""
 
 
 class LayerRouting:
     """The `RoutingFactory` of a cell, which builds each layer's routing with the cell's iterations and options."""
 
-    def __init__(self, cell: Cell) -> None:
-        assert cell.routing is not None
-        self.routing: type[Routing] = registry.get("routing", cell.routing)
+    def __init__(self, routing: type[Routing], cell: Cell) -> None:
+        self.routing = routing
         self.separate_activations = self.routing.separate_activations
         self.arguments: dict[str, Any] = {
             "iterations": cell.iterations,
@@ -36,16 +38,16 @@ def build_network(cell: Cell, device: str | None = None) -> nn.Module:
     Args:
         device: the device of the weights, the cell's if None; ``meta`` builds shapes without weights.
     """
-    dataset = registry.get("dataset", cell.dataset)
+    parts = Parts.from_cell(cell)
+    dataset, network_class = parts.dataset.component, parts.network.component
     options: dict[str, Any] = cell.component_options("network")
     with torch.device(device or cell.device):
-        if not cell.has_routing:
-            network_class = registry.get(registry.kind_of(cell.network), cell.network)
+        if parts.routing is None:
             network = network_class(dataset.image, dataset.classes, **options)
         else:
-            network_class = registry.get("network", cell.network)
+            routing = LayerRouting(parts.routing.component, cell)
             network = network_class(
-                dataset.image, dataset.classes, LayerRouting(cell), reconstruction=cell.reconstruction, **options
+                dataset.image, dataset.classes, routing, reconstruction=cell.reconstruction, **options
             )
     if cell.channels_last:  # only convolutions: transformation matrices have four dimensions too, but no channels
         nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
@@ -70,7 +72,7 @@ def count_parameters(network: nn.Module) -> int:
 def forward_flops(cell: Cell) -> int:
     """Counts the floating-point operations of a forward pass of one image through the CNN of a cell, without computing it."""
     network = build_network(cell, device="meta").eval()
-    image = torch.empty(1, *registry.get("dataset", cell.dataset).image, dtype=parameter_dtype(cell), device="meta")
+    image = torch.empty(1, *Parts.from_cell(cell).dataset.component.image, dtype=parameter_dtype(cell), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(image)
     return counter.get_total_flops()

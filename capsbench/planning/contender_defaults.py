@@ -33,24 +33,28 @@ def title_cells(cells: Iterable[Cell]) -> dict[str, str]:
 
 @cache
 def _defaults(dataset: str, size: str, network: str, routing: str | None, loss: str | None) -> Mapping[str, Any]:
-    from capsbench.planning.matrix import settled  # imports torch, which few who read records need
+    # These import torch, which few readers of records need.
+    from capsbench.planning.parts import choose_parts
+    from capsbench.planning.resolve import complete_cell
 
     point = {"dataset": dataset, "size": size, "seed": 0, "network": network, "routing": routing, "device": "cpu"}
     try:
-        cell = settled(point, {})
-        options = cell.options if loss == cell.loss else settled({**point, "loss": loss}, {}).options
-        known = {**describe_cell(cell), **options, **_own_parts(point)}
+        cell = complete_cell(point, choose_parts(point), {})
+        if loss != cell.loss:
+            other = {**point, "loss": loss}
+            cell = cell.model_copy(update={"options": complete_cell(other, choose_parts(other), {}).options})
+        known = {**describe_cell(cell), **_own_parts(network, routing)}
     except FOREIGN:  # a user's own part may raise anything
         return {}
     return {name: value for name, value in known.items() if name not in OF_MACHINE and not name.startswith("code.")}
 
 
-def _own_parts(point: Mapping[str, Any]) -> dict[str, Any]:
-    """What is taken where the fields that name a contender are left open: a network's own routing, a routing's own network."""
-    from capsbench.planning.options import parts_of
+def _own_parts(network: str, routing: str | None) -> dict[str, Any]:
+    """Returns the values of the fields that name a contender, if they are left open: each part's own partner."""
+    from capsbench.planning.parts import choose_network
 
-    own = {"dataset": AXES["dataset"][0], "size": AXES["size"][0]}
-    if point["routing"] is not None:
-        own["routing"] = parts_of({**point, "routing": None})[1]
-        own["network"] = parts_of({**point, "network": None})[0]
-    return own
+    partners = {"dataset": AXES["dataset"][0], "size": AXES["size"][0]}
+    if routing is not None:
+        partners["routing"] = choose_network(network, None)[1]
+        partners["network"] = choose_network(None, routing)[0]
+    return partners

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,11 @@ def complete_axes(fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     axes.setdefault("routing", [None])
     axes.setdefault("network", [None])
     return axes
+
+
+def usable_cores() -> int:
+    """Returns the cores that this process may use, which in a container can be fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_default(field: str) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from capsbench import registry
 from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.records.parts import Parts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.swap import finish_update
-from capsbench.records.versions import components_of
 
 
 def check_folder(store: Store, flag: str = "out") -> None:
@@ -36,7 +36,7 @@ def allow_own(*stores: Store) -> None:
     """
     for store in stores:
         records, _ = store.records()
-        registry.trust(name for record in records for _, name in components_of(record.cell))
+        registry.trust(part.name for record in records for part in Parts.from_cell(record.cell))
         registry.look_in(Path(folder) for run in reversed(store.runs()) for folder in run.folders)
 
 

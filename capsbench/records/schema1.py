@@ -19,8 +19,8 @@ from capsbench.records.cell import Cell, Whole, digest_fields
 from capsbench.records.disk import read_file
 from capsbench.records.file import RUN_AGAIN, check_numbers, check_schema, schema_of
 from capsbench.records.parse import UnfitError, parse_json
+from capsbench.records.parts import Parts
 from capsbench.records.record import TRAINING, Artifact, Facts, Failure, Measurement, Name, Record, Row, Text, Training
-from capsbench.records.versions import components_of
 from capsbench.registry import measure_name
 
 SUMS = "SHA256SUMS"
@@ -141,7 +141,7 @@ def _to_record(written: _Written, sums: Mapping[str, str]) -> Record:
     training = Training(
         rows=rows.pop(TRAINING, []),
         history=written.history,
-        versions=dict.fromkeys([TRAINING, *(kind for kind, _ in components_of(cell))], VERSION),
+        versions=dict.fromkeys([TRAINING, *(part.kind for part in Parts.from_cell(cell))], VERSION),
         provenance=machine,
         started=facts.started,
         seconds=facts.seconds,

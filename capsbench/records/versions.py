@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from capsbench import registry
 from capsbench.records.cell import Cell
+from capsbench.records.parts import Parts
 from capsbench.records.record import TRAINING, Measurement, Record
 
 
@@ -29,8 +30,8 @@ class Stale(NamedTuple):
 def training_versions(cell: Cell) -> dict[str, int]:
     """Returns component -> version for training; a user's own components have version 1, and a digest in the cell."""
     versions = {TRAINING: registry.training_version()}
-    for kind, name in components_of(cell):
-        versions[kind] = registry.declared_version(kind, name) or 1
+    for part in Parts.from_cell(cell):
+        versions[part.kind] = registry.declared_version(part.kind, part.name) or 1
     return versions
 
 
@@ -38,7 +39,7 @@ def stale_training(record: Record) -> list[Stale]:
     """Returns the components that had another version when the network was trained."""
     if record.training is None:
         return []
-    names = {TRAINING: "the training loop", **{kind: f"{kind} {name}" for kind, name in components_of(record.cell)}}
+    names = {TRAINING: "the training loop", **{part.kind: str(part) for part in Parts.from_cell(record.cell)}}
     known = record.training.versions
     return [
         Stale(names[kind], known[kind], now)
@@ -78,13 +79,6 @@ def describe_stale(records: Iterable[Record]) -> list[str]:
 
 def _count_networks(networks: int) -> str:
     return "1 network was" if networks == 1 else f"{networks} networks were"
-
-
-def components_of(cell: Cell) -> list[tuple[str, str]]:
-    """Returns the components of a cell as (kind, name); a CNN has the kind ``baseline``."""
-    network = registry.kind_of(cell.network)
-    named = [("dataset", cell.dataset), (network, cell.network), ("routing", cell.routing), ("loss", cell.loss)]
-    return [(kind, name) for kind, name in named if name is not None]
 
 
 def _stale_measure(spec: str, measurement: Measurement) -> Stale | None:

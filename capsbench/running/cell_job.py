@@ -21,9 +21,10 @@ from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import make_measure, source_of
 from capsbench.measures.contract import check_rows
 from capsbench.networks.build import build_network, count_parameters, parameter_dtype
+from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
-from capsbench.planning.options import edits, source_parts
 from capsbench.records.cell import DATA, Cell
+from capsbench.records.parts import Parts
 from capsbench.records.record import TRAINING, Artifact, Record, Row
 from capsbench.records.store import Store
 from capsbench.records.versions import training_versions
@@ -135,7 +136,7 @@ def _train(cell: Cell, data: Splits, parts: dict[str, str], store: Store, send: 
         Row(TRAINING, "epochs", "network", len(history), "epochs"),
         Row(TRAINING, "duration", "network", seconds, "s"),
     ]
-    sources = {**source_parts(cell.model_dump()), DATA: parts}
+    sources = {**Parts.from_cell(cell).digest_modules(), DATA: parts}
     versions, digest = training_versions(cell), join_digests(parts)
     send(Trained(history, rows, sorted(backends), versions, weights, started, seconds, sources, digest))
     return network
@@ -165,7 +166,7 @@ def prepare(planned: PlannedCell, data_folder: Path) -> tuple[Splits, dict[str, 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is what the cell says
     if ":" in planned.device:
         torch.cuda.set_device(planned.device)  # which GPU it is makes no other cell
-    if edited := edits(cell, {}):
+    if edited := find_edits(cell, {}):
         raise TrainingFailed(f"the source of {', '.join(edited)} was edited after the run began; run it again")
     data = load_splits(cell.dataset, data_folder)
     parts = digest_parts(data)

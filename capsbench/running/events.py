@@ -14,7 +14,7 @@ class Trained:
     Attributes:
         backends: the implementations of the vote pass that the routings used.
         versions: those of the components, see `capsbench.records.versions`.
-        sources: what the digests of a user's own parts are made of (`capsbench.planning.options.source_parts`), and of the data.
+        sources: digests of a user's own parts by module (`capsbench.records.parts.Parts.digest_modules`), and of the data.
         data: digest of the data as loaded, see `capsbench.data.digest`.
     """
 

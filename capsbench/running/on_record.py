@@ -10,8 +10,8 @@ from typing import NamedTuple
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure, source_of
+from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
-from capsbench.planning.options import edits
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.runs import find_left_to_retrain
@@ -107,7 +107,7 @@ def find_edited(planned: Sequence[PlannedCell], store: Store, records: Mapping[s
     for each in absent:
         if (known := before.get(_without_source(each.cell))) is not None:
             sources = known.training.sources if known.training else {}
-            for part, modules in edits(known.cell, sources).items():
+            for part, modules in find_edits(known.cell, sources).items():
                 counts[part, tuple(modules)] += 1
             if known.cell.code.get(DATA) != each.cell.code.get(DATA):
                 changed = changed_parts(sources[DATA], each.data) if DATA in sources else []

@@ -18,12 +18,14 @@ from capsbench.data.draws import few
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure, source_of
-from capsbench.planning.matrix import PlannedCell, usable_cores
+from capsbench.planning.defaults import usable_cores
+from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import Cell
+from capsbench.records.parts import Parts
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Measurement, Record
 from capsbench.records.store import Store
-from capsbench.records.versions import components_of, describe_stale
+from capsbench.records.versions import describe_stale
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.local import Job, in_processes
@@ -191,8 +193,8 @@ def run_cells(
 
 def _folders_of(cells: Sequence[Cell]) -> set[Path]:
     """Where the modules of a user's own parts of cells were found."""
-    named = {component for cell in cells for component in components_of(cell)}
-    return {folder for kind, name in named if (folder := registry.folder_of(kind, name)) is not None}
+    parts = {part for cell in cells for part in Parts.from_cell(cell)}
+    return {folder for part in parts if (folder := registry.folder_of(part.kind, part.name)) is not None}
 
 
 def check_data(cells: Sequence[Cell], data_folder: Path, leave_out: bool = False) -> dict[str, str]:

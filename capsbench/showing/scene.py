@@ -16,7 +16,7 @@ from capsbench.data.draws import stratified
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import build_network, parameter_dtype
-from capsbench.planning.options import UNDO, about_edits, edits
+from capsbench.planning.edits import UNDO, describe_edits, find_edits
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -140,8 +140,8 @@ def scene_of(
         )
     if cell.device.startswith("cuda") and not torch.cuda.is_available():
         cell = cell.model_copy(update={"device": "cpu", "backend": "auto"})
-    if edited := edits(cell, record.training.sources if record.training else {}):
-        raise UsageError(Kind.CONFLICT, about_edits(edited), flag="CELL", value=named, expected=UNDO)
+    if edited := find_edits(cell, record.training.sources if record.training else {}):
+        raise UsageError(Kind.CONFLICT, describe_edits(edited), flag="CELL", value=named, expected=UNDO)
     try:
         network = build_network(cell)
     except UsageError:

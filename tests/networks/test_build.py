@@ -47,7 +47,7 @@ def test_scores_are_activations_of_the_classes(make_cell, network, dataset, size
 
 def test_every_layer_gets_the_routing_options_of_the_cell(make_cell):
     cell = make_cell(routing="em", iters=3, variance_epsilon=0.25)
-    factory = LayerRouting(cell)
+    factory = LayerRouting(EMRouting, cell)
     assert factory.separate_activations
     layers = [module for module in build_network(cell).modules() if isinstance(module, EMRouting)]
     assert len(layers) == 3

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsbench.planning.contender_defaults import defaults_of
-from capsbench.planning.matrix import cells_of, settled
-from capsbench.planning.options import own_options
+from capsbench.planning.matrix import cells_of
+from capsbench.planning.options import list_options
+from capsbench.planning.parts import choose_parts
+from capsbench.planning.resolve import complete_cell
 from capsbench.presenting.naming import TARGET, Names, no_defaults
 from capsbench.presenting.words import TIMES
 from capsbench.records.cell import Cell
@@ -172,8 +174,9 @@ def planned(network: str, routing: str, size: str, fields: dict[str, Any], optio
         point["routing"] = None
         fields = {name: value for name, value in fields.items() if name not in ("loss", "reconstruction", "iterations")}
     point |= fields
-    known = {*own_options(point), *(["network.parameters"] if network == "matched" else [])}
-    cell = settled(point, {name: value for name, value in options.items() if name in known})
+    parts = choose_parts(point)
+    known = {*list_options(parts), *(["network.parameters"] if network == "matched" else [])}
+    cell = complete_cell(point, parts, {name: value for name, value in options.items() if name in known})
     return cell if network != "matched" else cell.model_copy(update={"options": {TARGET: 10_738, **cell.options}})
 
 

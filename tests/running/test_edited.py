@@ -6,8 +6,9 @@ import pytest
 
 import capsbench
 from capsbench.errors import TrainingFailed
+from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import plan_cells
-from capsbench.planning.options import edits, source_parts
+from capsbench.records.parts import Parts
 from capsbench.records.store import Store
 from capsbench.running.cell_job import prepare
 from capsbench.running.on_record import Edited, find_edited, find_records
@@ -78,14 +79,14 @@ def test_a_run_says_what_was_edited_and_trains_it_anew_and_the_edit_undone_is_on
 def test_a_record_tells_its_sources_and_what_is_edited_since(work):
     (cell_id, _) = capsbench.run(out=work / "results", **ASKED).finished
     record = Store(work / "results").read(cell_id)
-    sources = source_parts(record.cell.model_dump())
+    sources = Parts.from_cell(record.cell).digest_modules()
     assert sources.keys() == {"routing"}
     assert record.training.sources == {**sources, "data": record.training.sources["data"]}
     assert record.training.sources["routing"].keys() == {"mine_here", "helper"}
-    assert edits(record.cell, record.training.sources) == {}
+    assert find_edits(record.cell, record.training.sources) == {}
     (work / "mine_here.py").write_text(ROUTING.replace("scale = scale", "scale = 2 * scale"))
-    assert edits(record.cell, record.training.sources) == {"routing mine_here:Mine": ["mine_here"]}
-    assert edits(record.cell, {}) == {"routing mine_here:Mine": []}
+    assert find_edits(record.cell, record.training.sources) == {"routing mine_here:Mine": ["mine_here"]}
+    assert find_edits(record.cell, {}) == {"routing mine_here:Mine": []}
 
 
 @pytest.mark.usefixtures("in_one_process")

@@ -1,0 +1,48 @@
+"""Chooses the parts of a point of the matrix: its network, routing and loss where the user left them open.
+
+A point is a mapping from fields of the Cell to the values asked for; a field that is still open is None or absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from capsbench import registry
+from capsbench.errors import Kind, UsageError
+from capsbench.networks.base import CapsuleNetwork, is_self_supervised
+from capsbench.records.parts import Part, Parts
+
+
+def choose_parts(point: Mapping[str, Any]) -> Parts:
+    """Returns the parts of a point; ``dataset``, ``network`` and ``routing`` must be in it."""
+    network, routing = choose_network(point["network"], point["routing"])
+    component = Part(registry.kind_of(network), network).component
+    own_loss = None if is_self_supervised(component) else getattr(component, "loss", "cross-entropy")
+    return Parts.from_names(point["dataset"], network, routing, own_loss and (point.get("loss") or own_loss))
+
+
+def choose_network(network: str | None, routing: str | None) -> tuple[str, str | None]:
+    """Returns the network and the routing of a point: each names its own partner if that is left open.
+
+    A baseline has no routing, whatever was asked for.
+    """
+    if network is None:
+        return registry.get("routing", routing or "").network, routing
+    if is_baseline(network):
+        return network, None
+    return network, routing or registry.get("network", network).routing
+
+
+def is_baseline(network: str, flag: str = "network") -> bool:
+    """Returns true for a network without routing: a CNN, or a network with an objective of its own.
+
+    Args:
+        flag: the flag that named it.
+    """
+    if network in registry.names("baseline"):
+        return True
+    if ":" in network or network in registry.names("network"):
+        return not issubclass(registry.get("network", network, flag), CapsuleNetwork)
+    known = [*registry.names("network"), *registry.names("baseline"), registry.YOUR_OWN]
+    raise UsageError(Kind.UNKNOWN, flag="network", value=network, expected=known)

@@ -1,0 +1,95 @@
+"""Refusals of a cell: each function refuses one thing that cannot be, in one line that names the flag.
+
+They see the parts of the cell and all of its fields but options and code, with every default filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.request import BASELINE_FLAG
+from capsbench.records.parts import Parts
+from capsbench_kernels import choose_backend
+
+Fields = Mapping[str, Any]
+
+
+def refuse_large_shift(parts: Parts, fields: Fields) -> None:
+    """Refuses a shift that can move a whole image out of its frame."""
+    image = parts.dataset.component.image
+    side = min(image.height, image.width)
+    if fields["shift"] >= side:
+        expected = f"less than {side}, the side of the images of {parts.dataset.name}"
+        raise UsageError(Kind.INVALID, flag="shift", expected=expected, value=fields["shift"])
+
+
+def refuse_stop_without_accuracy(parts: Parts, fields: Fields) -> None:
+    """Refuses to stop at an accuracy that a network without classes does not have."""
+    if parts.is_self_supervised and fields.get("stop_at"):
+        problem = f"{parts.network.name} does not classify, so it has no accuracy to stop at"
+        raise UsageError(Kind.CONFLICT, problem, flag="stop_at", value=fields["stop_at"], expected="leave it out")
+
+
+def refuse_second_objective(parts: Parts, fields: Fields) -> None:
+    """Refuses a loss for a network that has its own objective."""
+    if parts.is_self_supervised and fields["loss"]:
+        problem = f"{parts.network.name} has none, it is trained on an objective of its own"
+        raise UsageError(Kind.CONFLICT, problem, flag="loss", value=fields["loss"], expected="leave it out")
+
+
+def refuse_standardised_reconstruction(parts: Parts, fields: Fields) -> None:
+    """Refuses a decoder for images whose pixels it cannot make."""
+    if fields["reconstruction"] and parts.dataset.component.standardised:
+        problem = f"the decoder makes pixels from 0 to 1, those of {parts.dataset.name} are standardised"
+        raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected="use no")
+
+
+def refuse_missing_decoder(parts: Parts, fields: Fields) -> None:
+    """Refuses a reconstruction by a network without class capsules."""
+    if fields["reconstruction"] and parts.routing is None:
+        problem = f"{'' if parts.is_self_supervised else 'the CNN '}{parts.network.name} has no decoder"
+        remedy = f"beside a capsule network, use {{flag:{BASELINE_FLAG}}}"
+        raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected=remedy)
+
+
+def refuse_loss_of_activations(parts: Parts, fields: Fields) -> None:
+    """Refuses a loss of activations for a CNN, which has logits."""
+    if parts.routing is None and fields["loss"] in ("margin", "spread"):
+        problem = "it needs activations in [0, 1]"
+        remedy = f"the CNN {parts.network.name} has logits: cross-entropy"
+        raise UsageError(Kind.CONFLICT, problem, flag="loss", value=fields["loss"], expected=remedy)
+
+
+def refuse_graphs_on_cpu(parts: Parts, fields: Fields) -> None:
+    """Refuses CUDA graphs on a CPU."""
+    if fields.get("compile") == "cuda-graphs" and fields["device"] == "cpu":
+        remedy = "on a CPU there are none and default"
+        raise UsageError(Kind.CONFLICT, "it needs a CUDA device", flag="compile", value="cuda-graphs", expected=remedy)
+
+
+def refuse_missing_backend(parts: Parts, fields: Fields) -> None:
+    """Refuses an implementation of the vote pass that this machine cannot run; the choice of ``auto`` runs everywhere."""
+    backend, device = fields["backend"], fields["device"]
+    if parts.routing is None or backend == "auto":
+        return
+    try:
+        choose_backend(backend, device)
+    except ValueError as error:
+        problem = f"cannot run here: {getattr(error, 'reason', error)}"
+        remedy = f"auto would choose {choose_backend('auto', device)}"
+        raise UsageError(Kind.MISSING, problem, flag="backend", value=backend, expected=remedy) from error
+
+
+REFUSALS: tuple[Callable[[Parts, Fields], None], ...] = (
+    refuse_large_shift,
+    refuse_stop_without_accuracy,
+    refuse_second_objective,
+    refuse_standardised_reconstruction,
+    refuse_missing_decoder,
+    refuse_loss_of_activations,
+    refuse_graphs_on_cpu,
+    refuse_missing_backend,
+)
+"""In this order: a cell with several faults is refused for the first one."""

@@ -1,0 +1,152 @@
+"""Resolves a point of the matrix into a Cell: parts, defaults, refusals, options.
+
+A point is a mapping from fields of the Cell to the values asked for; ``dataset``, ``size``, ``seed``, ``network`` and ``routing``
+must be in it, or be None.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from capsbench.data.images import ImageShape
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.networks.build import build_network
+from capsbench.planning.defaults import PAPER_LEARNING_RATE, RECIPE, usable_cores
+from capsbench.planning.options import list_options, short_name
+from capsbench.planning.refusals import REFUSALS
+from capsbench.planning.request import BASELINE_FLAG
+from capsbench.records.cell import TARGET, Cell, Scalar
+from capsbench.records.parts import Parts
+from capsbench.routing import Routing
+
+
+def resolve_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, Scalar]) -> Cell:
+    """Returns the Cell of a point; its network can be built.
+
+    Args:
+        parts: those of the point (`capsbench.planning.parts.choose_parts`).
+        options: the options asked for, by their full names.
+
+    Raises:
+        UsageError: a value does not fit the others, or the network cannot be built.
+    """
+    cell = complete_cell(point, parts, options)
+    if TARGET not in cell.options and cell.network == "matched":
+        remedy = f"use {{flag:{BASELINE_FLAG}}} matched beside one"
+        problem = "it is sized after a capsule network"
+        raise UsageError(Kind.CONFLICT, problem, flag="network", value="matched", expected=remedy)
+    try:
+        build_network(cell, device="meta")
+    except FOREIGN as error:
+        # Options that do not fit, or that make a network larger than torch counts. Any other error is a defect of capsbench,
+        # unless the cell has a user's own parts.
+        if not isinstance(error, (ValueError, RuntimeError, OverflowError)) and not cell.code:
+            raise
+        raise _explain_unbuildable(cell, error) from error
+    return cell
+
+
+def complete_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, Scalar]) -> Cell:
+    """Returns the Cell of a point as `resolve_cell` does, without building its network."""
+    size_options = _find_size_options(parts, point["size"])
+    fields = _complete_fields(point, parts)
+    for refuse in REFUSALS:
+        refuse(parts, fields)
+    defaults = list_options(parts)
+    presets = {name: value for name, value in _find_presets(parts, point["size"]).items() if name in defaults}
+    fields["options"] = {**defaults, **size_options, **presets, **options}
+    fields["code"] = parts.digest_sources()
+    return Cell.model_validate(fields)
+
+
+def _find_size_options(parts: Parts, size: str) -> dict[str, Scalar]:
+    """Returns the options of the network at a size, by their full names; raises UsageError if there is no such size."""
+    dataset, network = parts.dataset.component, parts.network.component
+    has_image = isinstance(getattr(dataset, "image", None), ImageShape)
+    if not has_image or not isinstance(getattr(dataset, "classes", None), int):
+        expected = "a class with image = ImageShape(...) and classes = a number"
+        raise UsageError(Kind.INVALID, flag="dataset", expected=expected, value=parts.dataset.name)
+    if not hasattr(network, "sizes"):
+        expected = "a class with sizes(image), the options that make it tiny, small and paper"
+        raise UsageError(Kind.INVALID, flag="network", expected=expected, value=parts.network.name)
+    sizes = network.sizes(dataset.image)
+    if size not in sizes:
+        problem = f"not a size of {parts.network.name}"
+        raise UsageError(Kind.UNKNOWN, problem, flag="size", value=size, expected=[*sizes])
+    return {f"network.{name}": value for name, value in sizes[size].items()}
+
+
+def _find_presets(parts: Parts, size: str) -> dict[str, Scalar]:
+    """Returns the options that the routing presets at a size, by their full names; those of other networks are among them."""
+    if parts.routing is None:
+        return {}
+    presets = parts.routing.component.presets.get(size, {})
+    return {name if "." in name else f"routing.{name}": value for name, value in presets.items()}
+
+
+def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    """Returns all fields but options and code: those asked for over those of the network, the data set and `RECIPE`."""
+    dataset, size = parts.dataset.component, point["size"]
+    fields = {
+        **RECIPE,
+        "epochs": dataset.epochs,
+        "shift": dataset.shift,
+        "threads": usable_cores() if size == "paper" else 1,
+        "loss": parts.loss and parts.loss.name,
+        "reconstruction": _reconstructs(parts),
+        **_find_recipe(parts, size),
+        **{name: value for name, value in point.items() if value is not None},
+        "network": parts.network.name,
+        "routing": parts.routing and parts.routing.name,
+        "iterations": _choose_iterations(parts, point.get("iterations")),
+    }
+    if fields["device"] == "auto":
+        fields["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    fields["device"] = fields["device"].partition(":")[0]  # which GPU it is makes no other cell
+    return fields
+
+
+def _reconstructs(parts: Parts) -> bool:
+    """Returns true if the network has a decoder by default, and the data set has pixels that a decoder can make."""
+    if parts.routing is None or parts.dataset.component.standardised:
+        return False
+    return bool(_default_of(parts.network.component, "reconstruction", otherwise=False))
+
+
+def _find_recipe(parts: Parts, size: str) -> dict[str, Any]:
+    """Returns the training fields whose defaults the network sets at a size."""
+    if parts.routing is not None or parts.is_self_supervised:
+        return dict(parts.network.component.recipe(size))
+    return {"learning_rate": PAPER_LEARNING_RATE} if size == "paper" else {}
+
+
+def _choose_iterations(parts: Parts, asked: int | None) -> int | None:
+    """Returns the iterations asked for or the routing's own; 1 without iterations to choose, None without routing."""
+    if parts.routing is None:
+        return None
+    routing = parts.routing.component
+    if not routing.iterative:
+        return 1
+    own = _default_of(Routing, "iterations", otherwise=1)
+    return asked or int(_default_of(routing, "iterations", otherwise=own))
+
+
+def _default_of(component: Any, argument: str, otherwise: Any) -> Any:
+    """Returns the default of a component's argument."""
+    parameter = inspect.signature(component).parameters.get(argument)
+    return otherwise if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+
+
+def _explain_unbuildable(cell: Cell, error: BaseException) -> UsageError:
+    """Returns what to change so that a cell's network can be built: the option at fault, if the error names one."""
+    argument, value = getattr(error, "argument", None), getattr(error, "value", None)
+    if argument in {short_name(option) for option in cell.options}:
+        expected = str(getattr(error, "expected", "")) or message_of(error)
+        problem = f"{cell.network} at size {cell.size} on {cell.dataset}: expected {expected}"
+        return UsageError(Kind.INVALID, problem, flag=argument, value=value, expected=expected)
+    problem = f"cannot be built with {{flag:size}} {cell.size} on {cell.dataset}: {message_of(error)}"
+    return UsageError(Kind.CONFLICT, problem, flag="network", value=cell.network)

@@ -1,0 +1,75 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from capsbench.errors import Kind, UsageError
+from capsbench.planning import refusals
+from capsbench.planning.refusals import REFUSALS
+from capsbench.records.cell import Cell
+from capsbench.records.parts import Parts
+
+CNN: dict[str, Any] = {"network": "resnet", "routing": None, "loss": "cross-entropy"}
+SELF_SUPERVISED: dict[str, Any] = {"network": "transforming-autoencoder", "routing": None, "loss": None}
+STANDARDISED: dict[str, Any] = {"dataset": "smallnorb"}
+
+REFUSED = [
+    (refusals.refuse_large_shift, {}, {"shift": 8}, Kind.INVALID, "shift", 8),
+    (refusals.refuse_stop_without_accuracy, SELF_SUPERVISED, {"stop_at": 0.5}, Kind.CONFLICT, "stop_at", 0.5),
+    (refusals.refuse_second_objective, SELF_SUPERVISED, {"loss": "margin"}, Kind.CONFLICT, "loss", "margin"),
+    (
+        refusals.refuse_standardised_reconstruction, STANDARDISED, {"reconstruction": True},
+        Kind.CONFLICT, "reconstruction", True,
+    ),
+    (refusals.refuse_missing_decoder, CNN, {"reconstruction": True}, Kind.CONFLICT, "reconstruction", True),
+    (refusals.refuse_missing_decoder, SELF_SUPERVISED, {"reconstruction": True}, Kind.CONFLICT, "reconstruction", True),
+    (refusals.refuse_loss_of_activations, CNN, {"loss": "margin"}, Kind.CONFLICT, "loss", "margin"),
+    (refusals.refuse_loss_of_activations, CNN, {"loss": "spread"}, Kind.CONFLICT, "loss", "spread"),
+    (refusals.refuse_graphs_on_cpu, {}, {"compile": "cuda-graphs"}, Kind.CONFLICT, "compile", "cuda-graphs"),
+    (refusals.refuse_missing_backend, {}, {"backend": "triton"}, Kind.MISSING, "backend", "triton"),
+]  # fmt: skip
+
+ALLOWED = [
+    (refusals.refuse_large_shift, {}, {"shift": 7}),
+    (refusals.refuse_stop_without_accuracy, {}, {"stop_at": 0.5}),
+    (refusals.refuse_stop_without_accuracy, SELF_SUPERVISED, {"stop_at": 0.0}),
+    (refusals.refuse_second_objective, {}, {"loss": "margin"}),
+    (refusals.refuse_standardised_reconstruction, {}, {"reconstruction": True}),
+    (refusals.refuse_missing_decoder, {}, {"reconstruction": True}),
+    (refusals.refuse_loss_of_activations, {}, {"loss": "spread"}),
+    (refusals.refuse_graphs_on_cpu, {}, {"compile": "cuda-graphs", "device": "cuda"}),
+    (refusals.refuse_graphs_on_cpu, {}, {"compile": "default"}),
+    (refusals.refuse_missing_backend, CNN, {"backend": "triton"}),
+    (refusals.refuse_missing_backend, {}, {"backend": "reference"}),
+]
+
+
+def make_fields(
+    make_cell: Callable[..., Cell], named: dict[str, Any], changed: dict[str, Any]
+) -> tuple[Parts, dict[str, Any]]:
+    """The parts of a cell, some of them by name, and its fields, some of them changed."""
+    fields = {**make_cell().model_dump(exclude={"options", "code"}), **named}
+    return Parts.from_names(*(fields[name] for name in ("dataset", "network", "routing", "loss"))), {
+        **fields,
+        **changed,
+    }
+
+
+@pytest.mark.parametrize(("refuse", "named", "changed", "kind", "flag", "value"), REFUSED)
+def test_each_refuses_one_thing(make_cell, refuse, named, changed, kind, flag, value):
+    with pytest.raises(UsageError) as caught:
+        refuse(*make_fields(make_cell, named, changed))
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (kind, flag, value)
+
+
+@pytest.mark.parametrize(("refuse", "named", "changed"), ALLOWED)
+def test_what_is_possible_is_not_refused(make_cell, refuse, named, changed):
+    refuse(*make_fields(make_cell, named, changed))
+
+
+def test_all_are_asked_and_a_cell_that_fits_passes_them(make_cell):
+    assert {*REFUSALS} == {refuse for refuse, *_ in REFUSED} == {refuse for refuse, *_ in ALLOWED}
+    for named in ({}, CNN, SELF_SUPERVISED):
+        parts, fields = make_fields(make_cell, named, {"reconstruction": False})
+        for refuse in REFUSALS:
+            refuse(parts, fields)
