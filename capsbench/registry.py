@@ -73,19 +73,20 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "spread": "capsbench.training.losses:SpreadLoss",
         "cross-entropy": "capsbench.training.losses:CrossEntropy",
     },
+    # In the order of their sections on the page. Each folder has spec.py, measure.py and, for a section of its own, section.py.
     "measure": {
         "accuracy": "capsbench.measures.accuracy.measure:Accuracy",
         "cost": "capsbench.measures.cost.measure:Cost",
         "speed": "capsbench.measures.speed.measure:Speed",
-        "transformation": "capsbench.measures.transformation.measure:Transformation",
-        "adversarial": "capsbench.measures.adversarial.measure:Adversarial",
         "affine": "capsbench.measures.affine.measure:Affine",
         "viewpoint": "capsbench.measures.viewpoint.measure:Viewpoint",
         "overlap": "capsbench.measures.overlap.measure:Overlap",
         "equivariance": "capsbench.measures.equivariance.measure:Equivariance",
+        "adversarial": "capsbench.measures.adversarial.measure:Adversarial",
+        "transfer": "capsbench.measures.transfer.measure:Transfer",
         "routing-robustness": "capsbench.measures.routing_robustness.measure:RoutingRobustness",
         "detection": "capsbench.measures.detection.measure:Detection",
-        "transfer": "capsbench.measures.transfer.measure:Transfer",
+        "transformation": "capsbench.measures.transformation.measure:Transformation",
     },
 }
 
@@ -207,6 +208,14 @@ def get(kind: str, name: str, flag: str | None = None) -> Any:
         expected = f"a subclass of {BASES[kind].replace(':', '.')}"
         raise UsageError(Kind.INVALID, flag=flag, expected=expected, value=name)
     return component
+
+
+def load_beside(kind: str, name: str, part: str) -> Any:
+    """Returns an object of another file in a built-in component's folder, such as ``spec:SPEC``; None without that file."""
+    folder = BUILT_IN[kind][name].partition(":")[0].rpartition(".")[0]
+    module, _, attribute = part.partition(":")
+    path = f"{folder}.{module}"
+    return getattr(importlib.import_module(path), attribute) if importlib.util.find_spec(path) else None
 
 
 def _load_entry_point(flag: str, point: EntryPoint) -> Any:

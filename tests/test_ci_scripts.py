@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from capsbench.comparing.judged import JUDGED
+from capsbench.comparing.judged import list_judged
+from capsbench.measures.spec import built_in_specs
 from capsbench.planning.request import listed
 from capsbench.planning.suites import read_suite
 from capsbench.records.record import Row
@@ -65,12 +66,13 @@ def test_a_fault_is_planted_and_taken_out_again(tmp_path):
 
 
 def test_a_loss_of_ten_points_is_one_of_each_judged_number():
-    rows = [Row(each.measure, each.metric, (each.conditions or ("all",))[0], 0.5, "") for each in JUDGED]
+    numbers = list_judged(built_in_specs(), "mean")
+    rows = [Row(each.measure, each.metric.name, (each.judged.conditions or ("all",))[0], 0.5, "") for each in numbers]
     before = record(0.9, rows=rows)
     after = alarms.worse(before, 10)
-    for judged in JUDGED:
-        old, new = (judged.of([*judged.rows(each, {}).values()]) for each in (before, after))
-        assert (old - new) * (1 if judged.higher else -1) == pytest.approx(0.1), judged.name
+    for number in numbers:
+        old, new = (number.average([*number.find_rows(each, {}).values()]) for each in (before, after))
+        assert (old - new) * (1 if number.metric.higher_is_better else -1) == pytest.approx(0.1), number.title
     assert before.rows[0] == after.rows[0]  # parameters
 
 

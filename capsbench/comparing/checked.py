@@ -58,6 +58,7 @@ class Checked:
         findings: the worst first.
         tests: one row a test: contender, name, reference, current, drop, and ``worse`` and ``better``, p-values after Holm.
         contenders: titles of those held against the reference.
+        exact: titles of the numbers that have to be what they are in the reference.
         identical: how many records have the same bits as the reference's.
     """
 
@@ -68,6 +69,7 @@ class Checked:
     findings: list[Finding] = field(default_factory=list)
     tests: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*Test._fields]))
     contenders: list[str] = field(default_factory=list)
+    exact: list[str] = field(default_factory=list)
     identical: int = 0
     notes: list[str] = field(default_factory=list)
 

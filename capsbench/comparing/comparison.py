@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from capsbench.comparing.data import other_data
 from capsbench.comparing.side import (
-    OF_TIME,
     Contender,
     Number,
     Side,
@@ -29,11 +28,13 @@ from capsbench.comparing.side import (
     title_contenders,
     titles_of_cells,
 )
+from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
 from capsbench.presenting.format import seeds as seeds_said
 from capsbench.presenting.paired import Kept, Pairs
 from capsbench.presenting.steps import Steps
 from capsbench.records.cell import DATA
 from capsbench.records.folder import allow_own
+from capsbench.records.specs import find_unrepeatable, specs_of
 from capsbench.records.store import Store
 from capsbench.registry import measure_name
 from capsbench.sources import changed_parts
@@ -45,8 +46,6 @@ from capsbench.stats.differences import (
     compare_unpaired_seeds,
     paired_seeds,
 )
-
-ACCURACY = ("accuracy", "accuracy", "test")
 
 CHANGE_COLUMNS = [
     "contender", "title", "measure", "metric", "condition", "level", "unit", "timed", "a", "b", "difference", "half",
@@ -126,11 +125,12 @@ def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Compar
     titles = title_contenders(*sides)
     cells = titles_of_cells(*sides)
     pairs, steps = Pairs(_kept_of(*sides)), steps_of(*sides, cells)
+    unrepeatable = find_unrepeatable(specs_of([*sides[0].records, *sides[1].records]))
     both = matched(*sides)
     changes: list[Change] = []
     for one, other in both:
         first, second = sides[0].contenders[one], sides[1].contenders[other]
-        found.equal += _is_equal(first, second)
+        found.equal += _is_equal(first, second, unrepeatable)
         obstacles = list(_obstacles(first, second, sides))
         found.not_comparable += [
             (f"{titles[one]}: {obstacle.what}" if obstacle.what else titles[one], obstacle.reason)
@@ -139,11 +139,11 @@ def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Compar
         if all(obstacle.what for obstacle in obstacles):
             left_out = frozenset[str]().union(*(obstacle.measures for obstacle in obstacles))
             failed = sides[0].failed_of(first), sides[1].failed_of(second)
-            changes += _changes(one, titles[one], first, second, cells, pairs, steps, left_out, failed)
+            changes += _changes(one, titles[one], first, second, cells, pairs, steps, unrepeatable, left_out, failed)
             found.only_a += [f"{titles[one]}: {what}" for what in _beyond(first, second, cells, left_out)]
             found.only_b += [f"{titles[one]}: {what}" for what in _beyond(second, first, cells, left_out)]
     found.matched = len(both)
-    found.changes = _table(changes)
+    found.changes = _table(changes, unrepeatable)
     found.only_a += [titles[identity] for identity in sides[0].contenders if identity not in {one for one, _ in both}]
     found.only_b += [titles[identity] for identity in sides[1].contenders if identity not in {two for _, two in both}]
     found.only_a.sort()
@@ -152,12 +152,12 @@ def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Compar
     return found
 
 
-def _is_equal(a: Contender, b: Contender) -> bool:
+def _is_equal(a: Contender, b: Contender, unrepeatable: Collection[tuple[str, str]]) -> bool:
     """Whether two contenders have the same cells and the same numbers to the last bit, but for those of time and memory."""
 
     def numbers_of(contender: Contender) -> dict[int, Any]:
         return {
-            seed: (record.cell, [row for row in record.rows if row[:2] not in OF_TIME])
+            seed: (record.cell, [row for row in record.rows if row[:2] not in unrepeatable])
             for seed, record in contender.records.items()
         }
 
@@ -219,7 +219,7 @@ def _obstacles(a: Contender, b: Contender, sides: tuple[Side, Side]) -> Iterator
         {
             tuple(kept["label"].flatten().tolist())
             for record in contender.records.values()
-            if "label" in (kept := side.store.kept(record, "accuracy"))
+            if "label" in (kept := side.store.kept(record, ACCURACY))
         }
         for contender, side in zip((a, b), sides, strict=True)
     ]
@@ -289,6 +289,7 @@ def _changes(
     cells: Mapping[str, str],
     pairs: Pairs,
     steps: Steps,
+    unrepeatable: Collection[tuple[str, str]],
     left_out: frozenset[str],
     failed: tuple[int, int],
 ) -> Iterator[Change]:
@@ -297,7 +298,7 @@ def _changes(
     )
     common = sorted(ones.keys() & others.keys())
     for number in dict.fromkeys(number for each in ones.values() for number in each):
-        timed = number[:2] in OF_TIME
+        timed = number[:2] in unrepeatable
         if number.measure in left_out or (timed and TIMES_AND_MEMORY in left_out):
             continue
         seeds = [seed for seed in common if number in ones[seed] and number in others[seed]]
@@ -310,7 +311,7 @@ def _changes(
         step = steps.of(a.cell.dataset, measure_name(number.measure), number.metric, number.condition, number.unit)
         if not seeds:
             difference, test = compare_unpaired_seeds([*second.values()], [*first.values()], step), "unpaired"
-        elif number[:3] == ACCURACY:
+        elif number[:3] == TEST_ACCURACY:
             named = [{seed: f"{side} {c.records[seed].cell.id}" for seed in seeds} for side, c in (("A", a), ("B", b))]
             accuracy = {name[seed]: of[seed] for name, of in zip(named, (first, second), strict=True) for seed in seeds}
             difference = pairs.difference(named[1], named[0], accuracy, step)
@@ -328,8 +329,8 @@ def _alike(first: list[float], second: list[float]) -> bool:
     return sorted(first) == sorted(second) or len({*first, *second}) == 1
 
 
-def _table(changes: list[Change]) -> pd.DataFrame:
-    timed = [change.number[:2] in OF_TIME for change in changes]
+def _table(changes: list[Change], unrepeatable: Collection[tuple[str, str]]) -> pd.DataFrame:
+    timed = [change.number[:2] in unrepeatable for change in changes]
     adjusted = np.full(len(changes), math.nan)
     for family in (True, False):  # that a machine was busy says nothing of what networks score
         places = [place for place, is_timed in enumerate(timed) if is_timed is family]

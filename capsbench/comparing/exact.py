@@ -6,24 +6,24 @@ from collections.abc import Iterator, Sequence
 
 from capsbench.comparing.checked import CHANGED, REGRESSION, Finding
 from capsbench.comparing.collapse import tell_collapse
-from capsbench.comparing.judged import EXACT
+from capsbench.comparing.judged import list_judged
 from capsbench.comparing.lost import Lost, list_lost, taken_again
 from capsbench.comparing.pairing import Pairing
-from capsbench.comparing.side import OF_TIME, same_bits_expected
+from capsbench.comparing.side import same_bits_expected
 from capsbench.records.record import Record, Row
 
 
 def find_changed_counts(pairing: Pairing) -> Iterator[Finding]:
     """Finds parameters and FLOPs that are not those of the reference."""
     for title, before, now in pairing.comparable:
-        for place, name in EXACT.items():
+        for number in list_judged(pairing.specs, "exact"):
             old, new = (
-                {row.value for record in contender.records.values() for row in record.rows if row[:3] == place}
+                {row.value for record in contender.records.values() for row in record.rows if number.is_of(row)}
                 for contender in (before, now)
             )
             if old and new and old != new:
-                text = f"{name}: {_format_counts(old)} in the reference, now {_format_counts(new)}"
-                yield Finding(REGRESSION, title, name, text)
+                text = f"{number.title}: {_format_counts(old)} in the reference, now {_format_counts(new)}"
+                yield Finding(REGRESSION, title, number.title, text)
 
 
 def find_collapsed(pairing: Pairing) -> Iterator[Finding]:
@@ -67,7 +67,7 @@ def _list_changed(known: Sequence[Row], record: Record, pairing: Pairing, lost: 
     for row in known:
         key = _key_of(row)
         is_gone = key not in now and row.condition not in pairing.sources and not lost.has(row)
-        if is_gone or (key in now and now[key] != row.value and row[:2] not in OF_TIME):
+        if is_gone or (key in now and now[key] != row.value and row[:2] not in pairing.unrepeatable):
             changed.append(row.measure)
     return changed
 

@@ -26,7 +26,6 @@ from capsbench.comparing.checked import (
     Finding,
 )  # fmt: skip
 from capsbench.comparing.comparison import Comparison
-from capsbench.comparing.judged import EXACT
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.format import PERCENT, POINTS, cut_interval
 from capsbench.presenting.markdown import escaped, markdown
@@ -217,7 +216,7 @@ def check_junit(checked: Checked) -> bytes:
     }
     cases |= {key: finding.text for key, finding in found.items()}
     for title in checked.contenders:
-        if not any((title, name) in found for name in EXACT.values()):
+        if not any((title, name) in found for name in checked.exact):
             cases[title, "parameters and FLOPs"] = "as in the reference"
     counts = {"tests": len(cases), "failures": sum(each.kind == REGRESSION for each in found.values())}
     counts |= {"errors": len(found) - counts["failures"], "skipped": 0}

@@ -11,6 +11,7 @@ import pandas as pd
 from capsbench.comparing.checked import BETTER, MISSING, NEW, ORDER, REGRESSION, UNJUDGED, Checked, Finding, Test
 from capsbench.comparing.data import find_other_data, note_unknown_data
 from capsbench.comparing.exact import find_changed_bits, find_changed_counts, find_collapsed
+from capsbench.comparing.judged import list_judged
 from capsbench.comparing.lost import find_lost
 from capsbench.comparing.missing import find_missing
 from capsbench.comparing.pairing import Pairing
@@ -81,6 +82,7 @@ def judge(reference: Side, current: Side, checked: Checked) -> Checked:
             file=checked.out,
         )
     checked.contenders = sorted(pair.title for pair in pairing.all)
+    checked.exact = [number.title for number in list_judged(pairing.specs, "exact")]
     checked.notes += note_unknown_data([(pair.reference, pair.current) for pair in pairing.all])
     checked.findings += find_lost(pairing)
     changed_bits, checked.identical = find_changed_bits(pairing)

@@ -8,11 +8,13 @@ from itertools import chain
 from typing import NamedTuple
 
 from capsbench.comparing.checked import MISSING, Finding
-from capsbench.comparing.judged import CHECKS, EXACT, JUDGED, TIMES
+from capsbench.comparing.judged import list_judged
 from capsbench.comparing.pairing import Pairing
 from capsbench.comparing.side import Contender, Side, experiment
+from capsbench.measures.spec import MeasureSpec
 from capsbench.records.cell import Cell
 from capsbench.records.record import TRAINING, Record, Row
+from capsbench.records.specs import specs_of
 from capsbench.registry import measure_name
 
 Key = tuple[str, str, str, float | None]
@@ -100,9 +102,10 @@ def list_lost_numbers(known: Sequence[Record], record: Record, sources: Mapping[
     empty = [spec for spec in sorted(given & rows.keys() - record.failures.keys()) if not rows[spec]]
     names = {measure_name(spec) for spec in rows.keys() - empty - record.failures.keys()}
     absent = {experiment(cell) for cell in sources.values()} - _experiments_of_seed(run, record.cell.seed)
-    here = _judged_keys(record, sources)
+    specs = specs_of(known)
+    here = _judged_keys(record, sources, specs)
     numbers: dict[str, LostRows] = {}
-    for name, keys in _keys_of_all([_judged_keys(other, sources) for other in known]).items():
+    for name, keys in _keys_of_all([_judged_keys(other, sources, specs) for other in known]).items():
         expected = {key for key in keys if key[0] in names and key[2] not in absent}
         lost = expected - here.get(name, set())
         if lost:
@@ -116,19 +119,20 @@ def taken_again(known: Record, record: Record) -> list[Row]:
     return [row for spec, rows in _rows_by_spec(known).items() if measure_name(spec) in taken for row in rows]
 
 
-def _judged_keys(record: Record, sources: Mapping[str, Cell]) -> dict[str, set[Key]]:
+def _judged_keys(record: Record, sources: Mapping[str, Cell], specs: Mapping[str, MeasureSpec]) -> dict[str, set[Key]]:
     """Returns the rows of each number that the gate holds against the reference: name -> keys."""
     keys = {
-        judged.name: {(judged.measure, judged.metric, *place) for place in values}
-        for judged in JUDGED
-        if judged.of((values := judged.rows(record, sources)).values()) is not None
+        number.title: {(number.measure, number.metric.name, *place) for place in values}
+        for number in list_judged(specs, "mean")
+        if number.average((values := number.find_rows(record, sources)).values()) is not None
     }
-    single = EXACT | TIMES
+    single = [*list_judged(specs, "exact"), *list_judged(specs, "time")]
+    checks = list_judged(specs, "check")
     for row in record.rows:
-        if row[:3] in single:
-            keys.setdefault(single[row[:3]], set()).add(_key_of(row))
-        elif row[:2] == CHECKS:
-            keys.setdefault(f"sanity check of attacks, {row.condition}", set()).add(_key_of(row))
+        names = [number.title for number in single if number.is_of(row)]
+        names += [number.name_check(row) for number in checks if number.is_of(row)]
+        for name in names:
+            keys.setdefault(name, set()).add(_key_of(row))
     return keys
 
 

@@ -15,8 +15,10 @@ from capsbench.comparing.side import (
     titles_of_cells,
 )
 from capsbench.comparing.versions import other_measures, other_training, without_measures
+from capsbench.measures.spec import MeasureSpec
 from capsbench.presenting.steps import Steps
 from capsbench.records.cell import Cell
+from capsbench.records.specs import find_unrepeatable, specs_of
 
 
 class Pair(NamedTuple):
@@ -68,6 +70,16 @@ class Pairing:
     def steps(self) -> Steps:
         """The steps of the numbers of both sides."""
         return steps_of(self.reference, self.current)
+
+    @cached_property
+    def specs(self) -> dict[str, MeasureSpec]:
+        """What the measures of both sides declare; the reference decides if a user's own measure declares something else now."""
+        return {**specs_of(self.current.records), **specs_of(self.reference.records)}
+
+    @cached_property
+    def unrepeatable(self) -> frozenset[tuple[str, str]]:
+        """The measures and metrics of times and memory."""
+        return find_unrepeatable(self.specs)
 
     @property
     def datasets(self) -> set[str]:

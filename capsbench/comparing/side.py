@@ -28,17 +28,6 @@ HARDWARE = ("cpu", "gpu", "cores")
 VERSIONS = ("python", "torch", "triton", "numba", "numpy", "torchvision", "cuda")
 """What a record's provenance says of the machine, and of the software that decides the last bits of a number."""
 
-OF_TIME = frozenset(
-    {
-        ("training", "duration"),
-        ("speed", "latency p50"),
-        ("speed", "latency p95"),
-        ("speed", "throughput"),
-        ("speed", "peak memory"),
-    }
-)
-"""(measure, metric) of numbers that are the machine's, and never the same twice."""
-
 
 class Number(NamedTuple):
     """Which number of a network it is.

@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from capsbench.comparing.checked import ALL, Test
-from capsbench.comparing.judged import CHECKS, JUDGED, TIMES, Judged, mean_by_seed, ratios_to_median
+from capsbench.comparing.judged import JudgedNumber, list_judged, mean_by_seed, ratios_to_median
 from capsbench.comparing.pairing import Pairing
 from capsbench.comparing.side import Contender
 from capsbench.stats.differences import FEWEST_SEEDS
@@ -28,8 +28,8 @@ def judge_numbers(pairing: Pairing, tolerance: float) -> Iterator[Test]:
     Args:
         tolerance: the loss that is no regression, as a share.
     """
-    means: list[tuple[Judged, tuple[BySeed, BySeed]]] = []
-    for judged in JUDGED:
+    means: list[tuple[JudgedNumber, tuple[BySeed, BySeed]]] = []
+    for judged in list_judged(pairing.specs, "mean"):
         numbers: dict[str, tuple[BySeed, BySeed]] = {}
         for title, before, now in pairing.comparable:
             both = _judge_pair(judged, before, now, pairing)
@@ -50,56 +50,58 @@ def judge_times(pairing: Pairing, slower: float) -> Iterator[Test]:
     Args:
         slower: the factor that is no regression.
     """
-    for place, name in TIMES.items():
-        before = ratios_to_median({pair.title: _values_at(place, pair.reference) for pair in pairing.comparable})
-        now = ratios_to_median({pair.title: _values_at(place, pair.current) for pair in pairing.comparable})
+    for number in list_judged(pairing.specs, "time"):
+        before = ratios_to_median({pair.title: _first_values(number, pair.reference) for pair in pairing.comparable})
+        now = ratios_to_median({pair.title: _first_values(number, pair.current) for pair in pairing.comparable})
         titles = [title for title in before if len(before[title]) >= FEWEST_SEEDS and now.get(title)]
         variances = _moderate_variances([before[title] for title in titles])
         for title, variance in zip(titles, variances, strict=True):
             old, new = fmean(before[title].values()), fmean(now[title].values())
             worse, better = _find_chances(new - old, variance, len(before[title]), len(now[title]), math.log(slower))
             texts = f"{math.exp(old):.2f} times the median contender's", f"{math.exp(new):.2f} times"
-            yield Test(title, name, *texts, math.exp(new - old), worse, better)
+            yield Test(title, number.title, *texts, math.exp(new - old), worse, better)
 
 
 def judge_sanity_checks(pairing: Pairing) -> Iterator[Test]:
     """Tests the rate at which each check on attacks failed, over the seeds of all contenders together."""
     failures: dict[str, tuple[list[bool], list[bool]]] = {}
+    checks = {(number.measure, number.metric.name): number for number in list_judged(pairing.specs, "check")}
     for _, *sides in pairing.comparable:
         for place, contender in enumerate(sides):
             for record in contender.records.values():
                 for row in record.rows:
-                    if row[:2] == CHECKS:
-                        failures.setdefault(row.condition, ([], []))[place].append(row.value < 1)
+                    check = checks.get(row[:2])
+                    if check is not None and check.is_of(row):
+                        failures.setdefault(check.name_check(row), ([], []))[place].append(row.value < 1)
     for name, (old, new) in failures.items():
         if old and new:
             texts = f"failed {sum(old)} of {len(old)} times", f"{sum(new)} of {len(new)}"
             drop = 100 * (fmean(new) - fmean(old))
             worse = chance_of_failures(sum(new), len(new), sum(old), len(old))
             better = chance_of_failures(len(new) - sum(new), len(new), len(old) - sum(old), len(old))
-            yield Test(ALL, f"sanity check of attacks, {name}", *texts, drop, worse, better)
+            yield Test(ALL, name, *texts, drop, worse, better)
 
 
-def _judge_pair(judged: Judged, before: Contender, now: Contender, pairing: Pairing) -> tuple[BySeed, BySeed]:
+def _judge_pair(judged: JudgedNumber, before: Contender, now: Contender, pairing: Pairing) -> tuple[BySeed, BySeed]:
     """Returns a judged number by seed on either side, of the rows that all records with any of them have.
 
     So a transfer is judged by the sources that both have.
     """
     rows = [
-        {seed: judged.rows(record, pairing.sources) for seed, record in contender.records.items()}
+        {seed: judged.find_rows(record, pairing.sources) for seed, record in contender.records.items()}
         for contender in (before, now)
     ]
     places = [set(by_place) for side in rows for by_place in side.values() if by_place]
     common = set.intersection(*places) if places else set()
     numbers: list[dict[int, float]] = []
     for side in rows:
-        by_seed = {seed: judged.of([row[place] for place in common]) for seed, row in side.items() if row}
+        by_seed = {seed: judged.average([row[place] for place in common]) for seed, row in side.items() if row}
         numbers.append({seed: value for seed, value in by_seed.items() if value is not None})
     return numbers[0], numbers[1]
 
 
 def _test_contenders(
-    judged: Judged, numbers: Mapping[str, tuple[BySeed, BySeed]], pairing: Pairing, tolerance: float
+    judged: JudgedNumber, numbers: Mapping[str, tuple[BySeed, BySeed]], pairing: Pairing, tolerance: float
 ) -> Iterator[Test]:
     """Tests a judged number of some contenders: title -> seed -> number, in the reference and in the run."""
     values = [value for both in numbers.values() for side in both for value in side.values()]
@@ -107,9 +109,9 @@ def _test_contenders(
     variances = _moderate_variances([before for before, _ in numbers.values()], step)
     for (title, (before, now)), variance in zip(numbers.items(), variances, strict=True):
         old, new = fmean(before.values()), fmean(now.values())
-        drop = (old - new) * (1 if judged.higher else -1)
+        drop = (old - new) * judged.sign_of_drop
         worse, better = _find_chances(drop, variance, len(before), len(now), tolerance)
-        yield Test(title, judged.name, judged.shown(old), judged.shown(new), 100 * drop, worse, better)
+        yield Test(title, judged.title, judged.describe(old), judged.describe(new), 100 * drop, worse, better)
 
 
 def _find_chances(
@@ -122,23 +124,19 @@ def _find_chances(
     )
 
 
-def _count_images(judged: Judged, pairing: Pairing) -> set[int]:
+def _count_images(judged: JudgedNumber, pairing: Pairing) -> set[int]:
     """Returns the counts of images that a judged number may be a share of, if it is that of one row."""
     return {
         count
-        for dataset, condition in product(pairing.datasets, judged.conditions or ("",))
+        for dataset, condition in product(pairing.datasets, judged.judged.conditions or ("",))
         for count in pairing.steps.images(dataset, judged.measure, condition)
     }
 
 
-def _values_at(place: tuple[str, str, str], contender: Contender) -> dict[int, float]:
-    """Returns seed -> the first value at a measure, metric and condition, for the seeds that have one."""
-    values: dict[int, float] = {}
-    for seed, record in contender.records.items():
-        for row in record.rows:
-            if row[:3] == place:
-                values.setdefault(seed, row.value)
-    return values
+def _first_values(number: JudgedNumber, contender: Contender) -> dict[int, float]:
+    """Returns seed -> the first value of a number, for the seeds that have one."""
+    values = {seed: number.find_first(record) for seed, record in contender.records.items()}
+    return {seed: value for seed, value in values.items() if value is not None}
 
 
 def _moderate_variances(numbers: Sequence[BySeed], step: float = 0.0) -> list[Variance]:

@@ -20,13 +20,14 @@ from capsbench.comparing.side import (
     with_one_setting,
 )
 from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.measures.accuracy.spec import ACCURACY
 from capsbench.records.record import Artifact, Measurement, Record, Row
 from capsbench.records.store import Store
 from capsbench.records.swap import finish_update, replace_parts
 from capsbench.registry import measure_name
 from capsbench.stats.differences import FEWEST_SEEDS
 
-KEPT = ("accuracy",)
+KEPT = (ACCURACY,)
 """Measures of which a reference has what they kept: the predictions, for `capsbench compare`."""
 
 

@@ -1,4 +1,4 @@
-"""What a measure is: a trained network and its data in, tidy rows out."""
+"""The base classes of measures: a trained network and its data in, tidy rows out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from capsbench.data.images import Splits
+    from capsbench.measures.spec import MeasureSpec
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Subject:
     """A trained network with all that a measure may need.
 
     ``keep`` stores tensors by name beside the record (`capsbench.records.store.Store.kept`): those of one entry a test image
-    serve paired tests between cells, a few images serve pictures. What a measure keeps takes the place of what it kept before;
-    bfloat16 is kept as float32. ``kept`` gives what a measure kept of this cell, by its name; nothing where it kept none.
+    serve paired tests between cells, a few images serve pictures. What a measure keeps replaces what it kept before; bfloat16
+    is kept as float32. ``kept`` returns the tensors that a measure kept of this cell, by its name; empty if it kept none.
     """
 
     cell: Cell
@@ -40,19 +41,23 @@ class Measure(ABC):
         setting: one of `settings`; each trades thoroughness for time.
     """
 
+    spec: ClassVar[MeasureSpec | None] = None
+    """The declarations of its numbers: their directions, its lines in "who won", and what the gate judges. Without them a
+    user's own measure has a table and nothing else."""
+
     version: ClassVar[int] = 1
     """Raised when a change alters what its numbers mean; numbers of an earlier version on record are then taken anew."""
 
     settings: ClassVar[tuple[str, ...]] = ("default",)
 
     cost: ClassVar[dict[str, int]] = {}
-    """Setting -> about how many images can be trained on in the time that it takes; for estimates."""
+    """Setting -> the number of images that training could process in the same time; for estimates."""
 
     alone: ClassVar[bool] = False
-    """Whether it runs in a new process with no other at work, so that nothing bleeds into it."""
+    """True if it runs in a new process while no other process works, so that nothing disturbs its times."""
 
     needs_weights: ClassVar[bool] = True
-    """Whether its numbers depend on the weights; where not, it is taken of networks too whose weights are not there."""
+    """False if its numbers do not depend on the weights; it is then taken even if the weights are absent."""
 
     def __init__(self, setting: str | None = None) -> None:
         self.setting = setting or self.settings[0]
@@ -60,26 +65,26 @@ class Measure(ABC):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        """Whether it can be taken of a cell; by default, of all that scores classes."""
+        """Returns true if it can be taken of a cell; by default, of every network that scores classes."""
         return cell.loss is not None
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why it cannot be taken on this machine, such as an optional package that is not installed, and what to do."""
+        """Returns why it cannot be taken on this machine and what to do, such as to install a package; None if it can."""
         return None
 
     @abstractmethod
     def __call__(self, subject: Subject) -> list[Row]:
-        """The rows of one trained network; it leaves the network as it was."""
+        """Returns the rows of one trained network, which stays as it was."""
 
 
 class MeasureBetween(Measure):
-    """Base class of a measure between the networks of a run, from each to each of the same data set, once all are trained."""
+    """Base class of a measure from each network of a run to each of the same data set, taken when all are trained."""
 
     def __call__(self, subject: Subject) -> list[Row]:
-        """None: what it measures is not one network's."""
+        """Returns no rows, because its numbers are not those of one network."""
         return []
 
     @abstractmethod
     def between(self, source: Subject, targets: Sequence[Subject]) -> list[list[Row]]:
-        """For each target its rows, which are put on its record; their ``condition`` begins with the source's cell."""
+        """Returns the rows of each target, for the target's record; their ``condition`` is the source's cell."""

@@ -1,28 +1,19 @@
-"""From what was asked of ``--measure`` to measures, and which of them a cell has."""
+"""From ``--measure`` to measures, and the measures of a cell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
+
+from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
-from capsbench.errors import ArgumentError, Kind, UsageError
+from capsbench.errors import ArgumentError, Kind, UsageError, reason_of
 from capsbench.measures.base import Measure
+from capsbench.measures.spec import MeasureSpec, built_in_specs
 from capsbench.records.cell import Cell
-from capsbench.records.record import Measurement
+from capsbench.records.record import TRAINING, Measurement
 from capsbench.registry import measure_name, split_spec
-
-BY_DEFAULT = (
-    "accuracy",
-    "adversarial",
-    "affine",
-    "cost",
-    "equivariance",
-    "overlap",
-    "speed",
-    "transformation",
-    "viewpoint",
-)
-"""What is measured where the user names nothing: those of them that apply to a cell, in their first setting."""
 
 ALL = "all"
 """Asked for alone: every measure that applies to a cell."""
@@ -30,34 +21,69 @@ ALL = "all"
 NONE = "none"
 """Asked for alone: no measure, training only."""
 
+_SPEC = TypeAdapter(MeasureSpec)
+
+
+def list_defaults() -> tuple[str, ...]:
+    """Returns the measures that a run takes if the user names none, each in its first setting."""
+    return tuple(sorted(name for name, spec in built_in_specs().items() if spec.by_default))
+
 
 def make_measure(spec: str) -> Measure:
-    """The measure of ``accuracy``, ``speed:full``, ``my.module:Measure`` or ``my.module:Measure:setting``.
+    """Returns the measure of ``accuracy``, ``speed:full``, ``my.module:Measure`` or ``my.module:Measure:setting``.
 
     Raises:
-        UsageError: an unknown measure or setting.
+        UsageError: an unknown measure or setting, or a user's own measure whose declarations are invalid.
     """
     name, setting = split_spec(spec)
-    measure = registry.get("measure", name)
+    component = registry.get("measure", name)
     try:
-        made: Measure = measure(setting or None)
+        measure: Measure = component(setting or None)
     except (ValueError, TypeError) as error:
         problem = (
             f"expected {error.expected} as its {error.argument}" if isinstance(error, ArgumentError) else str(error)
         )
         raise UsageError(Kind.INVALID, problem, flag="measure", value=spec) from error
-    return made
+    declaration_of(spec)
+    return measure
+
+
+def declaration_of(spec: str) -> MeasureSpec | None:
+    """Returns the declarations of a user's own measure, for its record; None if it has none, and for a built-in measure.
+
+    Raises:
+        UsageError: they are of wrong types, or under the name of a built-in measure.
+    """
+    name = measure_name(spec)
+    declared = None if name in built_in_specs() else registry.get("measure", name).spec
+    # A path such as capsbench.measures.speed.measure:Speed names a built-in class.
+    if declared is None or any(declared is known for known in built_in_specs().values()):
+        return None
+    try:
+        declaration = _SPEC.validate_python(asdict(declared))
+    except (ValidationError, TypeError) as error:
+        fault = _describe_fault(error) if isinstance(error, ValidationError) else "expected a MeasureSpec"
+        raise UsageError(Kind.INVALID, f"its spec is invalid: {fault}", flag="measure", value=spec) from error
+    if declaration.name in (TRAINING, *built_in_specs()):
+        problem = f"its spec has the name {declaration.name!r} of another measure"
+        raise UsageError(Kind.INVALID, problem, flag="measure", value=spec)
+    return declaration
+
+
+def _describe_fault(error: ValidationError) -> str:
+    where = ".".join(map(str, error.errors()[0]["loc"]))
+    return f"{where}: {reason_of(error)}"
 
 
 def checked(specs: Iterable[str]) -> tuple[str, ...]:
-    """Measures asked for, in one order and each once; a setting that is a measure's default is left out.
+    """Returns the measures asked for, sorted and each once, without settings that are a measure's default.
 
     Raises:
         UsageError: none, or one that is unknown or cannot be taken on this machine.
     """
     specs = list(specs)
     for spec in specs:
-        if not isinstance(spec, str):  # as it may stand in a file
+        if not isinstance(spec, str):  # a file may hold any JSON
             raise UsageError(Kind.INVALID, flag="measure", expected="names of measures", value=spec)
     asked = sorted(set(specs))
     if asked == [ALL]:
@@ -77,34 +103,38 @@ def checked(specs: Iterable[str]) -> tuple[str, ...]:
 
 
 def without_default(spec: str) -> str:
-    """The spec of a measure, without its setting where that is the default."""
+    """Returns the spec of a measure, without its setting if that is the default."""
     measure = make_measure(spec)
     return measure_name(spec) if measure.setting == measure.settings[0] else spec
 
 
 def measures_of(cell: Cell, asked: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The measures that apply to a cell, of the ones asked for (`checked`), or of `BY_DEFAULT`."""
-    named = BY_DEFAULT if asked is None else asked
+    """Returns the measures that apply to a cell, of the ones asked for (`checked`), or of `list_defaults`."""
+    named = list_defaults() if asked is None else asked
     specs = registry.names("measure") if named == (ALL,) else named
     open_to_choice = asked is None or asked == (ALL,)
-    made = {spec: make_measure(spec) for spec in specs}
+    measures = {spec: make_measure(spec) for spec in specs}
     return tuple(
-        sorted(spec for spec, each in made.items() if each.applies_to(cell) and not (open_to_choice and each.missing()))
+        sorted(
+            spec
+            for spec, measure in measures.items()
+            if measure.applies_to(cell) and not (open_to_choice and measure.missing())
+        )
     )
 
 
 def left_out(asked: tuple[str, ...] | None) -> dict[str, str]:
-    """Measure -> why it cannot be taken on this machine, of those that would be taken by default or of all."""
-    specs = BY_DEFAULT if asked is None else registry.names("measure") if asked == (ALL,) else ()
+    """Returns measure -> why it cannot be taken on this machine, of those that a run takes by default, or of all."""
+    specs = list_defaults() if asked is None else registry.names("measure") if asked == (ALL,) else ()
     reasons = {spec: make_measure(spec).missing() for spec in specs}
     return {spec: reason for spec, reason in reasons.items() if reason is not None}
 
 
 def is_current(spec: str, measurement: Measurement) -> bool:
-    """Whether what is on record was taken by the measure as it is now: by its version, and by the source of a user's own."""
+    """Returns true if the measurement was taken by the measure's version and, for a user's own measure, by its source of now."""
     return (measurement.version, measurement.code) == (make_measure(spec).version, source_of(spec))
 
 
 def source_of(spec: str) -> str | None:
-    """The digest of the source file of a user's own measure; None for what is built in."""
+    """Returns the digest of the source of a user's own measure; None for a built-in one."""
     return registry.source_digest("measure", measure_name(spec))

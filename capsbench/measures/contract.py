@@ -1,4 +1,4 @@
-"""What a measure promises to give, held against it each time it is taken."""
+"""Checks the rows of a measure each time it is taken."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 
 from capsbench import registry
 from capsbench.errors import TrainingFailed
+from capsbench.measures.spec import MeasureSpec
 from capsbench.records.record import TRAINING, Row, explain_unfit
 from capsbench.registry import measure_name
 
 
-def check_rows(spec: str, rows: Any) -> list[Row]:
-    """The rows of a measure, their numbers Python's own.
+def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None) -> list[Row]:
+    """Returns the rows of a measure with their numbers as Python's own.
+
+    Args:
+        declaration: the declarations of a user's own measure, whose name its rows have to have.
 
     Raises:
         TrainingFailed: they are no rows, of another measure's name, or have text where numbers belong, numbers where text does,
@@ -22,7 +26,7 @@ def check_rows(spec: str, rows: Any) -> list[Row]:
     if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
         wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
         raise TrainingFailed(f"gave a {type(wrong).__name__}, expected a list of {Row.__module__}.{Row.__name__}")
-    checked = [_checked(spec, row) for row in rows]
+    checked = [_check_row(spec, row, declaration) for row in rows]
     numbers = [(row.measure, row.metric, row.condition, row.level) for row in checked]
     twice = next((number for number, count in Counter(numbers).items() if count > 1), None)
     if twice is not None:  # readers would differ in which of the two they take, and the record would be refused
@@ -30,13 +34,17 @@ def check_rows(spec: str, rows: Any) -> list[Row]:
     return checked
 
 
-def _checked(spec: str, row: Row) -> Row:
+def _check_row(spec: str, row: Row, declaration: MeasureSpec | None) -> Row:
     taken = {TRAINING, *registry.BUILT_IN["measure"]} - {measure_name(spec)}
     for name in ("measure", "metric", "condition", "unit"):
         if not isinstance(getattr(row, name), str):
             raise TrainingFailed(f"gave {getattr(row, name)!r} as a row's {name}, expected text")
     if row.measure in taken:
         raise TrainingFailed(f"gave a row of the name {row.measure!r}, which is another measure's")
+    if declaration is not None and row.measure != declaration.name:
+        raise TrainingFailed(
+            f"gave a row of the name {row.measure!r}, expected {declaration.name!r}, as its spec has it"
+        )
     for number in (row.value, 0.0 if row.level is None else row.level):
         if not isinstance(number, Real):
             what = f"a {type(number).__name__}, no number,"
@@ -44,9 +52,9 @@ def _checked(spec: str, row: Row) -> Row:
     unfit = explain_unfit(row)
     if unfit is not None:
         raise TrainingFailed(f"gave {unfit}, as {row.metric} ({row.condition})")
-    return row._replace(value=_plain(row.value), level=None if row.level is None else _plain(row.level))
+    return row._replace(value=_to_plain(row.value), level=None if row.level is None else _to_plain(row.level))
 
 
-def _plain(number: Any) -> float:
-    """A number of Python's: NumPy's are not written to a record."""
+def _to_plain(number: Any) -> float:
+    """Returns a number of Python's own, since NumPy's are not written to a record."""
     return number if isinstance(number, int | float) else float(number)

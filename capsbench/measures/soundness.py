@@ -7,6 +7,8 @@ from dataclasses import replace
 import pandas as pd
 
 from capsbench.attacks.effort import EFFORTS, count_tolerated
+from capsbench.measures.adversarial.spec import ADVERSARIAL, SANITY_CHECK
+from capsbench.measures.transfer.spec import BEYOND_WHITE_BOX
 from capsbench.presenting.marks import UNSOUND, with_sign
 from capsbench.presenting.material import Material
 
@@ -19,9 +21,9 @@ def failed_checks(material: Material) -> dict[str, list[str]]:
     rows = material.rows
     if rows.empty:
         return {}
-    checks = (rows["measure"] == "adversarial") & (rows["metric"] == "sanity check")
+    checks = (rows["measure"] == ADVERSARIAL) & (rows["metric"] == SANITY_CHECK)
     failed = material.chosen(checks & (rows["value"] == 0))
-    beyond = material.chosen((rows["metric"] == "beyond white box") & (rows["value"] > 0))
+    beyond = material.chosen((rows["metric"] == BEYOND_WHITE_BOX) & (rows["value"] > 0))
     let_pass = {setting: count_tolerated(effort.images) for setting, effort in EFFORTS.items()}
     setting = beyond["setting"].replace("default", next(iter(EFFORTS)))
     beyond = beyond[beyond["value"] > setting.map(let_pass).astype(float)]

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
+from capsbench.measures.cost.spec import FLOPS
+from capsbench.measures.speed.spec import INFERENCE_TIME, STEP_MEMORY, STEP_TIME
 from capsbench.presenting.baselines import PAIR, differences, find_baselines
 from capsbench.presenting.naming import BUDGET, NAMING, Defaults, Names, no_defaults
 from capsbench.presenting.paired import Kept, Pairs, nothing_kept
 from capsbench.presenting.steps import Steps
 from capsbench.presenting.verdicts import Verdicts
-from capsbench.records.record import Record
+from capsbench.records.record import TRAINING, Record
 from capsbench.records.table import describe_cells, history_of
 from capsbench.stats.differences import estimate_intervals
 
@@ -24,15 +27,17 @@ BASELINE = "baseline."
 
 SIZES = ["tiny", "small", "paper"]
 
+TESTED = "test_accuracy"
+
 NUMBERS = {
-    "accuracy": ("accuracy", "accuracy", "test"),
-    "parameters": ("training", "parameters", "network"),
-    "flops": ("cost", "flops", "inference"),
-    "training_step_ms": ("speed", "latency p50", "training step"),
-    "inference_ms": ("speed", "latency p50", "inference"),
-    "memory_mib": ("speed", "peak memory", "training step"),
+    TESTED: TEST_ACCURACY,
+    "parameters": (TRAINING, "parameters", "network"),
+    "flops": FLOPS,
+    "training_step_ms": STEP_TIME,
+    "inference_ms": INFERENCE_TIME,
+    "memory_mib": STEP_MEMORY,
 }
-"""A number of a cell -> its measure, metric and condition. All but the accuracy are costs: their median is shown."""
+"""A number of a cell -> its measure, metric and condition. All but the accuracy are costs, of which the median is shown."""
 
 
 def summary(records: list[Record], verdicts: Verdicts | None = None, defaults: Defaults = no_defaults) -> pd.DataFrame:
@@ -65,7 +70,7 @@ def summary(records: list[Record], verdicts: Verdicts | None = None, defaults: D
     table = cells.drop_duplicates("contender").set_index("contender", drop=False)
     table["n"] = seeds.size()
     table["seeds"] = table["contender"].map(Counter(record.cell.contender for record in records))
-    costs = [name for name in NUMBERS if name in cells and name != "accuracy"]
+    costs = [name for name in NUMBERS if name in cells and name != TESTED]
     for name in costs:
         table[name] = seeds[name].median()
     table = table.assign(label=table["contender"].map(names.label), series=table["contender"].map(names.series))
@@ -73,11 +78,11 @@ def summary(records: list[Record], verdicts: Verdicts | None = None, defaults: D
     baselines = find_baselines(table, names)
     table["baseline"] = baselines.drop_duplicates("contender").set_index("contender")["baseline"]
     measured = []
-    if "accuracy" in cells:
+    if TESTED in cells:
         verdicts = verdicts or verdicts_of(records)
-        steps = {name: verdicts.steps.of(name, *NUMBERS["accuracy"]) for name in cells["dataset"].unique()}
+        steps = {name: verdicts.steps.of(name, *TEST_ACCURACY) for name in cells["dataset"].unique()}
         table["accuracy_percent"], table["accuracy_ci95"] = _intervals(cells, cells["dataset"].map(steps))
-        table["accuracy_n"] = seeds["accuracy"].count()
+        table["accuracy_n"] = seeds[TESTED].count()
         measured += ["accuracy_percent", "accuracy_ci95", "accuracy_n"]
         apart = differences(baselines, verdicts)
         baselines = baselines.merge(apart, on=PAIR, how="left")
@@ -141,7 +146,7 @@ def _cells(finished: list[Record]) -> pd.DataFrame:
 
 def _intervals(cells: pd.DataFrame, steps: pd.Series) -> tuple[pd.Series, pd.Series]:
     """The mean accuracy of each contender in per cent and the half-width of its 95 % t-interval, empty for one value."""
-    grouped = (100 * cells["accuracy"]).groupby(cells["contender"])
+    grouped = (100 * cells[TESTED]).groupby(cells["contender"])
     means, step = grouped.mean(), 100 * steps.groupby(cells["contender"]).first()
     return means, estimate_intervals(means, grouped.sem(), grouped.count(), step)
 

@@ -13,6 +13,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from capsbench.measures.accuracy.spec import (
+    ACCURACY,
+    IMAGES,
+    LARGEST_PREDICTED_SHARE,
+    MAJORITY_SHARE,
+    TEST_ACCURACY,
+)
 from capsbench.presenting.paired import Kept
 from capsbench.records.record import Record
 from capsbench.stats.collapse import ONE_CLASS, Counts
@@ -98,15 +105,15 @@ def is_collapsed(records: Sequence[Record], kept: Kept) -> bool | None:
 
 def counts_of(record: Record, kept: Kept) -> Counts | None:
     """What a network made of the test images, from the rows of the measure accuracy, else from the predictions that it kept."""
-    measured = record.find_measurement("accuracy")
+    measured = record.find_measurement(ACCURACY)
     if measured is None:
         return None
     rows = {row.metric: row.value for row in measured.rows if row.condition == "test"}
-    shares = [rows.get(name, -1.0) for name in ("largest predicted share", "majority share", "accuracy")]
-    images = to_count(rows.get("images", 0.0))
+    shares = [rows.get(name, -1.0) for name in (LARGEST_PREDICTED_SHARE, MAJORITY_SHARE, TEST_ACCURACY[1])]
+    images = to_count(rows.get(IMAGES, 0.0))
     if images is not None and all(0 <= share <= 1 for share in shares):
         return Counts(images, *(round(images * share) for share in shares))
-    arrays = kept("accuracy", record.cell.id)
+    arrays = kept(ACCURACY, record.cell.id)
     if not {"label", "prediction"} <= arrays.keys() or arrays["label"].ndim > 1:
         return None
     return Counts.from_predictions(arrays["prediction"], arrays["label"])
@@ -121,7 +128,7 @@ def is_still_improving(records: Sequence[Record], kept: Kept) -> bool | None:
     if not histories:
         return False
     classifies = any("validation_accuracy" in epoch for history in histories for epoch in history)
-    errors = [1 - row.value for record in records for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
+    errors = [1 - row.value for record in records for row in record.rows if row[:3] == TEST_ACCURACY]
     chance = _error_at_chance(records, kept) if classifies else math.inf
     trend = trend_of([_curve_of(history, classifies) for history in histories], chance)
     if trend is None or (classifies and not errors):

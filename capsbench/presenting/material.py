@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
+from capsbench.measures.spec import MeasureSpec
 from capsbench.presenting.contenders import curves, summary, verdicts_of
 from capsbench.presenting.figures.style import styled
 from capsbench.presenting.marks import find_marks
@@ -16,6 +17,7 @@ from capsbench.presenting.naming import Defaults, no_defaults
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
+from capsbench.records.specs import specs_of
 from capsbench.records.store import Store
 from capsbench.records.table import COLUMNS, ROW_COLUMNS, describe_cells, numbers_of, to_strings
 from capsbench.stats.differences import estimate_intervals
@@ -52,6 +54,7 @@ class Material:
       of the rows as strings
     - ``kept``: (measure, cell) -> the arrays that the measure kept of that cell; empty where there are none
     - ``verdicts``: the comparisons between contenders, and the steps of all numbers
+    - ``specs``: measure -> what it declares of its numbers (`capsbench.records.specs.specs_of`)
     - ``defaults``: contender -> the defaults of its fields and options, as far as they are known
     - ``by``: the fields or options whose effect is asked for
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
@@ -63,6 +66,7 @@ class Material:
     rows: pd.DataFrame
     kept: Callable[[str, str], dict[str, NDArray[Any]]]
     verdicts: Verdicts
+    specs: Mapping[str, MeasureSpec] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by: Sequence[str] = ()
     unpredicted: set[str] = field(default_factory=set)
@@ -99,6 +103,7 @@ class Material:
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
             kept=read_kept,
             verdicts=verdicts,
+            specs=specs_of(measured),
             defaults={record.cell.contender: defaults(record.cell) for record in measured} if by else {},
             by=by,
             unpredicted=unpredicted,

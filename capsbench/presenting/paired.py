@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capsbench.errors import ArgumentError
+from capsbench.measures.accuracy.spec import ACCURACY
 from capsbench.records.predictions import are_correct
 from capsbench.stats.differences import Difference, compare_accuracies, paired_seeds
 
@@ -63,7 +64,7 @@ class Pairs:
 
     def _read(self, cell: str) -> tuple[bytes, NDArray[np.bool_]] | None:
         """The labels of the test images, and which of them are right; None without a whole file of them."""
-        kept = self._kept("accuracy", cell)
+        kept = self._kept(ACCURACY, cell)
         if not {"label", "prediction"} <= kept.keys():
             return None
         return kept["label"].tobytes(), are_correct(kept["prediction"], kept["label"])

@@ -13,17 +13,16 @@ from functools import cache
 
 import pandas as pd
 
+from capsbench.measures.accuracy.spec import IMAGES, TEST_ACCURACY
+from capsbench.measures.spec import SHARE
 from capsbench.presenting.paired import Kept, nothing_kept
 from capsbench.records.record import Record
 from capsbench.stats.steps import step_of, to_count
 
-SHARE = "fraction"
-"""The unit of shares: numbers in other units have no step."""
-
 PER_IMAGE = ("label", "index", "image")
 """Names under which measures keep an entry for each of their images."""
 
-TEST = ("accuracy", "test")
+TEST = (TEST_ACCURACY[0], TEST_ACCURACY[2])
 """The measure and condition of all test images."""
 
 NUMBER = ["dataset", "measure", "metric", "condition", "unit"]
@@ -59,7 +58,7 @@ class Steps:
 
     def images(self, dataset: str, measure: str, condition: str) -> set[int]:
         """The counts of images that a share may be of, as far as they are known."""
-        own = _to_counts(self._values(dataset, measure).get(("images", condition), ()))
+        own = _to_counts(self._values(dataset, measure).get((IMAGES, condition), ()))
         if measure != TEST[0]:
             return own | self._kept_images(dataset, measure) | self.images(dataset, *TEST)
         return own or (self._kept_images(dataset, measure) if condition == TEST[1] else set())

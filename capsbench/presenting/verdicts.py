@@ -11,17 +11,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
+from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.steps import Steps
 from capsbench.records.record import TRAINING, Record, have_different_data
+from capsbench.records.specs import TRAINING_SPEC, specs_of
 from capsbench.stats.differences import Difference
 from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
-
-ACCURACY = ("accuracy", "accuracy", "test")
-
-NUMBERS = {TRAINING: 0, "cost": 0, "speed": 0, "adversarial": 2}
-"""How many numbers of a measure contenders are compared by, where it is not one: of attacks, the images that withstand them, and
-their share of those that were right."""
 
 ORIGIN = {"commit": "commit", "torch": "torch", "cpu": "machine", "gpu": "machine"}
 """Facts of a training that may change what a network scores -> what they are called."""
@@ -53,7 +49,9 @@ class Verdicts:
         self._cells: dict[str, dict[int, Record]] = {}
         for record in records:
             self._cells.setdefault(record.cell.contender, {})[record.cell.seed] = record
-        self._accuracy = {record.cell.id: row.value for record in records for row in record.rows if row[:3] == ACCURACY}
+        self._accuracy = {
+            record.cell.id: row.value for record in records for row in record.rows if row[:3] == TEST_ACCURACY
+        }
         self._count = count_comparisons(records, budget) + effects * len(self._cells)
         self._primary: dict[tuple[str, str], Verdict] = {}
         self.difference = cache(self._difference)
@@ -107,7 +105,7 @@ class Verdicts:
         first, second = (self._tested(name) for name in (one, other))
         if not first.keys() & second.keys():
             return None
-        step = self.steps.of(next(iter(self._cells[one].values())).cell.dataset, *ACCURACY)
+        step = self.steps.of(next(iter(self._cells[one].values())).cell.dataset, *TEST_ACCURACY)
         return self._pairs.difference(first, second, self._accuracy, step)
 
     def _tested(self, contender: str) -> dict[int, str]:
@@ -127,10 +125,11 @@ def count_comparisons(records: Sequence[Record], budget: Sequence[str]) -> int:
         contenders, measures = groups.setdefault(key, (set(), set()))
         contenders.add(record.cell.contender)
         measures.update(row.measure for row in record.rows)
+    specs = {TRAINING: TRAINING_SPEC, **specs_of(records)}
     count = 0
     for contenders, measures in groups.values():
-        numbers = [NUMBERS.get(measure, 1) for measure in measures]
-        alone = sum(number > 0 for number in numbers) - ("accuracy" in measures)
+        numbers = [specs[measure].count_compared for measure in measures]
+        alone = sum(number > 0 for number in numbers) - (ACCURACY in measures)
         count += math.comb(len(contenders), 2) * sum(numbers) + len(contenders) * alone
     return count
 

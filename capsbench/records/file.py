@@ -85,6 +85,8 @@ def to_bytes(record: Record) -> bytes:
         if entry.provenance not in machines:
             machines.append(entry.provenance)
         plain = {part.name: getattr(entry, part.name) for part in fields(entry) if part.name != "provenance"}
+        if plain.get("declaration", ...) is None:  # only a user's own measure has one
+            del plain["declaration"]
         if "rows" in plain:
             plain["rows"] = rows_to_plain(plain["rows"])
         if "segments" in plain:

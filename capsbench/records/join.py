@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
-from capsbench.records.record import Measurement, Record, Row, Training
+from capsbench.records.record import Measurement, Record, Training
 
 
 def join_records(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
@@ -48,10 +47,10 @@ def rename_sources(records: list[Record], names: Mapping[str, str]) -> list[Reco
     ]
 
 
-def add_rows(record: Record, spec: str, rows: list[Row], version: int, provenance: Mapping[str, Any]) -> Record:
-    """Adds rows of a measure between networks to a record."""
-    known = record.measures.get(spec, Measurement(version=version, provenance=dict(provenance)))
-    return replace(record, measures={**record.measures, spec: replace(known, rows=[*known.rows, *rows])})
+def add_rows(record: Record, spec: str, taken: Measurement) -> Record:
+    """Adds the rows of a measure between networks, taken from one source, to a record."""
+    known = record.measures.get(spec, replace(taken, rows=[]))
+    return replace(record, measures={**record.measures, spec: replace(known, rows=[*known.rows, *taken.rows])})
 
 
 def _join_cell(records: list[Record]) -> tuple[Record, str]:

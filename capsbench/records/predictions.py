@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capsbench.errors import Kind, UsageError
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.records.record import Row
-
-ACCURACY = ("accuracy", "accuracy", "test")
 
 
 def are_correct(predictions: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -38,7 +37,7 @@ def check_predictions(path: Path, rows: Iterable[Row], arrays: Mapping[str, NDAr
         shapes = f"predictions of shape {list(predictions.shape)} and labels of shape {list(labels.shape)}"
         raise UsageError(Kind.DAMAGED, f"expected one prediction for each label, got {shapes}", file=path)
     count = int(are_correct(predictions, labels).sum())
-    for accuracy in (row.value for row in rows if row[:3] == ACCURACY):
+    for accuracy in (row.value for row in rows if row[:3] == TEST_ACCURACY):
         if abs(count - accuracy * len(labels)) > 0.25:  # accuracies of old records were rounded to float32
             problem = (
                 f"{count} of its {len(labels)} predictions are correct, but the accuracy on record is {accuracy:.4g}"

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints
 
+from capsbench.measures.spec import MeasureSpec, metrics_beyond_shares
 from capsbench.records.cell import Cell, Whole
 from capsbench.registry import BUILT_IN, measure_name
 
@@ -31,9 +32,6 @@ MOST_RUNS = 999_999_999
 
 LARGEST = 1e30
 """The largest magnitude of a number: squares, sums and per cent of such numbers are finite."""
-
-NO_SHARES = ("R^2", "presence")
-"""Metrics in fractions that are no shares: R^2 has no lower bound, and capsules that nothing squashes are longer than 1."""
 
 ROUNDING = 1e-6
 """How far outside of [0, 1] sums of rounded parts may put a share."""
@@ -129,6 +127,8 @@ class Measurement:
         code: digest of the source of a user's own measure.
         run: sequence number of the run that measured.
         data: digest of the data that it was taken on, as in `Training`.
+        declaration: the spec of a user's own measure, so that readers need not import it; None if it declares nothing. Built-in
+            measures have theirs in the code.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -140,6 +140,7 @@ class Measurement:
     code: Name | None = None
     run: Whole | None = None
     data: Name | None = None
+    declaration: MeasureSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def explain_unfit(row: Row) -> str | None:
         if not abs(number) <= LARGEST:  # also true of nan; integers may be too large for a float
             return f"{_shorten(number)}, which is not finite or beyond {LARGEST:g}"
     own = row.measure != TRAINING and row.measure not in BUILT_IN["measure"]
-    if own or row.unit != "fraction" or row.metric in NO_SHARES:
+    if own or row.unit != "fraction" or row[:2] in metrics_beyond_shares():
         return None
     lowest = -1 if row.condition == "difference" else 0
     if lowest - ROUNDING <= row.value <= 1 + ROUNDING:

@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from capsbench.errors import Kind, UsageError
+from capsbench.measures.speed.spec import SPEED
 from capsbench.records.cell import Cell, Whole, digest_fields
 from capsbench.records.disk import read_file
 from capsbench.records.file import RUN_AGAIN, check_numbers, check_schema, schema_of
@@ -154,7 +155,7 @@ def _to_record(written: _Written, sums: Mapping[str, str]) -> Record:
         spec: Measurement(
             rows=rows.get(spec, []),
             version=VERSION,
-            provenance=alone if measure_name(spec) == "speed" else machine,
+            provenance=alone if measure_name(spec) == SPEED else machine,
             taken=facts.started,
             seconds=facts.measuring_seconds.get(spec),
             kept=_kept_artifact(spec, written.id, sums),

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from capsbench.errors import Kind, UsageError
+from capsbench.measures.spec import MeasureSpec
 from capsbench.records import artifacts, file, schema1
 from capsbench.records.cell import Cell, Whole
 from capsbench.records.disk import make_folder, probe_folder, read_file, sweep_temporaries, write_file
@@ -55,6 +56,7 @@ class _RowsBetween:
     version: Whole = schema1.VERSION
     provenance: Facts = field(default_factory=dict)
     code: Name | None = None
+    declaration: MeasureSpec | None = None
 
 
 _BETWEEN = TypeAdapter(_RowsBetween)
@@ -279,7 +281,9 @@ class Store:
     def write_between(self, spec: str, source: str, target: str, taken: Measurement) -> None:
         """Writes the rows of a measure from one cell to another, completely or not at all."""
         written = _RowsBetween(spec, source, target, taken.rows, SCHEMA, taken.version, taken.provenance, taken.code)
-        content = {**asdict(written), "rows": file.rows_to_plain(taken.rows)}
+        content = {**asdict(written), "rows": file.rows_to_plain(taken.rows), "declaration": taken.declaration}
+        if taken.declaration is None:  # only a user's own measure has one
+            del content["declaration"]
         write_file(self.between_path(spec, source, target), file.seal_json(content))
 
     def add_between(self, records: list[Record]) -> list[Record]:
@@ -298,7 +302,8 @@ class Store:
             if known is None or (between.schema, between.version) >= (known.schema, known.version):
                 latest[between.measure, source, target] = between
         for (spec, _, target), between in latest.items():
-            targets[target] = add_rows(targets[target], spec, between.rows, between.version, between.provenance)
+            taken = Measurement(between.rows, between.version, between.provenance, declaration=between.declaration)
+            targets[target] = add_rows(targets[target], spec, taken)
         return rename_sources(list(targets.values()), {old: new for old, new in names.items() if old != new})
 
     def has_between(self, spec: str, source: Record, target: Record, version: int, code: str | None = None) -> bool:

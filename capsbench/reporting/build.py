@@ -27,13 +27,14 @@ from capsbench.records.record import Record, Run, keep_one_setting
 from capsbench.records.runs import Notes, records_of
 from capsbench.records.store import Store, pause_collection
 from capsbench.records.versions import describe_stale
-from capsbench.reporting.contents import PICTURES, SECTIONS, Made, all_pictures, made_sections
+from capsbench.reporting.contents import PICTURES, Made, all_pictures, built_in_sections, made_sections
 from capsbench.reporting.document import HEADLINE, Document, document, machines
 from capsbench.reporting.formats.html import page
 from capsbench.reporting.formats.latex import tables as latex_tables
 from capsbench.reporting.formats.markdown import markdown
 from capsbench.reporting.parallel import drawing
 from capsbench.reporting.rerun import find_repeats
+from capsbench.reporting.sections.own import PREFIX as OWN
 from capsbench.reporting.sections.published import Comparison, compare
 from capsbench.reporting.sections.published import readable as readable_published
 from capsbench.reporting.sections.published import table_of as published_table
@@ -49,12 +50,14 @@ BY_DEFAULT = ("html", "md", "csv", "parquet", "svg")
 PAGE, MARKDOWN, ROWS, PUBLISHED = "index.html", "table.md", "rows", "published"
 """The files of the report's pages, and the names of the tables that are no section."""
 
+TABLE_FORMATS = ("tex", "csv", "parquet")
+
 FILES = [PAGE, MARKDOWN] + [
     f"{name}.{form}"
-    for name in (HEADLINE, ROWS, PUBLISHED, *(section.name for section in SECTIONS))
-    for form in ("tex", "csv", "parquet")
+    for name in (HEADLINE, ROWS, PUBLISHED, *(section.name for section in built_in_sections()))
+    for form in TABLE_FORMATS
 ]
-"""The files that there may be, beside the pictures."""
+"""The files that there may be, beside the pictures and the tables of a user's own measures."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With what a text begins that a spreadsheet evaluates."""
@@ -205,10 +208,15 @@ def _report(
         failed=[(titles[record.cell.id], record.reason) for record in records if record.reason],
         missing=len(absent),
         faults=made.faults,
-        files=write_files(target, contents, all_pictures(), FILES),
+        files=write_files(target, contents, all_pictures(), [*FILES, *_find_own_tables(target)]),
         notes=[*made.notes, *(f"{name} was left out of the run: {reason}" for name, reason in left_out.items())],
         document=made,
     )
+
+
+def _find_own_tables(target: Path) -> list[str]:
+    """Returns the names of the tables of a user's own measures that an earlier report left in a folder."""
+    return [path.name for form in TABLE_FORMATS for path in target.glob(f"{OWN}*.{form}")]
 
 
 def check_formats(formats: Collection[str]) -> None:

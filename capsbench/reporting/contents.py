@@ -1,22 +1,15 @@
-"""What a report holds: the pictures of its headline table, and a section a measure."""
+"""The contents of a report: the pictures of its headline table, and its sections."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import pandas as pd
 
-from capsbench.measures.adversarial import section as adversarial
-from capsbench.measures.affine import section as affine
-from capsbench.measures.detection import section as detection
-from capsbench.measures.equivariance import section as equivariance
-from capsbench.measures.overlap import section as overlap
-from capsbench.measures.routing_robustness import section as routing_robustness
-from capsbench.measures.transfer import section as transfer
-from capsbench.measures.transformation import section as transformation
-from capsbench.measures.viewpoint import section as viewpoint
+from capsbench import registry
+from capsbench.measures.spec import built_in_specs
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.material import Material, NoDataError
@@ -28,6 +21,7 @@ from capsbench.reporting.sections.headline import (
     changing_losses,
     training_curves,
 )
+from capsbench.reporting.sections.own import make_default_sections
 
 PICTURES: dict[str, Callable[[Material], Picture]] = {
     "accuracy-iterations": lambda material: accuracy_against_iterations(material.summary),
@@ -36,28 +30,12 @@ PICTURES: dict[str, Callable[[Material], Picture]] = {
         material.summary, material.curves, changing_losses(material.cells)
     ),
 }
-"""File name without ending -> what draws it, of the pictures beside the headline table."""
-
-SECTIONS: tuple[Section, ...] = (
-    winners.SECTION,
-    effects.SECTION,
-    affine.SECTION,
-    viewpoint.SECTION,
-    overlap.SECTION,
-    equivariance.SECTION,
-    adversarial.SECTION,
-    transfer.SECTION,
-    routing_robustness.SECTION,
-    detection.SECTION,
-    transformation.SECTION,
-    hypotheses.SECTION,
-)
-"""The sections in the order of the report."""
+"""File name without ending -> function that draws it, of the pictures below the headline table."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A section with its table in numbers and in strings, and what is said below that."""
+    """A section with its table in numbers and in strings, and its caption."""
 
     section: Section
     numbers: pd.DataFrame
@@ -65,10 +43,26 @@ class Made:
     caption: str
 
 
+@cache
+def built_in_sections() -> tuple[Section, ...]:
+    """Returns the sections that every report may have, in order; those of measures are in the order of the registry."""
+    of_measures = [registry.load_beside("measure", name, "section:SECTION") for name in built_in_specs()]
+    return (winners.SECTION, effects.SECTION, *filter(None, of_measures), hypotheses.SECTION)
+
+
+def find_sections(material: Material) -> list[Section]:
+    """Returns the sections of a report in order: a user's own measures stand behind the built-in ones."""
+    *others, last = built_in_sections()
+    own = {name: spec for name, spec in material.specs.items() if name not in built_in_specs()}
+    return [*others, *make_default_sections(own), last]
+
+
 def all_pictures() -> dict[str, Callable[[Material], Picture]]:
-    """The pictures that there may be, with what draws each."""
+    """Returns the pictures that a report may have: file name without ending -> function that draws it."""
     of_sections = {
-        name: partial(_draw, section, draw) for section in SECTIONS for name, draw in section.pictures.items()
+        name: partial(_draw, section, draw)
+        for section in built_in_sections()
+        for name, draw in section.pictures.items()
     }
     return PICTURES | of_sections
 
@@ -79,9 +73,9 @@ def _draw(section: Section, draw: Callable[[Material], Picture], material: Mater
 
 
 def made_sections(material: Material) -> list[Made]:
-    """The sections that there is data for."""
+    """Returns the sections for which there is data."""
     made = []
-    for section in SECTIONS:
+    for section in find_sections(material):
         try:
             table = section.table(material)
         except NoDataError:

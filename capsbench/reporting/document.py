@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import StringConstraints, TypeAdapter
 
 from capsbench.errors import UsageError
+from capsbench.measures.speed.spec import SPEED
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spelled
 from capsbench.presenting.caption import spell_caption
@@ -318,7 +319,7 @@ def _period(first: str, last: str) -> str:
 
 def machines(records: list[Record]) -> int:
     """How many kinds of processor the finished records' times are from."""
-    timed = [record.find_measurement("speed") or record for record in records if record.status == "finished"]
+    timed = [record.find_measurement(SPEED) or record for record in records if record.status == "finished"]
     return len({(each.provenance.get("cpu"), each.provenance.get("gpu")) for each in timed})
 
 

@@ -18,7 +18,7 @@ from capsbench.data.draws import few
 from capsbench.data.images import Splits
 from capsbench.errors import FOREIGN, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
-from capsbench.measures.build import make_measure, source_of
+from capsbench.measures.build import declaration_of, make_measure, source_of
 from capsbench.measures.contract import check_rows
 from capsbench.networks.build import build_network, count_parameters, parameter_dtype
 from capsbench.planning.edits import find_edits
@@ -60,10 +60,12 @@ def run_cell(
         try:
             measure = make_measure(spec)
             torch.manual_seed(planned.cell.seed)
-            rows = check_rows(spec, measure(Subject(planned.cell, network, data, kept.keep_of(spec), kept.read)))
+            declaration = declaration_of(spec)
+            rows = measure(Subject(planned.cell, network, data, kept.keep_of(spec), kept.read))
+            rows = check_rows(spec, rows, declaration)
             code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
-            send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code, digest))
+            send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code, digest, declaration))
         except (BrokenPipeError, StorageFailed):
             raise
         except FOREIGN as error:
@@ -88,7 +90,7 @@ def measure_between(
         for record in (source, *targets)
     ]
     torch.manual_seed(0)
-    return [check_rows(spec, rows) for rows in measure.between(subjects[0], subjects[1:])]
+    return [check_rows(spec, rows, declaration_of(spec)) for rows in measure.between(subjects[0], subjects[1:])]
 
 
 class _Kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from capsbench.measures.spec import MeasureSpec
 from capsbench.records.record import Artifact, Row
 
 
@@ -38,7 +39,7 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measure gave, the seconds it took, its version, what it kept, and digests of a user's own source and of the data."""
+    """The results of a measure, as in `capsbench.records.record.Measurement`; ``spec`` names it as in ``--measure``."""
 
     spec: str
     rows: list[Row]
@@ -47,6 +48,7 @@ class Measured:
     kept: Artifact | None
     code: str | None
     data: str | None = None
+    declaration: MeasureSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spelled
 from capsbench.presenting.terminal import one_line
@@ -169,7 +170,7 @@ def _detail(progress: TrainingProgress) -> str:
 def _result(record: Record, made: str) -> str:
     if record.reason:
         return f"FAILED: {record.reason}"
-    accuracy = [row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")]
+    accuracy = [row.value for row in record.rows if row[:3] == TEST_ACCURACY]
     shown = f"test accuracy {accuracy[0]:.1%}, " if accuracy else ""
     return f"{shown}{made}"
 

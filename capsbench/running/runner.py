@@ -17,7 +17,7 @@ from capsbench.data.base import load_splits
 from capsbench.data.draws import few
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
-from capsbench.measures.build import make_measure, source_of
+from capsbench.measures.build import declaration_of, make_measure, source_of
 from capsbench.planning.defaults import usable_cores
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import Cell
@@ -336,7 +336,7 @@ def _measure_between(work: _Work) -> None:
                 work.listener.cell_ended(record)
                 continue
             for target, rows in zip(asked[name], result, strict=True):
-                taken = Measurement(rows, measure.version, provenance(), code=code)
+                taken = Measurement(rows, measure.version, provenance(), code=code, declaration=declaration_of(spec))
                 store.write_between(spec, name, target.cell.id, taken)
             if spec in record.failures:
                 store.write(clear_failed_measure(record, spec))

@@ -95,6 +95,7 @@ def record_measure(record: Record, event: Measured | NotMeasured, run: int | Non
         code=event.code,
         data=event.data,
         run=run,
+        declaration=event.declaration,
     )
     record = replace(record, measures={**record.measures, event.spec: measurement})
     return clear_failed_measure(record, event.spec)

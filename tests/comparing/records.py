@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
-from capsbench.records.predictions import ACCURACY
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from tests.making import make_record, with_rows
@@ -89,7 +89,7 @@ def write(folder: Path, records: Iterable[Record]) -> Path:
 
 def all_right(of: Record) -> Record:
     """The record with an accuracy of 1."""
-    rows = [row._replace(value=1.0) if row[:3] == ACCURACY else row for row in of.rows]
+    rows = [row._replace(value=1.0) if row[:3] == TEST_ACCURACY else row for row in of.rows]
     return with_rows(of, rows)
 
 

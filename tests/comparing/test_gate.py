@@ -11,8 +11,9 @@ import pytest
 
 from capsbench.comparing import check, gate
 from capsbench.comparing.formats import check_json, check_junit, check_markdown
-from capsbench.comparing.judged import JUDGED
+from capsbench.comparing.judged import list_judged
 from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.measures.spec import built_in_specs
 from capsbench.records.record import Measurement, Row
 from capsbench.records.store import Store
 from tests.comparing.records import NETWORKS, SEEDS, cell, draws, record, write
@@ -335,28 +336,29 @@ def test_every_judged_number_is_one_that_a_measure_gives():
     """As the reference results have them, so that a measure that is renamed does not leave the gate unnoticed."""
     folder = Path(__file__).parents[2] / "results" / "reference"
     records = [record for path in folder.glob("*/records") for record in Store(path.parent).records()[0]]
-    found = {judged.name for judged in JUDGED if any(judged.rows(record, {}) for record in records)}
+    judged = list_judged(built_in_specs(), "mean")
+    found = {number.title for number in judged if any(number.find_rows(record, {}) for record in records)}
     without = {"images of which all objects are found", "error of novel viewpoints", "success of transferred attacks"}
     without |= {
         "undetected adversarial images",
         "accuracy at other iterations",
         "robust accuracy, vote and output attack",
     }
-    assert {judged.name for judged in JUDGED} - found <= without
+    assert {number.title for number in judged} - found <= without
 
 
 def test_an_error_without_a_scale_is_compared_as_a_ratio(tmp_path):
-    judged = next(each for each in JUDGED if each.relative)
-    row = Row(judged.measure, judged.metric, "inside", 4.0, "per image")
-    assert judged.rows(record(0.9, rows=[row]), {}) == {("inside", None): 4.0}
-    assert judged.of([4.0]) == pytest.approx(math.log(4))
-    assert judged.shown(math.log(4)) == "4"
+    number = next(each for each in list_judged(built_in_specs(), "mean") if each.judged.relative)
+    row = Row(number.measure, number.metric.name, "inside", 4.0, "per image")
+    assert number.find_rows(record(0.9, rows=[row]), {}) == {("inside", None): 4.0}
+    assert number.average([4.0]) == pytest.approx(math.log(4))
+    assert number.describe(math.log(4)) == "4"
 
 
 def test_an_r2_below_zero_knows_nothing_however_far_below_it_is():
-    (judged,) = (each for each in JUDGED if each.metric == "R^2")
-    assert judged.of([-1.7]) == judged.of([-0.1]) == 0.0
-    assert judged.of([0.4]) == 0.4
+    (number,) = (each for each in list_judged(built_in_specs(), "mean") if each.metric.name == "R^2")
+    assert number.average([-1.7]) == number.average([-0.1]) == 0.0
+    assert number.average([0.4]) == 0.4
 
 
 def test_records_of_another_commit_are_noted(reference, tmp_path, monkeypatch):

@@ -1,5 +1,5 @@
 from capsbench.records.join import add_rows, join_records, rename_sources
-from capsbench.records.record import Row
+from capsbench.records.record import Measurement, Row
 from tests.making import make_capsules, make_failed, make_record
 
 CURVE = [{"epoch": 1, "loss": 0.5, "seconds": 1.0}]
@@ -58,7 +58,9 @@ def test_rows_between_networks_stand_with_their_measure():
     transfer = Row("transfer", "success rate", "one", 0.3, "fraction")
     record = make_record(make_capsules(), [ACCURACY])
     for condition in ("one", "other"):
-        record = add_rows(record, "transfer:quick", [transfer._replace(condition=condition)], 2, {"cpu": "x"})
+        record = add_rows(
+            record, "transfer:quick", Measurement([transfer._replace(condition=condition)], 2, {"cpu": "x"})
+        )
     found = record.measures["transfer:quick"]
     assert [row.condition for row in found.rows] == ["one", "other"]
     assert (found.version, found.provenance) == (2, {"cpu": "x"})

@@ -13,7 +13,7 @@ import pytest
 
 import capsbench
 from capsbench.errors import Kind, TrainingFailed, UsageError
-from capsbench.measures.accuracy.spec import METRICS
+from capsbench.measures.accuracy.spec import SPEC
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.record import TRAINING
 from capsbench.records.store import Store
@@ -588,4 +588,4 @@ def test_from_python_as_on_the_command_line(tmp_path):
     outcome = capsbench.run(routing="uniform", seeds=[0, 1], out=tmp_path / "out", **QUICK)
     table = capsbench.load(tmp_path / "out")
     assert len(outcome.finished) == 2
-    assert set(table.loc[table["condition"] == "test", "metric"]) == {metric.name for metric in METRICS}
+    assert set(table.loc[table["condition"] == "test", "metric"]) == {metric.name for metric in SPEC.metrics}

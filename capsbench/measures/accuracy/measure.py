@@ -7,6 +7,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from capsbench.measures.accuracy.spec import SPEC
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
@@ -28,6 +29,8 @@ class Accuracy(Measure):
     Label, prediction and negative log-likelihood of every test image are kept beside the record, so that two cells can
     be compared image by image.
     """
+
+    spec = SPEC
 
     def __call__(self, subject: Subject) -> list[Row]:
         test = subject.data.test

@@ -18,6 +18,7 @@ from capsbench.attacks.sanity import find_zero_gradients, run_checks
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.data.images import Images
+from capsbench.measures.adversarial.spec import SPEC
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
@@ -34,6 +35,8 @@ class Adversarial(Measure):
     Kept of each image attacked: its index in the test set, label, prediction and whether it is ``broken`` in the worst case at
     the headline epsilon of each threat. Kept of one image a class: what attacks made of it, and what that is taken for.
     """
+
+    spec = SPEC
 
     settings = tuple(EFFORTS)
     cost: ClassVar[dict[str, int]] = {"light": 30_000, "full": 5_000_000, "quick": 8_000}

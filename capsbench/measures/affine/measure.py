@@ -12,6 +12,7 @@ from capsbench.data.draws import stratified
 from capsbench.data.images import Images
 from capsbench.data.warps import DRAWS, FAMILIES, Outside, beyond, warped
 from capsbench.measures.affine.effort import IMAGES
+from capsbench.measures.affine.spec import SPEC
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
@@ -39,6 +40,8 @@ class Affine(Measure):
     Kept beside the record: which images these are, ``right`` ``[N, families, levels]``, in the families' order, whether each is
     classified right, and a few warped images for a picture.
     """
+
+    spec = SPEC
 
     settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
     cost: ClassVar[dict[str, int]] = {"light": 9_000, "full": 220_000, "quick": 2_000}

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from capsbench.measures.base import Measure, Subject
+from capsbench.measures.cost.spec import SPEC
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.networks.build import count_parameters
 from capsbench.records.cell import Cell
@@ -22,6 +23,8 @@ class Cost(Measure):
     ``flops`` are those of the algorithm, and ``executed flops`` those of the kernels, which recompute the votes in every vote
     pass (`capsbench_kernels.count_arithmetic` has the rule). Neither depends on the weights, the data or the machine.
     """
+
+    spec = SPEC
 
     needs_weights: ClassVar[bool] = False
 

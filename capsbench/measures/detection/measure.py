@@ -17,6 +17,7 @@ from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.errors import TrainingFailed
 from capsbench.measures.base import Measure, Subject
+from capsbench.measures.detection.spec import SPEC
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
@@ -49,6 +50,8 @@ class Detection(Measure):
     at the published epsilon and whether it fooled the network, and ``shown``, a few images and their reconstructions. Where no
     image is right there is nothing to attack, and the threshold and the false positives are all.
     """
+
+    spec = SPEC
 
     settings = tuple(EFFORTS)
     cost: ClassVar[dict[str, int]] = {"light": 5_000, "full": 500_000, "quick": 1_500}

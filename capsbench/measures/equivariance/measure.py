@@ -17,6 +17,7 @@ from capsbench.data.warps import affine, beyond, warped
 from capsbench.errors import TrainingFailed
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.equivariance.effort import EFFORTS
+from capsbench.measures.equivariance.spec import SPEC
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
@@ -81,6 +82,8 @@ class Equivariance(Measure):
     set has clean ones beside its test images, is as in the measure `affine`. Of fewer than 4 images, which leave fewer than
     `FEWEST` to fit to, there is consistency alone.
     """
+
+    spec = SPEC
 
     settings = tuple(EFFORTS)
     cost: ClassVar[dict[str, int]] = {"light": 9_000, "full": 100_000, "quick": 4_000}

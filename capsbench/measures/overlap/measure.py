@@ -7,6 +7,7 @@ from torch import Tensor
 
 from capsbench import registry
 from capsbench.measures.base import Measure, Subject
+from capsbench.measures.overlap.spec import SPEC
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores, predict_classes
@@ -28,6 +29,8 @@ class Overlap(Measure):
 
     Which objects of each image are found is kept beside the record.
     """
+
+    spec = SPEC
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:

@@ -17,6 +17,7 @@ from capsbench.attacks.routing import BY_LENGTH, remove_routing, set_iterations
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.measures.base import Measure, Subject
+from capsbench.measures.routing_robustness.spec import SPEC
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores
@@ -38,6 +39,8 @@ class RoutingRobustness(Measure):
     An image counts as robust if it is right before and after. One reading and one loss are no worst case, which is what the
     measure `adversarial` takes.
     """
+
+    spec = SPEC
 
     settings = tuple(EFFORTS)
     cost: ClassVar[dict[str, int]] = {"light": 5_000, "full": 400_000, "quick": 1_500}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.measures.base import Measure, Subject
+from capsbench.measures.speed.spec import SPEC
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
 from capsbench.training.loop import make_first_batch
@@ -25,6 +26,8 @@ class Speed(Measure):
     Peak memory is what torch allocates in one pass beyond the network and its data; a training step's holds the gradients
     and the optimiser's state.
     """
+
+    spec = SPEC
 
     settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
     alone: ClassVar[bool] = True

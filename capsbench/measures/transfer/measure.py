@@ -18,7 +18,9 @@ from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.data.draws import stratified
 from capsbench.data.images import Images
 from capsbench.measures.adversarial.measure import Adversarial
+from capsbench.measures.adversarial.spec import ADVERSARIAL
 from capsbench.measures.base import MeasureBetween, Subject
+from capsbench.measures.transfer.spec import SPEC
 from capsbench.networks.build import parameter_dtype
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
@@ -37,6 +39,8 @@ class Transfer(MeasureBetween):
     ``beyond white box`` counts the images that fool it by transfer and that no attack on itself broke: above 0, those attacks
     were too weak.
     """
+
+    spec = SPEC
 
     settings = tuple(EFFORTS)
     cost: ClassVar[dict[str, int]] = {"light": 4_000, "full": 160_000, "quick": 1_000}
@@ -62,7 +66,7 @@ class Transfer(MeasureBetween):
         fooled = campaign.find_broken(Threat.LINF, epsilon) & ~campaign.wrong
         found = pixels.from_unit(campaign.examples[Threat.LINF])
         shown = Shown(index[fooled], chosen.images[fooled], found[fooled], chosen.labels[fooled])
-        white_box = "adversarial" if self.setting == self.settings[0] else f"adversarial:{self.setting}"
+        white_box = ADVERSARIAL if self.setting == self.settings[0] else f"{ADVERSARIAL}:{self.setting}"
         return [shown.to(target, source.cell.id, epsilon, white_box) for target in targets]
 
 

@@ -13,6 +13,7 @@ from capsbench.data.augment import Augmented
 from capsbench.data.images import Batch
 from capsbench.data.pairs import Pairs
 from capsbench.measures.base import Measure, Subject
+from capsbench.measures.transformation.spec import SPEC
 from capsbench.networks.transforming_autoencoder import TransformingAutoencoder, TransformingNetwork
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
@@ -34,6 +35,8 @@ class Transformation(Measure):
     and R^2 is 1; both are 0 where nothing moves. A pair weighs what the presence in its images is, multiplied, since a
     capsule's pose means nothing where its entity is not.
     """
+
+    spec = SPEC
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:

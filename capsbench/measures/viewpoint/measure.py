@@ -7,6 +7,7 @@ from torch import Tensor
 
 from capsbench import registry
 from capsbench.measures.base import Measure, Subject
+from capsbench.measures.viewpoint.spec import SPEC
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
@@ -24,6 +25,8 @@ class Viewpoint(Measure):
     It applies to data sets that name ``familiar`` viewpoints and have the images of these beside the test images. Label and
     prediction of every image are kept beside the record.
     """
+
+    spec = SPEC
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:

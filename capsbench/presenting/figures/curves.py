@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from capsbench.measures.spec import SHARE
 from capsbench.presenting.format import PERCENT, cut_interval
-from capsbench.presenting.steps import SHARE
 from capsbench.stats.differences import estimate_interval
 
 BAND = 0.13

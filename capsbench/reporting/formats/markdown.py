@@ -60,7 +60,7 @@ def markdown(document: Document, folder: Path, form: str | None) -> str:
 
 
 def _part(part: Part, form: str | None) -> list[str]:
-    blocks = [f"## {part.title}"]
+    blocks = [f"## {escaped(part.title)}"]
     if part.table:
         blocks += _table(part.table)
     if form:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
+from capsbench.measures.transfer.spec import TRANSFER
 from capsbench.presenting.format import needed_seeds, with_interval
 from capsbench.presenting.material import Material
 from capsbench.presenting.naming import BUDGET
@@ -99,7 +101,7 @@ class Numbers:
     @cached_property
     def transfer(self) -> pd.DataFrame:
         """The rows of transferred attacks, on all targets."""
-        return self.material.chosen(self.material.rows["measure"] == "transfer")
+        return self.material.chosen(self.material.rows["measure"] == TRANSFER)
 
     def _of(self, measure: str, metric: str, condition: str, level: float | None = None) -> dict[str, OfSeeds]:
         """Contender -> that number."""
@@ -157,7 +159,7 @@ class Group:
         return self.numbers.of(measure, metric, condition, level).get(contender, OfSeeds(pd.Series(dtype=float)))
 
     def accuracy(self, contender: str) -> OfSeeds:
-        return self.values(contender, "accuracy", "accuracy", "test")
+        return self.values(contender, *TEST_ACCURACY)
 
     def judged(self, values: OfSeeds) -> Estimate:
         """What a claim about a number rests on: its mean, with an interval at the level of the second family."""
@@ -179,7 +181,7 @@ class Group:
 
     def reached(self, contender: str) -> bool:
         """Whether every seed of it has the validation accuracy that training was to stop at."""
-        reached = self.values(contender, "accuracy", "accuracy", "validation")
+        reached = self.values(contender, *TEST_ACCURACY[:2], "validation")
         return len(reached) > 0 and float(reached.by_seed.min()) >= 100 * self.stop_at
 
     def at_full_size(self, verdict: str) -> str:

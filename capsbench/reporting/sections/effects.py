@@ -10,6 +10,9 @@ from typing import Any
 import pandas as pd
 
 from capsbench.errors import Kind, UsageError
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
+from capsbench.measures.cost.spec import FLOPS
+from capsbench.measures.speed.spec import STEP_TIME
 from capsbench.presenting.caption import About, AboutColumn
 from capsbench.presenting.filter import column
 from capsbench.presenting.format import (
@@ -43,7 +46,7 @@ WITHIN = "within"
 ALL, UNKNOWN = "all", object()
 """All training images, as a value of ``train_size``; and the default of what has none that is known."""
 
-COSTS = {"FLOPs": ("cost", "flops", "inference"), "step ms": ("speed", "latency p50", "training step")}
+COSTS = {"FLOPs": FLOPS, "step ms": STEP_TIME}
 OF_EACH = ("cell", "seed")
 """Names that tell cells of one contender apart: a difference is over these, not between them."""
 
@@ -54,25 +57,29 @@ def _table(material: Material) -> pd.DataFrame:
     """One row a network and value of what is asked for (a combination of values, of several), the one compared with first."""
     if not material.by:
         raise NoDataError("a choice", "was not asked about")
-    rows = material.rows
     by = [_column(name, material.cells) for name in material.by]
-    accuracies = material.chosen(
-        (rows["measure"] == "accuracy") & (rows["metric"] == "accuracy") & (rows["condition"] == "test")
-    )
+    accuracies = _choose_number(material, TEST_ACCURACY)
     cells = material.cells.merge(material.with_steps(accuracies)[["cell", "value", "step"]], on="cell")
     if "train_size" in by:
         cells["train_size"] = cells["train_size"].astype(object).where(cells["train_size"].notna(), ALL)
     cells = cells.dropna(subset=by)
     if cells.empty:
         raise NoDataError(f"the accuracy of a network with {' and '.join(material.by)}")
-    for heading, (measure, metric, condition) in COSTS.items():
-        chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
-        cells = cells.assign(**{heading: cells["cell"].map(material.chosen(chosen).set_index("cell")["value"])})
+    for heading, number in COSTS.items():
+        costs = _choose_number(material, number).set_index("cell")["value"]
+        cells = cells.assign(**{heading: cells["cell"].map(costs)})
 
     lines = [line for name, own in _networks(cells, by, material) for line in _lines(name, own, by, material)]
     return pd.DataFrame(lines).astype(
         {"difference_seeds_needed": "Int64", **{mark.name: "boolean" for mark in FOUND_BY}}
     )
+
+
+def _choose_number(material: Material, number: tuple[str, str, str]) -> pd.DataFrame:
+    """Returns the rows of one measure, metric and condition."""
+    measure, metric, condition = number
+    rows = material.rows
+    return material.chosen((rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition))
 
 
 def _networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tuple[str, pd.DataFrame]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from capsbench import registry
 from capsbench.errors import FOREIGN
+from capsbench.measures.speed.spec import SPEED
 from capsbench.presenting.figures.curves import BAND, draw_means, few_ticks, look
 from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
 from capsbench.presenting.figures.labels import Point, label_points
@@ -99,7 +100,7 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
     costs = {"training_step_ms": "training step (ms per batch)", "flops": "inference (FLOPs per image)"}
     costs = {name: label for name, label in costs.items() if name in summary and summary[name].notna().any()}
     if not costs:
-        raise NoDataError("speed")
+        raise NoDataError(SPEED)
     # Records of one folder may differ in what was measured: a data set without any speed gets no panel.
     summary = summary[summary[list(costs)].notna().any(axis=1)]
     chosen, left_out = most_accurate(summary, most=MOST_NAMED)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.planning.suites import Suite
 from capsbench.planning.suites.published import Published, rows_of
 from capsbench.presenting.format import PERCENT, with_interval
@@ -189,7 +190,7 @@ def _by_row(published: Sequence[Published], cells: Sequence[Cell]) -> list[list[
 
 def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell], steps: Steps) -> Comparison:
     cell = records[0].cell
-    known = steps.of(cell.dataset, "accuracy", "accuracy", row.condition)
+    known = steps.of(cell.dataset, *TEST_ACCURACY[:2], row.condition)
     step = None if known is None else 100 * known
     values = [100 * value for value in (_value(record, row) for record in records) if value is not None]
     departing = departures(cell, written)
@@ -214,8 +215,8 @@ def _said(name: str, value: Any) -> str:
 def _value(record: Record, row: Published) -> float | None:
     """The record's number of this row, a fraction; only the accuracy is measured on all kinds of images."""
     for measured in record.rows:
-        if measured[:3] == ("accuracy", "accuracy", row.condition):
-            return measured.value if row.metric == "accuracy" else 1 - measured.value
+        if measured[:3] == (*TEST_ACCURACY[:2], row.condition):
+            return measured.value if row.metric == TEST_ACCURACY[1] else 1 - measured.value
     return None
 
 

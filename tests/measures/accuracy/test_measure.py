@@ -9,7 +9,7 @@ from torch import nn
 
 from capsbench.data.images import Images
 from capsbench.measures.accuracy.measure import Accuracy, calibration_error
-from capsbench.measures.accuracy.spec import METRICS
+from capsbench.measures.accuracy.spec import SPEC
 from capsbench.presenting.marks import counts_of
 from capsbench.presenting.paired import nothing_kept
 from capsbench.stats.collapse import Counts
@@ -94,7 +94,7 @@ def test_images_of_several_labels_have_no_shares(scored, make_cell):
 def test_each_metric_is_declared_with_its_unit(scored, example):
     cell, scores, _, labels = example
     units = {row.metric: row.unit for row in Accuracy()(scored(cell, scores, labels))}
-    assert units == {metric.name: metric.unit for metric in METRICS}
+    assert units == {metric.name: metric.unit for metric in SPEC.metrics}
 
 
 def test_label_prediction_and_nll_of_every_image_are_kept(scored, example):

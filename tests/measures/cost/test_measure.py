@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from capsbench.measures.cost.measure import Cost, inference_of
-from capsbench.measures.cost.spec import METRICS
+from capsbench.measures.cost.spec import SPEC
 from capsbench.networks.build import build_network
 
 IMAGES, LABELS = torch.rand(4, 1, 8, 8), torch.arange(4)
@@ -76,4 +76,4 @@ def test_the_numbers_depend_on_neither_weights_nor_mode_and_leave_the_network_as
     assert first.training
     assert not second.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in first.state_dict().items())
-    assert {metric for metric, _ in values} == {metric.name for metric in METRICS}
+    assert {metric for metric, _ in values} == {metric.name for metric in SPEC.metrics}

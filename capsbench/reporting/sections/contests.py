@@ -1,0 +1,76 @@
+"""The numbers by which contenders compete in "who won", as the measures declare them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.measures.accuracy.spec import ACCURACY, TEST_CONTEST
+from capsbench.measures.spec import SHARE, Contest, MeasureSpec, Metric
+from capsbench.presenting.format import PERCENT
+from capsbench.presenting.material import Material
+
+
+class Value(NamedTuple):
+    """A contender's number of one seed, and its step: the number is a multiple of it."""
+
+    value: float
+    step: float
+
+
+Values = dict[str, dict[int, Value]]
+"""Contender -> seed -> value."""
+
+
+class Number(NamedTuple):
+    """A number by which one contender is ahead of others.
+
+    - ``title``: the heading of its line; it ends in % if the number is a share
+    - ``measure``, ``metric``, ``contest``: what its measure declares of it
+    """
+
+    title: str
+    measure: str
+    metric: Metric
+    contest: Contest
+
+    @property
+    def factor(self) -> float:
+        """The factor by which tables show it: shares are in per cent."""
+        return 100.0 if self.metric.unit == SHARE else 1.0
+
+    @property
+    def is_test_accuracy(self) -> bool:
+        """True for the test accuracy, whose differences have verdicts of their own."""
+        return (self.measure, self.contest) == (ACCURACY, TEST_CONTEST)
+
+    def find_values(self, material: Material) -> Values:
+        """Returns the number of each contender and seed, the mean over its rows."""
+        rows = material.rows
+        is_of = (rows["measure"] == self.measure) & (rows["metric"] == self.metric.name)
+        if self.contest.conditions:
+            is_of &= rows["condition"].isin(self.contest.conditions)
+        chosen = material.with_steps(material.chosen(is_of))
+        if self.contest.at_headline_bound:
+            bounds = {name: bounds_of(name, Threat.LINF).headline for name in chosen["dataset"].unique()}
+            chosen = chosen[(chosen["level"] - chosen["dataset"].map(bounds).astype(float)).abs() < 1e-6]
+        by_seed = chosen.groupby(["contender", "seed"], sort=False)
+        means = by_seed.agg(value=("value", "mean"), step=("step", "max"), count=("value", "count"))
+        values: Values = {}
+        for (contender, seed), (value, step, count) in zip(means.index, means.to_numpy(), strict=True):
+            values.setdefault(contender, {})[seed] = Value(float(value), float(step / count))
+        return values
+
+
+def list_numbers(specs: Mapping[str, MeasureSpec]) -> list[Number]:
+    """Returns the numbers of all contests, in the order of the measures; a title that is taken gets the measure's name."""
+    numbers: dict[str, Number] = {}
+    for spec in specs.values():
+        for metric, contest in spec.find_contests():
+            unit = PERCENT if metric.unit == SHARE else f"({metric.unit})"
+            title = f"{contest.title} {unit}"
+            if title in numbers:
+                title = f"{contest.title} of {spec.name} {unit}"
+            numbers[title] = Number(title, spec.name, metric, contest)
+    return [*numbers.values()]
