@@ -229,8 +229,8 @@ SECTION = Section(
     title="Who won",
     caption=(
         "Each line names the contender with the best mean. In brackets is how far the others are behind it, in points or in the "
-        "unit of the number. It is called ahead if a paired test finds a significant difference (over images and seeds for the "
-        f"test accuracy, otherwise over seeds; {FEWEST_SEEDS} seeds or more); otherwise others may be as good. A capsule network "
+        "unit of the number. A contender is called ahead if a paired test finds a significant difference (over images and seeds for the "
+        f"test accuracy, otherwise over seeds; {FEWEST_SEEDS} seeds or more); otherwise the others may be as good. A capsule network "
         "and its baseline have the verdict and the interval of the table of accuracy and cost. All other differences of this "
         f"report are a second family: p < {ALPHA:g} and the 95 % intervals are corrected by Bonferroni's method for all "
         "comparisons that the report could make.",

@@ -1,0 +1,77 @@
+"""What is said of a measure is said in its folder, and nowhere else by its name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from capsbench import registry
+from capsbench.measures.spec import MeasureSpec, built_in_specs
+
+CHECKOUT = Path(__file__).parents[2]
+PACKAGES = ("capsbench", "kernels/capsbench_kernels", "baselines/capsbench_baselines")
+NAMES = frozenset(registry.BUILT_IN["measure"])
+
+NAMED_HERE = (
+    "capsbench/registry.py",
+    "capsbench/planning/suites/",
+    "capsbench/reporting/sections/claims.py",
+    "capsbench/reporting/sections/headline.py",
+)
+
+ANOTHER_THING = {
+    "capsbench/data/warps.py": {"affine"},  # a family of warps
+    "capsbench/data/sets/multimnist.py": {"overlap"},  # a fact about each image: the ink that two digits share
+    "capsbench/networks/transforming_autoencoder.py": {"affine"},  # a transformation of poses
+    "capsbench/presenting/format.py": {"accuracy"},  # a heading
+    "capsbench/training/loop.py": {"accuracy"},  # what an epoch is judged by
+}
+
+
+def folder_of(name: str) -> str:
+    return f"capsbench/measures/{name.replace('-', '_')}/"
+
+
+def own_words(place: str) -> set[str]:
+    """The name and the metrics of the measure in whose folder a file lies: several measures have a metric ``accuracy``."""
+    owners = [spec for name, spec in built_in_specs().items() if place.startswith(folder_of(name))]
+    return {spec.name for spec in owners} | {metric.name for spec in owners for metric in spec.metrics}
+
+
+def names_in(path: Path) -> set[str]:
+    """The names of measures that are string constants of a file."""
+    constants = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str) and value in NAMES}
+
+
+def sources() -> dict[str, Path]:
+    paths = (path for package in PACKAGES for path in sorted((CHECKOUT / package).rglob("*.py")))
+    return {path.relative_to(CHECKOUT).as_posix(): path for path in paths}
+
+
+def test_the_name_of_a_measure_stands_in_its_folder_alone() -> None:
+    strangers = {}
+    for place, path in sources().items():
+        if not place.startswith(NAMED_HERE):
+            if names := names_in(path) - own_words(place) - ANOTHER_THING.get(place, set()):
+                strangers[place] = names
+    assert strangers == {}
+
+
+@pytest.mark.parametrize("place", ANOTHER_THING)
+def test_each_exception_is_one(place: str) -> None:
+    assert names_in(CHECKOUT / place) == ANOTHER_THING[place]
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN["measure"])
+def test_each_measure_has_a_folder_with_its_spec(name: str) -> None:
+    spec = built_in_specs()[name]
+    assert isinstance(spec, MeasureSpec)
+    assert spec.name == name
+    assert registry.get("measure", name).spec is spec
+    assert registry.BUILT_IN["measure"][name].startswith(folder_of(name).replace("/", "."))
+
+
+def test_no_other_measure_is_of_its_folder() -> None:
+    folders = {path.parent.name for path in (CHECKOUT / "capsbench" / "measures").glob("*/__init__.py")}
+    assert folders == {folder_of(name).split("/")[2] for name in NAMES}
