@@ -50,11 +50,12 @@ def sources() -> dict[str, Path]:
 
 
 def test_the_name_of_a_measure_stands_in_its_folder_alone() -> None:
-    strangers = {}
-    for place, path in sources().items():
-        if not place.startswith(NAMED_HERE):
-            if names := names_in(path) - own_words(place) - ANOTHER_THING.get(place, set()):
-                strangers[place] = names
+    strangers = {
+        place: names
+        for place, path in sources().items()
+        if not place.startswith(NAMED_HERE)
+        if (names := names_in(path) - own_words(place) - ANOTHER_THING.get(place, set()))
+    }
     assert strangers == {}
 
 

@@ -229,11 +229,11 @@ SECTION = Section(
     title="Who won",
     caption=(
         "Each line names the contender with the best mean. In brackets is how far the others are behind it, in points or in the "
-        "unit of the number. A contender is called ahead if a paired test finds a significant difference (over images and seeds for the "
-        f"test accuracy, otherwise over seeds; {FEWEST_SEEDS} seeds or more); otherwise the others may be as good. A capsule network "
-        "and its baseline have the verdict and the interval of the table of accuracy and cost. All other differences of this "
-        f"report are a second family: p < {ALPHA:g} and the 95 % intervals are corrected by Bonferroni's method for all "
-        "comparisons that the report could make.",
+        "unit of the number. A contender is called ahead if a paired test finds a significant difference (over images and seeds "
+        f"for the test accuracy, otherwise over seeds; {FEWEST_SEEDS} seeds or more); otherwise the others may be as good. A "
+        "capsule network and its baseline have the verdict and the interval of the table of accuracy and cost. All other "
+        f"differences of this report are a second family: p < {ALPHA:g} and the 95 % intervals are corrected by Bonferroni's "
+        "method for all comparisons that the report could make.",
         About(
             SHOW_IT.replace(" ", TIED),
             f"Up to {MOST_SEEDS} seeds are considered for how many would show a difference of this size and spread.",
