@@ -38,8 +38,8 @@ from capsbench.records.file import SCHEMA
 from capsbench.records.join import add_rows, join_records, rename_sources
 from capsbench.records.parse import parse_json
 from capsbench.records.record import Artifact, Facts, Measurement, Name, Record, Row, Run
-from capsbench.records.retired import remove_retired
 from capsbench.records.runs import Notes, read_notes, write_note
+from capsbench.records.specs import remove_retired
 from capsbench.registry import measure_name
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records.record import Failure, Row
-from capsbench.records.retired import retired_metrics
 from capsbench.records.schema1 import SUMS, OldCell, from_bytes
+from capsbench.records.specs import retired_metrics
 from capsbench.records.store import Store
 from tests.records.test_file import damage
 
