@@ -22,7 +22,7 @@ OLDEST ?= .venv-oldest
 OLDEST_PACKAGES = torch==2.11.0 triton==3.6.0 numpy==2.3.5 nvidia-curand==10.4.0.35
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest -n 2 tests/kernels/test_triton_kernels.py tests/kernels/test_compile.py
+	$(OLDEST)/bin/python -m pytest -n 2 tests/kernels/passes/triton/test_launch.py tests/kernels/passes/triton/test_compile.py
 
 test-all: test test-slow test-oldest
 

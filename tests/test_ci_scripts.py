@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def script(name):
     return module
 
 
-faults, alarms = script("faults"), script("alarms")
+faults, alarms, mutants = script("faults"), script("alarms"), script("mutants")
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: fault.name)
@@ -102,3 +103,84 @@ class Loop:
     )
     counts = [(share.total, len(share.places)) for share in language.measure_language(tmp_path)]
     assert counts == [(2, 1), (3, 2), (2, 1), (11, 1)]
+
+
+def test_mutants_change_behaviour_one_place_at_a_time():
+    source = b'''"""A constant: 1."""
+def train(cell: Literal[2], size: str = "tiny") -> int:
+    if TYPE_CHECKING:
+        import torch
+    if not cell or 0.5 <= cell < 7 != 3:
+        raise ValueError(f"{1 + 1}")
+    cell -= -2
+    return {True: cell // 2}
+class Cell:
+    def __repr__(self):
+        return 1
+'''
+    found = list(mutants.find_mutants("training/loop.py", source))
+    assert {(mutant.line, mutant.function, mutant.before, mutant.after) for mutant in found} == {
+        (2, "train", source.splitlines()[1].decode(), source.splitlines()[1].decode().replace('"tiny"', "'tiny?'")),
+        *(
+            (5, "train", "if not cell or 0.5 <= cell < 7 != 3:", after)
+            for after in (
+                "if cell or 0.5 <= cell < 7 != 3:",
+                "if not cell and 0.5 <= cell < 7 != 3:",
+                "if not cell or 1.0 <= cell < 7 != 3:",
+                "if not cell or 0.5 < cell < 7 != 3:",
+                "if not cell or 0.5 <= cell <= 7 != 3:",
+                "if not cell or 0.5 <= cell < 8 != 3:",
+                "if not cell or 0.5 <= cell < 7 == 3:",
+                "if not cell or 0.5 <= cell < 7 != 4:",
+            )
+        ),
+        *((7, "train", "cell -= -2", after) for after in ("cell += -2", "cell -= 2", "cell -= -3")),
+        *(
+            (8, "train", "return {True: cell // 2}", after)
+            for after in (
+                "return None",
+                "return {False: cell // 2}",
+                "return {True: cell * 2}",
+                "return {True: cell // 3}",
+            )
+        ),
+    }
+    for mutant in found:
+        assert mutant.apply(source).decode().splitlines()[mutant.line - 1].strip() == mutant.after
+
+
+def test_a_seed_draws_the_same_mutants_of_rooms_that_have_tests():
+    drawn = mutants.draw_mutants(CHECKOUT, 50, 1)
+    assert drawn == mutants.draw_mutants(CHECKOUT, 50, 1) != mutants.draw_mutants(CHECKOUT, 50, 2)
+    for mutant in drawn:
+        assert mutant.before in (CHECKOUT / mutant.file).read_text()
+        assert all((CHECKOUT / test).exists() for test in mutants.mirrored_tests(CHECKOUT, mutant.file))
+
+
+def test_a_source_file_is_mirrored_by_its_test_files(tmp_path):
+    for name in ("differences", "differences_of_many", "other"):
+        (tmp_path / "tests" / "stats").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tests" / "stats" / f"test_{name}.py").touch()
+    mirrored = [f"tests/stats/test_{name}.py" for name in ("differences", "differences_of_many")]
+    assert mutants.mirrored_tests(tmp_path, "capsbench/stats/differences.py") == mirrored
+    assert mutants.mirrored_tests(tmp_path, "capsbench/stats/moderation.py") == ["tests/stats"]
+    assert mutants.mirrored_tests(CHECKOUT, "kernels/capsbench_kernels/routings/em.py") == [
+        "tests/kernels/routings/test_em.py"
+    ]
+
+
+def test_a_mutant_is_caught_or_survives_and_the_copy_alone_is_changed(tmp_path):
+    checkout = tmp_path / "checkout"
+    for path, content in {
+        "attic/sums.py": "def add(a, b):\n    return a + b\n",
+        "tests/attic/test_sums.py": "from attic.sums import add\n\n\ndef test_add():\n    assert add(2, 0) == 2\n",
+    }.items():
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / path).write_text(content)
+    subprocess.run(["git", "init", "-q", checkout], check=True)
+    outcomes = {}
+    source = (checkout / "attic/sums.py").read_bytes()
+    program = [*mutants.find_mutants("attic/sums.py", source)]
+    mutants.judge_mutants(checkout, program, lambda mutant, outcome: outcomes.update({mutant.after: outcome}))
+    assert outcomes == {"return None": "caught", "return a - b": "survived"}
+    assert (checkout / "attic/sums.py").read_bytes() == source

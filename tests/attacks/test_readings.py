@@ -1,5 +1,7 @@
 """Readings against their formulas, and against what the network predicts."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -42,6 +44,14 @@ def test_each_reading_is_its_formula(name, expected):
     torch.testing.assert_close(logits, torch.tensor([expected]))
 
 
+def test_activations_of_exactly_0_and_1_are_read_as_if_they_were_1e_12_within():
+    edges = Scores(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    shares, logits = Reading(edges, "share")(ONE), Reading(edges, "logit")(ONE)
+    least = 12 * math.log(10)
+    torch.testing.assert_close(shares, torch.tensor([[-least, 0.0]], dtype=torch.float64))
+    torch.testing.assert_close(logits, torch.tensor([[-least, least]], dtype=torch.float64))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["lengths", "share", "logit", "scaled"])
 def test_activations_of_exactly_0_and_1_have_finite_logits_and_gradients(name, dtype):
@@ -79,6 +89,8 @@ def test_standardised_images_are_attacked_as_if_their_range_were_0_to_1():
     assert pixels == (-2, 3)
     unit = pixels.to_unit(images)
     torch.testing.assert_close(unit.flatten(), torch.tensor([0, 0.4, 1, 0.6]))
+    beyond = torch.tensor([-3.0, 4.0]).view(2, 1, 1, 1)
+    assert pixels.to_unit(beyond).flatten().tolist() == [0, 1]
     torch.testing.assert_close(Reading(nn.Flatten(), "logits", pixels)(unit), images.flatten(1))
 
 
@@ -87,3 +99,4 @@ def test_images_in_0_to_1_are_left_as_they_are():
     pixels = Pixels.from_images(images, standardised=False)
     assert pixels.to_unit(images) is images
     assert pixels.from_unit(images) is images
+    assert pixels == Pixels() == (0, 1)

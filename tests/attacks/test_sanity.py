@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks.campaign import Campaign
+from capsbench.attacks.adapter import Attack
+from capsbench.attacks.campaign import Campaign, Run
 from capsbench.attacks.effort import EFFORTS
-from capsbench.attacks.plan import Plan
+from capsbench.attacks.plan import Choice, Plan
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.sanity import find_zero_gradients, run_checks
 from capsbench.attacks.threats import Threat, bounds_of
@@ -107,3 +108,105 @@ def test_a_step_function_is_found_out(make_cell, judged, honest):
 def test_a_random_network_is_found_out(make_cell, judged, honest):
     failed, _, _ = judged(make_cell, Random(honest))
     assert "two forward passes equal" in failed
+
+
+COUNT = 300
+"""Three of so many images are tolerated; 120 are of the largest class, and the network is wrong about the last two."""
+
+EDGE = {
+    "fgsm": 103,
+    "pgd": (103, 100, 110, 107),
+    "grey": 178,
+    "free": 295,
+    "steps": 3,
+    "restarts": 3,
+    "square": 106,
+    "noise": 51,
+    "zero": 3,
+    "invalid": 0,
+}
+"""How many images, from the first on, each attack breaks, and what else the checks count: all of them just hold."""
+
+
+@pytest.fixture
+def judge_counts(make_cell):
+    """Makes the checks on runs that broke the given numbers of images."""
+
+    def judge(**changes):
+        counts = {**EDGE, **changes}
+        labels = torch.tensor([0] * 120 + [1] * 90 + [2] * 90)
+        seen = torch.cat([labels[:-2], torch.tensor([0, 1])])
+        images = Images(torch.eye(3)[seen].view(COUNT, 1, 1, 3), labels)
+        bounds = bounds_of("digits", Threat.LINF)
+        campaign = Campaign(make_cell(network="resnet", dataset="digits"), nn.Flatten(), images, Pixels(), {})
+        ranks = torch.arange(COUNT)
+
+        def add_run(name, epsilon, broken, threat=Threat.LINF, own=True):
+            reach = torch.where(ranks < broken, epsilon, torch.inf)
+            invalid = ranks < counts["invalid"]
+            campaign.runs.append(Run(Attack(name, threat, epsilon), "logits", ranks >= 0, own, reach, invalid))
+
+        add_run("fgsm", bounds.headline, counts["fgsm"])
+        for epsilon, broken in zip(reversed(bounds.sweep), reversed(counts["pgd"]), strict=True):
+            add_run("pgd", epsilon, broken)
+        for epsilon, broken in ((0.5, counts["grey"]), (1.0, counts["free"])):
+            add_run("pgd", epsilon, broken, own=False)
+        add_run("square", bounds.headline, counts["square"], Threat.BLACK_BOX)
+        add_run("noise", bounds.headline, counts["noise"])
+        plan = Plan(campaign, bounds, Threat.LINF, EFFORTS["light"], classes=3)
+        plan.strongest = [Choice("pgd", "cross-entropy", "logits")]
+        plan.gains = {"steps": counts["steps"], "restarts": counts["restarts"]}
+        zero = {("logits", loss): ranks < counts["zero"] - less for less, loss in enumerate(("margin", "dlr"))}
+        return run_checks(plan, zero)
+
+    return judge
+
+
+def test_counts_within_tolerance_hold(judge_counts):
+    checks = judge_counts()
+    assert [check.name for check in checks if not check.held] == []
+    assert {name: round(share * COUNT, 6) for check in checks for name, share in check.evidence.items()} == {
+        "robust accuracy at epsilon 0.5": 120,
+        "robust accuracy at epsilon 1": 3,
+        "broken by FGSM": 103,
+        "broken by PGD": 100,
+        "greatest drop of success": 3,
+        "broken by the last doubling of steps": 3,
+        "broken by the last doubling of restarts": 3,
+        "broken by the black box alone": 3,
+        "broken by uniform noise": 51,
+        "broken by gradients": 103,
+        "zero gradients, most": 3,
+        "images with unequal scores": 0,
+        "images with an invalid attack": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"grey": 177}, "unbounded attack"),
+        ({"free": 294}, "unbounded attack"),
+        ({"fgsm": 104}, "PGD at least as strong as FGSM"),
+        ({"pgd": (103, 100, 110, 106)}, "success monotone in epsilon"),
+        ({"steps": 4}, "doubled steps"),
+        ({"restarts": 4}, "doubled restarts"),
+        ({"square": 107}, "black box no stronger"),
+        ({"noise": 52}, "noise far weaker"),
+        ({"zero": 4}, "gradients not zero"),
+        ({"invalid": 1}, "adversarial images valid"),
+    ],
+)
+def test_one_image_more_fails_one_check(judge_counts, changes, name):
+    assert [check.name for check in judge_counts(**changes) if not check.held] == [name]
+
+
+def test_success_that_only_grows_has_no_drop(judge_counts):
+    evidence = judge_counts(pgd=(90, 100, 110, 120))[2].evidence
+    assert evidence == {"greatest drop of success": 0}
+
+
+def test_noise_may_break_as_many_as_are_tolerated_where_gradients_break_none(judge_counts):
+    counts = {"fgsm": 0, "pgd": (0, 0, 0, 0), "square": 0}
+    assert judge_counts(**counts, noise=3)[6].held
+    assert not judge_counts(**counts, noise=4)[6].held

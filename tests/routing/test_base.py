@@ -7,8 +7,9 @@ from capsbench.errors import ArgumentError
 from capsbench.networks.build import build_network
 from capsbench.registry import BUILT_IN, get
 from capsbench.routing import Routing
-from capsbench.routing.base import LayerShape
+from capsbench.routing.base import LayerShape, preset_transforms
 from capsbench_kernels import BACKENDS, Parents
+from tests.routing.declared import FLAGS, draw_all_from, read_defaults
 
 MY_ROUTING = '''
 import torch
@@ -86,3 +87,38 @@ def test_every_routing_gives_shapes_where_there_are_no_values(name):
     shapes = (2, 6, 4, 4), (6, 3, 4, 4), (2, 6)
     poses, activations = routing.to("meta")(*(torch.empty(shape, device="meta") for shape in shapes))
     assert (poses.shape, activations.shape) == ((2, 3, 4, 4), (2, 3))
+
+
+def test_a_routing_that_declares_nothing():
+    flags = {name: getattr(Routing, name) for name in FLAGS}
+    assert flags == {
+        "network": "capsnet",
+        "separate_activations": False,
+        "across_windows": False,
+        "iterative": True,
+        "activations_need_votes": True,
+        "continues": False,
+    }
+    assert Routing.presets == {}
+    assert read_defaults(Routing) == {"iterations": 3, "backend": "auto"}
+    assert preset_transforms(0.25) == draw_all_from(0.25)
+
+
+class Noting(Routing):
+    """Notes what `forward` is called with, and gives one parent for all."""
+
+    def forward(self, poses, weights, activations, offset=None, **extra):
+        self.called = [poses, weights, activations, offset]
+        return self.called[0], self.called[2]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_capsules_are_routed_in_float32_or_wider(dtype):
+    routing, inputs = Noting(2, 3), [torch.ones(2, dtype=dtype) for _ in range(4)]
+    routing(*inputs)
+    assert {tensor.dtype for tensor in routing.called} == {torch.float32}
+    routing(*inputs[:3])
+    assert routing.called[3] is None
+    wide, _ = routing(*(tensor.double() for tensor in inputs))
+    assert wide.dtype == torch.float64
+    assert (routing.child_count, routing.parent_count) == (2, 3)

@@ -5,6 +5,7 @@ from capsbench.errors import ArgumentError
 from capsbench.routing import DynamicRouting
 from capsbench.routing.base import LayerShape
 from capsbench_kernels import dynamic_routing
+from tests.routing.declared import draw_all_from, read_defaults, read_flags
 
 
 @pytest.fixture
@@ -86,3 +87,16 @@ def test_an_unknown_squash_is_refused():
         DynamicRouting(6, 5, squash="cubic")
     assert (caught.value.argument, caught.value.value) == ("squash", "cubic")
     assert all(squash in caught.value.expected for squash in ("sabour", "efficient", "unit"))
+
+
+def test_its_defaults_are_the_papers():
+    assert read_flags(DynamicRouting) == {}
+    assert read_defaults(DynamicRouting) == {
+        "iterations": 3,
+        "backend": "auto",
+        "gradient": "all",
+        "squash": "sabour",
+        "leaky": False,
+        "bias": False,
+    }
+    assert DynamicRouting.presets == draw_all_from(0.1)

@@ -5,6 +5,7 @@ from capsbench.errors import ArgumentError
 from capsbench.routing import EMRouting
 from capsbench.routing.base import LayerShape
 from capsbench_kernels import em_routing
+from tests.routing.declared import read_defaults, read_flags
 
 
 @pytest.fixture
@@ -142,3 +143,22 @@ def test_an_option_of_no_meaning_is_refused(option):
     with pytest.raises(ArgumentError) as caught:
         EMRouting(6, 5, **{option: "half"})
     assert (caught.value.argument, caught.value.value) == (option, "half")
+
+
+def test_its_defaults_are_the_papers_and_those_of_few_capsule_types_its_presets():
+    assert read_flags(EMRouting) == {"network": "matrix-capsules", "separate_activations": True}
+    assert read_defaults(EMRouting) == {
+        "iterations": 2,
+        "backend": "auto",
+        "inverse_temperature": 0.01,
+        "temperature_schedule": "authors",
+        "class_temperature": 1.0,
+        "mass": 100.0,
+        "variance_epsilon": 5e-4,
+        "annealing": 1.0,
+        "normalise": "window",
+        "gradient": "all",
+    }
+    few = {"inverse_temperature": 0.05, "annealing": 0.1, "network.transform_init": "preserving"}
+    sigma = {"network.transform_sigma": 1.0}
+    assert EMRouting.presets == {"tiny": sigma | few, "small": sigma | few, "paper": sigma}

@@ -5,6 +5,7 @@ import torch
 
 from capsbench.routing.base import LayerShape
 from capsbench.routing.inverted_attention import InvertedAttentionRouting
+from tests.routing.declared import draw_all_from, read_defaults, read_flags
 
 PROBLEMS, CHILDREN, PARENTS, DEPTH, COLUMNS = 2, 6, 5, 3, 4
 
@@ -141,3 +142,9 @@ def test_it_comes_with_the_network_and_the_loss_of_its_paper(make_cell):
     cell = make_cell(routing="inverted-attention")
     assert (cell.network, cell.iterations, cell.loss) == ("capsnet-tsai2020", 2, "cross-entropy")
     assert cell.component_options("routing") == {"scaled": True}
+
+
+def test_its_defaults_are_the_papers():
+    assert read_flags(InvertedAttentionRouting) == {"network": "capsnet-tsai2020", "continues": True}
+    assert read_defaults(InvertedAttentionRouting) == {"iterations": 2, "backend": "auto", "scaled": True}
+    assert InvertedAttentionRouting.presets == draw_all_from(0.1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from capsbench.routing.self_attention import SelfAttentionRouting
+from tests.routing.declared import read_defaults, read_flags
 
 SHAPES = {"vectors": ((3, 6, 1, 4), (6, 5, 4, 8), (1, 6, 1, 8)), "matrices": ((3, 6, 2, 3), (6, 5, 3, 2), (3, 6, 2, 2))}
 
@@ -93,3 +94,9 @@ def test_iterations_mean_nothing_to_it(make_cell):
     assert make_cell(routing="self-attention", iters=3) == make_cell(routing="self-attention", iters=1)
     assert make_cell(routing="self-attention").iterations == 1
     assert make_cell(routing="self-attention").network == "efficient-capsnet"
+
+
+def test_its_defaults_are_the_papers():
+    assert read_flags(SelfAttentionRouting) == {"network": "efficient-capsnet", "iterative": False}
+    assert read_defaults(SelfAttentionRouting) == {"iterations": 1, "backend": "auto"}
+    assert SelfAttentionRouting.presets == {}

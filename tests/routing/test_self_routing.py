@@ -6,6 +6,7 @@ import torch
 from capsbench.routing.base import LayerShape
 from capsbench.routing.self_routing import SelfRouting
 from capsbench_kernels import count_arithmetic
+from tests.routing.declared import read_defaults, read_flags
 
 PROBLEMS, CHILDREN, PARENTS, DEPTH, COLUMNS = 2, 6, 5, 3, 4
 
@@ -160,3 +161,14 @@ def test_iterations_mean_nothing_to_it(make_cell):
     cell = make_cell(routing="self-routing", iters=3)
     assert cell == make_cell(routing="self-routing")
     assert (cell.iterations, cell.network) == (1, "capsnet-hahn2019")
+
+
+def test_its_defaults_are_the_papers():
+    assert read_flags(SelfRouting) == {
+        "network": "capsnet-hahn2019",
+        "separate_activations": True,
+        "iterative": False,
+        "activations_need_votes": False,
+    }
+    assert read_defaults(SelfRouting) == {"iterations": 1, "backend": "auto"}
+    assert SelfRouting.presets == {}

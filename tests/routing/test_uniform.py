@@ -1,6 +1,7 @@
 import torch
 
 from capsbench.routing import DynamicRouting, UniformRouting
+from tests.routing.declared import draw_all_from, read_defaults, read_flags
 
 
 def draw_tensor(*shape):
@@ -30,3 +31,9 @@ def test_it_is_dynamic_routing_of_one_iteration():
 def test_iterations_mean_nothing_to_it(make_cell):
     assert make_cell(routing="uniform", iters=3) == make_cell(routing="uniform", iters=1)
     assert make_cell(routing="uniform").iterations == 1
+
+
+def test_its_defaults_are_the_papers():
+    assert read_flags(UniformRouting) == {"iterative": False}
+    assert read_defaults(UniformRouting) == {"iterations": 3, "backend": "auto"}
+    assert UniformRouting.presets == draw_all_from(0.1)

@@ -9,6 +9,7 @@ from capsbench.errors import ArgumentError
 from capsbench.networks.build import build_network
 from capsbench.routing.variational_bayes import VariationalBayesRouting
 from capsbench.routing.windows import Windows
+from tests.routing.declared import read_defaults, read_flags
 
 BACKENDS = ["reference", "cpu"]
 
@@ -221,3 +222,19 @@ def test_a_parent_that_jumps_keeps_its_scatter_in_float32(scale):
         _, single = routing(*arguments)
         _, double = routing.double()(*(tensor.double() for tensor in arguments))
         assert (single - double).abs().amax() < 1e-4
+
+
+def test_its_defaults_are_the_papers_and_those_of_few_capsule_types_its_presets():
+    assert read_flags(VariationalBayesRouting) == {"network": "matrix-capsules", "separate_activations": True}
+    assert read_defaults(VariationalBayesRouting) == {
+        "iterations": 3,
+        "backend": "auto",
+        "alpha0": 1.0,
+        "kappa0": 1.0,
+        "psi0": 1.0,
+        "nu0": 1.0,
+        "normalise": "all",
+    }
+    few = {"psi0": 25.0, "network.transform_init": "glorot", "network.transform_sigma": 5.0}
+    papers = {"network.transform_init": "glorot", "network.transform_sigma": 1.0}
+    assert VariationalBayesRouting.presets == {"tiny": few, "small": few, "paper": papers}

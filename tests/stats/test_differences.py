@@ -13,12 +13,15 @@ from scipy import stats
 from capsbench.errors import ArgumentError
 from capsbench.stats.differences import (
     ALPHA,
+    Difference,
     adjust_by_holm,
     compare_accuracies,
+    compare_unpaired_seeds,
     estimate_interval,
     estimate_intervals,
     paired_seeds,
 )
+from capsbench.stats.variances import Variance
 
 
 def test_of_one_seed_the_p_value_is_mcnemars_exact_one() -> None:
@@ -29,6 +32,28 @@ def test_of_one_seed_the_p_value_is_mcnemars_exact_one() -> None:
     assert found.p == pytest.approx(2 * (1 + 11 + 55) / 2**11)
     assert found.mean == pytest.approx(0.07)
     assert (found.seeds, found.images) == (1, 100)
+    assert found.variances == ((pytest.approx((11 - 100 * 0.07**2) / 99 / 100), math.inf, False),)
+
+
+def test_one_seed_without_a_difference_varies_as_one_image_would() -> None:
+    same = np.array([[True, True, False, True]])
+    assert compare_accuracies(same, same).variances == (Variance(1 / 16, math.inf),)
+    assert compare_accuracies(same[:, :1], ~same[:, :1]).variances[0].value == 1
+
+
+def test_more_seeds_shrink_the_parts_of_the_seeds_alone() -> None:
+    of_three = Difference(
+        0.1, 0.2, 3, 100, (Variance(0.09, 2), Variance(0.06, 198), Variance(0.04, 99, of_images=True))
+    )
+    mean, p, seeds, images, variances = of_three.with_seeds(9)
+    assert (mean, seeds, images) == (0.1, 9, 100)
+    assert math.isnan(p)
+    assert variances == (
+        (pytest.approx(0.03), pytest.approx(8), False),
+        (pytest.approx(0.02), pytest.approx(198 * 4), False),
+        Variance(0.04, 99, of_images=True),
+    )
+    assert math.isnan(Difference(0.1, math.nan, 1, 0).half)
 
 
 def test_seeds_and_images_both_count_as_sources_of_error() -> None:
@@ -112,6 +137,29 @@ def test_seeds_that_agree_without_a_step_prove_nothing() -> None:
     assert found.p == 1
     assert math.isnan(found.half)
     assert math.isnan(paired_seeds([0.5], [0.25]).p)
+
+
+def test_other_seeds_are_tested_by_scipys_welch_test() -> None:
+    one, other = [0.97, 0.98, 0.95, 0.99], [0.90, 0.97, 0.93]
+    found = compare_unpaired_seeds(one, other, step=0.0)
+    expected = stats.ttest_ind(one, other, equal_var=False)
+    assert found[:4] == (pytest.approx(0.9725 - 2.8 / 3), pytest.approx(expected.pvalue), 3, 0)
+    assert found.variances[0].freedom == pytest.approx(expected.df)
+    low, high = expected.confidence_interval()
+    assert found.half == pytest.approx((high - low) / 2)
+
+
+def test_other_seeds_that_agree_have_the_variance_of_their_step() -> None:
+    found = compare_unpaired_seeds([0.9, 0.9], [0.8, 0.8, 0.8], step=0.06)
+    parts = [0.06**2 / 12 / 2, 0.06**2 / 12 / 3]
+    assert found.variances[0].value == pytest.approx(sum(parts))
+    assert found.variances[0].freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 1 + parts[1] ** 2 / 2))
+    assert compare_unpaired_seeds([0.9, 0.9], [0.8, 0.8], step=0.0)[:2] == (pytest.approx(0.1), 1.0)
+    single = compare_unpaired_seeds([0.9], [0.8, 0.7])
+    assert math.isnan(single.p)
+    assert (single.mean, single.seeds, single.images) == (pytest.approx(0.15), 1, 0)
+    # Variances of 1/32 of two seeds each, and the rounding to a step of 1/4 that the numbers show
+    assert compare_unpaired_seeds([0.75, 0.5], [0.25, 0.5]).variances[0].value == pytest.approx(1 / 32 + 1 / 192)
 
 
 def test_an_interval_is_scipys() -> None:

@@ -1,4 +1,4 @@
-"""Runs `triton_cases.py`, each time in a process of its own.
+"""Runs `cases.py`, each time in a process of its own.
 
 Triton's interpreter has to be chosen before anything imports Triton, and torchvision imports it in most other tests.
 """
@@ -14,7 +14,7 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-CASES = Path(__file__).with_name("triton_cases.py")
+CASES = Path(__file__).with_name("cases.py")
 
 
 @pytest.mark.parametrize(

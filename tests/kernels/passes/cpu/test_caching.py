@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from capsbench_kernels.passes.cpu import caching
+
 IMPORT = """
 import capsbench_kernels.passes.cpu.passes
 from numba.core import config
@@ -22,3 +24,19 @@ def test_the_folder_is_the_user_s_choice_and_never_the_working_directory_s(tmp_p
         [sys.executable, "-c", IMPORT], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == repr(folder)
+
+
+def test_kernels_are_compiled_anew_when_what_they_inline_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(caching.tiles, "__file__", str(tmp_path / "tiles.py"))
+    (tmp_path / "tiles.py").write_text("before")
+    kept, other = tmp_path / "cpu_passes.forward_item-1.nbi", tmp_path / "cpu_passes.backward_item-1.nbi"
+    for change in (lambda: None, lambda: (tmp_path / "tiles.py").write_text("after!")):
+        change()
+        kept.touch()
+        other.touch()
+        caching._forget_if_changed("forward_item", tmp_path)
+        assert not kept.exists()
+        kept.touch()
+        caching._forget_if_changed("forward_item", tmp_path)
+        assert kept.exists()
+        assert other.exists()

@@ -8,10 +8,10 @@ from torch.autograd.functional import hessian, hvp
 
 from capsbench_kernels import Parents, dynamic_routing, em_routing, log_normaliser, squash, vote_pass
 from capsbench_kernels.passes import autograd
-from tests.kernels.test_cpu_kernels import FIELDS, draw_problem
-from tests.kernels.test_dynamic import procedure_1 as dynamic_procedure
-from tests.kernels.test_em import TEMPERATURES
-from tests.kernels.test_em import procedure_1 as em_procedure
+from tests.kernels.passes.cases import FIELDS, draw_problem
+from tests.kernels.routings.test_dynamic import procedure_1 as dynamic_procedure
+from tests.kernels.routings.test_em import TEMPERATURES
+from tests.kernels.routings.test_em import procedure_1 as em_procedure
 
 BELIEF = ("bias", "direction", "mean", "precision")
 SIZES = (2, 3, 2, 2, 2, 2)
