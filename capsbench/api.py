@@ -19,7 +19,6 @@ from capsbench.planning.count import MAX_CELLS, check_count, count_cells
 from capsbench.planning.edits import UNDO, describe_edits, find_edits
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
-from capsbench.planning.own_data import identify_data
 from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG, canonical, listed, spelled, trust_named
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.filter import chosen as choose_records
@@ -30,8 +29,9 @@ from capsbench.records.parts import Part, Parts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.registry import measure_name
+from capsbench.running.load_data import check_data, identify_data
 from capsbench.running.progress import make_progress
-from capsbench.running.runner import Outcome, check_data, run_cells
+from capsbench.running.runner import Outcome, Runner
 
 OnCount = Callable[[int], None]
 
@@ -126,7 +126,7 @@ def run(
     _check_workers(workers)
     chosen = _plan(suite, request, data_dir, max_cells, on_count)
     with make_progress(console or make_console(stderr=True)) as progress:
-        return run_cells(
+        return Runner(
             chosen,
             Store(out),
             data_folder(data_dir),
@@ -138,7 +138,7 @@ def run(
             leave_out=_leaves_out(suite, request),
             unmeasured=_unmeasured(request),
             remarks=_remarks(chosen, request),
-        )
+        ).run()
 
 
 def measure(
@@ -191,7 +191,7 @@ def measure(
         problem = "can be taken of none of these networks"
         raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(sorted(never) or specs))
     with make_progress(console or make_console(stderr=True)) as progress:
-        return run_cells(
+        return Runner(
             chosen,
             store,
             data_folder(data_dir),
@@ -199,7 +199,7 @@ def measure(
             workers=workers,
             remarks=remarks,
             train=False,
-        )
+        ).run()
 
 
 def _plan(

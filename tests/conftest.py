@@ -19,7 +19,7 @@ from capsbench.cli.main import main
 from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Row
-from capsbench.running.executors.local import Job, to_be_told
+from capsbench.running.executors.local import Job, to_sendable
 from tests.making import CAPSULES, make_capsules, make_failed, make_record
 
 CNN: dict[str, Any] = {
@@ -179,7 +179,7 @@ def run_here(
         try:
             result = job.function(*job.arguments, partial(on_event, job.name))
         except Exception as error:
-            result = to_be_told(error)
+            result = to_sendable(error)
         yield job.name, result
 
 
@@ -187,8 +187,8 @@ def run_here(
 def cells_in_one_process() -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("capsbench.running.runner.in_processes", run_here)
-        patch.setattr("capsbench.running.estimate.in_processes", run_here)
+        for module in ("runner", "estimate", "load_data"):
+            patch.setattr(f"capsbench.running.{module}.in_processes", run_here)
         yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)

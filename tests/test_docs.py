@@ -14,7 +14,7 @@ import capsbench
 from capsbench import registry
 from capsbench.networks.build import build_network
 from capsbench.running.estimate import Estimate
-from capsbench.running.runner import run_cells
+from capsbench.running.runner import Runner
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -147,7 +147,7 @@ def test_the_own_network_runs_with_every_routing(write_examples, routing):
 @pytest.mark.parametrize("document", ["own-routing.md", "own-data.md", "own-network.md"])
 def test_the_commands_of_the_worked_examples_can_be_planned(write_examples, capsbench, tmp_path, monkeypatch, document):
     write_examples(document)
-    monkeypatch.setattr("capsbench.running.estimate.estimate", lambda *arguments: Estimate())
+    monkeypatch.setattr("capsbench.running.estimate.estimate_duration", lambda *arguments: Estimate())
     commands = COMMAND.findall((DOCS / document).read_text())
     assert commands
     for command in commands:
@@ -181,9 +181,9 @@ def test_an_edited_routing_is_run_again(kmeans):
 def test_a_routing_edited_during_the_run_is_not_recorded_as_what_it_was(kmeans, monkeypatch):
     def edit(*arguments, **names):
         Path("kmeans.py").write_text(kmeans + "\nKMeansRouting.edited = True\n")
-        return run_cells(*arguments, **names)
+        return Runner(*arguments, **names)
 
-    monkeypatch.setattr("capsbench.api.run_cells", edit)
+    monkeypatch.setattr("capsbench.api.Runner", edit)
     outcome = capsbench.run(
         routing="kmeans:KMeansRouting", train_size=40, epochs=1, seeds=0, baseline="none", out="results"
     )

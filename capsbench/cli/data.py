@@ -139,7 +139,7 @@ def _share(here: int, files: int) -> str:
 
 def _checked(name: str, folder: Path) -> list[dict[str, Any]]:
     """A check of each file, and where these are fit to be read one of the images in them."""
-    from capsbench.data.base import load_splits
+    from capsbench.running.load_data import count_images
 
     checks: list[dict[str, Any]] = []
     dataset = _dataset(name)
@@ -148,8 +148,8 @@ def _checked(name: str, folder: Path) -> list[dict[str, Any]]:
         checks.append({"dataset": name, "file": file.path, "ok": fit, "state": state})
     if all(check["ok"] for check in checks):
         try:
-            parts = load_splits(name, folder).named()
-            fit, state = True, "read, " + ", ".join(f"{len(part.labels)} {named}" for named, part in parts.items())
+            counts = count_images(name, folder)
+            fit, state = True, "read, " + ", ".join(f"{count} {part}" for part, count in counts.items())
         except UsageError as error:
             fit, state = False, error.describe(spelled)
         checks.append({"dataset": name, "file": None, "ok": fit, "state": state})

@@ -150,49 +150,47 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
     from capsbench.networks.build import parameter_count
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.records.store import Store
-    from capsbench.running.estimate import estimate
-    from capsbench.running.on_record import look_up, remaining
+    from capsbench.running.estimate import estimate_duration
+    from capsbench.running.on_record import look_up
 
     store, planned = Store(out), plan.cells
-    found = look_up(planned, store, fresh=fresh)
-    records = found.records
-    left = [each for each in remaining(planned, records) if each.measures or each.cell.id not in records]
-    to_measure = {each.cell.id: each.measures for each in left}
-    remarks = [*plan.remarks, *found.remarks]
+    on_record = look_up(planned, store, fresh=fresh)
+    records = on_record.records
+    left = on_record.list_remaining(planned)
+    to_measure = {job.cell.id: job.measures for job in left}
+    remarks = [*plan.remarks, *on_record.remarks]
     if as_json:
         cells = [
             {
-                "id": each.cell.id,
-                "on_record": each.cell.id not in to_measure,
-                "trained": each.cell.id in records,
-                "parameters": parameter_count(each.cell),
-                "measures": list(each.measures),
-                **each.cell.model_dump(mode="json"),
+                "id": job.cell.id,
+                "on_record": job.cell.id not in to_measure,
+                "trained": job.cell.id in records,
+                "parameters": parameter_count(job.cell),
+                "measures": list(job.measures),
+                **job.cell.model_dump(mode="json"),
             }
-            for each in planned
+            for job in planned
         ]
-        timing = asdict(estimate(left, records.keys(), data_dir))
+        timing = asdict(estimate_duration(left, records.keys(), data_dir))
         print(json.dumps({"cells": cells, **timing, "left_out": plan.left_out, "remarks": remarks}))
         return
-    titles = title_cells(each.cell for each in planned)
+    titles = title_cells(job.cell for job in planned)
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
-    for each in planned:
-        cell = each.cell
-        on_record = "" if cell.id not in records else "yes"
+    for job in planned:
+        cell = job.cell
+        state = "" if cell.id not in records else "yes"
         if cell.id in records and cell.id in to_measure:
             missing = ", ".join(to_measure[cell.id])
-            here = store.has_weights(records[cell.id])
-            on_record = (
-                f"trained; to measure: {missing}" if here else f"trained, without weights here to measure {missing}"
-            )
-        table.add_row(cell.id, titles[cell.id], str(cell.epochs), f"{parameter_count(cell):,}", on_record)
+            has_weights = store.has_weights(records[cell.id])
+            state = f"trained; to measure: {missing}" if has_weights else f"trained; no weights to measure {missing}"
+        table.add_row(cell.id, titles[cell.id], str(cell.epochs), f"{parameter_count(cell):,}", state)
     make_console().print(table)
     for name, reason in plan.left_out.items():
         say(f"left out, {name}: {reason}")
     for remark in remarks:
         say(remark)
     sys.stdout.flush()  # the plan is there before anything is timed
-    _print_estimate(estimate(left, records.keys(), data_dir), len(planned), len(left))
+    _print_estimate(estimate_duration(left, records.keys(), data_dir), len(planned), len(left))
 
 
 def _print_estimate(made: Estimate, cells: int, left: int) -> None:

@@ -101,5 +101,17 @@ def find_unreadable_kept(folder: Path, records: Iterable[Record]) -> list[UsageE
     return faults
 
 
+def is_kept_damaged(folder: Path, taken: Measurement) -> bool:
+    """Returns true if the kept file of a measure exists, and differs from the one that was written with the record."""
+    try:
+        if taken.kept is not None and taken.kept.sha256 is not None:
+            read_bytes(folder / taken.kept.path, taken.kept.sha256)
+        else:  # schema 1 has no digests
+            read_kept(folder, taken)
+    except UsageError as error:
+        return error.kind is Kind.DAMAGED
+    return False
+
+
 def _to_usage_error(path: Path, error: SafetensorError) -> UsageError:
     return UsageError(Kind.DAMAGED, str(error).partition("\n")[0], file=path)

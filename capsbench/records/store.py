@@ -19,7 +19,7 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -138,6 +138,17 @@ class Store:
             self._files_of_schema_1.pop(alias, None)
         self._files_of_schema_1.pop(record.cell.id, None)
 
+    def remove_replaced(self, cells: Iterable[Cell]) -> None:
+        """Removes records of schema 1 that a killed `write` left beside the records that replaced them."""
+        for cell in cells:
+            path = self.record_path(cell.id)
+            older = self._files_of_schema_1.get(cell.id, [])
+            if older and path not in older and path.exists():
+                with suppress(UsageError):  # a damaged record has replaced nothing
+                    for alias in self._read_record(path).aliases:
+                        self.record_path(alias).unlink(missing_ok=True)
+                        self._files_of_schema_1.pop(alias, None)
+
     def read(self, cell_id: str) -> Record:
         """Reads the record of a cell; raises UsageError if it is absent, damaged or of a newer schema.
 
@@ -214,6 +225,15 @@ class Store:
             return {} if taken is None else artifacts.read_kept(self.folder, taken)
         except UsageError:
             return {}
+
+    def find_damaged_kept(self, record: Record, specs: Iterable[str]) -> dict[str, Path]:
+        """Returns spec -> file for those of some measures on record whose kept files were changed after they were written."""
+        taken = {spec: record.measures[spec] for spec in specs if spec in record.measures}
+        return {
+            spec: self.folder / measurement.kept.path
+            for spec, measurement in taken.items()
+            if measurement.kept is not None and artifacts.is_kept_damaged(self.folder, measurement)
+        }
 
     def read_artifact(self, artifact: Artifact) -> dict[str, NDArray[Any]]:
         """Reads the arrays of a file beside a record; empty if it is absent or unreadable."""

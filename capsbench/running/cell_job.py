@@ -1,4 +1,4 @@
-"""One cell from its fields to its rows: the functions that run in a process of their own."""
+"""The work of one cell, from its fields to its rows, in a process of its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from capsbench.records.versions import training_versions
 from capsbench.registry import measure_name
 from capsbench.routing.base import Routing
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
-from capsbench.running.executors.local import SendEvent, to_be_told
+from capsbench.running.executors.local import SendEvent, to_sendable
 from capsbench.sources import changed_parts
 from capsbench.training.contract import check_contract
 from capsbench.training.loop import train
@@ -40,20 +40,25 @@ from capsbench.training.loop import train
 def run_cell(
     planned: PlannedCell, measures: list[str], record: Record | None, data_folder: Path, store: Store, send: SendEvent
 ) -> None:
-    """Trains the cell's network from its seed and takes the given measures; a network on record is only measured.
+    """Trains a cell's network from its seed and takes some measures of it; a network on record is only measured.
 
-    Sends what it has as soon as it has it: Progress and Trained, then of each measure Measuring, and Measured or NotMeasured.
-    A measure that fails does not keep the next from being taken.
+    Sends each result at once: `Progress` and `Trained`, then for each measure `Measuring`, and `Measured` or `NotMeasured`.
+    The next measure is taken although one failed.
+
+    Args:
+        measures: the specs of the measures.
+        record: the record of the network if it is trained, else None.
+        store: holds the weights and kept arrays; the records are written by the process that receives the events.
     """
-    data, parts = prepare(planned, data_folder)
+    data, parts = prepare_process(planned, data_folder)
     digest = join_digests(parts)
     if record is None:
-        network = _train(planned.cell, data, parts, store, send)
+        network = _train_network(planned.cell, data, parts, store, send)
     elif any(make_measure(spec).needs_weights for spec in measures):
-        network = _load(record, store)
-    else:  # the weights need not be here
+        network = _load_network(record, store)
+    else:  # the weights may be absent
         network = build_network(planned.cell)
-    kept = _Kept(store, planned.cell, record)
+    arrays = _KeptArrays(store, planned.cell, record)
     for spec in measures:
         send(Measuring(spec))
         began = time.monotonic()
@@ -61,15 +66,15 @@ def run_cell(
             measure = make_measure(spec)
             torch.manual_seed(planned.cell.seed)
             declaration = declaration_of(spec)
-            rows = measure(Subject(planned.cell, network, data, kept.keep_of(spec), kept.read))
+            rows = measure(Subject(planned.cell, network, data, arrays.make_keep(spec), arrays.read))
             rows = check_rows(spec, rows, declaration)
             code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
-            send(Measured(spec, rows, seconds, measure.version, kept.written.get(spec), code, digest, declaration))
+            send(Measured(spec, rows, seconds, measure.version, arrays.written.get(spec), code, digest, declaration))
         except (BrokenPipeError, StorageFailed):
             raise
         except FOREIGN as error:
-            send(NotMeasured(spec, to_be_told(error)))
+            send(NotMeasured(spec, to_sendable(error)))
 
 
 def measure_between(
@@ -81,39 +86,47 @@ def measure_between(
     store: Store,
     send: SendEvent,
 ) -> list[list[Row]]:
-    """The rows of a measure between networks, from one to each of some others, taken of the weights in the store."""
+    """Takes a measure from one network to each of some others, by their weights in the store; returns rows for each target."""
     measure = make_measure(spec)
     assert isinstance(measure, MeasureBetween)
-    data, _ = prepare(planned, data_folder)
+    data, _ = prepare_process(planned, data_folder)
     subjects = [
-        Subject(record.cell, _load(record, store), data, lambda tensors: None, _Kept(store, record.cell, record).read)
+        Subject(
+            record.cell,
+            _load_network(record, store),
+            data,
+            lambda tensors: None,
+            _KeptArrays(store, record.cell, record).read,
+        )
         for record in (source, *targets)
     ]
     torch.manual_seed(0)
     return [check_rows(spec, rows, declaration_of(spec)) for rows in measure.between(subjects[0], subjects[1:])]
 
 
-class _Kept:
-    """What measures keep of a cell: what is on record, and what was written since."""
+class _KeptArrays:
+    """The arrays that measures keep of a cell: those on record, and those written since."""
 
     def __init__(self, store: Store, cell: Cell, record: Record | None) -> None:
         self.store, self.cell, self.record = store, cell, record
         self.written: dict[str, Artifact] = {}
 
-    def keep_of(self, spec: str) -> Callable[[Mapping[str, Tensor]], None]:
-        """What a measure calls to keep tensors."""
+    def make_keep(self, spec: str) -> Callable[[Mapping[str, Tensor]], None]:
+        """Returns the function that a measure calls to keep tensors."""
 
-        def keep(tensors: Mapping[str, Tensor]) -> None:
-            # NumPy, with which reports read them, has no bfloat16; float32 has all its numbers.
-            floats = {name: each.float() if each.dtype is torch.bfloat16 else each for name, each in tensors.items()}
+        def keep_tensors(tensors: Mapping[str, Tensor]) -> None:
+            # Reports read them with NumPy, which has no bfloat16; float32 represents all its numbers.
+            floats = {
+                name: tensor.float() if tensor.dtype is torch.bfloat16 else tensor for name, tensor in tensors.items()
+            }
             self.written[spec] = self.store.write_tensors(self.store.kept_path(spec, self.cell.id), floats)
 
-        return keep
+        return keep_tensors
 
     def read(self, measure: str) -> dict[str, Tensor]:
-        """What a measure kept, by its spec, else by its name in whichever setting was taken first."""
-        named = (artifact for spec, artifact in self.written.items() if measure in (spec, measure_name(spec)))
-        artifact = next(named, None)
+        """Reads the arrays of a measure, by its spec; by its name, those of the setting that was taken first."""
+        matching = (artifact for spec, artifact in self.written.items() if measure in (spec, measure_name(spec)))
+        artifact = next(matching, None)
         if artifact is not None:
             arrays = self.store.read_artifact(artifact)
         else:
@@ -121,15 +134,14 @@ class _Kept:
         return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
-def _train(cell: Cell, data: Splits, parts: dict[str, str], store: Store, send: SendEvent) -> nn.Module:
+def _train_network(cell: Cell, data: Splits, parts: dict[str, str], store: Store, send: SendEvent) -> nn.Module:
     started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     torch.manual_seed(cell.seed)
     network = build_network(cell)
     check_contract(cell, network, data)
     history = train(cell, network, data, send)
-    check_contract(
-        cell, network, data
-    )  # once more: an activation that is near 0 before training may leave [0, 1] by it
+    # Again, since training may move an activation out of [0, 1] that was near 0 before.
+    check_contract(cell, network, data)
     seconds = round(time.monotonic() - began, 3)
     weights = store.write_tensors(store.weights_path(cell.id), network.state_dict())
     backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
@@ -144,36 +156,36 @@ def _train(cell: Cell, data: Splits, parts: dict[str, str], store: Store, send: 
     return network
 
 
-def _load(record: Record, store: Store) -> nn.Module:
+def _load_network(record: Record, store: Store) -> nn.Module:
     network = build_network(record.cell)
     network.load_state_dict(store.read_weights(record))
     return network
 
 
-def prepare(planned: PlannedCell, data_folder: Path) -> tuple[Splits, dict[str, str]]:
-    """Sets this process up so that a cell's numbers depend on nothing but the cell, and loads its data.
+def prepare_process(planned: PlannedCell, data_folder: Path) -> tuple[Splits, dict[str, str]]:
+    """Configures this process so that a cell's numbers depend only on the cell, and loads its data.
 
     Returns:
-        The data, and digests of all that was loaded (`digest_parts`).
+        The data, and the digests of its parts (`digest_parts`).
 
     Raises:
-        TrainingFailed: the source of a user's own, or what an own data set gives, is not what the cell names.
+        TrainingFailed: the source of a user's own component, or the data of an own data set, differs from the cell's digest.
     """
     cell = planned.cell
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what torch's deterministic mode asks of cuBLAS
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # required by torch's deterministic mode
     torch.set_num_threads(cell.threads)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is what the cell says
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # the cell says float32
     if ":" in planned.device:
-        torch.cuda.set_device(planned.device)  # which GPU it is makes no other cell
+        torch.cuda.set_device(planned.device)  # the number of the GPU is no part of the cell
     if edited := find_edits(cell, {}):
-        raise TrainingFailed(f"the source of {', '.join(edited)} was edited after the run began; run it again")
+        raise TrainingFailed(f"the source of {', '.join(edited)} was edited after the run began; run the command again")
     data = load_splits(cell.dataset, data_folder)
     parts = digest_parts(data)
     if cell.code.get(DATA) not in (None, join_digests(parts)):
         other = ", ".join(changed_parts(planned.data, parts)) if planned.data else "images or labels"
-        raise TrainingFailed(f"{cell.dataset} gave other data than the cell was planned or trained with: {other}")
+        raise TrainingFailed(f"{cell.dataset} has changed since the cell was planned or trained: {other}")
     data = replace(data, train=few(data.train, cell.train_size, cell.seed, cell.dataset))
     return data.to(cell.device, parameter_dtype(cell)), parts

@@ -1,16 +1,23 @@
-"""What a job sends while it works on a cell, besides the `Progress` of its training."""
+"""The events of a run: small, frozen, picklable values.
+
+A job sends a `JobEvent` when there is more to tell of its cell: the `Progress` of its training, or one of the first classes
+below. The run writes the records, and passes each `JobEvent` on to its listener with the cell, among events of its own.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 from capsbench.measures.spec import MeasureSpec
-from capsbench.records.record import Artifact, Row
+from capsbench.records.cell import Cell
+from capsbench.records.record import Artifact, Record, Row
+from capsbench.training.loop import Progress
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gave; the weights lie in the store.
+    """The result of a training; the weights lie in the store.
 
     Attributes:
         backends: the implementations of the vote pass that the routings used.
@@ -32,7 +39,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Measuring:
-    """A measure that is being taken."""
+    """A measure begins."""
 
     spec: str
 
@@ -53,7 +60,84 @@ class Measured:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """Why a measure could not be taken, as `capsbench.running.executors.local.to_be_told` has it."""
+    """A measure failed, with an error as `capsbench.running.executors.local.to_sendable` makes it."""
 
     spec: str
     failure: Exception
+
+
+JobEvent: TypeAlias = Progress | Trained | Measuring | Measured | NotMeasured
+
+
+@dataclass(frozen=True)
+class Remarked:
+    """A line that the user should read."""
+
+    remark: str
+
+
+@dataclass(frozen=True)
+class DataLeftOut:
+    """The cells of a data set are left out, since it cannot be loaded."""
+
+    dataset: str
+    cells: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class MeasureLeftOut:
+    """A default measure is left out, since it cannot be taken on this machine."""
+
+    measure: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """All cells of the run are known, and the records of those that are not run again."""
+
+    cells: tuple[Cell, ...]
+    on_record: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class JobReported:
+    """The job of a cell sent an event."""
+
+    cell: Cell
+    event: JobEvent
+
+
+@dataclass(frozen=True)
+class CellEnded:
+    """The job of a cell ended, or a later measure of it failed."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class MeasuringAlone:
+    """Measures of a cell begin while nothing else runs."""
+
+    cell: Cell
+    measures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MeasuringBetween:
+    """A measure begins from each of some networks to the others."""
+
+    measure: str
+    networks: int
+
+
+RunEvent: TypeAlias = (
+    Remarked | DataLeftOut | MeasureLeftOut | RunStarted | JobReported | CellEnded | MeasuringAlone | MeasuringBetween
+)
+
+
+class Listener(Protocol):
+    """Receives the events of a run, in order; `capsbench.running.progress` shows them on a terminal."""
+
+    def notify(self, event: RunEvent) -> None: ...

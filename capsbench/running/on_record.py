@@ -1,10 +1,11 @@
-"""What of a plan is on record already, and what is missing of it."""
+"""Compares a plan with the records of a folder: finds what is on record, what is missing, and what was edited since."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from capsbench.errors import Kind, UsageError
@@ -12,68 +13,125 @@ from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure, source_of
 from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
+from capsbench.planning.request import spelled
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.runs import find_left_to_retrain
 from capsbench.records.store import Store
 from capsbench.records.versions import stale_training
 from capsbench.registry import measure_name
-from capsbench.running.state import ask, missing_measures
+from capsbench.running.state import find_missing, record_request
 from capsbench.sources import changed_parts
 
 
 class OnRecord(NamedTuple):
-    """What is on record of a plan.
+    """The records of a plan's cells.
 
-    - ``records``: of the cells that are trained and need not be trained anew, by their identities
-    - ``known``: those, and those of other versions
-    - ``anew``: the cells that are to be trained anew whatever is on record
-    - ``remarks``: what is to be told of that, a line each
+    - ``records``: cell identity -> record, of the networks that need not be trained again
+    - ``known``: the same, with networks of outdated components
+    - ``retrain``: the identities of cells that have to be trained again, whatever is on record
+    - ``damaged``: cell identity -> the measures that have to be taken again, since their kept files are damaged
+    - ``remarks``: lines for the user
     """
 
     records: dict[str, Record]
     known: dict[str, Record]
-    anew: list[str]
+    retrain: list[str]
+    damaged: dict[str, list[str]]
     remarks: list[str]
+
+    def find_missing(self, planned: PlannedCell) -> list[str]:
+        """Returns the measures that have to be taken of a network, see `capsbench.running.state.find_missing`."""
+        cell_id = planned.cell.id
+        return find_missing(planned, self.records.get(cell_id), self.damaged.get(cell_id, ()))
+
+    def list_remaining(self, planned: Sequence[PlannedCell]) -> list[PlannedCell]:
+        """Returns the cells of a plan that are not finished; trained ones have only their missing measures."""
+        remaining = []
+        for job in planned:
+            if job.cell.id not in self.records:
+                remaining.append(job)
+            elif missing := self.find_missing(job):
+                remaining.append(replace(job, measures=tuple(missing)))
+        return remaining
 
 
 def look_up(planned: Sequence[PlannedCell], store: Store, *, fresh: bool = False, train: bool = True) -> OnRecord:
-    """What is on record of a plan.
+    """Finds the records of a plan's cells.
 
     Args:
-        fresh: all cells are to be trained anew. Else those are that a fresh run was to, and neither it nor a later one has.
-        train: False for measures of networks on record alone, whatever version trained them.
+        fresh: train all cells again. Else those are trained again that an earlier fresh run left, unless a later run did.
+        train: False to use networks on record whatever the versions of their components.
     """
-    found = {} if fresh else find_records(planned, store)
-    left = {record.cell.id for record in find_left_to_retrain(store.runs(), found.values())} if train else set()
-    known = {cell_id: record for cell_id, record in found.items() if cell_id not in left}
-    others = [] if fresh else [each for each in planned if each.cell.id not in left]
-    cells = "1 cell is" if len(left) == 1 else f"{len(left)} cells are"
-    remarks = [f"{cells} trained anew, which a fresh run of before was to and has not yet"] if left else []
-    return OnRecord(
-        without_stale(known) if train else known,
-        known,
-        [each.cell.id for each in planned if fresh or each.cell.id in left],
-        [*remarks, *map(str, find_edited(others, store, known))],
-    )
+    trained = {} if fresh else find_records(planned, store)
+    left = {record.cell.id for record in find_left_to_retrain(store.runs(), trained.values())} if train else set()
+    known = {cell_id: record for cell_id, record in trained.items() if cell_id not in left}
+    records = _drop_outdated(known) if train else known
+    remarks = []
+    if left:
+        cells = "1 cell is" if len(left) == 1 else f"{len(left)} cells are"
+        remarks.append(f"{cells} trained again, which an earlier run with {spelled('fresh')} left")
+    others = [] if fresh else [job for job in planned if job.cell.id not in left]
+    remarks += map(str, find_edited(others, store, known))
+    damaged, about_damaged = _find_damaged(planned, store, records)
+    retrain = [job.cell.id for job in planned if fresh or job.cell.id in left]
+    return OnRecord(records, known, retrain, damaged, [*remarks, *about_damaged])
 
 
 def find_records(planned: Sequence[PlannedCell], store: Store) -> dict[str, Record]:
-    """The records of the cells that are trained, by their identities."""
-    found = ((each.cell.id, store.find(each.cell)) for each in planned)
-    return {cell_id: record for cell_id, record in found if record is not None}
+    """Returns cell identity -> record of the cells that are trained."""
+    records = ((job.cell.id, store.find(job.cell)) for job in planned)
+    return {cell_id: record for cell_id, record in records if record is not None}
 
 
-def without_stale(records: Mapping[str, Record]) -> dict[str, Record]:
-    """The records of networks whose components all have the version of now."""
+def _drop_outdated(records: Mapping[str, Record]) -> dict[str, Record]:
+    """Returns the records of networks whose components all have their present version."""
     return {cell_id: record for cell_id, record in records.items() if not stale_training(record)}
 
 
-class Edited(NamedTuple):
-    """A user's own part that has another source now, the modules that were edited, and of how many networks or their numbers.
+def _find_damaged(
+    planned: Sequence[PlannedCell], store: Store, records: Mapping[str, Record]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Finds wanted measures on record whose kept files are damaged.
 
-    - ``part``: as ``routing my:Mine`` or ``measure my:Measure``; of an own data set that gives other images, ``data my:Set``
-    - ``modules``: of ``data`` the parts, as ``test images``; empty where the record does not tell
+    Returns:
+        Cell identity -> those that can be taken again, by weights in the folder; and a line for each way to go on.
+    """
+    damaged: dict[str, list[str]] = {}
+    mended: list[Path] = []
+    lost: list[Path] = []
+    for job in planned:
+        record = records.get(job.cell.id)
+        if record is None:
+            continue
+        for spec, path in store.find_damaged_kept(record, job.measures).items():
+            if store.has_weights(record) or not make_measure(spec).needs_weights:
+                damaged.setdefault(job.cell.id, []).append(spec)
+                mended.append(path)
+            else:
+                lost.append(path)
+    remarks = []
+    if mended:
+        remarks.append(f"{_list_files(mended)}: measured again")
+    if lost:
+        remedy = f"put the file back, or train the network again with {spelled('fresh')}"
+        remarks.append(f"{_list_files(lost)}, and without weights nothing is measured again: {remedy}")
+    return damaged, remarks
+
+
+def _list_files(files: Sequence[Path]) -> str:
+    """Returns the subject of a remark: one file by its name, several by their number and the first."""
+    if len(files) == 1:
+        return f"{files[0]} is damaged"
+    return f"{len(files)} kept files are damaged, {files[0]} among them"
+
+
+class Edited(NamedTuple):
+    """A user's own component with another source than networks on record had.
+
+    - ``part``: ``routing my:Mine`` or ``measure my:Measure``; for an own data set that gives other images, ``data my:Set``
+    - ``modules``: the edited modules; for ``data`` the changed parts, as ``test images``; empty if the record does not tell
+    - ``networks``: the number of networks that have to be trained or measured again
     """
 
     part: str
@@ -84,115 +142,92 @@ class Edited(NamedTuple):
         where = f" in {', '.join(self.modules)}" if self.modules else ""
         networks = "1 network" if self.networks == 1 else f"{self.networks} networks"
         if self.part.startswith("measure "):
-            return (
-                f"{self.part} was edited: it is taken anew of {networks}; undo the edit to keep the numbers on record"
-            )
+            return f"{self.part} was edited: {networks} measured again; undo the edit to keep the numbers on record"
+        changed = f"was edited{where}"
         if self.part.startswith(f"{DATA} "):
-            what = f"changed{where}" if where else "is not known as it was"
-            return (
-                f"{self.part} {what} since {networks} of this run were trained: they are trained anew, and the records of before "
-                "stay"
-            )
-        return (
-            f"{self.part} was edited{where} since {networks} of this run were trained: they are trained anew, and the records "
-            "of before stay; undo the edit to use those"
-        )
+            changed = f"changed{where}" if where else "may have changed (no digest is on record)"
+        remedy = "" if self.part.startswith(f"{DATA} ") else "; undo the edit to use those"
+        return f"{self.part} {changed}: {networks} trained again, and the earlier records stay{remedy}"
 
 
 def find_edited(planned: Sequence[PlannedCell], store: Store, records: Mapping[str, Record]) -> list[Edited]:
-    """What of a user's own was edited since networks of a plan were trained, or measured, that would else be on record."""
+    """Finds a user's own components that were edited after networks of the plan were trained or measured with them."""
     counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
-    absent = [each for each in planned if each.cell.code and each.cell.id not in records]
-    before = _trained_by_source(store) if absent else {}
-    for each in absent:
-        if (known := before.get(_without_source(each.cell))) is not None:
+    absent = [job for job in planned if job.cell.code and job.cell.id not in records]
+    before = _index_without_source(store) if absent else {}
+    for job in absent:
+        if (known := before.get(_identify_without_source(job.cell))) is not None:
             sources = known.training.sources if known.training else {}
             for part, modules in find_edits(known.cell, sources).items():
                 counts[part, tuple(modules)] += 1
-            if known.cell.code.get(DATA) != each.cell.code.get(DATA):
-                changed = changed_parts(sources[DATA], each.data) if DATA in sources else []
-                counts[f"{DATA} {each.cell.dataset}", tuple(changed)] += 1
-    for each in planned:
-        taken = records[each.cell.id].measures if each.cell.id in records else {}
-        for spec in set(each.measures) & taken.keys():
+            if known.cell.code.get(DATA) != job.cell.code.get(DATA):
+                changed = changed_parts(sources[DATA], job.data) if DATA in sources else []
+                counts[f"{DATA} {job.cell.dataset}", tuple(changed)] += 1
+    for job in planned:
+        taken = records[job.cell.id].measures if job.cell.id in records else {}
+        for spec in set(job.measures) & taken.keys():
             if taken[spec].code != source_of(spec):
                 counts[f"measure {measure_name(spec)}", ()] += 1
     return [Edited(part, modules, networks) for (part, modules), networks in counts.items()]
 
 
-def _trained_by_source(store: Store) -> dict[str, Record]:
-    """The latest record of networks that differ in nothing but the source of a user's own, by what they have in common."""
+def _index_without_source(store: Store) -> dict[str, Record]:
+    """Returns the latest records of networks with own components, by their identities without the source digests."""
     trained = ((record.training, record) for record in store.records()[0] if record.cell.code)
     dated = [
         (training.run or 0, training.started or "", record) for training, record in trained if training is not None
     ]
-    return {_without_source(record.cell): record for *_, record in sorted(dated, key=lambda entry: entry[:2])}
+    return {_identify_without_source(record.cell): record for *_, record in sorted(dated, key=lambda entry: entry[:2])}
 
 
-def _without_source(cell: Cell) -> str:
+def _identify_without_source(cell: Cell) -> str:
     return cell.model_copy(update={"code": {}}).id
 
 
-def remaining(planned: Sequence[PlannedCell], records: Mapping[str, Record]) -> list[PlannedCell]:
-    """The cells with those of their measures that are not on record yet."""
-    return [
-        replace(each, measures=tuple(_missing_of_either_kind(each, records[each.cell.id])))
-        if each.cell.id in records
-        else each
-        for each in planned
-    ]
-
-
-def check_weights(planned: Sequence[PlannedCell], store: Store, records: Mapping[str, Record]) -> None:
-    """Raises UsageError where a measure is missing of a network whose weights are not here: it is not trained by surprise."""
+def check_weights(planned: Sequence[PlannedCell], store: Store, on_record: OnRecord) -> None:
+    """Raises UsageError if a measure is missing of a network without weights in the folder, which is not trained unasked."""
     lacking = [
-        (record, missing)
-        for each in planned
-        if (record := records.get(each.cell.id)) is not None
+        (record, specs)
+        for job in planned
+        if (record := on_record.records.get(job.cell.id)) is not None
         and not store.has_weights(record)
-        and (missing := [spec for spec in _missing(each, record, store) if make_measure(spec).needs_weights])
+        and (specs := _list_needing_weights(job, record, on_record, store))
     ]
     if lacking:
-        record, missing = lacking[0]
-        others = f", and {len(lacking) - 1} other networks alike" if len(lacking) > 1 else ""
+        record, specs = lacking[0]
+        others = f", nor those of {len(lacking) - 1} other networks" if len(lacking) > 1 else ""
         raise UsageError(
             Kind.MISSING,
-            f"not on record of {record.cell.title}, or stale there, and its weights are not in {store.folder}{others}",
+            f"missing or outdated for {record.cell.title}, and its weights are not in {store.folder}{others}",
             flag="measure",
-            value=",".join(missing),
-            expected="`capsbench run` with {flag:fresh} trains anew",
+            value=",".join(specs),
+            expected="`capsbench run` with {flag:fresh} trains again",
         )
 
 
-def _missing(planned: PlannedCell, record: Record, store: Store) -> list[str]:
-    return [*_missing_of_either_kind(planned, record), *_missing_between(planned, record, store)]
+def _list_needing_weights(planned: PlannedCell, record: Record, on_record: OnRecord, store: Store) -> list[str]:
+    missing = [*on_record.find_missing(planned), *_find_missing_between(planned, record, store)]
+    return [spec for spec in missing if make_measure(spec).needs_weights]
 
 
-def ask_anew(planned: Sequence[PlannedCell], finished: Sequence[Record], store: Store) -> list[Record]:
-    """The records of finished cells; one with a measure that failed before and is not asked for any more forgets that."""
-    by_id = {each.cell.id: each for each in planned}
-    anew = [ask(record, by_id[record.cell.id]) if record.failures else record for record in finished]
-    for before, record in zip(finished, anew, strict=True):
-        if record != before:
-            store.write(record)
-    return anew
-
-
-def is_finished(planned: PlannedCell, record: Record | None) -> bool:
-    """Whether a cell is trained and has all of its measures, those between networks aside."""
-    return record is not None and not _missing_of_either_kind(planned, record)
-
-
-def _missing_of_either_kind(planned: PlannedCell, record: Record) -> list[str]:
-    return [spec for alone in (False, True) for spec in missing_measures(planned, record, alone=alone)]
-
-
-def _missing_between(planned: PlannedCell, record: Record, store: Store) -> list[str]:
-    """The measures between networks that were not taken of a network: each is taken from it to itself as well."""
-    made = {spec: make_measure(spec) for spec in planned.measures}
+def _find_missing_between(planned: PlannedCell, record: Record, store: Store) -> list[str]:
+    """Returns the measures between networks that were not taken of a network; each includes the pair with itself."""
+    measures = {spec: make_measure(spec) for spec in planned.measures}
     return [
         spec
-        for spec, measure in made.items()
+        for spec, measure in measures.items()
         if isinstance(measure, MeasureBetween)
         and not store.has_between(spec, record, record, measure.version, source_of(spec))
     ]
+
+
+def renew_requests(planned: Sequence[PlannedCell], finished: Sequence[Record], store: Store) -> list[Record]:
+    """Returns the records of finished cells without failures of measures that are no longer wanted, and writes changed ones."""
+    by_id = {job.cell.id: job for job in planned}
+    renewed = []
+    for record in finished:
+        updated = record_request(record, by_id[record.cell.id]) if record.failures else record
+        if updated != record:
+            store.write(updated)
+        renewed.append(updated)
+    return renewed

@@ -1,4 +1,4 @@
-"""What a person sees of a run: live bars on a terminal, plain lines elsewhere."""
+"""Shows a run: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
@@ -17,19 +18,31 @@ from capsbench.presenting.terminal import one_line
 from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
-from capsbench.training.loop import Progress as TrainingProgress
+from capsbench.running.events import (
+    CellEnded,
+    DataLeftOut,
+    JobReported,
+    MeasureLeftOut,
+    Measuring,
+    MeasuringAlone,
+    MeasuringBetween,
+    Remarked,
+    RunEvent,
+    RunStarted,
+)
+from capsbench.training.loop import Progress
 
 SECONDS_BETWEEN_LINES = 60.0
 
 
 class PlainProgress:
-    """A line a cell that ended, and a line a minute of each in training; for logs, pipes and CI."""
+    """Prints a line for each cell that ended, and a line a minute for each in training; for logs, pipes and CI."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.total = 0
-        self.over: set[str] = set()
-        self.said: dict[str, float] = {}
+        self.ended: set[str] = set()
+        self.printed_at: dict[str, float] = {}
         self.trained: set[str] = set()
         self.measured: dict[str, list[str]] = {}
         self.titles: dict[str, str] = {}
@@ -40,67 +53,70 @@ class PlainProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
 
-    @property
-    def ended(self) -> int:
-        """Cells that have ended, each once, however often there is more to say of one."""
-        return len(self.over)
+    def notify(self, event: RunEvent) -> None:
+        """Prints the line of an event, if it has one."""
+        match event:
+            case Remarked(remark):
+                self.print_line(remark)
+            case DataLeftOut(dataset, cells, reason):
+                self.print_line(f"left out, {cells} cells of {dataset}: {reason}")
+            case MeasureLeftOut(measure, reason):
+                self.print_line(f"left out, the measure {measure}: {reason}")
+            case RunStarted(cells, on_record):
+                self.total, self.ended = len(cells), {record.cell.id for record in on_record}
+                self.titles = title_cells(cells)
+                for line in _describe_on_record(on_record):
+                    self.print_line(line)
+            case JobReported(cell, Progress() as progress):
+                self.trained.add(cell.id)
+                self.print_progress(cell, progress)
+            case JobReported(cell, Measuring(spec)):
+                self.measured.setdefault(cell.id, []).append(spec)
+            case CellEnded(record):
+                self.ended.add(record.cell.id)
+                title = self.get_title(record.cell)
+                self.print_line(f"[{len(self.ended)}/{self.total}] {title}: {self.describe_result(record)}")
+            case MeasuringAlone() | MeasuringBetween():
+                self.print_line(self.describe_phase(event))
 
-    def remarked(self, remark: str) -> None:
-        self.say(remark)
-
-    def data_left_out(self, dataset: str, cells: int, reason: str) -> None:
-        self.say(f"left out, {cells} cells of {dataset}: {reason}")
-
-    def measure_left_out(self, measure: str, reason: str) -> None:
-        self.say(f"left out, the measure {measure}: {reason}")
-
-    def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None:
-        self.total, self.over = len(cells), {record.cell.id for record in on_record}
-        self.titles = title_cells(cells)
-        for line in _about_record(on_record):
-            self.say(line)
-
-    def cell_progressed(self, cell: Cell, progress: TrainingProgress) -> None:
-        self.trained.add(cell.id)
+    def print_progress(self, cell: Cell, progress: Progress) -> None:
+        """Prints the progress of a training, unless its last line is not a minute old."""
         now = time.monotonic()
-        if now - self.said.setdefault(cell.id, now) >= SECONDS_BETWEEN_LINES:
-            self.said[cell.id] = now
-            self.say(f"{self._title(cell)}: {progress.done:.0%}, {_detail(progress)}")
+        if now - self.printed_at.setdefault(cell.id, now) >= SECONDS_BETWEEN_LINES:
+            self.printed_at[cell.id] = now
+            self.print_line(f"{self.get_title(cell)}: {progress.done:.0%}, {_describe_progress(progress)}")
 
-    def cell_ended(self, record: Record) -> None:
-        self.over.add(record.cell.id)
-        self.say(f"[{self.ended}/{self.total}] {self._title(record.cell)}: {_result(record, self._made(record))}")
-
-    def _title(self, cell: Cell) -> str:
+    def get_title(self, cell: Cell) -> str:
         return self.titles.get(cell.id, cell.title)
 
-    def _made(self, record: Record) -> str:
-        """What the run did for a cell."""
-        if record.cell.id not in self.trained:
-            return f"measured {', '.join(self.measured.get(record.cell.id, []))}"
-        seconds = record.training.seconds if record.training else None
-        return "trained" if seconds is None else f"trained in {seconds:.0f} s"
+    def describe_result(self, record: Record) -> str:
+        """Returns the reason of a failure, else the test accuracy and what the run did for the cell."""
+        if record.reason:
+            return f"FAILED: {record.reason}"
+        work = f"measured {', '.join(self.measured.get(record.cell.id, []))}"
+        if record.cell.id in self.trained:
+            seconds = record.training.seconds if record.training else None
+            work = "trained" if seconds is None else f"trained in {seconds:.0f} s"
+        accuracies = [row.value for row in record.rows if row[:3] == TEST_ACCURACY]
+        return f"test accuracy {accuracies[0]:.1%}, {work}" if accuracies else work
 
-    def cell_measuring(self, cell: Cell, measure: str) -> None:
-        self.measured.setdefault(cell.id, []).append(measure)
+    def describe_phase(self, event: MeasuringAlone | MeasuringBetween) -> str:
+        """Returns a line about measures that are taken apart from the trainings."""
+        if isinstance(event, MeasuringAlone):
+            return f"{self.get_title(event.cell)}: measuring {', '.join(event.measures)} with nothing else running"
+        return f"measuring {event.measure} from each of {event.networks} networks to the others"
 
-    def measuring_between(self, measure: str, networks: int) -> None:
-        self.say(f"measuring {measure} from each of {networks} networks to the others")
-
-    def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None:
-        self.say(f"{self._title(cell)}: measuring {', '.join(measures)} with nothing else running")
-
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Prints a line of plain text, never folded."""
         self.console.print(Text(one_line(line)), soft_wrap=True)
 
 
 class LiveProgress(PlainProgress):
-    """A bar over the run and one over the epochs of each cell in training, above them a line for each cell that ended."""
+    """Shows a bar for the run and one for each cell in training, below a line for each cell that ended."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self.bars = Progress(
+        self.bars = Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[detail]}", markup=False),
@@ -121,62 +137,52 @@ class LiveProgress(PlainProgress):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.bars.stop()
 
-    def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None:
-        super().run_started(cells, on_record)
-        self.before = self.ended
-        self.bars.update(self.run_bar, total=self.total - self.before, detail="starting")
+    def notify(self, event: RunEvent) -> None:
+        """Moves the bars, and prints the lines that stay."""
+        match event:
+            case JobReported(_, Progress()) | MeasuringAlone() | MeasuringBetween():
+                pass  # a bar shows it
+            case _:
+                super().notify(event)
+        match event:
+            case RunStarted():
+                self.before = len(self.ended)
+                self.bars.update(self.run_bar, total=self.total - self.before, detail="starting")
+            case JobReported(cell, Progress() as progress):
+                self.trained.add(cell.id)
+                if cell.id not in self.cell_bars:
+                    self.cell_bars[cell.id] = self.bars.add_task(self.get_title(cell), total=1.0, detail="")
+                self.bars.update(self.cell_bars[cell.id], completed=progress.done, detail=_describe_progress(progress))
+                self.advance_run()
+            case JobReported(cell, Measuring(spec)) if cell.id in self.cell_bars:
+                self.bars.update(self.cell_bars[cell.id], completed=1.0, detail=f"measuring {spec}")
+            case CellEnded(record):
+                if record.cell.id in self.cell_bars:
+                    self.bars.remove_task(self.cell_bars.pop(record.cell.id))
+                self.advance_run()
+            case MeasuringAlone() | MeasuringBetween():
+                self.bars.update(self.run_bar, detail=self.describe_phase(event))
 
-    def cell_progressed(self, cell: Cell, progress: TrainingProgress) -> None:
-        self.trained.add(cell.id)
-        if cell.id not in self.cell_bars:
-            self.cell_bars[cell.id] = self.bars.add_task(self._title(cell), total=1.0, detail="")
-        self.bars.update(self.cell_bars[cell.id], completed=progress.done, detail=_detail(progress))
-        self._advance("training")
-
-    def cell_ended(self, record: Record) -> None:
-        super().cell_ended(record)
-        if record.cell.id in self.cell_bars:
-            self.bars.remove_task(self.cell_bars.pop(record.cell.id))
-        self._advance("training")
-
-    def cell_measuring(self, cell: Cell, measure: str) -> None:
-        super().cell_measuring(cell, measure)
-        if cell.id in self.cell_bars:
-            self.bars.update(self.cell_bars[cell.id], completed=1.0, detail=f"measuring {measure}")
-
-    def measuring_between(self, measure: str, networks: int) -> None:
-        self.bars.update(self.run_bar, detail=f"measuring {measure} from each of {networks} networks to the others")
-
-    def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None:
-        self.bars.update(self.run_bar, detail=f"measuring {', '.join(measures)} alone: {self._title(cell)}")
-
-    def _advance(self, detail: str) -> None:
+    def advance_run(self) -> None:
+        """Moves the bar of the run: cells that ended, and the finished parts of those in training."""
         in_training = sum(self.bars.tasks[self.bars.task_ids.index(bar)].completed for bar in self.cell_bars.values())
-        done = self.ended - self.before
-        detail = f"{detail}, {done} of {self.total - self.before} done"
+        done = len(self.ended) - self.before
+        detail = f"training, {done} of {self.total - self.before} done"
         self.bars.update(self.run_bar, completed=done + in_training, detail=detail)
 
 
 def make_progress(console: Console) -> PlainProgress:
-    """Live bars where the console is a terminal, plain lines where it is not."""
+    """Makes live bars for a terminal, plain lines for anything else."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 
-def _detail(progress: TrainingProgress) -> str:
-    shown = "" if progress.validation is None else f", validation {progress.validation}"
-    return f"epoch {progress.epoch} of {progress.epochs}, loss {progress.loss:.3g}{shown}"
+def _describe_progress(progress: Progress) -> str:
+    validation = "" if progress.validation is None else f", validation {progress.validation}"
+    return f"epoch {progress.epoch} of {progress.epochs}, loss {progress.loss:.3g}{validation}"
 
 
-def _result(record: Record, made: str) -> str:
-    if record.reason:
-        return f"FAILED: {record.reason}"
-    accuracy = [row.value for row in record.rows if row[:3] == TEST_ACCURACY]
-    shown = f"test accuracy {accuracy[0]:.1%}, " if accuracy else ""
-    return f"{shown}{made}"
-
-
-def _about_record(on_record: Sequence[Record]) -> list[str]:
-    """What is said of cells that are not run again, and where they come from other code than is here now."""
+def _describe_on_record(on_record: Sequence[Record]) -> list[str]:
+    """Returns lines about cells that are not run again, and about other versions and machines that made them."""
     if not on_record:
         return []
     lines = [f"{len(on_record)} cells on record already, not run again (`capsbench run {spelled('fresh')}` does)"]

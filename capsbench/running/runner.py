@@ -1,21 +1,12 @@
-"""Runs cells: skips what is on record, keeps what is finished, survives what fails.
-
-A run has three phases. First the networks are trained and measured, several at a time, each in a process of its own. Then
-what has to be measured alone, such as speed, is measured one cell after the other with nothing else running. Last come the
-measures between networks. A record is written as soon as there is more to write, so that nothing is lost.
-"""
+"""Runs the cells of a plan: skips those on record, writes every result at once, and goes on after failures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from capsbench import registry
-from capsbench.data.base import load_splits
-from capsbench.data.draws import few
-from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import declaration_of, make_measure, source_of
 from capsbench.planning.defaults import usable_cores
@@ -27,50 +18,46 @@ from capsbench.records.record import Measurement, Record
 from capsbench.records.store import Store
 from capsbench.records.versions import describe_stale
 from capsbench.running.cell_job import measure_between, run_cell
-from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
+from capsbench.running.events import (
+    CellEnded,
+    DataLeftOut,
+    JobEvent,
+    JobReported,
+    Listener,
+    Measured,
+    MeasureLeftOut,
+    Measuring,
+    MeasuringAlone,
+    MeasuringBetween,
+    NotMeasured,
+    Remarked,
+    RunStarted,
+    Trained,
+)
 from capsbench.running.executors.local import Job, in_processes
-from capsbench.running.on_record import ask_anew, check_weights, is_finished, look_up
+from capsbench.running.load_data import check_data
+from capsbench.running.on_record import OnRecord, check_weights, look_up, renew_requests
 from capsbench.running.state import (
-    ask,
     clear_failed_measure,
-    missing_measures,
     record_failed_measures,
     record_failed_training,
     record_measure,
+    record_request,
     record_training,
 )
-from capsbench.training.loop import Progress
-
-
-class Listener(Protocol):
-    """What is told of a run as it goes; `capsbench.running.progress` shows it on a terminal."""
-
-    def remarked(self, remark: str) -> None: ...
-
-    def data_left_out(self, dataset: str, cells: int, reason: str) -> None: ...
-
-    def measure_left_out(self, measure: str, reason: str) -> None: ...
-
-    def run_started(self, cells: Sequence[Cell], on_record: Sequence[Record]) -> None: ...
-
-    def cell_progressed(self, cell: Cell, progress: Progress) -> None: ...
-
-    def cell_ended(self, record: Record) -> None: ...
-
-    def cell_measuring(self, cell: Cell, measure: str) -> None: ...
-
-    def measuring_alone(self, cell: Cell, measures: Sequence[str]) -> None: ...
-
-    def measuring_between(self, measure: str, networks: int) -> None: ...
 
 
 @dataclass
 class Outcome:
-    """What became of a run: cells finished now, on record before, failed with their records, and left by Ctrl-C.
+    """The outcome of a run.
 
-    Failed are those that could not be trained, and those of which a measure could not be taken; what else was is on record.
-    Of those left, ``trained`` are on record and only have to be measured. ``left_out`` says of each data set that could not be
-    had why not; its cells are none of the run's.
+    Attributes:
+        finished: identities of the cells that this run finished.
+        on_record: identities of those that were finished before.
+        failed: records of the cells whose training or a measure failed; their other results are on record.
+        left: identities of the cells that Ctrl-C left.
+        trained: those of them that are trained and only have to be measured.
+        left_out: data set -> why it cannot be loaded; its cells are not part of the run.
     """
 
     finished: list[str] = field(default_factory=list)
@@ -81,292 +68,287 @@ class Outcome:
     interrupted: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
 
+    def note(self, record: Record) -> None:
+        """Files a cell by the latest state of its record."""
+        for identities in (self.finished, self.on_record):
+            if record.cell.id in identities:
+                identities.remove(record.cell.id)
+        self.failed[:] = [other for other in self.failed if other.cell.id != record.cell.id]
+        if record.reason:
+            self.failed.append(record)
+        elif record.status == "finished":
+            self.finished.append(record.cell.id)
+
 
 @dataclass
-class _Work:
-    """A run underway: what is planned, and the records of the networks that are trained, by the identities of their cells."""
+class Runner:
+    """Runs the cells of a plan and writes a record of each.
+
+    A cell with all its measures on record is skipped. Of a trained cell, missing and outdated measures are taken; a failed cell,
+    and one of outdated components, is trained.
+
+    Args:
+        planned: the cells, with the measures wanted of each.
+        store: the results folder.
+        data_folder: the folder of the data sets.
+        listener: receives the events of the run.
+        workers: number of networks trained at a time; by default as many as fill the cores, and one on a GPU.
+        command: noted with the run.
+        fresh: train cells again that are on record; an old record stays until then. The next run of these cells, fresh or not,
+            trains those again that a fresh run leaves.
+        suite: noted with the run.
+        leave_out: leave out cells whose data set cannot be loaded, rather than raise.
+        unmeasured: default measures that cannot be taken here -> why; noted with the run.
+        remarks: lines for the user, before the run starts.
+        train: False to measure networks on record only, whatever the versions of their components.
+    """
 
     planned: Sequence[PlannedCell]
     store: Store
     data_folder: Path
     listener: Listener
-    workers: int
-    run: int | None
-    records: dict[str, Record]
-    outcome: Outcome
-    train: bool
+    _: KW_ONLY
+    workers: int | None = None
+    command: str = ""
+    fresh: bool = False
+    suite: str | None = None
+    leave_out: bool = False
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    train: bool = True
 
+    outcome: Outcome = field(default_factory=Outcome, init=False)
+    on_record: OnRecord = field(init=False)
+    records: dict[str, Record] = field(init=False)
+    """Cell identity -> the present record of each trained network."""
+    missing: dict[str, list[str]] = field(init=False)
+    """Cell identity -> the measures that this run takes of the network alone."""
+    unfinished: dict[str, PlannedCell] = field(init=False)
+    """Cell identity -> the cell, for those that are trained or measured in phases 1 and 2."""
+    sequence: int | None = field(default=None, init=False)
+    """The number of this run among those of the folder."""
 
-def run_cells(
-    planned: Sequence[PlannedCell],
-    store: Store,
-    data_folder: Path,
-    listener: Listener,
-    *,
-    workers: int | None = None,
-    command: str = "",
-    fresh: bool = False,
-    suite: str | None = None,
-    leave_out: bool = False,
-    unmeasured: Mapping[str, str] | None = None,
-    remarks: Sequence[str] = (),
-    train: bool = True,
-) -> Outcome:
-    """Runs cells and writes a record of each.
+    def run(self) -> Outcome:
+        """Runs the cells; Ctrl-C ends the run, and the same call later goes on from there.
 
-    A cell with all of its measures on record is skipped. Of a trained one the measures that are missing, or that are of another
-    version, are taken; one whose components are of another version, and a failed one, is trained. Ctrl-C ends the run with all
-    that is finished on record, and the same call goes on from there.
+        Raises:
+            UsageError: before anything is computed. A data set cannot be loaded; the folder cannot be written, or another run
+                holds it; or a measure is missing of a network whose weights are not in the folder.
+            StorageFailed: a record cannot be written; those written before stay.
+        """
+        self._check_data()
+        self.store.check_writable()
+        with self.store.lock():
+            self._look_up()
+            self._note_run()
+            try:
+                self._train_and_measure()
+                self._measure_alone()
+                self._measure_between()
+            except KeyboardInterrupt:
+                self.outcome.interrupted = True
+            self._list_left()
+        return self.outcome
 
-    Args:
-        workers: networks trained at a time; by default as many as fill the cores, and one where a GPU is used.
-        fresh: run cells again that are on record; an old record stays until its network is trained anew. What a fresh run leaves
-            is trained anew by the next run of these cells, fresh or not.
-        suite: noted with the run.
-        leave_out: leave out cells whose data set cannot be had, rather than raise.
-        unmeasured: what is not measured here though it would be elsewhere, and why; told, and noted with the run.
-        remarks: what else is to be told of the cells before they are run.
-        train: False takes measures of networks on record alone, by components of whatever version they were made.
+    def _check_data(self) -> None:
+        """Leaves out cells without data, and passes on what is known before the run."""
+        missing = check_data([job.cell for job in self.planned], self.data_folder, self.leave_out)
+        for remark in self.remarks:
+            self.listener.notify(Remarked(remark))
+        for dataset, reason in missing.items():
+            count = sum(job.cell.dataset == dataset for job in self.planned)
+            self.listener.notify(DataLeftOut(dataset, count, reason))
+        for measure, reason in self.unmeasured.items():
+            self.listener.notify(MeasureLeftOut(measure, reason))
+        self.planned = [job for job in self.planned if job.cell.dataset not in missing]
+        self.outcome.left_out = missing
 
-    Raises:
-        UsageError: a data set that cannot be had, or none of them; a folder that cannot be written or that another run
-            holds; a measure that is missing of a network whose weights are not here: before anything is computed.
-        StorageFailed: a record cannot be written; what was written before stays.
-    """
-    left_out = check_data([each.cell for each in planned], data_folder, leave_out)
-    for remark in remarks:
-        listener.remarked(remark)
-    for dataset, reason in left_out.items():
-        listener.data_left_out(dataset, sum(each.cell.dataset == dataset for each in planned), reason)
-    for measure, reason in (unmeasured or {}).items():
-        listener.measure_left_out(measure, reason)
-    planned = [each for each in planned if each.cell.dataset not in left_out]
-    store.check_writable()
-    with store.lock():
-        store.check_not_newer(each.cell for each in planned)
-        found = look_up(planned, store, fresh=fresh, train=train)
-        records = found.records
-        for line in [*describe_stale(found.known.values()), *found.remarks]:
-            listener.remarked(line)
-        check_weights(planned, store, records)
-        finished = [records[each.cell.id] for each in planned if is_finished(each, records.get(each.cell.id))]
-        if train:
-            finished = ask_anew(planned, finished, store)
-        outcome = Outcome(on_record=[record.cell.id for record in finished], left_out=left_out)
-        sequence = None
-        if train:  # measuring what is on record is no run: the latest stays the one that asked for the networks
-            noted = [each.cell for each in planned]
-            sequence = store.write_run(
-                noted,
-                command,
-                suite=suite,
-                left_out={**left_out, **(unmeasured or {})},
-                folders=_folders_of(noted),
-                anew=found.anew,
+    def _look_up(self) -> None:
+        """Finds what is on record and what is missing."""
+        cells = [job.cell for job in self.planned]
+        self.store.check_not_newer(cells)
+        self.store.remove_replaced(cells)
+        self.on_record = look_up(self.planned, self.store, fresh=self.fresh, train=self.train)
+        for line in [*describe_stale(self.on_record.known.values()), *self.on_record.remarks]:
+            self.listener.notify(Remarked(line))
+        check_weights(self.planned, self.store, self.on_record)
+        self.records = self.on_record.records
+        self.missing = {job.cell.id: self.on_record.find_missing(job) for job in self.planned}
+        self.unfinished = {
+            job.cell.id: job for job in self.planned if job.cell.id not in self.records or self.missing[job.cell.id]
+        }
+
+    def _note_run(self) -> None:
+        """Writes the note of the run, and says that it starts."""
+        cells = [job.cell for job in self.planned]
+        finished = [self.records[cell.id] for cell in cells if cell.id not in self.unfinished]
+        if self.train:  # measuring is no run of its own: the latest run stays the one that asked for the networks
+            finished = renew_requests(self.planned, finished, self.store)
+            self.sequence = self.store.write_run(
+                cells,
+                self.command,
+                suite=self.suite,
+                left_out={**self.outcome.left_out, **self.unmeasured},
+                folders=_find_own_folders(cells),
+                anew=self.on_record.retrain,
                 commit=provenance()["commit"],
             ).sequence
-        listener.run_started([each.cell for each in planned], finished)
-        at_a_time = workers or default_workers(planned)
-        work = _Work(
-            planned,
-            store,
-            data_folder,
-            listener,
-            at_a_time,
-            sequence,
-            records,
-            outcome,
-            train,
-        )
-        unfinished = [each for each in planned if each.cell.id not in {record.cell.id for record in finished}]
-        try:
-            _train_and_measure(work, unfinished)
-            _measure_alone(work, [each for each in unfinished if each.cell.id in records])
-            _measure_between(work)
-        except KeyboardInterrupt:
-            outcome.interrupted = True
+        self.outcome.on_record = [record.cell.id for record in finished]
+        self.listener.notify(RunStarted(tuple(cells), tuple(finished)))
+
+    def _train_and_measure(self) -> None:
+        """Phase 1: trains cells and takes measures of them, several cells at a time, each in a process of its own."""
+        jobs = []
+        for planned in sorted(self.unfinished.values(), key=_rank_by_duration):
+            specs = self._select_missing(planned, alone=False)
+            if specs or planned.cell.id not in self.records:
+                jobs.append(self._make_job(planned, specs))
+        underway: dict[str, str] = {}
+
+        def receive_event(cell_id: str, event: JobEvent) -> None:
+            if isinstance(event, Measuring):
+                underway[cell_id] = event.spec
+            self._receive(self.unfinished[cell_id], event)
+
+        for cell_id, failure in in_processes(jobs, self._workers, receive_event):
+            planned, record = self.unfinished[cell_id], self.records.get(cell_id)
+            if failure is not None and record is None:
+                # The record of an earlier training keeps its numbers, and the failure marks them.
+                record = record_failed_training(planned, failure, self.sequence, self.store.find(planned.cell))
+                self.store.write(record)
+            elif failure is not None:
+                started = [underway[cell_id]] if cell_id in underway else self._select_missing(planned, alone=False)
+                record = self._record_failure(planned, started, failure)
+            assert record is not None
+            self._end(record)
+
+    def _measure_alone(self) -> None:
+        """Phase 2: takes the measures that need the machine for themselves, such as speed, one after the other."""
+        for planned in self.unfinished.values():
+            specs = self._select_missing(planned, alone=True)
+            if planned.cell.id in self.records and specs:
+                self.listener.notify(MeasuringAlone(planned.cell, tuple(specs)))
+                for spec in specs:
+                    self._take_alone(planned, spec)
+                record = self.records[planned.cell.id]
+                self.outcome.note(record)
+                if set(specs) & record.failures.keys():
+                    self.listener.notify(CellEnded(record))
+
+    def _take_alone(self, planned: PlannedCell, spec: str) -> None:
+        """Takes one measure in a process of its own, so that nothing of it affects the next."""
+        jobs = [self._make_job(planned, [spec])]
+        for _, failure in in_processes(jobs, on_event=lambda name, event: self._receive(planned, event)):
+            if failure is not None:
+                self._record_failure(planned, [spec], failure)
+
+    def _measure_between(self) -> None:
+        """Phase 3: takes the measures from each network to all of the same data set, unless they are on record."""
+        for spec in sorted({spec for planned in self.planned for spec in planned.measures}):
+            measure = make_measure(spec)
+            if not isinstance(measure, MeasureBetween):
+                continue
+            code = source_of(spec)
+            targets = self._find_targets(spec, measure, code)
+            jobs = [self._make_job_between(spec, source, records) for source, records in targets.items()]
+            if jobs:
+                self.listener.notify(MeasuringBetween(spec, len(jobs)))
+            for source, result in in_processes(jobs, self._workers):
+                record = self.store.read(source)
+                if isinstance(result, Exception):
+                    record = record_failed_measures(record, [spec], result, self.sequence)
+                    self.store.write(record)
+                    self._end(record)
+                    continue
+                for target, rows in zip(targets[source], result, strict=True):
+                    taken = Measurement(rows, measure.version, provenance(), code=code, declaration=declaration_of(spec))
+                    self.store.write_between(spec, source, target.cell.id, taken)
+                if spec in record.failures:
+                    self.store.write(clear_failed_measure(record, spec))
+
+    def _find_targets(self, spec: str, measure: MeasureBetween, code: str | None) -> dict[str, list[Record]]:
+        """Returns the identity of a source -> the records of the targets to which the measure is missing."""
+        cells = [
+            planned.cell for planned in self.planned if spec in planned.measures and planned.cell.id in self.records
+        ]
+        records = [record for cell in cells if self.store.has_weights(record := self.records[cell.id])]
+        targets = {
+            source.cell.id: [
+                target
+                for target in records
+                if (target.cell.dataset, target.cell.device) == (source.cell.dataset, source.cell.device)
+                and not self.store.has_between(spec, source, target, measure.version, code)
+            ]
+            for source in records
+        }
+        return {source: missing for source, missing in targets.items() if missing}
+
+    @property
+    def _workers(self) -> int:
+        return self.workers or default_workers(self.planned)
+
+    def _select_missing(self, planned: PlannedCell, *, alone: bool) -> list[str]:
+        return [spec for spec in self.missing[planned.cell.id] if make_measure(spec).alone == alone]
+
+    def _make_job(self, planned: PlannedCell, specs: list[str]) -> Job:
+        record = self.records.get(planned.cell.id)
+        return Job(planned.cell.id, run_cell, (planned, specs, record, self.data_folder, self.store))
+
+    def _make_job_between(self, spec: str, source: str, targets: list[Record]) -> Job:
+        (planned,) = (job for job in self.planned if job.cell.id == source)
+        arguments = (spec, planned, self.records[source], targets, self.data_folder, self.store)
+        return Job(source, measure_between, arguments)
+
+    def _receive(self, planned: PlannedCell, event: JobEvent) -> None:
+        """Writes the results in an event of a job, then passes the event on."""
+        match event:
+            case Trained():
+                aliases = self.store.aliases_of(planned.cell)
+                self._write(record_training(planned, event, self.sequence, aliases))
+                self.store.remove_outdated(self.records[planned.cell.id])
+            case Measured() | NotMeasured():
+                self._write(record_measure(self._renew_request(planned), event, self.sequence))
+        self.listener.notify(JobReported(planned.cell, event))
+
+    def _record_failure(self, planned: PlannedCell, specs: Sequence[str], failure: Exception) -> Record:
+        record = record_failed_measures(self._renew_request(planned), specs, failure, self.sequence)
+        self._write(record)
+        return record
+
+    def _renew_request(self, planned: PlannedCell) -> Record:
+        return record_request(self.records[planned.cell.id], planned, add=not self.train)
+
+    def _write(self, record: Record) -> None:
+        self.records[record.cell.id] = record
+        self.store.write(record)
+
+    def _end(self, record: Record) -> None:
+        self.outcome.note(record)
+        self.listener.notify(CellEnded(record))
+
+    def _list_left(self) -> None:
+        outcome = self.outcome
         ended = {*outcome.on_record, *outcome.finished, *(record.cell.id for record in outcome.failed)}
-        outcome.left = [each.cell.id for each in planned if each.cell.id not in ended]
-        outcome.trained = [cell_id for cell_id in outcome.left if cell_id in records]
-    return outcome
+        outcome.left = [job.cell.id for job in self.planned if job.cell.id not in ended]
+        outcome.trained = [cell_id for cell_id in outcome.left if cell_id in self.records]
 
 
-def _folders_of(cells: Sequence[Cell]) -> set[Path]:
-    """Where the modules of a user's own parts of cells were found."""
+def default_workers(planned: Sequence[PlannedCell]) -> int:
+    """Returns the number of networks that fill the cores; one on a GPU, whose memory several would share."""
+    if not planned or any(job.cell.device != "cpu" for job in planned):
+        return 1
+    return max(1, usable_cores() // max(job.cell.threads for job in planned))
+
+
+def _find_own_folders(cells: Sequence[Cell]) -> set[Path]:
+    """Returns the folders of the modules of a user's own components."""
     parts = {part for cell in cells for part in Parts.from_cell(cell)}
     return {folder for part in parts if (folder := registry.folder_of(part.kind, part.name)) is not None}
 
 
-def check_data(cells: Sequence[Cell], data_folder: Path, leave_out: bool = False) -> dict[str, str]:
-    """Loads every data set once, so that a missing file or too large a train size ends the run before it starts.
+def _rank_by_duration(planned: PlannedCell) -> tuple[bool, int]:
+    """Returns a key that sorts long trainings first, so that no core is left alone with one at the end.
 
-    Returns:
-        With ``leave_out``: data set -> why it cannot be had.
-
-    Raises:
-        UsageError: a data set cannot be had, with ``leave_out`` none of them; or a train size that one does not have.
-    """
-    missing = {}
-    datasets = sorted({cell.dataset for cell in cells})
-    for dataset in datasets:
-        try:
-            train = load_splits(dataset, data_folder).train
-        except UsageError as error:
-            if not leave_out:
-                raise
-            missing[dataset] = str(error)
-            continue
-        for size in sorted({cell.train_size for cell in cells if cell.dataset == dataset and cell.train_size}):
-            few(train, size, seed=0, name=dataset)
-    if missing and len(missing) == len(datasets):
-        reasons = "; ".join(f"{dataset}: {reason}" for dataset, reason in missing.items())
-        problem = f"none of the data can be had here: {reasons}"
-        raise UsageError(Kind.MISSING, problem, flag="dataset", value=", ".join(missing))
-    return missing
-
-
-def default_workers(planned: Sequence[PlannedCell]) -> int:
-    """As many networks at a time as fill the cores; one where a GPU is used, whose memory they would share."""
-    if not planned or any(each.cell.device != "cpu" for each in planned):
-        return 1
-    return max(1, usable_cores() // max(each.cell.threads for each in planned))
-
-
-def _train_and_measure(work: _Work, planned: Sequence[PlannedCell]) -> None:
-    """Trains cells that are not, and takes the measures that need not be alone."""
-    by_id = {each.cell.id: each for each in planned}
-    jobs = []
-    for each in sorted(planned, key=_longest_first):
-        record = work.records.get(each.cell.id)
-        missing = missing_measures(each, record)
-        if record is None or missing:
-            jobs.append(Job(each.cell.id, run_cell, (each, missing, record, work.data_folder, work.store)))
-
-    underway: dict[str, str] = {}
-
-    def receive(name: str, event: Progress | Trained | Measuring | Measured | NotMeasured) -> None:
-        each = by_id[name]
-        if isinstance(event, Progress):
-            work.listener.cell_progressed(each.cell, event)
-        elif isinstance(event, Measuring):
-            underway[name] = event.spec
-            work.listener.cell_measuring(each.cell, event.spec)
-        elif isinstance(event, Trained):
-            _write(work, record_training(each, event, work.run, work.store.aliases_of(each.cell)))
-            work.store.remove_outdated(work.records[name])
-        else:
-            _write(work, record_measure(_asked(work, each), event, work.run))
-
-    for name, failure in in_processes(jobs, work.workers, receive):
-        record = work.records.get(name)
-        if failure is not None and record is None:
-            # A failure takes no result of before away, and what stays is marked by it.
-            record = record_failed_training(by_id[name], failure, work.run, work.store.find(by_id[name].cell))
-            work.store.write(record)
-        elif failure is not None:
-            assert record is not None
-            specs = [underway[name]] if name in underway else missing_measures(by_id[name], record)
-            record = record_failed_measures(_asked(work, by_id[name]), specs, failure, work.run)
-            _write(work, record)
-        assert record is not None
-        _note(record, work.outcome)
-        work.listener.cell_ended(record)
-
-
-def _measure_alone(work: _Work, planned: Sequence[PlannedCell]) -> None:
-    """Takes the measures that have to be alone, one after the other with nothing else running."""
-    for each in planned:
-        cell_id = each.cell.id
-        measures = missing_measures(each, work.records[cell_id], alone=True)
-        if not measures:
-            continue
-        work.listener.measuring_alone(each.cell, measures)
-
-        def receive(spec: str, event: Measuring | Measured | NotMeasured, each: PlannedCell = each) -> None:
-            if not isinstance(event, Measuring):
-                _write(work, record_measure(_asked(work, each), event, work.run))
-
-        # One job at a time, each in a process of its own: nothing of one measure bleeds into the next.
-        jobs = [
-            Job(spec, run_cell, (each, [spec], work.records[cell_id], work.data_folder, work.store))
-            for spec in measures
-        ]
-        for spec, failure in in_processes(jobs, on_event=receive):
-            if failure is not None:
-                _write(work, record_failed_measures(_asked(work, each), [spec], failure, work.run))
-        _note(work.records[cell_id], work.outcome)
-        if set(measures) & work.records[cell_id].failures.keys():
-            work.listener.cell_ended(work.records[cell_id])
-
-
-def _measure_between(work: _Work) -> None:
-    """Takes the measures between networks, from each to each of the same data set, as far as they are not on record."""
-    store = work.store
-    for spec in sorted({spec for each in work.planned for spec in each.measures}):
-        measure = make_measure(spec)
-        if not isinstance(measure, MeasureBetween):
-            continue
-        code = source_of(spec)
-        measured = {
-            each.cell.id: (each, record)
-            for each in work.planned
-            if spec in each.measures
-            and (record := work.records.get(each.cell.id)) is not None
-            and store.has_weights(record)
-        }
-        jobs, asked = [], {}
-        for each, source in measured.values():
-            targets = [
-                record
-                for other, record in measured.values()
-                if (other.cell.dataset, other.cell.device) == (each.cell.dataset, each.cell.device)
-                and not store.has_between(spec, source, record, measure.version, code)
-            ]
-            if targets:
-                asked[each.cell.id] = targets
-                jobs.append(Job(each.cell.id, measure_between, (spec, each, source, targets, work.data_folder, store)))
-        if jobs:
-            work.listener.measuring_between(spec, len(jobs))
-        for name, result in in_processes(jobs, work.workers):
-            record = store.read(name)
-            if isinstance(result, Exception):
-                record = record_failed_measures(record, [spec], result, work.run)
-                store.write(record)
-                _note(record, work.outcome)
-                work.listener.cell_ended(record)
-                continue
-            for target, rows in zip(asked[name], result, strict=True):
-                taken = Measurement(rows, measure.version, provenance(), code=code, declaration=declaration_of(spec))
-                store.write_between(spec, name, target.cell.id, taken)
-            if spec in record.failures:
-                store.write(clear_failed_measure(record, spec))
-
-
-def _longest_first(planned: PlannedCell) -> tuple[bool, int]:
-    """Sorts what takes long to the front, so that no core is left alone with it in the end: CNNs, then many iterations.
-
-    A CNN of as many parameters as a capsule network does more arithmetic than it.
+    CNNs come first, since a CNN of as many parameters does more arithmetic than a capsule network; then many iterations.
     """
     return planned.cell.has_routing, -(planned.cell.iterations or 0)
-
-
-def _asked(work: _Work, planned: PlannedCell) -> Record:
-    """The record of a trained cell, with what is asked of the cell now."""
-    return ask(work.records[planned.cell.id], planned, beside=not work.train)
-
-
-def _write(work: _Work, record: Record) -> None:
-    work.records[record.cell.id] = record
-    work.store.write(record)
-
-
-def _note(record: Record, outcome: Outcome) -> None:
-    """Notes what became of a cell, in the place of what was noted of it before."""
-    for noted in (outcome.finished, outcome.on_record):
-        if record.cell.id in noted:
-            noted.remove(record.cell.id)
-    outcome.failed[:] = [other for other in outcome.failed if other.cell.id != record.cell.id]
-    if record.reason:
-        outcome.failed.append(record)
-    elif record.status == "finished":
-        outcome.finished.append(record.cell.id)

@@ -1,11 +1,11 @@
-"""What becomes of a record when something happened to its cell: pure functions, from a record to the next.
+"""Record transitions: pure functions from a record and an event to the next record.
 
-A record is written whenever there is more to write: after the training, after each measure, and after each failure.
+A record is written after the training, after each measure, and after each failure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,13 +19,13 @@ from capsbench.records.record import TRAINING, Failure, Measurement, Record, Tra
 from capsbench.running.events import Measured, NotMeasured, Trained
 
 LONGEST_REASON, LONGEST_TRACE = 2_000, 50_000
-"""Letters of a failure that are kept: the beginning of the reason, the end of the traceback."""
+"""The most characters of a failure on record: the beginning of the reason, the end of the traceback."""
 
 
 def record_training(
     planned: PlannedCell, event: Trained, run: int | None = None, aliases: Sequence[str] = ()
 ) -> Record:
-    """The record of a network that was just trained.
+    """Returns the record of a network that was just trained.
 
     Args:
         run: sequence number of the run.
@@ -44,52 +44,52 @@ def record_training(
         data=event.data,
         run=run,
     )
-    return ask(Record(planned.cell, training, aliases=[*aliases]), planned)
+    return record_request(Record(planned.cell, training, aliases=[*aliases]), planned)
 
 
 def record_failed_training(
     planned: PlannedCell, failure: Exception, run: int | None = None, before: Record | None = None
 ) -> Record:
-    """The record of a cell that could not be trained; raises what would meet every other cell as well.
+    """Returns the record of a cell whose training failed; raises a failure that every other cell would meet as well.
 
     Args:
-        before: what is on record of an earlier training, which stays, as outdated.
+        before: the record of an earlier training, whose numbers stay and are marked as outdated.
     """
-    described = _describe(failure, run)
+    described = _describe_failure(failure, run)
     if before is not None:
         return replace(before, failures={**before.failures, TRAINING: described})
-    return ask(Record(planned.cell, failures={TRAINING: described}), planned)
+    return record_request(Record(planned.cell, failures={TRAINING: described}), planned)
 
 
-def ask(record: Record, planned: PlannedCell, *, beside: bool = False) -> Record:
-    """The record with what is asked of its cell now: the request, and the measures that are wanted of the network alone.
+def record_request(record: Record, planned: PlannedCell, *, add: bool = False) -> Record:
+    """Returns the record with the present request for its cell, and with the measures wanted of the network alone.
 
-    The request names the measures as well that are on record beside those. What failed before and is not asked for any more
-    is forgotten.
+    The request on record also names measures that were taken for earlier requests. Failures of measures that are no longer
+    wanted are dropped.
 
     Args:
-        beside: the measures are asked for beside those that were asked for before.
+        add: keep the measures of earlier requests among the wanted ones.
     """
     request = dict(planned.request)
     others = {*record.measures} - {*planned.measures}
     if request and others and request.get(MEASURE_FLAG) != ALL:
         request[MEASURE_FLAG] = ",".join(sorted({*planned.measures, *others}))
     wanted = [spec for spec in planned.measures if not isinstance(make_measure(spec), MeasureBetween)]
-    if beside:
+    if add:
         return replace(record, request=request, wanted=list(dict.fromkeys([*record.wanted, *wanted])))
     failures = {spec: failure for spec, failure in record.failures.items() if spec in (TRAINING, *planned.measures)}
     return replace(record, request=request, wanted=wanted, failures=failures)
 
 
 def record_measure(record: Record, event: Measured | NotMeasured, run: int | None = None) -> Record:
-    """The record with the rows of one more measure, or with why there are none."""
+    """Returns the record with the rows of one more measure, or with its failure."""
     if isinstance(event, NotMeasured):
         return record_failed_measures(record, [event.spec], event.failure, run)
     measurement = Measurement(
         rows=event.rows,
         version=event.version,
         provenance=provenance(),
-        taken=_now(),
+        taken=_format_now(),
         seconds=event.seconds,
         kept=event.kept,
         code=event.code,
@@ -102,38 +102,40 @@ def record_measure(record: Record, event: Measured | NotMeasured, run: int | Non
 
 
 def record_failed_measures(record: Record, specs: Sequence[str], failure: Exception, run: int | None = None) -> Record:
-    """The record with why some measures could not be taken; raises what would meet every other cell as well."""
-    return replace(record, failures={**record.failures, **dict.fromkeys(specs, _describe(failure, run))})
+    """Returns the record with the failure of some measures; raises a failure that every other cell would meet as well."""
+    return replace(record, failures={**record.failures, **dict.fromkeys(specs, _describe_failure(failure, run))})
 
 
 def clear_failed_measure(record: Record, spec: str) -> Record:
-    """The record without a word on a measure that failed before."""
+    """Returns the record without the failure of a measure."""
     return replace(record, failures={name: failure for name, failure in record.failures.items() if name != spec})
 
 
-def missing_measures(planned: PlannedCell, record: Record | None, *, alone: bool = False) -> list[str]:
-    """The measures of a network that are wanted and not on record, or on record of another version.
+def find_missing(planned: PlannedCell, record: Record | None, damaged: Collection[str] = ()) -> list[str]:
+    """Returns the measures that have to be taken of a network: wanted, and not on record or outdated there.
+
+    Measures between networks are left out. Those that have to run alone come last.
 
     Args:
-        alone: those that have to be taken alone, or those that need not.
+        damaged: measures on record that have to be taken again, since their kept files are damaged.
     """
     known = {} if record is None else record.measures
-    made = {spec: make_measure(spec) for spec in planned.measures}
-    return [
+    wanted = {spec: make_measure(spec) for spec in planned.measures}
+    missing = [
         spec
-        for spec, measure in made.items()
-        if measure.alone == alone
-        and not isinstance(measure, MeasureBetween)
-        and not (spec in known and is_current(spec, known[spec]))
+        for spec, measure in wanted.items()
+        if not isinstance(measure, MeasureBetween)
+        and (spec not in known or spec in damaged or not is_current(spec, known[spec]))
     ]
+    return sorted(missing, key=lambda spec: wanted[spec].alone)
 
 
-def _describe(failure: Exception, run: int | None) -> Failure:
+def _describe_failure(failure: Exception, run: int | None) -> Failure:
     if isinstance(failure, StorageFailed):
         raise failure
     trace = failure.trace if isinstance(failure, ProcessFailed) else ""
-    return Failure(str(failure)[:LONGEST_REASON], _now(), trace[-LONGEST_TRACE:], run)
+    return Failure(str(failure)[:LONGEST_REASON], _format_now(), trace[-LONGEST_TRACE:], run)
 
 
-def _now() -> str:
+def _format_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

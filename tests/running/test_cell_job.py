@@ -12,14 +12,14 @@ from capsbench.networks.build import build_network
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.store import Store
 from capsbench.routing import DynamicRouting
-from capsbench.running.cell_job import prepare, run_cell
+from capsbench.running.cell_job import prepare_process, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.state import record_training
 
 
 @pytest.fixture(autouse=True)
 def own_settings():
-    """Gives back the threads and the deterministic mode that `prepare` sets for its process."""
+    """Gives back the threads and the deterministic mode that `prepare_process` sets for its process."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)
@@ -164,7 +164,7 @@ def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, stor
 
 
 def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):
-    data, _ = prepare(PlannedCell(make_cell(precision="float64", threads=1, train_size=50)), Path())
+    data, _ = prepare_process(PlannedCell(make_cell(precision="float64", threads=1, train_size=50)), Path())
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
     assert {part.images.dtype for part in data.named().values()} == {torch.float64}

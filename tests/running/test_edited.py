@@ -10,7 +10,7 @@ from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.parts import Parts
 from capsbench.records.store import Store
-from capsbench.running.cell_job import prepare
+from capsbench.running.cell_job import prepare_process
 from capsbench.running.on_record import Edited, find_edited, find_records
 
 ROUTING = """
@@ -102,7 +102,7 @@ def test_an_edit_during_a_run_ends_its_cells(work):
     planned = plan_cells(ASKED)[0]
     (work / "helper.py").write_text("scale = 3\n")
     with pytest.raises(TrainingFailed):
-        prepare(planned, work)
+        prepare_process(planned, work)
 
 
 def test_a_dry_run_says_it_too(work, capsbench, in_one_process):

@@ -7,7 +7,13 @@ import pytest
 from capsbench.errors import Kind, ProcessFailed, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.running import estimate as module
-from capsbench.running.estimate import SECONDS_BESIDE, SECONDS_OF_TIMING, SECONDS_TO_START, UP, estimate
+from capsbench.running.estimate import (
+    SECONDS_OF_OVERHEAD,
+    SECONDS_OF_TIMING,
+    SECONDS_TO_START,
+    STARTED,
+    estimate_duration,
+)
 
 
 class Machine:
@@ -29,7 +35,7 @@ class Machine:
             self.begun += 1
             if not self.wait(self.start, seconds_left):
                 return
-            on_event(job.name, UP)
+            on_event(job.name, STARTED)
             if isinstance(network, Exception):
                 yield job.name, network
                 continue
@@ -53,7 +59,7 @@ def on(monkeypatch):
 
     def make(machine, cells):
         monkeypatch.setattr(module, "in_processes", machine.in_processes)
-        return estimate(cells, (), Path(), clock=machine.clock)
+        return estimate_duration(cells, (), Path(), clock=machine.clock)
 
     return make
 
@@ -65,7 +71,7 @@ def cells(**request):
 def test_networks_that_are_timed_in_time_give_the_whole(on):
     made = on(Machine(0.1, 0.2), cells(iters=[1, 3], seeds=[0, 1]))
     assert (made.timed, made.networks, made.failed) == (2, 2, {})
-    assert made.seconds == pytest.approx(2 * 10 + 2 * 20 + 4 * SECONDS_BESIDE)
+    assert made.seconds == pytest.approx(2 * 10 + 2 * 20 + 4 * SECONDS_OF_OVERHEAD)
 
 
 def test_timing_ends_in_bounded_time_and_says_how_many_networks_it_has(on):
@@ -74,12 +80,12 @@ def test_timing_ends_in_bounded_time_and_says_how_many_networks_it_has(on):
     assert machine.now == pytest.approx(1.0 + SECONDS_OF_TIMING)
     assert machine.begun == 2
     assert (made.timed, made.networks) == (1, 4)
-    assert made.seconds == pytest.approx(200 + SECONDS_BESIDE)
+    assert made.seconds == pytest.approx(200 + SECONDS_OF_OVERHEAD)
 
 
 def test_a_network_counts_as_timed_from_its_first_step_on(on):
     made = on(Machine(6.0), cells(iters=1, seeds=0))
-    assert (made.timed, made.seconds) == (1, pytest.approx(600 + SECONDS_BESIDE))
+    assert (made.timed, made.seconds) == (1, pytest.approx(600 + SECONDS_OF_OVERHEAD))
 
 
 def test_a_step_that_takes_forever_is_ended(on):
@@ -100,7 +106,7 @@ def test_the_cell_whose_estimate_fails_is_named_and_the_others_are_timed(on):
     made = on(Machine(ProcessFailed("out of memory: 4 GiB"), 0.5), planned)
     assert made.failed == {planned[0].cell.title: "out of memory: 4 GiB"}
     assert (made.timed, made.networks) == (1, 2)
-    assert made.seconds == pytest.approx(50 + SECONDS_BESIDE)
+    assert made.seconds == pytest.approx(50 + SECONDS_OF_OVERHEAD)
 
 
 def test_what_a_run_would_refuse_is_refused(on):

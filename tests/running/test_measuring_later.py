@@ -299,7 +299,7 @@ def test_a_gpu_is_chosen_where_one_is_named(device, set_to, monkeypatch):
     monkeypatch.setattr("torch.cuda.set_device", chosen.append)
     monkeypatch.setattr(Splits, "to", lambda splits, to, dtype: moved.append(to))
     (planned,) = plan_cells({**QUICK, "device": device, "backend": "reference"})
-    cell_job.prepare(planned, Path())
+    cell_job.prepare_process(planned, Path())
     assert (chosen, moved) == (set_to, ["cuda"])
 
 

@@ -10,11 +10,12 @@ from capsbench.data.base import load_splits
 from capsbench.data.digest import digest_parts, join_digests
 from capsbench.errors import Kind, TrainingFailed, UsageError
 from capsbench.planning.matrix import plan_cells
-from capsbench.planning.own_data import identify_data
 from capsbench.records.cell import DATA
 from capsbench.records.store import Store
-from capsbench.running.cell_job import prepare
+from capsbench.running.cell_job import prepare_process
+from capsbench.running.load_data import identify_data
 from capsbench.running.on_record import Edited, find_edited, find_records
+from capsbench.running.runner import Runner
 from tests.faults.calling import call
 
 OWN = """
@@ -78,7 +79,7 @@ def test_other_images_make_other_networks_and_the_images_of_before_are_on_record
 @pytest.mark.usefixtures("in_one_process")
 def test_a_record_of_before_there_were_digests_is_not_known_to_be_of_these_images(work):
     planned = plan_cells(ASKED)
-    without = capsbench.running.runner.run_cells(planned, Store(work / "results"), work, Silent())
+    without = Runner(planned, Store(work / "results"), work, Silent()).run()
     store, now = Store(work / "results"), identify_data(planned, work)
     assert [DATA in store.read(cell).cell.code for cell in without.finished] == [False, False]
     assert not find_records(now, store)
@@ -89,8 +90,8 @@ def test_a_record_of_before_there_were_digests_is_not_known_to_be_of_these_image
 class Silent:
     """Listens to a run, and says nothing."""
 
-    def __getattr__(self, name):
-        return lambda *arguments: None
+    def notify(self, event):
+        pass
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]])
@@ -108,17 +109,17 @@ def test_a_data_set_whose_two_loads_differ_is_refused_before_anything_runs(work,
 
 def test_data_that_change_after_they_were_planned_train_nothing(work):
     planned = identify_data(plan_cells(ASKED), work)[0]
-    prepare(planned, work)
+    prepare_process(planned, work)
     put_images(work, 0.75)
     with pytest.raises(TrainingFailed, match="test images, train images, validation images"):
-        prepare(planned, work)
+        prepare_process(planned, work)
 
 
 def test_a_built_in_data_set_has_its_digest_on_record_and_no_part_in_the_identity(work):
     asked = {**ASKED, "dataset": "digits", "train_size": 20}
     (planned,) = plan_cells({**asked, "seeds": 0})
     assert identify_data([planned], work) == [planned]
-    _, parts = prepare(planned, work)
+    _, parts = prepare_process(planned, work)
     assert parts == digest_parts(load_splits("digits", work))  # whatever is drawn of the training images
 
 

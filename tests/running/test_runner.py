@@ -19,7 +19,19 @@ from capsbench.records.record import TRAINING
 from capsbench.records.store import Store
 from capsbench.registry import source_digest
 from capsbench.running.cell_job import run_cell
-from capsbench.running.runner import default_workers, run_cells
+from capsbench.running.events import (
+    CellEnded,
+    DataLeftOut,
+    JobReported,
+    Measured,
+    MeasureLeftOut,
+    Measuring,
+    MeasuringAlone,
+    MeasuringBetween,
+    Remarked,
+    RunStarted,
+)
+from capsbench.running.runner import Runner, default_workers
 
 QUICK = dict(train_size=40, epochs=1, measure="accuracy", baseline="none")
 
@@ -28,37 +40,29 @@ NARROWED = dict(train_size=40, epochs=1, measure="accuracy", baseline="none")
 
 
 class Silent:
-    """A listener that remembers what it was told."""
+    """A listener that remembers a tuple of facts for each event."""
 
     def __init__(self):
         self.told = []
 
-    def remarked(self, remark):
-        self.told.append(("remark", remark))
-
-    def data_left_out(self, dataset, cells, reason):
-        self.told.append(("left out", dataset, cells, reason))
-
-    def measure_left_out(self, measure, reason):
-        self.told.append(("left out", measure, reason))
-
-    def run_started(self, cells, on_record):
-        self.told.append(("run", len(cells), len(on_record)))
-
-    def cell_progressed(self, cell, progress):
-        self.told.append(("progress", progress.epoch))
-
-    def cell_ended(self, record):
-        self.told.append((record.status, record.cell.seed))
-
-    def cell_measuring(self, cell, measure):
-        self.told.append(("measuring", measure))
-
-    def measuring_between(self, measure, networks):
-        self.told.append(("between", measure, networks))
-
-    def measuring_alone(self, cell, measures):
-        self.told.append(("alone", *measures))
+    def notify(self, event):
+        match event:
+            case Remarked(remark):
+                self.told.append(("remark", remark))
+            case DataLeftOut(dataset, cells, reason):
+                self.told.append(("left out", dataset, cells, reason))
+            case MeasureLeftOut(measure, reason):
+                self.told.append(("left out", measure, reason))
+            case RunStarted(cells, on_record):
+                self.told.append(("run", len(cells), len(on_record)))
+            case JobReported(cell, job_event):
+                self.told.append(("job", cell.seed, job_event))
+            case CellEnded(record):
+                self.told.append((record.status, record.cell.seed))
+            case MeasuringBetween(measure, networks):
+                self.told.append(("between", measure, networks))
+            case MeasuringAlone(_, measures):
+                self.told.append(("alone", *measures))
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def store(tmp_path):
 
 def run(store, tmp_path, listener=None, **request):
     planned = plan_cells({**QUICK, **request})
-    outcome = run_cells(planned, store, tmp_path, listener or Silent(), workers=2)
+    outcome = Runner(planned, store, tmp_path, listener or Silent(), workers=2).run()
     return outcome, [each.cell for each in planned]
 
 
@@ -95,7 +99,7 @@ def test_a_run_leaves_a_record_a_cell_and_is_not_repeated(store, tmp_path):
 def test_the_same_cell_twice_gives_the_same_bits(store, tmp_path):
     _, (cell,) = run(store, tmp_path, routing="em", iters=2, seeds=5)
     weights, record = store.weights_path(cell.id).read_bytes(), store.read(cell.id)
-    run_cells(plan_cells({**QUICK, "routing": "em", "iters": 2, "seeds": 5}), store, tmp_path, Silent(), fresh=True)
+    Runner(plan_cells({**QUICK, "routing": "em", "iters": 2, "seeds": 5}), store, tmp_path, Silent(), fresh=True).run()
     assert store.weights_path(cell.id).read_bytes() == weights
     timed = [row for row in record.rows if row.metric != "duration"]
     assert [row for row in store.read(cell.id).rows if row.metric != "duration"] == timed
@@ -118,7 +122,8 @@ def test_a_trained_cell_is_only_measured(store, tmp_path):
     store.write(replace(record, measures={"accuracy": record.measures["accuracy"]}))
     listener = Silent()
     run(store, tmp_path, listener, routing="dynamic", seeds=0, measure="accuracy,speed")
-    assert [told[0] for told in listener.told] == ["run", "alone"]
+    kinds = [type(told[-1]) if told[0] == "job" else told[0] for told in listener.told]
+    assert kinds == ["run", "alone", Measuring, Measured]
     assert store.read(cell.id).status == "finished"
 
 
@@ -353,7 +358,7 @@ def test_what_was_measured_between_networks_goes_with_the_weights(store, tmp_pat
 
 def run_fresh(store, tmp_path, **request):
     planned = plan_cells({**QUICK, **request})
-    return run_cells(planned, store, tmp_path, Silent(), fresh=True), [each.cell for each in planned]
+    return Runner(planned, store, tmp_path, Silent(), fresh=True).run(), [each.cell for each in planned]
 
 
 @pytest.mark.usefixtures("in_one_process")
@@ -384,9 +389,9 @@ class Interrupting(Silent):
         super().__init__()
         self.after = after
 
-    def cell_ended(self, record):
-        super().cell_ended(record)
-        if [kind for kind, *_ in self.told].count("finished") == self.after:
+    def notify(self, event):
+        super().notify(event)
+        if isinstance(event, CellEnded) and [kind for kind, *_ in self.told].count("finished") == self.after:
             raise KeyboardInterrupt
 
 
@@ -398,7 +403,9 @@ def test_what_a_fresh_run_leaves_is_made_anew_by_the_same_run_that_is_not_fresh(
     def trained_by():
         return [store.read(cell.id).training.run for cell in cells]
 
-    outcome = run_cells(plan_cells({**QUICK, **wanted}), store, tmp_path, Interrupting(after=1), fresh=True, workers=1)
+    outcome = Runner(
+        plan_cells({**QUICK, **wanted}), store, tmp_path, Interrupting(after=1), fresh=True, workers=1
+    ).run()
     assert (outcome.interrupted, len(outcome.left), trained_by().count(2)) == (True, 2, 1)
     assert sorted(store.runs()[-1].anew) == sorted(cell.id for cell in cells)
     assert capsbench.report(store.folder, formats=["md"]).document.unfinished.outdated == 2
@@ -410,7 +417,7 @@ def test_what_a_fresh_run_leaves_is_made_anew_by_the_same_run_that_is_not_fresh(
     outcome, _ = run(store, tmp_path, listener, **wanted)
     (event, remark), started = listener.told[:2]
     assert (event, started) == ("remark", ("run", 3, 2))
-    assert remark == "1 cell is trained anew, which a fresh run of before was to and has not yet"
+    assert remark.startswith("1 cell is trained again")
     assert (outcome.finished, store.runs()[-1].anew) == ([left[1].id], [left[1].id])
     assert sorted(trained_by()) == [2, 3, 4]
     outcome, _ = run(store, tmp_path, **wanted)
@@ -541,7 +548,7 @@ def with_absent(tmp_path, monkeypatch):
 def test_cells_without_data_are_left_out_where_that_is_asked_for(store, tmp_path):
     listener = Silent()
     cells = plan_cells({**QUICK, "routing": "dynamic", "seeds": "0,1", "dataset": "digits,absent:Absent"})
-    outcome = run_cells(cells, store, tmp_path, listener, suite="mine.toml", leave_out=True)
+    outcome = Runner(cells, store, tmp_path, listener, suite="mine.toml", leave_out=True).run()
     assert outcome.left_out == {"absent:Absent": "absent.npy: not to be had"}
     assert [store.read(cell).cell.dataset for cell in outcome.finished] == ["digits"] * 2
     assert listener.told[:2] == [("left out", "absent:Absent", 2, "absent.npy: not to be had"), ("run", 2, 0)]
@@ -554,10 +561,12 @@ def test_cells_without_data_are_left_out_where_that_is_asked_for(store, tmp_path
 def test_a_data_set_that_cannot_be_had_ends_the_run_otherwise(store, tmp_path):
     cells = plan_cells({**QUICK, "routing": "dynamic", "seeds": 0, "dataset": "digits,absent:Absent"})
     with pytest.raises(UsageError) as caught:
-        run_cells(cells, store, tmp_path, Silent())
+        Runner(cells, store, tmp_path, Silent()).run()
     assert (caught.value.kind, caught.value.file) == (Kind.MISSING, Path("absent.npy"))
     with pytest.raises(UsageError) as caught:
-        run_cells([each for each in cells if each.cell.dataset != "digits"], store, tmp_path, Silent(), leave_out=True)
+        Runner(
+            [each for each in cells if each.cell.dataset != "digits"], store, tmp_path, Silent(), leave_out=True
+        ).run()
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "dataset", "absent:Absent")
     assert "absent.npy: not to be had" in caught.value.problem
     assert not store.folder.exists()
@@ -566,7 +575,7 @@ def test_a_data_set_that_cannot_be_had_ends_the_run_otherwise(store, tmp_path):
 def test_too_large_a_train_size_is_no_missing_data(store, tmp_path):
     cells = plan_cells({**QUICK, "routing": "dynamic", "seeds": 0, "train_size": 10_000_000})
     with pytest.raises(UsageError) as caught:
-        run_cells(cells, store, tmp_path, Silent(), leave_out=True)
+        Runner(cells, store, tmp_path, Silent(), leave_out=True).run()
     assert caught.value.flag == "train_size"
 
 

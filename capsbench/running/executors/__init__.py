@@ -1,1 +1,1 @@
-"""Where cells are run."""
+"""Run jobs on machines: one module for each way to start them."""

@@ -1,4 +1,4 @@
-"""Functions in processes of their own: one may crash, be killed or run out of memory without harm to the others."""
+"""Runs functions in processes of this machine: one may crash, be killed or run out of memory without harm to the others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SendEvent = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Job:
-    """``function(*arguments, send_event)`` under a name; the function must be importable by name."""
+    """A call ``function(*arguments, send_event)`` with a name; the function must be importable by name."""
 
     name: str
     function: Callable[..., Any]
@@ -54,15 +54,15 @@ def in_processes(
     on_event: Callable[[str, Any], None] = lambda name, event: None,
     seconds_left: Callable[[], float | None] = lambda: None,
 ) -> Iterator[tuple[str, Any]]:
-    """Runs each job in a new process, at most ``workers`` at a time, and yields (name, result) in the order they end.
+    """Runs each job in a new process, at most ``workers`` at a time, and yields (name, result) as jobs end.
 
-    The result of a job that failed is the exception: ProcessFailed where the process died (the message names the signal)
-    or raised, otherwise the UsageError, TrainingFailed or StorageFailed that it raised. Leaving the loop, by Ctrl-C too,
-    ends the processes that still run.
+    The result of a failed job is an exception: the UsageError, TrainingFailed or StorageFailed that it raised, else
+    ProcessFailed, which names the signal if the process died. Leaving the loop, also by Ctrl-C, kills the running processes.
 
     Args:
         on_event: called as ``on_event(name, event)`` for each event that a job sends.
-        seconds_left: for how long jobs may go on, None for as long as they take; what has not ended by then has no result.
+        seconds_left: returns the time that is left for all jobs, None if there is no limit; jobs that have not ended by then
+            yield no result.
     """
     waiting = deque(jobs)
     running: dict[Connection, _Process] = {}
@@ -82,53 +82,53 @@ def in_processes(
                     yield process.job.name, content
     finally:
         for process in running.values():
-            process.end()
+            process.kill()
 
 
 class _Process:
     def __init__(self, job: Job) -> None:
-        # Torch's profiler, which measures memory, would write lines of its own into the progress display.
+        # Torch's profiler, which measures memory, would otherwise write lines into the progress display.
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-        # A server that has imported everything once forks each process in milliseconds; it holds no threads or CUDA state.
+        # The server imports everything once and forks each process in milliseconds. It has no threads and no CUDA state.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         self.job = job
         self.receiver, sender = context.Pipe(duplex=False)
-        self.process = context.Process(target=_run, args=(sender, job, registry.trusted_paths()), daemon=True)
-        with _main_hidden():
+        self.process = context.Process(target=_run_job, args=(sender, job, registry.trusted_paths()), daemon=True)
+        with _hide_main():
             try:
-                resource_tracker.ensure_running()  # the server starts it, and it lets interrupts through again
-                with _not_interrupted():
+                resource_tracker.ensure_running()  # else the server starts it, and it unblocks interrupts
+                with _block_interrupts():
                     forkserver.ensure_running()
                 self.process.start()
             except OSError as error:
-                if "AF_UNIX" not in str(error):  # "path too long": it has no number
+                if "AF_UNIX" not in str(error):  # "AF_UNIX path too long" has no errno
                     raise
-                folder, remedy = tempfile.gettempdir(), "let TMPDIR name a shorter one, such as /tmp"
-                problem = "its name is too long for the sockets of processes"
+                folder, remedy = tempfile.gettempdir(), "set TMPDIR to a shorter one, such as /tmp"
+                problem = "its path is too long for the sockets of processes"
                 raise UsageError(Kind.INVALID, problem, file=folder, expected=remedy) from error
         sender.close()
 
     def receive(self) -> tuple[str, Any]:
-        """The next ("event", event), or ("end", result or exception) after which the process is gone."""
+        """Returns the next ("event", event), or ("end", result or exception) once the process is gone."""
         try:
             kind, content = self.receiver.recv()
         except (EOFError, OSError):
             self.process.join()
             kind, content = "end", ProcessFailed(f"the process died: {cause_of_death(self.process.exitcode)}")
         if kind == "end":
-            self.end()
+            self.kill()
         return kind, content
 
-    def end(self) -> None:
-        self.process.kill()  # a process that has ended by itself is not harmed
+    def kill(self) -> None:
+        self.process.kill()  # no effect on a process that has ended
         self.process.join()
         self.receiver.close()
 
 
 @contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keeps the new process from importing the caller's script, which need not guard itself by ``__name__``."""
+def _hide_main() -> Iterator[None]:
+    """Keeps a new process from importing the caller's script, which may lack a guard by ``__name__``."""
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -138,8 +138,8 @@ def _main_hidden() -> Iterator[None]:
 
 
 @contextmanager
-def _not_interrupted() -> Iterator[None]:
-    """Keeps Ctrl-C from the processes that are started in the block, and from theirs: the parent decides."""
+def _block_interrupts() -> Iterator[None]:
+    """Blocks Ctrl-C in processes that are started in the block, and in their children: the parent decides when they end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -147,32 +147,32 @@ def _not_interrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run(sender: Connection, job: Job, trusted: Iterable[str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `_not_interrupted`, whoever started the server
+def _run_job(sender: Connection, job: Job, trusted: Iterable[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_block_interrupts`, whoever started the server
     registry.trust(trusted)
     result: Any
     try:
         result = job.function(*job.arguments, lambda event: sender.send(("event", event)))
     except BrokenPipeError:
-        return  # the parent is gone, and with it whoever would read this
+        return  # the parent, which would read the result, is gone
     except FOREIGN as error:
-        result = to_be_told(error)
+        result = to_sendable(error)
     try:
         sender.send(("end", result))
     except BrokenPipeError:
         return
 
 
-def to_be_told(error: BaseException) -> Exception:
-    """An error as another process is told it: what is meant for people as it is, anything else in a line, with its traceback."""
+def to_sendable(error: BaseException) -> Exception:
+    """Converts an error to a picklable one: errors for users stay, others become `ProcessFailed` with a line and a traceback."""
     if isinstance(error, UsageError | TrainingFailed | StorageFailed):
         return error
     message = message_of(error, first_line=True)
-    reason = f"out of memory: {message}" if _out_of_memory(error, message) else f"{type(error).__name__}: {message}"
+    reason = f"out of memory: {message}" if _is_out_of_memory(error, message) else f"{type(error).__name__}: {message}"
     return ProcessFailed(reason, "".join(traceback.format_exception(error)))
 
 
-def _out_of_memory(error: BaseException, message: str) -> bool:
+def _is_out_of_memory(error: BaseException, message: str) -> bool:
     import torch
 
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in message
