@@ -141,13 +141,12 @@ class Store:
     def remove_replaced(self, cells: Iterable[Cell]) -> None:
         """Removes records of schema 1 that a killed `write` left beside the records that replaced them."""
         for cell in cells:
-            path = self.record_path(cell.id)
-            older = self._files_of_schema_1.get(cell.id, [])
+            path, older = self.record_path(cell.id), self._files_of_schema_1.get(cell.id, [])
             if older and path not in older and path.exists():
                 with suppress(UsageError):  # a damaged record has replaced nothing
                     for alias in self._read_record(path).aliases:
                         self.record_path(alias).unlink(missing_ok=True)
-                        self._files_of_schema_1.pop(alias, None)
+                    del self._files_of_schema_1  # it is read again: other files of this cell may remain
 
     def read(self, cell_id: str) -> Record:
         """Reads the record of a cell; raises UsageError if it is absent, damaged or of a newer schema.

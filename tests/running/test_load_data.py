@@ -70,7 +70,7 @@ def test_a_run_without_other_data_ends_in_a_line(own: Path) -> None:
 
 def test_a_suite_leaves_out_an_own_data_set_that_ends_its_process(own: Path) -> None:
     (own / "mine.toml").write_text(
-        '[grid]\nrouting = ["dynamic"]\ndataset = ["digits", "leaving:Vanishing"]\nseeds = [0]\nepochs = 1\n'
+        'routing = ["dynamic"]\ndataset = ["digits", "leaving:Vanishing"]\nseeds = [0]\nepochs = 1\n'
         'train_size = 40\nmeasure = ["none"]\nbaseline = ["none"]\n'
     )
     plan = capsbench.api.plan("mine.toml")

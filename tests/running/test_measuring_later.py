@@ -14,6 +14,8 @@ from capsbench.measures.accuracy.measure import Accuracy
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
 from capsbench.running import cell_job
+from capsbench.running.on_record import look_up
+from tests.making import make_capsules, make_record
 from tests.records.old import write_old
 
 QUICK = dict(routing="dynamic", train_size=40, epochs=1, seeds=0, baseline="none")
@@ -311,6 +313,88 @@ def test_weights_of_another_network_are_not_measured(folder):
     (failed,) = run(folder, measure="affine:quick").failed
     assert "affine:quick" in failed.failures
     assert only_record(folder).measured == ["accuracy"]
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+def test_a_measure_whose_kept_file_is_damaged_is_taken_again_and_nothing_else(folder, trainings, capsys):
+    run(folder, measure="accuracy,affine:quick,cost")
+    before, path = only_record(folder), Store(folder).kept_path("accuracy", only_record(folder).cell.id)
+    content = path.read_bytes()
+    damage(path)
+    (planned,) = capsbench.api.plan(**QUICK, measure="accuracy,affine:quick,cost").cells
+    on_record = look_up([planned], Store(folder))
+    assert on_record.damaged == {before.cell.id: ["accuracy"]}
+    assert [job.measures for job in on_record.list_remaining([planned])] == [("accuracy",)]
+    assert run(folder, measure="affine:quick").on_record == [before.cell.id]  # not asked for
+    capsys.readouterr()
+    assert run(folder, measure="accuracy,affine:quick,cost").finished == [before.cell.id]
+    assert [line for line in capsys.readouterr().err.splitlines() if str(path) in line] == on_record.remarks
+    after = only_record(folder)
+    assert path.read_bytes() == content
+    assert after.measures["accuracy"].rows == before.measures["accuracy"].rows
+    assert (after.measures["accuracy"].run, after.measures["affine:quick"].run) == (3, 1)
+    assert after.training == before.training
+    assert len(trainings) == 1
+    assert run(folder, measure="accuracy,affine:quick,cost").on_record == [before.cell.id]
+
+
+def test_measure_takes_a_measure_again_whose_kept_file_is_damaged(folder, trainings):
+    run(folder, measure="accuracy")
+    path = Store(folder).kept_path("accuracy", only_record(folder).cell.id)
+    content = path.read_bytes()
+    damage(path)
+    assert len(capsbench.measure(folder, measure="accuracy").finished) == 1
+    assert (path.read_bytes(), len(trainings)) == (content, 1)
+
+
+def test_numbers_stay_where_a_kept_file_is_damaged_and_the_weights_are_gone(folder, trainings):
+    run(folder, measure="accuracy")
+    store, before = Store(folder), only_record(folder)
+    damage(store.kept_path("accuracy", before.cell.id))
+    store.weights_of(before).unlink()
+    (planned,) = capsbench.api.plan(**QUICK, measure="accuracy").cells
+    (remark,) = look_up([planned], store).remarks
+    assert "--fresh" in remark
+    assert run(folder, measure="accuracy").on_record == [before.cell.id]
+    assert (only_record(folder), len(trainings)) == (before, 1)
+
+
+def test_an_absent_kept_file_is_not_damaged(folder, trainings):
+    run(folder, measure="accuracy")
+    store, before = Store(folder), only_record(folder)
+    store.kept_path("accuracy", before.cell.id).unlink()
+    assert run(folder, measure="accuracy").on_record == [before.cell.id]
+
+
+def test_a_measure_that_fails_when_it_is_taken_again_keeps_its_numbers(folder, trainings, monkeypatch):
+    run(folder, measure="accuracy")
+    store, before = Store(folder), only_record(folder)
+    damage(store.kept_path("accuracy", before.cell.id))
+
+    def fail(measure, subject):
+        raise RuntimeError("not now")
+
+    monkeypatch.setattr(Accuracy, "__call__", fail)
+    (failed,) = run(folder, measure="accuracy").failed
+    assert failed.measures == before.measures
+    assert failed.failures.keys() == {"accuracy"}
+
+
+def test_a_record_of_schema_1_that_a_kill_left_beside_its_successor_goes_at_the_next_run(folder, tmp_path, trainings):
+    run(tmp_path / "now", measure="accuracy")
+    new = only_record(tmp_path / "now")
+    old = write_old(new, folder, ["accuracy"], Store(tmp_path / "now"))
+    left = (folder / "records" / f"{old}.json").read_bytes()
+    run(folder, measure="accuracy,affine:quick")
+    (folder / "records" / f"{old}.json").write_bytes(left)
+    other = write_old(make_record(make_capsules(seed=7)), folder, [])
+    assert run(folder, measure="accuracy").on_record == [new.cell.id]
+    assert {path.stem for path in (folder / "records").iterdir()} == {new.cell.id, other}
+    record = Store(folder).read(new.cell.id)
+    assert (record.aliases, record.measured, len(trainings)) == ([old], ["accuracy", "affine:quick"], 1)
 
 
 def test_a_record_of_a_newer_schema_ends_the_run_before_it_starts(folder, trainings):
