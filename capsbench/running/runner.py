@@ -261,7 +261,9 @@ class Runner:
                     self._end(record)
                     continue
                 for target, rows in zip(targets[source], result, strict=True):
-                    taken = Measurement(rows, measure.version, provenance(), code=code, declaration=declaration_of(spec))
+                    taken = Measurement(
+                        rows, measure.version, provenance(), code=code, declaration=declaration_of(spec)
+                    )
                     self.store.write_between(spec, source, target.cell.id, taken)
                 if spec in record.failures:
                     self.store.write(clear_failed_measure(record, spec))

@@ -107,13 +107,9 @@ class Case:
     def facts(self) -> Any:
         """What is in the folder, without times.
 
-        Notes of runs do not count, since one that was stopped was a run too, nor records of schema 1, which are joined with the
-        new one of their cell until that is written again.
+        Notes of runs do not count, since one that was stopped was a run too.
         """
-        new = {record.cell.id for record in Store(self.work / "older").records()[0]}
-        older = [path for path in self.work.glob("older/records/*.json") if path.stem not in new]
         files = {str(path.relative_to(self.work)) for path in self.paths() if path.parent.name != "runs"}
-        files -= {str(path.relative_to(self.work)) for path in older}
         stores = {name: Store(self.work / name) for name in ("results", "older", "reference")}
         return files, {
             (name, record.cell.id): (
