@@ -15,7 +15,7 @@ from safetensors.numpy import load
 from capsbench.errors import Kind, UsageError
 from capsbench.records.disk import read_file, replace_file
 from capsbench.records.predictions import check_predictions
-from capsbench.records.record import Measurement, Record
+from capsbench.records.record import Artifact, Measurement, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,11 +101,20 @@ def find_unreadable_kept(folder: Path, records: Iterable[Record]) -> list[UsageE
     return faults
 
 
-def is_kept_damaged(folder: Path, taken: Measurement) -> bool:
-    """Returns true if the kept file of a measure exists, and differs from the one that was written with the record."""
+def find_damaged_kept(folder: Path, record: Record, specs: Iterable[str]) -> dict[str, Path]:
+    """Returns spec -> file for those of some measures on record whose kept files were changed after they were written."""
+    taken = {spec: record.measures[spec] for spec in specs if spec in record.measures}
+    return {
+        spec: folder / measurement.kept.path
+        for spec, measurement in taken.items()
+        if measurement.kept is not None and _is_damaged(folder, measurement, measurement.kept)
+    }
+
+
+def _is_damaged(folder: Path, taken: Measurement, kept: Artifact) -> bool:
     try:
-        if taken.kept is not None and taken.kept.sha256 is not None:
-            read_bytes(folder / taken.kept.path, taken.kept.sha256)
+        if kept.sha256 is not None:
+            read_bytes(folder / kept.path, kept.sha256)
         else:  # schema 1 has no digests
             read_kept(folder, taken)
     except UsageError as error:

@@ -225,15 +225,6 @@ class Store:
         except UsageError:
             return {}
 
-    def find_damaged_kept(self, record: Record, specs: Iterable[str]) -> dict[str, Path]:
-        """Returns spec -> file for those of some measures on record whose kept files were changed after they were written."""
-        taken = {spec: record.measures[spec] for spec in specs if spec in record.measures}
-        return {
-            spec: self.folder / measurement.kept.path
-            for spec, measurement in taken.items()
-            if measurement.kept is not None and artifacts.is_kept_damaged(self.folder, measurement)
-        }
-
     def read_artifact(self, artifact: Artifact) -> dict[str, NDArray[Any]]:
         """Reads the arrays of a file beside a record; empty if it is absent or unreadable."""
         try:

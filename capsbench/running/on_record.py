@@ -14,6 +14,7 @@ from capsbench.measures.build import make_measure, source_of
 from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import spelled
+from capsbench.records.artifacts import find_damaged_kept
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.runs import find_left_to_retrain
@@ -104,7 +105,7 @@ def _find_damaged(
         record = records.get(job.cell.id)
         if record is None:
             continue
-        for spec, path in store.find_damaged_kept(record, job.measures).items():
+        for spec, path in find_damaged_kept(store.folder, record, job.measures).items():
             if store.has_weights(record) or not make_measure(spec).needs_weights:
                 damaged.setdefault(job.cell.id, []).append(spec)
                 mended.append(path)
