@@ -1,5 +1,6 @@
 """What the documents show is run."""
 
+import ast
 import random
 import re
 import shlex
@@ -16,7 +17,8 @@ from capsbench.networks.build import build_network
 from capsbench.running.estimate import Estimate
 from capsbench.running.runner import Runner
 
-DOCS = Path(__file__).parent.parent / "docs"
+CHECKOUT = Path(__file__).parent.parent
+DOCS = CHECKOUT / "docs"
 
 
 EXAMPLE = re.compile(r"[Ss]aved? (?:it )?as `(\w+)\.py`.*?```python\n(.*?)```", flags=re.DOTALL)
@@ -201,6 +203,26 @@ def test_the_routing_of_the_kernels_document_is_short_and_runs():
     assert names["weights"].grad.any()
 
 
+def find_definitions(path: Path) -> set[str]:
+    """Returns the names that a module defines at its top level."""
+    names = set()
+    for statement in ast.parse(path.read_text()).body:
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        names |= {target.id for target in targets if isinstance(target, ast.Name)} | {getattr(statement, "name", "")}
+    return names
+
+
+def test_the_files_and_names_of_contributing_exist():
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:[\w.-]+/)*[\w.-]+\.py|(?:[\w.-]+/)+)(?::(\w+))?`", text)
+    assert len(paths) > 50
+    for file, name in paths:
+        start = file.partition("NAME")[0]  # the folder of a placeholder
+        targets = [path for root in (CHECKOUT, CHECKOUT / "capsbench") if (path := root / start).exists()]
+        assert targets, file
+        assert not name or name in find_definitions(targets[0]), f"{file}:{name}"
+
+
 def find_anchors(document: Path) -> set[str]:
     """Returns the anchors that GitHub gives the headings of a document: lower case, spaces as hyphens, no punctuation."""
     text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
@@ -210,7 +232,14 @@ def find_anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CHANGELOG.md", "results/README.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))],
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "results/README.md",
+        *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md"))),
+    ],
 )
 def test_links_within_the_project_lead_somewhere(document):
     path = DOCS.parent / document
