@@ -21,7 +21,6 @@ from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG, canonical, listed, spelled, trust_named
 from capsbench.planning.suites import read_suite
-from capsbench.presenting.filter import chosen as choose_records
 from capsbench.presenting.terminal import make_console
 from capsbench.records.cell import Cell
 from capsbench.records.folder import allow_own, require_records
@@ -165,6 +164,8 @@ def measure(
         UsageError: no such measure, or one that applies to none of the networks; or a network whose weights are not here.
         NothingMeasured: there is no trained network on record.
     """
+    from capsbench.presenting.filter import chosen as choose_records  # imports pandas, which a plan does not need
+
     _check_workers(workers)
     asked = listed(measure)
     trust_named(MEASURE_FLAG, asked)
