@@ -15,7 +15,7 @@ from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import ALL, checked, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.contender_defaults import title_cells
-from capsbench.planning.count import MAX_CELLS, check_count, count_cells
+from capsbench.planning.count import MAX_CELLS, MOST_WORKERS, check_count, count_cells
 from capsbench.planning.edits import UNDO, describe_edits, find_edits
 from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
@@ -240,8 +240,8 @@ def _not_measurable_here(record: Record) -> str:
 
 
 def _check_workers(workers: int | None) -> None:
-    if workers is not None and workers < 1:
-        raise UsageError(Kind.INVALID, flag="workers", expected="1 or more", value=workers)
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(Kind.INVALID, flag="workers", expected=f"1 to {MOST_WORKERS:,}", value=workers)
 
 
 def _unmeasured(request: Mapping[str, Any]) -> dict[str, str]:

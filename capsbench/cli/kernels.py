@@ -50,7 +50,7 @@ def bench(
     dtype: Annotated[str, _sweep("Of poses and weights: float32, bfloat16, float16")] = "float32",
     contenders: Annotated[str, typer.Option(help="Who is timed, or all.", metavar="A,B,...")] = "all",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Torch's threads. [dim]Default: as torch has it[/dim]")
+        int | None, typer.Option(min=1, max=MOST, help="Torch's threads. [dim]Default: as torch has it[/dim]")
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.0, help="How long each contender is timed in each pass, three times at least.")
@@ -83,12 +83,7 @@ def bench(
         device=where,
     )
     who = _names("contenders", contenders, list(kernels.CONTENDERS))
-    if threads is not None and threads > kernels.cores():
-        raise UsageError(
-            Kind.INVALID, flag="threads", expected=f"1 to {kernels.cores()}, the cores of this machine", value=threads
-        )
-    if not 0 < seconds < math.inf:
-        raise UsageError(Kind.INVALID, flag="seconds", expected="a number above 0", value=seconds)
+    _check_run(threads, seconds, kernels.cores())
     kernels_report.write_partial([], out)  # what cannot be written is said before anything is measured
 
     facts, rows, interrupted = kernels_report.facts(where.type), [], False
@@ -131,10 +126,12 @@ def steps(
     case: Annotated[
         str, typer.Option(help="Networks as ROUTING:SIZE, each in its own network.", metavar="A,B,...")
     ] = "dynamic:paper,em:small",
-    batch: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 32,
-    iters: Annotated[int, typer.Option(min=1, help="Routing iterations.")] = 3,
+    batch: Annotated[int, typer.Option(min=1, max=MOST, help="Images a batch.")] = 32,
+    iters: Annotated[int, typer.Option(min=1, max=MOST, help="Routing iterations.")] = 3,
     dataset: Annotated[str, typer.Option(help="Whose size of images; the images are random.")] = "mnist",
-    threads: Annotated[int | None, typer.Option(min=1, help="Torch's threads. [dim]Default: one a core[/dim]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="Torch's threads. [dim]Default: one a core[/dim]")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.0, help="How long each is timed, three steps at least.")] = 5.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path("results/steps"),
@@ -155,6 +152,7 @@ def steps(
     from capsbench.benching import training_step_report as tables
     from capsbench_kernels.bench import cores
 
+    _check_run(threads, seconds, cores())
     where = _device(device)
     cells = training.cells_to_bench(
         [each.strip() for each in case.split(",")],
@@ -216,6 +214,16 @@ def compile_(
         print(f"capsbench: {named} spills registers, with {each.stack} bytes of stack", file=sys.stderr)
     if spilling:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _check_run(threads: int | None, seconds: float, cores: int) -> None:
+    """Raises UsageError for more threads than cores, or for a duration that is none."""
+    if threads is not None and threads > cores:
+        raise UsageError(
+            Kind.INVALID, flag="threads", expected=f"1 to {cores}, the cores of this machine", value=threads
+        )
+    if not 0 < seconds < math.inf:
+        raise UsageError(Kind.INVALID, flag="seconds", expected="a number above 0", value=seconds)
 
 
 def _names(flag: str, text: str, known: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 
 from capsbench.cli.options import CodeOption, DataOption, JsonOption, OutOption
 from capsbench.cli.outcome import tell_outcome
+from capsbench.planning.count import MOST_WORKERS
 
 
 def measure(
@@ -22,7 +23,10 @@ def measure(
     ] = None,
     data_dir: DataOption = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Networks measured at a time; by default as many as fill the cores.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_WORKERS, help="Networks measured at a time; by default as many as fill the cores."
+        ),
     ] = None,
     allow_code: CodeOption = False,
     as_json: JsonOption = False,

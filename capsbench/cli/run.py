@@ -18,7 +18,7 @@ from capsbench.cli.options import DataOption, JsonOption, OutOption, with_cell_o
 from capsbench.cli.outcome import tell_outcome
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import NONE
-from capsbench.planning.count import MAX_CELLS
+from capsbench.planning.count import MAX_CELLS, MOST_CELLS, MOST_WORKERS
 from capsbench.planning.request import ONE_LIST
 from capsbench.presenting.terminal import make_console
 from capsbench.records.declaration import Panel
@@ -67,10 +67,12 @@ def run(
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again that are on record.")] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Networks trained at a time; by default as many as fill the cores.")
+        int | None,
+        typer.Option(min=1, max=MOST_WORKERS, help="Networks trained at a time; by default as many as fill the cores."),
     ] = None,
     max_cells: Annotated[
-        int, typer.Option(min=1, help="Refuse axes that make more cells.", rich_help_panel=Panel.MACHINE)
+        int,
+        typer.Option(min=1, max=MOST_CELLS, help="Refuse axes that make more cells.", rich_help_panel=Panel.MACHINE),
     ] = MAX_CELLS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate, run nothing.")] = False,
     as_json: JsonOption = False,

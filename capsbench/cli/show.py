@@ -12,6 +12,9 @@ from capsbench.cli.console import say, warn
 from capsbench.cli.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import Kind, UsageError
 
+MOST_IMAGES = 10_000
+"""The most test images that a picture has room for."""
+
 
 def show(
     cell: Annotated[
@@ -27,7 +30,7 @@ def show(
             "--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."
         ),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="How many test images.")] = 10,
+    images: Annotated[int, typer.Option(min=1, max=MOST_IMAGES, help="How many test images.")] = 10,
     index: Annotated[
         str | None, typer.Option(help="These test images rather than a draw, from 0.", metavar="I,J,...")
     ] = None,

@@ -89,6 +89,7 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
             raise ArgumentError("load", f"to return {Splits.__module__}.{Splits.__name__}", type(splits).__name__)
         for part, images in splits.named().items():
             _check_type(images, part)
+        _check_names(splits)
         _check_about(splits)
         for part, images in splits.named().items():
             _check(images, dataset, part, augmented=part == "train" and bool(splits.augmentations))
@@ -111,6 +112,18 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _check_names(splits: Splits) -> None:
+    """Raises ArgumentError for names of parts and facts that two digests could share: ``test a`` + ``b``, ``test`` + ``a b``."""
+    for part in splits.beside:
+        if part in ("train", "validation", "test") or len(part.split()) != 1:
+            raise ArgumentError("beside", "a name of one word other than train, validation and test", part)
+    for part, facts in splits.about.items():
+        for name in facts:
+            # The images and labels themselves have these two names.
+            if name in ("images", "labels") or len(name.split()) != 1:
+                raise ArgumentError(f"about {part}", "a name of one word other than images and labels", name)
+
+
 def _check_about(splits: Splits) -> None:
     """Raises ArgumentError unless all that is known of images is of images that are there, a number each."""
     parts = splits.named()
@@ -119,8 +132,6 @@ def _check_about(splits: Splits) -> None:
             raise ArgumentError("about", " or ".join(parts), part)
         count = len(parts[part].labels)
         for name, values in numbers.items():
-            if name in ("images", "labels"):  # digests have the images and labels themselves under these names
-                raise ArgumentError(f"about {part}", "a name other than images and labels", name)
             if not isinstance(values, Tensor) or values.layout is not torch.strided:
                 found = values.layout if isinstance(values, Tensor) else type(values)
                 raise ArgumentError(f"about {part}, {name}", f"a dense tensor of {count} numbers", found)

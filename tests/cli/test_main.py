@@ -1,6 +1,8 @@
 """The command line as a person types it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,6 +250,29 @@ def test_every_field_of_a_cell_is_a_flag():
     parameters = typer.main.get_command(app).commands["run"].params
     flags = {flag for parameter in parameters for flag in parameter.opts}
     assert {spelled(flag) for flag in asked_fields()} <= flags
+
+
+def test_every_count_has_a_lower_and_an_upper_bound():
+    def walk(command):
+        yield from command.params
+        for child in getattr(command, "commands", {}).values():
+            yield from walk(child)
+
+    counts = [
+        parameter for parameter in walk(typer.main.get_command(app)) if parameter.type_descriptor.annotation is int
+    ]
+    assert {"workers", "max_cells", "images", "batch", "threads"} <= {parameter.name for parameter in counts}
+    for parameter in counts:
+        assert parameter.min == 1, parameter.name
+        assert 1 < parameter.max < 2**31, parameter.name
+
+
+@pytest.mark.parametrize(("command", "absent"), [("run --dry-run --routing em --seeds 0 --epochs 1", "pandas")])
+def test_a_quick_command_leaves_out_what_takes_long_to_import(tmp_path, command, absent):
+    script = f"import sys; sys.argv = ['capsbench', *{command.split()!r}]; from capsbench.cli.main import main; main()"
+    script = f"import atexit, sys; atexit.register(lambda: print({absent!r} in sys.modules, file=sys.stderr)); {script}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["False"]
 
 
 def test_without_arguments_there_is_help_and_no_complaint(capsbench, tmp_path):

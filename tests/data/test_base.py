@@ -151,6 +151,8 @@ def test_what_a_users_own_data_set_raises_is_told(
     [
         ("{'labels': labels}", "about test"),
         ("{'images': labels}", "about test"),
+        ("{'sun angle': labels}", "about test"),
+        ("{'': labels}", "about test"),
         ("{'angle': labels.numpy()}", "about test, angle"),
         ("{'angle': labels.to_sparse()}", "about test, angle"),
         ("{'angle': labels.tolist()}", "about test, angle"),
@@ -162,6 +164,15 @@ def test_what_is_known_of_images_is_a_dense_tensor_under_a_name_of_its_own(
 ) -> None:
     change = f"return Splits(*[Images(images, labels)] * 3, about={{'test': {about}}})"
     assert refused(own(tmp_path, monkeypatch, change), tmp_path).argument == argument
+
+
+@pytest.mark.parametrize("part", ["test", "from above", ""])
+def test_further_images_have_a_name_of_one_word_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    change = f"return Splits(*[Images(images, labels)] * 3, beside={{{part!r}: Images(images, labels)}})"
+    error = refused(own(tmp_path, monkeypatch, change), tmp_path)
+    assert (error.argument, error.value) == ("beside", part)
 
 
 def refused(name: str, folder: Path) -> ArgumentError:

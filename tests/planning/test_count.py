@@ -5,7 +5,7 @@ import pytest
 import capsbench
 from capsbench import api
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.count import MAX_CELLS, count_cells
+from capsbench.planning.count import MAX_CELLS, MOST_CELLS, count_cells
 from capsbench.planning.matrix import plan_cells
 from tests.faults.calling import call
 
@@ -52,6 +52,13 @@ def test_the_limit_is_raised_and_lowered() -> None:
     with pytest.raises(UsageError) as caught:
         capsbench.cells(**asked, max_cells=2)
     assert (caught.value.flag, caught.value.value) == ("max_cells", 2)
+
+
+@pytest.mark.parametrize("max_cells", [0, MOST_CELLS + 1])
+def test_a_limit_that_nobody_can_mean_is_refused(max_cells: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        capsbench.cells(routing="em", seeds=0, baseline="none", max_cells=max_cells)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "max_cells", max_cells)
 
 
 def test_the_number_is_told_before_the_cells_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import capsbench
 from capsbench.errors import Kind, TrainingFailed, UsageError
 from capsbench.measures.accuracy.spec import SPEC
+from capsbench.planning.count import MOST_WORKERS
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.record import TRAINING
 from capsbench.records.store import Store
@@ -458,10 +460,12 @@ def test_a_missing_measure_is_refused_where_the_weights_are_gone(store, tmp_path
     assert outcome.finished == [cell.id]
 
 
-def test_no_workers_are_refused(tmp_path):
-    with pytest.raises(UsageError) as caught:
-        capsbench.run(routing="dynamic", workers=-1, out=tmp_path)
-    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "workers", -1)
+@pytest.mark.parametrize("workers", [-1, 0, MOST_WORKERS + 1])
+def test_no_workers_and_too_many_are_refused(tmp_path, workers):
+    for call in (partial(capsbench.run, out=tmp_path), partial(capsbench.measure, tmp_path)):
+        with pytest.raises(UsageError) as caught:
+            call(measure="accuracy", workers=workers)
+        assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "workers", workers)
 
 
 @pytest.mark.usefixtures("in_one_process")
