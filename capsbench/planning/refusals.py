@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from capsbench.errors import Kind, UsageError
+from capsbench.networks.base import CapsuleNetwork
 from capsbench.planning.request import BASELINE_FLAG
 from capsbench.records.parts import Parts
 from capsbench_kernels import choose_backend
@@ -59,6 +60,8 @@ def refuse_loss_of_activations(parts: Parts, fields: Fields) -> None:
     if parts.routing is None and fields["loss"] in ("margin", "spread"):
         problem = "it needs activations in [0, 1]"
         remedy = f"the CNN {parts.network.name} has logits: cross-entropy"
+        if ":" in parts.network.name:  # a user's own capsule network may have the wrong base class
+            remedy += f"; a capsule network subclasses {CapsuleNetwork.__module__}.{CapsuleNetwork.__name__}"
         raise UsageError(Kind.CONFLICT, problem, flag="loss", value=fields["loss"], expected=remedy)
 
 

@@ -62,6 +62,14 @@ def test_each_refuses_one_thing(make_cell, refuse, named, changed, kind, flag, v
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (kind, flag, value)
 
 
+@pytest.mark.parametrize(("network", "names_base"), [("resnet", False), ("my_module:MyNetwork", True)])
+def test_the_base_class_of_capsule_networks_is_named_for_an_own_network(make_cell, network, names_base):
+    parts, fields = make_fields(make_cell, {**CNN, "network": network}, {"loss": "margin"})
+    with pytest.raises(UsageError) as caught:
+        refusals.refuse_loss_of_activations(parts, fields)
+    assert ("capsbench.networks.base.CapsuleNetwork" in str(caught.value.expected)) is names_base
+
+
 @pytest.mark.parametrize(("refuse", "named", "changed"), ALLOWED)
 def test_what_is_possible_is_not_refused(make_cell, refuse, named, changed):
     refuse(*make_fields(make_cell, named, changed))
