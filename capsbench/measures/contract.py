@@ -13,20 +13,25 @@ from capsbench.records.record import TRAINING, Row, explain_unfit
 from capsbench.registry import measure_name
 
 
-def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None) -> list[Row]:
+def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None, source: str = "") -> list[Row]:
     """Returns the rows of a measure with their numbers as Python's own.
 
     Args:
         declaration: the declarations of a user's own measure, whose name its rows have to have.
+        source: of a measure between networks, the source's cell, with which each condition begins.
 
     Raises:
         TrainingFailed: they are no rows, of another measure's name, or have text where numbers belong, numbers where text does,
-            a number that is not finite, too large or a share outside [0, 1], or one number twice; the message says which.
+            a number that is not finite, too large or a share outside [0, 1], one number twice or the condition of another source;
+            the message says which.
     """
     if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
         wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
         raise TrainingFailed(f"gave a {type(wrong).__name__}, expected a list of {Row.__module__}.{Row.__name__}")
     checked = [_check_row(spec, row, declaration) for row in rows]
+    other = next((row.condition for row in checked if not row.condition.startswith(source)), None)
+    if other is not None:  # rows from two sources could be of one number
+        raise TrainingFailed(f"gave the condition {other!r}, expected one that begins with the source's cell, {source}")
     numbers = [(row.measure, row.metric, row.condition, row.level) for row in checked]
     twice = next((number for number, count in Counter(numbers).items() if count > 1), None)
     if twice is not None:  # readers would differ in which of the two they take, and the record would be refused

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from capsbench.errors import ArgumentError
 from capsbench.measures.accuracy.spec import ACCURACY
-from capsbench.records.predictions import are_correct
+from capsbench.records.artifacts import are_correct
 from capsbench.stats.differences import Difference, compare_accuracies, paired_seeds
 
 Kept = Callable[[str, str], dict[str, NDArray[Any]]]

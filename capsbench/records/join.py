@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -32,25 +33,42 @@ def rename_sources(records: list[Record], names: Mapping[str, str]) -> list[Reco
     Args:
         names: identity of schema 1 -> current identity.
     """
-
-    def rename_conditions(measurement: Measurement) -> Measurement:
-        if not any(row.condition in names for row in measurement.rows):
-            return measurement
-        rows = [row._replace(condition=names.get(row.condition, row.condition)) for row in measurement.rows]
-        return replace(measurement, rows=rows)
-
     if not names:
         return records
     return [
-        replace(record, measures={spec: rename_conditions(taken) for spec, taken in record.measures.items()})
+        replace(record, measures={spec: rename_conditions(taken, names) for spec, taken in record.measures.items()})
         for record in records
     ]
 
 
-def add_rows(record: Record, spec: str, taken: Measurement) -> Record:
-    """Adds the rows of a measure between networks, taken from one source, to a record."""
-    known = record.measures.get(spec, replace(taken, rows=[]))
-    return replace(record, measures={**record.measures, spec: replace(known, rows=[*known.rows, *taken.rows])})
+def rename_conditions(measurement: Measurement, names: Mapping[str, str]) -> Measurement:
+    """Replaces identities of schema 1 by current ones in the rows of a measurement."""
+    if not any(row.condition in names for row in measurement.rows):
+        return measurement
+    rows = [row._replace(condition=names.get(row.condition, row.condition)) for row in measurement.rows]
+    return replace(measurement, rows=rows)
+
+
+def add_measurement(record: Record, spec: str, taken: Measurement) -> Record:
+    """Adds the rows of a measure between networks to a record; they replace rows of the same numbers."""
+    known = record.measures.get(spec)
+    if known is None:
+        return replace(record, measures={**record.measures, spec: taken})
+    new = {row[:3] + row[5:] for row in taken.rows}
+    rows = [row for row in known.rows if row[:3] + row[5:] not in new]
+    joined = replace(known, rows=[*rows, *taken.rows], data=_join_data(known, taken) if rows else taken.data)
+    return replace(record, measures={**record.measures, spec: joined})
+
+
+def _join_data(one: Measurement, other: Measurement) -> str | None:
+    """Returns the digest of the data of both; if they differ, a digest of the two, with its labels by themselves."""
+    if one.data is None or other.data is None or one.data == other.data:
+        return one.data if one.data == other.data else None
+    parts = zip(one.data.partition("-")[::2], other.data.partition("-")[::2], strict=True)
+    return "-".join(
+        first if first == second else hashlib.sha256(f"{first} {second}".encode()).hexdigest()[:16]
+        for first, second in parts
+    )
 
 
 def _join_cell(records: list[Record]) -> tuple[Record, str]:

@@ -20,46 +20,27 @@ import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from capsbench.errors import Kind, UsageError
-from capsbench.measures.spec import MeasureSpec
-from capsbench.records import artifacts, file, schema1
-from capsbench.records.cell import Cell, Whole
+from capsbench.records import artifacts, between, file, schema1
+from capsbench.records.between import RowsBetween
+from capsbench.records.cell import Cell
 from capsbench.records.disk import make_folder, probe_folder, read_file, sweep_temporaries, write_file
 from capsbench.records.file import SCHEMA
-from capsbench.records.join import add_rows, join_records, rename_sources
-from capsbench.records.parse import parse_json
-from capsbench.records.record import Artifact, Facts, Measurement, Name, Record, Row, Run
+from capsbench.records.join import add_measurement, join_records, rename_conditions, rename_sources
+from capsbench.records.record import Artifact, Measurement, Record, Run
 from capsbench.records.runs import Notes, read_notes, write_note
 from capsbench.records.specs import remove_retired
 from capsbench.registry import measure_name
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class _RowsBetween:
-    measure: Name
-    source: Name
-    target: Name
-    rows: list[Row]
-    schema: Whole
-    version: Whole = schema1.VERSION
-    provenance: Facts = field(default_factory=dict)
-    code: Name | None = None
-    declaration: MeasureSpec | None = None
-
-
-_BETWEEN = TypeAdapter(_RowsBetween)
 
 
 class Store:
@@ -239,10 +220,13 @@ class Store:
             for error in artifacts.find_unreadable_kept(self.folder, records)
         ]
         names = {name for record in records for name in (record.cell.id, *record.aliases)}
-        between = [path for path in self._between_paths() if {path.parent.name, path.stem} <= names]
-        return faults + [
-            f"{path}: cannot be read; the next run writes it again" for path in between if not self._read_between(path)
-        ]
+        for path in sorted(self._between_paths()):
+            if {path.parent.name, path.stem} <= names:
+                try:
+                    self._read_between(path)
+                except UsageError as error:
+                    faults.append(str(error))
+        return faults
 
     def _between_paths(self) -> list[Path]:
         return sorted((self.folder / "between").glob("*/*/*.json"))
@@ -290,31 +274,28 @@ class Store:
 
     def write_between(self, spec: str, source: str, target: str, taken: Measurement) -> None:
         """Writes the rows of a measure from one cell to another, completely or not at all."""
-        written = _RowsBetween(spec, source, target, taken.rows, SCHEMA, taken.version, taken.provenance, taken.code)
-        content = {**asdict(written), "rows": file.rows_to_plain(taken.rows), "declaration": taken.declaration}
-        if taken.declaration is None:  # only a user's own measure has one
-            del content["declaration"]
-        write_file(self.between_path(spec, source, target), file.seal_json(content))
+        write_file(self.between_path(spec, source, target), between.to_bytes(spec, source, target, taken))
 
     def add_between(self, records: list[Record]) -> list[Record]:
         """Adds the rows of measures between networks, from any of the records to any other, to the records of their targets."""
         names = {name: record.cell.id for record in records for name in (record.cell.id, *record.aliases)}
-        targets = {record.cell.id: record for record in records}
-        latest: dict[tuple[str, str, str], _RowsBetween] = {}
+        latest: dict[tuple[str, str, str], RowsBetween] = {}
         for path in self._between_paths():
             source, target = names.get(path.parent.name), names.get(path.stem)
             if source is None or target is None:
                 continue
-            between = self._read_between(path)
-            if between is None:  # the next run writes a damaged file again
+            rows = self._find_between(path)
+            if rows is None:  # the next run writes a damaged file again
                 continue
-            known = latest.get((between.measure, source, target))
-            if known is None or (between.schema, between.version) >= (known.schema, known.version):
-                latest[between.measure, source, target] = between
-        for (spec, _, target), between in latest.items():
-            taken = Measurement(between.rows, between.version, between.provenance, declaration=between.declaration)
-            targets[target] = add_rows(targets[target], spec, taken)
-        return rename_sources(list(targets.values()), {old: new for old, new in names.items() if old != new})
+            known = latest.get((rows.measure, source, target))
+            if known is None or (rows.schema, rows.version) >= (known.schema, known.version):
+                latest[rows.measure, source, target] = rows
+        aliases = {old: new for old, new in names.items() if old != new}
+        targets = {record.cell.id: record for record in rename_sources(records, aliases)}
+        for (spec, _, target), rows in latest.items():
+            taken = rename_conditions(rows.to_measurement(), aliases)
+            targets[target] = add_measurement(targets[target], spec, taken)
+        return list(targets.values())
 
     def has_between(self, spec: str, source: Record, target: Record, version: int, code: str | None = None) -> bool:
         """Returns true if readable rows of a measure from one cell to another exist, of this version and source code."""
@@ -324,16 +305,20 @@ class Store:
             for other in (target.cell.id, *target.aliases)
             for name in (spec, measure_name(spec))
         )
-        readable = (between for path in paths if (between := self._read_between(path)) is not None)
+        readable = (rows for path in paths if (rows := self._find_between(path)) is not None)
         return any((rows.measure, rows.version, rows.code) == (spec, version, code) for rows in readable)
 
-    def _read_between(self, path: Path) -> _RowsBetween | None:
+    def _find_between(self, path: Path) -> RowsBetween | None:
+        """Reads the rows of a file between two networks; None if it is absent or damaged."""
         try:
-            content = read_file(path)
-            self._check_whole(path, content)
-            return parse_json(_BETWEEN, content)
-        except (OSError, ValueError):  # UsageError is a ValueError
+            return self._read_between(path)
+        except UsageError:
             return None
+
+    def _read_between(self, path: Path) -> RowsBetween:
+        content = _read_content(path)
+        self._check_whole(path, content)
+        return between.from_bytes(path, content)
 
     def _check_whole(self, path: Path, content: bytes) -> None:
         """Raises UsageError for a file that was changed after it was written, if it has a digest."""
@@ -343,11 +328,7 @@ class Store:
             self._check_sum(path, content)
 
     def _read_record(self, path: Path) -> Record:
-        try:
-            content = read_file(path)
-        except OSError as error:
-            problem = f"cannot be read: {error.strerror}"
-            raise UsageError(Kind.INACCESSIBLE, problem, file=path) from error
+        content = _read_content(path)
         if file.is_sealed(content):
             return remove_retired(file.from_bytes(path, content))
         self._check_sum(path, content)
@@ -377,6 +358,14 @@ class Store:
                 for identity in (record.cell.id, *record.aliases):
                     known.setdefault(identity, []).append(path)
         return known
+
+
+def _read_content(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+        raise UsageError(Kind.INACCESSIBLE, problem, file=path) from error
 
 
 def _to_usage_error(folder: Path, error: OSError) -> UsageError:

@@ -85,11 +85,15 @@ def measure_between(
     data_folder: Path,
     store: Store,
     send: SendEvent,
-) -> list[list[Row]]:
-    """Takes a measure from one network to each of some others, by their weights in the store; returns rows for each target."""
+) -> tuple[list[list[Row]], str]:
+    """Takes a measure between networks, from one to each of some others, with the weights in the store.
+
+    Returns:
+        The rows of each target, and the digest of the data.
+    """
     measure = make_measure(spec)
     assert isinstance(measure, MeasureBetween)
-    data, _ = prepare_process(planned, data_folder)
+    data, parts = prepare_process(planned, data_folder)
     subjects = [
         Subject(
             record.cell,
@@ -101,7 +105,9 @@ def measure_between(
         for record in (source, *targets)
     ]
     torch.manual_seed(0)
-    return [check_rows(spec, rows, declaration_of(spec)) for rows in measure.between(subjects[0], subjects[1:])]
+    declaration = declaration_of(spec)
+    rows_by_target = measure.between(subjects[0], subjects[1:])
+    return [check_rows(spec, rows, declaration, source.cell.id) for rows in rows_by_target], join_digests(parts)
 
 
 class _KeptArrays:

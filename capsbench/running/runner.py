@@ -260,9 +260,10 @@ class Runner:
                     self.store.write(record)
                     self._end(record)
                     continue
-                for target, rows in zip(targets[source], result, strict=True):
+                rows_by_target, data = result
+                for target, rows in zip(targets[source], rows_by_target, strict=True):
                     taken = Measurement(
-                        rows, measure.version, provenance(), code=code, declaration=declaration_of(spec)
+                        rows, measure.version, provenance(), code=code, data=data, declaration=declaration_of(spec)
                     )
                     self.store.write_between(spec, source, target.cell.id, taken)
                 if spec in record.failures:

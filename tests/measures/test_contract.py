@@ -59,3 +59,10 @@ def test_a_share_lies_between_0_and_1(value):
     with pytest.raises(TrainingFailed, match="outside"):
         check_rows("accuracy", [row(measure="accuracy", value=value, unit="fraction")])
     assert check_rows("my.module:Mine", [row(value=value, unit="fraction")])[0].value == value
+
+
+def test_the_conditions_of_a_measure_between_networks_begin_with_the_source():
+    rows = [row(condition="0123456789ab"), row(condition="0123456789ab, worst")]
+    assert check_rows("my.module:Mine", rows, source="0123456789ab") == rows
+    with pytest.raises(TrainingFailed, match="'all'"):
+        check_rows("my.module:Mine", [*rows, row(condition="all")], source="0123456789ab")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from capsbench.errors import ArgumentError
 from capsbench.presenting.paired import Pairs, nothing_kept
-from capsbench.records.predictions import are_correct
+from capsbench.records.artifacts import are_correct
 
 LABELS = np.array([0, 1, 2, 3], dtype=np.int32)
 

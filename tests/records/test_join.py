@@ -1,4 +1,6 @@
-from capsbench.records.join import add_rows, join_records, rename_sources
+import pytest
+
+from capsbench.records.join import add_measurement, join_records, rename_sources
 from capsbench.records.record import Measurement, Row
 from tests.making import make_capsules, make_failed, make_record
 
@@ -58,9 +60,25 @@ def test_rows_between_networks_stand_with_their_measure():
     transfer = Row("transfer", "success rate", "one", 0.3, "fraction")
     record = make_record(make_capsules(), [ACCURACY])
     for condition in ("one", "other"):
-        record = add_rows(
-            record, "transfer:quick", Measurement([transfer._replace(condition=condition)], 2, {"cpu": "x"})
-        )
-    found = record.measures["transfer:quick"]
-    assert [row.condition for row in found.rows] == ["one", "other"]
-    assert (found.version, found.provenance) == (2, {"cpu": "x"})
+        taken = Measurement([transfer._replace(condition=condition)], 2, {"cpu": "x"}, data="a-b")
+        record = add_measurement(record, "transfer:quick", taken)
+    joined = record.measures["transfer:quick"]
+    assert [row.condition for row in joined.rows] == ["one", "other"]
+    assert (joined.version, joined.provenance, joined.data) == (2, {"cpu": "x"}, "a-b")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "labels", "all_known"),
+    [("a-b", "a-c", "a", True), ("a-b", "c-b", None, True), ("a-b", None, None, False), (None, None, None, False)],
+)
+def test_rows_of_two_data_have_a_digest_that_is_that_of_neither(first, second, labels, all_known):
+    transfer = Row("transfer", "success rate", "one", 0.3, "fraction")
+    record = make_record(make_capsules())
+    for condition, data in (("one", first), ("other", second)):
+        taken = Measurement([transfer._replace(condition=condition)], data=data)
+        record = add_measurement(record, "transfer", taken)
+    joined = record.measures["transfer"].data
+    assert (joined is not None) == all_known
+    assert joined not in ({first, second} - {None})
+    if labels:
+        assert joined.partition("-")[0] == labels

@@ -88,7 +88,8 @@ def test_a_note_of_a_run_with_a_key_twice_is_refused(store):
 
 def test_a_file_between_networks_with_a_key_twice_is_refused(store):
     one, other = make_capsules().id, make_capsules(seed=1).id
-    store.write_between("transfer", one, other, Measurement([ROW], 1))
+    row = ROW._replace(measure="transfer", condition=one)
+    store.write_between("transfer", one, other, Measurement([row], 1))
     path = store.between_path("transfer", one, other)
     records, _ = store.records()
     assert store.list_unreadable(records) == []

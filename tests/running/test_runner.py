@@ -218,6 +218,8 @@ def test_a_measure_between_networks_is_taken_of_each_pair_once(store, tmp_path, 
 
     path = store.between_path("pairs:Agreement", cells[0].id, cells[1].id)
     before = path.read_bytes()
+    taken = [record.measures["pairs:Agreement"].data for record in store.add_between(store.records()[0])]
+    assert taken == [store.read(cell.id).measures["accuracy"].data for cell in cells]
     run(store, tmp_path, **{**wanted, "seeds": "0,1,2"})
     assert path.read_bytes() == before
     assert len(capsbench.load(store.folder).query("measure == 'agreement'")) == 9

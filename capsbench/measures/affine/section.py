@@ -22,7 +22,7 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose, most_accurate
 from capsbench.presenting.words import TIMES
-from capsbench.records.predictions import are_correct
+from capsbench.records.artifacts import are_correct
 
 Kept = Mapping[str, NDArray[Any]]
 """What the measure kept of a cell."""
