@@ -1,4 +1,3 @@
-import json
 import os
 from dataclasses import replace
 
@@ -8,7 +7,7 @@ import torch
 
 from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records.file import seal_json
-from capsbench.records.record import MOST_RUNS, Artifact, Measurement, Row
+from capsbench.records.record import Artifact, Measurement, Row
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_failed, make_record
 
@@ -170,87 +169,6 @@ def test_one_run_at_a_time(store):
     assert (caught.value.kind, caught.value.flag) == (Kind.BUSY, "out")
     with other.lock():
         pass
-
-
-def note_of(store, run):
-    (path,) = (store.folder / "runs").glob(f"{run.name}-*.json")
-    return path
-
-
-def test_runs_are_listed_in_their_sequence_whatever_the_clock_says(store, cells):
-    first = store.write_run(cells[:1], "capsbench run --iters 1")
-    second = store.write_run(cells, "capsbench run")
-    path = note_of(store, second)
-    content = json.loads(path.read_text())
-    del content["digest"]
-    earlier = {**content, "name": "20200101T000000", "started": "2020-01-01T00:00:00+00:00"}
-    path.with_name("20200101T000000.json").write_bytes(seal_json(earlier))
-    path.unlink()
-    assert [run.name for run in store.runs()] == [first.name, earlier["name"]]
-    assert [run.sequence for run in store.runs()] == [1, 2]
-    assert store.runs()[-1].cells == [cell.id for cell in cells]
-    assert store.write_run(cells, "capsbench run").sequence == 3
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"name": "x"}', '{"name": "x", "started": "", "command": "", "cells": 5}']
-)
-def test_a_damaged_note_of_a_run_is_named_and_passed_over(store, cells, content):
-    first = store.write_run(cells, "capsbench run")
-    damaged = store.folder / "runs" / "0-damaged.json"
-    damaged.write_text(content)
-    runs, faults = store.read_notes()
-    assert runs == store.runs() == [first]
-    assert [*faults] == [damaged]
-    assert str(damaged) in faults[damaged]
-
-
-def test_a_changed_note_of_a_run_is_passed_over(store, cells):
-    run = store.write_run(cells, "capsbench run")
-    path = note_of(store, run)
-    path.write_text(path.read_text().replace("capsbench run", "capsbench sun"))
-    assert (store.runs(), [*store.read_notes().faults]) == ([], [path])
-
-
-@pytest.mark.parametrize("number", [10**9, 2**63 - 1, 2**64, 10**30])
-def test_a_number_that_no_run_has_is_not_counted_on_from(store, cells, number):
-    path = note_of(store, store.write_run(cells, "capsbench run"))
-    content = json.loads(path.read_text()) | {"sequence": number, "name": str(number)}
-    del content["digest"]
-    path.unlink()
-    path = path.with_name(f"{number:06}-0123abcd.json")
-    path.write_bytes(seal_json(content))
-    assert [*store.read_notes().faults] == [path]
-    second = store.write_run(cells, "capsbench run")
-    assert (second.sequence, store.runs()) == (2, [second])
-
-
-def test_after_the_highest_number_no_run_is_noted(store, cells):
-    path = note_of(store, store.write_run(cells, "capsbench run"))
-    content = json.loads(path.read_text()) | {"sequence": MOST_RUNS}
-    del content["digest"]
-    path.write_bytes(seal_json(content))
-    with pytest.raises(UsageError) as caught:
-        store.write_run(cells, "capsbench run")
-    assert (caught.value.kind, caught.value.file, caught.value.value) == (Kind.DAMAGED, path.parent, MOST_RUNS)
-
-
-def test_a_run_knows_its_suite_and_what_was_left_out_of_it(store, cells):
-    store.write_run(cells, "capsbench run --suite mine", "mine", {"mnist": "no such file"})
-    (run,) = store.runs()
-    assert (run.suite, run.left_out) == ("mine", {"mnist": "no such file"})
-
-
-def test_a_run_that_was_noted_before_there_were_suites_is_read(store, cells):
-    run = store.write_run(cells, "capsbench run")
-    path = note_of(store, run)
-    content = json.loads(path.read_text())
-    for later in ("suite", "left_out", "sequence", "anew", "commit", "digest"):
-        del content[later]
-    path.unlink()
-    (path.parent / "20260101T000000.json").write_text(json.dumps({**content, "schema": 1}))
-    (read,) = store.runs()
-    assert (read.cells, read.suite, read.left_out, read.sequence) == (run.cells, None, {}, None)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
