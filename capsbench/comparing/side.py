@@ -22,6 +22,7 @@ from capsbench.records.folder import require_records
 from capsbench.records.record import TRAINING, Record, Row, Run, keep_one_setting
 from capsbench.records.runs import find_left_to_retrain, latest_run, records_of
 from capsbench.records.store import Store
+from capsbench.records.swap import read_whole
 from capsbench.registry import split_spec
 
 HARDWARE = ("cpu", "gpu", "cores")
@@ -93,7 +94,10 @@ def read_side(folder: str | Path, flag: str) -> Side:
     Raises:
         UsageError, NothingMeasured: as `capsbench.records.folder.require_records`.
     """
-    store = Store(folder)
+    return read_whole(Path(folder), flag, lambda: _read_side(Store(folder), flag))
+
+
+def _read_side(store: Store, flag: str) -> Side:
     records, faults = require_records(store, flag)
     failed = [record for record in records if record.status == "failed"]
     return _make_side(store, [record for record in records if record.status != "failed"], failed, faults)
@@ -109,7 +113,10 @@ def read_latest_run(folder: str | Path, flag: str) -> Side:
         UsageError, NothingMeasured: as `read_side`.
         UsageError: which run is the latest is not known, since its note is damaged or there is none.
     """
-    store = Store(folder)
+    return read_whole(Path(folder), flag, lambda: _read_latest_run(Store(folder), flag))
+
+
+def _read_latest_run(store: Store, flag: str) -> Side:
     records, faults = require_records(store, flag)
     noted = store.read_notes()
     run = latest_run(noted, flag)

@@ -9,7 +9,7 @@ from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.parts import Parts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.records.swap import finish_update
+from capsbench.records.swap import finish_update, read_whole
 
 
 def check_folder(store: Store, flag: str = "out") -> None:
@@ -50,6 +50,10 @@ def require_records(store: Store, flag: str = "out") -> tuple[list[Record], list
         UsageError: it is not a folder of records, or no record can be read.
         NothingMeasured: there is no record yet.
     """
+    return read_whole(store.folder, flag, lambda: _require_records(store, flag))
+
+
+def _require_records(store: Store, flag: str) -> tuple[list[Record], list[str]]:
     check_folder(store, flag)
     records, faults = store.records()
     if faults and not records:

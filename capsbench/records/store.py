@@ -155,6 +155,7 @@ class Store:
 
     def records(self) -> tuple[list[Record], list[str]]:
         """Reads all records, one a cell; and a line for each unreadable file and each conflict between two records."""
+        self.__dict__.pop("_sums", None)  # an update may have replaced the digests that were read before
         records, faults = [], []
         with pause_collection():
             for path in sorted((self.folder / "records").glob("*.json")):

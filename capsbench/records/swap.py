@@ -18,11 +18,11 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO, Literal, TypeVar, get_args
 
 from pydantic import TypeAdapter
 
@@ -32,6 +32,8 @@ from capsbench.records.disk import make_folder, sync_folder
 from capsbench.records.parse import UnfitError, parse_json
 
 MARKER, MADE, REPLACED = ".update", ".made", ".replaced"
+
+T = TypeVar("T")
 
 Part = Literal["records", "kept", "between", "SHA256SUMS"]
 PARTS = get_args(Part)
@@ -49,6 +51,9 @@ _BEGUN = TypeAdapter(_Begun)
 
 _LITTER = re.compile(r"\.(made|replaced)(-[a-z0-9_]{8})?")
 """The folders beside the marker, and their names in versions without a marker."""
+
+ATTEMPTS = 5
+"""Times that a folder is read if its parts are replaced meanwhile."""
 
 PATIENCE = 10.0
 """Seconds to wait for another process that replaces parts of the folder."""
@@ -102,6 +107,43 @@ def finish_update(folder: Path, flag: str) -> None:
     with _lock_marker(folder, flag, patience=PATIENCE) as marker:
         _finish_renames(folder, flag, marker)
         _remove_traces(folder)
+
+
+def read_whole(folder: Path, flag: str, read: Callable[[], T]) -> T:
+    """Calls ``read``, and calls it again if another process replaced parts of the folder meanwhile.
+
+    Raises:
+        UsageError: from ``read``; the folder was replaced during each of several attempts; or as `finish_update`.
+    """
+    for _ in range(ATTEMPTS):
+        if folder.is_dir():
+            finish_update(folder, flag)
+        before = _identify_parts(folder)
+        try:
+            result = read()
+        except UsageError:  # a part may have been missing between two renames
+            if _identify_parts(folder) == before:
+                raise
+            continue
+        if _identify_parts(folder) == before:
+            return result
+    raise UsageError(
+        Kind.BUSY, "another capsbench is updating its records", flag=flag, file=folder, expected="wait for it"
+    )
+
+
+def _identify_parts(folder: Path) -> list[tuple[int, int] | None]:
+    """Returns what changes when a part is replaced: the inode of each, and the time of the last rename in the folder."""
+    stamps: list[tuple[int, int] | None] = []
+    for path in (folder, *(folder / name for name in PARTS)):
+        try:
+            status = path.stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            # Runs change the parts' own times as they write records; that replaces nothing.
+            stamps.append((status.st_ino, status.st_mtime_ns if path == folder else 0))
+    return stamps
 
 
 def _finish_renames(folder: Path, flag: str, marker: IO[bytes]) -> None:

@@ -13,6 +13,7 @@ from capsbench.records.cell import Cell, describe_cell
 from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store, pause_collection
+from capsbench.records.swap import read_whole
 from capsbench.registry import measure_setting
 
 COLUMNS = ["cell", "network", "routing", "iterations", "dataset", "size", "seed"]
@@ -27,10 +28,13 @@ def load(folder: str | Path = "results") -> pd.DataFrame:
     Columns: `COLUMNS`, the other fields of the cell, one column for each option of a network or routing, then `ROW_COLUMNS`.
     Unreadable files are skipped; `Store.records` lists them. Raises UsageError if the folder does not exist.
     """
-    store = Store(folder)
-    check_folder(store, "folder")
-    records, _ = store.records()
-    return table_of(store.add_between(records))
+
+    def read() -> list[Record]:
+        store = Store(folder)
+        check_folder(store, "folder")
+        return store.add_between(store.records()[0])
+
+    return table_of(read_whole(Path(folder), "folder", read))
 
 
 def table_of(records: list[Record]) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from capsbench.records.folder import allow_own, check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
 from capsbench.records.runs import Notes, records_of
 from capsbench.records.store import Store, pause_collection
+from capsbench.records.swap import read_whole
 from capsbench.records.versions import describe_stale
 from capsbench.reporting.contents import PICTURES, Made, all_pictures, built_in_sections, made_sections
 from capsbench.reporting.document import HEADLINE, Document, document, machines
@@ -149,7 +150,7 @@ def _report(
     formats: Collection[str],
     to: str | Path | None,
 ) -> Report:
-    records, faults = store.records()
+    records, faults = read_whole(store.folder, "out", store.records)
     noted = store.read_notes()
     chosen, faults_of_runs = (None, []) if everything else _chosen(noted, store.folder, run)
     latest = chosen or (noted.runs[-1] if noted.runs else None)

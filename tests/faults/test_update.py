@@ -4,12 +4,14 @@ import errno
 import fcntl
 import os
 import shutil
+from contextlib import nullcontext
 
 import pytest
 
 from capsbench.comparing.side import read_side
 from capsbench.comparing.update import has_records, update
 from capsbench.errors import Kind, StorageFailed, UsageError
+from capsbench.records import disk
 from capsbench.records.file import seal_json
 from capsbench.records.swap import MADE, MARKER, REPLACED, finish_update
 from tests.comparing.records import keep_predictions, record, write
@@ -166,3 +168,51 @@ def test_a_marker_that_no_update_left_moves_nothing(case, tmp_path, kind):
     assert (caught.value.flag, caught.value.file) == ("against", case.reference)
     assert everything_in(victim) == before
     assert (case.reference / "records").is_dir()
+
+
+def cells_of(folder):
+    return {record.cell.id for record in read_side(folder, "against").records}
+
+
+@pytest.fixture
+def identities(case):
+    """The cells of the reference before an update and after it."""
+    case.renew()
+    before = cells_of(case.reference)
+    update(case.reference, case.out)
+    return before, cells_of(case.reference)
+
+
+@pytest.mark.parametrize("stopped", [None, 0, 1, 2, 3])
+@pytest.mark.parametrize("at", range(3))
+def test_a_reader_during_an_update_sees_the_old_reference_or_the_new_one(case, identities, monkeypatch, at, stopped):
+    """Another process updates the reference when the reader opens its n-th file, or is killed at one of its renames."""
+    case.renew()
+    reads = []
+
+    def read_file(path):
+        reads.append(path)
+        if len(reads) == at + 1:
+            killed = nullcontext() if stopped is None else pytest.raises(Killed)
+            with killed, faults(case.reference, at=stopped, of={"rename"}):
+                update(case.reference, case.out)
+        return disk.read_file(path)
+
+    monkeypatch.setattr("capsbench.records.store.read_file", read_file)
+    assert cells_of(case.reference) == identities[1]
+    assert len(reads) > at + 1
+
+
+def test_a_reader_of_a_reference_that_is_replaced_again_and_again_is_told_in_a_line(case, monkeypatch):
+    def read_file(path):
+        if path.parent.parent == case.reference:
+            update(case.reference, case.out)
+        return disk.read_file(path)
+
+    case.renew()
+    monkeypatch.setattr("capsbench.records.swap.ATTEMPTS", 2)
+    monkeypatch.setattr("capsbench.comparing.update.has_records", lambda folder: False)  # reads nothing itself
+    monkeypatch.setattr("capsbench.records.store.read_file", read_file)
+    with pytest.raises(UsageError) as caught:
+        read_side(case.reference, "against")
+    assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.BUSY, "against", case.reference)
