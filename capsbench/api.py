@@ -1,4 +1,4 @@
-"""What the command line does, as Python functions."""
+"""The public Python API: the commands of the command line as functions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.count import MAX_CELLS, MOST_WORKERS, check_count, count_cells
 from capsbench.planning.edits import UNDO, describe_edits, find_edits
-from capsbench.planning.heavy import HeavyBaseline, heavy_baselines
+from capsbench.planning.heavy import HeavyBaseline, find_heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
-from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG, canonical, listed, spelled, trust_named
+from capsbench.planning.request import (
+    BASELINE_FLAG,
+    MEASURE_FLAG,
+    canonical_name,
+    spell_flag,
+    split_values,
+    trust_named,
+)
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.terminal import make_console
 from capsbench.records.cell import Cell
@@ -38,28 +45,28 @@ OnCount = Callable[[int], None]
 def cells(
     suite: str | Path | None = None, data_dir: str | Path | None = None, *, max_cells: int = MAX_CELLS, **request: Any
 ) -> list[Cell]:
-    """The cells of a request, without running them.
+    """Returns the cells of a request without running them.
 
     Args:
         suite: a TOML file or the name of a suite that ships with capsbench; ``request`` overrides it.
-        data_dir: as in `run`; data sets of one's own are loaded, since their images are a part of the identity of a cell.
-        max_cells: more cells than these are refused.
+        data_dir: as in `run`; a user's own data sets are loaded, since their images are part of a cell's identity.
+        max_cells: the most cells that the request may make.
         request: the names of the command line's flags with underscores, each a value or a list of values (an axis):
             ``cells(routing="em", iters=[1, 2, 3], train_size=1000)``; options of networks and routings by their names.
 
     Raises:
-        UsageError: an unknown name or a value that does not fit; an own data set that cannot be had, or gives other images
-            at every load.
+        UsageError: an unknown name or an invalid value; a user's own data set cannot be loaded, or gives other images at every
+            load.
     """
-    return [planned.cell for planned in _plan(suite, request, data_dir, max_cells)]
+    return [planned.cell for planned in _plan_request(suite, request, data_dir, max_cells)]
 
 
 class Plan(NamedTuple):
-    """What `run` would run.
+    """The plan of a run.
 
-    - ``cells``: with their measures
-    - ``left_out``: of each data set or measure that it would leave out why
-    - ``remarks``: what is to be told of the cells beforehand
+    - ``cells``: the cells with their measures
+    - ``left_out``: data set or measure that the run leaves out -> the reason
+    - ``remarks``: remarks on the cells, a line each
     """
 
     cells: list[PlannedCell]
@@ -75,19 +82,19 @@ def plan(
     on_count: OnCount = lambda count: None,
     **request: Any,
 ) -> Plan:
-    """What `run` would run, and what it would leave out; for the arguments see there.
+    """Returns the cells that `run` would run, and what it would leave out; the arguments are those of `run`.
 
     Raises:
-        UsageError: as `cells`, or none of a suite's data sets can be had.
+        UsageError: as `cells`, or none of a suite's data sets is available.
     """
-    chosen = _plan(suite, request, data_dir, max_cells, on_count)
+    chosen = _plan_request(suite, request, data_dir, max_cells, on_count)
     left_out = (
         check_data([planned.cell for planned in chosen], data_folder(data_dir), leave_out=True)
         if _leaves_out(suite, request)
         else {}
     )
     cells = [planned for planned in chosen if planned.cell.dataset not in left_out]
-    return Plan(cells, left_out | _unmeasured(request), _remarks(cells, request))
+    return Plan(cells, left_out | _find_unavailable_measures(request), _collect_remarks(cells, request))
 
 
 def run(
@@ -105,7 +112,7 @@ def run(
 ) -> Outcome:
     """Runs the cells of a request and writes a record of each under ``out``; cells on record are not run again.
 
-    Cells of a suite whose data set cannot be had here are left out; a data set that ``request`` names has to be there.
+    If a suite's data set is not available, its cells are left out; a data set that ``request`` names must be available.
 
     Args:
         suite, request: as in `cells`.
@@ -113,17 +120,17 @@ def run(
         data_dir: where data sets lie or are downloaded to; else ``$CAPSBENCH_DATA``, else the user's cache.
         fresh: run cells again that are on record.
         workers: networks trained at a time; by default as many as fill the cores.
-        command: noted with the run.
-        console: where progress is shown.
+        command: the command on record with the run.
+        console: shows the progress.
         max_cells: as in `cells`.
-        on_count: told how many cells there are at the most, before they are planned.
+        on_count: called with the largest possible number of cells before they are planned.
 
     Raises:
         UsageError: nothing was run; the message says what to change.
-        StorageFailed: the folder took no more; what had been written stays.
+        StorageFailed: a result could not be written; those written before stay.
     """
     _check_workers(workers)
-    chosen = _plan(suite, request, data_dir, max_cells, on_count)
+    chosen = _plan_request(suite, request, data_dir, max_cells, on_count)
     with make_progress(console or make_console(stderr=True)) as progress:
         return Runner(
             chosen,
@@ -135,8 +142,8 @@ def run(
             fresh=fresh,
             suite=None if suite is None else str(suite),
             leave_out=_leaves_out(suite, request),
-            unmeasured=_unmeasured(request),
-            remarks=_remarks(chosen, request),
+            unmeasured=_find_unavailable_measures(request),
+            remarks=_collect_remarks(chosen, request),
         ).run()
 
 
@@ -154,37 +161,37 @@ def measure(
 
     Args:
         folder: the results folder.
-        measure: which, as in `cells`; each network has those that apply to it and that it does not have yet.
-        where: which networks, ``NAME=A,B`` or ``NAME!=A,B`` each, as in `report`; all of them by default.
+        measure: the measures, as in `cells`; each network gets those that apply to it and that it lacks.
+        where: conditions on the networks, ``NAME=A,B`` or ``NAME!=A,B`` each, as in `report`; all networks by default.
         data_dir, workers, console: as in `run`.
-        allow_code: import a user's own parts that the records name, from where their runs found them; networks with such parts
-            are left out otherwise.
+        allow_code: import a user's own parts that the records name, from the folders in which their runs found them; networks
+            with such parts are left out otherwise.
 
     Raises:
-        UsageError: no such measure, or one that applies to none of the networks; or a network whose weights are not here.
-        NothingMeasured: there is no trained network on record.
+        UsageError: an unknown measure, or one that applies to none of the networks; or a network without its weights.
+        NothingMeasured: no trained network is on record.
     """
     from capsbench.presenting.filter import chosen as choose_records  # imports pandas, which a plan does not need
 
     _check_workers(workers)
-    asked = listed(measure)
+    asked = split_values(measure)
     trust_named(MEASURE_FLAG, asked)
     specs = checked(asked)
     if not specs:
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)
-    found, faults = require_records(store)
+    on_record, faults = require_records(store)
     if allow_code:
         allow_own(store)
-    records = [record for record in choose_records(found, where) if record.training is not None]
+    records = [record for record in choose_records(on_record, where) if record.training is not None]
     if not records:
         raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)
-    reasons = {record.cell.id: _not_measurable_here(record) for record in records}
+    reasons = {record.cell.id: _explain_unmeasurable(record) for record in records}
     titles = title_cells(record.cell for record in records)
     remarks = [f"{titles[record.cell.id]} is left out: {why}" for record in records if (why := reasons[record.cell.id])]
     here = [record for record in records if not reasons[record.cell.id]]
     chosen = [planned for record in here if (planned := _plan_measures(record, specs)).measures]
-    remarks += [*faults, *_about_names(chosen)]
+    remarks += [*faults, *_describe_ignored_names(chosen)]
     if not here:
         raise UsageError(Kind.CONFLICT, remarks[0], flag="out", file=store.folder)
     never = ({*specs} - {ALL}).difference(*(planned.measures for planned in chosen))
@@ -203,7 +210,7 @@ def measure(
         ).run()
 
 
-def _plan(
+def _plan_request(
     suite: str | Path | None,
     request: Mapping[str, Any],
     data_dir: str | Path | None,
@@ -211,31 +218,31 @@ def _plan(
     on_count: OnCount = lambda count: None,
 ) -> list[PlannedCell]:
     asked = {name: value for name, value in request.items() if value is not None}
-    requests = read_suite(suite).overridden(asked) if suite is not None else [asked]
+    requests = read_suite(suite).override_with(asked) if suite is not None else [asked]
     try:
         count = count_cells(*requests)
         check_count(count, max_cells)
         on_count(count)
         return identify_data(plan_cells(*requests), data_folder(data_dir), _leaves_out(suite, request))
     except UsageError as error:
-        if suite is not None and error.file is None and error.flag not in {"max_cells", *map(canonical, asked)}:
+        if suite is not None and error.file is None and error.flag not in {"max_cells", *map(canonical_name, asked)}:
             error.suite = str(suite)
         raise
 
 
 def _plan_measures(record: Record, specs: tuple[str, ...]) -> PlannedCell:
-    """A network on record with those of some measures that apply to it."""
+    """Plans those of some measures that apply to a network on record."""
     return PlannedCell(record.cell, measures_of(record.cell, specs), record.request, record.cell.device)
 
 
-def _not_measurable_here(record: Record) -> str:
-    """Why the network of a record cannot be built here as it was trained; empty where it can."""
+def _explain_unmeasurable(record: Record) -> str:
+    """Returns the reason why a record's network cannot be built here as it was trained; empty if it can."""
     if record.cell.device == "cuda" and not torch.cuda.is_available():
         return "it was trained on a GPU, and torch sees no CUDA device here"
     try:
         edited = find_edits(record.cell, record.training.sources if record.training else {})
     except UsageError as error:
-        return error.describe(spelled)
+        return error.describe(spell_flag)
     return f"{describe_edits(edited)}; {UNDO}" if edited else ""
 
 
@@ -244,51 +251,48 @@ def _check_workers(workers: int | None) -> None:
         raise UsageError(Kind.INVALID, flag="workers", expected=f"1 to {MOST_WORKERS:,}", value=workers)
 
 
-def _unmeasured(request: Mapping[str, Any]) -> dict[str, str]:
-    """What would be measured by default but cannot be here, and why."""
+def _find_unavailable_measures(request: Mapping[str, Any]) -> dict[str, str]:
+    """Returns measure -> why this machine cannot take it, for measures that the user did not name one by one."""
     asked = request.get("measure")
-    return measures_left_out(None if asked is None else tuple(listed(asked)))
+    return measures_left_out(None if asked is None else tuple(split_values(asked)))
 
 
-def _remarks(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[str]:
-    """What is to be told of cells before they are run."""
+def _collect_remarks(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[str]:
+    """Returns the remarks on cells before they run, a line each."""
     return [
-        *_about_iterations(chosen, request),
-        *map(_about_heavy_baseline, heavy_baselines(chosen)),
-        *_about_names(chosen),
+        *_describe_unused_iterations(chosen, request),
+        *map(_describe_heavy_baseline, find_heavy_baselines(chosen)),
+        *_describe_ignored_names(chosen),
     ]
 
 
-def _about_heavy_baseline(heavy: HeavyBaseline) -> str:
+def _describe_heavy_baseline(heavy: HeavyBaseline) -> str:
     remedy = "none, or a CNN of its own size" if heavy.flag == BASELINE_FLAG else "own"
     title = heavy.cell.title.rpartition(", seed ")[0]
     return (
         f"{title}: {heavy.flops / 1e9:,.0f} GFLOP an image, which may take too long or too much memory; "
-        f"{spelled(heavy.flag)} {remedy} avoids it"
+        f"{spell_flag(heavy.flag)} {remedy} avoids it"
     )
 
 
-def _about_names(chosen: Sequence[PlannedCell]) -> list[str]:
-    """A line for each entry point that is ignored though its name is asked for."""
+def _describe_ignored_names(chosen: Sequence[PlannedCell]) -> list[str]:
+    """Returns a line for each entry point that is ignored though the user asked for its name."""
     parts = {part for planned in chosen for part in Parts.from_cell(planned.cell)}
     parts |= {Part("measure", measure_name(spec)) for planned in chosen for spec in planned.measures}
     return [line for part in sorted(parts) for line in registry.about_name(part.kind, part.name)]
 
 
-def _about_iterations(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[str]:
-    """What of the request the cells have no part in."""
+def _describe_unused_iterations(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) -> list[str]:
+    """Returns a line if iterations are asked for and some routings have none."""
     routings = sorted({planned.cell.routing for planned in chosen if planned.cell.routing is not None})
     once = [name for name in routings if not registry.get("routing", name).iterative]
     if request.get("iters") is None or not once:
         return []
     have, one = ("have", "one cell each") if len(once) > 1 else ("has", "one cell")
-    asked = ",".join(map(str, listed(request["iters"])))
-    return [
-        f"{spelled('iters')} {asked}: {', '.join(once)} {have} no iterations; "
-        f"whatever is asked for, {one} on record as x1"
-    ]
+    asked = ",".join(map(str, split_values(request["iters"])))
+    return [f"{spell_flag('iters')} {asked}: {', '.join(once)} {have} no iterations; {one} on record as x1 in any case"]
 
 
 def _leaves_out(suite: str | Path | None, request: Mapping[str, Any]) -> bool:
-    """Whether the data sets are the suite's choice, so that those that cannot be had are left out."""
+    """Returns true if the suite chose the data sets: those that are not available are then left out."""
     return suite is not None and request.get("dataset") is None

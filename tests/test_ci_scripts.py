@@ -10,7 +10,7 @@ import pytest
 
 from capsbench.comparing.judged import list_judged
 from capsbench.measures.spec import built_in_specs
-from capsbench.planning.request import listed
+from capsbench.planning.request import split_values
 from capsbench.planning.suites import read_suite
 from capsbench.records.record import Row
 from tests.comparing.records import record
@@ -44,7 +44,7 @@ def test_a_fault_breaks_one_line_and_has_tests(fault):
 
 
 def test_the_networks_that_faults_touch_are_in_the_suite():
-    routings = {routing for matrix in read_suite("ci").matrices for routing in listed(matrix.get("routing", []))}
+    routings = {routing for matrix in read_suite("ci").matrices for routing in split_values(matrix.get("routing", []))}
     assert {routing for fault in faults.FAULTS for routing in fault.routings} <= routings
 
 

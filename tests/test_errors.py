@@ -7,7 +7,7 @@ import pytest
 
 import capsbench
 from capsbench.errors import ArgumentError, Kind, NothingMeasured, UsageError
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_one_line_is_made_of_the_facts_for_each_reader(
     error: UsageError, in_python: str, on_the_command_line: str
 ) -> None:
     assert str(error) == in_python
-    assert error.describe(spelled) == on_the_command_line
+    assert error.describe(spell_flag) == on_the_command_line
 
 
 def test_braces_of_a_user_are_left_as_they_are() -> None:

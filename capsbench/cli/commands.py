@@ -34,7 +34,7 @@ from capsbench.errors import (
     TrainingFailed,
     UsageError,
 )
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import discard
 
 app = App(
@@ -75,7 +75,7 @@ def _call() -> int:
             sys.stdout.flush()
     except UsageError as error:
         code = _fail(
-            error.describe(spelled), EXIT_NOTHING_MEASURED if isinstance(error, NothingMeasured) else EXIT_USAGE
+            error.describe(spell_flag), EXIT_NOTHING_MEASURED if isinstance(error, NothingMeasured) else EXIT_USAGE
         )
     except StorageFailed as error:
         code = _fail(f"{error}; what was on record stays, and the same command goes on from there", EXIT_FAILED)

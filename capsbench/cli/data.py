@@ -18,7 +18,7 @@ from capsbench.cli.app import App
 from capsbench.cli.console import warn
 from capsbench.cli.options import DataOption, JsonOption
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _checked(name: str, folder: Path) -> list[dict[str, Any]]:
             counts = count_images(name, folder)
             fit, state = True, "read, " + ", ".join(f"{count} {part}" for part, count in counts.items())
         except UsageError as error:
-            fit, state = False, error.describe(spelled)
+            fit, state = False, error.describe(spell_flag)
         checks.append({"dataset": name, "file": None, "ok": fit, "state": state})
     return checks
 

@@ -14,7 +14,7 @@ from capsbench import registry
 from capsbench.cli.console import warn
 from capsbench.cli.options import JsonOption
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
 from capsbench.presenting.words import value
 
@@ -62,4 +62,6 @@ def list_(
 def _option_names(kind: str, name: str) -> list[str]:
     from capsbench.planning.options import read_options
 
-    return [f"{spelled(option)} {value(default)}" for option, default in read_options(registry.get(kind, name)).items()]
+    return [
+        f"{spell_flag(option)} {value(default)}" for option, default in read_options(registry.get(kind, name)).items()
+    ]

@@ -19,7 +19,7 @@ from capsbench.comparing.side import Side, read_latest_run, read_side, with_one_
 from capsbench.comparing.significance import judge_numbers, judge_sanity_checks, judge_times
 from capsbench.comparing.versions import tell_other_versions
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.records.folder import allow_own
 from capsbench.records.provenance import provenance
 from capsbench.records.store import Store
@@ -158,7 +158,7 @@ def _of_another_commit(current: Side) -> Iterator[str]:
         which = "which is checked out" if current.run is None else "that of the latest run"
         yield (
             f"{len(others)} of {len(current.records)} records were made at another commit than {ran[:12]}, {which}; "
-            f"`capsbench run {spelled('fresh')}` makes them again"
+            f"`capsbench run {spell_flag('fresh')}` makes them again"
         )
     if here and ran and here != ran:
         yield f"the latest run was at commit {ran[:12]}; {here[:12]} is checked out"

@@ -1,4 +1,4 @@
-"""The values that a contender has where nothing is asked for, and titles of cells, which say what differs from them."""
+"""Finds a contender's defaults, and titles cells by what differs from them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from capsbench.records.cell import OF_MACHINE, Cell, describe_cell
 
 
 def defaults_of(cell: Cell) -> Mapping[str, Any]:
-    """Field or option -> its default, for a cell of the same data set, size, network, routing and loss.
+    """Returns field or option -> its default, for cells with this data set, size, network, routing and loss.
 
-    Defaults are those of the data set, the network and its size, the routing's presets and the plan. Empty where they cannot
-    be known, such as of a network of one's own that is not here, or that a record alone names.
+    Defaults come from the data set, the network at its size, the routing's presets and the plan. The result is empty if they are
+    unknown, as for a user's own network that only a record names.
     """
     parts = filter(None, (cell.dataset, cell.network, cell.routing, cell.loss))
     if not all(map(registry.is_trusted, parts)):
         return {}
-    return _defaults(cell.dataset, cell.size, cell.network, cell.routing, cell.loss)
+    return _find_defaults(cell.dataset, cell.size, cell.network, cell.routing, cell.loss)
 
 
 def title_cells(cells: Iterable[Cell]) -> dict[str, str]:
-    """Cell -> its title among these: ``capsnet dynamic x3 tiny, digits, learning rate 0.1, seed 0``."""
+    """Returns cell -> its title among these: ``capsnet dynamic x3 tiny, digits, learning rate 0.1, seed 0``."""
     cells = list(cells)
     return Names(cells, defaults_of).titles(cells)
 
 
 @cache
-def _defaults(dataset: str, size: str, network: str, routing: str | None, loss: str | None) -> Mapping[str, Any]:
+def _find_defaults(dataset: str, size: str, network: str, routing: str | None, loss: str | None) -> Mapping[str, Any]:
     # These import torch, which few readers of records need.
     from capsbench.planning.parts import choose_parts
     from capsbench.planning.resolve import complete_cell
@@ -43,13 +43,13 @@ def _defaults(dataset: str, size: str, network: str, routing: str | None, loss: 
         if loss != cell.loss:
             other = {**point, "loss": loss}
             cell = cell.model_copy(update={"options": complete_cell(other, choose_parts(other), {}).options})
-        known = {**describe_cell(cell), **_own_parts(network, routing)}
+        known = {**describe_cell(cell), **_find_partners(network, routing)}
     except FOREIGN:  # a user's own part may raise anything
         return {}
     return {name: value for name, value in known.items() if name not in OF_MACHINE and not name.startswith("code.")}
 
 
-def _own_parts(network: str, routing: str | None) -> dict[str, Any]:
+def _find_partners(network: str, routing: str | None) -> dict[str, Any]:
     """Returns the values of the fields that name a contender, if they are left open: each part's own partner."""
     from capsbench.planning.parts import choose_network
 

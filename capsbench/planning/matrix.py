@@ -16,19 +16,19 @@ from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import ALL, NONE, make_measure, measures_of
 from capsbench.planning.baselines import resolve_baseline
 from capsbench.planning.defaults import complete_axes
-from capsbench.planning.options import choose_options, list_options, multiply_axes, short_name
+from capsbench.planning.options import choose_options, list_options, multiply_axes
 from capsbench.planning.parts import choose_parts
 from capsbench.planning.request import (
     BASELINE_FLAG,
     BASELINE_SIZE_FLAG,
     MEASURE_FLAG,
     Request,
-    listed,
     narrow_request,
     split_request,
+    split_values,
 )
 from capsbench.planning.resolve import resolve_cell
-from capsbench.records.cell import Cell, Scalar, asked_fields
+from capsbench.records.cell import Cell, Scalar, asked_fields, short_name
 from capsbench.records.parts import Parts
 
 
@@ -51,7 +51,7 @@ class PlannedCell:
 
 
 def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
-    """Returns the cells of `plan_cells`."""
+    """Returns the cells of `plan_cells` without what is wanted of each."""
     return [planned.cell for planned in plan_cells(*requests)]
 
 
@@ -94,7 +94,7 @@ def _plan_point(
     cell = resolve_cell(point, parts, options)
     measures = measures_of(cell, wanted.measures)
     if not measures and wanted.measures != ():
-        if "all" in listed(request.get("network")):
+        if "all" in split_values(request.get("network")):
             return []
         raise _explain_unmeasurable(wanted.measures or (), cell)
     narrowed = narrow_request(request, point, options)
@@ -159,7 +159,7 @@ def _refuse_flags_of_routing(cells: Sequence[PlannedCell], requests: Sequence[Ma
         for request in requests:
             if (value := request.get(flag)) not in (None, "none", ["none"]):
                 problem = "none of the networks asked for has capsules that are routed"
-                raise UsageError(Kind.CONFLICT, problem, flag=flag, value=",".join(map(str, listed(value))))
+                raise UsageError(Kind.CONFLICT, problem, flag=flag, value=",".join(map(str, split_values(value))))
 
 
 def _refuse_unused_options(split: Sequence[Request], used: set[str], options: set[str]) -> None:

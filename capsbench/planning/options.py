@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.networks.build import FIELD_ARGUMENTS
-from capsbench.records.cell import Scalar, Whole
+from capsbench.records.cell import Scalar, Whole, short_name
 from capsbench.records.parts import Parts
 
 
@@ -37,11 +37,6 @@ def list_options(parts: Parts) -> dict[str, Scalar]:
         if field != "dataset"
         for name, default in read_options(part.component).items()
     }
-
-
-def short_name(option: str) -> str:
-    """Returns an option's name without its component: ``routing.beta`` -> ``beta``."""
-    return option.partition(".")[2]
 
 
 def choose_options(parts: Parts, asked: Mapping[str, list[Any]], used: set[str]) -> Iterator[dict[str, Scalar]]:

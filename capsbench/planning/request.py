@@ -1,4 +1,4 @@
-"""What a user asks for: names and values as they are typed, checked and read into fields of the Cell."""
+"""Reads a request: names and values as the user typed them, checked and parsed into fields of the Cell."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from pydantic import TypeAdapter, ValidationError
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.measures.build import checked
-from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of
+from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_name
 
 BASELINE_FLAG = "baseline"
 BASELINE_SIZE_FLAG = "baseline_size"
 MEASURE_FLAG = "measure"
-"""What may be asked for beside a cell's fields: the baselines beside capsule networks, and what is measured of a network."""
+"""The names in a request that are neither fields nor options: baselines, their sizes, and measures."""
 
 
-def spelled(name: str) -> str:
-    """A name as it is typed on the command line: ``train_size`` is ``--train-size``; a positional argument is ``CELL``."""
+def spell_flag(name: str) -> str:
+    """Returns a name as on the command line: ``train_size`` is ``--train-size``; a positional argument stays ``CELL``."""
     return name if name.isupper() else "--" + name.replace("_", "-")
 
 
-def listed(value: Any) -> list[Any]:
-    """The values of a name that is asked for: a list as it is, a string by its commas, anything else alone."""
+def split_values(value: Any) -> list[Any]:
+    """Returns the values asked for: those of a list, of a string with commas, or the value alone."""
     if isinstance(value, str):
         return [item.strip() for item in value.split(",")]
     return list(value) if isinstance(value, Iterable) else [value]
 
 
-def choices(field: str) -> list[str]:
-    """The values of a field that knows them beforehand."""
+def list_choices(field: str) -> list[str]:
+    """Returns the values to choose from, for a field that has a fixed set."""
     annotation = Cell.model_fields[field].annotation
     return [str(value) for value in get_args(annotation)] if getattr(annotation, "__origin__", None) is Literal else []
 
 
 ONE_LIST = "its values go into one list, A,B,..."
-"""What to do instead of giving a name twice."""
+"""The remedy for a name that is given twice."""
 
 BASELINE_SIZES = ("own", "matched")
-"""The widths of a baseline: its own, or such as make as many parameters as the capsule network has that it stands beside."""
+"""The sizes of a baseline: its own, or matched to the capsule network's parameter count."""
 
 
 class Request(NamedTuple):
@@ -54,9 +54,9 @@ class Request(NamedTuple):
 
 
 def split_request(request: Mapping[str, Any]) -> Request:
-    """What a person's request says of fields, of options, of baselines with their sizes, and of measures.
+    """Splits a user's request into fields, options, baselines with their sizes, and measures.
 
-    What it names may be imported from now on, so no request may be read from a record.
+    The process may import the components that the request names, so the request must not come from a record.
     """
     fields: dict[str, list[Any]] = {}
     options: dict[str, list[Any]] = {}
@@ -65,40 +65,40 @@ def split_request(request: Mapping[str, Any]) -> Request:
     measures: tuple[str, ...] | None = None
     check_names(request)
     for name, asked in request.items():
-        key, value = name.replace("-", "_"), listed(asked)
-        field = _field_of(key)
+        key, value = name.replace("-", "_"), split_values(asked)
+        field = _find_field(key)
         if key in registry.BUILT_IN:
             trust_named(key, value)
         if key == BASELINE_FLAG:
-            baselines = [str(item) for item in _every(key, value)]
+            baselines = [str(item) for item in _expand_all(key, value)]
         elif key == BASELINE_SIZE_FLAG:
-            sizes = _baseline_sizes(value)
+            sizes = _parse_baseline_sizes(value)
         elif key == MEASURE_FLAG:
             measures = checked(value)
         elif field is not None:
-            fields[field] = _parse(field, key, value)
+            fields[field] = _parse_axis(field, key, value)
         else:
             options[key] = value
     return Request(fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes)), measures)
 
 
 def trust_named(kind: str, names: Iterable[Any]) -> None:
-    """Lets components of a kind be imported that a person names; of a measure with its setting, the measure."""
+    """Allows the import of the components that a user names; a measure's setting is left out of its path."""
     paths = (name for name in names if isinstance(name, str))
     registry.trust(map(registry.measure_name, paths) if kind == MEASURE_FLAG else paths)
 
 
-def canonical(name: str) -> str:
-    """The one name of what is asked for: ``train-size`` is ``train_size``, and ``iterations`` is ``iters``."""
+def canonical_name(name: str) -> str:
+    """Returns the one name of all spellings: ``train-size`` is ``train_size``, and ``iterations`` is ``iters``."""
     key = name.replace("-", "_")
-    field = _field_of(key)
+    field = _find_field(key)
     return key if field is None else flag_of(field)
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raises UsageError for names of which two mean the same: one of their values would be lost."""
+    """Raises UsageError if two names mean the same, since one of their values would be lost."""
     known: set[str] = set()
-    for name in map(canonical, names):
+    for name in map(canonical_name, names):
         if name in known:
             raise UsageError(Kind.CONFLICT, "given twice", flag=name, expected=ONE_LIST)
         known.add(name)
@@ -107,48 +107,50 @@ def check_names(names: Iterable[str]) -> None:
 def narrow_request(
     request: Mapping[str, Any], point: Mapping[str, Any], chosen: Mapping[str, Scalar]
 ) -> dict[str, Scalar | None]:
-    """A request with the one value of each axis that makes this point."""
-    names = {name.replace("-", "_") for name in request}
+    """Returns the fields and options of a request, each with the one value that makes this point."""
+    names = {name.replace("-", "_") for name in request} - {MEASURE_FLAG, BASELINE_FLAG, BASELINE_SIZE_FLAG}
     narrowed: dict[str, Scalar | None] = {}
-    for name in sorted(names - {MEASURE_FLAG, BASELINE_FLAG, BASELINE_SIZE_FLAG}):
-        own = _field_of(name)
-        options = [option for option in chosen if name in (option, option.partition(".")[2])]
-        # An option that is named in full has its own value, whatever the short name has.
-        options = [option for option in options if option == name or option not in names]
-        if own is not None:
-            narrowed[flag_of(own)] = point[own]
-        elif options:
+    for name in sorted(names):
+        field = _find_field(name)
+        if field is not None:
+            narrowed[flag_of(field)] = point[field]
+            continue
+        # A short name stands for all options of that name, but for those that the request names in full.
+        options = [
+            option for option in chosen if option == name or (short_name(option) == name and option not in names)
+        ]
+        if options:
             narrowed[name] = chosen[options[0]]
     return narrowed
 
 
-def _field_of(name: str) -> str | None:
-    """The field of a Cell that a name asks for."""
+def _find_field(name: str) -> str | None:
+    """Returns the field of a Cell that a name stands for; None for an option."""
     return asked_fields().get(name, name if name in asked_fields().values() else None)
 
 
-def _baseline_sizes(value: Any) -> list[str]:
-    sizes = [str(item) for item in listed(value)]
+def _parse_baseline_sizes(value: Any) -> list[str]:
+    sizes = [str(item) for item in split_values(value)]
     for size in sizes or [""]:
         if size not in BASELINE_SIZES:
             raise UsageError(Kind.UNKNOWN, flag=BASELINE_SIZE_FLAG, value=size, expected=BASELINE_SIZES)
     return sizes
 
 
-def _every(kind: str, items: list[Any]) -> list[Any]:
-    """The items, or all the names of a kind where ``all`` is asked for."""
+def _expand_all(kind: str, items: list[Any]) -> list[Any]:
+    """Returns the items, or all names of a kind if ``all`` is asked for."""
     return registry.names(kind) if items == ["all"] else items
 
 
-def _parse(field: str, name: str, value: Any) -> list[Any]:
-    """The values of one axis, each of the field's type; raises UsageError naming the flag and the value that is not."""
+def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
+    """Returns the values of one axis in the field's type; raises UsageError that names the flag and the invalid value."""
     from capsbench_kernels import BACKENDS
 
     info = Cell.model_fields[field]
     adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
-    items = listed(value)
+    items = split_values(value)
     if field in ("routing", "network"):
-        items = _every(field, items)
+        items = _expand_all(field, items)
     if not items:
         raise UsageError(Kind.INVALID, flag=name, expected="at least one value", value=items)
     parsed = []
@@ -165,7 +167,7 @@ def _parse(field: str, name: str, value: Any) -> list[Any]:
         try:
             parsed.append(adapter.validate_python(wanted))
         except ValidationError as error:
-            if known := choices(field):
+            if known := list_choices(field):
                 raise UsageError(Kind.UNKNOWN, flag=name, value=item, expected=known) from error
             raise UsageError(Kind.INVALID, reason_of(error), flag=name, value=item) from error
     return parsed

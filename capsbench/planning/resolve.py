@@ -16,10 +16,10 @@ from capsbench.data.images import ImageShape
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.networks.build import build_network
 from capsbench.planning.defaults import PAPER_LEARNING_RATE, RECIPE, usable_cores
-from capsbench.planning.options import list_options, short_name
+from capsbench.planning.options import list_options
 from capsbench.planning.refusals import REFUSALS
 from capsbench.planning.request import BASELINE_FLAG
-from capsbench.records.cell import TARGET, Cell, Scalar
+from capsbench.records.cell import TARGET, Cell, Scalar, short_name
 from capsbench.records.parts import Parts
 from capsbench.routing import Routing
 
@@ -97,7 +97,7 @@ def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
         "shift": dataset.shift,
         "threads": usable_cores() if size == "paper" else 1,
         "loss": parts.loss and parts.loss.name,
-        "reconstruction": _reconstructs(parts),
+        "reconstruction": _has_decoder(parts),
         **_find_recipe(parts, size),
         **{name: value for name, value in point.items() if value is not None},
         "network": parts.network.name,
@@ -110,7 +110,7 @@ def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     return fields
 
 
-def _reconstructs(parts: Parts) -> bool:
+def _has_decoder(parts: Parts) -> bool:
     """Returns true if the network has a decoder by default, and the data set has pixels that a decoder can make."""
     if parts.routing is None or parts.dataset.component.standardised:
         return False
@@ -131,8 +131,8 @@ def _choose_iterations(parts: Parts, asked: int | None) -> int | None:
     routing = parts.routing.component
     if not routing.iterative:
         return 1
-    own = _default_of(Routing, "iterations", otherwise=1)
-    return asked or int(_default_of(routing, "iterations", otherwise=own))
+    default = _default_of(Routing, "iterations", otherwise=1)
+    return asked or int(_default_of(routing, "iterations", otherwise=default))
 
 
 def _default_of(component: Any, argument: str, otherwise: Any) -> Any:

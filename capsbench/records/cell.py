@@ -299,6 +299,11 @@ def flag_of(field: str) -> str:
     return declaration.flag or field if declaration else field
 
 
+def short_name(option: str) -> str:
+    """Returns an option's name without its component: ``routing.beta`` -> ``beta``."""
+    return option.partition(".")[2]
+
+
 def asked_fields() -> dict[str, str]:
     """Returns the fields that a user may set: name in suites and Python -> field of the Cell."""
     return {flag_of(name): name for name, declaration in FIELDS.items() if declaration.panel is not None}

@@ -14,7 +14,7 @@ from pydantic import StringConstraints, TypeAdapter
 from capsbench.errors import UsageError
 from capsbench.measures.speed.spec import SPEED
 from capsbench.planning.contender_defaults import title_cells
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, describe_sizes, quantity, readable
@@ -173,7 +173,7 @@ class Document:
     @property
     def still_to_run(self) -> list[str]:
         """Lines on the cells that the run has not done with, where there are any."""
-        fresh = spelled("fresh")
+        fresh = spell_flag("fresh")
         without = f", without {fresh}," if fresh in self.command.split() else ""
         return [f"{line}; the run's command{without} goes on with them" for line in self.unfinished.lines]
 

@@ -13,7 +13,7 @@ from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure, source_of
 from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.records.artifacts import find_damaged_kept
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
@@ -71,7 +71,7 @@ def look_up(planned: Sequence[PlannedCell], store: Store, *, fresh: bool = False
     remarks = []
     if left:
         cells = "1 cell is" if len(left) == 1 else f"{len(left)} cells are"
-        remarks.append(f"{cells} trained again, which an earlier run with {spelled('fresh')} left")
+        remarks.append(f"{cells} trained again, which an earlier run with {spell_flag('fresh')} left")
     others = [] if fresh else [job for job in planned if job.cell.id not in left]
     remarks += map(str, find_edited(others, store, known))
     damaged, about_damaged = _find_damaged(planned, store, records)
@@ -115,7 +115,7 @@ def _find_damaged(
     if mended:
         remarks.append(f"{_list_files(mended)}: measured again")
     if lost:
-        remedy = f"put the file back, or train the network again with {spelled('fresh')}"
+        remedy = f"put the file back, or train the network again with {spell_flag('fresh')}"
         remarks.append(f"{_list_files(lost)}, and without weights nothing is measured again: {remedy}")
     return damaged, remarks
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.planning.contender_defaults import title_cells
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import one_line
 from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
@@ -185,7 +185,7 @@ def _describe_on_record(on_record: Sequence[Record]) -> list[str]:
     """Returns lines about cells that are not run again, and about other versions and machines that made them."""
     if not on_record:
         return []
-    lines = [f"{len(on_record)} cells on record already, not run again (`capsbench run {spelled('fresh')}` does)"]
+    lines = [f"{len(on_record)} cells on record already, not run again (`capsbench run {spell_flag('fresh')}` does)"]
     now = provenance()
     for key in ("capsbench", "commit", "torch", "cpu", "gpu"):
         others = sorted({str(record.provenance.get(key)) for record in on_record} - {str(now[key])})

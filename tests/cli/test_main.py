@@ -10,7 +10,7 @@ import typer
 
 from capsbench import run
 from capsbench.cli.commands import app
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.presenting.marks import COLLAPSED, has
 from capsbench.presenting.material import Material
 from capsbench.records.cell import asked_fields
@@ -249,7 +249,7 @@ def test_env_tells_what_a_record_would(capsbench, tmp_path):
 def test_every_field_of_a_cell_is_a_flag():
     parameters = typer.main.get_command(app).commands["run"].params
     flags = {flag for parameter in parameters for flag in parameter.opts}
-    assert {spelled(flag) for flag in asked_fields()} <= flags
+    assert {spell_flag(flag) for flag in asked_fields()} <= flags
 
 
 def test_every_count_has_a_lower_and_an_upper_bound():

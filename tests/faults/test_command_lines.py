@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsbench.planning.request import spelled
+from capsbench.planning.request import spell_flag
 from capsbench.records.cell import asked_fields
 from capsbench.records.record import Row
 from capsbench.records.store import Store
@@ -29,7 +29,7 @@ WORDS = [
 ]
 VALUES = [*NUMBERS, *WORDS]
 
-FIELDS = [spelled(flag) for flag in asked_fields()]
+FIELDS = [spell_flag(flag) for flag in asked_fields()]
 OPTIONS = ["--squash", "--leaky", "--stem", "--epsilon", "--temperature", "--beta", "--nosuch", "--routing.epsilon"]
 BESIDE = ["--measure", "--baseline", "--baseline-size", "--workers", "--axis", "--suite", "--out", "--data-dir"]
 FLAGS = {

@@ -9,7 +9,7 @@ from capsbench import api
 from capsbench.data.base import Dataset
 from capsbench.data.images import ImageShape
 from capsbench.networks.build import build_network, forward_flops
-from capsbench.planning.heavy import heavy_baselines
+from capsbench.planning.heavy import find_heavy_baselines
 from capsbench.planning.matrix import plan_cells
 
 
@@ -44,15 +44,15 @@ def plan(**request):
     ("baseline", "size", "flag"), [("matched", "own", "baseline"), ("resnet", "matched", "baseline_size")]
 )
 def test_a_cnn_matched_to_a_decoder_of_large_images_is_heavy(baseline, size, flag):
-    (heavy,) = heavy_baselines(plan(baseline=baseline, baseline_size=size))
+    (heavy,) = find_heavy_baselines(plan(baseline=baseline, baseline_size=size))
     assert (heavy.cell.network, heavy.flag) == (baseline, flag)
     assert heavy.flops > 1e11
 
 
 def test_neither_small_images_nor_a_network_without_a_decoder_make_one():
-    assert heavy_baselines(plan(dataset="sided:Small", size=["tiny", "small", "paper"])) == []
-    assert heavy_baselines(plan(routing="em")) == []
-    assert heavy_baselines(plan(baseline="resnet")) == []
+    assert find_heavy_baselines(plan(dataset="sided:Small", size=["tiny", "small", "paper"])) == []
+    assert find_heavy_baselines(plan(routing="em")) == []
+    assert find_heavy_baselines(plan(baseline="resnet")) == []
 
 
 def test_the_flops_are_those_of_the_convolutions():

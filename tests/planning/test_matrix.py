@@ -4,6 +4,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import left_out
 from capsbench.networks.build import build_network, parameter_count
 from capsbench.planning.matrix import cells_of, plan_cells
+from capsbench.planning.suites import read_suite, suite_names
 from capsbench.registry import YOUR_OWN
 from capsbench_kernels import choose_backend
 
@@ -124,6 +125,14 @@ def test_the_request_of_a_cell_asks_for_that_cell(request_):
         assert planned.cell in [each.cell for each in again]
         assert planned.measures == next(each.measures for each in again if each.cell == planned.cell)
         assert len(again) == (2 if planned.request.get("baseline", "none") != "none" else 1)
+
+
+@pytest.mark.parametrize("suite", suite_names())
+def test_the_request_of_each_cell_of_a_suite_asks_for_that_cell(suite):
+    planned = plan_cells(*read_suite(suite).override_with({"seeds": 0}))
+    for wanted in planned[:: max(1, len(planned) // 8)]:
+        again = {item.cell.id: item for item in plan_cells(wanted.request)}
+        assert (again[wanted.cell.id].cell, again[wanted.cell.id].measures) == (wanted.cell, wanted.measures)
 
 
 def test_a_measure_that_cannot_be_taken_here_is_left_out_by_default_and_refused_by_name(monkeypatch):

@@ -1,7 +1,8 @@
 import pytest
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.options import choose_options, list_options, multiply_axes, read_options, short_name
+from capsbench.planning.options import choose_options, list_options, multiply_axes, read_options
+from capsbench.records.cell import short_name
 from capsbench.records.parts import Parts
 
 PARTS = Parts.from_names("digits", "capsnet", "dynamic", "margin")

@@ -3,7 +3,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from capsbench.planning.defaults import RECIPE
 from capsbench.planning.matrix import cells_of
-from capsbench.planning.request import choices
+from capsbench.planning.request import list_choices
 from capsbench.presenting.naming import BUDGET, NAMING
 from capsbench.records.cell import FIELDS, OF_MACHINE, Cell, fields_of, flag_of, read_declarations
 from capsbench.records.declaration import Panel, Role
@@ -59,8 +59,8 @@ def test_the_title_is_what_a_person_would_say(cell):
 
 def test_names_on_the_command_line():
     assert [flag_of(name) for name in ("iterations", "seed", "dataset")] == ["iters", "seeds", "dataset"]
-    assert choices("optimizer") == ["adam", "adamw", "sgd"]
-    assert choices("dataset") == []
+    assert list_choices("optimizer") == ["adam", "adamw", "sgd"]
+    assert list_choices("dataset") == []
 
 
 def test_a_field_that_came_later_leaves_older_identities_as_they_were(make_cell):

@@ -23,7 +23,7 @@ from tests.making import make_capsules, make_failed, make_record
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
-BESIDE = "runs the capsule network as well beside which it stands"
+BESIDE = "also runs its capsule network"
 
 OWN = """
 from capsbench.routing.uniform import UniformRouting
@@ -65,7 +65,7 @@ def check_commands(records: list[Record]) -> None:
 
 @pytest.mark.parametrize("suite", suite_names())
 def test_the_commands_of_a_suite_make_its_cells_and_no_others(suite: str) -> None:
-    check_commands(make_trained(plan_cells(*read_suite(suite).overridden({}))))
+    check_commands(make_trained(plan_cells(*read_suite(suite).override_with({}))))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_users_own_routing_is_said_and_not_imported(tmp_path: Path, monkeypatc
 def test_what_the_command_line_cannot_say_is_said_to_be_so(value: str) -> None:
     record = make_record(make_capsules(), request={"routing": "em", "network.squash": value})
     (again,) = find_repeats([record]).contenders.values()
-    why = f"network.squash={value!r} cannot be said on the command line; use capsbench.run in Python"
+    why = f"network.squash={value!r} cannot be typed on the command line; use capsbench.run in Python"
     assert again == Again("", why)
 
 
@@ -201,7 +201,7 @@ def test_a_measure_between_networks_is_not_promised_of_one() -> None:
     asked = {"routing": "em"}
     records = [make_record(cells[0], rows, request=asked), make_record(cells[1], request=asked)]
     (again,) = find_repeats(records).contenders.values()
-    assert again.note == "transfer is measured between the networks of one run: for it, run them together"
+    assert again.note == "transfer is measured between the networks of one run: run them together"
     (alone,) = find_repeats(records[1:]).contenders.values()
     assert alone == Again(again.command.replace("--seeds 0,1", "--seeds 1"))
 

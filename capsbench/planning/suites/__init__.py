@@ -1,4 +1,4 @@
-"""Suites: requests as TOML files. Those beside this file ship with capsbench and are known by their names."""
+"""Suites: requests as TOML files. Those in this folder ship with capsbench and are known by their names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, MEASURE_FLAG, canonical, check_names, listed
+from capsbench.planning.request import (
+    BASELINE_FLAG,
+    BASELINE_SIZE_FLAG,
+    MEASURE_FLAG,
+    canonical_name,
+    check_names,
+    split_values,
+)
 from capsbench.planning.suites.published import Published, RowError, read_rows
 from capsbench.records.cell import asked_fields, fields_of, flag_of
 from capsbench.records.declaration import Role
@@ -19,7 +26,7 @@ from capsbench.records.disk import read_file
 FOLDER = Path(__file__).parent
 
 MATRIX, PUBLISHED, AXIS = "matrix", "published", "axis"
-"""The tables of a suite: each [[matrix]] is a request, each [[published]] a row of the paper, [axis] holds options."""
+"""The tables of a suite: each [[matrix]] is a request, each [[published]] a row of the paper; [axis] holds options."""
 
 
 SELECTING = [flag_of(name) for name in fields_of(Role.TASK, Role.NETWORK) if name != "size"]
@@ -28,40 +35,40 @@ SELECTING = [flag_of(name) for name in fields_of(Role.TASK, Role.NETWORK) if nam
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite asks for, and the published numbers that it is about.
+    """The requests of a suite, and the published numbers that it reproduces.
 
     Args:
         name: its name, or its file.
         matrices: one request each (`capsbench.planning.matrix.cells_of`).
-        published: rows of the paper's tables, none for most suites of one's own.
+        published: rows of the paper's tables; most of a user's own suites have none.
     """
 
     name: str
     matrices: list[dict[str, Any]]
     published: list[Published]
 
-    def overridden(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The matrices with what ``request`` says in place of what they say.
+    def override_with(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Returns the matrices with the values of ``request`` in place of their own.
 
-        What it says of `SELECTING` chooses among them, where they have all of its values: ``--dataset mnist`` leaves the
-        matrices that are about MNIST, rather than make those of other data sets about it.
+        Values of `SELECTING` select among the matrices, if these have all of them: ``--dataset mnist`` keeps the matrices on
+        MNIST, and does not put those of other data sets on it.
         """
         check_names(request)
-        return _selected(self.matrices, {canonical(name): value for name, value in request.items()})
+        return _select_matrices(self.matrices, {canonical_name(name): value for name, value in request.items()})
 
 
 def suite_names() -> list[str]:
-    """The suites that ship with capsbench."""
+    """Returns the names of the suites that ship with capsbench."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def read_suite(name: str | Path) -> Suite:
-    """A suite by its name or its file; raises UsageError, naming the file, for one that cannot be read.
+    """Reads a suite by its name or file; raises UsageError with the file's name if that fails.
 
-    A suite has the names of the command line's flags: ``routing = ["dynamic", "em"]``, ``train-size = 1000``; options of
-    networks and routings stand in a table ``[axis]``; ``description`` is for people. Each ``[[matrix]]`` is a request of its
-    own that adds to what stands above all of them, or overrides it, and may have its own ``[matrix.axis]``; the suite is their
-    union. Each ``[[published]]`` is a row of the paper's table (`capsbench.planning.suites.published.Published`).
+    A suite uses the names of the command line's flags: ``routing = ["dynamic", "em"]``, ``train-size = 1000``. Options of
+    networks and routings are in a table ``[axis]``; ``description`` is for people. Each ``[[matrix]]`` is its own request: it
+    adds to the values above all matrices, or overrides them, and may have its own ``[matrix.axis]``. The suite is the union of
+    its matrices. Each ``[[published]]`` is a row of the paper's table (`capsbench.planning.suites.published.Published`).
     """
     path = FOLDER / f"{name}.toml" if str(name) in suite_names() else Path(name)
     if not path.exists():
@@ -76,26 +83,26 @@ def read_suite(name: str | Path) -> Suite:
     content.pop("description", None)
     content.pop(PUBLISHED, None)
     try:
-        published = read_rows(_tables(PUBLISHED, rows, path))
+        published = read_rows(_check_tables(PUBLISHED, rows, path))
     except RowError as error:
         raise UsageError(Kind.INVALID, str(error), flag="suite", file=path) from error
-    matrices = _tables(MATRIX, content.pop(MATRIX, [{}]), path)
-    shared = _request(content, path)
-    return Suite(str(name), [shared | _request(matrix, path) for matrix in matrices], published)
+    matrices = _check_tables(MATRIX, content.pop(MATRIX, [{}]), path)
+    shared = _read_request(content, path)
+    return Suite(str(name), [shared | _read_request(matrix, path) for matrix in matrices], published)
 
 
 def describe_suite(name: str) -> str:
-    """The suite's own description, in one line."""
+    """Returns a suite's description, one line."""
     return str(tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")).get("description", ""))
 
 
-def _selected(matrices: list[dict[str, Any]], request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The matrices that have values which the request chooses among theirs, and only those values."""
+def _select_matrices(matrices: list[dict[str, Any]], request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the matrices that have the values which the request selects, with only those values."""
     for name in SELECTING:
-        asked = {str(value) for value in listed(request.get(name, []))}
-        if asked and asked <= {str(value) for matrix in matrices for value in listed(matrix.get(name, []))}:
+        asked = {str(value) for value in split_values(request.get(name, []))}
+        if asked and asked <= {str(value) for matrix in matrices for value in split_values(matrix.get(name, []))}:
             narrowed = [
-                matrix | {name: [value for value in listed(matrix[name]) if str(value) in asked]}
+                matrix | {name: [value for value in split_values(matrix[name]) if str(value) in asked]}
                 if name in matrix
                 else matrix
                 for matrix in matrices
@@ -105,14 +112,15 @@ def _selected(matrices: list[dict[str, Any]], request: Mapping[str, Any]) -> lis
     return [{**matrix, **request} for matrix in matrices]
 
 
-def _tables(key: str, found: Any, path: Path) -> list[dict[str, Any]]:
-    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
-        raise UsageError(Kind.INVALID, flag="suite", file=path, expected=f"a list of tables, [[{key}]]", value=found)
-    return found
+def _check_tables(key: str, tables: Any, path: Path) -> list[dict[str, Any]]:
+    """Returns the tables of a key; raises UsageError for anything else."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UsageError(Kind.INVALID, flag="suite", file=path, expected=f"a list of tables, [[{key}]]", value=tables)
+    return tables
 
 
-def _request(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """A table of the file as a request: what stands in its ``axis`` stands beside the rest."""
+def _read_request(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Returns a table of the file as a request, with the options of its ``axis`` among the other names."""
     options = table.get(AXIS, {})
     if not isinstance(options, dict):
         expected = "a table of options, [axis] or [matrix.axis]"
@@ -128,4 +136,4 @@ def _request(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
             )
         request[key] = value
     check_names([*request, *options])
-    return {canonical(name): value for name, value in (request | options).items()}
+    return {canonical_name(name): value for name, value in (request | options).items()}

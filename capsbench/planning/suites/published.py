@@ -1,4 +1,4 @@
-"""A row of a paper's table, as data beside the suite that measures it."""
+"""The rows of a paper's tables that a suite reproduces."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from capsbench.errors import ArgumentError, reason_of
 from capsbench.records.cell import Cell, Scalar, asked_fields
 
 COMPONENTS = ("network", "routing", "loss")
-"""Whose options a row may name, as ``stem`` or ``network.stem``."""
+"""The components whose options a row may name, as ``stem`` or ``network.stem``."""
 
 
 class RowError(ValueError):
-    """A row of a suite that cannot be.
+    """Raised for an invalid row of a suite.
 
     Args:
         number: its place among the rows, from 1.
-        row: what it calls itself, as far as it does.
-        field: what of it is wrong.
+        row: its name, if it has one.
+        field: the invalid field.
         reason: a phrase.
     """
 
@@ -40,7 +40,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Published(BaseModel):
-    """One published number. It is a claim to be looked at, and nothing but the table of a report reads it."""
+    """One published number. It is a claim to examine; only the table of a report reads it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -59,7 +59,7 @@ class Published(BaseModel):
     where: dict[str, Scalar] = Field({}, description="what the cells that measure it are: field or option -> value")
 
     @model_validator(mode="after")
-    def _whole(self) -> Published:
+    def _check_whole(self) -> Published:
         if (self.spread is None) != (self.trials is None):
             raise ArgumentError("spread", "the number of trials beside it, and neither alone", self.spread)
         if bool(self.where) == bool(self.not_reproduced):
@@ -68,20 +68,20 @@ class Published(BaseModel):
 
     @property
     def rounding(self) -> float:
-        """Half a unit of the last digit that is printed."""
+        """Half a unit of the last printed digit."""
         exponent = self.value.as_tuple().exponent
         assert isinstance(exponent, int)  # neither infinite nor a NaN
         return float(Decimal(5).scaleb(exponent - 1))
 
     def fits(self, cell: Cell) -> bool:
-        """Whether the cell is all that ``where`` asks for."""
-        return bool(self.where) and all(_has(cell, name, value) for name, value in self.where.items())
+        """Returns true if the cell has all values of ``where``."""
+        return bool(self.where) and all(_has_value(cell, name, value) for name, value in self.where.items())
 
 
 def rows_of(cell: Cell, published: Sequence[Published]) -> list[Published]:
-    """The rows that a cell measures: of all that it fits, those that ask for most.
+    """Returns the rows that a cell measures: among those that it fits, the rows with the most values in ``where``.
 
-    So a row needs not say what the others vary: the ablation ``{iterations = 3, loss = "margin"}`` is not taken for
+    A row so need not name what other rows vary: the ablation ``{iterations = 3, loss = "margin"}`` is not taken for
     ``{iterations = 3}``.
     """
     fitting = [row for row in published if row.fits(cell)]
@@ -90,7 +90,7 @@ def rows_of(cell: Cell, published: Sequence[Published]) -> list[Published]:
 
 
 def read_rows(content: Sequence[Mapping[str, Any]]) -> list[Published]:
-    """The rows of a suite's ``[[published]]``; raises RowError for one that cannot be."""
+    """Reads the rows of a suite's ``[[published]]``; raises RowError for an invalid one."""
     rows = []
     for number, entry in enumerate(content, start=1):
         try:
@@ -105,7 +105,7 @@ def read_rows(content: Sequence[Mapping[str, Any]]) -> list[Published]:
     return rows
 
 
-def _has(cell: Cell, name: str, value: Scalar) -> bool:
+def _has_value(cell: Cell, name: str, value: Scalar) -> bool:
     key = name.replace("-", "_")
     field = asked_fields().get(key, key)
     if field in Cell.model_fields:

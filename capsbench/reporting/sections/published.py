@@ -99,7 +99,7 @@ def _cells_of(suite: Suite) -> list[Cell]:
         cells_of,  # imports torch, which a report without published numbers does not need
     )
 
-    return cells_of(*suite.overridden({"seeds": [0]}))
+    return cells_of(*suite.override_with({"seeds": [0]}))
 
 
 def judge(row: Published, values: Sequence[float], step: float | None = None) -> str:

@@ -153,8 +153,8 @@ def test_every_suite_describes_itself_in_a_line():
 
 def test_a_flag_overrides_what_the_suite_says_under_another_name(written):
     suite = read_suite(written(SHORT + "iters = [1, 2]\n[axis]\nmass = 50\n"))
-    assert suite.overridden({"iterations": 3})[0]["iters"] == 3
-    assert "iterations" not in suite.overridden({"iterations": 3})[0]
+    assert suite.override_with({"iterations": 3})[0]["iters"] == 3
+    assert "iterations" not in suite.override_with({"iterations": 3})[0]
 
 
 def test_a_suite_that_says_one_thing_under_two_names_is_refused(written):
