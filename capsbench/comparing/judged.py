@@ -62,9 +62,9 @@ class JudgedNumber(NamedTuple):
                 values[experiment(source), row.level] = row.value
         return values
 
-    def find_first(self, record: Record) -> float | None:
-        """Returns the value of a record's first row; None if it has none."""
-        return next((row.value for row in record.rows if self.is_of(row)), None)
+    def find_time(self, record: Record) -> float | None:
+        """Returns the value of a record's first row, a time; None if it has none above 0."""
+        return next((row.value for row in record.rows if self.is_of(row) and row.value > 0), None)
 
     def average(self, values: Collection[float]) -> float | None:
         """Returns the number that some rows make, its logarithm if it is relative; None if they make none."""

@@ -51,8 +51,8 @@ def judge_times(pairing: Pairing, slower: float) -> Iterator[Test]:
         slower: the factor that is no regression.
     """
     for number in list_judged(pairing.specs, "time"):
-        before = ratios_to_median({pair.title: _first_values(number, pair.reference) for pair in pairing.comparable})
-        now = ratios_to_median({pair.title: _first_values(number, pair.current) for pair in pairing.comparable})
+        before = ratios_to_median({pair.title: _find_times(number, pair.reference) for pair in pairing.comparable})
+        now = ratios_to_median({pair.title: _find_times(number, pair.current) for pair in pairing.comparable})
         titles = [title for title in before if len(before[title]) >= FEWEST_SEEDS and now.get(title)]
         variances = _moderate_variances([before[title] for title in titles])
         for title, variance in zip(titles, variances, strict=True):
@@ -133,9 +133,9 @@ def _count_images(judged: JudgedNumber, pairing: Pairing) -> set[int]:
     }
 
 
-def _first_values(number: JudgedNumber, contender: Contender) -> dict[int, float]:
-    """Returns seed -> the first value of a number, for the seeds that have one."""
-    values = {seed: number.find_first(record) for seed, record in contender.records.items()}
+def _find_times(number: JudgedNumber, contender: Contender) -> dict[int, float]:
+    """Returns the time of each seed that has one."""
+    values = {seed: number.find_time(record) for seed, record in contender.records.items()}
     return {seed: value for seed, value in values.items() if value is not None}
 
 

@@ -9,11 +9,13 @@ from capsbench.measures.spec import Contest, Judged, MeasureSpec, Metric
 if TYPE_CHECKING:
     from capsbench.measures.base import Measure, Subject
     from capsbench.measures.build import make_measure
+    from capsbench.records.record import Row
 
-__all__ = ["Contest", "Judged", "Measure", "MeasureSpec", "Metric", "Subject", "make_measure"]
+__all__ = ["Contest", "Judged", "Measure", "MeasureSpec", "Metric", "Row", "Subject", "make_measure"]
 
 _HOMES = {
     "Measure": "capsbench.measures.base",
+    "Row": "capsbench.records.record",
     "Subject": "capsbench.measures.base",
     "make_measure": "capsbench.measures.build",
 }

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capsbench.measures.spec import Contest, Judged, MeasureSpec, Metric
 from capsbench.records.file import to_bytes
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
@@ -48,20 +50,53 @@ COMMANDS = [
 ]
 
 
+DECLARATION = MeasureSpec(
+    "mine",
+    title="My measure",
+    caption="It is mine.",
+    metrics=(
+        Metric(
+            "share",
+            "fraction",
+            higher_is_better=True,
+            columns=("all",),
+            contests=(Contest("my share", ("all",), at_headline_bound=False),),
+            judged=(Judged("my share", ("all",), floor=0.0), Judged("my check", rule="check")),
+        ),
+        Metric(
+            "time",
+            "ms",
+            higher_is_better=False,
+            columns=("all",),
+            contests=(Contest("my time"),),
+            judged=(Judged("my time", rule="time"), Judged("my exact time", relative=True)),
+            repeatable=False,
+        ),
+    ),
+)
+"""Of a user's own measure: what a stranger may write into a record is read by reports and gates."""
+
+
 def record(seed: int, iterations: int = 3) -> Record:
     rows = [
         Row("training", "parameters", "network", 1000.0, "parameters"),
         Row("accuracy", "accuracy", "test", 0.9 + seed / 100, "fraction"),
         Row("affine", "area under the curve", "rotation", 0.5, "fraction", 15.0),
     ]
-    return make_record(
+    made = make_record(
         make_capsules(seed=seed, iterations=iterations),
-        rows,
+        [
+            *rows,
+            Row("mine", "share", "all", 0.4 + seed / 100, "fraction"),
+            Row("mine", "time", "all", 1.5 + seed, "ms"),
+        ],
         history=[{"epoch": 1, "loss": 0.9, "validation_accuracy": 0.6, "seconds": 1.0}],
         provenance={"commit": "0123", "cpu": "A CPU", "cores": 2, "gpu": None},
         failures={"speed": "it took too long"},
         request={"routing": "em", "iters": iterations},
     )
+    mine = replace(made.measures["mine"], declaration=DECLARATION)
+    return replace(made, measures={**made.measures, "mine": mine})
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +188,16 @@ PROVENANCE = ("provenances", 0, "cpu")
         (("measures", "accuracy", "kept", "path"), "kept/" + "a" * 300),
         (("request", "routing"), float("nan")),
         (("failures", "speed", "reason"), "x" * 2_000_000),
+        (("measures", "mine", "declaration"), {}),
+        (("measures", "mine", "declaration", "name"), ""),
+        (("measures", "mine", "declaration", "caption"), "x" * 3_000),
+        (("measures", "mine", "declaration", "by_default"), "yes"),
+        (("measures", "mine", "declaration", "metrics"), [{"name": str(n), "unit": "u"} for n in range(101)]),
+        (("measures", "mine", "declaration", "metrics", 1, "name"), "share"),
+        (("measures", "mine", "declaration", "metrics", 0, "higher_is_better"), None),
+        (("measures", "mine", "declaration", "metrics", 0, "contests", 0, "title"), "x" * 300),
+        (("measures", "mine", "declaration", "metrics", 0, "judged", 0, "rule"), "always"),
+        (("measures", "mine", "declaration", "metrics", 1, "judged", 1, "relative"), False),
     ],
     ids=lambda odd: str(odd)[:40],
 )

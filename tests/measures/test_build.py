@@ -1,9 +1,11 @@
+import sys
+
 import pytest
 
 from capsbench.errors import Kind, UsageError
-from capsbench.measures import make_measure
+from capsbench.measures import MeasureSpec, Metric, make_measure
 from capsbench.measures.accuracy.measure import Accuracy
-from capsbench.measures.build import checked, is_current
+from capsbench.measures.build import checked, declaration_of, is_current
 from capsbench.measures.speed.measure import Speed
 from capsbench.planning.request import trust_named
 from capsbench.records.record import Measurement
@@ -84,3 +86,41 @@ def test_an_unknown_setting_comes_with_those_there_are():
         make_measure("speed:fast")
     assert caught.value.__cause__.value == "fast"
     assert all(setting in str(caught.value) for setting in ("light", "full", "quick"))
+
+
+INVALID = {
+    "a word": "'words'",
+    "a type": "MeasureSpec(3)",
+    "a list": "MeasureSpec('mine', metrics=(Metric('m', 'u', columns='test'),))",
+    "a name": "MeasureSpec('accuracy')",
+    "the training": "MeasureSpec('training')",
+}
+
+
+@pytest.mark.parametrize("declared", INVALID.values(), ids=INVALID)
+def test_invalid_declarations_are_refused_before_anything_runs(declared, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    header = "from capsbench.measures import Measure, MeasureSpec, Metric\n\nclass Mine(Measure):\n"
+    (tmp_path / "invalid_spec.py").write_text(
+        f"{header}    spec = {declared}\n\n    def __call__(self, subject): ...\n"
+    )
+    trust_named("measure", ["invalid_spec:Mine"])
+    with pytest.raises(UsageError) as caught:
+        make_measure("invalid_spec:Mine")
+    sys.modules.pop("invalid_spec", None)
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "measure", "invalid_spec:Mine")
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_become_tuples_and_built_in_measures_declare_nothing_for_their_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    header = "from capsbench.measures import Measure, MeasureSpec, Metric\n\nclass Mine(Measure):\n"
+    spec = "MeasureSpec('mine', metrics=[Metric('m', 'u', columns=['test'])])"
+    (tmp_path / "listed_spec.py").write_text(f"{header}    spec = {spec}\n\n    def __call__(self, subject): ...\n")
+    trust_named("measure", ["listed_spec:Mine", "capsbench.measures.speed.measure:Speed"])
+    assert declaration_of("listed_spec:Mine") == MeasureSpec("mine", (Metric("m", "u", columns=("test",)),))
+    sys.modules.pop("listed_spec", None)
+    assert declaration_of("speed:full") is None
+    assert declaration_of("capsbench.measures.speed.measure:Speed") is None

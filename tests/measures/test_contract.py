@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from capsbench.errors import TrainingFailed
+from capsbench.measures import MeasureSpec
 from capsbench.measures.contract import check_rows
 from capsbench.records.record import Row
 
@@ -66,3 +67,10 @@ def test_the_conditions_of_a_measure_between_networks_begin_with_the_source():
     assert check_rows("my.module:Mine", rows, source="0123456789ab") == rows
     with pytest.raises(TrainingFailed, match="'all'"):
         check_rows("my.module:Mine", [*rows, row(condition="all")], source="0123456789ab")
+
+
+def test_a_declared_name_is_that_of_all_rows():
+    declaration = MeasureSpec("mine")
+    assert check_rows("my.module:Mine", [row()], declaration) == [row()]
+    with pytest.raises(TrainingFailed, match="'other'"):
+        check_rows("my.module:Mine", [row(), row(measure="other")], declaration)
