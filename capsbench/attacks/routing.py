@@ -11,13 +11,7 @@ from torch import Tensor, nn
 from capsbench.networks.build import build_network
 from capsbench.records.cell import Cell
 from capsbench.routing.base import Routing
-from capsbench.routing.dynamic import DynamicRouting
-from capsbench.routing.self_attention import SelfAttentionRouting
-from capsbench.routing.uniform import UniformRouting
 from capsbench_kernels import Parents, squash, vector_length
-
-BY_LENGTH = (DynamicRouting, SelfAttentionRouting, UniformRouting)
-"""Routings whose activation is the length of a squashed pose, as in the networks that the vote attack was made for."""
 
 
 class MeanVotes(Routing):
@@ -48,28 +42,25 @@ class MeanVotes(Routing):
 def remove_routing(cell: Cell, network: nn.Module) -> nn.Module | None:
     """Returns a copy of a cell's network without routing, in which the vote attack computes its gradients.
 
-    If the activation of a capsule is the length of its pose, `MeanVotes` replaces each routing, as in the paper. Otherwise the
-    mean vote does not determine the activation; the routing then runs its first iteration only, which divides every child
-    equally, and computes activations by its own rule. Returns None if neither is possible, for a routing that is not iterative
-    and has separate activations, such as self-routing.
+    Each routing declares how (`Routing.vote_attack`). If the activation of a capsule is the length of its squashed pose,
+    `MeanVotes` replaces the routing, as in the paper. Otherwise the mean vote does not determine the activation; the routing then
+    runs its first iteration only, and computes activations by its own rule. Returns None if neither is possible.
     """
     routings = [module for module in network.modules() if isinstance(module, Routing)]
-    if routings and all(isinstance(routing, BY_LENGTH) for routing in routings):
+    if routings and all(routing.vote_attack == "mean votes" for routing in routings):
         network = copy.deepcopy(network)
         for module in list(network.modules()):
             for name, routing in list(module.named_children()):
                 if isinstance(routing, Routing):
                     setattr(module, name, _make_mean_votes(routing))
         return network
-    if routings and all(routing.iterative for routing in routings):
+    if routings and all(routing.iterative and routing.vote_attack for routing in routings):
         return set_iterations(cell, network, 1)
     return None
 
 
 def _make_mean_votes(routing: Routing) -> MeanVotes:
-    default = "efficient" if isinstance(routing, SelfAttentionRouting) else "sabour"
-    variant = getattr(routing, "squash", default)
-    mean_votes = MeanVotes(routing.child_count, routing.parent_count, squash=variant, backend=routing.backend)
+    mean_votes = MeanVotes(routing.child_count, routing.parent_count, squash=routing.squash, backend=routing.backend)
     return mean_votes.train(routing.training)
 
 

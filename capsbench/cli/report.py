@@ -101,7 +101,7 @@ def _print(made: Report) -> None:
     tables += [(each.section.title, each.readable) for each in made.sections]
     for title, strings in tables:
         if not strings.empty:
-            table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+            table = Table(title=title and one_line(title), title_justify="left", show_edge=False, pad_edge=False)
             for column in strings.columns:
                 table.add_column(one_line(column), overflow="fold")
             for row in strings.head(MOST_ROWS).itertuples(index=False):

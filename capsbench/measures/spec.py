@@ -115,10 +115,10 @@ class MeasureSpec:
         metrics: its metrics; rows of other metrics are on record and in no table.
         title: the heading of its default section; empty: the name.
         caption: how to read the default section, in sentences.
-        by_default: a run that names no measure takes it.
+        by_default: a run that names no measure takes it; only for built-in measures.
         compared: the count of its numbers by which contenders are compared; None: its contests, at least one. Bonferroni's
             correction counts them.
-        retired: metric -> why readers leave out its rows in records of before.
+        retired: metric -> why readers leave out its rows in records of before; only for built-in measures.
 
     Raises:
         ArgumentError: two metrics, contests or judged numbers have one name.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -27,6 +27,14 @@ class LayerShape(NamedTuple):
     depth: int
     columns: int
     classes: bool
+
+
+VoteAttack = Literal["mean votes", "first iteration"]
+"""How the vote attack (Gu, Wu, Tresp 2021) removes a routing, to compute its gradients without it:
+
+- ``mean votes``: the squashed mean of the votes replaces it, since the length of that is a parent's activation
+- ``first iteration``: it runs its first iteration only, which divides every child equally
+"""
 
 
 class Routing(Component, ABC):
@@ -60,6 +68,12 @@ class Routing(Component, ABC):
 
     continues = False
     """True if ``forward`` takes ``parents`` (initial poses) and ``steps`` (the number of iterations), for concurrent routing."""
+
+    vote_attack: ClassVar[VoteAttack | None] = "first iteration"
+    """How the vote attack removes this routing from a network; None if it cannot. ``first iteration`` needs an iterative one."""
+
+    squash = "sabour"
+    """The squash (`capsbench_kernels.squash`) of the mean vote that replaces this routing in the vote attack."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Defaults that depend on the network size, such as ``{"tiny": {"temperature": 2.0}}``.

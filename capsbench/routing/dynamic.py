@@ -25,6 +25,7 @@ class DynamicRouting(Routing):
     """
 
     network = "capsnet"
+    vote_attack = "mean votes"
     presets = preset_transforms(sigma=0.1)  # the authors' value: larger votes saturate the squash
 
     def __init__(

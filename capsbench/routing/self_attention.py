@@ -27,6 +27,8 @@ class SelfAttentionRouting(Routing):
     """
 
     network = "efficient-capsnet"
+    vote_attack = "mean votes"
+    squash = "efficient"
     iterative = False
 
     def __init__(self, children: int, parents: int, *, iterations: int = 1, backend: str = "auto") -> None:

@@ -38,6 +38,7 @@ class SelfRouting(Routing):
     network = "capsnet-hahn2019"
     separate_activations = True
     iterative = False
+    vote_attack = None
     activations_need_votes = False
 
     routing_matrices: nn.Parameter

@@ -12,6 +12,7 @@ class UniformRouting(Routing):
     """Uniform routing: one vote pass with equal shares, then the squash. Equal to one iteration of dynamic routing."""
 
     network = "capsnet"
+    vote_attack = "mean votes"
     presets = preset_transforms(sigma=0.1)
     iterative = False
 

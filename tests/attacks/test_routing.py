@@ -1,9 +1,12 @@
 """Networks without their routing and at other iterations, against votes and iterations written out."""
 
+import sys
+
 import pytest
 import torch
 
 from capsbench.attacks.routing import remove_routing, set_iterations
+from capsbench.measures.routing_robustness.measure import RoutingRobustness
 from capsbench.networks.build import build_network
 
 
@@ -144,3 +147,56 @@ def test_the_mode_and_the_random_numbers_are_kept(built):
     assert not set_iterations(cell, network, 2).training
     assert set_iterations(cell, network.train(), 2).training
     assert torch.equal(random, torch.get_rng_state())
+
+
+# A routing of one's own
+
+OWN = """
+from capsbench.routing import Routing
+from capsbench_kernels import Parents, squash, vector_length
+
+class Mine(Routing):
+    iterative = {iterative}
+    vote_attack = {way!r}
+    squash = {variant!r}
+
+    def forward(self, poses, weights, activations, offset=None):
+        outputs = squash(3 * self.vote_pass(poses, weights, Parents(), offset=offset).first, variant=self.squash)
+        return outputs.unflatten(2, (poses.shape[2], weights.shape[3])), vector_length(outputs, dim=2)
+"""
+
+
+@pytest.fixture
+def own_routing(tmp_path, monkeypatch):
+    """Makes a module of one's own routing that declares how it is attacked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def make(way, iterative=False, variant="sabour"):
+        (tmp_path / "own_attacked.py").write_text(OWN.format(way=way, iterative=iterative, variant=variant))
+        return "own_attacked:Mine"
+
+    yield make
+    sys.modules.pop("own_attacked", None)
+
+
+@pytest.mark.parametrize("variant", ["sabour", "efficient"])
+def test_an_own_routing_that_declares_mean_votes_gives_way_to_them(built, images, own_routing, variant):
+    cell, network = built(routing=own_routing("mean votes", variant=variant), network="capsnet")
+    votes = remove_routing(cell, network)
+    poses, _ = children_of(network, images)
+    mean = votes_of(network, poses).flatten(3).mean(dim=1)
+    length = mean.norm(dim=-1)
+    expected = length.square() / (1 + length.square()) if variant == "sabour" else 1 - torch.exp(-length)
+    torch.testing.assert_close(votes(images), expected)
+    assert RoutingRobustness.applies_to(cell)
+
+
+@pytest.mark.parametrize(
+    ("way", "iterative", "left"),
+    [("first iteration", True, 1), ("first iteration", False, None), (None, True, None), (None, False, None)],
+)
+def test_an_own_routing_runs_its_first_iteration_or_is_not_attacked(built, own_routing, way, iterative, left):
+    cell, network = built(routing=own_routing(way, iterative), network="capsnet", **({"iters": 3} if iterative else {}))
+    votes = remove_routing(cell, network)
+    assert (None if votes is None else votes.classes.routing.iterations) == left

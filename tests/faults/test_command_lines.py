@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Store(folder / "results").write(make_record(make_capsules(seed=seed), rows))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("capsbench.reporting.build.begin", lambda pictures, material, forms: lambda: ({}, {}))
+        patch.setattr("capsbench.reporting.build.drawing", lambda *arguments: nullcontext(dict))
         for room in ("running.runner", "running.estimate"):
             patch.setattr(f"capsbench.{room}.in_processes", lambda jobs, *arguments, **named: iter(()))
         yield folder

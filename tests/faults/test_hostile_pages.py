@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("capsbench.reporting.build.begin", lambda pictures, material, forms: lambda: ({}, {}))
+        patch.setattr("capsbench.reporting.build.drawing", lambda *arguments: nullcontext(dict))
         Store(folder / "results").write(record(0))
         yield folder
 

@@ -105,7 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("odd")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("capsbench.reporting.build.begin", lambda pictures, material, forms: lambda: ({}, {}))
+        patch.setattr("capsbench.reporting.build.drawing", lambda *arguments: contextlib.nullcontext(dict))
         patch.setattr("capsbench.running.runner.in_processes", lambda jobs, *arguments, **named: iter(()))
         for name in ("good", "odd"):
             write(Store(folder / name))

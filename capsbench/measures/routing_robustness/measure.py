@@ -13,7 +13,7 @@ from capsbench.attacks.campaign import SEED
 from capsbench.attacks.descent import make_descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS, Effort
 from capsbench.attacks.readings import Pixels, Reading
-from capsbench.attacks.routing import BY_LENGTH, remove_routing, set_iterations
+from capsbench.attacks.routing import remove_routing, set_iterations
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
 from capsbench.data.draws import stratified
 from capsbench.measures.base import Measure, Subject
@@ -57,7 +57,7 @@ class RoutingRobustness(Measure):
         if cell.routing is None or not can_be_misled(cell):
             return False
         routing = registry.get("routing", cell.routing)
-        return routing.iterative or issubclass(routing, BY_LENGTH)
+        return routing.iterative or routing.vote_attack is not None
 
     @classmethod
     def missing(cls) -> str | None:
