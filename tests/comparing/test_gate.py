@@ -203,6 +203,8 @@ def test_a_reference_of_two_seeds_shows_no_regression_and_says_so(tmp_path):
     checked = check(reference, write(tmp_path / "out", draws(9, accuracy=0.2)))
     assert {each.kind for each in checked.findings} == {"not judged"}
     assert "2 seeds" in checked.findings[0].text
+    of_three = write(tmp_path / "three", [made for seed in range(3) for made in draws(seed)])
+    assert check(of_three, of_three).of("not judged") == []
 
 
 def title(made):
@@ -343,7 +345,59 @@ def test_records_of_another_commit_are_noted(reference, tmp_path, monkeypatch):
     assert note.startswith("4 of 4 records were made at another commit than bbbbbbbbbbbb")
 
 
-@pytest.mark.parametrize(("limit", "value"), [("tolerance", -1), ("slower", 0.5)])
+@pytest.mark.parametrize("commit", [None, "b" * 40])
+def test_nothing_is_noted_where_either_commit_is_not_known(reference, tmp_path, monkeypatch, commit):
+    monkeypatch.setattr(gate, "provenance", lambda: {"commit": commit})
+    out = write(tmp_path / "out", draws(9, provenance={"commit": None if commit else "a" * 40}))
+    assert check(reference, out).notes == []
+
+
+@pytest.fixture
+def judged_by(monkeypatch):
+    """Puts one test of chosen p-values in the place of all, and notes the limits that tests are given."""
+
+    def judge(worse, better):
+        test = gate.Test("em", "test accuracy", "97.0 %", "95.0 %", 2.0, worse, better)
+        limits = {}
+        monkeypatch.setattr(
+            gate, "judge_numbers", lambda pairing, tolerance: limits.update(tolerance=tolerance) or [test]
+        )
+        monkeypatch.setattr(gate, "judge_times", lambda pairing, slower: limits.update(slower=slower) or [])
+        monkeypatch.setattr(gate, "judge_sanity_checks", lambda pairing: [])
+        return limits
+
+    return judge
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "kinds"),
+    [(0.049, 1.0, ["regression"]), (0.05, 1.0, []), (1.0, 0.049, ["better"]), (1.0, 0.05, [])],
+)
+def test_a_test_of_less_than_5_per_cent_is_a_finding(reference, judged_by, worse, better, kinds):
+    judged_by(worse, better)
+    checked = check(reference, reference)
+    assert [finding.kind for finding in checked.findings] == kinds
+    assert [(finding.contender, finding.name, finding.p) for finding in checked.findings] == [
+        ("em", "test accuracy", min(worse, better)) for _ in kinds
+    ]
+    assert checked.tests["worse"].tolist() == [worse]
+
+
+def test_the_limits_are_a_share_and_a_factor(reference, judged_by):
+    limits = judged_by(1.0, 1.0)
+    check(reference, reference)
+    assert limits == {"tolerance": 0.01, "slower": 4.0}
+    check(reference, reference, tolerance=0, slower=1)
+    assert limits == {"tolerance": 0, "slower": 1}
+    checked = check(reference, reference, tolerance=99, slower=1.5)
+    assert limits == {"tolerance": 0.99, "slower": 1.5}
+    assert (checked.tolerance, checked.slower) == (99, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [("tolerance", -1), ("tolerance", 100), ("slower", 0.5), ("slower", math.inf), ("slower", math.nan)],
+)
 def test_a_limit_out_of_its_range_is_an_error(reference, limit, value):
     with pytest.raises(UsageError) as caught:
         check(reference, reference, **{limit: value})

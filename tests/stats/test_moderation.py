@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from capsbench.stats.differences import adjust_by_holm, compare_unpaired_seeds
+from capsbench.stats.differences import adjust_by_holm
 from capsbench.stats.moderation import chance_of_drop, chance_of_failures, moderate_variances
 from capsbench.stats.variances import Variance
 
@@ -83,15 +83,24 @@ def test_failures_are_tested_by_fishers_exact_test(now, before):
     assert chance_of_failures(*now, *before) == pytest.approx(expected)
 
 
-def test_numbers_of_other_seeds_are_tested_by_welch():
-    one, other = [0.9, 0.92, 0.95], [0.8, 0.85, 0.83, 0.86]
-    found = compare_unpaired_seeds(one, other, step=0.0)
-    expected = stats.ttest_ind(one, other, equal_var=False)
-    assert found.mean == pytest.approx(np.mean(one) - np.mean(other))
-    assert found.p == pytest.approx(expected.pvalue)
-    low, high = expected.confidence_interval(0.95)
-    assert found.half == pytest.approx((high - low) / 2)
+def test_variances_that_differ_no_more_than_equal_ones_are_drawn_towards_their_geometric_mean():
+    variances, freedom = [1.0, 1.2, 0.0], [4, 6, 2]
+    # The expected logarithm of a sample variance falls short of that of the true one by log(d / 2) - digamma(d / 2).
+    offsets = [math.log(d / 2) - special.digamma(d / 2) for d in freedom[:2]]
+    typical = math.exp((math.log(1.0) + math.log(1.2) + sum(offsets)) / 2)
+    assert moderate_variances(variances, freedom) == [
+        (pytest.approx((typical + value) / 2), 2 * d, False) for value, d in zip(variances, freedom, strict=True)
+    ]
 
 
-def test_of_one_seed_on_a_side_nothing_is_told():
-    assert math.isnan(compare_unpaired_seeds([0.9], [0.8, 0.7]).p)
+def test_one_variance_above_0_has_no_typical_one_beside_it():
+    assert moderate_variances([0.0, 2.0], [4, 3]) == [Variance(0.0, 4), Variance(2.0, 3)]
+    assert moderate_variances([1.0, 2.0], [0, 3]) == [Variance(1.0, 0), Variance(2.0, 3)]
+
+
+def test_more_seeds_on_either_side_make_a_drop_surer():
+    variance = Variance(0.04, 8)
+    for reference, current in ((5, 1), (3, 2)):
+        t = 0.5 / (0.2 * math.sqrt(1 / reference + 1 / current))
+        expected = stats.t.sf(t, 8)
+        assert chance_of_drop(0.6, variance, reference, current, tolerance=0.1) == pytest.approx(expected)

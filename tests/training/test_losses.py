@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from capsbench.errors import ArgumentError
-from capsbench.training.losses import CrossEntropy, MarginLoss, SpreadLoss, log_probabilities
+from capsbench.training.losses import CrossEntropy, MarginLoss, SpreadLoss, log_probabilities, make_loss
 
 
 def test_margin_loss_of_two_images():
@@ -113,6 +113,19 @@ def test_the_spread_margin_grows_from_its_start_to_its_end(growth, start, end):
     assert margins == sorted(margins)
     assert margins[0] == pytest.approx(start, abs=1e-3)
     assert margins[-1] == pytest.approx(end, abs=1e-3)
+
+
+@pytest.mark.parametrize(("progress", "s"), [(0.0, -4.0), (0.25, -0.5), (0.5, 3.0), (1.0, 10.0)])
+def test_the_sigmoid_margin_is_that_of_the_authors_steps(progress, s):
+    margin = SpreadLoss(True, growth="sigmoid").compute_margin(progress)
+    assert float(margin) == pytest.approx(0.2 + 0.79 / (1 + math.exp(-s)))
+
+
+def test_a_cell_builds_its_loss_with_its_options(make_cell):
+    loss = make_loss(make_cell(loss="margin", scale=0.05))
+    assert (loss.present, loss.absent, loss.down_weight, loss.scale) == (0.9, 0.1, 0.5, 0.05)
+    assert loss.capsules
+    assert not make_loss(make_cell(network="resnet", loss="cross-entropy")).capsules
 
 
 def test_an_unknown_growth_is_refused():

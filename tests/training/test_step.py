@@ -1,13 +1,24 @@
 """The objective of a training step: the loss and the reconstruction errors."""
 
+import math
+
 import pytest
 import torch
+from torch import nn
 
 from capsbench import registry
 from capsbench.data.base import Dataset
 from capsbench.data.images import Batch, Images, ImageShape, Splits
 from capsbench.networks.build import build_network
-from capsbench.training.step import TrainingStep, compute_reconstruction_errors
+from capsbench.training.losses import make_loss
+from capsbench.training.step import (
+    TrainingStep,
+    compute_reconstruction_errors,
+    make_objective,
+    make_optimizer,
+    sum_squared_errors,
+    use_precision,
+)
 
 
 class Pairs(Dataset):
@@ -85,3 +96,77 @@ def test_every_network_trains_on_two_labels_an_image(takes_a_step, network, reco
 @pytest.mark.parametrize("loss", ["margin", "spread", "cross-entropy"])
 def test_every_loss_trains_on_two_labels_an_image(takes_a_step, loss):
     assert takes_a_step(loss=loss)
+
+
+def test_the_objective_is_the_loss_and_the_weighted_mean_of_the_reconstruction_errors(make_cell):
+    cell = make_cell(reconstruction=True)
+    network, batch = make_network(cell), Batch(torch.rand(3, 1, 8, 8), torch.tensor([3, 9, 0]))
+    capsules = network.capsules(batch.images)
+    errors = sum_errors(network.decoder(capsules.poses, batch.labels), batch.images)
+    expected = make_loss(cell)(capsules.activations, batch.labels, 0.5) + cell.reconstruction_weight * errors.mean()
+    torch.testing.assert_close(make_objective(cell, network)(batch, torch.tensor(0.5)), expected)
+
+
+def test_without_a_decoder_the_objective_is_the_loss_at_its_progress(make_cell):
+    cell = make_cell(loss="spread", reconstruction=False)
+    network, batch = make_network(cell), Batch(torch.rand(3, 1, 8, 8), torch.tensor([3, 9, 0]))
+    values = []
+    for progress in (0.0, 1.0):
+        values.append(make_objective(cell, network)(batch, torch.tensor(progress)))
+        torch.testing.assert_close(values[-1], make_loss(cell)(network(batch.images), batch.labels, progress))
+    assert values[1] > values[0]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kind", "settings"),
+    [
+        ("adam", torch.optim.Adam, {"betas": (0.9, 0.999)}),
+        ("adamw", torch.optim.AdamW, {"betas": (0.9, 0.999)}),
+        ("sgd", torch.optim.SGD, {"momentum": 0.9, "nesterov": False}),
+    ],
+)
+def test_an_optimiser_has_the_rate_and_the_decay_of_its_cell(make_cell, optimizer, kind, settings):
+    network = nn.Linear(2, 2)
+    made = make_optimizer(make_cell(optimizer=optimizer, learning_rate=0.25, weight_decay=0.5), network)
+    assert type(made) is kind
+    (group,) = made.param_groups
+    assert (group["lr"], group["weight_decay"], group["fused"]) == (0.25, 0.5, None)
+    assert {name: group[name] for name in settings} == settings
+    assert group["params"] == [*network.parameters()]
+    assert make_optimizer(make_cell(optimizer=optimizer, fused_optimizer=True), network).param_groups[0]["fused"]
+
+
+class Slope(nn.Module):
+    """Scores of one class, which are its weight, for a loss whose gradient is known."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.0, 0.0]))
+
+    def forward(self, images):
+        return self.weight.expand(len(images), 2)
+
+
+@pytest.mark.parametrize(("clip", "step"), [(0.0, 0.5), (0.1, 0.1 / 2**0.5), (5.0, 0.5)])
+def test_a_step_goes_down_the_gradient_which_is_clipped_to_its_norm(make_cell, clip, step):
+    request = dict(
+        network="resnet", loss="cross-entropy", optimizer="sgd", learning_rate=1.0, weight_decay=0.0, clip=clip
+    )
+    network, batch = Slope(), Batch(torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))
+    take_step = TrainingStep(make_cell(**request), network)
+    loss = take_step(batch, 0.0)
+    assert loss.item() == pytest.approx(math.log(2))  # before the step
+    assert not loss.requires_grad
+    torch.testing.assert_close(network.weight.detach(), torch.tensor([step, -step]))
+    assert take_step(batch, 0.0) < loss
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_a_precision_is_that_of_products(make_cell, precision, dtype):
+    with use_precision(make_cell(precision=precision)):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_squared_errors_are_summed_over_the_pixels_of_an_image():
+    images = torch.arange(8.0).view(2, 1, 2, 2)
+    assert sum_squared_errors(images, torch.ones(2, 1, 2, 2)).tolist() == [1 + 0 + 1 + 4, 9 + 16 + 25 + 36]

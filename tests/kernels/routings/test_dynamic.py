@@ -1,5 +1,7 @@
 """Dynamic routing against Procedure 1 of Sabour 2017 as printed, with its logits b stored."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -112,3 +114,9 @@ def test_the_variants_are_those_of_the_papers(problem, variant, printed, leaky, 
         strict=True,
     ):
         torch.testing.assert_close(mine, expected)
+
+
+def test_its_defaults_are_the_papers():
+    parameters = inspect.signature(dynamic_routing).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default not in (p.empty, None)}
+    assert defaults == {"iterations": 3, "gradient": "all", "variant": "sabour", "leaky": False, "backend": "auto"}

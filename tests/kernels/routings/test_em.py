@@ -1,5 +1,6 @@
 """EM routing against Procedure 1 of Hinton 2018 as printed, with densities and R in memory."""
 
+import inspect
 import math
 
 import pytest
@@ -254,3 +255,16 @@ def test_16_bits_of_any_argument_are_routed_in_float32(em_problem, dtype):
     for ours, expected in zip(routed, em_routing(*(tensor.double() for tensor in narrow), 3, **options), strict=True):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_its_defaults():
+    parameters = inspect.signature(em_routing).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default not in (p.empty, None)}
+    assert defaults == {
+        "iterations": 3,
+        "variance_epsilon": 5e-4,
+        "mass_scale": 1.0,
+        "annealing": 1.0,
+        "gradient": "all",
+        "backend": "auto",
+    }
