@@ -171,7 +171,7 @@ def measure(
         UsageError: an unknown measure, or one that applies to none of the networks; or a network without its weights.
         NothingMeasured: no trained network is on record.
     """
-    from capsbench.presenting.filter import chosen as choose_records  # imports pandas, which a plan does not need
+    from capsbench.presenting.filter import choose_records  # imports pandas, which a plan does not need
 
     _check_workers(workers)
     asked = split_values(measure)

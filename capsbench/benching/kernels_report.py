@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from capsbench.presenting.figures.figure import Picture, finish, wrapped
-from capsbench.presenting.figures.files import picture_files, write_files
+from capsbench.presenting.figures.figure import Picture, finish_picture, wrap_panels
+from capsbench.presenting.figures.files import render_files, write_files
 from capsbench.presenting.figures.style import (
     CNN_DASHES,
     COLUMN,
@@ -26,7 +26,7 @@ from capsbench.presenting.figures.style import (
     STYLE,
     THIN,
 )
-from capsbench.presenting.markdown import markdown
+from capsbench.presenting.markdown import to_markdown
 from capsbench.presenting.words import TIMES
 from capsbench.records.provenance import provenance
 from capsbench_kernels.bench import BASELINE, COLUMNS, PASSES
@@ -149,7 +149,7 @@ def factor(number: float) -> str:
 
 def page(table: pd.DataFrame, notes: Sequence[str] = (), pictures: Mapping[str, Picture] | None = None) -> str:
     """The readable table as Markdown, with what it means, the pictures and where the numbers are from."""
-    parts = ["# Vote pass: time and memory", markdown(readable(table)), CAPTION[0].upper() + CAPTION[1:] + "."]
+    parts = ["# Vote pass: time and memory", to_markdown(readable(table)), CAPTION[0].upper() + CAPTION[1:] + "."]
     for name, picture in (pictures or {}).items():
         parts += [f"## {picture.title}", f"![{picture.title}]({name}.png)", picture.caption]
     lines = [*notes, *origin(table)]
@@ -180,7 +180,7 @@ def against_contenders(table: pd.DataFrame, measured: str) -> Picture:
     contenders = list(table["contender"].unique())
     groups = list(table.groupby(CASE, sort=False))
     width = PAGE if len(groups) > 1 else COLUMN
-    figure, grid = wrapped(len(groups), PER_LINE, 0.75 + 0.29 * len(contenders), width, sharey=True)
+    figure, grid = wrap_panels(len(groups), PER_LINE, 0.75 + 0.29 * len(contenders), width, sharey=True)
     for (_, part), axes in zip(groups, grid, strict=True):
         _contender_panel(axes, part, contenders, measured)
     grid[0].set_ylim(len(contenders) - 0.5, -0.5)
@@ -190,7 +190,7 @@ def against_contenders(table: pd.DataFrame, measured: str) -> Picture:
     else:
         title = "Peak memory of a routing beyond its inputs"
         caption = f"Beside a point: how many times less than {BASELINE}."
-    return finish(figure, title, f"{caption} {_machine(table)}")
+    return finish_picture(figure, title, f"{caption} {_machine(table)}")
 
 
 def _contender_panel(axes: Axes, part: pd.DataFrame, contenders: list[str], measured: str) -> None:
@@ -265,7 +265,7 @@ def against_sweep(table: pd.DataFrame, swept: str) -> Picture:
     table = table[(table["pass"] == PASSES[-1]) & table["median_s"].notna()]
     contenders = list(table["contender"].unique())
     groups = list(table.groupby([name for name in CASE if name != swept], sort=False))
-    figure, grid = wrapped(len(groups), PER_LINE, 2.1, PAGE if len(groups) > 1 else COLUMN)
+    figure, grid = wrap_panels(len(groups), PER_LINE, 2.1, PAGE if len(groups) > 1 else COLUMN)
     for (_, part), axes in zip(groups, grid, strict=True):
         for number, name in enumerate(contenders):
             rows = part[part["contender"] == name].sort_values(swept)
@@ -293,7 +293,7 @@ def against_sweep(table: pd.DataFrame, swept: str) -> Picture:
         _log_axis(axes.yaxis, [*(1e3 * part["median_s"].astype(float)), *(1e3 * part["floor_s"].astype(float))], 1.5)
     for axes in grid[::PER_LINE]:
         axes.set_ylabel("forward + backward (ms)")
-    return finish(figure, f"Time of a routing against {AXES[swept]}", f"{SPREAD} {_machine(table)}")
+    return finish_picture(figure, f"Time of a routing against {AXES[swept]}", f"{SPREAD} {_machine(table)}")
 
 
 def _log_axis(axis: Axis, values: Iterable[float], room: float) -> None:
@@ -360,7 +360,7 @@ def write(rows: Sequence[Row], folder: Path, notes: Sequence[str] = ()) -> list[
         table = table_of(rows)
         made = pictures(table)
         contents = {"kernels.csv": _csv(table), "kernels.md": page(table, notes, made).encode()}
-        files = write_files(folder, contents | picture_files(made), PICTURES)
+        files = write_files(folder, contents | render_files(made), PICTURES)
     (folder / PARTIAL).unlink(missing_ok=True)
     return files
 

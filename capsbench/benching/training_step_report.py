@@ -11,8 +11,8 @@ import pandas as pd
 from capsbench.benching.kernels_report import FACTS, duration, factor
 from capsbench.benching.training_step import COLUMNS
 from capsbench.presenting.figures.files import write_files
-from capsbench.presenting.format import si
-from capsbench.presenting.markdown import markdown
+from capsbench.presenting.format import format_si
+from capsbench.presenting.markdown import to_markdown
 
 CAPTION = (
     "step: forward, loss, backward and optimiser, median of n steps with the 20th and the 80th percentile; memory: peak of a "
@@ -31,7 +31,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for row in table.to_dict("records"):
         line = {"network": f"{row['network']} {row['size']}", "routing": f"{row['routing']} x{row['iterations']}"}
-        line |= {"parameters": si(row["parameters"]), "batch": str(row["batch"]), "contender": row["contender"]}
+        line |= {"parameters": format_si(row["parameters"]), "batch": str(row["batch"]), "contender": row["contender"]}
         if row["status"] == "ok":
             spread = f"{duration(row['median_s'])} ({duration(row['p20_s'])} to {duration(row['p80_s'])})"
             line |= {"step": spread, "times as fast": factor(row["times_as_fast"]), "n": str(row["n"])}
@@ -46,7 +46,7 @@ def write(rows: Sequence[dict[str, Any]], folder: Path, notes: Sequence[str] = (
     """``steps.csv``, the tidy rows, and ``steps.md``, the readable table."""
     table = table_of(rows)
     shown = readable(table)
-    lines = [markdown(shown, {"batch", "step", "times as fast", "n", "memory", "gradients"}), CAPTION, *notes]
+    lines = [to_markdown(shown, {"batch", "step", "times as fast", "n", "memory", "gradients"}), CAPTION, *notes]
     page = "\n\n".join(["# Training steps", *lines, *origin(table)]) + "\n"
     return write_files(folder, {"steps.csv": table.to_csv(index=False).encode(), "steps.md": page.encode()}, ())
 

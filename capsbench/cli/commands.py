@@ -35,7 +35,7 @@ from capsbench.errors import (
     UsageError,
 )
 from capsbench.planning.request import spell_flag
-from capsbench.presenting.terminal import discard
+from capsbench.presenting.terminal import discard_output
 
 app = App(
     name="capsbench",
@@ -87,7 +87,7 @@ def _call() -> int:
         # Without arguments the help has been printed, and there is no message.
         code = _fail(error.format_message(), EXIT_USAGE) if error.format_message() else EXIT_USAGE
     except (BrokenPipeError, SystemExit):  # typer leaves with 1 where who read the output is gone, as `head` does
-        discard(sys.stdout)
+        discard_output(sys.stdout)
         code = EXIT_INTERRUPTED
     except OSError as error:
         too_long = error.errno == errno.ENAMETOOLONG

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from capsbench.presenting.terminal import REPLACING, one_line, plain_streams
+from capsbench.presenting.terminal import REPLACING, plain_streams, to_one_line
 
 
 @contextmanager
@@ -29,9 +29,9 @@ def print_anywhere() -> Iterator[None]:
 
 def say(line: object) -> None:
     """Prints one line, whatever is in it."""
-    print(one_line(line))
+    print(to_one_line(line))
 
 
 def warn(line: object) -> None:
     """Says something in one line beside what a command prints, which programs may read."""
-    print(f"capsbench: {one_line(line)}", file=sys.stderr)
+    print(f"capsbench: {to_one_line(line)}", file=sys.stderr)

@@ -16,7 +16,7 @@ from capsbench.cli.options import JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
-from capsbench.presenting.words import value
+from capsbench.presenting.words import spell_value
 
 
 def list_(
@@ -63,5 +63,6 @@ def _option_names(kind: str, name: str) -> list[str]:
     from capsbench.planning.options import read_options
 
     return [
-        f"{spell_flag(option)} {value(default)}" for option, default in read_options(registry.get(kind, name)).items()
+        f"{spell_flag(option)} {spell_value(default)}"
+        for option, default in read_options(registry.get(kind, name)).items()
     ]

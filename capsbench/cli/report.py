@@ -12,7 +12,7 @@ from rich.table import Table
 from capsbench.cli.console import say, warn
 from capsbench.cli.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
-from capsbench.presenting.terminal import make_console, one_line
+from capsbench.presenting.terminal import make_console, to_one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,9 +103,9 @@ def _print(made: Report) -> None:
         if not strings.empty:
             table = Table(title=title and one_line(title), title_justify="left", show_edge=False, pad_edge=False)
             for column in strings.columns:
-                table.add_column(one_line(column), overflow="fold")
+                table.add_column(to_one_line(column), overflow="fold")
             for row in strings.head(MOST_ROWS).itertuples(index=False):
-                table.add_row(*(one_line(value) for value in row))
+                table.add_row(*(to_one_line(value) for value in row))
             make_console().print(table)
             if len(strings) > MOST_ROWS:
                 print(f"... and {len(strings) - MOST_ROWS} more rows, which the files have\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsbench.comparing.side import Contender, Side
-from capsbench.presenting.format import seeds as seeds_said
+from capsbench.presenting.format import spell_seeds
 from capsbench.presenting.marks import counts_of, is_collapsed
 
 
@@ -17,6 +17,6 @@ def tell_collapse(before: Contender, now: Contender, reference: Side, current: S
         return ""
     worst = max(stuck.values(), key=lambda counts: counts.predicted)
     return (
-        f"collapsed in {seeds_said([*stuck])}, which the reference has not: {100 * worst.predicted / worst.images:.0f} % of the "
+        f"collapsed in {spell_seeds([*stuck])}, which the reference has not: {100 * worst.predicted / worst.images:.0f} % of the "
         f"test images are taken for one class, and {100 * worst.right / worst.images:.0f} % are right"
     )

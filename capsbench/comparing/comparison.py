@@ -29,7 +29,7 @@ from capsbench.comparing.side import (
     titles_of_cells,
 )
 from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
-from capsbench.presenting.format import seeds as seeds_said
+from capsbench.presenting.format import spell_seeds
 from capsbench.presenting.paired import Kept, Pairs
 from capsbench.presenting.steps import Steps
 from capsbench.records.cell import DATA
@@ -269,7 +269,7 @@ def _beyond(a: Contender, b: Contender, cells: Mapping[str, str], left_out: froz
     common = sorted(a.records.keys() & b.records.keys())
     others = sorted(a.records.keys() - b.records.keys())
     if common and others:
-        yield seeds_said(others)
+        yield spell_seeds(others)
     pairs = [(a.records[seed], [b.records[seed]]) for seed in common] or [
         (record, [*b.records.values()]) for record in a.records.values()
     ]

@@ -28,8 +28,8 @@ from capsbench.comparing.checked import (
 from capsbench.comparing.comparison import Comparison
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.format import PERCENT, POINTS, cut_interval
-from capsbench.presenting.markdown import escaped, markdown
-from capsbench.presenting.terminal import plain
+from capsbench.presenting.markdown import escape_markdown, to_markdown
+from capsbench.presenting.terminal import to_plain
 from capsbench.records.disk import make_folder
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 
@@ -116,9 +116,9 @@ def _changed(changes: pd.DataFrame, what: str) -> str:
 
 def comparison_markdown(found: Comparison, everything: bool = False) -> str:
     """A comparison as Markdown."""
-    parts = [f"# {escaped(found.a)} (A) and {escaped(found.b)} (B)", *_listed(summary_of(found))]
+    parts = [f"# {escape_markdown(found.a)} (A) and {escape_markdown(found.b)} (B)", *_listed(summary_of(found))]
     table = changes_readable(found, everything)
-    return "\n".join([*parts, "", *([markdown(table, ())] if len(table) else [])]).rstrip() + "\n"
+    return "\n".join([*parts, "", *([to_markdown(table, ())] if len(table) else [])]).rstrip() + "\n"
 
 
 def comparison_json(found: Comparison) -> str:
@@ -178,13 +178,13 @@ def check_markdown(checked: Checked) -> str:
             table = pd.DataFrame(
                 [{"contender": e.contender, "what": e.text, **({"p": _p(e.p)} if p else {})} for e in found]
             )
-            lines += ["", f"## {heading}", "", markdown(table, ())]
+            lines += ["", f"## {heading}", "", to_markdown(table, ())]
     means = checked.tests[checked.tests["contender"] == ALL]
     if len(means):
         table = means[["name", "reference", "current"]].rename(
             columns={"name": "mean over contenders", "current": "now"}
         )
-        lines += ["", "## All contenders", "", markdown(table, ())]
+        lines += ["", "## All contenders", "", to_markdown(table, ())]
     if checked.notes:
         lines += ["", "## Notes", *_listed(checked.notes)]
     return "\n".join(lines) + "\n"
@@ -240,7 +240,7 @@ def write(flag: str, path: Path, content: str | bytes) -> None:
     """Writes a file that a flag asks for; raises UsageError where it cannot be."""
     try:
         make_folder(path.parent)
-        path.write_bytes(plain(content).encode(errors="replace") if isinstance(content, str) else content)
+        path.write_bytes(to_plain(content).encode(errors="replace") if isinstance(content, str) else content)
     except OSError as error:
         raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag=flag, file=path) from error
 
@@ -251,7 +251,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _listed(lines: list[str]) -> list[str]:
-    return ["", *(f"- {escaped(line)}" for line in lines)]
+    return ["", *(f"- {escape_markdown(line)}" for line in lines)]
 
 
 def _xml(text: str) -> str:

@@ -22,8 +22,8 @@ def failed_checks(material: Material) -> dict[str, list[str]]:
     if rows.empty:
         return {}
     checks = (rows["measure"] == ADVERSARIAL) & (rows["metric"] == SANITY_CHECK)
-    failed = material.chosen(checks & (rows["value"] == 0))
-    beyond = material.chosen((rows["metric"] == BEYOND_WHITE_BOX) & (rows["value"] > 0))
+    failed = material.select_rows(checks & (rows["value"] == 0))
+    beyond = material.select_rows((rows["metric"] == BEYOND_WHITE_BOX) & (rows["value"] > 0))
     let_pass = {setting: count_tolerated(effort.images) for setting, effort in EFFORTS.items()}
     setting = beyond["setting"].replace("default", next(iter(EFFORTS)))
     beyond = beyond[beyond["value"] > setting.map(let_pass).astype(float)]

@@ -15,7 +15,7 @@ class About(NamedTuple):
     sentence: str
 
     def applies_to(self, table: pd.DataFrame) -> bool:
-        return any(self.words in text for text in _texts(table))
+        return any(self.words in text for text in _list_texts(table))
 
 
 class AboutColumn(NamedTuple):
@@ -47,10 +47,10 @@ def spell_caption(caption: str | Caption, table: pd.DataFrame) -> str:
         for sentence in sentences
         if isinstance(sentence, str) or sentence.applies_to(table)
     ]
-    if any(CUT_INTERVAL.search(text) for text in _texts(table)):
+    if any(CUT_INTERVAL.search(text) for text in _list_texts(table)):
         spoken.append(ABOUT_CUT_INTERVALS)
     return " ".join(spoken)
 
 
-def _texts(table: pd.DataFrame) -> list[str]:
+def _list_texts(table: pd.DataFrame) -> list[str]:
     return [str(value) for value in table.to_numpy().flat]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench.presenting.format import PERCENT, names, of_seeds, with_interval
+from capsbench.presenting.format import PERCENT, format_interval, name_column, spell_seed_counts
 
 HALF = ", ci95"
 """What the heading of a half-width of a 95 % interval ends in, after that of its number."""
 
 
-def chosen(means: pd.DataFrame, metric: str, condition: str, level: Any = None) -> pd.DataFrame:
-    """The rows of averaged ones (`capsbench.presenting.material.Material.averaged`) that are one number of each contender.
+def select_number(means: pd.DataFrame, metric: str, condition: str, level: Any = None) -> pd.DataFrame:
+    """The rows of averaged ones (`capsbench.presenting.material.Material.average_seeds`) that are one number of each contender.
 
     Args:
         level: a number, or one for each row; all levels if None.
@@ -42,16 +42,16 @@ def one_row_each(means: pd.DataFrame, numbers: Mapping[str, pd.DataFrame]) -> pd
     return table.reset_index(drop=True)
 
 
-def readable(table: pd.DataFrame, digits: Mapping[str, int] | None = None) -> pd.DataFrame:
+def format_numbers(table: pd.DataFrame, digits: Mapping[str, int] | None = None) -> pd.DataFrame:
     """Such a table as strings, without the columns that have no interval beside them.
 
     Args:
         digits: heading -> digits after the point; 1 for per cent, else 2.
     """
-    shown: dict[str, Any] = {**names(table), "n": of_seeds(table["n"], table["seeds"])}
+    shown: dict[str, Any] = {**name_column(table), "n": spell_seed_counts(table["n"], table["seeds"])}
     for heading in [str(name).removesuffix(HALF) for name in table if str(name).endswith(HALF)]:
         places = (digits or {}).get(heading, 1 if heading.endswith("%") else 2)
         unit = PERCENT if heading.endswith(PERCENT) else ""
         numbers = zip(table[heading], table[heading + HALF], strict=True)
-        shown[heading] = [with_interval(value, half, places, unit) for value, half in numbers]
+        shown[heading] = [format_interval(value, half, places, unit) for value, half in numbers]
     return pd.DataFrame(shown)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.presenting.contenders import BASELINE, baseline_kinds, summary
-from capsbench.presenting.words import value as spell_value
+from capsbench.presenting.words import spell_value
 from capsbench.records.cell import Cell, asked_fields
 from capsbench.records.record import Record
 
@@ -25,10 +25,10 @@ class Condition(NamedTuple):
     def holds(self, record: Record) -> bool:
         if self.name == "cell":  # an identity of schema 1 still stands for its cell
             return bool({record.cell.id, *record.aliases}.intersection(self.values)) != self.excluded
-        return any(_same(value_of(record.cell, self.name), text) for text in self.values) != self.excluded
+        return any(_is_spelled(value_of(record.cell, self.name), text) for text in self.values) != self.excluded
 
 
-def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
+def choose_records(records: list[Record], where: Sequence[str]) -> list[Record]:
     """The records that meet all conditions, with the baselines of the networks among them.
 
     Args:
@@ -38,7 +38,7 @@ def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
         UsageError: a condition that is none, or a name or a value that no record has.
         NothingMeasured: no record meets all of them.
     """
-    conditions = [_parsed(text, records) for text in where]
+    conditions = [_parse_condition(text, records) for text in where]
     if not conditions:
         return records
     met = [record for record in records if all(each.holds(record) for each in conditions)]
@@ -57,7 +57,7 @@ def chosen(records: list[Record], where: Sequence[str]) -> list[Record]:
     return [record for record in records if record.cell.id in kept]
 
 
-def column(name: str) -> str:
+def to_field(name: str) -> str:
     """A name as a user types it, ``iters`` or ``train-size``, as that of a field of the Cell; an option's stays what it is."""
     plain = name.strip().removeprefix("--").replace("-", "_")
     return asked_fields().get(plain, plain)
@@ -73,32 +73,32 @@ def value_of(cell: Cell, name: str) -> Any:
     return own[0] if own else None
 
 
-def names_of(cells: Sequence[Cell]) -> list[str]:
+def list_names(cells: Sequence[Cell]) -> list[str]:
     """The names that some cells can be chosen by."""
     options = {option.partition(".")[2] for cell in cells for option in cell.options}
     return [*asked_fields(), *sorted(options), "cell"]
 
 
-def _parsed(text: str, records: list[Record]) -> Condition:
+def _parse_condition(text: str, records: list[Record]) -> Condition:
     left, equals, right = text.partition("=")
     if not left.strip("! ") or not equals or not right.strip():
         raise UsageError(Kind.INVALID, flag="where", expected="NAME=A,B or NAME!=A,B", value=text)
     cells = [record.cell for record in records]
-    condition = Condition(column(left.rstrip("! ")), [item.strip() for item in right.split(",")], left.endswith("!"))
+    condition = Condition(to_field(left.rstrip("! ")), [item.strip() for item in right.split(",")], left.endswith("!"))
     here = [value_of(cell, condition.name) for cell in cells]
-    known = names_of(cells)
-    if all(value is None for value in here) and condition.name not in {column(name) for name in known}:
+    known = list_names(cells)
+    if all(value is None for value in here) and condition.name not in {to_field(name) for name in known}:
         raise UsageError(Kind.UNKNOWN, flag="where", value=left.rstrip("! "), expected=known)
     if condition.name == "cell":
         here += [alias for record in records for alias in record.aliases]
     for item in condition.values:
-        if not any(_same(value, item) for value in here):
+        if not any(_is_spelled(value, item) for value in here):
             there = sorted({spell_value(value) for value in here})[:20]
             raise UsageError(Kind.MISSING, f"no record has {item!r}", flag="where", value=text, expected=there)
     return condition
 
 
-def _same(value: Any, text: str) -> bool:
+def _is_spelled(value: Any, text: str) -> bool:
     """Whether a value is what was typed: ``0.10`` is 0.1, ``yes`` is True, ``none`` (of a train size, ``all``) is None."""
     if value is None:
         return text in ("none", "all")

@@ -15,7 +15,7 @@ from capsbench.presenting.caption import About, AboutColumn, Caption
 from capsbench.presenting.contenders import BASELINE, baseline_kinds, varying_columns
 from capsbench.presenting.marks import UNLIKE, marks_of
 from capsbench.presenting.naming import MATCHED
-from capsbench.presenting.words import short, value
+from capsbench.presenting.words import shorten_name, spell_value
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 from capsbench.stats.verdicts import MOST_SEEDS, Outcome
 
@@ -65,36 +65,36 @@ _QUANTITY = re.compile(
 )
 
 
-def readable(summary: pd.DataFrame) -> pd.DataFrame:
+def format_summary(summary: pd.DataFrame) -> pd.DataFrame:
     """A summary (`capsbench.presenting.contenders.summary`) as strings, such as ``97.3 ± 0.8``, under short headings."""
     made = {
-        "dataset": _each(summary, "dataset", str),
-        "train": _each(summary, "train_size", str, empty="all"),
-        "size": _each(summary, "size", str),
-        "network": _each(summary, "network", short),
-        "routing": _each(summary, "routing", short),
-        "iters": _each(summary, "iterations", str),
-        **{name: _each(summary, name, value) for name in varying_columns(summary)},
-        "n": of_seeds(summary["n"], summary["seeds"]),
-        "accuracy %": _with_interval(summary, "accuracy_percent", "accuracy_ci95", "accuracy_n", PERCENT),
-        **_all_differences(summary),
-        "parameters": _each(summary, "parameters", si),
-        "FLOPs": _each(summary, "flops", si),
-        "step": _each(summary, "training_step_ms", _milliseconds),
-        "inference": _each(summary, "inference_ms", _milliseconds),
-        "memory": _each(summary, "memory_mib", "{:,.0f} MiB".format),
-        "marks": _marks(summary),
+        "dataset": _format_column(summary, "dataset", str),
+        "train": _format_column(summary, "train_size", str, empty="all"),
+        "size": _format_column(summary, "size", str),
+        "network": _format_column(summary, "network", shorten_name),
+        "routing": _format_column(summary, "routing", shorten_name),
+        "iters": _format_column(summary, "iterations", str),
+        **{name: _format_column(summary, name, spell_value) for name in varying_columns(summary)},
+        "n": spell_seed_counts(summary["n"], summary["seeds"]),
+        "accuracy %": _format_intervals(summary, "accuracy_percent", "accuracy_ci95", "accuracy_n", PERCENT),
+        **_format_all_differences(summary),
+        "parameters": _format_column(summary, "parameters", format_si),
+        "FLOPs": _format_column(summary, "flops", format_si),
+        "step": _format_column(summary, "training_step_ms", _format_milliseconds),
+        "inference": _format_column(summary, "inference_ms", _format_milliseconds),
+        "memory": _format_column(summary, "memory_mib", "{:,.0f} MiB".format),
+        "marks": _format_marks(summary),
     }
     return pd.DataFrame({heading: column for heading, column in made.items() if column is not None})
 
 
-def names(table: pd.DataFrame) -> dict[str, pd.Series]:
+def name_column(table: pd.DataFrame) -> dict[str, pd.Series]:
     """The first column of a table for people: the contender's ``name``, with the data set where there are several."""
     several = table["dataset"].nunique() > 1
     return {"name": table["dataset"] + ": " + table["name"] if several else table["name"]}
 
 
-def of_seeds(n: pd.Series, seeds: pd.Series) -> pd.Series:
+def spell_seed_counts(n: pd.Series, seeds: pd.Series) -> pd.Series:
     """``3``, and ``2 of 3`` where a number is not of all of the contender's seeds."""
     return n.map(str) + (" of " + seeds.map(str)).where(n < seeds, "")
 
@@ -106,7 +106,7 @@ def cut_interval(value: float, half: float, unit: str = PERCENT) -> tuple[float,
     return (max(low, least), min(high, most)) if least <= value <= most else (low, high)
 
 
-def with_interval(value: float, half: float, digits: int, unit: str = "", sign: str = "") -> str:
+def format_interval(value: float, half: float, digits: int, unit: str = "", sign: str = "") -> str:
     """``97.3 ± 0.8``, or of per cent and points that it would be beyond 100 of, ``99.5 [98.1, 100.0]``.
 
     Without a half-width it is the number alone, and nothing where there is none.
@@ -125,7 +125,7 @@ def with_interval(value: float, half: float, digits: int, unit: str = "", sign: 
     return f"{form(value)} [{form(low)}, {form(high)}]"
 
 
-def seeds(each: Sequence[int]) -> str:
+def spell_seeds(each: Sequence[int]) -> str:
     """``seed 0``, ``seeds 0, 1, 2``, ``seeds 0 to 9``."""
     if len(each) == 1:
         return f"seed {each[0]}"
@@ -142,7 +142,7 @@ class Quantity(NamedTuple):
     bare: str
 
 
-def quantity(text: str) -> Quantity | None:
+def parse_quantity(text: str) -> Quantity | None:
     """``97.3 ± 0.8`` -> 97.3, ``28.0K`` -> 28000, ``12.0 ms`` -> 12 in ms; None for what is not a number."""
     found = _QUANTITY.fullmatch(text)
     if found is None:
@@ -157,7 +157,7 @@ def split_interval(text: str) -> tuple[str, str, str]:
     return (found[1], found[2], found[3]) if found else (text, "", "")
 
 
-def si(number: float) -> str:
+def format_si(number: float) -> str:
     """``28012`` -> ``28.0K``, ``1.2e6`` -> ``1.2M``."""
     for unit, factor in reversed(FACTORS.items()):
         if unit and number >= factor:
@@ -165,46 +165,46 @@ def si(number: float) -> str:
     return f"{number:g}"
 
 
-def _each(summary: pd.DataFrame, column: str, show: Callable[[Any], str], empty: str = "") -> pd.Series | None:
+def _format_column(summary: pd.DataFrame, column: str, show: Callable[[Any], str], empty: str = "") -> pd.Series | None:
     """A column as strings; None where the summary has no such column."""
     if column not in summary:
         return None
     return summary[column].astype(object).map(lambda value: empty if pd.isna(value) else show(value))
 
 
-def _with_interval(
+def _format_intervals(
     summary: pd.DataFrame, column: str, half_column: str, n: str, unit: str, sign: str = ""
 ) -> pd.Series | None:
     """``97.3 ± 0.8``; the number of seeds is added where it is not that of the row."""
     if column not in summary:
         return None
     numbers = zip(summary[column], summary[half_column], strict=True)
-    shown = pd.Series([with_interval(value, half, 1, unit, sign) for value, half in numbers], index=summary.index)
+    shown = pd.Series([format_interval(value, half, 1, unit, sign) for value, half in numbers], index=summary.index)
     seeds = summary.get(n, summary["n"])
     fewer = (seeds != summary["n"]).fillna(False) & shown.ne("")
     return shown + (" (n=" + seeds.astype(str) + ")").where(fewer, "")
 
 
-def _marks(summary: pd.DataFrame) -> pd.Series | None:
+def _format_marks(summary: pd.DataFrame) -> pd.Series | None:
     """The marks of each contender by their names; None where nobody has one."""
     marks = marks_of(summary)
     return marks.map(lambda own: ", ".join(mark.name.replace("_", " ") for mark in own)) if marks.any() else None
 
 
-def _all_differences(summary: pd.DataFrame) -> dict[str, pd.Series | None]:
+def _format_all_differences(summary: pd.DataFrame) -> dict[str, pd.Series | None]:
     """The columns of differences to each kind of baseline."""
     kinds = baseline_kinds(summary)
     shown: dict[str, pd.Series | None] = {}
     for kind in kinds:
         needed = "seeds needed" if len(kinds) == 1 else f"seeds needed vs {kind}"
-        shown |= {f"vs {kind}": _differences(summary, kind), needed: _seeds_needed(summary, kind)}
+        shown |= {f"vs {kind}": _format_differences(summary, kind), needed: _format_seeds_needed(summary, kind)}
     return shown
 
 
-def _differences(summary: pd.DataFrame, kind: str) -> pd.Series | None:
+def _format_differences(summary: pd.DataFrame, kind: str) -> pd.Series | None:
     """``-0.6 ± 1.3``, with `HOLDS` behind what is a difference, and the sign of trainings that differ in more than that."""
     points, half, n = (f"difference_{name}.{kind}" for name in ("points", "ci95", "n"))
-    shown = _with_interval(summary, points, half, n, POINTS, "+z")
+    shown = _format_intervals(summary, points, half, n, POINTS, "+z")
     if shown is None:
         return None
     described = zip(shown, *(summary[f"difference_{name}.{kind}"] for name in ("verdict", "n", "unlike")), strict=True)
@@ -218,16 +218,16 @@ def describe_difference(shown: str, verdict: Any, n: Any, unlike: Any) -> str:
     return shown + (HOLDS if verdict == Outcome.DIFFERENT else "") + (f" {UNLIKE.sign}" if shown and unlike else "")
 
 
-def _seeds_needed(summary: pd.DataFrame, kind: str) -> pd.Series | None:
+def _format_seeds_needed(summary: pd.DataFrame, kind: str) -> pd.Series | None:
     """How many seeds would show each difference that is not significant; None where there is none."""
     verdicts = summary.get(f"difference_verdict.{kind}")
     if verdicts is None or not (verdicts == Outcome.NOT_SIGNIFICANT).any():
         return None
     needed = zip(verdicts, summary[f"difference_seeds_needed.{kind}"], strict=True)
-    return pd.Series([needed_seeds(*each) for each in needed], index=summary.index)
+    return pd.Series([spell_seeds_needed(*each) for each in needed], index=summary.index)
 
 
-def needed_seeds(verdict: Any, seeds: Any) -> str:
+def spell_seeds_needed(verdict: Any, seeds: Any) -> str:
     """How many seeds would show a difference, such as ``12`` or ``> 100``; empty but for one that is not significant."""
     if verdict != Outcome.NOT_SIGNIFICANT:
         return ""
@@ -262,5 +262,5 @@ def describe_sizes(summary: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _milliseconds(value: float) -> str:
+def _format_milliseconds(value: float) -> str:
     return f"{value:.2f} ms" if value < 10 else f"{value:,.1f} ms"

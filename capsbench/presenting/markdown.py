@@ -8,33 +8,35 @@ from collections.abc import Collection, Iterable, Sequence
 import pandas as pd
 
 
-def markdown(table: pd.DataFrame, numbers: Collection[str] | None = None) -> str:
+def to_markdown(table: pd.DataFrame, numbers: Collection[str] | None = None) -> str:
     """A table of strings as Markdown, the columns of ``numbers`` to the right; those of a summary follow its names."""
     headings = list(map(str, table.columns))
     numbers = {"train", "iters", *headings[headings.index("n") :]} if numbers is None else numbers
-    return pipes(headings, [heading in numbers for heading in headings], table.to_numpy().tolist())
+    return format_pipes(headings, [heading in numbers for heading in headings], table.to_numpy().tolist())
 
 
-def pipes(headings: Sequence[str], numbers: Sequence[bool], rows: Iterable[Sequence[str]]) -> str:
+def format_pipes(headings: Sequence[str], numbers: Sequence[bool], rows: Iterable[Sequence[str]]) -> str:
     """A table as Markdown: its headings, which of its columns are numbers and stand to the right, and its rows."""
     rule = ["---:" if number else "---" for number in numbers]
-    lines = [map(escaped, headings), rule, *(map(escaped, row) for row in rows)]
+    lines = [map(escape_markdown, headings), rule, *(map(escape_markdown, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """A string as Markdown shows it, in one line."""
     # An underscore within a word is one; `&` begins something where a semicolon ends it.
     special = r"[\\|*<`\[$~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|^[#>]"
     return re.sub(special, r"\\\g<0>", re.sub(r"\s*[\r\n]\s*", " ", text))
 
 
-def prose(text: str) -> str:
+def format_prose(text: str) -> str:
     """Sentences as Markdown shows them, with what is between backquotes as code."""
-    return "".join(part if place % 2 else escaped(part) for place, part in enumerate(re.split(r"(`[^`\r\n]+`)", text)))
+    return "".join(
+        part if place % 2 else escape_markdown(part) for place, part in enumerate(re.split(r"(`[^`\r\n]+`)", text))
+    )
 
 
-def code(text: str) -> str:
+def format_code(text: str) -> str:
     """A string as code in a line of Markdown, whatever backquotes there are in it."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence, gap = "`" * (longest + 1), " " if longest else ""

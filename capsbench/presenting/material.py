@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from capsbench.measures.spec import MeasureSpec
 from capsbench.presenting.contenders import curves, summary, verdicts_of
-from capsbench.presenting.figures.style import styled
+from capsbench.presenting.figures.style import add_styles
 from capsbench.presenting.marks import find_marks
 from capsbench.presenting.naming import Defaults, no_defaults
 from capsbench.presenting.paired import Pairs
@@ -45,13 +45,12 @@ class Material:
     """What a report is made of.
 
     - ``summary``: one row a contender, in the order of the headline table, with ``label`` (its name), ``series``, ``color``,
-      ``face``, ``marker`` and ``dashes`` (`capsbench.presenting.figures.style.styled`), and a column a mark
+      ``face``, ``marker`` and ``dashes`` (`capsbench.presenting.figures.style.add_styles`), and a column a mark
       (`capsbench.presenting.marks.find_marks`)
     - ``curves``: one row a cell and epoch, with ``contender``
     - ``cells``: one row a cell: its fields, its options and ``contender``
     - ``rows``: one row a cell and number: ``cell``, ``contender``, ``dataset``, ``seed`` and
-      `capsbench.records.table.ROW_COLUMNS`; names are categories there, which is quick to choose from, and `chosen` gives some
-      of the rows as strings
+      `capsbench.records.table.ROW_COLUMNS`; names are categories, for quick comparisons; `select_rows` returns strings
     - ``kept``: (measure, cell) -> the arrays that the measure kept of that cell; empty where there are none
     - ``verdicts``: the comparisons between contenders, and the steps of all numbers
     - ``specs``: measure -> what it declares of its numbers (`capsbench.records.specs.specs_of`)
@@ -72,7 +71,7 @@ class Material:
     unpredicted: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(
+    def from_records(
         cls, records: list[Record], store: Store, by: Sequence[str] = (), defaults: Defaults = no_defaults
     ) -> Material:
         """The material of some records of a results folder; ``defaults`` are those of `capsbench.presenting.naming.Names`."""
@@ -97,7 +96,9 @@ class Material:
 
         verdicts = verdicts_of(records, Pairs(kept), by, read_kept)
         return cls(
-            summary=styled(summary(records, verdicts, defaults).join(find_marks(measured, read_kept), on="contender")),
+            summary=add_styles(
+                summary(records, verdicts, defaults).join(find_marks(measured, read_kept), on="contender")
+            ),
             curves=curves(records),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
@@ -111,16 +112,16 @@ class Material:
 
     def of_measure(self, measure: str) -> pd.DataFrame:
         """The rows of a measure; raises NoDataError where there are none."""
-        rows = self.chosen(self.rows["measure"] == measure)
+        rows = self.select_rows(self.rows["measure"] == measure)
         if rows.empty:
             raise NoDataError(measure)
         return rows
 
-    def chosen(self, which: pd.Series) -> pd.DataFrame:
+    def select_rows(self, which: pd.Series) -> pd.DataFrame:
         """Some of the rows, with strings."""
         return to_strings(self.rows[which])
 
-    def tidy(self) -> pd.DataFrame:
+    def to_tidy(self) -> pd.DataFrame:
         """The rows as `capsbench.load` has them, without those of the cells' fields in which all cells are alike."""
         beside = {*COLUMNS, *ROW_COLUMNS, "contender"}
         varied = [str(name) for name in self.cells if name not in beside and self.cells[name].nunique(dropna=False) > 1]
@@ -135,7 +136,7 @@ class Material:
         """Some of the rows with the step of each number (`capsbench.presenting.steps`) in a column ``step``."""
         return rows.assign(step=self.verdicts.steps.of_rows(rows))
 
-    def averaged(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def average_seeds(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Some of the rows as one row a contender, metric, condition and level, in the order of the summary.
 
         Columns: ``contender``, ``measure``, ``metric``, ``condition``, ``level``, ``unit``, ``value`` (the mean over seeds),

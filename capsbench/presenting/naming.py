@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from capsbench.presenting.words import TIMES, option, shorten, value
+from capsbench.presenting.words import TIMES, shorten_names, spell_value, strip_component
 from capsbench.records.cell import TARGET, Cell, describe_cell, fields_of
 from capsbench.records.declaration import Role
 
@@ -54,7 +54,7 @@ class Names:
             networks.setdefault(cell.routing or "", set()).add(cell.network)
         self._with_network = any(len(sharing) > 1 for routing, sharing in networks.items() if routing)
         parts = [part for cell in self.cells.values() for part in (cell.network, cell.routing)]
-        self._short = shorten(part for part in parts if part)
+        self._short = shorten_names(part for part in parts if part)
         self._named: dict[str, set[str]] = {contender: set() for contender in self.cells}
         self._name_choices(defaults)
         self._name_targets()
@@ -126,21 +126,23 @@ class Names:
 
     def _find_heading(self, name: str) -> str:
         """Returns an option's name without its component, unless another component has one of that name and another value."""
-        namesakes = [other for other in self._choices if option(other) == option(name) and other != name]
+        namesakes = [
+            other for other in self._choices if strip_component(other) == strip_component(name) and other != name
+        ]
         differs = any(
             name in row and other in row and row[other] != row[name]
             for row in self._rows.values()
             for other in namesakes
         )
-        return (name.replace(".", " ") if differs else option(name)).replace("_", " ")
+        return (name.replace(".", " ") if differs else strip_component(name)).replace("_", " ")
 
     def _find_texts(self, name: str) -> dict[Any, str]:
         """Returns value -> text for a field or option, no two texts alike; a user's own parts have short names."""
         values = dict.fromkeys(row[name] for row in self._rows.values() if name in row)
-        texts = {content: value(content) for content in values}
+        texts = {content: spell_value(content) for content in values}
         counts = Counter(texts.values())
         exact = {content: repr(content) for content, text in texts.items() if counts[text] > 1}
-        return {**texts, **exact, **shorten(content for content in values if isinstance(content, str))}
+        return {**texts, **exact, **shorten_names(content for content in values if isinstance(content, str))}
 
     def _name_choices(self, defaults: Defaults) -> None:
         """Names values that are not defaults, of fields and options in which contenders differ."""

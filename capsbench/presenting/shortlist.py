@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from capsbench.presenting.figures.style import in_colors
+from capsbench.presenting.figures.style import assign_styles
 from capsbench.presenting.material import Material, NoDataError
 
 MOST, LEAST, IN_ALL = 12, 4, 16
@@ -20,7 +20,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         rows: those of the contenders, one a cell and number, each with its ``step``.
-        table: the same as one row a contender, metric, condition and level (`capsbench.presenting.material.Material.averaged`).
+        table: their means over seeds (`capsbench.presenting.material.Material.average_seeds`).
         summary: the contenders, in the order of the headline table, each with its look.
         left_out: a sentence on those that are not shown, with a space before it; empty where all are.
     """
@@ -31,16 +31,16 @@ class Chosen(NamedTuple):
     left_out: str
 
 
-def choose(material: Material, rows: pd.DataFrame, missing: str) -> Chosen:
+def choose_contenders(material: Material, rows: pd.DataFrame, missing: str) -> Chosen:
     """The rows of the most accurate contenders; raises NoDataError, of ``missing``, where there are no rows."""
     if rows.empty:
         raise NoDataError(missing)
-    summary, left_out = most_accurate(material.summary, rows["contender"].unique())
+    summary, left_out = choose_most_accurate(material.summary, rows["contender"].unique())
     own = material.with_steps(rows[rows["contender"].isin(summary["contender"])])
-    return Chosen(own, replace(material, summary=summary).averaged(own), summary, left_out)
+    return Chosen(own, replace(material, summary=summary).average_seeds(own), summary, left_out)
 
 
-def most_accurate(
+def choose_most_accurate(
     summary: pd.DataFrame,
     measured: Collection[str] | None = None,
     most: int = MOST,
@@ -49,7 +49,7 @@ def most_accurate(
     """The most accurate contenders of each data set with their matched baselines, and a sentence on the others.
 
     Args:
-        summary: named contenders (`capsbench.presenting.figures.style.styled`).
+        summary: named contenders (`capsbench.presenting.figures.style.add_styles`).
         measured: those that there is something to show of; all if None.
         most: how many of a data set are shown.
         by: ``series`` counts a network at all its iterations as one.
@@ -75,7 +75,7 @@ def most_accurate(
         kept |= {(str(dataset), name) for name in names}
     shown = own[[pair in kept for pair in zip(own["dataset"], own[by], strict=True)]]
     of = "each data set's contenders" if own["dataset"].nunique() > 1 else "the contenders"
-    return in_colors(shown), (
+    return assign_styles(shown), (
         f" Shown are the most accurate of {of} and their baselines, {len(shown)} of {len(own)} in all; "
         "`capsbench report --where` chooses others."
     )

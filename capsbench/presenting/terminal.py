@@ -50,17 +50,17 @@ _ACTS = re.compile(
 )  # what nobody sees, such as the marks that turn the direction of text, and halves of characters, which no file can hold
 
 
-def plain(text: str) -> str:
+def to_plain(text: str) -> str:
     """The text without control characters and invisible marks; each is `SIGN` instead."""
     return _ACTS.sub(SIGN, text)
 
 
-def one_line(text: object) -> str:
+def to_one_line(text: object) -> str:
     """The same, in one line."""
-    return plain(re.sub(r"\s*\n\s*", " ", str(text).strip()))
+    return to_plain(re.sub(r"\s*\n\s*", " ", str(text).strip()))
 
 
-def in_ascii(text: str) -> str:
+def to_ascii(text: str) -> str:
     """The text in ASCII, readable as far as that goes."""
     return "".join(letter if letter.isascii() else ASCII.get(letter) or _take_apart(letter) for letter in text)
 
@@ -69,16 +69,16 @@ def _take_apart(letter: str) -> str:
     return "".join(part for part in unicodedata.normalize("NFKD", letter) if part.isascii()) or "?"
 
 
-def _replace(error: UnicodeError) -> tuple[str, int]:
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return in_ascii(error.object[error.start : error.end]), error.end
+    return to_ascii(error.object[error.start : error.end]), error.end
 
 
 REPLACING = "capsbench"
 """The error handler of encodings by which what an encoding lacks is written in ASCII."""
 
-codecs.register_error(REPLACING, _replace)
+codecs.register_error(REPLACING, _replace_unencodable)
 
 
 class WholeStream:
@@ -115,47 +115,47 @@ class WholeStream:
         except OSError as error:
             if not self._is_stderr and isinstance(error, BrokenPipeError):
                 raise
-            discard(self._stream)
+            discard_output(self._stream)
             if not self._is_stderr:
                 raise OutputFailed(f"standard output cannot be written: {error.strerror}") from error
 
 
-def discard(stream: TextIO) -> None:
+def discard_output(stream: TextIO) -> None:
     """Drops what a stream has still to write: Python would do so at exit, fail, and leave with a code of its own."""
     with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class PlainStream:
-    """A stream of text that passes on what is `plain`; the rest of it is the stream's own."""
+    """A stream of text that passes on what is `to_plain`; the rest of it is the stream's own."""
 
     def __init__(self, stream: TextIO) -> None:
         # By this name rich finds where to write its own colours, bars and links: a `PlainConsole`'s are plain.
         self.rich_proxied_file = stream
 
     def write(self, text: str) -> int:
-        self.rich_proxied_file.write(plain(text))
+        self.rich_proxied_file.write(to_plain(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        self.rich_proxied_file.writelines(map(plain, lines))
+        self.rich_proxied_file.writelines(map(to_plain, lines))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.rich_proxied_file, name)
 
 
 class PlainConsole(Console):
-    """A console whose texts are `plain`; of their markup nothing is read, and its own colours it has.
+    """A console whose texts are `to_plain`; of their markup nothing is read, and its own colours it has.
 
     What its encoding lacks is replaced before anything is laid out, so that columns stay aligned.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(plain(text).encode(self.encoding, REPLACING).decode(self.encoding), **options)
+        return super().render_str(to_plain(text).encode(self.encoding, REPLACING).decode(self.encoding), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=plain(segment.text))
+            yield segment if segment.control else segment._replace(text=to_plain(segment.text))
 
 
 def make_console(stderr: bool = False) -> PlainConsole:
@@ -168,7 +168,7 @@ def make_console(stderr: bool = False) -> PlainConsole:
 
 @contextmanager
 def plain_streams() -> Iterator[None]:
-    """Has all that is printed be `plain`, tracebacks included."""
+    """Has all that is printed be `to_plain`, tracebacks included."""
     streams = sys.stdout, sys.stderr
     whole = (cast(TextIO, WholeStream(stream, stream is streams[1])) for stream in streams)
     sys.stdout, sys.stderr = (cast(TextIO, PlainStream(stream)) for stream in whole)

@@ -15,13 +15,13 @@ from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.planning.contender_defaults import defaults_of, title_cells
 from capsbench.planning.suites import read_suite, suite_names
 from capsbench.presenting.figures.figure import Image
-from capsbench.presenting.figures.files import FORMS, content, write_files
-from capsbench.presenting.filter import chosen as chosen_records
-from capsbench.presenting.format import readable
+from capsbench.presenting.figures.files import FORMS, to_bytes, write_files
+from capsbench.presenting.filter import choose_records
+from capsbench.presenting.format import format_summary
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
 from capsbench.presenting.steps import Steps
-from capsbench.presenting.terminal import plain
+from capsbench.presenting.terminal import to_plain
 from capsbench.records.folder import allow_own, check_folder
 from capsbench.records.record import Record, Run, keep_one_setting
 from capsbench.records.runs import Notes, records_of
@@ -29,10 +29,10 @@ from capsbench.records.store import Store, pause_collection
 from capsbench.records.swap import read_whole
 from capsbench.records.versions import describe_stale
 from capsbench.reporting.contents import PICTURES, Made, all_pictures, built_in_sections, made_sections
-from capsbench.reporting.document import HEADLINE, Document, document, machines
-from capsbench.reporting.formats.html import page
-from capsbench.reporting.formats.latex import tables as latex_tables
-from capsbench.reporting.formats.markdown import markdown
+from capsbench.reporting.document import HEADLINE, Document, build_document, count_machines
+from capsbench.reporting.formats.html import render_page
+from capsbench.reporting.formats.latex import render_tables
+from capsbench.reporting.formats.markdown import render_markdown
 from capsbench.reporting.parallel import drawing
 from capsbench.reporting.rerun import find_repeats
 from capsbench.reporting.sections.own import PREFIX as OWN
@@ -120,7 +120,7 @@ def report(
         run: the name of a run, such as its number; the latest if None, or all records where no run is noted.
         everything: all records of the folder rather than one run's.
         suite: whose published numbers stand beside; that of the run if None.
-        where: which records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.chosen`).
+        where: which records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.choose_records`).
         by: the fields or options whose effect is asked for (`capsbench.reporting.sections.effects`).
         formats: those of `FORMATS` that are written; files of others are removed from ``to``, so that it is of one report.
         to: where to write; ``folder/report`` if None.
@@ -137,10 +137,10 @@ def report(
     if allow_code:
         allow_own(store)
     with pause_collection():
-        return _report(store, run, everything, suite, where, by, formats, to)
+        return _build_report(store, run, everything, suite, where, by, formats, to)
 
 
-def _report(
+def _build_report(
     store: Store,
     run: str | None,
     everything: bool,
@@ -152,34 +152,34 @@ def _report(
 ) -> Report:
     records, faults = read_whole(store.folder, "out", store.records)
     noted = store.read_notes()
-    chosen, faults_of_runs = (None, []) if everything else _chosen(noted, store.folder, run)
+    chosen, faults_of_runs = (None, []) if everything else _choose_run(noted, store.folder, run)
     latest = chosen or (noted.runs[-1] if noted.runs else None)
     of_run, absent = records_of(latest, records) if latest else (records, [])
     records = records if chosen is None else of_run
     records, several = keep_one_setting(store.add_between(records))
     if not records:
-        raise _nothing_measured(store, chosen, faults)
+        raise _explain_no_records(store, chosen, faults)
     faults += faults_of_runs
-    records = chosen_records(records, where)
+    records = choose_records(records, where)
     faults += store.list_unreadable(records)
 
-    material = Material.of(records, store, by, defaults_of)
-    with drawing(all_pictures(), material, _forms(formats)) as wait:
+    material = Material.from_records(records, store, by, defaults_of)
+    with drawing(all_pictures(), material, _choose_picture_forms(formats)) as wait:
         sections = made_sections(material)
-        comparisons, fault = _compared(suite, chosen, records, material.verdicts.steps)
+        comparisons, fault = _compare_published(suite, chosen, records, material.verdicts.steps)
         said = dict(zip(material.summary["contender"], said_of(material.summary), strict=True))
         against, shown_against = published_table(comparisons), readable_published(comparisons, said)
         summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
-        tables = {HEADLINE: summary, ROWS: material.tidy()}
+        tables = {HEADLINE: summary, ROWS: material.to_tidy()}
         tables |= {section.section.name: section.numbers for section in sections}
         tables |= {PUBLISHED: against} if len(against) else {}
-        contents = _tables(tables, formats)
+        contents = _encode_tables(tables, formats)
         images = wait()
     pictures = {name: image for name, image in images.items() if isinstance(image, Image)}
     wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
     notes = [f"no picture {name}: {reason}" for name in wanted if isinstance(reason := images.get(name), str)]
-    notes += [*_cautions(records, material), *describe_stale(records), *_about_settings(several), *fault]
-    made = document(
+    notes += [*_list_cautions(records, material), *describe_stale(records), *_describe_settings(several), *fault]
+    made = build_document(
         material,
         records,
         sections,
@@ -194,7 +194,7 @@ def _report(
         where,
     )
     target = Path(to or store.folder / "report")
-    contents |= _pages(made, formats, target)
+    contents |= _encode_pages(made, formats, target)
     contents |= {
         f"{name}.{form}": image.files[form] for name, image in pictures.items() for form in FORMS if form in formats
     }
@@ -202,7 +202,7 @@ def _report(
     titles = title_cells(record.cell for record in records)
     return Report(
         summary=summary,
-        readable=readable(summary),
+        readable=format_summary(summary),
         published=against,
         published_readable=shown_against,
         sections=sections,
@@ -227,47 +227,47 @@ def check_formats(formats: Collection[str]) -> None:
             raise UsageError(Kind.UNKNOWN, flag="format", value=each, expected=FORMATS)
 
 
-def _forms(formats: Collection[str]) -> set[str]:
+def _choose_picture_forms(formats: Collection[str]) -> set[str]:
     """What pictures are written as: the page has them as SVG."""
     return {form for form in FORMS if form in formats} | ({"svg"} if "html" in formats else set())
 
 
-def _tables(tables: Mapping[str, pd.DataFrame], formats: Collection[str]) -> dict[str, bytes]:
+def _encode_tables(tables: Mapping[str, pd.DataFrame], formats: Collection[str]) -> dict[str, bytes]:
     """File name -> content, of the tables for programs."""
     contents: dict[str, bytes] = {}
     if "csv" in formats:
-        contents |= {f"{name}.csv": _csv(table) for name, table in tables.items() if name != ROWS}
+        contents |= {f"{name}.csv": _to_csv(table) for name, table in tables.items() if name != ROWS}
     if "parquet" in formats:
-        contents |= {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
+        contents |= {f"{name}.parquet": _to_parquet(table) for name, table in tables.items()}
     return contents
 
 
-def _pages(made: Document, formats: Collection[str], target: Path) -> dict[str, bytes]:
+def _encode_pages(made: Document, formats: Collection[str], target: Path) -> dict[str, bytes]:
     """File name -> content, of what people read."""
     contents: dict[str, bytes] = {}
     if "html" in formats:
-        contents[PAGE] = plain(page(made)).encode()
+        contents[PAGE] = to_plain(render_page(made)).encode()
     if "md" in formats:
         form = next((form for form in FORMS if form in formats), None)
-        contents[MARKDOWN] = plain(markdown(made, target, form)).encode()
+        contents[MARKDOWN] = to_plain(render_markdown(made, target, form)).encode()
     if "tex" in formats:
-        contents |= {f"{name}.tex": text.encode() for name, text in latex_tables(made).items()}
+        contents |= {f"{name}.tex": text.encode() for name, text in render_tables(made).items()}
     return contents
 
 
-def _csv(table: pd.DataFrame) -> bytes:
-    table = _arrow(_as_text(table))
-    return content(lambda file: pa_csv.write_csv(table, file, pa_csv.WriteOptions(quoting_style="needed")))
+def _to_csv(table: pd.DataFrame) -> bytes:
+    table = _to_arrow(_quote_formulas(table))
+    return to_bytes(lambda file: pa_csv.write_csv(table, file, pa_csv.WriteOptions(quoting_style="needed")))
 
 
-def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+def _quote_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """The table with an apostrophe before each text that a spreadsheet would take for a formula; numbers stay."""
     texts = [name for name in table if pd.api.types.is_string_dtype(table[name].dtype)]
-    table = table.assign(**{str(name): table[name].map(_not_a_formula, na_action="ignore") for name in texts})
-    return table.rename(columns=_not_a_formula)
+    table = table.assign(**{str(name): table[name].map(_quote_formula, na_action="ignore") for name in texts})
+    return table.rename(columns=_quote_formula)
 
 
-def _not_a_formula(text: object) -> object:
+def _quote_formula(text: object) -> object:
     if not isinstance(text, str) or not text.startswith(FORMULA):
         return text
     try:
@@ -277,15 +277,15 @@ def _not_a_formula(text: object) -> object:
     return text
 
 
-def _parquet(table: pd.DataFrame) -> bytes:
-    return content(lambda file: parquet.write_table(_arrow(table), file))
+def _to_parquet(table: pd.DataFrame) -> bytes:
+    return to_bytes(lambda file: parquet.write_table(_to_arrow(table), file))
 
 
-def _arrow(table: pd.DataFrame) -> pa.Table:
+def _to_arrow(table: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(table.convert_dtypes(), preserve_index=False)
 
 
-def _compared(
+def _compare_published(
     suite: str | Path | None, run: Run | None, records: list[Record], steps: Steps
 ) -> tuple[list[Comparison], list[str]]:
     """The published numbers of the suite asked for, else of the run's own; and why there are none.
@@ -300,7 +300,7 @@ def _compared(
     return compare(read_suite(named), records, run.left_out if run else {}, steps), []
 
 
-def _chosen(noted: Notes, folder: Path, name: str | None) -> tuple[Run | None, list[str]]:
+def _choose_run(noted: Notes, folder: Path, name: str | None) -> tuple[Run | None, list[str]]:
     """The run of that name, or the latest; and a line for each run whose file is damaged."""
     runs, damaged_notes = noted
     faults = [*damaged_notes.values()]
@@ -316,7 +316,7 @@ def _chosen(noted: Notes, folder: Path, name: str | None) -> tuple[Run | None, l
     raise UsageError(Kind.UNKNOWN, flag="run", value=name, expected=f"the latest in {folder} are: {known}")
 
 
-def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> UsageError:
+def _explain_no_records(store: Store, run: Run | None, faults: list[str]) -> UsageError:
     if faults:
         return UsageError(
             Kind.DAMAGED, f"no whole record here, {len(faults)} damaged; the first: {faults[0]}", file=store.folder
@@ -331,7 +331,7 @@ def _nothing_measured(store: Store, run: Run | None, faults: list[str]) -> Usage
     return NothingMeasured(Kind.MISSING, "no records here", file=store.folder, expected="`capsbench run` makes some")
 
 
-def _about_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
+def _describe_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each measure that is on record in several settings, of which one is shown."""
     return [
         f"{measure} is on record as {', '.join(specs)}: shown is {specs[0]}, which most networks have"
@@ -339,10 +339,10 @@ def _about_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _cautions(records: list[Record], material: Material) -> list[str]:
+def _list_cautions(records: list[Record], material: Material) -> list[str]:
     """What a reader has to know before comparing numbers; the tables have been made."""
     notes = []
-    if machines(records) > 1:
+    if count_machines(records) > 1:
         notes.append("times and memory are from different machines: compare them within one only")
     if material.unpredicted:
         count = len(material.unpredicted)

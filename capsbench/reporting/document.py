@@ -17,10 +17,10 @@ from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Image
-from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, describe_sizes, quantity, readable
+from capsbench.presenting.format import CAPTION, HOLDS, HOLDS_MEANS, describe_sizes, format_summary, parse_quantity
 from capsbench.presenting.marks import explain
 from capsbench.presenting.material import Material
-from capsbench.presenting.words import short
+from capsbench.presenting.words import shorten_name
 from capsbench.records.cell import Cell
 from capsbench.records.disk import read_file
 from capsbench.records.parse import UnfitError, parse_json
@@ -77,7 +77,7 @@ class Table:
         rows = [list(map(str, line)) for line in shown.itertuples(index=False)]
         headings, numbers = [], []
         for place, heading in enumerate(map(str, shown.columns)):
-            found = [(row, quantity(row[place])) for row in rows if row[place] not in ("", ALL)]
+            found = [(row, parse_quantity(row[place])) for row in rows if row[place] not in ("", ALL)]
             numbers.append(bool(found) and all(each is not None for _, each in found))
             units = {each.unit for _, each in found if each is not None}
             unit = units.pop() if numbers[-1] and len(units) == 1 else ""
@@ -89,7 +89,7 @@ class Table:
         marks = [HOLDS_MEANS] if f"{HOLDS}:" not in caption and any(each.endswith(HOLDS) for each in strings) else []
         marks += explain(strings)
         grouped = any(row[0] == "" for row in rows[1:])
-        return cls(name, title, headings, numbers, rows, sentence(caption), marks, grouped, list(contenders))
+        return cls(name, title, headings, numbers, rows, to_sentence(caption), marks, grouped, list(contenders))
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Document:
         return said
 
 
-def document(
+def build_document(
     material: Material,
     records: list[Record],
     sections: Sequence[Made],
@@ -226,29 +226,29 @@ def document(
         unfinished, faults, notes: see `Document`.
         where: how the records were chosen.
     """
-    shown, broken = _shown(records, store)
+    shown, broken = _read_shown(records, store)
     return Document(
-        title=_title(records),
+        title=_spell_title(records),
         command=run.command if run else "",
-        facts=origin(records, run, where),
-        parts=_parts(material, sections, published, pictures),
+        facts=describe_origin(records, run, where),
+        parts=_build_parts(material, sections, published, pictures),
         shown=shown,
         failed=repeats.failures,
         unfinished=unfinished,
         left_out=run.left_out if run else {},
         faults=[*faults, *broken],
         notes=notes,
-        commands=_reproductions(material.summary, group_records(records), repeats.contenders),
+        commands=_list_reproductions(material.summary, group_records(records), repeats.contenders),
     )
 
 
-def _parts(
+def _build_parts(
     material: Material, sections: Sequence[Made], published: pd.DataFrame, pictures: Mapping[str, Image]
 ) -> list[Part]:
     parts = []
     if len(material.summary):
         own = {name: pictures[name] for name in PICTURES if name in pictures}
-        parts.append(Part(HEADLINE, "Accuracy and cost", headline(material.summary), own))
+        parts.append(Part(HEADLINE, "Accuracy and cost", build_headline(material.summary), own))
     if len(published):
         title = "Paper against measured"
         parts.append(Part("published", title, Table.of("published", title, published, PUBLISHED_CAPTION)))
@@ -260,9 +260,9 @@ def _parts(
     return parts
 
 
-def headline(summary: pd.DataFrame) -> Table:
+def build_headline(summary: pd.DataFrame) -> Table:
     """The table of the contenders: their names first, and what is the same in all rows in its caption."""
-    shown = readable(summary)
+    shown = format_summary(summary)
     shown.insert(0, "contender", summary["label"])
     naming = list(shown.columns[1 : shown.columns.get_loc("n")])
     same = [name for name in naming if shown[name].nunique() == 1]
@@ -278,12 +278,12 @@ def headline(summary: pd.DataFrame) -> Table:
     return Table.of(HEADLINE, "Accuracy and cost", left, caption, summary["contender"])
 
 
-def sentence(text: str) -> str:
+def to_sentence(text: str) -> str:
     """A caption as it is printed: with a capital and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
 
 
-def origin(records: list[Record], run: Run | None, where: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
+def describe_origin(records: list[Record], run: Run | None, where: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
     """Cells, command, commit, versions and machines of some records; what differs among them is listed."""
     counts = {state: sum(record.status == state for record in records) for state in ("finished", "trained", "failed")}
     words = {"finished": "finished", "trained": "trained and yet to be measured in full", "failed": "failed"}
@@ -295,9 +295,9 @@ def origin(records: list[Record], run: Run | None, where: Sequence[str] = ()) ->
         "chosen by": list(where),
         "run": [run.name] if run else [],
         "command": [run.command] if run else [],
-        "measured": [_period(started[0], started[-1])] if started else [],
-        "machine": _listed(records, MACHINE),
-        "software": _listed(records, SOFTWARE),
+        "measured": [_spell_period(started[0], started[-1])] if started else [],
+        "machine": _list_values(records, MACHINE),
+        "software": _list_values(records, SOFTWARE),
         "commit": [
             f"{commit}{' with uncommitted changes' if dirty else ''}"
             for commit, dirty in sorted(commits, key=str)
@@ -307,7 +307,7 @@ def origin(records: list[Record], run: Run | None, where: Sequence[str] = ()) ->
     return [(term, lines) for term, lines in facts.items() if lines]
 
 
-def _period(first: str, last: str) -> str:
+def _spell_period(first: str, last: str) -> str:
     """``2026-11-22 23:28:24 to 23:31:46 UTC``."""
     try:
         start, end = (datetime.fromisoformat(each).astimezone(UTC) for each in (first, last))
@@ -317,60 +317,60 @@ def _period(first: str, last: str) -> str:
     return f"{start:%Y-%m-%d %H:%M:%S} to {end.strftime('%H:%M:%S' if same_day else '%Y-%m-%d %H:%M:%S')} UTC"
 
 
-def machines(records: list[Record]) -> int:
+def count_machines(records: list[Record]) -> int:
     """How many kinds of processor the finished records' times are from."""
     timed = [record.find_measurement(SPEED) or record for record in records if record.status == "finished"]
     return len({(each.provenance.get("cpu"), each.provenance.get("gpu")) for each in timed})
 
 
-def _listed(records: list[Record], names: Iterable[str]) -> list[str]:
-    facts = [_facts(record) for record in records]
-    found = {name: _distinct(fact.get(name) for fact in facts) for name in names}
+def _list_values(records: list[Record], names: Iterable[str]) -> list[str]:
+    facts = [_collect_facts(record) for record in records]
+    found = {name: _join_distinct(fact.get(name) for fact in facts) for name in names}
     line = "; ".join(f"{name} {values}" for name, values in found.items() if values)
     return [line] if line else []
 
 
-def _facts(record: Record) -> dict[str, object]:
+def _collect_facts(record: Record) -> dict[str, object]:
     """What is known of the machine and the software of a training."""
     backends = record.training.backends if record.training else []
     return {**record.provenance, "threads": record.cell.threads, "backend": ", ".join(backends) or None}
 
 
-def _distinct(values: Iterable[object]) -> str:
+def _join_distinct(values: Iterable[object]) -> str:
     return ", ".join(sorted({str(value) for value in values if value is not None}))
 
 
-def _title(records: list[Record]) -> str:
+def _spell_title(records: list[Record]) -> str:
     routings = {record.cell.routing for record in records if record.cell.routing}
-    about = _named(routings, "routings")
+    about = _spell_names(routings, "routings")
     which = "" if not routings else f": {about}" if len(routings) > MOST_NAMED else f": {about} routing"
     kind = "Capsule networks" if routings else "Networks"
-    return f"{kind} on {_named([record.cell.dataset for record in records], 'data sets')}{which}"
+    return f"{kind} on {_spell_names([record.cell.dataset for record in records], 'data sets')}{which}"
 
 
-def _named(values: Iterable[str], many: str) -> str:
+def _spell_names(values: Iterable[str], many: str) -> str:
     """The distinct values as a phrase, or their count where they are many."""
-    each = sorted(set(map(short, values)))
+    each = sorted(set(map(shorten_name, values)))
     if len(each) > MOST_NAMED:
         return f"{len(each)} {many}"
     return " and ".join(filter(None, [", ".join(each[:-1]), each[-1]])) if each else ""
 
 
-def _reproductions(summary: pd.DataFrame, groups: Groups, again: Mapping[str, Again]) -> list[Reproduction]:
+def _list_reproductions(summary: pd.DataFrame, groups: Groups, again: Mapping[str, Again]) -> list[Reproduction]:
     several = summary["dataset"].nunique() > 1
     made = []
     for identity, dataset, label in zip(summary["contender"], summary["dataset"], summary["label"], strict=True):
-        cells = sorted((record.cell for record in groups[identity] if record.status != "failed"), key=_seed)
+        cells = sorted((record.cell for record in groups[identity] if record.status != "failed"), key=_get_seed)
         seeds, ids = [cell.seed for cell in cells], [cell.id for cell in cells]
         made.append(Reproduction(identity, f"{dataset}: {label}" if several else label, seeds, ids, again[identity]))
     return made
 
 
-def _seed(cell: Cell) -> int:
+def _get_seed(cell: Cell) -> int:
     return cell.seed
 
 
-def _shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]:
+def _read_shown(records: list[Record], store: Store) -> tuple[list[Shown], list[str]]:
     """What `capsbench show` left of the records' cells, and a line for each file of it that cannot be read."""
     lists = {path.parent.name: path for path in sorted(store.folder.glob("shown/*/shown.json"))}
     titles = title_cells(record.cell for record in records) if lists else {}

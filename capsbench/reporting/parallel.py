@@ -15,7 +15,7 @@ from threading import Thread
 
 from capsbench.errors import message_of
 from capsbench.presenting.figures.figure import Image, Picture
-from capsbench.presenting.figures.files import image
+from capsbench.presenting.figures.files import render_image
 from capsbench.presenting.material import Material, NoDataError
 
 Draw = Callable[[Material], Picture]
@@ -64,7 +64,7 @@ def draw_image(draw: Draw, material: Material, forms: Collection[str]) -> Image 
     """Returns a picture as it is written, or the reason why there is none."""
     import_module("seaborn")  # before the style of our pictures is set, which it would take for the user's own
     try:
-        return image(draw(material), forms)
+        return render_image(draw(material), forms)
     except NoDataError as error:
         return str(error)
     except Exception as error:  # numbers that no run gives; the tables do without the picture

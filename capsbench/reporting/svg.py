@@ -86,7 +86,7 @@ def read_picture(path: Path) -> Drawn:
         if root.tag != f"{SVG}svg":
             raise _RefusedError("it is no SVG")
         width = _LENGTH.fullmatch(root.get("width", "500"))
-        return Drawn("".join(_written(root, _shapes(root))), float(width[1]) if width else 500.0)
+        return Drawn("".join(_write_element(root, _find_shapes(root))), float(width[1]) if width else 500.0)
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         raise UsageError(Kind.INACCESSIBLE, problem, file=path) from error
@@ -95,14 +95,14 @@ def read_picture(path: Path) -> Drawn:
         raise UsageError(Kind.DAMAGED, problem, file=path) from error
 
 
-def _shapes(root: ElementTree.Element) -> frozenset[str]:
+def _find_shapes(root: ElementTree.Element) -> frozenset[str]:
     """What may be used again and again: plain outlines, so that no use holds further uses."""
     named = [(element.get("id", ""), element.tag) for element in root.iter()]
     others = {name for name, tag in named if tag != f"{SVG}path"}
     return frozenset(name for name, _ in named if name not in others)
 
 
-def _written(element: ElementTree.Element, shapes: frozenset[str], depth: int = 0) -> Iterator[str]:
+def _write_element(element: ElementTree.Element, shapes: frozenset[str], depth: int = 0) -> Iterator[str]:
     """An element and all in it as text, in pieces; raises _RefusedError for what is on no list."""
     name = element.tag.removeprefix(SVG)
     if depth and name in LEFT_OUT:
@@ -115,18 +115,18 @@ def _written(element: ElementTree.Element, shapes: frozenset[str], depth: int = 
     if not depth:
         yield f' xmlns="{SVG.strip("{}")}" xmlns:xlink="{XLINK.strip("{}")}"'
     for attribute, value in element.attrib.items():
-        yield f' {_checked(name, attribute, value, shapes)}="{escape(value)}"'
+        yield f' {_check_attribute(name, attribute, value, shapes)}="{escape(value)}"'
     yield ">"
     if element.text:
         yield escape(element.text)
     for child in element:
-        yield from _written(child, shapes, depth + 1)
+        yield from _write_element(child, shapes, depth + 1)
         if child.tail:
             yield escape(child.tail)
     yield f"</{name}>"
 
 
-def _checked(element: str, attribute: str, value: str, shapes: frozenset[str]) -> str:
+def _check_attribute(element: str, attribute: str, value: str, shapes: frozenset[str]) -> str:
     """The name under which an attribute is written; raises _RefusedError."""
     if attribute == "style":
         good = all(map(_is_style, filter(str.strip, value.split(";"))))

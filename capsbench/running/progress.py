@@ -14,7 +14,7 @@ from rich.text import Text
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spell_flag
-from capsbench.presenting.terminal import one_line
+from capsbench.presenting.terminal import to_one_line
 from capsbench.records.cell import Cell
 from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
@@ -108,7 +108,7 @@ class PlainProgress:
 
     def print_line(self, line: str) -> None:
         """Prints a line of plain text, never folded."""
-        self.console.print(Text(one_line(line)), soft_wrap=True)
+        self.console.print(Text(to_one_line(line)), soft_wrap=True)
 
 
 class LiveProgress(PlainProgress):

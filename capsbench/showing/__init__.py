@@ -15,7 +15,7 @@ from pathlib import Path
 from capsbench.data.base import data_folder
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.figures.figure import Picture
-from capsbench.presenting.figures.files import picture_files, write_files
+from capsbench.presenting.figures.files import render_files, write_files
 from capsbench.records.cell import Cell
 from capsbench.records.folder import allow_own
 from capsbench.records.record import Record
@@ -105,7 +105,7 @@ def show(
     )
     pictures, left_out = drawn(scene)
     listed = [{"name": name, "title": each.title, "caption": each.caption} for name, each in pictures.items()]
-    contents = picture_files(pictures) | {LIST: (json.dumps(listed, indent=1) + "\n").encode()}
+    contents = render_files(pictures) | {LIST: (json.dumps(listed, indent=1) + "\n").encode()}
     folder = Path(to) if to is not None else store.folder / "shown" / record.cell.id
     title = title_cells(each.cell for each in store.records()[0])[record.cell.id]
     return Shown(record.cell, title, pictures, left_out, write_files(folder, contents, PICTURES), faults)

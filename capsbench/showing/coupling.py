@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from capsbench.networks.layers import encode_presence
-from capsbench.presenting.figures.figure import Picture, finish, panels
+from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels
 from capsbench.presenting.figures.style import COLUMN, PALE, PALETTE, SMALL, STYLE
 from capsbench.showing.observe import Observed, observed, routings_of
 from capsbench.showing.scene import DoesNotApplyError, Scene
@@ -148,7 +148,7 @@ def agreement(scene: Scene) -> Picture:
             entropy.setdefault(layer.name, []).append(layer.entropy().cpu())
             if layer.agreement:
                 agreed.setdefault(layer.name, []).append(layer.mean_agreement().cpu())
-    figure, ((left, right),) = panels(1, 2, 1.6, COLUMN)
+    figure, ((left, right),) = make_panels(1, 2, 1.6, COLUMN)
     for axes, found, label in ((left, entropy, "entropy (1: uniform)"), (right, agreed, "agreement of votes")):
         longest = 1
         for number, (name, parts) in enumerate(found.items()):
@@ -169,7 +169,7 @@ def agreement(scene: Scene) -> Picture:
         f"their lengths). Lines with markers: means over {len(numbers)} test images; thin lines: single images. Children count "
         f"by their activations.{_about(scene)}"
     )
-    return finish(figure, "How sharply children are routed, and how far they agree", caption)
+    return finish_picture(figure, "How sharply children are routed, and how far they agree", caption)
 
 
 def _observed(scene: Scene, images: Tensor) -> list[Observed]:

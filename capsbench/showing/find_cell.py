@@ -8,8 +8,8 @@ from typing import Any
 
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import title_cells
-from capsbench.presenting.filter import Condition, column, names_of, value_of
-from capsbench.presenting.words import value as spell_value
+from capsbench.presenting.filter import Condition, list_names, to_field, value_of
+from capsbench.presenting.words import spell_value
 from capsbench.records.folder import require_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -89,15 +89,15 @@ def _met(records: list[Record], wanted: str, faults: list[str]) -> list[Record]:
 def _by_conditions(records: list[Record], wanted: str) -> list[Record]:
     """The records that meet ``NAME=A,NAME=B|C`` or ``NAME!=A``, each a field or an option by its flag's name."""
     cells = [record.cell for record in records]
-    known = names_of(cells)
+    known = list_names(cells)
     met = records
     for text in wanted.split(","):
         left, equals, right = text.partition("=")
         name = left.rstrip("! ").strip()
         if not equals or not name or not right.strip():
             raise UsageError(Kind.INVALID, flag="CELL", expected="NAME=VALUE,NAME=VALUE,...", value=wanted)
-        condition = Condition(column(name), [right.strip()], left.rstrip().endswith("!"))
-        if condition.name not in {column(each) for each in known}:
+        condition = Condition(to_field(name), [right.strip()], left.rstrip().endswith("!"))
+        if condition.name not in {to_field(each) for each in known}:
             raise UsageError(Kind.UNKNOWN, flag="CELL", value=name, expected=known)
         found = [record for record in met if condition.holds(record)]
         if not found:

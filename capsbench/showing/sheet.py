@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from capsbench.presenting.figures.figure import EDGE, Picture, text_width
-from capsbench.presenting.figures.mosaic import draw, mosaic
+from capsbench.presenting.figures.mosaic import draw_mosaic, make_mosaic
 from capsbench.presenting.figures.style import PAGE, PALE, SMALL
 
 WORDS = 0.125
@@ -64,12 +64,12 @@ class Sheet:
 
     def band(self, band: Band, between: float = 0.05) -> Axes:
         """Draws lines of images, with ``between`` of an image's width below each."""
-        images = mosaic(band.tiles.numpy(), band.gaps, between)
+        images = make_mosaic(band.tiles.numpy(), band.gaps, between)
         pixels_high, pixels_wide = images.pixels.shape[:2]
         inch = images.width / self.tile  # in pixels
         self.depth += WORDS * len(band.heads)
         axes = self.axes(pixels_high / inch, width=pixels_wide / inch)
-        draw(axes, images, above=0)
+        draw_mosaic(axes, images, above=0)
         for name, top in zip(band.names, images.top, strict=False):
             middle = top + images.height / 2
             axes.text(-0.06 * inch, middle, name, ha="right", va="center", fontsize=SMALL)

@@ -302,7 +302,7 @@ def test_a_run_says_which_contenders_have_collapsed(capsbench, monkeypatch, tmp_
     asked += ["--measure", "accuracy"]
     done = json.loads(capsbench(*asked, "--json", cwd=tmp_path).stdout)
     store = Store(tmp_path / "results")
-    material = Material.of(store.records()[0], store)
+    material = Material.from_records(store.records()[0], store)
     marked = material.summary.loc[has(material.summary, COLLAPSED), "routing"]
     assert sorted(title.split()[1] for title in done["collapsed"]) == sorted(marked)
     said = [line for line in capsbench(*asked, cwd=tmp_path).stdout.splitlines() if COLLAPSED.sign in line]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from capsbench.presenting.terminal import plain
+from capsbench.presenting.terminal import to_plain
 from capsbench.reporting.formats.html import TEMPLATE
 from capsbench.reporting.svg import ELEMENTS, HREF
 
@@ -108,7 +108,7 @@ class Probe:
 
 def acts(text: str) -> list[str]:
     """What of a text a terminal acts on."""
-    return [line for line in text.splitlines() if plain(line) != line]
+    return [line for line in text.splitlines() if to_plain(line) != line]
 
 
 class _Page(HTMLParser):

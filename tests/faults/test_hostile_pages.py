@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from capsbench.presenting.figures.files import svg
+from capsbench.presenting.figures.files import render_svg
 from capsbench.records.store import Store
 from capsbench.reporting.svg import ELEMENTS, SVG, XLINK
 from tests.faults.calling import LENGTHS, call, searched
@@ -151,7 +151,7 @@ def drawing() -> str:
     axes = figure.add_subplot()
     axes.plot([0, 1, 2], [1, 3, 2], "o--")
     axes.imshow(np.eye(4), extent=(0, 1, 0, 1))
-    return svg(figure).decode()
+    return render_svg(figure).decode()
 
 
 @st.composite

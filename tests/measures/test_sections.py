@@ -41,7 +41,7 @@ def fooled(records: list[Record], success: dict[tuple[int, int], float]) -> list
 def test_a_contender_is_shown_the_images_of_its_other_seeds(capsules: Make, matched: Make, tmp_path: Path) -> None:
     records = [capsules(seed=0), capsules(seed=1), matched(seed=0)]
     success = {(0, 0): 1.0, (1, 1): 1.0, (0, 1): 0.4, (1, 0): 0.6, (2, 0): 0.1, (2, 1): 0.3, (0, 2): 0.2, (2, 2): 0.9}
-    material = Material.of(fooled(records, success), Store(tmp_path))
+    material = Material.from_records(fooled(records, success), Store(tmp_path))
     matrix = transfer_matrix(material).set_index(["source", "target"])["success"]
     em, cnn = material.summary["contender"]
     assert matrix.to_dict() == pytest.approx({(em, em): 0.5, (cnn, em): 0.2, (em, cnn): 0.2, (cnn, cnn): 0.9})
@@ -55,7 +55,7 @@ def test_a_contender_is_shown_the_images_of_its_other_seeds(capsules: Make, matc
 
 
 def test_a_network_alone_has_no_table_of_transfer(capsules: Make, tmp_path: Path) -> None:
-    material = Material.of(fooled([capsules()], {(0, 0): 1.0}), Store(tmp_path))
+    material = Material.from_records(fooled([capsules()], {(0, 0): 1.0}), Store(tmp_path))
     with pytest.raises(NoDataError) as caught:
         TRANSFER.table(material)
     assert caught.value.missing == "a second network"
@@ -75,7 +75,9 @@ def routed(record: Record, votes: float) -> Record:
 
 
 def test_the_part_of_the_routing(capsules: Make, tmp_path: Path) -> None:
-    material = Material.of([routed(capsules(seed=seed), 0.7 + 0.02 * seed) for seed in (0, 1, 2)], Store(tmp_path))
+    material = Material.from_records(
+        [routed(capsules(seed=seed), 0.7 + 0.02 * seed) for seed in (0, 1, 2)], Store(tmp_path)
+    )
     table = ROUTING.readable(ROUTING.table(material))
     assert table.to_dict("records") == [
         {
@@ -94,7 +96,7 @@ def test_the_part_of_the_routing(capsules: Make, tmp_path: Path) -> None:
 
 
 def test_one_seed_has_numbers_without_intervals(capsules: Make, tmp_path: Path) -> None:
-    material = Material.of([routed(capsules(), 0.7)], Store(tmp_path))
+    material = Material.from_records([routed(capsules(), 0.7)], Store(tmp_path))
     (row,) = ROUTING.readable(ROUTING.table(material)).to_dict("records")
     assert (row["n"], row["vote attack %"], row["at 2 iterations %"]) == ("1", "70.0", "42.0")
 
@@ -106,7 +108,7 @@ def test_detection_is_that_at_the_published_epsilon(capsules: Make, tmp_path: Pa
         *(Row("detection", "detected", "pgd", 0.7 + at, "fraction", at) for at in (0.05, 0.1)),  # published: 0.1
         Row("detection", "undetected rate", "worst case", 0.25, "fraction", 0.1),
     ]
-    table = DETECTION.readable(DETECTION.table(Material.of([having(capsules(), *rows)], Store(tmp_path))))
+    table = DETECTION.readable(DETECTION.table(Material.from_records([having(capsules(), *rows)], Store(tmp_path))))
     assert table.to_dict("records") == [
         {
             "name": "em \N{MULTIPLICATION SIGN}3",

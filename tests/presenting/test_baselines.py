@@ -10,8 +10,8 @@ import pytest
 
 from capsbench.presenting.baselines import TOLERANCE
 from capsbench.presenting.contenders import baseline_kinds, summary
-from capsbench.presenting.filter import chosen
-from capsbench.presenting.format import readable
+from capsbench.presenting.filter import choose_records
+from capsbench.presenting.format import format_summary
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench_baselines import sizing
@@ -33,7 +33,7 @@ def test_each_baseline_has_its_differences_and_the_table_says_which_they_are_to(
         identity[kind] for kind in baseline_kinds(table)
     ]
     assert row["baseline"] == identity["matched"]
-    shown = readable(table)
+    shown = format_summary(table)
     assert shown[["vs matched", "vs cnn-sabour2017", "vs resnet"]].iloc[0].tolist() == [
         "+2.0 ± 13.2 (not tested, 2 seeds)",
         "+5.0 (not tested, 1 seed)",
@@ -77,7 +77,7 @@ def test_a_cnn_of_another_budget_or_of_no_classes_is_no_baseline(capsules: Make,
 
 def test_a_choice_of_networks_has_all_their_baselines_with_it(capsules: Make, matched: Make) -> None:
     records = [capsules(), matched(), matched(**RESNET), matched(network="all-conv", epochs=3, options={})]
-    kept = chosen(records, ["routing=em"])
+    kept = choose_records(records, ["routing=em"])
     assert [record.cell.network for record in kept] == ["matrix-capsules", "matched", "resnet"]
 
 

@@ -16,7 +16,7 @@ from capsbench.presenting.material import Material
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.contents import made_sections
-from capsbench.reporting.document import headline
+from capsbench.reporting.document import build_headline
 from tests.making import FINE, counted, with_rows
 
 Make = Callable[..., Record]
@@ -42,8 +42,8 @@ def test_intervals_that_are_cut_are_explained_wherever_they_stand() -> None:
 
 
 def test_the_headline_table_explains_the_columns_that_it_has(capsules: Make, matched: Make) -> None:
-    material = Material.of([capsules(flops=5e5), matched(flops=5e5)], Store(Path("nowhere")))
-    table = headline(material.summary)
+    material = Material.from_records([capsules(flops=5e5), matched(flops=5e5)], Store(Path("nowhere")))
+    table = build_headline(material.summary)
     stand = [
         about.words
         for about in CAPTION
@@ -59,7 +59,7 @@ def test_the_distance_of_attacks_is_explained_where_it_was_measured(capsules: Ma
         record = with_rows(capsules(), [*capsules().rows, *more])
         (section,) = [
             section
-            for section in made_sections(Material.of([record], Store(Path("nowhere"))))
+            for section in made_sections(Material.from_records([record], Store(Path("nowhere"))))
             if section.section.name == "adversarial"
         ]
         return section.caption
@@ -73,11 +73,11 @@ def test_the_distance_of_attacks_is_explained_where_it_was_measured(capsules: Ma
 def test_the_size_of_each_baseline_is_that_of_its_capsule_network(capsules: Make, matched: Make) -> None:
     small = capsules(0.9, 13_000, **{**matched().cell.model_dump(include={"routing", "iterations", "loss"})},
                      network="cnn-hinton2018", options={})  # fmt: skip
-    summary = Material.of([capsules(parameters=28_000), matched(), small], Store(Path("nowhere"))).summary
+    summary = Material.from_records([capsules(parameters=28_000), matched(), small], Store(Path("nowhere"))).summary
     ratios = parameter_ratios(summary)
     assert ratios["matched"] == pytest.approx((28_012 / 28_000,) * 2)
     assert ratios["cnn-hinton2018"] == pytest.approx((13 / 28,) * 2)
-    assert "Vs cnn-hinton2018: 0.46 times" in headline(summary).caption
+    assert "Vs cnn-hinton2018: 0.46 times" in build_headline(summary).caption
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_how_many_images_a_number_is_of(capsules: Make, setting: str, tested: in
     record = with_rows(record, rows)
     record = replace(record, measures={**record.measures, f"affine:{setting}": record.measures["affine"]})
     del record.measures["affine"]
-    material = Material.of([record], Store(Path("nowhere")))
+    material = Material.from_records([record], Store(Path("nowhere")))
     assert WARPED.count(material, "affine") == {"digits": taken}
     assert ("All" if taken is None else str(taken)) in WARPED.sentence(material, "affine").replace(",", "")

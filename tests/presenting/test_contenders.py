@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from capsbench.presenting.contenders import curves, summary
-from capsbench.presenting.format import readable, si
-from capsbench.presenting.markdown import markdown
+from capsbench.presenting.format import format_si, format_summary
+from capsbench.presenting.markdown import to_markdown
 from capsbench.records.record import Record
 from capsbench.stats.differences import paired_seeds
 
@@ -24,13 +24,13 @@ def test_mean_and_t_interval_over_three_seeds(capsules: Make) -> None:
     assert row["accuracy_percent"] == pytest.approx(97.0)
     # variance 1, and 1/12 of rounding to 1 of 100 images; t(0.975; 2) = 4.302653
     assert row["accuracy_ci95"] == pytest.approx(4.302653 * math.sqrt((1 + 1 / 12) / 3))
-    assert readable(table)["accuracy %"].tolist() == ["97.0 ± 2.6"]
+    assert format_summary(table)["accuracy %"].tolist() == ["97.0 ± 2.6"]
 
 
 def test_one_seed_has_no_interval(capsules: Make) -> None:
     table = summary([capsules(0.9749)])
     assert table["accuracy_ci95"].isna().all()
-    assert readable(table)["accuracy %"].tolist() == ["97.5"]
+    assert format_summary(table)["accuracy %"].tolist() == ["97.5"]
 
 
 def test_difference_to_the_matched_baseline_is_paired_over_seeds(capsules: Make, matched: Make) -> None:
@@ -73,7 +73,7 @@ def test_difference_takes_only_the_seeds_that_both_have(capsules: Make, matched:
     table = summary(records)
     assert table.loc[0, ["n", "difference_n.matched"]].tolist() == [3, 2]
     assert table.loc[0, "difference_points.matched"] == pytest.approx(3.5)
-    assert readable(table)["vs matched"].tolist() == ["+3.5 ± 7.3 (not tested, 2 seeds)", ""]
+    assert format_summary(table)["vs matched"].tolist() == ["+3.5 ± 7.3 (not tested, 2 seeds)", ""]
 
 
 def test_iterations_share_one_baseline_that_follows_them(capsules: Make, matched: Make) -> None:
@@ -130,14 +130,14 @@ def test_train_sizes_are_a_column_where_they_are_set(capsules: Make) -> None:
     assert "train_size" not in summary([capsules()])
     table = summary([capsules(train_size=size) for size in (None, 500, 60)])
     assert table["train_size"].tolist() == [60, 500, pd.NA]
-    assert readable(table)["train"].tolist() == ["60", "500", "all"]
+    assert format_summary(table)["train"].tolist() == ["60", "500", "all"]
 
 
 def test_an_option_that_varies_is_a_column(capsules: Make, matched: Make) -> None:
     options = [{"network.stem": 32, "routing.epsilon": epsilon} for epsilon in (0.1, 0.01)]
     table = summary([matched(0.90), *(capsules(0.95, options=each) for each in options)])
     assert table["routing.epsilon"].tolist()[:2] == [0.01, 0.1]
-    assert readable(table)["routing.epsilon"].tolist() == ["0.01", "0.1", ""]
+    assert format_summary(table)["routing.epsilon"].tolist() == ["0.01", "0.1", ""]
     assert "network.stem" not in table
 
 
@@ -150,19 +150,19 @@ def test_an_edited_routing_of_ones_own_is_another_contender(capsules: Make) -> N
     own = "my_package.my_module:MyRouting"
     table = summary([capsules(routing=own, code={"routing": digest}) for digest in ("aaaa", "bbbb")])
     assert table["code.routing"].tolist() == ["aaaa", "bbbb"]
-    assert readable(table)["routing"].tolist() == ["MyRouting", "MyRouting"]
+    assert format_summary(table)["routing"].tolist() == ["MyRouting", "MyRouting"]
 
 
 def test_costs_are_medians_over_seeds(capsules: Make) -> None:
     table = summary([capsules(seed=seed, step=step) for seed, step in enumerate((10.0, 11.0, 90.0))])
     costs = ["parameters", "flops", "training_step_ms", "inference_ms", "memory_mib"]
     assert table.loc[0, costs].tolist() == pytest.approx([28_000, 2.5e6, 11.0, 11 / 3, 40.0])
-    shown = readable(table)[["parameters", "FLOPs", "step", "inference", "memory"]]
+    shown = format_summary(table)[["parameters", "FLOPs", "step", "inference", "memory"]]
     assert shown.to_numpy().tolist() == [["28.0K", "2.5M", "11.0 ms", "3.67 ms", "40 MiB"]]
 
 
 def test_what_was_not_measured_has_no_column(capsules: Make) -> None:
-    only_accuracy = readable(summary([capsules(0.97, None)]))
+    only_accuracy = format_summary(summary([capsules(0.97, None)]))
     assert list(only_accuracy) == ["dataset", "size", "network", "routing", "iters", "n", "accuracy %"]
     only_speed = summary([capsules(None, 28_000)])
     assert "accuracy_percent" not in only_speed
@@ -171,7 +171,7 @@ def test_what_was_not_measured_has_no_column(capsules: Make) -> None:
 
 def test_a_network_without_accuracy_stands_beside_one_that_has_it(capsules: Make, matched: Make) -> None:
     unsupervised = dict(network="transforming-autoencoder", routing=None, iterations=None, loss=None)
-    shown = readable(summary([capsules(None, **unsupervised), capsules(0.97), matched(0.96)]))
+    shown = format_summary(summary([capsules(None, **unsupervised), capsules(0.97), matched(0.96)]))
     assert shown["network"].tolist() == ["matrix-capsules", "matched", "transforming-autoencoder"]
     assert shown["accuracy %"].tolist() == ["97.0", "96.0", ""]
     assert shown["vs matched"].tolist() == ["+1.0 (not tested, 1 seed)", "", ""]
@@ -181,7 +181,7 @@ def test_failed_cells_count_for_nothing(capsules: Make, failed: Make) -> None:
     assert summary([capsules(seed=0), failed(seed=1)])["n"].tolist() == [1]
     nothing = summary([failed()])
     assert nothing.empty
-    assert readable(nothing).empty
+    assert format_summary(nothing).empty
 
 
 def test_curves_name_the_contender_of_each_epoch(capsules: Make, failed: Make) -> None:
@@ -193,14 +193,14 @@ def test_curves_name_the_contender_of_each_epoch(capsules: Make, failed: Make) -
 
 def test_markdown_keeps_a_bar_inside_its_cell() -> None:
     table = pd.DataFrame({"network": ["a|b"], "n": ["3"]})
-    assert markdown(table).splitlines() == ["| network | n |", "| --- | ---: |", "| a\\|b | 3 |"]
+    assert to_markdown(table).splitlines() == ["| network | n |", "| --- | ---: |", "| a\\|b | 3 |"]
 
 
 @pytest.mark.parametrize(
     ("number", "text"), [(0.05, "0.05"), (950.0, "950"), (28_012, "28.0K"), (1.25e6, "1.2M"), (3e9, "3.0G")]
 )
 def test_si(number: float, text: str) -> None:
-    assert si(number) == text
+    assert format_si(number) == text
 
 
 def test_seeds_that_failed_are_counted(capsules: Make, failed: Make) -> None:
@@ -208,13 +208,13 @@ def test_seeds_that_failed_are_counted(capsules: Make, failed: Make) -> None:
     table = summary([*left, capsules(0.9, iterations=1, seed=0)])
     assert table[["iterations", "n", "seeds"]].to_numpy().tolist() == [[1, 1, 1], [3, 2, 3]]
     assert table["accuracy_percent"].tolist() == pytest.approx([90.0, 98.0])
-    assert readable(table)["n"].tolist() == ["1", "2 of 3"]
+    assert format_summary(table)["n"].tolist() == ["1", "2 of 3"]
 
 
 def test_seeds_without_an_accuracy_are_not_counted_into_its_mean(capsules: Make) -> None:
     """Trained, and then its scores were not finite."""
     table = summary([capsules(0.97, seed=0), capsules(0.99, seed=1), capsules(None, seed=2)])
     assert table[["n", "seeds", "accuracy_n"]].to_numpy().tolist() == [[3, 3, 2]]
-    (shown,) = readable(table)["accuracy %"]
+    (shown,) = format_summary(table)["accuracy %"]
     assert shown.startswith("98.0 [85.0, 100.0]")
     assert shown.endswith(" (n=2)")

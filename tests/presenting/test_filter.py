@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.presenting.filter import chosen
+from capsbench.presenting.filter import choose_records
 from capsbench.records.record import Record
 
 Make = Callable[..., Record]
@@ -27,21 +27,21 @@ def _titles(records: list[Record]) -> list[str]:
 
 
 def test_without_a_condition_all_are(records: list[Record]) -> None:
-    assert chosen(records, []) == records
+    assert choose_records(records, []) == records
 
 
 def test_the_matched_baseline_of_what_is_chosen_stays_beside_it(records: list[Record]) -> None:
-    assert _titles(chosen(records, ["routing=em", "iters=3"])) == [
+    assert _titles(choose_records(records, ["routing=em", "iters=3"])) == [
         "matrix-capsules em x3 0",
         "matrix-capsules em x3 1",
         "matched to 28,000 0",
         "matched to 28,000 1",
     ]
-    assert _titles(chosen(records, ["routing=dynamic"])) == ["capsnet dynamic x3 0"]
+    assert _titles(choose_records(records, ["routing=dynamic"])) == ["capsnet dynamic x3 0"]
 
 
 def test_conditions_on_seeds_and_networks_hold_for_baselines_too(records: list[Record]) -> None:
-    assert _titles(chosen(records, ["routing=em", "seeds=1", "network!=matched"])) == [
+    assert _titles(choose_records(records, ["routing=em", "seeds=1", "network!=matched"])) == [
         "matrix-capsules em x1 1",
         "matrix-capsules em x3 1",
     ]
@@ -52,13 +52,13 @@ def test_conditions_on_seeds_and_networks_hold_for_baselines_too(records: list[R
     ["squash=unit", "network.squash=unit", "train-size=500", "train_size=5e2", "--train-size=500", "lr=0.0030"],
 )
 def test_options_and_flags_are_named_as_they_are_typed(records: list[Record], condition: str) -> None:
-    assert _titles(chosen(records, [condition]))[-1] == "capsnet dynamic x3 0"
+    assert _titles(choose_records(records, [condition]))[-1] == "capsnet dynamic x3 0"
 
 
 def test_none_and_no_are_values(records: list[Record]) -> None:
-    assert len(chosen(records, ["routing=none"])) == 2
-    assert len(chosen(records, ["train-size=all"])) == 6
-    assert len(chosen(records, ["reconstruction=no"])) == 7
+    assert len(choose_records(records, ["routing=none"])) == 2
+    assert len(choose_records(records, ["train-size=all"])) == 6
+    assert len(choose_records(records, ["reconstruction=no"])) == 7
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_none_and_no_are_values(records: list[Record]) -> None:
 )
 def test_a_condition_is_a_name_and_values(records: list[Record], condition: str, kind: Kind, value: str) -> None:
     with pytest.raises(UsageError) as caught:
-        chosen(records, [condition])
+        choose_records(records, [condition])
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (kind, "where", value)
 
 
@@ -84,13 +84,13 @@ def test_a_value_that_no_record_has_is_told_with_those_there_are(
     records: list[Record], condition: str, there: tuple[str, ...]
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        chosen(records, [condition])
+        choose_records(records, [condition])
     error = caught.value
     assert (error.kind, error.flag, error.value, error.expected) == (Kind.MISSING, "where", condition, there)
 
 
 def test_conditions_that_nothing_meets_together_are_told(records: list[Record]) -> None:
     with pytest.raises(NothingMeasured) as caught:
-        chosen(records, ["routing=dynamic", "iters=1"])
+        choose_records(records, ["routing=dynamic", "iters=1"])
     assert (caught.value.kind, caught.value.flag) == (Kind.MISSING, "where")
     assert caught.value.value == "routing=dynamic and iters=1"

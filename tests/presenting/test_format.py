@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from capsbench.presenting.format import PERCENT, POINTS, cut_interval, quantity, split_interval, with_interval
+from capsbench.presenting.format import PERCENT, POINTS, cut_interval, format_interval, parse_quantity, split_interval
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ from capsbench.presenting.format import PERCENT, POINTS, cut_interval, quantity,
     ],
 )
 def test_what_a_number_cannot_be_is_no_part_of_its_interval(value: float, half: float, unit: str, shown: str) -> None:
-    assert with_interval(value, half, 1, unit) == shown
+    assert format_interval(value, half, 1, unit) == shown
 
 
 def test_differences_have_their_signs() -> None:
-    assert with_interval(62.0, 45.0, 1, POINTS, "+z") == "+62.0 [+17.0, +100.0]"
-    assert with_interval(-0.01, 0.2, 1, POINTS, "+z") == "+0.0 ± 0.2"
+    assert format_interval(62.0, 45.0, 1, POINTS, "+z") == "+62.0 [+17.0, +100.0]"
+    assert format_interval(-0.01, 0.2, 1, POINTS, "+z") == "+0.0 ± 0.2"
 
 
 def test_the_ends_are_those_of_the_interval_or_the_bounds() -> None:
@@ -50,7 +50,7 @@ def test_the_ends_are_those_of_the_interval_or_the_bounds() -> None:
     ],
 )
 def test_both_forms_are_numbers(text: str, value: float, parts: tuple[str, str, str]) -> None:
-    found = quantity(text)
+    found = parse_quantity(text)
     assert found is not None
     assert found.value == value
     assert split_interval(text) == parts

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from capsbench.presenting.figures.files import image
+from capsbench.presenting.figures.files import render_image
 from capsbench.presenting.marks import COLLAPSED, MARKS, OUTDATED, STILL_IMPROVING
 from capsbench.presenting.material import Material
 from capsbench.presenting.words import TIMES
@@ -45,7 +45,7 @@ def keep(store: Store) -> Callable[..., Record]:
 
 def collapsed(records: list[Record], store: Store) -> list[bool | None]:
     """Of each contender, whether it is marked: None where that is not known."""
-    marked = Material.of(records, store).summary["collapsed"]
+    marked = Material.from_records(records, store).summary["collapsed"]
     return [None if pd.isna(each) else bool(each) for each in marked]
 
 
@@ -98,7 +98,7 @@ def trained(record: Record, errors: list[float], metric: str = "validation_accur
 
 def improving(records: list[Record], store: Store) -> list[bool | None]:
     """Of each contender, whether more training promises more: None where that is not known."""
-    marked = Material.of(records, store).summary["still_improving"]
+    marked = Material.from_records(records, store).summary["still_improving"]
     return [None if pd.isna(each) else bool(each) for each in marked]
 
 
@@ -186,10 +186,10 @@ def test_the_sign_stands_behind_the_name_and_is_explained_wherever_it_stands(
     assert [each.name for each in made.document.commands] == names
     assert meaning in (store.folder / "report" / "table.md").read_text().replace("\\", "")
 
-    material = Material.of(records, store)
+    material = Material.from_records(records, store)
     for name in ("training-curves", "accuracy-cost", "accuracy-iterations"):
         picture = PICTURES[name](material)
-        assert meaning in image(picture, ()).caption, name
+        assert meaning in render_image(picture, ()).caption, name
     legend = [text.get_text() for text in PICTURES["training-curves"](material).figure.legends[0].get_texts()]
     assert legend == names
     legend = [text.get_text() for text in PICTURES["accuracy-iterations"](material).figure.legends[0].get_texts()]
@@ -231,7 +231,7 @@ def test_a_name_says_how_many_of_its_seeds_did_not_fail(
     assert [row[0] for row in parts["table"].rows] == [name, "matched CNN"]
     assert [row[parts["table"].headings.index("n")] for row in parts["table"].rows] == ["2 of 3", "3"]
     assert name.replace(f" {TIMES}", f"\u00a0{TIMES}") in parts["winners"].rows[0][-1]
-    legend = PICTURES["training-curves"](Material.of(records, store)).figure.legends[0]
+    legend = PICTURES["training-curves"](Material.from_records(records, store)).figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == [name, "matched CNN"]
     # One of which nothing is left has no row, and stands with those that failed.
     reasons = {(each.title.split()[2], *each.seeds): each.reason for each in made.document.failed}

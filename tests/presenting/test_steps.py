@@ -76,9 +76,9 @@ def test_one_number_has_one_interval_in_tables_contests_and_claims(capsules: Mak
         for count, shares in of_seeds.items()
         for seed, share in enumerate(shares)
     ]
-    material = Material.of(records, store)
+    material = Material.from_records(records, store)
     rows = material.of_measure("adversarial")
-    table = material.averaged(rows[rows["level"] == 0.05]).set_index("iterations")["ci95"]
+    table = material.average_seeds(rows[rows["level"] == 0.05]).set_index("iterations")["ci95"]
     (group,) = groups_of(material)
     for count, shares in of_seeds.items():
         (contender,) = group.which(iterations=count)
@@ -94,8 +94,8 @@ def test_one_number_has_one_interval_in_tables_contests_and_claims(capsules: Mak
 
 def test_rows_have_the_steps_of_their_numbers(capsules: Make, store: Store) -> None:
     records = [counted(capsules(seed=seed), images=40, predicted=10, labelled=8, right=32) for seed in range(3)]
-    material = Material.of(records, store)
-    rows = material.with_steps(material.chosen(pd.Series(True, index=material.rows.index)))
+    material = Material.from_records(records, store)
+    rows = material.with_steps(material.select_rows(pd.Series(True, index=material.rows.index)))
     assert rows.loc[rows["metric"] == "majority share", "step"].tolist() == [1 / 40] * 3
     assert set(rows.loc[rows["unit"] != "fraction", "step"]) == {0.0}
 

@@ -8,7 +8,7 @@ import pytest
 from rich.table import Table
 
 from capsbench.presenting.marks import MARKS
-from capsbench.presenting.terminal import PlainConsole, in_ascii
+from capsbench.presenting.terminal import PlainConsole, to_ascii
 from capsbench.presenting.words import TIMES
 
 
@@ -20,8 +20,8 @@ def printed(table: Table, encoding: str) -> str:
 
 
 def test_what_reports_print_is_readable_in_ascii() -> None:
-    assert in_ascii(f"em {TIMES}3: \N{MINUS SIGN}1.0 ± 2.5, L∞") == "em x3: -1.0 +- 2.5, Linf"
-    signs = [in_ascii(mark.sign) for mark in MARKS]
+    assert to_ascii(f"em {TIMES}3: \N{MINUS SIGN}1.0 ± 2.5, L∞") == "em x3: -1.0 +- 2.5, Linf"
+    signs = [to_ascii(mark.sign) for mark in MARKS]
     assert "?" not in "".join(signs)
     assert len(set(signs)) == len(MARKS)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from capsbench.presenting.contenders import verdicts_of
-from capsbench.presenting.format import readable
+from capsbench.presenting.format import format_summary
 from capsbench.presenting.marks import UNLIKE
 from capsbench.presenting.material import Material
 from capsbench.presenting.verdicts import PRIMARY, SECOND
@@ -41,7 +41,7 @@ def from_elsewhere(record: Record, **facts: Any) -> Record:
 
 
 def of(records: list[Record]) -> Material:
-    return Material.of(records, Store(Path("nowhere")))
+    return Material.from_records(records, Store(Path("nowhere")))
 
 
 def test_the_headline_and_who_won_have_one_verdict_on_a_pair(records: list[Record]) -> None:
@@ -94,7 +94,7 @@ def test_a_pair_that_was_trained_elsewhere_is_marked(records: list[Record], fact
     assert material.summary["difference_unlike.matched"].tolist()[:2] == ["", unlike]
     assert material.verdicts.unlike(one, cnn) == ()
     assert material.verdicts.unlike(three, cnn) == tuple(filter(None, [unlike]))
-    signs = [UNLIKE.sign in shown for shown in readable(material.summary)["vs matched"]]
+    signs = [UNLIKE.sign in shown for shown in format_summary(material.summary)["vs matched"]]
     assert signs == [False, bool(unlike), False]
     rows = winners.SECTION.table(material).set_index("other")
     assert rows.loc[cnn, "unlike"] == unlike
@@ -129,7 +129,7 @@ def test_a_difference_that_is_not_significant_says_how_many_seeds_would_show_it(
     ]
     table = of(records).summary
     assert table["difference_verdict.matched"].tolist()[0] == Outcome.NOT_SIGNIFICANT
-    assert readable(table)["seeds needed"].tolist() == [str(table["difference_seeds_needed.matched"].iloc[0]), ""]
+    assert format_summary(table)["seeds needed"].tolist() == [str(table["difference_seeds_needed.matched"].iloc[0]), ""]
     assert table["difference_seeds_needed.matched"].iloc[0] == 7
 
 

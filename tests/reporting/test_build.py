@@ -439,7 +439,7 @@ from capsbench.reporting.contents import all_pictures
 
 parallel.count_workers = lambda: 0  # the pictures are drawn in the user's process
 store = Store(sys.argv[1])
-material = Material.of(store.records()[0], store)
+material = Material.from_records(store.records()[0], store)
 chosen = {name: all_pictures()[name] for name in ("training-curves", "affine-curves", "adversarial-readings")}
 with parallel.drawing(chosen, material, ["svg"]) as wait:
     images = wait()

@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from capsbench.presenting.format import quantity, seeds
+from capsbench.presenting.format import parse_quantity, spell_seeds
 from capsbench.presenting.material import Material
 from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import Report, report
-from capsbench.reporting.document import Table, headline
+from capsbench.reporting.document import Table, build_headline
 from tests.making import make_record
 
 Make = Callable[..., Record]
@@ -47,7 +47,7 @@ def table(**columns: list[str]) -> Table:
     ],
 )
 def test_what_a_string_of_a_table_says(text: str, value: float, unit: str) -> None:
-    found = quantity(text)
+    found = parse_quantity(text)
     assert found is not None
     assert (found.value, found.unit) == (pytest.approx(value), unit)
     assert unit not in found.bare or not unit
@@ -55,7 +55,7 @@ def test_what_a_string_of_a_table_says(text: str, value: float, unit: str) -> No
 
 @pytest.mark.parametrize("text", ["", "all", f"em {TIMES}3", "0.05 / 0.5", "none", "1.2.3x", "97.3 ± 0.8 and more"])
 def test_what_is_not_a_number(text: str) -> None:
-    assert quantity(text) is None
+    assert parse_quantity(text) is None
 
 
 def test_a_unit_that_all_have_stands_in_the_heading() -> None:
@@ -85,18 +85,18 @@ def test_marks_are_explained_where_they_stand_and_nowhere_else() -> None:
 
 def test_what_all_rows_have_is_said_once(store: Store, capsules: Make, matched: Make) -> None:
     records = [capsules(iterations=1), capsules(iterations=3), matched()]
-    made = headline(Material.of(records, store).summary)
+    made = build_headline(Material.from_records(records, store).summary)
     assert made.headings[:3] == ["contender", "iters", "n"]
     assert [row[:2] for row in made.rows] == [[f"em {TIMES}1", "1"], [f"em {TIMES}3", "3"], ["matched CNN", ""]]
     assert made.caption.endswith(
         ". In all rows: dataset digits, size tiny. Capsule networks: network matrix-capsules, routing em."
     )
-    several = headline(Material.of([*records, capsules(dataset="mnist")], store).summary)
+    several = build_headline(Material.from_records([*records, capsules(dataset="mnist")], store).summary)
     assert several.headings[:2] == ["contender", "dataset"]
 
 
 def test_what_no_row_has_is_not_said_of_all(store: Store, matched: Make) -> None:
-    made = headline(Material.of([matched(seed=seed) for seed in (0, 1)], store).summary)
+    made = build_headline(Material.from_records([matched(seed=seed) for seed in (0, 1)], store).summary)
     assert made.caption.endswith(". In all rows: dataset digits, size tiny, network matched.")
 
 
@@ -179,7 +179,7 @@ def test_what_was_chosen_is_said(store: Store, capsules: Make) -> None:
     ],
 )
 def test_seeds_in_words(numbers: list[int], text: str) -> None:
-    assert seeds(numbers) == text
+    assert spell_seeds(numbers) == text
 
 
 def test_markdown_shows_names_as_they_are(store: Store, capsules: Make, failed: Make) -> None:

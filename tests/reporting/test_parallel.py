@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from capsbench.presenting.figures.figure import Image, Picture
-from capsbench.presenting.figures.files import image
+from capsbench.presenting.figures.files import render_image
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -31,7 +31,7 @@ Make = Callable[..., Record]
 @pytest.fixture
 def material(capsules: Make, tmp_path: Path) -> Material:
     """One contender whose speed was not measured."""
-    return Material.of([capsules(0.97, None)], Store(tmp_path))
+    return Material.from_records([capsules(0.97, None)], Store(tmp_path))
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_the_pictures_are_the_same_with_any_number_of_workers(
     monkeypatch.setattr(parallel, "count_workers", lambda: workers if sys.platform == "linux" else 0)
     with drawing(PICTURES, material, ["png", "svg"]) as wait:
         images = wait()
-    drawn = {name: image(PICTURES[name](material), ["png", "svg"]) for name in NAMES if name != "accuracy-cost"}
+    drawn = {name: render_image(PICTURES[name](material), ["png", "svg"]) for name in NAMES if name != "accuracy-cost"}
     assert {name: result for name, result in images.items() if isinstance(result, Image)} == drawn
     assert list(images) == NAMES
 
@@ -149,7 +149,7 @@ def draw(material):
     time.sleep(3600)
 
 store = Store(sys.argv[1])
-with drawing({"one": draw, "two": draw}, Material.of(store.records()[0], store), ["svg"]):
+with drawing({"one": draw, "two": draw}, Material.from_records(store.records()[0], store), ["svg"]):
     time.sleep(3600)
 """
     command = [sys.executable, "-c", script, str(tmp_path)]

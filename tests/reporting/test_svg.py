@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from capsbench.errors import Kind, UsageError
-from capsbench.presenting.figures.files import svg
-from capsbench.reporting.formats.html import inlined
+from capsbench.presenting.figures.files import render_svg
+from capsbench.reporting.formats.html import inline_svg
 from capsbench.reporting.svg import ELEMENTS, HREF, STYLES, SVG, XLINK, read_picture
 
 ROOT = f'<svg xmlns="{SVG.strip("{}")}" xmlns:xlink="{XLINK.strip("{}")}"'
@@ -31,7 +31,7 @@ def drawing() -> bytes:
     axes.imshow(np.eye(4), extent=(0, 1, 0, 1), interpolation="nearest")
     axes.set_title('words, "quoted"', fontweight="bold", rotation=3)
     axes.legend()
-    return svg(figure)
+    return render_svg(figure)
 
 
 def parts(text: str) -> list[tuple[str, dict[str, str], str]]:
@@ -47,7 +47,7 @@ def read(folder: Path, content: str | bytes) -> str:
 
 def test_a_picture_of_our_own_is_on_the_page_as_it_was_drawn(tmp_path: Path) -> None:
     made = drawing()
-    assert parts(inlined(read(tmp_path, made), "one", "a", "b")) == parts(inlined(made.decode(), "one", "a", "b"))
+    assert parts(inline_svg(read(tmp_path, made), "one", "a", "b")) == parts(inline_svg(made.decode(), "one", "a", "b"))
 
 
 def test_the_width_is_that_of_the_picture(tmp_path: Path) -> None:

@@ -14,18 +14,25 @@ from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import failed_checks, marked
 from capsbench.presenting.caption import AboutColumn
-from capsbench.presenting.columns import HALF, chosen, one_row_each
+from capsbench.presenting.columns import HALF, one_row_each, select_number
 from capsbench.presenting.figures.curves import draw_curves
-from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
-from capsbench.presenting.figures.heat import heat
-from capsbench.presenting.figures.mosaic import draw, mosaic
+from capsbench.presenting.figures.figure import (
+    Picture,
+    describe_spread,
+    finish_picture,
+    make_panels,
+    text_width,
+    wrap_panels,
+)
+from capsbench.presenting.figures.heat import draw_heat
+from capsbench.presenting.figures.mosaic import draw_mosaic, make_mosaic
 from capsbench.presenting.figures.style import COLUMN, MISLED, PAGE, PALE, SMALL, STYLE
-from capsbench.presenting.format import PERCENT, names, of_seeds, with_interval
+from capsbench.presenting.format import PERCENT, format_interval, name_column, spell_seed_counts
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.marks import UNSOUND
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
-from capsbench.presenting.shortlist import choose, most_accurate
+from capsbench.presenting.shortlist import choose_contenders, choose_most_accurate
 
 READINGS = ("scores", "share", "logit", "scaled")
 LOSSES = ("cross-entropy", "dlr", "margin")
@@ -40,14 +47,14 @@ MOST_SHOWN = 6
 
 
 def _table(material: Material) -> pd.DataFrame:
-    means = material.averaged(material.of_measure("adversarial"))
+    means = material.average_seeds(material.of_measure("adversarial"))
     linf, l2 = (
         means["dataset"].map({name: bounds_of(name, threat).headline for name in means["dataset"].unique()})
         for threat in (Threat.LINF, Threat.L2)
     )
 
     def accuracy(condition: str, level: Any) -> pd.DataFrame:
-        return chosen(means, "robust accuracy", condition, level)
+        return select_number(means, "robust accuracy", condition, level)
 
     usual = [accuracy(f"{Threat.LINF}, pgd, {reading}, cross-entropy", linf) for reading in SCORES]
     table = one_row_each(
@@ -71,15 +78,16 @@ def _table(material: Material) -> pd.DataFrame:
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     mark = table["failed checks"].map(lambda failed: f" {UNSOUND.sign}" if failed else "")
-    shown: dict[str, Any] = {**names(table), "n": of_seeds(table["n"], table["seeds"])}
+    shown: dict[str, Any] = {**name_column(table), "n": spell_seed_counts(table["n"], table["seeds"])}
     for heading in [name for name in map(str, table) if name.endswith("%")]:
         numbers = zip(table[heading], table[heading + HALF], mark, strict=True)
         shown[heading] = [
-            with_interval(value, half, 1, PERCENT) + (sign if pd.notna(value) else "") for value, half, sign in numbers
+            format_interval(value, half, 1, PERCENT) + (sign if pd.notna(value) else "")
+            for value, half, sign in numbers
         ]
     shown["epsilon"] = [f"{a:.3g} / {b:.3g}" for a, b in zip(table["epsilon L∞"], table["epsilon L2"], strict=True)]
     if table["CW norm (L2)"].notna().any():
-        shown["CW norm (L2)"] = [with_interval(value, float("nan"), 2) for value in table["CW norm (L2)"]]
+        shown["CW norm (L2)"] = [format_interval(value, float("nan"), 2) for value in table["CW norm (L2)"]]
     shown["failed checks"] = table["failed checks"].where(table["failed checks"] != "", "none")
     return pd.DataFrame(shown)
 
@@ -90,10 +98,10 @@ def curves(material: Material) -> Picture:
     material = marked(material)
     rows = material.of_measure("adversarial")
     conditions = {f"{Threat.LINF}, worst case": "L∞ epsilon", f"{Threat.L2}, worst case": "L2 epsilon"}
-    shown = choose(material, rows[rows["condition"].isin(list(conditions))], "the worst case")
+    shown = choose_contenders(material, rows[rows["condition"].isin(list(conditions))], "the worst case")
     datasets = list(shown.table["dataset"].unique())
     cells = [(dataset, *condition) for dataset in datasets for condition in conditions.items()]
-    figure, grid = wrapped(len(cells), 4, 1.75, PAGE if len(datasets) > 1 else COLUMN, sharey=True)
+    figure, grid = wrap_panels(len(cells), 4, 1.75, PAGE if len(datasets) > 1 else COLUMN, sharey=True)
     for axes, (dataset, condition, label) in zip(grid, cells, strict=True):
         own = shown.rows[(shown.rows["dataset"] == dataset) & (shown.rows["condition"] == condition)]
         draw_curves(axes, own, shown.summary)
@@ -102,9 +110,9 @@ def curves(material: Material) -> Picture:
         axes.set_ylabel("accuracy, worst case (%)")
     caption = (
         "Accuracy where the worst of all attacks counts, image by image, against how far an image may be changed: an upper bound "
-        f"of what is robust. {spread_of(shown.table, 'Lines', 'bands: 95 % t-intervals')}"
+        f"of what is robust. {describe_spread(shown.table, 'Lines', 'bands: 95 % t-intervals')}"
     )
-    return finish(figure, "Robust accuracy", caption + shown.left_out, shown.summary["label"])
+    return finish_picture(figure, "Robust accuracy", caption + shown.left_out, shown.summary["label"])
 
 
 @mpl.rc_context(STYLE)
@@ -114,7 +122,7 @@ def readings(material: Material) -> Picture:
     rows = material.of_measure("adversarial")
     level = rows["dataset"].map({name: bounds_of(name, Threat.LINF).headline for name in rows["dataset"].unique()})
     own = rows[(rows["metric"] == "robust accuracy") & ((rows["level"] - level).abs() < 1e-6)]
-    chosen_rows = choose(material, own, "robust accuracy by reading")
+    chosen_rows = choose_contenders(material, own, "robust accuracy by reading")
     table = chosen_rows.table
     for reading, name in SCORES.items():
         table["condition"] = table["condition"].str.replace(f"pgd, {reading},", f"pgd, {name},", regex=False)
@@ -125,10 +133,10 @@ def readings(material: Material) -> Picture:
     if not shown:
         raise NoDataError("robust accuracy by reading")
     order = [name for name in chosen_rows.summary["contender"] if name in grid.index]
-    figure, ((axes,),) = panels(1, 1, 0.4 + 0.17 * len(order), PAGE)
+    figure, ((axes,),) = make_panels(1, 1, 0.4 + 0.17 * len(order), PAGE)
     lines = _names(chosen_rows.summary, order)
     losses = [SHORT.get(heads[name][1], heads[name][1]) for name in shown]
-    heat(axes, 100 * grid.loc[order, shown].set_axis(lines).set_axis(losses, axis="columns"))
+    draw_heat(axes, 100 * grid.loc[order, shown].set_axis(lines).set_axis(losses, axis="columns"))
     axes.xaxis.tick_top()
     for reading in READINGS:
         places = [place for place, name in enumerate(shown) if heads[name][0] == reading]
@@ -140,10 +148,10 @@ def readings(material: Material) -> Picture:
         "Accuracy (%) at the headline epsilon in L∞ under PGD, by what it takes for the network's output (scores: lengths of "
         "capsules, logits of a CNN) and by its loss (CE: cross-entropy, DLR: difference of logits ratio); a network is as robust "
         "as its lowest number says, and the worst case is of all attacks, image by image. "
-        f"{spread_of(table, 'Numbers', 'for intervals see the table')}"
+        f"{describe_spread(table, 'Numbers', 'for intervals see the table')}"
     )
     title = "PGD through each reading of the output, under each loss"
-    return finish(figure, title, caption + chosen_rows.left_out)
+    return finish_picture(figure, title, caption + chosen_rows.left_out)
 
 
 def _names(summary: pd.DataFrame, order: list[str]) -> list[str]:
@@ -163,7 +171,7 @@ def images(material: Material) -> Picture:
     rows = material.of_measure("adversarial")
     dataset = str(rows["dataset"].iloc[0])
     cells = rows[rows["dataset"] == dataset].drop_duplicates("contender").set_index("contender")["cell"]
-    summary, left_out = most_accurate(
+    summary, left_out = choose_most_accurate(
         material.summary[material.summary["dataset"] == dataset], set(cells.index), MOST_SHOWN
     )
     kept = {
@@ -181,7 +189,7 @@ def images(material: Material) -> Picture:
     taken += [np.concatenate([kept[f"predictions.{threat}"] for threat in threats]) for kept in shown.values()]
     labels = ["as they are", *_names(summary, list(shown))]
     headings = [f"{name}, epsilon {bounds_of(dataset, threat).headline:.3g}" for threat, name in threats.items()]
-    figure, ((axes,),) = panels(1, 1, 1.0, PAGE)
+    figure, ((axes,),) = make_panels(1, 1, 1.0, PAGE)
     part = _draw_images(axes, np.stack(lines), np.stack(taken), truth, labels, headings)
     room = PAGE - max(text_width(label) for label in labels) / 72 - 0.15
     figure.set_figheight(0.05 + room * part)
@@ -189,7 +197,7 @@ def images(material: Material) -> Picture:
         f"{dataset} as attacked at the headline epsilon of each norm, one seed. Above each image the class that the network "
         f"takes it for, in bold where it is misled."
     )
-    return finish(figure, "Adversarial images", caption + left_out)
+    return finish_picture(figure, "Adversarial images", caption + left_out)
 
 
 def _draw_images(
@@ -203,10 +211,10 @@ def _draw_images(
     """A line of images ``[lines, N, C, H, W]`` a network, a block a heading; the height of all, as a part of its width."""
     count = len(truth)
     gaps = [0.0 if place == 0 else 0.5 if place % count == 0 else 0.06 for place in range(pictures.shape[1])]
-    placed = mosaic((255 * pictures).round().clip(0, 255).astype(np.uint8), gaps, below=0.45)
+    placed = make_mosaic((255 * pictures).round().clip(0, 255).astype(np.uint8), gaps, below=0.45)
     unit = placed.width
     above = 1.05 * unit
-    draw(axes, placed, above)
+    draw_mosaic(axes, placed, above)
     words: dict[str, Any] = dict(ha="center", va="bottom", fontsize=SMALL)
     for line, top in enumerate(placed.top):
         axes.text(-0.2 * unit, top + placed.height / 2, labels[line], ha="right", va="center", fontsize=SMALL)

@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from capsbench.measures.affine.effort import IMAGES
-from capsbench.presenting.columns import one_row_each, readable
+from capsbench.presenting.columns import format_numbers, one_row_each
 from capsbench.presenting.figures.curves import draw_curves
-from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
-from capsbench.presenting.figures.mosaic import draw, mosaic
+from capsbench.presenting.figures.figure import Picture, describe_spread, finish_picture, make_panels
+from capsbench.presenting.figures.mosaic import draw_mosaic, make_mosaic
 from capsbench.presenting.figures.style import PAGE, PAPER, SMALL, STYLE
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
-from capsbench.presenting.shortlist import choose, most_accurate
+from capsbench.presenting.shortlist import choose_contenders, choose_most_accurate
 from capsbench.presenting.words import TIMES
 from capsbench.records.artifacts import are_correct
 
@@ -56,7 +56,7 @@ MOST_LINES = 6
 
 def _table(material: Material) -> pd.DataFrame:
     """Accuracy on unwarped images, area under the curve by family, and what of the first is retained, all in per cent."""
-    means = material.averaged(material.of_measure("affine"))
+    means = material.average_seeds(material.of_measure("affine"))
     unwarped = means[(means["metric"] == "accuracy") & (means["level"] == 0)].drop_duplicates("contender")
     numbers = {"unwarped %": unwarped}
     for heading, metric in (("%", "area under the curve"), ("retained %", "retained accuracy")):
@@ -66,7 +66,7 @@ def _table(material: Material) -> pd.DataFrame:
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    shown = readable(table)
+    shown = format_numbers(table)
     return shown.drop(
         columns=[name for name in shown if str(name).endswith("retained %")]
     )  # these are in the file alone
@@ -76,10 +76,10 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 def curves(material: Material) -> Picture:
     """Accuracy against how far images are warped, a panel a family."""
     rows = material.of_measure("affine")
-    chosen = choose(material, rows[rows["level"].notna()], "accuracy by level")
+    chosen = choose_contenders(material, rows[rows["level"].notna()], "accuracy by level")
     table = chosen.table
     datasets = list(table["dataset"].unique())
-    figure, grid = panels(2 * len(datasets), 4, 1.45, PAGE, sharey=True)
+    figure, grid = make_panels(2 * len(datasets), 4, 1.45, PAGE, sharey=True)
     for dataset, lines in zip(datasets, grid.reshape(-1, 2, 4), strict=True):
         for axes, (family, scale) in zip(lines.flat, SCALES.items(), strict=True):
             own = chosen.rows[(chosen.rows["dataset"] == dataset) & (chosen.rows["condition"] == family)]
@@ -90,23 +90,24 @@ def curves(material: Material) -> Picture:
     grid[0, 0].set_ylim(0, 102)
     caption = (
         "Accuracy on the same test images, warped ever farther: by one parameter, to either side, or in the groups below by all "
-        f"that the group has, each drawn from that part of its range. {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}"
+        "that the group has, each drawn from that part of its range. "
+        f"{describe_spread(table, 'Lines', 'bands: 95 % t-intervals')}"
     )
-    return finish(figure, "Accuracy under warps", caption + chosen.left_out, chosen.summary["label"])
+    return finish_picture(figure, "Accuracy under warps", caption + chosen.left_out, chosen.summary["label"])
 
 
 @mpl.rc_context(STYLE)
 def images(material: Material) -> Picture:
     """Some test images as they were warped, and below each which contenders classify it right."""
     rows = material.of_measure("affine")
-    summary, left_out = most_accurate(material.summary, rows["contender"].unique(), MOST_SHOWN)
+    summary, left_out = choose_most_accurate(material.summary, rows["contender"].unique(), MOST_SHOWN)
     own = rows[rows["contender"].isin(summary["contender"])].drop_duplicates("cell")
     kept = [(name, _kept(material, summary, own[own["dataset"] == name])) for name in summary["dataset"].unique()]
     shown = [(dataset, part) for dataset, part in kept if part]
     if not shown:
         raise NoDataError("warped images", "were not kept")
     largest = {str(family): float(levels.max()) for family, levels in rows.groupby("condition")["level"]}
-    figure, grid = panels(len(shown), 1, 1.0, PAGE)
+    figure, grid = make_panels(len(shown), 1, 1.0, PAGE)
     height = 0.0
     for axes, (dataset, part) in zip(grid[:, 0], shown, strict=True):
         height += PAGE * _draw_images(axes, part, summary, largest, max(2, MOST_LINES // len(shown))) + 0.2
@@ -116,7 +117,7 @@ def images(material: Material) -> Picture:
         "Of each family half its largest warp, and that. Below an image a mark a network, in the order of the legend: filled "
         f"where it is right for most seeds, hollow where it is wrong.{left_out}"
     )
-    return finish(figure, "Test images, warped", caption, summary["label"])
+    return finish_picture(figure, "Test images, warped", caption, summary["label"])
 
 
 def _kept(material: Material, summary: pd.DataFrame, cells: pd.DataFrame) -> dict[str, list[Kept]]:
@@ -146,10 +147,10 @@ def _draw_images(
     tiles = next(iter(kept.values()))[0]["picture.images"][:, :lines].swapaxes(0, 1)
     columns = tiles.shape[1]
     tight = [0.0 if column == 0 else 0.3 if column % 2 else 0.06 for column in range(columns)]
-    placed = mosaic(tiles, tight, below=0.3)
+    placed = make_mosaic(tiles, tight, below=0.3)
     unit, left = placed.width, np.array(placed.left)
     above = 0.75 * unit
-    draw(axes, placed, above)
+    draw_mosaic(axes, placed, above)
     look = summary.set_index("contender")
     below = np.array(placed.top) + placed.height + 0.14 * unit
     for number, (contender, cells) in enumerate(kept.items()):

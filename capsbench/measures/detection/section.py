@@ -8,7 +8,7 @@ from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import marked
 from capsbench.presenting.caption import AboutColumn
-from capsbench.presenting.columns import chosen, one_row_each, readable
+from capsbench.presenting.columns import format_numbers, one_row_each, select_number
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
@@ -16,7 +16,7 @@ from capsbench.presenting.section import Section
 
 def _table(material: Material) -> pd.DataFrame:
     material = marked(material)
-    means = material.averaged(material.of_measure("detection"))
+    means = material.average_seeds(material.of_measure("detection"))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).published)
     means = means[means["level"].isna() | ((means["level"] - level).abs() < 1e-6)]
     wanted = {
@@ -28,14 +28,14 @@ def _table(material: Material) -> pd.DataFrame:
         "of which detected, too %": ("detected", "reconstructive"),
         "undetected by either %": ("undetected rate", "worst case"),
     }
-    table = one_row_each(means, {heading: chosen(means, *number) for heading, number in wanted.items()})
+    table = one_row_each(means, {heading: select_number(means, *number) for heading, number in wanted.items()})
     thresholds = means[means["metric"] == "threshold"].set_index("contender")["value"]
     table["threshold (L2)"] = table["contender"].map(thresholds)
     return table
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    return readable(table).assign(**{"threshold (L2)": table["threshold (L2)"].map("{:.2f}".format)})
+    return format_numbers(table).assign(**{"threshold (L2)": table["threshold (L2)"].map("{:.2f}".format)})
 
 
 SECTION = Section(

@@ -9,14 +9,14 @@ import pandas as pd
 
 from capsbench.measures.equivariance.effort import EFFORTS
 from capsbench.presenting.caption import AboutColumn
-from capsbench.presenting.columns import chosen, one_row_each, readable
-from capsbench.presenting.figures.curves import draw_curves, look
-from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
+from capsbench.presenting.columns import format_numbers, one_row_each, select_number
+from capsbench.presenting.figures.curves import draw_curves, get_line_style
+from capsbench.presenting.figures.figure import Picture, describe_spread, finish_picture, make_panels
 from capsbench.presenting.figures.style import COLUMN, PAGE, PALE, STYLE, THIN
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
-from capsbench.presenting.shortlist import choose
+from capsbench.presenting.shortlist import choose_contenders
 
 FAMILIES = {
     "rotation": "rotation (degrees)",
@@ -47,15 +47,15 @@ LOWEST = -1.0
 
 def _table(material: Material) -> pd.DataFrame:
     rows = material.of_measure("equivariance")
-    means = material.averaged(rows[rows["level"].isna()])
-    return one_row_each(means, {heading: chosen(means, *number) for heading, number in NUMBERS.items()})
+    means = material.average_seeds(rows[rows["level"].isna()])
+    return one_row_each(means, {heading: select_number(means, *number) for heading, number in NUMBERS.items()})
 
 
 @mpl.rc_context(STYLE)
 def curves(material: Material) -> Picture:
     """Consistency, and the error of a linear map of features, against how far images are transformed."""
     rows = material.of_measure("equivariance")
-    shown = choose(material, rows[rows["level"].notna()], "equivariance by level")
+    shown = choose_contenders(material, rows[rows["level"].notna()], "equivariance by level")
     table = shown.table
     lines = {
         "consistency": ("", "same prediction (%)", 100.0),
@@ -67,7 +67,7 @@ def curves(material: Material) -> Picture:
         raise NoDataError("equivariance by level")
     datasets = list(table["dataset"].unique())
     width = PAGE if len(families) > 2 else COLUMN
-    figure, grid = panels(len(lines) * len(datasets), len(families), 1.5, width, sharey="row")
+    figure, grid = make_panels(len(lines) * len(datasets), len(families), 1.5, width, sharey="row")
     for (dataset, metric), line in zip(product(datasets, lines), grid, strict=True):
         which, label, factor = lines[metric]
         for axes, (family, title) in zip(line, families.items(), strict=True):
@@ -85,16 +85,16 @@ def curves(material: Material) -> Picture:
     caption = (
         "Above, test images that keep their prediction as they are transformed; below, the error of one linear map from the "
         "features f(x) of all images to those f(gx) of the transformed ones: 0 where features follow exactly, 1 for the mean "
-        f"of f(gx). {spread_of(table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+        f"of f(gx). {describe_spread(table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
     )
-    return finish(figure, "How predictions and features follow the image", caption, shown.summary["label"])
+    return finish_picture(figure, "How predictions and features follow the image", caption, shown.summary["label"])
 
 
 @mpl.rc_context(STYLE)
 def parameters(material: Material) -> Picture:
     """How much of the parameters of a transformation the winning capsule's pose explains, a panel a parameter."""
     rows = material.of_measure("equivariance")
-    shown = choose(
+    shown = choose_contenders(
         material, rows[(rows["metric"] == "R^2") & rows["condition"].isin(FOLLOWED)], "a regression on poses"
     )
     table = shown.table
@@ -102,7 +102,7 @@ def parameters(material: Material) -> Picture:
     datasets = list(table["dataset"].unique())
     most = table.groupby("dataset")["contender"].nunique().max()
     width = PAGE if len(names) > 1 else COLUMN
-    figure, grid = panels(len(datasets), len(names), 0.5 + 0.15 * most, width, sharey="row", sharex=True)
+    figure, grid = make_panels(len(datasets), len(names), 0.5 + 0.15 * most, width, sharey="row", sharex=True)
     for dataset, line in zip(datasets, grid, strict=True):
         of_dataset = table[table["dataset"] == dataset]
         labels = list(of_dataset["label"].unique())
@@ -111,7 +111,7 @@ def parameters(material: Material) -> Picture:
                 place, half = labels.index(row["label"]), 0.0 if pd.isna(row["ci95"]) else row["ci95"]
                 low, high = max(LOWEST, row["value"] - half), max(LOWEST, min(1.0, row["value"] + half))
                 axes.plot([low, high], [place, place], color=row["color"], linewidth=THIN)
-                axes.plot(max(LOWEST, row["value"]), place, **look(row))
+                axes.plot(max(LOWEST, row["value"]), place, **get_line_style(row))
             axes.axvline(0, color=PALE, linewidth=THIN)
             axes.set(title=name if len(datasets) == 1 else f"{dataset}: {name}", xlabel="R² on other images")
             axes.grid(axis="y", visible=False)
@@ -121,9 +121,9 @@ def parameters(material: Material) -> Picture:
     caption = (
         "What the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the parameters drawn "
         f"for each image, by ridge regression fitted on other images: 1 is all of it, 0 nothing.{below} "
-        f"{spread_of(table, 'Points', 'bars: 95 % t-intervals')}{shown.left_out}"
+        f"{describe_spread(table, 'Points', 'bars: 95 % t-intervals')}{shown.left_out}"
     )
-    return finish(figure, "What the winning pose knows of the transformation", caption, pd.Series(dtype=str))
+    return finish_picture(figure, "What the winning pose knows of the transformation", caption, pd.Series(dtype=str))
 
 
 SECTION = Section(
@@ -144,7 +144,7 @@ SECTION = Section(
         ),
     ),
     table=_table,
-    readable=readable,
+    readable=format_numbers,
     images=ImagesTaken({name: effort.images for name, effort in EFFORTS.items()}, "transformed"),
     pictures={"equivariance-curves": curves, "equivariance-parameters": parameters},
 )

@@ -9,30 +9,30 @@ from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.soundness import marked
 from capsbench.presenting.caption import AboutColumn
-from capsbench.presenting.columns import chosen, one_row_each, readable
+from capsbench.presenting.columns import format_numbers, one_row_each, select_number
 from capsbench.presenting.figures.curves import draw_curves
-from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of
+from capsbench.presenting.figures.figure import Picture, describe_spread, finish_picture, make_panels
 from capsbench.presenting.figures.style import COLUMN, STYLE
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
-from capsbench.presenting.shortlist import choose
+from capsbench.presenting.shortlist import choose_contenders
 
 
 def _table(material: Material) -> pd.DataFrame:
     material = marked(material)
-    means = material.averaged(material.of_measure("routing-robustness"))
+    means = material.average_seeds(material.of_measure("routing-robustness"))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).headline)
     attacks = means["condition"].isin(["vote attack", "output attack"])
     means = means[~attacks | ((means["level"] - level).abs() < 1e-6)]
     iterations = sorted(means[means["condition"] == "iterations at test time"]["level"].unique())
     robust = "robust accuracy"
     numbers = {
-        "accuracy of mean votes %": chosen(means, "accuracy", "mean votes"),
-        "vote attack %": chosen(means, robust, "vote attack"),
-        "output attack %": chosen(means, robust, "output attack"),
+        "accuracy of mean votes %": select_number(means, "accuracy", "mean votes"),
+        "vote attack %": select_number(means, robust, "vote attack"),
+        "output attack %": select_number(means, robust, "output attack"),
         **{
-            f"at {count:g} iterations %": chosen(means, robust, "iterations at test time", count)
+            f"at {count:g} iterations %": select_number(means, robust, "iterations at test time", count)
             for count in iterations
         },
     }
@@ -44,12 +44,12 @@ def iterations(material: Material) -> Picture:
     """Clean and robust accuracy against the number of routing iterations at test time."""
     material = marked(material)
     rows = material.of_measure("routing-robustness")
-    shown = choose(
+    shown = choose_contenders(
         material, rows[rows["condition"] == "iterations at test time"], "accuracy by iterations at test time"
     )
     metrics = {"accuracy": "clean accuracy (%)", "robust accuracy": "accuracy under PGD (%)"}
     datasets = list(shown.table["dataset"].unique())
-    figure, grid = panels(len(datasets), len(metrics), 1.75, COLUMN)
+    figure, grid = make_panels(len(datasets), len(metrics), 1.75, COLUMN)
     for dataset, line in zip(datasets, grid, strict=True):
         for axes, (metric, label) in zip(line, metrics.items(), strict=True):
             own = shown.rows[(shown.rows["dataset"] == dataset) & (shown.rows["metric"] == metric)]
@@ -59,9 +59,9 @@ def iterations(material: Material) -> Picture:
             axes.set_title(dataset if len(datasets) > 1 else "")
     caption = (
         "The same weights, routed by more or fewer iterations than they were trained with, and attacked through the same. "
-        f"{spread_of(shown.table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+        f"{describe_spread(shown.table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
     )
-    return finish(figure, "Iterations at test time", caption, shown.summary["label"])
+    return finish_picture(figure, "Iterations at test time", caption, shown.summary["label"])
 
 
 SECTION = Section(
@@ -81,6 +81,6 @@ SECTION = Section(
     ),
     images=ImagesTaken(ATTACKED, "attacked"),
     table=_table,
-    readable=readable,
+    readable=format_numbers,
     pictures={"iterations-at-test": iterations},
 )

@@ -9,14 +9,14 @@ import pandas as pd
 from capsbench.attacks.effort import ATTACKED
 from capsbench.measures.soundness import marked
 from capsbench.presenting.caption import AboutColumn
-from capsbench.presenting.figures.figure import Picture, finish, panels, text_width
-from capsbench.presenting.figures.heat import heat
+from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels, text_width
+from capsbench.presenting.figures.heat import draw_heat
 from capsbench.presenting.figures.style import COLUMN, PAGE, STYLE
-from capsbench.presenting.format import names
+from capsbench.presenting.format import name_column
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
-from capsbench.presenting.shortlist import most_accurate
+from capsbench.presenting.shortlist import choose_most_accurate
 
 
 def transfer_matrix(material: Material) -> pd.DataFrame:
@@ -67,7 +67,7 @@ def _table(material: Material) -> pd.DataFrame:
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            **names(table),
+            **name_column(table),
             "sources": table["sources"].map(str),
             "mean success of others %": table["mean success of others %"].map("{:.1f}".format),
             "greatest %": table["greatest %"].map("{:.1f}".format),
@@ -83,18 +83,18 @@ def transfer(material: Material) -> Picture:
     """How many of the images that mislead a source mislead a target, a panel a data set."""
     matrix = transfer_matrix(material)
     material = marked(material)
-    summary, left_out = most_accurate(material.summary, {*matrix["source"], *matrix["target"]})
+    summary, left_out = choose_most_accurate(material.summary, {*matrix["source"], *matrix["target"]})
     matrix = matrix[matrix["source"].isin(summary["contender"]) & matrix["target"].isin(summary["contender"])]
     labels = summary.set_index("contender")["label"]
     datasets = list(matrix["dataset"].unique())
     most = matrix.groupby("dataset")["target"].nunique().max()
     widest = max(text_width(label) for label in labels) / 72
     width = COLUMN if widest + 0.28 * most < COLUMN - 0.25 else PAGE
-    figure, grid = panels(len(datasets), 1, 0.35 + 0.6 * widest + 0.17 * most, width)
+    figure, grid = make_panels(len(datasets), 1, 0.35 + 0.6 * widest + 0.17 * most, width)
     for axes, dataset in zip(grid[:, 0], datasets, strict=True):
         own = matrix[matrix["dataset"] == dataset].pivot(index="source", columns="target", values="success")
         sources, targets = ([name for name in labels.index if name in index] for index in (own.index, own.columns))
-        heat(axes, 100 * own.loc[sources, targets].rename(index=labels, columns=labels))
+        draw_heat(axes, 100 * own.loc[sources, targets].rename(index=labels, columns=labels))
         for name in axes.get_xticklabels():
             name.set(rotation=35, ha="right", rotation_mode="anchor")
         axes.set(title=dataset if len(datasets) > 1 else "", xlabel="shown to", ylabel="made on")
@@ -103,7 +103,7 @@ def transfer(material: Material) -> Picture:
         "mislead the first and that the second has right as they are; the mean over pairs of seeds. On the diagonal other seeds "
         "of the same network; where there is one seed, the very network."
     )
-    return finish(figure, "Transferred attacks", caption + left_out)
+    return finish_picture(figure, "Transferred attacks", caption + left_out)
 
 
 SECTION = Section(

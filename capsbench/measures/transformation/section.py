@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from capsbench.presenting.columns import HALF, chosen, one_row_each, readable
+from capsbench.presenting.columns import HALF, format_numbers, one_row_each, select_number
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 
@@ -18,19 +18,21 @@ def _table(material: Material) -> pd.DataFrame:
     where = parts["condition"].str.partition(", ")[0]
     of_poses = parts.assign(condition=where).groupby(["contender", "seed", "condition"], as_index=False, sort=False)
     followed = of_poses.agg({"measure": "first", "metric": "first", "level": "first", "unit": "first", "value": "mean"})
-    means = material.averaged(pd.concat([rows[rows["metric"] == "squared error"], followed], ignore_index=True))
+    means = material.average_seeds(pd.concat([rows[rows["metric"] == "squared error"], followed], ignore_index=True))
     places = ("inside", "outside")
     numbers = {
-        f"{heading} {where}": chosen(means, "squared error", where + ending)
+        f"{heading} {where}": select_number(means, "squared error", where + ending)
         for where in places
         for ending, heading in ERRORS.items()
     }
-    return one_row_each(means, numbers | {f"R² of poses {where}": chosen(means, "R^2", where) for where in places})
+    return one_row_each(
+        means, numbers | {f"R² of poses {where}": select_number(means, "R^2", where) for where in places}
+    )
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     headings = [str(name).removesuffix(HALF) for name in table if str(name).endswith(HALF)]
-    return readable(table, {heading: 1 for heading in headings if not heading.startswith("R²")})
+    return format_numbers(table, {heading: 1 for heading in headings if not heading.startswith("R²")})
 
 
 SECTION = Section(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from capsbench.presenting.columns import one_row_each, readable
+from capsbench.presenting.columns import format_numbers, one_row_each
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 
 
 def _table(material: Material) -> pd.DataFrame:
-    means = material.averaged(material.of_measure("viewpoint"))
+    means = material.average_seeds(material.of_measure("viewpoint"))
     conditions = ("novel", "familiar", "difference")
     return one_row_each(means, {f"{name} %": means[means["condition"] == name] for name in conditions})
 
@@ -25,5 +25,5 @@ SECTION = Section(
     ),
     images=ImagesTaken({"default": None}, "seen from novel viewpoints"),
     table=_table,
-    readable=readable,
+    readable=format_numbers,
 )

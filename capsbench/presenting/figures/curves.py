@@ -21,7 +21,7 @@ ErrorBar = Callable[[pd.Series], tuple[float, float]] | tuple[str, float]
 """A band around a mean as seaborn takes it: a function from the values at one x to its ends, or one of seaborn's own."""
 
 
-def look(row: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:
+def get_line_style(row: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:
     """What `matplotlib.axes.Axes.plot` is told of a contender of a styled summary."""
     return dict(
         color=row["color"],
@@ -67,7 +67,7 @@ def draw_means(axes: Axes, rows: pd.DataFrame, x: str, y: str, summary: pd.DataF
         ax=axes,
     )
     for line, row in zip(axes.lines, looks.to_dict("records"), strict=True):
-        line.set(**look(row))
+        line.set(**get_line_style(row))
     axes.set(xlabel="", ylabel="")  # where seaborn wrote the names of the columns
 
 

@@ -60,7 +60,7 @@ class Image:
     files: Mapping[str, bytes]
 
 
-def panels(lines: int, columns: int, height: float, width: float, **shared: Any) -> tuple[Figure, Grid]:
+def make_panels(lines: int, columns: int, height: float, width: float, **shared: Any) -> tuple[Figure, Grid]:
     """A figure of ``[lines, columns]`` axes.
 
     Args:
@@ -72,17 +72,17 @@ def panels(lines: int, columns: int, height: float, width: float, **shared: Any)
     return figure, figure.subplots(lines, columns, squeeze=False, **shared)
 
 
-def wrapped(count: int, columns: int, height: float, width: float, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels, at most ``columns`` beside one another; see `panels`."""
+def wrap_panels(count: int, columns: int, height: float, width: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels, at most ``columns`` beside one another; see `make_panels`."""
     columns = min(count, columns)
-    figure, grid = panels(-(-count // columns), columns, height, width, **shared)
+    figure, grid = make_panels(-(-count // columns), columns, height, width, **shared)
     for axes in grid.flat[count:]:
         axes.remove()
     return figure, list(grid.flat[:count])
 
 
-def finish(figure: Figure, title: str, caption: str, order: pd.Series | None = None) -> Picture:
-    """One legend below the `panels`, its entries in the order of the table or as they were drawn; then all have their places."""
+def finish_picture(figure: Figure, title: str, caption: str, order: pd.Series | None = None) -> Picture:
+    """Adds one legend below the panels, in the given order or as they were drawn, and lays out the figure."""
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
@@ -96,11 +96,11 @@ def finish(figure: Figure, title: str, caption: str, order: pd.Series | None = N
         columns = -(-len(shown) // lines)
         figure.legend([entries[name] for name in shown], shown, loc="lower center", ncols=columns)
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines)
-    _arrange(figure, LEGEND_LINE * lines)
+    _arrange_panels(figure, LEGEND_LINE * lines)
     return Picture(figure, title, caption)
 
 
-def _arrange(figure: Figure, below: float) -> None:
+def _arrange_panels(figure: Figure, below: float) -> None:
     """Gives panels equal sizes, with room between them for what stands around each, and ``below`` inches under all.
 
     That is measured once; matplotlib's own layouts measure many times, which takes most of a picture's time.
@@ -143,7 +143,7 @@ def text_width(text: str, size: float = SMALL) -> float:
     )
 
 
-def spread_of(table: pd.DataFrame, means: str, spreads: str) -> str:
+def describe_spread(table: pd.DataFrame, means: str, spreads: str) -> str:
     """``Lines: means over 3 seeds; bands: 95 % t-intervals.``"""
     low, high = table["n"].min(), table["n"].max()
     if high == 1:

@@ -28,30 +28,30 @@ COMPRESSION = 3
 """Of PNG, from 1 to 9: takes half the time of what is usual, for a tenth more bytes."""
 
 
-def picture_files(pictures: Mapping[str, Picture]) -> dict[str, bytes]:
+def render_files(pictures: Mapping[str, Picture]) -> dict[str, bytes]:
     """File name -> content, of each picture in each of `FORMS`."""
-    images = {name: image(picture) for name, picture in pictures.items()}
+    images = {name: render_image(picture) for name, picture in pictures.items()}
     return {f"{name}.{form}": each.files[form] for name, each in images.items() for form in FORMS}
 
 
-def image(picture: Picture, forms: Collection[str] = FORMS) -> Image:
+def render_image(picture: Picture, forms: Collection[str] = FORMS) -> Image:
     """A picture in some of `FORMS`, its caption with what the signs mean that stand in it."""
-    write = {"png": png, "svg": svg}
+    write = {"png": render_png, "svg": render_svg}
     files = {form: write[form](picture.figure) for form in FORMS if form in forms}
     texts = [each.get_text() for each in picture.figure.findobj(Text) if isinstance(each, Text)]
     caption = " ".join([picture.caption, *(f"{meaning}." for meaning in explain(texts))])
     return Image(picture.title, caption, picture.figure.get_figwidth(), files)
 
 
-def svg(figure: Figure) -> bytes:
+def render_svg(figure: Figure) -> bytes:
     """A figure as SVG: text stays text, and there is nothing behind it."""
     lay_out(figure)
     # The canvas itself draws once, where `Figure.savefig` draws twice; without the date, the same figure gives the same bytes.
     with mpl.rc_context(STYLE):
-        return content(lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}))
+        return to_bytes(lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}))
 
 
-def png(figure: Figure) -> bytes:
+def render_png(figure: Figure) -> bytes:
     """A figure as PNG of `DPI` dots per inch, on white."""
     lay_out(figure)
     with mpl.rc_context(STYLE):
@@ -62,10 +62,10 @@ def png(figure: Figure) -> bytes:
         canvas.draw()
         figure.set_facecolor(behind)
     drawn = Pixels.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    return content(lambda file: drawn.save(file, "png", dpi=(DPI, DPI), compress_level=COMPRESSION))
+    return to_bytes(lambda file: drawn.save(file, "png", dpi=(DPI, DPI), compress_level=COMPRESSION))
 
 
-def content(write: Callable[[BytesIO], object]) -> bytes:
+def to_bytes(write: Callable[[BytesIO], object]) -> bytes:
     """What ``write`` writes into a file."""
     file = BytesIO()
     write(file)

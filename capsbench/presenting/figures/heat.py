@@ -11,7 +11,7 @@ ON_DARK, ON_LIGHT = "#fafafa", "#101010"
 """Of a number, on the colours of a cell, which a dark page leaves as they are."""
 
 
-def heat(axes: Axes, table: pd.DataFrame) -> None:
+def draw_heat(axes: Axes, table: pd.DataFrame) -> None:
     """Draws numbers from 0 to 100, the first row above, each in its cell; nothing where there is none.
 
     The ticks are the names of the table's rows and columns.

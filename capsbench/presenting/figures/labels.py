@@ -85,9 +85,11 @@ def place_labels(axes: Axes, points: list[Point]) -> list[Label]:
     renderer = FigureCanvasAgg(figure).get_renderer()
     lay_out(figure)
     pixels = figure.dpi / 72
-    frame = _boxes(axes.get_window_extent().extents)
+    frame = _to_boxes(axes.get_window_extent().extents)
     centres = np.array([axes.transData.transform((point.x, point.y)) for point in points])
-    taken = np.vstack([_around(centres, np.array([MARKER, MARKER]) * pixels), _bars(axes, points, BAR * pixels)])
+    taken = np.vstack(
+        [_place_boxes(centres, np.array([MARKER, MARKER]) * pixels), _place_bars(axes, points, BAR * pixels)]
+    )
     places = list(product(DISTANCES, DIRECTIONS))
     away, angle = np.array(places).T
     toward = np.stack([np.cos(np.radians(angle)), np.sin(np.radians(angle))], axis=1)
@@ -98,8 +100,8 @@ def place_labels(axes: Axes, points: list[Point]) -> list[Label]:
         measured.remove()
         size = np.array([extent.width, extent.height])
         offsets = toward * (away[:, None] * pixels + size / 2)
-        boxes = _around(centres[place] + offsets, size)
-        covered = size.prod() - _shared(boxes, frame)[:, 0] + _shared(boxes, taken).sum(axis=1)
+        boxes = _place_boxes(centres[place] + offsets, size)
+        covered = size.prod() - _measure_overlaps(boxes, frame)[:, 0] + _measure_overlaps(boxes, taken).sum(axis=1)
         best = int((covered + np.arange(len(places)) / 1000).argmin())
         taken = np.vstack([taken, boxes[best]])
         low, high = boxes[best, :2], boxes[best, 2:]
@@ -110,7 +112,7 @@ def place_labels(axes: Axes, points: list[Point]) -> list[Label]:
     return [labels[place] for place in range(len(points))]
 
 
-def _bars(axes: Axes, points: list[Point], width: float) -> Boxes:
+def _place_bars(axes: Axes, points: list[Point], width: float) -> Boxes:
     """The boxes of the points' error bars, as far as they are inside the axes."""
     ends = [[axes.transData.transform((point.x, point.y + sign * point.half)) for sign in (-1, 1)] for point in points]
     low, high = np.array(ends).swapaxes(0, 1)
@@ -120,15 +122,15 @@ def _bars(axes: Axes, points: list[Point], width: float) -> Boxes:
     return np.hstack([low - side, high + side])
 
 
-def _boxes(extents: Any) -> Boxes:
+def _to_boxes(extents: Any) -> Boxes:
     return np.asarray(extents, dtype=float).reshape(-1, 4)
 
 
-def _around(centres: Boxes, size: Boxes) -> Boxes:
+def _place_boxes(centres: Boxes, size: Boxes) -> Boxes:
     return np.hstack([centres - size / 2, centres + size / 2])
 
 
-def _shared(ones: Boxes, others: Boxes) -> Boxes:
+def _measure_overlaps(ones: Boxes, others: Boxes) -> Boxes:
     """The area that boxes share with others ``[len(ones), len(others)]``, in square pixels."""
     low = np.maximum(ones[:, None, :2], others[None, :, :2])
     high = np.minimum(ones[:, None, 2:], others[None, :, 2:])

@@ -31,7 +31,7 @@ class Mosaic(NamedTuple):
     height: int
 
 
-def mosaic(tiles: NDArray[np.uint8], gaps: Sequence[float], below: float) -> Mosaic:
+def make_mosaic(tiles: NDArray[np.uint8], gaps: Sequence[float], below: float) -> Mosaic:
     """Puts images side by side.
 
     Args:
@@ -54,7 +54,7 @@ def mosaic(tiles: NDArray[np.uint8], gaps: Sequence[float], below: float) -> Mos
     return Mosaic(pixels, left, top, width, height)
 
 
-def draw(axes: Axes, images: Mosaic, above: float) -> None:
+def draw_mosaic(axes: Axes, images: Mosaic, above: float) -> None:
     """Draws the images, a unit a pixel, with ``above`` pixels of room over them."""
     height, width = images.pixels.shape[:2]
     axes.imshow(images.pixels, extent=(0, width, height, 0), interpolation="none")

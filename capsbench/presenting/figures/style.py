@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from capsbench import registry
-from capsbench.presenting.format import si
+from capsbench.presenting.format import format_si
 from capsbench.presenting.marks import with_marks
 
 COLUMN, PAGE = 3.5, 7.16
@@ -104,12 +104,12 @@ STYLE: dict[Any, Any] = {
 """Of matplotlib; without the salt an SVG's identifiers would be random."""
 
 
-def styled(summary: pd.DataFrame) -> pd.DataFrame:
+def add_styles(summary: pd.DataFrame) -> pd.DataFrame:
     """The summary with what a picture needs of each row: marks behind its name, ``color``, ``face``, ``marker``, ``dashes``."""
-    return in_colors(with_marks(summary))
+    return assign_styles(with_marks(summary))
 
 
-def in_colors(table: pd.DataFrame) -> pd.DataFrame:
+def assign_styles(table: pd.DataFrame) -> pd.DataFrame:
     """A named summary, or some rows of it, with a look for each row that tells it from the others.
 
     A series has a colour, its iterations have line styles, and each name has a marker; of one series alone, each name has a
@@ -118,16 +118,16 @@ def in_colors(table: pd.DataFrame) -> pd.DataFrame:
     table = table.copy()
     cnn = table["network"].isin(registry.names("baseline")) & table["routing"].isna()
     colored = "series" if table.loc[~cnn, "series"].nunique() > 1 else "label"
-    colors = _numbered(table.loc[~cnn, colored])
+    colors = _number_names(table.loc[~cnn, colored])
     table["color"] = [PALETTE[colors[name] % len(PALETTE)] if name in colors else CNN for name in table[colored]]
     users = table[~cnn].groupby("baseline")["color"].unique()
     only = {baseline: colors[0] for baseline, colors in users.items() if len(colors) == 1}
     table["color"] = [only.get(name, color) for name, color in zip(table["contender"], table["color"], strict=True)]
     table["face"] = table["color"].mask(cnn, PAPER)
-    markers = _numbered(table["label"])
+    markers = _number_names(table["label"])
     table["marker"] = [MARKERS[markers[name] % len(MARKERS)] for name in table["label"]]
     fewer = table.groupby(["dataset", "series"])["iterations"].rank(method="first", ascending=False).fillna(1)
-    cnns = _numbered(table.loc[cnn, "series"])
+    cnns = _number_names(table.loc[cnn, "series"])
     dashes = [
         CNN_DASHES[cnns[name] % len(CNN_DASHES)] if name in cnns else DASHES[int(place - 1) % len(DASHES)]
         for name, place in zip(table["series"], fewer, strict=True)
@@ -136,7 +136,7 @@ def in_colors(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _numbered(names: pd.Series) -> dict[str, int]:
+def _number_names(names: pd.Series) -> dict[str, int]:
     return {name: number for number, name in enumerate(names.unique())}
 
 
@@ -153,7 +153,7 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
     ratio = high / low
     axis.set_major_locator(LogLocator(subs=(1,) if ratio > 100 else (1, 2, 5) if ratio > 10 else (1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter(
-        FuncFormatter(lambda value, _: si(value).replace(".0", "") if value >= 1000 else si(value))
+        FuncFormatter(lambda value, _: format_si(value).replace(".0", "") if value >= 1000 else format_si(value))
     )
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())

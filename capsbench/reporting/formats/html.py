@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.figures.style import NEUTRALS, PALETTE
-from capsbench.presenting.format import quantity, seeds, split_interval
+from capsbench.presenting.format import parse_quantity, spell_seeds, split_interval
 from capsbench.reporting.document import ALL, Document, Drawing, Part, Table
 
 TEMPLATE = Path(__file__).parent / "templates"
@@ -42,15 +42,15 @@ TOP = ("command", "cells", "measured", "machine")
 """The facts that stand above everything."""
 
 
-def page(document: Document) -> str:
+def render_page(document: Document) -> str:
     """The report as HTML; its pictures have to be there as SVG."""
     script = (TEMPLATE / "page.js").read_text(encoding="utf-8")
-    parts = [_part(part) for part in document.parts]
+    parts = [_describe_part(part) for part in document.parts]
     shown, used = [], 0
     for each in document.shown:
         pictures: list[dict[str, Any]] = []
         for drawing in each.drawings:
-            found = _taken_in(drawing, f"{each.cell}-{len(pictures)}")
+            found = _inline_drawing(drawing, f"{each.cell}-{len(pictures)}")
             if used + len(found["svg"]) <= ROOM_FOR_SHOWN:
                 used += len(found["svg"])
                 pictures.append(found)
@@ -60,24 +60,24 @@ def page(document: Document) -> str:
     commands = [
         {
             **made._asdict(),
-            "seeds": seeds(made.seeds),
+            "seeds": spell_seeds(made.seeds),
             "in_table": any(made.contender in p["contenders"] for p in parts),
         }
         for made in document.commands
     ]
-    failed = [{**each._asdict(), "seeds": seeds(each.seeds)} for each in document.failed]
-    lists = _lists(document)
+    failed = [{**each._asdict(), "seeds": spell_seeds(each.seeds)} for each in document.failed]
+    lists = _collect_lists(document)
     contents = [(part["id"], part["title"]) for part in parts]
     contents += [("shown", "What the networks see")] if shown else []
     contents += [("again", "Run it again")] if commands else []
     contents += [("failed", "Failed cells")] if failed else []
     contents += [(id_, title) for id_, title, _ in lists]
     return (
-        _environment()
+        _make_environment()
         .get_template("page.html")
         .render(
             title=document.title,
-            css=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8") + _series()),
+            css=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8") + _style_series()),
             script=Markup(script),
             script_hash="sha256-" + base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode(),
             top=[(term, lines) for name in TOP for term, lines in document.facts if term == name],
@@ -94,15 +94,15 @@ def page(document: Document) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _make_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    environment.filters["quantity"] = _typeset
+    environment.filters["quantity"] = _typeset_number
     return environment
 
 
-def _series() -> str:
+def _style_series() -> str:
     """The colours of series, on a dark page lighter: names beside points are in them."""
     each = (
         f"--series-{number}: light-dark({c}, color-mix(in oklab, {c} 60%, white));" for number, c in enumerate(PALETTE)
@@ -110,7 +110,7 @@ def _series() -> str:
     return f":root {{ {' '.join(each)} }}"
 
 
-def _lists(document: Document) -> list[tuple[str, str, list[str]]]:
+def _collect_lists(document: Document) -> list[tuple[str, str, list[str]]]:
     """The sections that are lists: where they are linked to, their titles and their lines."""
     lines = {
         ("unfinished", "Not finished"): document.still_to_run,
@@ -121,17 +121,17 @@ def _lists(document: Document) -> list[tuple[str, str, list[str]]]:
     return [(id_, title, own) for (id_, title), own in lines.items() if own]
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _describe_part(part: Part) -> dict[str, Any]:
     return {
         "id": part.name,
         "title": part.title,
-        "table": _table(part.table) if part.table else None,
+        "table": _describe_table(part.table) if part.table else None,
         "contenders": set(part.table.contenders) if part.table else set(),
-        "pictures": [_drawn(name, image) for name, image in part.pictures.items()],
+        "pictures": [_inline_image(name, image) for name, image in part.pictures.items()],
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _describe_table(table: Table) -> dict[str, Any]:
     prose = [max((len(row[place]) for row in table.rows), default=0) > PROSE for place in range(len(table.headings))]
     headings = [
         {"text": text, "number": number, "prose": long and not number}
@@ -142,7 +142,7 @@ def _table(table: Table) -> dict[str, Any]:
         {
             "first": row[0],
             "rest": [
-                (text, heading, _value(text) if heading["number"] else None)
+                (text, heading, _to_sort_value(text) if heading["number"] else None)
                 for text, heading in zip(row[1:], headings[1:], strict=True)
             ],
             "contender": contender,
@@ -164,18 +164,18 @@ def _table(table: Table) -> dict[str, Any]:
         "sortable": not table.grouped and len(rows) > 1,
         "filter": not table.grouped and len(rows) > (1 if table.contenders else MANY),
         "long": len(rows) > LONG,
-        "caption": _code(table.caption),
-        "marks": [_code(mark) for mark in table.marks],
+        "caption": _mark_code(table.caption),
+        "marks": [_mark_code(mark) for mark in table.marks],
     }
 
 
-def _value(text: str) -> str:
+def _to_sort_value(text: str) -> str:
     """What a string of a column of numbers is sorted by; empty where there is no number."""
-    found = quantity(text)
+    found = parse_quantity(text)
     return repr(found.value) if found else "Infinity" if text == ALL else ""
 
 
-def _typeset(text: str) -> Markup:
+def _typeset_number(text: str) -> Markup:
     """A number as it is printed: a true minus, its interval paler, its mark with what it means at hand."""
     number, spread, marks = split_interval(text)
     shown = escape(number.replace("-", "\N{MINUS SIGN}") if not number.startswith("1e") else number)
@@ -184,24 +184,24 @@ def _typeset(text: str) -> Markup:
     return Markup(re.sub(r" ?([*†])", r'<abbr title="explained below the table">\1</abbr>', str(shown)))
 
 
-def _code(text: str) -> Markup:
+def _mark_code(text: str) -> Markup:
     """Prose with what is between backquotes as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _drawn(name: str, image: Image) -> dict[str, Any]:
-    made = inlined(image.files["svg"].decode(), name, image.title, image.caption)
-    return {"title": image.title, "caption": _code(image.caption), "svg": made, "width": round(image.width * 96)}
+def _inline_image(name: str, image: Image) -> dict[str, Any]:
+    made = inline_svg(image.files["svg"].decode(), name, image.title, image.caption)
+    return {"title": image.title, "caption": _mark_code(image.caption), "svg": made, "width": round(image.width * 96)}
 
 
-def _taken_in(drawing: Drawing, name: str) -> dict[str, Any]:
+def _inline_drawing(drawing: Drawing, name: str) -> dict[str, Any]:
     """A picture of `capsbench show`."""
-    made = inlined(drawing.drawn.svg, f"shown-{name}", drawing.title, drawing.caption)
+    made = inline_svg(drawing.drawn.svg, f"shown-{name}", drawing.title, drawing.caption)
     width = round(drawing.drawn.width * PIXELS)
-    return {"title": drawing.title, "caption": _code(drawing.caption), "svg": made, "width": width}
+    return {"title": drawing.title, "caption": _mark_code(drawing.caption), "svg": made, "width": width}
 
 
-def inlined(text: str, name: str, title: str, caption: str) -> Markup:
+def inline_svg(text: str, name: str, title: str, caption: str) -> Markup:
     """A picture of matplotlib as a part of a page: its neutral colours follow the page's, its names are its own.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from capsbench.presenting.format import quantity, split_interval
+from capsbench.presenting.format import parse_quantity, split_interval
 from capsbench.reporting.document import Document, Table
 
 SPECIAL = {
@@ -52,13 +52,13 @@ LINES = 45
 """Rows beyond which a table does not fit on a page."""
 
 
-def tables(document: Document) -> dict[str, str]:
+def render_tables(document: Document) -> dict[str, str]:
     """The tables of a report: file name without ending -> LaTeX."""
     lacking = "; ".join(words for _, words in document.incomplete)
-    return {part.table.name: latex(part.table, lacking) for part in document.parts if part.table}
+    return {part.table.name: render_table(part.table, lacking) for part in document.parts if part.table}
 
 
-def latex(table: Table, lacking: str = "") -> str:
+def render_table(table: Table, lacking: str = "") -> str:
     r"""One table as LaTeX, to be read by ``\input``; its label is ``tab:NAME``.
 
     Args:
@@ -80,15 +80,18 @@ def latex(table: Table, lacking: str = "") -> str:
             *(long if len(table.rows) > LINES else []),
             r"\begin{table*}",
             r"\centering",
-            rf"\caption{{{escaped(caption)}}}",
+            rf"\caption{{{escape_latex(caption)}}}",
             rf"\label{{tab:{table.name}}}",
             r"\footnotesize",
             r"\setlength{\tabcolsep}{4pt}",
             rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
             r"\toprule",
-            _line([escaped(heading) for heading in table.headings]),
+            _format_line([escape_latex(heading) for heading in table.headings]),
             r"\midrule",
-            *(_line([_cell(*each) for each in zip(row, table.numbers, strict=True)]) for row in table.rows),
+            *(
+                _format_line([_format_cell(*each) for each in zip(row, table.numbers, strict=True)])
+                for row in table.rows
+            ),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table*}",
@@ -97,25 +100,25 @@ def latex(table: Table, lacking: str = "") -> str:
     )
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text with every character that means something to LaTeX, or that its fonts may lack, as what prints it."""
     text = re.sub(r"`([^`]+)`", r"\1", text)  # code, in captions
     return "".join(SPECIAL.get(letter, letter) for letter in text if letter.isprintable() or letter in SPECIAL)
 
 
-def _cell(text: str, number: bool) -> str:
+def _format_cell(text: str, number: bool) -> str:
     """A number in mathematics, ``$-0.6 \\pm 1.3^{*}$``; anything else as text."""
-    if not number or quantity(text) is None:
-        return escaped(text)
+    if not number or parse_quantity(text) is None:
+        return escape_latex(text)
     value, spread, behind = split_interval(text)
     if not spread:
         found = re.fullmatch(r"([+-]?)([^*†]*?)( ?[*†])*", text)
         sign, plain, mark = (found[1], found[2], found[3] or "") if found else ("", text, "")
-        return (f"${sign}$" if sign else "") + escaped(plain) + escaped(mark.strip())
+        return (f"${sign}$" if sign else "") + escape_latex(plain) + escape_latex(mark.strip())
     if spread.startswith(" ["):
-        return rf"${value} \;{spread.strip()}${escaped(behind)}"
-    return rf"${value.replace(',', '{,}')} \pm {spread.removeprefix(' ± ').replace(',', '{,}')}${escaped(behind)}"
+        return rf"${value} \;{spread.strip()}${escape_latex(behind)}"
+    return rf"${value.replace(',', '{,}')} \pm {spread.removeprefix(' ± ').replace(',', '{,}')}${escape_latex(behind)}"
 
 
-def _line(cells: list[str]) -> str:
+def _format_line(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"

@@ -16,10 +16,10 @@ import pandas as pd
 
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.measures.transfer.spec import TRANSFER
-from capsbench.presenting.format import needed_seeds, with_interval
+from capsbench.presenting.format import format_interval, spell_seeds_needed
 from capsbench.presenting.material import Material
 from capsbench.presenting.naming import BUDGET
-from capsbench.presenting.shortlist import most_accurate
+from capsbench.presenting.shortlist import choose_most_accurate
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
 from capsbench.stats.verdicts import Outcome, Verdict
 
@@ -56,7 +56,7 @@ class OfSeeds:
 class Estimate(NamedTuple):
     """A mean over seeds, in per cent, with the half-width of its interval, infinite where nothing shows the spread.
 
-    ``needed`` says how many seeds would show a difference that is not significant, such as ``12`` (`needed_seeds`).
+    ``needed`` says how many seeds would show a difference that is not significant, such as ``12`` (`spell_seeds_needed`).
     """
 
     mean: float
@@ -78,13 +78,13 @@ class Estimate(NamedTuple):
     def of_verdict(cls, verdict: Verdict) -> Estimate:
         """Of a difference, with the interval of its family."""
         half = math.inf if math.isnan(verdict.half) else 100 * verdict.half
-        needed = needed_seeds(verdict.outcome, verdict.seeds_needed)
+        needed = spell_seeds_needed(verdict.outcome, verdict.seeds_needed)
         return cls(100 * verdict.difference.mean, half, verdict.difference.seeds, needed)
 
     def shown(self, unit: str = " %", sign: str = "") -> str:
         half = self.half if math.isfinite(self.half) else math.nan
         needed = f" ({self.needed} seeds would show it)" if self.needed else ""
-        return f"{with_interval(self.mean, half, 1, unit.strip(), sign)}{unit}{needed}"
+        return f"{format_interval(self.mean, half, 1, unit.strip(), sign)}{unit}{needed}"
 
 
 class Numbers:
@@ -101,7 +101,7 @@ class Numbers:
     @cached_property
     def transfer(self) -> pd.DataFrame:
         """The rows of transferred attacks, on all targets."""
-        return self.material.chosen(self.material.rows["measure"] == TRANSFER)
+        return self.material.select_rows(self.material.rows["measure"] == TRANSFER)
 
     def _of(self, measure: str, metric: str, condition: str, level: float | None = None) -> dict[str, OfSeeds]:
         """Contender -> that number."""
@@ -109,7 +109,7 @@ class Numbers:
         chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
         if level is not None:
             chosen &= (rows["level"] - level).abs() < 1e-6
-        own = self.material.with_steps(self.material.chosen(chosen))
+        own = self.material.with_steps(self.material.select_rows(chosen))
         own = own.drop_duplicates(["contender", "seed"]).set_index("seed")
         return {
             str(name): OfSeeds(100 * part["value"], 100 * float(part["step"].max()))
@@ -137,7 +137,7 @@ class Group:
         self.title = f"{self.dataset}{few}, {self.size}, {int(first['epochs'])} epochs{stopped}"
         own = material.summary[material.summary["contender"].isin(self.described.index)]
         if most is not None:
-            own, _ = most_accurate(own, most=most)
+            own, _ = choose_most_accurate(own, most=most)
         self.contenders = own.set_index("contender", drop=False)
         self._labels = dict(zip(own["contender"], own["label"], strict=True))
 

@@ -51,7 +51,7 @@ class Number(NamedTuple):
         is_of = (rows["measure"] == self.measure) & (rows["metric"] == self.metric.name)
         if self.contest.conditions:
             is_of &= rows["condition"].isin(self.contest.conditions)
-        chosen = material.with_steps(material.chosen(is_of))
+        chosen = material.with_steps(material.select_rows(is_of))
         if self.contest.at_headline_bound:
             bounds = {name: bounds_of(name, Threat.LINF).headline for name in chosen["dataset"].unique()}
             chosen = chosen[(chosen["level"] - chosen["dataset"].map(bounds).astype(float)).abs() < 1e-6]

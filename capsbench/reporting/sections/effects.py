@@ -14,22 +14,22 @@ from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.measures.cost.spec import FLOPS
 from capsbench.measures.speed.spec import STEP_TIME
 from capsbench.presenting.caption import About, AboutColumn
-from capsbench.presenting.filter import column
+from capsbench.presenting.filter import to_field
 from capsbench.presenting.format import (
     HOLDS,
     PERCENT,
     POINTS,
     describe_difference,
-    needed_seeds,
-    of_seeds,
-    si,
-    with_interval,
+    format_interval,
+    format_si,
+    spell_seed_counts,
+    spell_seeds_needed,
 )
 from capsbench.presenting.marks import FOUND_BY, said_of
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import Verdicts
-from capsbench.presenting.words import option, short, value
+from capsbench.presenting.words import shorten_name, spell_value, strip_component
 from capsbench.records.cell import TARGET, asked_fields
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
 from capsbench.stats.verdicts import Outcome
@@ -79,7 +79,9 @@ def _choose_number(material: Material, number: tuple[str, str, str]) -> pd.DataF
     """Returns the rows of one measure, metric and condition."""
     measure, metric, condition = number
     rows = material.rows
-    return material.chosen((rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition))
+    return material.select_rows(
+        (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
+    )
 
 
 def _networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tuple[str, pd.DataFrame]]:
@@ -157,7 +159,7 @@ def _default(known: Mapping[str, Any], name: str) -> Any:
 
 def _column(name: str, cells: pd.DataFrame) -> str:
     """The column that a user names."""
-    wanted = column(name)
+    wanted = to_field(name)
     if wanted in OF_EACH:
         raise UsageError(
             Kind.CONFLICT,
@@ -167,11 +169,11 @@ def _column(name: str, cells: pd.DataFrame) -> str:
             expected="name a field or an option of the contenders",
         )
     described = list(map(str, cells.columns))
-    found = [each for each in described if wanted in (each, option(each))]
+    found = [each for each in described if wanted in (each, strip_component(each))]
     if not found:
         flags = {field: flag for flag, field in asked_fields().items()}
         others = {each for each in described if each not in ("contender", *OF_EACH) and not each.startswith("code.")}
-        known = sorted({flags.get(each, option(each)) for each in others})
+        known = sorted({flags.get(each, strip_component(each)) for each in others})
         raise UsageError(Kind.UNKNOWN, flag="by", value=name, expected=known)
     return found[0]
 
@@ -230,18 +232,18 @@ def _difference(apart: pd.DataFrame, pairs: list[tuple[str, str]], step: float, 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     by = [str(name).removeprefix(AGAINST) for name in table if str(name).startswith(AGAINST)]
     levels, others = (
-        [" / ".join(map(value, line)) for line in table[columns].itertuples(index=False)]
+        [" / ".join(map(spell_value, line)) for line in table[columns].itertuples(index=False)]
         for columns in (by, [AGAINST + name for name in by])
     )
-    shown: dict[str, Any] = {"network": table[WITHIN].map(short)} if table[WITHIN].any() else {}
+    shown: dict[str, Any] = {"network": table[WITHIN].map(shorten_name)} if table[WITHIN].any() else {}
     shown |= {
-        " / ".join(map(option, by)): [
+        " / ".join(map(strip_component, by)): [
             f"{level} {said}".rstrip() for level, said in zip(levels, said_of(table), strict=True)
         ],
-        "n": of_seeds(table["n"], table["seeds"]),
+        "n": spell_seed_counts(table["n"], table["seeds"]),
         "settings": table["settings"].map(str),
         "accuracy %": [
-            with_interval(*each, 1, PERCENT)
+            format_interval(*each, 1, PERCENT)
             for each in zip(table["accuracy %"], table["accuracy %, ci95"], strict=True)
         ],
     }
@@ -252,11 +254,11 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
         shown |= {"difference": differences, "against": others}
     if (table["difference_verdict"] == Outcome.NOT_SIGNIFICANT).any():
         needed = zip(table["difference_verdict"], table["difference_seeds_needed"], strict=True)
-        shown["seeds needed"] = [needed_seeds(*each) for each in needed]
+        shown["seeds needed"] = [spell_seeds_needed(*each) for each in needed]
     compared = table["difference_n"] > 0
     if (table["difference_settings"] != table["settings"])[compared].any():
         shown["of settings"] = [str(count) for count in table["difference_settings"]]
-    for heading, show in {"FLOPs": si, "step ms": "{:.3g}".format}.items():
+    for heading, show in {"FLOPs": format_si, "step ms": "{:.3g}".format}.items():
         if heading in table:
             shown[heading] = [show(number) if pd.notna(number) else "" for number in table[heading]]
     return pd.DataFrame(shown)
@@ -265,7 +267,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 def _described(row: dict[Any, Any]) -> str:
     if pd.isna(row["difference"]):
         return ""
-    shown = with_interval(row["difference"], row["difference, ci95"], 2, POINTS, "+z")
+    shown = format_interval(row["difference"], row["difference, ci95"], 2, POINTS, "+z")
     return describe_difference(shown, row["difference_verdict"], row["difference_n"], row["difference_unlike"])
 
 

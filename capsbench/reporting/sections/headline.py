@@ -18,14 +18,21 @@ from numpy.typing import NDArray
 from capsbench import registry
 from capsbench.errors import FOREIGN
 from capsbench.measures.speed.spec import SPEED
-from capsbench.presenting.figures.curves import BAND, draw_means, few_ticks, look
-from capsbench.presenting.figures.figure import Picture, finish, panels, spread_of, text_width, wrapped
+from capsbench.presenting.figures.curves import BAND, draw_means, few_ticks, get_line_style
+from capsbench.presenting.figures.figure import (
+    Picture,
+    describe_spread,
+    finish_picture,
+    make_panels,
+    text_width,
+    wrap_panels,
+)
 from capsbench.presenting.figures.labels import Point, label_points
 from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, SMALL, STYLE, THIN, log_ticks, percent_axis
 from capsbench.presenting.format import cut_interval
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import NoDataError
-from capsbench.presenting.shortlist import most_accurate
+from capsbench.presenting.shortlist import choose_most_accurate
 
 CUT = " The axis of accuracy is cut to what was measured."
 MOST_NAMED = 8
@@ -48,12 +55,12 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
     if summary["routing"].isna().all():
         raise NoDataError("a capsule network")
     summary = summary[summary["dataset"].isin(summary.loc[summary["routing"].notna(), "dataset"])]
-    shown, left_out = most_accurate(summary, by="series")
+    shown, left_out = choose_most_accurate(summary, by="series")
     capsules = shown[shown["routing"].notna()]
     datasets = list(capsules["dataset"].unique())
     iterations = sorted(capsules["iterations"].unique())
     series = list(capsules["series"].unique())
-    figure, grid = wrapped(len(datasets), 3, 2.1, width=PAGE if len(datasets) > 1 else COLUMN)
+    figure, grid = wrap_panels(len(datasets), 3, 2.1, width=PAGE if len(datasets) > 1 else COLUMN)
     for axes, dataset in zip(grid, datasets, strict=True):
         own = capsules[capsules["dataset"] == dataset]
         for row in shown[(shown["dataset"] == dataset) & shown["routing"].isna()].to_dict("records"):
@@ -83,9 +90,9 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
         percent_axis(axes)
     for axes in grid[::3]:
         axes.set_ylabel("test accuracy (%)")
-    spread = spread_of(shown, "Points and levels", "bars and bands: 95 % t-intervals")
+    spread = describe_spread(shown, "Points and levels", "bars and bands: 95 % t-intervals")
     caption = f"Capsule networks as joined points, networks without routing as levels. {spread}{CUT}{left_out}"
-    return finish(
+    return finish_picture(
         figure,
         "Test accuracy against routing iterations",
         caption,
@@ -103,10 +110,10 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
         raise NoDataError(SPEED)
     # Records of one folder may differ in what was measured: a data set without any speed gets no panel.
     summary = summary[summary[list(costs)].notna().any(axis=1)]
-    chosen, left_out = most_accurate(summary, most=MOST_NAMED)
+    chosen, left_out = choose_most_accurate(summary, most=MOST_NAMED)
     datasets = list(summary["dataset"].unique())
     cells = list(product(datasets, costs.items()))
-    figure, grid = wrapped(len(cells), len(costs), 2.3, width=PAGE if len(costs) > 1 else COLUMN)
+    figure, grid = wrap_panels(len(cells), len(costs), 2.3, width=PAGE if len(costs) > 1 else COLUMN)
     for axes, (dataset, (cost, label)) in zip(grid, cells, strict=True):
         own = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
         others = own[~own["contender"].isin(chosen["contender"])]
@@ -121,7 +128,7 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
                 row["accuracy_percent"],
                 yerr=None if pd.isna(row["accuracy_ci95"]) else _bars(pd.DataFrame([row])),
                 elinewidth=THIN,
-                **look(row),
+                **get_line_style(row),
             )
         few_ticks(axes)
         axes.set(xlabel=label, title=dataset)
@@ -133,16 +140,16 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
     grey = " Others are pale." if left_out else ""
     caption = (
         "Up and to the left is better; a network at several iterations is joined by a line. "
-        f"{spread_of(chosen, 'Points', 'bars: 95 % t-intervals')}{CUT}{left_out}{grey}"
+        f"{describe_spread(chosen, 'Points', 'bars: 95 % t-intervals')}{CUT}{left_out}{grey}"
     )
     title = "Test accuracy against cost"
     beside = max(map(text_width, chosen["label"])) < LONGEST_NAME
     if beside:
-        picture = finish(figure, title, caption, chosen["label"][:0])
+        picture = finish_picture(figure, title, caption, chosen["label"][:0])
         named = [(axes, _points(chosen, dataset, cost)) for axes, (dataset, (cost, _)) in zip(grid, cells, strict=True)]
         if label_points([(axes, points) for axes, points in named if points]):
             return picture
-    return finish(figure, title, caption, chosen["label"])
+    return finish_picture(figure, title, caption, chosen["label"])
 
 
 def _points(summary: pd.DataFrame, dataset: str, cost: str) -> list[Point]:
@@ -169,12 +176,12 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mappi
     values = {name: label for name, label in known.items() if name in curves}
     if not values:
         raise NoDataError("training history", "is not on record")
-    shown, left_out = most_accurate(summary, curves["contender"].unique())
+    shown, left_out = choose_most_accurate(summary, curves["contender"].unique())
     curves = curves[curves["contender"].isin(shown["contender"])]
     if "validation_accuracy" in values:
         curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])
     datasets = list(shown["dataset"].unique())
-    figure, grid = panels(len(datasets), len(values), 2.0, width=PAGE if len(values) > 1 else COLUMN)
+    figure, grid = make_panels(len(datasets), len(values), 2.0, width=PAGE if len(values) > 1 else COLUMN)
     for (dataset, (value, label)), axes in zip(product(datasets, values.items()), grid.flat, strict=True):
         few_ticks(axes)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -189,12 +196,12 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mappi
             axes.set(yscale="log")
             log_ticks(axes.yaxis, *axes.get_ylim())
     own = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
-    spread = spread_of(shown, "Lines", "bands: from the least to the most of them")
+    spread = describe_spread(shown, "Lines", "bands: from the least to the most of them")
     themselves = [
         f" The loss of {', '.join(alike['series'].unique())} {what}: a curve that rises is no divergence."
         for what, alike in shown.groupby(shown["contender"].map(changing or {}), sort=False)
     ]
-    return finish(figure, "Training curves", f"{spread}{own}{''.join(themselves)}{left_out}", shown["label"])
+    return finish_picture(figure, "Training curves", f"{spread}{own}{''.join(themselves)}{left_out}", shown["label"])
 
 
 def changing_losses(cells: pd.DataFrame) -> dict[str, str]:

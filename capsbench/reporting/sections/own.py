@@ -12,7 +12,7 @@ from functools import partial
 import pandas as pd
 
 from capsbench.measures.spec import SHARE, MeasureSpec, Metric
-from capsbench.presenting.columns import chosen, one_row_each, readable
+from capsbench.presenting.columns import format_numbers, one_row_each, select_number
 from capsbench.presenting.format import PERCENT
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -32,7 +32,7 @@ def make_default_sections(specs: Mapping[str, MeasureSpec]) -> list[Section]:
                 title=spec.title or spec.name,
                 caption=describe_numbers(spec),
                 table=partial(make_table, spec),
-                readable=readable,
+                readable=format_numbers,
             )
         )
     return sections
@@ -40,9 +40,9 @@ def make_default_sections(specs: Mapping[str, MeasureSpec]) -> list[Section]:
 
 def make_table(spec: MeasureSpec, material: Material) -> pd.DataFrame:
     """Returns one row a contender: each number that is a column, the mean over seeds, and the half-width of its interval."""
-    means = material.averaged(material.of_measure(spec.name))
+    means = material.average_seeds(material.of_measure(spec.name))
     means = means[means["level"].isna()]
-    numbers = {heading: chosen(means, metric, condition) for heading, metric, condition in _list_columns(spec)}
+    numbers = {heading: select_number(means, metric, condition) for heading, metric, condition in _list_columns(spec)}
     table = one_row_each(means, numbers)
     if not set(numbers) & set(table):
         raise NoDataError(spec.name, "has no number that is a column")

@@ -19,7 +19,7 @@ import pandas as pd
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.planning.suites import Suite
 from capsbench.planning.suites.published import Published, rows_of
-from capsbench.presenting.format import PERCENT, with_interval
+from capsbench.presenting.format import PERCENT, format_interval
 from capsbench.presenting.steps import Steps
 from capsbench.records.cell import Cell, asked_fields, fields_of, flag_of
 from capsbench.records.declaration import Role
@@ -149,7 +149,7 @@ def readable(comparisons: Sequence[Comparison], said: Mapping[str, str] | None =
         where = "" if row.condition == "test" else f" ({row.condition})"
         spread = "" if row.spread is None else f" ± {row.spread}"
         digits = max(1, -int(row.value.as_tuple().exponent))
-        measured = with_interval(*_interval(each.values, each.step), digits, PERCENT) if each.values else ""
+        measured = format_interval(*_interval(each.values, each.step), digits, PERCENT) if each.values else ""
         lines.append(
             {
                 "table": row.table,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from capsbench.measures.soundness import failed_checks, marked
 from capsbench.presenting.caption import About
-from capsbench.presenting.format import PERCENT, POINTS, needed_seeds, si, with_interval
+from capsbench.presenting.format import PERCENT, POINTS, format_interval, format_si, spell_seeds_needed
 from capsbench.presenting.marks import COLLAPSED, MARKS, UNLIKE, has
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -151,7 +151,7 @@ def _find_cheapest(group: Group, contenders: list[str]) -> str:
     if "flops" not in group.contenders:
         return ""
     costs = group.contenders.loc[contenders, "flops"].dropna()
-    return f"{group.label(str(costs.idxmin()))}, {si(costs.min())} FLOPs" if len(costs) else ""
+    return f"{group.label(str(costs.idxmin()))}, {format_si(costs.min())} FLOPs" if len(costs) else ""
 
 
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +207,7 @@ def _describe_contender(row: dict[Any, Any]) -> str:
     if row["kept_out"]:
         return name
     facts = [_format_number(row, "behind_by", "behind_by_ci95", POINTS) or "no seed in common"]
-    if needed := needed_seeds(row["verdict"], row["seeds_needed"]):
+    if needed := spell_seeds_needed(row["verdict"], row["seeds_needed"]):
         facts.append(f"{needed} {SHOW_IT}")
     if row["verdict"] == Outcome.NOT_TESTED and row["behind_by_n"]:
         facts.append(f"{row['behind_by_n']} seed{'' if row['behind_by_n'] == 1 else 's'}")
@@ -218,10 +218,10 @@ def _describe_contender(row: dict[Any, Any]) -> str:
 def _format_number(row: Mapping[Any, Any], value: str, half: str, unit: str) -> str:
     """Returns a number with its interval: a share in per cent or points, any other number with three significant digits."""
     if str(row["measured"]).endswith(PERCENT):
-        return with_interval(row[value], row[half], 1, unit)
+        return format_interval(row[value], row[half], 1, unit)
     size = abs(row[value])
     digits = 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 2
-    return with_interval(row[value], row[half], min(max(digits, 0), 6))
+    return format_interval(row[value], row[half], min(max(digits, 0), 6))
 
 
 SECTION = Section(

@@ -11,7 +11,7 @@ import torch
 
 from capsbench.measures.adversarial.section import SECTION, curves, images, readings
 from capsbench.measures.soundness import failed_checks
-from capsbench.presenting.figures.files import image
+from capsbench.presenting.figures.files import render_image
 from capsbench.presenting.marks import UNSOUND
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
@@ -52,7 +52,7 @@ def records(capsules: Make, matched: Make) -> list[Record]:
 
 @pytest.fixture
 def material(records: list[Record], tmp_path: Path) -> Material:
-    return Material.of(records, Store(tmp_path))
+    return Material.from_records(records, Store(tmp_path))
 
 
 def test_numbers_of_the_table(material: Material) -> None:
@@ -82,7 +82,7 @@ def test_transfer_that_beats_the_white_box_is_a_failed_check(records: list[Recor
     def shown(images: float) -> dict[str, list[str]]:
         row = Row("transfer", "beyond white box", records[0].cell.id, images, "images", 0.05)
         of_cnn = with_rows(records[3], [*records[3].rows, row])
-        return failed_checks(Material.of([*records[:3], of_cnn], Store(tmp_path)))
+        return failed_checks(Material.from_records([*records[:3], of_cnn], Store(tmp_path)))
 
     assert len(shown(1.0)) == 1  # one of a hundred images is let pass
     assert list(shown(2.0).values())[1] == ["transfer no stronger"]
@@ -93,7 +93,7 @@ def test_the_nearest_images_are_those_of_the_reading_that_finds_them(records: li
         Row("adversarial", "perturbation norm", f"L2, cw, {reading}, margin, mean", norm, "distance")
         for reading, norm in (("lengths", 1.5), ("logit", 1.25))
     ]
-    material = Material.of([with_rows(records[0], [*records[0].rows, *rows]), *records[1:]], Store(tmp_path))
+    material = Material.from_records([with_rows(records[0], [*records[0].rows, *rows]), *records[1:]], Store(tmp_path))
     assert SECTION.readable(SECTION.table(material))["CW norm (L2)"].tolist() == ["1.25", ""]
 
 
@@ -121,7 +121,7 @@ def test_images_tell_the_misled_from_the_others(records: list[Record], tmp_path:
         "predictions.L2": torch.tensor([5, 1], dtype=torch.int32),
     }
     store.write_tensors(store.kept_path("adversarial", records[0].cell.id), kept)
-    picture = images(Material.of(records, store))
+    picture = images(Material.from_records(records, store))
     (axes,) = picture.figure.axes
     said = [(text.get_text(), text.get_fontweight()) for text in axes.texts]
     clean = [("0", "normal"), ("1", "normal")] * 2
@@ -130,7 +130,7 @@ def test_images_tell_the_misled_from_the_others(records: list[Record], tmp_path:
     assert said == [("as they are", "normal"), *clean, (f"{EM} {UNSOUND.sign}", "normal"), *em, *threats]
     (drawn,) = axes.images
     assert drawn.get_array().shape[2] == 4
-    assert f" {UNSOUND.sign}: {UNSOUND.meaning}." in image(picture, ()).caption
+    assert f" {UNSOUND.sign}: {UNSOUND.meaning}." in render_image(picture, ()).caption
 
 
 def test_without_kept_images_there_is_no_picture_of_them(material: Material) -> None:

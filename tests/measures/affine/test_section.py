@@ -46,7 +46,7 @@ def records(capsules: Make, matched: Make) -> list[Record]:
 
 
 def test_the_table_has_areas_and_intervals(records: list[Record], tmp_path: Path) -> None:
-    table = SECTION.table(Material.of(records, Store(tmp_path)))
+    table = SECTION.table(Material.from_records(records, Store(tmp_path)))
     shown = SECTION.readable(table)
     assert list(shown) == ["name", "n", "unwarped %", *(f"{name} %" for name in FAMILIES)]
     assert shown["name"].tolist() == ["em \N{MULTIPLICATION SIGN}3", "matched CNN"]
@@ -57,7 +57,7 @@ def test_the_table_has_areas_and_intervals(records: list[Record], tmp_path: Path
 
 def test_several_data_sets_are_told_apart(capsules: Make, tmp_path: Path) -> None:
     both = [measured(capsules(dataset=name), 0.1) for name in ("digits", "mnist")]
-    material = Material.of(both, Store(tmp_path))
+    material = Material.from_records(both, Store(tmp_path))
     shown = SECTION.readable(SECTION.table(material))
     assert shown["name"].tolist() == [f"{name}: em \N{MULTIPLICATION SIGN}3" for name in ("digits", "mnist")]
     figure = curves(material).figure
@@ -67,7 +67,7 @@ def test_several_data_sets_are_told_apart(capsules: Make, tmp_path: Path) -> Non
 
 
 def test_curves_have_the_means_at_levels_that_people_read(records: list[Record], tmp_path: Path) -> None:
-    figure = curves(Material.of(records, Store(tmp_path))).figure
+    figure = curves(Material.from_records(records, Store(tmp_path))).figure
     panels = {axes.get_title(): axes for axes in figure.axes}
     assert list(panels) == list(FAMILIES)
     levels = {
@@ -110,7 +110,7 @@ def test_images_stand_above_who_is_right(records: list[Record], tmp_path: Path, 
     store = Store(tmp_path)
     for record, right in zip(records, (True, True, False, False), strict=True):
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(right, labels, channels))
-    material = Material.of(records, store)
+    material = Material.from_records(records, store)
     (axes,) = images(material).figure.axes
     lines, width = min(MOST_LINES, len(labels)), 30  # noise 5 pixels wide, each enlarged six times
     (image,) = axes.images
@@ -137,7 +137,7 @@ def test_images_of_other_settings_are_left_out(records: list[Record], tmp_path: 
     store = Store(tmp_path)
     for record, seed in zip(records, (0, 0, 0, 1), strict=True):
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(True, torch.arange(3), seed=seed))
-    (axes,) = images(Material.of(records, store)).figure.axes
+    (axes,) = images(Material.from_records(records, store)).figure.axes
     assert len(axes.lines) == 2
 
 
@@ -146,7 +146,7 @@ def test_no_more_contenders_than_fit_below_an_image(capsules: Make, tmp_path: Pa
     many = [measured(capsules(iterations=1 + count), 0.1) for count in range(MOST_SHOWN + 2)]
     for record in many:
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(True, torch.arange(2)))
-    drawn = images(Material.of(many, store))
+    drawn = images(Material.from_records(many, store))
     assert len(drawn.figure.axes[0].lines) == 2 * MOST_SHOWN
     assert f"{MOST_SHOWN} of {MOST_SHOWN + 2} in all; " in drawn.caption
 
@@ -154,14 +154,14 @@ def test_no_more_contenders_than_fit_below_an_image(capsules: Make, tmp_path: Pa
 def test_without_what_is_needed_there_is_neither_table_nor_picture(
     records: list[Record], capsules: Make, tmp_path: Path
 ) -> None:
-    nothing = Material.of([capsules()], Store(tmp_path))
+    nothing = Material.from_records([capsules()], Store(tmp_path))
     needed = {SECTION.table: "affine", VIEWPOINT.table: "viewpoint", OVERLAP.table: "overlap", curves: "affine"}
     for make, measure in [*needed.items(), (images, "affine")]:
         with pytest.raises(NoDataError) as caught:
             make(nothing)
         assert caught.value.missing == measure
     with pytest.raises(NoDataError) as caught:
-        images(Material.of(records, Store(tmp_path)))
+        images(Material.from_records(records, Store(tmp_path)))
     assert caught.value.missing == "warped images"
 
 
@@ -171,7 +171,7 @@ def test_viewpoints_and_overlapping_objects(capsules: Make, tmp_path: Path) -> N
     rows.append(Row("viewpoint", "error", "ratio", 2.5, "ratio"))
     found = {("error", "image"): 0.3, ("error", "object"): 0.2, ("accuracy", "at least one found"): 0.9}
     rows += [Row("overlap", metric, condition, value, "fraction") for (metric, condition), value in found.items()]
-    material = Material.of([with_rows(capsules(), rows)], Store(tmp_path))
+    material = Material.from_records([with_rows(capsules(), rows)], Store(tmp_path))
     viewpoint = VIEWPOINT.readable(VIEWPOINT.table(material)).iloc[0].to_dict()
     assert viewpoint == {
         "name": "em \N{MULTIPLICATION SIGN}3",

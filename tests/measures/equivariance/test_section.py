@@ -36,7 +36,7 @@ def measured(record: Record, consistency: float, r_squared: float) -> Record:
 @pytest.fixture
 def material(capsules: Make, matched: Make, tmp_path: Path) -> Material:
     records = [measured(capsules(seed=seed), 0.8 + 0.02 * seed, 0.5) for seed in (0, 1, 2)]
-    return Material.of([*records, measured(matched(), 0.7, -0.25)], Store(tmp_path))
+    return Material.from_records([*records, measured(matched(), 0.7, -0.25)], Store(tmp_path))
 
 
 def test_the_table_has_a_row_a_contender_with_intervals(material: Material) -> None:
@@ -76,7 +76,7 @@ def test_poses_of_each_network_are_a_point_each(material: Material) -> None:
 
 def test_each_data_set_has_its_panels(capsules: Make, tmp_path: Path) -> None:
     records = [measured(capsules(dataset=name), 0.8, 0.5) for name in ("digits", "mnist")]
-    material = Material.of(records, Store(tmp_path))
+    material = Material.from_records(records, Store(tmp_path))
     assert [axes.get_ylabel().partition("\n")[0] for axes in curves(material).figure.axes] == ["digits"] * 2 + [
         "mnist"
     ] * 2
@@ -85,5 +85,5 @@ def test_each_data_set_has_its_panels(capsules: Make, tmp_path: Path) -> None:
 
 def test_without_the_measure_there_is_no_section(capsules: Make, tmp_path: Path) -> None:
     with pytest.raises(NoDataError) as caught:
-        SECTION.table(Material.of([capsules()], Store(tmp_path)))
+        SECTION.table(Material.from_records([capsules()], Store(tmp_path)))
     assert caught.value.missing == "equivariance"

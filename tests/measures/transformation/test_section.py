@@ -28,7 +28,7 @@ def test_the_table_of_an_autoencoder(capsules: Callable[..., Record], tmp_path: 
         ]
         return with_rows(record, rows)
 
-    material = Material.of([measured(seed) for seed in (0, 1, 2)], Store(tmp_path))
+    material = Material.from_records([measured(seed) for seed in (0, 1, 2)], Store(tmp_path))
     (row,) = SECTION.readable(SECTION.table(material)).to_dict("records")
     assert row == {
         "name": "transforming-autoencoder",

@@ -15,9 +15,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 from capsbench.presenting.contenders import summary
-from capsbench.presenting.figures.figure import Picture, finish, panels
-from capsbench.presenting.figures.files import image, picture_files, png, svg
-from capsbench.presenting.figures.style import COLUMN, DPI, INK, NEUTRALS, PAGE, PALETTE, PAPER, STYLE, styled
+from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels
+from capsbench.presenting.figures.files import render_files, render_image, render_png, render_svg
+from capsbench.presenting.figures.style import COLUMN, DPI, INK, NEUTRALS, PAGE, PALETTE, PAPER, STYLE, add_styles
 from capsbench.presenting.material import Material
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -33,7 +33,7 @@ def pictures(capsules: Make, matched: Make, tmp_path: Path) -> dict[str, Picture
     named = [{"network.stem": 32, "routing.epsilon": 0.1 * part} for part in (1, 2, 3, 4, 5)]
     records = [make(dataset=name) for name in ("digits", "mnist") for make in (capsules, matched)]
     records += [capsules(0.9, dataset="mnist", options=options, step=5.0) for options in named]
-    material = Material.of(records, Store(tmp_path))
+    material = Material.from_records(records, Store(tmp_path))
     return {name: draw(material) for name, draw in PICTURES.items()}
 
 
@@ -42,7 +42,7 @@ def test_widths_are_those_of_a_paper_and_nothing_is_cut(pictures: dict[str, Pict
     for picture in pictures.values():
         figure = picture.figure
         assert figure.get_figwidth() in (COLUMN, PAGE)
-        assert Image.open(BytesIO(png(figure))).width == round(figure.get_figwidth() * DPI)
+        assert Image.open(BytesIO(render_png(figure))).width == round(figure.get_figwidth() * DPI)
         renderer = FigureCanvasAgg(figure).get_renderer()
         outer = figure.get_tightbbox(renderer).transformed(figure.dpi_scale_trans)
         assert figure.bbox.padded(1).contains(outer.x0, outer.y0)
@@ -68,7 +68,7 @@ def test_the_words_stand_beside_and_not_inside(pictures: dict[str, Picture]) -> 
 
 def test_svg_has_text_and_colours_that_a_page_can_replace(pictures: dict[str, Picture]) -> None:
     for picture in pictures.values():
-        drawing = svg(picture.figure).decode()
+        drawing = render_svg(picture.figure).decode()
         assert "<text" in drawing
         assert "test accuracy (%)" in drawing or "validation accuracy (%)" in drawing
         assert "DejaVu Sans', Verdana, sans-serif" in drawing.replace("'Verdana'", "Verdana")
@@ -81,23 +81,23 @@ def test_svg_has_text_and_colours_that_a_page_can_replace(pictures: dict[str, Pi
 
 def test_png_is_on_white_and_leaves_the_figure_transparent(pictures: dict[str, Picture]) -> None:
     figure = pictures["accuracy-iterations"].figure
-    before = svg(figure)
-    image = Image.open(BytesIO(png(figure)))
+    before = render_svg(figure)
+    image = Image.open(BytesIO(render_png(figure)))
     assert image.mode == "RGB"
     assert image.getpixel((0, 0)) == (255, 255, 255)
-    assert svg(figure) == before
+    assert render_svg(figure) == before
 
 
 def test_the_same_figure_gives_the_same_bytes(pictures: dict[str, Picture]) -> None:
-    first, second = picture_files(pictures), picture_files(pictures)
+    first, second = render_files(pictures), render_files(pictures)
     assert first == second
     assert sorted(first) == sorted(f"{name}.{form}" for name in pictures for form in ("png", "svg"))
 
 
 def test_an_image_has_the_formats_asked_for_and_the_words_of_its_picture(pictures: dict[str, Picture]) -> None:
     picture = pictures["accuracy-iterations"]
-    made = image(picture, ["svg"])
-    assert made.files == {"svg": svg(picture.figure)}
+    made = render_image(picture, ["svg"])
+    assert made.files == {"svg": render_svg(picture.figure)}
     assert (made.title, made.caption, made.width) == (picture.title, picture.caption, picture.figure.get_figwidth())
 
 
@@ -105,7 +105,7 @@ def test_figures_of_others_are_laid_out_once() -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 2), layout="constrained")
         figure.subplots().set_ylabel("a label")
-    assert svg(figure) == svg(figure)
+    assert render_svg(figure) == render_svg(figure)
     assert (
         figure.get_layout_engine() is None or figure.get_layout_engine().__class__.__name__ == "PlaceHolderLayoutEngine"
     )
@@ -114,10 +114,10 @@ def test_figures_of_others_are_laid_out_once() -> None:
 @mpl.rc_context(STYLE)
 def test_a_legend_has_as_many_columns_as_fit() -> None:
     for length, columns in ((2, 4), (40, 1)):
-        figure, ((axes,),) = panels(1, 1, 1.0, COLUMN)
+        figure, ((axes,),) = make_panels(1, 1, 1.0, COLUMN)
         for name in "abcd":
             axes.plot([0, 1], [0, 1], label=name * length, color=INK, markerfacecolor=PAPER)
-        finish(figure, "A title", "A caption.")
+        finish_picture(figure, "A title", "A caption.")
         (legend,) = figure.legends
         assert legend._ncols == columns
         box = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer())
@@ -127,8 +127,8 @@ def test_a_legend_has_as_many_columns_as_fit() -> None:
 
 def test_one_seed_has_no_interval_and_the_caption_says_so(capsules: Make) -> None:
     several = [capsules(seed=seed) for seed in (0, 1, 2)]
-    assert "One seed each" in accuracy_against_iterations(styled(summary(several[:1]))).caption
+    assert "One seed each" in accuracy_against_iterations(add_styles(summary(several[:1]))).caption
     assert (
         "means over 3 seeds; bars and bands: 95 % t-intervals"
-        in accuracy_against_iterations(styled(summary(several))).caption
+        in accuracy_against_iterations(add_styles(summary(several))).caption
     )

@@ -11,8 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from capsbench.presenting.contenders import summary
-from capsbench.presenting.figures.files import svg
-from capsbench.presenting.figures.style import CNN, DASHES, MARKERS, NEUTRALS, PALETTE, PAPER, STYLE, styled
+from capsbench.presenting.figures.files import render_svg
+from capsbench.presenting.figures.style import CNN, DASHES, MARKERS, NEUTRALS, PALETTE, PAPER, STYLE, add_styles
 from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 
@@ -67,7 +67,7 @@ def test_neutral_colours_have_one_purpose_each() -> None:
 def test_series_have_colours_iterations_line_styles_and_all_a_marker(capsules: Make, matched: Make) -> None:
     dynamic = dict(routing="dynamic", network="capsnet", loss="margin")
     records = [make for count in (1, 3) for make in (capsules(iterations=count), capsules(iterations=count, **dynamic))]
-    table = styled(summary([*records, matched()])).set_index("label")
+    table = add_styles(summary([*records, matched()])).set_index("label")
     color = table["color"]
     assert color[f"em {TIMES}1"] == color[f"em {TIMES}3"] != color[f"dynamic {TIMES}1"] == color[f"dynamic {TIMES}3"]
     assert color["matched CNN"] == CNN  # it stands beside both
@@ -78,14 +78,14 @@ def test_series_have_colours_iterations_line_styles_and_all_a_marker(capsules: M
 
 
 def test_a_series_alone_has_a_colour_for_each_of_its_iterations(capsules: Make, matched: Make) -> None:
-    table = styled(summary([*(capsules(iterations=count) for count in (1, 2, 3)), matched()])).set_index("label")
+    table = add_styles(summary([*(capsules(iterations=count) for count in (1, 2, 3)), matched()])).set_index("label")
     assert table["color"].tolist() == [*PALETTE[:3], CNN]
 
 
 def test_a_cnn_has_the_colour_of_what_it_alone_stands_beside(capsules: Make, matched: Make) -> None:
     other = dict(network="capsnet", routing="dynamic", loss="margin")
     records = [capsules(), matched(), capsules(0.98, 61_000, **other), matched(0.97, to=61_000)]
-    color = styled(summary(records)).set_index("label")["color"]
+    color = add_styles(summary(records)).set_index("label")["color"]
     assert color["matched CNN to 28,000"] == color[f"em {TIMES}3"]
     assert color["matched CNN to 61,000"] == color[f"dynamic {TIMES}3"]
 
@@ -101,4 +101,4 @@ def test_dollar_signs_in_a_name_are_no_mathematics(text: str) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure()
         figure.add_subplot().set_title(text)
-    assert f">{text}</text>" in svg(figure).decode()
+    assert f">{text}</text>" in render_svg(figure).decode()

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from capsbench.presenting.figures.figure import Image, Picture
-from capsbench.presenting.figures.files import image, svg
+from capsbench.presenting.figures.files import render_image, render_svg
 from capsbench.presenting.figures.style import COLUMN, NEUTRALS
 from capsbench.presenting.material import Material
 from capsbench.records.file import seal_json
@@ -25,7 +25,7 @@ from capsbench.records.store import Store
 from capsbench.reporting import parallel
 from capsbench.reporting.build import Report, report
 from capsbench.reporting.contents import PICTURES
-from capsbench.reporting.formats.html import inlined, page
+from capsbench.reporting.formats.html import inline_svg, render_page
 from capsbench.reporting.parallel import Draw
 from tests.making import make_record
 
@@ -95,7 +95,7 @@ def _pictures() -> Iterator[None]:
     def drawn(draw: Draw, material: Material, forms: Collection[str]) -> Image | str:
         if draw not in names:
             return "it takes long"
-        return image(Picture(figure(), f"Picture {names[draw]}", "How to read it."), forms)
+        return render_image(Picture(figure(), f"Picture {names[draw]}", "How to read it."), forms)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "draw_image", drawn)
@@ -279,26 +279,27 @@ def figure() -> Figure:
 
 
 def drawing() -> str:
-    return svg(figure()).decode()
+    return render_svg(figure()).decode()
 
 
 def test_two_pictures_on_a_page_share_no_names() -> None:
     names = [
-        set(re.findall(r'\bid="([^"]+)"', inlined(drawing(), name, "a title", "a caption"))) for name in ("one", "two")
+        set(re.findall(r'\bid="([^"]+)"', inline_svg(drawing(), name, "a title", "a caption")))
+        for name in ("one", "two")
     ]
     assert names[0]
     assert not names[0] & names[1]
 
 
 def test_references_within_a_picture_are_to_its_own_names() -> None:
-    made = inlined(drawing(), "one", "a title", "a caption")
+    made = inline_svg(drawing(), "one", "a title", "a caption")
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', made))
     assert used
     assert used <= set(re.findall(r'\bid="([^"]+)"', made))
 
 
 def test_neutral_colours_follow_the_page() -> None:
-    made = inlined(drawing(), "one", "a title", "a caption")
+    made = inline_svg(drawing(), "one", "a title", "a caption")
     for colour, variable in NEUTRALS.items():
         assert colour not in made.lower()
         assert variable
@@ -306,7 +307,7 @@ def test_neutral_colours_follow_the_page() -> None:
 
 
 def test_the_words_of_a_picture_are_text() -> None:
-    made = inlined(drawing(), "one", HOSTILE, HOSTILE)
+    made = inline_svg(drawing(), "one", HOSTILE, HOSTILE)
     assert "<script" not in made
     assert made.startswith("<svg")
 
@@ -393,5 +394,6 @@ def test_uncommitted_changes_are_said_above_all(store: Store, capsules: Make) ->
 def test_a_long_table_stays_small(made: Report) -> None:
     """What a row costs: 40 contenders in 8 tables are not to weigh more than the pictures."""
     assert (
-        len(page(replace(made.document, parts=[replace(each, pictures={}) for each in made.document.parts]))) < 60_000
+        len(render_page(replace(made.document, parts=[replace(each, pictures={}) for each in made.document.parts])))
+        < 60_000
     )

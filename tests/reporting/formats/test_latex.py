@@ -14,7 +14,7 @@ from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import report
 from capsbench.reporting.document import Table
-from capsbench.reporting.formats.latex import LINES, escaped, latex
+from capsbench.reporting.formats.latex import LINES, escape_latex, render_table
 
 Make = Callable[..., Record]
 
@@ -111,14 +111,14 @@ def test_every_character_is_printed_as_it_is() -> None:
     table = Table.of(
         "hostile", HOSTILE, pd.DataFrame({HOSTILE: [HOSTILE, f"{TIMES}∞²±†*\xa0"], "n": ["1", "2"]}), HOSTILE
     )
-    columns, rows = read(latex(table))
+    columns, rows = read(render_table(table))
     assert columns == "pr"
     assert rows == [[HOSTILE, "n"], [HOSTILE, "1"], [f"{TIMES}∞²±†*\xa0", "2"]]
 
 
 def test_no_ascii_character_is_left_with_a_meaning() -> None:
     letters = "".join(map(chr, range(32, 127))).replace("`", "")  # a pair of backquotes is code in a caption
-    assert printed(escaped(letters)) == letters
+    assert printed(escape_latex(letters)) == letters
 
 
 def test_hostile_names_of_a_report_are_printed_as_they_are(store: Store, capsules: Make) -> None:
@@ -141,11 +141,11 @@ def test_hostile_names_of_a_report_are_printed_as_they_are(store: Store, capsule
     ],
 )  # fmt: skip
 def test_numbers_keep_their_sign_interval_and_marks(number: str) -> None:
-    _, rows = read(latex(Table.of("t", "T", pd.DataFrame({"name": ["a"], "x": [number]}), "C.")))
+    _, rows = read(render_table(Table.of("t", "T", pd.DataFrame({"name": ["a"], "x": [number]}), "C.")))
     assert rows[1][1].replace(" ", "") == number.replace(" ", "")
 
 
 def test_a_table_longer_than_a_page_says_what_to_do() -> None:
     long = pd.DataFrame({"name": [f"a{i}" for i in range(LINES + 1)]})
-    assert "% 46 rows are more than a page holds" in latex(Table.of("t", "T", long, "C."))
-    assert "more than a page" not in latex(Table.of("t", "T", long[:LINES], "C."))
+    assert "% 46 rows are more than a page holds" in render_table(Table.of("t", "T", long, "C."))
+    assert "more than a page" not in render_table(Table.of("t", "T", long[:LINES], "C."))

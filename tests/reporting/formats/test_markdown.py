@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from capsbench.presenting.markdown import code, escaped, prose
+from capsbench.presenting.markdown import escape_markdown, format_code, format_prose
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import report
@@ -49,28 +49,28 @@ def one_line(text: str) -> str:
     "text", [HOSTILE, LINES, "# a", "> a", "#", "_", "__init__", "train_size", "a & b", "&", "``", ""]
 )
 def test_a_string_is_shown_as_it_is(text: str) -> None:
-    read = Reader(f"- {escaped(text)}")
+    read = Reader(f"- {escape_markdown(text)}")
     assert read.text == one_line(text)
     assert read.elements in (["ul", "li"], ["ul", "li", "p"])
-    row = Reader(f"| a | b |\n| --- | --- |\n| {escaped(text)} | c |")
+    row = Reader(f"| a | b |\n| --- | --- |\n| {escape_markdown(text)} | c |")
     assert row.text == one_line(f"a b {text} c")
     assert row.elements.count("td") == 2
-    assert "\n" not in escaped(text)
+    assert "\n" not in escape_markdown(text)
 
 
 def test_a_name_within_a_word_is_left_as_it_is() -> None:
-    assert escaped("train_size a & b -0.6 1.5") == "train_size a & b -0.6 1.5"
+    assert escape_markdown("train_size a & b -0.6 1.5") == "train_size a & b -0.6 1.5"
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "a`b", "`", "``a`", "a"])
 def test_code_is_shown_as_it_is(text: str) -> None:
-    read = Reader(f"x {code(text)} y")
+    read = Reader(f"x {format_code(text)} y")
     assert read.text == one_line(f"x {text} y")
     assert read.elements == ["p", "code"]
 
 
 def test_prose_has_code_and_nothing_else() -> None:
-    read = Reader(prose("*: `capsbench run` makes <b>; [a](b) `__init__` and a ` alone"))
+    read = Reader(format_prose("*: `capsbench run` makes <b>; [a](b) `__init__` and a ` alone"))
     assert read.text == "*: capsbench run makes <b>; [a](b) __init__ and a ` alone"
     assert read.elements == ["p", "code", "code"]
 

@@ -24,7 +24,7 @@ Make = Callable[..., Record]
 
 
 def _table(records: list[Record], *by: str, defaults: Defaults = no_defaults) -> pd.DataFrame:
-    return SECTION.table(Material.of(records, Store(Path("nowhere")), by, defaults))
+    return SECTION.table(Material.from_records(records, Store(Path("nowhere")), by, defaults))
 
 
 def defaults_are(**known: Any) -> Defaults:
@@ -164,7 +164,7 @@ def test_an_effect_is_of_the_second_family_and_of_one_setting_the_verdict_on_the
         for count, own in accuracy.items()
         for seed, value in enumerate(own)
     ]
-    material = Material.of(records, Store(Path("nowhere")), by=["iters"])
+    material = Material.from_records(records, Store(Path("nowhere")), by=["iters"])
     table = SECTION.table(material)
     alone = [paired_seeds(accuracy[count], accuracy[1], step=0.001).p for count in (2, 3)]
     # Bonferroni over 3 pairs and, since effects are asked for, 3 contenders

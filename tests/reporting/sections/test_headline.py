@@ -20,7 +20,7 @@ from capsbench.presenting.contenders import curves
 from capsbench.presenting.contenders import summary as plain_summary
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.labels import Point, label_points, place_labels
-from capsbench.presenting.figures.style import styled
+from capsbench.presenting.figures.style import add_styles
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
@@ -39,7 +39,7 @@ Make = Callable[..., Record]
 
 
 def summary(records: list[Record]) -> pd.DataFrame:
-    return styled(plain_summary(records))
+    return add_styles(plain_summary(records))
 
 
 def legend_of(picture: Picture) -> list[str]:
@@ -120,7 +120,7 @@ def test_training_curves_are_means_over_seeds(records: list[Record]) -> None:
 
 def test_a_loss_that_grows_by_itself_is_told_of_where_it_is_shown(capsules: Make, matched: Make) -> None:
     em, cnn = capsules(), matched(loss="cross-entropy")
-    changing = changing_losses(Material.of([em, cnn], Store(Path("nowhere"))).cells)
+    changing = changing_losses(Material.from_records([em, cnn], Store(Path("nowhere"))).cells)
     assert list(changing) == [em.cell.contender]
     with_em, without = (
         training_curves(summary(shown), curves(shown), changing).caption for shown in ([em, cnn], [cnn])
@@ -182,7 +182,7 @@ def test_without_capsule_networks_there_are_no_iterations(matched: Make) -> None
 
 def test_drawing_leaves_a_notebook_as_it_was(records: list[Record], tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    material = Material.of(records, Store(tmp_path))
+    material = Material.from_records(records, Store(tmp_path))
     with drawing(PICTURES, material, ["svg"]) as wait:
         wait()
     PICTURES["training-curves"](material)

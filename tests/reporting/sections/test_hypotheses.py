@@ -30,7 +30,7 @@ def verdicts(tmp_path: Path) -> Callable[[list[Record]], dict[int, list[str]]]:
 
     def judge(records: list[Record]) -> dict[int, list[str]]:
         made: dict[int, list[str]] = {}
-        for found in findings(Material.of(records, Store(tmp_path))):
+        for found in findings(Material.from_records(records, Store(tmp_path))):
             made.setdefault(found.number, []).append(found.verdict)
         return made
 
@@ -88,7 +88,7 @@ def test_a_claim_reads_the_verdict_of_the_headline(capsules: Make, matched: Make
         for make, value in ((capsules, ours), (matched, theirs))
         for seed in (0, 1, 2)
     ]
-    material = Material.of(records, Store(tmp_path))
+    material = Material.from_records(records, Store(tmp_path))
     (found,) = [each for each in findings(material) if each.number == 14]
     row = material.summary.iloc[0]
     assert (found.verdict, found.family) == ("supported", PRIMARY)
@@ -98,7 +98,7 @@ def test_a_claim_reads_the_verdict_of_the_headline(capsules: Make, matched: Make
 @pytest.mark.parametrize("count", [1, 2])
 def test_of_few_seeds_no_claim_is_tested(capsules: Make, tmp_path: Path, count: int) -> None:
     records = [*seeds(capsules, [0.9] * count, iterations=1), *seeds(capsules, [0.5] * count, iterations=3)]
-    (found,) = findings(Material.of(records, Store(tmp_path)))
+    (found,) = findings(Material.from_records(records, Store(tmp_path)))
     assert (found.verdict, found.n) == ("not tested", count)
 
 
@@ -108,7 +108,7 @@ def test_a_claim_on_trainings_of_two_machines_is_marked(capsules: Make, tmp_path
         replace(each, training=replace(each.training, provenance={**each.provenance, "cpu": "another"}))
         for each in three
     ]
-    (found,) = findings(Material.of([*one, *elsewhere], Store(tmp_path)))
+    (found,) = findings(Material.from_records([*one, *elsewhere], Store(tmp_path)))
     assert found.unlike == "machine"
     assert found.numbers.endswith(UNLIKE.sign)
 
@@ -184,7 +184,7 @@ def test_the_worst_case_beside_the_matched_cnn(
 
 def test_what_robustness_is_a_share_of_is_told(capsules: Make, matched: Make, tmp_path: Path) -> None:
     records = [*attacked(seeds(capsules, [0.97]), 0.2, 0.4), *attacked(seeds(matched, [0.97]), 0.3)]
-    (found,) = findings(Material.of(records, Store(tmp_path)))
+    (found,) = findings(Material.from_records(records, Store(tmp_path)))
     assert found.numbers.startswith("of the images that each has right, still right in the worst case at 0.05: ")
     assert "(robust 20.0 % of clean 40.0 %) 50.0 %" in found.numbers
     assert "(robust 30.0 % of clean 90.0 %) 33.3 %: +16.7 points" in found.numbers
@@ -215,7 +215,9 @@ def test_whose_claim_it_is_that_iterations_help(capsules: Make, tmp_path: Path) 
     for network, routing in (("capsnet", "dynamic"), ("matrix-capsules", "em"), ("capsnet", "inverted-attention")):
         for iterations in (1, 3):
             records.append(capsules(0.9, network=network, routing=routing, iterations=iterations))
-    sources = [found.source for found in findings(Material.of(records, Store(tmp_path))) if found.number == 13]
+    sources = [
+        found.source for found in findings(Material.from_records(records, Store(tmp_path))) if found.number == 13
+    ]
     assert [source.partition(",")[0] for source in sources] == ["Sabour 2017", "Hinton 2018", OURS]
 
 
@@ -285,14 +287,14 @@ def test_few_examples_are_the_fewest_of_the_records(
 
 def test_the_section_says_the_numbers(capsules: Make, tmp_path: Path) -> None:
     records = [*seeds(capsules, [0.90, 0.80], iterations=1), *seeds(capsules, [0.91, 0.81], iterations=3)]
-    table = SECTION.readable(SECTION.table(Material.of(records, Store(tmp_path))))
+    table = SECTION.readable(SECTION.table(Material.from_records(records, Store(tmp_path))))
     assert [claim.partition(".")[0] for claim in table["claim"]] == ["13"]
     assert table["numbers"][0].endswith("em \N{MULTIPLICATION SIGN}1 85.0 [21.4, 100.0] %: +1.0 ± 3.7 points")
 
 
 def test_without_anything_to_say_there_is_no_section(matched: Make, tmp_path: Path) -> None:
     with pytest.raises(NoDataError):
-        SECTION.table(Material.of([matched()], Store(tmp_path)))
+        SECTION.table(Material.from_records([matched()], Store(tmp_path)))
 
 
 def test_every_claim_has_its_number() -> None:
@@ -300,7 +302,7 @@ def test_every_claim_has_its_number() -> None:
 
 
 def found(records: list[Record]) -> list[Finding]:
-    return findings(Material.of(records, Store(Path("nowhere"))))
+    return findings(Material.from_records(records, Store(Path("nowhere"))))
 
 
 def decided(make: Make, matched: Make) -> dict[str, list[Record]]:

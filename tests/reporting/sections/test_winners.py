@@ -23,7 +23,7 @@ Make = Callable[..., Record]
 
 
 def _table(records: list[Record]) -> pd.DataFrame:
-    return SECTION.table(Material.of(records, Store(Path("nowhere"))))
+    return SECTION.table(Material.from_records(records, Store(Path("nowhere"))))
 
 
 def _line(records: list[Record]) -> dict[str, str]:
