@@ -94,21 +94,29 @@ def _listed(names: str | None) -> list[str]:
 
 
 def _print(made: Report) -> None:
+    from capsbench.reporting.build import PUBLISHED
+    from capsbench.reporting.document import HEADLINE
+
     if made.document.cautions:
         say(f"{'; '.join(words for _, words in made.document.cautions)}.\n")
-    tables: list[tuple[str | None, pd.DataFrame]] = [(None, made.readable)]
-    tables += [("Paper against measured", made.published_readable)]
-    tables += [(each.section.title, each.readable) for each in made.sections]
-    for title, strings in tables:
+    legends = {part.name: part.table.marks for part in made.document.parts if part.table}
+    tables: list[tuple[str, str | None, pd.DataFrame]] = [(HEADLINE, None, made.readable)]
+    tables += [(PUBLISHED, "Paper against measured", made.published_readable)]
+    tables += [(section.section.name, section.section.title, section.readable) for section in made.sections]
+    for name, title, strings in tables:
         if not strings.empty:
             table = Table(title=title and one_line(title), title_justify="left", show_edge=False, pad_edge=False)
             for column in strings.columns:
                 table.add_column(to_one_line(column), overflow="fold")
-            for row in strings.head(MOST_ROWS).itertuples(index=False):
-                table.add_row(*(to_one_line(value) for value in row))
+            rows = [[to_one_line(value) for value in row] for row in strings.head(MOST_ROWS).itertuples(index=False)]
+            for row in rows:
+                table.add_row(*row)
             make_console().print(table)
             if len(strings) > MOST_ROWS:
                 print(f"... and {len(strings) - MOST_ROWS} more rows, which the files have\n")
+            for line in legends[name]:
+                if any(line.partition(":")[0] in value for row in rows for value in row):
+                    say(line)
     for title, reason in made.failed:
         say(f"failed: {title}: {reason}")
     for line in made.document.still_to_run:

@@ -1,4 +1,4 @@
-"""Tables and pictures of what is on record."""
+"""The report on the records of a results folder: its tables, pictures and pages as files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ from capsbench.records.store import Store, pause_collection
 from capsbench.records.swap import read_whole
 from capsbench.records.versions import describe_stale
 from capsbench.reporting.contents import PICTURES, Made, all_pictures, built_in_sections, made_sections
-from capsbench.reporting.document import HEADLINE, Document, build_document, count_machines
+from capsbench.reporting.document import HEADLINE, Document, build_document
 from capsbench.reporting.formats.html import render_page
 from capsbench.reporting.formats.latex import render_tables
 from capsbench.reporting.formats.markdown import render_markdown
+from capsbench.reporting.origin import count_machines
 from capsbench.reporting.parallel import drawing
 from capsbench.reporting.rerun import find_repeats
 from capsbench.reporting.sections.own import PREFIX as OWN
@@ -44,7 +45,7 @@ from capsbench.reporting.unfinished import Unfinished
 __all__ = ["NothingMeasured", "Report", "report"]
 
 FORMATS = ("html", "md", "tex", "csv", "parquet", "svg", "png")
-"""What a report is written as: the page, the page as Markdown, tables for LaTeX, for programs, and pictures."""
+"""The formats of a report: the page, the page as Markdown, tables for LaTeX, tables for programs, and pictures."""
 
 BY_DEFAULT = ("html", "md", "csv", "parquet", "svg")
 
@@ -61,28 +62,28 @@ FILES = [PAGE, MARKDOWN] + [
 """The files that there may be, beside the pictures and the tables of a user's own measures."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""With what a text begins that a spreadsheet evaluates."""
+"""The first characters of a text that a spreadsheet evaluates."""
 
 LOOKS = ("series", "label", "color", "face", "marker", "dashes")
-"""What a summary has for pictures, and no table needs."""
+"""The columns of a summary that only pictures need."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says, and where it is.
+    """A report and its files.
 
     Attributes:
         summary: one row a contender, in numbers (`capsbench.presenting.contenders.summary`).
         readable: the same as strings.
         published: published numbers beside measured ones, where a suite has some (`capsbench.reporting.sections.published`).
         published_readable: the same as strings.
-        sections: what each measure adds, with its table in numbers and in strings.
+        sections: one a measure, with its table in numbers and in strings.
         failed: title and reason of each failed cell.
         missing: cells of the run that have no record; of all records, of the latest run.
         faults: a line for each file that cannot be read, or not as it was written.
-        files: what was written.
-        notes: what a reader should know, such as which picture could not be made.
-        document: all of it as the page says it.
+        files: the paths of the files.
+        notes: further lines for the reader, such as the reason for a missing picture.
+        document: the content of the page.
     """
 
     summary: pd.DataFrame
@@ -118,14 +119,14 @@ def report(
     Args:
         folder: the results folder.
         run: the name of a run, such as its number; the latest if None, or all records where no run is noted.
-        everything: all records of the folder rather than one run's.
-        suite: whose published numbers stand beside; that of the run if None.
-        where: which records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.choose_records`).
-        by: the fields or options whose effect is asked for (`capsbench.reporting.sections.effects`).
-        formats: those of `FORMATS` that are written; files of others are removed from ``to``, so that it is of one report.
-        to: where to write; ``folder/report`` if None.
-        allow_code: import a user's own parts that the records name, for what their defaults say in titles; the report has the
-            same numbers without.
+        everything: report on all records of the folder rather than one run's.
+        suite: the suite whose published numbers to compare; that of the run if None.
+        where: conditions on the records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.choose_records`).
+        by: the fields or options whose effect to show (`capsbench.reporting.sections.effects`).
+        formats: some of `FORMATS`. Files of the others are removed from ``to``, so that all files are of one report.
+        to: the folder to write; ``folder/report`` if None.
+        allow_code: import a user's own parts that the records name, for the defaults that titles leave out; the numbers are the
+            same without.
 
     Raises:
         NothingMeasured: there is no record to report on.
@@ -151,9 +152,9 @@ def _build_report(
     to: str | Path | None,
 ) -> Report:
     records, faults = read_whole(store.folder, "out", store.records)
-    noted = store.read_notes()
-    chosen, faults_of_runs = (None, []) if everything else _choose_run(noted, store.folder, run)
-    latest = chosen or (noted.runs[-1] if noted.runs else None)
+    run_notes = store.read_notes()
+    chosen, faults_of_runs = (None, []) if everything else _choose_run(run_notes, store.folder, run)
+    latest = chosen or (run_notes.runs[-1] if run_notes.runs else None)
     of_run, absent = records_of(latest, records) if latest else (records, [])
     records = records if chosen is None else of_run
     records, several = keep_one_setting(store.add_between(records))
@@ -167,51 +168,51 @@ def _build_report(
     with drawing(all_pictures(), material, _choose_picture_forms(formats)) as wait:
         sections = made_sections(material)
         comparisons, fault = _compare_published(suite, chosen, records, material.verdicts.steps)
-        said = dict(zip(material.summary["contender"], said_of(material.summary), strict=True))
-        against, shown_against = published_table(comparisons), readable_published(comparisons, said)
+        published = published_table(comparisons)
+        signs = dict(zip(material.summary["contender"], said_of(material.summary), strict=True))
+        published_strings = readable_published(comparisons, signs)
         summary = material.summary.drop(columns=[name for name in LOOKS if name in material.summary])
         tables = {HEADLINE: summary, ROWS: material.to_tidy()}
         tables |= {section.section.name: section.numbers for section in sections}
-        tables |= {PUBLISHED: against} if len(against) else {}
+        tables |= {PUBLISHED: published} if len(published) else {}
         contents = _encode_tables(tables, formats)
         images = wait()
     pictures = {name: image for name, image in images.items() if isinstance(image, Image)}
-    wanted = [*PICTURES, *(name for each in sections for name in each.section.pictures)]
+    wanted = [*PICTURES, *(name for section in sections for name in section.section.pictures)]
     notes = [f"no picture {name}: {reason}" for name in wanted if isinstance(reason := images.get(name), str)]
     notes += [*_list_cautions(records, material), *describe_stale(records), *_describe_settings(several), *fault]
-    made = build_document(
+    document = build_document(
         material,
         records,
         sections,
-        shown_against,
+        published_strings,
         pictures,
-        find_repeats(records, noted.runs),
+        find_repeats(records, run_notes.runs),
         store,
         chosen,
-        Unfinished.of(records, noted.runs, len(absent), len(latest.cells) if latest else 0),
+        Unfinished.from_records(records, run_notes.runs, len(absent), len(latest.cells) if latest else 0),
         faults,
         notes,
         where,
     )
     target = Path(to or store.folder / "report")
-    contents |= _encode_pages(made, formats, target)
+    contents |= _encode_pages(document, formats, target)
     contents |= {
         f"{name}.{form}": image.files[form] for name, image in pictures.items() for form in FORMS if form in formats
     }
-    left_out = chosen.left_out if chosen else {}
     titles = title_cells(record.cell for record in records)
     return Report(
         summary=summary,
         readable=format_summary(summary),
-        published=against,
-        published_readable=shown_against,
+        published=published,
+        published_readable=published_strings,
         sections=sections,
         failed=[(titles[record.cell.id], record.reason) for record in records if record.reason],
         missing=len(absent),
-        faults=made.faults,
+        faults=document.faults,
         files=write_files(target, contents, all_pictures(), [*FILES, *_find_own_tables(target)]),
-        notes=[*made.notes, *(f"{name} was left out of the run: {reason}" for name, reason in left_out.items())],
-        document=made,
+        notes=[*notes, *(f"{name} was left out of the run: {reason}" for name, reason in document.left_out.items())],
+        document=document,
     )
 
 
@@ -221,19 +222,19 @@ def _find_own_tables(target: Path) -> list[str]:
 
 
 def check_formats(formats: Collection[str]) -> None:
-    """Raises UsageError for what is not one of `FORMATS`, and for none."""
-    for each in formats or [""]:
-        if each not in FORMATS:
-            raise UsageError(Kind.UNKNOWN, flag="format", value=each, expected=FORMATS)
+    """Raises UsageError for a name that is not one of `FORMATS`, and for no name."""
+    for name in formats or [""]:
+        if name not in FORMATS:
+            raise UsageError(Kind.UNKNOWN, flag="format", value=name, expected=FORMATS)
 
 
 def _choose_picture_forms(formats: Collection[str]) -> set[str]:
-    """What pictures are written as: the page has them as SVG."""
+    """Returns the formats of the pictures, SVG for the page among them."""
     return {form for form in FORMS if form in formats} | ({"svg"} if "html" in formats else set())
 
 
 def _encode_tables(tables: Mapping[str, pd.DataFrame], formats: Collection[str]) -> dict[str, bytes]:
-    """File name -> content, of the tables for programs."""
+    """Returns the tables for programs: file name -> content."""
     contents: dict[str, bytes] = {}
     if "csv" in formats:
         contents |= {f"{name}.csv": _to_csv(table) for name, table in tables.items() if name != ROWS}
@@ -242,26 +243,26 @@ def _encode_tables(tables: Mapping[str, pd.DataFrame], formats: Collection[str])
     return contents
 
 
-def _encode_pages(made: Document, formats: Collection[str], target: Path) -> dict[str, bytes]:
-    """File name -> content, of what people read."""
+def _encode_pages(document: Document, formats: Collection[str], target: Path) -> dict[str, bytes]:
+    """Returns the pages and the tables for papers: file name -> content."""
     contents: dict[str, bytes] = {}
     if "html" in formats:
-        contents[PAGE] = to_plain(render_page(made)).encode()
+        contents[PAGE] = to_plain(render_page(document)).encode()
     if "md" in formats:
         form = next((form for form in FORMS if form in formats), None)
-        contents[MARKDOWN] = to_plain(render_markdown(made, target, form)).encode()
+        contents[MARKDOWN] = to_plain(render_markdown(document, target, form)).encode()
     if "tex" in formats:
-        contents |= {f"{name}.tex": text.encode() for name, text in render_tables(made).items()}
+        contents |= {f"{name}.tex": text.encode() for name, text in render_tables(document).items()}
     return contents
 
 
 def _to_csv(table: pd.DataFrame) -> bytes:
-    table = _to_arrow(_quote_formulas(table))
-    return to_bytes(lambda file: pa_csv.write_csv(table, file, pa_csv.WriteOptions(quoting_style="needed")))
+    arrow = _to_arrow(_quote_formulas(table))
+    return to_bytes(lambda file: pa_csv.write_csv(arrow, file, pa_csv.WriteOptions(quoting_style="needed")))
 
 
 def _quote_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before each text that a spreadsheet would take for a formula; numbers stay."""
+    """Returns the table with an apostrophe before each text that a spreadsheet would take for a formula."""
     texts = [name for name in table if pd.api.types.is_string_dtype(table[name].dtype)]
     table = table.assign(**{str(name): table[name].map(_quote_formula, na_action="ignore") for name in texts})
     return table.rename(columns=_quote_formula)
@@ -288,31 +289,33 @@ def _to_arrow(table: pd.DataFrame) -> pa.Table:
 def _compare_published(
     suite: str | Path | None, run: Run | None, records: list[Record], steps: Steps
 ) -> tuple[list[Comparison], list[str]]:
-    """The published numbers of the suite asked for, else of the run's own; and why there are none.
+    """Returns the published numbers of the suite, else of the run's own, and a line on why there are none.
 
-    A run's note may come from anywhere: of a suite that does not ship with capsbench it is only a name, and no file is opened.
+    A run's note may come from anywhere: the name in it of a suite that does not ship with capsbench opens no file.
     """
-    named = suite or (run.suite if run else None)
-    if named is None:
+    name = suite or (run.suite if run else None)
+    if name is None:
         return [], []
-    if suite is None and named not in suite_names():
-        return [], [f"no published numbers: the run's suite {named} is a file, which is read where it is named (suite)"]
-    return compare(read_suite(named), records, run.left_out if run else {}, steps), []
+    if suite is None and name not in suite_names():
+        return [], [
+            f"no published numbers: the run's suite {name} is a file, which is read only if you name it (suite)"
+        ]
+    return compare(read_suite(name), records, run.left_out if run else {}, steps), []
 
 
-def _choose_run(noted: Notes, folder: Path, name: str | None) -> tuple[Run | None, list[str]]:
-    """The run of that name, or the latest; and a line for each run whose file is damaged."""
-    runs, damaged_notes = noted
+def _choose_run(notes: Notes, folder: Path, name: str | None) -> tuple[Run | None, list[str]]:
+    """Returns the run of that name, or the latest, and a line for each run whose file is damaged."""
+    runs, damaged_notes = notes
     faults = [*damaged_notes.values()]
     if name is None:
         return (runs[-1] if runs else None), faults
-    for each in runs:
-        if each.name == name:
-            return each, faults
+    for run in runs:
+        if run.name == name:
+            return run, faults
     damaged = [line for path, line in damaged_notes.items() if name in (path.stem, path.stem.partition("-")[0])]
     if damaged:
         raise UsageError(Kind.DAMAGED, damaged[0], flag="run", value=name)
-    known = ", ".join(each.name for each in runs[-5:]) or "none"
+    known = ", ".join(run.name for run in runs[-5:]) or "none"
     raise UsageError(Kind.UNKNOWN, flag="run", value=name, expected=f"the latest in {folder} are: {known}")
 
 
@@ -332,15 +335,15 @@ def _explain_no_records(store: Store, run: Run | None, faults: list[str]) -> Usa
 
 
 def _describe_settings(several: Mapping[str, Sequence[str]]) -> list[str]:
-    """A line for each measure that is on record in several settings, of which one is shown."""
+    """Returns a line for each measure with several settings on record, of which the report has one."""
     return [
-        f"{measure} is on record as {', '.join(specs)}: shown is {specs[0]}, which most networks have"
+        f"{measure} is on record as {', '.join(specs)}: the report has {specs[0]}, as most networks do"
         for measure, specs in several.items()
     ]
 
 
 def _list_cautions(records: list[Record], material: Material) -> list[str]:
-    """What a reader has to know before comparing numbers; the tables have been made."""
+    """Returns warnings about comparisons; the tables have to be made before, which look for predictions."""
     notes = []
     if count_machines(records) > 1:
         notes.append("times and memory are from different machines: compare them within one only")

@@ -1,7 +1,7 @@
-"""Pictures that lie in a results folder, as parts of a page: nothing of them reaches it but what draws.
+"""Pictures from a results folder as parts of a page, without anything that does not draw.
 
-A folder may come from anywhere, so a picture is parsed as XML, held against lists of what matplotlib writes, and written anew
-from what was parsed: what a browser reads is what was checked. What is on no list is refused, whatever it would do.
+A folder may come from anywhere. So a picture is parsed as XML, compared with lists of what matplotlib writes, and written anew
+from the parsed elements: a browser reads what was checked. Anything that is on no list is refused.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
 
 LARGEST = 5_000_000
-"""Bytes of a picture; those of `capsbench show` have a tenth of it at most."""
+"""Bytes of a picture, ten times those of the largest of `capsbench show`."""
 
 DEEPEST = 32
-"""Elements within each other; matplotlib's have six."""
+"""Levels of nested elements; matplotlib's pictures have six."""
 
 _NUMBERS = re.compile(r"[\w\s.,+-]*")
 _TRANSFORM = re.compile(r"\s*(?:(?:matrix|translate|scale|rotate|skewX|skewY)\s*\([\d\s.,eE+-]*\)[\s,]*)*")
@@ -48,10 +48,10 @@ ELEMENTS: dict[str, dict[str, re.Pattern[str]]] = {
     "text": {**PLACED, **SIZED},
     "tspan": {**PLACED, **SIZED},
 }
-"""Element -> its attributes beside ``style`` and ``xlink:href``, and what their values look like."""
+"""Element -> its attributes, but for ``style`` and ``xlink:href``, and the patterns of their values."""
 
 HREF = {"use": re.compile(r"#[\w.-]+"), "image": _PIXELS}
-"""Element -> what it may refer to: a part of the same picture, or pixels."""
+"""Element -> the pattern of its reference: a part of the same picture, or pixels."""
 
 STYLES = (
     *("fill", "fill-opacity", "fill-rule", "opacity", "text-anchor", "image-rendering"),
@@ -62,22 +62,26 @@ STYLES = (
 """The properties that a style may set."""
 
 LEFT_OUT = ("metadata", "style")
-"""Elements of matplotlib's that a page does without; they are not written."""
+"""Elements of matplotlib's that are not written."""
 
 
-class Drawn(NamedTuple):
-    """A picture that was checked: its text, and its width in points."""
+class CheckedSvg(NamedTuple):
+    """The text of a checked picture, and its width in points."""
 
     svg: str
     width: float
 
 
 class _RefusedError(ValueError):
-    """What is in a picture that is no part of a drawing."""
+    """A picture has something that is no part of a drawing."""
 
 
-def read_picture(path: Path) -> Drawn:
-    """A picture for a page; raises UsageError, naming the file, for one that cannot be read or does more than draw."""
+def read_picture(path: Path) -> CheckedSvg:
+    """Returns a picture for a page.
+
+    Raises:
+        UsageError: the file cannot be read, or has more than a drawing.
+    """
     try:
         text = read_file(path, LARGEST).decode()
         if "<!ENTITY" in text:  # a few lines of these grow to gigabytes
@@ -86,7 +90,7 @@ def read_picture(path: Path) -> Drawn:
         if root.tag != f"{SVG}svg":
             raise _RefusedError("it is no SVG")
         width = _LENGTH.fullmatch(root.get("width", "500"))
-        return Drawn("".join(_write_element(root, _find_shapes(root))), float(width[1]) if width else 500.0)
+        return CheckedSvg("".join(_write_element(root, _find_shapes(root))), float(width[1]) if width else 500.0)
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         raise UsageError(Kind.INACCESSIBLE, problem, file=path) from error
@@ -96,14 +100,14 @@ def read_picture(path: Path) -> Drawn:
 
 
 def _find_shapes(root: ElementTree.Element) -> frozenset[str]:
-    """What may be used again and again: plain outlines, so that no use holds further uses."""
-    named = [(element.get("id", ""), element.tag) for element in root.iter()]
-    others = {name for name, tag in named if tag != f"{SVG}path"}
-    return frozenset(name for name, _ in named if name not in others)
+    """Returns the ids that ``use`` may repeat: plain outlines, so that no use holds further uses."""
+    tags = [(element.get("id", ""), element.tag) for element in root.iter()]
+    others = {name for name, tag in tags if tag != f"{SVG}path"}
+    return frozenset(name for name, _ in tags if name not in others)
 
 
 def _write_element(element: ElementTree.Element, shapes: frozenset[str], depth: int = 0) -> Iterator[str]:
-    """An element and all in it as text, in pieces; raises _RefusedError for what is on no list."""
+    """Yields the text of an element and its children in pieces; raises _RefusedError for what is on no list."""
     name = element.tag.removeprefix(SVG)
     if depth and name in LEFT_OUT:
         return
@@ -127,7 +131,7 @@ def _write_element(element: ElementTree.Element, shapes: frozenset[str], depth: 
 
 
 def _check_attribute(element: str, attribute: str, value: str, shapes: frozenset[str]) -> str:
-    """The name under which an attribute is written; raises _RefusedError."""
+    """Returns the name under which an attribute is written; raises _RefusedError."""
     if attribute == "style":
         good = all(map(_is_style, filter(str.strip, value.split(";"))))
     elif attribute == f"{XLINK}href":

@@ -1,4 +1,4 @@
-"""What of a run is still to be done when it is reported on."""
+"""The cells of a run that are still to be done when it is reported on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from capsbench.records.runs import find_left_to_retrain
 
 
 class Unfinished(NamedTuple):
-    """What of a run is still to be done.
+    """Counts of the cells of a run that are still to be done.
 
     Attributes:
         missing: cells without a record, of ``total``.
         unmeasured: cells that are trained and lack measures.
-        outdated: cells of before, which a fresh run was to train anew.
+        outdated: cells of earlier runs, which a fresh run was to train anew.
     """
 
     missing: int = 0
@@ -24,15 +24,15 @@ class Unfinished(NamedTuple):
     outdated: int = 0
 
     @classmethod
-    def of(cls, records: Sequence[Record], runs: Sequence[Run], missing: int, total: int) -> Unfinished:
-        """What is still to be done of some records' run, of whose cells so many are missing."""
+    def from_records(cls, records: Sequence[Record], runs: Sequence[Run], missing: int, total: int) -> Unfinished:
+        """Returns the counts of a run with these records, of whose ``total`` cells ``missing`` have none."""
         unmeasured = sum(record.status == "trained" for record in records)
         outdated = sum(not record.is_outdated for record in find_left_to_retrain(runs, records))
         return cls(missing, total, unmeasured, outdated)
 
     @property
     def lines(self) -> list[str]:
-        """A line for each kind that there is."""
+        """A line for each count that is not zero."""
         lines = {
             f"{self.missing} of {count_cells(self.total)} not on record yet": self.missing,
             f"{count_cells(self.unmeasured)} trained and not yet measured in full": self.unmeasured,
@@ -42,5 +42,5 @@ class Unfinished(NamedTuple):
 
 
 def count_cells(count: int) -> str:
-    """``1 cell``, ``2 cells``."""
+    """Returns ``1 cell``, ``2 cells``."""
     return "1 cell" if count == 1 else f"{count} cells"

@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from capsbench.presenting.format import PERCENT, POINTS, cut_interval, format_interval, parse_quantity, split_interval
+from capsbench.presenting.format import (
+    PERCENT,
+    POINTS,
+    cut_interval,
+    format_interval,
+    parse_quantity,
+    spell_seeds,
+    split_interval,
+)
+from capsbench.presenting.words import TIMES
 
 
 @pytest.mark.parametrize(
@@ -50,7 +59,49 @@ def test_the_ends_are_those_of_the_interval_or_the_bounds() -> None:
     ],
 )
 def test_both_forms_are_numbers(text: str, value: float, parts: tuple[str, str, str]) -> None:
-    found = parse_quantity(text)
-    assert found is not None
-    assert found.value == value
+    quantity = parse_quantity(text)
+    assert quantity is not None
+    assert quantity.value == value
     assert split_interval(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("97.3 ± 0.8", 97.3, ""),
+        ("-0.6 ± 1.3*", -0.6, ""),
+        ("+0.7 (n=2)", 0.7, ""),
+        ("2 of 3", 2, ""),
+        ("28.0K", 28_000, ""),
+        ("1.2M", 1_200_000, ""),
+        ("12.0 ms", 12, "ms"),
+        ("1,024 MiB", 1024, "MiB"),
+        ("5.2 % †", 5.2, "%"),
+        ("1e-06", 1e-6, ""),
+        ("79 (unverified)", 79, ""),
+    ],
+)
+def test_what_a_string_of_a_table_says(text: str, value: float, unit: str) -> None:
+    quantity = parse_quantity(text)
+    assert quantity is not None
+    assert (quantity.value, quantity.unit) == (pytest.approx(value), unit)
+    assert unit not in quantity.bare or not unit
+
+
+@pytest.mark.parametrize("text", ["", "all", f"em {TIMES}3", "0.05 / 0.5", "none", "1.2.3x", "97.3 ± 0.8 and more"])
+def test_what_is_not_a_number(text: str) -> None:
+    assert parse_quantity(text) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ([0], "seed 0"),
+        ([0, 2], "seeds 0, 2"),
+        ([0, 1, 2], "seeds 0, 1, 2"),
+        ([0, 1, 2, 3, 4], "seeds 0 to 4"),
+        ([0, 1, 2, 9], "seeds 0, 1, 2, 9"),
+    ],
+)
+def test_seeds_in_words(numbers: list[int], text: str) -> None:
+    assert spell_seeds(numbers) == text

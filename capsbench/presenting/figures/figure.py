@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from capsbench.presenting.figures.style import SMALL
+from capsbench.presenting.figures.style import PAGE, SMALL
 
 Grid = np.ndarray[Any, Any]
 
 LEGEND_LINE = 0.135
 """Height of a line of the legend, in inches."""
 
+MOST_LEGEND_LINES = 4
+"""Lines of a legend below a picture as wide as a column."""
+
 HANDLE = 34.0
 """Width of what stands before a name in the legend and after it, in points."""
-
 
 GAP, EDGE = 0.09, 0.03
 """Room right of and above each panel, and around the picture, in inches."""
@@ -82,22 +84,37 @@ def wrap_panels(count: int, columns: int, height: float, width: float, **shared:
 
 
 def finish_picture(figure: Figure, title: str, caption: str, order: pd.Series | None = None) -> Picture:
-    """Adds one legend below the panels, in the given order or as they were drawn, and lays out the figure."""
+    """Adds one legend below the panels, in the given order or as they were drawn, and lays out the figure.
+
+    A figure as wide as a column gets the width of a page where its legend would be tall.
+    """
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
-    shown = list(entries) if order is None else [name for name in order.unique() if name in entries]
+    names = list(entries) if order is None else [name for name in order.unique() if name in entries]
     lines = 0
-    if shown:
-        widest = max(text_width(name) for name in shown) + HANDLE
-        columns = max(1, min(len(shown), int((72 * figure.get_figwidth() - 8) / widest)))
-        lines = -(-len(shown) // columns)
-        columns = -(-len(shown) // lines)
-        figure.legend([entries[name] for name in shown], shown, loc="lower center", ncols=columns)
+    if names:
+        columns = _count_legend_columns(names, figure.get_figwidth())
+        if -(-len(names) // columns) > MOST_LEGEND_LINES:
+            figure.set_figwidth(max(figure.get_figwidth(), PAGE))
+            columns = _count_legend_columns(names, figure.get_figwidth())
+        lines = -(-len(names) // columns)
+        figure.legend([entries[name] for name in names], names, loc="lower center", ncols=columns)
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines)
     _arrange_panels(figure, LEGEND_LINE * lines)
     return Picture(figure, title, caption)
+
+
+def _count_legend_columns(names: Sequence[str], width: float) -> int:
+    """Returns the fewest columns of the flattest legend that fits into a width in inches."""
+    widths = [text_width(name) + HANDLE for name in names]
+    for lines in range(1, len(names) + 1):
+        columns = -(-len(names) // lines)
+        parts = np.array_split(widths, columns)  # as matplotlib splits them
+        if sum(part.max() for part in parts) <= 72 * width - 8:
+            return columns
+    return 1
 
 
 def _arrange_panels(figure: Figure, below: float) -> None:

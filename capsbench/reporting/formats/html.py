@@ -1,12 +1,14 @@
-"""A report as one HTML file that needs nothing beside it: style, script and pictures are inside, and nothing is loaded."""
+"""A report as one HTML file with its style, script and pictures; it loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +18,26 @@ from markupsafe import Markup, escape
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.figures.style import NEUTRALS, PALETTE
 from capsbench.presenting.format import parse_quantity, spell_seeds, split_interval
-from capsbench.reporting.document import ALL, Document, Drawing, Part, Table
+from capsbench.reporting.document import Document, Part
+from capsbench.reporting.shown import Drawing, ShownCell
+from capsbench.reporting.table import ALL, Table
 
 TEMPLATE = Path(__file__).parent / "templates"
 
 COLOURS = NEUTRALS | {colour: f"series-{number}" for number, colour in enumerate(PALETTE)}
-"""Colour of a picture -> the variable of the page that takes its place, which has another value on a dark page."""
+"""Colour of a picture -> the variable of the page that replaces it, with another value on a dark page."""
 
 LONG = 24
-"""Rows beyond which a table has a box of its own to scroll in."""
+"""Rows beyond which a table scrolls in a box."""
 
 MANY = 8
-"""Rows beyond which a table beside the headline table has a filter."""
+"""Rows beyond which a table has a filter; the headline table always has one."""
 
 PROSE = 36
-"""Letters beyond which a column of text is broken into lines."""
+"""Letters of a cell beyond which its column is broken into lines."""
 
 ROOM_FOR_SHOWN = 1_500_000
-"""Bytes of what `capsbench show` drew that a page takes in; beyond, it says where the rest is."""
+"""Bytes of the pictures of `capsbench show` on a page, which names the folder of the rest."""
 
 PIXELS = 96 / 72
 """Pixels of CSS a typographic point."""
@@ -43,29 +47,18 @@ TOP = ("command", "cells", "measured", "machine")
 
 
 def render_page(document: Document) -> str:
-    """The report as HTML; its pictures have to be there as SVG."""
+    """Returns the report as HTML; its pictures need their SVG."""
     script = (TEMPLATE / "page.js").read_text(encoding="utf-8")
-    parts = [_describe_part(part) for part in document.parts]
-    shown, used = [], 0
-    for each in document.shown:
-        pictures: list[dict[str, Any]] = []
-        for drawing in each.drawings:
-            found = _inline_drawing(drawing, f"{each.cell}-{len(pictures)}")
-            if used + len(found["svg"]) <= ROOM_FOR_SHOWN:
-                used += len(found["svg"])
-                pictures.append(found)
-        left = len(each.drawings) - len(pictures)
-        elsewhere = f"{left} more in {each.drawings[0].path.parent}." if left else ""
-        shown.append({"cell": each.cell, "title": each.title, "pictures": pictures, "elsewhere": elsewhere})
+    tables = [part.table for part in document.parts if part.table]
+    names = [row[0] for table in tables if table.contenders for row in table.rows]
+    parts = [_describe_part(part, names) for part in document.parts]
+    linked = {contender for table in tables for contender in table.contenders}
+    shown = _inline_shown(document.shown)
     commands = [
-        {
-            **made._asdict(),
-            "seeds": spell_seeds(made.seeds),
-            "in_table": any(made.contender in p["contenders"] for p in parts),
-        }
-        for made in document.commands
+        {**row._asdict(), "seeds": spell_seeds(row.seeds), "in_table": row.contender in linked}
+        for row in document.commands
     ]
-    failed = [{**each._asdict(), "seeds": spell_seeds(each.seeds)} for each in document.failed]
+    failed = [{**failure._asdict(), "seeds": spell_seeds(failure.seeds)} for failure in document.failed]
     lists = _collect_lists(document)
     contents = [(part["id"], part["title"]) for part in parts]
     contents += [("shown", "What the networks see")] if shown else []
@@ -93,6 +86,22 @@ def render_page(document: Document) -> str:
     )
 
 
+def _inline_shown(cells: Iterable[ShownCell]) -> list[dict[str, Any]]:
+    """Returns the pictures of `capsbench show` by cell, as many as the page has room for."""
+    shown, used = [], 0
+    for cell in cells:
+        pictures: list[dict[str, Any]] = []
+        for drawing in cell.drawings:
+            picture = _inline_drawing(drawing, f"{cell.cell}-{len(pictures)}")
+            if used + len(picture["svg"]) <= ROOM_FOR_SHOWN:
+                used += len(picture["svg"])
+                pictures.append(picture)
+        left = len(cell.drawings) - len(pictures)
+        elsewhere = f"{left} more in {cell.drawings[0].path.parent}." if left else ""
+        shown.append({"cell": cell.cell, "title": cell.title, "pictures": pictures, "elsewhere": elsewhere})
+    return shown
+
+
 @cache
 def _make_environment() -> Environment:
     environment = Environment(
@@ -103,35 +112,34 @@ def _make_environment() -> Environment:
 
 
 def _style_series() -> str:
-    """The colours of series, on a dark page lighter: names beside points are in them."""
-    each = (
+    """Returns the colours of series; they are lighter on a dark page, where names beside points have them."""
+    colors = (
         f"--series-{number}: light-dark({c}, color-mix(in oklab, {c} 60%, white));" for number, c in enumerate(PALETTE)
     )
-    return f":root {{ {' '.join(each)} }}"
+    return f":root {{ {' '.join(colors)} }}"
 
 
 def _collect_lists(document: Document) -> list[tuple[str, str, list[str]]]:
-    """The sections that are lists: where they are linked to, their titles and their lines."""
-    lines = {
+    """Returns the sections that are lists: id, title and lines."""
+    sections = {
         ("unfinished", "Not finished"): document.still_to_run,
         ("left-out", "Left out"): [f"{name}: {reason}" for name, reason in document.left_out.items()],
         ("faults", "Files that cannot be read"): document.faults,
         ("notes", "Notes"): document.notes,
     }
-    return [(id_, title, own) for (id_, title), own in lines.items() if own]
+    return [(id_, title, lines) for (id_, title), lines in sections.items() if lines]
 
 
-def _describe_part(part: Part) -> dict[str, Any]:
+def _describe_part(part: Part, names: Sequence[str]) -> dict[str, Any]:
     return {
         "id": part.name,
         "title": part.title,
-        "table": _describe_table(part.table) if part.table else None,
-        "contenders": set(part.table.contenders) if part.table else set(),
+        "table": _describe_table(part.table, names) if part.table else None,
         "pictures": [_inline_image(name, image) for name, image in part.pictures.items()],
     }
 
 
-def _describe_table(table: Table) -> dict[str, Any]:
+def _describe_table(table: Table, names: Sequence[str]) -> dict[str, Any]:
     prose = [max((len(row[place]) for row in table.rows), default=0) > PROSE for place in range(len(table.headings))]
     headings = [
         {"text": text, "number": number, "prose": long and not number}
@@ -142,7 +150,11 @@ def _describe_table(table: Table) -> dict[str, Any]:
         {
             "first": row[0],
             "rest": [
-                (text, heading, _to_sort_value(text) if heading["number"] else None)
+                (
+                    _keep_names_whole(text, names) if heading["prose"] else text,
+                    heading,
+                    _to_sort_value(text) if heading["number"] else None,
+                )
                 for text, heading in zip(row[1:], headings[1:], strict=True)
             ],
             "contender": contender,
@@ -159,7 +171,7 @@ def _describe_table(table: Table) -> dict[str, Any]:
         "title": table.title,
         "headings": headings,
         "contenders": bool(table.contenders),
-        "groups": [[row for _, row in own] for _, own in groupby(numbered, key=lambda each: each[0])],
+        "groups": [[row for _, row in group] for _, group in groupby(numbered, key=itemgetter(0))],
         "grouped": table.grouped,
         "sortable": not table.grouped and len(rows) > 1,
         "filter": not table.grouped and len(rows) > (1 if table.contenders else MANY),
@@ -169,50 +181,60 @@ def _describe_table(table: Table) -> dict[str, Any]:
     }
 
 
+def _keep_names_whole(text: str, names: Sequence[str]) -> Markup:
+    """Returns a cell's text in which no line breaks within the name of a contender."""
+    breakable = {name for name in names if " " in name and len(name) <= PROSE / 2}
+    longest_first = sorted(breakable, key=len, reverse=True)
+    if not longest_first:
+        return escape(text)
+    parts = re.split(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?!\w)", text)
+    whole = Markup('<span class="name">{}</span>').format
+    return Markup("").join(whole(part) if place % 2 else part for place, part in enumerate(parts))
+
+
 def _to_sort_value(text: str) -> str:
-    """What a string of a column of numbers is sorted by; empty where there is no number."""
-    found = parse_quantity(text)
-    return repr(found.value) if found else "Infinity" if text == ALL else ""
+    """Returns the number by which a cell of a column of numbers is sorted; empty for a cell without one."""
+    quantity = parse_quantity(text)
+    return repr(quantity.value) if quantity else "Infinity" if text == ALL else ""
 
 
 def _typeset_number(text: str) -> Markup:
-    """A number as it is printed: a true minus, its interval paler, its mark with what it means at hand."""
+    """Returns a number as it is printed: a true minus, its interval paler, its sign with a hint at the legend."""
     number, spread, marks = split_interval(text)
-    shown = escape(number.replace("-", "\N{MINUS SIGN}") if not number.startswith("1e") else number)
+    printed = escape(number.replace("-", "\N{MINUS SIGN}") if not number.startswith("1e") else number)
     if spread:
-        shown += Markup('<span class="spread">{}</span>{}').format(spread.replace("-", "\N{MINUS SIGN}"), marks)
-    return Markup(re.sub(r" ?([*†])", r'<abbr title="explained below the table">\1</abbr>', str(shown)))
+        printed += Markup('<span class="spread">{}</span>{}').format(spread.replace("-", "\N{MINUS SIGN}"), marks)
+    return Markup(re.sub(r" ?([*†])", r'<abbr title="explained below the table">\1</abbr>', str(printed)))
 
 
 def _mark_code(text: str) -> Markup:
-    """Prose with what is between backquotes as code."""
+    """Returns prose with what is between backquotes as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _inline_image(name: str, image: Image) -> dict[str, Any]:
-    made = inline_svg(image.files["svg"].decode(), name, image.title, image.caption)
-    return {"title": image.title, "caption": _mark_code(image.caption), "svg": made, "width": round(image.width * 96)}
+    svg = inline_svg(image.files["svg"].decode(), name, image.title, image.caption)
+    return {"title": image.title, "caption": _mark_code(image.caption), "svg": svg, "width": round(image.width * 96)}
 
 
 def _inline_drawing(drawing: Drawing, name: str) -> dict[str, Any]:
-    """A picture of `capsbench show`."""
-    made = inline_svg(drawing.drawn.svg, f"shown-{name}", drawing.title, drawing.caption)
+    svg = inline_svg(drawing.drawn.svg, f"shown-{name}", drawing.title, drawing.caption)
     width = round(drawing.drawn.width * PIXELS)
-    return {"title": drawing.title, "caption": _mark_code(drawing.caption), "svg": made, "width": width}
+    return {"title": drawing.title, "caption": _mark_code(drawing.caption), "svg": svg, "width": width}
 
 
 def inline_svg(text: str, name: str, title: str, caption: str) -> Markup:
-    """A picture of matplotlib as a part of a page: its neutral colours follow the page's, its names are its own.
+    """Returns a picture of matplotlib as a part of a page, whose colours replace its neutral ones.
 
     Args:
         text: the SVG file.
-        name: of the picture, which its names begin with.
-        title, caption: what is told to those who do not see it.
+        name: the picture's name, with which its ids begin, so that they are its own.
+        title, caption: the words for readers who do not see it.
     """
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     for colour, variable in COLOURS.items():
         text = re.sub(rf"{colour}\b", f"var(--{variable})", text, flags=re.IGNORECASE)
@@ -223,5 +245,5 @@ def inline_svg(text: str, name: str, title: str, caption: str) -> Markup:
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} role="img" '
         'aria-labelledby="{id}-title {id}-told"><title id="{id}-title">{title}</title><desc id="{id}-told">{caption}</desc>'
     )
-    told = start.format(box=Markup(box), id=f"picture-{name}", title=title, caption=caption)
-    return told + Markup(re.sub(r"\n\s*", "\n", inside))
+    described = start.format(box=Markup(box), id=f"picture-{name}", title=title, caption=caption)
+    return described + Markup(re.sub(r"\n\s*", "\n", inside))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from capsbench.presenting.format import parse_quantity, split_interval
-from capsbench.reporting.document import Document, Table
+from capsbench.reporting.document import Document
+from capsbench.reporting.table import Table
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -43,7 +44,7 @@ SPECIAL = {
     "…": r"\dots{}",
     "\N{NO-BREAK SPACE}": "~",
 }
-"""A character -> what prints it."""
+"""Character -> its LaTeX."""
 
 PROSE = 36
 """Letters beyond which a column is broken into lines."""
@@ -53,16 +54,16 @@ LINES = 45
 
 
 def render_tables(document: Document) -> dict[str, str]:
-    """The tables of a report: file name without ending -> LaTeX."""
+    """Returns the tables of a report: file name without ending -> LaTeX."""
     lacking = "; ".join(words for _, words in document.incomplete)
     return {part.table.name: render_table(part.table, lacking) for part in document.parts if part.table}
 
 
 def render_table(table: Table, lacking: str = "") -> str:
-    r"""One table as LaTeX, to be read by ``\input``; its label is ``tab:NAME``.
+    r"""Returns a table as LaTeX for ``\input``; its label is ``tab:NAME``.
 
     Args:
-        lacking: what is missing of the run, which the caption says.
+        lacking: the gaps of the run, for the caption.
     """
     prose = [max((len(row[place]) for row in table.rows), default=0) > PROSE for place in range(len(table.headings))]
     width = 0.7 / max(1, sum(prose))
@@ -89,7 +90,7 @@ def render_table(table: Table, lacking: str = "") -> str:
             _format_line([escape_latex(heading) for heading in table.headings]),
             r"\midrule",
             *(
-                _format_line([_format_cell(*each) for each in zip(row, table.numbers, strict=True)])
+                _format_line([_format_cell(text, number) for text, number in zip(row, table.numbers, strict=True)])
                 for row in table.rows
             ),
             r"\bottomrule",
@@ -101,19 +102,19 @@ def render_table(table: Table, lacking: str = "") -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text with every character that means something to LaTeX, or that its fonts may lack, as what prints it."""
+    """Returns text that LaTeX prints as it is, without the characters that its fonts lack."""
     text = re.sub(r"`([^`]+)`", r"\1", text)  # code, in captions
     return "".join(SPECIAL.get(letter, letter) for letter in text if letter.isprintable() or letter in SPECIAL)
 
 
 def _format_cell(text: str, number: bool) -> str:
-    """A number in mathematics, ``$-0.6 \\pm 1.3^{*}$``; anything else as text."""
+    """Returns a number in mathematics, ``$-0.6 \\pm 1.3^{*}$``; anything else as text."""
     if not number or parse_quantity(text) is None:
         return escape_latex(text)
     value, spread, behind = split_interval(text)
     if not spread:
-        found = re.fullmatch(r"([+-]?)([^*†]*?)( ?[*†])*", text)
-        sign, plain, mark = (found[1], found[2], found[3] or "") if found else ("", text, "")
+        match = re.fullmatch(r"([+-]?)([^*†]*?)( ?[*†])*", text)
+        sign, plain, mark = (match[1], match[2], match[3] or "") if match else ("", text, "")
         return (f"${sign}$" if sign else "") + escape_latex(plain) + escape_latex(mark.strip())
     if spread.startswith(" ["):
         return rf"${value} \;{spread.strip()}${escape_latex(behind)}"

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from capsbench.presenting.format import spell_seeds
 from capsbench.presenting.markdown import escape_markdown, format_code, format_pipes, format_prose
-from capsbench.reporting.document import Document, Part, Table
+from capsbench.reporting.document import Document, Part
+from capsbench.reporting.table import Table
 
 
 def render_markdown(document: Document, folder: Path, form: str | None) -> str:
-    """The report as Markdown.
+    """Returns the report as Markdown.
 
     Args:
-        folder: where it will lie.
-        form: the format of the pictures beside it; None: it has none.
+        folder: the folder of its file.
+        form: the format of the pictures in that folder; None: there are none.
     """
     parts = [f"# {escape_markdown(document.title)}"]
     if document.cautions:
@@ -25,25 +26,24 @@ def render_markdown(document: Document, folder: Path, form: str | None) -> str:
     parts += [] if document.parts else ["No cell finished."]
     if document.shown:
         parts.append("## What the networks see")
-        for each in document.shown:
-            parts.append(f"### {escape_markdown(each.title)}")
-            for drawing in each.drawings:
+        for cell in document.shown:
+            parts.append(f"### {escape_markdown(cell.title)}")
+            for drawing in cell.drawings:
                 link = os.path.relpath(drawing.path.resolve(), folder.resolve())
                 parts.append(_render_picture(drawing.title, link, drawing.caption))
     if document.commands:
         parts.append("## Run it again")
-        for made in document.commands:
-            said = f"{escape_markdown(made.name)}, {spell_seeds(made.seeds)}" + (
-                f" ({format_prose(made.again.note)})" if made.again.note else ""
-            )
-            command = made.again.command.replace("\n", "\n    ")
-            parts.append(said + (f":\n\n    {command}" if command else ""))
+        for row in document.commands:
+            note = f" ({format_prose(row.again.note)})" if row.again.note else ""
+            command = row.again.command.replace("\n", "\n    ")
+            heading = f"{escape_markdown(row.name)}, {spell_seeds(row.seeds)}{note}"
+            parts.append(heading + (f":\n\n    {command}" if command else ""))
     parts += _render_list(
         "Failed cells",
         [
-            f"{escape_markdown(each.title)}, {spell_seeds(each.seeds)}: {escape_markdown(each.reason)}"
-            + (f"; {format_code(each.again.command)}" if each.again.command else "")
-            for each in document.failed
+            f"{escape_markdown(failure.title)}, {spell_seeds(failure.seeds)}: {escape_markdown(failure.reason)}"
+            + (f"; {format_code(failure.again.command)}" if failure.again.command else "")
+            for failure in document.failed
         ],
     )
     parts += _render_list("Not finished", document.still_to_run)
@@ -66,7 +66,9 @@ def _render_part(part: Part, form: str | None) -> list[str]:
     if part.table:
         blocks += _render_table(part.table)
     if form:
-        blocks += [_render_picture(each.title, f"{name}.{form}", each.caption) for name, each in part.pictures.items()]
+        blocks += [
+            _render_picture(image.title, f"{name}.{form}", image.caption) for name, image in part.pictures.items()
+        ]
     return blocks
 
 

@@ -125,6 +125,29 @@ def test_a_legend_has_as_many_columns_as_fit() -> None:
         assert box.x1 <= figure.bbox.x1
 
 
+@mpl.rc_context(STYLE)
+@pytest.mark.parametrize(("name", "width", "most"), [("a", COLUMN, 2), ("a name as long as this {}", PAGE, 4)])
+def test_a_tall_legend_gets_the_width_of_a_page(name: str, width: float, most: int) -> None:
+    figure, ((axes,),) = make_panels(1, 1, 1.0, COLUMN)
+    for number in range(10):
+        axes.plot([0, 1], [0, 1], label=name.format(number) if "{" in name else str(number), color=INK)
+    finish_picture(figure, "A title", "A caption.")
+    (legend,) = figure.legends
+    assert figure.get_figwidth() == width
+    assert len({round(text.get_window_extent().y0) for text in legend.get_texts()}) <= most
+    box = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    assert (box.x0 >= 0, box.x1 <= figure.bbox.x1) == (True, True)
+
+
+@mpl.rc_context(STYLE)
+def test_columns_of_a_legend_are_as_wide_as_their_own_names() -> None:
+    figure, ((axes,),) = make_panels(1, 1, 1.0, COLUMN)
+    for label in ("long " * 6, "a", "b"):
+        axes.plot([0, 1], [0, 1], label=label, color=INK)
+    finish_picture(figure, "A title", "A caption.")
+    assert figure.legends[0]._ncols == 3
+
+
 def test_one_seed_has_no_interval_and_the_caption_says_so(capsules: Make) -> None:
     several = [capsules(seed=seed) for seed in (0, 1, 2)]
     assert "One seed each" in accuracy_against_iterations(add_styles(summary(several[:1]))).caption

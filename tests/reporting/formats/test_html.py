@@ -258,6 +258,15 @@ def test_marks_are_explained_below_the_table_that_has_them(store: Store, capsule
     assert '<abbr title="explained below the table">*</abbr>' in text
 
 
+def test_no_line_breaks_within_the_name_of_a_contender(made: Report) -> None:
+    (winners,) = [part.table for part in made.document.parts if part.name == "winners"]
+    assert winners is not None
+    text = text_of(made)
+    assert any("matched CNN" in row[-1] for row in winners.rows)
+    assert '<span class="name">matched CNN</span>' in text
+    assert ".name { white-space: nowrap; }" in text
+
+
 def test_without_a_difference_there_is_no_asterisk(store: Store, capsules: Make, matched: Make) -> None:
     for seed, accuracy in enumerate((0.90, 0.91, 0.90)):
         store.write(capsules(accuracy, seed=seed))

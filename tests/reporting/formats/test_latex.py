@@ -13,8 +13,8 @@ from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import report
-from capsbench.reporting.document import Table
 from capsbench.reporting.formats.latex import LINES, escape_latex, render_table
+from capsbench.reporting.table import Table
 
 Make = Callable[..., Record]
 
@@ -108,7 +108,7 @@ HOSTILE = r"a\b {c} & 50 % $x$ #1 _y_ ~z ^w < > | " + '"`'
 
 
 def test_every_character_is_printed_as_it_is() -> None:
-    table = Table.of(
+    table = Table.from_strings(
         "hostile", HOSTILE, pd.DataFrame({HOSTILE: [HOSTILE, f"{TIMES}∞²±†*\xa0"], "n": ["1", "2"]}), HOSTILE
     )
     columns, rows = read(render_table(table))
@@ -141,11 +141,11 @@ def test_hostile_names_of_a_report_are_printed_as_they_are(store: Store, capsule
     ],
 )  # fmt: skip
 def test_numbers_keep_their_sign_interval_and_marks(number: str) -> None:
-    _, rows = read(render_table(Table.of("t", "T", pd.DataFrame({"name": ["a"], "x": [number]}), "C.")))
+    _, rows = read(render_table(Table.from_strings("t", "T", pd.DataFrame({"name": ["a"], "x": [number]}), "C.")))
     assert rows[1][1].replace(" ", "") == number.replace(" ", "")
 
 
 def test_a_table_longer_than_a_page_says_what_to_do() -> None:
     long = pd.DataFrame({"name": [f"a{i}" for i in range(LINES + 1)]})
-    assert "% 46 rows are more than a page holds" in render_table(Table.of("t", "T", long, "C."))
-    assert "more than a page" not in render_table(Table.of("t", "T", long[:LINES], "C."))
+    assert "% 46 rows are more than a page holds" in render_table(Table.from_strings("t", "T", long, "C."))
+    assert "more than a page" not in render_table(Table.from_strings("t", "T", long[:LINES], "C."))
