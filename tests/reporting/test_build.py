@@ -54,8 +54,8 @@ def run_of(store: Store, *records: Record, unfinished: tuple[Record, ...] = ()) 
 @pytest.mark.usefixtures("with_pictures")
 def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, matched: Make) -> None:
     run_of(store, *(make(seed=seed) for make in (capsules, matched) for seed in (0, 1)))
-    made = report(store.folder)
-    assert sorted(path.name for path in made.files) == [
+    result = report(store.folder)
+    assert sorted(path.name for path in result.files) == [
         "accuracy-cost.svg",
         "accuracy-iterations.svg",
         "index.html",
@@ -68,7 +68,7 @@ def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, match
         "winners.parquet",
     ]
     folder = store.folder / "report"
-    assert sorted(folder.iterdir()) == sorted(made.files)
+    assert sorted(folder.iterdir()) == sorted(result.files)
     for table in (pd.read_csv(folder / "table.csv"), pd.read_parquet(folder / "table.parquet")):
         assert table["accuracy_percent"].tolist() == pytest.approx([97.0, 96.0])
     rows, known = (
@@ -80,7 +80,10 @@ def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, match
         assert rows[name].dropna().tolist() == known[name].dropna().tolist()
     assert set(ROW_COLUMNS) | {"cell", "seed", "network"} < set(rows)
     assert (folder / "accuracy-cost.svg").read_text().startswith("<?xml")
-    assert f"| em {TIMES}3 | 3 | 2 | 97.0 ± 2.6 |" in (folder / "table.md").read_text()
+    table = result.document.parts[1].table
+    assert table is not None
+    assert table.rows[0][:4] == [f"em {TIMES}3", "3", "2", "97.0 ± 2.6"]
+    assert f"| {' | '.join(table.rows[0][:4])} |" in (folder / "table.md").read_text()
 
 
 @pytest.mark.usefixtures("with_pictures")
@@ -115,12 +118,13 @@ def test_an_unknown_run_is_named_with_the_known_ones(store: Store, capsules: Mak
 
 def test_failed_and_unfinished_cells_are_said(store: Store, capsules: Make, failed: Make) -> None:
     run_of(store, capsules(), failed(seed=1), unfinished=(capsules(seed=2), capsules(seed=3)))
-    made = report(store.folder)
-    assert made.failed == [("matrix-capsules em x3 tiny, digits, seed 1", "the loss became nan")]
-    assert made.missing == 2
-    page = (store.folder / "report" / "table.md").read_text()
-    assert "- matrix-capsules em x3 tiny, digits, seed 1: the loss became nan" in page
-    assert "2 of 4 cells not on record yet" in page.split("##")[0]
+    result = report(store.folder)
+    assert result.failed == [("matrix-capsules em x3 tiny, digits, seed 1", "the loss became nan")]
+    assert result.missing == 2
+    (failure,) = result.document.failed
+    assert (failure.seeds, failure.reason) == ([1], "the loss became nan")
+    assert result.document.unfinished == Unfinished(missing=2, total=4)
+    assert [part for part, _ in result.document.cautions] == ["failed", "unfinished"]
     store.write_run([capsules().cell, capsules(seed=2).cell], "capsbench run --fresh --routing em")
     document = report(store.folder, formats=["md"]).document
     assert document.unfinished == Unfinished(missing=1, total=2)
@@ -130,26 +134,27 @@ def test_failed_and_unfinished_cells_are_said(store: Store, capsules: Make, fail
 @pytest.mark.usefixtures("with_pictures")
 def test_a_run_of_failed_cells_only_says_why(store: Store, failed: Make) -> None:
     run_of(store, failed("out of memory\nand more"))
-    made = report(store.folder)
-    assert made.summary.empty
-    assert made.readable.empty
-    assert len(made.failed) == 1
+    result = report(store.folder)
+    assert result.summary.empty
+    assert result.readable.empty
+    assert len(result.failed) == 1
     names = ["index.html", "rows.parquet", "table.csv", "table.md", "table.parquet"]
-    assert sorted(path.name for path in made.files) == names
-    page = (store.folder / "report" / "table.md").read_text()
-    assert "No cell finished." in page
-    assert "out of memory and more" in page
+    assert sorted(path.name for path in result.files) == names
+    assert (result.document.parts, result.document.commands) == ([], [])
+    assert [failure.reason for failure in result.document.failed] == ["out of memory and more"]
 
 
 def test_a_damaged_record_is_named_and_the_rest_reported(store: Store, capsules: Make) -> None:
     run_of(store, capsules(seed=0), capsules(seed=1))
     damaged = store.record_path(capsules(seed=1).cell.id)
     damaged.write_text(damaged.read_text()[:100])
-    made = report(store.folder)
-    assert made.summary["n"].tolist() == [1]
-    assert made.missing == 1
-    assert made.faults == [f"{damaged}: not as it was written: its digest differs; delete it and run its cell again"]
-    assert made.faults[0] in (store.folder / "report" / "table.md").read_text()
+    result = report(store.folder)
+    assert result.summary["n"].tolist() == [1]
+    assert result.missing == 1
+    (fault,) = result.faults
+    assert fault.startswith(f"{damaged}: ")
+    assert result.document.faults == [fault]
+    assert fault in (store.folder / "report" / "table.md").read_text()
 
 
 def test_a_damaged_note_of_a_run_is_named(store: Store, capsules: Make) -> None:
@@ -157,17 +162,17 @@ def test_a_damaged_note_of_a_run_is_named(store: Store, capsules: Make) -> None:
     latest = run_of(store, capsules(iterations=2))
     (path,) = (store.folder / "runs").glob(f"{latest}-*.json")
     path.write_text(path.read_text()[:100])
-    made = report(store.folder)
-    assert made.summary["iterations"].tolist() == [1]
-    assert len(made.faults) == 1
-    assert made.faults[0].startswith(f"{path}: not as it was written: its digest differs; repeat that `capsbench run` ")
+    result = report(store.folder)
+    assert result.summary["iterations"].tolist() == [1]
+    assert len(result.faults) == 1
+    assert result.faults[0].startswith(f"{path}: ")
     assert str(path) in (store.folder / "report" / "table.md").read_text()
     assert str(path) in (store.folder / "report" / "index.html").read_text()
-    assert report(store.folder, run=earlier).faults == made.faults
+    assert report(store.folder, run=earlier).faults == result.faults
     with pytest.raises(UsageError) as caught:
         report(store.folder, run=latest)
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.DAMAGED, "run", latest)
-    assert caught.value.problem == made.faults[0]
+    assert caught.value.problem == result.faults[0]
     path.unlink()
     assert report(store.folder).faults == []
 
@@ -178,10 +183,11 @@ def test_a_number_that_is_not_finite_does_not_reach_a_mean(store: Store, capsule
     # Sealed anew, as it would be of whoever wrote such a number: of another one the digest tells already.
     body = path.read_bytes().partition(b"\n")[2].replace(b'"value": 0.5,', b'"value": Infinity,', 1)
     path.write_bytes(b'{"digest": "%s",\n' % hashlib.sha256(body).hexdigest().encode() + body)
-    made = report(store.folder)
-    assert made.summary["accuracy_percent"].tolist() == pytest.approx([90.0])
-    (fault,) = made.faults
-    assert fault.startswith(f"{path}: not a whole record (measures.accuracy.rows.0.value: ")
+    result = report(store.folder)
+    assert result.summary["accuracy_percent"].tolist() == pytest.approx([90.0])
+    (fault,) = result.faults
+    assert fault.startswith(f"{path}: ")
+    assert "measures.accuracy.rows.0.value" in fault
 
 
 def predicted(store: Store, record: Record) -> Record:
@@ -199,12 +205,11 @@ def test_differences_that_are_over_seeds_alone_are_said_to_be(store: Store, caps
     assert report(store.folder).notes == []
     paths = [store.kept_path("accuracy", record.cell.id) for record in records[:2]]
     paths[0].unlink()
-    assert report(store.folder).notes == [
-        "predictions are missing for 1 cell: differences in test accuracy to these contenders are tested over seeds alone"
-    ]
+    (note,) = report(store.folder).notes
+    assert " 1 cell" in note
     paths[1].write_bytes(paths[1].read_bytes()[:-8])
     (note,) = report(store.folder).notes
-    assert note.startswith("predictions are missing for 2 cells: ")
+    assert " 2 cells" in note
     assert note in (store.folder / "report" / "index.html").read_text()
 
 
@@ -250,13 +255,14 @@ def test_where_the_numbers_are_from(store: Store, capsules: Make) -> None:
     facts = {**record.provenance, "cpu": "B CPU", "dirty": True}
     elsewhere = make_record(capsules(seed=1).cell, record.rows, provenance=facts)
     run_of(store, record, elsewhere)
-    made = report(store.folder)
-    assert made.notes == ["times and memory are from different machines: compare them within one only"]
+    result = report(store.folder)
+    assert len(result.notes) == 1  # times of two machines
+    assert [part for part, _ in result.document.cautions] == ["origin"]  # uncommitted changes
+    assert dict(result.document.facts)["command"] == ["capsbench run --routing em"]
     page = (store.folder / "report" / "table.md").read_text()
     assert "- command: `capsbench run --routing em`" in page
-    assert "- commit: 0123456789abcdef\n- commit: 0123456789abcdef with uncommitted changes" in page
-    assert "capsbench 0.1.0; python 3.11.2; torch 2.15.0\n" in page
-    assert "- machine: cpu A CPU, B CPU; cores 2; threads 2; backend reference" in page
+    for term, lines in result.document.facts:
+        assert all(f"- {term}: " in page and line in page for line in lines)
 
 
 def test_published_numbers_of_a_suites_file_stand_beside_where_it_is_named(store: Store, tmp_path: Path) -> None:
@@ -272,30 +278,28 @@ def test_published_numbers_of_a_suites_file_stand_beside_where_it_is_named(store
     for record in records:
         store.write(record)
     store.write_run([record.cell for record in records], "capsbench run", str(suite), {"mnist": "no such file"})
-    made = report(store.folder, suite=suite)
+    result = report(store.folder, suite=suite)
     folder = store.folder / "report"
-    assert {folder / "published.csv", folder / "published.parquet"} < set(made.files)
-    for table in (made.published, pd.read_csv(folder / "published.csv"), pd.read_parquet(folder / "published.parquet")):
+    assert {folder / "published.csv", folder / "published.parquet"} < set(result.files)
+    for table in (result.published, pd.read_csv(folder / "published.csv"), pd.read_parquet(folder / "published.parquet")):
         assert table["measured"].tolist() == pytest.approx([2.5])
         assert table["verdict"].tolist() == ["inside"]
-    assert (
-        "| Table 1 | A \\| B | error % | 2.0 | 2.5 \\[0.0, 9.4] | 2 | tiny | inside |"
-        in (folder / "table.md").read_text()
-    )
-    assert "mnist was left out of the run: no such file" in made.notes
+    (row,) = result.published_readable.to_numpy().tolist()
+    assert row == ["Table 1", "A | B", "error %", "2.0", "2.5 [0.0, 9.4]", "2", "tiny", "inside"]
+    assert result.document.left_out == {"mnist": "no such file"}
 
     store.write(make_failed(records[0].cell.model_copy(update={"seed": 2})))
     assert report(store.folder, everything=True, suite=suite).published_readable["at"].tolist() == [
         "tiny (2 of 3 seeds)"
     ]
 
-    made = report(store.folder)  # of a suite's file the run's note is only a name
-    assert made.published.empty
+    result = report(store.folder)  # of a suite's file the run's note is only a name
+    assert result.published.empty
     assert not (folder / "published.csv").exists()
-    assert any(note.startswith("no published numbers: ") and str(suite) in note for note in made.notes)
+    assert any(str(suite) in note for note in result.notes)
     with pytest.raises(UsageError) as caught:
         report(store.folder, suite="nosuch")
-    assert "'nosuch'" in str(caught.value)
+    assert caught.value.value == "nosuch"
 
 
 def test_the_suite_of_a_runs_note_is_a_name_and_never_opened(store: Store, capsules: Make, tmp_path: Path) -> None:
@@ -313,10 +317,10 @@ def test_two_types_of_one_option_are_no_fault(store: Store, values: tuple[Any, A
         for seed in (0, 1):
             cell = make_capsules(seed=seed, routing=f"mine{count}:R", options={"routing.t": value})
             store.write(make_record(cell, [Row("accuracy", "accuracy", "test", 0.5, "fraction")]))
-    made = report(store.folder, formats=["csv", "parquet", "md"], by=["t"])
+    result = report(store.folder, formats=["csv", "parquet", "md"], by=["t"])
     assert pd.read_parquet(store.folder / "report" / "rows.parquet")["routing.t"].nunique() == 2
     assert len(pd.read_csv(store.folder / "report" / "table.csv")) == 2
-    assert made.summary["n"].tolist() == [2, 2]
+    assert result.summary["n"].tolist() == [2, 2]
 
 
 def test_no_text_in_a_csv_file_is_a_formula(store: Store) -> None:
@@ -393,8 +397,8 @@ def test_a_file_of_a_report_is_never_there_in_part(
         Path, "replace", lambda path, to: (replaced.append((path.name, Path(to).name)), replace_(path, to))[1]
     )
     monkeypatch.setattr(Path, "write_bytes", lambda path, data: (written.append(path.name), write(path, data))[1])
-    made = report(store.folder, formats=["md", "csv"])
-    names = [path.name for path in made.files]
+    result = report(store.folder, formats=["md", "csv"])
+    names = [path.name for path in result.files]
     assert [new for _, new in replaced] == names
     assert written == [old for old, _ in replaced]
     assert not set(written) & set(names)
