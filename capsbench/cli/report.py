@@ -105,7 +105,7 @@ def _print(made: Report) -> None:
     tables += [(section.section.name, section.section.title, section.readable) for section in made.sections]
     for name, title, strings in tables:
         if not strings.empty:
-            table = Table(title=title and one_line(title), title_justify="left", show_edge=False, pad_edge=False)
+            table = Table(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)
             for column in strings.columns:
                 table.add_column(to_one_line(column), overflow="fold")
             rows = [[to_one_line(value) for value in row] for row in strings.head(MOST_ROWS).itertuples(index=False)]

@@ -281,7 +281,11 @@ def test_published_numbers_of_a_suites_file_stand_beside_where_it_is_named(store
     result = report(store.folder, suite=suite)
     folder = store.folder / "report"
     assert {folder / "published.csv", folder / "published.parquet"} < set(result.files)
-    for table in (result.published, pd.read_csv(folder / "published.csv"), pd.read_parquet(folder / "published.parquet")):
+    for table in (
+        result.published,
+        pd.read_csv(folder / "published.csv"),
+        pd.read_parquet(folder / "published.parquet"),
+    ):
         assert table["measured"].tolist() == pytest.approx([2.5])
         assert table["verdict"].tolist() == ["inside"]
     (row,) = result.published_readable.to_numpy().tolist()
