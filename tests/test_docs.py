@@ -146,7 +146,7 @@ def test_the_own_network_runs_with_every_routing(write_examples, routing):
 
 
 @pytest.mark.usefixtures("shapes")
-@pytest.mark.parametrize("document", ["own-routing.md", "own-data.md", "own-network.md"])
+@pytest.mark.parametrize("document", ["own-routing.md", "own-data.md", "own-network.md", "own-measure.md"])
 def test_the_commands_of_the_worked_examples_can_be_planned(write_examples, capsbench, tmp_path, monkeypatch, document):
     write_examples(document)
     monkeypatch.setattr("capsbench.running.estimate.estimate_duration", lambda *arguments: Estimate())
