@@ -38,7 +38,10 @@ Names = Annotated[list[str], typer.Argument(help="Data sets, by name or import p
 
 @app.command("list")
 def list_(data_dir: DataOption = None, as_json: JsonOption = False) -> None:
-    """What is here of which data set, where it lies, how large it is, its licence and whom to cite."""
+    """Show which data sets are here, where, their sizes, licences and sources; `data verify` checks the files' contents.
+
+    A data set is "damaged" if a file has another size than published, or a small file another MD5 sum.
+    """
     from capsbench.data.base import data_folder
 
     folder = data_folder(data_dir)
@@ -119,13 +122,15 @@ def _described(name: str, dataset: type[Dataset], folder: Path) -> dict[str, Any
     """What `list` tells of a data set; ``bytes`` are those on the disk, or to be downloaded where that is known."""
     paths = {file: file.found(folder) for file in dataset.files}
     here = [path for path in paths.values() if path is not None]
+    damaged = {file.path: fault for file, path in paths.items() if path and (fault := file.find_quick_fault(path))}
     sizes = [file.bytes if path is None or path.is_dir() else path.stat().st_size for file, path in paths.items()]
     return {
         "dataset": name,
-        "here": _share(len(here), len(paths)),
+        "here": "damaged" if damaged else _share(len(here), len(paths)),
         "bytes": None if None in sizes else sum(size for size in sizes if size),
         "where": list(dict.fromkeys(file.path.rpartition("/")[0] or file.path for file in dataset.files)),
         "files": {file.path: None if path is None else str(path) for file, path in paths.items()},
+        "damaged": damaged,
         "licence": dataset.licence,
         "source": dataset.source,
     }

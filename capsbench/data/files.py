@@ -12,6 +12,9 @@ from capsbench.errors import Kind, UsageError
 REMEDY = "delete it to have it downloaded again, or put a whole one there"
 """What to do about every damaged file."""
 
+SMALL = 2**20
+"""Bytes of a file whose sum takes no time."""
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -23,7 +26,7 @@ class DataFile:
         bytes: its size, where it is known.
         md5: its MD5 sum in hexadecimal digits, where it is known.
         most: bytes that are downloaded at most where its size is not known: a server may send without end.
-        decompressed: bytes and MD5 sum of what is in a ``.gz`` or ``.zip``, where they are known.
+        decompressed: bytes of the content of a ``.gz`` or ``.zip``, and its MD5 sum or None, where they are known.
     """
 
     path: str
@@ -31,7 +34,7 @@ class DataFile:
     bytes: int | None = None
     md5: str | None = None
     most: int = 4 * 2**30
-    decompressed: tuple[int, str] | None = None
+    decompressed: tuple[int, str | None] | None = None
 
     def found(self, folder: Path) -> Path | None:
         """Where it lies, as published or else decompressed (without its ``.gz`` or ``.zip``); None where it does not."""
@@ -49,6 +52,12 @@ class DataFile:
             if found != md5:
                 return f"expected the MD5 sum {md5}, found {found}"
         return None
+
+    def find_quick_fault(self, path: Path) -> str | None:
+        """Returns the fault of a file as far as its size tells it; for a small file, as `fault`."""
+        size, _ = self._known_of(path)
+        here = path.stat().st_size
+        return self.fault(path) if here <= SMALL or (size is not None and here != size) else None
 
     def check(self, path: Path) -> None:
         """Raises UsageError for a file that is not as published; each is read for that once in a process, until it changes."""

@@ -190,9 +190,16 @@ def test_list_says_what_is_here_where_and_under_which_licence(data, module, monk
         "bytes": 200,
         "where": ["mine"],
         "files": {"mine/images": "here/mine/images", "mine/more": "here/mine/more"},
+        "damaged": {},
         "licence": "CC BY 4.0 [sic]",
         "source": "A. Uthor, 2020",
     }
+    images = tmp_path / "here" / "mine" / "images"
+    images.write_bytes(CONTENT[::-1])
+    assert mine()["here"] == "damaged"
+    images.write_bytes(CONTENT[:-1])
+    assert mine()["damaged"] == {"mine/images": "expected 100 bytes, found 99"}
+    images.write_bytes(CONTENT)
     (tmp_path / "here" / "mine" / "more").unlink()
     assert mine()["here"] == "1 of 2"
     shown = data("list").stdout

@@ -92,3 +92,34 @@ def test_unpacked_files_of_shifted_labels_are_refused(
         error = usage_error(names[name].check, path)
         assert error.problem.startswith("expected the MD5 sum")  # the size is that of what is published
     assert usage_error(load_splits, "mnist" if dataset is MNIST else "fashion-mnist", tmp_path).kind is Kind.DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "fault"),
+    [
+        (CONTENT, len(CONTENT), None),
+        (CONTENT, None, None),
+        (CONTENT[1:], len(CONTENT), "expected 1024000 bytes, found 1023999"),
+        (CONTENT[::-1], len(CONTENT), "expected the MD5 sum"),
+        (CONTENT[::-1] * 2, len(CONTENT), "expected 1024000 bytes, found 2048000"),
+        (CONTENT[::-1] * 2, 2 * len(CONTENT), None),  # a large file is not read
+        (CONTENT[::-1] * 2, None, None),
+    ],
+)
+def test_a_quick_look_tells_the_size_and_of_small_files_the_sum(
+    tmp_path: Path, content: bytes, size: int | None, fault: str | None
+) -> None:
+    path = tmp_path / "images"
+    path.write_bytes(content)
+    quick = DataFile("images", None, size, MD5).find_quick_fault(path)
+    assert (quick is None) == (fault is None)
+    assert fault is None or (quick is not None and quick.startswith(fault))
+
+
+def test_a_decompressed_file_without_a_known_sum_is_checked_by_its_size(tmp_path: Path) -> None:
+    file = DataFile("images.gz", None, 5, MD5, decompressed=(len(CONTENT), None))
+    path = tmp_path / "images"
+    path.write_bytes(CONTENT)
+    assert file.state(tmp_path) == (True, "there, decompressed (images), size as published")
+    path.write_bytes(CONTENT[1:])
+    assert file.state(tmp_path)[0] is False

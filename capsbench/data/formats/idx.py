@@ -67,7 +67,8 @@ def idx_files(name: str, url: str, *known: tuple[int, str], decompressed: Sequen
         known: bytes and MD5 sum of each of `FILES`, compressed as published.
         decompressed: MD5 sum of what is in each of them, where it is known.
     """
-    contents = zip(CONTENT_BYTES, decompressed, strict=True) if decompressed else [None] * len(FILES)
+    sums: Sequence[str | None] = decompressed or [None] * len(FILES)
+    contents = zip(CONTENT_BYTES, sums, strict=True)
     return tuple(
         DataFile(f"{name}/raw/{file}.gz", f"{url}{file}.gz", size, md5, decompressed=content)
         for file, (size, md5), content in zip(FILES, known, contents, strict=True)

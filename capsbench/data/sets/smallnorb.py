@@ -36,9 +36,13 @@ CHUNK = 500
 """Image pairs that are scaled at a time."""
 
 
+CONTENT_BYTES = {"dat": 24 + 24_300 * 2 * 96 * 96, "cat": 20 + 24_300 * 4, "info": 20 + 24_300 * 4 * 4}
+"""Bytes of a decompressed file: its header and its values. No MD5 sum of one is known."""
+
+
 def _file(part: str, kind: str, size: int, md5: str) -> DataFile:
     name = f"smallnorb-{part}-{kind}.mat.gz"
-    return DataFile(f"smallNORB/{name}", URL + name, size, md5)
+    return DataFile(f"smallNORB/{name}", URL + name, size, md5, decompressed=(CONTENT_BYTES[kind], None))
 
 
 class Part(NamedTuple):
