@@ -7,12 +7,14 @@ so that an image gets the same ones whatever the batch it comes in, and whatever
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from capsbench.data.images import Augmentation, Batch, Images
+from capsbench.data.lazy import functional as F
+from capsbench.data.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Augmented:

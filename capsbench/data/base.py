@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import platformdirs
-import torch
-from torch import Tensor
 
 from capsbench import registry
 from capsbench.data.draws import few
 from capsbench.data.files import DataFile
 from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.lazy import torch
 from capsbench.errors import FOREIGN, ArgumentError, Kind, UsageError, message_of
 
 
@@ -132,8 +131,8 @@ def _check_about(splits: Splits) -> None:
             raise ArgumentError("about", " or ".join(parts), part)
         count = len(parts[part].labels)
         for name, values in numbers.items():
-            if not isinstance(values, Tensor) or values.layout is not torch.strided:
-                found = values.layout if isinstance(values, Tensor) else type(values)
+            if not isinstance(values, torch.Tensor) or values.layout is not torch.strided:
+                found = values.layout if isinstance(values, torch.Tensor) else type(values)
                 raise ArgumentError(f"about {part}, {name}", f"a dense tensor of {count} numbers", found)
             if list(values.shape) != [count]:
                 raise ArgumentError(f"about {part}, {name}", f"[{count}]", list(values.shape))
@@ -143,7 +142,7 @@ def _check_type(images: Images, part: str) -> None:
     """Raises ArgumentError unless a part is `Images` of two tensors."""
     if not isinstance(images, Images):
         raise ArgumentError(part, f"{Images.__module__}.{Images.__name__}", type(images).__name__)
-    if not all(isinstance(tensor, Tensor) for tensor in images):
+    if not all(isinstance(tensor, torch.Tensor) for tensor in images):
         types = tuple(type(tensor).__name__ for tensor in images)
         raise ArgumentError(part, "images and labels as tensors", types)
 

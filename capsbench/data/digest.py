@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from capsbench.data.images import Splits
+from capsbench.data.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LABELS = " labels"
 """With what the name of a part ends that holds labels."""

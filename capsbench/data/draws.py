@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from capsbench.data.images import Images
+from capsbench.data.lazy import functional as F
+from capsbench.data.lazy import torch
 from capsbench.errors import Kind, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPLIT_SEED = 0
 """Decides which training images are held out for validation: the same ones in every experiment."""

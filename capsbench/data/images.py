@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+from capsbench.data.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ImageShape(NamedTuple):

@@ -7,16 +7,17 @@ points to the right and y down, in pixels from the centre of the image, as in `c
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, ClassVar
 
 from capsbench.data.augment import whole_numbers, windows
 from capsbench.data.images import Augmentation, Batch, Images
+from capsbench.data.lazy import functional as F
+from capsbench.data.lazy import torch
 from capsbench.data.warps import ROTATION, SCALE, SHEAR, affine, warped
 from capsbench.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Pairs(Augmentation):

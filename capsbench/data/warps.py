@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from capsbench.data.images import Augmentation, Batch, Images
+from capsbench.data.lazy import functional as F
+from capsbench.data.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROTATION, SHEAR, SCALE = 20.0, 0.2, 0.2
 """affNIST's ranges: degrees and shear to either side of 0, and the fraction to either side of size 1."""

@@ -280,7 +280,14 @@ def test_every_count_has_a_lower_and_an_upper_bound():
         assert 1 < parameter.max < 2**31, parameter.name
 
 
-@pytest.mark.parametrize(("command", "absent"), [("run --dry-run --routing em --seeds 0 --epochs 1", "pandas")])
+@pytest.mark.parametrize(
+    ("command", "absent"),
+    [
+        ("run --dry-run --routing em --seeds 0 --epochs 1", "pandas"),
+        ("data list", "torch"),
+        ("data list --json", "pandas"),
+    ],
+)
 def test_a_quick_command_leaves_out_what_takes_long_to_import(tmp_path, command, absent):
     script = f"import sys; sys.argv = ['capsbench', *{command.split()!r}]; from capsbench.cli.main import main; main()"
     script = f"import atexit, sys; atexit.register(lambda: print({absent!r} in sys.modules, file=sys.stderr)); {script}"

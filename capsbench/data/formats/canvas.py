@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from capsbench.data.images import Augmentation, Batch, Images
+from capsbench.data.lazy import functional as F
+from capsbench.data.lazy import torch
 
 IMAGES_AT_A_TIME = 1000
 """Bounds the memory of what is between."""

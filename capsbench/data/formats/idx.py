@@ -8,15 +8,16 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from capsbench.data.files import DataFile
 from capsbench.data.formats.bounded import Bounded
 from capsbench.data.formats.published import PublishedSet, check_labels, damaged_file, unreadable_file
 from capsbench.data.images import Images, ImageShape
+from capsbench.data.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGES, LABELS = 0x0803, 0x0801
 """Magic numbers: unsigned bytes (08) in three dimensions and in one."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from capsbench.data.base import Dataset
 from capsbench.data.download import download
@@ -15,6 +13,9 @@ from capsbench.data.draws import hold_out
 from capsbench.data.files import REMEDY, DataFile
 from capsbench.data.images import Augmentation, Images, Splits
 from capsbench.errors import Kind, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PublishedSet(Dataset):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from capsbench.data.draws import SPLIT_SEED, stratified
 from capsbench.data.files import DataFile
 from capsbench.data.formats.matlab import read_matlab
 from capsbench.data.formats.published import check_labels, damaged_file, fetched
 from capsbench.data.images import Images
+from capsbench.data.lazy import torch
 from capsbench.data.sets.affine_sets import AffineSet
 from capsbench.data.sets.mnist import MNIST
 from capsbench.errors import Kind, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEST = DataFile(
     "affNIST/transformed/test.mat.zip", "https://www.cs.toronto.edu/~tijmen/affNIST/32x/transformed/test.mat.zip"

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-
 from capsbench.data.augment import Crop, Flip
 from capsbench.data.files import DataFile
 from capsbench.data.formats.bounded import Bounded
 from capsbench.data.formats.published import PublishedSet, centre, damaged_file, unreadable_file
 from capsbench.data.images import Augmentation, Images, ImageShape, Splits
+from capsbench.data.lazy import torch
 
 PUBLISHED = ImageShape(3, 32, 32)
 FOLDER = "cifar-10-batches-py"

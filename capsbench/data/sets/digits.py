@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from capsbench.data.base import Dataset
 from capsbench.data.draws import hold_out
 from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.lazy import torch
 from capsbench.errors import Kind, UsageError
 
 FILE = "datasets/data/digits.csv.gz"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from capsbench.data.augment import shifted
 from capsbench.data.base import Dataset
 from capsbench.data.formats.canvas import on_canvas, once
 from capsbench.data.images import Augmentation, Batch, Images, ImageShape, Splits
+from capsbench.data.lazy import torch
 from capsbench.data.sets.mnist import MNIST
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PAIRS_SEED = 3
 """Decides which digits validation and test images are made of, and where they lie: the same in every experiment."""

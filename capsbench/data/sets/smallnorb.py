@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from capsbench.data.augment import Crop, Jitter
 from capsbench.data.base import Dataset
@@ -16,6 +14,10 @@ from capsbench.data.files import DataFile
 from capsbench.data.formats.norb_binary import BYTES, INTEGERS, read_norb
 from capsbench.data.formats.published import centre, check_labels, damaged_file, fetched
 from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 URL = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/"
 TRAINING, TESTING = "5x46789x9x18x6x2x96x96-training", "5x01235x9x18x6x2x96x96-testing"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from capsbench.data.files import DataFile
 from capsbench.data.formats.matlab import read_matlab
 from capsbench.data.formats.published import PublishedSet, check_labels, damaged_file
 from capsbench.data.images import Images, ImageShape
+from capsbench.data.lazy import torch
 
 URL = "http://ufldl.stanford.edu/housenumbers/"
 
