@@ -1,4 +1,4 @@
-"""What is said below a table or a picture: no more than what stands there needs."""
+"""Captions of tables, with the sentences that a table needs and no others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 class About(NamedTuple):
-    """A sentence of a caption that stands only where a cell of the table has some words."""
+    """A sentence that a caption has where a cell of the table has some words."""
 
     words: str
     sentence: str
@@ -19,7 +19,7 @@ class About(NamedTuple):
 
 
 class AboutColumn(NamedTuple):
-    """A sentence of a caption that stands only where a heading of the table has some words."""
+    """A sentence that a caption has where a heading of the table has some words."""
 
     words: str
     sentence: str
@@ -36,20 +36,16 @@ ABOUT_CUT_INTERVALS = "In brackets: the ends of a 95 % interval that the end of 
 
 
 def spell_caption(caption: str | Caption, table: pd.DataFrame) -> str:
-    """Returns the sentences of a caption that a table needs, and one on intervals that are cut where it has some.
-
-    Args:
-        table: as it is read, with headings and text.
-    """
+    """Returns the sentences of a caption that a table of strings needs, and one on cut intervals where it has some."""
     sentences = (caption,) if isinstance(caption, str) else caption
-    spoken = [
+    needed = [
         sentence if isinstance(sentence, str) else sentence.sentence
         for sentence in sentences
         if isinstance(sentence, str) or sentence.applies_to(table)
     ]
     if any(CUT_INTERVAL.search(text) for text in _list_texts(table)):
-        spoken.append(ABOUT_CUT_INTERVALS)
-    return " ".join(spoken)
+        needed.append(ABOUT_CUT_INTERVALS)
+    return " ".join(needed)
 
 
 def _list_texts(table: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which records a report is about: ``--where routing=em --where iters=1,3``."""
+"""Conditions that choose records: ``--where routing=em --where iters=1,3``."""
 
 from __future__ import annotations
 
@@ -12,69 +12,69 @@ from capsbench.records.cell import Cell, asked_fields
 from capsbench.records.record import Record
 
 OF_ONE_CELL = ("network", "seed", "cell")
-"""What a baseline is chosen by as well, though it stands beside a capsule network."""
+"""The names whose conditions hold for a baseline as well as for its capsule network."""
 
 
 class Condition(NamedTuple):
-    """A field or an option, and the values that it may have, or those that it may not."""
+    """A field or an option, and its allowed or excluded values."""
 
     name: str
     values: list[str]
     excluded: bool
 
-    def holds(self, record: Record) -> bool:
+    def is_met_by(self, record: Record) -> bool:
         if self.name == "cell":  # an identity of schema 1 still stands for its cell
             return bool({record.cell.id, *record.aliases}.intersection(self.values)) != self.excluded
         return any(_is_spelled(value_of(record.cell, self.name), text) for text in self.values) != self.excluded
 
 
 def choose_records(records: list[Record], where: Sequence[str]) -> list[Record]:
-    """The records that meet all conditions, with the baselines of the networks among them.
+    """Returns the records that meet all conditions, with the baselines of the networks among them.
 
     Args:
         where: ``NAME=A,B`` or ``NAME!=A,B`` each; a name is a flag's (``iters``), an option's (``squash``) or ``cell``.
 
     Raises:
-        UsageError: a condition that is none, or a name or a value that no record has.
+        UsageError: a condition of another form, or a name or a value that no record has.
         NothingMeasured: no record meets all of them.
     """
     conditions = [_parse_condition(text, records) for text in where]
     if not conditions:
         return records
-    met = [record for record in records if all(each.holds(record) for each in conditions)]
+    met = [record for record in records if all(condition.is_met_by(record) for condition in conditions)]
     if not met:
         raise NothingMeasured(Kind.MISSING, "no record meets all of these", flag="where", value=" and ".join(where))
     table = summary(records)
     chosen_rows = table[table["contender"].isin({record.cell.contender for record in met})]
     beside = {name for kind in baseline_kinds(table) for name in chosen_rows[BASELINE + kind].dropna()}
-    own = [each for each in conditions if each.name in OF_ONE_CELL]
-    kept = {record.cell.id for record in met}
-    kept |= {
+    of_one_cell = [condition for condition in conditions if condition.name in OF_ONE_CELL]
+    ids = {record.cell.id for record in met}
+    ids |= {
         record.cell.id
         for record in records
-        if record.cell.contender in beside and all(each.holds(record) for each in own)
+        if record.cell.contender in beside and all(condition.is_met_by(record) for condition in of_one_cell)
     }
-    return [record for record in records if record.cell.id in kept]
+    return [record for record in records if record.cell.id in ids]
 
 
 def to_field(name: str) -> str:
-    """A name as a user types it, ``iters`` or ``train-size``, as that of a field of the Cell; an option's stays what it is."""
+    """Returns the Cell's field for a name as a user types it, ``iters`` or ``train-size``; an option keeps its name."""
     plain = name.strip().removeprefix("--").replace("-", "_")
     return asked_fields().get(plain, plain)
 
 
 def value_of(cell: Cell, name: str) -> Any:
-    """A field of a cell, ``cell`` for its identity, or an option with or without its component's name; None if it has none."""
+    """Returns the value of a field, of ``cell`` (the identity) or of an option, with or without its component; else None."""
     if name == "cell":
         return cell.id
     if name in asked_fields().values():
         return getattr(cell, name)
-    own = [value for option, value in cell.options.items() if name in (option, option.partition(".")[2])]
-    return own[0] if own else None
+    values = [value for option, value in cell.options.items() if name in (option, option.partition(".")[2])]
+    return values[0] if values else None
 
 
 def list_names(cells: Sequence[Cell]) -> list[str]:
-    """The names that some cells can be chosen by."""
+    """Returns the names that conditions on some cells may use."""
     options = {option.partition(".")[2] for cell in cells for option in cell.options}
     return [*asked_fields(), *sorted(options), "cell"]
 
@@ -99,7 +99,7 @@ def _parse_condition(text: str, records: list[Record]) -> Condition:
 
 
 def _is_spelled(value: Any, text: str) -> bool:
-    """Whether a value is what was typed: ``0.10`` is 0.1, ``yes`` is True, ``none`` (of a train size, ``all``) is None."""
+    """Returns True where a text spells a value: ``0.10`` 0.1, ``yes`` True, ``none`` (of a train size, ``all``) None."""
     if value is None:
         return text in ("none", "all")
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What reports are made of: the records of a run as tables."""
+"""The records of a run as tables, from which reports are made."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class NoDataError(ValueError):
 
 @dataclass(frozen=True)
 class Material:
-    """What a report is made of.
+    """The tables of a report.
 
     - ``summary``: one row a contender, in the order of the headline table, with ``label`` (its name), ``series``, ``color``,
       ``face``, ``marker`` and ``dashes`` (`capsbench.presenting.figures.style.add_styles`), and a column a mark
@@ -76,8 +76,8 @@ class Material:
     ) -> Material:
         """The material of some records of a results folder; ``defaults`` are those of `capsbench.presenting.naming.Names`."""
         measured = [record for record in records if record.status != "failed"]
-        cells = describe_cells(each.cell for each in measured)
-        cells["contender"] = [each.cell.contender for each in measured]
+        cells = describe_cells(record.cell for record in measured)
+        cells["contender"] = [record.cell.contender for record in measured]
         owners, numbers = numbers_of(measured)
         named = cells.reindex(columns=["cell", "contender", "dataset", "seed"])
         named = named.astype(dict.fromkeys(("cell", "contender", "dataset"), "category")).take(owners)
@@ -88,13 +88,13 @@ class Material:
         def read_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
             return store.kept(by_cell[cell], measure)
 
-        def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
-            found = read_kept(measure, cell)
-            if "prediction" not in found:
+        def read_predictions(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+            arrays = read_kept(measure, cell)
+            if "prediction" not in arrays:
                 unpredicted.add(cell)
-            return found
+            return arrays
 
-        verdicts = verdicts_of(records, Pairs(kept), by, read_kept)
+        verdicts = verdicts_of(records, Pairs(read_predictions), by, read_kept)
         return cls(
             summary=add_styles(
                 summary(records, verdicts, defaults).join(find_marks(measured, read_kept), on="contender")

@@ -40,4 +40,4 @@ class Section:
 
     def about_images(self, material: Material) -> str:
         """A sentence on how many images the numbers are of, with a space before it; empty where it is said elsewhere."""
-        return "" if self.images is None else f" {self.images.sentence(material, self.name)}"
+        return "" if self.images is None else f" {self.images.describe_images(material, self.name)}"

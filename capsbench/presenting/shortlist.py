@@ -1,4 +1,4 @@
-"""Which contenders a picture shows: no more than can be told apart."""
+"""The contenders of a picture: no more than its colours and markers distinguish."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST, LEAST, IN_ALL = 12, 4, 16
 
 
 class Chosen(NamedTuple):
-    """What a picture shows of a measure's rows.
+    """The rows of a measure that a picture shows.
 
     Attributes:
         rows: those of the contenders, one a cell and number, each with its ``step``.
@@ -32,12 +32,12 @@ class Chosen(NamedTuple):
 
 
 def choose_contenders(material: Material, rows: pd.DataFrame, missing: str) -> Chosen:
-    """The rows of the most accurate contenders; raises NoDataError, of ``missing``, where there are no rows."""
+    """Returns the rows of the most accurate contenders; raises NoDataError, of ``missing``, where there are no rows."""
     if rows.empty:
         raise NoDataError(missing)
     summary, left_out = choose_most_accurate(material.summary, rows["contender"].unique())
-    own = material.with_steps(rows[rows["contender"].isin(summary["contender"])])
-    return Chosen(own, replace(material, summary=summary).average_seeds(own), summary, left_out)
+    chosen = material.with_steps(rows[rows["contender"].isin(summary["contender"])])
+    return Chosen(chosen, replace(material, summary=summary).average_seeds(chosen), summary, left_out)
 
 
 def choose_most_accurate(
@@ -46,36 +46,36 @@ def choose_most_accurate(
     most: int = MOST,
     by: Literal["contender", "series"] = "contender",
 ) -> tuple[pd.DataFrame, str]:
-    """The most accurate contenders of each data set with their matched baselines, and a sentence on the others.
+    """Returns the most accurate contenders of each data set with their matched baselines, and a sentence on the others.
 
     Args:
         summary: named contenders (`capsbench.presenting.figures.style.add_styles`).
-        measured: those that there is something to show of; all if None.
-        most: how many of a data set are shown.
+        measured: the contenders that have numbers; all if None.
+        most: the largest number of a data set's contenders.
         by: ``series`` counts a network at all its iterations as one.
     """
-    own = summary if measured is None else summary[summary["contender"].isin(set(measured))]
-    if own.empty:
-        return own, ""
-    most = min(most, max(LEAST, IN_ALL // own["dataset"].nunique()))
-    if own.groupby("dataset")[by].nunique().max() <= most:
-        return own, ""
-    ranked = own
-    if "accuracy_percent" in own:
-        ranked = own.sort_values("accuracy_percent", ascending=False, na_position="last", kind="stable")
-    unit = dict(zip(own["contender"], own[by], strict=True))
-    kept: set[tuple[str, str]] = set()
-    for dataset, rows in ranked.groupby("dataset", sort=False):
+    rows = summary if measured is None else summary[summary["contender"].isin(set(measured))]
+    if rows.empty:
+        return rows, ""
+    most = min(most, max(LEAST, IN_ALL // rows["dataset"].nunique()))
+    if rows.groupby("dataset")[by].nunique().max() <= most:
+        return rows, ""
+    ranked = rows
+    if "accuracy_percent" in rows:
+        ranked = rows.sort_values("accuracy_percent", ascending=False, na_position="last", kind="stable")
+    unit = dict(zip(rows["contender"], rows[by], strict=True))
+    chosen: set[tuple[str, str]] = set()
+    for dataset, group in ranked.groupby("dataset", sort=False):
         names: set[str] = set()
-        for contender, baseline in zip(rows["contender"], rows["baseline"], strict=True):
+        for contender, baseline in zip(group["contender"], group["baseline"], strict=True):
             wanted = names | {unit[contender]} | ({unit[baseline]} if baseline in unit else set())
             if len(wanted) > most:
                 break
             names = wanted
-        kept |= {(str(dataset), name) for name in names}
-    shown = own[[pair in kept for pair in zip(own["dataset"], own[by], strict=True)]]
-    of = "each data set's contenders" if own["dataset"].nunique() > 1 else "the contenders"
-    return assign_styles(shown), (
-        f" Shown are the most accurate of {of} and their baselines, {len(shown)} of {len(own)} in all; "
+        chosen |= {(str(dataset), name) for name in names}
+    most_accurate = rows[[pair in chosen for pair in zip(rows["dataset"], rows[by], strict=True)]]
+    of = "each data set's contenders" if rows["dataset"].nunique() > 1 else "the contenders"
+    return assign_styles(most_accurate), (
+        f" Shown are the most accurate of {of} and their baselines, {len(most_accurate)} of {len(rows)} in all; "
         "`capsbench report --where` chooses others."
     )

@@ -19,7 +19,7 @@ from rich.text import Text
 from capsbench.errors import OutputFailed
 
 SIGN = "\N{REPLACEMENT CHARACTER}"
-"""Stands for a character that would be acted on rather than shown."""
+"""The replacement of a character on which a terminal would act."""
 
 ASCII = {
     "±": "+-",
@@ -41,7 +41,7 @@ ASCII = {
     "\N{PILCROW SIGN}": "P",
     "\N{SECTION SIGN}": "S",
 }
-"""What stands for a character that a terminal lacks; for others what Unicode takes apart (² is 2, … is ...), else "?"."""
+"""Character that a terminal lacks -> its text; others are decomposed (² is 2, … is ...), else "?"."""
 
 _ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, escape among them; line breaks and tabs stay
@@ -51,17 +51,17 @@ _ACTS = re.compile(
 
 
 def to_plain(text: str) -> str:
-    """The text without control characters and invisible marks; each is `SIGN` instead."""
+    """Returns the text with `SIGN` for each control character and invisible mark."""
     return _ACTS.sub(SIGN, text)
 
 
 def to_one_line(text: object) -> str:
-    """The same, in one line."""
+    """Returns the plain text in one line."""
     return to_plain(re.sub(r"\s*\n\s*", " ", str(text).strip()))
 
 
 def to_ascii(text: str) -> str:
-    """The text in ASCII, readable as far as that goes."""
+    """Returns the text in ASCII, as readable as that allows."""
     return "".join(letter if letter.isascii() else ASCII.get(letter) or _take_apart(letter) for letter in text)
 
 
@@ -76,7 +76,7 @@ def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
 
 
 REPLACING = "capsbench"
-"""The error handler of encodings by which what an encoding lacks is written in ASCII."""
+"""The error handler that writes in ASCII the characters that an encoding lacks."""
 
 codecs.register_error(REPLACING, _replace_unencodable)
 

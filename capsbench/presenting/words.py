@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-"""Stands before a number of iterations."""
+"""The sign before a number of iterations."""
 
 
 def shorten_name(name: str) -> str:

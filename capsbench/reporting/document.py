@@ -133,13 +133,13 @@ def build_document(
         unfinished, faults, notes: see `Document`.
         where: the conditions that chose the records.
     """
-    shown, broken = read_shown(records, store)
+    drawn_cells, broken = read_shown(records, store)
     return Document(
         title=spell_title(records),
         command=run.command if run else "",
         facts=describe_origin(records, run, where),
         parts=_build_parts(material, sections, published, pictures),
-        shown=shown,
+        shown=drawn_cells,
         failed=repeats.failures,
         unfinished=unfinished,
         left_out=run.left_out if run else {},
@@ -160,10 +160,10 @@ def _build_parts(
         title = "Paper against measured"
         table = Table.from_strings("published", title, published, PUBLISHED_CAPTION)
         parts.append(Part("published", title, table))
-    for made in sections:
-        section = made.section
+    for content in sections:
+        section = content.section
         images = {name: pictures[name] for name in section.pictures if name in pictures}
-        table = Table.from_strings(section.name, section.title, made.readable, made.caption)
+        table = Table.from_strings(section.name, section.title, content.readable, content.caption)
         parts.insert(0 if section.name == WINNERS else len(parts), Part(section.name, section.title, table, images))
     return parts
 

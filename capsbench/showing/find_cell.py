@@ -99,7 +99,7 @@ def _by_conditions(records: list[Record], wanted: str) -> list[Record]:
         condition = Condition(to_field(name), [right.strip()], left.rstrip().endswith("!"))
         if condition.name not in {to_field(each) for each in known}:
             raise UsageError(Kind.UNKNOWN, flag="CELL", value=name, expected=known)
-        found = [record for record in met if condition.holds(record)]
+        found = [record for record in met if condition.is_met_by(record)]
         if not found:
             there = sorted({_plain(value_of(record.cell, condition.name)) for record in met})
             raise UsageError(

@@ -92,5 +92,5 @@ def test_how_many_images_a_number_is_of(capsules: Make, setting: str, tested: in
     record = replace(record, measures={**record.measures, f"affine:{setting}": record.measures["affine"]})
     del record.measures["affine"]
     material = Material.from_records([record], Store(Path("nowhere")))
-    assert WARPED.count(material, "affine") == {"digits": taken}
-    assert ("All" if taken is None else str(taken)) in WARPED.sentence(material, "affine").replace(",", "")
+    assert WARPED.count_images(material, "affine") == {"digits": taken}
+    assert ("All" if taken is None else str(taken)) in WARPED.describe_images(material, "affine").replace(",", "")

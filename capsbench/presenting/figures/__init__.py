@@ -1,1 +1,1 @@
-"""What pictures are drawn with."""
+"""The drawing of pictures."""

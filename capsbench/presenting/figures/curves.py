@@ -22,7 +22,7 @@ ErrorBar = Callable[[pd.Series], tuple[float, float]] | tuple[str, float]
 
 
 def get_line_style(row: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:
-    """What `matplotlib.axes.Axes.plot` is told of a contender of a styled summary."""
+    """Returns the arguments of `matplotlib.axes.Axes.plot` for a contender of a styled summary."""
     return dict(
         color=row["color"],
         linestyle=row["dashes"],

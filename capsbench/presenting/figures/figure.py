@@ -1,4 +1,4 @@
-"""What a picture is: a figure and the words that stand beside it, as wide as a column or a page of a paper."""
+"""A picture: a figure as wide as a column or a page of a paper, with its title and caption."""
 
 from __future__ import annotations
 

@@ -25,26 +25,26 @@ FORMS = ("png", "svg")
 """The formats of a picture."""
 
 COMPRESSION = 3
-"""Of PNG, from 1 to 9: takes half the time of what is usual, for a tenth more bytes."""
+"""Level of PNG compression, from 1 to 9: half the time of the default, for a tenth more bytes."""
 
 
 def render_files(pictures: Mapping[str, Picture]) -> dict[str, bytes]:
-    """File name -> content, of each picture in each of `FORMS`."""
+    """Returns file name -> content of each picture in each of `FORMS`."""
     images = {name: render_image(picture) for name, picture in pictures.items()}
-    return {f"{name}.{form}": each.files[form] for name, each in images.items() for form in FORMS}
+    return {f"{name}.{form}": image.files[form] for name, image in images.items() for form in FORMS}
 
 
 def render_image(picture: Picture, forms: Collection[str] = FORMS) -> Image:
-    """A picture in some of `FORMS`, its caption with what the signs mean that stand in it."""
+    """Returns a picture in some of `FORMS`, its caption with the meaning of the signs in the picture."""
     write = {"png": render_png, "svg": render_svg}
     files = {form: write[form](picture.figure) for form in FORMS if form in forms}
-    texts = [each.get_text() for each in picture.figure.findobj(Text) if isinstance(each, Text)]
+    texts = [text.get_text() for text in picture.figure.findobj(Text) if isinstance(text, Text)]
     caption = " ".join([picture.caption, *(f"{meaning}." for meaning in explain(texts))])
     return Image(picture.title, caption, picture.figure.get_figwidth(), files)
 
 
 def render_svg(figure: Figure) -> bytes:
-    """A figure as SVG: text stays text, and there is nothing behind it."""
+    """Returns a figure as SVG, with text as text and without a background."""
     lay_out(figure)
     # The canvas itself draws once, where `Figure.savefig` draws twice; without the date, the same figure gives the same bytes.
     with mpl.rc_context(STYLE):
@@ -52,7 +52,7 @@ def render_svg(figure: Figure) -> bytes:
 
 
 def render_png(figure: Figure) -> bytes:
-    """A figure as PNG of `DPI` dots per inch, on white."""
+    """Returns a figure as PNG of `DPI` dots per inch, on white."""
     lay_out(figure)
     with mpl.rc_context(STYLE):
         figure.set_dpi(DPI)
@@ -66,7 +66,7 @@ def render_png(figure: Figure) -> bytes:
 
 
 def to_bytes(write: Callable[[BytesIO], object]) -> bytes:
-    """What ``write`` writes into a file."""
+    """Returns the bytes that ``write`` writes into a file."""
     file = BytesIO()
     write(file)
     return file.getvalue()
@@ -75,12 +75,10 @@ def to_bytes(write: Callable[[BytesIO], object]) -> bytes:
 def write_files(
     folder: Path, contents: Mapping[str, bytes], pictures: Iterable[str], others: Iterable[str] = ()
 ) -> list[Path]:
-    """Writes all files or, where the disk does not take them, none; what an earlier report left and this lacks is removed.
-
-    So is what one left that was killed.
+    """Writes all files or, where the disk is full, none; removes files of earlier reports, also of killed ones.
 
     Args:
-        pictures: names without ending of those that there may be.
+        pictures: names, without ending, of all pictures that any report has.
         others: names of further files that not every report has.
     """
     possible = {*contents, *others, *(f"{picture}.{form}" for picture in pictures for form in FORMS)}

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from capsbench.presenting.figures.style import PAPER, SMALL
 
 ON_DARK, ON_LIGHT = "#fafafa", "#101010"
-"""Of a number, on the colours of a cell, which a dark page leaves as they are."""
+"""Colours of a number in a cell, whose colours a dark page keeps."""
 
 
 def draw_heat(axes: Axes, table: pd.DataFrame) -> None:

@@ -15,7 +15,7 @@ from capsbench.presenting.figures.style import INK, PAPER, SMALL
 
 DISTANCES = (5, 10, 16, 24)
 DIRECTIONS = (0, 180, 60, -60, 120, -120, 90, -90, 30, -30, 150, -150)
-"""Where a name may stand: typographic points away, degrees from the right; the earlier the better."""
+"""Places of a name, the best first: distances in typographic points, and degrees from the right."""
 
 NEAR = DISTANCES[1]
 """Up to here a name needs no line to its point."""
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 
 class Label(NamedTuple):
-    """Where a name stands: points from its point, whether a line leads there, and the part of it that covers something."""
+    """The place of a name: offset in points, a line to its point or none, and the part of it that covers something."""
 
     offset: tuple[float, float]
     line: bool
@@ -79,7 +79,7 @@ def label_points(panels: list[tuple[Axes, list[Point]]]) -> bool:
 
 
 def place_labels(axes: Axes, points: list[Point]) -> list[Label]:
-    """Where the name of each point covers least, the upper points first; a line leads to what is far from its point."""
+    """Returns the place of each name that covers least, placed from the top; a line leads to a distant name."""
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -113,7 +113,7 @@ def place_labels(axes: Axes, points: list[Point]) -> list[Label]:
 
 
 def _place_bars(axes: Axes, points: list[Point], width: float) -> Boxes:
-    """The boxes of the points' error bars, as far as they are inside the axes."""
+    """Returns the boxes of the points' error bars, as far as they are inside the axes."""
     ends = [[axes.transData.transform((point.x, point.y + sign * point.half)) for sign in (-1, 1)] for point in points]
     low, high = np.array(ends).swapaxes(0, 1)
     inside = axes.get_window_extent()
@@ -131,7 +131,7 @@ def _place_boxes(centres: Boxes, size: Boxes) -> Boxes:
 
 
 def _measure_overlaps(ones: Boxes, others: Boxes) -> Boxes:
-    """The area that boxes share with others ``[len(ones), len(others)]``, in square pixels."""
+    """Returns the area that boxes share with others ``[len(ones), len(others)]``, in square pixels."""
     low = np.maximum(ones[:, None, :2], others[None, :, :2])
     high = np.minimum(ones[:, None, 2:], others[None, :, 2:])
     return np.clip(high - low, 0, None).prod(axis=-1)

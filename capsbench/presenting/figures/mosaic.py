@@ -46,8 +46,8 @@ def make_mosaic(tiles: NDArray[np.uint8], gaps: Sequence[float], below: float) -
     left = [sum(before[: place + 1]) + place * width for place in range(columns)]
     top = [line * (height + round(below * width)) for line in range(lines)]
     pixels = np.zeros((top[-1] + height + round(below * width), left[-1] + width, 4), dtype=np.uint8)
-    shown = tiles if channels == 3 else tiles[:, :, :1].repeat(3, axis=2)
-    colors = shown.transpose(0, 1, 3, 4, 2).repeat(times, axis=2).repeat(times, axis=3)
+    colored = tiles if channels == 3 else tiles[:, :, :1].repeat(3, axis=2)
+    colors = colored.transpose(0, 1, 3, 4, 2).repeat(times, axis=2).repeat(times, axis=3)
     for line, column in np.ndindex(lines, columns):
         tile = pixels[top[line] : top[line] + height, left[column] : left[column] + width]
         tile[..., :3], tile[..., 3] = colors[line, column], 255

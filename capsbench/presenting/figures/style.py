@@ -1,4 +1,4 @@
-"""How pictures look: one style, and for each contender one colour, marker and line style in all of them.
+"""The look of pictures: one style, and for each contender one colour, marker and line style in all of them.
 
 The table is a summary (`capsbench.presenting.contenders`), one row a contender. A series is what is joined by a line: a capsule
 network at several iterations, or one CNN.
@@ -22,22 +22,22 @@ COLUMN, PAGE = 3.5, 7.16
 """Widths of a picture in inches: of a column and of a page of a two-column paper."""
 
 DPI = 300
-"""Of a PNG."""
+"""Dots per inch of a PNG."""
 
 INK, PALE, GRID, PAPER, CNN = "#1f2328", "#59636e", "#d8dee4", "#ffffff", "#404040"
 
 NEUTRALS = {INK: "ink", PALE: "pale", GRID: "grid", PAPER: "paper", CNN: "cnn"}
-"""Colour -> what it is for, and for nothing else: a dark page puts its own in their place."""
+"""Colour -> its only purpose; a dark page replaces it."""
 
 PALETTE = ["#2d4bff", "#d27800", "#3ca587", "#d2003c", "#a578f0", "#964b96"]
-"""Of series. Each has a contrast of 3 to white and to a dark page, and differs from the others for the colour-blind as well."""
+"""Colours of series: a contrast of 3 to white and to a dark page, distinct also for the colour-blind."""
 
 MISLED = PALETTE[3]
-"""Of a prediction that is wrong."""
+"""The colour of a wrong prediction."""
 
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "*"]
 DASHES: list[str | tuple[int, tuple[float, ...]]] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))]
-"""Of capsule networks: that of the most iterations is solid."""
+"""Line styles of capsule networks: that of the most iterations is solid."""
 
 CNN_DASHES: list[str | tuple[int, tuple[float, ...]]] = [(0, (2.5, 1.2)), (0, (2.5, 1.2, 1, 1.2, 1, 1.2))]
 SMALL = 7.0
@@ -101,7 +101,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "capsbench",
 }
-"""Of matplotlib; without the salt an SVG's identifiers would be random."""
+"""The settings of matplotlib; without the salt an SVG's identifiers would be random."""
 
 
 def add_styles(summary: pd.DataFrame) -> pd.DataFrame:

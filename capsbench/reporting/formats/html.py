@@ -53,7 +53,7 @@ def render_page(document: Document) -> str:
     names = [row[0] for table in tables if table.contenders for row in table.rows]
     parts = [_describe_part(part, names) for part in document.parts]
     linked = {contender for table in tables for contender in table.contenders}
-    shown = _inline_shown(document.shown)
+    shown_cells = _inline_shown(document.shown)
     commands = [
         {**row._asdict(), "seeds": spell_seeds(row.seeds), "in_table": row.contender in linked}
         for row in document.commands
@@ -61,7 +61,7 @@ def render_page(document: Document) -> str:
     failed = [{**failure._asdict(), "seeds": spell_seeds(failure.seeds)} for failure in document.failed]
     lists = _collect_lists(document)
     contents = [(part["id"], part["title"]) for part in parts]
-    contents += [("shown", "What the networks see")] if shown else []
+    contents += [("shown", "What the networks see")] if shown_cells else []
     contents += [("again", "Run it again")] if commands else []
     contents += [("failed", "Failed cells")] if failed else []
     contents += [(id_, title) for id_, title, _ in lists]
@@ -78,7 +78,7 @@ def render_page(document: Document) -> str:
             cautions=document.cautions,
             contents=[*contents, ("origin", "Where the numbers are from")],
             parts=parts,
-            shown=shown,
+            shown=shown_cells,
             commands=commands,
             failed=failed,
             lists=lists,
@@ -88,7 +88,7 @@ def render_page(document: Document) -> str:
 
 def _inline_shown(cells: Iterable[ShownCell]) -> list[dict[str, Any]]:
     """Returns the pictures of `capsbench show` by cell, as many as the page has room for."""
-    shown, used = [], 0
+    inlined, used = [], 0
     for cell in cells:
         pictures: list[dict[str, Any]] = []
         for drawing in cell.drawings:
@@ -98,8 +98,8 @@ def _inline_shown(cells: Iterable[ShownCell]) -> list[dict[str, Any]]:
                 pictures.append(picture)
         left = len(cell.drawings) - len(pictures)
         elsewhere = f"{left} more in {cell.drawings[0].path.parent}." if left else ""
-        shown.append({"cell": cell.cell, "title": cell.title, "pictures": pictures, "elsewhere": elsewhere})
-    return shown
+        inlined.append({"cell": cell.cell, "title": cell.title, "pictures": pictures, "elsewhere": elsewhere})
+    return inlined
 
 
 @cache
