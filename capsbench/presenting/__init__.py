@@ -1,1 +1,1 @@
-"""What tables and pictures of records are made with."""
+"""Tables and pictures of records: names, signs, verdicts and formats."""
