@@ -1,1 +1,1 @@
-"""The command line, one file a command: parses, calls, prints; decides nothing."""
+"""The command line, one file a command: it parses, calls and prints, and decides nothing."""

@@ -1,4 +1,4 @@
-"""The Typer of all commands: an option that is given twice is refused, unless it says that it may be repeated."""
+"""The Typer of all commands: it refuses an option that is given twice, unless the option may be repeated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from capsbench.planning.request import ONE_LIST
 
 
 class OnceCommand(TyperCommand):
-    """A command whose options are given once each: of two values the parser would keep the last without a word."""
+    """A command that refuses an option given twice, of which the parser would silently keep the last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, given = self.make_parser(ctx).parse_args(args=[*args])
@@ -30,12 +30,12 @@ class OnceCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # Typer would make an exit code of it, and no line
+        except KeyboardInterrupt:  # Typer would return an exit code and print nothing
             raise Interrupted from None
 
 
 class App(typer.Typer):
-    """A Typer whose commands are `OnceCommand`s."""
+    """A Typer that makes each command a `OnceCommand`."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
         return super().command(name, **{"cls": OnceCommand, **settings})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from capsbench.cli.console import say
+from capsbench.cli.console import print_line
 from capsbench.cli.options import CodeOption, JsonOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a comparison is printed."""
+    """Format of a printed comparison."""
 
     TABLE = "table"
     MARKDOWN = "md"
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A folder of records.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Results folder.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Results folder to compare it with.")],
     everything: Annotated[
-        bool, typer.Option("--all", help="All changed numbers, rather than those of which the change is a difference.")
+        bool, typer.Option("--all", help="Show every changed number, not only significant changes.")
     ] = False,
-    form: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.TABLE,
+    form: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.TABLE,
     allow_code: CodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Two folders of records side by side: what changed, with tests; what only one has; what cannot be compared, and why.
+    """Compare two results folders: changed numbers with tests, contenders of only one, and what cannot be compared.
 
     capsbench compare results/before results/after
 
@@ -44,21 +44,21 @@ def compare(
     from capsbench.comparing import compare as make_comparison
     from capsbench.comparing import formats
 
-    found = make_comparison(a, b, allow_code=allow_code)
+    comparison = make_comparison(a, b, allow_code=allow_code)
     if as_json:
-        print(formats.comparison_json(found))
+        print(formats.comparison_json(comparison))
     elif form is Format.MARKDOWN:
-        print(formats.comparison_markdown(found, everything), end="")
+        print(formats.comparison_markdown(comparison, everything), end="")
     else:
-        _print(formats.changes_readable(found, everything))
-        for line in formats.summary_of(found):
-            say(line)
-    if not found.matched:
+        _print_changes(formats.changes_readable(comparison, everything))
+        for line in formats.summary_of(comparison):
+            print_line(line)
+    if not comparison.matched:
         raise typer.Exit(EXIT_NOTHING_MEASURED)
 
 
-def _print(changes: pd.DataFrame) -> None:
-    """A table of changes, each contender's under its name, so that the rest is readable on 80 columns."""
+def _print_changes(changes: pd.DataFrame) -> None:
+    """Prints one table for each contender, so that its columns fit in 80 characters."""
     console = make_console()
     for contender, rows in changes.groupby("contender", sort=False):
         table = Table(title=str(contender), title_justify="left", title_style="bold", box=None, pad_edge=False)

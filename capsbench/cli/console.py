@@ -1,4 +1,4 @@
-"""How commands print."""
+"""Printing of lines that any terminal can show."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from capsbench.presenting.terminal import REPLACING, plain_streams, to_one_line
 
 @contextmanager
 def print_anywhere() -> Iterator[None]:
-    """Has what is printed, tables and file names included, come out on terminals that lack some of its characters.
+    """Replaces characters that a terminal lacks, and escape sequences, in everything that is printed.
 
-    Nothing of it is acted on: it may be text of records and files from anywhere.
+    The text may come from records and files of anyone.
     """
-    # A shell can close them, by >&-. They get their places back, which else the next file that is opened would have.
+    # A shell can close them by >&-. Else the next file that is opened would take their place.
     sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -27,11 +27,11 @@ def print_anywhere() -> Iterator[None]:
         yield
 
 
-def say(line: object) -> None:
-    """Prints one line, whatever is in it."""
+def print_line(line: object) -> None:
+    """Prints a text as one line."""
     print(to_one_line(line))
 
 
-def warn(line: object) -> None:
-    """Says something in one line beside what a command prints, which programs may read."""
+def print_warning(line: object) -> None:
+    """Prints a text as one line to stderr, apart from output that programs may read."""
     print(f"capsbench: {to_one_line(line)}", file=sys.stderr)

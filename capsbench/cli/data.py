@@ -15,7 +15,7 @@ from rich.text import Text
 
 from capsbench import registry
 from capsbench.cli.app import App
-from capsbench.cli.console import warn
+from capsbench.cli.console import print_warning
 from capsbench.cli.options import DataOption, JsonOption
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
 from capsbench.planning.request import spell_flag
@@ -28,24 +28,25 @@ if TYPE_CHECKING:
 
 app = App(
     name="data",
-    help="The files of the data sets: what is here, downloads, checks.",
+    help="List, download and verify the files of data sets.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
 
-Names = Annotated[list[str], typer.Argument(help="Data sets, by name or import path.", metavar="NAME...")]
+Names = Annotated[list[str], typer.Argument(help="Data sets, by name or package.module:Class.", metavar="NAME...")]
 
 
 @app.command("list")
 def list_(data_dir: DataOption = None, as_json: JsonOption = False) -> None:
-    """Show which data sets are here, where, their sizes, licences and sources; `data verify` checks the files' contents.
+    """List the data sets: files present, folder, size, licence and source to cite.
 
-    A data set is "damaged" if a file has another size than published, or a small file another MD5 sum.
+    A data set is damaged if a file has another size than published, or a small file has another MD5 sum. `data verify` checks
+    the contents of all files.
     """
     from capsbench.data.base import data_folder
 
     folder = data_folder(data_dir)
-    rows = [_described(name, _dataset(name), folder) for name in registry.names("dataset")]
+    rows = [_describe_dataset(name, _get_dataset(name), folder) for name in registry.names("dataset")]
     if as_json:
         print(json.dumps({"folder": str(folder), "datasets": rows}))
         return
@@ -60,42 +61,42 @@ def list_(data_dir: DataOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def get(names: Names, data_dir: DataOption = None, as_json: JsonOption = False) -> None:
-    """Download what is missing or damaged; what was cut off or interrupted goes on from there.
+    """Download missing and damaged files. An interrupted download continues.
 
     capsbench data get mnist affnist
     """
     from capsbench.data.base import data_folder
 
     folder = data_folder(data_dir)
-    # Each once, though data sets share files, and those to be had by hand alone last.
-    files = dict.fromkeys(file for name in names for file in _dataset(name).files)
+    # Each file once, since data sets share some. Files without a URL last: they raise an error.
+    files = dict.fromkeys(file for name in names for file in _get_dataset(name).files)
     done: list[dict[str, str]] = []
     try:
-        with _bars() as bars:
+        with _make_bars() as bars:
             for file in sorted(files, key=lambda file: file.url is None):
                 fit, state = file.state(folder)
-                done.append({"file": file.path, "state": state if fit else _downloaded(file, folder, bars)})
+                done.append({"file": file.path, "state": state if fit else _download_file(file, folder, bars)})
                 if not as_json:
                     print(f"{file.path}: {done[-1]['state']}")
     except KeyboardInterrupt:
-        print("interrupted; what came is kept, and the same command goes on from there", file=sys.stderr)
+        print("interrupted; the same command continues the download", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         print(json.dumps({"folder": str(folder), "files": done}))
     elif not files:
-        print(f"{', '.join(names)}: no files are needed")
+        print(f"{', '.join(names)}: needs no files")
 
 
 @app.command()
 def verify(names: Names, data_dir: DataOption = None, as_json: JsonOption = False) -> None:
-    """Check files against their published sizes and MD5 sums, and read the data sets; exit code 2 where something is wrong.
+    """Check files against their published sizes and MD5 sums, and read the data sets. Exit code 2 if a check fails.
 
     capsbench data verify mnist
     """
     from capsbench.data.base import data_folder
 
     folder = data_folder(data_dir)
-    checks = [check for name in names for check in _checked(name, folder)]
+    checks = [check for name in names for check in _check_dataset(name, folder)]
     if as_json:
         print(json.dumps({"folder": str(folder), "checks": checks}))
     else:
@@ -107,26 +108,26 @@ def verify(names: Names, data_dir: DataOption = None, as_json: JsonOption = Fals
         raise typer.Exit(EXIT_USAGE)
 
 
-def _dataset(name: str) -> type[Dataset]:
+def _get_dataset(name: str) -> type[Dataset]:
     known = registry.names("dataset")
     if ":" not in name and name not in known:
         raise UsageError(Kind.UNKNOWN, flag="NAME", value=name, expected=known)
     for line in registry.about_name("dataset", name):
-        warn(line)
+        print_warning(line)
     registry.trust([name])
     dataset: type[Dataset] = registry.get("dataset", name, flag="NAME")
     return dataset
 
 
-def _described(name: str, dataset: type[Dataset], folder: Path) -> dict[str, Any]:
-    """What `list` tells of a data set; ``bytes`` are those on the disk, or to be downloaded where that is known."""
+def _describe_dataset(name: str, dataset: type[Dataset], folder: Path) -> dict[str, Any]:
+    """Returns the row of a data set in `list`; ``bytes`` is the size on disk, or that of the download if known."""
     paths = {file: file.found(folder) for file in dataset.files}
     here = [path for path in paths.values() if path is not None]
     damaged = {file.path: fault for file, path in paths.items() if path and (fault := file.find_quick_fault(path))}
     sizes = [file.bytes if path is None or path.is_dir() else path.stat().st_size for file, path in paths.items()]
     return {
         "dataset": name,
-        "here": "damaged" if damaged else _share(len(here), len(paths)),
+        "here": "damaged" if damaged else _describe_share(len(here), len(paths)),
         "bytes": None if None in sizes else sum(size for size in sizes if size),
         "where": list(dict.fromkeys(file.path.rpartition("/")[0] or file.path for file in dataset.files)),
         "files": {file.path: None if path is None else str(path) for file, path in paths.items()},
@@ -136,18 +137,18 @@ def _described(name: str, dataset: type[Dataset], folder: Path) -> dict[str, Any
     }
 
 
-def _share(here: int, files: int) -> str:
+def _describe_share(here: int, files: int) -> str:
     if files == 0:
         return "built in"
     return {0: "no", files: "yes"}.get(here, f"{here} of {files}")
 
 
-def _checked(name: str, folder: Path) -> list[dict[str, Any]]:
-    """A check of each file, and where these are fit to be read one of the images in them."""
+def _check_dataset(name: str, folder: Path) -> list[dict[str, Any]]:
+    """Checks each file, and if all are intact also that the data set can be read."""
     from capsbench.running.load_data import count_images
 
     checks: list[dict[str, Any]] = []
-    dataset = _dataset(name)
+    dataset = _get_dataset(name)
     for file in dataset.files:
         fit, state = file.state(folder)
         checks.append({"dataset": name, "file": file.path, "ok": fit, "state": state})
@@ -161,7 +162,7 @@ def _checked(name: str, folder: Path) -> list[dict[str, Any]]:
     return checks
 
 
-def _downloaded(file: DataFile, folder: Path, bars: Progress) -> str:
+def _download_file(file: DataFile, folder: Path, bars: Progress) -> str:
     from capsbench.data.download import download
 
     if bars.disable:
@@ -172,7 +173,7 @@ def _downloaded(file: DataFile, folder: Path, bars: Progress) -> str:
     return "downloaded"
 
 
-def _bars() -> Progress:
+def _make_bars() -> Progress:
     console = make_console(stderr=True)
     columns = (
         BarColumn(bar_width=20),

@@ -1,15 +1,15 @@
-"""`capsbench env`: this machine and its software."""
+"""`capsbench env`: parses, calls, prints; decides nothing."""
 
 from __future__ import annotations
 
 import json
 
-from capsbench.cli.console import say
+from capsbench.cli.console import print_line
 from capsbench.cli.options import DataOption, JsonOption
 
 
 def env(as_json: JsonOption = False, data_dir: DataOption = None) -> None:
-    """This machine and its software, as every record has them, and what runs the vote pass here."""
+    """Show this machine and its software as in every record, and the implementation of the vote pass."""
     import torch
 
     from capsbench.data.base import data_folder
@@ -22,4 +22,4 @@ def env(as_json: JsonOption = False, data_dir: DataOption = None) -> None:
         print(json.dumps(facts))
         return
     for name, value in facts.items():
-        say(f"{name:14} {'-' if value is None else value}")
+        print_line(f"{name:14} {'-' if value is None else value}")

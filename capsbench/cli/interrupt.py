@@ -1,8 +1,8 @@
-"""Ctrl-C, at every moment from the start of the console script to its end: one line and exit code 130, and never a traceback.
+"""Handles Ctrl-C from the start of the console script to its end: one line and exit code 130, never a traceback.
 
-What a command has begun is ended in order, by KeyboardInterrupt, the first time. Otherwise the process ends at once: while it
-imports, where the exception would be lost or named otherwise; and the second time, where it would keep what is being ended from
-its end. Results are whole or absent whenever a process ends.
+The first Ctrl-C raises KeyboardInterrupt, so that a command ends in order. The process exits at once in two cases: during an
+import, where the exception would be lost or converted; and at a second Ctrl-C, which would disturb the orderly end. Results are
+whole or absent whenever a process ends.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130
-"""The exit code, as `capsbench.errors` has it; importing that would take its time."""
+"""The exit code of `capsbench.errors.EXIT_INTERRUPTED`, whose import would take too long here."""
 
 
 class Interrupted(Exception):
-    """A command that Ctrl-C ended, in order."""
+    """Raised after Ctrl-C ended a command in order."""
 
 
 @dataclass
@@ -35,45 +35,45 @@ _state = _State()
 
 
 def answer_interrupts() -> None:
-    """Ends this process at once at Ctrl-C, but within `ended_in_order`.
+    """Makes Ctrl-C exit this process at once, except within `end_in_order`.
 
-    Where it is ignored, as by a shell that has started this in the background, it stays so.
+    An ignored Ctrl-C stays ignored, as in a background job of a shell.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return
     _state.process, _state.in_order, _state.pressed = os.getpid(), False, False
-    signal.signal(signal.SIGINT, _answer)
-    tell = sys.unraisablehook
+    signal.signal(signal.SIGINT, _handle_interrupt)
+    report = sys.unraisablehook
 
-    def hook(unraisable: sys.UnraisableHookArgs) -> None:
-        # Of a finalizer, say, which Python would tell of by a traceback before it went on.
+    def handle_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+        # In a finalizer, for example, where Python would print a traceback and go on.
         if unraisable.exc_type is KeyboardInterrupt:
-            _leave()
-        tell(unraisable)
+            _exit_now()
+        report(unraisable)
 
-    sys.unraisablehook = hook
+    sys.unraisablehook = handle_unraisable
 
 
 @contextmanager
-def ended_in_order() -> Iterator[None]:
-    """Raises KeyboardInterrupt in a command at Ctrl-C, and Interrupted after it; what is left to do then is not interrupted."""
+def end_in_order() -> Iterator[None]:
+    """Raises KeyboardInterrupt in the block at Ctrl-C and converts it to Interrupted; Ctrl-C is ignored from then on."""
     _state.in_order = True
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted from None
-    except Exception as error:  # some libraries make another of it
+    except Exception as error:  # some libraries convert KeyboardInterrupt
         if _state.pressed and "KeyboardInterrupt" in repr(error):
             raise Interrupted from error
         raise
     finally:
-        if signal.getsignal(signal.SIGINT) is _answer:
+        if signal.getsignal(signal.SIGINT) is _handle_interrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _answer(number: int, frame: FrameType | None) -> None:
+def _handle_interrupt(number: int, frame: FrameType | None) -> None:
     if not _state.in_order or _state.pressed or _is_importing(frame):
-        _leave()
+        _exit_now()
     _state.pressed = True
     raise KeyboardInterrupt
 
@@ -86,8 +86,8 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _leave() -> NoReturn:
-    if os.getpid() == _state.process:  # a copy of it has nothing to tell
+def _exit_now() -> NoReturn:
+    if os.getpid() == _state.process:  # a forked copy prints nothing
         with suppress(Exception):
             for child in sys.modules["multiprocessing"].active_children():
                 child.kill()

@@ -1,4 +1,4 @@
-"""`capsbench list`: what there is."""
+"""`capsbench list`: parses, calls, prints; decides nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capsbench import registry
-from capsbench.cli.console import warn
+from capsbench.cli.console import print_warning
 from capsbench.cli.options import JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import spell_flag
@@ -21,42 +21,46 @@ from capsbench.presenting.words import spell_value
 
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="routing, network, baseline, dataset, loss, measure or suite.")
+        str | None,
+        typer.Argument(help="One of routing, network, baseline, dataset, loss, measure, suite; all if none is given."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What there is: routings, networks, baselines, data sets, losses, measures, suites.
+    """List routings, networks, baselines, data sets, losses, measures and suites; of one kind also the options.
 
-    capsbench list network      shows the options as well, each of them a flag that sweeps: --squash sabour,unit
+    An option is a flag of `run`, and a comma list of its values is a sweep: --squash sabour,unit
+
+    capsbench list network
     """
-    from capsbench.planning.suites import describe_suite, suite_names
-
     kinds = [*registry.BUILT_IN, "suite"]
     if kind is not None and kind not in kinds:
         raise UsageError(Kind.UNKNOWN, flag="KIND", value=kind, expected=kinds)
-    found: dict[str, dict[str, str]] = {
-        each: {name: describe_suite(name) for name in suite_names()}
-        if each == "suite"
-        else {
-            name: (inspect.getdoc(registry.get(each, name)) or "").partition("\n")[0] for name in registry.names(each)
-        }
-        for each in ([kind] if kind else kinds)
-    }
-    for each in found.keys() - {"suite"}:
-        for line in registry.ignored_entry_points(each).values():
-            warn(line)
+    entries = {name: _describe_entries(name) for name in ([kind] if kind else kinds)}
+    for name in entries.keys() - {"suite"}:
+        for line in registry.ignored_entry_points(name).values():
+            print_warning(line)
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(entries))
         return
-    for each, entries in found.items():
-        table = Table(title=each, title_justify="left", title_style="bold", show_header=False, box=None)
+    for title, descriptions in entries.items():
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
         table.add_column(no_wrap=True, min_width=16)
         table.add_column()
-        for name, text in entries.items():
+        for name, text in descriptions.items():
             table.add_row(f"  {name}", text)
             if kind in ("routing", "network", "baseline", "loss"):
                 table.add_row("", Text(" ".join(_option_names(kind, name)) or "(no options)", style="dim"))
         make_console().print(table)
+
+
+def _describe_entries(kind: str) -> dict[str, str]:
+    """Returns name -> description, in one line, of all components of a kind, or of all suites."""
+    from capsbench.planning.suites import describe_suite, suite_names
+
+    if kind == "suite":
+        return {name: describe_suite(name) for name in suite_names()}
+    components = {name: registry.get(kind, name) for name in registry.names(kind)}
+    return {name: (inspect.getdoc(component) or "").partition("\n")[0] for name, component in components.items()}
 
 
 def _option_names(kind: str, name: str) -> list[str]:

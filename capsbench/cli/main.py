@@ -1,4 +1,4 @@
-"""The console script, which answers Ctrl-C before it imports anything that takes time."""
+"""The console script: it handles Ctrl-C before any slow import."""
 
 from __future__ import annotations
 

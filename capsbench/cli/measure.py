@@ -8,18 +8,16 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.options import CodeOption, DataOption, JsonOption, OutOption
-from capsbench.cli.outcome import tell_outcome
+from capsbench.cli.outcome import print_outcome
 from capsbench.planning.count import MOST_WORKERS
 
 
 def measure(
-    measure: Annotated[str, typer.Option(metavar="A,B,...", help="What is measured, or all.")],
+    measure: Annotated[str, typer.Option(metavar="A,B,...", help="Measures to take, or all.")],
     out: OutOption = Path("results"),
     where: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=A,B", help="Which networks, also NAME!=A,B; repeatable, and all of them have to hold."
-        ),
+        typer.Option(metavar="NAME=A,B", help="Only networks for which this holds, NAME=A,B or NAME!=A,B; repeatable."),
     ] = None,
     data_dir: DataOption = None,
     workers: Annotated[
@@ -31,7 +29,7 @@ def measure(
     allow_code: CodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure networks on record; none is trained. What a network has already is not taken again.
+    """Take measures of networks on record, without training. Measures on record are not taken again.
 
     capsbench measure --measure affine,adversarial:full
 
@@ -42,4 +40,4 @@ def measure(
     outcome = api.measure(
         out, measure=measure, where=where or (), data_dir=data_dir, workers=workers, allow_code=allow_code
     )
-    tell_outcome(outcome, out, as_json)
+    print_outcome(outcome, out, as_json)

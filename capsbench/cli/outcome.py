@@ -1,4 +1,4 @@
-"""What `capsbench run` and `capsbench measure` print at their end."""
+"""Prints the outcome of `capsbench run` and `capsbench measure`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from capsbench.cli.console import say
+from capsbench.cli.console import print_line
 from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from capsbench.running.runner import Outcome
 
 
-def _collapsed(outcome: Outcome, store: Store) -> list[str]:
-    """The titles of the run's contenders that have collapsed, by the rule of the reports."""
+def _find_collapsed(outcome: Outcome, store: Store) -> list[str]:
+    """Returns the titles of the contenders that collapsed, by the rule of the reports."""
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.presenting.marks import is_collapsed
 
@@ -33,16 +33,16 @@ def _collapsed(outcome: Outcome, store: Store) -> list[str]:
     for record in records.values():
         contenders.setdefault(record.cell.contender, []).append(record)
 
-    def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+    def read_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
         return store.kept(records[cell], measure)
 
-    stuck = [records[0].cell for records in contenders.values() if is_collapsed(records, kept)]
-    titles = title_cells(records[0].cell for records in contenders.values()) if stuck else {}
-    return [titles[cell.id].rpartition(", seed ")[0] for cell in stuck]
+    collapsed = [records[0].cell for records in contenders.values() if is_collapsed(records, read_kept)]
+    titles = title_cells(records[0].cell for records in contenders.values()) if collapsed else {}
+    return [titles[cell.id].rpartition(", seed ")[0] for cell in collapsed]
 
 
-def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
-    """Prints what became of a run; ends the command with its exit code where it was not all well."""
+def print_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
+    """Prints the outcome of a run; raises `typer.Exit` with its exit code if cells failed or were left."""
     from capsbench.records.store import Store
 
     titles = {}
@@ -51,7 +51,7 @@ def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
 
         records, _ = Store(out).records()
         titles = title_cells(record.cell for record in (*records, *outcome.failed))
-    collapsed = _collapsed(outcome, Store(out))
+    collapsed = _find_collapsed(outcome, Store(out))
     if as_json:
         failed = [{"cell": r.cell.id, "title": titles[r.cell.id], "reason": r.reason} for r in outcome.failed]
         print(json.dumps({**asdict(outcome), "failed": failed, "collapsed": collapsed}))
@@ -59,26 +59,29 @@ def tell_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
         done = len(outcome.finished) + len(outcome.on_record)
         total = done + len(outcome.failed) + len(outcome.left)
         outdated = sum(record.is_outdated for record in outcome.failed)
-        say(
+        print_line(
             f"{done} of {total} cells on record in {out}"
             + (f", {len(outcome.failed)} failed" if outcome.failed else "")
-            + (f" ({outdated} with numbers of before, which stay and are marked)" if outdated else "")
-            + (f"; left out, since they cannot be had here: {', '.join(outcome.left_out)}" if outcome.left_out else "")
+            + (f" ({outdated} keep earlier numbers, which are marked)" if outdated else "")
+            + (f"; left out, since they cannot be loaded: {', '.join(outcome.left_out)}" if outcome.left_out else "")
         )
         if collapsed:
             from capsbench.presenting.marks import COLLAPSED
 
-            say(f"collapsed {COLLAPSED.sign} in a seed or more: {'; '.join(collapsed)}")
+            print_line(f"collapsed {COLLAPSED.sign} in one or more seeds: {'; '.join(collapsed)}")
     for record in outcome.failed:
         if any(failure.trace for failure in record.failures.values()) and not as_json:
-            say(f"the traceback of {titles[record.cell.id]}: {Store(out).record_path(record.cell.id)}")
+            print_line(f"traceback of {titles[record.cell.id]}: {Store(out).record_path(record.cell.id)}")
     if outcome.interrupted:
-        # Without --fresh it goes on with what is left of a fresh run, with it it would begin again.
+        # Without --fresh the command continues a fresh run; with it, it would start again.
         again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
-        left = f"{len(outcome.left)} cells are left, {len(outcome.trained)} of them trained and only to be measured"
-        say(f"interrupted; {left}; to go on, run the same command again: {again}")
+        left = f"{len(outcome.left)} cells are left, of which {len(outcome.trained)} only have to be measured"
+        print_line(f"interrupted; {left}; to continue, run the same command again: {again}")
         raise typer.Exit(EXIT_INTERRUPTED)
     if not as_json:
-        say("see them: capsbench report" + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}"))
+        print_line(
+            "to see the results: capsbench report"
+            + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}")
+        )
     if outcome.failed:
         raise typer.Exit(EXIT_FAILED)

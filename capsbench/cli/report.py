@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from capsbench.cli.console import say, warn
+from capsbench.cli.console import print_line, print_warning
 from capsbench.cli.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console, to_one_line
@@ -21,38 +21,47 @@ if TYPE_CHECKING:
 
 
 MOST_ROWS = 25
-"""Of a table in the terminal; of more, the page and the table's file have the rest."""
+"""The most rows of a table on the terminal; its file and the page have all."""
 
 
 def report(
     out: OutOption = Path("results"),
     run_name: Annotated[
-        str | None, typer.Option("--run", help="A run's name (see runs/); the latest if none is given.")
+        str | None, typer.Option("--run", help="Name of a run, as in runs/; by default the latest.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All records of the folder rather than one run's.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Report all records of the folder, not only one run.")
+    ] = False,
     where: Annotated[
         list[str] | None,
-        typer.Option(help="Only these, NAME=A,B or NAME!=A,B; repeatable. Names are those of the flags of `run`."),
+        typer.Option(
+            help="Only networks for which this holds, NAME=A,B or NAME!=A,B; repeatable. NAME is a flag of `run`."
+        ),
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(metavar="NAME,...", help="What each value of NAME does, over all else that was varied."),
+        typer.Option(
+            metavar="NAME,...",
+            help="Add the effect of each value of NAME, over all else that was varied.",
+        ),
     ] = None,
     suite: Annotated[
-        str | None, typer.Option(help="The suite whose published numbers stand beside; the run's own if none is given.")
+        str | None, typer.Option(help="Suite whose published numbers are shown; by default that of the run.")
     ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
-            "--format", help="Of html,md,tex,csv,parquet,svg,png; by default all but tex and png.", metavar="A,B,..."
+            "--format",
+            help="Some of html,md,tex,csv,parquet,svg,png; by default all but tex and png.",
+            metavar="A,B,...",
         ),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Where to write; OUT/report by default.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Output folder; by default OUT/report.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     allow_code: CodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """A run as a page (HTML, Markdown), tables (LaTeX, CSV, parquet) and pictures (SVG, PNG), and its tables to the terminal.
+    """Report a run: tables on the terminal, a page (HTML, Markdown), tables (LaTeX, CSV, parquet) and figures (SVG, PNG).
 
     capsbench report --open
 
@@ -65,44 +74,44 @@ def report(
     from capsbench.reporting.build import BY_DEFAULT, PAGE
     from capsbench.reporting.build import report as make_report
 
-    made = make_report(
+    result = make_report(
         out,
         run=run_name,
         everything=everything,
         suite=suite,
         where=where or [],
-        by=_listed(by),
-        formats=BY_DEFAULT if formats is None else _listed(formats),
+        by=_split_names(by),
+        formats=BY_DEFAULT if formats is None else _split_names(formats),
         to=to,
         allow_code=allow_code,
     )
     if as_json:
-        for _, words in made.document.incomplete:
-            warn(words)
-        print(made.summary.to_json(orient="records"))
+        for _, words in result.document.incomplete:
+            print_warning(words)
+        print(result.summary.to_json(orient="records"))
     else:
-        _print(made)
-    pages = [path for path in made.files if path.name == PAGE]
+        _print_report(result)
+    pages = [path for path in result.files if path.name == PAGE]
     if open_ and pages:
         webbrowser.open(pages[0].resolve().as_uri())
-    if made.readable.empty:
+    if result.readable.empty:
         raise typer.Exit(EXIT_NOTHING_MEASURED)
 
 
-def _listed(names: str | None) -> list[str]:
+def _split_names(names: str | None) -> list[str]:
     return [name.strip() for name in names.split(",")] if names is not None else []
 
 
-def _print(made: Report) -> None:
+def _print_report(result: Report) -> None:
     from capsbench.reporting.build import PUBLISHED
     from capsbench.reporting.document import HEADLINE
 
-    if made.document.cautions:
-        say(f"{'; '.join(words for _, words in made.document.cautions)}.\n")
-    legends = {part.name: part.table.marks for part in made.document.parts if part.table}
-    tables: list[tuple[str, str | None, pd.DataFrame]] = [(HEADLINE, None, made.readable)]
-    tables += [(PUBLISHED, "Paper against measured", made.published_readable)]
-    tables += [(section.section.name, section.section.title, section.readable) for section in made.sections]
+    if result.document.cautions:
+        print_line(f"{'; '.join(words for _, words in result.document.cautions)}.\n")
+    legends = {part.name: part.table.marks for part in result.document.parts if part.table}
+    tables: list[tuple[str, str | None, pd.DataFrame]] = [(HEADLINE, None, result.readable)]
+    tables += [(PUBLISHED, "Paper against measured", result.published_readable)]
+    tables += [(section.section.name, section.section.title, section.readable) for section in result.sections]
     for name, title, strings in tables:
         if not strings.empty:
             table = Table(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)
@@ -113,23 +122,23 @@ def _print(made: Report) -> None:
                 table.add_row(*row)
             make_console().print(table)
             if len(strings) > MOST_ROWS:
-                print(f"... and {len(strings) - MOST_ROWS} more rows, which the files have\n")
+                print(f"... and {len(strings) - MOST_ROWS} more rows in the files\n")
             for line in legends[name]:
                 if any(line.partition(":")[0] in value for row in rows for value in row):
-                    say(line)
-    for title, reason in made.failed:
-        say(f"failed: {title}: {reason}")
-    for line in made.document.still_to_run:
-        say(f"not finished: {line}")
-    for line in [*made.faults, *made.notes]:
-        say(line)
+                    print_line(line)
+    for title, reason in result.failed:
+        print_line(f"failed: {title}: {reason}")
+    for line in result.document.still_to_run:
+        print_line(f"not finished: {line}")
+    for line in [*result.faults, *result.notes]:
+        print_line(line)
     kinds = {
         "the page": (".html", ".md"),
         "tables": (".tex", ".csv", ".parquet"),
         "pictures": (".png", ".svg"),
     }
     for kind, endings in kinds.items():
-        names = [path.name for path in made.files if path.suffix in endings]
+        names = [path.name for path in result.files if path.suffix in endings]
         if names:
-            say(f"{kind}: {', '.join(names)}")
-    say(f"in {made.files[0].parent}")
+            print_line(f"{kind}: {', '.join(names)}")
+    print_line(f"in {result.files[0].parent}")

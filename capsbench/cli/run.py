@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from capsbench.cli.console import say, warn
+from capsbench.cli.console import print_line, print_warning
 from capsbench.cli.options import DataOption, JsonOption, OutOption, with_cell_options
-from capsbench.cli.outcome import tell_outcome
+from capsbench.cli.outcome import print_outcome
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import NONE
 from capsbench.planning.count import MAX_CELLS, MOST_CELLS, MOST_WORKERS
@@ -27,28 +27,31 @@ if TYPE_CHECKING:
     from capsbench.api import Plan
     from capsbench.running.estimate import Estimate
 
-TOLD = 100
-"""Cells of which planning takes more than a moment."""
+MANY_CELLS = 100
+"""The number of cells from which planning takes so long that it is announced."""
 
 
 @with_cell_options
 def run(
     context: typer.Context,
-    suite: Annotated[str | None, typer.Option(help="A suite's name or TOML file; flags override it.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Name of a suite, or a TOML file; flags override it.")] = None,
     axis: Annotated[
         list[str] | None,
         typer.Option(
-            help="Any name as NAME=A,B,..., also an option of a network, routing or loss (--NAME A,B); repeatable."
+            help="Any flag as NAME=A,B,..., also an option of a network, routing or loss; repeatable. Same as --NAME A,B,..."
         ),
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="CNNs beside each capsule network (matched by default), or none."),
+        typer.Option(
+            metavar="A,B,...", help="CNNs to compare each capsule network with, or none. [dim]Default: matched.[/dim]"
+        ),
     ] = None,
     baseline_size: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,...", help="Their size: own (by default), or matched to the capsule network's parameters."
+            metavar="A,B,...",
+            help="CNN size: own, or matched to the capsule network's parameters. [dim]Default: own.[/dim]",
         ),
     ] = None,
     out: OutOption = Path("results"),
@@ -57,28 +60,34 @@ def run(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="What is measured, or all. [dim]Default: what takes little time; all: every one that applies.[/dim] "
-            "What a network has is not taken again; what it lacks is taken without training it anew.",
+            help="Measures to take, or all that apply. [dim]Default: those that take little time.[/dim] "
+            "Measures on record are not taken again; missing ones are taken without training again.",
             rich_help_panel=Panel.MACHINE,
         ),
     ] = None,
     no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="Train alone.", rich_help_panel=Panel.MACHINE)
+        bool, typer.Option("--no-measure", help="Train only.", rich_help_panel=Panel.MACHINE)
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Run cells again that are on record.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train and measure cells again that are on record.")] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_WORKERS, help="Networks trained at a time; by default as many as fill the cores."),
+        typer.Option(
+            min=1, max=MOST_WORKERS, help="Networks to train at a time; by default as many as fill the cores."
+        ),
     ] = None,
     max_cells: Annotated[
         int,
-        typer.Option(min=1, max=MOST_CELLS, help="Refuse axes that make more cells.", rich_help_panel=Panel.MACHINE),
+        typer.Option(
+            min=1, max=MOST_CELLS, help="Refuse a matrix of more cells than this.", rich_help_panel=Panel.MACHINE
+        ),
     ] = MAX_CELLS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate, run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells and the estimated duration; run nothing.")
+    ] = False,
     as_json: JsonOption = False,
     **asked: str | None,
 ) -> None:
-    """Run a matrix of experiments. Comma lists are axes; what is on record is not run again.
+    """Train and measure a matrix of networks. A comma list is an axis; cells on record are not run again.
 
     capsbench run --routing em --iters 1,2,3
 
@@ -91,57 +100,57 @@ def run(
     from capsbench import api
 
     if no_measure and measure is not None:
-        problem = "does not go with {flag:measure}"
-        raise UsageError(Kind.CONFLICT, problem, flag="no_measure", expected="leave one of them out")
+        problem = "conflicts with {flag:measure}"
+        raise UsageError(Kind.CONFLICT, problem, flag="no_measure", expected="give one of them")
     named = {
         **asked,
         "measure": NONE if no_measure else measure,
         "baseline": baseline,
         "baseline_size": baseline_size,
     }
-    request: dict[str, Any] = {**named, **_options([*(axis or []), *_flags(context.args)], named)}
-    request |= {"max_cells": max_cells, "on_count": _tell_count}
+    request: dict[str, Any] = {**named, **_parse_options([*(axis or []), *_parse_flags(context.args)], named)}
+    request |= {"max_cells": max_cells, "on_count": _announce_count}
     if dry_run:
         _print_plan(api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
         return
     command = shlex.join(["capsbench", *sys.argv[1:]])
     outcome = api.run(suite=suite, out=out, data_dir=data_dir, fresh=fresh, workers=workers, command=command, **request)
-    tell_outcome(outcome, out, as_json)
+    print_outcome(outcome, out, as_json)
 
 
-def _tell_count(count: int) -> None:
-    if count > TOLD:
-        warn(f"planning up to {count:,} cells")
+def _announce_count(count: int) -> None:
+    if count > MANY_CELLS:
+        print_warning(f"planning up to {count:,} cells")
 
 
-def _flags(arguments: list[str]) -> list[str]:
-    """What came beside the flags that are known beforehand, ``--squash unit,sabour``, as NAME=VALUES."""
+def _parse_flags(arguments: list[str]) -> list[str]:
+    """Parses flags that are not declared, such as ``--squash unit,sabour``, into NAME=VALUES."""
     axes, rest = [], iter(arguments)
     for argument in rest:
         name, equals, values = argument.partition("=")
         if not name.startswith("--") or name == "--":
-            raise UsageError(Kind.INVALID, expected="flags alone", value=argument)
+            raise UsageError(Kind.INVALID, expected="flags only", value=argument)
         values = values if equals else next(rest, "")
         if not values or values.startswith("--"):
             expected = f"{name} A,B,... with a value"
-            raise UsageError(Kind.INVALID, flag=_in_python(name), expected=expected, value=values)
+            raise UsageError(Kind.INVALID, flag=_to_python_name(name), expected=expected, value=values)
         axes.append(f"{name.removeprefix('--')}={values}")
     return axes
 
 
-def _in_python(name: str) -> str:
-    """A flag's name in Python: ``--train-size`` is ``train_size``."""
+def _to_python_name(name: str) -> str:
+    """Converts a flag to its name in Python: ``--train-size`` to ``train_size``."""
     return name.removeprefix("--").replace("-", "_")
 
 
-def _options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]:
-    """NAME=VALUES as a request; raises UsageError for a name that is also among the flags given."""
+def _parse_options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]:
+    """Parses NAME=VALUES into a request; raises UsageError for a name that is given twice or also as a flag."""
     options: dict[str, str] = {}
     for axis in axes:
         name, equals, values = axis.partition("=")
         if not equals or not name or not values:
             raise UsageError(Kind.INVALID, flag="axis", expected="NAME=A,B,...", value=axis)
-        key = _in_python(name.strip())
+        key = _to_python_name(name.strip())
         if key in options or named.get(key) is not None:
             raise UsageError(Kind.CONFLICT, "given twice", flag=key, expected=ONE_LIST)
         options[key] = values
@@ -188,21 +197,21 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
         table.add_row(cell.id, titles[cell.id], str(cell.epochs), f"{parameter_count(cell):,}", state)
     make_console().print(table)
     for name, reason in plan.left_out.items():
-        say(f"left out, {name}: {reason}")
+        print_line(f"left out, {name}: {reason}")
     for remark in remarks:
-        say(remark)
-    sys.stdout.flush()  # the plan is there before anything is timed
+        print_line(remark)
+    sys.stdout.flush()  # shows the plan before the timing, which takes seconds
     _print_estimate(estimate_duration(left, records.keys(), data_dir), len(planned), len(left))
 
 
-def _print_estimate(made: Estimate, cells: int, left: int) -> None:
-    for title, reason in made.failed.items():
-        say(f"no estimate of {title}: {reason}")
-    about = f"{made.seconds / 60:.0f} min" if made.seconds >= 90 else f"{made.seconds:.0f} s"
-    if made.timed == made.networks:
+def _print_estimate(timing: Estimate, cells: int, left: int) -> None:
+    for title, reason in timing.failed.items():
+        print_line(f"no estimate of {title}: {reason}")
+    about = f"{timing.seconds / 60:.0f} min" if timing.seconds >= 90 else f"{timing.seconds:.0f} s"
+    if timing.timed == timing.networks:
         about = f"about {about} on this machine (from timed training steps)"
-    elif made.timed:
-        about = f"more than {about} on this machine ({made.timed} of {made.networks} networks timed)"
+    elif timing.timed:
+        about = f"more than {about} on this machine ({timing.timed} of {timing.networks} networks timed)"
     else:
-        about = f"for a time that is not known (0 of {made.networks} networks timed)"
-    say(f"{cells} cells, {left} to run, {about}")
+        about = f"duration unknown (0 of {timing.networks} networks timed)"
+    print_line(f"{cells} cells, {left} to run, {about}")

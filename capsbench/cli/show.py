@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from capsbench.cli.console import say, warn
+from capsbench.cli.console import print_line, print_warning
 from capsbench.cli.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import Kind, UsageError
 
@@ -20,7 +20,7 @@ def show(
     cell: Annotated[
         str | None,
         typer.Argument(
-            help="Its hash or the beginning, NAME=VALUE,..., or words of its title; the only one with weights if none."
+            help="Hash of a cell or its beginning, NAME=VALUE,..., or words of a title; by default the only cell with weights."
         ),
     ] = None,
     out: OutOption = Path("results"),
@@ -30,15 +30,15 @@ def show(
             "--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."
         ),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, max=MOST_IMAGES, help="How many test images.")] = 10,
+    images: Annotated[int, typer.Option(min=1, max=MOST_IMAGES, help="Number of test images.")] = 10,
     index: Annotated[
-        str | None, typer.Option(help="These test images rather than a draw, from 0.", metavar="I,J,...")
+        str | None, typer.Option(help="Numbers of test images, from 0, in place of a random draw.", metavar="I,J,...")
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Where to write; OUT/shown/CELL by default.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Output folder; by default OUT/shown/CELL.")] = None,
     allow_code: CodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What a trained network sees, as pictures: reconstructions, capsules' dimensions, coupling coefficients, rotation.
+    """Draw what a trained network does: reconstructions, dimensions of capsules, coupling coefficients, rotations.
 
     capsbench show 1f0c5d
 
@@ -48,34 +48,34 @@ def show(
     """
     from capsbench.showing import show as make_pictures
 
-    made = make_pictures(
-        cell, out, data_dir=data_dir, images=images, index=_numbers(index), to=to, allow_code=allow_code
+    result = make_pictures(
+        cell, out, data_dir=data_dir, images=images, index=_parse_numbers(index), to=to, allow_code=allow_code
     )
-    for line in made.faults:
-        warn(line)
+    for line in result.faults:
+        print_warning(line)
     if as_json:
         print(
             json.dumps(
                 {
-                    "cell": made.cell.id,
-                    "title": made.title,
-                    "pictures": list(made.pictures),
-                    "left_out": made.left_out,
-                    "files": list(map(str, made.files)),
+                    "cell": result.cell.id,
+                    "title": result.title,
+                    "pictures": list(result.pictures),
+                    "left_out": result.left_out,
+                    "files": list(map(str, result.files)),
                 }
             )
         )
         return
-    say(f"{made.cell.id}, {made.title}")
-    for name, picture in made.pictures.items():
-        say(f"{name:16} {picture.title}")
-    for reason in dict.fromkeys(made.left_out.values()):
-        names = [name for name, why in made.left_out.items() if why == reason]
-        say(f"left out: {', '.join(names)}: {reason}")
-    say(f"in {made.files[0].parent}, as svg and png")
+    print_line(f"{result.cell.id}, {result.title}")
+    for name, picture in result.pictures.items():
+        print_line(f"{name:16} {picture.title}")
+    for reason in dict.fromkeys(result.left_out.values()):
+        names = [name for name, why in result.left_out.items() if why == reason]
+        print_line(f"left out: {', '.join(names)}: {reason}")
+    print_line(f"in {result.files[0].parent}, as svg and png")
 
 
-def _numbers(text: str | None) -> list[int] | None:
+def _parse_numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     try:

@@ -43,7 +43,7 @@ def test_a_run_that_crashed_is_not_passed_by_the_records_of_before(capsbench, tm
     (tmp_path / "broken").touch()
     run = capsbench(*RUN, "--seeds", "0", "--out", "now", "--fresh", cwd=tmp_path)
     assert run.returncode == 3
-    assert "0 of 1 cells on record in now, 1 failed (1 with numbers of before" in run.stdout + run.stderr
+    assert "0 of 1 cells on record in now, 1 failed (1 keep earlier numbers" in run.stdout + run.stderr
     checked = capsbench(*check, cwd=tmp_path)
     assert checked.returncode == 3
     assert [finding["kind"] for finding in json.loads(checked.stdout)["findings"]] == ["failed"]

@@ -127,7 +127,7 @@ def test_an_interrupt_keeps_what_came(data, module, tmp_path, monkeypatch):
     )
     done = data("get", f"{module}:Mine")
     assert done.returncode == 130
-    assert "interrupted; what came is kept, and the same command goes on from there" in done.stderr
+    assert "interrupted; the same command continues" in done.stderr
     assert (tmp_path / "here" / "mine" / "images.part").read_bytes() == CONTENT[:50]
 
 
@@ -216,7 +216,7 @@ def test_every_data_set_that_needs_files_tells_its_licence_and_source(data):
 
 
 def test_a_data_set_without_files_needs_none(data):
-    assert data("get", "digits").stdout == "digits: no files are needed\n"
+    assert data("get", "digits").stdout == "digits: needs no files\n"
     assert data("verify", "digits").stdout == "ok    digits: read, 1097 train, 200 validation, 500 test\n"
 
 

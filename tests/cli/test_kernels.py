@@ -84,7 +84,7 @@ def test_an_interrupt_keeps_the_rows_until_then(kernels, monkeypatch, tmp_path):
     contender(monkeypatch, "reference", interrupted)
     done = kernels("bench", *TINY, *TWO, "--layer", "sabour-digitcaps", "--iters", "1,2")
     assert done.returncode == 130
-    assert "interrupted; the 4 rows measured until then are in results/kernels" in done.stderr
+    assert "interrupted; the 4 rows measured so far are in results/kernels" in done.stderr
     assert set(pd.read_csv(tmp_path / "results" / "kernels" / "kernels.csv")["iterations"]) == {1}
 
     (tmp_path / "results" / "kernels" / "kernels.md").write_text("earlier")

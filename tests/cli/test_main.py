@@ -198,7 +198,7 @@ def test_a_suite_runs_without_the_data_that_is_not_there_and_stands_beside_the_p
     done = capsbench("run", "--suite", "mine.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "left out, 2 cells of absent:Absent: absent.npy: not to be had" in done.stderr
-    assert "2 of 2 cells on record in results; left out, since they cannot be had here: absent:Absent" in done.stdout
+    assert "2 of 2 cells on record in results; left out, since they cannot be loaded: absent:Absent" in done.stdout
 
     shown = capsbench("report", "--suite", "mine.toml", cwd=tmp_path).stdout
     assert "Paper against measured" in shown
