@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+REMEDY_FOR_WEIGHTS = "put back the file that was written with it, or train the network again with {flag:fresh}"
+REMEDY_FOR_KEPT = "the next `capsbench run` of its cell measures again, if the weights are in the folder"
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Writes tensors as safetensors, completely or not at all, and returns the file's digest; raises StorageFailed."""
     from safetensors.torch import save  # reading records needs no torch, which takes seconds to import
@@ -37,7 +41,7 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
     """Reads the tensors of a file; raises UsageError as `read_bytes`."""
     from safetensors.torch import load as load_tensors
 
-    content = read_bytes(path, sha256)
+    content = read_bytes(path, sha256, REMEDY_FOR_WEIGHTS)
     try:
         return load_tensors(content)
     except SafetensorError as error:
@@ -46,7 +50,7 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
 
 def read_arrays(path: Path, sha256: str | None) -> dict[str, NDArray[Any]]:
     """Reads the arrays of a file; raises UsageError as `read_bytes`."""
-    content = read_bytes(path, sha256)
+    content = read_bytes(path, sha256, REMEDY_FOR_KEPT)
     try:
         return load(content)
     except SafetensorError as error:
@@ -55,8 +59,12 @@ def read_arrays(path: Path, sha256: str | None) -> dict[str, NDArray[Any]]:
         raise UsageError(Kind.DAMAGED, f"NumPy has no such array: {error}", file=path) from error
 
 
-def read_bytes(path: Path, sha256: str | None) -> bytes:
+def read_bytes(path: Path, sha256: str | None, remedy: str) -> bytes:
     """Reads a file beside a record.
+
+    Args:
+        sha256: the digest on record, if there is one.
+        remedy: what to do about a file with another digest.
 
     Raises:
         UsageError: the file is absent (MISSING), cannot be read (INACCESSIBLE), or has changed since it was written (DAMAGED).
@@ -68,7 +76,6 @@ def read_bytes(path: Path, sha256: str | None) -> bytes:
     except OSError as error:
         raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", file=path) from error
     if sha256 not in (None, hashlib.sha256(content).hexdigest()):
-        remedy = "put back the file that was written with it, or train the network again with {flag:fresh}"
         raise UsageError(Kind.DAMAGED, "its digest is not that on record", file=path, expected=remedy)
     return content
 
@@ -115,7 +122,7 @@ def find_damaged_kept(folder: Path, record: Record, specs: Iterable[str]) -> dic
 def _is_damaged(folder: Path, taken: Measurement, kept: Artifact) -> bool:
     try:
         if kept.sha256 is not None:
-            read_bytes(folder / kept.path, kept.sha256)
+            read_bytes(folder / kept.path, kept.sha256, REMEDY_FOR_KEPT)
         else:  # schema 1 has no digests
             read_kept(folder, taken)
     except UsageError as error:

@@ -193,6 +193,6 @@ def test_ctrl_c_while_a_command_is_left_is_told_too(capsbench, monkeypatch, tmp_
         yield
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("capsbench.cli.commands.ended_in_order", left)
+    monkeypatch.setattr("capsbench.cli.commands.end_in_order", left)
     done = capsbench("list", "suite", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (130, "capsbench: interrupted\n")
