@@ -49,7 +49,7 @@ def refuse_standardised_reconstruction(parts: Parts, fields: Fields) -> None:
 
 def refuse_missing_decoder(parts: Parts, fields: Fields) -> None:
     """Refuses a reconstruction by a network without class capsules."""
-    if fields["reconstruction"] and parts.routing is None:
+    if fields["reconstruction"] and not parts.has_routing:
         problem = f"{'' if parts.is_self_supervised else 'the CNN '}{parts.network.name} has no decoder"
         remedy = f"beside a capsule network, use {{flag:{BASELINE_FLAG}}}"
         raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected=remedy)
@@ -57,7 +57,7 @@ def refuse_missing_decoder(parts: Parts, fields: Fields) -> None:
 
 def refuse_loss_of_activations(parts: Parts, fields: Fields) -> None:
     """Refuses a loss of activations for a CNN, which has logits."""
-    if parts.routing is None and fields["loss"] in ("margin", "spread"):
+    if not parts.has_routing and fields["loss"] in ("margin", "spread"):
         problem = "it needs activations in [0, 1]"
         remedy = f"the CNN {parts.network.name} has logits: cross-entropy"
         if ":" in parts.network.name:  # a user's own capsule network may have the wrong base class
@@ -75,7 +75,7 @@ def refuse_graphs_on_cpu(parts: Parts, fields: Fields) -> None:
 def refuse_missing_backend(parts: Parts, fields: Fields) -> None:
     """Refuses an implementation of the vote pass that this machine cannot run; the choice of ``auto`` runs everywhere."""
     backend, device = fields["backend"], fields["device"]
-    if parts.routing is None or backend == "auto":
+    if not parts.has_routing or backend == "auto":
         return
     try:
         choose_backend(backend, device)

@@ -112,14 +112,14 @@ def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
 
 def _has_decoder(parts: Parts) -> bool:
     """Returns true if the network has a decoder by default, and the data set has pixels that a decoder can make."""
-    if parts.routing is None or parts.dataset.component.standardised:
+    if not parts.has_routing or parts.dataset.component.standardised:
         return False
     return bool(_default_of(parts.network.component, "reconstruction", otherwise=False))
 
 
 def _find_recipe(parts: Parts, size: str) -> dict[str, Any]:
     """Returns the training fields whose defaults the network sets at a size."""
-    if parts.routing is not None or parts.is_self_supervised:
+    if parts.has_routing or parts.is_self_supervised:
         return dict(parts.network.component.recipe(size))
     return {"learning_rate": PAPER_LEARNING_RATE} if size == "paper" else {}
 

@@ -29,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a cell. Their names can be read without importing any of them, as the registry of untrusted records needs.
+    """The parts of a cell. Their names can be read without importing any of them, as for records that nobody trusts.
 
     ``routing`` is None for a CNN and for a network with an objective of its own; ``loss`` is None for the latter alone.
     """
@@ -62,6 +62,11 @@ class Parts:
 
     def __iter__(self) -> Iterator[Part]:
         return iter(self.by_field.values())
+
+    @property
+    def has_routing(self) -> bool:
+        """True for a network with routing between capsules, as `Cell.has_routing`."""
+        return self.routing is not None
 
     @property
     def is_self_supervised(self) -> bool:

@@ -9,7 +9,7 @@ from capsbench.measures.speed.spec import SPEED
 from capsbench.presenting.words import shorten_name
 from capsbench.records.record import Record, Run
 
-MACHINE = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
+MACHINE_FACTS = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
 SOFTWARE = ("capsbench", "python", "torch", "triton")
 
 STATES = {"finished": "finished", "trained": "trained and yet to be measured in full", "failed": "failed"}
@@ -53,7 +53,7 @@ def describe_origin(records: list[Record], run: Run | None, where: Sequence[str]
         "run": [run.name] if run else [],
         "command": [run.command] if run else [],
         "measured": [_spell_period(started[0], started[-1])] if started else [],
-        "machine": _list_values(records, MACHINE),
+        "machine": _list_values(records, MACHINE_FACTS),
         "software": _list_values(records, SOFTWARE),
         "commit": [
             f"{commit}{' with uncommitted changes' if dirty else ''}"

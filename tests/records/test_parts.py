@@ -12,13 +12,13 @@ def test_a_capsule_network_has_four_parts() -> None:
         Part("dataset", "digits"), Part("network", "matrix-capsules"), Part("routing", "em"), Part("loss", "spread")
     ]  # fmt: skip
     assert [*parts.by_field] == ["dataset", "network", "routing", "loss"]
-    assert not parts.is_self_supervised
+    assert (parts.has_routing, parts.is_self_supervised) == (True, False)
 
 
 def test_a_cnn_is_registered_as_a_baseline_and_stands_in_the_field_of_the_network() -> None:
     parts = Parts.from_names("digits", "resnet", None, "cross-entropy")
     assert parts.by_field["network"] == Part("baseline", "resnet")
-    assert (parts.routing, str(parts.network)) == (None, "baseline resnet")
+    assert (parts.has_routing, parts.is_self_supervised, str(parts.network)) == (False, False, "baseline resnet")
     assert [*parts.by_field] == ["dataset", "network", "loss"]
 
 

@@ -36,8 +36,8 @@ CAPTION = (
 DECISIVE = fields_of(Role.TASK)
 """Fields in which a cell may not differ from the suite if it is to be compared with what was published."""
 
-BUDGET = ("dataset", "train_size", "epochs")
-"""What is said of a cell of another size or data set: other fields and options follow from these."""
+INDEPENDENT = ("dataset", "train_size", "epochs")
+"""The fields named for a cell of another size or data set; its other fields and options follow from these."""
 
 NOT_WRITTEN = "no cell of the suite is this"
 """Said of a row whose ``where`` is at fault."""
@@ -175,7 +175,7 @@ def _departures(cell: Cell, written: Cell) -> dict[str, Any]:
     names = [name for name in asked_fields().values() if name not in no_result]
     fields = {name: getattr(cell, name) for name in names if getattr(cell, name) != getattr(written, name)}
     if "size" in fields or "dataset" in fields:
-        return {name: value for name, value in fields.items() if name in ("size", *BUDGET)}
+        return {name: value for name, value in fields.items() if name in ("size", *INDEPENDENT)}
     return fields | {name: value for name, value in cell.options.items() if written.options.get(name) != value}
 
 
