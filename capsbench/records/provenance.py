@@ -40,7 +40,7 @@ def provenance() -> dict[str, Any]:
 
 
 def installed_version(distribution: str) -> str | None:
-    """Returns the version of a distribution; None if it is not installed_version."""
+    """Returns the version of a distribution; None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -48,7 +48,7 @@ def installed_version(distribution: str) -> str | None:
 
 
 def _source_state() -> tuple[str | None, bool | None]:
-    """Returns the commit and the dirty flag of this package's checkout; None if it was installed_version from a wheel."""
+    """Returns the commit and the dirty flag of this package's checkout; None if it was installed from a wheel."""
     package = Path(__file__).parent
     # A virtual environment may lie inside another repository: it is our checkout only if git tracks this file.
     if _first_line("git", "-C", str(package), "ls-files", "--error-unmatch", Path(__file__).name) is None:

@@ -71,7 +71,7 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path, repository, prove
 def test_an_environment_inside_somebody_elses_repository_has_no_commit(tmp_path, repository, provenance_in):
     package = tmp_path / "venv"
     package.mkdir()
-    (package / "provenance.py").write_text("installed_version\n")
+    (package / "provenance.py").write_text("installed\n")
     assert repository("rev-parse", "HEAD")
     assert provenance_in(package)["commit"] is None
 
@@ -84,3 +84,24 @@ def test_without_git_there_is_no_commit(tmp_path, repository, provenance_in, mon
 
 def test_the_version_of_what_is_not_installed_is_none():
     assert installed_version("no-such-distribution") is None
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "name"),
+    [("linux", "other", "A CPU: 3 GHz"), ("darwin", "arm", "arm"), ("darwin", "", "arm64")],
+)
+def test_a_cpu_has_the_name_that_its_system_gives_it(monkeypatch, tmp_path, system, processor, name):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A CPU: 3 GHz\nmodel name\t: another\n")
+    monkeypatch.setattr(module, "Path", lambda path: tmp_path / Path(path).name)
+    monkeypatch.setattr(module.sys, "platform", system)
+    monkeypatch.setattr(module.platform, "processor", lambda: processor)
+    monkeypatch.setattr(module.platform, "machine", lambda: "arm64")
+    assert module._cpu_name() == name
+
+
+def test_a_cpu_without_a_model_name_has_that_of_its_machine(monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
+    monkeypatch.setattr(module, "Path", lambda path: tmp_path / Path(path).name)
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setattr(module.platform, "processor", lambda: "risc")
+    assert module._cpu_name() == "risc"

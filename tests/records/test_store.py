@@ -10,6 +10,7 @@ from capsbench.records.file import seal_json
 from capsbench.records.record import Artifact, Measurement, Row
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_failed, make_record
+from tests.records.old import write_old
 
 
 @pytest.fixture
@@ -194,3 +195,24 @@ def test_of_rows_between_networks_by_old_and_new_identities_the_latest_version_s
     store.write_between("transfer", cells[0].id, "000000000000", Measurement([row._replace(value=0.1)], 1))
     store.write_between("transfer", cells[0].id, cells[1].id, Measurement([row], 2))
     assert store.add_between([one, other])[1].measures["transfer"].rows == [row]
+
+
+def test_what_a_killed_write_left_beside_its_record_is_removed(store, cells):
+    one, other = (write_old(finished(cell), store.folder, ["accuracy", "cost"]) for cell in cells)
+    old, content = store.record_path(one), store.record_path(one).read_bytes()
+    store.write(store.read(one))
+    assert not old.exists()
+    old.write_bytes(content)  # as if the process had been killed before
+    opened = Store(store.folder)
+    opened.remove_replaced(cells)
+    assert not old.exists()
+    assert opened.has(cells[0])
+    assert store.record_path(other).exists()  # nothing has replaced it
+    assert {record.cell.id for record in opened.records()[0]} == {cell.id for cell in cells}
+
+
+def test_a_damaged_record_has_replaced_nothing(store, cells):
+    one = write_old(finished(cells[0]), store.folder, ["accuracy", "cost"])
+    store.record_path(cells[0].id).write_text("{")
+    Store(store.folder).remove_replaced(cells)
+    assert store.record_path(one).exists()

@@ -7,6 +7,7 @@ import torch
 
 from capsbench.errors import ArgumentError
 from capsbench.networks.build import build_network
+from capsbench.routing.base import LayerShape
 from capsbench.routing.variational_bayes import VariationalBayesRouting
 from capsbench.routing.windows import Windows
 from tests.routing.declared import read_defaults, read_flags
@@ -238,3 +239,15 @@ def test_its_defaults_are_the_papers_and_those_of_few_capsule_types_its_presets(
     few = {"psi0": 25.0, "network.transform_init": "glorot", "network.transform_sigma": 5.0}
     papers = {"network.transform_init": "glorot", "network.transform_sigma": 1.0}
     assert VariationalBayesRouting.presets == {"tiny": few, "small": few, "paper": papers}
+
+
+def test_one_problem_of_one_parent_is_routed():
+    routing = VariationalBayesRouting(4, 1).eval()
+    routing.prepare(LayerShape(4, 4, 4, 4, classes=True))
+    generator = torch.Generator().manual_seed(0)
+    poses, weights = (torch.randn(*shape, generator=generator) for shape in ((1, 4, 4, 4), (4, 1, 4, 4)))
+    means, activations = routing(poses, weights, torch.ones(1, 4))
+    # All children are the one parent's, whose mean is that of their votes and of the prior's at 0, of a weight of 1.
+    votes = torch.einsum("nird,ijde->nijre", poses, weights)
+    torch.testing.assert_close(means, votes.sum(dim=1) / 5)
+    assert activations.shape == (1, 1)

@@ -1,16 +1,17 @@
 """The vote pass against its formulas, written here once more as loops over children and parents."""
 
 import math
+from functools import partial
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capsbench_kernels import (
-    Moments,
-    Parents,
-    vote_pass,
-)
+import capsbench_kernels
+from capsbench_kernels import Moments, Parents
+
+vote_pass = partial(capsbench_kernels.vote_pass, backend="reference")
 
 
 def moments_by_loops(poses, weights, parents, activations=None, offset=None):
@@ -123,3 +124,30 @@ def test_the_same_input_gives_the_same_bits(problem):
     made = problem(children=50)
     for first, second in zip(vote_pass(**made), vote_pass(**made), strict=True):
         assert torch.equal(first, second)
+
+
+def test_the_log_normaliser_is_that_of_the_softmax_over_the_parents(problem):
+    made = problem()
+    votes = torch.einsum("nird,ijde->nijre", made["poses"], made["weights"]) + made["offset"].unsqueeze(2)
+    belief, votes = made["parents"], votes.flatten(3)
+    logits = belief.bias.unsqueeze(1) + torch.einsum("nijh,njh->nij", votes, belief.direction)
+    logits -= torch.einsum("nijh,njh->nij", (votes - belief.mean.unsqueeze(1)).square(), belief.precision) / 2
+    arguments = (made["poses"], made["weights"], belief, made["offset"])
+    normaliser = capsbench_kernels.log_normaliser(*arguments, backend="reference")
+    torch.testing.assert_close(normaliser, logits.logsumexp(dim=2))
+    # A given one takes its place: shares need not sum to 1 over these parents.
+    moments = vote_pass(**made, log_normaliser=normaliser + math.log(2))
+    for scaled, alone in zip(moments, vote_pass(**made), strict=True):
+        torch.testing.assert_close(scaled, alone / 2)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_constant_shares_have_no_gradient_of_their_belief(problem, constant):
+    made = problem()
+    belief = made.pop("parents")
+    bias = belief.bias.clone().requires_grad_()
+    weights = made.pop("weights").requires_grad_()
+    moments = vote_pass(**made, weights=weights, parents=belief._replace(bias=bias), constant_shares=constant)
+    of_bias, of_weights = torch.autograd.grad(moments.first.square().sum(), (bias, weights), allow_unused=True)
+    assert of_weights.any()
+    assert (of_bias is None or not of_bias.any()) == constant

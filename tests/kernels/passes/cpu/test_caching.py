@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +41,38 @@ def test_kernels_are_compiled_anew_when_what_they_inline_has_changed(tmp_path, m
         caching._forget_if_changed("forward_item", tmp_path)
         assert kept.exists()
         assert other.exists()
+
+
+def add_one(number):
+    return number + 1
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    """Notes the kernels whose outdated files are looked for."""
+    calls = []
+    monkeypatch.setattr(caching, "_forget_if_changed", lambda name, folder: calls.append((name, folder)))
+    return calls
+
+
+def test_a_kernel_is_kept_on_disk_after_its_outdated_files_are_forgotten(forgotten):
+    kernel = caching.compile_kernel(add_one)
+    assert kernel is not add_one
+    assert forgotten == [("add_one", Path(kernel.stats.cache_path))]
+
+
+def test_without_a_compiler_the_function_itself_runs(forgotten, monkeypatch):
+    monkeypatch.setattr(caching, "njit", lambda **options: lambda function: function)
+    assert caching.compile_kernel(add_one) is add_one
+    assert forgotten == []
+
+
+def test_without_a_place_for_files_a_kernel_is_compiled_in_each_process(forgotten, monkeypatch):
+    def compile_or_refuse(**options):
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: (function, options)
+
+    monkeypatch.setattr(caching, "njit", compile_or_refuse)
+    assert caching.compile_kernel(add_one) == (add_one, {"nogil": True, "error_model": "numpy"})
+    assert forgotten == []
