@@ -86,3 +86,19 @@ def test_the_other_way_round_is_the_same_verdict() -> None:
     other = judge_by_bonferroni(paired_seeds([0.8, 0.83, 0.8], [0.9, 0.92, 0.91]), 4)
     assert verdict.swap_sides()[1:] == other[1:]
     assert verdict.swap_sides().difference.mean == pytest.approx(other.difference.mean)
+
+
+def test_an_interval_at_the_level_of_its_family_takes_two_seeds() -> None:
+    for seeds, known in ((1, False), (2, True)):
+        difference = Difference(0.5, 0.2, seeds, 0, (Variance(0.04, 5),))
+        half = Verdict(difference, 0.01, 0.2, Outcome.NOT_SIGNIFICANT, None).half
+        assert math.isnan(half) != known
+        if known:
+            assert half == pytest.approx(0.2 * stats.t.isf(0.005, 5))
+
+
+def test_the_other_side_has_the_negative_difference() -> None:
+    verdict = judge_by_bonferroni(Difference(0.5, 0.001, 3, 0, (Variance(0.04, 5),)), 4)
+    assert (verdict.p, verdict.level, verdict.outcome) == (0.004, ALPHA / 4, Outcome.DIFFERENT)
+    assert verdict.swap_sides() == verdict._replace(difference=verdict.difference._replace(mean=-0.5))
+    assert judge_by_bonferroni(verdict.difference._replace(p=0.5), 4).p == 1
