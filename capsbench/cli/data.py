@@ -74,7 +74,7 @@ def get(names: Names, data_dir: DataOption = None, as_json: JsonOption = False) 
     try:
         with _make_bars() as bars:
             for file in sorted(files, key=lambda file: file.url is None):
-                fit, state = file.state(folder)
+                fit, state = file.describe_in(folder)
                 done.append({"file": file.path, "state": state if fit else _download_file(file, folder, bars)})
                 if not as_json:
                     print(f"{file.path}: {done[-1]['state']}")
@@ -121,7 +121,7 @@ def _get_dataset(name: str) -> type[Dataset]:
 
 def _describe_dataset(name: str, dataset: type[Dataset], folder: Path) -> dict[str, Any]:
     """Returns the row of a data set in `list`; ``bytes`` is the size on disk, or that of the download if known."""
-    paths = {file: file.found(folder) for file in dataset.files}
+    paths = {file: file.find_in(folder) for file in dataset.files}
     here = [path for path in paths.values() if path is not None]
     damaged = {file.path: fault for file, path in paths.items() if path and (fault := file.find_quick_fault(path))}
     sizes = [file.bytes if path is None or path.is_dir() else path.stat().st_size for file, path in paths.items()]
@@ -150,7 +150,7 @@ def _check_dataset(name: str, folder: Path) -> list[dict[str, Any]]:
     checks: list[dict[str, Any]] = []
     dataset = _get_dataset(name)
     for file in dataset.files:
-        fit, state = file.state(folder)
+        fit, state = file.describe_in(folder)
         checks.append({"dataset": name, "file": file.path, "ok": fit, "state": state})
     if all(check["ok"] for check in checks):
         try:
@@ -163,12 +163,12 @@ def _check_dataset(name: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def _download_file(file: DataFile, folder: Path, bars: Progress) -> str:
-    from capsbench.data.download import download
+    from capsbench.data.download import download_file
 
     if bars.disable:
         print(f"downloading {file.url}", file=sys.stderr, flush=True)
     bar = bars.add_task(file.path, total=file.bytes)
-    download(file, folder, lambda here, total: bars.update(bar, completed=here, total=total))
+    download_file(file, folder, lambda here, total: bars.update(bar, completed=here, total=total))
     bars.remove_task(bar)
     return "downloaded"
 

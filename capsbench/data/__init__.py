@@ -1,7 +1,7 @@
 """Data sets: images in [0, 1] with labels, in fixed splits for training, validation and test."""
 
 from capsbench.data.base import Dataset, data_folder, load_splits
-from capsbench.data.draws import few, hold_out
+from capsbench.data.draws import draw_few, hold_out
 from capsbench.data.images import Images, ImageShape, Splits
 
-__all__ = ["Dataset", "ImageShape", "Images", "Splits", "data_folder", "few", "hold_out", "load_splits"]
+__all__ = ["Dataset", "ImageShape", "Images", "Splits", "data_folder", "draw_few", "hold_out", "load_splits"]

@@ -1,4 +1,4 @@
-"""Draws of images that hold each class in its proportion: fixed splits and few examples."""
+"""Stratified draws of images: validation splits and small training sets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLIT_SEED = 0
-"""Decides which training images are held out for validation: the same ones in every experiment."""
+"""Seed of the draw of validation images, which is the same in every experiment."""
 
 
-def few(images: Images, size: int | None, seed: int, name: str) -> Images:
-    """A stratified draw of ``size`` training images of the data set ``name``; None: all of them.
+def draw_few(images: Images, size: int | None, seed: int, name: str) -> Images:
+    """Returns a stratified draw of ``size`` training images of the data set ``name``; None: all of them.
 
-    With one seed, a smaller draw is a part of a larger one.
+    Of one seed, a smaller draw is a subset of a larger one.
 
     Raises:
-        UsageError: fewer than one image a class, or more than there are.
+        UsageError: the size is below one image per class, or above the number of images.
     """
     if size is None:
         return images
@@ -32,24 +32,24 @@ def few(images: Images, size: int | None, seed: int, name: str) -> Images:
     if not classes <= size <= count:
         expected = f"{classes} (an image of each class) to {count} (all training images of {name})"
         raise UsageError(Kind.INVALID, flag="train_size", value=size, expected=expected)
-    chosen = stratified(images.labels, size, seed)
+    chosen = draw_stratified(images.labels, size, seed)
     return Images(images.images[chosen], images.labels[chosen])
 
 
 def hold_out(images: Images, size: int, seed: int = SPLIT_SEED) -> tuple[Images, Images]:
-    """(the rest, ``size`` images held out), both stratified and in their original order."""
+    """Returns (the rest, ``size`` held-out images), both stratified and in their original order."""
     held_out = torch.zeros(len(images.labels), dtype=torch.bool)
-    held_out[stratified(images.labels, size, seed)] = True
+    held_out[draw_stratified(images.labels, size, seed)] = True
     rest = Images(images.images[~held_out], images.labels[~held_out])
     return rest, Images(images.images[held_out], images.labels[held_out])
 
 
-def stratified(labels: Tensor, size: int, seed: int) -> Tensor:
-    """Indices ``[size]`` of a random draw that holds each class in its proportion, and once at least where it can.
+def draw_stratified(labels: Tensor, size: int, seed: int) -> Tensor:
+    """Returns indices ``[size]`` of a random draw that holds each class in its proportion, and at least once if possible.
 
-    In a random order of all images, the k-th one of a class that has n comes at k / n; the draw is the first ``size``.
-    NumPy's RandomState is used because its stream is frozen for good. (scikit-learn's split promises no class an
-    image, refuses draws of nearly all images, and takes longer to import than MNIST takes to load.)
+    In a random order of all images, the k-th image (from 0) of a class of n images gets place k / n. The draw takes the ``size``
+    lowest places. The random numbers are those of NumPy's RandomState, whose stream is frozen. (scikit-learn's split does not
+    guarantee an image per class, refuses draws of nearly all images, and takes longer to import than MNIST takes to load.)
     """
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(labels)))
     labels = (labels if labels.dim() == 1 else labels[:, 0])[order]

@@ -1,4 +1,4 @@
-"""Images as data sets give them and training takes them: their shape, splits, batches and augmentations."""
+"""Types of images between data sets and training: shapes, splits, batches and augmentations."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class ImageShape(NamedTuple):
 class Images(NamedTuple):
     """Images ``[N, C, H, W]``, float32, and their labels ``[N]``, int64 from 0.
 
-    Where an image shows K objects of different classes (MultiMNIST), labels are ``[N, K]``.
+    If an image shows K objects of different classes (MultiMNIST), labels are ``[N, K]``.
     """
 
     images: Tensor
     labels: Tensor
 
     def to(self, device: str | torch.device, dtype: torch.dtype) -> Images:
-        """The same on another device, the pixels in another floating-point type."""
+        """Returns the images on another device, with pixels of another floating-point type."""
         return Images(self.images.to(device, dtype), self.labels.to(device))
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Images to train on, to select by (validation) and to report on (test).
+    """Images for training, for model selection (validation) and for results (test).
 
-    ``beside`` holds further test images by name, such as those seen from familiar viewpoints beside novel ones.
-    ``augmentations`` are what training images go through on their way into a batch, in this order. ``about`` holds what is
-    known of the images of a part beside their labels, a number ``[N]`` each by part and name, such as their azimuth.
+    ``beside`` holds further test images by name, such as images from familiar viewpoints. ``augmentations`` are applied to
+    training images, in this order, when a batch is built. ``about`` holds further facts of images, such as their azimuth: part
+    -> name -> numbers ``[N]``.
     """
 
     train: Images
@@ -51,25 +51,25 @@ class Splits:
     augmentations: tuple[Augmentation, ...] = ()
     about: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
-    def named(self) -> dict[str, Images]:
-        """All images by the name of their part: train, validation, test, and those beside."""
+    def by_name(self) -> dict[str, Images]:
+        """Returns all images by the name of their part: train, validation, test, and those of ``beside``."""
         return {"train": self.train, "validation": self.validation, "test": self.test, **self.beside}
 
     def to(self, device: str | torch.device, dtype: torch.dtype) -> Splits:
-        """The same on another device, the pixels in another floating-point type."""
+        """Returns the splits on another device, with pixels of another floating-point type."""
         beside = {name: images.to(device, dtype) for name, images in self.beside.items()}
         train, validation, test = (part.to(device, dtype) for part in (self.train, self.validation, self.test))
         return Splits(train, validation, test, beside, self.augmentations, self.about)
 
 
 class Batch(NamedTuple):
-    """What a training step sees.
+    """The input of a training step.
 
     - ``images`` ``[B, C, H, W]``
-    - ``labels`` ``[B]``, or ``[B, K]`` where an image shows K objects
-    - ``targets`` ``[B, K, C, H, W]``, what a decoder is to make of each labelled object, or ``[B, C, H, W]``, what a network
-      that is not about classes is to make of the image; None: the image itself
-    - ``transforms`` ``[B, ...]``, what was done to the image on the way to its target, where a network is told
+    - ``labels`` ``[B]``, or ``[B, K]`` if an image shows K objects
+    - ``targets`` ``[B, K, C, H, W]``, the reconstruction target of each labelled object, or ``[B, C, H, W]``, the target of a
+      self-supervised network; None: the image itself
+    - ``transforms`` ``[B, ...]``, the transformation from image to target, for networks that get it as an input
     """
 
     images: Tensor
@@ -79,16 +79,16 @@ class Batch(NamedTuple):
 
 
 class Augmentation(ABC):
-    """Base class of what happens to training images on their way into a batch."""
+    """Base class of a random change of training images, applied when a batch is built."""
 
     draws: int
-    """Random numbers that an image needs."""
+    """Number of random numbers per image."""
 
     @abstractmethod
     def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
-        """The batch changed, each image by its own numbers alone.
+        """Returns the changed batch. The change of an image depends on its own numbers alone.
 
         Args:
             drawn: ``[B, draws]``, uniform in [0, 1).
-            train: all images trained on, for those that combine images.
+            train: all training images, for augmentations that combine images.
         """

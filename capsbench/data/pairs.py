@@ -1,7 +1,7 @@
-"""Pairs of images with the known transformation between them, what a transforming auto-encoder learns from (Hinton 2011).
+"""Pairs of images with a known transformation between them, the training data of a transforming auto-encoder (Hinton 2011).
 
-Both images of a pair are transformed, each by itself: what a network sees does not always lie as it does in the data set. x
-points to the right and y down, in pixels from the centre of the image, as in `capsbench.data.warps`.
+Both images of a pair are transformed, independently, so that inputs vary in position too. x points to the right and y down, in
+pixels from the centre of the image, as in `capsbench.data.warps`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from capsbench.data.augment import whole_numbers, windows
+from capsbench.data.augment import cut_windows, to_whole_numbers
 from capsbench.data.images import Augmentation, Batch, Images
 from capsbench.data.lazy import functional as F
 from capsbench.data.lazy import torch
-from capsbench.data.warps import ROTATION, SCALE, SHEAR, affine, warped
+from capsbench.data.warps import ROTATION, SCALE, SHEAR, build_linear_parts, warp_images
 from capsbench.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -21,37 +21,36 @@ if TYPE_CHECKING:
 
 
 class Pairs(Augmentation):
-    """Base class of a family of transformations: how it makes pairs of images, and how it moves the poses in them.
+    """Base class of a family of transformations, which makes pairs of images and moves their poses.
 
-    A batch gets the transformed images as its ``images`` and its ``targets``, and as ``transforms`` what leads from one to the
-    other.
+    The ``images`` and ``targets`` of a batch are the transformed images; its ``transforms`` lead from the first to the second.
     """
 
     pose: ClassVar[tuple[int, ...]]
-    """The shape of a pose that such transformations move."""
+    """Shape of a pose of this family."""
 
     parts: ClassVar[dict[str, list[int]]]
-    """What they change of a pose: name -> which of its numbers, counted row by row."""
+    """Parts of a pose that the transformations change: name -> indices of its numbers, row by row."""
 
     @abstractmethod
-    def beyond(self) -> Pairs:
-        """Pairs whose targets lie outside the range of this family, up to twice as far; the images lie inside."""
+    def extend_range(self) -> Pairs:
+        """Returns pairs whose targets lie outside the range of this family, up to twice as far. The images lie inside."""
 
     @abstractmethod
-    def identity(self, images: Tensor) -> Tensor:
-        """The transforms ``[B, ...]`` that leave images as they are."""
+    def make_identity(self, images: Tensor) -> Tensor:
+        """Returns transforms ``[B, ...]`` that do not change the images."""
 
     @abstractmethod
-    def moved(self, poses: Tensor, transforms: Tensor) -> Tensor:
-        """Poses ``[B, capsules, *pose]`` after the transforms ``[B, ...]``, one an image."""
+    def move_poses(self, poses: Tensor, transforms: Tensor) -> Tensor:
+        """Applies transforms ``[B, ...]``, one per image, to poses ``[B, capsules, *pose]``."""
 
 
 class ShiftPairs(Pairs):
-    """Pairs of shifted images; what comes in is 0. A transform ``[2]`` is (x, y) in whole pixels, a pose the same.
+    """Pairs of shifted images, filled with 0. A transform ``[2]`` is (x, y) in whole pixels, and so is a pose.
 
     Args:
-        reach: images and targets are shifted by up to this many pixels along both axes, all such shifts being as likely.
-        targets: the least and the most by which targets are shifted along one of the axes, if not 0 and ``reach``.
+        reach: images and targets are shifted by up to this many pixels along both axes; all such shifts are equally likely.
+        targets: the least and greatest shift of targets along the axis of the longer shift; None: 0 and ``reach``.
     """
 
     draws = 2
@@ -65,30 +64,30 @@ class ShiftPairs(Pairs):
         self.targets = targets or (0, reach)
 
     def __call__(self, batch: Batch, drawn: Tensor, train: Images) -> Batch:
-        before, after = _shifts(drawn[:, :1], 0, self.reach), _shifts(drawn[:, 1:], *self.targets)
+        before, after = _draw_shifts(drawn[:, :1], 0, self.reach), _draw_shifts(drawn[:, 1:], *self.targets)
         room = max(self.reach, self.targets[1])
         return batch._replace(
-            images=_shifted(batch.images, before, room),
-            targets=_shifted(batch.images, after, room),
+            images=_move_images(batch.images, before, room),
+            targets=_move_images(batch.images, after, room),
             transforms=(after - before).to(batch.images.dtype),
         )
 
-    def beyond(self) -> ShiftPairs:
+    def extend_range(self) -> ShiftPairs:
         return ShiftPairs(self.reach, (self.reach + 1, 2 * self.reach))
 
-    def identity(self, images: Tensor) -> Tensor:
+    def make_identity(self, images: Tensor) -> Tensor:
         return images.new_zeros(len(images), 2)
 
-    def moved(self, poses: Tensor, transforms: Tensor) -> Tensor:
+    def move_poses(self, poses: Tensor, transforms: Tensor) -> Tensor:
         return poses + transforms.unsqueeze(1)
 
 
 class AffinePairs(Pairs):
-    """Pairs of warped images. A transform is a matrix ``[3, 3]`` of homogeneous coordinates, and multiplies a pose.
+    """Pairs of warped images. A transform is a matrix ``[3, 3]`` of homogeneous coordinates that multiplies a pose.
 
     The ranges are affNIST's, all uniform: rotations by -20 to 20 degrees, a shear of -0.2 to 0.2, scales of 0.8 to 1.2 in x
-    and in y, with a translation by up to ``reach`` pixels along both axes. In a transform the unit of length is half the longer
-    side of the image, so that all of its numbers are of one order.
+    and in y, and a translation by up to ``reach`` pixels along both axes. The unit of length of a transform is half the longer
+    side of the image, so all of its numbers are of the same order.
     """
 
     draws = 12
@@ -106,42 +105,44 @@ class AffinePairs(Pairs):
         if self.outside:  # the largest of the six numbers, r, becomes 1 + r
             largest = second.abs().amax(dim=1, keepdim=True).clamp_min(1e-9)
             second = second * (1 + largest) / largest
-        before, after = self._matrices(first), self._matrices(second)
+        before, after = self._to_matrices(first), self._to_matrices(second)
         transforms = after @ torch.linalg.inv(before)
         transforms[:, :2, 2] /= max(batch.images.shape[2:]) / 2
         return batch._replace(
-            images=warped(batch.images, before[:, :2]),
-            targets=warped(batch.images, after[:, :2]),
+            images=warp_images(batch.images, before[:, :2]),
+            targets=warp_images(batch.images, after[:, :2]),
             transforms=transforms.to(batch.images.dtype),
         )
 
-    def beyond(self) -> AffinePairs:
+    def extend_range(self) -> AffinePairs:
         return AffinePairs(self.reach, outside=True)
 
-    def identity(self, images: Tensor) -> Tensor:
+    def make_identity(self, images: Tensor) -> Tensor:
         return torch.eye(3, dtype=images.dtype, device=images.device).expand(len(images), 3, 3)
 
-    def moved(self, poses: Tensor, transforms: Tensor) -> Tensor:
+    def move_poses(self, poses: Tensor, transforms: Tensor) -> Tensor:
         return transforms.unsqueeze(1) @ poses
 
-    def _matrices(self, numbers: Tensor) -> Tensor:
-        """Warps ``[B, 3, 3]`` in pixels, of numbers ``[B, 6]`` that are -1 to 1 inside the range."""
+    def _to_matrices(self, numbers: Tensor) -> Tensor:
+        """Converts numbers ``[B, 6]``, -1 to 1 inside the range, to warps ``[B, 3, 3]`` in pixels."""
         rotation, shear, scale_x, scale_y = numbers[:, :4].unbind(1)
         matrices = torch.eye(3, dtype=numbers.dtype, device=numbers.device).repeat(len(numbers), 1, 1)
-        matrices[:, :2, :2] = affine(ROTATION * rotation, SHEAR * shear, 1 + SCALE * scale_x, 1 + SCALE * scale_y)
+        matrices[:, :2, :2] = build_linear_parts(
+            ROTATION * rotation, SHEAR * shear, 1 + SCALE * scale_x, 1 + SCALE * scale_y
+        )
         matrices[:, :2, 2] = self.reach * numbers[:, 4:]
         return matrices
 
 
-def _shifts(drawn: Tensor, least: int, most: int) -> Tensor:
-    """Whole (x, y) ``[B, 2]``, the longer of the two from least to most, of numbers ``[B, 1]`` in [0, 1)."""
+def _draw_shifts(drawn: Tensor, least: int, most: int) -> Tensor:
+    """Draws whole shifts (x, y) ``[B, 2]``, the longer of the two from least to most, by numbers ``[B, 1]`` in [0, 1)."""
     along = torch.arange(-most, most + 1, device=drawn.device)
     shifts = torch.cartesian_prod(along, along)
     shifts = shifts[shifts.abs().amax(dim=1) >= least]
-    return shifts[whole_numbers(drawn, [len(shifts)]).squeeze(1)]
+    return shifts[to_whole_numbers(drawn, [len(shifts)]).squeeze(1)]
 
 
-def _shifted(images: Tensor, shifts: Tensor, room: int) -> Tensor:
-    """Images ``[B, C, H, W]`` moved by whole (x, y) ``[B, 2]`` of up to ``room`` pixels."""
+def _move_images(images: Tensor, shifts: Tensor, room: int) -> Tensor:
+    """Moves images ``[B, C, H, W]`` by whole shifts (x, y) ``[B, 2]`` of up to ``room`` pixels."""
     padded = F.pad(images, (room, room, room, room))
-    return windows(padded, room - shifts.flip(1), images.shape[2], images.shape[3])
+    return cut_windows(padded, room - shifts.flip(1), images.shape[2], images.shape[3])

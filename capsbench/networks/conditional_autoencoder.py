@@ -62,7 +62,7 @@ class ConditionalAutoencoder(TransformingNetwork):
         )
 
     def forward(self, images: Tensor, transforms: Tensor | None = None) -> Tensor:
-        transforms = self.pairs.identity(images) if transforms is None else transforms
+        transforms = self.pairs.make_identity(images) if transforms is None else transforms
         inputs = torch.cat([self.recognition(images), transforms.flatten(1)], dim=1)
         outputs: Tensor = self.generation(inputs)
         return outputs

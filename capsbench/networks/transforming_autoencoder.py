@@ -129,8 +129,8 @@ class TransformingAutoencoder(TransformingNetwork):
 
     def forward(self, images: Tensor, transforms: Tensor | None = None) -> Tensor:
         poses, presence = self.capsules(images)
-        transforms = self.pairs.identity(images) if transforms is None else transforms
-        return self.generate_images(Capsules(self.pairs.moved(poses, transforms), presence))
+        transforms = self.pairs.make_identity(images) if transforms is None else transforms
+        return self.generate_images(Capsules(self.pairs.move_poses(poses, transforms), presence))
 
 
 class CapsuleLinear(nn.Module):

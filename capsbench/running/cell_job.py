@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from capsbench.data.base import load_splits
 from capsbench.data.digest import digest_parts, join_digests
-from capsbench.data.draws import few
+from capsbench.data.draws import draw_few
 from capsbench.data.images import Splits
 from capsbench.errors import FOREIGN, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
@@ -193,5 +193,5 @@ def prepare_process(planned: PlannedCell, data_folder: Path) -> tuple[Splits, di
     if cell.code.get(DATA) not in (None, join_digests(parts)):
         other = ", ".join(changed_parts(planned.data, parts)) if planned.data else "images or labels"
         raise TrainingFailed(f"{cell.dataset} has changed since the cell was planned or trained: {other}")
-    data = replace(data, train=few(data.train, cell.train_size, cell.seed, cell.dataset))
+    data = replace(data, train=draw_few(data.train, cell.train_size, cell.seed, cell.dataset))
     return data.to(cell.device, parameter_dtype(cell)), parts

@@ -14,7 +14,7 @@ from typing import Any
 from capsbench import registry
 from capsbench.data.base import load_splits
 from capsbench.data.digest import digest_parts, join_digests
-from capsbench.data.draws import few
+from capsbench.data.draws import draw_few
 from capsbench.errors import Kind, ProcessFailed, UsageError
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import DATA, Cell
@@ -88,8 +88,8 @@ def load_and_count(dataset: str, folder: Path, train_sizes: Sequence[int], send:
     """The work of `count_images`."""
     splits = load_splits(dataset, folder)
     for size in train_sizes:
-        few(splits.train, size, seed=0, name=dataset)
-    return {part: len(images.labels) for part, images in splits.named().items()}
+        draw_few(splits.train, size, seed=0, name=dataset)
+    return {part: len(images.labels) for part, images in splits.by_name().items()}
 
 
 def load_and_digest(dataset: str, folder: Path, send: Any = None) -> dict[str, str]:

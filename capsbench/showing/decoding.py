@@ -128,7 +128,7 @@ def _transformed(scene: Scene) -> Picture:
     which = torch.tensor(scene.shown)
     pairs = Augmented(
         Images(scene.images, scene.labels), network.augmentations(), torch.Generator().manual_seed(0)
-    ).batch(which)
+    ).build_batch(which)
     assert pairs.targets is not None
     with torch.no_grad():
         same, moved = network(pairs.images), network(pairs.images, pairs.transforms)

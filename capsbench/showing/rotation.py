@@ -9,7 +9,7 @@ import torch
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from capsbench.data.warps import affine, beyond, warped
+from capsbench.data.warps import build_linear_parts, choose_outside, warp_images
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.style import DASHES, INK, LINE, MISLED, PALE, PALETTE, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
@@ -97,9 +97,9 @@ def rotated(image: Tensor, angles: Tensor, like: Tensor) -> Tensor:
         like: images ``[*, C, H, W]`` that say what comes in from outside, as the measure ``affine`` has it.
     """
     ones = torch.ones(len(angles), dtype=torch.float64)
-    linear = affine(angles, 0 * ones, ones, ones)
+    linear = build_linear_parts(angles, 0 * ones, ones, ones)
     matrices = torch.cat([linear, torch.zeros_like(linear[:, :, :1])], dim=2).to(image.device)
-    return warped(image.expand(len(angles), -1, -1, -1), matrices, beyond(like))
+    return warp_images(image.expand(len(angles), -1, -1, -1), matrices, choose_outside(like))
 
 
 def _band(scene: Scene, number: int, turned: Tensor, angles: Tensor, found: Tensor, labels: list[int]) -> Band:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from capsbench import registry
 from capsbench.data.base import load_splits
 from capsbench.data.digest import digest_parts, join_digests
-from capsbench.data.draws import stratified
+from capsbench.data.draws import draw_stratified
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import build_network, parameter_dtype
@@ -170,7 +170,7 @@ def scene_of(
             raise UsageError(Kind.INVALID, flag="index", expected=f"test images from 0 to {size - 1}", value=bad)
     if count < 1:
         raise UsageError(Kind.INVALID, flag="images", expected="1 or more", value=count)
-    order = stratified(test.labels.cpu(), size, SEED).tolist()
+    order = draw_stratified(test.labels.cpu(), size, SEED).tolist()
     searched = order[:SEARCHED] if index is None else list(index)
     wrong: list[int] = []
     if not isinstance(network, SelfSupervised):

@@ -86,7 +86,7 @@ def make_first_batch(cell: Cell, network: nn.Module, data: Splits, most: int | N
     augmentations = list_augmentations(cell, network, data)
     augmented = Augmented(data.train, augmentations, torch.Generator().manual_seed(cell.seed))
     count = min(most or cell.batch_size, len(data.train.labels))
-    return augmented.batch(torch.arange(count, device=data.train.images.device))
+    return augmented.build_batch(torch.arange(count, device=data.train.images.device))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def compute_validation_loss(cell: Cell, network: SelfSupervised, images: Images)
     for indices in torch.arange(len(images.labels), device=images.images.device).split(cell.batch_size):
         with use_precision(cell):
             # The objective is a mean over the batch; its weight is the batch size, because the last batch may be smaller.
-            loss_sum += float(network.objective(augmented.batch(indices))) * len(indices)
+            loss_sum += float(network.objective(augmented.build_batch(indices))) * len(indices)
     if not math.isfinite(loss_sum):
         raise TrainingFailed("the network's validation loss is not finite")
     return loss_sum / len(images.labels)
@@ -183,7 +183,7 @@ def train(
         for indices in order.split(cell.batch_size):
             # Losses such as the spread loss change with the progress of the whole training.
             done = ((epoch - 1) * steps + math.ceil(images_seen / cell.batch_size)) / (steps * cell.epochs)
-            loss = take_step(augmented.batch(indices), done)
+            loss = take_step(augmented.build_batch(indices), done)
             loss_sum += loss * len(indices)
             learning_rate = take_step.optimizer.param_groups[0]["lr"]
             schedule.step()

@@ -121,9 +121,9 @@ def test_an_interrupt_keeps_what_came(data, module, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(download, "CHUNK", 10)
-    read = download._read
+    read = download._read_chunk
     monkeypatch.setattr(
-        download, "_read", lambda response, most: read(response, most) if response.length > 50 else interrupted()
+        download, "_read_chunk", lambda response, most: read(response, most) if response.length > 50 else interrupted()
     )
     done = data("get", f"{module}:Mine")
     assert done.returncode == 130

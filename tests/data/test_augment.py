@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from capsbench.data.augment import Augmented, Crop, Flip, Jitter, Shift, shifted
+from capsbench.data.augment import Augmented, Crop, Flip, Jitter, Shift, shift_images
 from capsbench.data.images import Batch, Images
 
 
@@ -22,7 +22,7 @@ def changed(augmentation, images, numbers):
 
 def test_every_image_moves_by_its_own_whole_pixels_and_what_comes_in_is_zero():
     images = images_of(200, 2, 5, 4)
-    moved = shifted(images, 2, drawn(200))
+    moved = shift_images(images, 2, drawn(200))
     seen = set()
     for image, result in zip(images, moved, strict=True):
         matches = []
@@ -53,7 +53,7 @@ def test_what_happens_to_an_image_happens_to_its_targets(augmentation):
 
 def test_a_shift_of_zero_changes_nothing():
     images = images_of(3, 1, 4, 4)
-    assert torch.equal(shifted(images, 0, drawn(3)), images)
+    assert torch.equal(shift_images(images, 0, drawn(3)), images)
 
 
 def test_a_crop_is_a_window_of_the_image_and_all_windows_come():
@@ -94,7 +94,7 @@ def test_an_image_is_augmented_in_the_same_way_whatever_the_batch(size):
 
     def epoch(batch_size):
         augmented = Augmented(train, (Crop(5, 5), Shift(1), Flip()), torch.Generator().manual_seed(2))
-        batches = [augmented.batch(which) for which in order.split(batch_size)]
+        batches = [augmented.build_batch(which) for which in order.split(batch_size)]
         return torch.cat([batch.images for batch in batches]), torch.cat([batch.labels for batch in batches])
 
     images, labels = epoch(size)
@@ -106,5 +106,5 @@ def test_an_image_is_augmented_in_the_same_way_whatever_the_batch(size):
 def test_the_next_epoch_is_augmented_in_another_way():
     train = Images(images_of(50, 1, 6, 6), torch.zeros(50, dtype=torch.int64))
     generator = torch.Generator().manual_seed(2)
-    first, second = (Augmented(train, (Shift(2),), generator).batch(torch.arange(50)).images for _ in range(2))
+    first, second = (Augmented(train, (Shift(2),), generator).build_batch(torch.arange(50)).images for _ in range(2))
     assert not torch.equal(first, second)

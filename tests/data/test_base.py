@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from capsbench import registry
 from capsbench.data.base import data_folder, load_splits
-from capsbench.data.draws import few, hold_out, stratified
+from capsbench.data.draws import draw_few, draw_stratified, hold_out
 from capsbench.data.images import Images
 from capsbench.errors import ArgumentError, Kind
 from tests.data.faults import usage_error
@@ -46,7 +46,7 @@ def test_images_move_to_another_type_and_labels_stay_integers() -> None:
 @given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=60), data=st.data())
 def test_a_stratified_draw_of_any_size_holds_each_class_in_proportion(labels: list[int], data: st.DataObject) -> None:
     size = data.draw(st.integers(0, len(labels)))
-    chosen = stratified(torch.tensor(labels), size, seed=3)
+    chosen = draw_stratified(torch.tensor(labels), size, seed=3)
     assert len(set(chosen.tolist())) == size
     for label in set(labels):
         drawn = sum(labels[index] == label for index in chosen)
@@ -57,32 +57,32 @@ def test_a_stratified_draw_of_any_size_holds_each_class_in_proportion(labels: li
 
 
 def test_balanced_classes_are_drawn_equally_often() -> None:
-    chosen = stratified(torch.arange(100) % 10, 30, seed=0)
+    chosen = draw_stratified(torch.arange(100) % 10, 30, seed=0)
     assert (chosen % 10).bincount().tolist() == [3] * 10
 
 
 def test_few_draws_by_seed_and_a_smaller_draw_is_part_of_a_larger_one() -> None:
     images = numbered([0, 1, 2] * 30)
-    draws = {size: few(images, size, seed=1, name="mine").images.flatten().tolist() for size in (9, 30, 90)}
-    assert draws[9] == few(images, 9, seed=1, name="mine").images.flatten().tolist()
-    assert draws[9] != few(images, 9, seed=2, name="mine").images.flatten().tolist()
+    draws = {size: draw_few(images, size, seed=1, name="mine").images.flatten().tolist() for size in (9, 30, 90)}
+    assert draws[9] == draw_few(images, 9, seed=1, name="mine").images.flatten().tolist()
+    assert draws[9] != draw_few(images, 9, seed=2, name="mine").images.flatten().tolist()
     assert set(draws[9]) < set(draws[30]) < set(draws[90])
 
 
 def test_few_keeps_each_image_with_its_label() -> None:
     images = numbered([0, 1, 2] * 30)
-    drawn = few(images, 20, seed=0, name="mine")
+    drawn = draw_few(images, 20, seed=0, name="mine")
     assert (drawn.images.flatten() % 3).long().equal(drawn.labels)
 
 
 def test_few_of_no_size_is_everything_as_it_was() -> None:
     images = numbered([0, 0, 1])
-    assert few(images, None, seed=0, name="mine") is images
+    assert draw_few(images, None, seed=0, name="mine") is images
 
 
 @pytest.mark.parametrize("size", [2, 91])
 def test_few_names_the_flag_and_the_sizes_that_fit(size: int) -> None:
-    error = usage_error(few, numbered([0, 1, 2] * 30), size, 0, "mine")
+    error = usage_error(draw_few, numbered([0, 1, 2] * 30), size, 0, "mine")
     assert (error.kind, error.flag, error.value) == (Kind.INVALID, "train_size", size)
     assert {"3", "90"} <= set(str(error.expected).split())
     assert "mine" in str(error.expected)

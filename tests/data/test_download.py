@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from capsbench.data import download as downloads
-from capsbench.data.download import download
+from capsbench.data.download import download_file
 from capsbench.data.files import DataFile
 from capsbench.errors import Kind
 from tests.data.faults import missing_file, usage_error
@@ -126,7 +126,7 @@ def part_of(folder: Path) -> Path:
 
 def test_a_file_is_downloaded_whole_and_progress_is_told(server: Server, tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
-    path = download(published(server), tmp_path, lambda here, total: told.append((here, total)))
+    path = download_file(published(server), tmp_path, lambda here, total: told.append((here, total)))
     assert path == tmp_path / "set" / "images.gz"
     assert path.read_bytes() == CONTENT
     assert told[0] == (0, len(CONTENT))
@@ -137,12 +137,12 @@ def test_a_file_is_downloaded_whole_and_progress_is_told(server: Server, tmp_pat
 
 def test_what_was_cut_off_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     server.stops_at = 300_000
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.file, error.value) == (Kind.DAMAGED, part_of(tmp_path), 300_000)
     assert part_of(tmp_path).read_bytes() == CONTENT[:300_000]
     server.stops_at = None
     told: list[int] = []
-    download(published(server), tmp_path, lambda here, total: told.append(here))
+    download_file(published(server), tmp_path, lambda here, total: told.append(here))
     assert server.asked == [None, "bytes=300000-"]
     assert told[0] == 300_000
     assert (tmp_path / "set" / "images.gz").read_bytes() == CONTENT
@@ -154,11 +154,11 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server: Server, tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        download(published(server), tmp_path, interrupt)
+        download_file(published(server), tmp_path, interrupt)
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["images.gz.part"]
     here = part_of(tmp_path).stat().st_size
     assert 0 < here < len(CONTENT)
-    download(published(server), tmp_path)
+    download_file(published(server), tmp_path)
     assert server.asked == [None, f"bytes={here}-"]
     assert (tmp_path / "set" / "images.gz").read_bytes() == CONTENT
 
@@ -171,14 +171,14 @@ def test_whatever_was_left_the_file_is_right_in_the_end(
     server.ranges = ranges
     part_of(tmp_path).parent.mkdir()
     part_of(tmp_path).write_bytes(left)
-    assert download(published(server), tmp_path).read_bytes() == CONTENT
+    assert download_file(published(server), tmp_path).read_bytes() == CONTENT
 
 
 def test_without_a_length_the_md5_sum_decides(server: Server, tmp_path: Path) -> None:
     server.lengths = ()
-    assert download(published(server), tmp_path).read_bytes() == CONTENT
+    assert download_file(published(server), tmp_path).read_bytes() == CONTENT
     server.stops_at = 1000
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.file) == (Kind.DAMAGED, tmp_path / "set" / "images.gz")
     assert "1000" in error.problem.replace(";", " ").split()
 
@@ -190,7 +190,7 @@ def test_a_wrong_file_is_removed_and_what_was_there_stays(
     path = tmp_path / "set" / "images.gz"
     path.parent.mkdir()
     path.write_bytes(b"earlier")
-    error = usage_error(download, published(server, md5, size), tmp_path)
+    error = usage_error(download_file, published(server, md5, size), tmp_path)
     assert (error.kind, error.file, error.value) == (Kind.DAMAGED, path, server.url)
     assert found in error.problem
     assert path.read_bytes() == b"earlier"
@@ -200,7 +200,7 @@ def test_a_wrong_file_is_removed_and_what_was_there_stays(
 @pytest.mark.parametrize("status", [404, 503])
 def test_what_the_server_answers_is_told(server: Server, tmp_path: Path, status: int) -> None:
     server.status = status
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.value) == (Kind.MISSING, server.url)
     assert str(status) in error.problem.split()
     assert [*(tmp_path / "set").iterdir()] == []
@@ -208,8 +208,8 @@ def test_what_the_server_answers_is_told(server: Server, tmp_path: Path, status:
 
 def test_no_network(server: Server, tmp_path: Path) -> None:
     nobody = DataFile("set/images.gz", "http://127.0.0.1:9/images.gz")
-    assert missing_file(download, nobody, tmp_path) == tmp_path / "set" / "images.gz"
-    error = usage_error(download, nobody, tmp_path)
+    assert missing_file(download_file, nobody, tmp_path) == tmp_path / "set" / "images.gz"
+    error = usage_error(download_file, nobody, tmp_path)
     assert error.value == nobody.url
     assert "Connection refused" in error.problem
 
@@ -217,7 +217,7 @@ def test_no_network(server: Server, tmp_path: Path) -> None:
 def test_a_silent_server_is_not_waited_for(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "SECONDS", 0.2)
     server.stops_at, server.silent_for = 700_000, 1.0
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.value) == (Kind.MISSING, server.url)
     assert "timed out" in error.problem
     assert part_of(tmp_path).stat().st_size > 0
@@ -227,7 +227,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.file, error.value) == (Kind.INACCESSIBLE, part_of(tmp_path), 1000)
     assert str(len(CONTENT)) in error.problem
     assert not part_of(tmp_path).exists()
@@ -237,14 +237,14 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
 def test_a_disk_that_becomes_full(server: Server, tmp_path: Path) -> None:
     part_of(tmp_path).parent.mkdir()
     part_of(tmp_path).symlink_to("/dev/full")
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.file) == (Kind.INACCESSIBLE, part_of(tmp_path))
     assert "No space left on device" in error.problem
 
 
 def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
     (tmp_path / "set").write_text("a file")
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.file) == (Kind.INACCESSIBLE, part_of(tmp_path))
     assert server.asked == []
 
@@ -252,13 +252,13 @@ def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None
 def test_two_processes_do_not_append_to_one_file(server: Server, tmp_path: Path) -> None:
     part_of(tmp_path).parent.mkdir()
     with FileLock(f"{part_of(tmp_path)}.lock"):
-        error = usage_error(download, published(server), tmp_path)
+        error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.file) == (Kind.BUSY, part_of(tmp_path))
-    assert download(published(server), tmp_path).read_bytes() == CONTENT
+    assert download_file(published(server), tmp_path).read_bytes() == CONTENT
 
 
 def test_a_file_without_an_address_is_to_be_had_by_hand(tmp_path: Path) -> None:
-    assert missing_file(download, DataFile("set/images.gz", None), tmp_path) == tmp_path / "set" / "images.gz"
+    assert missing_file(download_file, DataFile("set/images.gz", None), tmp_path) == tmp_path / "set" / "images.gz"
     assert [*tmp_path.iterdir()] == []
 
 
@@ -267,7 +267,7 @@ def test_a_length_that_is_none_is_what_the_server_answers(
     server: Server, tmp_path: Path, lengths: list[str | None]
 ) -> None:
     server.lengths = lengths
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.file, error.value) == (Kind.MISSING, tmp_path / "set" / "images.gz", server.url)
     assert "Content-Length" in error.problem.split()
     assert [*(tmp_path / "set").iterdir()] == []
@@ -275,7 +275,7 @@ def test_a_length_that_is_none_is_what_the_server_answers(
 
 def test_the_same_length_twice_is_one(server: Server, tmp_path: Path) -> None:
     server.lengths = (None, None)
-    assert download(published(server), tmp_path).read_bytes() == CONTENT
+    assert download_file(published(server), tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("length", ["0", "1000", str(len(CONTENT) + 1), str(10**15)])
@@ -283,7 +283,7 @@ def test_a_length_that_is_not_as_published_is_told_before_anything_is_written(
     server: Server, tmp_path: Path, length: str
 ) -> None:
     server.lengths = [length]
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.value) == (Kind.DAMAGED, server.url)
     assert length in error.problem.replace(";", " ").split()
     assert [*(tmp_path / "set").iterdir()] == []
@@ -291,7 +291,7 @@ def test_a_length_that_is_not_as_published_is_told_before_anything_is_written(
 
 def test_a_length_that_is_too_large_is_a_file_that_is_cut_off(server: Server, tmp_path: Path) -> None:
     server.lengths = [str(len(CONTENT) + 1)]
-    error = usage_error(download, published(server, None, None), tmp_path)
+    error = usage_error(download_file, published(server, None, None), tmp_path)
     assert (error.kind, error.file, error.value) == (Kind.DAMAGED, part_of(tmp_path), len(CONTENT))
 
 
@@ -303,7 +303,7 @@ def test_what_never_ends_is_read_up_to_the_size_or_to_what_is_stated(
     server.content = CONTENT * 2
     told: list[int] = []
     file = DataFile("set/images.gz", server.url, size, most=len(CONTENT))
-    error = usage_error(download, file, tmp_path, lambda here, total: told.append(here))
+    error = usage_error(download_file, file, tmp_path, lambda here, total: told.append(here))
     assert (error.kind, error.file, error.value) == (Kind.DAMAGED, tmp_path / "set" / "images.gz", server.url)
     assert max(told) <= len(CONTENT)
     assert [*(tmp_path / "set").iterdir()] == []
@@ -312,7 +312,7 @@ def test_what_never_ends_is_read_up_to_the_size_or_to_what_is_stated(
 def test_more_than_is_stated_is_not_asked_for(server: Server, tmp_path: Path) -> None:
     file = DataFile("set/images.gz", server.url, most=len(CONTENT) - 1)
     told: list[int] = []
-    error = usage_error(download, file, tmp_path, lambda here, total: told.append(here))
+    error = usage_error(download_file, file, tmp_path, lambda here, total: told.append(here))
     assert (error.kind, error.value, told) == (Kind.DAMAGED, server.url, [])
 
 
@@ -325,9 +325,9 @@ def test_without_a_sum_a_download_goes_on_if_it_is_the_same_version(
 ) -> None:
     server.version, server.stops_at = version, 300_000
     file = published(server, None, None)
-    assert usage_error(download, file, tmp_path).expected == "the same command goes on from there"
+    assert usage_error(download_file, file, tmp_path).expected == "the same command resumes the download"
     server.stops_at = None
-    path = download(file, tmp_path)
+    path = download_file(file, tmp_path)
     assert (server.asked, server.versions) == ([None, "bytes=300000-"], [None, version])
     assert path.read_bytes() == CONTENT
     assert [*path.parent.iterdir()] == [path]
@@ -337,20 +337,20 @@ def test_without_a_sum_a_download_goes_on_if_it_is_the_same_version(
 def test_without_a_sum_another_version_begins_anew(server: Server, tmp_path: Path, ignores_versions: bool) -> None:
     server.version, server.stops_at = '"one"', 300_000
     file = published(server, None, None)
-    usage_error(download, file, tmp_path)
+    usage_error(download_file, file, tmp_path)
     server.content, server.version, server.stops_at = CONTENT[::-1], '"two"', None
     server.ignores_versions = ignores_versions
-    assert download(file, tmp_path).read_bytes() == CONTENT[::-1]
+    assert download_file(file, tmp_path).read_bytes() == CONTENT[::-1]
 
 
 @pytest.mark.parametrize("version", ["", 'W/"weak"'])
 def test_without_a_sum_and_a_version_a_download_begins_anew(server: Server, tmp_path: Path, version: str) -> None:
     server.version, server.stops_at = version, 300_000
     file = published(server, None, None)
-    assert usage_error(download, file, tmp_path).expected == "try again"
+    assert usage_error(download_file, file, tmp_path).expected == "try again"
     server.stops_at = None
     server.content = CONTENT[::-1]
-    assert download(file, tmp_path).read_bytes() == CONTENT[::-1]
+    assert download_file(file, tmp_path).read_bytes() == CONTENT[::-1]
     assert server.asked == [None, None]
 
 
@@ -359,7 +359,7 @@ def test_a_version_that_no_server_sent_is_not_sent(server: Server, tmp_path: Pat
     part_of(tmp_path).parent.mkdir()
     part_of(tmp_path).write_bytes(b"left")
     part_of(tmp_path).with_name("images.gz.part.version").write_text(version, encoding="latin-1")
-    assert download(published(server, None, None), tmp_path).read_bytes() == CONTENT
+    assert download_file(published(server, None, None), tmp_path).read_bytes() == CONTENT
     assert server.versions == [None]
 
 
@@ -368,14 +368,14 @@ def test_a_version_that_no_server_sent_is_not_sent(server: Server, tmp_path: Pat
 )
 def test_a_server_is_not_followed_to_other_schemes(server: Server, tmp_path: Path, url: str) -> None:
     server.sends_on_to = url
-    error = usage_error(download, published(server, None, None), tmp_path)
+    error = usage_error(download_file, published(server, None, None), tmp_path)
     assert (error.kind, error.value) == (Kind.MISSING, server.url)
     assert [*(tmp_path / "set").iterdir()] == []
 
 
 def test_a_server_is_not_followed_in_circles(server: Server, tmp_path: Path) -> None:
     server.sends_on_to = server.url
-    assert usage_error(download, published(server), tmp_path).kind is Kind.MISSING
+    assert usage_error(download_file, published(server), tmp_path).kind is Kind.MISSING
     assert len(server.asked) < 20
 
 
@@ -384,7 +384,7 @@ def test_a_server_is_followed_by_http(server: Server, tmp_path: Path) -> None:
         other.sends_on_to = server.url
         thread = threading.Thread(target=other.handle_request)
         thread.start()
-        assert download(published(other), tmp_path).read_bytes() == CONTENT
+        assert download_file(published(other), tmp_path).read_bytes() == CONTENT
         thread.join()
 
 
@@ -406,7 +406,7 @@ def test_from_https_only_https_is_followed(url: str, followed: bool) -> None:
 def test_files_of_this_machine_are_no_addresses(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(CONTENT)
     file = DataFile("set/images", f"file://{tmp_path}/images")
-    assert missing_file(download, file, tmp_path) == tmp_path / "set" / "images"
+    assert missing_file(download_file, file, tmp_path) == tmp_path / "set" / "images"
 
 
 @pytest.mark.parametrize("lengths", [(None,), ()])
@@ -415,7 +415,7 @@ def test_room_is_looked_for_whether_or_not_the_server_says_how_much(
 ) -> None:
     server.lengths = lengths
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=len(CONTENT) - 1))
-    error = usage_error(download, published(server), tmp_path)
+    error = usage_error(download_file, published(server), tmp_path)
     assert (error.kind, error.file, error.value) == (Kind.INACCESSIBLE, part_of(tmp_path), len(CONTENT) - 1)
     assert not part_of(tmp_path).exists()
 
@@ -427,35 +427,35 @@ def test_a_server_may_send_less_of_a_range_than_it_is_asked_for(
 ) -> None:
     server.version, server.stops_at = '"one"', 300_000
     file = published(server, md5, None)
-    usage_error(download, file, tmp_path)
+    usage_error(download_file, file, tmp_path)
     server.stops_at, server.at_a_time, server.says_total = None, 400_000, says_total
-    assert download(file, tmp_path).read_bytes() == CONTENT
+    assert download_file(file, tmp_path).read_bytes() == CONTENT
     assert server.asked[:3] == [None, "bytes=300000-", "bytes=700000-"]
 
 
 def test_a_file_that_ends_where_another_version_does_begins_anew(server: Server, tmp_path: Path) -> None:
     server.version, server.stops_at = '"one"', 300_000
     file = published(server, None, None)
-    usage_error(download, file, tmp_path)
+    usage_error(download_file, file, tmp_path)
     server.content, server.version, server.ignores_versions = CONTENT[::-1][:300_000], '"two"', True
-    assert download(file, tmp_path).read_bytes() == server.content
+    assert download_file(file, tmp_path).read_bytes() == server.content
 
 
 def test_a_file_in_chunks_is_whole_with_the_last_one(server: Server, tmp_path: Path) -> None:
     server.lengths, server.chunked = (), True
-    assert download(published(server, None, None), tmp_path).read_bytes() == CONTENT
+    assert download_file(published(server, None, None), tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("missing", [1_000, 9, 5])
 def test_a_file_in_chunks_that_lacks_the_last_one_is_not_whole(server: Server, tmp_path: Path, missing: int) -> None:
     server.lengths, server.chunked, server.stops_at = (), True, len(CONTENT) + 14 - missing
-    error = usage_error(download, published(server, None, None), tmp_path)
+    error = usage_error(download_file, published(server, None, None), tmp_path)
     assert (error.kind, error.value) == (Kind.MISSING, server.url)
     assert not (tmp_path / "set" / "images.gz").exists()
 
 
 def test_a_file_of_which_nothing_tells_the_end_is_not_taken_for_whole(server: Server, tmp_path: Path) -> None:
     server.lengths = ()
-    error = usage_error(download, published(server, None, None), tmp_path)
+    error = usage_error(download_file, published(server, None, None), tmp_path)
     assert (error.kind, error.value) == (Kind.MISSING, server.url)
     assert [*(tmp_path / "set").iterdir()] == []

@@ -38,7 +38,7 @@ def test_the_state_of_a_file(
 ) -> None:
     if content is not None:
         (tmp_path / "images.gz").write_bytes(content)
-    fit, text = DataFile("images.gz", None, size, md5).state(tmp_path)
+    fit, text = DataFile("images.gz", None, size, md5).describe_in(tmp_path)
     assert fit == state[0]
     assert text.startswith(state[1])
 
@@ -49,10 +49,10 @@ def test_a_decompressed_file_is_taken_in_place_of_the_published_one(
 ) -> None:
     (tmp_path / decompressed).write_bytes(b"anything")
     file = DataFile(name, None, 5, MD5)
-    assert file.found(tmp_path) == tmp_path / decompressed
-    assert file.state(tmp_path) == (True, f"there, decompressed ({decompressed}), no size or MD5 sum known")
+    assert file.find_in(tmp_path) == tmp_path / decompressed
+    assert file.describe_in(tmp_path) == (True, f"there, decompressed ({decompressed}), no size or MD5 sum known")
     (tmp_path / name).write_bytes(b"12345")
-    assert file.found(tmp_path) == tmp_path / name
+    assert file.find_in(tmp_path) == tmp_path / name
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
@@ -60,24 +60,24 @@ def test_a_file_is_held_against_what_is_known_of_it_before_it_is_read(tmp_path: 
     file = DataFile("images.gz", None, len(CONTENT), MD5, decompressed=(len(CONTENT), MD5))
     path = tmp_path / name
     path.write_bytes(CONTENT)
-    file.check(path)
-    assert file.state(tmp_path)[0]
-    assert file.state(tmp_path)[1].endswith("size and MD5 sum as published")
+    file.check_content(path)
+    assert file.describe_in(tmp_path)[0]
+    assert file.describe_in(tmp_path)[1].endswith("size and MD5 sum as published")
     for changed in (CONTENT[::-1], CONTENT[1:]):
         path.write_bytes(changed)
-        error = usage_error(file.check, path)
+        error = usage_error(file.check_content, path)
         assert (error.kind, error.file, error.expected) == (Kind.DAMAGED, path, REMEDY)
-        assert not file.state(tmp_path)[0]
+        assert not file.describe_in(tmp_path)[0]
 
 
 def test_a_sum_is_taken_once_of_a_file_that_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, path = DataFile("images", None, len(CONTENT), MD5), tmp_path / "images"
     path.write_bytes(CONTENT)
     taken = []
-    fault = DataFile.fault
-    monkeypatch.setattr(DataFile, "fault", lambda file, path: taken.append(path) or fault(file, path))
-    file.check(path)
-    file.check(path)
+    fault = DataFile.find_fault
+    monkeypatch.setattr(DataFile, "find_fault", lambda file, path: taken.append(path) or fault(file, path))
+    file.check_content(path)
+    file.check_content(path)
     assert taken == [path]
 
 
@@ -120,6 +120,6 @@ def test_a_decompressed_file_without_a_known_sum_is_checked_by_its_size(tmp_path
     file = DataFile("images.gz", None, 5, MD5, decompressed=(len(CONTENT), None))
     path = tmp_path / "images"
     path.write_bytes(CONTENT)
-    assert file.state(tmp_path) == (True, "there, decompressed (images), size as published")
+    assert file.describe_in(tmp_path) == (True, "there, decompressed (images), size as published")
     path.write_bytes(CONTENT[1:])
-    assert file.state(tmp_path)[0] is False
+    assert file.describe_in(tmp_path)[0] is False

@@ -40,7 +40,7 @@ def shift_between(image, result, most):
 
 @pytest.mark.parametrize(("beyond", "least", "most"), [(False, 0, 1), (True, 2, 2)])
 def test_both_images_of_a_pair_are_shifted_and_the_transform_is_the_difference(beyond, least, most):
-    pairs = ShiftPairs(1).beyond() if beyond else ShiftPairs(1)
+    pairs = ShiftPairs(1).extend_range() if beyond else ShiftPairs(1)
     images = torch.rand(100, 1, 4, 5, generator=torch.Generator().manual_seed(0)) + 0.1
     batch = made(pairs, images, drawn(pairs, 100))
     before = [shift_between(*pair, 2) for pair in zip(images, batch.images, strict=True)]
@@ -72,8 +72,8 @@ def test_shifts_add_up():
     for i in range(3):
         for capsule in range(4):
             expected = poses[i, capsule] + first[i] + second[i]
-            torch.testing.assert_close(pairs.moved(pairs.moved(poses, first), second)[i, capsule], expected)
-    assert torch.equal(pairs.moved(poses, pairs.identity(torch.zeros(3, 1, 2, 2))), poses)
+            torch.testing.assert_close(pairs.move_poses(pairs.move_poses(poses, first), second)[i, capsule], expected)
+    assert torch.equal(pairs.move_poses(poses, pairs.make_identity(torch.zeros(3, 1, 2, 2))), poses)
 
 
 # Affine transformations
@@ -93,7 +93,7 @@ def centroid(image, along):
 
 @pytest.mark.parametrize("beyond", [False, True])
 def test_a_transform_takes_each_point_of_the_image_to_its_place_in_the_target(beyond):
-    pairs = AffinePairs(2).beyond() if beyond else AffinePairs(2)
+    pairs = AffinePairs(2).extend_range() if beyond else AffinePairs(2)
     spots = [(0, 0), (3, 0), (0, 3), (-2, 1), (2, -3)]
     images = torch.stack([blob(*spot)[0] for spot in spots for _ in range(8)])
     along = blob(0, 0)[1]
@@ -107,7 +107,7 @@ def test_a_transform_takes_each_point_of_the_image_to_its_place_in_the_target(be
 
 @pytest.mark.parametrize(("beyond", "least", "most"), [(False, 0.0, 1.0), (True, 1.0, 2.0)])
 def test_affine_targets_lie_in_the_ranges_of_affnist_or_beyond_them(beyond, least, most):
-    pairs = AffinePairs(3).beyond() if beyond else AffinePairs(3)
+    pairs = AffinePairs(3).extend_range() if beyond else AffinePairs(3)
     numbers = drawn(pairs, 500)
     numbers[:, :6] = 0.5  # the image stays as it is, and the transform is the target's own
     matrices = made(pairs, torch.rand(500, 1, 8, 10, dtype=torch.double), numbers).transforms
@@ -131,8 +131,8 @@ def test_affine_transforms_multiply_poses_from_the_left():
     for i in range(2):
         for capsule in range(4):
             expected = second[i] @ first[i] @ poses[i, capsule]
-            torch.testing.assert_close(pairs.moved(pairs.moved(poses, first), second)[i, capsule], expected)
-    assert torch.equal(pairs.moved(poses, pairs.identity(torch.zeros(2, 1, 2, 2).double())), poses)
+            torch.testing.assert_close(pairs.move_poses(pairs.move_poses(poses, first), second)[i, capsule], expected)
+    assert torch.equal(pairs.move_poses(poses, pairs.make_identity(torch.zeros(2, 1, 2, 2).double())), poses)
 
 
 # Both
@@ -145,7 +145,7 @@ def test_a_pair_is_the_same_whatever_its_batch(family, dtype):
 
     def epoch(size):
         augmented = Augmented(train, (family(1),), torch.Generator().manual_seed(2))
-        batches = [augmented.batch(which) for which in torch.arange(20).split(size)]
+        batches = [augmented.build_batch(which) for which in torch.arange(20).split(size)]
         return [torch.cat(parts) for parts in zip(*[(b.images, b.targets, b.transforms) for b in batches], strict=True)]
 
     for one, other in zip(epoch(20), epoch(7), strict=True):

@@ -13,7 +13,17 @@ from torchvision.transforms.v2 import functional as torchvision
 
 from capsbench.data.augment import Augmented
 from capsbench.data.images import Batch, Images
-from capsbench.data.warps import DRAWS, FAMILIES, RANGES, Outside, Warp, affine, affnist_matrices, composed, warped
+from capsbench.data.warps import (
+    DRAWS,
+    FAMILIES,
+    RANGES,
+    Outside,
+    Warp,
+    build_linear_parts,
+    compose_homographies,
+    draw_affnist_matrices,
+    warp_images,
+)
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -26,7 +36,7 @@ def matrices(
     rotation: float = 0, shear: float = 0, scale_x: float = 1, scale_y: float = 1, right: float = 0, down: float = 0
 ) -> Tensor:
     """One matrix ``[1, 2, 3]``."""
-    linear = affine(*(torch.tensor([float(value)]) for value in (rotation, shear, scale_x, scale_y)))
+    linear = build_linear_parts(*(torch.tensor([float(value)]) for value in (rotation, shear, scale_x, scale_y)))
     return torch.cat([linear, torch.tensor([[[right], [down]]], dtype=torch.float64)], dim=2)
 
 
@@ -45,7 +55,7 @@ def strokes(count: int, size: int = 20, margin: int = 10, seed: int = 3) -> Tens
 @pytest.mark.parametrize("shape", [(1, 1, 28, 28), (2, 3, 33, 33), (3, 2, 40, 40), (2, 1, 5, 9), (1, 1, 64, 64)])
 def test_the_identity_changes_no_bit(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     images = uniform(*shape).to(dtype)
-    assert torch.equal(warped(images, matrices().expand(shape[0], -1, -1)), images)
+    assert torch.equal(warp_images(images, matrices().expand(shape[0], -1, -1)), images)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -53,19 +63,19 @@ def test_the_identity_changes_no_bit(shape: tuple[int, ...], dtype: torch.dtype)
 @pytest.mark.parametrize("turns", [-2, -1, 1, 2, 3, 5])
 def test_quarter_turns_are_exact_and_counter_clockwise(side: int, turns: int, dtype: torch.dtype) -> None:
     images = uniform(1, 2, side, side).to(dtype)
-    assert torch.equal(warped(images, matrices(rotation=90 * turns)), torch.rot90(images, turns, (2, 3)))
+    assert torch.equal(warp_images(images, matrices(rotation=90 * turns)), torch.rot90(images, turns, (2, 3)))
 
 
 def test_whole_shifts_are_exact_to_the_right_and_down() -> None:
     images = uniform(1, 1, 28, 30).float()
     expected = torch.zeros_like(images)
     expected[:, :, 5:, :-3] = images[:, :, :-5, 3:]
-    assert torch.equal(warped(images, matrices(right=-3, down=5)), expected)
+    assert torch.equal(warp_images(images, matrices(right=-3, down=5)), expected)
 
 
 def test_half_a_pixel_is_the_mean_of_two_and_beyond_the_edge_is_zero() -> None:
     images = torch.tensor([[[[1.0, 2.0, 5.0]]]])
-    torch.testing.assert_close(warped(images, matrices(right=0.5)), torch.tensor([[[[0.5, 1.5, 3.5]]]]))
+    torch.testing.assert_close(warp_images(images, matrices(right=0.5)), torch.tensor([[[[0.5, 1.5, 3.5]]]]))
 
 
 @pytest.mark.parametrize(
@@ -82,14 +92,14 @@ def test_half_a_pixel_is_the_mean_of_two_and_beyond_the_edge_is_zero() -> None:
 def test_where_a_point_to_the_right_of_the_centre_goes(option: dict[str, float], goes_to: tuple[int, int]) -> None:
     images = torch.zeros(1, 1, 41, 41)
     images[0, 0, 20, 28] = 1
-    y, x = divmod(int(warped(images, matrices(**option)).argmax()), 41)
+    y, x = divmod(int(warp_images(images, matrices(**option)).argmax()), 41)
     assert (x - 20, y - 20) == goes_to
 
 
 def test_a_shear_moves_what_is_below_to_the_right() -> None:
     images = torch.zeros(1, 1, 41, 41)
     images[0, 0, 30, 20] = 1
-    y, x = divmod(int(warped(images, matrices(shear=0.5)).argmax()), 41)
+    y, x = divmod(int(warp_images(images, matrices(shear=0.5)).argmax()), 41)
     assert (x - 20, y - 20) == (5, 10)
 
 
@@ -98,7 +108,7 @@ def test_any_warp_is_that_of_scipy(shape: tuple[int, int, int]) -> None:
     images = uniform(6, *shape)
     linear = torch.eye(2, dtype=torch.float64) + uniform(6, 2, 2, seed=1) - 0.5
     shift = 6 * uniform(6, 2, 1, seed=2) - 3
-    found = warped(images, torch.cat([linear, shift], dim=2))
+    found = warp_images(images, torch.cat([linear, shift], dim=2))
     centre = np.array([(shape[1] - 1) / 2, (shape[2] - 1) / 2])
     for i in range(6):
         # scipy wants rows before columns, and where each pixel of the output comes from
@@ -118,13 +128,13 @@ def test_rotation_shear_and_scale_are_those_of_torchvision(rotation: float, shea
     expected = torchvision.affine(
         images, -rotation, [3.0, -2.0], scale, [-math.degrees(math.atan(shear)), 0.0], InterpolationMode.BILINEAR
     )
-    found = warped(images, matrices(rotation, shear, scale, scale, right=3, down=-2))
+    found = warp_images(images, matrices(rotation, shear, scale, scale, right=3, down=-2))
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
 
 
 def test_a_draw_scales_shears_and_rotates_uniformly_within_affnists_ranges() -> None:
     images, drawn = strokes(50), uniform(50, 6, seed=4)
-    found = affnist_matrices(images, drawn)
+    found = draw_affnist_matrices(images, drawn)
     for matrix, numbers in zip(found, drawn.tolist(), strict=True):
         angle = math.radians(-20 + 40 * numbers[0])
         turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -136,12 +146,12 @@ def test_a_draw_scales_shears_and_rotates_uniformly_within_affnists_ranges() -> 
 def test_no_ink_leaves_the_image() -> None:
     images, drawn = strokes(300), uniform(300, 6, seed=5)
     drawn[:100, 4:], drawn[100:200, 4:] = 0, 1 - 1e-9
-    found = affnist_matrices(images, drawn)
-    larger = warped(F.pad(images, (20, 20, 20, 20)), found)
+    found = draw_affnist_matrices(images, drawn)
+    larger = warp_images(F.pad(images, (20, 20, 20, 20)), found)
     outside = larger.clone()
     outside[:, :, 20:-20, 20:-20] = 0
     assert outside.max() < 1e-5
-    torch.testing.assert_close(warped(images, found), larger[:, :, 20:-20, 20:-20], atol=2e-5, rtol=0)
+    torch.testing.assert_close(warp_images(images, found), larger[:, :, 20:-20, 20:-20], atol=2e-5, rtol=0)
 
 
 def test_translations_take_all_the_room_there_is() -> None:
@@ -150,7 +160,7 @@ def test_translations_take_all_the_room_there_is() -> None:
     for place in (0, 1 - 1e-9):
         drawn = uniform(100, 6, seed=6)
         drawn[:, 4:] = place
-        corners.append(warped(images, affnist_matrices(images, drawn)) > 0)
+        corners.append(warp_images(images, draw_affnist_matrices(images, drawn)) > 0)
     assert corners[0][:, 0, :2].any(dim=(1, 2)).all()
     assert corners[0][:, 0, :, :2].any(dim=(1, 2)).all()
     assert corners[1][:, 0, -2:].any(dim=(1, 2)).all()
@@ -162,21 +172,23 @@ def test_translations_are_uniform_and_do_not_depend_on_where_the_ink_was() -> No
     drawn = torch.cat(
         [torch.full((500, 4), 0.5), torch.linspace(0, 1, 500, dtype=torch.float64)[:, None].expand(-1, 2)], dim=1
     )
-    right, down = affnist_matrices(images, drawn)[:, :, 2].T
+    right, down = draw_affnist_matrices(images, drawn)[:, :, 2].T
     torch.testing.assert_close(right.diff(), right.diff()[:1].expand(499), atol=1e-6, rtol=0)
     elsewhere = torch.roll(images, (-7, 5), dims=(2, 3))
-    torch.testing.assert_close(affnist_matrices(elsewhere, drawn)[:, :, 2], torch.stack([right - 5, down + 7], dim=1))
+    torch.testing.assert_close(
+        draw_affnist_matrices(elsewhere, drawn)[:, :, 2], torch.stack([right - 5, down + 7], dim=1)
+    )
 
 
 def test_what_is_too_large_after_its_warp_is_centred() -> None:
     drawn = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.1, 0.9]])
-    translation = affnist_matrices(torch.ones(1, 1, 40, 40), drawn)[:, :, 2]
+    translation = draw_affnist_matrices(torch.ones(1, 1, 40, 40), drawn)[:, :, 2]
     torch.testing.assert_close(translation, torch.zeros(1, 2, dtype=torch.float64))
 
 
 def test_an_image_without_ink_stays_without() -> None:
     blank = torch.zeros(1, 1, 40, 40)
-    assert torch.equal(warped(blank, affnist_matrices(blank, uniform(1, 6))), blank)
+    assert torch.equal(warp_images(blank, draw_affnist_matrices(blank, uniform(1, 6))), blank)
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
@@ -185,7 +197,7 @@ def test_an_image_is_warped_to_the_same_bits_whatever_the_batch(size: int) -> No
 
     def epoch(batch_size: int) -> Tensor:
         augmented = Augmented(train, (Warp(),), torch.Generator().manual_seed(1))
-        return torch.cat([augmented.batch(which).images for which in torch.arange(64).split(batch_size)])
+        return torch.cat([augmented.build_batch(which).images for which in torch.arange(64).split(batch_size)])
 
     assert torch.equal(epoch(size), epoch(64))
     assert not torch.equal(epoch(size)[0], train.images[0])
@@ -199,10 +211,10 @@ def test_targets_are_warped_with_their_image(objects: int) -> None:
     result = Warp()(Batch(images, labels, alone), drawn, Images(images, labels))
     assert result.targets is not None
     assert result.targets.shape == alone.shape
-    expected = warped(images, affnist_matrices(images, drawn))
+    expected = warp_images(images, draw_affnist_matrices(images, drawn))
     assert torch.equal(result.images, expected)
     for k in range(objects):
-        assert torch.equal(result.targets[:, k], warped(alone[:, k], affnist_matrices(images, drawn)))
+        assert torch.equal(result.targets[:, k], warp_images(alone[:, k], draw_affnist_matrices(images, drawn)))
     whole = Warp()(Batch(images, labels, images), drawn, Images(images, labels))
     assert whole.targets is not None
     assert torch.equal(whole.targets, whole.images)
@@ -210,7 +222,7 @@ def test_targets_are_warped_with_their_image(objects: int) -> None:
 
 def test_the_meta_device_has_shapes() -> None:
     images = torch.empty(4, 3, 28, 20, device="meta")
-    assert warped(images, affnist_matrices(images, torch.empty(4, 6, device="meta"))).shape == images.shape
+    assert warp_images(images, draw_affnist_matrices(images, torch.empty(4, 6, device="meta"))).shape == images.shape
 
 
 def homographies(count: int, seed: int, tilt: float = 0.03) -> Tensor:
@@ -221,7 +233,7 @@ def homographies(count: int, seed: int, tilt: float = 0.03) -> Tensor:
 
 
 def sampled(image: np.ndarray, homography: np.ndarray, outside: str) -> np.ndarray:
-    """What `warped` says of one image ``[H, W]``, written out pixel by pixel."""
+    """What `warp_images` says of one image ``[H, W]``, written out pixel by pixel."""
     height, width = image.shape
     result = np.zeros_like(image)
     for row in range(height):
@@ -245,7 +257,7 @@ def sampled(image: np.ndarray, homography: np.ndarray, outside: str) -> np.ndarr
 @pytest.mark.parametrize("shape", [(13, 13), (8, 16), (20, 11)])
 def test_a_homography_sends_points_where_its_definition_says(shape: tuple[int, int], outside: Outside) -> None:
     images, matrices = uniform(4, 2, *shape), homographies(4, seed=1)
-    found = warped(images, matrices, outside)
+    found = warp_images(images, matrices, outside)
     for i in range(4):
         for channel in range(2):
             expected = sampled(images[i, channel].numpy(), matrices[i].numpy(), outside)
@@ -254,7 +266,7 @@ def test_a_homography_sends_points_where_its_definition_says(shape: tuple[int, i
 
 def test_what_is_behind_the_viewer_is_not_seen() -> None:
     images, matrices = uniform(3, 1, 15, 15) + 1, homographies(3, seed=2, tilt=0.4)
-    found = warped(images, matrices)
+    found = warp_images(images, matrices)
     for i in range(3):
         expected = sampled(images[i, 0].numpy(), matrices[i].numpy(), "zeros")
         np.testing.assert_allclose(found[i, 0].numpy(), expected, atol=1e-8)
@@ -270,22 +282,25 @@ def test_a_homography_is_torchvisions_perspective() -> None:
     goes = (matrix.numpy() @ np.array([[x - 12, y - 12, 1] for x, y in start]).T).T
     end = [[x / depth + 12, y / depth + 12] for x, y, depth in goes]
     expected = torchvision.perspective(images, start, end, InterpolationMode.BILINEAR)
-    torch.testing.assert_close(warped(images, matrix[None]), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(warp_images(images, matrix[None]), expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_affine_homography_is_its_matrix_whatever_its_scale(dtype: torch.dtype) -> None:
-    images, matrix = uniform(5, 2, 28, 21).to(dtype), affnist_matrices(uniform(5, 1, 28, 21), uniform(5, 6, seed=8))
+    images, matrix = (
+        uniform(5, 2, 28, 21).to(dtype),
+        draw_affnist_matrices(uniform(5, 1, 28, 21), uniform(5, 6, seed=8)),
+    )
     homography = torch.cat([matrix, torch.tensor([0.0, 0.0, 1.0]).expand(5, 1, 3)], dim=1)
-    assert torch.equal(warped(images, homography), warped(images, matrix))
-    assert torch.equal(warped(images, 4 * homography), warped(images, matrix))
+    assert torch.equal(warp_images(images, homography), warp_images(images, matrix))
+    assert torch.equal(warp_images(images, 4 * homography), warp_images(images, matrix))
 
 
 def test_edges_go_on_where_that_is_asked_for() -> None:
     images = torch.tensor([[[[1.0, 2.0, 5.0], [3.0, 4.0, 7.0]]]])
-    found = warped(images, matrices(right=2, down=-1), "border")
+    found = warp_images(images, matrices(right=2, down=-1), "border")
     assert torch.equal(found, torch.tensor([[[[3.0, 3.0, 3.0], [3.0, 3.0, 3.0]]]]))
-    assert torch.equal(warped(images, matrices(), "border"), images)
+    assert torch.equal(warp_images(images, matrices(), "border"), images)
 
 
 NAMES = list(FAMILIES)
@@ -298,12 +313,12 @@ SINGLE, GROUPS = NAMES[:4], NAMES[4:]
 def test_level_0_of_a_family_changes_no_bit(name: str, outside: Outside, dtype: torch.dtype) -> None:
     for side in (8, 28, 40):
         images = uniform(6, 2, side, side).to(dtype)
-        matrices = FAMILIES[name].homographies(uniform(6, DRAWS, seed=1), 0.0, side, side)
-        assert torch.equal(warped(images, matrices, outside), images)
+        matrices = FAMILIES[name].build_homographies(uniform(6, DRAWS, seed=1), 0.0, side, side)
+        assert torch.equal(warp_images(images, matrices, outside), images)
 
 
 def amounts(name: str, level: float, height: int = 20, width: int = 30, count: int = 400) -> Tensor:
-    return FAMILIES[name].homographies(uniform(count, DRAWS, seed=9), level, height, width)
+    return FAMILIES[name].build_homographies(uniform(count, DRAWS, seed=9), level, height, width)
 
 
 def test_rotation_turns_by_its_level_to_either_side() -> None:
@@ -369,15 +384,15 @@ def test_a_group_draws_its_parameters_uniformly_and_has_no_others(name: str, par
 def test_families_leave_every_pixel_in_front_of_the_viewer() -> None:
     for ends in range(4):
         extreme = torch.tensor([[0.0] * 6 + [float(ends % 2), float(ends // 2)]], dtype=torch.float64)
-        depth = FAMILIES["projective"].homographies(extreme, 1.0, 28, 28)[0, 2]
+        depth = FAMILIES["projective"].build_homographies(extreme, 1.0, 28, 28)[0, 2]
         corners = torch.tensor([[x, y, 1.0] for x in (-14, 14) for y in (-14, 14)], dtype=torch.float64)
         assert (corners @ depth).min() > 0.3
 
 
 def test_a_translation_blurs_nothing() -> None:
     images = uniform(30, 1, 28, 28).float()
-    matrices = FAMILIES["translation"].homographies(uniform(30, DRAWS, seed=3), 0.19, 28, 28)
-    for image, found, matrix in zip(images, warped(images, matrices), matrices, strict=True):
+    matrices = FAMILIES["translation"].build_homographies(uniform(30, DRAWS, seed=3), 0.19, 28, 28)
+    for image, found, matrix in zip(images, warp_images(images, matrices), matrices, strict=True):
         right, down = (int(pixels) for pixels in matrix[:2, 2])
         rolled = torch.roll(image, (down, right), dims=(1, 2))
         rolled[:, slice(0, down) if down >= 0 else slice(down, None)] = 0
@@ -387,4 +402,4 @@ def test_a_translation_blurs_nothing() -> None:
 
 def test_no_parameters_are_the_identity() -> None:
     identity = torch.eye(3, dtype=torch.float64).expand(2, 3, 3)
-    assert torch.equal(composed(torch.zeros(2, DRAWS)), identity)
+    assert torch.equal(compose_homographies(torch.zeros(2, DRAWS)), identity)

@@ -167,5 +167,5 @@ def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(mak
     data, _ = prepare_process(PlannedCell(make_cell(precision="float64", threads=1, train_size=50)), Path())
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
-    assert {part.images.dtype for part in data.named().values()} == {torch.float64}
-    assert [len(part.labels) for part in data.named().values()] == [50, 200, 500]
+    assert {part.images.dtype for part in data.by_name().values()} == {torch.float64}
+    assert [len(part.labels) for part in data.by_name().values()] == [50, 200, 500]

@@ -1,4 +1,4 @@
-"""Reading of what may never end, such as an archive of zeros."""
+"""Bounded reading of a file of unknown length, such as a decompressed archive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from io import BufferedIOBase
 
 
 class Bounded:
-    """A file that is read up to its ``most``-th byte; OSError where there is more."""
+    """Reads at most ``most`` bytes of a file, and raises OSError if it holds more."""
 
     def __init__(self, file: BufferedIOBase, most: int) -> None:
         self.file, self.most = file, most

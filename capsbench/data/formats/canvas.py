@@ -1,4 +1,4 @@
-"""Images on a larger canvas, and augmentations applied once and for all, as fixed test images are made of others."""
+"""Images on a larger canvas, and augmentations with fixed random numbers, for fixed test images."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from capsbench.data.lazy import functional as F
 from capsbench.data.lazy import torch
 
 IMAGES_AT_A_TIME = 1000
-"""Bounds the memory of what is between."""
+"""Images per batch, which bounds the memory of intermediate results."""
 
 
-def on_canvas(images: Images, margin: int) -> Images:
-    """The images with ``margin`` pixels of 0 on every side."""
+def place_on_canvas(images: Images, margin: int) -> Images:
+    """Pads images with ``margin`` pixels of 0 on every side."""
     return images._replace(images=F.pad(images.images, (margin,) * 4))
 
 
-def once(images: Images, augmentation: Augmentation, seed: int) -> Images:
-    """All images augmented by numbers of a fixed seed: the same ones at every call."""
-    # NumPy's RandomState, because its stream is frozen for good.
+def augment_once(images: Images, augmentation: Augmentation, seed: int) -> Images:
+    """Augments all images with the random numbers of a seed: the same result at every call."""
+    # The stream of NumPy's RandomState is frozen.
     drawn = torch.from_numpy(np.random.RandomState(seed).random_sample((len(images.labels), augmentation.draws)))
     batches = [
         augmentation(Batch(images.images[which], images.labels[which]), drawn[which], images)

@@ -20,39 +20,39 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IMAGES, LABELS = 0x0803, 0x0801
-"""Magic numbers: unsigned bytes (08) in three dimensions and in one."""
+"""Magic numbers: unsigned bytes (08) in three dimensions and in one dimension."""
 
 KINDS = {IMAGES: "images", LABELS: "labels"}
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 CONTENT_BYTES = (47_040_016, 60_008, 7_840_016, 10_008)
-"""Bytes of each of `FILES`, decompressed: 60,000 images of 28x28 pixels to train on and 10,000 to test on."""
+"""Decompressed bytes of `FILES`: 60,000 training and 10,000 test images of 28x28 pixels."""
 
 
 class IDXSet(PublishedSet):
-    """MNIST or a set in its form: four files in ``FOLDER/NAME/raw``, compressed (``.gz``) or not, as torchvision has them."""
+    """MNIST or a set in its format: four files in ``FOLDER/NAME/raw``, compressed (``.gz``) or not, as torchvision has them."""
 
     image = ImageShape(1, 28, 28)
     classes = 10
     shift = 2
 
     counts: ClassVar[tuple[int, int]] = (60_000, 10_000)
-    """Images to train on and to test on, as published."""
+    """Numbers of training and test images, as published."""
 
-    def read(self, paths: Sequence[Path]) -> tuple[Images, Images]:
-        return self._pair(paths[0], paths[1], self.counts[0]), self._pair(paths[2], paths[3], self.counts[1])
+    def read_parts(self, paths: Sequence[Path]) -> tuple[Images, Images]:
+        return self._read_pair(paths[0], paths[1], self.counts[0]), self._read_pair(paths[2], paths[3], self.counts[1])
 
-    def _pair(self, images_path: Path, labels_path: Path, count: int) -> Images:
-        most = 1000 + 4 * count * math.prod(self.image)  # so that what is of another size is told as that
+    def _read_pair(self, images_path: Path, labels_path: Path, count: int) -> Images:
+        most = 1000 + 4 * count * math.prod(self.image)  # enough to read and report images of another size
         images, labels = read_idx(images_path, IMAGES, most), read_idx(labels_path, LABELS, most)
         if images.shape != (len(labels), *self.image[1:]):
             size = f"{self.image.height}x{self.image.width}"
-            found = " x ".join(map(str, images.shape))
+            shape = " x ".join(map(str, images.shape))
             raise damaged_file(
                 images_path,
                 f"expected an image of {size} pixels for each of the {len(labels)} labels in {labels_path.name}, "
-                f"found {found}",
+                f"found {shape}",
                 tuple(images.shape),
             )
         check_labels(labels, labels_path, self.classes, count)
@@ -60,13 +60,13 @@ class IDXSet(PublishedSet):
 
 
 def idx_files(name: str, url: str, *known: tuple[int, str], decompressed: Sequence[str] = ()) -> tuple[DataFile, ...]:
-    """The files of a set in MNIST's form.
+    """Declares the files of a set in MNIST's format.
 
     Args:
         name: the folder.
-        url: what the name of a file is appended to.
+        url: the address without the name of the file.
         known: bytes and MD5 sum of each of `FILES`, compressed as published.
-        decompressed: MD5 sum of what is in each of them, where it is known.
+        decompressed: MD5 sum of the content of each file, if known.
     """
     sums: Sequence[str | None] = decompressed or [None] * len(FILES)
     contents = zip(CONTENT_BYTES, sums, strict=True)
@@ -77,12 +77,12 @@ def idx_files(name: str, url: str, *known: tuple[int, str], decompressed: Sequen
 
 
 def read_idx(path: Path, magic: int, most: int = 2**31) -> Tensor:
-    """The uint8 content of an IDX file, ``[N, H, W]`` for `IMAGES` and ``[N]`` for `LABELS`.
+    """Reads the uint8 content of an IDX file, ``[N, H, W]`` for `IMAGES` and ``[N]`` for `LABELS`.
 
     Args:
-        path: the file, gzip-compressed if its name ends with ``.gz``; it is only read.
-        magic: what the file has to hold.
-        most: bytes that are read, of which an archive may hold any number.
+        path: the file, gzip-compressed if its name ends with ``.gz``.
+        magic: the expected content, `IMAGES` or `LABELS`.
+        most: bytes to read at most, because an archive may hold any number.
 
     Raises:
         UsageError: the file cannot be read, is not of this kind, or is not as long as its header says.
@@ -94,23 +94,23 @@ def read_idx(path: Path, magic: int, most: int = 2**31) -> Tensor:
         raise unreadable_file(path, error) from error
     dimensions = magic & 0xFF
     header = 4 * (1 + dimensions)
-    found = int.from_bytes(content[:4], "big")
-    if found != magic:
-        kind = f", that of {KINDS[found]}" if found in KINDS else ""
+    actual = int.from_bytes(content[:4], "big")
+    if actual != magic:
+        kind = f", that of {KINDS[actual]}" if actual in KINDS else ""
         raise damaged_file(
             path,
             f"expected an IDX file of {KINDS[magic]} (magic number {magic}), "
-            f"found magic number {found}{kind}, in {len(content)} bytes",
-            found,
+            f"found magic number {actual}{kind}, in {len(content)} bytes",
+            actual,
         )
     if len(content) < header:
         raise damaged_file(path, f"expected a header of {header} bytes, found {len(content)}", len(content))
     sizes = struct.unpack_from(f">{dimensions}I", content, 4)
     if len(content) != header + math.prod(sizes):
-        of = " x ".join(map(str, sizes))
+        shape = " x ".join(map(str, sizes))
         raise damaged_file(
             path,
-            f"its header promises {of} {KINDS[magic]}, so {header + math.prod(sizes)} bytes, found {len(content)}",
+            f"its header promises {shape} {KINDS[magic]}, so {header + math.prod(sizes)} bytes, found {len(content)}",
             len(content),
         )
     return torch.frombuffer(content, dtype=torch.uint8)[header:].reshape(sizes)

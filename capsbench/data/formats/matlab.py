@@ -1,4 +1,4 @@
-"""Arrays of MATLAB 5 files, which SciPy reads in a process of its own: a damaged file can kill the process that reads it."""
+"""Arrays of MATLAB 5 files. SciPy reads them in a separate process, because a damaged file can kill its reader."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from capsbench.data.formats.published import unreadable_file
 from capsbench.errors import LONGEST_MESSAGE, Kind, ProcessFailed, UsageError, cause_of_death
 
 SECONDS = 600
-"""A process that reads for longer is ended."""
+"""Time limit of the process that reads a file."""
 
 
 def read_matlab(path: Path, names: Sequence[str]) -> Mapping[str, np.ndarray[Any, Any] | None]:
-    """Arrays of numbers by their names; None for one that the file does not hold.
+    """Reads arrays of numbers by their names; None for an array that the file does not hold.
 
     Args:
         path: a MATLAB 5 file, or a zip archive that holds one.
-        names: ``X``, or of a field of a structure ``affNISTdata.image``.
+        names: such as ``X``, or ``affNISTdata.image`` for a field of a structure.
 
     Raises:
-        UsageError: the file cannot be read, an array is not of numbers, or the disk has no room to pass them on.
+        UsageError: the file cannot be read, an array is not of numbers, or the disk has no room for a copy of them.
     """
     with TemporaryDirectory() as folder:
         passed_on = Path(folder) / "arrays.npz"
-        # Modules beside the script stay off its path (-P): none of them is a top-level one. One thread needs less memory.
+        # -P keeps the script's folder off the import path: its modules are not top-level ones. One thread needs less memory.
         script = [sys.executable, "-P", "-W", "ignore", matlab_process.__file__]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         try:
@@ -50,7 +50,7 @@ def read_matlab(path: Path, names: Sequence[str]) -> Mapping[str, np.ndarray[Any
             problem = f"cannot be written: {reason}"
             raise UsageError(Kind.INACCESSIBLE, problem, file=passed_on, expected=expected)
         if ended.returncode < 0 or (ended.returncode and not reason):
-            reason = f"who reads it dies: {cause_of_death(ended.returncode)}"
+            reason = f"the process that reads it dies: {cause_of_death(ended.returncode)}"
         if ended.returncode:
             raise unreadable_file(path, ProcessFailed(reason))
         with np.load(passed_on) as arrays:

@@ -1,4 +1,4 @@
-"""What data sets published as a training set and a test set share: their files, and a validation set held out of the one."""
+"""Base class of data sets published as a training set and a test set: file checks and a held-out validation set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from capsbench.data.base import Dataset
-from capsbench.data.download import download
+from capsbench.data.download import download_file
 from capsbench.data.draws import hold_out
 from capsbench.data.files import REMEDY, DataFile
 from capsbench.data.images import Augmentation, Images, Splits
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class PublishedSet(Dataset):
-    """A published training set and test set of bytes; ``validation`` of the training images are held out, stratified.
+    """A published training set and test set of bytes, with ``validation`` training images held out by a stratified draw.
 
-    The held-out images are the same ones in every experiment. Files that are there are only read, so the data folder may be
-    read-only; those that are not are downloaded.
+    The held-out images are the same in every experiment. Missing files are downloaded. If none is missing, nothing is written,
+    so the data folder may be read-only.
     """
 
     validation: ClassVar[int] = 5000
@@ -30,57 +30,59 @@ class PublishedSet(Dataset):
     augmentations: ClassVar[tuple[Augmentation, ...]] = ()
 
     def load(self, folder: Path) -> Splits:
-        train, test = self.read(fetched(self.files, folder))
+        train, test = self.read_parts(fetch_files(self.files, folder))
         rest, validation = hold_out(train, self.validation)
-        return Splits(_scaled(rest), _scaled(validation), _scaled(test), augmentations=self.augmentations)
+        return Splits(
+            _scale_pixels(rest), _scale_pixels(validation), _scale_pixels(test), augmentations=self.augmentations
+        )
 
     @abstractmethod
-    def read(self, paths: Sequence[Path]) -> tuple[Images, Images]:
-        """Training and test set: images ``[N, C, H, W]`` of uint8 and labels ``[N]`` of int64.
+    def read_parts(self, paths: Sequence[Path]) -> tuple[Images, Images]:
+        """Reads training and test set: images ``[N, C, H, W]`` of uint8 and labels ``[N]`` of int64.
 
         Args:
-            paths: where each of ``files`` lies, as published or decompressed.
+            paths: the path of each of ``files``, as published or decompressed.
 
         Raises:
-            UsageError: a file is damaged, or another one.
+            UsageError: a file is damaged, or is another file.
         """
 
 
-def fetched(files: Sequence[DataFile], folder: Path) -> list[Path]:
-    """Where each file lies, as published or decompressed; those that are not in the data folder are downloaded.
+def fetch_files(files: Sequence[DataFile], folder: Path) -> list[Path]:
+    """Returns the path of each file, as published or decompressed. Downloads missing files.
 
-    Those that are there are held against what is known of them before they are used: their sizes and MD5 sums.
+    Sizes and MD5 sums are checked as far as known.
 
     Raises:
-        UsageError: one is not to be had, and the line names the others that are missing too; or one is not as published.
+        UsageError: a file cannot be downloaded (the message lists other missing files), or is not as published.
     """
-    missing = [file for file in files if file.found(folder) is None]
+    missing = [file for file in files if file.find_in(folder) is None]
     for done, file in enumerate(missing, start=1):
         try:
-            download(file, folder)
+            download_file(file, folder)
         except UsageError as error:
             if others := ", ".join(other.path for other in missing[done:]):
-                error.problem += f"; missing as well: {others}"
+                error.problem += f"; also missing: {others}"
             raise
-    paths = [file.found(folder) or folder / file.path for file in files]
+    paths = [file.find_in(folder) or folder / file.path for file in files]
     for file, path in zip(files, paths, strict=True):
-        file.check(path)
+        file.check_content(path)
     return paths
 
 
 def damaged_file(file: Path, problem: str, value: object = None) -> UsageError:
-    """The error of a file that is not as published: the problem as a phrase, and the value found in its place."""
+    """Returns the error of a file that is not as published: the problem as a phrase, and the value found instead."""
     return UsageError(Kind.DAMAGED, problem, file=file, value=value, expected=REMEDY)
 
 
 def unreadable_file(file: Path, error: Exception) -> UsageError:
-    """The error of a file that could not be read, with the reason in one line; its value is the size in bytes."""
+    """Returns the error of a file that cannot be read, with the reason in one line. Its value is the size in bytes."""
     size, reason = file.stat().st_size, " ".join(str(error).split()) or type(error).__name__
     return damaged_file(file, f"cannot be read ({size} bytes): {reason}", size)
 
 
 def check_labels(labels: Tensor, path: Path, classes: int, count: int, first: int = 0) -> None:
-    """Raises UsageError unless a file holds ``count`` labels, those of so many ``classes`` from ``first`` on."""
+    """Raises UsageError unless a file holds ``count`` labels from ``first`` to ``first + classes - 1``."""
     if len(labels) != count:
         raise damaged_file(path, f"expected {count} labels, as published, found {len(labels)}", len(labels))
     low, high = labels.aminmax()
@@ -90,12 +92,12 @@ def check_labels(labels: Tensor, path: Path, classes: int, count: int, first: in
         raise damaged_file(path, f"expected labels from {first} to {last}, found {wrong}", wrong)
 
 
-def centre(images: Tensor, height: int, width: int) -> Tensor:
-    """The window ``[..., height, width]`` in the middle of images ``[..., H, W]``."""
+def crop_centre(images: Tensor, height: int, width: int) -> Tensor:
+    """Returns the central window ``[..., height, width]`` of images ``[..., H, W]``."""
     top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
     return images[..., top : top + height, left : left + width].contiguous()
 
 
-def _scaled(images: Images) -> Images:
-    """From bytes to float32 in [0, 1]."""
+def _scale_pixels(images: Images) -> Images:
+    """Converts bytes to float32 in [0, 1]."""
     return images._replace(images=images.images.float().div_(255))

@@ -1,4 +1,4 @@
-"""Sabour 2017's test of affine generalisation on any data set: training sees translations alone, the test affine warps."""
+"""Sabour 2017's test of affine generalisation on any data set: training images are only translated, test images are warped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from capsbench.data.augment import Shift
 from capsbench.data.base import Dataset
-from capsbench.data.formats.canvas import on_canvas, once
+from capsbench.data.formats.canvas import augment_once, place_on_canvas
 from capsbench.data.images import Images, ImageShape, Splits
 from capsbench.data.sets.fashion_mnist import FashionMNIST
 from capsbench.data.sets.kmnist import KMNIST
@@ -15,30 +15,31 @@ from capsbench.data.sets.mnist import MNIST
 from capsbench.data.warps import Warp
 
 PLACES_SEED, WARPS_SEED = 1, 2
-"""Decide where validation and clean test images lie, and how test images are warped: the same in every experiment."""
+"""Seeds of the places of validation and clean test images, and of the warps of test images, the same in every experiment."""
 
 
 class AffineSet(Dataset):
-    """Base class: training images of a ``base`` data set anywhere on a larger canvas, test images warped as affNIST's.
+    """Base class: training images of a ``base`` data set at random places on a larger canvas, test images warped as affNIST's.
 
-    Of one's own data set of single objects on a background of 0 it takes two lines:
+    A user's own data set of single objects on a background of 0 takes two lines:
 
         class AffineMine(AffineSet):
             base = Mine
 
-    Training images lie in the middle of the canvas and are shifted by up to ``margin`` pixels, anew in every epoch; those of
-    validation lie at places that are drawn once. Test images are warped once, by `capsbench.data.warps.Warp`. Beside them,
-    ``clean`` are the same originals at random places: at equal accuracy on these Sabour 2017 (section 5.2) compares networks.
+    Training images are shifted by up to ``margin`` pixels, anew in every epoch. The places of validation images are drawn once.
+    Test images are warped once, by `capsbench.data.warps.Warp`. The part ``clean`` has the unwarped test images at random
+    places; Sabour 2017 (section 5.2) compares networks of equal accuracy on these.
 
-    What is not certain of affNIST itself: in which order it scales, shears and rotates, how it interpolates, and whether
-    it translates by whole pixels. Here it is in this order, bilinear, and by any fraction of a pixel.
+    Some details of affNIST are unknown: its order of scaling, shearing and rotation, its interpolation, and whether it
+    translates by whole pixels. Here the order is this one, the interpolation bilinear, and translations are by any fraction of
+    a pixel.
     """
 
     base: ClassVar[type[Dataset]]
-    """Whose images these are."""
+    """The data set of the original images."""
 
     margin: ClassVar[int] = 6
-    """Pixels of 0 around an image: MNIST's 28x28 become affNIST's 40x40."""
+    """Pixels of 0 around an image, such as 6 from MNIST's 28x28 to affNIST's 40x40."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -56,38 +57,38 @@ class AffineSet(Dataset):
     def load(self, folder: Path) -> Splits:
         originals = self.base().load(folder)
         train, validation, test = (
-            on_canvas(part, self.margin) for part in (originals.train, originals.validation, originals.test)
+            place_on_canvas(part, self.margin) for part in (originals.train, originals.validation, originals.test)
         )
         anywhere = Shift(self.margin)
-        clean = once(test, anywhere, PLACES_SEED)
-        validation = once(validation, anywhere, PLACES_SEED)
-        return Splits(train, validation, self.warped(test, folder), {"clean": clean}, originals.augmentations)
+        clean = augment_once(test, anywhere, PLACES_SEED)
+        validation = augment_once(validation, anywhere, PLACES_SEED)
+        return Splits(train, validation, self.warp_test(test, folder), {"clean": clean}, originals.augmentations)
 
-    def warped(self, test: Images, folder: Path) -> Images:
-        """The test images, of originals in the middle of the canvas."""
-        return once(test, Warp(), WARPS_SEED)
+    def warp_test(self, test: Images, folder: Path) -> Images:
+        """Returns the warped test images. The originals ``test`` are in the centre of the canvas."""
+        return augment_once(test, Warp(), WARPS_SEED)
 
 
 class AffineMNIST(AffineSet):
-    """MNIST anywhere on 40x40 to train on, and its test images warped as affNIST's are (Sabour 2017, section 5.2).
+    """MNIST at random places on 40x40 for training, and its test images warped as affNIST's (Sabour 2017, section 5.2).
 
-    It needs no other files than MNIST's. The published warps are `affnist`.
+    It needs only MNIST's files. `affnist` has the published warps.
     """
 
     base = MNIST
 
 
 class AffineFashionMNIST(AffineSet):
-    """Fashion-MNIST anywhere on 40x40 to train on, and its test images warped as affNIST's are.
+    """Fashion-MNIST at random places on 40x40 for training, and its test images warped as affNIST's.
 
-    Clothes fill their 28x28 pixels, where digits fill 20x20 of them: after the warp up to a tenth are too large for the
-    canvas, and are centred.
+    Clothes fill their 28x28 pixels, while digits fill 20x20 of them. After the warp, up to a tenth are too large for the
+    canvas and are centred.
     """
 
     base = FashionMNIST
 
 
 class AffineKMNIST(AffineSet):
-    """KMNIST anywhere on 40x40 to train on, and its test images warped as affNIST's are."""
+    """KMNIST at random places on 40x40 for training, and its test images warped as affNIST's."""
 
     base = KMNIST

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from capsbench.data.draws import SPLIT_SEED, stratified
+from capsbench.data.draws import SPLIT_SEED, draw_stratified
 from capsbench.data.files import DataFile
 from capsbench.data.formats.matlab import read_matlab
-from capsbench.data.formats.published import check_labels, damaged_file, fetched
+from capsbench.data.formats.published import check_labels, damaged_file, fetch_files
 from capsbench.data.images import Images
 from capsbench.data.lazy import torch
 from capsbench.data.sets.affine_sets import AffineSet
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 TEST = DataFile(
     "affNIST/transformed/test.mat.zip", "https://www.cs.toronto.edu/~tijmen/affNIST/32x/transformed/test.mat.zip"
 )
-"""Its author published neither size nor MD5 sum; the archive has check sums of its own, which reading it looks at."""
+"""Its author published neither size nor MD5 sum. The archive contains checksums, which are verified when it is read."""
 
 
 class AffNIST(AffineSet):
-    """MNIST anywhere on 40x40 to train on; to test, 10,000 of affNIST's transformed images (Sabour 2017, section 5.2).
+    """MNIST at random places on 40x40 for training, and 10,000 of affNIST's images for the test (Sabour 2017, section 5.2).
 
-    affNIST has 32 versions of each of MNIST's 10,000 test images. These are a stratified draw of them, always the same, at a
-    thirty-second of the memory and the time: an accuracy of 79 % has a standard error of 0.4 points. `AffNISTFull` has them
-    all. ``clean`` beside them are MNIST's own test images at random places on 40x40.
+    affNIST has 32 versions of each of MNIST's 10,000 test images. The test set is a stratified draw of these, always the same,
+    at 1/32 of the memory and time: an accuracy of 79 % has a standard error of 0.4 points. `AffNISTFull` has all of them. The
+    part ``clean`` has MNIST's test images at random places on 40x40.
     """
 
     base = MNIST
@@ -40,14 +40,14 @@ class AffNIST(AffineSet):
     source = "Tieleman: The affNIST dataset for machine learning. https://www.cs.toronto.edu/~tijmen/affNIST, 2013"
 
     size: ClassVar[int | None] = 10_000
-    """Test images; None: all there are."""
+    """Number of test images; None: all."""
 
-    def warped(self, test: Images, folder: Path) -> Images:
-        (path,) = fetched([TEST], folder)
+    def warp_test(self, test: Images, folder: Path) -> Images:
+        (path,) = fetch_files([TEST], folder)
         images, labels = read_affnist(path)
-        # As many versions of each test image: a file of training images, or half a file, has other shares of the classes.
-        of_each, versions = test.labels.bincount(minlength=MNIST.classes), len(labels) / len(test.labels)
-        if not torch.equal(labels.bincount(minlength=MNIST.classes), (of_each * versions).long()):
+        # The same number of versions per test image: a file of training images, or half a file, has other class proportions.
+        class_counts, versions = test.labels.bincount(minlength=MNIST.classes), len(labels) / len(test.labels)
+        if not torch.equal(labels.bincount(minlength=MNIST.classes), (class_counts * versions).long()):
             raise damaged_file(
                 path,
                 f"expected as many versions of each of MNIST's {len(test.labels)} test images, found {len(labels)} "
@@ -55,37 +55,37 @@ class AffNIST(AffineSet):
                 len(labels),
             )
         if self.size is not None:
-            chosen = stratified(labels, self.size, SPLIT_SEED)
+            chosen = draw_stratified(labels, self.size, SPLIT_SEED)
             images, labels = images[chosen], labels[chosen]
         return Images(images.float().div_(255), labels)
 
 
 class AffNISTFull(AffNIST):
-    """MNIST anywhere on 40x40 to train on; to test, all 320,000 transformed images of affNIST, 2 GB of memory a process."""
+    """MNIST at random places on 40x40 for training, and all 320,000 images of affNIST for the test: 2 GB of memory a process."""
 
     size = None
 
 
 def read_affnist(path: Path) -> tuple[Tensor, Tensor]:
-    """Images ``[N, 1, 40, 40]``, uint8, and labels ``[N]``, int64, of a file out of affNIST's folder ``transformed``.
+    """Reads images ``[N, 1, 40, 40]``, uint8, and labels ``[N]``, int64, of a file of affNIST's folder ``transformed``.
 
     Args:
         path: a MATLAB 5 file, or the zip archive that holds one.
 
     Raises:
-        UsageError: the file cannot be read or holds something else, such as digits that were not transformed.
+        UsageError: the file cannot be read or has other content, such as untransformed digits.
     """
     pixels, digits = read_matlab(path, ["affNISTdata.image", "affNISTdata.label_int"]).values()
     if pixels is None or digits is None:
         raise damaged_file(path, "holds no affNISTdata with image and label_int")
     digits = digits.ravel()
     if pixels.dtype != np.uint8 or pixels.shape != (1600, digits.size) or not digits.size:
-        found = f"{pixels.dtype} {list(pixels.shape)} and {digits.size} labels"
-        raise damaged_file(path, f"expected images of uint8 [1600, N] and N labels, found {found}", pixels.shape)
+        content = f"{pixels.dtype} {list(pixels.shape)} and {digits.size} labels"
+        raise damaged_file(path, f"expected images of uint8 [1600, N] and N labels, found {content}", pixels.shape)
     labels = torch.from_numpy(digits.astype(np.int64))
     check_labels(labels, path, MNIST.classes, digits.size)
     images = torch.from_numpy(np.ascontiguousarray(pixels.T)).view(-1, 1, 40, 40)
     if not images[:, :, :6].any():
-        problem, expected = "its digits lie in the middle of the image", "expected those of affNIST's transformed/"
+        problem, expected = "its digits are centred in the image", "expected those of affNIST's transformed/"
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=expected)
     return images, labels

@@ -16,7 +16,7 @@ from typing import ClassVar
 from capsbench.data.augment import Crop, Flip
 from capsbench.data.files import DataFile
 from capsbench.data.formats.bounded import Bounded
-from capsbench.data.formats.published import PublishedSet, centre, damaged_file, unreadable_file
+from capsbench.data.formats.published import PublishedSet, crop_centre, damaged_file, unreadable_file
 from capsbench.data.images import Augmentation, Images, ImageShape, Splits
 from capsbench.data.lazy import torch
 
@@ -33,33 +33,33 @@ BATCHES = {
 }
 """Name of a file -> its MD5 sum.
 
-The files are pickles, which can have any code run. So they are looked at only when they are the published ones, bit for bit,
-which also tells every damaged one and every one in the place of another.
+The files are pickles, which can run any code. So a file is unpickled only if it is the published one, bit for bit. This also
+detects damaged and swapped files.
 """
 
 
 LARGEST = 2**28
-"""Bytes of the archive, decompressed, that are read; the published one has 187 million."""
+"""Limit of the decompressed bytes of the archive. The published one has 187 million."""
 
 
 @dataclass(frozen=True)
 class Archive(DataFile):
-    """CIFAR-10's archive, which may also lie unpacked in the data folder, as torchvision leaves it."""
+    """CIFAR-10's archive, which may also be unpacked in the data folder, as by torchvision."""
 
-    def found(self, folder: Path) -> Path | None:
+    def find_in(self, folder: Path) -> Path | None:
         unpacked = folder / FOLDER
         whole = all((unpacked / name).is_file() for name in BATCHES)
-        return super().found(folder) or (unpacked if whole else None)
+        return super().find_in(folder) or (unpacked if whole else None)
 
-    def fault(self, path: Path) -> str | None:
-        """As of any file; each of those unpacked is held against its own sum when it is read."""
-        return None if path.is_dir() else super().fault(path)
+    def find_fault(self, path: Path) -> str | None:
+        """Returns the fault of the archive. Unpacked files are checked against their own sums when they are read."""
+        return None if path.is_dir() else super().find_fault(path)
 
 
 class CIFAR10(PublishedSet):
-    """Photographs of 10 classes, 3x32x32: 45,000 to train on, 5,000 for validation, the published 10,000 to test.
+    """Photographs of 10 classes, 3x32x32: 45,000 for training, 5,000 for validation, the published 10,000 for the test.
 
-    Training images are shifted by up to 4 pixels and mirrored, as most published results on CIFAR-10 have it.
+    Training images are shifted by up to 4 pixels and mirrored, as in most published results on CIFAR-10.
     """
 
     image = PUBLISHED
@@ -77,19 +77,20 @@ class CIFAR10(PublishedSet):
     licence = "none stated; its authors ask to be cited"
     source = "Krizhevsky: Learning multiple layers of features from tiny images. Technical report, 2009"
 
-    def read(self, paths: Sequence[Path]) -> tuple[Images, Images]:
-        batches = {name: _unpickled(content, path, name) for name, path, content in _contents(paths[0])}
-        lacking = [name for name in BATCHES if name not in batches]
-        if lacking:
-            raise damaged_file(paths[0], f"holds no {FOLDER}/{lacking[0]}", lacking[0])
+    def read_parts(self, paths: Sequence[Path]) -> tuple[Images, Images]:
+        batches = {name: _unpickle_batch(content, path, name) for name, path, content in _read_contents(paths[0])}
+        missing = [name for name in BATCHES if name not in batches]
+        if missing:
+            raise damaged_file(paths[0], f"holds no {FOLDER}/{missing[0]}", missing[0])
         *training, test = (batches[name] for name in BATCHES)
         return Images(*(torch.cat(parts) for parts in zip(*training, strict=True))), test
 
 
 class CIFAR10Patches(CIFAR10):
-    """CIFAR-10 in patches of 3x24x24, as Sabour 2017, section 7, has it: random ones in training, the middle in the test.
+    """CIFAR-10 in patches of 3x24x24 (Sabour 2017, section 7): random patches in training, the centre in the test.
 
-    They are mirrored too. The authors' code also changes brightness and contrast and standardises each patch; that is left out.
+    Training patches are also mirrored. The authors' code also changes brightness and contrast and standardises each patch, which
+    is left out.
     """
 
     image = ImageShape(3, 24, 24)
@@ -99,13 +100,13 @@ class CIFAR10Patches(CIFAR10):
     def load(self, folder: Path) -> Splits:
         splits = super().load(folder)
         validation, test = (
-            part._replace(images=centre(part.images, *self.image[1:])) for part in (splits.validation, splits.test)
+            part._replace(images=crop_centre(part.images, *self.image[1:])) for part in (splits.validation, splits.test)
         )
         return replace(splits, validation=validation, test=test)
 
 
-def _contents(path: Path) -> Iterator[tuple[str, Path, bytes]]:
-    """(name, the file on the disk, content) of the files of `BATCHES` in the archive or in the folder it was unpacked to."""
+def _read_contents(path: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """Yields (name, path on the disk, content) of the files of `BATCHES` in the archive or in the unpacked folder."""
     if path.is_dir():
         for name in BATCHES:
             yield name, path / name, (path / name).read_bytes()
@@ -113,7 +114,7 @@ def _contents(path: Path) -> Iterator[tuple[str, Path, bytes]]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as content:
             bounded = Bounded(content, LARGEST)
-            # Nothing is written to the disk, whatever the names of the files in it.
+            # Reading from a stream writes nothing to the disk, whatever names the archive has.
             with tarfile.open(fileobj=bounded, mode="r|") as archive:  # type: ignore[call-overload]
                 for member in archive:
                     folder, _, name = member.name.rpartition("/")
@@ -123,16 +124,16 @@ def _contents(path: Path) -> Iterator[tuple[str, Path, bytes]]:
         raise unreadable_file(path, error) from error
 
 
-def _unpickled(content: bytes, path: Path, name: str) -> Images:
-    """The images of the file ``name`` of `BATCHES`, whose content lies in the file ``path``."""
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != BATCHES[name]:
+def _unpickle_batch(content: bytes, path: Path, name: str) -> Images:
+    """Returns the images of the file ``name`` of `BATCHES`, after a check of its sum; ``path`` is named in the error."""
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if md5 != BATCHES[name]:
         raise damaged_file(
             path,
-            f"expected {name} with the MD5 sum {BATCHES[name]}, as published, found {found} in {len(content)} bytes",
-            found,
+            f"expected {name} with the MD5 sum {BATCHES[name]}, as published, found {md5} in {len(content)} bytes",
+            md5,
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of pickles as old as these
+        warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of such old pickles
         batch = pickle.loads(content, encoding="bytes")
     return Images(torch.from_numpy(batch[b"data"]).reshape(-1, *PUBLISHED), torch.tensor(batch[b"labels"]))

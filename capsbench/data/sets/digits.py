@@ -1,4 +1,4 @@
-"""Digits: the handwritten digits inside scikit-learn, which need no files and no network."""
+"""Digits: the handwritten digits in scikit-learn, which need no download."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from capsbench.errors import Kind, UsageError
 
 FILE = "datasets/data/digits.csv.gz"
 SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
-"""Of its content."""
+"""SHA-256 digest of the decompressed content of `FILE`."""
 
-REMEDY = "install scikit-learn anew"
+REMEDY = "reinstall scikit-learn"
 
 
 class Digits(Dataset):
     """1,797 handwritten digits of 8x8 pixels and 17 grey levels, by 13 writers (Alpaydin, Kaynak 1998).
 
-    A fixed stratified split: 1,097 images to train on, 200 for validation, 500 to test. Writers are not kept apart, so
-    accuracies here are above those for writers never seen.
+    A fixed stratified split: 1,097 images for training, 200 for validation, 500 for the test. The splits share writers, so
+    accuracies are above those for unseen writers.
     """
 
     image = ImageShape(1, 8, 8)
@@ -47,12 +47,10 @@ class Digits(Dataset):
 
 
 def _read_rows() -> np.ndarray[Any, Any]:
-    """Rows ``[N, 65]``, int64, of pixels and a digit, from scikit-learn's file: to import it takes a second."""
+    """Reads rows ``[N, 65]``, int64, of pixels and a digit from scikit-learn's file; importing scikit-learn takes a second."""
     package = find_spec("sklearn")
     if package is None or package.origin is None:
-        raise UsageError(
-            Kind.MISSING, "they are inside scikit-learn, which is not installed", flag="dataset", value="digits"
-        )
+        raise UsageError(Kind.MISSING, "part of scikit-learn, which is not installed", flag="dataset", value="digits")
     path = Path(package.origin).parent / FILE
     try:
         content = gzip.decompress(path.read_bytes())

@@ -6,9 +6,9 @@ from capsbench.data.formats.idx import IDXSet, idx_files
 
 
 class FashionMNIST(IDXSet):
-    """Clothes in MNIST's form: 55,000 to train on, 5,000 for validation, the published 10,000 to test.
+    """Clothes in MNIST's format: 55,000 for training, 5,000 for validation, the published 10,000 for the test.
 
-    The capsule papers do not use it; shifts of up to 2 pixels are taken over from MNIST so that the two compare.
+    The capsule papers do not use it. Shifts of up to 2 pixels are those of MNIST, for comparability.
     """
 
     files = idx_files(

@@ -6,10 +6,10 @@ from capsbench.data.formats.idx import IDXSet, idx_files
 
 
 class KMNIST(IDXSet):
-    """Cursive Japanese characters in MNIST's form: 55,000 to train on, 5,000 for validation, the published 10,000 to test.
+    """Cursive Japanese characters in MNIST's format: 55,000 for training, 5,000 for validation, 10,000 for the test.
 
-    Harder than MNIST, since a character is written in several ways. The capsule papers do not use it; shifts of up to
-    2 pixels are taken over from MNIST so that the two compare.
+    It is harder than MNIST, because a character has several written forms. The capsule papers do not use it. Shifts of up to 2
+    pixels are those of MNIST, for comparability.
     """
 
     files = idx_files(

@@ -6,7 +6,7 @@ from capsbench.data.formats.idx import IDXSet, idx_files
 
 
 class MNIST(IDXSet):
-    """Handwritten digits: 55,000 to train on, 5,000 for validation, the published 10,000 to test.
+    """Handwritten digits: 55,000 for training, 5,000 for validation, the published 10,000 for the test.
 
     Shifts of up to 2 pixels are those of Sabour 2017, section 5.
     """

@@ -1,4 +1,4 @@
-"""smallNORB (LeCun, Huang, Bottou 2004): toys from all sides, and the viewpoints that Hinton 2018 keeps out of training."""
+"""smallNORB (LeCun, Huang, Bottou 2004): toys from all sides, and the novel viewpoints of Hinton 2018."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from capsbench.data.augment import Crop, Jitter
 from capsbench.data.base import Dataset
-from capsbench.data.draws import SPLIT_SEED, stratified
+from capsbench.data.draws import SPLIT_SEED, draw_stratified
 from capsbench.data.files import DataFile
 from capsbench.data.formats.norb_binary import BYTES, INTEGERS, read_norb
-from capsbench.data.formats.published import centre, check_labels, damaged_file, fetched
+from capsbench.data.formats.published import check_labels, crop_centre, damaged_file, fetch_files
 from capsbench.data.images import Images, ImageShape, Splits
 from capsbench.data.lazy import torch
 
@@ -29,20 +29,20 @@ COLUMNS: dict[str, tuple[int, ...]] = {
     "azimuth": tuple(range(0, 36, 2)),
     "lighting": tuple(range(6)),
 }
-"""Column of an info file -> its values: elevations are 30 to 70 degrees in steps of 5, azimuths tens of degrees."""
+"""Column of an info file -> its values. Elevations are 30 to 70 degrees in steps of 5; azimuths are in tens of degrees."""
 
 SIDE = 48
 """Pixels along a side of an image at half its published size."""
 
 CHUNK = 500
-"""Image pairs that are scaled at a time."""
+"""Image pairs per batch of scaling."""
 
 
 CONTENT_BYTES = {"dat": 24 + 24_300 * 2 * 96 * 96, "cat": 20 + 24_300 * 4, "info": 20 + 24_300 * 4 * 4}
-"""Bytes of a decompressed file: its header and its values. No MD5 sum of one is known."""
+"""Bytes of a decompressed file, by kind: its header and its values. No MD5 sum is known."""
 
 
-def _file(part: str, kind: str, size: int, md5: str) -> DataFile:
+def _declare_file(part: str, kind: str, size: int, md5: str) -> DataFile:
     name = f"smallnorb-{part}-{kind}.mat.gz"
     return DataFile(f"smallNORB/{name}", URL + name, size, md5, decompressed=(CONTENT_BYTES[kind], None))
 
@@ -50,7 +50,7 @@ def _file(part: str, kind: str, size: int, md5: str) -> DataFile:
 class Part(NamedTuple):
     """The training set or the test set as published.
 
-    - ``pairs`` ``[N, 2, 96, 96]``, uint8: what the left and the right camera saw
+    - ``pairs`` ``[N, 2, 96, 96]``, uint8: the images of the left and the right camera
     - ``labels`` ``[N]``, int64
     - ``views`` ``[N, 4]``: toy, elevation, azimuth and lighting (`COLUMNS`)
     """
@@ -61,51 +61,51 @@ class Part(NamedTuple):
 
 
 class SmallNORB(Dataset):
-    """Toys of 5 classes as stereo pairs, 2x32x32: 21,870 to train on, 2,430 for validation, the published 24,300 to test.
+    """Toys of 5 classes as stereo pairs, 2x32x32: 21,870 for training, 2,430 for validation, the published 24,300 for the test.
 
-    Animals, humans, planes, trucks and cars, five toys of each in the training set and five others in the test set, each
-    seen from 9 elevations and 18 azimuths in 6 lights. Published results train on all five, so validation images are a
-    stratified tenth of the training set. They show toys that training shows too, and their accuracy is far above that
-    of the test: settings are better chosen on ``smallnorb-new-toys``.
+    Animals, humans, planes, trucks and cars, with five toys of each in the training set and five others in the test set, each
+    at 9 elevations, 18 azimuths and 6 lightings. Published results train on all five, so validation images are a stratified
+    tenth of the training set. They show the toys of training, and their accuracy is far above that of the test. Settings are
+    better chosen on ``smallnorb-new-toys``.
 
-    Images are prepared as Hinton 2018, section 5, has it: halved to 48x48 (each pixel is the mean of four; the authors' code
-    takes every other one), a mean of 0 and a variance of 1 an image, both cameras together, then windows of 32x32, random
-    ones in training and the middle otherwise. Training changes contrast by a factor of 0.5 to 1.5 and brightness by up to
-    2 standard deviations, as in Gritzman 2019; the paper does not say how much. (The authors' code changes both before it
-    standardises, which undoes it but for the difference between the cameras.)
+    Images are prepared as in Hinton 2018, section 5: halved to 48x48 (each pixel is the mean of four; the authors' code takes
+    every other pixel), standardised to mean 0 and variance 1 per image, both cameras together, then cut to windows of 32x32,
+    random in training and central otherwise. Training changes contrast by a factor of 0.5 to 1.5 and brightness by up to 2
+    standard deviations, as in Gritzman 2019; Hinton 2018 does not give the amounts. (The authors' code changes both before it
+    standardises, which cancels all but the difference between the cameras.)
     """
 
     image = ImageShape(2, 32, 32)
     classes = 5
     standardised = True
     files = (
-        _file(TRAINING, "dat", 131_896_188, "66054832f9accfe74a0f4c36a75bc0a2"),
-        _file(TRAINING, "cat", 348, "23c8b86101fbf0904a000b43d3ed2fd9"),
-        _file(TRAINING, "info", 71_052, "51dee1210a742582ff607dfd94e332e3"),
-        _file(TESTING, "dat", 130_799_817, "e4ad715691ed5a3a5f138751a4ceb071"),
-        _file(TESTING, "cat", 347, "5aa791cd7e6016cf957ce9bdb93b8603"),
-        _file(TESTING, "info", 10_428, "a9454f3864d7fd4bb3ea7fc3eb84924e"),
+        _declare_file(TRAINING, "dat", 131_896_188, "66054832f9accfe74a0f4c36a75bc0a2"),
+        _declare_file(TRAINING, "cat", 348, "23c8b86101fbf0904a000b43d3ed2fd9"),
+        _declare_file(TRAINING, "info", 71_052, "51dee1210a742582ff607dfd94e332e3"),
+        _declare_file(TESTING, "dat", 130_799_817, "e4ad715691ed5a3a5f138751a4ceb071"),
+        _declare_file(TESTING, "cat", 347, "5aa791cd7e6016cf957ce9bdb93b8603"),
+        _declare_file(TESTING, "info", 10_428, "a9454f3864d7fd4bb3ea7fc3eb84924e"),
     )
     licence = "for research; it cannot be sold"
     source = "LeCun, Huang, Bottou: Generic object recognition with invariance to pose and lighting. CVPR 2004"
 
     count: ClassVar[int] = 24_300
-    """Images of the training set, and of the test set."""
+    """Number of images of the training set, and of the test set."""
 
     familiar: ClassVar[dict[str, tuple[int, ...]]] = {}
-    """Column of an info file -> the values that training sees; it sees all of other columns."""
+    """Column of an info file -> the values in training. Training has all values of other columns."""
 
     def load(self, folder: Path) -> Splits:
-        paths = fetched(self.files, folder)
-        part = self._read(paths[:3], TRAINING_TOYS)
-        seen = self._familiar(part)
-        held_out = self.held_out(part, seen)
-        train = self._images(part, seen & ~held_out, SIDE)
-        validation = self._images(part, seen & held_out)
-        part = self._read(paths[3:], TEST_TOYS)
-        seen = self._familiar(part)
-        which = {"test": seen} if seen.all() else {"test": ~seen, "familiar": seen}
-        beside = {name: self._images(part, images) for name, images in which.items()}
+        paths = fetch_files(self.files, folder)
+        part = self._read_part(paths[:3], TRAINING_TOYS)
+        seen = self._mask_familiar(part)
+        held_out = self.choose_held_out(part, seen)
+        train = self._prepare_images(part, seen & ~held_out, SIDE)
+        validation = self._prepare_images(part, seen & held_out)
+        part = self._read_part(paths[3:], TEST_TOYS)
+        seen = self._mask_familiar(part)
+        masks = {"test": seen} if seen.all() else {"test": ~seen, "familiar": seen}
+        beside = {name: self._prepare_images(part, mask) for name, mask in masks.items()}
         height, width = self.image[1:]
         return Splits(
             train,
@@ -113,69 +113,69 @@ class SmallNORB(Dataset):
             beside.pop("test"),
             beside,
             (Crop(height, width), Jitter(brightness=2.0, contrast=0.5)),
-            {name: viewpoints(part.views[images.numpy()]) for name, images in which.items()},
+            {name: to_viewpoints(part.views[mask.numpy()]) for name, mask in masks.items()},
         )
 
-    def held_out(self, part: Part, seen: Tensor) -> Tensor:
-        """Which images ``[N]`` of the training set are for validation, of those that are ``seen`` ``[N]``."""
+    def choose_held_out(self, part: Part, seen: Tensor) -> Tensor:
+        """Chooses validation images, as a mask ``[N]`` of the training set, from those that are ``seen`` ``[N]``."""
         candidates = seen.nonzero().squeeze(1)
-        chosen = candidates[stratified(part.labels[candidates], len(candidates) // 10, SPLIT_SEED)]
+        chosen = candidates[draw_stratified(part.labels[candidates], len(candidates) // 10, SPLIT_SEED)]
         return torch.zeros_like(seen).index_fill(0, chosen, True)
 
-    def _familiar(self, part: Part) -> Tensor:
-        """Which images ``[N]`` are seen as in training."""
+    def _mask_familiar(self, part: Part) -> Tensor:
+        """Returns a mask ``[N]`` of the images with viewpoints of training."""
         seen = np.ones(len(part.views), dtype=bool)
         for column, values in self.familiar.items():
             seen &= np.isin(part.views[:, list(COLUMNS).index(column)], values)
         return torch.from_numpy(seen)
 
-    def _images(self, part: Part, which: Tensor, side: int | None = None) -> Images:
-        """Some images, halved and standardised: the window in their middle, of ``side`` x ``side`` pixels."""
+    def _prepare_images(self, part: Part, mask: Tensor, side: int | None = None) -> Images:
+        """Halves and standardises the images of a mask, and returns their central windows of ``side`` x ``side`` pixels."""
         height, width = (side, side) if side else self.image[1:]
-        indices = which.nonzero().squeeze(1)
+        indices = mask.nonzero().squeeze(1)
         images = torch.empty(len(indices), self.image.channels, height, width)
         for out, chunk in zip(images.split(CHUNK), indices.split(CHUNK), strict=True):
             pairs = torch.from_numpy(part.pairs[chunk.numpy(), : self.image.channels])
-            out.copy_(centre(standardised(halved(pairs)), height, width))
+            out.copy_(crop_centre(standardise_images(halve_images(pairs)), height, width))
         return Images(images, part.labels[indices])
 
-    def _read(self, paths: list[Path], toys: tuple[int, ...]) -> Part:
+    def _read_part(self, paths: list[Path], toys: tuple[int, ...]) -> Part:
         pairs = read_norb(paths[0], BYTES, (self.count, 2, 2 * SIDE, 2 * SIDE))
         labels = torch.from_numpy(read_norb(paths[1], INTEGERS, (self.count,)).astype(np.int64))
         check_labels(labels, paths[1], self.classes, self.count)
         views = read_norb(paths[2], INTEGERS, (self.count, len(COLUMNS)))
-        for (column, values), found in zip((COLUMNS | {"toy": toys}).items(), views.T, strict=True):
-            wrong = found[~np.isin(found, values)]
+        for (column, values), numbers in zip((COLUMNS | {"toy": toys}).items(), views.T, strict=True):
+            wrong = numbers[~np.isin(numbers, values)]
             if len(wrong):
-                known = ", ".join(map(str, values))
-                raise damaged_file(paths[2], f"expected {column} of {known}, found {wrong[0]}", int(wrong[0]))
+                expected = ", ".join(map(str, values))
+                raise damaged_file(paths[2], f"expected {column} of {expected}, found {wrong[0]}", int(wrong[0]))
         if len(np.unique(np.column_stack([labels.numpy(), views]), axis=0)) != self.count:
-            raise damaged_file(paths[2], f"some views come twice, so it is not of {paths[1].name}")
+            raise damaged_file(paths[2], f"some views occur twice, so it does not belong to {paths[1].name}")
         return Part(pairs, labels, views)
 
 
 class SmallNORBMono(SmallNORB):
-    """smallNORB as the left camera saw it, 1x32x32."""
+    """smallNORB from the left camera only, 1x32x32."""
 
     image = ImageShape(1, 32, 32)
 
 
 class SmallNORBNewToys(SmallNORB):
-    """smallNORB with one toy of each class held out: 19,440 to train on, 4,860 for validation, the published 24,300 to test.
+    """smallNORB with one toy of each class held out: 19,440 for training, 4,860 for validation, 24,300 for the test.
 
-    Validation then asks what the test asks, how well toys never seen are told apart, at the price of a fifth of the training
-    set. It is for choosing settings: published results train on all five toys.
+    Validation then asks the question of the test, the accuracy on unseen toys, at the cost of a fifth of the training set. It is
+    for the choice of settings; published results train on all five toys.
     """
 
-    def held_out(self, part: Part, seen: Tensor) -> Tensor:
+    def choose_held_out(self, part: Part, seen: Tensor) -> Tensor:
         return torch.from_numpy(part.views[:, 0] == TRAINING_TOYS[-1])
 
 
 class SmallNORBAzimuth(SmallNORB):
     """smallNORB from novel azimuths: trained on 300 to 40 degrees (7,290, and 810 for validation), tested on 60 to 280 (16,200).
 
-    The protocol of Hinton 2018, section 5.1. ``familiar`` is the third of the test set, the same test toys, that is seen from
-    the azimuths of training; that is where contenders are matched.
+    This is the protocol of Hinton 2018, section 5.1. ``familiar`` is the third of the test set with the azimuths of training, on
+    which contenders are matched.
     """
 
     familiar = {"azimuth": (30, 32, 34, 0, 2, 4)}
@@ -184,30 +184,30 @@ class SmallNORBAzimuth(SmallNORB):
 class SmallNORBElevation(SmallNORB):
     """smallNORB from novel elevations: trained on 30 to 40 degrees (7,290, and 810 for validation), tested on 45 to 70 (16,200).
 
-    The protocol of Hinton 2018, section 5.1. ``familiar`` is the third of the test set, the same test toys, that is seen from
-    the elevations of training; that is where contenders are matched.
+    This is the protocol of Hinton 2018, section 5.1. ``familiar`` is the third of the test set with the elevations of training,
+    on which contenders are matched.
     """
 
     familiar = {"elevation": (0, 1, 2)}
 
 
-def viewpoints(views: np.ndarray[Any, Any]) -> dict[str, Tensor]:
-    """Elevation and azimuth ``[N]`` in degrees of rows ``[N, 4]`` of an info file."""
+def to_viewpoints(views: np.ndarray[Any, Any]) -> dict[str, Tensor]:
+    """Converts rows ``[N, 4]`` of an info file to elevation and azimuth ``[N]`` in degrees."""
     elevation, azimuth = (torch.from_numpy(views[:, column].astype(np.float64)) for column in (1, 2))
     return {"elevation": 30 + 5 * elevation, "azimuth": 10 * azimuth}
 
 
-def halved(images: Tensor) -> Tensor:
-    """Images ``[N, C, H, W]`` of uint8 at half their height and width, float32: each pixel is the mean of four."""
+def halve_images(images: Tensor) -> Tensor:
+    """Halves height and width of images ``[N, C, H, W]`` of uint8, to float32: each pixel is the mean of four."""
     rows = images[:, :, ::2].short() + images[:, :, 1::2]
     return (rows[..., ::2] + rows[..., 1::2]).float() / 4
 
 
-def standardised(images: Tensor) -> Tensor:
-    """Images ``[N, C, H, W]`` of grey levels from 0 to 255, each with a mean of 0 and a variance of 1 over all its channels.
+def standardise_images(images: Tensor) -> Tensor:
+    """Standardises images ``[N, C, H, W]`` of grey levels to mean 0 and variance 1 over all channels of each image.
 
-    An image of a single grey level becomes 0. (The standard deviation is taken to be 1 / sqrt(C H W) at least, as by
-    TensorFlow's `per_image_standardization`, which the authors use.)
+    An image of a single grey level becomes 0. (The standard deviation is at least 1 / sqrt(C H W), as in TensorFlow's
+    `per_image_standardization`, which the authors use.)
     """
     flat = images.flatten(1)
     centred = flat - flat.mean(dim=1, keepdim=True)

@@ -16,7 +16,7 @@ from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.sanity import find_zero_gradients, run_checks
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
-from capsbench.data.draws import stratified
+from capsbench.data.draws import draw_stratified
 from capsbench.data.images import Images
 from capsbench.measures.adversarial.spec import SPEC
 from capsbench.measures.base import Measure, Subject
@@ -56,7 +56,9 @@ class Adversarial(Measure):
     def _measured(self, subject: Subject) -> list[Row]:
         cell, test, effort = subject.cell, subject.data.test, EFFORTS[self.setting]
         dataset = registry.get("dataset", cell.dataset)
-        index = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
+        index = draw_stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(
+            test.labels.device
+        )
         pixels = Pixels.from_images(test.images, standardised=dataset.standardised)
         bounds = {threat: bounds_of(cell.dataset, threat) for threat in Threat}
         campaign = Campaign(

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capsbench.data.draws import stratified
+from capsbench.data.draws import draw_stratified
 from capsbench.data.images import Images
-from capsbench.data.warps import DRAWS, FAMILIES, Outside, beyond, warped
+from capsbench.data.warps import DRAWS, FAMILIES, Outside, choose_outside, warp_images
 from capsbench.measures.affine.effort import IMAGES
 from capsbench.measures.affine.spec import SPEC
 from capsbench.measures.base import Measure, Subject
@@ -51,7 +51,7 @@ class Affine(Measure):
 
     def __call__(self, subject: Subject) -> list[Row]:
         everything = subject.data.beside.get("clean", subject.data.test)
-        outside = beyond(everything.images)
+        outside = choose_outside(everything.images)
         which = chosen(everything.labels, IMAGES[self.setting])
         test = Images(everything.images[which], everything.labels[which])
         drawn = numbers(len(everything.labels))[which]
@@ -64,7 +64,7 @@ class Affine(Measure):
             levels = [family.largest * step / steps for step in range(steps + 1)]
             found[name] = [unwarped]
             for level in levels[1:]:
-                homographies = family.homographies(drawn, level, *test.images.shape[2:])
+                homographies = family.build_homographies(drawn, level, *test.images.shape[2:])
                 found[name].append(_predictions(subject, test, homographies, outside))
             accuracies = [float(match_labels(each, test.labels).double().mean()) for each in found[name]]
             rows += _rows(name, levels, accuracies)
@@ -99,7 +99,7 @@ def chosen(labels: Tensor, most: int | None) -> Tensor:
     """Indices of at most that many images, in ascending order: a stratified draw, the same one in every experiment."""
     if most is None or most >= len(labels):
         return torch.arange(len(labels))
-    return stratified(labels.cpu(), most, CHOICE_SEED).sort().values
+    return draw_stratified(labels.cpu(), most, CHOICE_SEED).sort().values
 
 
 def numbers(count: int) -> Tensor:
@@ -113,7 +113,7 @@ def _predictions(subject: Subject, test: Images, homographies: Tensor | None, ou
     for which in torch.arange(len(test.labels)).split(subject.cell.batch_size):
         images, labels = test.images[which], test.labels[which]
         if homographies is not None:
-            images = warped(images, homographies[which].to(images.device), outside)
+            images = warp_images(images, homographies[which].to(images.device), outside)
         found.append(predict_classes(compute_scores(subject.cell, subject.network, images), labels))
     return torch.cat(found)
 
@@ -131,8 +131,8 @@ def _picture(test: Images, drawn: Tensor, outside: Outside, found: dict[str, lis
     shown, predictions = [images], [found[next(iter(FAMILIES))][0][which]]
     for name, family in FAMILIES.items():
         for part in (2, 1):
-            matrices = family.homographies(drawn[which], family.largest / part, *images.shape[2:])
-            shown.append(warped(images, matrices.to(images.device), outside))
+            matrices = family.build_homographies(drawn[which], family.largest / part, *images.shape[2:])
+            shown.append(warp_images(images, matrices.to(images.device), outside))
             predictions.append(found[name][(len(found[name]) - 1) // part][which])
     low, high = images.aminmax()
     grey = (torch.stack(shown) - low) / (high - low).clamp(min=1e-6)

@@ -14,7 +14,7 @@ from capsbench.attacks.effort import DRAW_SEED, EFFORTS
 from capsbench.attacks.readings import Reading
 from capsbench.attacks.reconstructive import attack_reconstruction, reconstruct_images
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
-from capsbench.data.draws import stratified
+from capsbench.data.draws import draw_stratified
 from capsbench.errors import TrainingFailed
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.detection.spec import SPEC
@@ -161,7 +161,7 @@ def auroc(clean: Tensor, adversarial: Tensor) -> float:
 
 def _some(labels: Tensor, most: int) -> Tensor:
     """Indices of a stratified draw of at most so many images."""
-    return stratified(labels.cpu(), min(most, len(labels)), DRAW_SEED).to(labels.device)
+    return draw_stratified(labels.cpu(), min(most, len(labels)), DRAW_SEED).to(labels.device)
 
 
 def _share(which: Tensor) -> float:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from capsbench import registry
-from capsbench.data.draws import stratified
-from capsbench.data.warps import affine, beyond, warped
+from capsbench.data.draws import draw_stratified
+from capsbench.data.warps import build_linear_parts, choose_outside, warp_images
 from capsbench.errors import TrainingFailed
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.equivariance.effort import EFFORTS
@@ -96,7 +96,7 @@ class Equivariance(Measure):
         from threadpoolctl import threadpool_limits  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         test, effort = subject.data.beside.get("clean", subject.data.test), EFFORTS[self.setting]
-        chosen = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), SEED).to(test.labels.device)
+        chosen = draw_stratified(test.labels.cpu(), min(effort.images, len(test.labels)), SEED).to(test.labels.device)
         images, labels = test.images[chosen], test.labels[chosen]
         subject.network.eval()
         with threadpool_limits(subject.cell.threads):  # NumPy's threads are not torch's
@@ -198,11 +198,11 @@ def _fixed(subject: Subject, images: Tensor, labels: Tensor) -> list[Row]:
 
 def _transformed(images: Tensor) -> Iterator[tuple[str, float, Tensor]]:
     """(family, level, images transformed)."""
-    outside = beyond(images)
+    outside = choose_outside(images)
     for family, levels in LEVELS.items():
         for level in levels:
             for direction in DIRECTIONS[family]:
-                yield family, level, warped(images, matrices(images, level * torch.tensor([direction])), outside)
+                yield family, level, warp_images(images, matrices(images, level * torch.tensor([direction])), outside)
     if images.shape[2] == images.shape[3]:
         for turns in (1, 2, 3):
             yield "quarter turns", 90.0 * turns, torch.rot90(images, turns, (2, 3))
@@ -217,7 +217,7 @@ def matrices(images: Tensor, parameters: Tensor) -> Tensor:
     factor = torch.exp(size.sign() * torch.log1p(size.abs() / 100))
     height, width = images.shape[2:]
     shift = torch.stack([right * width, down * height], dim=1) / 100
-    made = torch.cat([affine(rotation, torch.zeros_like(factor), factor, factor), shift[:, :, None]], dim=2)
+    made = torch.cat([build_linear_parts(rotation, torch.zeros_like(factor), factor, factor), shift[:, :, None]], dim=2)
     return made.expand(len(images), 2, 3).to(images.device)
 
 
@@ -261,8 +261,10 @@ def _parameters(subject: Subject, images: Tensor, draws: int) -> list[Row]:
     """R^2 of the parameters of g, drawn all together, from what the network makes of gx."""
     generator = torch.Generator().manual_seed(SEED)
     drawn = 2 * torch.rand(draws, len(images), len(DRAWN), generator=generator, dtype=torch.double) - 1
-    outside = beyond(images)
-    found = [seen(subject, warped(images, matrices(images, each * torch.tensor(DRAWN)), outside)) for each in drawn]
+    outside = choose_outside(images)
+    found = [
+        seen(subject, warp_images(images, matrices(images, each * torch.tensor(DRAWN)), outside)) for each in drawn
+    ]
     half = len(images) // 2
     if found[0].whole.shape[1] == 0 or half < FEWEST:
         return []

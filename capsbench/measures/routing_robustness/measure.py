@@ -15,7 +15,7 @@ from capsbench.attacks.effort import DRAW_SEED, EFFORTS, Effort
 from capsbench.attacks.readings import Pixels, Reading
 from capsbench.attacks.routing import remove_routing, set_iterations
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled
-from capsbench.data.draws import stratified
+from capsbench.data.draws import draw_stratified
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.routing_robustness.spec import SPEC
 from capsbench.records.cell import Cell
@@ -107,7 +107,9 @@ class Attacked(NamedTuple):
         test = subject.data.test
         standardised = registry.get("dataset", subject.cell.dataset).standardised
         pixels = Pixels.from_images(test.images, standardised=standardised)
-        chosen = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
+        chosen = draw_stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(
+            test.labels.device
+        )
         return cls(subject.cell, pixels.to_unit(test.images[chosen]), test.labels[chosen], pixels, effort)
 
     def right(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

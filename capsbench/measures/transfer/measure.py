@@ -15,7 +15,7 @@ from capsbench.attacks.descent import make_descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.threats import Threat, bounds_of
-from capsbench.data.draws import stratified
+from capsbench.data.draws import draw_stratified
 from capsbench.data.images import Images
 from capsbench.measures.adversarial.measure import Adversarial
 from capsbench.measures.adversarial.spec import ADVERSARIAL
@@ -56,7 +56,9 @@ class Transfer(MeasureBetween):
     def between(self, source: Subject, targets: Sequence[Subject]) -> list[list[Row]]:
         effort, test = EFFORTS[self.setting], source.data.test
         epsilon = bounds_of(source.cell.dataset, Threat.LINF).headline
-        index = stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(test.labels.device)
+        index = draw_stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(
+            test.labels.device
+        )
         pixels = Pixels.from_images(test.images, standardised=registry.get("dataset", source.cell.dataset).standardised)
         chosen = Images(test.images[index], test.labels[index])
         campaign = Campaign(source.cell, source.network, chosen, pixels, {Threat.LINF: epsilon})

@@ -48,7 +48,7 @@ class Transformation(Measure):
         network = subject.network
         assert isinstance(network, TransformingNetwork)
         network.eval()
-        inside, outside = network.pairs, network.pairs.beyond()
+        inside, outside = network.pairs, network.pairs.extend_range()
         rows = [*_errors(subject, inside, "inside"), *_errors(subject, outside, "outside")]
         if isinstance(network, TransformingAutoencoder):
             near, far = _moments(subject, network, inside), _moments(subject, network, outside)
@@ -80,7 +80,7 @@ def _pairs(subject: Subject, pairs: Pairs) -> Iterator[Batch]:
     test = subject.data.test
     augmented = Augmented(test, (pairs,), torch.Generator().manual_seed(PAIRS_SEED))
     for which in torch.arange(len(test.labels), device=test.images.device).split(subject.cell.batch_size):
-        yield augmented.batch(which)
+        yield augmented.build_batch(which)
 
 
 @torch.no_grad()
@@ -115,7 +115,7 @@ def _moments(subject: Subject, network: TransformingAutoencoder, pairs: Pairs) -
         with use_precision(subject.cell):
             before, after = network.capsules(batch.images), network.capsules(batch.targets)
         poses = before.poses.double()
-        x = (pairs.moved(poses, batch.transforms.double()) - poses).flatten(2)
+        x = (pairs.move_poses(poses, batch.transforms.double()) - poses).flatten(2)
         y = (after.poses.double() - poses).flatten(2)
         w = (before.activations.double() * after.activations.double()).unsqueeze(2).expand_as(x)
         sums = sums + torch.stack([w, w * x, w * y, w * x * x, w * y * y, w * x * y]).sum(dim=1)

@@ -88,7 +88,7 @@ def test_compressed_and_other_files_may_be_mixed(tmp_path: Path, write_set: Writ
     compressed = tmp_path / "mixed" / "MNIST" / "raw" / f"{FILES[0]}.gz"
     compressed.with_suffix("").write_bytes(gzip.decompress(compressed.read_bytes()))
     compressed.unlink()
-    plain, mixed = (MNIST().load(tmp_path / folder).named() for folder in ("plain", "mixed"))
+    plain, mixed = (MNIST().load(tmp_path / folder).by_name() for folder in ("plain", "mixed"))
     for name, part in plain.items():
         assert part.images.equal(mixed[name].images)
         assert part.labels.equal(mixed[name].labels)

@@ -11,7 +11,7 @@ from capsbench.data.base import Dataset
 from capsbench.data.files import DataFile
 from capsbench.data.formats import published
 from capsbench.data.formats.idx import FILES
-from capsbench.data.formats.published import centre, check_labels, fetched
+from capsbench.data.formats.published import check_labels, crop_centre, fetch_files
 from capsbench.data.sets.mnist import MNIST
 from tests.data.faults import damage, missing_file, usage_error
 
@@ -25,7 +25,7 @@ def test_the_published_test_set_stays_and_validation_images_come_from_the_traini
 ) -> None:
     write_set(tmp_path / "MNIST" / "raw")
     splits = MNIST().load(tmp_path)
-    assert {name: len(part.labels) for name, part in splits.named().items()} == {
+    assert {name: len(part.labels) for name, part in splits.by_name().items()} == {
         "train": 80,
         "validation": 20,
         "test": 20,
@@ -77,7 +77,7 @@ def test_what_is_missing_is_downloaded_and_what_is_there_is_kept(
         asked.append(file.path)
         return (tmp_path / "server" / file.path).rename(folder / file.path)
 
-    monkeypatch.setattr(published, "download", download)
+    monkeypatch.setattr(published, "download_file", download)
     assert len(MNIST().load(tmp_path).test.labels) == 20
     assert asked == [f"MNIST/raw/{file}.gz" for file in FILES[2:]]
     assert (raw / FILES[0]).stat().st_mtime == 0
@@ -86,7 +86,10 @@ def test_what_is_missing_is_downloaded_and_what_is_there_is_kept(
 def test_files_are_found_as_published_or_decompressed_and_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "b.gz").touch()
-    assert fetched([DataFile("b.gz", None), DataFile("a.gz", None)], tmp_path) == [tmp_path / "b.gz", tmp_path / "a"]
+    assert fetch_files([DataFile("b.gz", None), DataFile("a.gz", None)], tmp_path) == [
+        tmp_path / "b.gz",
+        tmp_path / "a",
+    ]
 
 
 @pytest.mark.parametrize(("labels", "found"), [([1, 2], 2), ([1, 4, 2], 4), ([1, 0, 2], 0)])
@@ -98,7 +101,7 @@ def test_wrong_labels_are_told_with_their_file(labels: list[int], found: int) ->
 
 def test_the_centre_is_as_far_from_all_edges() -> None:
     image = torch.arange(36).reshape(1, 1, 6, 6)
-    assert centre(image, 2, 4)[0, 0].tolist() == [[13, 14, 15, 16], [19, 20, 21, 22]]
+    assert crop_centre(image, 2, 4)[0, 0].tolist() == [[13, 14, 15, 16], [19, 20, 21, 22]]
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist", "cifar10", "svhn"])

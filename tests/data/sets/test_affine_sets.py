@@ -12,7 +12,7 @@ from capsbench.data.files import DataFile
 from capsbench.data.images import Images, ImageShape, Splits
 from capsbench.data.sets import affine_sets
 from capsbench.data.sets.affine_sets import AffineSet
-from capsbench.data.warps import affnist_matrices, warped
+from capsbench.data.warps import draw_affnist_matrices, warp_images
 
 
 class Dashes(Dataset):
@@ -92,13 +92,13 @@ def test_test_images_are_warped_once_and_for_all(monkeypatch: pytest.MonkeyPatch
     canvas = torch.zeros(20, 2, 22, 20)
     canvas[:, :, 6:-6, 6:-6] = originals.images
     drawn = torch.from_numpy(np.random.RandomState(affine_sets.WARPS_SEED).random_sample((20, 6)))
-    assert test.images.equal(warped(canvas, affnist_matrices(canvas, drawn)))
+    assert test.images.equal(warp_images(canvas, draw_affnist_matrices(canvas, drawn)))
     assert test.labels.equal(originals.labels)
 
 
 def test_affine_mnist_is_of_mnist(mnist_folder: Path) -> None:
     splits = load_splits("affine-mnist", mnist_folder)
-    shapes = {name: tuple(part.images.shape) for name, part in splits.named().items()}
+    shapes = {name: tuple(part.images.shape) for name, part in splits.by_name().items()}
     assert shapes == {
         "train": (55000, 1, 40, 40),
         "validation": (5000, 1, 40, 40),

@@ -123,7 +123,7 @@ def test_the_sums_are_those_that_torchvision_has() -> None:
 def test_images_are_read_from_the_archive_or_unpacked(tmp_path: Path, publish: Publish, write: Write) -> None:
     write(tmp_path, publish())
     splits = load_splits("cifar10", tmp_path)
-    assert {name: tuple(part.images.shape) for name, part in splits.named().items()} == {
+    assert {name: tuple(part.images.shape) for name, part in splits.by_name().items()} == {
         "train": (80, 3, 32, 32),
         "validation": (20, 3, 32, 32),
         "test": (20, 3, 32, 32),

@@ -13,13 +13,13 @@ from tests.data.faults import usage_error
 
 def test_digits_are_split_once_and_for_all_and_stratified() -> None:
     splits = load_splits("digits", Path("nowhere"))
-    parts = splits.named()
+    parts = splits.by_name()
     shapes = {name: tuple(part.images.shape) for name, part in parts.items()}
     assert shapes == {"train": (1097, 1, 8, 8), "validation": (200, 1, 8, 8), "test": (500, 1, 8, 8)}
     for part in parts.values():
         share = part.labels.bincount() / len(part.labels)
         assert (share - 0.1).abs().max() < 0.01
-    again = load_splits("digits", Path("nowhere")).named()
+    again = load_splits("digits", Path("nowhere")).by_name()
     assert all(part.images.equal(again[name].images) for name, part in parts.items())
 
 
@@ -28,7 +28,7 @@ def test_every_digit_is_in_one_split_with_its_own_label() -> None:
     published = sorted((tuple(image / 16), int(label)) for image, label in zip(pixels, labels, strict=True))
     found = sorted(
         (tuple(image.flatten().tolist()), int(label))
-        for part in load_splits("digits", Path("nowhere")).named().values()
+        for part in load_splits("digits", Path("nowhere")).by_name().values()
         for image, label in zip(part.images, part.labels, strict=True)
     )
     assert found == published

@@ -8,7 +8,7 @@ from capsbench import registry
 from capsbench.data.augment import Augmented
 from capsbench.data.base import Dataset, load_splits
 from capsbench.data.images import Batch, Images, ImageShape, Splits
-from capsbench.data.sets.multimnist import MultiMNIST, Overlay, Rule, Shared, of_another_class
+from capsbench.data.sets.multimnist import MultiMNIST, Overlay, Rule, Shared, draw_other_class
 
 PLACES = range(-1, 2)
 
@@ -91,9 +91,9 @@ def test_all_of_another_class_are_alike_likely(label: int) -> None:
     among = torch.tensor([4, 0, 0, 2, 1, 0, 4, 2, 0])
     others = [index for index, other in enumerate(among.tolist()) if other != label]
     drawn = (torch.arange(len(others)) + 0.5) / len(others)
-    found = of_another_class(torch.full((len(others),), label), among, drawn)
+    found = draw_other_class(torch.full((len(others),), label), among, drawn)
     assert sorted(found.tolist()) == others
-    ends = of_another_class(torch.tensor([label, label]), among, torch.tensor([0.0, 1 - 2**-24]))
+    ends = draw_other_class(torch.tensor([label, label]), among, torch.tensor([0.0, 1 - 2**-24]))
     assert {*ends.tolist()} == {int(found[0]), int(found[-1])}
 
 
@@ -123,7 +123,9 @@ def test_training_shows_single_digits_until_they_are_overlaid_anew_in_every_epoc
     assert splits.train.images.shape == (40, 1, 36, 36)
     assert splits.train.labels.shape == (40,)
     generator = torch.Generator().manual_seed(0)
-    first, second = (Augmented(splits.train, splits.augmentations, generator).batch(torch.arange(40)) for _ in range(2))
+    first, second = (
+        Augmented(splits.train, splits.augmentations, generator).build_batch(torch.arange(40)) for _ in range(2)
+    )
     assert first.labels.shape == second.labels.shape == (40, 2)
     assert first.labels[:, 0].equal(splits.train.labels)
     assert not first.labels.equal(second.labels)
@@ -135,7 +137,9 @@ def test_training_shows_single_digits_until_they_are_overlaid_anew_in_every_epoc
 @pytest.mark.usefixtures("small")
 def test_few_examples_are_overlaid_with_one_another_alone() -> None:
     splits = load_splits("multimnist", Path("nowhere"), train_size=10)
-    batch = Augmented(splits.train, splits.augmentations, torch.Generator().manual_seed(0)).batch(torch.arange(10))
+    batch = Augmented(splits.train, splits.augmentations, torch.Generator().manual_seed(0)).build_batch(
+        torch.arange(10)
+    )
     assert batch.targets is not None
     ink = {round(float(image.sum()), 3) for image in splits.train.images}
     assert {round(float(image.sum()), 3) for image in batch.targets.flatten(0, 1)} <= ink
@@ -161,7 +165,9 @@ def test_validation_and_test_are_pairs_of_their_own_split_the_same_at_every_call
 
 def test_two_digits_of_mnist_overlap_as_boxes_of_20_by_20_do(mnist_folder: Path) -> None:
     splits = load_splits("multimnist", mnist_folder)
-    batch = Augmented(splits.train, splits.augmentations, torch.Generator().manual_seed(0)).batch(torch.arange(2000))
+    batch = Augmented(splits.train, splits.augmentations, torch.Generator().manual_seed(0)).build_batch(
+        torch.arange(2000)
+    )
     assert batch.targets is not None
     ink = batch.targets[:, :, 0] > 0
     sides = []

@@ -112,7 +112,7 @@ def rows(*parts: np.ndarray) -> list[list[int]]:
 
 
 def shapes(splits: Splits) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(part.images.shape) for name, part in splits.named().items()}
+    return {name: tuple(part.images.shape) for name, part in splits.by_name().items()}
 
 
 def test_every_image_is_in_one_part_with_its_own_label(published: Path) -> None:
@@ -197,7 +197,7 @@ def test_compressed_files_are_read_alike(published: Path, tmp_path: Path) -> Non
         target = tmp_path / "smallNORB" / f"{path.name}.gz"
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(gzip.compress(path.read_bytes(), 1))
-    plain, compressed = (load_splits("smallnorb", folder).named() for folder in (published, tmp_path))
+    plain, compressed = (load_splits("smallnorb", folder).by_name() for folder in (published, tmp_path))
     for name, part in plain.items():
         assert part.images.equal(compressed[name].images)
         assert part.labels.equal(compressed[name].labels)
@@ -265,5 +265,5 @@ def test_labels_and_views_that_cannot_be(folder: Path, kind: str, table: Any, wr
 
 
 def test_the_same_images_at_every_call(published: Path) -> None:
-    first, again = (load_splits("smallnorb-azimuth", published).named() for _ in range(2))
+    first, again = (load_splits("smallnorb-azimuth", published).by_name() for _ in range(2))
     assert all(part.images.equal(again[name].images) for name, part in first.items())

@@ -43,7 +43,7 @@ def write_both(folder: Path) -> None:
 def test_digits_keep_their_labels_and_ten_is_zero(tmp_path: Path) -> None:
     write_both(tmp_path)
     splits = load_splits("svhn", tmp_path)
-    assert {name: tuple(part.images.shape) for name, part in splits.named().items()} == {
+    assert {name: tuple(part.images.shape) for name, part in splits.by_name().items()} == {
         "train": (80, 3, 32, 32),
         "validation": (20, 3, 32, 32),
         "test": (20, 3, 32, 32),

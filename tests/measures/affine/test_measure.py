@@ -10,7 +10,7 @@ from scipy.integrate import trapezoid
 from torch import Tensor, nn
 
 from capsbench.data.images import Images, Splits
-from capsbench.data.warps import FAMILIES, beyond, warped
+from capsbench.data.warps import FAMILIES, choose_outside, warp_images
 from capsbench.measures.affine.measure import Affine, chosen, numbers
 from capsbench.networks.build import build_network
 
@@ -188,8 +188,8 @@ def test_images_are_warped_by_their_family_at_their_level(subject, make_cell):
     assert next(shown).equal(images)
     for family in FAMILIES.values():
         for step in (1, 2, 3, 4):
-            matrices = family.homographies(numbers(20), family.largest * step / 4, 9, 9)
-            assert next(shown).equal(warped(images, matrices))
+            matrices = family.build_homographies(numbers(20), family.largest * step / 4, 9, 9)
+            assert next(shown).equal(warp_images(images, matrices))
 
 
 def test_light_is_a_stratified_draw_of_500_and_warps_an_image_as_full_does(subject, make_cell):
@@ -229,13 +229,13 @@ def test_clean_images_are_warped_where_a_data_set_has_some(subject, make_cell):
 
 def test_what_lies_beyond_the_edges():
     digits, photographs = noise(5)[0], torch.rand(5, 3, 8, 8) + 0.01
-    assert beyond(digits) == "zeros"
-    assert beyond(photographs) == "border"
+    assert choose_outside(digits) == "zeros"
+    assert choose_outside(photographs) == "border"
     mostly_empty = digits.clone()
     mostly_empty[:, :, 0] = 0.5  # one of four edges
-    assert beyond(mostly_empty) == "zeros"
+    assert choose_outside(mostly_empty) == "zeros"
     mostly_empty[:, :, :, 0] = mostly_empty[:, :, -1] = 0.5
-    assert beyond(mostly_empty) == "border"
+    assert choose_outside(mostly_empty) == "border"
 
 
 def test_a_photograph_stays_without_black_corners(subject, make_cell):
@@ -276,7 +276,7 @@ def test_what_is_kept(subject, make_cell):
     assert kept["picture.predictions"][0].tolist() == [0, 1]
     correct = kept["picture.predictions"] == kept["picture.labels"]
     assert correct[1:].view(8, 2, 2).equal(kept["right"][:2][:, :, [2, 4]].permute(1, 2, 0))
-    rotated = warped(images[1:2], FAMILIES["rotation"].homographies(numbers(2)[1:], 60.0, SIDE, SIDE))
+    rotated = warp_images(images[1:2], FAMILIES["rotation"].build_homographies(numbers(2)[1:], 60.0, SIDE, SIDE))
     assert kept["picture.images"][2, 1].equal((255 * rotated[0]).round().to(torch.uint8))
 
 

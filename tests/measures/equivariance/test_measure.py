@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
-from capsbench.data.warps import warped
+from capsbench.data.warps import warp_images
 from capsbench.measures.equivariance.effort import EFFORTS, Effort
 from capsbench.measures.equivariance.measure import (
     PENALTIES,
@@ -267,9 +267,9 @@ def test_without_an_image_that_is_right_there_is_no_row_about_those(measured, va
 def test_warps_go_where_they_say():
     image = torch.zeros(1, 1, 20, 20)
     image[0, 0, 5, 7] = 1
-    moved = warped(image, matrices(image, torch.tensor([[0.0, 10.0, 5.0, 0.0]])))
+    moved = warp_images(image, matrices(image, torch.tensor([[0.0, 10.0, 5.0, 0.0]])))
     assert moved[0, 0, 6, 9] == 1
-    turned = warped(image, matrices(image, torch.tensor([[90.0, 0.0, 0.0, 0.0]])))
+    turned = warp_images(image, matrices(image, torch.tensor([[90.0, 0.0, 0.0, 0.0]])))
     assert torch.equal(turned, torch.rot90(image, 1, (2, 3)))
 
 

@@ -71,9 +71,9 @@ def measured(subject, make_cell):
 
 def pairs_of(network, images, beyond=False):
     """The pairs that the measure takes, all in one batch."""
-    pairs = network.pairs.beyond() if beyond else network.pairs
+    pairs = network.pairs.extend_range() if beyond else network.pairs
     data = Images(images, torch.zeros(len(images), dtype=torch.int64))
-    return Augmented(data, (pairs,), torch.Generator().manual_seed(0)).batch(torch.arange(len(images)))
+    return Augmented(data, (pairs,), torch.Generator().manual_seed(0)).build_batch(torch.arange(len(images)))
 
 
 # Errors

@@ -82,7 +82,7 @@ def in_small(monkeypatch):
     for dataset in (registry.get("dataset", name) for name in registry.names("dataset")):
         if issubclass(dataset, PublishedSet | SmallNORB):
             monkeypatch.setattr(dataset, "load", few_images(dataset))
-    monkeypatch.setattr(AffNIST, "warped", AffineSet.warped)
+    monkeypatch.setattr(AffNIST, "warp_test", AffineSet.warp_test)
     monkeypatch.setattr("capsbench.reporting.build.begin", lambda pictures, material, forms: lambda: ({}, {}))
 
 
