@@ -1,4 +1,4 @@
-"""What source a user's own component is made of, across the modules that it imports."""
+"""The source code that determines a user's own component, across the modules that it imports."""
 
 from capsbench.sources.closure import Source, changed_parts, forget_modules, read_source
 

@@ -1,12 +1,12 @@
-"""The source that a user's own component is made of: what it reaches in its module, and in the modules that this imports.
+"""The source of a user's own component: the statements that it reaches in its module and in the modules that this imports.
 
-A component's digest is of syntax trees without docstrings, so that neither a comment nor a line break makes another component. It
-goes through imports, since a routing is also what it takes from the file beside it. Of a module counts
+The digest of a component is computed from syntax trees without docstrings, so comments and line breaks do not change it. It
+includes imported code, because a routing may depend on the file next to it. These statements of a module count:
 
-- what the component reaches from its name on: classes, functions and constants, by the names that stand in them;
-- what runs when the module is imported: every statement that is more than a definition (`capsbench.sources.syntax`).
+- classes, functions and constants that the component reaches by their names, directly or through others;
+- statements that run when the module is imported: all that are more than a definition (`capsbench.sources.syntax`).
 
-Where names do not tell what is reached (``globals()``, ``exec``, a star import), the whole module counts. Modules of the standard
+If names do not show what code reaches (``globals()``, ``exec``, a star import), the whole module counts. Modules of the standard
 library, of installed packages and of capsbench itself are not followed.
 """
 
@@ -26,19 +26,19 @@ from typing import NamedTuple
 from capsbench.sources.syntax import COMPUTED, Import, Module, parse_module
 
 OURS = ("capsbench", "capsbench_kernels", "capsbench_baselines")
-"""Packages whose components say by a version what they are."""
+"""Packages whose components declare a version."""
 
 QUIET = sys.stdlib_module_names | {"torch", "torchvision", "numpy", "scipy", "pandas", *OURS}
-"""Packages that change nothing by being imported, and that are known by their versions: they are never followed."""
+"""Packages that are never followed: importing them changes nothing, and their versions are on record."""
 
 
 class Source(NamedTuple):
-    """What a component is made of.
+    """The source of a component.
 
-    - ``parts``: module -> digest of what of it counts
-    - ``files``: module -> file, of all modules that are imported with the component
-    - ``stamps``: those files -> what the file system says of their last change, None where one is gone
-    - ``absent``: modules that are imported where they are there, and are not
+    - ``parts``: module -> digest of its statements that count
+    - ``files``: module -> file, of all modules imported with the component
+    - ``stamps``: file -> its time of change, size and inode; None if it is gone
+    - ``absent``: modules that are imported if they exist, and do not exist
     """
 
     parts: dict[str, str]
@@ -48,61 +48,61 @@ class Source(NamedTuple):
 
     @property
     def is_current(self) -> bool:
-        """Whether no file was changed or came since."""
-        changed = self.stamps != {path: _stamp(path) for path in self.stamps}
-        return not changed and not any(map(_spec_of_top, self.absent))
+        """True if no file has changed and no absent module has appeared since."""
+        changed = self.stamps != {path: _read_stamp(path) for path in self.stamps}
+        return not changed and not any(map(_find_top_spec, self.absent))
 
     @property
     def digest(self) -> str:
-        """One digest of all parts, 12 hexadecimal digits."""
-        return _digest("\n".join(f"{module} {digest}" for module, digest in sorted(self.parts.items())))
+        """The digest of all parts, 12 hexadecimal digits."""
+        return _digest_text("\n".join(f"{module} {digest}" for module, digest in sorted(self.parts.items())))
 
 
 _sources: dict[tuple[str, str, str | None], Source] = {}
-"""(module, attribute, file of the module) -> its source when it was last read."""
+"""Cache: (module, attribute, file of the module) -> its source when it was last read."""
 
 
 def read_source(module: str, attribute: str) -> Source | None:
-    """The source of ``module:attribute``, which is imported, as its files are now; None where it has no file."""
+    """Returns the source of the imported ``module:attribute`` from its current files; None if it has no file."""
     key = module, attribute, getattr(sys.modules.get(module), "__file__", None)
     known = _sources.get(key)
     if known is not None and known.is_current:
         return known
     closure = _Closure(module.partition(".")[0])
-    start = closure.touch(module)
+    start = closure.visit_module(module)
     if start is None:
         return None
     closure.reach_name(start, attribute)
-    _sources[key] = closure.source()
+    _sources[key] = closure.build_source()
     return _sources[key]
 
 
 def forget_modules(names: Iterable[str]) -> None:
-    """Takes modules and what lies in them out of those that are imported, so that the next import reads their files."""
-    names = set(names)
+    """Removes modules and their submodules from `sys.modules`, so that the next import reads their files."""
+    forgotten = set(names)
     for name, module in list(sys.modules.items()):
-        if not any(name == each or name.startswith(f"{each}.") for each in names):
+        if not any(name == outer or name.startswith(f"{outer}.") for outer in forgotten):
             continue
         path = getattr(module, "__file__", None)
         if path is None or path.endswith(".py"):  # an extension cannot be loaded twice
             del sys.modules[name]
         if path is not None and path.endswith(".py"):
-            # Python holds a compiled file against seconds and bytes alone, which an edit may leave as they are.
+            # Python compares a compiled file with its source by seconds and size only, and an edit may change neither.
             with suppress(OSError, NotImplementedError):
                 Path(importlib.util.cache_from_source(path)).unlink(missing_ok=True)
     importlib.invalidate_caches()
 
 
 def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The modules of which another part counts now, or none any more."""
+    """Returns the modules whose digest was added, removed or changed."""
     return sorted(module for module in {*before, *now} if before.get(module) != now.get(module))
 
 
 class _Closure:
-    """Walks from a component to all that it reaches.
+    """Walks from a component to all statements that it reaches.
 
     Args:
-        own: the component's package, which is followed even where it is installed.
+        own: the component's package, which is followed even if it is installed.
     """
 
     def __init__(self, own: str) -> None:
@@ -113,116 +113,117 @@ class _Closure:
         self.pending: list[tuple[Module, int]] = []
         self.specs: dict[str, ModuleSpec | None] = {}
 
-    def source(self) -> Source:
-        """What is reached from all that was touched and named so far."""
-        self._settle()
-        # Where a class may act on another by being defined, no class is known to be unrelated.
-        while self._has_hooks() and (partial := [each for each in self._followed() if not self._is_whole(each)]):
+    def build_source(self) -> Source:
+        """Returns the source of all that is reached from the modules visited and the names reached so far."""
+        self._process_pending()
+        # If the definition of a class may change other classes, every class may matter.
+        while self._has_hooks() and (partial := [module for module in self._followed if not self._is_whole(module)]):
             for module in partial:
                 self.reach_all(module)
-            self._settle()
+            self._process_pending()
         texts = {
             module.name: "\n".join(module.statements[place].text for place in sorted(self.reached[module.name]))
-            for module in self._followed()
+            for module in self._followed
         }
-        parts = {name: _digest(text) for name, text in texts.items() if text}
+        parts = {name: _digest_text(text) for name, text in texts.items() if text}
         absent = [name for name, spec in self.specs.items() if spec is None and "." not in name]
-        return Source(parts, self.files, {path: _stamp(path) for path in self.files.values()}, absent)
+        return Source(parts, self.files, {path: _read_stamp(path) for path in self.files.values()}, absent)
 
-    def touch(self, name: str) -> Module | None:
-        """A module that is imported: what runs then counts. None for one that is not followed."""
+    def visit_module(self, name: str) -> Module | None:
+        """Reaches the statements that run when a module is imported. Returns the module; None if it is not followed."""
         if name in self.modules:
             return self.modules[name]
-        found = self._find(name)
-        self.modules[name] = module = None if found is None else parse_module(name, *found)
-        if found is not None and module is not None:
-            self.files[name], self.reached[name] = found[0], set()
+        file = self._read_file(name)
+        self.modules[name] = module = None if file is None else parse_module(name, *file)
+        if file is not None and module is not None:
+            self.files[name], self.reached[name] = file[0], set()
         parent = name.rpartition(".")[0]
         if parent:
-            self.touch(parent)
+            self.visit_module(parent)
         for place, statement in enumerate(module.statements if module else ()):
-            foreign = [each for each in statement.imports if statement.is_import and not self._touch_import(each)]
-            if statement.runs or any(each.module.partition(".")[0] not in QUIET for each in foreign):
-                self._reach(module, place)
+            foreign = [item for item in statement.imports if statement.is_import and not self._visit_import(item)]
+            if statement.runs or any(item.module.partition(".")[0] not in QUIET for item in foreign):
+                self._reach_statement(module, place)
         return module
 
     def reach_name(self, module: Module, name: str) -> None:
-        """What defines a name in a module counts; all of the module where nothing does."""
+        """Reaches the statements that define a name in a module, or the whole module if none does."""
         places = module.bindings.get(name, range(len(module.statements)))
         for place in places:
-            self._reach(module, place)
+            self._reach_statement(module, place)
 
     def reach_all(self, module: Module) -> None:
         for place in range(len(module.statements)):
-            self._reach(module, place)
+            self._reach_statement(module, place)
 
-    def _reach(self, module: Module | None, place: int) -> None:
+    def _reach_statement(self, module: Module | None, place: int) -> None:
         if module is not None and place not in self.reached[module.name]:
             self.reached[module.name].add(place)
             self.pending.append((module, place))
 
-    def _settle(self) -> None:
-        """Goes on from what counts to what it names."""
+    def _process_pending(self) -> None:
+        """Reaches, from the pending statements on, all that they import and name."""
         while self.pending:
             module, place = self.pending.pop()
             statement = module.statements[place]
-            for each in statement.imports:
-                if each.module == COMPUTED:
+            for item in statement.imports:
+                if item.module == COMPUTED:
                     self._follow_folder(module)
                 else:
-                    self._follow(each)
+                    self._follow_import(item)
             for name in statement.uses & module.bindings.keys():
                 self.reach_name(module, name)
             if statement.is_dynamic:
                 self.reach_all(module)
 
-    def _touch_import(self, each: Import) -> bool:
-        """Whether a module that is imported is followed."""
-        outer = self.touch(each.module)
-        inner = None if each.name in (None, "*") else self.touch(f"{each.module}.{each.name}")
+    def _visit_import(self, item: Import) -> bool:
+        """Visits the modules of an import. Returns true if one of them is followed."""
+        outer = self.visit_module(item.module)
+        inner = None if item.name in (None, "*") else self.visit_module(f"{item.module}.{item.name}")
         return outer is not None or inner is not None
 
-    def _follow(self, each: Import) -> None:
-        """What is imported by name counts, and all of a module that is imported itself."""
-        self._touch_import(each)
-        module = self.modules[each.module]
-        if each.name is None:
-            names = each.module.split(".")
+    def _follow_import(self, item: Import) -> None:
+        """Reaches an imported name, or all of an imported module."""
+        self._visit_import(item)
+        module = self.modules[item.module]
+        if item.name is None:
+            names = item.module.split(".")
             for length in range(1, len(names) + 1):
-                within = self.touch(".".join(names[:length]))
-                if within is not None:
-                    self.reach_all(within)
+                package = self.visit_module(".".join(names[:length]))
+                if package is not None:
+                    self.reach_all(package)
             return
-        inner = self.modules.get(f"{each.module}.{each.name}")
+        inner = self.modules.get(f"{item.module}.{item.name}")
         if inner is not None:
             self.reach_all(inner)
-        if module is not None and (inner is None or each.name in module.bindings):
-            self.reach_name(module, each.name)
+        if module is not None and (inner is None or item.name in module.bindings):
+            self.reach_name(module, item.name)
 
     def _follow_folder(self, module: Module) -> None:
-        """All modules beside one that imports by a name that is not written there."""
+        """Reaches all modules in the folder of one that imports by a computed name."""
         path = self.files[module.name]
         package = module.name if path.stem == "__init__" else module.name.rpartition(".")[0]
-        for beside in sorted(path.parent.glob("*.py")):
-            other = self.touch(".".join(filter(None, (package, beside.stem))))
+        for neighbour in sorted(path.parent.glob("*.py")):
+            other = self.visit_module(".".join(filter(None, (package, neighbour.stem))))
             if other is not None:
                 self.reach_all(other)
 
+    @property
     def _followed(self) -> list[Module]:
         return [module for module in self.modules.values() if module is not None]
 
     def _has_hooks(self) -> bool:
-        return any(module.has_hooks for module in self._followed())
+        return any(module.has_hooks for module in self._followed)
 
     def _is_whole(self, module: Module) -> bool:
         return len(self.reached[module.name]) == len(module.statements)
 
-    def _find(self, name: str) -> tuple[Path, bool, bytes] | None:
-        """The file of a module that is followed, whether it is a package's, and its content."""
+    def _read_file(self, name: str) -> tuple[Path, bool, bytes] | None:
+        """Returns (file, true for a package, content) of a module; None if it is not followed."""
         top = name.partition(".")[0]
         if top in QUIET:
             return None
-        spec = self._spec(name)
+        spec = self._find_spec(name)
         if spec is None or not spec.has_location or spec.origin is None:
             return None
         path = Path(spec.origin)
@@ -230,42 +231,42 @@ class _Closure:
             return None
         try:
             return path, spec.submodule_search_locations is not None, path.read_bytes()
-        except OSError:  # it is gone, or lies in an archive
+        except OSError:  # the file is gone, or is in an archive
             return None
 
-    def _spec(self, name: str) -> ModuleSpec | None:
-        """Where a module lies, without importing it or what it lies in."""
+    def _find_spec(self, name: str) -> ModuleSpec | None:
+        """Finds the spec of a module without importing it or its packages."""
         if name not in self.specs:
             parent = name.rpartition(".")[0]
             spec = getattr(sys.modules.get(name), "__spec__", None)
             if spec is None and parent:
-                package = self._spec(parent)
-                where = package.submodule_search_locations if package else None
-                spec = _spec_in(name, where) if where else None
+                package = self._find_spec(parent)
+                folders = package.submodule_search_locations if package else None
+                spec = _find_inner_spec(name, folders) if folders else None
             elif spec is None:
-                spec = _spec_of_top(name)
+                spec = _find_top_spec(name)
             self.specs[name] = spec
         return self.specs[name]
 
 
-def _spec_of_top(name: str) -> ModuleSpec | None:
-    """Where a module lies that is in no package."""
+def _find_top_spec(name: str) -> ModuleSpec | None:
+    """Finds the spec of a module outside any package."""
     try:
         return importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # no name at all, or a module made by hand
+    except (ImportError, ValueError):  # an invalid name, or a module created at run time
         return None
 
 
-def _spec_in(name: str, folders: Iterable[str]) -> ModuleSpec | None:
-    """Where a module of a package lies."""
+def _find_inner_spec(name: str, folders: Iterable[str]) -> ModuleSpec | None:
+    """Finds the spec of a module of a package."""
     try:
         return PathFinder.find_spec(name, [*folders])
-    except KeyError:  # the folders of a namespace package that lies in one that is not imported
+    except KeyError:  # a namespace package inside a package that is not imported
         return None
 
 
 def _is_installed(path: Path) -> bool:
-    """Whether a file is of the standard library or of an installed package, rather than one that somebody works on."""
+    """Returns true for a file of the standard library or of an installed package, as opposed to one in development."""
     resolved = path.resolve()
     library = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
     return not {"site-packages", "dist-packages"}.isdisjoint(resolved.parts) or any(
@@ -273,7 +274,7 @@ def _is_installed(path: Path) -> bool:
     )
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _read_stamp(path: Path) -> tuple[int, ...] | None:
     try:
         facts = path.stat()
     except OSError:
@@ -281,5 +282,5 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
     return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
-def _digest(text: str) -> str:
+def _digest_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Modules as the statements that a component's digest is made of: what each defines, uses, imports, and whether it acts.
+"""Modules as lists of statements for a component's digest: the names that each defines, uses and imports, and its effects.
 
-A statement that only defines (a function, a class, a constant) counts where its name is used. One that acts when its module is
-imported counts always; what may act is taken to act.
+A statement that only defines a function, a class or a constant counts if its name is used. A statement that may have an effect
+when its module is imported always counts.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ HARMLESS = {
     "abc", "collections", "dataclasses", "enum", "fractions", "functools", "itertools", "math", "operator", "pathlib", "re",
     "typing", "typing_extensions",
 }  # fmt: skip
-"""Modules whose functions may be called, or decorate, without anything but their value coming of it."""
+"""Modules whose functions have no effect when called or used as decorators, except for their value."""
 
 HARMLESS_CALLS = {"torch.no_grad", "torch.inference_mode", "torch.enable_grad"}
-"""Decorators of methods of which the same is true."""
+"""Decorators of methods without effect."""
 
 BUILT_IN = {
     "abs", "bool", "classmethod", "complex", "dict", "float", "frozenset", "int", "len", "list", "max", "min", "object",
     "property", "range", "round", "set", "slice", "sorted", "staticmethod", "str", "sum", "tuple", "zip",
 }  # fmt: skip
-"""Built-in functions of which the same is true."""
+"""Built-in functions without effect."""
 
 DYNAMIC = {"eval", "exec", "globals", "locals", "vars", "__import__", "import_module"}
-"""Names by which code reaches more than the names in it say."""
+"""Names by which code can reach more than it names."""
 
 HOOKS = {"__init_subclass__", "__set_name__", "__subclasses__"}
-"""Methods by which the definition of a class acts on another one."""
+"""Methods by which the definition of a class can change another class."""
 
 
 class Import(NamedTuple):
-    """A name that is imported: from ``module``, or the module itself where ``name`` is None.
+    """An import of ``name`` from ``module``, or of the module itself if ``name`` is None.
 
-    A module whose name is computed is `COMPUTED`.
+    If the name of the module is computed, ``module`` is `COMPUTED`.
     """
 
     module: str
@@ -52,14 +52,14 @@ COMPUTED = ""
 
 
 class Statement(NamedTuple):
-    """A statement at the top of a module.
+    """A statement at the top level of a module.
 
-    - ``text``: its tree, without docstrings
-    - ``uses``: the names in it, and the strings that may be one
-    - ``imports``: what is imported anywhere in it
-    - ``is_import``: whether it is nothing but an import
-    - ``runs``: whether it may act when the module is imported, beyond its definitions
-    - ``is_dynamic``: whether it may reach more of its module than it names
+    - ``text``: its syntax tree, without docstrings
+    - ``uses``: the names in it, and strings that may be names
+    - ``imports``: all imports in it
+    - ``is_import``: true if it is only an import
+    - ``runs``: true if it may have an effect when the module is imported, beyond its definitions
+    - ``is_dynamic``: true if it may reach more of its module than it names
     """
 
     text: str
@@ -71,9 +71,9 @@ class Statement(NamedTuple):
 
 
 class Module(NamedTuple):
-    """A module: its statements, and name -> the places of those that define it.
+    """A module: its statements, and name -> indices of the statements that define it.
 
-    ``has_hooks`` says that a class may act on others by being defined.
+    ``has_hooks`` is true if the definition of a class may change other classes.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Module(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def parse_module(name: str, path: Path, is_package: bool, content: bytes) -> Module:
-    """The module of a file; one that is not Python source, such as a compiled extension, is one statement that acts."""
+    """Parses the module of a file. A file other than Python source, such as an extension, is one statement with an effect."""
     try:
         if path.suffix != ".py":
             raise SyntaxError
@@ -97,18 +97,18 @@ def parse_module(name: str, path: Path, is_package: bool, content: bytes) -> Mod
     for node in _split_imports(tree.body):
         if _is_skipped(node):
             continue
-        for bound in _bound(node):
+        for bound in _bound_names(node):
             bindings.setdefault(bound, []).append(len(statements))
-        statements.append(reader.read(node))
+        statements.append(reader.read_statement(node))
     return Module(name, statements, bindings, any(map(_is_hook, ast.walk(tree))))
 
 
 class _Reader:
-    """Makes statements of nodes.
+    """Converts nodes of a module to statements.
 
     Args:
-        package: what relative imports are relative to.
-        keeps_strings: docstrings count, since the code reads them.
+        package: the package of relative imports.
+        keeps_strings: true if docstrings count, because the code reads them.
     """
 
     def __init__(self, package: str, tree: ast.Module, keeps_strings: bool) -> None:
@@ -121,65 +121,66 @@ class _Reader:
             for alias in node.names
             if (node.module or "" if isinstance(node, ast.ImportFrom) else alias.name).partition(".")[0] in HARMLESS
         }
-        defined = {name for node in tree.body for name in _bound(node)}
+        defined = {name for node in tree.body for name in _bound_names(node)}
         self.quiet |= BUILT_IN - defined
 
-    def read(self, node: ast.stmt) -> Statement:
+    def read_statement(self, node: ast.stmt) -> Statement:
         inner = list(ast.walk(node))
         return Statement(
-            text=self._text(node),
-            uses=frozenset(_used(inner)),
-            imports=tuple(each for child in inner for each in self._imports(child)),
+            text=self._to_text(node),
+            uses=frozenset(_used_names(inner)),
+            imports=tuple(item for child in inner for item in self._find_imports(child)),
             is_import=isinstance(node, ast.Import | ast.ImportFrom),
             runs=not self._only_defines(node),
             is_dynamic=any(map(_is_dynamic, inner)),
         )
 
-    def _text(self, node: object) -> str:
-        """A tree as text, the same in every version of Python: `ast.dump` is not."""
+    def _to_text(self, node: object) -> str:
+        """Converts a tree to text that is the same in every version of Python, unlike that of `ast.dump`."""
         if isinstance(node, list):
-            kept = [each for each in node if self.keeps_strings or not _does_nothing(each)]
-            return f"[{', '.join(map(self._text, kept))}]"
+            items = [item for item in node if self.keeps_strings or not _does_nothing(item)]
+            return f"[{', '.join(map(self._to_text, items))}]"
         if not isinstance(node, ast.AST):
             return repr(node)
         fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind")
-        return f"{type(node).__name__}({', '.join(f'{name}={self._text(value)}' for name, value in fields)})"
+        return f"{type(node).__name__}({', '.join(f'{name}={self._to_text(value)}' for name, value in fields)})"
 
-    def _imports(self, node: ast.AST) -> Iterator[Import]:
+    def _find_imports(self, node: ast.AST) -> Iterator[Import]:
+        """Yields the imports that a node itself makes."""
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (Import(self._absolute(node.module or "", node.level), alias.name) for alias in node.names)
-        elif isinstance(node, ast.Call) and _name_of(node.func) in ("import_module", "__import__") and node.args:
-            named = node.args[0]
-            if isinstance(named, ast.Constant) and isinstance(named.value, str):
-                plain = named.value.lstrip(".")
-                yield Import(self._absolute(plain, len(named.value) - len(plain)), None)
+            yield from (Import(self._to_absolute(node.module or "", node.level), alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and _last_name(node.func) in ("import_module", "__import__") and node.args:
+            argument = node.args[0]
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                plain = argument.value.lstrip(".")
+                yield Import(self._to_absolute(plain, len(argument.value) - len(plain)), None)
             else:
                 yield Import(COMPUTED, None)
-        elif isinstance(node, ast.Call) and _name_of(node.func) in LOADERS:
+        elif isinstance(node, ast.Call) and _last_name(node.func) in LOADERS:
             yield Import(COMPUTED, None)
 
-    def _absolute(self, module: str, level: int) -> str:
-        """The name of a module that is ``level`` dots away."""
+    def _to_absolute(self, module: str, level: int) -> str:
+        """Returns the absolute name of a module imported with ``level`` leading dots."""
         names = self.package.split(".") if level else []
         return ".".join(filter(None, [*names[: len(names) - level + 1], module]))
 
     def _only_defines(self, node: ast.stmt) -> bool:
-        """Whether a statement does no more than give names to values."""
+        """Returns true if a statement only binds names to values."""
         if isinstance(node, ast.Import):
             return True
         if isinstance(node, ast.ImportFrom):
             return node.module != "__future__" and node.names[0].name != "*"
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             arguments = node.args
-            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-            annotations = [argument.annotation for argument in every if argument is not None]
+            named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+            annotations = [argument.annotation for argument in named if argument is not None]
             values = [*node.decorator_list, *arguments.defaults, *arguments.kw_defaults, *annotations, node.returns]
             return all(map(self._is_quiet, values))
         if isinstance(node, ast.ClassDef):
             values = [*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)]
-            body = (self._only_defines(each) or _does_nothing(each) for each in node.body)
+            body = (self._only_defines(statement) or _does_nothing(statement) for statement in node.body)
             return all(map(self._is_quiet, values)) and all(body)
         if isinstance(node, ast.Assign):
             return all(map(_is_plain_target, node.targets)) and self._is_quiet(node.value)
@@ -188,7 +189,7 @@ class _Reader:
         return False
 
     def _is_quiet(self, node: ast.expr | None) -> bool:
-        """Whether nothing comes of an expression but its value."""
+        """Returns true if an expression has no effect except for its value."""
         if node is None or isinstance(node, ast.Lambda):
             return True
         if isinstance(node, ast.Await | ast.Yield | ast.YieldFrom | ast.NamedExpr):
@@ -200,11 +201,11 @@ class _Reader:
         return all(self._is_quiet(child) for child in inner if isinstance(child, ast.expr))
 
     def _is_harmless(self, function: ast.expr) -> bool:
-        return _root_of(function) in self.quiet or ast.unparse(function) in HARMLESS_CALLS
+        return _first_name(function) in self.quiet or ast.unparse(function) in HARMLESS_CALLS
 
 
 def _split_imports(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements, an import of several names as one of each: whatever else is imported beside a name is another matter."""
+    """Yields the statements, with an import of several names split into one import per name, so that each counts alone."""
     for node in body:
         if isinstance(node, ast.Import):
             yield from (ast.Import([alias]) for alias in node.names)
@@ -215,7 +216,7 @@ def _split_imports(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _is_skipped(node: ast.stmt) -> bool:
-    """Whether a statement is without effect on who imports the module: nothing, or what is run as a script or never."""
+    """Returns true if a statement never matters to an import: it does nothing, or runs only in a script or a type checker."""
     if not isinstance(node, ast.If) or node.orelse:
         return _does_nothing(node)
     test = node.test
@@ -228,8 +229,8 @@ def _does_nothing(node: object) -> bool:
     return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
-def _bound(node: ast.stmt) -> set[str]:
-    """The names that a statement defines in its module."""
+def _bound_names(node: ast.stmt) -> set[str]:
+    """Returns the names that a statement defines in its module."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {node.name}
     names = set()
@@ -243,7 +244,8 @@ def _bound(node: ast.stmt) -> set[str]:
     return names
 
 
-def _used(nodes: Iterable[ast.AST]) -> Iterator[str]:
+def _used_names(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yields the names that nodes use, and the strings that may be names."""
     for node in nodes:
         if isinstance(node, ast.Name):
             yield node.id
@@ -265,7 +267,7 @@ def _is_dynamic(node: ast.AST) -> bool:
 
 def _is_hook(node: ast.AST) -> bool:
     if isinstance(node, ast.ClassDef):
-        return any(each.arg != "metaclass" or _name_of(each.value) != "ABCMeta" for each in node.keywords)
+        return any(keyword.arg != "metaclass" or _last_name(keyword.value) != "ABCMeta" for keyword in node.keywords)
     if isinstance(node, ast.FunctionDef):
         return node.name in HOOKS
     return isinstance(node, ast.Attribute) and node.attr in HOOKS
@@ -277,13 +279,13 @@ def _is_plain_target(node: ast.expr) -> bool:
     return isinstance(node, ast.Name)
 
 
-def _name_of(node: ast.expr) -> str:
-    """The last name of ``a.b.c``."""
+def _last_name(node: ast.expr) -> str:
+    """Returns the last name of ``a.b.c``."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _root_of(node: ast.expr) -> str:
-    """The first name of ``a.b.c``."""
+def _first_name(node: ast.expr) -> str:
+    """Returns the first name of ``a.b.c``."""
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""

@@ -89,7 +89,7 @@ def test_unpacked_files_of_shifted_labels_are_refused(
     for name, shape in zip(FILES, [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)], strict=True):
         path = tmp_path / names[name].path.removesuffix(".gz")
         write_idx(path, np.zeros(shape))
-        error = usage_error(names[name].check, path)
+        error = usage_error(names[name].check_content, path)
         assert error.problem.startswith("expected the MD5 sum")  # the size is that of what is published
     assert usage_error(load_splits, "mnist" if dataset is MNIST else "fashion-mnist", tmp_path).kind is Kind.DAMAGED
 
