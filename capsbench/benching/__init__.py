@@ -1,1 +1,1 @@
-"""Times of training steps and of the kernels, and the reports on them."""
+"""Times of training steps and kernels, and their reports."""

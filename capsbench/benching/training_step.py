@@ -1,7 +1,7 @@
-"""How fast whole training steps are: networks with this package's routing beside the same networks as they are usually written.
+"""Times of whole training steps: networks with this package's routing, and the same networks with the usual implementation.
 
-The usual implementation holds every vote in memory and takes each step of the routing on all of them. It gets the same
-weights and the same batch, and has to come to the same loss and gradients before anything is timed.
+The usual implementation holds every vote in memory and takes each step of the routing on all of them. It gets the same weights
+and the same batch. Only contenders with the same gradients are timed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ COLUMNS = (
     *("network", "routing", "iterations", "size", "parameters", "batch", "image", "contender", "backend", "status"),
     *("error", "median_s", "p20_s", "p80_s", "n", "times_as_fast", "peak_bytes", "device", "threads", "torch"),
 )
-"""The columns of a row. ``error`` is the largest deviation of a gradient from the usual implementation's, as a share of the
-gradient's length; ``times_as_fast`` the usual implementation's median over that of the row."""
+"""The columns of a row. ``error`` is the largest deviation of a gradient from that of the usual implementation, relative to the
+norm of the gradient. ``times_as_fast`` is the median of the usual implementation divided by that of the row."""
 
 LARGEST_ERROR = 0.01
-"""Of a gradient in float32, after sums in another order."""
+"""Limit of the relative error of a gradient in float32, which sums in another order change."""
 
 Row = dict[str, Any]
 
@@ -76,11 +76,11 @@ class UsualEMRouting(EMRouting):
 
 
 USUAL: dict[type[Routing], type[Routing]] = {DynamicRouting: UsualDynamicRouting, EMRouting: UsualEMRouting}
-"""Routing -> the same with its votes in memory, at the options of the papers."""
+"""Routing -> its usual implementation, with the votes in memory, at the options of the papers."""
 
 
-def as_usual(network: nn.Module) -> nn.Module:
-    """A copy of a network whose routings hold their votes in memory."""
+def to_usual(network: nn.Module) -> nn.Module:
+    """Returns a copy of a network whose routings hold their votes in memory."""
     network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, Routing):
@@ -91,12 +91,12 @@ def as_usual(network: nn.Module) -> nn.Module:
 def cells_to_bench(
     cases: Sequence[str], *, batch: int, iterations: int, dataset: str, threads: int, device: str
 ) -> list[Cell]:
-    """The cells of ``ROUTING:SIZE`` cases, such as ``dynamic:paper``; raises UsageError for what cannot be timed."""
+    """Returns the cells of ``ROUTING:SIZE`` cases, such as ``dynamic:paper``. Raises UsageError for an invalid case."""
     cells = []
     for case in cases:
         routing, _, size = case.partition(":")
-        if routing not in names() or not size:
-            expected = f"ROUTING:SIZE with a routing of {', '.join(names())}, such as em:small"
+        if routing not in list_routings() or not size:
+            expected = f"ROUTING:SIZE with a routing of {', '.join(list_routings())}, such as em:small"
             raise UsageError(Kind.INVALID, flag="case", expected=expected, value=case)
         cells += cells_of(
             {
@@ -107,8 +107,8 @@ def cells_to_bench(
     return cells
 
 
-def names() -> list[str]:
-    """The routings that have a usual implementation to stand beside."""
+def list_routings() -> list[str]:
+    """Returns the names of the routings with a usual implementation."""
     return [
         name for name, path in BUILT_IN["routing"].items() if path.rpartition(":")[2] in {r.__name__ for r in USUAL}
     ]
@@ -120,23 +120,23 @@ def bench_steps(
     """Checks and times whole training steps (forward, loss, backward, optimiser) of capsule networks; images are random.
 
     Args:
-        cells: networks with dynamic or EM routing, at the options of the papers; seeds make the weights.
-        seconds: how long each contender is timed, three steps at least.
-        say: is told what comes next.
+        cells: networks with dynamic or EM routing, at the options of the papers, with weights drawn by their seeds.
+        seconds: duration of the timing of each contender, which takes at least three steps.
+        say: gets a line on what comes next.
 
     Yields:
         A row, a dict of `COLUMNS`, for each cell and contender; ``status`` is ``ok`` or ``wrong: ...``.
     """
     for cell in cells:
         with set_threads(cell.threads):
-            yield from _bench(cell, seconds, say)
+            yield from _bench_cell(cell, seconds, say)
 
 
-def _bench(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[Row]:
+def _bench_cell(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[Row]:
     device = torch.device(cell.device)
     torch.manual_seed(cell.seed)
     network = build_network(cell)
-    contenders = {BASELINE: as_usual(network)}
+    contenders = {BASELINE: to_usual(network)}
     backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
     contenders |= dict.fromkeys(sorted(backends), network)
     dataset = get("dataset", cell.dataset)
@@ -145,17 +145,17 @@ def _bench(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[R
 
     title = f"{cell.network} {cell.routing} x{cell.iterations} {cell.size}"
     say(f"{title}: checking")
-    gradients = {name: _gradients(cell, each, batch) for name, each in contenders.items()}
-    errors = {name: largest_error(each, gradients[BASELINE]) for name, each in gradients.items()}
+    gradients = {name: _compute_gradients(cell, contender, batch) for name, contender in contenders.items()}
+    errors = {name: find_largest_error(gradient, gradients[BASELINE]) for name, gradient in gradients.items()}
     runs = {
-        name: partial(TrainingStep(cell, each.train()), batch, 0.5)
-        for name, each in contenders.items()
+        name: partial(TrainingStep(cell, contender.train()), batch, 0.5)
+        for name, contender in contenders.items()
         if errors[name] <= LARGEST_ERROR
     }
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
     say(f"{title}: timing")
     times, failed = time_interleaved(runs, seconds, device)
-    medians = {name: statistics.median(each) for name, each in times.items() if name not in failed}
+    medians = {name: statistics.median(durations) for name, durations in times.items() if name not in failed}
     for name in contenders:
         row = dict.fromkeys(COLUMNS) | {field: getattr(cell, field) for field in ("network", "routing", "iterations")}
         row |= {"size": cell.size, "parameters": parameter_count(cell), "batch": cell.batch_size}
@@ -163,7 +163,7 @@ def _bench(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[R
         row |= {"error": errors[name], "device": device.type, "threads": cell.threads, "torch": torch.__version__}
         row["status"] = "ok"
         if name not in runs:
-            row["status"] = f"wrong: gradients are {errors[name]:.1%} away from the usual implementation's"
+            row["status"] = f"wrong: gradients differ by {errors[name]:.1%} from those of the usual implementation"
         elif name in failed:
             row["status"] = failed[name]
         else:
@@ -173,8 +173,8 @@ def _bench(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[R
         yield row
 
 
-def _gradients(cell: Cell, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """The gradient of every parameter in one step from these weights; the network is left as it was."""
+def _compute_gradients(cell: Cell, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Returns the gradient of every parameter in one step. The network is not changed."""
     network = copy.deepcopy(network).train()
     step = TrainingStep(cell, network)
     for group in step.optimizer.param_groups:
@@ -183,14 +183,14 @@ def _gradients(cell: Cell, network: nn.Module, batch: Batch) -> dict[str, Tensor
     return {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
 
 
-def largest_error(gradients: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
-    """The largest distance of a parameter's gradient from the true one, as a share of the true one's length.
+def find_largest_error(gradients: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
+    """Returns the largest distance of a parameter's gradient from the true one, relative to the norm of the true one.
 
-    A gradient of next to nothing, as a bias has before a batch norm, is noise: shares are of a thousandth of all gradients'
-    length at least.
+    A tiny gradient, such as that of a bias before a batch norm, is noise. So the norm counts as at least 1/1000 of the norm of
+    all gradients.
     """
     if gradients.keys() != truth.keys():
         return float("inf")
-    least = 1e-3 * torch.stack([each.norm() for each in truth.values()]).norm()
+    least = 1e-3 * torch.stack([gradient.norm() for gradient in truth.values()]).norm()
     distances = [(gradients[name] - truth[name]).norm() / truth[name].norm().clamp_min(least) for name in truth]
     return float(torch.stack(distances).max())

@@ -1,4 +1,4 @@
-"""Tables of `capsbench kernels steps`: what a whole training step costs, beside the usual implementation."""
+"""Tables of `capsbench kernels steps`: time and memory of a training step, compared with the usual implementation."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench.benching.kernels_report import FACTS, duration, factor
+from capsbench.benching.kernels_report import FACTS, format_duration, format_factor
 from capsbench.benching.training_step import COLUMNS
 from capsbench.presenting.figures.files import write_files
 from capsbench.presenting.format import format_si
 from capsbench.presenting.markdown import to_markdown
 
 CAPTION = (
-    "step: forward, loss, backward and optimiser, median of n steps with the 20th and the 80th percentile; memory: peak of a "
-    "step beyond the network, as far as torch allocated it; gradients: the largest deviation from the usual implementation's, "
-    "as a share of a gradient's length. The contenders have the same weights and batch, and take turns in one process"
+    "step: forward, loss, backward and optimiser, median of n steps with the 20th and the 80th percentile; memory: peak memory "
+    "that torch allocated in a step beyond the network; gradients: the largest deviation from the usual implementation, "
+    "relative to the norm of a gradient. The contenders have the same weights and batch, and take turns in one process"
 )
 
 
-def table_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The tidy table: one row a network and contender."""
+def build_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Returns the tidy table: one row per network and contender."""
     return pd.DataFrame(rows, columns=[*COLUMNS, *FACTS]).convert_dtypes()
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as strings."""
+def to_readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table as strings."""
     lines = []
     for row in table.to_dict("records"):
         line = {"network": f"{row['network']} {row['size']}", "routing": f"{row['routing']} x{row['iterations']}"}
         line |= {"parameters": format_si(row["parameters"]), "batch": str(row["batch"]), "contender": row["contender"]}
         if row["status"] == "ok":
-            spread = f"{duration(row['median_s'])} ({duration(row['p20_s'])} to {duration(row['p80_s'])})"
-            line |= {"step": spread, "times as fast": factor(row["times_as_fast"]), "n": str(row["n"])}
+            spread = f"{format_duration(row['median_s'])} ({format_duration(row['p20_s'])} to {format_duration(row['p80_s'])})"
+            line |= {"step": spread, "times as fast": format_factor(row["times_as_fast"]), "n": str(row["n"])}
             line |= {"memory": f"{row['peak_bytes'] / 2**20:,.0f} MiB", "gradients": f"{row['error']:.1e}"}
         else:
             line |= {"step": row["status"], "times as fast": "", "n": "", "memory": "", "gradients": ""}
@@ -42,17 +42,17 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def write(rows: Sequence[dict[str, Any]], folder: Path, notes: Sequence[str] = ()) -> list[Path]:
-    """``steps.csv``, the tidy rows, and ``steps.md``, the readable table."""
-    table = table_of(rows)
-    shown = readable(table)
-    lines = [to_markdown(shown, {"batch", "step", "times as fast", "n", "memory", "gradients"}), CAPTION, *notes]
-    page = "\n\n".join(["# Training steps", *lines, *origin(table)]) + "\n"
+def write_report(rows: Sequence[dict[str, Any]], folder: Path, notes: Sequence[str] = ()) -> list[Path]:
+    """Writes the tidy rows to ``steps.csv`` and the readable table to ``steps.md``."""
+    table = build_table(rows)
+    cells = to_readable(table)
+    lines = [to_markdown(cells, {"batch", "step", "times as fast", "n", "memory", "gradients"}), CAPTION, *notes]
+    page = "\n\n".join(["# Training steps", *lines, *describe_origin(table)]) + "\n"
     return write_files(folder, {"steps.csv": table.to_csv(index=False).encode(), "steps.md": page.encode()}, ())
 
 
-def origin(table: pd.DataFrame) -> list[str]:
-    """The machine, the software and the commit, a line each."""
+def describe_origin(table: pd.DataFrame) -> list[str]:
+    """Returns lines on the machine, the software and the commit."""
     first = table.iloc[0]
     lines = [f"{first['processor']}, device {first['device']}, {first['threads']} threads; torch {first['torch']}"]
     if not pd.isna(first["commit"]):

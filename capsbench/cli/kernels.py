@@ -90,7 +90,7 @@ def bench(
     _check_run(threads, seconds, kernels.cores())
     kernels_report.write_partial([], out)  # fails before anything is measured, if the folder cannot be written
 
-    facts, rows, interrupted = kernels_report.facts(target.type), [], False
+    facts, rows, interrupted = kernels_report.read_facts(target.type), [], False
     try:
         for row in kernels.bench(asked, who, device=target, seconds=seconds, threads=threads, say=_print_progress):
             rows.append(row | facts)
@@ -98,22 +98,22 @@ def bench(
                 kernels_report.write_partial(rows, out)
     except KeyboardInterrupt:
         interrupted = True
-    files = kernels_report.write(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
+    files = kernels_report.write_report(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
     if not rows:
         raise KeyboardInterrupt
     if as_json:
         print(json.dumps(rows))
     else:
-        readable = kernels_report.readable(kernels_report.table_of(rows))
+        readable = kernels_report.to_readable(kernels_report.build_table(rows))
         _print_table(list(readable.columns), readable.to_numpy().tolist())
-        for line in kernels_report.origin(kernels_report.table_of(rows)):
+        for line in kernels_report.describe_origin(kernels_report.build_table(rows)):
             print(line)
         print(f"written: {', '.join(map(str, files))}")
     if interrupted:
         print(f"interrupted; the {len(rows)} rows measured so far are in {out}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED)
-    if kernels_report.defects(rows):
-        for line in kernels_report.defects(rows):
+    if kernels_report.list_defects(rows):
+        for line in kernels_report.list_defects(rows):
             print(f"capsbench: {line}", file=sys.stderr)
         raise typer.Exit(EXIT_FAILED)
     if not any(row["status"] == "ok" for row in rows):
@@ -168,15 +168,15 @@ def steps(
         threads=threads or cores(),
         device=target.type,
     )
-    facts = kernels_report.facts(target.type)
+    facts = kernels_report.read_facts(target.type)
     rows = [row | facts for row in training.bench_steps(cells, seconds=seconds, say=_print_progress)]
-    files = tables.write(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
+    files = tables.write_report(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
     if as_json:
         print(json.dumps(rows))
     else:
-        readable = tables.readable(tables.table_of(rows))
+        readable = tables.to_readable(tables.build_table(rows))
         _print_table(list(readable.columns), readable.to_numpy().tolist())
-        for line in tables.origin(tables.table_of(rows)):
+        for line in tables.describe_origin(tables.build_table(rows)):
             print(line)
         print(f"written: {', '.join(map(str, files))}")
     defects = [f"{row['network']}: {row['contender']}: {row['status']}" for row in rows if row["status"] != "ok"]

@@ -13,16 +13,16 @@ from matplotlib.text import Text
 
 from capsbench.benching.kernels_report import (
     FACTS,
-    defects,
-    duration,
-    factor,
-    facts,
-    page,
-    pictures,
-    readable,
-    table_of,
-    write,
+    build_page,
+    build_table,
+    draw_pictures,
+    format_duration,
+    format_factor,
+    list_defects,
+    read_facts,
+    to_readable,
     write_partial,
+    write_report,
 )
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.words import TIMES
@@ -64,7 +64,7 @@ def rows(row: Make) -> list[dict[str, Any]]:
 
 
 def test_the_readable_table_has_both_passes_side_by_side(rows: list[dict[str, Any]]) -> None:
-    shown = readable(table_of(rows)).set_index("contender")
+    shown = to_readable(build_table(rows)).set_index("contender")
     assert list(shown.index) == ["broadcast", "broadcast-compiled", "cpu", "reference", "triton"]
     assert shown.loc["broadcast", "forward + backward"] == "400 ms"
     assert shown.loc["cpu", "forward"] == f"10.0 ms (20{TIMES})"
@@ -79,13 +79,13 @@ def test_the_readable_table_has_both_passes_side_by_side(rows: list[dict[str, An
 
 def test_a_pass_without_memory_is_noted_beside_the_other_ones_time(row: Make) -> None:
     both = row("cpu", None, status="out of memory", **{"pass": "forward+backward"})
-    (line,) = readable(table_of([row("cpu", 0.01), both])).to_dict("records")
+    (line,) = to_readable(build_table([row("cpu", 0.01), both])).to_dict("records")
     assert line["note"] == "forward+backward: out of memory"
     assert line["forward"].startswith("10.0 ms")
 
 
 def test_the_page_says_what_is_meant_and_where_the_numbers_are_from(rows: list[dict[str, Any]]) -> None:
-    text = page(table_of(rows), ["command: `capsbench kernels bench`"])
+    text = build_page(build_table(rows), ["command: `capsbench kernels bench`"])
     assert "- command: `capsbench kernels bench`" in text
     assert "A Processor, device cpu, 2 threads" in text
     assert "150 GFLOP/s in a float32 matrix product, 20 GB/s in a copy" in text
@@ -95,11 +95,11 @@ def test_the_page_says_what_is_meant_and_where_the_numbers_are_from(rows: list[d
 
 def test_defects_name_wrong_and_failed_contenders_once(rows: list[dict[str, Any]]) -> None:
     wrong = "sabour-digitcaps, batch 32, float32: reference: wrong: gradient of weights: off by 0.1"
-    assert defects(rows) == [wrong]
+    assert list_defects(rows) == [wrong]
 
 
 def test_the_pictures_show_every_time_and_say_who_has_none(rows: list[dict[str, Any]]) -> None:
-    figures = pictures(table_of(rows))
+    figures = draw_pictures(build_table(rows))
     assert list(figures) == ["kernels-time", "kernels-memory"]
     (axes,) = figures["kernels-time"].figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
@@ -107,7 +107,7 @@ def test_the_pictures_show_every_time_and_say_who_has_none(rows: list[dict[str, 
     ]  # fmt: skip
     said = [text.get_text() for text in axes.texts]
     assert said.count(f"20{TIMES}") == 2
-    assert "no figure: wrong" in said
+    assert "no number: wrong" in said
     points = [container.lines[0].get_xdata() for container in axes.containers]
     assert sorted(value for line in points for value in line) == pytest.approx([10, 20, 50, 100, 200, 400])
 
@@ -118,7 +118,7 @@ def test_what_is_swept_has_a_picture_with_a_line_a_contender(row: Make, axis: st
         row(name, 0.1 * value * scale, **{axis: value, "pass": pass_})
         for value, pass_, (name, scale) in product((1, 4, 16), PASSES, (("broadcast", 1.0), ("cpu", 0.1)))
     ]
-    (axes,) = pictures(table_of(made))[f"kernels-{axis}"].figure.axes
+    (axes,) = draw_pictures(build_table(made))[f"kernels-{axis}"].figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "4", "16"]
     lines = {container.get_label(): list(container.lines[0].get_ydata()) for container in axes.containers}
     assert lines == {"broadcast": pytest.approx([100, 400, 1600]), "cpu": pytest.approx([10, 40, 160])}
@@ -126,13 +126,13 @@ def test_what_is_swept_has_a_picture_with_a_line_a_contender(row: Make, axis: st
 
 def test_what_was_interrupted_between_the_passes_has_its_pictures(row: Make) -> None:
     made = [row(name, 0.1, batch=batch) for batch in (1, 2) for name in ("broadcast", "cpu")]
-    assert list(pictures(table_of(made))) == ["kernels-time", "kernels-memory"]
-    assert set(readable(table_of(made))["forward + backward"]) == {""}
+    assert list(draw_pictures(build_table(made))) == ["kernels-time", "kernels-memory"]
+    assert set(to_readable(build_table(made))["forward + backward"]) == {""}
 
 
 def test_no_text_covers_another(rows: list[dict[str, Any]], row: Make) -> None:
     others = [{**each, "layer": "hinton-convcaps1-small", "batch": 64} for each in rows]
-    for picture in pictures(table_of([*rows, *others])).values():
+    for picture in draw_pictures(build_table([*rows, *others])).values():
         figure = picture.figure
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw_without_rendering()
@@ -155,11 +155,11 @@ def test_files_are_written_and_what_an_earlier_report_left_is_gone(
     write_partial(rows[:5], folder)
     assert len(pd.read_csv(folder / "kernels.partial.csv")) == 5
     swept = [row("cpu", 0.1 * batch, batch=batch, **{"pass": pass_}) for batch, pass_ in product((1, 2), PASSES)]
-    write(swept, folder)
+    write_report(swept, folder)
     assert (folder / "kernels-batch.svg").exists()
     assert not (folder / "kernels.partial.csv").exists()
 
-    files = write(rows, folder)
+    files = write_report(rows, folder)
     endings = [f"kernels-{name}.{form}" for name, form in product(("time", "memory"), ("png", "svg"))]
     assert sorted(path.name for path in folder.iterdir()) == sorted(["kernels.csv", "kernels.md", *endings])
     assert sorted(files) == sorted(folder.iterdir())
@@ -169,7 +169,7 @@ def test_files_are_written_and_what_an_earlier_report_left_is_gone(
 
 
 def test_rows_without_a_single_time_are_a_table_without_pictures(row: Make, tmp_path) -> None:
-    files = write([row("triton", None, status="unavailable: no GPU")], tmp_path)
+    files = write_report([row("triton", None, status="unavailable: no GPU")], tmp_path)
     assert [path.name for path in files] == ["kernels.csv", "kernels.md"]
     assert "unavailable: no GPU" in (tmp_path / "kernels.md").read_text()
 
@@ -193,14 +193,14 @@ def test_a_folder_that_cannot_be_written_is_a_usage_error(tmp_path) -> None:
     ],
 )
 def test_durations_have_three_digits(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_factors_have_two_digits() -> None:
-    assert [factor(number) for number in (0.77, 9.94, 9.96, 1234.0)] == [
+    assert [format_factor(number) for number in (0.77, 9.94, 9.96, 1234.0)] == [
         f"0.8{TIMES}", f"9.9{TIMES}", f"10{TIMES}", f"1,234{TIMES}",
     ]  # fmt: skip
 
 
 def test_the_facts_are_those_of_the_machine() -> None:
-    assert set(facts("cpu")) == set(FACTS)
+    assert set(read_facts("cpu")) == set(FACTS)
