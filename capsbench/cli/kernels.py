@@ -77,7 +77,7 @@ def bench(
     from capsbench_kernels import bench as kernels
 
     target = _choose_device(device)
-    asked = kernels.cases(
+    asked = kernels.build_cases(
         _parse_names("layer", layer, list(kernels.LAYERS)),
         _parse_counts("batch", batch),
         _parse_counts("children", children),
@@ -87,7 +87,7 @@ def bench(
         device=target,
     )
     who = _parse_names("contenders", contenders, list(kernels.CONTENDERS))
-    _check_run(threads, seconds, kernels.cores())
+    _check_run(threads, seconds, kernels.count_cores())
     kernels_report.write_partial([], out)  # fails before anything is measured, if the folder cannot be written
 
     facts, rows, interrupted = kernels_report.read_facts(target.type), [], False
@@ -156,16 +156,16 @@ def steps(
     from capsbench.benching import kernels_report
     from capsbench.benching import training_step as training
     from capsbench.benching import training_step_report as tables
-    from capsbench_kernels.bench import cores
+    from capsbench_kernels.bench import count_cores
 
-    _check_run(threads, seconds, cores())
+    _check_run(threads, seconds, count_cores())
     target = _choose_device(device)
     cells = training.cells_to_bench(
         [name.strip() for name in case.split(",")],
         batch=batch,
         iterations=iters,
         dataset=dataset,
-        threads=threads or cores(),
+        threads=threads or count_cores(),
         device=target.type,
     )
     facts = kernels_report.read_facts(target.type)

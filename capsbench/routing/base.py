@@ -30,10 +30,10 @@ class LayerShape(NamedTuple):
 
 
 VoteAttack = Literal["mean votes", "first iteration"]
-"""How the vote attack (Gu, Wu, Tresp 2021) removes a routing, to compute its gradients without it:
+"""Method by which the vote attack (Gu, Wu, Tresp 2021) removes a routing, to compute gradients without it:
 
-- ``mean votes``: the squashed mean of the votes replaces it, since the length of that is a parent's activation
-- ``first iteration``: it runs its first iteration only, which divides every child equally
+- ``mean votes``: replaces it by the squashed mean of the votes, whose length is a parent's activation
+- ``first iteration``: runs its first iteration only, which divides every child equally
 """
 
 
@@ -70,7 +70,7 @@ class Routing(Component, ABC):
     """True if ``forward`` takes ``parents`` (initial poses) and ``steps`` (the number of iterations), for concurrent routing."""
 
     vote_attack: ClassVar[VoteAttack | None] = "first iteration"
-    """How the vote attack removes this routing from a network; None if it cannot. ``first iteration`` needs an iterative one."""
+    """Method by which the vote attack removes this routing; None if it cannot. ``first iteration`` needs an iterative routing."""
 
     squash = "sabour"
     """The squash (`capsbench_kernels.squash`) of the mean vote that replaces this routing in the vote attack."""

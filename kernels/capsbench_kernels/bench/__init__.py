@@ -1,6 +1,6 @@
 """Times the routings: this package's backends against the usual implementation, at the shapes of the papers' layers.
 
-    rows = list(bench(cases(["sabour-digitcaps"], device=device), device=device))
+    rows = list(bench(build_cases(["sabour-digitcaps"], device=device), device=device))
 
 Each contender is checked first, at the shapes that are then timed (`check.py`): a wrong one gets no time. The contenders take
 turns (`measure.py`). Each time is compared with the floor of the arithmetic and of the bytes (`floor.py`), at the peaks that
@@ -32,10 +32,10 @@ from capsbench_kernels.bench.check import (
 )
 from capsbench_kernels.bench.contenders import BASELINE, CONTENDERS, Contender, Run
 from capsbench_kernels.bench.floor import Peaks, compute_floor
-from capsbench_kernels.bench.layers import DTYPES, LAYERS, Case, Inputs, Layer, cases, random_inputs
+from capsbench_kernels.bench.layers import DTYPES, LAYERS, Case, Inputs, Layer, build_cases, random_inputs
 from capsbench_kernels.bench.measure import (
     Failure,
-    cores,
+    count_cores,
     measure_peaks,
     name_failures,
     peak_memory,
@@ -55,8 +55,8 @@ __all__ = [
     "Contender",
     "Layer",
     "bench",
-    "cases",
-    "cores",
+    "build_cases",
+    "count_cores",
 ]
 
 FORWARD, BOTH = "forward", "forward+backward"
@@ -121,7 +121,7 @@ def bench(
     """Checks and times contenders; yields the rows of a pass once all contenders have run it.
 
     Args:
-        cases: see `capsbench_kernels.bench.cases`.
+        cases: see `capsbench_kernels.bench.build_cases`.
         contenders: names of `CONTENDERS`.
         seconds: how long each contender is timed in each pass; a slow one at least three times.
         threads: torch's threads; unchanged if None.

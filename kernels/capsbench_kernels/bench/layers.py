@@ -123,7 +123,7 @@ class Case:
         return 100 * self.layer.parents / self.layer.children
 
 
-def cases(
+def build_cases(
     layers: Sequence[str],
     batches: Sequence[int] | None = None,
     children: Sequence[int] | None = None,

@@ -205,6 +205,6 @@ def set_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Returns the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from capsbench_kernels import UnavailableBackend
-from capsbench_kernels.bench import CONTENDERS, LAYERS, PASSES, bench, cases
+from capsbench_kernels.bench import CONTENDERS, LAYERS, PASSES, bench, build_cases
 from capsbench_kernels.bench import check as check_module
 from capsbench_kernels.bench import contenders as contenders_module
 from capsbench_kernels.bench import measure as measure_module
@@ -22,7 +22,7 @@ REFERENCE = make_route("reference")
 
 
 def small_case(layer="sabour-digitcaps", batch=3, iterations=2, dtype="float32", children=6, parents=3):
-    (case,) = cases([layer], [batch], [children], [parents], [iterations], [dtype], device=CPU)
+    (case,) = build_cases([layer], [batch], [children], [parents], [iterations], [dtype], device=CPU)
     return case
 
 
@@ -324,9 +324,11 @@ def test_an_interrupt_is_not_a_failure():
 
 
 def test_a_sweep_is_every_combination_and_the_batch_a_layers_own():
-    made = cases(["sabour-digitcaps", "hinton-class"], iterations=[1, 2], dtypes=["float32", "float16"], device=CPU)
+    made = build_cases(
+        ["sabour-digitcaps", "hinton-class"], iterations=[1, 2], dtypes=["float32", "float16"], device=CPU
+    )
     assert len(made) == 8
     assert {case.batch for case in made} == {32}
-    (on_gpu,) = cases(["sabour-digitcaps"], device=torch.device("cuda"))
+    (on_gpu,) = build_cases(["sabour-digitcaps"], device=torch.device("cuda"))
     assert on_gpu.batch == 128
     assert replace(on_gpu, batch=32) == Case(LAYERS["sabour-digitcaps"], 32, 3, "float32")
