@@ -81,7 +81,7 @@ def identify_data(planned: Sequence[PlannedCell], folder: Path, leave_out: bool 
         except UsageError:
             if not leave_out:
                 raise
-    return [_identify(job, parts[job.cell.dataset]) if job.cell.dataset in parts else job for job in planned]
+    return [_add_digest(job, parts[job.cell.dataset]) if job.cell.dataset in parts else job for job in planned]
 
 
 def load_and_count(dataset: str, folder: Path, train_sizes: Sequence[int], send: Any = None) -> dict[str, int]:
@@ -111,6 +111,6 @@ def _call_in_process(function: Callable[..., Any], dataset: str, *arguments: Any
     return result
 
 
-def _identify(planned: PlannedCell, parts: dict[str, str]) -> PlannedCell:
+def _add_digest(planned: PlannedCell, parts: dict[str, str]) -> PlannedCell:
     code = {**planned.cell.code, DATA: join_digests(parts)}
     return replace(planned, cell=planned.cell.model_copy(update={"code": code}), data=parts)

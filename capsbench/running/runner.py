@@ -68,7 +68,7 @@ class Outcome:
     interrupted: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def note(self, record: Record) -> None:
+    def note_record(self, record: Record) -> None:
         """Files a cell by the latest state of its record."""
         for identities in (self.finished, self.on_record):
             if record.cell.id in identities:
@@ -208,7 +208,7 @@ class Runner:
         def receive_event(cell_id: str, event: JobEvent) -> None:
             if isinstance(event, Measuring):
                 underway[cell_id] = event.spec
-            self._receive(self.unfinished[cell_id], event)
+            self._record_event(self.unfinished[cell_id], event)
 
         for cell_id, failure in in_processes(jobs, self._workers, receive_event):
             planned, record = self.unfinished[cell_id], self.records.get(cell_id)
@@ -220,7 +220,7 @@ class Runner:
                 started = [underway[cell_id]] if cell_id in underway else self._select_missing(planned, alone=False)
                 record = self._record_failure(planned, started, failure)
             assert record is not None
-            self._end(record)
+            self._end_cell(record)
 
     def _measure_alone(self) -> None:
         """Phase 2: takes the measures that need the machine for themselves, such as speed, one after the other."""
@@ -231,14 +231,14 @@ class Runner:
                 for spec in specs:
                     self._take_alone(planned, spec)
                 record = self.records[planned.cell.id]
-                self.outcome.note(record)
+                self.outcome.note_record(record)
                 if set(specs) & record.failures.keys():
                     self.listener.notify(CellEnded(record))
 
     def _take_alone(self, planned: PlannedCell, spec: str) -> None:
         """Takes one measure in a process of its own, so that nothing of it affects the next."""
         jobs = [self._make_job(planned, [spec])]
-        for _, failure in in_processes(jobs, on_event=lambda name, event: self._receive(planned, event)):
+        for _, failure in in_processes(jobs, on_event=lambda name, event: self._record_event(planned, event)):
             if failure is not None:
                 self._record_failure(planned, [spec], failure)
 
@@ -258,7 +258,7 @@ class Runner:
                 if isinstance(result, Exception):
                     record = record_failed_measures(record, [spec], result, self.sequence)
                     self.store.write(record)
-                    self._end(record)
+                    self._end_cell(record)
                     continue
                 rows_by_target, data = result
                 for target, rows in zip(targets[source], rows_by_target, strict=True):
@@ -302,31 +302,31 @@ class Runner:
         arguments = (spec, planned, self.records[source], targets, self.data_folder, self.store)
         return Job(source, measure_between, arguments)
 
-    def _receive(self, planned: PlannedCell, event: JobEvent) -> None:
+    def _record_event(self, planned: PlannedCell, event: JobEvent) -> None:
         """Writes the results in an event of a job, then passes the event on."""
         match event:
             case Trained():
                 aliases = self.store.aliases_of(planned.cell)
-                self._write(record_training(planned, event, self.sequence, aliases))
+                self._write_record(record_training(planned, event, self.sequence, aliases))
                 self.store.remove_outdated(self.records[planned.cell.id])
             case Measured() | NotMeasured():
-                self._write(record_measure(self._renew_request(planned), event, self.sequence))
+                self._write_record(record_measure(self._renew_request(planned), event, self.sequence))
         self.listener.notify(JobReported(planned.cell, event))
 
     def _record_failure(self, planned: PlannedCell, specs: Sequence[str], failure: Exception) -> Record:
         record = record_failed_measures(self._renew_request(planned), specs, failure, self.sequence)
-        self._write(record)
+        self._write_record(record)
         return record
 
     def _renew_request(self, planned: PlannedCell) -> Record:
         return record_request(self.records[planned.cell.id], planned, add=not self.train)
 
-    def _write(self, record: Record) -> None:
+    def _write_record(self, record: Record) -> None:
         self.records[record.cell.id] = record
         self.store.write(record)
 
-    def _end(self, record: Record) -> None:
-        self.outcome.note(record)
+    def _end_cell(self, record: Record) -> None:
+        self.outcome.note_record(record)
         self.listener.notify(CellEnded(record))
 
     def _list_left(self) -> None:

@@ -74,7 +74,7 @@ def in_processes(
             for ready in wait(list(running), left):
                 assert isinstance(ready, Connection)
                 process = running[ready]
-                kind, content = process.receive()
+                kind, content = process.receive_message()
                 if kind == "event":
                     on_event(process.job.name, content)
                 else:
@@ -82,7 +82,7 @@ def in_processes(
                     yield process.job.name, content
     finally:
         for process in running.values():
-            process.kill()
+            process.kill_process()
 
 
 class _Process:
@@ -109,7 +109,7 @@ class _Process:
                 raise UsageError(Kind.INVALID, problem, file=folder, expected=remedy) from error
         sender.close()
 
-    def receive(self) -> tuple[str, Any]:
+    def receive_message(self) -> tuple[str, Any]:
         """Returns the next ("event", event), or ("end", result or exception) once the process is gone."""
         try:
             kind, content = self.receiver.recv()
@@ -117,10 +117,10 @@ class _Process:
             self.process.join()
             kind, content = "end", ProcessFailed(f"the process died: {cause_of_death(self.process.exitcode)}")
         if kind == "end":
-            self.kill()
+            self.kill_process()
         return kind, content
 
-    def kill(self) -> None:
+    def kill_process(self) -> None:
         self.process.kill()  # no effect on a process that has ended
         self.process.join()
         self.receiver.close()
