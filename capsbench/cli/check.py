@@ -44,7 +44,7 @@ def check(
     """
     from capsbench.comparing import check as make_check
     from capsbench.comparing import formats
-    from capsbench.comparing.update import has_records, tell_unlike
+    from capsbench.comparing.update import explain_unlike, has_records
     from capsbench.comparing.update import update as update_reference
 
     if summary is not None and summary == junit:
@@ -58,7 +58,7 @@ def check(
     try:
         checked = make_check(against, out, tolerance=tolerance, slower=slower, allow_code=allow_code)
     except NothingMeasured as error:
-        raise tell_unlike(error, against) if update else error from None
+        raise explain_unlike(error, against) if update else error from None
     if as_json:
         print(formats.check_json(checked))
     else:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from capsbench.comparing.obstacles import TIMES_AND_MEMORY
-from capsbench.comparing.side import Contender, Number, numbers
+from capsbench.comparing.side import Contender, Number, collect_numbers
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.steps import Steps
@@ -61,7 +61,7 @@ class ChangeFinder:
     """Finds the changed numbers of contenders.
 
     Attributes:
-        cells: identity of a cell -> title, as `capsbench.comparing.side.numbers` takes it.
+        cells: identity of a cell -> title, as `capsbench.comparing.side.collect_numbers` takes it.
         pairs: tests of accuracies image by image.
         steps: the steps of the numbers of both sides.
         unrepeatable: (measure, metric) of times and memory.
@@ -83,7 +83,8 @@ class ChangeFinder:
             failed: failed seeds on either side.
         """
         ones, others = (
-            {seed: numbers(record, self.cells) for seed, record in contender.records.items()} for contender in (a, b)
+            {seed: collect_numbers(record, self.cells) for seed, record in contender.records.items()}
+            for contender in (a, b)
         )
         for number in dict.fromkeys(number for values in ones.values() for number in values):
             if number.measure in left_out or (self._is_timed(number) and TIMES_AND_MEMORY in left_out):

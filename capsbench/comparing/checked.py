@@ -1,4 +1,4 @@
-"""What a check found: numbers tested, and what there is to say of each contender."""
+"""The result of a check: tested numbers and findings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW = (
     "regression", "failed", "missing", "changed", "better", "not judged", "new",
 )  # fmt: skip
 ORDER = (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
-"""What there is to say of a contender, the worst first."""
+"""Kinds of findings, the worst first."""
 
 NOT_PASSED = (REGRESSION, FAILED, MISSING)
 
 GOES_ON = "the same `capsbench run` goes on"
-"""What to do about cells that a run has left."""
+"""The remedy for cells that a run has not trained yet."""
 
 
 class Test(NamedTuple):
@@ -41,7 +41,7 @@ class Test(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What there is to say: a kind of `ORDER`, of which contender and number, in words, with the p-value after Holm."""
+    """A finding: its kind (`ORDER`), contender and number, a description, and the p-value after Holm."""
 
     kind: str
     contender: str
@@ -52,7 +52,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Checked:
-    """What `check` found.
+    """The result of `check`.
 
     Attributes:
         findings: the worst first.
@@ -73,16 +73,16 @@ class Checked:
     identical: int = 0
     notes: list[str] = field(default_factory=list)
 
-    def of(self, *kinds: str) -> list[Finding]:
-        """The findings of some kinds."""
+    def select(self, *kinds: str) -> list[Finding]:
+        """Returns the findings of some kinds."""
         return [finding for finding in self.findings if finding.kind in kinds]
 
     @property
     def worse(self) -> list[Finding]:
-        """What is not let pass: regressions, and what failed or is missing."""
-        return self.of(*NOT_PASSED)
+        """The findings that do not pass: regressions, and what failed or is missing."""
+        return self.select(*NOT_PASSED)
 
     @property
     def exit_code(self) -> int:
         """0, 1 for a regression, else 3 for what failed or is missing."""
-        return EXIT_REGRESSION if self.of(REGRESSION) else EXIT_FAILED if self.of(FAILED, MISSING) else 0
+        return EXIT_REGRESSION if self.select(REGRESSION) else EXIT_FAILED if self.select(FAILED, MISSING) else 0

@@ -17,12 +17,12 @@ from capsbench.comparing.side import (
     Contender,
     Number,
     Side,
-    matched,
-    numbers,
+    collect_numbers,
+    make_steps,
+    match_contenders,
     read_side,
-    steps_of,
     title_contenders,
-    titles_of_cells,
+    title_side_cells,
 )
 from capsbench.presenting.format import spell_seeds
 from capsbench.presenting.paired import Kept, Pairs
@@ -85,10 +85,10 @@ def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Compar
     comparison.faults = [
         f"{name}: {line}" for name, side in zip("AB", sides, strict=True) for line in _list_faults(side)
     ]
-    titles, cells = title_contenders(*sides), titles_of_cells(*sides)
+    titles, cells = title_contenders(*sides), title_side_cells(*sides)
     unrepeatable = find_unrepeatable(specs_of([*sides[0].records, *sides[1].records]))
-    finder = ChangeFinder(cells, Pairs(_join_kept(*sides)), steps_of(*sides, cells), unrepeatable)
-    both = matched(*sides)
+    finder = ChangeFinder(cells, Pairs(_join_kept(*sides)), make_steps(*sides, cells), unrepeatable)
+    both = match_contenders(*sides)
     changes: list[Change] = []
     for one, other in both:
         pair = sides[0].contenders[one], sides[1].contenders[other]
@@ -138,7 +138,7 @@ def _is_equal(a: Contender, b: Contender, unrepeatable: Collection[tuple[str, st
 
 
 def _list_faults(side: Side) -> list[str]:
-    titles = titles_of_cells(side)
+    titles = title_side_cells(side)
     failed = [f"{titles[record.cell.id]} failed: {record.reason}" for record in side.failed]
     outdated = [
         f"{titles[record.cell.id]} failed when it was trained anew; its earlier numbers are shown: {record.reason}"
@@ -169,7 +169,9 @@ def _list_excess(a: Contender, b: Contender, cells: Mapping[str, str], left_out:
     ]
     excess: set[Number] = set()
     for record, others in pairs:
-        excess |= numbers(record, cells).keys() - {number for other in others for number in numbers(other, cells)}
+        excess |= collect_numbers(record, cells).keys() - {
+            number for other in others for number in collect_numbers(other, cells)
+        }
     counts = Counter(number.measure for number in excess if number.measure not in left_out)
     for measure, count in sorted(counts.items()):
         yield f"{'1 number' if count == 1 else f'{count} numbers'} of {measure}"

@@ -1,4 +1,4 @@
-"""Whether two sides of a comparison had the same images and labels, as far as their records know."""
+"""Comparison of the images and labels of two sides, as far as their records have digests."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def other_data(a: Contender, b: Contender) -> OtherData:
     for one, other in pairs:
         first, second = digests_of_data(one), digests_of_data(other)
         names = [name for name in first if name in second and first[name] != second[name]]
-        parts |= dict.fromkeys(_parts(one, other, names))
-        labels = any(_labels(first[name]) != _labels(second[name]) for name in names)
+        parts |= dict.fromkeys(_list_parts(one, other, names))
+        labels = any(_labels_of(first[name]) != _labels_of(second[name]) for name in names)
         certain |= labels or (bool(names) and same_bits_expected(one, other))
     return OtherData(tuple(parts), certain)
 
 
 def find_other_data(title: str, before: Contender, now: Contender) -> Iterator[Finding]:
-    """What a check says of a contender whose data are not the reference's: it is not passed by other labels."""
+    """Finds a contender whose data differ from the reference's; with other labels it does not pass."""
     data = other_data(before, now)
     if data.certain:
         yield Finding(FAILED, title, DATA, f"{data.told}; `capsbench check --update` makes a new reference")
@@ -57,7 +57,8 @@ def find_other_data(title: str, before: Contender, now: Contender) -> Iterator[F
 def note_unknown_data(pairs: Iterable[tuple[Contender, Contender]]) -> Iterator[str]:
     """A line if one side alone of some contenders has digests of its data, so that it is not known whether both had the same."""
     digests = [
-        tuple({name for r in each.records.values() for name in digests_of_data(r)} for each in pair) for pair in pairs
+        tuple({name for record in contender.records.values() for name in digests_of_data(record)} for contender in pair)
+        for pair in pairs
     ]
     unknown = sum(bool(first or second) and first.isdisjoint(second) for first, second in digests)
     if unknown:
@@ -67,14 +68,14 @@ def note_unknown_data(pairs: Iterable[tuple[Contender, Contender]]) -> Iterator[
         )
 
 
-def _parts(one: Record, other: Record, names: list[str]) -> Iterator[str]:
+def _list_parts(one: Record, other: Record, names: list[str]) -> Iterator[str]:
     for name in names:
         if name != TRAINING:
             yield f"data of {name}"
             continue
-        first, second = (each.training.sources.get(DATA, {}) if each.training else {} for each in (one, other))
+        first, second = (record.training.sources.get(DATA, {}) if record.training else {} for record in (one, other))
         yield from changed_parts(first, second) or ["data of the training"]
 
 
-def _labels(digest: str) -> str:
+def _labels_of(digest: str) -> str:
     return digest.partition("-")[0]

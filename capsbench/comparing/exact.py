@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from capsbench.comparing.checked import CHANGED, REGRESSION, Finding
-from capsbench.comparing.collapse import tell_collapse
+from capsbench.comparing.collapse import describe_collapse
 from capsbench.comparing.judged import list_judged
-from capsbench.comparing.lost import Lost, list_lost, taken_again
+from capsbench.comparing.lost import Lost, list_lost, select_taken_rows
 from capsbench.comparing.pairing import Pairing
 from capsbench.comparing.side import same_bits_expected
 from capsbench.records.record import Record, Row
@@ -29,7 +29,7 @@ def find_changed_counts(pairing: Pairing) -> Iterator[Finding]:
 def find_collapsed(pairing: Pairing) -> Iterator[Finding]:
     """Finds contenders that have collapsed, and had not in the reference."""
     for title, before, now in pairing.comparable:
-        text = tell_collapse(before, now, pairing.reference, pairing.current)
+        text = describe_collapse(before, now, pairing.reference, pairing.current)
         if text:
             yield Finding(REGRESSION, title, "collapse", text)
 
@@ -47,7 +47,7 @@ def find_changed_bits(pairing: Pairing) -> tuple[list[Finding], int]:
             if known is None or known.cell != record.cell or not same_bits_expected(known, record):
                 continue
             lost = list_lost(before, record, pairing)
-            measures = _list_changed(taken_again(known, record), record, pairing, lost)
+            measures = _list_changed(select_taken_rows(known, record), record, pairing, lost)
             if measures:
                 names = ", ".join(dict.fromkeys(measures))
                 text = f"{len(measures)} numbers of seed {seed} are not those of this machine before ({names})"

@@ -1,4 +1,4 @@
-"""What `compare` and `check` found, for people (Markdown) and for programs (JSON, JUnit XML)."""
+"""The results of `compare` and `check` for people (Markdown) and for programs (JSON, JUnit XML)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def changes_readable(found: Comparison, everything: bool = False) -> pd.DataFram
         number = ", ".join(str(part) for part in (row.measure, row.metric, row.condition) if part)
         level = "" if row.level is None or math.isnan(row.level) else f" at {row.level:g}"
         scale, unit = (100, PERCENT) if row.unit == "fraction" else (1, row.unit)
-        difference = _difference(scale * row.difference, scale * row.half, POINTS if unit == PERCENT else unit)
+        difference = _format_difference(scale * row.difference, scale * row.half, POINTS if unit == PERCENT else unit)
+        seeds = _format_seeds(row.seeds_a, row.failed_a), _format_seeds(row.seeds_b, row.failed_b)
         rows.append(
             {
                 "contender": row.title,
@@ -62,15 +63,15 @@ def changes_readable(found: Comparison, everything: bool = False) -> pd.DataFram
                 "A": f"{scale * row.a:.4g} {unit}",
                 "B": f"{scale * row.b:.4g} {unit}",
                 "B - A": difference + ("*" if row.holds else ""),
-                "seeds": " and ".join(dict.fromkeys([_of(row.seeds_a, row.failed_a), _of(row.seeds_b, row.failed_b)])),
+                "seeds": " and ".join(dict.fromkeys(seeds)),
                 "test": row.test,
-                "p": "" if math.isnan(row.p_holm) else _p(row.p_holm),
+                "p": "" if math.isnan(row.p_holm) else _format_p(row.p_holm),
             }
         )
     return pd.DataFrame(rows, columns=["contender", "number", "A", "B", "B - A", "seeds", "test", "p"])
 
 
-def _difference(value: float, half: float, unit: str) -> str:
+def _format_difference(value: float, half: float, unit: str) -> str:
     """``+1.2 ± 0.8``, or of points that it would be beyond 100 of, ``+90 [+70, +100]``."""
     if math.isnan(half):
         return f"{value:+.3g}"
@@ -80,13 +81,13 @@ def _difference(value: float, half: float, unit: str) -> str:
     return f"{value:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
-def _of(seeds: int, failed: int) -> str:
+def _format_seeds(seeds: int, failed: int) -> str:
     """``3``; ``2 of 3`` where others failed."""
     return f"{seeds} of {seeds + failed}" if failed else f"{seeds}"
 
 
 def summary_of(found: Comparison) -> list[str]:
-    """What a comparison found, in lines of text."""
+    """Returns the result of a comparison in lines of text."""
     if found.nothing:
         lines = [f"no difference: all numbers of {found.matched} contenders are the same"]
     elif not found.matched:
@@ -95,7 +96,7 @@ def summary_of(found: Comparison) -> list[str]:
         lines = [f"{found.matched} contenders on both sides, {found.equal} of them with the same numbers throughout"]
     timed = found.changes["timed"].astype(bool)
     lines += [
-        _changed(changes, what)
+        _describe_changes(changes, what)
         for changes, what in ((found.changes[~timed], "numbers"), (found.changes[timed], "times"))
         if len(changes)
     ]
@@ -106,8 +107,8 @@ def summary_of(found: Comparison) -> list[str]:
     return [*lines, *found.faults]
 
 
-def _changed(changes: pd.DataFrame, what: str) -> str:
-    """How many numbers of a family changed, and of how many that could be said to be more than chance."""
+def _describe_changes(changes: pd.DataFrame, what: str) -> str:
+    """Describes the number of changes of a family, and the number of significant ones."""
     tested, sure = int((changes["test"] != "none").sum()), int(changes["holds"].sum())
     if not tested:
         return f"{len(changes)} {what} changed; none could be tested, which takes {FEWEST_SEEDS} seeds or more on both sides"
@@ -116,7 +117,7 @@ def _changed(changes: pd.DataFrame, what: str) -> str:
 
 def comparison_markdown(found: Comparison, everything: bool = False) -> str:
     """A comparison as Markdown."""
-    parts = [f"# {escape_markdown(found.a)} (A) and {escape_markdown(found.b)} (B)", *_listed(summary_of(found))]
+    parts = [f"# {escape_markdown(found.a)} (A) and {escape_markdown(found.b)} (B)", *_to_list(summary_of(found))]
     table = changes_readable(found, everything)
     return "\n".join([*parts, "", *([to_markdown(table, ())] if len(table) else [])]).rstrip() + "\n"
 
@@ -128,7 +129,7 @@ def comparison_json(found: Comparison) -> str:
         "b": found.b,
         "matched": found.matched,
         "equal": found.equal,
-        "changes": _records(found.changes),
+        "changes": _to_records(found.changes),
         "only_a": found.only_a,
         "only_b": found.only_b,
         "not_comparable": [{"what": what, "reason": reason} for what, reason in found.not_comparable],
@@ -141,13 +142,13 @@ def comparison_json(found: Comparison) -> str:
 def verdict_of(checked: Checked) -> str:
     """The outcome of a check in a line."""
     counts = {
-        f"{kind}s" if kind == REGRESSION and len(found) != 1 else kind: len(found)
+        f"{kind}s" if kind == REGRESSION and len(findings) != 1 else kind: len(findings)
         for kind in (REGRESSION, FAILED, MISSING, CHANGED, BETTER, UNJUDGED, NEW)
-        if (found := checked.of(kind))
+        if (findings := checked.select(kind))
     }
-    said = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing worse"
+    summary = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing worse"
     return (
-        f"{'passed' if checked.exit_code == 0 else 'NOT passed'}: {said}; {len(checked.tests)} numbers of "
+        f"{'passed' if checked.exit_code == 0 else 'NOT passed'}: {summary}; {len(checked.tests)} numbers of "
         f"{len(checked.contenders)} contenders tested, {checked.identical} records the same to the last bit"
     )
 
@@ -155,8 +156,9 @@ def verdict_of(checked: Checked) -> str:
 def lines_of(findings: Iterable[Finding]) -> list[str]:
     """Findings, a line of text each."""
     return [
-        f"{each.kind}: {each.contender}: {each.text}" + ("" if math.isnan(each.p) else f" (p = {_p(each.p)})")
-        for each in findings
+        f"{finding.kind}: {finding.contender}: {finding.text}"
+        + ("" if math.isnan(finding.p) else f" (p = {_format_p(finding.p)})")
+        for finding in findings
     ]
 
 
@@ -172,11 +174,11 @@ def check_markdown(checked: Checked) -> str:
         f"training again would give: p < {ALPHA:g} after Holm over all tests.",
     ]
     for kind, heading in HEADINGS.items():
-        found = checked.of(kind)
-        if found:
-            p = any(not math.isnan(each.p) for each in found)
+        findings = checked.select(kind)
+        if findings:
+            p = any(not math.isnan(finding.p) for finding in findings)
             table = pd.DataFrame(
-                [{"contender": e.contender, "what": e.text, **({"p": _p(e.p)} if p else {})} for e in found]
+                [{"contender": e.contender, "what": e.text, **({"p": _format_p(e.p)} if p else {})} for e in findings]
             )
             lines += ["", f"## {heading}", "", to_markdown(table, ())]
     means = checked.tests[checked.tests["contender"] == ALL]
@@ -186,7 +188,7 @@ def check_markdown(checked: Checked) -> str:
         )
         lines += ["", "## All contenders", "", to_markdown(table, ())]
     if checked.notes:
-        lines += ["", "## Notes", *_listed(checked.notes)]
+        lines += ["", "## Notes", *_to_list(checked.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -200,8 +202,10 @@ def check_json(checked: Checked) -> str:
         "slower": checked.slower,
         "verdict": verdict_of(checked),
         "identical": checked.identical,
-        "findings": [{**each._asdict(), "p": None if math.isnan(each.p) else each.p} for each in checked.findings],
-        "tests": _records(checked.tests),
+        "findings": [
+            {**finding._asdict(), "p": None if math.isnan(finding.p) else finding.p} for finding in checked.findings
+        ],
+        "tests": _to_records(checked.tests),
         "notes": checked.notes,
     }
     return json.dumps(content)
@@ -209,29 +213,31 @@ def check_json(checked: Checked) -> str:
 
 def check_junit(checked: Checked) -> bytes:
     """A check as JUnit XML: a test case each number tested, one each finding beside them, and one each contender of the rest."""
-    found = {(each.contender, each.name): each for each in checked.worse}
+    failing = {(finding.contender, finding.name): finding for finding in checked.worse}
     cases: dict[tuple[str, str], str] = {
         (row["contender"], row["name"]): f"{row['reference']} in the reference, now {row['current']}"
         for row in checked.tests.to_dict(orient="records")
     }
-    cases |= {key: finding.text for key, finding in found.items()}
+    cases |= {key: finding.text for key, finding in failing.items()}
     for title in checked.contenders:
-        if not any((title, name) in found for name in checked.exact):
+        if not any((title, name) in failing for name in checked.exact):
             cases[title, "parameters and FLOPs"] = "as in the reference"
-    counts = {"tests": len(cases), "failures": sum(each.kind == REGRESSION for each in found.values())}
-    counts |= {"errors": len(found) - counts["failures"], "skipped": 0}
+    counts = {"tests": len(cases), "failures": sum(finding.kind == REGRESSION for finding in failing.values())}
+    counts |= {"errors": len(failing) - counts["failures"], "skipped": 0}
     suites = ElementTree.Element("testsuites", {name: str(count) for name, count in counts.items()})
     attributes = {"name": "capsbench check", **{name: str(count) for name, count in counts.items()}}
     suite = ElementTree.SubElement(suites, "testsuite", attributes)
     for (contender, name), text in cases.items():
-        case = ElementTree.SubElement(suite, "testcase", {"classname": _xml(contender), "name": _xml(name)})
-        finding = found.get((contender, name))
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": _to_xml_text(contender), "name": _to_xml_text(name)}
+        )
+        finding = failing.get((contender, name))
         if finding is not None:
             tag = "failure" if finding.kind == REGRESSION else "error"
-            told = ElementTree.SubElement(case, tag, {"message": _xml(finding.text), "type": finding.kind})
-            told.text = _xml("\n".join(lines_of([finding])))
+            message = ElementTree.SubElement(case, tag, {"message": _to_xml_text(finding.text), "type": finding.kind})
+            message.text = _to_xml_text("\n".join(lines_of([finding])))
         else:
-            ElementTree.SubElement(case, "system-out").text = _xml(text)
+            ElementTree.SubElement(case, "system-out").text = _to_xml_text(text)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
 
@@ -245,19 +251,19 @@ def write(flag: str, path: Path, content: str | bytes) -> None:
         raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag=flag, file=path) from error
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     plain = table.astype(object).where(table.notna(), None)
     return [{str(name): value for name, value in row.items()} for row in plain.to_dict(orient="records")]
 
 
-def _listed(lines: list[str]) -> list[str]:
+def _to_list(lines: list[str]) -> list[str]:
     return ["", *(f"- {escape_markdown(line)}" for line in lines)]
 
 
-def _xml(text: str) -> str:
+def _to_xml_text(text: str) -> str:
     """Without the control characters that XML cannot have, as the reason of a failure may."""
     return re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
 
 
-def _p(p: float) -> str:
+def _format_p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

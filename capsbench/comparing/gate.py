@@ -17,7 +17,7 @@ from capsbench.comparing.missing import find_missing
 from capsbench.comparing.pairing import Pairing
 from capsbench.comparing.side import Side, read_latest_run, read_side, with_one_setting
 from capsbench.comparing.significance import judge_numbers, judge_sanity_checks, judge_times
-from capsbench.comparing.versions import tell_other_versions
+from capsbench.comparing.versions import list_unjudged
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.records.folder import allow_own
@@ -63,9 +63,9 @@ def check(
         raise UsageError(Kind.INVALID, flag="slower", expected="a factor of 1 or more", value=slower)
     if allow_code:
         allow_own(Store(against), Store(out))
-    (reference, current), left_out = with_one_setting(_reference(against), read_latest_run(out, "out"))
+    (reference, current), left_out = with_one_setting(_read_reference(against), read_latest_run(out, "out"))
     checked = Checked(str(against), str(out), tolerance, slower)
-    checked.notes = [*reference.faults, *current.faults, *current.notes, *_of_another_commit(current)]
+    checked.notes = [*reference.faults, *current.faults, *current.notes, *_note_other_commits(current)]
     checked.notes += [*left_out, *describe_stale([*reference.records, *current.records])]
     return judge(reference, current, checked)
 
@@ -120,7 +120,7 @@ def _find_incomparable(pairing: Pairing) -> Iterator[Finding]:
     """Finds contenders and measures of other data or of another version of a component, which are not judged."""
     for title, before, now in pairing.all:
         yield from find_other_data(title, before, now)
-        for name, text in tell_other_versions(before, now):
+        for name, text in list_unjudged(before, now):
             yield Finding(UNJUDGED, title, name, text)
 
 
@@ -141,7 +141,7 @@ def _find_unjudged(pairing: Pairing) -> Iterator[Finding]:
             yield Finding(UNJUDGED, title, "records", text)
 
 
-def _reference(folder: str | Path) -> Side:
+def _read_reference(folder: str | Path) -> Side:
     try:
         return read_side(folder, "against")
     except NothingMeasured as error:
@@ -149,8 +149,8 @@ def _reference(folder: str | Path) -> Side:
         raise UsageError(error.kind, error.problem, flag=error.flag, file=error.file, expected=remedy) from None
 
 
-def _of_another_commit(current: Side) -> Iterator[str]:
-    """What another source made than that of the latest run, or than the source as it is now: a gate says nothing of it."""
+def _note_other_commits(current: Side) -> Iterator[str]:
+    """Notes records of another commit than the latest run's, and a run of another commit than the one that is checked out."""
     here = provenance()["commit"]
     ran: str | None = here if current.run is None else current.run.commit
     others = [record for record in current.records if ran and record.provenance.get("commit") not in (ran, None)]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from statistics import fmean, median
 from typing import NamedTuple
 
-from capsbench.comparing.side import experiment
+from capsbench.comparing.side import to_experiment
 from capsbench.measures.spec import Judged, MeasureSpec, Metric, Rule
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Row
@@ -59,7 +59,7 @@ class JudgedNumber(NamedTuple):
             if source is None:
                 values[row.condition, row.level] = row.value
             elif source.seed == record.cell.seed:
-                values[experiment(source), row.level] = row.value
+                values[to_experiment(source), row.level] = row.value
         return values
 
     def find_time(self, record: Record) -> float | None:

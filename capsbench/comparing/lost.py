@@ -10,7 +10,7 @@ from typing import NamedTuple
 from capsbench.comparing.checked import MISSING, Finding
 from capsbench.comparing.judged import list_judged
 from capsbench.comparing.pairing import Pairing
-from capsbench.comparing.side import Contender, Side, experiment
+from capsbench.comparing.side import Contender, Side, to_experiment
 from capsbench.measures.spec import MeasureSpec
 from capsbench.records.cell import Cell
 from capsbench.records.record import TRAINING, Record, Row
@@ -30,7 +30,7 @@ class LostRows(NamedTuple):
 
 @dataclass(frozen=True)
 class Lost:
-    """What a record should have and does not have.
+    """The numbers that a record should have and does not have.
 
     Attributes:
         measures: specs of the measures without any number, or `TRAINING`.
@@ -101,7 +101,7 @@ def list_lost_numbers(known: Sequence[Record], record: Record, sources: Mapping[
     }
     empty = [spec for spec in sorted(given & rows.keys() - record.failures.keys()) if not rows[spec]]
     names = {measure_name(spec) for spec in rows.keys() - empty - record.failures.keys()}
-    absent = {experiment(cell) for cell in sources.values()} - _experiments_of_seed(run, record.cell.seed)
+    absent = {to_experiment(cell) for cell in sources.values()} - _experiments_of_seed(run, record.cell.seed)
     specs = specs_of(known)
     here = _judged_keys(record, sources, specs)
     numbers: dict[str, LostRows] = {}
@@ -113,7 +113,7 @@ def list_lost_numbers(known: Sequence[Record], record: Record, sources: Mapping[
     return Lost(empty, numbers)
 
 
-def taken_again(known: Record, record: Record) -> list[Row]:
+def select_taken_rows(known: Record, record: Record) -> list[Row]:
     """Returns the rows of a record of the reference, without those of measures that the run's record has not taken."""
     taken = {TRAINING, *map(measure_name, record.measured)}
     return [row for spec, rows in _rows_by_spec(known).items() if measure_name(spec) in taken for row in rows]
@@ -148,7 +148,7 @@ def _key_of(row: Row) -> Key:
 
 
 def _experiments_of_seed(run: Side, seed: int) -> set[str]:
-    return {experiment(record.cell) for record in run.records if record.cell.seed == seed}
+    return {to_experiment(record.cell) for record in run.records if record.cell.seed == seed}
 
 
 def _rows_by_spec(record: Record) -> dict[str, list[Row]]:

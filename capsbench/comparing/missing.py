@@ -1,4 +1,4 @@
-"""What a run lacks: failed cells, cells without a record, contenders and measures that only the reference has."""
+"""Failed cells, cells without a record, and contenders and measures that only the reference has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from capsbench.comparing.checked import ALL, FAILED, GOES_ON, MISSING, Finding
 from capsbench.comparing.pairing import Pairing
-from capsbench.comparing.side import experiment
+from capsbench.comparing.side import to_experiment
 
 
 def find_missing(pairing: Pairing) -> Iterator[Finding]:
@@ -18,7 +18,7 @@ def find_missing(pairing: Pairing) -> Iterator[Finding]:
 
 def _find_missing_cells(pairing: Pairing) -> Iterator[Finding]:
     run, titles, cells = pairing.current, pairing.titles, pairing.cells
-    for record in {experiment(record.cell): record for record in run.failed}.values():
+    for record in {to_experiment(record.cell): record for record in run.failed}.values():
         text = f"{cells[record.cell.id]}: {record.reason}"
         yield Finding(FAILED, titles[record.cell.contender], "training", text)
     for record in run.left:
@@ -31,10 +31,10 @@ def _find_missing_cells(pairing: Pairing) -> Iterator[Finding]:
 
 def _find_missing_contenders(pairing: Pairing) -> Iterator[Finding]:
     run = pairing.current
-    reported = {experiment(record.cell) for record in (*run.failed, *run.left)}
+    reported = {to_experiment(record.cell) for record in (*run.failed, *run.left)}
     shared = {old for old, _ in pairing.shared}
     for identity, contender in pairing.reference.contenders.items():
-        if identity not in shared and experiment(contender.cell) not in reported:
+        if identity not in shared and to_experiment(contender.cell) not in reported:
             text = "in the reference, and not in the latest run"
             yield Finding(MISSING, pairing.titles[identity], "records", text)
 

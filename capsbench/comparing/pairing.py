@@ -9,10 +9,10 @@ from capsbench.comparing.data import other_data
 from capsbench.comparing.side import (
     Contender,
     Side,
-    matched,
-    steps_of,
+    make_steps,
+    match_contenders,
     title_contenders,
-    titles_of_cells,
+    title_side_cells,
 )
 from capsbench.comparing.versions import other_measures, other_training, without_measures
 from capsbench.measures.spec import MeasureSpec
@@ -42,11 +42,11 @@ class Pairing:
     def __init__(self, reference: Side, current: Side) -> None:
         self.reference, self.current = reference, current
         self.titles = title_contenders(current, reference)
-        self.cells = titles_of_cells(current, reference)
+        self.cells = title_side_cells(current, reference)
         self.sources: dict[str, Cell] = {
             record.cell.id: record.cell for record in (*reference.records, *current.records)
         }
-        self.shared = matched(reference, current)
+        self.shared = match_contenders(reference, current)
 
     @cached_property
     def all(self) -> list[Pair]:
@@ -69,11 +69,11 @@ class Pairing:
     @cached_property
     def steps(self) -> Steps:
         """The steps of the numbers of both sides."""
-        return steps_of(self.reference, self.current)
+        return make_steps(self.reference, self.current)
 
     @cached_property
     def specs(self) -> dict[str, MeasureSpec]:
-        """What the measures of both sides declare; the reference decides if a user's own measure declares something else now."""
+        """The specs of the measures of both sides; for a user's own measure that of the reference."""
         return {**specs_of(self.current.records), **specs_of(self.reference.records)}
 
     @cached_property

@@ -27,11 +27,11 @@ from capsbench.registry import split_spec
 
 HARDWARE = ("cpu", "gpu", "cores")
 VERSIONS = ("python", "torch", "triton", "numba", "numpy", "torchvision", "cuda")
-"""What a record's provenance says of the machine, and of the software that decides the last bits of a number."""
+"""Facts of provenance about the machine, and of the software that decides the last bits of a number."""
 
 
 class Number(NamedTuple):
-    """Which number of a network it is.
+    """The identity of a number of a network.
 
     ``measure`` has its setting (`label_of`), and ``condition`` names the source of a transfer by its title.
     """
@@ -56,7 +56,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Side:
-    """What a folder has: contenders by their identity, failed records, a line each unreadable file, and other notes.
+    """A folder: contenders by their identity, failed records, a line each unreadable file, and other notes.
 
     Of a side that is a run (``run``), failed are also cells that have a record of before. ``left`` are records of cells that it
     was to train anew and has not yet; ``absent`` are its cells that have no record.
@@ -76,13 +76,13 @@ class Side:
         return [record for contender in self.contenders.values() for record in contender.records.values()]
 
     def failed_of(self, contender: Contender) -> int:
-        """How many seeds of a contender failed."""
+        """Returns the number of failed seeds of a contender."""
         return sum(record.cell.contender == contender.cell.contender for record in self.failed)
 
     def kept(self, measure: str, cell_id: str) -> dict[str, NDArray[Any]]:
-        """What a measure kept of a cell; nothing where there is none."""
-        found = next((record for record in self.records if record.cell.id == cell_id), None)
-        return {} if found is None else self.store.kept(found, measure)
+        """Returns the arrays that a measure kept for a cell; empty if there are none."""
+        record = next((record for record in self.records if record.cell.id == cell_id), None)
+        return {} if record is None else self.store.kept(record, measure)
 
 
 def read_side(folder: str | Path, flag: str) -> Side:
@@ -146,8 +146,8 @@ def with_one_setting(*sides: Side) -> tuple[list[Side], list[str]]:
     Returns:
         The sides; and a line for each measure with others, which are left out.
     """
-    kept, several = keep_one_setting([record for side in sides for record in side.records])
-    by_place = iter(kept)
+    records, several = keep_one_setting([record for side in sides for record in side.records])
+    by_place = iter(records)
     lines = [
         f"{specs[0]} is judged, which most networks have; {', '.join(specs[1:])} is not" for specs in several.values()
     ]
@@ -164,7 +164,7 @@ def with_one_setting(*sides: Side) -> tuple[list[Side], list[str]]:
 
 
 def _of_latest_source(records: Sequence[Record], store: Store, flag: str) -> list[Record]:
-    """Of records that differ in the source of a user's own parts those whose source ran last, by the numbers of their runs.
+    """Keeps, of records that differ in the source of a user's own parts, those of the run with the highest number.
 
     Raises:
         UsageError: their numbers do not tell.
@@ -192,34 +192,34 @@ def _without_source(record: Record) -> str:
     return record.cell.model_dump_json(exclude={*fields_of(Role.SEED, Role.SOURCE)})
 
 
-def steps_of(a: Side, b: Side, titles: Mapping[str, str] | None = None) -> Steps:
+def make_steps(a: Side, b: Side, titles: Mapping[str, str] | None = None) -> Steps:
     """The steps of the numbers of both sides.
 
     Args:
-        titles: those by which `numbers` named them, if it did.
+        titles: those by which `collect_numbers` named them, if it did.
     """
 
-    def kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
+    def read_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
         return a.kept(measure, cell) or b.kept(measure, cell)
 
-    return Steps([*a.records, *b.records], kept, titles)
+    return Steps([*a.records, *b.records], read_kept, titles)
 
 
-def numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:
-    """The numbers of a record.
+def collect_numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, float]:
+    """Returns the numbers of a record.
 
     Args:
         titles: cell -> title, of the networks that a condition may name.
     """
 
-    def named(row: Row, spec: str) -> Number:
+    def to_number(row: Row, spec: str) -> Number:
         condition = titles.get(row.condition, row.condition)
         return Number(label_of(row, spec), row.metric, condition, row.level, row.unit)
 
-    found = {} if record.training is None else {named(row, TRAINING): row.value for row in record.training.rows}
+    values = {} if record.training is None else {to_number(row, TRAINING): row.value for row in record.training.rows}
     for spec, measurement in record.measures.items():
-        found |= {named(row, spec): row.value for row in measurement.rows}
-    return found
+        values |= {to_number(row, spec): row.value for row in measurement.rows}
+    return values
 
 
 def label_of(row: Row, spec: str) -> str:
@@ -228,39 +228,39 @@ def label_of(row: Row, spec: str) -> str:
     return f"{row.measure}:{setting}" if setting else row.measure
 
 
-def titles_of_cells(*sides: Side) -> dict[str, str]:
-    """Cell -> title, as `numbers` takes it: one for all cells that are the same experiment, whatever their machine."""
-    cells = _cells(sides)
+def title_side_cells(*sides: Side) -> dict[str, str]:
+    """Cell -> title, as `collect_numbers` takes it: one for all cells that are the same experiment, whatever their machine."""
+    cells = _list_cells(sides)
     titles = _title_experiments(cells)
-    return {cell.id: f"{titles[experiment(cell)]}, seed {cell.seed}" for cell in cells}
+    return {cell.id: f"{titles[to_experiment(cell)]}, seed {cell.seed}" for cell in cells}
 
 
 def title_contenders(*sides: Side) -> dict[str, str]:
     """Contender -> its title, with what differs between the contenders of all sides; of machines, between those of one side."""
-    titles = _title_experiments(_cells(sides))
+    titles = _title_experiments(_list_cells(sides))
     alike: dict[str, dict[str, Cell]] = {}
     several: set[str] = set()
     for side in sides:
-        own = {cell.contender: cell for cell in _cells([side])}
-        for identity, cell in own.items():
-            alike.setdefault(experiment(cell), {})[identity] = cell
-        several |= {key for key, count in Counter(map(experiment, own.values())).items() if count > 1}
-    made: dict[str, str] = {}
+        by_contender = {cell.contender: cell for cell in _list_cells([side])}
+        for identity, cell in by_contender.items():
+            alike.setdefault(to_experiment(cell), {})[identity] = cell
+        several |= {key for key, count in Counter(map(to_experiment, by_contender.values())).items() if count > 1}
+    titles_by_contender: dict[str, str] = {}
     for key, cells in alike.items():
         names = Names(cells.values())
         for identity, cell in cells.items():
             of_machine = names.title(identity).removeprefix(cell.title.rpartition(", seed ")[0])
-            made[identity] = titles[key] + (of_machine if key in several else "")
-    return made
+            titles_by_contender[identity] = titles[key] + (of_machine if key in several else "")
+    return titles_by_contender
 
 
-def _cells(sides: Iterable[Side]) -> list[Cell]:
+def _list_cells(sides: Iterable[Side]) -> list[Cell]:
     return [record.cell for side in sides for record in (*side.records, *side.failed, *side.left)]
 
 
 def _title_experiments(cells: Iterable[Cell]) -> dict[str, str]:
     """Experiment -> title without the seed."""
-    first = {experiment(cell): cell for cell in cells}
+    first = {to_experiment(cell): cell for cell in cells}
     if not first:
         return {}
     here = {name: getattr(next(iter(first.values())), name) for name in fields_of(Role.MACHINE)}
@@ -269,7 +269,7 @@ def _title_experiments(cells: Iterable[Cell]) -> dict[str, str]:
     return {key: names.title(cell.contender) for key, cell in alike.items()}
 
 
-def matched(a: Side, b: Side) -> list[tuple[str, str]]:
+def match_contenders(a: Side, b: Side) -> list[tuple[str, str]]:
     """Contenders of two sides that are the same experiment, by their identities.
 
     First those of one identity. Of the others, those that differ at most in the machine and in the source of a user's own, as
@@ -284,39 +284,39 @@ def matched(a: Side, b: Side) -> list[tuple[str, str]]:
 
 
 @cache
-def experiment(cell: Cell) -> str:
-    """What cells have in common that differ at most in seed, machine and the sources of a user's own."""
+def to_experiment(cell: Cell) -> str:
+    """Returns what cells share that differ at most in seed, machine and the sources of a user's own."""
     fields = cell.model_dump(mode="json", exclude={*fields_of(Role.SEED, Role.SOURCE, Role.MACHINE)})
     return json.dumps(fields, sort_keys=True)
 
 
 def _by_experiment(side: Side, identities: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    identities_by_key: dict[str, list[str]] = {}
     for identity in sorted(identities):
-        found.setdefault(experiment(side.contenders[identity].cell), []).append(identity)
-    return found
+        identities_by_key.setdefault(to_experiment(side.contenders[identity].cell), []).append(identity)
+    return identities_by_key
 
 
 def other_hardware(a: Contender, b: Contender) -> str:
-    """What differs between the machines that two contenders ran on, as a phrase; empty where nothing does."""
+    """Returns the differences between the machines of two contenders in words; empty if there are none."""
     different = []
     for name, ones, others in [
-        *((name, _facts(a, name), _facts(b, name)) for name in HARDWARE),
+        *((name, _collect_facts(a, name), _collect_facts(b, name)) for name in HARDWARE),
         *((name, {getattr(a.cell, name)}, {getattr(b.cell, name)}) for name in OF_MACHINE),
     ]:
         if ones != others:
-            different.append(f"{name} {_spoken(ones)} and {_spoken(others)}")
+            different.append(f"{name} {_join_values(ones)} and {_join_values(others)}")
     return "; ".join(different)
 
 
 def same_bits_expected(a: Record, b: Record) -> bool:
-    """Whether two records of one cell were made on one kind of machine with the same software."""
+    """Returns true for two records of one cell from the same kind of machine and software."""
     return all(a.provenance.get(name) == b.provenance.get(name) for name in (*HARDWARE, *VERSIONS))
 
 
-def _facts(contender: Contender, name: str) -> set[str]:
+def _collect_facts(contender: Contender, name: str) -> set[str]:
     return {str(record.provenance.get(name)) for record in contender.records.values()}
 
 
-def _spoken(values: set[Any]) -> str:
+def _join_values(values: set[Any]) -> str:
     return " or ".join(sorted(str(value) for value in values))

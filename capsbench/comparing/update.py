@@ -16,7 +16,7 @@ from capsbench.comparing.side import (
     read_latest_run,
     read_side,
     title_contenders,
-    titles_of_cells,
+    title_side_cells,
     with_one_setting,
 )
 from capsbench.errors import Kind, NothingMeasured, UsageError
@@ -32,11 +32,11 @@ KEPT = (ACCURACY,)
 
 
 TAKE_AGAIN = "`capsbench run` with {flag:fresh} takes"
-"""What to do about lost numbers."""
+"""The remedy for lost numbers."""
 
 
 def has_records(against: str | Path) -> bool:
-    """Whether a folder that is to be a reference is one already; an update of it that was stopped is finished first."""
+    """Returns true if a folder holds records; finishes an interrupted update of it first."""
     folder = Path(against)
     if folder.is_dir():
         finish_update(folder, "against")
@@ -77,7 +77,7 @@ def update(against: str | Path, out: str | Path) -> list[str]:
             expected="name another",
         )
     run = read_latest_run(out, "out")
-    _check(run, out)
+    _check_complete(run, out)
     _check_seeds_alike(run, out)
     has_old = has_records(folder)
     Store(folder).check_none_newer()
@@ -86,8 +86,8 @@ def update(against: str | Path, out: str | Path) -> list[str]:
         _check_nothing_lost(reference, run, folder, out)
     old = [] if reference is None else [*reference.records, *reference.failed]
     new = {record.cell.id: record for record in run.records}
-    with replace_parts(folder, "against") as made:
-        _write(Store(made), run, new)
+    with replace_parts(folder, "against") as new_folder:
+        _write_records(Store(new_folder), run, new)
     return _describe_update(old, new)
 
 
@@ -104,7 +104,7 @@ def _describe_update(old: Sequence[Record], new: Mapping[str, Record]) -> list[s
     return [*lines, *([f"no longer measured: {', '.join(sorted(before - now))}"] if before - now else [])]
 
 
-def tell_unlike(error: NothingMeasured, against: str | Path) -> NothingMeasured:
+def explain_unlike(error: NothingMeasured, against: str | Path) -> NothingMeasured:
     """The error of a check that has nothing in common with its reference, where that was to be updated by it."""
     return NothingMeasured(
         error.kind,
@@ -116,7 +116,7 @@ def tell_unlike(error: NothingMeasured, against: str | Path) -> NothingMeasured:
     )
 
 
-def _write(store: Store, run: Side, records: Mapping[str, Record]) -> None:
+def _write_records(store: Store, run: Side, records: Mapping[str, Record]) -> None:
     for record in records.values():
         measures = {
             spec: replace(measurement, kept=_copy_kept(spec, measurement, record, run, store))
@@ -126,7 +126,7 @@ def _write(store: Store, run: Side, records: Mapping[str, Record]) -> None:
 
 
 def _copy_kept(spec: str, measurement: Measurement, record: Record, run: Side, store: Store) -> Artifact | None:
-    """What a reference has of the arrays that a measure kept: those of `KEPT`."""
+    """Copies the arrays that a measure kept, for the measures in `KEPT`."""
     arrays = run.store.read_artifact(measurement.kept) if measurement.kept and measure_name(spec) in KEPT else {}
     if not arrays:
         return None
@@ -150,7 +150,7 @@ def without_other_seeds(record: Record, records: Mapping[str, Record]) -> Record
 def _check_seeds_alike(run: Side, out: str | Path) -> None:
     """Raises UsageError for a record that lost numbers which all other seeds of its contender have."""
     (run,), _ = with_one_setting(run)
-    cells, sources = titles_of_cells(run), {record.cell.id: record.cell for record in run.records}
+    cells, sources = title_side_cells(run), {record.cell.id: record.cell for record in run.records}
     for contender in run.contenders.values():
         for seed, record in contender.records.items():
             others = [other for number, other in contender.records.items() if number != seed]
@@ -174,8 +174,8 @@ def _check_nothing_lost(reference: Side, run: Side, folder: Path, out: str | Pat
         )
 
 
-def _check(run: Side, out: str | Path) -> None:
-    titles, cells = title_contenders(run), titles_of_cells(run)
+def _check_complete(run: Side, out: str | Path) -> None:
+    titles, cells = title_contenders(run), title_side_cells(run)
     failed = [*run.failed, *(record for record in run.records if record.reason)]
     if failed or run.faults:
         first = run.faults[0] if run.faults else f"{cells[failed[0].cell.id]}: {failed[0].reason}"

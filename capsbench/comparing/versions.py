@@ -1,4 +1,4 @@
-"""What two sides of a comparison made with different versions of a component: their numbers do not mean the same."""
+"""Numbers from different versions of a component, which are not comparable."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def other_measures(a: Contender, b: Contender) -> list[str]:
     return sorted(name for name in ones.keys() & others.keys() if ones[name] != others[name])
 
 
-def tell_other_versions(reference: Contender, now: Contender) -> list[tuple[str, str]]:
-    """What is not judged of a contender, since another version of a component made it, and why."""
+def list_unjudged(reference: Contender, now: Contender) -> list[tuple[str, str]]:
+    """Returns the measures of a contender that other versions made, or ``versions`` for all of it, each with the reason."""
     update = "`capsbench check --update` makes a new reference"
     training = other_training(reference, now)
     if training:
@@ -37,11 +37,13 @@ def tell_other_versions(reference: Contender, now: Contender) -> list[tuple[str,
 def without_measures(contender: Contender, names: Collection[str]) -> Contender:
     """A contender without the numbers of some measures."""
 
-    def strip(record: Record) -> Record:
-        measures = {spec: found for spec, found in record.measures.items() if measure_name(spec) not in names}
+    def drop_measures(record: Record) -> Record:
+        measures = {spec: taken for spec, taken in record.measures.items() if measure_name(spec) not in names}
         return replace(record, measures=measures)
 
-    return Contender({seed: strip(record) for seed, record in contender.records.items()}) if names else contender
+    return (
+        Contender({seed: drop_measures(record) for seed, record in contender.records.items()}) if names else contender
+    )
 
 
 def _versions_of_training(contender: Contender) -> dict[str, set[int]]:

@@ -28,6 +28,6 @@ def test_a_regression_is_1_and_what_failed_or_is_missing_3(kinds, code, worse):
 
 def test_findings_are_found_by_their_kinds_the_worst_first():
     checked = check_of("new", "failed", "new")
-    assert [finding.kind for finding in checked.of("new", "better")] == ["new", "new"]
+    assert [finding.kind for finding in checked.select("new", "better")] == ["new", "new"]
     assert ORDER == ("regression", "failed", "missing", "changed", "better", "not judged", "new")
     assert (checked.identical, list(checked.tests.columns)[:2]) == (0, ["contender", "name"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from capsbench.comparing.collapse import tell_collapse
+from capsbench.comparing.collapse import describe_collapse
 from capsbench.comparing.side import read_side
 from tests.comparing.records import record, write
 from tests.making import FINE, counted
@@ -19,7 +19,7 @@ def tell(tmp_path):
             made = [counted(record(0.12, seed), **of_seed) for seed, of_seed in enumerate(counts)]
             sides.append(read_side(write(tmp_path / name, made), name))
         (reference,), (current,) = (side.contenders.values() for side in sides)
-        return tell_collapse(reference, current, *sides)
+        return describe_collapse(reference, current, *sides)
 
     return tell_of
 

@@ -32,7 +32,7 @@ def test_the_summary_says_what_is_worse_and_by_what_rule(reference, tmp_path):
     text = check_markdown(checked)
     assert "**NOT passed: 5 regressions;" in text
     assert "worse by more than 1 points" in text
-    for finding in checked.of("regression"):
+    for finding in checked.select("regression"):
         assert f"| {finding.contender} | {finding.text} |" in text
 
 
@@ -41,7 +41,9 @@ def test_junit_has_a_case_each_number_and_a_failure_each_regression(reference, t
     suite = ElementTree.fromstring(check_junit(checked)).find("testsuite")
     cases = suite.findall("testcase")
     assert int(suite.get("tests")) == len(cases)
-    assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) == len(checked.of("regression")) == 4
+    assert (
+        int(suite.get("failures")) == len(suite.findall("testcase/failure")) == len(checked.select("regression")) == 4
+    )
     assert int(suite.get("errors")) == len(suite.findall("testcase/error")) == 1  # the missing contender
     assert len({(case.get("classname"), case.get("name")) for case in cases}) == len(cases)
 

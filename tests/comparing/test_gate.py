@@ -33,7 +33,7 @@ def test_one_network_that_became_worse_is_a_regression_and_the_others_are_not(re
     worse = record(0.85, seed=9, routing="em")
     out = write(tmp_path / "out", [*(each for each in draws(9) if each.cell.routing != "em"), worse])
     checked = check(reference, out)
-    (found,) = checked.of("regression")
+    (found,) = checked.select("regression")
     assert found.contender.startswith("matrix-capsules em")
     assert found.name == "test accuracy"
     assert found.text == "test accuracy: " + f"{100 * _mean(reference, 'em'):.1f} % in the reference, now 85.0 %"
@@ -48,13 +48,13 @@ def _mean(folder, routing):
 
 def test_what_all_networks_lose_a_little_of_is_found_in_their_mean(reference, tmp_path):
     lower = write(tmp_path / "out", draws(9, accuracy=0.925))
-    found = check(reference, lower, tolerance=0.5).of("regression")
+    found = check(reference, lower, tolerance=0.5).select("regression")
     assert ("all contenders", "test accuracy") in {(each.contender, each.name) for each in found}
 
 
 def test_what_is_better_is_told_and_passes(reference, tmp_path):
     checked = check(reference, write(tmp_path / "out", draws(9, area=0.9)))
-    assert {each.name for each in checked.of("better")} == {"area under the affine curves"}
+    assert {each.name for each in checked.select("better")} == {"area under the affine curves"}
     assert checked.exit_code == 0
 
 
@@ -67,14 +67,14 @@ def test_a_loss_within_the_tolerance_passes_however_sure_it_is(reference, tmp_pa
 @pytest.mark.parametrize("parameters", [999, 1001])
 def test_parameters_and_flops_may_not_differ_at_all(reference, tmp_path, parameters):
     checked = check(reference, write(tmp_path / "out", draws(9, parameters=parameters)))
-    assert {each.name for each in checked.of("regression")} == {"parameters", "FLOPs an image"}
+    assert {each.name for each in checked.select("regression")} == {"parameters", "FLOPs an image"}
     assert f"parameters: 1,000 in the reference, now {parameters:,}" in {each.text for each in checked.findings}
 
 
 def test_a_slower_machine_is_no_regression_and_a_slower_network_is(reference, tmp_path):
     assert check(reference, write(tmp_path / "machine", draws(9, step=100.0))).exit_code == 0
     slow = [record(0.95, 9, step=50.0, routing="em"), *draws(9, NETWORKS[:2] + NETWORKS[3:])]
-    (found,) = check(reference, write(tmp_path / "network", slow)).of("regression")
+    (found,) = check(reference, write(tmp_path / "network", slow)).select("regression")
     assert found.name == "time of a training step"
     assert found.text.endswith("1.00 times the median contender's in the reference, now 5.00 times")
     assert check(reference, tmp_path / "network", slower=6).exit_code == 0
@@ -84,14 +84,14 @@ def test_the_same_cell_on_the_same_machine_has_to_have_the_same_bits(reference, 
     out = write(tmp_path / "out", draws(0, area=0.7001))
     checked = check(reference, out)
     assert checked.exit_code == 0
-    assert len(checked.of("changed")) == len(NETWORKS)
+    assert len(checked.select("changed")) == len(NETWORKS)
     text = "1 numbers of seed 0 are not those of this machine before (affine)"
-    assert {each.text for each in checked.of("changed")} == {text}
+    assert {each.text for each in checked.select("changed")} == {text}
 
 
 def test_of_another_machine_no_bits_are_expected(reference, tmp_path):
     out = write(tmp_path / "out", draws(0, area=0.7001, provenance={"torch": "2.16.0"}))
-    assert check(reference, out).of("changed") == []
+    assert check(reference, out).select("changed") == []
 
 
 def test_what_is_missing_or_failed_is_not_let_pass(reference, tmp_path):
@@ -99,7 +99,7 @@ def test_what_is_missing_or_failed_is_not_let_pass(reference, tmp_path):
     incomplete = replace(em, measures={"accuracy": em.measures["accuracy"]}, wanted=["accuracy"])
     failed = make_failed(cell(9, routing="uniform"), "the loss became nan in epoch 1")
     checked = check(reference, write(tmp_path / "out", [dynamic, incomplete, failed]))
-    told = {(each.kind, each.contender.partition(",")[0], each.text) for each in checked.of("missing", "failed")}
+    told = {(each.kind, each.contender.partition(",")[0], each.text) for each in checked.select("missing", "failed")}
     assert told == {
         (
             "failed",
@@ -123,7 +123,7 @@ def without_rows(made, *specs):
 def test_a_measure_that_gave_no_rows_and_gave_some_in_the_reference_is_missing(reference, tmp_path, seed, specs):
     dynamic, *others = draws(seed)
     checked = check(reference, write(tmp_path / "out", [without_rows(dynamic, *specs), *others]))
-    (found,) = checked.of("missing")
+    (found,) = checked.select("missing")
     cell_of = f"{dynamic.cell.title}: no numbers of"
     assert found[:4] == (
         "missing",
@@ -204,7 +204,7 @@ def test_a_reference_of_two_seeds_shows_no_regression_and_says_so(tmp_path):
     assert {each.kind for each in checked.findings} == {"not judged"}
     assert "2 seeds" in checked.findings[0].text
     of_three = write(tmp_path / "three", [made for seed in range(3) for made in draws(seed)])
-    assert check(of_three, of_three).of("not judged") == []
+    assert check(of_three, of_three).select("not judged") == []
 
 
 def title(made):
@@ -241,21 +241,21 @@ def test_numbers_beside_those_of_another_version_are_judged(reference, tmp_path)
     em = next(each for each in made if each.cell.routing == "em")
     out = write(tmp_path / "out", [with_version(each, "affine", 2) if each is em else each for each in made])
     checked = check(reference, out)
-    found = {(each.contender, each.name) for each in checked.of("regression")}
+    found = {(each.contender, each.name) for each in checked.select("regression")}
     others = {title(each) for each in made if each is not em}
     accuracies = {(each, "test accuracy") for each in (*others, title(em), "all contenders")}
     assert found == accuracies | {(each, "area under the affine curves") for each in (*others, "all contenders")}
-    assert [(each.contender, each.name) for each in checked.of("not judged")] == [(title(em), "affine")]
+    assert [(each.contender, each.name) for each in checked.select("not judged")] == [(title(em), "affine")]
 
 
 def test_of_another_version_of_a_measure_no_bits_are_expected_and_of_the_rest_they_are(reference, tmp_path):
     out = write(tmp_path / "out", [with_version(each, "affine", 2) for each in draws(0, area=0.7001)])
     checked = check(reference, out)
-    assert checked.of("changed") == []
+    assert checked.select("changed") == []
     assert checked.identical == len(NETWORKS)
     changed = write(tmp_path / "changed", [with_version(each, "affine", 2) for each in draws(0, accuracy=0.9501)])
     text = "1 numbers of seed 0 are not those of this machine before (accuracy)"
-    assert {each.text for each in check(reference, changed).of("changed")} == {text}
+    assert {each.text for each in check(reference, changed).select("changed")} == {text}
 
 
 def test_a_network_that_another_version_of_a_component_trained_is_not_judged_and_the_rest_is(tmp_path):
@@ -267,8 +267,8 @@ def test_a_network_that_another_version_of_a_component_trained_is_not_judged_and
     uniform = trained_by(record(0.5, 9, routing="uniform"), **known)
     checked = check(reference, write(tmp_path / "out", [dynamic, one, em, uniform]))
     text = "another version of network, routing trained the reference: `capsbench check --update` makes a new reference"
-    assert [each[:4] for each in checked.of("not judged")] == [("not judged", title(em), "versions", text)]
-    told = {(each.contender, each.name) for each in checked.of("regression")}
+    assert [each[:4] for each in checked.select("not judged")] == [("not judged", title(em), "versions", text)]
+    told = {(each.contender, each.name) for each in checked.select("regression")}
     assert told == {(title(uniform), "test accuracy"), ("all contenders", "test accuracy")}
     assert title(em) not in set(checked.tests["contender"])
     assert checked.exit_code == 1
@@ -278,8 +278,8 @@ def test_a_reference_that_does_not_know_the_versions_of_its_training_is_judged(r
     """Records of schema 1 do not."""
     out = write(tmp_path / "out", [trained_by(each, training=1, routing=1) for each in draws(9, accuracy=0.5)])
     checked = check(reference, out)
-    assert checked.of("not judged") == []
-    assert {each.name for each in checked.of("regression")} == {"test accuracy"}
+    assert checked.select("not judged") == []
+    assert {each.name for each in checked.select("regression")} == {"test accuracy"}
 
 
 def attacked(seed, failed):
@@ -290,7 +290,7 @@ def attacked(seed, failed):
 def test_a_check_on_attacks_that_begins_to_fail_is_a_regression(tmp_path):
     reference = write(tmp_path / "reference", [each for seed in SEEDS for each in attacked(seed, failed=False)])
     assert check(reference, write(tmp_path / "held", attacked(9, failed=False))).exit_code == 0
-    (found,) = check(reference, write(tmp_path / "failed", attacked(9, failed=True))).of("regression")
+    (found,) = check(reference, write(tmp_path / "failed", attacked(9, failed=True))).select("regression")
     assert found.text == "sanity check of attacks, noise far weaker: failed 0 of 20 times in the reference, now 4 of 4"
 
 
@@ -308,7 +308,7 @@ def test_a_number_that_should_be_low_may_not_rise(tmp_path):
     assert check(reference, write(tmp_path / "higher", detected(9, 0.6))).exit_code == 1
     lower = check(reference, write(tmp_path / "lower", detected(9, 0.0)))
     assert lower.exit_code == 0
-    assert lower.of("better")
+    assert lower.select("better")
 
 
 def transferred(seed, success, sources=NETWORKS):
@@ -327,7 +327,7 @@ def test_transfers_are_judged_by_the_sources_that_both_runs_have(tmp_path):
     fewer = write(tmp_path / "fewer", transferred(9, rates, NETWORKS[:3]))
     (test,) = check(reference, fewer).tests.query("name == 'success of transferred attacks'").to_dict("records")
     assert (test["reference"], test["current"]) == ("15.0 %", "15.0 %")
-    assert check(reference, write(tmp_path / "worse", transferred(9, [None, 0.5, 0.5, 0.9]))).of("regression")
+    assert check(reference, write(tmp_path / "worse", transferred(9, [None, 0.5, 0.5, 0.9]))).select("regression")
 
 
 def test_an_error_without_a_scale_is_compared_as_a_ratio(tmp_path):
@@ -455,9 +455,9 @@ def test_a_network_that_collapses_is_a_regression_whatever_the_tolerance(tmp_pat
 
     reference = write(tmp_path / "reference", [of(seed, before) for seed in SEEDS])
     checked = check(reference, write(tmp_path / "out", [of(seed, now) for seed in (8, 9)]), tolerance=99)
-    assert [found.name for found in checked.of("regression")] == kinds
+    assert [found.name for found in checked.select("regression")] == kinds
     assert checked.exit_code == (1 if kinds else 0)
     if kinds:
-        (found,) = checked.of("regression")
+        (found,) = checked.select("regression")
         assert found.text.startswith("collapsed in seeds 8, 9, ")
-        assert "98 % of the test images are taken for one class, and 12 % are right" in found.text
+        assert "98 % of the test images are assigned to one class, and 12 % are right" in found.text

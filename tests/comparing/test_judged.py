@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from capsbench.comparing.judged import list_judged, mean_by_seed, ratios_to_median
-from capsbench.comparing.side import experiment
+from capsbench.comparing.side import to_experiment
 from capsbench.measures.spec import built_in_specs
 from capsbench.records.record import Row
 from capsbench.records.store import Store
@@ -52,7 +52,7 @@ def test_rows_are_found_by_condition_and_level_and_transfers_by_the_sources_of_t
     ]
     own, other = cell(0, routing="em"), cell(1, routing="em")
     assert number.find_rows(record(0.9, 0, rows=rows), {"own": own, "other": other}) == {
-        (experiment(own), None): 0.1,
+        (to_experiment(own), None): 0.1,
         ("x", None): 0.3,
     }
 
@@ -60,8 +60,8 @@ def test_rows_are_found_by_condition_and_level_and_transfers_by_the_sources_of_t
 def test_the_first_row_is_that_of_a_time():
     number = find_number("time of a training step")
     again = Row("speed", "latency p50", "training step", 99.0, "ms")
-    assert number.find_first(record(0.9, step=7.0, rows=[again])) == 7.0
-    assert find_number("time of inference").find_first(record(0.9)) is None
+    assert number.find_time(record(0.9, step=7.0, rows=[again])) == 7.0
+    assert find_number("time of inference").find_time(record(0.9)) is None
 
 
 def test_a_number_is_the_mean_of_its_rows():

@@ -7,17 +7,17 @@ import pytest
 from capsbench.comparing.side import (
     Contender,
     Number,
-    experiment,
+    collect_numbers,
     label_of,
-    matched,
-    numbers,
+    make_steps,
+    match_contenders,
     other_hardware,
     read_latest_run,
     read_side,
     same_bits_expected,
-    steps_of,
     title_contenders,
-    titles_of_cells,
+    title_side_cells,
+    to_experiment,
     with_one_setting,
 )
 from capsbench.records.record import Measurement, Row
@@ -60,12 +60,12 @@ def test_the_numbers_of_a_record_have_their_settings_and_titles():
     full = Row("affine", "area under the curve", "another", 0.6, "fraction", 0.5)
     made = record(0.9)
     made = replace(made, measures={**made.measures, "affine:full": Measurement([full])})
-    found = numbers(made, {"another": "em, seed 0"})
+    found = collect_numbers(made, {"another": "em, seed 0"})
     assert found[Number("affine:full", "area under the curve", "em, seed 0", 0.5, "fraction")] == 0.6
     assert found[Number("affine", "area under the curve", "rotation", None, "fraction")] == 0.7
     assert found[Number("training", "parameters", "network", None, "parameters")] == 1000
     assert len(found) == len(made.rows)
-    assert numbers(make_failed(cell(), "nan"), {}) == {}
+    assert collect_numbers(make_failed(cell(), "nan"), {}) == {}
     assert (label_of(full, "affine"), label_of(full, "affine:full")) == ("affine", "affine:full")
 
 
@@ -89,14 +89,14 @@ def test_the_setting_that_most_records_have_is_judged(side):
 
 
 def test_experiments_are_the_same_whatever_their_seed_and_machine():
-    assert experiment(cell(0)) == experiment(cell(1)) == experiment(cell(0, threads=3))
-    assert experiment(cell(0)) != experiment(cell(0, iters=1))
+    assert to_experiment(cell(0)) == to_experiment(cell(1)) == to_experiment(cell(0, threads=3))
+    assert to_experiment(cell(0)) != to_experiment(cell(0, iters=1))
 
 
 def test_contenders_match_by_identity_and_else_by_experiment(side):
     one = side(record(0.9), record(0.9, routing="em", threads=3), record(0.9, routing="uniform"))
     other = side(record(0.9, 1), record(0.9, routing="em"), record(0.9, iters=1), name="b")
-    pairs = [(one.contenders[a].cell, other.contenders[b].cell) for a, b in matched(one, other)]
+    pairs = [(one.contenders[a].cell, other.contenders[b].cell) for a, b in match_contenders(one, other)]
     assert [(a.routing, a.threads, b.routing, b.threads) for a, b in pairs] == [
         ("dynamic", cell().threads, "dynamic", cell().threads),
         ("em", 3, "em", cell().threads),
@@ -105,7 +105,7 @@ def test_contenders_match_by_identity_and_else_by_experiment(side):
 
 def test_a_contender_of_two_machines_on_one_side_matches_none(side):
     one = side(record(0.9, threads=3), record(0.9, threads=4))
-    assert matched(one, side(record(0.9), name="b")) == []
+    assert match_contenders(one, side(record(0.9), name="b")) == []
 
 
 def test_titles_tell_experiments_apart_and_machines_of_one_side_alone(side):
@@ -114,7 +114,7 @@ def test_titles_tell_experiments_apart_and_machines_of_one_side_alone(side):
     assert sorted(titles.values()) == ["capsnet dynamic x1 tiny, digits", *["capsnet dynamic x3 tiny, digits"] * 2]
     both = title_contenders(side(record(0.9), record(0.9, threads=3), name="c"))
     assert len({*both.values()}) == 2
-    assert titles_of_cells(one)[cell(0, iters=1).id] == "capsnet dynamic x1 tiny, digits, seed 0"
+    assert title_side_cells(one)[cell(0, iters=1).id] == "capsnet dynamic x1 tiny, digits, seed 0"
     assert title_contenders() == {}
 
 
@@ -142,4 +142,4 @@ def test_bits_are_expected_of_one_machine_and_software(changed, same):
 def test_steps_are_those_of_the_predictions_that_either_side_kept(side, tmp_path):
     one, other = side(record(0.9)), side(record(1.0, 1), name="b")
     keep_predictions(tmp_path / "b", record(1.0, 1), [True] * 40)
-    assert steps_of(one, other).images("digits", "accuracy", "test") == {40}
+    assert make_steps(one, other).images("digits", "accuracy", "test") == {40}

@@ -141,7 +141,7 @@ def test_a_reference_has_the_transfers_of_each_seed_in_its_records(reference, tm
     found = Store(reference).read(target.id)
     assert [(row.condition, row.value) for row in found.rows if row.measure == "transfer"] == [(source.id, 0.25)]
     assert not (reference / "between").exists()
-    assert check(reference, out).of("changed") == []
+    assert check(reference, out).select("changed") == []
 
 
 def lose(made, measure, *rows):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from capsbench.comparing.side import Contender
-from capsbench.comparing.versions import other_measures, other_training, tell_other_versions, without_measures
+from capsbench.comparing.versions import list_unjudged, other_measures, other_training, without_measures
 from tests.comparing.records import record
 
 
@@ -23,17 +23,17 @@ def contend(training=None, **measures):
 
 def test_equal_versions_are_judged():
     assert other_training(contend(), contend()) == other_measures(contend(), contend()) == []
-    assert tell_other_versions(contend(), contend()) == []
+    assert list_unjudged(contend(), contend()) == []
 
 
 def test_a_component_of_another_version_in_any_seed_is_named():
     assert other_training(contend(), contend({"loss": 2})) == ["loss"]
     assert other_measures(contend(), contend(speed=2, accuracy=3)) == ["accuracy", "speed"]
     assert other_training(contend(), contend({"routing": 2})) == []  # one side alone knows of it
-    ((name, reason),) = tell_other_versions(contend(), contend({"loss": 2}, speed=2))
+    ((name, reason),) = list_unjudged(contend(), contend({"loss": 2}, speed=2))
     assert name == "versions"
     assert "loss" in reason
-    assert [name for name, _ in tell_other_versions(contend(), contend(speed=2))] == ["speed"]
+    assert [name for name, _ in list_unjudged(contend(), contend(speed=2))] == ["speed"]
 
 
 def test_measures_of_other_versions_are_left_out():
