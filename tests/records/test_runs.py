@@ -212,3 +212,12 @@ def test_a_network_is_left_until_a_run_since_has_trained_it_again(cells, trained
     made = replace(made, training=replace(made.training, run=trained_by))
     runs = [note(2, anew=[cells[0].id]), note(3)]
     assert find_left_to_retrain(runs, [made, make_record(cells[1]), make_failed(cells[0])]) == ([made] if left else [])
+
+
+def test_notes_without_a_number_are_older_than_those_with_one(tmp_path):
+    write_share(tmp_path, 1, sequence=2)
+    write_share(tmp_path, 1, sequence=1)
+    content = {"schema": 1, **asdict(note(1)), "name": "20260101T000000", "sequence": None}
+    (tmp_path / "20260101T000000.json").write_text(json.dumps(content))
+    runs, _ = read_notes(tmp_path, lambda path, content: None)
+    assert [run.name for run in runs] == ["20260101T000000", "000001", "000002"]

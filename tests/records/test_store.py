@@ -216,3 +216,24 @@ def test_a_damaged_record_has_replaced_nothing(store, cells):
     store.record_path(cells[0].id).write_text("{")
     Store(store.folder).remove_replaced(cells)
     assert store.record_path(one).exists()
+
+
+def test_weights_are_those_that_the_training_names(store, cells):
+    weights = {"layer": torch.arange(3.0)}
+    record = finished(cells[0])
+    assert not store.has_weights(record)
+    assert not store.has_weights(make_failed(cells[0]))
+    assert store.weights_of(record) == store.weights_path(cells[0].id)
+    with pytest.raises(UsageError) as caught:
+        store.read_weights(record)
+    assert caught.value.kind == Kind.MISSING
+    artifact = store.write_tensors(store.folder / "weights" / "other.safetensors", weights)
+    named = replace(record, training=replace(record.training, weights=artifact))
+    assert artifact.path == "weights/other.safetensors"
+    assert store.has_weights(named)
+    assert store.weights_of(named) == store.folder / "weights" / "other.safetensors"
+    assert torch.equal(store.read_weights(named)["layer"], weights["layer"])
+    store.write_tensors(store.weights_of(named), {"layer": torch.ones(3)})
+    with pytest.raises(UsageError) as caught:
+        store.read_weights(named)
+    assert caught.value.kind == Kind.DAMAGED

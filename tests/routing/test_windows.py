@@ -34,3 +34,7 @@ def test_log_sum_exp_has_finite_gradients_also_where_no_window_reaches():
     values = torch.zeros(1, 9 * 2, requires_grad=True)
     windows.log_sum_exp(values).sum().backward()
     assert torch.equal(values.grad, torch.ones(1, 18))
+
+
+def test_equal_windows_are_one_key_of_a_dictionary():
+    assert {Windows((1, 4, 4), 3, 2): "here"}[Windows((1, 4, 4), 3, 2)] == "here"

@@ -14,7 +14,7 @@ from capsbench.data.images import Batch, Images, Splits
 from capsbench.errors import TrainingFailed
 from capsbench.networks.build import build_network
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
-from capsbench.training.loop import Progress, train
+from capsbench.training.loop import Progress, make_first_batch, train
 from capsbench.training.losses import MarginLoss
 from capsbench.training.step import TrainingStep
 
@@ -398,3 +398,19 @@ def test_an_image_of_two_objects_is_right_when_both_are_found():
     labels = torch.tensor([[2, 0], [0, 2], [1, 2]])
     assert predict_classes(scores, labels).tolist() == [[0, 2], [0, 1], [1, 2]]
     assert match_labels(predict_classes(scores, labels), labels).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("most", "count"), [(None, 32), (5, 5), (100, 64)])
+def test_the_first_batch_holds_the_first_images_in_their_order(make_cell, make_network, digits, most, count):
+    cell = make_cell(**FEW, shift=0)
+    batch = make_first_batch(cell, make_network(cell), digits, most)
+    assert torch.equal(batch.images, digits.train.images[:count])
+    assert torch.equal(batch.labels, digits.train.labels[:count])
+
+
+def test_the_first_batch_is_augmented_by_the_seed(make_cell, make_network, digits):
+    shifted = [make_cell(**FEW, shift=2, seeds=seed) for seed in (0, 0, 1)]
+    first, again, other = (make_first_batch(cell, make_network(cell), digits).images for cell in shifted)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, digits.train.images[:32])

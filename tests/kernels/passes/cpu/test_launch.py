@@ -131,3 +131,10 @@ if child == 0:
 os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize("fields", [FIELDS, ["direction"], ["gaussian"], ["direction", "gaussian"], ["bias", "offset"]])
+def test_a_launch_gives_the_sums_and_gradients_of_the_reference(finely_cut, fields):
+    tensors = draw_problem((5, 7, 3, 2, 3, 5), fields)
+    for ours, theirs in zip(run_pass(tensors, "cpu"), run_pass(tensors, "reference"), strict=True):
+        assert_close_by_name(ours, theirs, 1e-12)
