@@ -1,6 +1,7 @@
 """What is said of a measure is said in its folder, and nowhere else by its name."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,13 @@ def test_each_measure_has_a_folder_with_its_spec(name: str) -> None:
 def test_no_other_measure_is_of_its_folder() -> None:
     folders = {path.parent.name for path in (CHECKOUT / "capsbench" / "measures").glob("*/__init__.py")}
     assert folders == {folder_of(name).split("/")[2] for name in NAMES}
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN["measure"])
+def test_the_text_of_a_measure_names_its_metrics_and_settings(name: str) -> None:
+    text = (CHECKOUT / folder_of(name) / "README.md").read_text()
+    assert text.startswith(f"# {name}\n")
+    words = [metric.name for metric in built_in_specs()[name].metrics] + list(registry.get("measure", name).settings)
+    assert [word for word in words if f"`{word}`" not in text] == []
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (CHECKOUT / folder_of(name) / link).exists(), link
