@@ -12,7 +12,7 @@ from rich.console import Console
 from capsbench import registry
 from capsbench.data.base import data_folder
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.measures.build import ALL, checked, measures_of
+from capsbench.measures.build import ALL, check_measures, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.count import MAX_CELLS, MOST_WORKERS, check_count, count_cells
@@ -176,7 +176,7 @@ def measure(
     _check_workers(workers)
     asked = split_values(measure)
     trust_named(MEASURE_FLAG, asked)
-    specs = checked(asked)
+    specs = check_measures(asked)
     if not specs:
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)

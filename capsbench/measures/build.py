@@ -75,7 +75,7 @@ def _describe_fault(error: ValidationError) -> str:
     return f"{where}: {reason_of(error)}"
 
 
-def checked(specs: Iterable[str]) -> tuple[str, ...]:
+def check_measures(specs: Iterable[str]) -> tuple[str, ...]:
     """Returns the measures asked for, sorted and each once, without settings that are a measure's default.
 
     Raises:
@@ -109,7 +109,7 @@ def without_default(spec: str) -> str:
 
 
 def measures_of(cell: Cell, asked: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Returns the measures that apply to a cell, of the ones asked for (`checked`), or of `list_defaults`."""
+    """Returns the measures that apply to a cell, of the ones asked for (`check_measures`), or of `list_defaults`."""
     named = list_defaults() if asked is None else asked
     specs = registry.names("measure") if named == (ALL,) else named
     open_to_choice = asked is None or asked == (ALL,)

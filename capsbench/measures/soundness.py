@@ -1,4 +1,4 @@
-"""Which numbers of attacks cannot be believed: those of contenders of which a sanity check of the attacks failed."""
+"""Contenders for which a sanity check of the attacks failed, so that their robust accuracy may be too high."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from capsbench.presenting.marks import UNSOUND, with_sign
 from capsbench.presenting.material import Material
 
 OF_ALL_ATTACKS = ("adversarial images valid", "two forward passes equal")
-"""Checks without which no number of attacks means anything. Without one of the others, a robust accuracy may be too high."""
+"""Checks that all numbers of attacks need. If another one fails, only robust accuracies are doubtful."""
 
 
 def failed_checks(material: Material) -> dict[str, list[str]]:
-    """Contender -> the sanity checks that failed for any of its seeds, that by the other networks of the run among them."""
+    """Returns contender -> the sanity checks that failed for any of its seeds, with the one by transferred attacks."""
     rows = material.rows
     if rows.empty:
         return {}
@@ -28,9 +28,9 @@ def failed_checks(material: Material) -> dict[str, list[str]]:
     setting = beyond["setting"].replace("default", next(iter(EFFORTS)))
     beyond = beyond[beyond["value"] > setting.map(let_pass).astype(float)]
     failed = pd.concat([failed, beyond.assign(condition="transfer no stronger")])
-    return {str(name): sorted(own["condition"].unique()) for name, own in failed.groupby("contender")}
+    return {str(name): sorted(rows["condition"].unique()) for name, rows in failed.groupby("contender")}
 
 
 def marked(material: Material) -> Material:
-    """The material with the sign of `UNSOUND` behind the name of each contender of which a check failed."""
+    """Returns the material with the sign of `UNSOUND` behind the name of each contender with a failed check."""
     return replace(material, summary=with_sign(material.summary, UNSOUND, failed_checks(material)))

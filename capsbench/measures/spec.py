@@ -25,7 +25,7 @@ SHARE = "fraction"
 """The unit of shares. Tables show them in per cent, and the gate compares them in points."""
 
 Rule = Literal["mean", "exact", "time", "check"]
-"""How the gate judges a number:
+"""A rule by which the gate judges a number:
 
 - ``mean``: its mean over seeds may not be worse than the reference's
 - ``exact``: it has to be what it is in the reference

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
-from capsbench.measures.build import checked
+from capsbench.measures.build import check_measures
 from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_name
 
 BASELINE_FLAG = "baseline"
@@ -74,7 +74,7 @@ def split_request(request: Mapping[str, Any]) -> Request:
         elif key == BASELINE_SIZE_FLAG:
             sizes = _parse_baseline_sizes(value)
         elif key == MEASURE_FLAG:
-            measures = checked(value)
+            measures = check_measures(value)
         elif field is not None:
             fields[field] = _parse_axis(field, key, value)
         else:

@@ -5,7 +5,7 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.measures import MeasureSpec, Metric, make_measure
 from capsbench.measures.accuracy.measure import Accuracy
-from capsbench.measures.build import checked, declaration_of, is_current
+from capsbench.measures.build import check_measures, declaration_of, is_current
 from capsbench.measures.speed.measure import Speed
 from capsbench.planning.request import trust_named
 from capsbench.records.record import Measurement
@@ -39,17 +39,20 @@ def test_a_measure_by_name_or_import_path_and_setting(spec, kind, setting):
 )
 def test_measures_that_do_not_go_together_are_named(specs, kind, value):
     with pytest.raises(UsageError) as caught:
-        checked(specs)
+        check_measures(specs)
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (kind, "measure", value)
 
 
 def test_a_measure_asked_for_twice_is_one():
-    assert checked(["speed", "accuracy", "speed"]) == ("accuracy", "speed")
-    assert checked(["none"]) == ()
+    assert check_measures(["speed", "accuracy", "speed"]) == ("accuracy", "speed")
+    assert check_measures(["none"]) == ()
 
 
 def test_settings_stand_beside_each_other_and_the_default_goes_by_the_name_alone():
-    assert checked(["adversarial:full", "adversarial:light", "adversarial"]) == ("adversarial", "adversarial:full")
+    assert check_measures(["adversarial:full", "adversarial:light", "adversarial"]) == (
+        "adversarial",
+        "adversarial:full",
+    )
 
 
 def test_what_was_taken_by_another_version_or_another_source_is_not_current(tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ import pytest
 
 from capsbench.measures.detection.section import SECTION as DETECTION
 from capsbench.measures.routing_robustness.section import SECTION as ROUTING
-from capsbench.measures.routing_robustness.section import iterations
+from capsbench.measures.routing_robustness.section import draw_iterations
 from capsbench.measures.transfer.section import SECTION as TRANSFER
-from capsbench.measures.transfer.section import transfer, transfer_matrix
+from capsbench.measures.transfer.section import build_matrix, draw_matrix
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
@@ -42,10 +42,10 @@ def test_a_contender_is_shown_the_images_of_its_other_seeds(capsules: Make, matc
     records = [capsules(seed=0), capsules(seed=1), matched(seed=0)]
     success = {(0, 0): 1.0, (1, 1): 1.0, (0, 1): 0.4, (1, 0): 0.6, (2, 0): 0.1, (2, 1): 0.3, (0, 2): 0.2, (2, 2): 0.9}
     material = Material.from_records(fooled(records, success), Store(tmp_path))
-    matrix = transfer_matrix(material).set_index(["source", "target"])["success"]
+    matrix = build_matrix(material).set_index(["source", "target"])["success"]
     em, cnn = material.summary["contender"]
     assert matrix.to_dict() == pytest.approx({(em, em): 0.5, (cnn, em): 0.2, (em, cnn): 0.2, (cnn, cnn): 0.9})
-    (axes,) = transfer(material).figure.axes
+    (axes,) = draw_matrix(material).figure.axes
     assert [text.get_text() for text in axes.texts] == ["50", "20", "20", "90"]
     table = TRANSFER.readable(TRANSFER.table(material))
     assert table.to_numpy().tolist() == [
@@ -90,7 +90,7 @@ def test_the_part_of_the_routing(capsules: Make, tmp_path: Path) -> None:
             "at 2 iterations %": "42.0 ± 0.7",
         }
     ]
-    clean, robust = iterations(material).figure.axes
+    clean, robust = draw_iterations(material).figure.axes
     assert list(clean.lines[0].get_ydata()) == pytest.approx([81, 82])
     assert list(robust.lines[0].get_ydata()) == pytest.approx([41, 42])
 

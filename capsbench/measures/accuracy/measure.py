@@ -1,4 +1,4 @@
-"""How often a network is right on the test images, and how well it knows."""
+"""The measure accuracy: correct predictions on the test images, and how well the confidence fits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CALIBRATION_BINS = 15
 class Accuracy(Measure):
     """Test accuracy and error, negative log-likelihood, expected calibration error, accuracy per class and on validation.
 
-    Of images of one label each also what says whether the network tells classes apart at all: the balanced accuracy, which is the
-    mean over the classes of the test images, and beside the count of the images the share that is taken for the class that most
-    are taken for (``largest predicted share``), and that of the class that most are of (``majority share``).
+    For images with one label, three more numbers show whether the network has collapsed: the balanced accuracy (the mean over
+    classes), the share of the most frequent prediction (``largest predicted share``) and of the most frequent class
+    (``majority share``), with the count of the images.
 
-    An image of several objects counts as right when all of them are found: the K classes of the highest scores. Its
-    likelihood is the mean of its labels'. Test images that a data set has beside the main ones are rows of their own.
+    An image with K labels is correct if the K classes with the highest scores are its labels. Its likelihood is the mean over its
+    labels. Further test images of a data set have rows of their own.
 
     Label, prediction and negative log-likelihood of every test image are kept beside the record, so that two cells can
     be compared image by image.
@@ -42,33 +42,37 @@ class Accuracy(Measure):
         subject.keep(
             {"label": test.labels.to(torch.int32), "prediction": predictions.to(torch.int32), "nll": nll.float()}
         )
-        accuracy = _mean(correct)
+        accuracy = _compute_mean(correct)
         rows = [
             Row("accuracy", "accuracy", "test", accuracy, "fraction"),
             Row("accuracy", "error", "test", 1 - accuracy, "fraction"),
-            Row("accuracy", "nll", "test", _mean(nll), "nats"),
+            Row("accuracy", "nll", "test", _compute_mean(nll), "nats"),
         ]
         if test.labels.dim() == 1:  # confidence is that of one class
-            error = calibration_error(logs.exp(), test.labels)
+            error = compute_calibration_error(logs.exp(), test.labels)
             shares = {
                 "calibration error": error,
-                "balanced accuracy": fmean(_mean(correct[test.labels == label]) for label in test.labels.unique()),
-                "largest predicted share": _largest(predictions),
-                "majority share": _largest(test.labels),
+                "balanced accuracy": fmean(
+                    _compute_mean(correct[test.labels == label]) for label in test.labels.unique()
+                ),
+                "largest predicted share": _compute_largest_share(predictions),
+                "majority share": _compute_largest_share(test.labels),
             }
             rows += [Row("accuracy", metric, "test", share, "fraction") for metric, share in shares.items()]
             rows.append(Row("accuracy", "images", "test", float(len(correct)), "images"))
         for name, images in {"validation": subject.data.validation, **subject.data.beside}.items():
-            found = predict_classes(compute_scores(subject.cell, subject.network, images.images), images.labels)
-            rows.append(Row("accuracy", "accuracy", name, _mean(match_labels(found, images.labels)), "fraction"))
+            predicted = predict_classes(compute_scores(subject.cell, subject.network, images.images), images.labels)
+            rows.append(
+                Row("accuracy", "accuracy", name, _compute_mean(match_labels(predicted, images.labels)), "fraction")
+            )
         for label in test.labels.unique().tolist():
-            shown = (test.labels.view(len(correct), -1) == label).any(dim=1)
-            rows.append(Row("accuracy", "accuracy", f"class {label}", _mean(correct[shown]), "fraction"))
+            has_label = (test.labels.view(len(correct), -1) == label).any(dim=1)
+            rows.append(Row("accuracy", "accuracy", f"class {label}", _compute_mean(correct[has_label]), "fraction"))
         return rows
 
 
-def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error: the mean gap of confidence and accuracy over equal bins of confidence (Guo 2017).
+def compute_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> float:
+    """Returns the expected calibration error: the mean gap of confidence and accuracy over equal bins of confidence (Guo 2017).
 
     Args:
         probabilities: ``[N, classes]``, rows summing to 1.
@@ -82,10 +86,10 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = CALIBRA
     return float(gap.abs().sum() / len(labels))
 
 
-def _largest(classes: Tensor) -> float:
-    """The share of the class that most are of."""
+def _compute_largest_share(classes: Tensor) -> float:
+    """Returns the share of the most frequent class."""
     return int(classes.bincount().max()) / len(classes)
 
 
-def _mean(values: Tensor) -> float:
+def _compute_mean(values: Tensor) -> float:
     return float(values.double().mean())

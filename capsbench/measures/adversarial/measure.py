@@ -1,4 +1,4 @@
-"""How often a network stays right on images that were changed to mislead it, and whether that number can be believed."""
+"""The measure adversarial: robust accuracy under attacks, and sanity checks of the attacks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from capsbench.training.step import use_precision
 class Adversarial(Measure):
     """Robust accuracy under attacks, with gradients and without, through every reading of the output; with sanity checks.
 
-    What an image is changed by is bounded by epsilon, pixels lying in [0, 1] (`capsbench.attacks.Threat`). The worst case at
-    an epsilon is the share of images that no attack at it or below broke, whatever the reading and the loss. Images that are
-    misclassified as they are count as broken.
+    Epsilon bounds the change of an image, for pixels in [0, 1] (`capsbench.attacks.Threat`). The worst case at an epsilon is the
+    share of images that no attack at this epsilon or below broke, with any reading and any loss. Images that are misclassified
+    without an attack count as broken.
 
-    Kept of each image attacked: its index in the test set, label, prediction and whether it is ``broken`` in the worst case at
-    the headline epsilon of each threat. Kept of one image a class: what attacks made of it, and what that is taken for.
+    Kept of each attacked image: its index in the test set, its label, its prediction, and ``broken`` in the worst case at the
+    headline epsilon of each threat. Kept of one image a class: the adversarial images and their predictions.
     """
 
     spec = SPEC
@@ -51,9 +51,9 @@ class Adversarial(Measure):
 
     def __call__(self, subject: Subject) -> list[Row]:
         with preserve_state(subject.network):
-            return self._measured(subject)
+            return self._measure_network(subject)
 
-    def _measured(self, subject: Subject) -> list[Row]:
+    def _measure_network(self, subject: Subject) -> list[Row]:
         cell, test, effort = subject.cell, subject.data.test, EFFORTS[self.setting]
         dataset = registry.get("dataset", cell.dataset)
         index = draw_stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(
@@ -74,80 +74,86 @@ class Adversarial(Measure):
             plan.carry_out()
         with use_precision(cell):
             zero = find_zero_gradients(campaign, plans[Threat.LINF].list_losses("pgd"))
-        subject.keep({"index": index.to(torch.int32), **_kept(campaign)})
+        subject.keep({"index": index.to(torch.int32), **_collect_tensors(campaign)})
 
         rows = [
-            row for threat in (Threat.LINF, Threat.L2) for row in _worst_case(campaign, threat, bounds[threat].sweep)
+            row
+            for threat in (Threat.LINF, Threat.L2)
+            for row in _find_worst_case(campaign, threat, bounds[threat].sweep)
         ]
-        rows += [row for run in campaign.runs if run.own for row in _of_run(campaign, run)]
-        rows += _nearest(campaign)
+        rows += [row for run in campaign.runs if run.own for row in _build_rows(campaign, run)]
+        rows += _find_nearest(campaign)
         for (reading, loss), images in zero.items():
-            rows.append(_row("zero gradient", f"Linf, {reading}, {loss}", float(images.double().mean()), "fraction"))
+            rows.append(
+                _make_row("zero gradient", f"Linf, {reading}, {loss}", float(images.double().mean()), "fraction")
+            )
         for check in run_checks(plans[Threat.LINF], zero):
-            rows.append(_row("sanity check", check.name, float(check.held), "held"))
-            rows += [_row("evidence", f"{check.name}, {of}", value, "fraction") for of, value in check.evidence.items()]
+            rows.append(_make_row("sanity check", check.name, float(check.held), "held"))
+            rows += [
+                _make_row("evidence", f"{check.name}, {of}", value, "fraction") for of, value in check.evidence.items()
+            ]
         return rows
 
 
-def _row(metric: str, condition: str, value: float, unit: str, level: float | None = None) -> Row:
+def _make_row(metric: str, condition: str, value: float, unit: str, level: float | None = None) -> Row:
     return Row("adversarial", metric, condition, value, unit, level)
 
 
-def _worst_case(campaign: Campaign, threat: Threat, sweep: tuple[float, ...]) -> Iterator[Row]:
-    """Robust accuracy at epsilon 0, where nothing is changed, and at those of a sweep."""
+def _find_worst_case(campaign: Campaign, threat: Threat, sweep: tuple[float, ...]) -> Iterator[Row]:
+    """Yields the robust accuracy at epsilon 0, without any change, and at each epsilon of a sweep."""
     for epsilon in (0.0, *sweep):
         right = ~campaign.find_broken(threat, epsilon)
-        yield _row("robust accuracy", f"{threat}, worst case", float(right.double().mean()), "fraction", epsilon)
+        yield _make_row("robust accuracy", f"{threat}, worst case", float(right.double().mean()), "fraction", epsilon)
 
 
-def _of_run(campaign: Campaign, run: Run) -> Iterator[Row]:
-    """Robust accuracy under one attack that keeps to an epsilon, and how often an attack gave what is no image."""
+def _build_rows(campaign: Campaign, run: Run) -> Iterator[Row]:
+    """Yields the robust accuracy under one attack with an epsilon, and the count of invalid images that it returned."""
     attack = run.attack
-    condition, level = _condition(run), attack.epsilon if attack.bounded else None
+    condition, level = _name_condition(run), attack.epsilon if attack.bounded else None
     if attack.bounded:
-        yield _row("robust accuracy", condition, campaign.compute_accuracy(run), "fraction", level)
+        yield _make_row("robust accuracy", condition, campaign.compute_accuracy(run), "fraction", level)
     if run.invalid.any():
-        yield _row("invalid images", condition, float(run.invalid.sum()), "images", level)
+        yield _make_row("invalid images", condition, float(run.invalid.sum()), "images", level)
 
 
-def _condition(run: Run) -> str:
-    """Threat and attack, and what of readings and losses there was to choose."""
+def _name_condition(run: Run) -> str:
+    """Returns threat and attack, with the reading and the loss where the attack has a choice of them."""
     attack = run.attack
     of_reading = [run.reading] if attack.white_box else []
     of_loss = [str(attack.loss)] if attack.white_box and attack.bounded else []
     return ", ".join([attack.threat, attack.name, *of_reading, *of_loss])
 
 
-def _nearest(campaign: Campaign) -> Iterator[Row]:
-    """How far the nearest adversarial images are that attacks found, through each reading and through the best of each image.
+def _find_nearest(campaign: Campaign) -> Iterator[Row]:
+    """Yields the distance of the nearest adversarial images, through each reading and through the best reading of each image.
 
-    Of images that were classified right; mean and median are over those for which one was found.
+    Only correctly classified images count; mean and median are over those for which an attack succeeded.
     """
     runs = [run for run in campaign.runs if not run.attack.bounded]
     for name in dict.fromkeys(run.attack.name for run in runs):
         of_name = [run for run in runs if run.attack.name == name]
-        reach = {_condition(run): run.reach for run in of_name}
+        reach = {_name_condition(run): run.reach for run in of_name}
         reach[f"L2, {name}, worst case"] = torch.stack([run.reach for run in of_name]).amin(dim=0)
         tried = of_name[0].on & ~campaign.wrong
         for condition, distances in reach.items():
-            found = distances[tried & distances.isfinite()].double()
-            yield _row("success", condition, len(found) / max(1, int(tried.sum())), "fraction")
-            if len(found):
-                yield _row("perturbation norm", f"{condition}, mean", float(found.mean()), "distance")
-                yield _row("perturbation norm", f"{condition}, median", float(found.median()), "distance")
+            successes = distances[tried & distances.isfinite()].double()
+            yield _make_row("success", condition, len(successes) / max(1, int(tried.sum())), "fraction")
+            if len(successes):
+                yield _make_row("perturbation norm", f"{condition}, mean", float(successes.mean()), "distance")
+                yield _make_row("perturbation norm", f"{condition}, median", float(successes.median()), "distance")
 
 
-def _kept(campaign: Campaign) -> dict[str, Tensor]:
-    """What is kept beside the rows: see `Adversarial`."""
-    kept = {"label": campaign.labels.to(torch.int32), "prediction": campaign.predictions.to(torch.int32)}
+def _collect_tensors(campaign: Campaign) -> dict[str, Tensor]:
+    """Returns the tensors that are kept beside the rows, see `Adversarial`."""
+    tensors = {"label": campaign.labels.to(torch.int32), "prediction": campaign.predictions.to(torch.int32)}
     for threat in (Threat.LINF, Threat.L2, Threat.BLACK_BOX):
         runs = [run for run in campaign.runs if threat is not Threat.BLACK_BOX or run.attack.threat is threat]
-        kept[f"broken.{threat}"] = campaign.find_broken(threat, campaign.headlines[threat], runs)
+        tensors[f"broken.{threat}"] = campaign.find_broken(threat, campaign.headlines[threat], runs)
     first = (campaign.labels[:, None] == campaign.labels.unique()).int().argmax(dim=0)
-    kept["pictured"] = first.to(torch.int32)
-    kept["clean images"] = campaign.images[first]
+    tensors["pictured"] = first.to(torch.int32)
+    tensors["clean images"] = campaign.images[first]
     for threat in (Threat.LINF, Threat.L2):
         images = campaign.examples[threat][first]
-        kept[f"images.{threat}"] = images
-        kept[f"predictions.{threat}"] = campaign.predict_classes(images).to(torch.int32)
-    return kept
+        tensors[f"images.{threat}"] = images
+        tensors[f"predictions.{threat}"] = campaign.predict_classes(images).to(torch.int32)
+    return tensors

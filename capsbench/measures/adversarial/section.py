@@ -1,4 +1,4 @@
-"""The section on adversarial robustness: the worst case, what each reading of the output makes of it, and which checks failed."""
+"""The section on adversarial robustness: the worst case, each reading of the output, and failed sanity checks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.measures.adversarial.spec import ADVERSARIAL
 from capsbench.measures.soundness import failed_checks, marked
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import HALF, one_row_each, select_number
@@ -37,34 +38,34 @@ from capsbench.presenting.shortlist import choose_contenders, choose_most_accura
 READINGS = ("scores", "share", "logit", "scaled")
 LOSSES = ("cross-entropy", "dlr", "margin")
 SCORES = {"lengths": "scores", "logits": "scores"}
-"""The readings that take what a network gives as it is, of capsules and of a CNN; under cross-entropy the literature's attack."""
+"""The readings that are the scores themselves, of capsules and of a CNN; with the cross-entropy, the literature's attack."""
 
 SHORT = {"cross-entropy": "CE", "dlr": "DLR"}
 """Names of losses above narrow columns."""
 
 MOST_SHOWN = 6
-"""Contenders in the picture of images, which has a line for each."""
+"""The most contenders in the picture of images, which has a line for each."""
 
 
-def _table(material: Material) -> pd.DataFrame:
-    means = material.average_seeds(material.of_measure("adversarial"))
+def build_table(material: Material) -> pd.DataFrame:
+    means = material.average_seeds(material.of_measure(ADVERSARIAL))
     linf, l2 = (
         means["dataset"].map({name: bounds_of(name, threat).headline for name in means["dataset"].unique()})
         for threat in (Threat.LINF, Threat.L2)
     )
 
-    def accuracy(condition: str, level: Any) -> pd.DataFrame:
+    def choose_accuracy(condition: str, level: Any) -> pd.DataFrame:
         return select_number(means, "robust accuracy", condition, level)
 
-    usual = [accuracy(f"{Threat.LINF}, pgd, {reading}, cross-entropy", linf) for reading in SCORES]
+    usual = [choose_accuracy(f"{Threat.LINF}, pgd, {reading}, cross-entropy", linf) for reading in SCORES]
     table = one_row_each(
         means,
         {
-            "clean %": accuracy(f"{Threat.LINF}, worst case", 0.0),
+            "clean %": choose_accuracy(f"{Threat.LINF}, worst case", 0.0),
             "usual PGD %": pd.concat(usual),
-            "worst case L∞ %": accuracy(f"{Threat.LINF}, worst case", linf),
-            "black box %": accuracy("black box, square", linf),
-            "worst case L2 %": accuracy(f"{Threat.L2}, worst case", l2),
+            "worst case L∞ %": choose_accuracy(f"{Threat.LINF}, worst case", linf),
+            "black box %": choose_accuracy("black box, square", linf),
+            "worst case L2 %": choose_accuracy(f"{Threat.L2}, worst case", l2),
         },
     )
     for heading, threat in (("epsilon L∞", Threat.LINF), ("epsilon L2", Threat.L2)):
@@ -76,86 +77,88 @@ def _table(material: Material) -> pd.DataFrame:
     return table
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
     mark = table["failed checks"].map(lambda failed: f" {UNSOUND.sign}" if failed else "")
-    shown: dict[str, Any] = {**name_column(table), "n": spell_seed_counts(table["n"], table["seeds"])}
+    strings: dict[str, Any] = {**name_column(table), "n": spell_seed_counts(table["n"], table["seeds"])}
     for heading in [name for name in map(str, table) if name.endswith("%")]:
         numbers = zip(table[heading], table[heading + HALF], mark, strict=True)
-        shown[heading] = [
+        strings[heading] = [
             format_interval(value, half, 1, PERCENT) + (sign if pd.notna(value) else "")
             for value, half, sign in numbers
         ]
-    shown["epsilon"] = [f"{a:.3g} / {b:.3g}" for a, b in zip(table["epsilon L∞"], table["epsilon L2"], strict=True)]
+    strings["epsilon"] = [f"{a:.3g} / {b:.3g}" for a, b in zip(table["epsilon L∞"], table["epsilon L2"], strict=True)]
     if table["CW norm (L2)"].notna().any():
-        shown["CW norm (L2)"] = [format_interval(value, float("nan"), 2) for value in table["CW norm (L2)"]]
-    shown["failed checks"] = table["failed checks"].where(table["failed checks"] != "", "none")
-    return pd.DataFrame(shown)
+        strings["CW norm (L2)"] = [format_interval(value, float("nan"), 2) for value in table["CW norm (L2)"]]
+    strings["failed checks"] = table["failed checks"].where(table["failed checks"] != "", "none")
+    return pd.DataFrame(strings)
 
 
 @mpl.rc_context(STYLE)
-def curves(material: Material) -> Picture:
-    """Accuracy in the worst case against epsilon, a panel a threat."""
+def draw_robust_accuracy(material: Material) -> Picture:
+    """Draws the worst-case accuracy against epsilon, a panel a threat."""
     material = marked(material)
-    rows = material.of_measure("adversarial")
+    rows = material.of_measure(ADVERSARIAL)
     conditions = {f"{Threat.LINF}, worst case": "L∞ epsilon", f"{Threat.L2}, worst case": "L2 epsilon"}
-    shown = choose_contenders(material, rows[rows["condition"].isin(list(conditions))], "the worst case")
-    datasets = list(shown.table["dataset"].unique())
+    chosen_rows = choose_contenders(material, rows[rows["condition"].isin(list(conditions))], "the worst case")
+    datasets = list(chosen_rows.table["dataset"].unique())
     cells = [(dataset, *condition) for dataset in datasets for condition in conditions.items()]
     figure, grid = wrap_panels(len(cells), 4, 1.75, PAGE if len(datasets) > 1 else COLUMN, sharey=True)
     for axes, (dataset, condition, label) in zip(grid, cells, strict=True):
-        own = shown.rows[(shown.rows["dataset"] == dataset) & (shown.rows["condition"] == condition)]
-        draw_curves(axes, own, shown.summary)
+        rows_of_panel = chosen_rows.rows[
+            (chosen_rows.rows["dataset"] == dataset) & (chosen_rows.rows["condition"] == condition)
+        ]
+        draw_curves(axes, rows_of_panel, chosen_rows.summary)
         axes.set(xlabel=label, ylim=(0, 102), title=dataset if len(datasets) > 1 else "")
     for axes in grid[::4]:
         axes.set_ylabel("accuracy, worst case (%)")
     caption = (
-        "Accuracy where the worst of all attacks counts, image by image, against how far an image may be changed: an upper bound "
-        f"of what is robust. {describe_spread(shown.table, 'Lines', 'bands: 95 % t-intervals')}"
+        "Accuracy under the worst of all attacks on each image, against how far an image may be changed. It is an upper bound "
+        f"of the robust accuracy. {describe_spread(chosen_rows.table, 'Lines', 'bands: 95 % t-intervals')}"
     )
-    return finish_picture(figure, "Robust accuracy", caption + shown.left_out, shown.summary["label"])
+    return finish_picture(figure, "Robust accuracy", caption + chosen_rows.left_out, chosen_rows.summary["label"])
 
 
 @mpl.rc_context(STYLE)
-def readings(material: Material) -> Picture:
-    """Robust accuracy at the headline epsilon under PGD through each reading of the output and each loss."""
+def draw_readings(material: Material) -> Picture:
+    """Draws the robust accuracy under PGD at the headline epsilon, for each reading of the output and each loss."""
     material = marked(material)
-    rows = material.of_measure("adversarial")
+    rows = material.of_measure(ADVERSARIAL)
     level = rows["dataset"].map({name: bounds_of(name, Threat.LINF).headline for name in rows["dataset"].unique()})
-    own = rows[(rows["metric"] == "robust accuracy") & ((rows["level"] - level).abs() < 1e-6)]
-    chosen_rows = choose_contenders(material, own, "robust accuracy by reading")
+    rows_at_level = rows[(rows["metric"] == "robust accuracy") & ((rows["level"] - level).abs() < 1e-6)]
+    chosen_rows = choose_contenders(material, rows_at_level, "robust accuracy by reading")
     table = chosen_rows.table
     for reading, name in SCORES.items():
         table["condition"] = table["condition"].str.replace(f"pgd, {reading},", f"pgd, {name},", regex=False)
     heads = {f"{Threat.LINF}, pgd, {reading}, {loss}": (reading, loss) for reading in READINGS for loss in LOSSES}
     heads[f"{Threat.LINF}, worst case"] = ("", "worst\ncase")
     grid = table.pivot_table(index="contender", columns="condition", values="value", sort=False)
-    shown = [name for name in heads if name in grid]
-    if not shown:
+    columns = [name for name in heads if name in grid]
+    if not columns:
         raise NoDataError("robust accuracy by reading")
     order = [name for name in chosen_rows.summary["contender"] if name in grid.index]
     figure, ((axes,),) = make_panels(1, 1, 0.4 + 0.17 * len(order), PAGE)
-    lines = _names(chosen_rows.summary, order)
-    losses = [SHORT.get(heads[name][1], heads[name][1]) for name in shown]
-    draw_heat(axes, 100 * grid.loc[order, shown].set_axis(lines).set_axis(losses, axis="columns"))
+    lines = _name_contenders(chosen_rows.summary, order)
+    losses = [SHORT.get(heads[name][1], heads[name][1]) for name in columns]
+    draw_heat(axes, 100 * grid.loc[order, columns].set_axis(lines).set_axis(losses, axis="columns"))
     axes.xaxis.tick_top()
     for reading in READINGS:
-        places = [place for place, name in enumerate(shown) if heads[name][0] == reading]
+        places = [place for place, name in enumerate(columns) if heads[name][0] == reading]
         if places:
             middle = (sum(places) / len(places) + 0.5, 1)
             over = dict(xycoords=axes.get_xaxis_transform(), xytext=(0, 11), textcoords="offset points")
             axes.annotate(reading, middle, ha="center", va="bottom", **over)
     caption = (
-        "Accuracy (%) at the headline epsilon in L∞ under PGD, by what it takes for the network's output (scores: lengths of "
-        "capsules, logits of a CNN) and by its loss (CE: cross-entropy, DLR: difference of logits ratio); a network is as robust "
-        "as its lowest number says, and the worst case is of all attacks, image by image. "
+        "Accuracy (%) at the headline epsilon in L∞ under PGD, by the reading of the output (scores: lengths of capsules, logits "
+        "of a CNN) and by the loss (CE: cross-entropy, DLR: difference of logits ratio). The lowest number of a network "
+        "is its upper bound; the worst case is over all attacks, for each image. "
         f"{describe_spread(table, 'Numbers', 'for intervals see the table')}"
     )
     title = "PGD through each reading of the output, under each loss"
     return finish_picture(figure, title, caption + chosen_rows.left_out)
 
 
-def _names(summary: pd.DataFrame, order: list[str]) -> list[str]:
-    """The names of contenders, with the data set where there are several."""
+def _name_contenders(summary: pd.DataFrame, order: list[str]) -> list[str]:
+    """Returns the names of contenders, with the data set if there are several."""
     rows = summary.set_index("contender").loc[order]
     several = rows["dataset"].nunique() > 1
     return [
@@ -165,37 +168,37 @@ def _names(summary: pd.DataFrame, order: list[str]) -> list[str]:
 
 
 @mpl.rc_context(STYLE)
-def images(material: Material) -> Picture:
-    """Some images as they are and as attacks made them, with what each network takes them for."""
+def draw_examples(material: Material) -> Picture:
+    """Draws some clean and adversarial images, each with the prediction of the network."""
     material = marked(material)
-    rows = material.of_measure("adversarial")
+    rows = material.of_measure(ADVERSARIAL)
     dataset = str(rows["dataset"].iloc[0])
     cells = rows[rows["dataset"] == dataset].drop_duplicates("contender").set_index("contender")["cell"]
     summary, left_out = choose_most_accurate(
         material.summary[material.summary["dataset"] == dataset], set(cells.index), MOST_SHOWN
     )
-    kept = {
-        name: material.kept("adversarial", str(cells[name])) for name in summary["contender"] if name in cells.index
+    tensors_of = {
+        name: material.kept(ADVERSARIAL, str(cells[name])) for name in summary["contender"] if name in cells.index
     }
-    shown = {name: tensors for name, tensors in kept.items() if "pictured" in tensors}
-    if not shown:
+    pictured = {name: tensors for name, tensors in tensors_of.items() if "pictured" in tensors}
+    if not pictured:
         raise NoDataError("adversarial images", "were not kept")
-    first = next(iter(shown.values()))
+    first = next(iter(pictured.values()))
     truth = first["label"][first["pictured"]]
     threats = {Threat.LINF: "L∞", Threat.L2: "L2"}
     lines = [np.concatenate([first["clean images"]] * len(threats))]
-    lines += [np.concatenate([kept[f"images.{threat}"] for threat in threats]) for kept in shown.values()]
+    lines += [np.concatenate([tensors[f"images.{threat}"] for threat in threats]) for tensors in pictured.values()]
     taken = [np.concatenate([truth] * len(threats))]
-    taken += [np.concatenate([kept[f"predictions.{threat}"] for threat in threats]) for kept in shown.values()]
-    labels = ["as they are", *_names(summary, list(shown))]
+    taken += [np.concatenate([tensors[f"predictions.{threat}"] for threat in threats]) for tensors in pictured.values()]
+    labels = ["as they are", *_name_contenders(summary, list(pictured))]
     headings = [f"{name}, epsilon {bounds_of(dataset, threat).headline:.3g}" for threat, name in threats.items()]
     figure, ((axes,),) = make_panels(1, 1, 1.0, PAGE)
     part = _draw_images(axes, np.stack(lines), np.stack(taken), truth, labels, headings)
     room = PAGE - max(text_width(label) for label in labels) / 72 - 0.15
     figure.set_figheight(0.05 + room * part)
     caption = (
-        f"{dataset} as attacked at the headline epsilon of each norm, one seed. Above each image the class that the network "
-        f"takes it for, in bold where it is misled."
+        f"Adversarial images of {dataset} at the headline epsilon of each norm, for one seed. Above each image is the predicted "
+        f"class, in bold if it is wrong."
     )
     return finish_picture(figure, "Adversarial images", caption + left_out)
 
@@ -208,7 +211,7 @@ def _draw_images(
     labels: list[str],
     headings: list[str],
 ) -> float:
-    """A line of images ``[lines, N, C, H, W]`` a network, a block a heading; the height of all, as a part of its width."""
+    """Draws images ``[lines, N, C, H, W]``: a line a network, a block a heading. Returns the height relative to the width."""
     count = len(truth)
     gaps = [0.0 if place == 0 else 0.5 if place % count == 0 else 0.06 for place in range(pictures.shape[1])]
     placed = make_mosaic((255 * pictures).round().clip(0, 255).astype(np.uint8), gaps, below=0.45)
@@ -230,19 +233,23 @@ def _draw_images(
 
 
 SECTION = Section(
-    name="adversarial",
+    name=ADVERSARIAL,
     title="Adversarial robustness",
     caption=(
-        "Accuracy on the images attacked. Worst case: of all attacks, readings of the output and losses, image by image; that is "
-        "the number to cite, and it is an upper bound. Usual PGD: on the scores as they are, under cross-entropy, which flatters "
+        "Accuracy on the attacked images. Worst case: over all attacks, readings of the output and losses, for each image; cite "
+        "this number, an upper bound. Usual PGD: on the scores of the network with the cross-entropy, which overrates "
         "networks that hide their gradients.",
         AboutColumn(
             "CW norm",
-            "CW norm: the mean distance of the nearest adversarial images, through the reading that brings them nearest.",
+            "CW norm: the mean distance of the nearest adversarial images, through the reading with the smallest distance.",
         ),
     ),
     images=ImagesTaken(ATTACKED, "attacked"),
-    table=_table,
-    readable=_readable,
-    pictures={"adversarial-curves": curves, "adversarial-readings": readings, "adversarial-images": images},
+    table=build_table,
+    readable=format_table,
+    pictures={
+        "adversarial-curves": draw_robust_accuracy,
+        "adversarial-readings": draw_readings,
+        "adversarial-images": draw_examples,
+    },
 )

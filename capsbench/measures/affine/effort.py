@@ -1,6 +1,6 @@
-"""How many images are warped."""
+"""The number of images that are warped."""
 
 from __future__ import annotations
 
 IMAGES: dict[str, int | None] = {"light": 500, "full": None, "quick": 200}
-"""Setting -> test images at most; None: all."""
+"""Setting -> the most test images; None means all."""

@@ -1,4 +1,4 @@
-"""How accuracy falls as test images are warped: by one parameter, and by the transformation groups up to the projective."""
+"""The measure affine: accuracy on warped test images, by one parameter and by groups up to the projective one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
 
 CHOICE_SEED, WARPS_SEED = 0, 4
-"""Decide which test images are warped, and how: the same in every experiment."""
+"""The seeds of the choice of test images and of their warps, the same in every experiment."""
 
 SHOWN = 8
-"""Images kept for a picture, one a class."""
+"""The most images kept for a picture, one a class."""
 
 
 class Affine(Measure):
@@ -33,12 +33,12 @@ class Affine(Measure):
     trapezoidal rule, is divided by the largest level: it is a mean accuracy. Divided by the accuracy at level 0 as well, it is
     the accuracy that is retained, for networks that differ before any warp.
 
-    Where a data set has test images that are ``clean`` beside others that are warped (affNIST), the clean ones are warped.
-    What comes in from beyond the edges of an image is 0 where at least half of the pixels along the edges of the test images
-    are 0, as of ink on an empty ground; otherwise the pixels of its edges go on.
+    If a data set has ``clean`` test images beside warped ones (affNIST), the clean ones are warped.
+    Pixels from outside an image are 0 if at least half of the pixels along the edges of the test images are 0, as with ink on an
+    empty ground; otherwise they repeat the edge.
 
-    Kept beside the record: which images these are, ``right`` ``[N, families, levels]``, in the families' order, whether each is
-    classified right, and a few warped images for a picture.
+    Kept beside the record: the indices of the images, ``right`` ``[N, families, levels]`` (correct predictions, in the order of
+    the families), and a few warped images for a picture.
     """
 
     spec = SPEC
@@ -52,37 +52,42 @@ class Affine(Measure):
     def __call__(self, subject: Subject) -> list[Row]:
         everything = subject.data.beside.get("clean", subject.data.test)
         outside = choose_outside(everything.images)
-        which = chosen(everything.labels, IMAGES[self.setting])
+        which = choose_images(everything.labels, IMAGES[self.setting])
         test = Images(everything.images[which], everything.labels[which])
-        drawn = numbers(len(everything.labels))[which]
+        drawn = draw_numbers(len(everything.labels))[which]
         steps = self.levels[self.setting]
 
-        unwarped = _predictions(subject, test, None, outside)
+        unwarped = _predict_warped(subject, test, None, outside)
         rows: list[Row] = []
-        found: dict[str, list[Tensor]] = {}
+        predictions_of: dict[str, list[Tensor]] = {}
         for name, family in FAMILIES.items():
             levels = [family.largest * step / steps for step in range(steps + 1)]
-            found[name] = [unwarped]
+            predictions_of[name] = [unwarped]
             for level in levels[1:]:
                 homographies = family.build_homographies(drawn, level, *test.images.shape[2:])
-                found[name].append(_predictions(subject, test, homographies, outside))
-            accuracies = [float(match_labels(each, test.labels).double().mean()) for each in found[name]]
-            rows += _rows(name, levels, accuracies)
+                predictions_of[name].append(_predict_warped(subject, test, homographies, outside))
+            accuracies = [
+                float(match_labels(predicted, test.labels).double().mean()) for predicted in predictions_of[name]
+            ]
+            rows += _build_rows(name, levels, accuracies)
 
         correct = torch.stack(
-            [torch.stack([match_labels(each, test.labels) for each in swept]) for swept in found.values()]
+            [
+                torch.stack([match_labels(predicted, test.labels) for predicted in swept])
+                for swept in predictions_of.values()
+            ]
         )
         subject.keep(
             {
                 "image": which.to(torch.int32),
                 "right": correct.permute(2, 0, 1),
-                **_picture(test, drawn, outside, found),
+                **_make_picture(test, drawn, outside, predictions_of),
             }
         )
         return rows
 
 
-def _rows(family: str, levels: list[float], accuracies: list[float]) -> list[Row]:
+def _build_rows(family: str, levels: list[float], accuracies: list[float]) -> list[Row]:
     rows = [
         Row("affine", "accuracy", family, accuracy, "fraction", level)
         for level, accuracy in zip(levels, accuracies, strict=True)
@@ -95,31 +100,33 @@ def _rows(family: str, levels: list[float], accuracies: list[float]) -> list[Row
     return rows
 
 
-def chosen(labels: Tensor, most: int | None) -> Tensor:
-    """Indices of at most that many images, in ascending order: a stratified draw, the same one in every experiment."""
+def choose_images(labels: Tensor, most: int | None) -> Tensor:
+    """Returns at most so many indices in ascending order: a stratified draw, the same in every experiment."""
     if most is None or most >= len(labels):
         return torch.arange(len(labels))
     return draw_stratified(labels.cpu(), most, CHOICE_SEED).sort().values
 
 
-def numbers(count: int) -> Tensor:
-    """The numbers ``[count, DRAWS]`` in [0, 1) that images are warped by: the first ones of a stream that is frozen for good."""
+def draw_numbers(count: int) -> Tensor:
+    """Returns the numbers ``[count, DRAWS]`` in [0, 1) that warp the images: the first ones of a stream that never changes."""
     return torch.from_numpy(np.random.RandomState(WARPS_SEED).random_sample((count, DRAWS)))
 
 
-def _predictions(subject: Subject, test: Images, homographies: Tensor | None, outside: Outside) -> Tensor:
-    """The predicted classes of images after their warps ``[N, 3, 3]``, or as they are, in batches as of any other test."""
-    found = []
+def _predict_warped(subject: Subject, test: Images, homographies: Tensor | None, outside: Outside) -> Tensor:
+    """Predicts the classes of images after their warps ``[N, 3, 3]``, or without a warp, in batches of the cell's size."""
+    predictions = []
     for which in torch.arange(len(test.labels)).split(subject.cell.batch_size):
         images, labels = test.images[which], test.labels[which]
         if homographies is not None:
             images = warp_images(images, homographies[which].to(images.device), outside)
-        found.append(predict_classes(compute_scores(subject.cell, subject.network, images), labels))
-    return torch.cat(found)
+        predictions.append(predict_classes(compute_scores(subject.cell, subject.network, images), labels))
+    return torch.cat(predictions)
 
 
-def _picture(test: Images, drawn: Tensor, outside: Outside, found: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-    """The first image of each of up to `SHOWN` classes: as it is, then by each family at half its largest level and at that.
+def _make_picture(
+    test: Images, drawn: Tensor, outside: Outside, predictions_of: dict[str, list[Tensor]]
+) -> dict[str, Tensor]:
+    """Returns the first image of up to `SHOWN` classes: unwarped, then by each family at half its largest level and at it.
 
     - ``picture.images`` ``[1 + 2 families, classes, C, H, W]``, uint8: from the least of the pixels to the greatest
     - ``picture.labels`` ``[classes]``, or ``[classes, K]``
@@ -128,14 +135,14 @@ def _picture(test: Images, drawn: Tensor, outside: Outside, found: dict[str, lis
     first = test.labels.view(len(test.labels), -1)[:, 0]
     which = torch.stack([(first == label).nonzero()[0, 0] for label in first.unique()[:SHOWN]]).cpu()
     images = test.images[which]
-    shown, predictions = [images], [found[next(iter(FAMILIES))][0][which]]
+    pictures, predictions = [images], [predictions_of[next(iter(FAMILIES))][0][which]]
     for name, family in FAMILIES.items():
         for part in (2, 1):
             matrices = family.build_homographies(drawn[which], family.largest / part, *images.shape[2:])
-            shown.append(warp_images(images, matrices.to(images.device), outside))
-            predictions.append(found[name][(len(found[name]) - 1) // part][which])
+            pictures.append(warp_images(images, matrices.to(images.device), outside))
+            predictions.append(predictions_of[name][(len(predictions_of[name]) - 1) // part][which])
     low, high = images.aminmax()
-    grey = (torch.stack(shown) - low) / (high - low).clamp(min=1e-6)
+    grey = (torch.stack(pictures) - low) / (high - low).clamp(min=1e-6)
     return {
         "picture.images": (255 * grey).clamp(0, 255).round().to(torch.uint8),
         "picture.labels": test.labels[which].to(torch.int32),

@@ -1,4 +1,4 @@
-"""What a network costs whatever it runs on: parameters and floating-point operations."""
+"""The measure cost: parameters and floating-point operations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Cost(Measure):
         network = subject.network
         decoder = network.decoder if isinstance(network, CapsuleNetwork) else None
         trained, of_decoder = count_parameters(network), count_parameters(decoder) if decoder else 0
-        inference = inference_of(network, get("dataset", subject.cell.dataset).image)
+        inference = count_inference(network, get("dataset", subject.cell.dataset).image)
         return [
             Row("cost", "parameters", "trained", trained, "parameters"),
             Row("cost", "parameters", "inference", trained - of_decoder, "parameters"),
@@ -45,8 +45,8 @@ class Cost(Measure):
         ]
 
 
-def inference_of(network: nn.Module, image: tuple[int, int, int]) -> Arithmetic:
-    """The arithmetic of one forward pass over one image of this shape, by the network as it evaluates."""
+def count_inference(network: nn.Module, image: tuple[int, int, int]) -> Arithmetic:
+    """Counts the arithmetic of one forward pass over one image of this shape, in evaluation mode."""
     parameter = next(network.parameters())
     # Noise: an image of one colour would make votes that are equal by value, and those count once.
     noise = torch.rand(1, *image, generator=torch.Generator().manual_seed(0)).to(parameter)

@@ -1,4 +1,4 @@
-"""Whether adversarial images give themselves away by how badly they are reconstructed."""
+"""The measure detection: adversarial images detected by the distance to their reconstruction."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from capsbench.records.record import Row
 from capsbench.training.step import use_precision
 
 FALSE_POSITIVES = 0.05
-"""The share of validation images that the threshold takes for adversarial."""
+"""The share of validation images above the threshold."""
 
 SHOWN = 8
-"""Images kept for pictures."""
+"""The most images kept for pictures."""
 
 
 class Detection(Measure):
     """Detection of adversarial images by the class-conditional reconstruction, and the attack that reconstructs well.
 
-    The decoder makes an image of the class capsule that wins. An image that is far from it in L2, farther than 95 % of the
-    validation images are from theirs, is taken to be adversarial (Frosst, Sabour, Hinton 2018). Test images that are right are
-    attacked in L-infinity, at the published epsilon of the data set (``full``: at all of its sweep), by
+    The decoder reconstructs an image from the winning class capsule. An image counts as adversarial if its L2 distance to the
+    reconstruction is larger than that of 95 % of the validation images (Frosst, Sabour, Hinton 2018). Correctly classified test
+    images are attacked in L-infinity, at the published epsilon of the data set (``full``: at its whole sweep), by
 
-    - ``pgd``: projected gradient descent with the cross-entropy of ``log(a_j / sum_k a_k)``, which knows nothing of detection;
-    - ``reconstructive``: as many steps that also bring the image near its reconstruction (Qin et al. 2020,
+    - ``pgd``: projected gradient descent with the cross-entropy of ``log(a_j / sum_k a_k)``, without regard to detection;
+    - ``reconstructive``: as many steps that also reduce the distance to the reconstruction (Qin et al. 2020,
       `capsbench.attacks.reconstructive`).
 
-    ``success rate`` is the share of the attacked images that become wrong, ``adversarial images`` their number, and
-    ``undetected rate`` the share of those that do and pass for clean, in the ``worst case`` by either attack. ``detected`` is
-    the share of the successful ones that do not pass, and ``AUROC`` how well the distance tells these from clean test images.
-    ``false positives`` is the rate at which clean test images do not pass.
+    ``success rate`` is the share of the attacked images that become wrong, ``adversarial images`` their count, and
+    ``undetected rate`` the share that becomes wrong and stays below the threshold, in the ``worst case`` by either attack.
+    ``detected`` is the share of the successful ones above the threshold, and ``AUROC`` says how well the distance separates them
+    from clean test images. ``false positives`` is the share of clean test images above the threshold.
 
     Kept beside the record: ``image`` (which test images were attacked), their ``clean`` distances, the distance after each attack
     at the published epsilon and whether it fooled the network, and ``shown``, a few images and their reconstructions. Where no
@@ -73,43 +73,43 @@ class Detection(Measure):
         network.eval()
         bounds = bounds_of(cell.dataset, Threat.LINF)
 
-        validation = looked_at(
-            cell, network, data.validation.images[_some(data.validation.labels, self.clean[self.setting])]
+        validation = reconstruct(
+            cell, network, data.validation.images[_draw_images(data.validation.labels, self.clean[self.setting])]
         )
         threshold = float(validation.distances.double().quantile(1 - FALSE_POSITIVES))
-        which = _some(data.test.labels, self.clean[self.setting])
-        clean = looked_at(cell, network, data.test.images[which])
+        which = _draw_images(data.test.labels, self.clean[self.setting])
+        clean = reconstruct(cell, network, data.test.images[which])
         rows = [
             Row("detection", "threshold", "validation", threshold, "L2"),
-            Row("detection", "false positives", "test", _share(clean.distances > threshold), "fraction"),
+            Row("detection", "false positives", "test", _compute_share(clean.distances > threshold), "fraction"),
         ]
 
         # The draw comes in an order of which each beginning is stratified too.
         attacked = torch.arange(len(which), device=which.device) < effort.images
         attacked &= clean.classes == data.test.labels[which]
         images, labels = data.test.images[which[attacked]], data.test.labels[which[attacked]]
-        kept = {"image": which[attacked].to(torch.int32), "clean": clean.distances[attacked]}
-        shown = [images[:SHOWN], clean.images[attacked][:SHOWN]]
+        tensors = {"image": which[attacked].to(torch.int32), "clean": clean.distances[attacked]}
+        pictures = [images[:SHOWN], clean.images[attacked][:SHOWN]]
         epsilons = bounds.sweep if effort.every else (bounds.published,)
         for epsilon in epsilons if len(labels) else ():
             passed = torch.zeros_like(labels, dtype=torch.bool)
-            for name, found in _attacks(
+            for name, adversarial in _run_attacks(
                 cell, network, images, labels, make_descent(cell.dataset, epsilon, effort)
             ).items():
-                after = looked_at(cell, network, found)
+                after = reconstruct(cell, network, adversarial)
                 fooled = after.classes != labels
-                rows += _rows(name, epsilon, fooled, after.distances, clean.distances, threshold)
+                rows += _build_rows(name, epsilon, fooled, after.distances, clean.distances, threshold)
                 passed |= fooled & (after.distances <= threshold)
                 if epsilon == bounds.published:
-                    kept |= {name: after.distances, f"{name} fooled": fooled}
-                    shown += [found[:SHOWN], after.images[:SHOWN]]
-            rows.append(Row("detection", "undetected rate", "worst case", _share(passed), "fraction", epsilon))
-        subject.keep({**kept, "shown": torch.stack(shown, dim=1)})
+                    tensors |= {name: after.distances, f"{name} fooled": fooled}
+                    pictures += [adversarial[:SHOWN], after.images[:SHOWN]]
+            rows.append(Row("detection", "undetected rate", "worst case", _compute_share(passed), "fraction", epsilon))
+        subject.keep({**tensors, "shown": torch.stack(pictures, dim=1)})
         return rows
 
 
-class Looked(NamedTuple):
-    """Of images: the classes they are taken for ``[N]``, their reconstructions, and how far these are from them ``[N]``."""
+class Reconstructed(NamedTuple):
+    """The predicted classes ``[N]`` of images, their reconstructions, and the distances to these ``[N]``."""
 
     classes: Tensor
     images: Tensor
@@ -117,21 +117,25 @@ class Looked(NamedTuple):
 
 
 @torch.no_grad()
-def looked_at(cell: Cell, network: CapsuleNetwork, images: Tensor) -> Looked:
-    """What the network makes of images, a batch at a time; raises TrainingFailed if any of it is not finite."""
+def reconstruct(cell: Cell, network: CapsuleNetwork, images: Tensor) -> Reconstructed:
+    """Reconstructs images, a batch at a time; raises TrainingFailed for distances that are not finite."""
     parts = []
     for batch in images.split(cell.batch_size):
         with use_precision(cell):
-            made = reconstruct_images(network, batch)
-        parts.append((made.activations.argmax(dim=1), made.images, made.measure_distance(batch)))
+            reconstructed = reconstruct_images(network, batch)
+        parts.append(
+            (reconstructed.activations.argmax(dim=1), reconstructed.images, reconstructed.measure_distance(batch))
+        )
     classes, reconstructions, distances = (torch.cat(part) for part in zip(*parts, strict=True))
     if not distances.isfinite().all():
         raise TrainingFailed("the network's reconstructions are not finite")
-    return Looked(classes, reconstructions, distances)
+    return Reconstructed(classes, reconstructions, distances)
 
 
-def _attacks(cell: Cell, network: CapsuleNetwork, images: Tensor, labels: Tensor, attack: Attack) -> dict[str, Tensor]:
-    """Adversarial images by the name of the attack, all with the settings of one."""
+def _run_attacks(
+    cell: Cell, network: CapsuleNetwork, images: Tensor, labels: Tensor, attack: Attack
+) -> dict[str, Tensor]:
+    """Returns name of the attack -> adversarial images; all attacks have the settings of one."""
     settings = dict(epsilon=attack.epsilon, step=attack.step_size)
     with use_precision(cell):
         return {
@@ -140,29 +144,31 @@ def _attacks(cell: Cell, network: CapsuleNetwork, images: Tensor, labels: Tensor
         }
 
 
-def _rows(name: str, epsilon: float, fooled: Tensor, distances: Tensor, clean: Tensor, threshold: float) -> list[Row]:
-    """The numbers of one attack; without a success there is none of detection."""
+def _build_rows(
+    name: str, epsilon: float, fooled: Tensor, distances: Tensor, clean: Tensor, threshold: float
+) -> list[Row]:
+    """Returns the rows of one attack; without a success, those of detection are left out."""
     passed = fooled & (distances <= threshold)
-    values = {"success rate": _share(fooled), "undetected rate": _share(passed)}
+    values = {"success rate": _compute_share(fooled), "undetected rate": _compute_share(passed)}
     if fooled.any():
-        values["detected"] = _share(distances[fooled] > threshold)
-        values["AUROC"] = auroc(clean, distances[fooled])
+        values["detected"] = _compute_share(distances[fooled] > threshold)
+        values["AUROC"] = compute_auroc(clean, distances[fooled])
     rows = [Row("detection", metric, name, value, "fraction", epsilon) for metric, value in values.items()]
     return [*rows, Row("detection", "adversarial images", name, float(fooled.sum()), "images", epsilon)]
 
 
-def auroc(clean: Tensor, adversarial: Tensor) -> float:
-    """The area under the ROC curve: how likely an adversarial image is farther from its reconstruction than a clean one."""
+def compute_auroc(clean: Tensor, adversarial: Tensor) -> float:
+    """Returns the area under the ROC curve: the probability that an adversarial image has a larger distance than a clean one."""
     from sklearn.metrics import roc_auc_score  # takes a second to import
 
     truth = torch.cat([torch.zeros_like(clean), torch.ones_like(adversarial)])
     return float(roc_auc_score(truth.cpu(), torch.cat([clean, adversarial]).cpu()))
 
 
-def _some(labels: Tensor, most: int) -> Tensor:
-    """Indices of a stratified draw of at most so many images."""
+def _draw_images(labels: Tensor, most: int) -> Tensor:
+    """Returns the indices of a stratified draw of at most so many images."""
     return draw_stratified(labels.cpu(), min(most, len(labels)), DRAW_SEED).to(labels.device)
 
 
-def _share(which: Tensor) -> float:
+def _compute_share(which: Tensor) -> float:
     return float(which.double().mean())

@@ -6,6 +6,7 @@ import pandas as pd
 
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.measures.detection.spec import DETECTION
 from capsbench.measures.soundness import marked
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import format_numbers, one_row_each, select_number
@@ -14,9 +15,9 @@ from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 
 
-def _table(material: Material) -> pd.DataFrame:
+def build_table(material: Material) -> pd.DataFrame:
     material = marked(material)
-    means = material.average_seeds(material.of_measure("detection"))
+    means = material.average_seeds(material.of_measure(DETECTION))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).published)
     means = means[means["level"].isna() | ((means["level"] - level).abs() < 1e-6)]
     wanted = {
@@ -34,20 +35,20 @@ def _table(material: Material) -> pd.DataFrame:
     return table
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
     return format_numbers(table).assign(**{"threshold (L2)": table["threshold (L2)"].map("{:.2f}".format)})
 
 
 SECTION = Section(
-    name="detection",
+    name=DETECTION,
     title="Detection by reconstruction",
     caption=(
-        "An image farther from its reconstruction than 95 % of the validation images is taken to be adversarial. At the "
-        "published epsilon in L∞, of the images that are right as they are.",
-        AboutColumn("reconstructive", "The reconstructive attack knows of the detector."),
-        "A decoder that reconstructs little has a large threshold, and lets everything pass.",
+        "An image counts as adversarial if it is farther from its reconstruction than 95 % of the validation images. Attacks are "
+        "in L∞ at the published epsilon, on images that are correct without them.",
+        AboutColumn("reconstructive", "The reconstructive attack takes the detector into account."),
+        "A decoder that reconstructs little has a large threshold and detects nothing.",
     ),
     images=ImagesTaken(ATTACKED, "attacked"),
-    table=_table,
-    readable=_readable,
+    table=build_table,
+    readable=format_table,
 )

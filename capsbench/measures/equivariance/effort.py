@@ -1,4 +1,4 @@
-"""How many images are transformed, and how often."""
+"""The number of images that are transformed, and of draws."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Effort(NamedTuple):
-    """How many test images are taken at most, and how often the parameters of each are drawn."""
+    """The most test images, and the number of draws of each one's parameters."""
 
     images: int
     draws: int

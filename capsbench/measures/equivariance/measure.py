@@ -1,4 +1,4 @@
-"""Whether what a network makes of an image follows the image as it is turned, moved and sized."""
+"""The measure equivariance: predictions, features and poses under rotation, translation and scale."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from capsbench.records.record import Row
 from capsbench.training.step import use_precision
 
 SEED = 0
-"""Draws the images and what they go through: the same for all cells."""
+"""The seed of the images and their transformations, the same for all cells."""
 
 LEVELS: dict[str, tuple[float, ...]] = {
     "rotation": (5, 10, 20, 40),
     "translation": (5, 10, 15, 20),
     "scale": (5, 10, 20, 40),
 }
-"""Family -> how far images are transformed: degrees, percent of the image's side, percent of its size."""
+"""Family -> its levels: degrees, percent of the image's side, percent of its size."""
 
 DIRECTIONS: dict[str, tuple[tuple[float, ...], ...]] = {
     "rotation": ((1, 0, 0, 0), (-1, 0, 0, 0)),
     "translation": ((0, 1, 0, 0), (0, 0, 1, 0)),
     "scale": ((0, 0, 0, 1), (0, 0, 0, -1)),
 }
-"""Family -> the parameters (`matrices`) that a level multiplies."""
+"""Family -> the parameters (`make_matrices`) that a level multiplies."""
 
 DRAWN = (20.0, 10.0, 10.0, 20.0)
-"""The most that is drawn of each parameter, where they are to be found out."""
+"""The largest value drawn of each parameter that a regression predicts."""
 
 FEWEST = 2
-"""Images that a regression is fitted to, at the least: leaving each out in turn has to leave one."""
+"""The fewest images for a regression: leaving each out in turn has to leave one."""
 
 WIDTH = 16
-"""Numbers that parameters are found out from: those of a class pose in Sabour 2017 and in Hinton 2018."""
+"""The number of features of a regression: that of a class pose in Sabour 2017 and in Hinton 2018."""
 
 PENALTIES = np.logspace(-8, 4, 13)
 """Ridge penalties tried, of features whose mean variance is 1."""
@@ -100,11 +100,11 @@ class Equivariance(Measure):
         images, labels = test.images[chosen], test.labels[chosen]
         subject.network.eval()
         with threadpool_limits(subject.cell.threads):  # NumPy's threads are not torch's
-            return [*_fixed(subject, images, labels), *_parameters(subject, images, effort.draws)]
+            return [*_measure_fixed(subject, images, labels), *_measure_parameters(subject, images, effort.draws)]
 
 
-class Seen(NamedTuple):
-    """What a network makes of N images: the classes it predicts ``[N]`` and the layer that is f.
+class Outputs(NamedTuple):
+    """The predicted classes ``[N]`` of images, and the layer that is f.
 
     The layer is ``[N, classes, values]`` of poses, ``[N, values]`` of the features of a CNN.
     """
@@ -118,13 +118,13 @@ class Seen(NamedTuple):
 
     @property
     def winner(self) -> Array:
-        """The pose of the predicted class; of a CNN all its features."""
+        """The pose of the predicted class; for a CNN, all its features."""
         return self.layer[np.arange(len(self.layer)), self.classes] if self.layer.ndim == 3 else self.layer
 
 
 @torch.no_grad()
-def seen(subject: Subject, images: Tensor) -> Seen:
-    """What the subject's network, in evaluation mode, makes of images; raises TrainingFailed if any of it is not finite."""
+def run_network(subject: Subject, images: Tensor) -> Outputs:
+    """Runs the subject's network in evaluation mode; raises TrainingFailed for scores or features that are not finite."""
     network = subject.network
     parts = []
     with use_precision(subject.cell), last_input(network) as held:
@@ -140,19 +140,19 @@ def seen(subject: Subject, images: Tensor) -> Seen:
             if not (scores.isfinite().all() and layer.isfinite().all()):
                 raise TrainingFailed("the network's scores or features are not finite")
     classes, layers = zip(*parts, strict=True)
-    return Seen(torch.cat(classes).cpu().numpy(), torch.cat(layers).cpu().numpy())
+    return Outputs(torch.cat(classes).cpu().numpy(), torch.cat(layers).cpu().numpy())
 
 
 @contextmanager
 def last_input(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Holds the input of the linear layer or convolution of a CNN that ran last: after a pass, its penultimate layer."""
+    """Keeps the input of the last linear layer or convolution of a CNN: after a pass, its penultimate layer."""
     inputs: list[Tensor] = []
 
-    def hold(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def hold_input(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         inputs[:] = arguments[:1]
 
     handles = [
-        module.register_forward_pre_hook(hold)
+        module.register_forward_pre_hook(hold_input)
         for module in network.modules()
         if isinstance(module, nn.Linear | nn.Conv2d) and not isinstance(network, CapsuleNetwork)
     ]
@@ -166,82 +166,88 @@ def last_input(network: nn.Module) -> Iterator[list[Tensor]]:
 # Fixed transformations
 
 
-def _fixed(subject: Subject, images: Tensor, labels: Tensor) -> list[Row]:
-    """Consistency and map errors under each transformation, the same for all images."""
-    before = seen(subject, images)
+def _measure_fixed(subject: Subject, images: Tensor, labels: Tensor) -> list[Row]:
+    """Returns the consistency and the map errors under transformations that are the same for all images."""
+    before = run_network(subject, images)
     true = labels.cpu().numpy()
     correct = before.classes == true
     numbers: dict[tuple[str, str], dict[str, dict[float, list[float]]]] = {}
-    for family, level, transformed in _transformed(images):
-        after = seen(subject, transformed)
+    for family, level, transformed in _transform_images(images):
+        after = run_network(subject, transformed)
         same = after.classes == before.classes
-        found = {("consistency", ""): same.mean()}
+        numbers_at = {("consistency", ""): same.mean()}
         if correct.any():
-            found["consistency", ", right before"] = same[correct].mean()
+            numbers_at["consistency", ", right before"] = same[correct].mean()
         errors = map_errors(before.whole, after.whole, true, len(images) // 2)
-        found |= {("map error", f", {name}"): value for name, value in errors.items()}
-        for kind, value in found.items():
+        numbers_at |= {("map error", f", {name}"): value for name, value in errors.items()}
+        for kind, value in numbers_at.items():
             numbers.setdefault(kind, {}).setdefault(family, {}).setdefault(level, []).append(float(value))
     rows: list[Row] = []
     for (metric, which), families in numbers.items():
         unit = "fraction" if metric == "consistency" else "ratio"
         means: dict[str, float] = {}
         for family, levels in families.items():
-            curve = {level: _mean(values) for level, values in levels.items()}
-            means[family] = _mean(list(curve.values()))
+            curve = {level: _compute_mean(values) for level, values in levels.items()}
+            means[family] = _compute_mean(list(curve.values()))
             rows += [Row("equivariance", metric, family + which, value, unit, at) for at, value in curve.items()]
             rows.append(Row("equivariance", metric, family + which, means[family], unit))
         warps = [means[family] for family in LEVELS if family in means]
-        rows.append(Row("equivariance", metric, "all" + which, _mean(warps), unit))
+        rows.append(Row("equivariance", metric, "all" + which, _compute_mean(warps), unit))
     return rows
 
 
-def _transformed(images: Tensor) -> Iterator[tuple[str, float, Tensor]]:
-    """(family, level, images transformed)."""
+def _transform_images(images: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+    """Yields family, level and transformed images."""
     outside = choose_outside(images)
     for family, levels in LEVELS.items():
         for level in levels:
             for direction in DIRECTIONS[family]:
-                yield family, level, warp_images(images, matrices(images, level * torch.tensor([direction])), outside)
+                yield (
+                    family,
+                    level,
+                    warp_images(images, make_matrices(images, level * torch.tensor([direction])), outside),
+                )
     if images.shape[2] == images.shape[3]:
         for turns in (1, 2, 3):
             yield "quarter turns", 90.0 * turns, torch.rot90(images, turns, (2, 3))
 
 
-def matrices(images: Tensor, parameters: Tensor) -> Tensor:
-    """Warps ``[N, 2, 3]`` of images by parameters ``[N or 1, 4]``: degrees, percent to the right and down, percent of size.
+def make_matrices(images: Tensor, parameters: Tensor) -> Tensor:
+    """Returns the warps ``[N, 2, 3]`` of images by parameters ``[N or 1, 4]``.
 
-    A size of -25 undoes one of 25.
+    The parameters are degrees, percent to the right, percent down and percent of size; a size of -25 undoes one of 25.
     """
     rotation, right, down, size = parameters.double().unbind(1)
     factor = torch.exp(size.sign() * torch.log1p(size.abs() / 100))
     height, width = images.shape[2:]
     shift = torch.stack([right * width, down * height], dim=1) / 100
-    made = torch.cat([build_linear_parts(rotation, torch.zeros_like(factor), factor, factor), shift[:, :, None]], dim=2)
-    return made.expand(len(images), 2, 3).to(images.device)
+    matrices = torch.cat(
+        [build_linear_parts(rotation, torch.zeros_like(factor), factor, factor), shift[:, :, None]], dim=2
+    )
+    return matrices.expand(len(images), 2, 3).to(images.device)
 
 
 def map_errors(x: Array, y: Array, labels: Array, half: int) -> dict[str, float]:
-    """Squared errors of maps from features x to y ``[N, F]`` of images of classes ``[N]``, as a part of that of the mean of y.
+    """Returns the squared errors of maps from features x to y ``[N, F]``, relative to that of the mean of y.
 
-    The first ``half`` is fitted to and the others are held out. None at all where there are fewer than `FEWEST` of either, or
-    where y does not vary: nothing can be said of it.
+    ``labels`` ``[N]`` are the classes of the images. Maps are fitted to the first ``half``; the others are held out. Empty if
+    there are fewer than `FEWEST` of either, or if y does not vary.
     """
     fitted, held = y[:half], y[half:]
     if min(len(fitted), len(held)) < FEWEST:
         return {}
-    total = _squares(held - fitted.mean(axis=0))
-    if total <= 1e-12 * _squares(held):
+    total = _sum_squares(held - fitted.mean(axis=0))
+    if total <= 1e-12 * _sum_squares(held):
         return {}
     of_class = np.repeat(fitted.mean(axis=0, keepdims=True), len(held), axis=0)
     for label in np.unique(labels[:half]):
         of_class[labels[half:] == label] = fitted[labels[:half] == label].mean(axis=0)
     maps = {"ridge": ridge_regression(x[:half], fitted, x[half:]), "identity": x[half:], "class mean": of_class}
-    return {name: _squares(held - made) / total for name, made in maps.items()}
+    return {name: _sum_squares(held - estimates) / total for name, estimates in maps.items()}
 
 
 def ridge_regression(x: Array, y: Array, at: Array) -> Array:
-    """What ridge regression of y ``[N, T]`` on x ``[N, F]`` says at other points ``[M, F]``; ``[M, T]``.
+    """Returns the predictions of ridge regression of y ``[N, T]`` on x ``[N, F]`` at other points ``[M, F]``; ``[M, T]``.
 
     The penalty is that of `PENALTIES` with the least error when each point is left out in turn.
     """
@@ -257,63 +263,66 @@ def ridge_regression(x: Array, y: Array, at: Array) -> Array:
 # Parameters
 
 
-def _parameters(subject: Subject, images: Tensor, draws: int) -> list[Row]:
-    """R^2 of the parameters of g, drawn all together, from what the network makes of gx."""
+def _measure_parameters(subject: Subject, images: Tensor, draws: int) -> list[Row]:
+    """Returns R^2 of the parameters of g, all drawn together, predicted from the features of gx."""
     generator = torch.Generator().manual_seed(SEED)
     drawn = 2 * torch.rand(draws, len(images), len(DRAWN), generator=generator, dtype=torch.double) - 1
     outside = choose_outside(images)
-    found = [
-        seen(subject, warp_images(images, matrices(images, each * torch.tensor(DRAWN)), outside)) for each in drawn
+    outputs = [
+        run_network(subject, warp_images(images, make_matrices(images, drawn_part * torch.tensor(DRAWN)), outside))
+        for drawn_part in drawn
     ]
     half = len(images) // 2
-    if found[0].whole.shape[1] == 0 or half < FEWEST:
+    if outputs[0].whole.shape[1] == 0 or half < FEWEST:
         return []
     fit, held = slice(None, half), slice(half, None)
 
-    def part(which: slice, of: Sequence[Array]) -> Array:
-        return np.concatenate([each[which] for each in of])
+    def join_parts(which: slice, arrays: Sequence[Array]) -> Array:
+        return np.concatenate([array[which] for array in arrays])
 
     targets = list(drawn.numpy())
-    fitted, true = part(fit, targets), part(held, targets)
-    winners, wholes, classes = ([getattr(each, name) for each in found] for name in ("winner", "whole", "classes"))
-    by_class = regression_by_class(
-        part(fit, winners), part(fit, classes), fitted, part(held, winners), part(held, classes)
+    fitted, true = join_parts(fit, targets), join_parts(held, targets)
+    winners, wholes, classes = (
+        [getattr(output, name) for output in outputs] for name in ("winner", "whole", "classes")
     )
-    whole = ridge_regression(part(fit, wholes), fitted, part(held, wholes))
+    by_class = regression_by_class(
+        join_parts(fit, winners), join_parts(fit, classes), fitted, join_parts(held, winners), join_parts(held, classes)
+    )
+    whole = ridge_regression(join_parts(fit, wholes), fitted, join_parts(held, wholes))
     rows: list[Row] = []
     for which, estimates in (("", by_class), (", whole layer", whole)):
         explained = {
             family: r_squared(true[:, columns], estimates[:, columns], fitted[:, columns].mean(axis=0))
             for family, columns in COLUMNS.items()
         }
-        explained["all"] = _mean(list(explained.values()))
+        explained["all"] = _compute_mean(list(explained.values()))
         rows += [Row("equivariance", "R^2", name + which, value, "fraction") for name, value in explained.items()]
     return rows
 
 
 def regression_by_class(x: Array, classes: Array, y: Array, at: Array, classes_at: Array) -> Array:
-    """Ridge regressions of y on the first `WIDTH` principal components of x, one a class, at other points.
+    """Returns ridge regressions of y on the first `WIDTH` principal components of x, one a class, at other points.
 
     A point of a class that has fewer than 2 to fit to gets the mean of y.
     """
     estimates = np.repeat(y.mean(axis=0, keepdims=True), len(at), axis=0)
     for label in np.unique(classes_at):
-        own, there = classes == label, classes_at == label
-        if own.sum() < 2:
+        of_class, there = classes == label, classes_at == label
+        if of_class.sum() < 2:
             continue
-        axes = np.linalg.svd(x[own] - x[own].mean(axis=0), full_matrices=False)[2][:WIDTH].T
-        estimates[there] = ridge_regression(x[own] @ axes, y[own], at[there] @ axes)
+        axes = np.linalg.svd(x[of_class] - x[of_class].mean(axis=0), full_matrices=False)[2][:WIDTH].T
+        estimates[there] = ridge_regression(x[of_class] @ axes, y[of_class], at[there] @ axes)
     return estimates
 
 
 def r_squared(true: Array, estimates: Array, mean: Array) -> float:
-    """What estimates explain of the squares of true values ``[N, T]`` about the fitted mean ``[T]``; below 0: they are worse."""
-    return 1 - _squares(true - estimates) / _squares(true - mean)
+    """Returns the share of the squares of true values ``[N, T]`` about a mean ``[T]`` that estimates explain, at most 1."""
+    return 1 - _sum_squares(true - estimates) / _sum_squares(true - mean)
 
 
-def _squares(values: Array) -> float:
+def _sum_squares(values: Array) -> float:
     return float(np.square(values).sum())
 
 
-def _mean(values: Sequence[float]) -> float:
+def _compute_mean(values: Sequence[float]) -> float:
     return float(np.mean(values))

@@ -1,4 +1,4 @@
-"""The section on equivariance: whether predictions and poses follow an image as it is turned, moved and sized."""
+"""The section on equivariance: predictions, features and poses under rotation, translation and scale."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import matplotlib as mpl
 import pandas as pd
 
 from capsbench.measures.equivariance.effort import EFFORTS
+from capsbench.measures.equivariance.spec import EQUIVARIANCE
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import format_numbers, one_row_each, select_number
 from capsbench.presenting.figures.curves import draw_curves, get_line_style
@@ -24,7 +25,7 @@ FAMILIES = {
     "scale": "size (± %)",
     "quarter turns": "quarter turns (degrees)",
 }
-"""Family of transformations -> what its levels are."""
+"""Family of transformations -> its name on an axis, with the unit of its levels."""
 
 NUMBERS = {
     "consistency %": ("consistency", "all"),
@@ -39,24 +40,24 @@ NUMBERS = {
 
 
 FOLLOWED = ("rotation", "translation", "scale")
-"""What a pose is asked about."""
+"""The families whose parameters are predicted from poses."""
 
 LOWEST = -1.0
-"""An R² below is drawn here: how much worse than the mean it is says nothing more."""
+"""The lowest R² that is drawn; a lower one is drawn here."""
 
 
-def _table(material: Material) -> pd.DataFrame:
-    rows = material.of_measure("equivariance")
+def build_table(material: Material) -> pd.DataFrame:
+    rows = material.of_measure(EQUIVARIANCE)
     means = material.average_seeds(rows[rows["level"].isna()])
     return one_row_each(means, {heading: select_number(means, *number) for heading, number in NUMBERS.items()})
 
 
 @mpl.rc_context(STYLE)
-def curves(material: Material) -> Picture:
-    """Consistency, and the error of a linear map of features, against how far images are transformed."""
-    rows = material.of_measure("equivariance")
-    shown = choose_contenders(material, rows[rows["level"].notna()], "equivariance by level")
-    table = shown.table
+def draw_level_curves(material: Material) -> Picture:
+    """Draws the consistency, and the error of a linear map of features, against the level of the transformation."""
+    rows = material.of_measure(EQUIVARIANCE)
+    chosen_rows = choose_contenders(material, rows[rows["level"].notna()], "equivariance by level")
+    table = chosen_rows.table
     lines = {
         "consistency": ("", "same prediction (%)", 100.0),
         "map error": (", ridge", "error of a linear map", 1.0),
@@ -71,8 +72,13 @@ def curves(material: Material) -> Picture:
     for (dataset, metric), line in zip(product(datasets, lines), grid, strict=True):
         which, label, factor = lines[metric]
         for axes, (family, title) in zip(line, families.items(), strict=True):
-            own = (shown.rows["metric"] == metric) & (shown.rows["condition"] == family + which)
-            draw_curves(axes, shown.rows[own & (shown.rows["dataset"] == dataset)], shown.summary, factor)
+            is_of_panel = (chosen_rows.rows["metric"] == metric) & (chosen_rows.rows["condition"] == family + which)
+            draw_curves(
+                axes,
+                chosen_rows.rows[is_of_panel & (chosen_rows.rows["dataset"] == dataset)],
+                chosen_rows.summary,
+                factor,
+            )
             axes.set_xlabel(title)
             if family == "quarter turns":
                 axes.set_xticks([90, 180, 270])
@@ -83,21 +89,23 @@ def curves(material: Material) -> Picture:
             ylabel=f"{dataset}\n{label}" if len(datasets) > 1 else label, ylim=(0, 103 if factor == 100 else None)
         )
     caption = (
-        "Above, test images that keep their prediction as they are transformed; below, the error of one linear map from the "
-        "features f(x) of all images to those f(gx) of the transformed ones: 0 where features follow exactly, 1 for the mean "
-        f"of f(gx). {describe_spread(table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+        "Above: share of test images whose prediction stays the same. Below: error of one linear map from the features f(x) of "
+        "all images to the features f(gx) of the transformed images, 0 if features follow exactly, 1 for the mean "
+        f"of f(gx). {describe_spread(table, 'Lines', 'bands: 95 % t-intervals')}{chosen_rows.left_out}"
     )
-    return finish_picture(figure, "How predictions and features follow the image", caption, shown.summary["label"])
+    return finish_picture(
+        figure, "How predictions and features follow the image", caption, chosen_rows.summary["label"]
+    )
 
 
 @mpl.rc_context(STYLE)
-def parameters(material: Material) -> Picture:
-    """How much of the parameters of a transformation the winning capsule's pose explains, a panel a parameter."""
-    rows = material.of_measure("equivariance")
-    shown = choose_contenders(
+def draw_parameters(material: Material) -> Picture:
+    """Draws R² of the parameters of a transformation predicted from the winning pose, a panel a parameter."""
+    rows = material.of_measure(EQUIVARIANCE)
+    chosen_rows = choose_contenders(
         material, rows[(rows["metric"] == "R^2") & rows["condition"].isin(FOLLOWED)], "a regression on poses"
     )
-    table = shown.table
+    table = chosen_rows.table
     names = [name for name in FOLLOWED if (table["condition"] == name).any()]
     datasets = list(table["dataset"].unique())
     most = table.groupby("dataset")["contender"].nunique().max()
@@ -117,34 +125,34 @@ def parameters(material: Material) -> Picture:
             axes.grid(axis="y", visible=False)
         line[0].set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5))
     grid[0, 0].set_xlim(max(LOWEST - 0.04, min(-0.1, table["value"].min() - 0.1)), 1.04)
-    below = f" R² below {LOWEST:g} stands at {LOWEST:g}." if table["value"].min() < LOWEST else ""
+    below = f" R² below {LOWEST:g} is drawn at {LOWEST:g}." if table["value"].min() < LOWEST else ""
     caption = (
-        "What the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the parameters drawn "
-        f"for each image, by ridge regression fitted on other images: 1 is all of it, 0 nothing.{below} "
-        f"{describe_spread(table, 'Points', 'bars: 95 % t-intervals')}{shown.left_out}"
+        "R² of the parameters drawn for each image, predicted by ridge regression on other images from the pose of the winning "
+        f"class, or from as many numbers of a CNN's penultimate layer: 1 is perfect, 0 is no better than the mean.{below} "
+        f"{describe_spread(table, 'Points', 'bars: 95 % t-intervals')}{chosen_rows.left_out}"
     )
     return finish_picture(figure, "What the winning pose knows of the transformation", caption, pd.Series(dtype=str))
 
 
 SECTION = Section(
-    name="equivariance",
+    name=EQUIVARIANCE,
     title="Equivariance",
     caption=(
-        "Consistency: test images that keep their prediction when they are turned, moved or sized, the mean over families and "
-        "levels.",
+        "Consistency: share of test images whose prediction stays the same under rotation, translation and scale, the mean over "
+        "families and levels.",
         AboutColumn(
             "map error",
-            "Map error: of one linear map from the features of all images to those of the transformed ones, as a part of the "
-            "error of the mean; an equivariant network has less than the identity and than the means of the classes.",
+            "Map error: error of one linear map from the features of all images to those of the transformed images, relative to "
+            "the error of the mean. An equivariant network has less error than the identity and than the means of the classes.",
         ),
         AboutColumn(
             "R²",
-            "R²: what the pose of the winning class, of a CNN as many numbers of its penultimate layer, explains of the "
-            "parameters drawn for each image.",
+            "R²: variance of the parameters drawn for each image that is explained by the pose of the winning class, or by as "
+            "many numbers of a CNN's penultimate layer.",
         ),
     ),
-    table=_table,
+    table=build_table,
     readable=format_numbers,
     images=ImagesTaken({name: effort.images for name, effort in EFFORTS.items()}, "transformed"),
-    pictures={"equivariance-curves": curves, "equivariance-parameters": parameters},
+    pictures={"equivariance-curves": draw_level_curves, "equivariance-parameters": draw_parameters},
 )

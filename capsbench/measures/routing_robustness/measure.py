@@ -1,4 +1,4 @@
-"""What the routing has to do with robustness: attacks on the votes alone, and the number of iterations at test time."""
+"""The measure routing-robustness: attacks on the votes alone, and other numbers of iterations at test time."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class RoutingRobustness(Measure):
     the measure `adversarial`; they differ in the network that the gradient is taken of.
 
     - ``vote attack`` (Gu, Wu, Tresp 2021): the network without its routing (`capsbench.attacks.routing.remove_routing`), whose
-      own accuracy is that of ``mean votes``. What it finds is shown to the network as it is.
-    - ``output attack``: the network as it is. If the vote attack leaves less, routing had hidden the gradient.
+      own accuracy is that of ``mean votes``. The adversarial images are then shown to the unchanged network.
+    - ``output attack``: the unchanged network. If the vote attack leaves less, routing had hidden the gradient.
     - ``iterations at test time``, with their number as the level: the same weights routed by that many iterations, attacked at
       the headline epsilon through all of them, and their accuracy on clean images.
 
-    An image counts as robust if it is right before and after. One reading and one loss are no worst case, which is what the
-    measure `adversarial` takes.
+    An image counts as robust if it is correct before and after. One reading and one loss are no worst case; for that there is the
+    measure `adversarial`.
     """
 
     spec = SPEC
@@ -50,7 +50,7 @@ class RoutingRobustness(Measure):
         "full": (1, 2, 3, 4, 5),
         "quick": (1, 3),
     }
-    """Setting -> iterations at test time; those of the training are always among them."""
+    """Setting -> iterations at test time; those of the training are always added."""
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
@@ -67,17 +67,19 @@ class RoutingRobustness(Measure):
         cell, effort = subject.cell, EFFORTS[self.setting]
         bounds = bounds_of(cell.dataset, Threat.LINF)
         epsilons = bounds.sweep if effort.every else (bounds.headline,)
-        attacked = Attacked.of(subject, effort)
+        attacked = Attacked.from_subject(subject, effort)
 
         rows: list[Row] = []
         votes = remove_routing(cell, subject.network)
         if votes is not None:
-            rows.append(_row("accuracy", "mean votes", attacked.accuracy(votes)))
+            rows.append(_make_row("accuracy", "mean votes", attacked.compute_accuracy(votes)))
             for epsilon in epsilons:
-                robust = attacked.robust_accuracy(subject.network, votes, epsilon)
-                rows.append(_row("robust accuracy", "vote attack", robust, epsilon))
-        outputs = {epsilon: attacked.robust_accuracy(subject.network, subject.network, epsilon) for epsilon in epsilons}
-        rows += [_row("robust accuracy", "output attack", robust, epsilon) for epsilon, robust in outputs.items()]
+                robust = attacked.compute_robust_accuracy(subject.network, votes, epsilon)
+                rows.append(_make_row("robust accuracy", "vote attack", robust, epsilon))
+        outputs = {
+            epsilon: attacked.compute_robust_accuracy(subject.network, subject.network, epsilon) for epsilon in epsilons
+        }
+        rows += [_make_row("robust accuracy", "output attack", robust, epsilon) for epsilon, robust in outputs.items()]
 
         if registry.get("routing", cell.routing or "").iterative:
             for iterations in sorted({*self.iterations[self.setting], cell.iterations or 1}):
@@ -85,15 +87,17 @@ class RoutingRobustness(Measure):
                 robust = (
                     outputs[bounds.headline]
                     if iterations == cell.iterations
-                    else attacked.robust_accuracy(network, network, bounds.headline)
+                    else attacked.compute_robust_accuracy(network, network, bounds.headline)
                 )
-                rows.append(_row("accuracy", "iterations at test time", attacked.accuracy(network), iterations))
-                rows.append(_row("robust accuracy", "iterations at test time", robust, iterations))
+                rows.append(
+                    _make_row("accuracy", "iterations at test time", attacked.compute_accuracy(network), iterations)
+                )
+                rows.append(_make_row("robust accuracy", "iterations at test time", robust, iterations))
         return rows
 
 
 class Attacked(NamedTuple):
-    """Test images in [0, 1] that attacks start from, and how a cell's network takes them."""
+    """Test images in [0, 1] that attacks start from, and the conversion to the network's pixels."""
 
     cell: Cell
     images: Tensor
@@ -102,8 +106,8 @@ class Attacked(NamedTuple):
     effort: Effort
 
     @classmethod
-    def of(cls, subject: Subject, effort: Effort) -> Attacked:
-        """The test images of a subject that the measure `adversarial` attacks with such an effort."""
+    def from_subject(cls, subject: Subject, effort: Effort) -> Attacked:
+        """Returns the test images that the measure `adversarial` attacks with the same effort."""
         test = subject.data.test
         standardised = registry.get("dataset", subject.cell.dataset).standardised
         pixels = Pixels.from_images(test.images, standardised=standardised)
@@ -112,23 +116,23 @@ class Attacked(NamedTuple):
         )
         return cls(subject.cell, pixels.to_unit(test.images[chosen]), test.labels[chosen], pixels, effort)
 
-    def right(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Which images, in [0, 1], a network classifies right."""
+    def find_correct(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Returns true for the images, in [0, 1], that a network classifies correctly."""
         return compute_scores(self.cell, network, self.pixels.from_unit(images)).argmax(dim=1) == labels
 
-    def accuracy(self, network: nn.Module) -> float:
-        return float(self.right(network, self.images, self.labels).double().mean())
+    def compute_accuracy(self, network: nn.Module) -> float:
+        return float(self.find_correct(network, self.images, self.labels).double().mean())
 
-    def robust_accuracy(self, network: nn.Module, source: nn.Module, epsilon: float) -> float:
-        """The share of the images that a network has right before and after an attack by the gradients of ``source``."""
+    def compute_robust_accuracy(self, network: nn.Module, source: nn.Module, epsilon: float) -> float:
+        """Returns the share of images classified correctly before and after an attack with the gradients of ``source``."""
         attack = make_descent(self.cell.dataset, epsilon, self.effort)
-        before = self.right(network, self.images, self.labels)
+        before = self.find_correct(network, self.images, self.labels)
         images, labels = self.images[before], self.labels[before]
         with use_precision(self.cell):
-            found = perturb_images(attack, Reading(source, "share", self.pixels), images, labels, seed=SEED)
-        after = self.right(network, found, labels) if len(labels) else torch.zeros(0)
+            adversarial = perturb_images(attack, Reading(source, "share", self.pixels), images, labels, seed=SEED)
+        after = self.find_correct(network, adversarial, labels) if len(labels) else torch.zeros(0)
         return float(after.double().sum()) / len(self.labels)
 
 
-def _row(metric: str, condition: str, value: float, level: float | None = None) -> Row:
+def _make_row(metric: str, condition: str, value: float, level: float | None = None) -> Row:
     return Row("routing-robustness", metric, condition, value, "fraction", level)

@@ -1,4 +1,4 @@
-"""The section on the part that the routing has in robustness."""
+"""The section on what the routing contributes to robustness."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandas as pd
 
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.measures.routing_robustness.spec import ROUTING_ROBUSTNESS
 from capsbench.measures.soundness import marked
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import format_numbers, one_row_each, select_number
@@ -19,9 +20,9 @@ from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose_contenders
 
 
-def _table(material: Material) -> pd.DataFrame:
+def build_table(material: Material) -> pd.DataFrame:
     material = marked(material)
-    means = material.average_seeds(material.of_measure("routing-robustness"))
+    means = material.average_seeds(material.of_measure(ROUTING_ROBUSTNESS))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).headline)
     attacks = means["condition"].isin(["vote attack", "output attack"])
     means = means[~attacks | ((means["level"] - level).abs() < 1e-6)]
@@ -40,47 +41,49 @@ def _table(material: Material) -> pd.DataFrame:
 
 
 @mpl.rc_context(STYLE)
-def iterations(material: Material) -> Picture:
-    """Clean and robust accuracy against the number of routing iterations at test time."""
+def draw_iterations(material: Material) -> Picture:
+    """Draws the clean and robust accuracy against the number of routing iterations at test time."""
     material = marked(material)
-    rows = material.of_measure("routing-robustness")
-    shown = choose_contenders(
+    rows = material.of_measure(ROUTING_ROBUSTNESS)
+    chosen_rows = choose_contenders(
         material, rows[rows["condition"] == "iterations at test time"], "accuracy by iterations at test time"
     )
     metrics = {"accuracy": "clean accuracy (%)", "robust accuracy": "accuracy under PGD (%)"}
-    datasets = list(shown.table["dataset"].unique())
+    datasets = list(chosen_rows.table["dataset"].unique())
     figure, grid = make_panels(len(datasets), len(metrics), 1.75, COLUMN)
     for dataset, line in zip(datasets, grid, strict=True):
         for axes, (metric, label) in zip(line, metrics.items(), strict=True):
-            own = shown.rows[(shown.rows["dataset"] == dataset) & (shown.rows["metric"] == metric)]
-            draw_curves(axes, own, shown.summary)
+            rows_of_panel = chosen_rows.rows[
+                (chosen_rows.rows["dataset"] == dataset) & (chosen_rows.rows["metric"] == metric)
+            ]
+            draw_curves(axes, rows_of_panel, chosen_rows.summary)
             axes.set(xlabel="iterations at test time", ylabel=label, ylim=(0, 102))
-            axes.set_xticks(sorted(own["level"].unique()))
+            axes.set_xticks(sorted(rows_of_panel["level"].unique()))
             axes.set_title(dataset if len(datasets) > 1 else "")
     caption = (
-        "The same weights, routed by more or fewer iterations than they were trained with, and attacked through the same. "
-        f"{describe_spread(shown.table, 'Lines', 'bands: 95 % t-intervals')}{shown.left_out}"
+        "The same weights, routed by more or fewer iterations than in training, and attacked through them. "
+        f"{describe_spread(chosen_rows.table, 'Lines', 'bands: 95 % t-intervals')}{chosen_rows.left_out}"
     )
-    return finish_picture(figure, "Iterations at test time", caption, shown.summary["label"])
+    return finish_picture(figure, "Iterations at test time", caption, chosen_rows.summary["label"])
 
 
 SECTION = Section(
-    name="routing-robustness",
+    name=ROUTING_ROBUSTNESS,
     title="Attacks and the routing",
     caption=(
-        "Accuracy left at the headline epsilon in L∞.",
+        "Accuracy under attack at the headline epsilon in L∞.",
         AboutColumn(
             "vote attack",
-            "Vote attack: gradients of the network without its routing; where it leaves less than the same attack on the output, "
-            "routing had hidden gradients.",
+            "Vote attack: gradients of the network without its routing. If it leaves less than the same attack on the output, "
+            "the routing had hidden gradients.",
         ),
         AboutColumn(
             "iterations %",
-            "At N iterations: the same weights routed by so many at test time, attacked through them.",
+            "At N iterations: the same weights, routed by N iterations at test time and attacked through them.",
         ),
     ),
     images=ImagesTaken(ATTACKED, "attacked"),
-    table=_table,
+    table=build_table,
     readable=format_numbers,
-    pictures={"iterations-at-test": iterations},
+    pictures={"iterations-at-test": draw_iterations},
 )

@@ -1,4 +1,4 @@
-"""What a network costs on a machine: time and memory of a training step and of inference."""
+"""The measure speed: time and memory of a training step and of inference."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Speed(Measure):
         "full": (200, 60.0),
         "quick": (10, 0.5),
     }
-    """Setting -> most repetitions, and the seconds after which no further one is started (5 are always made)."""
+    """Setting -> the most repetitions, and the seconds after which none is started (at least 5 are made)."""
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
@@ -52,12 +52,12 @@ class Speed(Measure):
         for group in step.optimizer.param_groups:
             group["lr"] = 0.0  # the same arithmetic, but many steps on one batch do not make the loss diverge
         network.eval()
-        rows = self._timed("inference", lambda: _inference(cell, network, images), images)
+        rows = self._time_passes("inference", lambda: _run_inference(cell, network, images), images)
         network.train()
-        rows += self._timed("training step", lambda: step(batch, 0.5), images)
+        rows += self._time_passes("training step", lambda: step(batch, 0.5), images)
         return rows
 
-    def _timed(self, condition: str, run: Callable[[], Any], images: Tensor) -> list[Row]:
+    def _time_passes(self, condition: str, run: Callable[[], Any], images: Tensor) -> list[Row]:
         most, seconds = self.repeats[self.setting]
         cuda = images.device.type == "cuda"
         peak = peak_memory(run, images.device)
@@ -66,10 +66,10 @@ class Speed(Measure):
             run()
         started = time.perf_counter()
         while len(times) < most and (len(times) < 5 or time.perf_counter() - started < seconds):
-            _synchronize(cuda)
+            _wait_for_gpu(cuda)
             begin = time.perf_counter()
             run()
-            _synchronize(cuda)
+            _wait_for_gpu(cuda)
             times.append(time.perf_counter() - begin)
         median = statistics.median(times)
         p95 = statistics.quantiles(times, n=20, method="inclusive")[-1]
@@ -82,11 +82,11 @@ class Speed(Measure):
 
 
 @torch.no_grad()
-def _inference(cell: Cell, network: nn.Module, images: Tensor) -> None:
+def _run_inference(cell: Cell, network: nn.Module, images: Tensor) -> None:
     with use_precision(cell):
         network(images)
 
 
-def _synchronize(cuda: bool) -> None:
+def _wait_for_gpu(cuda: bool) -> None:
     if cuda:
         torch.cuda.synchronize()

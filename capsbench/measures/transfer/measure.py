@@ -1,4 +1,4 @@
-"""Whether images that mislead one network mislead another."""
+"""The measure transfer: adversarial images of one network shown to others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from capsbench.training.evaluate import compute_scores
 
 
 class Transfer(MeasureBetween):
-    """How many of the images that mislead one network of a run mislead each of the others.
+    """The share of the images that mislead one network of a run and mislead another one too.
 
     The source is attacked in L-infinity at the headline epsilon of the data set, by projected gradient descent with the
     cross-entropy through every reading of its output; an image stays as the first success left it. Shown to a target are only
@@ -66,26 +66,26 @@ class Transfer(MeasureBetween):
         for reading in campaign.readings:
             campaign.run_attack(attack, reading, ~campaign.find_broken(Threat.LINF, epsilon))
         fooled = campaign.find_broken(Threat.LINF, epsilon) & ~campaign.wrong
-        found = pixels.from_unit(campaign.examples[Threat.LINF])
-        shown = Shown(index[fooled], chosen.images[fooled], found[fooled], chosen.labels[fooled])
+        adversarial = pixels.from_unit(campaign.examples[Threat.LINF])
+        misleading = Shown(index[fooled], chosen.images[fooled], adversarial[fooled], chosen.labels[fooled])
         white_box = ADVERSARIAL if self.setting == self.settings[0] else f"{ADVERSARIAL}:{self.setting}"
-        return [shown.to(target, source.cell.id, epsilon, white_box) for target in targets]
+        return [misleading.measure_target(target, source.cell.id, epsilon, white_box) for target in targets]
 
 
 class Shown:
-    """Images that misled a source, as its targets are shown them.
+    """Images that misled a source, to be shown to targets.
 
     Args:
-        index: which test images they are, ``[N]``.
-        clean, found: before and after the attack, ``[N, C, H, W]``, as networks take them.
+        index: their indices in the test set, ``[N]``.
+        clean, adversarial: before and after the attack, ``[N, C, H, W]``, as networks take them.
         labels: ``[N]``.
     """
 
-    def __init__(self, index: Tensor, clean: Tensor, found: Tensor, labels: Tensor) -> None:
-        self.index, self.clean, self.found, self.labels = index, clean, found, labels
+    def __init__(self, index: Tensor, clean: Tensor, adversarial: Tensor, labels: Tensor) -> None:
+        self.index, self.clean, self.adversarial, self.labels = index, clean, adversarial, labels
 
-    def to(self, target: Subject, source: str, epsilon: float, measure: str) -> list[Row]:
-        """The rows of one target, their condition the source's cell.
+    def measure_target(self, target: Subject, source: str, epsilon: float, measure: str) -> list[Row]:
+        """Returns the rows of one target, whose condition is the source's cell.
 
         Args:
             measure: the attacks on the target itself, whose images are the same.
@@ -93,7 +93,7 @@ class Shown:
         rows = [Row("transfer", "images", source, len(self.labels), "images", epsilon)]
         if len(self.labels) == 0:
             return rows
-        before, after = self._right(target, self.clean), self._right(target, self.found)
+        before, after = self._find_correct(target, self.clean), self._find_correct(target, self.adversarial)
         rows.append(Row("transfer", "accuracy", source, float(after.double().mean()), "fraction", epsilon))
         if before.any():
             fooled = float((~after)[before].double().mean())
@@ -105,6 +105,6 @@ class Shown:
             rows.append(Row("transfer", "beyond white box", source, float(beyond.sum()), "images", epsilon))
         return rows
 
-    def _right(self, target: Subject, images: Tensor) -> Tensor:
+    def _find_correct(self, target: Subject, images: Tensor) -> Tensor:
         images = images.to(parameter_dtype(target.cell))
         return compute_scores(target.cell, target.network, images).argmax(dim=1) == self.labels

@@ -8,6 +8,7 @@ import pandas as pd
 
 from capsbench.attacks.effort import ATTACKED
 from capsbench.measures.soundness import marked
+from capsbench.measures.transfer.spec import BEYOND_WHITE_BOX, TRANSFER
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels, text_width
 from capsbench.presenting.figures.heat import draw_heat
@@ -19,12 +20,12 @@ from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose_most_accurate
 
 
-def transfer_matrix(material: Material) -> pd.DataFrame:
-    """One row a pair of contenders of a data set: ``source``, ``target``, and of the success rate the mean over pairs of cells.
+def build_matrix(material: Material) -> pd.DataFrame:
+    """Returns one row a pair of contenders of a data set: ``source``, ``target``, and the mean success rate over pairs of cells.
 
-    A contender's own images are those of its other seeds; of a single seed they are its own.
+    The images of a contender for itself are those of its other seeds; with a single seed, they are its own.
     """
-    rows = material.of_measure("transfer")
+    rows = material.of_measure(TRANSFER)
     rows = rows[rows["metric"] == "success rate"]
     if rows.empty:
         raise NoDataError("the success rate of transfer")
@@ -38,17 +39,17 @@ def transfer_matrix(material: Material) -> pd.DataFrame:
     return table.reset_index()
 
 
-def _table(material: Material) -> pd.DataFrame:
-    matrix = transfer_matrix(material)
+def build_table(material: Material) -> pd.DataFrame:
+    matrix = build_matrix(material)
     material = marked(material)
     labels = material.summary.set_index("contender")["label"]
-    rows = material.of_measure("transfer")
-    beyond = rows[rows["metric"] == "beyond white box"].groupby("contender")["value"].max()
-    made = []
-    for (dataset, target), own in matrix.groupby(["dataset", "target"], sort=False):
-        others = own[own["source"] != target]["success"]
+    rows = material.of_measure(TRANSFER)
+    beyond = rows[rows["metric"] == BEYOND_WHITE_BOX].groupby("contender")["value"].max()
+    lines = []
+    for (dataset, target), pairs in matrix.groupby(["dataset", "target"], sort=False):
+        others = pairs[pairs["source"] != target]["success"]
         if len(others):
-            made.append(
+            lines.append(
                 {
                     "dataset": dataset,
                     "contender": target,
@@ -59,12 +60,12 @@ def _table(material: Material) -> pd.DataFrame:
                     "beyond white box": beyond.get(target, np.nan),
                 }
             )
-    if not made:
+    if not lines:
         raise NoDataError("a second network")
-    return pd.DataFrame(made)
+    return pd.DataFrame(lines)
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **name_column(table),
@@ -79,9 +80,9 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @mpl.rc_context(STYLE)
-def transfer(material: Material) -> Picture:
-    """How many of the images that mislead a source mislead a target, a panel a data set."""
-    matrix = transfer_matrix(material)
+def draw_matrix(material: Material) -> Picture:
+    """Draws the share of the images that mislead a source and mislead a target too, a panel a data set."""
+    matrix = build_matrix(material)
     material = marked(material)
     summary, left_out = choose_most_accurate(material.summary, {*matrix["source"], *matrix["target"]})
     matrix = matrix[matrix["source"].isin(summary["contender"]) & matrix["target"].isin(summary["contender"])]
@@ -92,34 +93,34 @@ def transfer(material: Material) -> Picture:
     width = COLUMN if widest + 0.28 * most < COLUMN - 0.25 else PAGE
     figure, grid = make_panels(len(datasets), 1, 0.35 + 0.6 * widest + 0.17 * most, width)
     for axes, dataset in zip(grid[:, 0], datasets, strict=True):
-        own = matrix[matrix["dataset"] == dataset].pivot(index="source", columns="target", values="success")
-        sources, targets = ([name for name in labels.index if name in index] for index in (own.index, own.columns))
-        draw_heat(axes, 100 * own.loc[sources, targets].rename(index=labels, columns=labels))
+        rates = matrix[matrix["dataset"] == dataset].pivot(index="source", columns="target", values="success")
+        sources, targets = ([name for name in labels.index if name in index] for index in (rates.index, rates.columns))
+        draw_heat(axes, 100 * rates.loc[sources, targets].rename(index=labels, columns=labels))
         for name in axes.get_xticklabels():
             name.set(rotation=35, ha="right", rotation_mode="anchor")
         axes.set(title=dataset if len(datasets) > 1 else "", xlabel="shown to", ylabel="made on")
     caption = (
-        "Share (%) of adversarial images, made on the network of the line, that mislead that of the column, of those that "
-        "mislead the first and that the second has right as they are; the mean over pairs of seeds. On the diagonal other seeds "
-        "of the same network; where there is one seed, the very network."
+        "Share (%) of adversarial images of the network of the line that mislead the network of the column, of those that "
+        "mislead the first and that the second classifies correctly without the attack; the mean over pairs of seeds. The "
+        "diagonal is of other seeds of the same network; with one seed, of the network itself."
     )
     return finish_picture(figure, "Transferred attacks", caption + left_out)
 
 
 SECTION = Section(
-    name="transfer",
+    name=TRANSFER,
     title="Transferred attacks",
     caption=(
-        "Images made on one network and shown to another, of those that misled the first and that the second has right as they "
-        "are.",
+        "Adversarial images of one network are shown to another one. They misled the first, and the second classifies them "
+        "correctly without the attack.",
         AboutColumn(
             "images",
-            "Beyond white box: the most images by which one source misled a target though no attack on the target itself did; "
-            "above 0, those attacks were too weak.",
+            "Beyond white box: the most images of one source that misled a target although no attack on the target itself did. "
+            "Above 0, those attacks were too weak.",
         ),
     ),
     images=ImagesTaken(ATTACKED, "attacked"),
-    table=_table,
-    readable=_readable,
-    pictures={"transfer": transfer},
+    table=build_table,
+    readable=format_table,
+    pictures={TRANSFER: draw_matrix},
 )

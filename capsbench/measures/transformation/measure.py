@@ -1,4 +1,4 @@
-"""How well a network transforms an image as it is told, and whether the poses of its capsules follow the image."""
+"""The measure transformation: transformed images of auto-encoders, and poses that follow the image."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Transformation(Measure):
         assert isinstance(network, TransformingNetwork)
         network.eval()
         inside, outside = network.pairs, network.pairs.extend_range()
-        rows = [*_errors(subject, inside, "inside"), *_errors(subject, outside, "outside")]
+        rows = [*_measure_errors(subject, inside, "inside"), *_measure_errors(subject, outside, "outside")]
         if isinstance(network, TransformingAutoencoder):
-            near, far = _moments(subject, network, inside), _moments(subject, network, outside)
-            rows += [*_by_part(near, inside, "inside"), *_by_part(far, outside, "outside")]
-            rows += _by_capsule(near, inside, len(subject.data.test.labels))
+            near, far = _sum_moments(subject, network, inside), _sum_moments(subject, network, outside)
+            rows += [*_fit_parts(near, inside, "inside"), *_fit_parts(far, outside, "outside")]
+            rows += _fit_capsules(near, inside, len(subject.data.test.labels))
         return rows
 
 
@@ -64,7 +64,7 @@ class Line(NamedTuple):
     r_squared: float
 
 
-def line(moments: Tensor) -> Line:
+def fit_line(moments: Tensor) -> Line:
     """The line through points (x, y) of weight w, of the sums ``[6]`` of w, wx, wy, wxx, wyy, wxy; 0 where one is constant."""
     weight, x, y, xx, yy, xy = moments.tolist()
     if weight == 0:
@@ -75,7 +75,7 @@ def line(moments: Tensor) -> Line:
     return Line(both / x_varies, both**2 / (x_varies * y_varies))
 
 
-def _pairs(subject: Subject, pairs: Pairs) -> Iterator[Batch]:
+def _make_batches(subject: Subject, pairs: Pairs) -> Iterator[Batch]:
     """The test images in pairs, a batch at a time."""
     test = subject.data.test
     augmented = Augmented(test, (pairs,), torch.Generator().manual_seed(PAIRS_SEED))
@@ -84,32 +84,38 @@ def _pairs(subject: Subject, pairs: Pairs) -> Iterator[Batch]:
 
 
 @torch.no_grad()
-def _errors(subject: Subject, pairs: Pairs, where: str) -> list[Row]:
+def _measure_errors(subject: Subject, pairs: Pairs, where: str) -> list[Row]:
     images = subject.data.test.images
-    made, copied = 0.0, 0.0
+    error, error_copied = 0.0, 0.0
     total, squares = torch.zeros(2, *images.shape[1:], dtype=torch.double, device=images.device)
-    for batch in _pairs(subject, pairs):
+    for batch in _make_batches(subject, pairs):
         assert batch.targets is not None
         with use_precision(subject.cell):
             output = subject.network(batch.images, batch.transforms)
         targets = batch.targets.double()
-        made += float((output - targets).square().sum())
-        copied += float((batch.images - targets).square().sum())
+        error += float((output - targets).square().sum())
+        error_copied += float((batch.images - targets).square().sum())
         total += targets.sum(dim=0)
         squares += targets.square().sum(dim=0)
     constant = float((squares - total**2 / len(images)).sum())
     rows: list[Row] = []
-    for name, error in ((where, made), (f"{where}, copied input", copied), (f"{where}, mean image", constant)):
-        rows.append(Row("transformation", "squared error", name, error / len(images), "per image"))
-        rows.append(Row("transformation", "squared error", f"{name}, a pixel", error / images.numel(), "per pixel"))
+    for name, total_error in (
+        (where, error),
+        (f"{where}, copied input", error_copied),
+        (f"{where}, mean image", constant),
+    ):
+        rows.append(Row("transformation", "squared error", name, total_error / len(images), "per image"))
+        rows.append(
+            Row("transformation", "squared error", f"{name}, a pixel", total_error / images.numel(), "per pixel")
+        )
     return rows
 
 
 @torch.no_grad()
-def _moments(subject: Subject, network: TransformingAutoencoder, pairs: Pairs) -> Tensor:
-    """Sums ``[6, capsules, numbers]`` over the pairs, as `line` needs them, for each number of each pose."""
+def _sum_moments(subject: Subject, network: TransformingAutoencoder, pairs: Pairs) -> Tensor:
+    """Sums ``[6, capsules, numbers]`` over the pairs, as `fit_line` needs them, for each number of each pose."""
     sums: Tensor | int = 0
-    for batch in _pairs(subject, pairs):
+    for batch in _make_batches(subject, pairs):
         assert batch.targets is not None
         assert batch.transforms is not None
         with use_precision(subject.cell):
@@ -122,24 +128,24 @@ def _moments(subject: Subject, network: TransformingAutoencoder, pairs: Pairs) -
     return torch.as_tensor(sums)
 
 
-def _by_part(moments: Tensor, pairs: Pairs, where: str) -> list[Row]:
+def _fit_parts(moments: Tensor, pairs: Pairs, where: str) -> list[Row]:
     """The lines of what transformations change of a pose, over all capsules."""
-    lines = {part: line(moments[:, :, numbers].sum(dim=(1, 2))) for part, numbers in pairs.parts.items()}
-    return [row for part, fitted in lines.items() for row in _rows(fitted, f"{where}, {part}")]
+    lines = {part: fit_line(moments[:, :, numbers].sum(dim=(1, 2))) for part, numbers in pairs.parts.items()}
+    return [row for part, fitted in lines.items() for row in _build_rows(fitted, f"{where}, {part}")]
 
 
-def _by_capsule(moments: Tensor, pairs: Pairs, count: int) -> list[Row]:
+def _fit_capsules(moments: Tensor, pairs: Pairs, count: int) -> list[Row]:
     """The line of each capsule, over all that transformations change of its pose, and its mean weight."""
     numbers = [number for part in pairs.parts.values() for number in part]
     rows: list[Row] = []
     for capsule, sums in enumerate(moments[:, :, numbers].unbind(dim=1)):
         where = f"inside, capsule {capsule}"
-        rows += _rows(line(sums.sum(dim=1)), where)
+        rows += _build_rows(fit_line(sums.sum(dim=1)), where)
         rows.append(Row("transformation", "presence", where, float(sums[0, 0] / count), "fraction"))
     return rows
 
 
-def _rows(fitted: Line, condition: str) -> list[Row]:
+def _build_rows(fitted: Line, condition: str) -> list[Row]:
     return [
         Row("transformation", "slope", condition, fitted.slope, "ratio"),
         Row("transformation", "R^2", condition, fitted.r_squared, "fraction"),

@@ -1,19 +1,20 @@
-"""The section on networks that transform images as they are told."""
+"""The section on networks that transform images."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from capsbench.measures.transformation.spec import TRANSFORMATION
 from capsbench.presenting.columns import HALF, format_numbers, one_row_each, select_number
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 
 ERRORS = {"": "error", ", mean image": "of the mean image", ", copied input": "of the input"}
-"""What the condition of a squared error ends in -> its heading."""
+"""The ending of a squared error's condition -> its heading."""
 
 
-def _table(material: Material) -> pd.DataFrame:
-    rows = material.of_measure("transformation")
+def build_table(material: Material) -> pd.DataFrame:
+    rows = material.of_measure(TRANSFORMATION)
     parts = rows[(rows["metric"] == "R^2") & ~rows["condition"].str.contains("capsule")]
     where = parts["condition"].str.partition(", ")[0]
     of_poses = parts.assign(condition=where).groupby(["contender", "seed", "condition"], as_index=False, sort=False)
@@ -30,19 +31,19 @@ def _table(material: Material) -> pd.DataFrame:
     )
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
     headings = [str(name).removesuffix(HALF) for name in table if str(name).endswith(HALF)]
     return format_numbers(table, {heading: 1 for heading in headings if not heading.startswith("R²")})
 
 
 SECTION = Section(
-    name="transformation",
+    name=TRANSFORMATION,
     title="Transformed images",
     caption=(
-        "Squared error of test images transformed as the network is told, inside the range of its training and outside it, "
-        "beside that of the best constant image and of the input as it is. R²: how much of the change of poses the "
-        "transformation explains, the mean over its parts; 1 where poses follow."
+        "Squared error of transformed test images, with transformations inside the range of the training and outside it. For "
+        "comparison: the error of the mean image, and of the input. R²: variance of the change of poses that the transformation "
+        "explains, the mean over its parts; 1 if poses follow."
     ),
-    table=_table,
-    readable=_readable,
+    table=build_table,
+    readable=format_table,
 )

@@ -1,4 +1,4 @@
-"""Novel viewpoints beside familiar ones: the azimuth and elevation protocol of Hinton 2018 on smallNORB."""
+"""The measure viewpoint: error on novel and familiar viewpoints of smallNORB (Hinton 2018)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from capsbench.training.evaluate import compute_scores, match_labels, predict_cl
 
 
 class Viewpoint(Measure):
-    """Error on novel viewpoints and on familiar ones, and how much greater the first is (Hinton 2018, section 5.1).
+    """Error on novel and on familiar viewpoints, and their difference and ratio (Hinton 2018, section 5.1).
 
-    Both are of the same toys, none of which was trained on; ``familiar`` ones are seen as in training. The paper compares
-    networks of equal error on familiar viewpoints. ``difference`` is the novel error less the familiar one, ``ratio`` the novel
-    one divided by it; where every familiar image is classified right there is no ratio.
+    Both are of the same toys, none of which is in the training set; ``familiar`` viewpoints are. The paper compares networks with
+    equal error on familiar viewpoints. ``difference`` is the novel error minus the familiar one, and ``ratio`` the novel one
+    divided by it, unless that is 0.
 
-    ``accuracy`` is by the ``azimuth`` and by the ``elevation`` that images are seen from, in degrees, novel and familiar ones.
+    ``accuracy`` is by ``azimuth`` and by ``elevation``, in degrees, over novel and familiar images.
 
     It applies to data sets that name ``familiar`` viewpoints and have the images of these beside the test images. Label and
     prediction of every image are kept beside the record.
@@ -34,7 +34,7 @@ class Viewpoint(Measure):
 
     def __call__(self, subject: Subject) -> list[Row]:
         errors: dict[str, float] = {}
-        kept: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         # Angle -> of each part that is told from where it is seen: the degrees, and which of its images are right.
         seen_from: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, part in {"familiar": subject.data.beside["familiar"], "novel": subject.data.test}.items():
@@ -43,14 +43,14 @@ class Viewpoint(Measure):
             errors[name] = 1 - float(correct.mean())
             for angle, degrees in subject.data.about.get("test" if name == "novel" else name, {}).items():
                 seen_from.setdefault(angle, []).append((degrees.cpu(), correct))
-            kept |= {f"{name}.label": part.labels.to(torch.int32), f"{name}.prediction": predictions.to(torch.int32)}
-        subject.keep(kept)
+            tensors |= {f"{name}.label": part.labels.to(torch.int32), f"{name}.prediction": predictions.to(torch.int32)}
+        subject.keep(tensors)
         rows = [Row("viewpoint", "error", name, error, "fraction") for name, error in errors.items()]
         rows.append(Row("viewpoint", "error", "difference", errors["novel"] - errors["familiar"], "fraction"))
         if errors["familiar"] > 0:
             rows.append(Row("viewpoint", "error", "ratio", errors["novel"] / errors["familiar"], "ratio"))
         for angle, parts in seen_from.items():
-            degrees, correct = (torch.cat(each) for each in zip(*parts, strict=True))
+            degrees, correct = (torch.cat(values) for values in zip(*parts, strict=True))
             for level in degrees.unique().tolist():
                 rows.append(
                     Row("viewpoint", "accuracy", angle, float(correct[degrees == level].mean()), "fraction", level)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import pandas as pd
 
+from capsbench.measures.viewpoint.spec import VIEWPOINT
 from capsbench.presenting.columns import format_numbers, one_row_each
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 
 
-def _table(material: Material) -> pd.DataFrame:
-    means = material.average_seeds(material.of_measure("viewpoint"))
+def build_table(material: Material) -> pd.DataFrame:
+    means = material.average_seeds(material.of_measure(VIEWPOINT))
     conditions = ("novel", "familiar", "difference")
     return one_row_each(means, {f"{name} %": means[means["condition"] == name] for name in conditions})
 
 
 SECTION = Section(
-    name="viewpoint",
+    name=VIEWPOINT,
     title="Novel viewpoints",
     caption=(
-        "Error on test toys as seen from viewpoints that training leaves out, and from those it has. Networks are to be compared "
-        "at equal error on the familiar ones."
+        "Error on test toys from viewpoints that training leaves out, and from those of the training. Compare networks that have "
+        "the same error on the familiar ones."
     ),
     images=ImagesTaken({"default": None}, "seen from novel viewpoints"),
-    table=_table,
+    table=build_table,
     readable=format_numbers,
 )

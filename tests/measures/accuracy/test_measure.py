@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, r
 from torch import nn
 
 from capsbench.data.images import Images
-from capsbench.measures.accuracy.measure import Accuracy, calibration_error
+from capsbench.measures.accuracy.measure import Accuracy, compute_calibration_error
 from capsbench.measures.accuracy.spec import SPEC
 from capsbench.presenting.marks import counts_of
 from capsbench.presenting.paired import nothing_kept
@@ -61,7 +61,7 @@ def test_numbers_are_those_of_scikit_learn(scored, example):
     assert values.pop(("error", "test")) == pytest.approx(1 - accuracy)
     assert values.pop(("accuracy", "validation")) == pytest.approx(accuracy)
     assert values.pop(("nll", "test")) == pytest.approx(log_loss(labels, probabilities.numpy()))
-    assert values.pop(("calibration error", "test")) == pytest.approx(calibration_error(probabilities, labels))
+    assert values.pop(("calibration error", "test")) == pytest.approx(compute_calibration_error(probabilities, labels))
     assert values.pop(("balanced accuracy", "test")) == pytest.approx(
         balanced_accuracy_score(labels, scores.argmax(dim=1))
     )
@@ -130,8 +130,8 @@ def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
     probabilities = torch.tensor([[0.50, 0.25, 0.25], [0.25, 0.55, 0.20], [0.05, 0.05, 0.90], [1.00, 0.00, 0.00]])
     labels = torch.tensor([0, 1, 2, 1])  # confidence 0.4 to 0.6: right, right; 0.8 to 1: right, wrong
     lower, upper = 2 / 2 - (0.50 + 0.55) / 2, (0.90 + 1.00) / 2 - 1 / 2
-    assert calibration_error(probabilities, labels, bins=5) == pytest.approx((2 * lower + 2 * upper) / 4)
+    assert compute_calibration_error(probabilities, labels, bins=5) == pytest.approx((2 * lower + 2 * upper) / 4)
 
 
 def test_a_network_that_is_sure_and_right_is_calibrated():
-    assert calibration_error(torch.eye(4), torch.arange(4)) == 0.0
+    assert compute_calibration_error(torch.eye(4), torch.arange(4)) == 0.0

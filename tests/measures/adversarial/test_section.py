@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from capsbench.measures.adversarial.section import SECTION, curves, images, readings
+from capsbench.measures.adversarial.section import SECTION, draw_examples, draw_readings, draw_robust_accuracy
 from capsbench.measures.soundness import failed_checks
 from capsbench.presenting.figures.files import render_image
 from capsbench.presenting.marks import UNSOUND
@@ -70,9 +70,9 @@ def test_numbers_of_the_table(material: Material) -> None:
 def test_a_check_that_failed_for_one_seed_marks_the_contender(material: Material) -> None:
     (failed,) = failed_checks(material).values()
     assert failed == ["doubled steps"]
-    labels = [text.get_text() for text in curves(material).figure.legends[0].get_texts()]
+    labels = [text.get_text() for text in draw_robust_accuracy(material).figure.legends[0].get_texts()]
     assert labels == [f"{EM} {UNSOUND.sign}", CNN]
-    assert [label.get_text() for label in readings(material).figure.axes[0].get_yticklabels()] == [
+    assert [label.get_text() for label in draw_readings(material).figure.axes[0].get_yticklabels()] == [
         f"{EM} {UNSOUND.sign}",
         CNN,
     ]
@@ -98,14 +98,14 @@ def test_the_nearest_images_are_those_of_the_reading_that_finds_them(records: li
 
 
 def test_curves_are_the_worst_case_by_epsilon(material: Material) -> None:
-    linf, l2 = curves(material).figure.axes
+    linf, l2 = draw_robust_accuracy(material).figure.axes
     assert [list(line.get_xdata()) for line in linf.lines] == [[0, 0.05, 0.2]] * 2
     assert [list(line.get_ydata()) for line in linf.lines] == [pytest.approx([97, 52, 0]), pytest.approx([97, 30, 0])]
     assert list(l2.lines[1].get_ydata()) == pytest.approx([97, 15])
 
 
 def test_readings_stand_in_columns_and_scores_of_both_kinds_in_one(material: Material) -> None:
-    (axes,) = readings(material).figure.axes
+    (axes,) = draw_readings(material).figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["CE", "worst\ncase"]
     assert [text.get_text() for text in axes.texts] == ["62", "52", "40", "30", "scores"]
 
@@ -121,7 +121,7 @@ def test_images_tell_the_misled_from_the_others(records: list[Record], tmp_path:
         "predictions.L2": torch.tensor([5, 1], dtype=torch.int32),
     }
     store.write_tensors(store.kept_path("adversarial", records[0].cell.id), kept)
-    picture = images(Material.from_records(records, store))
+    picture = draw_examples(Material.from_records(records, store))
     (axes,) = picture.figure.axes
     said = [(text.get_text(), text.get_fontweight()) for text in axes.texts]
     clean = [("0", "normal"), ("1", "normal")] * 2
@@ -135,5 +135,5 @@ def test_images_tell_the_misled_from_the_others(records: list[Record], tmp_path:
 
 def test_without_kept_images_there_is_no_picture_of_them(material: Material) -> None:
     with pytest.raises(NoDataError) as caught:
-        images(material)
+        draw_examples(material)
     assert caught.value.missing == "adversarial images"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from capsbench.data.images import Images, Splits
 from capsbench.data.warps import FAMILIES, choose_outside, warp_images
-from capsbench.measures.affine.measure import Affine, chosen, numbers
+from capsbench.measures.affine.measure import Affine, choose_images, draw_numbers
 from capsbench.networks.build import build_network
 
 SIDE = 21
@@ -54,7 +54,7 @@ def test_translation_of_a_dot_by_its_length(subject, make_cell):
     rows = Affine()(subject(make_cell(), network, dots(40), torch.zeros(40, dtype=torch.int64)))
     found = curve(rows, "translation")
     for level in (0.0, 0.0625, 0.125, 0.1875, 0.25):
-        angle = 2 * np.pi * numbers(40)[:, 1].numpy()
+        angle = 2 * np.pi * draw_numbers(40)[:, 1].numpy()
         pixels = np.round(level * SIDE * np.stack([np.cos(angle), np.sin(angle)]))
         assert found[level] == np.mean(np.hypot(*pixels) <= 3.5)
     assert [found[level] for level in (0.0, 0.0625, 0.25)] == [1.0, 1.0, 0.0]
@@ -82,7 +82,7 @@ def test_half_of_the_images_turn_to_either_side(subject, make_cell):
     found = curve(rows, "rotation")
     assert len(found) == 9
     assert found[0.0] == found[7.5] == 1.0
-    to_the_left = float((numbers(400)[:, 0] >= 0.5).double().mean())
+    to_the_left = float((draw_numbers(400)[:, 0] >= 0.5).double().mean())
     assert 0.4 < to_the_left < 0.6
     assert [found[level] for level in found if level > 10] == [to_the_left] * 7
 
@@ -108,7 +108,7 @@ def test_groups_translate_alike(subject, make_cell):
     network = Place(lambda x, y: torch.hypot(x, y) > 2.0)
     labels = torch.zeros(200, dtype=torch.int64)
     rows = Affine()(subject(make_cell(), network, dots(200), labels))
-    drawn = numbers(200)[:, 1:3]
+    drawn = draw_numbers(200)[:, 1:3]
     for level in (0.25, 0.5, 0.75, 1.0):
         away = (level * 0.15 * SIDE * (2 * drawn - 1)).square().sum(dim=1).sqrt()
         expected = float((away <= 2.0).double().mean())
@@ -188,7 +188,7 @@ def test_images_are_warped_by_their_family_at_their_level(subject, make_cell):
     assert next(shown).equal(images)
     for family in FAMILIES.values():
         for step in (1, 2, 3, 4):
-            matrices = family.build_homographies(numbers(20), family.largest * step / 4, 9, 9)
+            matrices = family.build_homographies(draw_numbers(20), family.largest * step / 4, 9, 9)
             assert next(shown).equal(warp_images(images, matrices))
 
 
@@ -213,7 +213,7 @@ def test_light_is_a_stratified_draw_of_500_and_warps_an_image_as_full_does(subje
 
 
 def test_fewer_images_than_500_are_all_taken():
-    assert chosen(torch.arange(10) % 3, 500).tolist() == list(range(10))
+    assert choose_images(torch.arange(10) % 3, 500).tolist() == list(range(10))
 
 
 def test_clean_images_are_warped_where_a_data_set_has_some(subject, make_cell):
@@ -276,7 +276,7 @@ def test_what_is_kept(subject, make_cell):
     assert kept["picture.predictions"][0].tolist() == [0, 1]
     correct = kept["picture.predictions"] == kept["picture.labels"]
     assert correct[1:].view(8, 2, 2).equal(kept["right"][:2][:, :, [2, 4]].permute(1, 2, 0))
-    rotated = warp_images(images[1:2], FAMILIES["rotation"].build_homographies(numbers(2)[1:], 60.0, SIDE, SIDE))
+    rotated = warp_images(images[1:2], FAMILIES["rotation"].build_homographies(draw_numbers(2)[1:], 60.0, SIDE, SIDE))
     assert kept["picture.images"][2, 1].equal((255 * rotated[0]).round().to(torch.uint8))
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from torch import Tensor
 
 from capsbench.data.warps import FAMILIES
-from capsbench.measures.affine.section import MOST_LINES, MOST_SHOWN, SECTION, curves, images
+from capsbench.measures.affine.section import MOST_LINES, MOST_SHOWN, SECTION, draw_accuracy_curves, draw_examples
 from capsbench.measures.overlap.section import SECTION as OVERLAP
 from capsbench.measures.viewpoint.section import SECTION as VIEWPOINT
 from capsbench.presenting.figures.style import PAPER
@@ -60,14 +60,14 @@ def test_several_data_sets_are_told_apart(capsules: Make, tmp_path: Path) -> Non
     material = Material.from_records(both, Store(tmp_path))
     shown = SECTION.readable(SECTION.table(material))
     assert shown["name"].tolist() == [f"{name}: em \N{MULTIPLICATION SIGN}3" for name in ("digits", "mnist")]
-    figure = curves(material).figure
+    figure = draw_accuracy_curves(material).figure
     assert len(figure.axes) == 16
     assert {axes.get_ylabel() for axes in figure.axes} == {"", "digits: accuracy (%)", "mnist: accuracy (%)"}
     assert [len(axes.lines) for axes in figure.axes] == [1] * 16
 
 
 def test_curves_have_the_means_at_levels_that_people_read(records: list[Record], tmp_path: Path) -> None:
-    figure = curves(Material.from_records(records, Store(tmp_path))).figure
+    figure = draw_accuracy_curves(Material.from_records(records, Store(tmp_path))).figure
     panels = {axes.get_title(): axes for axes in figure.axes}
     assert list(panels) == list(FAMILIES)
     levels = {
@@ -111,7 +111,7 @@ def test_images_stand_above_who_is_right(records: list[Record], tmp_path: Path, 
     for record, right in zip(records, (True, True, False, False), strict=True):
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(right, labels, channels))
     material = Material.from_records(records, store)
-    (axes,) = images(material).figure.axes
+    (axes,) = draw_examples(material).figure.axes
     lines, width = min(MOST_LINES, len(labels)), 30  # noise 5 pixels wide, each enlarged six times
     (image,) = axes.images
     pixels = torch.as_tensor(image.get_array())
@@ -137,7 +137,7 @@ def test_images_of_other_settings_are_left_out(records: list[Record], tmp_path: 
     store = Store(tmp_path)
     for record, seed in zip(records, (0, 0, 0, 1), strict=True):
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(True, torch.arange(3), seed=seed))
-    (axes,) = images(Material.from_records(records, store)).figure.axes
+    (axes,) = draw_examples(Material.from_records(records, store)).figure.axes
     assert len(axes.lines) == 2
 
 
@@ -146,7 +146,7 @@ def test_no_more_contenders_than_fit_below_an_image(capsules: Make, tmp_path: Pa
     many = [measured(capsules(iterations=1 + count), 0.1) for count in range(MOST_SHOWN + 2)]
     for record in many:
         store.write_tensors(store.kept_path("affine", record.cell.id), picture(True, torch.arange(2)))
-    drawn = images(Material.from_records(many, store))
+    drawn = draw_examples(Material.from_records(many, store))
     assert len(drawn.figure.axes[0].lines) == 2 * MOST_SHOWN
     assert f"{MOST_SHOWN} of {MOST_SHOWN + 2} in all; " in drawn.caption
 
@@ -155,13 +155,18 @@ def test_without_what_is_needed_there_is_neither_table_nor_picture(
     records: list[Record], capsules: Make, tmp_path: Path
 ) -> None:
     nothing = Material.from_records([capsules()], Store(tmp_path))
-    needed = {SECTION.table: "affine", VIEWPOINT.table: "viewpoint", OVERLAP.table: "overlap", curves: "affine"}
-    for make, measure in [*needed.items(), (images, "affine")]:
+    needed = {
+        SECTION.table: "affine",
+        VIEWPOINT.table: "viewpoint",
+        OVERLAP.table: "overlap",
+        draw_accuracy_curves: "affine",
+    }
+    for make, measure in [*needed.items(), (draw_examples, "affine")]:
         with pytest.raises(NoDataError) as caught:
             make(nothing)
         assert caught.value.missing == measure
     with pytest.raises(NoDataError) as caught:
-        images(Material.from_records(records, Store(tmp_path)))
+        draw_examples(Material.from_records(records, Store(tmp_path)))
     assert caught.value.missing == "warped images"
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.measures.cost.measure import Cost, inference_of
+from capsbench.measures.cost.measure import Cost, count_inference
 from capsbench.measures.cost.spec import SPEC
 from capsbench.networks.build import build_network
 
@@ -23,7 +23,7 @@ def measured(subject):
 
 def test_a_convolution_and_a_linear_layer():
     network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(27, 5))
-    assert inference_of(network, (2, 5, 5)).algorithm == 2 * 27 * 18 + 27 + 2 * 27 * 5
+    assert count_inference(network, (2, 5, 5)).algorithm == 2 * 27 * 18 + 27 + 2 * 27 * 5
 
 
 @pytest.mark.parametrize("iterations", [1, 3])

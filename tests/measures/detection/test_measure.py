@@ -12,7 +12,7 @@ from torch import nn
 from capsbench.attacks.effort import EFFORTS
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.data.images import Images
-from capsbench.measures.detection.measure import Detection, auroc
+from capsbench.measures.detection.measure import Detection, compute_auroc
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.networks.build import build_network
 from capsbench.networks.layers import Capsules
@@ -89,9 +89,9 @@ def test_the_threshold_lets_95_in_100_validation_images_pass(measured, example):
 def test_the_area_is_the_share_of_pairs_in_the_right_order():
     clean, adversarial = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.5, 4.0, 2.0])
     pairs = [(a > c) + 0.5 * (a == c) for a in adversarial.tolist() for c in clean.tolist()]
-    assert auroc(clean, adversarial) == pytest.approx(np.mean(pairs))
+    assert compute_auroc(clean, adversarial) == pytest.approx(np.mean(pairs))
     many, far = torch.randn(50, generator=torch.Generator().manual_seed(0)), torch.randn(30) + 1
-    assert auroc(many, far) == pytest.approx(mannwhitneyu(far, many).statistic / 1500)
+    assert compute_auroc(many, far) == pytest.approx(mannwhitneyu(far, many).statistic / 1500)
 
 
 # Attacks
@@ -111,7 +111,7 @@ def test_descent_ends_at_epsilon_and_is_detected_by_how_far_that_is(measured, ex
     assert values["undetected rate", "pgd"] == pytest.approx((fooled & ~detected).sum() / right.sum())
     assert values["detected", "pgd"] == pytest.approx(detected.sum() / fooled.sum())
     clean = torch.tensor(8 * np.minimum(levels, 1 - levels))
-    assert values["AUROC", "pgd"] == pytest.approx(auroc(clean, torch.tensor(distances[fooled])), abs=0.01)
+    assert values["AUROC", "pgd"] == pytest.approx(compute_auroc(clean, torch.tensor(distances[fooled])), abs=0.01)
     assert sorted(kept["image"].tolist()) == np.flatnonzero(right).tolist()
 
 

@@ -13,12 +13,12 @@ from capsbench.measures.equivariance.effort import EFFORTS, Effort
 from capsbench.measures.equivariance.measure import (
     PENALTIES,
     Equivariance,
+    make_matrices,
     map_errors,
-    matrices,
     r_squared,
     regression_by_class,
     ridge_regression,
-    seen,
+    run_network,
 )
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.networks.build import build_network
@@ -267,15 +267,15 @@ def test_without_an_image_that_is_right_there_is_no_row_about_those(measured, va
 def test_warps_go_where_they_say():
     image = torch.zeros(1, 1, 20, 20)
     image[0, 0, 5, 7] = 1
-    moved = warp_images(image, matrices(image, torch.tensor([[0.0, 10.0, 5.0, 0.0]])))
+    moved = warp_images(image, make_matrices(image, torch.tensor([[0.0, 10.0, 5.0, 0.0]])))
     assert moved[0, 0, 6, 9] == 1
-    turned = warp_images(image, matrices(image, torch.tensor([[90.0, 0.0, 0.0, 0.0]])))
+    turned = warp_images(image, make_matrices(image, torch.tensor([[90.0, 0.0, 0.0, 0.0]])))
     assert torch.equal(turned, torch.rot90(image, 1, (2, 3)))
 
 
 def test_a_size_of_minus_25_undoes_one_of_25():
     image = torch.zeros(1, 1, 8, 8)
-    larger, smaller = (matrices(image, torch.tensor([[0.0, 0.0, 0.0, size]]))[0, :, :2] for size in (25.0, -25.0))
+    larger, smaller = (make_matrices(image, torch.tensor([[0.0, 0.0, 0.0, size]]))[0, :, :2] for size in (25.0, -25.0))
     torch.testing.assert_close(larger, 1.25 * torch.eye(2, dtype=torch.double))
     torch.testing.assert_close(larger @ smaller, torch.eye(2, dtype=torch.double))
 
@@ -289,7 +289,7 @@ def test_of_a_cnn_the_input_of_its_last_layer_is_seen(subject, make_cell, varied
     last = nn.Linear(5, 10)
     images, labels = varied
     cell = make_cell(network="cnn-hinton2018", batch=64)
-    found = seen(subject(cell, nn.Sequential(hidden, last), images, labels), images)
+    found = run_network(subject(cell, nn.Sequential(hidden, last), images, labels), images)
     np.testing.assert_allclose(found.whole, hidden(images).detach().double(), rtol=1e-4, atol=1e-6)
     assert found.classes.tolist() == last(hidden(images)).argmax(dim=1).tolist()
 
@@ -298,13 +298,13 @@ def test_a_feature_map_is_seen_by_its_mean_over_positions(subject, make_cell, va
     torch.manual_seed(0)
     hidden = nn.Sequential(nn.Conv2d(1, 3, 9, 8), nn.ReLU())
     network = nn.Sequential(hidden, nn.Conv2d(3, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    found = seen(subject(make_cell(network="cnn-hinton2018"), network, *varied), varied[0])
+    found = run_network(subject(make_cell(network="cnn-hinton2018"), network, *varied), varied[0])
     np.testing.assert_allclose(found.whole, hidden(varied[0]).mean(dim=(2, 3)).detach().double(), rtol=1e-4, atol=1e-6)
 
 
 def test_the_pose_of_the_winning_class_is_seen(subject, make_cell, varied):
     network = Follows()
-    found = seen(subject(make_cell(), network, *varied), varied[0])
+    found = run_network(subject(make_cell(), network, *varied), varied[0])
     capsules = network.capsules(varied[0])
     for i in (0, 7, 199):
         winner = capsules.activations[i].argmax()

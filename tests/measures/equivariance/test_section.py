@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from capsbench.measures.equivariance.section import SECTION, curves, parameters
+from capsbench.measures.equivariance.section import SECTION, draw_level_curves, draw_parameters
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
@@ -55,7 +55,7 @@ def test_the_table_has_a_row_a_contender_with_intervals(material: Material) -> N
 
 
 def test_curves_are_the_means_at_each_level(material: Material) -> None:
-    consistency, error = curves(material).figure.axes
+    consistency, error = draw_level_curves(material).figure.axes
     assert [list(line.get_ydata()) for line in consistency.lines] == [
         pytest.approx([72.0, 92.0]),
         pytest.approx([60.0, 80.0]),
@@ -68,7 +68,7 @@ def test_curves_are_the_means_at_each_level(material: Material) -> None:
 
 
 def test_poses_of_each_network_are_a_point_each(material: Material) -> None:
-    (axes,) = parameters(material).figure.axes
+    (axes,) = draw_parameters(material).figure.axes
     points = {line.get_label(): float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()) == 1}
     assert points == pytest.approx({"em \N{MULTIPLICATION SIGN}3": 0.5, "matched CNN": -0.25})
     assert [label.get_text() for label in axes.get_yticklabels()] == list(points)
@@ -77,9 +77,9 @@ def test_poses_of_each_network_are_a_point_each(material: Material) -> None:
 def test_each_data_set_has_its_panels(capsules: Make, tmp_path: Path) -> None:
     records = [measured(capsules(dataset=name), 0.8, 0.5) for name in ("digits", "mnist")]
     material = Material.from_records(records, Store(tmp_path))
-    assert [axes.get_ylabel().partition("\n")[0] for axes in curves(material).figure.axes] == ["digits"] * 2 + [
-        "mnist"
-    ] * 2
+    assert [axes.get_ylabel().partition("\n")[0] for axes in draw_level_curves(material).figure.axes] == [
+        "digits"
+    ] * 2 + ["mnist"] * 2
     assert SECTION.readable(SECTION.table(material))["name"][0] == "digits: em \N{MULTIPLICATION SIGN}3"
 
 

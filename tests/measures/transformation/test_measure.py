@@ -8,7 +8,7 @@ from capsbench.data.augment import Augmented
 from capsbench.data.images import Images, ImageShape
 from capsbench.measures.accuracy.measure import Accuracy
 from capsbench.measures.speed.measure import Speed
-from capsbench.measures.transformation.measure import Transformation, line
+from capsbench.measures.transformation.measure import Transformation, fit_line
 from capsbench.networks.build import build_network
 from capsbench.networks.layers import Capsules
 from capsbench.networks.transforming_autoencoder import TransformingAutoencoder
@@ -170,7 +170,7 @@ def test_a_line_is_that_of_weighted_least_squares():
     slope, constant = np.polyfit(x, y, 1, w=np.sqrt(w))
     left = np.average((y - slope * x - constant) ** 2, weights=w)
     explained = 1 - left / np.average((y - np.average(y, weights=w)) ** 2, weights=w)
-    assert line(moments) == pytest.approx((slope, explained))
+    assert fit_line(moments) == pytest.approx((slope, explained))
 
 
 # As a whole
