@@ -16,7 +16,7 @@ OF_ALL_ATTACKS = ("adversarial images valid", "two forward passes equal")
 """Checks that all numbers of attacks need. If another one fails, only robust accuracies are doubtful."""
 
 
-def failed_checks(material: Material) -> dict[str, list[str]]:
+def find_failed_checks(material: Material) -> dict[str, list[str]]:
     """Returns contender -> the sanity checks that failed for any of its seeds, with the one by transferred attacks."""
     rows = material.rows
     if rows.empty:
@@ -31,6 +31,6 @@ def failed_checks(material: Material) -> dict[str, list[str]]:
     return {str(name): sorted(rows["condition"].unique()) for name, rows in failed.groupby("contender")}
 
 
-def marked(material: Material) -> Material:
+def mark_unsound(material: Material) -> Material:
     """Returns the material with the sign of `UNSOUND` behind the name of each contender with a failed check."""
-    return replace(material, summary=with_sign(material.summary, UNSOUND, failed_checks(material)))
+    return replace(material, summary=with_sign(material.summary, UNSOUND, find_failed_checks(material)))

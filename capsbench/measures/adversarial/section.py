@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.adversarial.spec import ADVERSARIAL
-from capsbench.measures.soundness import failed_checks, marked
+from capsbench.measures.soundness import find_failed_checks, mark_unsound
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import HALF, one_row_each, select_number
 from capsbench.presenting.figures.curves import draw_curves
@@ -72,7 +72,7 @@ def build_table(material: Material) -> pd.DataFrame:
         table[heading] = [bounds_of(name, threat).headline for name in table["dataset"]]
     norms = means[(means["metric"] == "perturbation norm") & means["condition"].str.match(r"L2, cw, .*, mean")]
     table["CW norm (L2)"] = table["contender"].map(norms.groupby("contender")["value"].min())
-    failed = failed_checks(material)
+    failed = find_failed_checks(material)
     table["failed checks"] = ["; ".join(failed.get(str(name), [])) for name in table["contender"]]
     return table
 
@@ -96,7 +96,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
 @mpl.rc_context(STYLE)
 def draw_robust_accuracy(material: Material) -> Picture:
     """Draws the worst-case accuracy against epsilon, a panel a threat."""
-    material = marked(material)
+    material = mark_unsound(material)
     rows = material.of_measure(ADVERSARIAL)
     conditions = {f"{Threat.LINF}, worst case": "L∞ epsilon", f"{Threat.L2}, worst case": "L2 epsilon"}
     chosen_rows = choose_contenders(material, rows[rows["condition"].isin(list(conditions))], "the worst case")
@@ -121,7 +121,7 @@ def draw_robust_accuracy(material: Material) -> Picture:
 @mpl.rc_context(STYLE)
 def draw_readings(material: Material) -> Picture:
     """Draws the robust accuracy under PGD at the headline epsilon, for each reading of the output and each loss."""
-    material = marked(material)
+    material = mark_unsound(material)
     rows = material.of_measure(ADVERSARIAL)
     level = rows["dataset"].map({name: bounds_of(name, Threat.LINF).headline for name in rows["dataset"].unique()})
     rows_at_level = rows[(rows["metric"] == "robust accuracy") & ((rows["level"] - level).abs() < 1e-6)]
@@ -170,7 +170,7 @@ def _name_contenders(summary: pd.DataFrame, order: list[str]) -> list[str]:
 @mpl.rc_context(STYLE)
 def draw_examples(material: Material) -> Picture:
     """Draws some clean and adversarial images, each with the prediction of the network."""
-    material = marked(material)
+    material = mark_unsound(material)
     rows = material.of_measure(ADVERSARIAL)
     dataset = str(rows["dataset"].iloc[0])
     cells = rows[rows["dataset"] == dataset].drop_duplicates("contender").set_index("contender")["cell"]

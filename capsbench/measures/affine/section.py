@@ -92,8 +92,8 @@ def draw_accuracy_curves(material: Material) -> Picture:
             axes.set_ylabel("accuracy (%)" if len(datasets) == 1 else f"{dataset}: accuracy (%)")
     grid[0, 0].set_ylim(0, 102)
     caption = (
-        "Accuracy on the same test images, warped ever farther: by one parameter, to either side, or in the groups below by all "
-        "that the group has, each drawn from that part of its range. "
+        "Accuracy on the same test images at increasing levels of warps: above by one parameter, to either side; below by all "
+        "parameters of a group, each drawn from that part of its range. "
         f"{describe_spread(table, 'Lines', 'bands: 95 % t-intervals')}"
     )
     return finish_picture(figure, "Accuracy under warps", caption + chosen.left_out, chosen.summary["label"])

@@ -73,12 +73,12 @@ class Detection(Measure):
         network.eval()
         bounds = bounds_of(cell.dataset, Threat.LINF)
 
-        validation = reconstruct(
+        validation = reconstruct_with_classes(
             cell, network, data.validation.images[_draw_images(data.validation.labels, self.clean[self.setting])]
         )
         threshold = float(validation.distances.double().quantile(1 - FALSE_POSITIVES))
         which = _draw_images(data.test.labels, self.clean[self.setting])
-        clean = reconstruct(cell, network, data.test.images[which])
+        clean = reconstruct_with_classes(cell, network, data.test.images[which])
         rows = [
             Row("detection", "threshold", "validation", threshold, "L2"),
             Row("detection", "false positives", "test", _compute_share(clean.distances > threshold), "fraction"),
@@ -96,7 +96,7 @@ class Detection(Measure):
             for name, adversarial in _run_attacks(
                 cell, network, images, labels, make_descent(cell.dataset, epsilon, effort)
             ).items():
-                after = reconstruct(cell, network, adversarial)
+                after = reconstruct_with_classes(cell, network, adversarial)
                 fooled = after.classes != labels
                 rows += _build_rows(name, epsilon, fooled, after.distances, clean.distances, threshold)
                 passed |= fooled & (after.distances <= threshold)
@@ -117,7 +117,7 @@ class Reconstructed(NamedTuple):
 
 
 @torch.no_grad()
-def reconstruct(cell: Cell, network: CapsuleNetwork, images: Tensor) -> Reconstructed:
+def reconstruct_with_classes(cell: Cell, network: CapsuleNetwork, images: Tensor) -> Reconstructed:
     """Reconstructs images, a batch at a time; raises TrainingFailed for distances that are not finite."""
     parts = []
     for batch in images.split(cell.batch_size):

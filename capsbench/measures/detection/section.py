@@ -7,7 +7,7 @@ import pandas as pd
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.detection.spec import DETECTION
-from capsbench.measures.soundness import marked
+from capsbench.measures.soundness import mark_unsound
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import format_numbers, one_row_each, select_number
 from capsbench.presenting.images import ImagesTaken
@@ -16,7 +16,7 @@ from capsbench.presenting.section import Section
 
 
 def build_table(material: Material) -> pd.DataFrame:
-    material = marked(material)
+    material = mark_unsound(material)
     means = material.average_seeds(material.of_measure(DETECTION))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).published)
     means = means[means["level"].isna() | ((means["level"] - level).abs() < 1e-6)]

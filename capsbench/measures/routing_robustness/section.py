@@ -8,7 +8,7 @@ import pandas as pd
 from capsbench.attacks.effort import ATTACKED
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.measures.routing_robustness.spec import ROUTING_ROBUSTNESS
-from capsbench.measures.soundness import marked
+from capsbench.measures.soundness import mark_unsound
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import format_numbers, one_row_each, select_number
 from capsbench.presenting.figures.curves import draw_curves
@@ -21,7 +21,7 @@ from capsbench.presenting.shortlist import choose_contenders
 
 
 def build_table(material: Material) -> pd.DataFrame:
-    material = marked(material)
+    material = mark_unsound(material)
     means = material.average_seeds(material.of_measure(ROUTING_ROBUSTNESS))
     level = means["dataset"].map(lambda name: bounds_of(name, Threat.LINF).headline)
     attacks = means["condition"].isin(["vote attack", "output attack"])
@@ -43,7 +43,7 @@ def build_table(material: Material) -> pd.DataFrame:
 @mpl.rc_context(STYLE)
 def draw_iterations(material: Material) -> Picture:
     """Draws the clean and robust accuracy against the number of routing iterations at test time."""
-    material = marked(material)
+    material = mark_unsound(material)
     rows = material.of_measure(ROUTING_ROBUSTNESS)
     chosen_rows = choose_contenders(
         material, rows[rows["condition"] == "iterations at test time"], "accuracy by iterations at test time"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from capsbench.attacks.effort import ATTACKED
-from capsbench.measures.soundness import marked
+from capsbench.measures.soundness import mark_unsound
 from capsbench.measures.transfer.spec import BEYOND_WHITE_BOX, TRANSFER
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels, text_width
@@ -41,7 +41,7 @@ def build_matrix(material: Material) -> pd.DataFrame:
 
 def build_table(material: Material) -> pd.DataFrame:
     matrix = build_matrix(material)
-    material = marked(material)
+    material = mark_unsound(material)
     labels = material.summary.set_index("contender")["label"]
     rows = material.of_measure(TRANSFER)
     beyond = rows[rows["metric"] == BEYOND_WHITE_BOX].groupby("contender")["value"].max()
@@ -83,7 +83,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
 def draw_matrix(material: Material) -> Picture:
     """Draws the share of the images that mislead a source and mislead a target too, a panel a data set."""
     matrix = build_matrix(material)
-    material = marked(material)
+    material = mark_unsound(material)
     summary, left_out = choose_most_accurate(material.summary, {*matrix["source"], *matrix["target"]})
     matrix = matrix[matrix["source"].isin(summary["contender"]) & matrix["target"].isin(summary["contender"])]
     labels = summary.set_index("contender")["label"]

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 import pandas as pd
 
-from capsbench.measures.soundness import OF_ALL_ATTACKS, failed_checks, marked
+from capsbench.measures.soundness import OF_ALL_ATTACKS, find_failed_checks, mark_unsound
 from capsbench.presenting.marks import COLLAPSED, UNLIKE, has
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -130,7 +130,7 @@ FEW = "Capsules need fewer labelled examples: with few images they beat their CN
 def findings(material: Material) -> list[Finding]:
     """What the material says to each claim that it can speak to, by number."""
     found = []
-    plain, marked_groups = groups_of(material, MOST), groups_of(marked(material), MOST)
+    plain, marked_groups = groups_of(material, MOST), groups_of(mark_unsound(material), MOST)
     doubts = {basis: find_doubts(material, basis) for basis in Basis}
     for each in HYPOTHESES:
         for group in plain if each.basis is Basis.OTHER else marked_groups:
@@ -165,7 +165,7 @@ def find_doubts(material: Material, basis: Basis) -> dict[str, str]:
     for contender, n, seeds in zip(summary["contender"], summary["n"], summary["seeds"], strict=True):
         if n < seeds:
             found.setdefault(contender, []).append(f"failed in {seeds - n} of {seeds} seeds")
-    for contender, failed in failed_checks(material).items():
+    for contender, failed in find_failed_checks(material).items():
         checks = [check for check in failed if basis is Basis.ROBUST or check in OF_ALL_ATTACKS]
         if checks and basis is not Basis.OTHER:
             found.setdefault(contender, []).append(f"failed a sanity check ({', '.join(checks)})")

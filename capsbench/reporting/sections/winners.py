@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench.measures.soundness import failed_checks, marked
+from capsbench.measures.soundness import find_failed_checks, mark_unsound
 from capsbench.presenting.caption import About
 from capsbench.presenting.format import PERCENT, POINTS, format_interval, format_si, spell_seeds_needed
 from capsbench.presenting.marks import COLLAPSED, MARKS, UNLIKE, has
@@ -57,10 +57,10 @@ class Line:
 def build_table(material: Material) -> pd.DataFrame:
     """Returns one row for each budget, number and contender other than the first."""
     values = {number: number.find_values(material) for number in list_numbers(material.specs)}
-    unsound = failed_checks(material)
+    unsound = find_failed_checks(material)
     lines = [
         line
-        for plain, attacked in zip(groups_of(material), groups_of(marked(material)), strict=True)
+        for plain, attacked in zip(groups_of(material), groups_of(mark_unsound(material)), strict=True)
         for number, found in values.items()
         for line in _rank_contenders(
             number, attacked if number.contest.at_headline_bound else plain, found, material.verdicts

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from capsbench.measures.adversarial.section import SECTION, draw_examples, draw_readings, draw_robust_accuracy
-from capsbench.measures.soundness import failed_checks
+from capsbench.measures.soundness import find_failed_checks
 from capsbench.presenting.figures.files import render_image
 from capsbench.presenting.marks import UNSOUND
 from capsbench.presenting.material import Material, NoDataError
@@ -68,7 +68,7 @@ def test_numbers_of_the_table(material: Material) -> None:
 
 
 def test_a_check_that_failed_for_one_seed_marks_the_contender(material: Material) -> None:
-    (failed,) = failed_checks(material).values()
+    (failed,) = find_failed_checks(material).values()
     assert failed == ["doubled steps"]
     labels = [text.get_text() for text in draw_robust_accuracy(material).figure.legends[0].get_texts()]
     assert labels == [f"{EM} {UNSOUND.sign}", CNN]
@@ -82,7 +82,7 @@ def test_transfer_that_beats_the_white_box_is_a_failed_check(records: list[Recor
     def shown(images: float) -> dict[str, list[str]]:
         row = Row("transfer", "beyond white box", records[0].cell.id, images, "images", 0.05)
         of_cnn = with_rows(records[3], [*records[3].rows, row])
-        return failed_checks(Material.from_records([*records[:3], of_cnn], Store(tmp_path)))
+        return find_failed_checks(Material.from_records([*records[:3], of_cnn], Store(tmp_path)))
 
     assert len(shown(1.0)) == 1  # one of a hundred images is let pass
     assert list(shown(2.0).values())[1] == ["transfer no stronger"]
