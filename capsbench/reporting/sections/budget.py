@@ -43,7 +43,7 @@ class OfSeeds:
         return len(self.by_seed)
 
     def complement(self) -> OfSeeds:
-        """What is left of 100 %: errors of accuracies."""
+        """Returns 100 % minus the numbers: errors of accuracies."""
         return OfSeeds(100 - self.by_seed, self.step)
 
     def share_of(self, whole: OfSeeds) -> OfSeeds:
@@ -66,7 +66,7 @@ class Estimate(NamedTuple):
 
     @classmethod
     def of(cls, values: OfSeeds, level: float = ALPHA) -> Estimate:
-        """Of a number of each seed, with the interval at a level, a 95 % one by default."""
+        """Returns the mean of a number of each seed, with an interval at a level, by default the 95 % one."""
         n = len(values)
         if not n:
             return cls(math.nan, math.inf, 0)
@@ -76,7 +76,7 @@ class Estimate(NamedTuple):
 
     @classmethod
     def of_verdict(cls, verdict: Verdict) -> Estimate:
-        """Of a difference, with the interval of its family."""
+        """Returns a difference with the interval of its family."""
         half = math.inf if math.isnan(verdict.half) else 100 * verdict.half
         needed = spell_seeds_needed(verdict.outcome, verdict.seeds_needed)
         return cls(100 * verdict.difference.mean, half, verdict.difference.seeds, needed)
@@ -109,11 +109,11 @@ class Numbers:
         chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
         if level is not None:
             chosen &= (rows["level"] - level).abs() < 1e-6
-        own = self.material.with_steps(self.material.select_rows(chosen))
-        own = own.drop_duplicates(["contender", "seed"]).set_index("seed")
+        rows = self.material.with_steps(self.material.select_rows(chosen))
+        rows = rows.drop_duplicates(["contender", "seed"]).set_index("seed")
         return {
             str(name): OfSeeds(100 * part["value"], 100 * float(part["step"].max()))
-            for name, part in own.groupby("contender", sort=False)
+            for name, part in rows.groupby("contender", sort=False)
         }
 
 
@@ -135,14 +135,14 @@ class Group:
         few = "" if pd.isna(first["train_size"]) else f"[{int(first['train_size'])}]"
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
         self.title = f"{self.dataset}{few}, {self.size}, {int(first['epochs'])} epochs{stopped}"
-        own = material.summary[material.summary["contender"].isin(self.described.index)]
+        summary = material.summary[material.summary["contender"].isin(self.described.index)]
         if most is not None:
-            own, _ = choose_most_accurate(own, most=most)
-        self.contenders = own.set_index("contender", drop=False)
-        self._labels = dict(zip(own["contender"], own["label"], strict=True))
+            summary, _ = choose_most_accurate(summary, most=most)
+        self.contenders = summary.set_index("contender", drop=False)
+        self._labels = dict(zip(summary["contender"], summary["label"], strict=True))
 
-    def which(self, **wanted: object) -> list[str]:
-        """The contenders of which each named field or option has that value."""
+    def find_contenders(self, **wanted: object) -> list[str]:
+        """Returns the contenders of which each named field or option has that value."""
         table = self.described
         for name, value in wanted.items():
             column = name.replace("__", ".")
@@ -161,11 +161,11 @@ class Group:
     def accuracy(self, contender: str) -> OfSeeds:
         return self.values(contender, *TEST_ACCURACY)
 
-    def judged(self, values: OfSeeds) -> Estimate:
-        """What a claim about a number rests on: its mean, with an interval at the level of the second family."""
+    def estimate(self, values: OfSeeds) -> Estimate:
+        """Returns the mean of a number that a claim rests on, with an interval at the level of the second family."""
         return Estimate.of(values, ALPHA / self.verdicts.comparisons)
 
-    def difference(self, one: OfSeeds, other: OfSeeds) -> Estimate | None:
+    def subtract(self, one: OfSeeds, other: OfSeeds) -> Estimate | None:
         """One number less another over the seeds that both have, in the second family; None where there is none."""
         both = pd.concat([one.by_seed, other.by_seed], axis="columns", join="inner").dropna() / 100
         if both.empty:
@@ -179,8 +179,8 @@ class Group:
         verdict = self.verdicts.of_accuracy(one, other)
         return None if verdict is None else Estimate.of_verdict(verdict)
 
-    def reached(self, contender: str) -> bool:
-        """Whether every seed of it has the validation accuracy that training was to stop at."""
+    def has_reached(self, contender: str) -> bool:
+        """Returns true if every seed has the validation accuracy at which training was to stop."""
         reached = self.values(contender, *TEST_ACCURACY[:2], "validation")
         return len(reached) > 0 and float(reached.by_seed.min()) >= 100 * self.stop_at
 
@@ -190,15 +190,15 @@ class Group:
             return verdict
         return verdict if self.size == "paper" and self.cells["train_size"].isna().all() else "undecided"
 
-    def capsules(self) -> list[str]:
-        return self.which(routing=any)
+    def list_capsules(self) -> list[str]:
+        return self.find_contenders(routing=any)
 
-    def cnns(self) -> list[str]:
+    def list_cnns(self) -> list[str]:
         return [name for name in self.contenders.index if pd.isna(self.contenders.loc[name, "routing"])]
 
 
-def above(estimate: Estimate, threshold: float = 0.0) -> str:
-    """Whether a number is above a threshold."""
+def judge_above(estimate: Estimate, threshold: float = 0.0) -> str:
+    """Returns the verdict on a number being above a threshold."""
     if estimate.n < FEWEST_SEEDS:
         return str(Outcome.NOT_TESTED)
     if estimate.mean - estimate.half > threshold:
@@ -206,8 +206,8 @@ def above(estimate: Estimate, threshold: float = 0.0) -> str:
     return "refuted" if estimate.mean + estimate.half < threshold else "undecided"
 
 
-def nothing(estimate: Estimate) -> str:
-    """Whether a difference is not one in favour of what is said to have no advantage."""
+def judge_no_advantage(estimate: Estimate) -> str:
+    """Returns the verdict on a difference being no advantage: less than `MARGIN`."""
     if estimate.n < FEWEST_SEEDS:
         return str(Outcome.NOT_TESTED)
     if estimate.mean + estimate.half < MARGIN:
@@ -215,8 +215,8 @@ def nothing(estimate: Estimate) -> str:
     return "refuted" if estimate.mean - estimate.half > 0 else "undecided"
 
 
-def near(estimate: Estimate, published: float, tolerance: float) -> str:
-    """Whether a number is within a tolerance of the published one."""
+def judge_near(estimate: Estimate, published: float, tolerance: float) -> str:
+    """Returns the verdict on a number being within a tolerance of the published one."""
     if estimate.n < FEWEST_SEEDS:
         return str(Outcome.NOT_TESTED)
     low, high = estimate.mean - estimate.half, estimate.mean + estimate.half

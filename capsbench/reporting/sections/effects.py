@@ -1,4 +1,4 @@
-"""The section of ``--by NAME,...``: what a choice does in each network, over all that was varied beside it."""
+"""The section of ``--by NAME,...``: the effect of a choice in each network, averaged over all other settings."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, 
 from capsbench.stats.verdicts import Outcome
 
 Level = tuple[Any, ...]
-"""A value of what is asked for, or of several a combination."""
+"""A value of the choice, or a combination of values of several choices."""
 
 AGAINST = "against."
-"""Begins the columns of the value that a row is compared with."""
+"""Prefix of the columns of the value that a row is compared with."""
 
 WITHIN = "within"
-"""The column of the network that a row is about; empty where the network follows from the value."""
+"""The column of a row's network; empty if the network follows from the value."""
 
 ALL, UNKNOWN = "all", object()
-"""All training images, as a value of ``train_size``; and the default of what has none that is known."""
+"""All training images, as a value of ``train_size``; and a default that is not known."""
 
 COSTS = {"FLOPs": FLOPS, "step ms": STEP_TIME}
 OF_EACH = ("cell", "seed")
-"""Names that tell cells of one contender apart: a difference is over these, not between them."""
+"""Names in which the cells of one contender differ: a difference is an average over them."""
 
 NOT_VARIED = {"cell", "contender", "seed", "value", "step", *COSTS}
 
 
-def _table(material: Material) -> pd.DataFrame:
-    """One row a network and value of what is asked for (a combination of values, of several), the one compared with first."""
+def build_table(material: Material) -> pd.DataFrame:
+    """Returns one row a network and value of the choice (or combination of values), the one compared with first."""
     if not material.by:
         raise NoDataError("a choice", "was not asked about")
-    by = [_column(name, material.cells) for name in material.by]
+    by = [_find_column(name, material.cells) for name in material.by]
     accuracies = _choose_number(material, TEST_ACCURACY)
     cells = material.cells.merge(material.with_steps(accuracies)[["cell", "value", "step"]], on="cell")
     if "train_size" in by:
@@ -69,7 +69,9 @@ def _table(material: Material) -> pd.DataFrame:
         costs = _choose_number(material, number).set_index("cell")["value"]
         cells = cells.assign(**{heading: cells["cell"].map(costs)})
 
-    lines = [line for name, own in _networks(cells, by, material) for line in _lines(name, own, by, material)]
+    lines = [
+        line for name, block in _split_networks(cells, by, material) for line in _build_lines(name, block, by, material)
+    ]
     return pd.DataFrame(lines).astype(
         {"difference_seeds_needed": "Int64", **{mark.name: "boolean" for mark in FOUND_BY}}
     )
@@ -84,81 +86,88 @@ def _choose_number(material: Material, number: tuple[str, str, str]) -> pd.DataF
     )
 
 
-def _networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tuple[str, pd.DataFrame]]:
-    """The cells of each network, in the order of the headline table.
+def _split_networks(cells: pd.DataFrame, by: list[str], material: Material) -> list[tuple[str, pd.DataFrame]]:
+    """Returns the cells of each network, in the order of the headline table.
 
-    They are all together where the network follows from what is asked for, as from the routing.
+    They stay together if the network follows from the choice, as it does from the routing.
     """
     if "network" in by or (cells.groupby(by)["network"].nunique() == 1).all():
         return [("", cells)]
-    blocks = {str(name): own for name, own in cells.groupby("network")}
+    blocks = {str(name): block for name, block in cells.groupby("network")}
     return [(name, blocks[name]) for name in dict.fromkeys(material.summary["network"]) if name in blocks]
 
 
-def _lines(network: str, cells: pd.DataFrame, by: list[str], material: Material) -> list[dict[str, Any]]:
-    """The rows of one network."""
+def _build_lines(network: str, cells: pd.DataFrame, by: list[str], material: Material) -> list[dict[str, Any]]:
+    """Returns the rows of one network."""
     # What CNNs are sized after is a setting among them, and nothing that capsule networks have.
-    settings = [name for name in _settings(cells, by) if name != TARGET or cells[TARGET].notna().all()]
+    settings = [name for name in _find_settings(cells, by) if name != TARGET or cells[TARGET].notna().all()]
     setting = cells.groupby(settings, dropna=False).ngroup() if settings else 0
     cells = cells.assign(setting=setting)
     # Of each value: a row a seed, a column a setting of all else.
-    numbers = {key: own.pivot_table(index="seed", columns="setting", values="value") for key, own in cells.groupby(by)}
-    common = sorted(set.intersection(*(set(own.columns) for own in numbers.values())))
+    numbers = {
+        key: block.pivot_table(index="seed", columns="setting", values="value") for key, block in cells.groupby(by)
+    }
+    common = sorted(set.intersection(*(set(table.columns) for table in numbers.values())))
     if common:
-        numbers = {key: own[common] for key, own in numbers.items()}
+        numbers = {key: table[common] for key, table in numbers.items()}
     step = cells["step"].max()
-    levels = _in_order(cells, by)
-    first = _compared_with(cells, by, levels, material)
-    medians = {key: own[list(COSTS)].median() for key, own in cells.groupby(by)}
-    contenders = {key: dict(zip(own["setting"], own["contender"], strict=True)) for key, own in cells.groupby(by)}
-    made: list[dict[str, Any]] = []
+    levels = _sort_levels(cells, by)
+    first = _find_compared(cells, by, levels, material)
+    medians = {key: block[list(COSTS)].median() for key, block in cells.groupby(by)}
+    contenders = {key: dict(zip(block["setting"], block["contender"], strict=True)) for key, block in cells.groupby(by)}
+    lines: list[dict[str, Any]] = []
     for key in sorted(levels, key=lambda level: level != first):
-        own = numbers[key]
+        table = numbers[key]
         line: dict[str, Any] = {WITHIN: network, **dict(zip(by, key, strict=True))}
         line |= {f"{AGAINST}{name}": level for name, level in zip(by, first, strict=True)}
-        line |= {"n": len(own), "settings": own.shape[1]}
-        line |= _marks([contenders[key][setting] for setting in own], material)
-        line |= _mean("accuracy %", own.mean(axis="columns"), step / own.shape[1])
-        apart = _apart(own, numbers[first])
-        pairs = [(contenders[key][setting], contenders[first][setting]) for setting in apart] if key != first else []
-        line |= {"difference_settings": apart.shape[1], **_difference(apart, pairs, step, material.verdicts)}
+        line |= {"n": len(table), "settings": table.shape[1]}
+        line |= _find_marks([contenders[key][setting] for setting in table], material)
+        line |= _estimate_mean("accuracy %", table.mean(axis="columns"), step / table.shape[1])
+        differences = _subtract(table, numbers[first])
+        pairs = (
+            [(contenders[key][setting], contenders[first][setting]) for setting in differences] if key != first else []
+        )
+        line |= {
+            "difference_settings": differences.shape[1],
+            **_judge_difference(differences, pairs, step, material.verdicts),
+        }
         line |= {str(heading): cost for heading, cost in medians[key].dropna().items()}
-        made.append(line)
-    return made
+        lines.append(line)
+    return lines
 
 
-def _marks(contenders: list[str], material: Material) -> dict[str, Any]:
-    """The seeds that contenders were to have, and each mark that one of them has; empty where that is not known of all."""
-    own = material.summary[material.summary["contender"].isin(contenders)]
-    found = {mark.name: own[mark.name].any(skipna=False) for mark in FOUND_BY}
-    return {"seeds": int(own["seeds"].max()), **found}
+def _find_marks(contenders: list[str], material: Material) -> dict[str, Any]:
+    """Returns the seeds that contenders should have, and each mark of any of them; a mark is empty if unknown for one."""
+    summary = material.summary[material.summary["contender"].isin(contenders)]
+    marks = {mark.name: summary[mark.name].any(skipna=False) for mark in FOUND_BY}
+    return {"seeds": int(summary["seeds"].max()), **marks}
 
 
-def _in_order(cells: pd.DataFrame, by: list[str]) -> list[Level]:
-    """The values, or their combinations: numbers by size, others in the order in which they were asked for."""
+def _sort_levels(cells: pd.DataFrame, by: list[str]) -> list[Level]:
+    """Returns the values, or combinations of them: numbers by size, others in the order of the request."""
     order: dict[str, list[Any]] = {}
     for name in by:
         values = list(dict.fromkeys(cells[name]))
-        numeric = all(isinstance(each, int | float) for each in values if each != ALL)
-        order[name] = sorted(values, key=lambda each: math.inf if each == ALL else each) if numeric else values
+        numeric = all(isinstance(value, int | float) for value in values if value != ALL)
+        order[name] = sorted(values, key=lambda value: math.inf if value == ALL else value) if numeric else values
     levels = set(cells[by].itertuples(index=False, name=None))
-    return sorted(levels, key=lambda level: [order[name].index(each) for name, each in zip(by, level, strict=True)])
+    return sorted(levels, key=lambda level: [order[name].index(value) for name, value in zip(by, level, strict=True)])
 
 
-def _compared_with(cells: pd.DataFrame, by: list[str], levels: list[Level], material: Material) -> Level:
-    """The default, that of most of the contenders where these differ in it; the first value where it is not among them."""
+def _find_compared(cells: pd.DataFrame, by: list[str], levels: list[Level], material: Material) -> Level:
+    """Returns the most frequent default of the contenders; the first value if no default is among the values."""
     defaults = [material.defaults.get(str(name), {}) for name in cells.drop_duplicates("contender")["contender"]]
-    usual = Counter(tuple(_default(known, name) for name in by) for known in defaults)
+    usual = Counter(tuple(_find_default(known, name) for name in by) for known in defaults)
     there = [level for level in levels if usual[level]]
     return max(there, key=lambda level: usual[level]) if there else levels[0]
 
 
-def _default(known: Mapping[str, Any], name: str) -> Any:
+def _find_default(known: Mapping[str, Any], name: str) -> Any:
     return ALL if name == "train_size" and name in known else known.get(name, UNKNOWN)
 
 
-def _column(name: str, cells: pd.DataFrame) -> str:
-    """The column that a user names."""
+def _find_column(name: str, cells: pd.DataFrame) -> str:
+    """Returns the column that a user names."""
     wanted = to_field(name)
     if wanted in OF_EACH:
         raise UsageError(
@@ -169,38 +178,42 @@ def _column(name: str, cells: pd.DataFrame) -> str:
             expected="name a field or an option of the contenders",
         )
     described = list(map(str, cells.columns))
-    found = [each for each in described if wanted in (each, strip_component(each))]
-    if not found:
+    matching = [column for column in described if wanted in (column, strip_component(column))]
+    if not matching:
         flags = {field: flag for flag, field in asked_fields().items()}
-        others = {each for each in described if each not in ("contender", *OF_EACH) and not each.startswith("code.")}
-        known = sorted({flags.get(each, strip_component(each)) for each in others})
+        others = {
+            column for column in described if column not in ("contender", *OF_EACH) and not column.startswith("code.")
+        }
+        known = sorted({flags.get(column, strip_component(column)) for column in others})
         raise UsageError(Kind.UNKNOWN, flag="by", value=name, expected=known)
-    return found[0]
+    return matching[0]
 
 
-def _settings(cells: pd.DataFrame, by: list[str]) -> list[str]:
-    """What was varied beside: of the cells that have one value, these columns still tell some apart.
+def _find_settings(cells: pd.DataFrame, by: list[str]) -> list[str]:
+    """Returns the other columns that were varied: they differ among cells with the same value.
 
-    What follows from the value, such as the options of a routing, is none of them.
+    Columns that follow from the value, such as the options of a routing, do not.
     """
-    others = [str(each) for each in cells.columns if each not in NOT_VARIED and each not in by]
+    others = [str(column) for column in cells.columns if column not in NOT_VARIED and column not in by]
     varied = cells.groupby(by)[others].nunique(dropna=False).max() > 1
-    return [each for each in others if varied[each]]
+    return [column for column in others if varied[column]]
 
 
-def _apart(own: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
-    """Differences to the first value, over the settings and seeds that both have; a row a seed without a gap."""
-    both = (own - first).dropna(how="all", axis="columns")
+def _subtract(table: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
+    """Returns the differences to the first value, over the settings and seeds that both have, a row a complete seed."""
+    both = (table - first).dropna(how="all", axis="columns")
     return both.dropna(how="any", axis="index")
 
 
-def _mean(name: str, of_seeds: pd.Series, step: float) -> dict[str, float]:
+def _estimate_mean(name: str, of_seeds: pd.Series, step: float) -> dict[str, float]:
     mean, half = estimate_interval(of_seeds.to_list(), step)
     return {name: 100 * mean, f"{name}, ci95": 100 * half}
 
 
-def _difference(apart: pd.DataFrame, pairs: list[tuple[str, str]], step: float, verdicts: Verdicts) -> dict[str, Any]:
-    """What is said of a value: of one setting it is the verdict on that pair of contenders, of several one on their mean.
+def _judge_difference(
+    differences: pd.DataFrame, pairs: list[tuple[str, str]], step: float, verdicts: Verdicts
+) -> dict[str, Any]:
+    """Returns the difference of a value: with one setting, the verdict on that pair of contenders; with several, on their mean.
 
     Args:
         apart: the differences, a row a seed, a column a setting.
@@ -210,8 +223,8 @@ def _difference(apart: pd.DataFrame, pairs: list[tuple[str, str]], step: float, 
     verdict = None
     if len(pairs) == 1:
         verdict = verdicts.of_accuracy(*pairs[0])
-    elif pairs and len(apart):
-        of_seeds = apart.mean(axis="columns")
+    elif pairs and len(differences):
+        of_seeds = differences.mean(axis="columns")
         verdict = verdicts.judge(paired_seeds(of_seeds.to_list(), [0.0] * len(of_seeds), step / len(pairs)))
     if verdict is None:
         return {
@@ -229,66 +242,66 @@ def _difference(apart: pd.DataFrame, pairs: list[tuple[str, str]], step: float, 
     }
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
     by = [str(name).removeprefix(AGAINST) for name in table if str(name).startswith(AGAINST)]
     levels, others = (
         [" / ".join(map(spell_value, line)) for line in table[columns].itertuples(index=False)]
         for columns in (by, [AGAINST + name for name in by])
     )
-    shown: dict[str, Any] = {"network": table[WITHIN].map(shorten_name)} if table[WITHIN].any() else {}
-    shown |= {
+    strings: dict[str, Any] = {"network": table[WITHIN].map(shorten_name)} if table[WITHIN].any() else {}
+    strings |= {
         " / ".join(map(strip_component, by)): [
-            f"{level} {said}".rstrip() for level, said in zip(levels, said_of(table), strict=True)
+            f"{level} {remark}".rstrip() for level, remark in zip(levels, said_of(table), strict=True)
         ],
         "n": spell_seed_counts(table["n"], table["seeds"]),
         "settings": table["settings"].map(str),
         "accuracy %": [
-            format_interval(*each, 1, PERCENT)
-            for each in zip(table["accuracy %"], table["accuracy %, ci95"], strict=True)
+            format_interval(mean, half, 1, PERCENT)
+            for mean, half in zip(table["accuracy %"], table["accuracy %, ci95"], strict=True)
         ],
     }
-    differences = [_described(row) for row in table.to_dict("records")]
+    differences = [_describe_difference(row) for row in table.to_dict("records")]
     if len(set(others)) == 1:
-        shown[f"against {others[0]}"] = differences
+        strings[f"against {others[0]}"] = differences
     else:
-        shown |= {"difference": differences, "against": others}
+        strings |= {"difference": differences, "against": others}
     if (table["difference_verdict"] == Outcome.NOT_SIGNIFICANT).any():
         needed = zip(table["difference_verdict"], table["difference_seeds_needed"], strict=True)
-        shown["seeds needed"] = [spell_seeds_needed(*each) for each in needed]
+        strings["seeds needed"] = [spell_seeds_needed(verdict, seeds) for verdict, seeds in needed]
     compared = table["difference_n"] > 0
     if (table["difference_settings"] != table["settings"])[compared].any():
-        shown["of settings"] = [str(count) for count in table["difference_settings"]]
+        strings["of settings"] = [str(count) for count in table["difference_settings"]]
     for heading, show in {"FLOPs": format_si, "step ms": "{:.3g}".format}.items():
         if heading in table:
-            shown[heading] = [show(number) if pd.notna(number) else "" for number in table[heading]]
-    return pd.DataFrame(shown)
+            strings[heading] = [show(number) if pd.notna(number) else "" for number in table[heading]]
+    return pd.DataFrame(strings)
 
 
-def _described(row: dict[Any, Any]) -> str:
+def _describe_difference(row: dict[Any, Any]) -> str:
     if pd.isna(row["difference"]):
         return ""
-    shown = format_interval(row["difference"], row["difference, ci95"], 2, POINTS, "+z")
-    return describe_difference(shown, row["difference_verdict"], row["difference_n"], row["difference_unlike"])
+    interval = format_interval(row["difference"], row["difference, ci95"], 2, POINTS, "+z")
+    return describe_difference(interval, row["difference_verdict"], row["difference_n"], row["difference_unlike"])
 
 
 SECTION = Section(
     name="effects",
     title="What a choice does",
     caption=(
-        "Test accuracy of each value in each network, the mean over settings of all else that was varied there: those that all "
-        "values have, or where there are none, its own. The difference, in points, is to the default, or where that is not "
-        "among them to the first value, over the settings that both have, paired over seeds; of one setting it has "
-        "the verdict on these two contenders, which is the same in all of the report.",
-        "The 95 % interval of an accuracy is over n seeds, that of a difference adjusted for its family.",
+        "Test accuracy of each value in each network: the mean over all other settings that all values have, or over its own if "
+        "there are none. The difference, in points, is to the default, or to the first value if the default was not run. It is "
+        "over the settings that both have and paired over seeds. With one setting it has the verdict on these two contenders, as "
+        "in the rest of the report.",
+        "The 95 % interval of an accuracy is over n seeds; that of a difference is adjusted for its family.",
         About(
             HOLDS,
-            f"{HOLDS}: significantly different, p < {ALPHA:g} among all differences of its family, of "
+            f"{HOLDS}: significantly different, p < {ALPHA:g} after correction for its family, with "
             f"{FEWEST_SEEDS} seeds or more.",
         ),
         AboutColumn("seeds needed", "Seeds needed: how many would show the difference."),
         AboutColumn("FLOPs", "FLOPs are medians."),
         AboutColumn("step ms", "Times of a step are medians."),
     ),
-    table=_table,
-    readable=_readable,
+    table=build_table,
+    readable=format_table,
 )

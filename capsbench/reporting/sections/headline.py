@@ -39,7 +39,7 @@ MOST_NAMED = 8
 """Contenders of a data set whose names fit beside their points."""
 
 LONGEST_NAME = 90
-"""Of names that stand beside their points, in typographic points; longer ones stand in a legend."""
+"""The longest name beside its point, in typographic points; longer ones are in a legend."""
 
 MARKED_EPOCHS = 12
 """Up to so many epochs each has its marker."""
@@ -73,7 +73,7 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
             axes.errorbar(
                 [iterations.index(count) + aside for count in part["iterations"]],
                 part["accuracy_percent"],
-                yerr=_bars(part),
+                yerr=_measure_bars(part),
                 color=part["color"].iloc[0],
                 marker=part["marker"].iloc[0],
                 label=name,
@@ -126,7 +126,7 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
             axes.errorbar(
                 row[cost],
                 row["accuracy_percent"],
-                yerr=None if pd.isna(row["accuracy_ci95"]) else _bars(pd.DataFrame([row])),
+                yerr=None if pd.isna(row["accuracy_ci95"]) else _measure_bars(pd.DataFrame([row])),
                 elinewidth=THIN,
                 **get_line_style(row),
             )
@@ -146,13 +146,15 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
     beside = max(map(text_width, chosen["label"])) < LONGEST_NAME
     if beside:
         picture = finish_picture(figure, title, caption, chosen["label"][:0])
-        named = [(axes, _points(chosen, dataset, cost)) for axes, (dataset, (cost, _)) in zip(grid, cells, strict=True)]
+        named = [
+            (axes, _list_points(chosen, dataset, cost)) for axes, (dataset, (cost, _)) in zip(grid, cells, strict=True)
+        ]
         if label_points([(axes, points) for axes, points in named if points]):
             return picture
     return finish_picture(figure, title, caption, chosen["label"])
 
 
-def _points(summary: pd.DataFrame, dataset: str, cost: str) -> list[Point]:
+def _list_points(summary: pd.DataFrame, dataset: str, cost: str) -> list[Point]:
     """The contenders of a data set as points, against one of their costs."""
     own = summary[(summary["dataset"] == dataset) & summary[cost].notna()].to_dict("records")
     half = "accuracy_ci95"
@@ -163,7 +165,7 @@ def _points(summary: pd.DataFrame, dataset: str, cost: str) -> list[Point]:
 
 @mpl.rc_context(STYLE)
 def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mapping[str, str] | None = None) -> Picture:
-    """What each epoch was judged by, and its training loss: the mean over seeds and the range from least to most.
+    """Draws the number that each epoch was judged by, and the training loss: the mean over seeds and the range.
 
     Args:
         changing: contender -> what its loss does over a training by itself (`changing_losses`).
@@ -222,8 +224,8 @@ def _say_above(axes: Axes, said: str, point: tuple[float, float]) -> None:
     axes.annotate(said, point, xytext=(0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL)
 
 
-def _bars(rows: pd.DataFrame) -> NDArray[np.float64]:
-    """How far the intervals of accuracies go below and above them ``[2, N]``; nowhere where there are none."""
+def _measure_bars(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Returns the lengths of the intervals below and above accuracies ``[2, N]``; 0 without an interval."""
     numbers = zip(rows["accuracy_percent"], rows["accuracy_ci95"].fillna(0), strict=True)
     return np.array([[mean - low, high - mean] for mean, half in numbers for low, high in [cut_interval(mean, half)]]).T
 

@@ -1,4 +1,4 @@
-"""What the literature claims of capsule networks, and what a run has to say to it."""
+"""The section on claims of the literature about capsule networks, each judged by a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import MOST
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.reporting.sections import claims
-from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, above, groups_of
+from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, groups_of, judge_above
 from capsbench.reporting.sections.claims import Judge, Statement, with_their_cnn
 from capsbench.stats.differences import FEWEST_SEEDS
 from capsbench.stats.verdicts import Outcome
@@ -24,7 +24,7 @@ from capsbench.stats.verdicts import Outcome
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run says to a claim on one kind of data.
+    """The verdict of a run on a claim, on one kind of data.
 
     Attributes:
         number: of the claim.
@@ -32,7 +32,7 @@ class Finding:
         source: who made it.
         on: the data set and the budget.
         verdict: ``supported``, ``refuted``, ``undecided`` or ``not tested``, which takes more seeds.
-        numbers: what it rests on.
+        numbers: those that it rests on.
         n: seeds.
         family: of the comparison that it rests on, whose level its interval has (`capsbench.presenting.verdicts`).
         unlike: in what else the trainings of a pair differ, such as ``commit``.
@@ -50,7 +50,7 @@ class Finding:
 
 
 class Basis(Enum):
-    """What a claim's numbers are: what a failed sanity check makes doubtful.
+    """The kind of a claim's numbers, which decides if a failed sanity check makes them doubtful.
 
     ``ROBUST`` are robust accuracies, which any failed check says may be too high. ``ATTACKED`` are others of attacks, of which
     only some checks speak (`OF_ALL_ATTACKS`): that an attack through the output is weak is what claim 10 is about.
@@ -68,7 +68,7 @@ class Hypothesis:
     source: str
     judge: Judge
     basis: Basis = Basis.OTHER
-    """What a failed sanity check of the attacks makes of its numbers."""
+    """Decides if a failed sanity check of the attacks makes its numbers doubtful."""
 
 
 OURS = "our own question"
@@ -127,54 +127,70 @@ HYPOTHESES = (
 FEW = "Capsules need fewer labelled examples: with few images they beat their CNN"
 
 
-def findings(material: Material) -> list[Finding]:
-    """What the material says to each claim that it can speak to, by number."""
-    found = []
+def judge_claims(material: Material) -> list[Finding]:
+    """Judges each claim that the material has numbers for, by number."""
+    results = []
     plain, marked_groups = groups_of(material, MOST), groups_of(mark_unsound(material), MOST)
     doubts = {basis: find_doubts(material, basis) for basis in Basis}
-    for each in HYPOTHESES:
-        for group in plain if each.basis is Basis.OTHER else marked_groups:
-            for said in each.judge(group):
-                known = doubts[each.basis]
-                found.append(
-                    _finding(each.number, each.claim, each.source, group.title, said, known, material.verdicts)
+    for hypothesis in HYPOTHESES:
+        for group in plain if hypothesis.basis is Basis.OTHER else marked_groups:
+            for statement in hypothesis.judge(group):
+                known = doubts[hypothesis.basis]
+                results.append(
+                    _make_finding(
+                        hypothesis.number,
+                        hypothesis.claim,
+                        hypothesis.source,
+                        group.title,
+                        statement,
+                        known,
+                        material.verdicts,
+                    )
                 )
-    return found + _few_examples(plain, doubts[Basis.OTHER], material.verdicts)
+    return results + _few_examples(plain, doubts[Basis.OTHER], material.verdicts)
 
 
-def _finding(
-    number: int, claim: str, source: str, on: str, said: Statement, doubts: Mapping[str, str], verdicts: Verdicts
+def _make_finding(
+    number: int, claim: str, source: str, on: str, statement: Statement, doubts: Mapping[str, str], verdicts: Verdicts
 ) -> Finding:
-    """A statement as it stands, undecided where there are doubts about a contender whose numbers it rests on."""
-    reasons = [doubts[name] for name in dict.fromkeys(said.of) if name in doubts]
-    verdict = "undecided" if reasons else said.verdict
-    pairs = zip(said.of[::2], said.of[1::2], strict=False)  # a contender alone is no pair
+    """Returns a statement as a finding, undecided if there are doubts about a contender whose numbers it rests on."""
+    reasons = [doubts[name] for name in dict.fromkeys(statement.of) if name in doubts]
+    verdict = "undecided" if reasons else statement.verdict
+    pairs = zip(statement.of[::2], statement.of[1::2], strict=False)  # a contender alone is no pair
     unlike = sorted({fact for pair in pairs for fact in verdicts.unlike(*pair)})
-    numbers = said.numbers + (f" {UNLIKE.sign}" if unlike else "")
+    numbers = statement.numbers + (f" {UNLIKE.sign}" if unlike else "")
     return Finding(
-        number, claim, source, on, verdict, "; ".join([numbers, *reasons]), said.n, said.family, ", ".join(unlike)
+        number,
+        claim,
+        source,
+        on,
+        verdict,
+        "; ".join([numbers, *reasons]),
+        statement.n,
+        statement.family,
+        ", ".join(unlike),
     )
 
 
 def find_doubts(material: Material, basis: Basis) -> dict[str, str]:
-    """Contender -> why no claim is decided by such numbers of it: it has collapsed, it lacks seeds, or a sanity check failed."""
-    found: dict[str, list[str]] = {}
+    """Returns contender -> why its numbers decide no claim: it has collapsed, it lacks seeds, or a sanity check failed."""
+    reasons_of: dict[str, list[str]] = {}
     summary = material.summary
     for contender in summary["contender"][has(summary, COLLAPSED)]:
-        found.setdefault(contender, []).append("has collapsed")
+        reasons_of.setdefault(contender, []).append("has collapsed")
     for contender, n, seeds in zip(summary["contender"], summary["n"], summary["seeds"], strict=True):
         if n < seeds:
-            found.setdefault(contender, []).append(f"failed in {seeds - n} of {seeds} seeds")
+            reasons_of.setdefault(contender, []).append(f"failed in {seeds - n} of {seeds} seeds")
     for contender, failed in find_failed_checks(material).items():
         checks = [check for check in failed if basis is Basis.ROBUST or check in OF_ALL_ATTACKS]
         if checks and basis is not Basis.OTHER:
-            found.setdefault(contender, []).append(f"failed a sanity check ({', '.join(checks)})")
+            reasons_of.setdefault(contender, []).append(f"failed a sanity check ({', '.join(checks)})")
     labels = dict(zip(summary["contender"], summary["label"], strict=True))
-    return {contender: f"{labels[contender]} {' and '.join(reasons)}" for contender, reasons in found.items()}
+    return {contender: f"{labels[contender]} {' and '.join(reasons)}" for contender, reasons in reasons_of.items()}
 
 
 def _few_examples(groups: list[Group], doubts: Mapping[str, str], verdicts: Verdicts) -> list[Finding]:
-    """Whether a capsule network beats its matched CNN with the fewest images; what it is with the most stands beside."""
+    """Judges if a capsule network beats its matched CNN with the fewest images, and adds the difference with the most."""
     advantages: dict[tuple[str, str, str], list[tuple[float, Estimate, tuple[str, str]]]] = {}
     for group in groups:
         size = group.cells["train_size"].iloc[0]
@@ -186,46 +202,46 @@ def _few_examples(groups: list[Group], doubts: Mapping[str, str], verdicts: Verd
                 advantages.setdefault((group.dataset, group.size, name), []).append(
                     (math.inf if pd.isna(size) else float(size), apart, (capsules, cnn))
                 )
-    made = []
+    results = []
     labels = {contender: group.label(contender) for group in groups for contender in group.contenders.index}
     for (dataset, size, _), by_images in advantages.items():
-        (least, few, ones), (most, many, others) = min(by_images, key=_images), max(by_images, key=_images)
+        (least, few, ones), (most, many, others) = min(by_images, key=_count_images), max(by_images, key=_count_images)
         if least < most:
             fewer, more = (" against ".join(labels[name] for name in pair) for pair in (ones, others))
             numbers = (
                 f"{fewer}: {few.shown(' points', '+')} with {least:g} images; {more}: {many.shown(' points', '+')} with "
                 f"{'all' if math.isinf(most) else f'{most:g}'}"
             )
-            said = Statement(above(few), numbers, few.n, (*ones, *others), verdicts.family(*ones))
-            made.append(_finding(14, FEW, "often claimed", f"{dataset}, {size}", said, doubts, verdicts))
-    return made
+            statement = Statement(judge_above(few), numbers, few.n, (*ones, *others), verdicts.family(*ones))
+            results.append(_make_finding(14, FEW, "often claimed", f"{dataset}, {size}", statement, doubts, verdicts))
+    return results
 
 
-def _images(advantage: tuple[float, Estimate, tuple[str, str]]) -> float:
+def _count_images(advantage: tuple[float, Estimate, tuple[str, str]]) -> float:
     return advantage[0]
 
 
-def _table(material: Material) -> pd.DataFrame:
-    found = findings(material)
-    if not found:
+def build_table(material: Material) -> pd.DataFrame:
+    results = judge_claims(material)
+    if not results:
         raise NoDataError("the subject of any claim of the literature")
-    return pd.DataFrame([asdict(each) for each in found])
+    return pd.DataFrame([asdict(finding) for finding in results])
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
     stated = table["number"].map(str) + ". " + table["claim"] + " (" + table["source"] + ")"
     return pd.DataFrame(
         {
             "claim": stated.where(~stated.duplicated(), ""),
             "on": table["on"],
-            "verdict": [_said(verdict, n) for verdict, n in zip(table["verdict"], table["n"], strict=True)],
+            "verdict": [_spell_verdict(verdict, n) for verdict, n in zip(table["verdict"], table["n"], strict=True)],
             "numbers": table["numbers"],
             "n": table["n"].map(str),
         }
     )
 
 
-def _said(verdict: str, n: int) -> str:
+def _spell_verdict(verdict: str, n: int) -> str:
     return f"{verdict} ({n} seed{'' if n == 1 else 's'})" if verdict == Outcome.NOT_TESTED else verdict
 
 
@@ -244,6 +260,6 @@ SECTION = Section(
         f"with less training says what is so there. Of more than {MOST} contenders of one budget, the most accurate and their "
         "baselines are judged."
     ),
-    table=_table,
-    readable=_readable,
+    table=build_table,
+    readable=format_table,
 )

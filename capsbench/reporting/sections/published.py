@@ -85,11 +85,13 @@ def compare(
             groups.setdefault(record.cell.contender, []).append(record)
     measured = _by_row(suite.published, [group[0].cell for group in groups.values()])
     # What a suite without published numbers asks for is nobody's business here, and takes its time to resolve.
-    own = _cells_of(suite) if suite.published else []
+    cells_of_suite = _cells_of(suite) if suite.published else []
     comparisons = []
-    for row, written, cells in zip(suite.published, _by_row(suite.published, own), measured, strict=True):
-        found = [_compared(row, groups[cell.contender], written, steps) for cell in cells]
-        comparisons += [each for each in found if each.values] or [Comparison(row, _why_none(row, written, left_out))]
+    for row, written, cells in zip(suite.published, _by_row(suite.published, cells_of_suite), measured, strict=True):
+        comparisons_of_row = [_compare_row(row, groups[cell.contender], written, steps) for cell in cells]
+        comparisons += [comparison for comparison in comparisons_of_row if comparison.values] or [
+            Comparison(row, _why_none(row, written, left_out))
+        ]
     return comparisons
 
 
@@ -133,7 +135,7 @@ def table_of(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     ``published``, ``published_spread`` (over ``published_trials``), ``measured``, ``measured_ci95``, ``difference`` (measured
     less published) and ``difference_ci95``, which decides on the ``verdict``, are in ``unit``.
     """
-    table = pd.DataFrame([_numbers(each) for each in comparisons])
+    table = pd.DataFrame([_to_numbers(comparison) for comparison in comparisons])
     return table if table.empty else table.astype({"published_trials": "Int64"})
 
 
@@ -149,7 +151,7 @@ def readable(comparisons: Sequence[Comparison], said: Mapping[str, str] | None =
         where = "" if row.condition == "test" else f" ({row.condition})"
         spread = "" if row.spread is None else f" ± {row.spread}"
         digits = max(1, -int(row.value.as_tuple().exponent))
-        measured = format_interval(*_interval(each.values, each.step), digits, PERCENT) if each.values else ""
+        measured = format_interval(*_estimate_interval(each.values, each.step), digits, PERCENT) if each.values else ""
         lines.append(
             {
                 "table": row.table,
@@ -167,10 +169,10 @@ def readable(comparisons: Sequence[Comparison], said: Mapping[str, str] | None =
 
 def departures(cell: Cell, written: Sequence[Cell]) -> dict[str, Any]:
     """Field or option -> value, where a cell departs from the one of ``written`` that is most like it."""
-    return min((_departures(cell, other) for other in written), key=len, default={})
+    return min((_compare_cells(cell, other) for other in written), key=len, default={})
 
 
-def _departures(cell: Cell, written: Cell) -> dict[str, Any]:
+def _compare_cells(cell: Cell, written: Cell) -> dict[str, Any]:
     no_result = fields_of(Role.SEED, Role.MACHINE)  # these do not change the accuracy
     names = [name for name in asked_fields().values() if name not in no_result]
     fields = {name: getattr(cell, name) for name in names if getattr(cell, name) != getattr(written, name)}
@@ -183,19 +185,19 @@ def _by_row(published: Sequence[Published], cells: Sequence[Cell]) -> list[list[
     """For each row the cells that measure it."""
     chosen = [rows_of(cell, published) for cell in cells]
     return [
-        [cell for cell, rows in zip(cells, chosen, strict=True) if any(each is row for each in rows)]
+        [cell for cell, rows in zip(cells, chosen, strict=True) if any(other is row for other in rows)]
         for row in published
     ]
 
 
-def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell], steps: Steps) -> Comparison:
+def _compare_row(row: Published, records: Sequence[Record], written: Sequence[Cell], steps: Steps) -> Comparison:
     cell = records[0].cell
     known = steps.of(cell.dataset, *TEST_ACCURACY[:2], row.condition)
     step = None if known is None else 100 * known
-    values = [100 * value for value in (_value(record, row) for record in records) if value is not None]
+    values = [100 * value for value in (_find_value(record, row) for record in records) if value is not None]
     departing = departures(cell, written)
-    decisive = [_said(name, departing[name]) for name in sorted(DECISIVE) if name in departing]
-    others = [_said(name, value) for name, value in departing.items() if name != "size"]
+    decisive = [_spell_departure(name, departing[name]) for name in sorted(DECISIVE) if name in departing]
+    others = [_spell_departure(name, value) for name, value in departing.items() if name != "size"]
     if decisive:
         verdict = f"not comparable ({', '.join(decisive)})"
     elif not written:
@@ -207,12 +209,12 @@ def _compared(row: Published, records: Sequence[Record], written: Sequence[Cell]
     return Comparison(row, verdict, values, ", ".join([cell.size, *others]), cell.contender, step)
 
 
-def _said(name: str, value: Any) -> str:
+def _spell_departure(name: str, value: Any) -> str:
     """A departure as the command line would have it: ``train-size 1000``."""
     return f"{flag_of(name).replace('_', '-')} {'all' if value is None else value}"
 
 
-def _value(record: Record, row: Published) -> float | None:
+def _find_value(record: Record, row: Published) -> float | None:
     """The record's number of this row, a fraction; only the accuracy is measured on all kinds of images."""
     for measured in record.rows:
         if measured[:3] == (*TEST_ACCURACY[:2], row.condition):
@@ -229,16 +231,16 @@ def _why_none(row: Published, written: Sequence[Cell], left_out: Mapping[str, st
     return "no data here" if datasets <= set(left_out) else "not run"
 
 
-def _interval(percent: Sequence[float], step: float | None) -> tuple[float, float]:
+def _estimate_interval(percent: Sequence[float], step: float | None) -> tuple[float, float]:
     """The mean and the half-width of its 95 % t-interval, in per cent."""
     mean, half = estimate_interval([value / 100 for value in percent], None if step is None else step / 100)
     return 100 * mean, 100 * half
 
 
-def _numbers(each: Comparison) -> dict[str, Any]:
+def _to_numbers(each: Comparison) -> dict[str, Any]:
     row, values = each.published, each.values
     several = len(values) > 1
-    mean, half = _interval(values, each.step) if values else (None, None)
+    mean, half = _estimate_interval(values, each.step) if values else (None, None)
     return {
         "table": row.table,
         "row": row.row,

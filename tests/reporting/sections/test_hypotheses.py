@@ -16,8 +16,8 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.verdicts import PRIMARY
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
-from capsbench.reporting.sections.budget import Estimate, OfSeeds, above, near, nothing
-from capsbench.reporting.sections.hypotheses import HYPOTHESES, OURS, SECTION, Finding, findings
+from capsbench.reporting.sections.budget import Estimate, OfSeeds, judge_above, judge_near, judge_no_advantage
+from capsbench.reporting.sections.hypotheses import HYPOTHESES, OURS, SECTION, Finding, judge_claims
 from tests.making import STUCK, counted, make_failed, with_rows
 
 Make = Callable[..., Record]
@@ -30,7 +30,7 @@ def verdicts(tmp_path: Path) -> Callable[[list[Record]], dict[int, list[str]]]:
 
     def judge(records: list[Record]) -> dict[int, list[str]]:
         made: dict[int, list[str]] = {}
-        for found in findings(Material.from_records(records, Store(tmp_path))):
+        for found in judge_claims(Material.from_records(records, Store(tmp_path))):
             made.setdefault(found.number, []).append(found.verdict)
         return made
 
@@ -57,9 +57,9 @@ def having(record: Record, *rows: Row) -> Record:
     ],
 )
 def test_when_an_estimate_decides(estimate: Estimate, is_above: str, is_nothing: str, is_near: str) -> None:
-    assert above(estimate) == is_above
-    assert nothing(estimate) == is_nothing
-    assert near(estimate, published=0.0, tolerance=1.0) == is_near
+    assert judge_above(estimate) == is_above
+    assert judge_no_advantage(estimate) == is_nothing
+    assert judge_near(estimate, published=0.0, tolerance=1.0) == is_near
 
 
 def test_an_estimate_is_a_t_interval() -> None:
@@ -89,7 +89,7 @@ def test_a_claim_reads_the_verdict_of_the_headline(capsules: Make, matched: Make
         for seed in (0, 1, 2)
     ]
     material = Material.from_records(records, Store(tmp_path))
-    (found,) = [each for each in findings(material) if each.number == 14]
+    (found,) = [each for each in judge_claims(material) if each.number == 14]
     row = material.summary.iloc[0]
     assert (found.verdict, found.family) == ("supported", PRIMARY)
     assert f"{row['difference_points.matched']:+.1f} ± {row['difference_ci95.matched']:.1f} points" in found.numbers
@@ -98,7 +98,7 @@ def test_a_claim_reads_the_verdict_of_the_headline(capsules: Make, matched: Make
 @pytest.mark.parametrize("count", [1, 2])
 def test_of_few_seeds_no_claim_is_tested(capsules: Make, tmp_path: Path, count: int) -> None:
     records = [*seeds(capsules, [0.9] * count, iterations=1), *seeds(capsules, [0.5] * count, iterations=3)]
-    (found,) = findings(Material.from_records(records, Store(tmp_path)))
+    (found,) = judge_claims(Material.from_records(records, Store(tmp_path)))
     assert (found.verdict, found.n) == ("not tested", count)
 
 
@@ -108,7 +108,7 @@ def test_a_claim_on_trainings_of_two_machines_is_marked(capsules: Make, tmp_path
         replace(each, training=replace(each.training, provenance={**each.provenance, "cpu": "another"}))
         for each in three
     ]
-    (found,) = findings(Material.from_records([*one, *elsewhere], Store(tmp_path)))
+    (found,) = judge_claims(Material.from_records([*one, *elsewhere], Store(tmp_path)))
     assert found.unlike == "machine"
     assert found.numbers.endswith(UNLIKE.sign)
 
@@ -184,7 +184,7 @@ def test_the_worst_case_beside_the_matched_cnn(
 
 def test_what_robustness_is_a_share_of_is_told(capsules: Make, matched: Make, tmp_path: Path) -> None:
     records = [*attacked(seeds(capsules, [0.97]), 0.2, 0.4), *attacked(seeds(matched, [0.97]), 0.3)]
-    (found,) = findings(Material.from_records(records, Store(tmp_path)))
+    (found,) = judge_claims(Material.from_records(records, Store(tmp_path)))
     assert found.numbers.startswith("of the images that each has right, still right in the worst case at 0.05: ")
     assert "(robust 20.0 % of clean 40.0 %) 50.0 %" in found.numbers
     assert "(robust 30.0 % of clean 90.0 %) 33.3 %: +16.7 points" in found.numbers
@@ -216,7 +216,7 @@ def test_whose_claim_it_is_that_iterations_help(capsules: Make, tmp_path: Path) 
         for iterations in (1, 3):
             records.append(capsules(0.9, network=network, routing=routing, iterations=iterations))
     sources = [
-        found.source for found in findings(Material.from_records(records, Store(tmp_path))) if found.number == 13
+        found.source for found in judge_claims(Material.from_records(records, Store(tmp_path))) if found.number == 13
     ]
     assert [source.partition(",")[0] for source in sources] == ["Sabour 2017", "Hinton 2018", OURS]
 
@@ -302,7 +302,7 @@ def test_every_claim_has_its_number() -> None:
 
 
 def found(records: list[Record]) -> list[Finding]:
-    return findings(Material.from_records(records, Store(Path("nowhere"))))
+    return judge_claims(Material.from_records(records, Store(Path("nowhere"))))
 
 
 def decided(make: Make, matched: Make) -> dict[str, list[Record]]:
