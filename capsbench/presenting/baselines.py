@@ -11,13 +11,13 @@ from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.cell import DATA, TARGET
 
 TOLERANCE = 0.02
-"""How far the parameters of a sized CNN may be from a capsule network's: that of `capsbench_baselines.sizing`."""
+"""The largest relative difference in parameters of a sized CNN to its capsule network, as in `capsbench_baselines.sizing`."""
 
 PAIR = ["contender", "against", "baseline"]
 
 
 def find_baselines(table: pd.DataFrame, names: Names) -> pd.DataFrame:
-    """One row a pair of a capsule network and a CNN that it is compared with.
+    """Returns one row a pair of a capsule network and a CNN that it is compared with.
 
     A baseline has the budget of its capsule network: the same data, seeds aside, and the same in every field of `BUDGET`. A CNN
     that was sized, as the matched one is, is one within `TOLERANCE` of its parameters. Of several of one kind that differ in
@@ -33,9 +33,9 @@ def find_baselines(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     table = table.assign(parameters=table.get("parameters", np.nan), target=table.get(TARGET, np.nan))
     budget = [*BUDGET, *(name for name in ("code.dataset", f"code.{DATA}") if name in table)]
     cnns = table[table["routing"].isna() & table["loss"].notna()]  # without a loss it has an objective of its own
-    own = ["contender", "learning_rate", "parameters"]
-    pairs = table.loc[table["routing"].notna(), [*own, *budget]].merge(
-        cnns[[*own, *budget, "network", "target"]], on=budget, suffixes=("", "_cnn")
+    columns = ["contender", "learning_rate", "parameters"]
+    pairs = table.loc[table["routing"].notna(), [*columns, *budget]].merge(
+        cnns[[*columns, *budget, "network", "target"]], on=budget, suffixes=("", "_cnn")
     )
     target = pairs["target"].astype(float).replace(0, np.nan)
     pairs["sized"] = target.notna() | (pairs["network"] == MATCHED)
@@ -56,8 +56,8 @@ def find_baselines(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     return pairs.rename(columns={"contender_cnn": "baseline"})[PAIR].reset_index(drop=True).astype(object)
 
 
-def differences(baselines: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
-    """The differences in test accuracy of capsule networks to their baselines, one row a pair with a seed in common.
+def judge_baselines(baselines: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
+    """Returns the differences in test accuracy of capsule networks to their baselines, one row a pair with a seed in common.
 
     Args:
         baselines: as `find_baselines` gives them.
@@ -66,18 +66,18 @@ def differences(baselines: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
         `PAIR` and the differences, in the columns of `capsbench.presenting.contenders.summary`.
     """
     kinds = {(contender, baseline): kind for contender, kind, baseline in baselines[PAIR].itertuples(index=False)}
-    found = verdicts.judge_baselines(kinds)
+    judged = verdicts.judge_baselines(kinds)
     return pd.DataFrame(
         {
-            "contender": [contender for contender, _ in found],
-            "against": [kinds[pair] for pair in found],
-            "baseline": [baseline for _, baseline in found],
-            "difference_points": [100 * verdict.difference.mean for verdict in found.values()],
-            "difference_ci95": [100 * verdict.half for verdict in found.values()],
-            "difference_n": pd.array([verdict.difference.seeds for verdict in found.values()], dtype="Int64"),
-            "difference_p": [verdict.p for verdict in found.values()],
-            "difference_verdict": [str(verdict.outcome) for verdict in found.values()],
-            "difference_seeds_needed": pd.array([verdict.seeds_needed for verdict in found.values()], dtype="Int64"),
-            "difference_unlike": [", ".join(verdicts.unlike(*pair)) for pair in found],
+            "contender": [contender for contender, _ in judged],
+            "against": [kinds[pair] for pair in judged],
+            "baseline": [baseline for _, baseline in judged],
+            "difference_points": [100 * verdict.difference.mean for verdict in judged.values()],
+            "difference_ci95": [100 * verdict.half for verdict in judged.values()],
+            "difference_n": pd.array([verdict.difference.seeds for verdict in judged.values()], dtype="Int64"),
+            "difference_p": [verdict.p for verdict in judged.values()],
+            "difference_verdict": [str(verdict.outcome) for verdict in judged.values()],
+            "difference_seeds_needed": pd.array([verdict.seeds_needed for verdict in judged.values()], dtype="Int64"),
+            "difference_unlike": [", ".join(verdicts.unlike(*pair)) for pair in judged],
         },
     ).astype(dict.fromkeys(PAIR, object))

@@ -13,7 +13,7 @@ import pandas as pd
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.measures.cost.spec import FLOPS
 from capsbench.measures.speed.spec import INFERENCE_TIME, STEP_MEMORY, STEP_TIME
-from capsbench.presenting.baselines import PAIR, differences, find_baselines
+from capsbench.presenting.baselines import PAIR, find_baselines, judge_baselines
 from capsbench.presenting.naming import BUDGET, NAMING, Defaults, Names, no_defaults
 from capsbench.presenting.paired import Kept, Pairs, nothing_kept
 from capsbench.presenting.steps import Steps
@@ -62,7 +62,7 @@ def summary(records: list[Record], verdicts: Verdicts | None = None, defaults: D
         verdicts: judges the differences; without it they are over seeds alone, as no predictions are known.
         defaults: what contenders have where nothing is asked for, which no name holds.
     """
-    cells = _cells([record for record in records if record.status != "failed"])
+    cells = _build_cells([record for record in records if record.status != "failed"])
     if cells.empty:
         return pd.DataFrame(columns=[*NAMING, "n", "seeds", "label", "series", "contender", "baseline"])
     names = Names((record.cell for record in records if record.status != "failed"), defaults)
@@ -81,44 +81,44 @@ def summary(records: list[Record], verdicts: Verdicts | None = None, defaults: D
     if TESTED in cells:
         verdicts = verdicts or verdicts_of(records)
         steps = {name: verdicts.steps.of(name, *TEST_ACCURACY) for name in cells["dataset"].unique()}
-        table["accuracy_percent"], table["accuracy_ci95"] = _intervals(cells, cells["dataset"].map(steps))
+        table["accuracy_percent"], table["accuracy_ci95"] = _estimate_accuracies(cells, cells["dataset"].map(steps))
         table["accuracy_n"] = seeds[TESTED].count()
         measured += ["accuracy_percent", "accuracy_ci95", "accuracy_n"]
-        apart = differences(baselines, verdicts)
+        apart = judge_baselines(baselines, verdicts)
         baselines = baselines.merge(apart, on=PAIR, how="left")
-    for kind, own in baselines.groupby("against", sort=False):
-        numbers = own.set_index("contender").drop(columns="against")
+    for kind, pairs in baselines.groupby("against", sort=False):
+        numbers = pairs.set_index("contender").drop(columns="against")
         if "difference_n" in numbers and numbers["difference_n"].isna().all():
             numbers = numbers[["baseline"]]
         table = table.join(numbers.add_suffix(f".{kind}"))
         measured += [f"{name}.{kind}" for name in numbers]
-    shown = [name for name in NAMING if name != "train_size" or table[name].notna().any()]
+    columns = [name for name in NAMING if name != "train_size" or table[name].notna().any()]
     last = ["label", "series", "contender", "baseline"]
-    table = _ordered(table, names.columns)[[*shown, *names.columns, "n", "seeds", *measured, *costs, *last]]
+    table = _sort_contenders(table, names.columns)[[*columns, *names.columns, "n", "seeds", *measured, *costs, *last]]
     return table.reset_index(drop=True)
 
 
 def baseline_kinds(summary: pd.DataFrame) -> list[str]:
-    """The kinds of baselines that a summary has, such as ``matched``."""
+    """Returns the kinds of baselines that a summary has, such as ``matched``."""
     return [name.removeprefix(BASELINE) for name in map(str, summary) if name.startswith(BASELINE)]
 
 
 def verdicts_of(
     records: Sequence[Record], pairs: Pairs | None = None, by: Sequence[str] = (), kept: Kept = nothing_kept
 ) -> Verdicts:
-    """What judges the differences between the contenders of some records.
+    """Returns the verdicts on the differences between the contenders of some records.
 
     Args:
         pairs: has the predictions of the test images; without it differences are over seeds alone.
         by: the choices whose effect is asked for.
-        kept: what measures kept, which says of how many images they are.
+        kept: what measures kept, which tells the number of their images.
     """
     measured = [record for record in records if record.status != "failed"]
     return Verdicts(measured, pairs or Pairs(nothing_kept), BUDGET, bool(by), Steps(measured, kept))
 
 
-def curves(records: list[Record]) -> pd.DataFrame:
-    """Training curves of the records that have not failed: `capsbench.records.table.history_of` with each cell's
+def collect_curves(records: list[Record]) -> pd.DataFrame:
+    """Returns the training curves of the records that have not failed: `capsbench.records.table.history_of` with each cell's
     ``contender``.
     """
     trained = [record for record in records if record.status != "failed"]
@@ -128,12 +128,12 @@ def curves(records: list[Record]) -> pd.DataFrame:
 
 
 def varying_columns(table: pd.DataFrame) -> list[str]:
-    """The columns of a summary that tell apart what `NAMING` does not."""
+    """Returns the columns of a summary in which contenders differ that have the same `NAMING`."""
     return [name for name in table.columns[: table.columns.get_loc("n")] if name not in NAMING]
 
 
-def _cells(finished: list[Record]) -> pd.DataFrame:
-    """One row a cell: its fields, options and code, and `NUMBERS` as far as they were measured."""
+def _build_cells(finished: list[Record]) -> pd.DataFrame:
+    """Returns one row a cell: its fields, options and code, and those of `NUMBERS` that were measured."""
     names = {number: name for name, number in NUMBERS.items()}
     numbers = [
         {"contender": record.cell.contender}
@@ -144,15 +144,15 @@ def _cells(finished: list[Record]) -> pd.DataFrame:
     return cells if cells.empty else cells.astype({"train_size": "Int64", "iterations": "Int64"})
 
 
-def _intervals(cells: pd.DataFrame, steps: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """The mean accuracy of each contender in per cent and the half-width of its 95 % t-interval, empty for one value."""
+def _estimate_accuracies(cells: pd.DataFrame, steps: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Returns the mean accuracy of each contender in per cent and the half-width of its 95 % t-interval, empty for one value."""
     grouped = (100 * cells[TESTED]).groupby(cells["contender"])
     means, step = grouped.mean(), 100 * steps.groupby(cells["contender"]).first()
     return means, estimate_intervals(means, grouped.sem(), grouped.count(), step)
 
 
-def _ordered(table: pd.DataFrame, varying: list[str]) -> pd.DataFrame:
-    """Capsule networks by name, each baseline after the last that it stands beside, other CNNs at the end."""
+def _sort_contenders(table: pd.DataFrame, varying: list[str]) -> pd.DataFrame:
+    """Sorts capsule networks by name, each baseline after the last network that it is compared with, other CNNs at the end."""
     size = table["size"].map(lambda name: SIZES.index(name) if name in SIZES else len(SIZES))
     keys = table[["dataset", "train_size"]].assign(order=size, cnn=table["routing"].isna())
     keys = keys.join(table[["size", "network", "routing", *varying, "iterations"]])

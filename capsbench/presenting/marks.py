@@ -1,4 +1,4 @@
-"""Marks of contenders: what a reader has to know of a network wherever it stands.
+"""Marks of contenders: warnings that belong to a network in each table and picture.
 
 A mark's sign stands behind the contender's name in each table, picture and legend, and what it means below the table or in the
 caption; for programs it is a column of the summary under its name. A new mark is a `Mark` in `MARKS` and, where it is found
@@ -28,8 +28,8 @@ from capsbench.stats.improvement import Curve, trend_of
 from capsbench.stats.steps import to_count
 
 POINTS, PART = 1.0, 0.1
-"""What more training has to promise for a network to be still improving: so many points of test accuracy or, where it classifies
-nothing, that part of its validation loss."""
+"""The least gain from more training of a network that is still improving: points of test accuracy or, if it classifies nothing, that
+part of its validation loss."""
 
 
 class Mark(NamedTuple):
@@ -90,21 +90,21 @@ Find = Callable[[Sequence[Record], Kept], bool | None]
 
 
 def is_outdated(records: Sequence[Record], kept: Kept) -> bool:
-    """Whether the latest training of any seed of a contender failed, so that what is shown of it is of before."""
+    """Returns true if the latest training of any seed failed, so that the numbers are from an earlier one."""
     return any(record.is_outdated for record in records)
 
 
 def is_collapsed(records: Sequence[Record], kept: Kept) -> bool | None:
-    """Whether any seed of a contender has collapsed; None where none has and not all of them are known.
+    """Returns true if any seed of a contender has collapsed; None if none has and some are not known.
 
     Networks that classify nothing, and test images of several labels each, have no such counts.
     """
-    found = [counts.collapsed if (counts := counts_of(record, kept)) else None for record in records]
-    return True if True in found else None if None in found else False
+    collapsed = [counts.collapsed if (counts := counts_of(record, kept)) else None for record in records]
+    return True if True in collapsed else None if None in collapsed else False
 
 
 def counts_of(record: Record, kept: Kept) -> Counts | None:
-    """What a network made of the test images, from the rows of the measure accuracy, else from the predictions that it kept."""
+    """Counts a network's predictions of the test images, from the rows of the measure accuracy, else from those it kept."""
     measured = record.find_measurement(ACCURACY)
     if measured is None:
         return None
@@ -120,7 +120,7 @@ def counts_of(record: Record, kept: Kept) -> Counts | None:
 
 
 def is_still_improving(records: Sequence[Record], kept: Kept) -> bool | None:
-    """Whether more training promises a contender `POINTS` more, by `capsbench.stats.improvement.trend_of` of all its seeds.
+    """Returns true if more training promises `POINTS` more, by `capsbench.stats.improvement.trend_of` of all seeds.
 
     A network that was stopped by its validation accuracy is not; it is not known without a test accuracy, nor of a few epochs.
     """
@@ -138,13 +138,13 @@ def is_still_improving(records: Sequence[Record], kept: Kept) -> bool | None:
 
 
 def _error_at_chance(records: Sequence[Record], kept: Kept) -> float:
-    """The error on the test images of always predicting their largest class; infinite where no record tells."""
+    """Returns the test error of always predicting the largest class; infinite if no record tells."""
     known = (counts for record in records if (counts := counts_of(record, kept)))
     return next((1 - counts.labelled / counts.images for counts in known), math.inf)
 
 
 def _was_stopped(record: Record) -> bool:
-    """Whether a training ended early, as it was told to."""
+    """Returns true if a training was stopped by its validation accuracy or patience."""
     cell, history = record.cell, record.history
     reached = bool(history) and 0 < cell.stop_at <= history[-1].get("validation_accuracy", 0)
     return reached or 0 < len(history) < cell.epochs
@@ -167,49 +167,49 @@ FOUND_BY: dict[Mark, Find] = {
 
 
 def find_marks(records: Iterable[Record], kept: Kept) -> pd.DataFrame:
-    """One row a contender, its identity the index; a column a mark of `FOUND_BY`, which is empty where it is not known."""
+    """Returns one row a contender, indexed by identity, and a column a mark of `FOUND_BY`, empty if it is not known."""
     contenders: dict[str, list[Record]] = {}
     for record in records:
         contenders.setdefault(record.cell.contender, []).append(record)
-    found = {
-        mark.name: pd.array([find(own, kept) for own in contenders.values()], dtype="boolean")
+    marks = {
+        mark.name: pd.array([find(of_contender, kept) for of_contender in contenders.values()], dtype="boolean")
         for mark, find in FOUND_BY.items()
     }
-    return pd.DataFrame(found, index=list(contenders))
+    return pd.DataFrame(marks, index=list(contenders))
 
 
-def has(summary: pd.DataFrame, mark: Mark) -> pd.Series:
-    """Whether each contender of a summary is known to have a mark, in the order of the summary."""
+def has_mark(summary: pd.DataFrame, mark: Mark) -> pd.Series:
+    """Returns true for each contender of a summary that is known to have a mark, in the order of the summary."""
     return summary[mark.name].fillna(False).astype(bool)
 
 
 def marks_of(summary: pd.DataFrame) -> pd.Series:
-    """The marks that each contender of a summary has wherever it stands, as a list."""
+    """Returns the list of marks of each contender of a summary."""
     known = [mark for mark in FOUND_BY if mark.name in summary]
     lines = summary[[mark.name for mark in known]].astype(object).itertuples(index=False)
-    found = [[mark for mark, has in zip(known, line, strict=True) if has is True] for line in lines]
-    return pd.Series(found, index=summary.index, dtype=object)
+    marks = [[mark for mark, has in zip(known, line, strict=True) if has is True] for line in lines]
+    return pd.Series(marks, index=summary.index, dtype=object)
 
 
 def said_of(summary: pd.DataFrame) -> pd.Series:
-    """What stands behind each contender's name: ``(2 of 3 seeds) ‡``, how many of its seeds did not fail and its marks' signs."""
+    """Returns the text behind each contender's name: ``(2 of 3 seeds) ‡``, its seeds that did not fail and the signs of its marks."""
     seeds = "(" + summary["n"].map(str) + " of " + summary["seeds"].map(str) + " seeds)"
     signs = marks_of(summary).map(lambda marks: "".join(mark.sign for mark in marks))
     return (seeds.where(summary["n"] < summary["seeds"], "") + " " + signs).str.strip()
 
 
 def with_marks(summary: pd.DataFrame) -> pd.DataFrame:
-    """A named summary with what is said of contenders behind their names (``label``)."""
+    """Returns a summary whose names (``label``) have the text of `said_of` behind them."""
     return summary.assign(label=(summary["label"] + " " + said_of(summary)).str.rstrip())
 
 
 def with_sign(summary: pd.DataFrame, mark: Mark, contenders: Collection[str]) -> pd.DataFrame:
-    """A named summary with one mark's sign behind the names of some contenders."""
+    """Returns a summary with a mark's sign behind the names of some contenders."""
     signs = summary["contender"].isin(list(contenders)).map({True: f" {mark.sign}", False: ""})
     return summary.assign(label=summary["label"] + signs)
 
 
-def explain(texts: Iterable[str]) -> list[str]:
-    """What the signs in some texts mean, a clause a mark."""
+def explain_signs(texts: Iterable[str]) -> list[str]:
+    """Returns the meanings of the signs in some texts, a clause a mark."""
     together = "\n".join(texts)
     return [f"{mark.sign}: {mark.meaning}" for mark in MARKS if mark.sign in together]

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from capsbench.measures.spec import MeasureSpec
-from capsbench.presenting.contenders import curves, summary, verdicts_of
+from capsbench.presenting.contenders import collect_curves, summary, verdicts_of
 from capsbench.presenting.figures.style import add_styles
 from capsbench.presenting.marks import find_marks
 from capsbench.presenting.naming import Defaults, no_defaults
@@ -99,7 +99,7 @@ class Material:
             summary=add_styles(
                 summary(records, verdicts, defaults).join(find_marks(measured, read_kept), on="contender")
             ),
-            curves=curves(records),
+            curves=collect_curves(records),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
             kept=read_kept,

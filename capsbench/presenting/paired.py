@@ -1,4 +1,4 @@
-"""Contenders beside one another: which of the test images each network had right, or else its number of each seed."""
+"""Differences in test accuracy between contenders: image by image if predictions are on record, else seed by seed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Kept = Callable[[str, str], dict[str, NDArray[Any]]]
 
 
 def nothing_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
-    """What is kept where nothing is."""
+    """Returns no arrays."""
     return {}
 
 
 class Pairs:
-    """The differences of test accuracies, image by image as far as predictions are on record.
+    """The differences in test accuracy, image by image if predictions are on record.
 
     Args:
         kept: where they are.
@@ -32,7 +32,7 @@ class Pairs:
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
-        self._right = cache(self._read)
+        self._right = cache(self._read_correct)
 
     def difference(
         self,
@@ -41,7 +41,7 @@ class Pairs:
         accuracy: Mapping[str, float],
         step: float | None = None,
     ) -> Difference:
-        """The accuracy of one contender less another's, over the seeds that both have.
+        """Returns the accuracy of one contender minus another's, over the seeds that both have.
 
         Args:
             one, other: seed -> cell.
@@ -55,16 +55,16 @@ class Pairs:
         if not seeds:
             raise ArgumentError("one, other", "two contenders with a seed in common", (sorted(one), sorted(other)))
         images = [[self._right(cells[seed]) for seed in seeds] for cells in (one, other)]
-        ones, others = ([each[1] for each in part if each is not None] for part in images)
-        labels = {each[0] for part in images for each in part if each is not None}
+        ones, others = ([image[1] for image in part if image is not None] for part in images)
+        labels = {image[0] for part in images for image in part if image is not None}
         if len(ones) == len(others) == len(seeds) and len(labels) == 1:
             return compare_accuracies(np.stack(ones), np.stack(others))
         numbers = [[accuracy[cells[seed]] for seed in seeds] for cells in (one, other)]
         return paired_seeds(numbers[0], numbers[1], step)
 
-    def _read(self, cell: str) -> tuple[bytes, NDArray[np.bool_]] | None:
-        """The labels of the test images, and which of them are right; None without a whole file of them."""
-        kept = self._kept(ACCURACY, cell)
-        if not {"label", "prediction"} <= kept.keys():
+    def _read_correct(self, cell: str) -> tuple[bytes, NDArray[np.bool_]] | None:
+        """Returns the labels of the test images and the correct predictions; None without a whole file of them."""
+        arrays = self._kept(ACCURACY, cell)
+        if not {"label", "prediction"} <= arrays.keys():
             return None
-        return kept["label"].tobytes(), are_correct(kept["prediction"], kept["label"])
+        return arrays["label"].tobytes(), are_correct(arrays["prediction"], arrays["label"])

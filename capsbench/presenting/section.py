@@ -1,6 +1,6 @@
-"""What a part of a report is: a table and pictures that are made of what is on record.
+"""A part of a report: a table and pictures that are made of records.
 
-A measure's part is the `Section` of the file ``section.py`` in its folder, listed in `capsbench.reporting.contents`.
+The section of a measure is in the file ``section.py`` of its folder.
 """
 
 from __future__ import annotations

@@ -45,42 +45,42 @@ class Steps:
         self._records: dict[str, list[Record]] = defaultdict(list)
         for record in records:
             self._records[record.cell.dataset].append(record)
-        self.of = cache(self._of)
+        self.of = cache(self._find_step)
         self._values = cache(self._collect_values)
         self._kept_images = cache(self._count_kept)
 
     def of_rows(self, rows: pd.DataFrame) -> pd.Series:
-        """The step of each of some rows, which have the columns of `NUMBER`."""
+        """Returns the step of each row; the rows have the columns of `NUMBER`."""
         numbers = rows[NUMBER].drop_duplicates()
         steps = pd.Series([self.of(*map(str, number)) for number in numbers.itertuples(index=False)], dtype=float)
-        found = rows[NUMBER].merge(numbers.assign(step=steps.to_numpy()), how="left", on=NUMBER)
-        return found.set_index(rows.index)["step"]
+        joined = rows[NUMBER].merge(numbers.assign(step=steps.to_numpy()), how="left", on=NUMBER)
+        return joined.set_index(rows.index)["step"]
 
     def images(self, dataset: str, measure: str, condition: str) -> set[int]:
-        """The counts of images that a share may be of, as far as they are known."""
-        own = _to_counts(self._values(dataset, measure).get((IMAGES, condition), ()))
+        """Returns the known counts of images that a share may be of."""
+        counts = _to_counts(self._values(dataset, measure).get((IMAGES, condition), ()))
         if measure != TEST[0]:
-            return own | self._kept_images(dataset, measure) | self.images(dataset, *TEST)
-        return own or (self._kept_images(dataset, measure) if condition == TEST[1] else set())
+            return counts | self._kept_images(dataset, measure) | self.images(dataset, *TEST)
+        return counts or (self._kept_images(dataset, measure) if condition == TEST[1] else set())
 
-    def _of(self, dataset: str, measure: str, metric: str, condition: str, unit: str = SHARE) -> float | None:
-        """What all values of a number on a data set are multiples of: 0 for nothing, None of a number that no record has."""
+    def _find_step(self, dataset: str, measure: str, metric: str, condition: str, unit: str = SHARE) -> float | None:
+        """Returns the step of all values of a number on a data set: 0 if it has none, None if no record has the number."""
         if unit != SHARE:
             return 0.0
         values = self._values(dataset, measure).get((metric, condition))
         return None if values is None else step_of(values, self.images(dataset, measure, condition))
 
     def _collect_values(self, dataset: str, measure: str) -> dict[tuple[str, str], list[float]]:
-        """(metric, condition) -> all values of a measure on a data set."""
-        found: dict[tuple[str, str], list[float]] = defaultdict(list)
+        """Returns (metric, condition) -> all values of a measure on a data set."""
+        values: dict[tuple[str, str], list[float]] = defaultdict(list)
         for record in self._records[dataset]:
             for row in record.rows:
                 if row.measure == measure:
-                    found[row.metric, self._titles.get(row.condition, row.condition)].append(row.value)
-        return found
+                    values[row.metric, self._titles.get(row.condition, row.condition)].append(row.value)
+        return values
 
     def _count_kept(self, dataset: str, measure: str) -> set[int]:
-        """The counts of images of which a measure kept something, by the first record that has any of it."""
+        """Returns the counts of images for which a measure kept an entry, of the first record with any."""
         for record in self._records[dataset]:
             arrays = self._kept(measure, record.cell.id) if record.find_measurement(measure) else {}
             listed = [arrays[name] for name in PER_IMAGE if name in arrays]
@@ -90,5 +90,5 @@ class Steps:
 
 
 def _to_counts(numbers: Iterable[float]) -> set[int]:
-    """The counts of images among some numbers from files, which may be any."""
+    """Returns the counts of images among numbers from files, which may be anything."""
     return {count for count in map(to_count, numbers) if count is not None}

@@ -1,4 +1,4 @@
-"""All comparisons of a report, each made once: whoever speaks of a pair reads the same verdict here.
+"""All comparisons of a report, each made once: all tables and claims read the same verdict on a pair.
 
 The primary family are the differences in test accuracy between capsule networks and their baselines, which the headline table
 shows: judged together by Holm's method. Everything else that a report compares is the second family, judged by Bonferroni's: as
@@ -20,7 +20,7 @@ from capsbench.stats.differences import Difference
 from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
 
 ORIGIN = {"commit": "commit", "torch": "torch", "cpu": "machine", "gpu": "machine"}
-"""Facts of a training that may change what a network scores -> what they are called."""
+"""Facts of a training that may change accuracies -> their names."""
 
 PRIMARY, SECOND = "primary", "second"
 
@@ -54,15 +54,15 @@ class Verdicts:
         }
         self._count = count_comparisons(records, budget) + effects * len(self._cells)
         self._primary: dict[tuple[str, str], Verdict] = {}
-        self.difference = cache(self._difference)
+        self.difference = cache(self._find_difference)
 
     @property
     def comparisons(self) -> int:
-        """How many comparisons the second family could be."""
+        """The number of comparisons that the second family could have."""
         return max(1, self._count - len(self._primary))
 
     def judge_baselines(self, baselines: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
-        """Makes the primary family: the verdicts on capsule networks less their baselines, of those with a seed in common.
+        """Makes the primary family: the verdicts on capsule networks minus their baselines, for pairs with a seed in common.
 
         Args:
             baselines: pairs of contenders.
@@ -72,7 +72,7 @@ class Verdicts:
         return self._primary
 
     def of_accuracy(self, one: str, other: str) -> Verdict | None:
-        """The verdict on one contender's test accuracy less another's; None of two without a seed in common."""
+        """Returns the verdict on one contender's test accuracy minus another's; None without a seed in common."""
         if (one, other) in self._primary:
             return self._primary[one, other]
         if (other, one) in self._primary:
@@ -81,43 +81,43 @@ class Verdicts:
         return None if apart is None else self.judge(apart)
 
     def judge(self, difference: Difference) -> Verdict:
-        """The verdict on a difference of the second family."""
+        """Returns the verdict on a difference of the second family."""
         return judge_by_bonferroni(difference, self.comparisons)
 
     def family(self, one: str, other: str) -> str:
-        """The family that the difference in test accuracy between two contenders is of."""
+        """Returns the family of the difference in test accuracy between two contenders."""
         return PRIMARY if {(one, other), (other, one)} & self._primary.keys() else SECOND
 
     def unlike(self, one: str, other: str) -> tuple[str, ...]:
-        """In what else two contenders differ in a seed that both have: ``commit``, ``data``, ``machine``, ``torch``."""
+        """Returns the facts in which two trainings of a seed differ: ``commit``, ``data``, ``machine``, ``torch``."""
         first, second = self._cells[one], self._cells[other]
-        found = [
+        facts = [
             name
             for seed in first.keys() & second.keys()
             for fact, name in ORIGIN.items()
-            if _origin(first[seed])[fact] != _origin(second[seed])[fact]
+            if _find_origin(first[seed])[fact] != _find_origin(second[seed])[fact]
         ]
-        found += ["data" for seed in first.keys() & second.keys() if have_different_data(first[seed], second[seed])]
-        return tuple(dict.fromkeys(sorted(found)))
+        facts += ["data" for seed in first.keys() & second.keys() if have_different_data(first[seed], second[seed])]
+        return tuple(dict.fromkeys(sorted(facts)))
 
-    def _difference(self, one: str, other: str) -> Difference | None:
-        """The difference in test accuracy, over the seeds that both have it of."""
-        first, second = (self._tested(name) for name in (one, other))
+    def _find_difference(self, one: str, other: str) -> Difference | None:
+        """Returns the difference in test accuracy, over the seeds for which both have it."""
+        first, second = (self._find_tested(name) for name in (one, other))
         if not first.keys() & second.keys():
             return None
         step = self.steps.of(next(iter(self._cells[one].values())).cell.dataset, *TEST_ACCURACY)
         return self._pairs.difference(first, second, self._accuracy, step)
 
-    def _tested(self, contender: str) -> dict[int, str]:
+    def _find_tested(self, contender: str) -> dict[int, str]:
         cells = {seed: record.cell.id for seed, record in self._cells.get(contender, {}).items()}
         return {seed: cell for seed, cell in cells.items() if cell in self._accuracy}
 
 
 def count_comparisons(records: Sequence[Record], budget: Sequence[str]) -> int:
-    """How many comparisons a report on some records could make.
+    """Counts the comparisons that a report on some records could make.
 
-    Of each budget's contenders every pair, once for each number of a measure; and each contender with what is claimed of it
-    alone, once for each measure but accuracy.
+    Each pair of contenders of a budget counts once for each number of a measure that is compared. Each contender counts once for
+    each measure but accuracy, for claims about it alone.
     """
     groups: dict[tuple[object, ...], tuple[set[str], set[str]]] = {}
     for record in records:
@@ -134,7 +134,7 @@ def count_comparisons(records: Sequence[Record], budget: Sequence[str]) -> int:
     return count
 
 
-def _origin(record: Record) -> Mapping[str, object]:
-    """The facts of a training in `ORIGIN`; a GPU counts only for what was trained on one."""
+def _find_origin(record: Record) -> Mapping[str, object]:
+    """Returns the facts of a training in `ORIGIN`; a GPU counts only if the network was trained on it."""
     facts = {name: record.provenance.get(name) for name in ORIGIN}
     return facts if str(record.cell.device).startswith("cuda") else {**facts, "gpu": None}

@@ -53,28 +53,28 @@ def built_in_sections() -> tuple[Section, ...]:
 def find_sections(material: Material) -> list[Section]:
     """Returns the sections of a report in order: a user's own measures stand behind the built-in ones."""
     *others, last = built_in_sections()
-    own = {name: spec for name, spec in material.specs.items() if name not in built_in_specs()}
-    return [*others, *make_default_sections(own), last]
+    specs = {name: spec for name, spec in material.specs.items() if name not in built_in_specs()}
+    return [*others, *make_default_sections(specs), last]
 
 
 def all_pictures() -> dict[str, Callable[[Material], Picture]]:
     """Returns the pictures that a report may have: file name without ending -> function that draws it."""
     of_sections = {
-        name: partial(_draw, section, draw)
+        name: partial(_draw_with_images, section, draw)
         for section in built_in_sections()
         for name, draw in section.pictures.items()
     }
     return PICTURES | of_sections
 
 
-def _draw(section: Section, draw: Callable[[Material], Picture], material: Material) -> Picture:
+def _draw_with_images(section: Section, draw: Callable[[Material], Picture], material: Material) -> Picture:
     picture = draw(material)
     return replace(picture, caption=picture.caption + section.about_images(material))
 
 
 def made_sections(material: Material) -> list[Made]:
     """Returns the sections for which there is data."""
-    made = []
+    sections = []
     for section in find_sections(material):
         try:
             table = section.table(material)
@@ -82,5 +82,5 @@ def made_sections(material: Material) -> list[Made]:
             continue
         readable = section.readable(table)
         caption = spell_caption(section.caption, readable) + section.about_images(material)
-        made.append(Made(section, table, readable, caption))
-    return made
+        sections.append(Made(section, table, readable, caption))
+    return sections

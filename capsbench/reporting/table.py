@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from capsbench.presenting.format import HOLDS, HOLDS_MEANS, parse_quantity
-from capsbench.presenting.marks import explain
+from capsbench.presenting.marks import explain_signs
 
 ALL = "all"
 """Stands for the largest number in a column of numbers: all training images."""
@@ -62,7 +62,7 @@ class Table:
             headings.append(f"{heading} ({unit})" if unit and unit not in heading else heading)
         own_meaning = _OWN_MEANING.search(caption)
         cells = [cell for row in rows for cell in row]
-        marks = explain(cells)
+        marks = explain_signs(cells)
         if any(cell.endswith(HOLDS) for cell in cells):
             marks.insert(0, f"{HOLDS}: {own_meaning[1]}" if own_meaning else HOLDS_MEANS)
         grouped = any(row[0] == "" for row in rows[1:])

@@ -12,7 +12,7 @@ from capsbench import run
 from capsbench.cli.commands import app
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.format import HOLDS_MEANS
-from capsbench.presenting.marks import COLLAPSED, has
+from capsbench.presenting.marks import COLLAPSED, has_mark
 from capsbench.presenting.material import Material
 from capsbench.records.cell import asked_fields
 from capsbench.records.store import Store
@@ -323,7 +323,7 @@ def test_a_run_says_which_contenders_have_collapsed(capsbench, monkeypatch, tmp_
     done = json.loads(capsbench(*asked, "--json", cwd=tmp_path).stdout)
     store = Store(tmp_path / "results")
     material = Material.from_records(store.records()[0], store)
-    marked = material.summary.loc[has(material.summary, COLLAPSED), "routing"]
+    marked = material.summary.loc[has_mark(material.summary, COLLAPSED), "routing"]
     assert sorted(title.split()[1] for title in done["collapsed"]) == sorted(marked)
     said = [line for line in capsbench(*asked, cwd=tmp_path).stdout.splitlines() if COLLAPSED.sign in line]
     assert len(said) == (1 if len(marked) else 0)

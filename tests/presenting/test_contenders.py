@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from capsbench.presenting.contenders import curves, summary
+from capsbench.presenting.contenders import collect_curves, summary
 from capsbench.presenting.format import format_si, format_summary
 from capsbench.presenting.markdown import to_markdown
 from capsbench.records.record import Record
@@ -186,7 +186,7 @@ def test_failed_cells_count_for_nothing(capsules: Make, failed: Make) -> None:
 
 def test_curves_name_the_contender_of_each_epoch(capsules: Make, failed: Make) -> None:
     records = [capsules(seed=0), capsules(seed=1), capsules(iterations=1), failed(iterations=2)]
-    table = curves(records)
+    table = collect_curves(records)
     assert table.groupby("contender").size().sort_values().tolist() == [2, 4]
     assert set(table["contender"]) == set(summary(records)["contender"])
 

@@ -81,7 +81,7 @@ def test_one_number_has_one_interval_in_tables_contests_and_claims(capsules: Mak
     table = material.average_seeds(rows[rows["level"] == 0.05]).set_index("iterations")["ci95"]
     (group,) = groups_of(material)
     for count, shares in of_seeds.items():
-        (contender,) = group.which(iterations=count)
+        (contender,) = group.find_contenders(iterations=count)
         half = estimate_interval(shares, step=1 / 40)[1]
         assert table[count] == pytest.approx(half)
         assert Estimate.of(group.values(contender, *WORST, 0.05)).half == pytest.approx(100 * half)

@@ -18,7 +18,7 @@ from PIL import Image as Pixels
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.figures.figure import Image, Picture, lay_out
 from capsbench.presenting.figures.style import DPI, PAPER, STYLE
-from capsbench.presenting.marks import explain
+from capsbench.presenting.marks import explain_signs
 from capsbench.records.disk import make_folder, put_in_place, sweep_temporaries
 
 FORMS = ("png", "svg")
@@ -39,7 +39,7 @@ def render_image(picture: Picture, forms: Collection[str] = FORMS) -> Image:
     write = {"png": render_png, "svg": render_svg}
     files = {form: write[form](picture.figure) for form in FORMS if form in forms}
     texts = [text.get_text() for text in picture.figure.findobj(Text) if isinstance(text, Text)]
-    caption = " ".join([picture.caption, *(f"{meaning}." for meaning in explain(texts))])
+    caption = " ".join([picture.caption, *(f"{meaning}." for meaning in explain_signs(texts))])
     return Image(picture.title, caption, picture.figure.get_figwidth(), files)
 
 

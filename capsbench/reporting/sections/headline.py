@@ -55,20 +55,20 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
     if summary["routing"].isna().all():
         raise NoDataError("a capsule network")
     summary = summary[summary["dataset"].isin(summary.loc[summary["routing"].notna(), "dataset"])]
-    shown, left_out = choose_most_accurate(summary, by="series")
-    capsules = shown[shown["routing"].notna()]
+    chosen, left_out = choose_most_accurate(summary, by="series")
+    capsules = chosen[chosen["routing"].notna()]
     datasets = list(capsules["dataset"].unique())
     iterations = sorted(capsules["iterations"].unique())
     series = list(capsules["series"].unique())
     figure, grid = wrap_panels(len(datasets), 3, 2.1, width=PAGE if len(datasets) > 1 else COLUMN)
     for axes, dataset in zip(grid, datasets, strict=True):
-        own = capsules[capsules["dataset"] == dataset]
-        for row in shown[(shown["dataset"] == dataset) & shown["routing"].isna()].to_dict("records"):
+        capsules_of = capsules[capsules["dataset"] == dataset]
+        for row in chosen[(chosen["dataset"] == dataset) & chosen["routing"].isna()].to_dict("records"):
             mean, half = row["accuracy_percent"], row["accuracy_ci95"]
             axes.axhline(mean, color=row["color"], linestyle=row["dashes"], label=row["label"], zorder=1.5)
             if half > 0:
                 axes.axhspan(*cut_interval(mean, half), color=row["color"], alpha=BAND, linewidth=0)
-        for name, part in own.groupby("series", sort=False):
+        for name, part in capsules_of.groupby("series", sort=False):
             aside = min(0.07, 0.7 / len(series)) * (series.index(name) - (len(series) - 1) / 2)
             axes.errorbar(
                 [iterations.index(count) + aside for count in part["iterations"]],
@@ -81,8 +81,8 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
                 elinewidth=THIN,
                 capthick=THIN,
             )
-            for count, height, said in zip(part["iterations"], part["accuracy_percent"], said_of(part), strict=True):
-                _say_above(axes, said, (iterations.index(count) + aside, height))
+            for count, height, remark in zip(part["iterations"], part["accuracy_percent"], said_of(part), strict=True):
+                _say_above(axes, remark, (iterations.index(count) + aside, height))
         few_ticks(axes)
         axes.set(title=dataset, xlabel="routing iterations", xlim=(-0.5, len(iterations) - 0.5))
         axes.set_xticks(range(len(iterations)), [str(count) for count in iterations])
@@ -90,13 +90,13 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
         percent_axis(axes)
     for axes in grid[::3]:
         axes.set_ylabel("test accuracy (%)")
-    spread = describe_spread(shown, "Points and levels", "bars and bands: 95 % t-intervals")
+    spread = describe_spread(chosen, "Points and levels", "bars and bands: 95 % t-intervals")
     caption = f"Capsule networks as joined points, networks without routing as levels. {spread}{CUT}{left_out}"
     return finish_picture(
         figure,
         "Test accuracy against routing iterations",
         caption,
-        shown["series"].where(shown["routing"].notna(), shown["label"]),
+        chosen["series"].where(chosen["routing"].notna(), chosen["label"]),
     )
 
 
@@ -115,14 +115,14 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
     cells = list(product(datasets, costs.items()))
     figure, grid = wrap_panels(len(cells), len(costs), 2.3, width=PAGE if len(costs) > 1 else COLUMN)
     for axes, (dataset, (cost, label)) in zip(grid, cells, strict=True):
-        own = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
-        others = own[~own["contender"].isin(chosen["contender"])]
+        measured = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
+        others = measured[~measured["contender"].isin(chosen["contender"])]
         if len(others):
             axes.plot(others[cost], others["accuracy_percent"], "o", markersize=2, color=GRID, zorder=1.5)
-        shown = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
-        for _, part in shown.groupby("series", sort=False):
+        named_here = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
+        for _, part in named_here.groupby("series", sort=False):
             axes.plot(part[cost], part["accuracy_percent"], color=part["color"].iloc[0], linewidth=THIN, zorder=1.9)
-        for row in shown.to_dict("records"):
+        for row in named_here.to_dict("records"):
             axes.errorbar(
                 row[cost],
                 row["accuracy_percent"],
@@ -132,8 +132,8 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
             )
         few_ticks(axes)
         axes.set(xlabel=label, title=dataset)
-        if not own.empty:
-            _cost_axis(axes, own[cost])
+        if not measured.empty:
+            _cost_axis(axes, measured[cost])
             percent_axis(axes)
     for axes in grid[:: len(costs)]:
         axes.set_ylabel("test accuracy (%)")
@@ -156,10 +156,11 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
 
 def _list_points(summary: pd.DataFrame, dataset: str, cost: str) -> list[Point]:
     """The contenders of a data set as points, against one of their costs."""
-    own = summary[(summary["dataset"] == dataset) & summary[cost].notna()].to_dict("records")
+    rows = summary[(summary["dataset"] == dataset) & summary[cost].notna()].to_dict("records")
     half = "accuracy_ci95"
     return [
-        Point(r[cost], r["accuracy_percent"], r["label"], r["color"], 0.0 if pd.isna(r[half]) else r[half]) for r in own
+        Point(r[cost], r["accuracy_percent"], r["label"], r["color"], 0.0 if pd.isna(r[half]) else r[half])
+        for r in rows
     ]
 
 
@@ -178,17 +179,17 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mappi
     values = {name: label for name, label in known.items() if name in curves}
     if not values:
         raise NoDataError("training history", "is not on record")
-    shown, left_out = choose_most_accurate(summary, curves["contender"].unique())
-    curves = curves[curves["contender"].isin(shown["contender"])]
+    chosen, left_out = choose_most_accurate(summary, curves["contender"].unique())
+    curves = curves[curves["contender"].isin(chosen["contender"])]
     if "validation_accuracy" in values:
         curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])
-    datasets = list(shown["dataset"].unique())
+    datasets = list(chosen["dataset"].unique())
     figure, grid = make_panels(len(datasets), len(values), 2.0, width=PAGE if len(values) > 1 else COLUMN)
     for (dataset, (value, label)), axes in zip(product(datasets, values.items()), grid.flat, strict=True):
         few_ticks(axes)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        own = curves[curves["dataset"] == dataset].dropna(subset=value)
-        draw_means(axes, own, "epoch", value, shown, FULL_RANGE)
+        values_of = curves[curves["dataset"] == dataset].dropna(subset=value)
+        draw_means(axes, values_of, "epoch", value, chosen, FULL_RANGE)
         axes.set(xlabel="epoch", ylabel=label, title=dataset)
         for line in axes.lines:
             line.set_markevery(-(-len(line.get_xydata()) // MARKED_EPOCHS))
@@ -197,13 +198,15 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mappi
         elif (curves[value].dropna() > 0).all() and axes.lines:
             axes.set(yscale="log")
             log_ticks(axes.yaxis, *axes.get_ylim())
-    own = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
-    spread = describe_spread(shown, "Lines", "bands: from the least to the most of them")
+    about_losses = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
+    spread = describe_spread(chosen, "Lines", "bands: from the least to the most of them")
     themselves = [
         f" The loss of {', '.join(alike['series'].unique())} {what}: a curve that rises is no divergence."
-        for what, alike in shown.groupby(shown["contender"].map(changing or {}), sort=False)
+        for what, alike in chosen.groupby(chosen["contender"].map(changing or {}), sort=False)
     ]
-    return finish_picture(figure, "Training curves", f"{spread}{own}{''.join(themselves)}{left_out}", shown["label"])
+    return finish_picture(
+        figure, "Training curves", f"{spread}{about_losses}{''.join(themselves)}{left_out}", chosen["label"]
+    )
 
 
 def changing_losses(cells: pd.DataFrame) -> dict[str, str]:

@@ -10,7 +10,7 @@ from enum import Enum, auto
 import pandas as pd
 
 from capsbench.measures.soundness import OF_ALL_ATTACKS, find_failed_checks, mark_unsound
-from capsbench.presenting.marks import COLLAPSED, UNLIKE, has
+from capsbench.presenting.marks import COLLAPSED, UNLIKE, has_mark
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import MOST
@@ -176,7 +176,7 @@ def find_doubts(material: Material, basis: Basis) -> dict[str, str]:
     """Returns contender -> why its numbers decide no claim: it has collapsed, it lacks seeds, or a sanity check failed."""
     reasons_of: dict[str, list[str]] = {}
     summary = material.summary
-    for contender in summary["contender"][has(summary, COLLAPSED)]:
+    for contender in summary["contender"][has_mark(summary, COLLAPSED)]:
         reasons_of.setdefault(contender, []).append("has collapsed")
     for contender, n, seeds in zip(summary["contender"], summary["n"], summary["seeds"], strict=True):
         if n < seeds:

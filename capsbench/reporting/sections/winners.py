@@ -13,7 +13,7 @@ import pandas as pd
 from capsbench.measures.soundness import find_failed_checks, mark_unsound
 from capsbench.presenting.caption import About
 from capsbench.presenting.format import PERCENT, POINTS, format_interval, format_si, spell_seeds_needed
-from capsbench.presenting.marks import COLLAPSED, MARKS, UNLIKE, has
+from capsbench.presenting.marks import COLLAPSED, MARKS, UNLIKE, has_mark
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import SECOND, Verdicts
@@ -61,9 +61,9 @@ def build_table(material: Material) -> pd.DataFrame:
     lines = [
         line
         for plain, attacked in zip(groups_of(material), groups_of(mark_unsound(material)), strict=True)
-        for number, found in values.items()
+        for number, of_number in values.items()
         for line in _rank_contenders(
-            number, attacked if number.contest.at_headline_bound else plain, found, material.verdicts
+            number, attacked if number.contest.at_headline_bound else plain, of_number, material.verdicts
         )
     ]
     if not lines:
@@ -74,7 +74,7 @@ def build_table(material: Material) -> pd.DataFrame:
 
 def _rank_contenders(number: Number, group: Group, values: Values, verdicts: Verdicts) -> Iterator[Line]:
     """Yields the line of a number in a group; none with fewer than two contenders, or if the first has collapsed."""
-    collapsed = has(group.contenders, COLLAPSED)
+    collapsed = has_mark(group.contenders, COLLAPSED)
     measured = [name for name in group.contenders.index if name in values]
     kept_out = [name for name in measured if number.contest.excludes_collapsed and collapsed[name]]
     competing = {name: values[name] for name in measured if name not in kept_out}

@@ -16,7 +16,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from capsbench.presenting.contenders import curves
+from capsbench.presenting.contenders import collect_curves
 from capsbench.presenting.contenders import summary as plain_summary
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.labels import Point, label_points, place_labels
@@ -111,7 +111,7 @@ def test_only_the_measured_cost_has_a_panel(records: list[Record]) -> None:
 
 
 def test_training_curves_are_means_over_seeds(records: list[Record]) -> None:
-    picture = training_curves(summary(records), curves(records))
+    picture = training_curves(summary(records), collect_curves(records))
     accuracy, loss = picture.figure.axes
     assert accuracy.lines[0].get_ydata() == pytest.approx([60.0, 90.0])
     assert loss.lines[0].get_ydata() == pytest.approx([0.9, 0.3])
@@ -123,7 +123,7 @@ def test_a_loss_that_grows_by_itself_is_told_of_where_it_is_shown(capsules: Make
     changing = changing_losses(Material.from_records([em, cnn], Store(Path("nowhere"))).cells)
     assert list(changing) == [em.cell.contender]
     with_em, without = (
-        training_curves(summary(shown), curves(shown), changing).caption for shown in ([em, cnn], [cnn])
+        training_curves(summary(shown), collect_curves(shown), changing).caption for shown in ([em, cnn], [cnn])
     )
     assert changing[em.cell.contender] in with_em
     assert changing[em.cell.contender] not in without
@@ -134,12 +134,12 @@ def test_a_network_that_is_not_about_classes_has_a_curve_of_its_validation_loss(
     unsupervised = dict(network="transforming-autoencoder", routing=None, iterations=None, loss=None)
     other = capsules(None, **unsupervised, dataset="mnist")
     other = make_record(other.cell, other.rows, history=history)
-    (of_loss, loss) = training_curves(summary([other]), curves([other])).figure.axes
+    (of_loss, loss) = training_curves(summary([other]), collect_curves([other])).figure.axes
     assert of_loss.get_ylabel() == "validation loss"
     assert of_loss.lines[0].get_ydata() == pytest.approx([8.0, 4.0])
     assert loss.lines[0].get_ydata() == pytest.approx([9.0, 4.5])
     both = [capsules(), other]
-    picture = training_curves(summary(both), curves(both))
+    picture = training_curves(summary(both), collect_curves(both))
     assert [(axes.get_title(), len(axes.lines)) for axes in picture.figure.axes] == [
         *(("digits", 1), ("digits", 0), ("digits", 1)),
         *(("mnist", 0), ("mnist", 1), ("mnist", 1)),
