@@ -82,7 +82,7 @@ def foreign(tmp_path, monkeypatch):
             cells.append(cell)
     store.write_run(cells, "capsbench run", suite=str(tmp_path / "evil.toml"), folders=[modules])
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # as after `python -m`
-    contender_defaults._defaults.cache_clear()
+    contender_defaults._find_defaults.cache_clear()
     yield tmp_path
     for name in [name for name in sys.modules if name.startswith("evil_")]:
         del sys.modules[name]

@@ -28,8 +28,8 @@ from capsbench.stats.improvement import Curve, trend_of
 from capsbench.stats.steps import to_count
 
 POINTS, PART = 1.0, 0.1
-"""The least gain from more training of a network that is still improving: points of test accuracy or, if it classifies nothing, that
-part of its validation loss."""
+"""The least gain from more training of a network that is still improving: points of test accuracy, or
+that part of the validation loss if it classifies nothing."""
 
 
 class Mark(NamedTuple):
@@ -192,7 +192,7 @@ def marks_of(summary: pd.DataFrame) -> pd.Series:
 
 
 def said_of(summary: pd.DataFrame) -> pd.Series:
-    """Returns the text behind each contender's name: ``(2 of 3 seeds) ‡``, its seeds that did not fail and the signs of its marks."""
+    """Returns the text behind each contender's name: ``(2 of 3 seeds) ‡``, the seeds that did not fail and the marks' signs."""
     seeds = "(" + summary["n"].map(str) + " of " + summary["seeds"].map(str) + " seeds)"
     signs = marks_of(summary).map(lambda marks: "".join(mark.sign for mark in marks))
     return (seeds.where(summary["n"] < summary["seeds"], "") + " " + signs).str.strip()
