@@ -27,7 +27,7 @@ class Section:
         table: numbers, one row a contender (or contender and condition), those of people's interest first; raises NoDataError.
         readable: the table as strings under short headings; the first column is the contender's name, the others are numbers.
         pictures: file name without ending -> what draws it; raises NoDataError.
-        images: how many test images its numbers are of; None: said elsewhere, or all of them.
+        images: the number of test images of its numbers; None if another text says it, or for all of them.
     """
 
     name: str
@@ -39,5 +39,5 @@ class Section:
     images: ImagesTaken | None = None
 
     def about_images(self, material: Material) -> str:
-        """A sentence on how many images the numbers are of, with a space before it; empty where it is said elsewhere."""
+        """Returns a sentence on the number of images, with a space before it; empty if another text says it."""
         return "" if self.images is None else f" {self.images.describe_images(material, self.name)}"
