@@ -49,20 +49,16 @@ class Lost:
             return True
         return any(_key_of(row) in rows.keys for rows in self.numbers.values())
 
-    def describe(self, owner: str = "the reference has") -> dict[str, str]:
-        """Returns a description by the name of each loss; all measures without a number are one loss, ``measures``.
-
-        Args:
-            owner: who has the lost numbers.
-        """
+    def describe(self) -> dict[str, str]:
+        """Returns a description by the name of each loss; all measures without a number are one loss, ``measures``."""
         texts: dict[str, str] = {}
         if self.measures:
-            texts["measures"] = f"no numbers of {', '.join(self.measures)}; {owner} some"
+            texts["measures"] = f"no numbers of {', '.join(self.measures)}; the reference has some"
         for name, (keys, expected) in self.numbers.items():
             texts[name] = (
-                f"no {name}; {owner} it"
+                f"no {name}; the reference has it"
                 if len(keys) == expected
-                else f"only {expected - len(keys)} of {expected} rows of {name}; {owner} all"
+                else f"only {expected - len(keys)} of {expected} rows of {name}; the reference has all"
             )
         return texts
 
