@@ -3,12 +3,22 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
 from capsbench.errors import Kind, UsageError
-from capsbench.records.artifacts import find_unreadable_kept, read_arrays, read_weights, write_tensors
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
+from capsbench.records.artifacts import (
+    are_correct,
+    check_predictions,
+    find_damaged_kept,
+    find_unreadable_kept,
+    read_arrays,
+    read_weights,
+    write_tensors,
+)
 from capsbench.records.record import Measurement, Row
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_record
@@ -106,3 +116,47 @@ def test_arrays_of_a_type_that_numpy_lacks_are_named(store, record, path, dtype)
     (error,) = find_unreadable_kept(store.folder, [record])
     assert (error.kind, error.file) == (Kind.DAMAGED, path)
     assert store.kept(record, "accuracy") == {}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "fits"), [(0.75, True), (0.75 + 0.24 / 8, True), (0.75 - 0.26 / 8, False), (0.75 + 0.26 / 8, False)]
+)
+def test_predictions_fit_the_accuracy_on_record_up_to_a_quarter_of_an_image(path, accuracy, fits):
+    arrays = {"label": np.arange(8), "prediction": np.array([0, 1, 2, 3, 4, 5, 0, 0])}
+    rows = [Row(*TEST_ACCURACY, accuracy, "fraction"), Row("accuracy", "accuracy", "validation", 0.1, "fraction")]
+    if fits:
+        check_predictions(path, rows, arrays)
+        return
+    with pytest.raises(UsageError) as caught:
+        check_predictions(path, rows, arrays)
+    assert (caught.value.kind, caught.value.file) == (Kind.DAMAGED, path)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"label": np.arange(3), "prediction": np.arange(4)},
+        {"label": np.zeros((2, 2, 2)), "prediction": np.zeros((2, 2, 2))},
+        {"label": np.zeros(0), "prediction": np.zeros(0)},
+    ],
+)
+def test_predictions_of_another_shape_than_their_labels_are_damaged(path, arrays):
+    with pytest.raises(UsageError) as caught:
+        check_predictions(path, [], arrays)
+    assert caught.value.kind == Kind.DAMAGED
+    check_predictions(path, [], {"label": arrays["label"]})  # no predictions are kept
+
+
+def test_an_image_of_several_labels_needs_all_of_them():
+    labels = np.array([[2, 1], [0, 3]])
+    assert are_correct(np.array([[1, 2], [0, 2]]), labels).tolist() == [True, False]
+    assert are_correct(np.array([[[1, 2], [0, 3]]]), labels).tolist() == [[True, True]]
+    assert are_correct(np.array([[1, 0], [1, 2]]), np.array([1, 2])).tolist() == [[True, False], [True, True]]
+
+
+def test_kept_files_that_changed_are_found_by_their_measure(store, record, path):
+    assert find_damaged_kept(store.folder, record, ["accuracy", "speed"]) == {}
+    cut(path, None)
+    assert find_damaged_kept(store.folder, record, ["accuracy", "speed"]) == {"accuracy": path}
+    path.unlink()
+    assert find_damaged_kept(store.folder, record, ["accuracy"]) == {}  # it is missing, not damaged

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from capsbench.records.join import add_measurement, join_records, rename_sources
@@ -82,3 +84,4 @@ def test_rows_of_two_data_have_a_digest_that_is_that_of_neither(first, second, l
     assert joined not in ({first, second} - {None})
     if labels:
         assert joined.partition("-")[0] == labels
+        assert re.fullmatch("[0-9a-f]{16}", joined.partition("-")[2])

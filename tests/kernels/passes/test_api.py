@@ -179,3 +179,30 @@ def test_forward_mode_derivatives_are_the_reference_s(monkeypatch):
     with forward_ad.dual_level(), pytest.warns(ReferenceWarning):
         derivative = forward_ad.unpack_dual(energy(forward_ad.make_dual(poses, direction))).tangent
     torch.testing.assert_close(derivative, (torch.autograd.functional.vjp(energy, poses)[1] * direction).sum())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ModuleNotFoundError("no module", name="numba"), ["numba", "not installed"]),
+        (ImportError("Numba needs NumPy 2.4 or less"), ["Numba needs NumPy 2.4 or less"]),
+    ],
+)
+def test_a_backend_that_cannot_be_imported_says_why(monkeypatch, error, words):
+    def refuse(backend):
+        raise error
+
+    monkeypatch.setattr(api, "_import_kernels", refuse)
+    monkeypatch.setattr(api, "_warn_once", lambda backend, reason: reasons.append((backend, reason)))
+    reasons = []
+    with pytest.raises(UnavailableBackend) as caught:
+        choose_backend("cpu")
+    assert all(word in caught.value.reason for word in words)
+    assert choose_backend("auto") == "reference"
+    assert reasons == [("cpu", caught.value.reason)]
+    assert choose_backend("reference") == "reference"
+
+
+def test_defaults_of_the_public_functions():
+    assert choose_backend() == choose_backend("auto", "cpu") == "cpu"
+    assert BACKENDS == ("reference", "cpu", "triton")
