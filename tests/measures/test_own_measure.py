@@ -104,7 +104,7 @@ def test_the_gate_stops_numbers_that_are_worse(folder: Path, reference: Path, tm
         store.write(with_values(record, 0.0))
     checked = capsbench.check(reference, tmp_path)
     assert checked.exit_code == 1
-    assert {finding.name for finding in checked.of(REGRESSION)} == {TITLE}
+    assert {finding.name for finding in checked.select(REGRESSION)} == {TITLE}
 
 
 def test_the_reference_decides_what_is_judged(folder: Path, reference: Path, tmp_path: Path) -> None:
