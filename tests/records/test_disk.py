@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,23 @@ def test_a_lock_that_the_disk_refuses_names_the_folder(tmp_path):
     ):
         pass
     assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.INACCESSIBLE, "out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [(None, True), (PermissionError(), True), (ProcessLookupError(), False), (OverflowError(), False)],
+    ids=["alive", "of another user", "dead", "no process"],
+)
+def test_a_temporary_file_stays_while_another_process_may_write_it(tmp_path, monkeypatch, answer, kept):
+    def signal_process(process, signal):
+        assert (process, signal) == (123456, 0)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(os, "kill", signal_process)
+    names = [".a.json.123456", f".a.json.{os.getpid()}", ".theirs.123456", ".a.json.012", "a.json.123456"]
+    for name in names:
+        (tmp_path / name).touch()
+    sweep_temporaries([tmp_path], lambda name: name == "a.json")
+    swept = {*names} - {path.name for path in tmp_path.iterdir()}
+    assert swept == {f".a.json.{os.getpid()}", *([] if kept else [".a.json.123456"])}
