@@ -1,7 +1,7 @@
-"""What a trained network sees, in pictures: reconstructions, its capsules' dimensions, how it routes, and under rotation.
+"""Pictures of one trained network: reconstructions, capsule dimensions, coupling coefficients, predictions under rotation.
 
-`show` picks a cell of a results folder and writes ``OUT/shown/CELL``: each picture as SVG and PNG, and ``shown.json``, a list of
-their names, titles and captions, by which `capsbench report` puts them on its page.
+`show` draws a cell of a results folder into ``OUT/shown/CELL``: each picture as SVG and PNG, and ``shown.json``. That file lists
+names, titles and captions; `capsbench report` reads it to put the pictures on its page.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from capsbench.records.folder import allow_own
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.rerun import find_repeats
-from capsbench.showing.coupling import agreement, coupling_means, draw_coupling
-from capsbench.showing.decoding import dimensions, reconstructions
-from capsbench.showing.find_cell import chosen_record
+from capsbench.showing.coupling import draw_agreement, draw_coupling, draw_coupling_means
+from capsbench.showing.decoding import draw_dimensions, draw_reconstructions
+from capsbench.showing.find_cell import find_record
 from capsbench.showing.rotation import draw_rotation
-from capsbench.showing.scene import DoesNotApplyError, Scene, scene_of
+from capsbench.showing.scene import DoesNotApplyError, Scene, load_scene
 
 LIST = "shown.json"
-"""The list of the pictures beside them."""
+"""The file that lists the pictures, in their folder."""
 
 RETRAINED = "retrained"
-"""The folder that is proposed to one who has to train a network again."""
+"""The results folder of the command that an error proposes for training a cell again."""
 
 PICTURES: dict[str, Callable[[Scene], Picture]] = {
-    "reconstructions": reconstructions,
-    "dimensions": dimensions,
+    "reconstructions": draw_reconstructions,
+    "dimensions": draw_dimensions,
     "coupling": draw_coupling,
-    "coupling-means": coupling_means,
-    "agreement": agreement,
+    "coupling-means": draw_coupling_means,
+    "agreement": draw_agreement,
     "rotation": draw_rotation,
 }
-"""Name of the file -> what draws it; raises DoesNotApplyError for a network that has nothing of the kind."""
+"""Name of a file -> the function that draws it, or raises DoesNotApplyError if the picture does not apply to the network."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What `show` has made.
+    """The result of `show`.
 
     Attributes:
-        cell: the one that was drawn.
-        title: its title among those on record.
-        pictures: by name.
-        left_out: name of a picture that does not apply to the network -> why.
-        files: what was written.
+        cell: the drawn cell.
+        title: its title among the cells on record.
+        pictures: name -> picture.
+        left_out: name of a picture that does not apply to the network -> reason.
+        files: the written files.
         faults: a line for each file that is not a whole record.
     """
 
@@ -75,44 +75,43 @@ def show(
     to: str | Path | None = None,
     allow_code: bool = False,
 ) -> Shown:
-    """Draws what a trained network sees and writes it to ``OUT/shown/CELL``.
+    """Draws pictures of a trained network and writes them to ``OUT/shown/CELL``.
 
     Args:
         cell: the identity of a cell on record or its beginning, conditions such as ``routing=dynamic,iters=3``, or words of its
-            title; None: the only one that has weights.
+            title; None: the only cell with weights.
         out: the results folder.
-        data_dir: where data sets lie or are downloaded to; else ``$CAPSBENCH_DATA``, else the user's cache.
-        images: how many test images, a draw that holds as many of each class.
-        index: the test images to show, rather than a draw.
-        to: where to write.
-        allow_code: import a user's own parts that the records name, from where their runs found them.
+        data_dir: the folder of data sets and downloads; by default ``$CAPSBENCH_DATA``, else the user's cache.
+        images: number of test images, spread evenly over the classes.
+        index: the test images to draw instead.
+        to: the output folder.
+        allow_code: import a user's own components that the records name, from the places where their runs found them.
 
     Raises:
-        UsageError: no such cell, no weights of it, no such images, or a part of it is code that is not trusted; the
-            message says what to do.
+        UsageError: no such cell, no weights of it, no such test image, or untrusted code in it; the message says what to do.
     """
     store = Store(out)
-    record, faults = chosen_record(store, cell)
+    record, faults = find_record(store, cell)
     if allow_code:
         allow_own(store)
-    scene = scene_of(
+    scene = load_scene(
         record,
         store,
         data_folder(data_dir),
         count=images,
         index=index,
-        retrain=_retraining(record, store),
+        retrain=_advise_retraining(record, store),
     )
-    pictures, left_out = drawn(scene)
-    listed = [{"name": name, "title": each.title, "caption": each.caption} for name, each in pictures.items()]
-    contents = render_files(pictures) | {LIST: (json.dumps(listed, indent=1) + "\n").encode()}
+    pictures, left_out = draw_pictures(scene)
+    entries = [{"name": name, "title": picture.title, "caption": picture.caption} for name, picture in pictures.items()]
+    contents = render_files(pictures) | {LIST: (json.dumps(entries, indent=1) + "\n").encode()}
     folder = Path(to) if to is not None else store.folder / "shown" / record.cell.id
-    title = title_cells(each.cell for each in store.records()[0])[record.cell.id]
+    title = title_cells(other.cell for other in store.records()[0])[record.cell.id]
     return Shown(record.cell, title, pictures, left_out, write_files(folder, contents, PICTURES), faults)
 
 
-def drawn(scene: Scene) -> tuple[dict[str, Picture], dict[str, str]]:
-    """The pictures of a network by name, and of those that do not apply to it why not."""
+def draw_pictures(scene: Scene) -> tuple[dict[str, Picture], dict[str, str]]:
+    """Returns name -> picture, and name -> reason for the pictures that do not apply to the network."""
     pictures, left_out = {}, {}
     for name, draw in PICTURES.items():
         try:
@@ -122,12 +121,12 @@ def drawn(scene: Scene) -> tuple[dict[str, Picture], dict[str, str]]:
     return pictures, left_out
 
 
-def _retraining(record: Record, store: Store) -> str:
-    """How to get the weights of a cell: the command that trains it again."""
-    (again,) = find_repeats([record], store.runs()).contenders.values()
-    if not again.command:
-        return f"train it again; its command cannot be told: {again.note}"
+def _advise_retraining(record: Record, store: Store) -> str:
+    """Returns the advice to train a cell again, with the command."""
+    (repeat,) = find_repeats([record], store.runs()).contenders.values()
+    if not repeat.command:
+        return f"train it again; its command is unknown: {repeat.note}"
     return (
-        f"train it again by `{again.command} --out {RETRAINED}`, and then "
+        f"train it again by `{repeat.command} --out {RETRAINED}`, and then "
         f"`{shlex.join(['capsbench', 'show', record.cell.id, '--out', RETRAINED])}`"
     )

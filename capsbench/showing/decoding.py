@@ -1,4 +1,4 @@
-"""Reconstructions beside their inputs, and the dimensions of a class capsule perturbed one by one (Sabour 2017)."""
+"""Reconstructions of test images, and class capsules decoded with one value changed at a time (Sabour 2017)."""
 
 from __future__ import annotations
 
@@ -16,72 +16,78 @@ from capsbench.networks.transforming_autoencoder import TransformingNetwork
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.style import MISLED, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
-from capsbench.showing.sheet import Band, Sheet, Word, as_bytes
+from capsbench.showing.sheet import Band, Label, Sheet, to_bytes
 
 REACH, STEP = 0.25, 0.05
-"""A dimension is perturbed by -REACH to REACH in steps of STEP (Sabour 2017, section 5.1)."""
+"""A value is changed by -REACH to REACH in steps of STEP (Sabour 2017, section 5.1)."""
 
 SIDE_BY_SIDE = 2
-"""Images of which the dimensions are shown."""
+"""Number of images whose dimensions are drawn."""
 
 MOST_DIMENSIONS = 32
+"""The most values of a capsule that are drawn."""
+
 MOST_COLUMNS = 16
-"""Columns of images in one band."""
+"""The most columns of images in a band."""
 
 
 class Column(NamedTuple):
-    """An image and the class capsule that it is made from anew."""
+    """An image, and the class capsule that it is reconstructed from."""
 
     image: int
     labels: list[int]
-    predicted: list[int]
-    of: int
+    predictions: list[int]
+    decoded: int
 
 
 @mpl.rc_context(STYLE)
-def reconstructions(scene: Scene) -> Picture:
-    """Test images and what the decoder makes of their class capsules (Sabour 2017, figure 3)."""
+def draw_reconstructions(scene: Scene) -> Picture:
+    """Draws test images and the decoder's reconstructions from their class capsules (Sabour 2017, figure 3)."""
     if isinstance(scene.network, SelfSupervised):
-        return _transformed(scene)
+        return _draw_transformed(scene)
     scene.decoder  # noqa: B018
     bands = []
-    right = [number for number in scene.shown if number not in scene.wrong]
-    for numbers in (right, scene.wrong):
-        for columns in _broken(_columns(scene, numbers)):
-            bands.append(_band(scene, columns))
-    sheet = Sheet(bands)
-    for number, band in enumerate(bands):
-        sheet.skip(0.1 if number else 0)
-        sheet.band(band)
+    correct = [number for number in scene.selected if number not in scene.misclassified]
+    for numbers in (correct, scene.misclassified):
+        for groups in _break_lines(_list_columns(scene, numbers)):
+            bands.append(_make_band(scene, groups))
     many = scene.labels.dim() > 1
     caption = (
-        "Above: test images. Below: what the decoder makes of one class capsule, that of the class after 'decoded as', with all "
-        f"others masked. {'Each object is reconstructed alone. ' if many else ''}"
-        "Where the network is wrong (in red), that of each class that it sees and of each that is there, of the same image."
-        f"{_about_wrong(scene)}{scene.about_tones}"
+        "Above: test images. Below: their reconstructions from one class capsule, that of the class after 'decoded as'; all "
+        f"other capsules are masked. {'Each object is reconstructed alone. ' if many else ''}"
+        "A misclassified image (its prediction is red) is reconstructed from the capsule of each predicted class and of each "
+        f"label.{_describe_errors(scene)}{scene.tones_note}"
     )
-    return sheet.picture("Reconstructions beside their inputs", caption)
+    return _stack_bands(bands).to_picture("Inputs and reconstructions", caption)
 
 
-def _about_wrong(scene: Scene) -> str:
-    return "" if scene.wrong else " None of the images that were looked at is misclassified."
+def _stack_bands(bands: list[Band]) -> Sheet:
+    sheet = Sheet(bands)
+    for place, band in enumerate(bands):
+        sheet.add_space(0.1 if place else 0)
+        sheet.draw_band(band)
+    return sheet
 
 
-def _columns(scene: Scene, numbers: list[int]) -> list[list[Column]]:
-    """Of each image a column for each class that is predicted, and for each that is there besides."""
+def _describe_errors(scene: Scene) -> str:
+    return "" if scene.misclassified else " The search found no misclassified image."
+
+
+def _list_columns(scene: Scene, numbers: list[int]) -> list[list[Column]]:
+    """Returns for each image a column per predicted class, then one per label that is not predicted."""
     if not numbers:
         return []
-    found = scene.predicted(scene.images[numbers])
-    labels = scene.labels[numbers].view(len(numbers), -1)
+    predictions = scene.predict_labels(scene.images[numbers]).tolist()
+    labels = scene.labels[numbers].view(len(numbers), -1).sort(dim=1).values.tolist()
     groups = []
-    for number, own, there in zip(numbers, found.tolist(), labels.sort(dim=1).values.tolist(), strict=True):
-        classes = [*own, *(label for label in there if label not in own)]
-        groups.append([Column(number, there, own, each) for each in classes])
+    for number, predicted, present in zip(numbers, predictions, labels, strict=True):
+        classes = [*predicted, *(label for label in present if label not in predicted)]
+        groups.append([Column(number, present, predicted, class_) for class_ in classes])
     return groups
 
 
-def _broken(groups: list[list[Column]]) -> list[list[list[Column]]]:
-    """Groups in lines of at most `MOST_COLUMNS` columns, about as long as one another."""
+def _break_lines(groups: list[list[Column]]) -> list[list[list[Column]]]:
+    """Returns groups in lines of similar length, each of at most `MOST_COLUMNS` columns."""
     total = sum(map(len, groups))
     most = math.ceil(total / math.ceil(total / MOST_COLUMNS)) if groups else 0
     lines: list[list[list[Column]]] = []
@@ -93,88 +99,87 @@ def _broken(groups: list[list[Column]]) -> list[list[list[Column]]]:
     return lines
 
 
-def _band(scene: Scene, groups: list[list[Column]]) -> Band:
+def _make_band(scene: Scene, groups: list[list[Column]]) -> Band:
+    """Returns the inputs and reconstructions of a line of columns, with their labels and predictions."""
     columns = [column for group in groups for column in group]
     images = scene.images[[column.image for column in columns]]
-    classes = torch.tensor([column.of for column in columns], device=images.device)
-    made = scene.decoded(scene.poses(images), classes)
+    classes = torch.tensor([column.decoded for column in columns], device=images.device)
+    reconstructions = scene.decode_poses(scene.compute_poses(images), classes)
     gaps: list[float] = []
     for group in groups:
         gaps += [0.3 if gaps else 0.0, *[0.06] * (len(group) - 1)]
     names = {"test image": [str(column.image) for column in columns]}
-    heads: dict[str, list[Word]] = {
-        "label": [_joined(column.labels) for column in columns],
+    heads: dict[str, list[Label]] = {
+        "label": [_join_classes(column.labels) for column in columns],
         "prediction": [
-            _joined(column.predicted) if column.predicted == column.labels else (_joined(column.predicted), MISLED)
+            _join_classes(column.predictions)
+            if column.predictions == column.labels
+            else (_join_classes(column.predictions), MISLED)
             for column in columns
         ],
-        "decoded as": [str(column.of) for column in columns],
+        "decoded as": [str(column.decoded) for column in columns],
     }
-    low, high = scene.tones(images)
-    tiles = torch.stack([as_bytes(images, low, high), as_bytes(made, low, high)])
+    low, high = scene.find_tones(images)
+    tiles = torch.stack([to_bytes(images, low, high), to_bytes(reconstructions, low, high)])
     return Band(tiles, gaps, ["input", "reconstruction"], {**names, **heads})
 
 
-def _joined(classes: list[int]) -> str:
+def _join_classes(classes: list[int]) -> str:
     return " ".join(map(str, classes))
 
 
-def _transformed(scene: Scene) -> Picture:
-    """Pairs of images and what a network makes of the first and of what leads to the second."""
+def _draw_transformed(scene: Scene) -> Picture:
+    """Draws pairs of images, and a transforming auto-encoder's outputs for the first image of each pair."""
     network = scene.network
     assert isinstance(network, SelfSupervised)
     if not isinstance(network, TransformingNetwork):
-        raise DoesNotApplyError("what the network makes of images is known to its own objective alone")
-    which = torch.tensor(scene.shown)
+        raise DoesNotApplyError("the outputs of the network have no known meaning outside its own objective")
+    indices = torch.tensor(scene.selected)
     pairs = Augmented(
         Images(scene.images, scene.labels), network.augmentations(), torch.Generator().manual_seed(0)
-    ).build_batch(which)
+    ).build_batch(indices)
     assert pairs.targets is not None
     with torch.no_grad():
-        same, moved = network(pairs.images), network(pairs.images, pairs.transforms)
-    low, high = scene.tones(pairs.images)
-    tiles = torch.stack([as_bytes(each, low, high) for each in (pairs.images, same, pairs.targets, moved)])
+        identity, transformed = network(pairs.images), network(pairs.images, pairs.transforms)
+    low, high = scene.find_tones(pairs.images)
+    rows = (pairs.images, identity, pairs.targets, transformed)
+    tiles = torch.stack([to_bytes(row, low, high) for row in rows])
     bands = []
-    for start in range(0, len(which), MOST_COLUMNS):
+    for start in range(0, len(indices), MOST_COLUMNS):
         part = tiles[:, start : start + MOST_COLUMNS]
         gaps = [0.0, *[0.06] * (part.shape[1] - 1)]
-        names = ["input", "as it is", "target", "transformed"]
-        bands.append(
-            Band(part, gaps, names, {"test image": [str(n) for n in scene.shown[start : start + MOST_COLUMNS]]})
-        )
-    sheet = Sheet(bands)
-    for number, band in enumerate(bands):
-        sheet.skip(0.1 if number else 0)
-        sheet.band(band)
+        names = ["input", "identity", "target", "transformed"]
+        numbers = [str(number) for number in scene.selected[start : start + MOST_COLUMNS]]
+        bands.append(Band(part, gaps, names, {"test image": numbers}))
     caption = (
-        "Test images, moved as in training (input), and what the network makes of them: under the transformation that changes "
-        "nothing (as it is), and under that which leads to the target (transformed)."
-        f"{scene.about_tones}"
+        "Test images, moved as in training (input), and the outputs of the network: under the identity transformation "
+        "(identity), and under the transformation that leads to the target (transformed)."
+        f"{scene.tones_note}"
     )
-    return sheet.picture("Images made anew, and transformed", caption)
+    return _stack_bands(bands).to_picture("Reconstructed and transformed images", caption)
 
 
 @mpl.rc_context(STYLE)
-def dimensions(scene: Scene) -> Picture:
-    """What the decoder makes of a class capsule as each of its values is changed (Sabour 2017, section 5.1, figure 4)."""
-    numbers = scene.shown[:SIDE_BY_SIDE]
+def draw_dimensions(scene: Scene) -> Picture:
+    """Draws reconstructions as each value of a class capsule changes (Sabour 2017, section 5.1, figure 4)."""
+    numbers = scene.selected[:SIDE_BY_SIDE]
     images = scene.images[numbers]
-    poses = scene.poses(images)
-    classes = scene.predicted(images)[:, 0]
+    poses = scene.compute_poses(images)
+    classes = scene.predict_labels(images)[:, 0]
     steps = round(2 * REACH / STEP) + 1
     changes = torch.linspace(-REACH, REACH, steps)
-    changes[steps // 2] = 0
-    own = poses[torch.arange(len(numbers)), classes].flatten(1)
-    factors = torch.linalg.vector_norm(own, dim=1).clamp_min(1)
-    made = perturbed(scene, poses, classes, changes.to(poses) * factors[:, None])  # [images, values, steps, C, H, W]
-    values = made.shape[1]
-    kept = list(range(values))
+    changes[steps // 2] = 0  # linspace leaves a rounding error
+    winners = poses[torch.arange(len(numbers)), classes].flatten(1)
+    factors = torch.linalg.vector_norm(winners, dim=1).clamp_min(1)
+    decoded = decode_perturbed(scene, poses, classes, changes.to(poses) * factors[:, None])
+    values = decoded.shape[1]
+    drawn = list(range(values))
     if values > MOST_DIMENSIONS:
-        effect = (made[:, :, 0] - made[:, :, -1]).square().sum(dim=(0, 2, 3, 4))
-        kept = sorted(effect.topk(MOST_DIMENSIONS).indices.tolist())
-    tones = scene.tones(images)
+        effect = (decoded[:, :, 0] - decoded[:, :, -1]).square().sum(dim=(0, 2, 3, 4))
+        drawn = sorted(effect.topk(MOST_DIMENSIONS).indices.tolist())
+    tones = scene.find_tones(images)
     blocks = [
-        as_bytes(made[place, kept], *(tone[place] if isinstance(tone, Tensor) else tone for tone in tones))
+        to_bytes(decoded[place, drawn], *(tone[place] if isinstance(tone, Tensor) else tone for tone in tones))
         for place in range(len(numbers))
     ]
     tiles = torch.cat(blocks, dim=1)
@@ -184,46 +189,48 @@ def dimensions(scene: Scene) -> Picture:
     heads = [f"{float(change):+.2f}" if place in marked else "" for place, change in enumerate(changes)]
     heads[steps // 2] = "0"
     middles = [""] * steps * len(numbers)
-    for place, (number, of) in enumerate(zip(numbers, classes.tolist(), strict=True)):
-        middles[place * steps + steps // 2] = f"test image {number}, capsule of class {of}"
+    for place, (number, class_) in enumerate(zip(numbers, classes.tolist(), strict=True)):
+        middles[place * steps + steps // 2] = f"test image {number}, capsule of class {class_}"
     rows, columns = poses.shape[2:]
-    names = [f"{1 + kept_ // columns},{1 + kept_ % columns}" if rows > 1 else str(1 + kept_) for kept_ in kept]
+    names = [f"{1 + value // columns},{1 + value % columns}" if rows > 1 else str(1 + value) for value in drawn]
     band = Band(tiles, gaps, names, {"": middles, "changed by": heads * len(numbers)})
     sheet = Sheet([band])
-    sheet.band(band, between=0.04)
+    sheet.draw_band(band, between=0.04)
     caption = (
-        "A line for each value of the winning class capsule's pose, columns for what is added to it, from -0.25 to 0.25 in steps "
-        "of 0.05; in the middle column the reconstruction as it is. All other values stay, and all other class capsules are "
-        f"masked.{_about_units(factors)}{_about_kept(values)}{scene.about_tones}"
+        "A row for each value of the winning class capsule's pose; a column for each change of that value, from -0.25 to 0.25 in "
+        "steps of 0.05. The middle column is the unchanged reconstruction. All other values stay the same, and all other class "
+        f"capsules are masked.{_describe_units(factors)}{_describe_selection(values)}{scene.tones_note}"
     )
-    return sheet.picture("Dimensions of a class capsule, changed one by one", caption)
+    return sheet.to_picture("Dimensions of a class capsule, changed one by one", caption)
 
 
-def _about_units(factors: Tensor) -> str:
+def _describe_units(factors: Tensor) -> str:
     if float(factors.max()) == 1:
         return ""
-    said = " and ".join(f"{float(factor):.3g}" for factor in factors)
-    return f" These poses are longer than 1, so the changes are in units of their lengths, {said}."
+    lengths = " and ".join(f"{float(factor):.3g}" for factor in factors)
+    return f" These poses are longer than 1, so the changes are in units of their lengths, {lengths}."
 
 
-def _about_kept(values: int) -> str:
-    return "" if values <= MOST_DIMENSIONS else f" Of {values} values the {MOST_DIMENSIONS} with the largest effect."
+def _describe_selection(values: int) -> str:
+    if values <= MOST_DIMENSIONS:
+        return ""
+    return f" Of {values} values, the {MOST_DIMENSIONS} with the largest effect are shown."
 
 
-def perturbed(scene: Scene, poses: Tensor, classes: Tensor, changes: Tensor) -> Tensor:
-    """Reconstructions ``[N, values, steps, C, H, W]`` from one class capsule each, one value of its pose changed.
+def decode_perturbed(scene: Scene, poses: Tensor, classes: Tensor, changes: Tensor) -> Tensor:
+    """Returns reconstructions ``[N, values, steps, C, H, W]`` from one class capsule each, with one value of its pose changed.
 
     Args:
         poses: of the class capsules, ``[N, classes, R, E]``.
-        classes: which of them is reconstructed from, ``[N]``.
-        changes: what is added to a value, ``[N, steps]``.
+        classes: the class whose capsule is decoded, ``[N]``.
+        changes: added to a value, ``[N, steps]``.
     """
-    count, of = poses.shape[:2]
+    count, total = poses.shape[:2]
     values = poses[0, 0].numel()
     steps = changes.shape[1]
     moves = torch.einsum("ns,vw->nvsw", changes, torch.eye(values, dtype=poses.dtype, device=poses.device))
-    chosen = torch.nn.functional.one_hot(classes, of).to(poses.dtype)
-    changed = poses.flatten(2)[:, None, None] + chosen[:, None, None, :, None] * moves[:, :, :, None, :]
+    is_decoded = torch.nn.functional.one_hot(classes, total).to(poses.dtype)
+    changed = poses.flatten(2)[:, None, None] + is_decoded[:, None, None, :, None] * moves[:, :, :, None, :]
     flat = changed.flatten(0, 2).unflatten(2, poses.shape[2:])
-    made = scene.decoded(flat, classes.repeat_interleave(values * steps))
-    return made.unflatten(0, (count, values, steps))
+    images = scene.decode_poses(flat, classes.repeat_interleave(values * steps))
+    return images.unflatten(0, (count, values, steps))

@@ -1,7 +1,7 @@
-"""What the routings of a network do with images: coupling coefficients by iteration, as its own vote passes had them.
+"""Coupling coefficients by iteration, observed while a network runs on images.
 
-Nothing is routed a second time by another formula. While the network runs, `capsbench_kernels.observe_vote_passes` tells of each
-pass that a routing makes, and the coefficients follow from what the pass was given. A user's own routing is seen as well.
+The coefficients are those of the network's own vote passes. `capsbench_kernels.observe_vote_passes` reports each pass of each
+routing, a user's own included, and the coefficients follow from the inputs of the pass.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ CLASSES = "class capsules"
 """The name of the layer of class capsules."""
 
 LEAST = 1e-12
-"""What a sum of weights or lengths is divided by where it is less."""
+"""The smallest divisor of a mean or a ratio."""
 
 
 @dataclass
-class Observed:
-    """What the routing of one layer did with B images, of which each makes P routing problems of I children and J parents.
+class ObservedLayer:
+    """The routing of one layer on B images; each image has P routing problems of I children and J parents.
 
     Attributes:
         name: of the layer, ``class capsules`` or ``convolutional capsules 1``.
         classes: whether the parents are the class capsules.
-        rows, columns, types: the children of a problem: types of capsules at the places of a grid or of a window, row by row.
-        parents: J, without the one that stands for none of them in dynamic routing's ``leaky`` softmax.
-        activations: of the children, ``[B, P, I]``; the lengths of vectors.
-        shares: an iteration each: coupling coefficients ``[B, P, I, J]``; where a child may go to none, that is column J.
-        agreement: an iteration each: ``[B, P, J]``, of the votes that a parent receives, the length of their sum divided by the
-            sum of their lengths, all weighted as the sum is: 1 where all point in one direction. Empty for votes without values.
-        weight: an iteration each: that sum of lengths.
+        rows, columns, types: the I children of a problem: capsule types at the positions of a grid or window, row by row.
+        parents: J, without the extra column of dynamic routing's ``leaky`` softmax.
+        activations: of the children, ``[B, P, I]``; for vectors, their lengths.
+        shares: the coupling coefficients of each iteration, ``[B, P, I, J]``; a ``leaky`` softmax adds column J, for no parent.
+        agreement: the agreement of each iteration, ``[B, P, J]``: the length of the weighted sum of a parent's votes, divided by
+            the weighted sum of their lengths; 1 if all votes point in one direction. Empty if the votes have no values.
+        weight: the weighted sum of lengths of each iteration, ``[B, P, J]``.
     """
 
     name: str
@@ -55,152 +55,160 @@ class Observed:
 
     @property
     def has_none(self) -> bool:
-        """Whether a child may go to none of the parents."""
+        """True if a part of a child may go to no parent."""
         return self.shares[0].shape[-1] > self.parents
 
-    def entropy(self) -> Tensor:
-        """Of each iteration ``[T, B]``: the entropy of a child's shares divided by that of equal ones, so that 1 is uniform.
+    def compute_entropy(self) -> Tensor:
+        """Returns the entropy of a child's shares by iteration, ``[T, B]``, divided by that of equal shares: 1 is uniform.
 
-        The mean over the children of all the image's problems, weighted by their activations. Where a child is shared among the
-        parents of several windows, its shares are divided by their sum in each.
+        It is the mean over the children of all problems of an image, weighted by their activations. The shares of a child in
+        several windows are divided by their sum in each window.
         """
-        found = []
+        means = []
         for shares in self.shares:
             parts = shares / shares.sum(dim=-1, keepdim=True).clamp_min(LEAST)
-            bits = -torch.xlogy(parts, parts).sum(dim=-1) / torch.log(torch.tensor(float(parts.shape[-1])))
-            found.append(weighted(bits, self.activations, (1, 2)))
-        return torch.stack(found)
+            entropy = -torch.xlogy(parts, parts).sum(dim=-1) / torch.log(torch.tensor(float(parts.shape[-1])))
+            means.append(compute_weighted_mean(entropy, self.activations, (1, 2)))
+        return torch.stack(means)
 
-    def mean_agreement(self) -> Tensor:
-        """Of each iteration ``[T, B]``: the agreement, the mean over parents weighted by the lengths that they receive."""
+    def compute_mean_agreement(self) -> Tensor:
+        """Returns the agreement by iteration, ``[T, B]``: the mean over parents, weighted by `weight`."""
         pairs = zip(self.agreement, self.weight, strict=True)
-        return torch.stack([weighted(agreement, weight, (1, 2)) for agreement, weight in pairs])
+        return torch.stack([compute_weighted_mean(agreement, weight, (1, 2)) for agreement, weight in pairs])
 
-    def by_type(self) -> Tensor:
-        """Of each iteration ``[T, B, types, J]``: shares, the mean over places and problems weighted by activations."""
-        activations = self._of_places(self.activations)[..., None]
-        places = [self._of_places(shares, 1) for shares in self.shares]
-        return torch.stack([weighted(shares, activations.expand_as(shares), (1, 2)) for shares in places])
+    def average_by_type(self) -> Tensor:
+        """Returns the shares by iteration, ``[T, B, types, J]``: means over positions and problems, weighted by activations."""
+        activations = self._split_children(self.activations)[..., None]
+        split = [self._split_children(shares) for shares in self.shares]
+        return torch.stack([compute_weighted_mean(shares, activations.expand_as(shares), (1, 2)) for shares in split])
 
-    def by_place(self, parents: Tensor) -> Tensor:
-        """Of each iteration ``[T, B, rows, columns]``: the share of one parent an image ``[B]``, the mean over types.
+    def average_by_position(self, parents: Tensor) -> Tensor:
+        """Returns the share of one parent per image by iteration, ``[T, B, rows, columns]``.
 
-        It is weighted by activations, and for a layer of one problem an image alone.
+        It is the mean over types, weighted by activations. The layer has one routing problem per image.
+
+        Args:
+            parents: one parent per image, ``[B]``.
         """
-        activations = self._of_places(self.activations)[:, 0]
-        found = []
+        activations = self._split_children(self.activations)[:, 0]
+        means = []
         for shares in self.shares:
             index = parents.view(-1, 1, 1).expand(-1, shares.shape[2], 1)
-            own = shares[:, 0].gather(2, index).squeeze(2)
-            means = weighted(own.view_as(activations), activations, (2,))
-            found.append(means.unflatten(1, (self.rows, self.columns)))
-        return torch.stack(found)
+            parent_shares = shares[:, 0].gather(2, index).squeeze(2)
+            type_means = compute_weighted_mean(parent_shares.view_as(activations), activations, (2,))
+            means.append(type_means.unflatten(1, (self.rows, self.columns)))
+        return torch.stack(means)
 
-    def by_parent(self) -> Tensor:
-        """Of each iteration ``[T, B, J]``: shares, the mean over all children weighted by activations."""
+    def average_by_parent(self) -> Tensor:
+        """Returns the shares by iteration, ``[T, B, J]``: means over all children, weighted by activations."""
         activations = self.activations[..., None]
-        return torch.stack([weighted(shares, activations.expand_as(shares), (1, 2)) for shares in self.shares])
+        return torch.stack(
+            [compute_weighted_mean(shares, activations.expand_as(shares), (1, 2)) for shares in self.shares]
+        )
 
-    def _of_places(self, values: Tensor, further: int = 0) -> Tensor:
-        """``[B, P, I, ...]`` as ``[B, P, places, types, ...]``."""
-        assert values.dim() == 3 + further
+    def _split_children(self, values: Tensor) -> Tensor:
+        """Returns ``[B, P, I, ...]`` as ``[B, P, positions, types, ...]``."""
         return values.unflatten(2, (self.rows * self.columns, self.types))
 
 
-def weighted(values: Tensor, weights: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The mean over some dimensions, weighted; where all weights are 0, it is 0."""
+def compute_weighted_mean(values: Tensor, weights: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Returns the weighted mean over some dimensions; it is 0 if all weights are 0."""
     return (values * weights).sum(dim=dims) / weights.sum(dim=dims).clamp_min(LEAST)
 
 
 @torch.no_grad()
-def observed(network: nn.Module, images: Tensor) -> list[Observed]:
-    """What each routing of a network does with images ``[B, C, H, W]``, the layers in the order in which they come.
+def observe_routings(network: nn.Module, images: Tensor) -> list[ObservedLayer]:
+    """Runs a network on images ``[B, C, H, W]`` and returns its observed layers, in the order of the network.
 
-    A layer that makes no vote passes is left out. The network is left in the mode that it is in.
+    Layers without vote passes are left out. The mode of the network, training or evaluation, does not change.
     """
-    watch = _Watch(network, len(images))
+    observer = _Observer(network, len(images))
     try:
-        with observe_vote_passes(watch.passed):
+        with observe_vote_passes(observer.record_pass):
             network(images)
     finally:
-        watch.end()
-    return [layer for layer in watch.layers.values() if layer.shares]
+        observer.remove_hooks()
+    return [layer for layer in observer.layers.values() if layer.shares]
 
 
-def routings_of(network: nn.Module) -> list[Routing]:
-    """The routings of a network's layers."""
+def list_routings(network: nn.Module) -> list[Routing]:
+    """Returns the routings of a network's layers."""
     return [module for module in network.modules() if isinstance(module, Routing)]
 
 
-class _Watch:
-    """Collects what is told of the passes of a network while it runs: which layer is routing, and of what.
+class _Observer:
+    """Collects the vote passes of a running network by layer.
+
+    Hooks record the layer that routes and its votes, because a vote pass knows neither.
 
     Args:
-        network: gets hooks, until `end`.
-        images: how many it is shown, B.
+        network: gets hooks, until `remove_hooks`.
+        images: B, the number of images in a batch.
     """
 
     def __init__(self, network: nn.Module, images: int) -> None:
         self.images = images
-        self.layers: dict[str, Observed] = {}
+        self.layers: dict[str, ObservedLayer] = {}
         self.children: tuple[int, int, int] | None = None
         self.routing: tuple[str, Tensor] | None = None
         self.hooks = []
         layers = [module for module in network.modules() if isinstance(module, ConvolutionalCapsules | ClassCapsules)]
-        names: dict[Routing, str] = {layer.routing: name for layer, name in zip(layers, names_of(layers), strict=True)}
+        names: dict[Routing, str] = {
+            layer.routing: name for layer, name in zip(layers, name_layers(layers), strict=True)
+        }
         for layer in layers:
-            self.hooks.append(layer.register_forward_pre_hook(self._layer_begins))
-        for number, routing in enumerate(routings_of(network)):
-            begins = partial(self._routing_begins, name=names.get(routing, f"routing {number + 1}"))
-            self.hooks.append(routing.register_forward_pre_hook(begins, with_kwargs=True))
-            self.hooks.append(routing.register_forward_hook(self._routing_ends))
+            self.hooks.append(layer.register_forward_pre_hook(self._enter_layer))
+        for number, routing in enumerate(list_routings(network)):
+            enter = partial(self._enter_routing, name=names.get(routing, f"routing {number + 1}"))
+            self.hooks.append(routing.register_forward_pre_hook(enter, with_kwargs=True))
+            self.hooks.append(routing.register_forward_hook(self._leave_routing))
 
-    def end(self) -> None:
+    def remove_hooks(self) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def passed(self, made: VotePass) -> None:
-        """Notes the coefficients of a pass, and how far the votes agree that they weigh."""
-        if self.routing is None:  # outside of a routing's forward: not a layer's
+    def record_pass(self, vote_pass: VotePass) -> None:
+        """Adds the coefficients of a pass, and the agreement of the votes, to the current layer."""
+        if self.routing is None:  # a pass outside a routing belongs to no layer
             return
         name, votes = self.routing
         layer = self.layers[name]
-        shares = made.shares()
+        shares = vote_pass.shares()
         layer.shares.append(shares.unflatten(0, (self.images, -1)))
         if votes.shape[-1]:
-            weights = shares if made.activations is None else shares * made.activations.unsqueeze(2)
+            weights = shares if vote_pass.activations is None else shares * vote_pass.activations.unsqueeze(2)
             weights = weights[..., : layer.parents].transpose(1, 2)  # [N, J, I]
             total = torch.linalg.vector_norm((weights.unsqueeze(2) @ votes).squeeze(2), dim=2)
             lengths = (weights * torch.linalg.vector_norm(votes, dim=3)).sum(dim=2)
             layer.agreement.append((total / lengths.clamp_min(LEAST)).unflatten(0, (self.images, -1)))
             layer.weight.append(lengths.unflatten(0, (self.images, -1)))
 
-    def _layer_begins(self, layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def _enter_layer(self, layer: nn.Module, arguments: tuple[Any, ...]) -> None:
         height, width, types = arguments[0].activations.shape[1:]
         side = layer.kernel if isinstance(layer, ConvolutionalCapsules) else None
         self.children = (side or height, side or width, types)
 
-    def _routing_begins(
-        self, routing: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], *, name: str
+    def _enter_routing(
+        self, routing: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], *, name: str
     ) -> None:
-        given = dict(zip(("poses", "weights", "activations", "offset"), arguments, strict=False)) | named
-        activations, weights = given["activations"], given["weights"]
-        offset = given.get("offset")
+        inputs = dict(zip(("poses", "weights", "activations", "offset"), arguments, strict=False)) | keywords
+        activations, weights = inputs["activations"], inputs["weights"]
+        offset = inputs.get("offset")
         dtype = activations.dtype
         with without_autocast(activations.device):
-            poses = given["poses"].to(dtype)
+            poses = inputs["poses"].to(dtype)
             self.routing = name, votes_of(poses, weights.to(dtype), None if offset is None else offset.to(dtype))
-        if name not in self.layers:  # concurrent routing comes again, for its next iteration
+        if name not in self.layers:  # concurrent routing enters once per iteration
             rows, columns, types = self.children or (1, 1, activations.shape[1])
             problems = activations.unflatten(0, (self.images, -1))
-            self.layers[name] = Observed(name, name == CLASSES, rows, columns, types, weights.shape[1], problems)
+            self.layers[name] = ObservedLayer(name, name == CLASSES, rows, columns, types, weights.shape[1], problems)
 
-    def _routing_ends(self, routing: nn.Module, arguments: tuple[Any, ...], outputs: Any) -> None:
+    def _leave_routing(self, routing: nn.Module, arguments: tuple[Any, ...], outputs: Any) -> None:
         self.routing = self.children = None
 
 
-def names_of(layers: Sequence[nn.Module]) -> list[str]:
-    """``class capsules``, and the layers below them, numbered where there are several."""
+def name_layers(layers: Sequence[nn.Module]) -> list[str]:
+    """Returns ``class capsules`` and the names of the convolutional layers, numbered if there are several."""
     below = [layer for layer in layers if isinstance(layer, ConvolutionalCapsules)]
     many = len(below) > 1
     return [

@@ -1,4 +1,4 @@
-"""What a network sees as an image is turned."""
+"""The predictions of a network for images at all rotations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import torch
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from torch import Tensor
 
@@ -13,88 +14,101 @@ from capsbench.data.warps import build_linear_parts, choose_outside, warp_images
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.style import DASHES, INK, LINE, MISLED, PALE, PALETTE, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
-from capsbench.showing.sheet import Band, Sheet, Word, as_bytes
+from capsbench.showing.sheet import Band, Label, Sheet, to_bytes
 
 TILES, CURVE = 15, 5
 """Degrees between images, and between points of a curve."""
 
 IMAGES = 2
-"""Images that are turned."""
+"""Number of images that are rotated."""
 
 NAMED = 5
-"""Classes beside the image's own that get a colour: those that win somewhere, the most frequent first."""
+"""The most classes with a colour, besides the labels: those that win at some angle, the most frequent first."""
 
 
 GAP = 0.04
-"""Between images, in widths of one."""
+"""The gap between images, in widths of an image."""
 
 
 @mpl.rc_context(STYLE)
 def draw_rotation(scene: Scene) -> Picture:
-    """Images turned from -180 to 180 degrees: predictions, scores of all classes, reconstructions if there is a decoder."""
+    """Draws images from -180 to 180 degrees with predictions, the scores of all classes, and any reconstructions."""
     scene.require_classes()
     capsules = scene.cell.has_routing
-    what = "activation" if capsules else "probability"
+    quantity = "activation" if capsules else "probability"
     bands, curves = [], []
     angles = torch.arange(-180, 181, CURVE)
-    at = angles % TILES == 0
-    for number in scene.shown[:IMAGES]:
-        turned = rotated(scene.images[number], angles, scene.images[scene.drawn[:1000]])
+    has_tile = angles % TILES == 0
+    for number in scene.selected[:IMAGES]:
+        turned = rotate_image(scene.images[number], angles, scene.images[scene.sample[:1000]])
         labels = scene.labels[number].view(-1).tolist()
-        scores = scene.scores(turned).double().cpu()
-        count = len(labels)
-        found = scores.topk(count, dim=1).indices.sort(dim=1).values
-        curves.append((labels, scores, found))
-        bands.append(_band(scene, number, turned[at], angles[at], found[at], sorted(labels)))
-    sheet = Sheet(bands, [what])
-    for place, (band, (labels, scores, found)) in enumerate(zip(bands, curves, strict=True)):
-        sheet.skip(0.12 if place else 0)
-        sheet.band(band)
-        sheet.skip(0.05)
-        # A tile's middle is above its angle.
-        axes = sheet.axes(1.0, width=sheet.tile * band.span)
+        scores = scene.score_images(turned).double().cpu()
+        predictions = scores.topk(len(labels), dim=1).indices.sort(dim=1).values
+        curves.append((labels, scores, predictions))
+        bands.append(
+            _make_band(scene, number, turned[has_tile], angles[has_tile], predictions[has_tile], sorted(labels))
+        )
+    sheet = Sheet(bands, [quantity])
+    for place, (band, (labels, scores, predictions)) in enumerate(zip(bands, curves, strict=True)):
+        sheet.add_space(0.12 if place else 0)
+        sheet.draw_band(band)
+        sheet.add_space(0.05)
+        # These limits put the middle of a tile above its angle.
+        axes = sheet.add_axes(1.0, width=sheet.tile * band.span)
         edge = TILES / 2 / (1 + GAP)
-        axes.set(xlim=(-180 - edge, 180 + edge), ylim=(0, 1.02), ylabel=what, xticks=range(-180, 181, 45))
-        wins = found.flatten().bincount(minlength=scores.shape[1])
-        others = [
-            each for each in wins.argsort(descending=True, stable=True).tolist() if wins[each] and each not in labels
-        ]
-        named: dict[int, dict[str, Any]] = {}
-        for rank, each in enumerate(labels):
-            named[each] = dict(color=INK, linestyle=DASHES[rank % len(DASHES)], linewidth=1.6 * LINE)
-        for rank, each in enumerate(others[:NAMED]):
-            named[each] = dict(color=PALETTE[rank], linestyle=DASHES[(1 + rank) % len(DASHES)], linewidth=LINE)
-        other: dict[str, Any] = dict(color=PALE, linewidth=0.4, alpha=0.6)
-        for each in range(scores.shape[1]):
-            if each not in named:
-                axes.plot(angles, scores[:, each], **other)
-        for each, look in reversed(named.items()):
-            axes.plot(angles, scores[:, each], **look)
-        handles = [Line2D([], [], **look) for look in named.values()]
-        words = [f"{each}, the label" if each in labels else str(each) for each in named]
-        if len(named) < scores.shape[1]:
-            handles.append(Line2D([], [], **other))
-            words.append("others")
-        axes.legend(handles, words, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=len(words), handlelength=2.2)
+        axes.set(xlim=(-180 - edge, 180 + edge), ylim=(0, 1.02), ylabel=quantity, xticks=range(-180, 181, 45))
+        _draw_curves(axes, angles, labels, scores, predictions)
         axes.set_xlabel("degrees, counter-clockwise", labelpad=1)
-        sheet.skip(0.42)
-    made = " Below it what the decoder makes of the class that it sees." if len(bands[0].names) > 1 else ""
-    scale = (
-        "The activation of each class capsule" if capsules else "The probability of each class (softmax of the logits)"
-    )
-    whose = "the labels thick" if scene.labels.dim() > 1 else "the label thick"
+        sheet.add_space(0.42)
+    below = " Below it is the reconstruction from the capsule of the winning class." if len(bands[0].names) > 1 else ""
+    curve = "activation of each class capsule" if capsules else "probability of each class (softmax of the logits)"
+    labels_drawn = "the labels are thick" if scene.labels.dim() > 1 else "the label is thick"
     caption = (
-        f"Test images turned from -180 to 180 degrees. Above each what the network sees, in red where that is wrong.{made} "
-        f"{scale} by the angle: {whose}, classes that win somewhere in colour.{scene.about_tones}"
+        "Test images, rotated from -180 to 180 degrees. Above each image is the predicted class, in red if it is wrong."
+        f"{below} The curves show the {curve} by angle: {labels_drawn}, and classes that win at some angle have a colour."
+        f"{scene.tones_note}"
     )
-    return sheet.picture("What the network sees under rotation", caption)
+    return sheet.to_picture("Predictions under rotation", caption)
 
 
-def rotated(image: Tensor, angles: Tensor, like: Tensor) -> Tensor:
-    """An image ``[C, H, W]`` turned counter-clockwise by each of the angles ``[N]`` in degrees, ``[N, C, H, W]``.
+def _draw_curves(axes: Axes, angles: Tensor, labels: list[int], scores: Tensor, predictions: Tensor) -> None:
+    """Draws the score of each class by angle, and a legend.
 
     Args:
-        like: images ``[*, C, H, W]`` that say what comes in from outside, as the measure ``affine`` has it.
+        labels: the classes of the image, K.
+        scores: ``[angles, classes]``.
+        predictions: ``[angles, K]``.
+    """
+    wins = predictions.flatten().bincount(minlength=scores.shape[1])
+    others = [
+        class_
+        for class_ in wins.argsort(descending=True, stable=True).tolist()
+        if wins[class_] and class_ not in labels
+    ]
+    looks: dict[int, dict[str, Any]] = {}
+    for rank, class_ in enumerate(labels):
+        looks[class_] = dict(color=INK, linestyle=DASHES[rank % len(DASHES)], linewidth=1.6 * LINE)
+    for rank, class_ in enumerate(others[:NAMED]):
+        looks[class_] = dict(color=PALETTE[rank], linestyle=DASHES[(1 + rank) % len(DASHES)], linewidth=LINE)
+    plain: dict[str, Any] = dict(color=PALE, linewidth=0.4, alpha=0.6)
+    for class_ in range(scores.shape[1]):
+        if class_ not in looks:
+            axes.plot(angles, scores[:, class_], **plain)
+    for class_, look in reversed(looks.items()):  # the labels come last, on top of the others
+        axes.plot(angles, scores[:, class_], **look)
+    handles = [Line2D([], [], **look) for look in looks.values()]
+    words = [f"{class_}, the label" if class_ in labels else str(class_) for class_ in looks]
+    if len(looks) < scores.shape[1]:
+        handles.append(Line2D([], [], **plain))
+        words.append("others")
+    axes.legend(handles, words, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=len(words), handlelength=2.2)
+
+
+def rotate_image(image: Tensor, angles: Tensor, like: Tensor) -> Tensor:
+    """Returns an image ``[C, H, W]``, rotated counter-clockwise by angles ``[N]`` in degrees, as ``[N, C, H, W]``.
+
+    Args:
+        like: images ``[*, C, H, W]`` that set the fill of the corners, as in the measure ``affine``.
     """
     ones = torch.ones(len(angles), dtype=torch.float64)
     linear = build_linear_parts(angles, 0 * ones, ones, ones)
@@ -102,21 +116,24 @@ def rotated(image: Tensor, angles: Tensor, like: Tensor) -> Tensor:
     return warp_images(image.expand(len(angles), -1, -1, -1), matrices, choose_outside(like))
 
 
-def _band(scene: Scene, number: int, turned: Tensor, angles: Tensor, found: Tensor, labels: list[int]) -> Band:
-    """The turned images, what they are taken for, and the reconstructions of the most active class where there is a decoder."""
+def _make_band(
+    scene: Scene, number: int, turned: Tensor, angles: Tensor, predictions: Tensor, labels: list[int]
+) -> Band:
+    """Returns the rotated images with their predictions, and reconstructions of the winning class if there is a decoder."""
     names = [f"test image {number}"]
-    low, high = scene.tones(scene.images[[number]])
-    lines = [as_bytes(turned, low, high)]
+    low, high = scene.find_tones(scene.images[[number]])
+    rows = [to_bytes(turned, low, high)]
     try:
-        poses = scene.poses(turned)
-        winners = scene.scores(turned).argmax(dim=1)
-        lines.append(as_bytes(scene.decoded(poses, winners), low, high))
+        poses = scene.compute_poses(turned)
+        winners = scene.score_images(turned).argmax(dim=1)
+        rows.append(to_bytes(scene.decode_poses(poses, winners), low, high))
         names.append("reconstruction")
     except DoesNotApplyError:
         pass
-    heads: dict[str, list[Word]] = {
-        "seen as": [
-            " ".join(map(str, own)) if own == labels else (" ".join(map(str, own)), MISLED) for own in found.tolist()
+    heads: dict[str, list[Label]] = {
+        "prediction": [
+            " ".join(map(str, classes)) if classes == labels else (" ".join(map(str, classes)), MISLED)
+            for classes in predictions.tolist()
         ]
     }
-    return Band(torch.stack(lines), [0.0, *[GAP] * (len(angles) - 1)], names, heads)
+    return Band(torch.stack(rows), [0.0, *[GAP] * (len(angles) - 1)], names, heads)

@@ -1,4 +1,4 @@
-"""What there is to draw of a cell: its network, and the test images that it is shown."""
+"""A scene: the trained network of a cell, and the test images to draw."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from capsbench.training.losses import log_probabilities
 from capsbench.training.step import use_precision
 
 SEED = 0
-"""Draws the images that are shown: the same ones of every network."""
+"""The seed of the draw of images, so that all networks get the same images."""
 
 SEARCHED = 1000
-"""Test images, a stratified draw, among which images are looked for that the network gets wrong."""
+"""Number of test images, a stratified draw, that are searched for misclassified ones."""
 
-WRONG = 5
-"""Misclassified images at most, unless images are named."""
+MOST_MISCLASSIFIED = 5
+"""The most misclassified images that are added to a draw."""
 
 
 class DoesNotApplyError(Exception):
-    """A picture that a network has nothing for; the message says why."""
+    """A picture does not apply to a network; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -43,42 +43,42 @@ class Scene:
     """A trained network and test images.
 
     Attributes:
-        cell: as it is on record, but for the device where that is not here.
+        cell: as on record; on the CPU if it was trained on a GPU and there is none.
         network: in evaluation mode.
         images, labels: all test images ``[N, C, H, W]`` and their labels ``[N]`` or ``[N, K]``.
-        shown: indices of the images to draw.
-        wrong: indices of misclassified images to draw beside them.
-        drawn: indices of a stratified draw, for means over images.
+        selected: indices of the images to draw.
+        misclassified: indices of misclassified images to draw in addition.
+        sample: all indices, in the order of a stratified draw, for means over images.
     """
 
     cell: Cell
     network: nn.Module
     images: Tensor
     labels: Tensor
-    shown: list[int]
-    wrong: list[int]
-    drawn: list[int]
+    selected: list[int]
+    misclassified: list[int]
+    sample: list[int]
 
-    def scores(self, images: Tensor) -> Tensor:
-        """Of images the activations of the class capsules, or a CNN's probabilities, ``[N, classes]``."""
+    def score_images(self, images: Tensor) -> Tensor:
+        """Returns the activations of the class capsules, or a CNN's probabilities, ``[N, classes]``."""
         scores = compute_scores(self.cell, self.network, images)
         return scores if self.cell.has_routing else log_probabilities(scores, capsules=False).exp()
 
-    def predicted(self, images: Tensor) -> Tensor:
-        """The predicted classes ``[N, K]``, K being how many an image shows, in ascending order."""
-        return predicted_of(self.cell, self.network, images, self.labels[: len(images)])
+    def predict_labels(self, images: Tensor) -> Tensor:
+        """Returns the predicted classes ``[N, K]`` in ascending order; K is the number of objects in an image."""
+        return predict_labels(self.cell, self.network, images, self.labels[: len(images)])
 
     @torch.no_grad()
-    def poses(self, images: Tensor) -> Tensor:
-        """The class poses ``[N, classes, R, E]``; raises DoesNotApplyError where the network has no decoder that reads them."""
+    def compute_poses(self, images: Tensor) -> Tensor:
+        """Returns the class poses ``[N, classes, R, E]``; raises DoesNotApplyError if no decoder reads them."""
         self.decoder  # noqa: B018
         assert isinstance(self.network, CapsuleNetwork)
         with use_precision(self.cell):
-            return torch.cat([self.network.capsules(part).poses for part in images.split(self.cell.batch_size)])
+            return torch.cat([self.network.capsules(batch).poses for batch in images.split(self.cell.batch_size)])
 
     @property
     def decoder(self) -> nn.Module:
-        """The decoder; raises DoesNotApplyError where there is none."""
+        """The decoder; raises DoesNotApplyError if the network has none."""
         if isinstance(self.network, SelfSupervised):
             raise DoesNotApplyError("the network has no class capsules: it is trained to make images, not on classes")
         if not self.cell.has_routing:
@@ -90,65 +90,101 @@ class Scene:
         return self.network.decoder
 
     @torch.no_grad()
-    def decoded(self, poses: Tensor, classes: Tensor) -> Tensor:
-        """What the decoder makes of class poses ``[N, classes, R, E]`` when all are masked but one each ``[N]``."""
+    def decode_poses(self, poses: Tensor, classes: Tensor) -> Tensor:
+        """Returns the reconstructions ``[N, C, H, W]`` of class poses, with all capsules masked but one per image.
+
+        Args:
+            poses: ``[N, classes, R, E]``.
+            classes: the capsule that is not masked, ``[N]``.
+        """
         with use_precision(self.cell):
             images: Tensor = self.decoder(poses, classes)
         return images.to(self.images.dtype)
 
     def require_classes(self) -> None:
-        """Raises DoesNotApplyError for a network that predicts none."""
+        """Raises DoesNotApplyError if the network predicts no classes."""
         if isinstance(self.network, SelfSupervised):
             raise DoesNotApplyError("the network predicts no classes: it is trained to make images")
 
-    def tones(self, images: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """Black and white of images ``[N, C, H, W]``: 0 and 1, or of standardised ones their own least and greatest values."""
+    def find_tones(self, images: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Returns black and white of images ``[N, C, H, W]``: 0 and 1, or the extremes of each standardised image."""
         if not registry.get("dataset", self.cell.dataset).standardised:
             return 0.0, 1.0
         return images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
 
     @property
-    def about_tones(self) -> str:
-        """A sentence on what of the images is not as a person would see it, with a space before it."""
-        said = ""
+    def tones_note(self) -> str:
+        """Sentences of a caption, each after a space, on how the drawn images differ from those of the data set."""
+        note = ""
         if registry.get("dataset", self.cell.dataset).standardised:
-            said += " Pixels are standardised: each image and what belongs to it has its own black and white."
+            note += " Pixels are standardised, so each image has its own black and white."
         if self.images.shape[1] == 2:
-            said += " Of the stereo pair the first image is shown."
-        return said
+            note += " Only the first image of each stereo pair is shown."
+        return note
 
 
-def scene_of(
+def load_scene(
     record: Record, store: Store, folder: Path, *, count: int, index: Sequence[int] | None, retrain: str
 ) -> Scene:
-    """The network of a cell with its weights, and the test images of its data set.
+    """Returns the network of a cell with its weights, and the test images of its data set.
 
     Args:
         folder: the data folder.
-        count: images to show, a draw that holds as many of each class.
-        index: the test images to show, rather than a draw.
-        retrain: what to say to one who has no weights.
+        count: number of images, spread evenly over the classes.
+        index: the test images to draw instead.
+        retrain: the advice of an error if the weights are missing or damaged.
 
     Raises:
-        UsageError: no weights, no data, or an index that is none.
+        UsageError: no weights, no data, other code or data than in training, or no such test image.
     """
     cell = record.cell
-    named = f"{cell.id}, {cell.title}"
+    flag_value = f"{cell.id}, {cell.title}"
     if not store.has_weights(record):
         raise UsageError(
-            Kind.MISSING, f"its weights are not on record in {store.folder}", flag="CELL", value=named, expected=retrain
+            Kind.MISSING,
+            f"its weights are not on record in {store.folder}",
+            flag="CELL",
+            value=flag_value,
+            expected=retrain,
         )
     if cell.device.startswith("cuda") and not torch.cuda.is_available():
         cell = cell.model_copy(update={"device": "cpu", "backend": "auto"})
     if edited := find_edits(cell, record.training.sources if record.training else {}):
-        raise UsageError(Kind.CONFLICT, describe_edits(edited), flag="CELL", value=named, expected=UNDO)
+        raise UsageError(Kind.CONFLICT, describe_edits(edited), flag="CELL", value=flag_value, expected=UNDO)
+    network = _load_network(cell, record, store, retrain)
+    splits = load_splits(cell.dataset, folder)
+    if DATA in cell.code and cell.code[DATA] != join_digests(digest_parts(splits)):
+        problem = f"the images or labels of {cell.dataset} have changed since the training"
+        raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=flag_value, expected=retrain)
+    test = splits.test.to(cell.device, parameter_dtype(cell))
+    size = len(test.labels)
+    if index is not None:
+        unknown = [number for number in index if not 0 <= number < size]
+        if unknown or not index:
+            raise UsageError(Kind.INVALID, flag="index", expected=f"test images from 0 to {size - 1}", value=unknown)
+    if count < 1:
+        raise UsageError(Kind.INVALID, flag="images", expected="1 or more", value=count)
+    order = draw_stratified(test.labels.cpu(), size, SEED).tolist()
+    searched = order[:SEARCHED] if index is None else list(index)
+    wrong = _find_misclassified(cell, network, test.images[searched], test.labels[searched], searched)
+    if index is None:  # a misclassified image is not drawn twice
+        correct = [number for number in searched if number not in wrong] or searched
+        selected, wrong = _interleave_classes(correct, test.labels)[:count], wrong[: min(MOST_MISCLASSIFIED, count)]
+    else:
+        selected = searched
+    return Scene(cell, network, test.images, test.labels, selected, wrong, order)
+
+
+def _load_network(cell: Cell, record: Record, store: Store, retrain: str) -> nn.Module:
+    """Returns the network of a cell with the weights of its record, in evaluation mode."""
     try:
         network = build_network(cell)
     except UsageError:
         raise
-    except FOREIGN as error:  # the record was made by hand, or a part of one's own may raise anything
+    except FOREIGN as error:  # the record was edited by hand, or a user's own component raises any error
         problem = f"its network cannot be built: {message_of(error)}"
-        raise UsageError(Kind.DAMAGED, problem, flag="CELL", value=named, expected=retrain) from error
+        value = f"{cell.id}, {cell.title}"
+        raise UsageError(Kind.DAMAGED, problem, flag="CELL", value=value, expected=retrain) from error
     try:
         network.load_state_dict(store.read_weights(record))
     except (UsageError, RuntimeError) as error:
@@ -157,47 +193,31 @@ def scene_of(
         raise UsageError(
             Kind.DAMAGED, f"not the weights of {cell.title}: {reason}", file=weights, expected=retrain
         ) from error
-    network.eval()
-    splits = load_splits(cell.dataset, folder)
-    if DATA in cell.code and cell.code[DATA] != join_digests(digest_parts(splits)):
-        problem = f"{cell.dataset} gives other images or labels than it was trained with"
-        raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=named, expected=retrain)
-    test = splits.test.to(cell.device, parameter_dtype(cell))
-    size = len(test.labels)
-    if index is not None:
-        bad = [number for number in index if not 0 <= number < size]
-        if bad or not index:
-            raise UsageError(Kind.INVALID, flag="index", expected=f"test images from 0 to {size - 1}", value=bad)
-    if count < 1:
-        raise UsageError(Kind.INVALID, flag="images", expected="1 or more", value=count)
-    order = draw_stratified(test.labels.cpu(), size, SEED).tolist()
-    searched = order[:SEARCHED] if index is None else list(index)
-    wrong: list[int] = []
-    if not isinstance(network, SelfSupervised):
-        found = predicted_of(cell, network, test.images[searched], test.labels[searched])
-        labels = test.labels[searched].view(len(searched), -1)
-        wrong = [
-            number for number, good in zip(searched, match_labels(found, labels).tolist(), strict=True) if not good
-        ]
-    if index is None:  # what is drawn as misclassified is not drawn twice
-        rest = [number for number in searched if number not in wrong] or searched
-        shown, wrong = _of_each_class(rest, test.labels)[:count], wrong[: min(WRONG, count)]
-    else:
-        shown = searched
-    return Scene(cell, network, test.images, test.labels, shown, wrong, order)
+    return network.eval()
 
 
-def _of_each_class(numbers: list[int], labels: Tensor) -> list[int]:
-    """Images in such an order that there is one of each class, by class, then a second of each, and so on."""
-    seen: dict[int, int] = {}
+def _find_misclassified(
+    cell: Cell, network: nn.Module, images: Tensor, labels: Tensor, numbers: list[int]
+) -> list[int]:
+    """Returns those of the images' numbers of which the prediction is wrong; none if the network predicts no classes."""
+    if isinstance(network, SelfSupervised):
+        return []
+    predictions = predict_labels(cell, network, images, labels)
+    matches = match_labels(predictions, labels.view(len(labels), -1)).tolist()
+    return [number for number, correct in zip(numbers, matches, strict=True) if not correct]
+
+
+def _interleave_classes(numbers: list[int], labels: Tensor) -> list[int]:
+    """Returns images in this order: one of each class, by class, then a second of each, and so on."""
+    counts: dict[int, int] = {}
     places = []
     for number in numbers:
         label = int(labels[number].view(-1)[0])
-        seen[label] = seen.get(label, 0) + 1
-        places.append((seen[label], label, number))
+        counts[label] = counts.get(label, 0) + 1
+        places.append((counts[label], label, number))
     return [number for _, _, number in sorted(places)]
 
 
-def predicted_of(cell: Cell, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """The predicted classes ``[N, K]`` of images, of which one has as many as one of the labels, in ascending order."""
+def predict_labels(cell: Cell, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Returns the predicted classes ``[N, K]`` in ascending order; ``labels`` only sets K."""
     return predict_classes(compute_scores(cell, network, images), labels).view(len(images), -1)

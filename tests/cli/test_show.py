@@ -51,7 +51,7 @@ def test_the_report_has_the_pictures_on_its_page(capsbench, trained):
     assert done.returncode == 0, done.stderr
     page = (trained / "results" / "report" / "index.html").read_text()
     assert "Dimensions of a class capsule, changed one by one" in page
-    assert "What the network sees under rotation" in page
+    assert "Predictions under rotation" in page
 
 
 def test_missing_weights_are_one_line_that_says_how_to_get_them(capsbench, trained, tmp_path):

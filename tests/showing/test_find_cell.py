@@ -2,12 +2,12 @@ import pytest
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.store import Store
-from capsbench.showing.find_cell import LISTED, chosen_record
+from capsbench.showing.find_cell import LISTED, find_record
 
 
 @pytest.fixture
 def choose(tmp_path):
-    return lambda wanted=None: chosen_record(Store(tmp_path / "results"), wanted)[0].cell
+    return lambda wanted=None: find_record(Store(tmp_path / "results"), wanted)[0].cell
 
 
 @pytest.fixture

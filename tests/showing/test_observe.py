@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from capsbench.networks.build import build_network
-from capsbench.showing.observe import observed, routings_of
+from capsbench.showing.observe import list_routings, observe_routings
 from capsbench_kernels import observe_vote_passes
 
 NETWORKS = [
@@ -43,7 +43,7 @@ def test_the_moments_of_every_pass_follow_from_the_observed_coefficients(make_ce
     network = network_of(make_cell, **request_)
     with torch.no_grad(), observe_vote_passes(passes.append):
         network(images)
-    assert len(passes) >= len(routings_of(network))
+    assert len(passes) >= len(list_routings(network))
     for made in passes:
         votes = torch.einsum("nird,ijde->nijre", made.poses, made.weights)
         if made.offset is not None:
@@ -61,12 +61,12 @@ def test_the_moments_of_every_pass_follow_from_the_observed_coefficients(make_ce
 @pytest.mark.parametrize("request_", NETWORKS, ids=named)
 def test_there_is_a_layer_a_routing_with_as_many_iterations_as_it_makes(make_cell, images, request_):
     network = network_of(make_cell, **request_)
-    layers = observed(network, images)
-    assert len(layers) == len(routings_of(network))
+    layers = observe_routings(network, images)
+    assert len(layers) == len(list_routings(network))
     assert [layer.classes for layer in layers] == [False] * (len(layers) - 1) + [True]
     assert len({layer.name for layer in layers}) == len(layers)
     for layer in layers:
-        expected = routings_of(network)[0].iterations if routings_of(network)[0].iterative else 1
+        expected = list_routings(network)[0].iterations if list_routings(network)[0].iterative else 1
         assert len(layer.shares) == expected
         assert layer.rows * layer.columns * layer.types == layer.shares[0].shape[2]
 
@@ -75,7 +75,7 @@ def test_there_is_a_layer_a_routing_with_as_many_iterations_as_it_makes(make_cel
 def test_the_shares_of_a_child_add_up_to_1(make_cell, images, request_):
     """Over the parents of its problem, or of all the windows that it is in, where the routing says so."""
     network = network_of(make_cell, **request_)
-    for layer, routing in zip(observed(network, images), routings_of(network), strict=True):
+    for layer, routing in zip(observe_routings(network, images), list_routings(network), strict=True):
         for shares in layer.shares:
             total = shares.sum(dim=-1)
             if routing.across_windows and not layer.classes:
@@ -87,7 +87,7 @@ def test_the_shares_of_a_child_add_up_to_1(make_cell, images, request_):
 def test_a_child_of_several_windows_is_shared_once_among_all_of_them(make_cell, images):
     """EM with ``normalise=all``: the shares of a capsule, summed over its windows, are 1 after the first E-step."""
     network = network_of(make_cell, routing="em", iters=2, normalise="all")
-    layer = observed(network, images)[0]
+    layer = observe_routings(network, images)[0]
     conv = network.convolutional[0]
     side = math.isqrt(layer.shares[0].shape[1])  # windows along an axis
     grid = (side - 1) * conv.stride + conv.kernel
@@ -102,7 +102,7 @@ def test_a_child_of_several_windows_is_shared_once_among_all_of_them(make_cell, 
 def test_the_class_capsules_of_dynamic_routing_are_the_squashed_sums_by_the_last_coefficients(make_cell, images):
     """Sabour 2017, equations 1 and 2, with the observed coefficients and the votes written out."""
     network = network_of(make_cell, routing="dynamic", iters=3)
-    (layer,) = observed(network, images)
+    (layer,) = observe_routings(network, images)
     with torch.no_grad():
         below = network.primary(network.stem(images)).poses.flatten(1, 3)[:, :, 0]  # [B, I, D]
         sums = torch.einsum("bij,bid,ijde->bje", layer.shares[-1][:, 0], below, network.classes.weights)
@@ -113,29 +113,29 @@ def test_the_class_capsules_of_dynamic_routing_are_the_squashed_sums_by_the_last
 
 def test_the_agreement_is_the_length_of_the_sum_by_the_sum_of_lengths(make_cell, images):
     network = network_of(make_cell, routing="dynamic", iters=2)
-    (layer,) = observed(network, images)
+    (layer,) = observe_routings(network, images)
     with torch.no_grad():
         below = network.primary(network.stem(images)).poses.flatten(1, 3)[:, :, 0]
         votes = torch.einsum("bid,ijde->bije", below, network.classes.weights) * layer.shares[-1][:, 0][..., None]
     expected = votes.sum(dim=1).norm(dim=-1) / votes.norm(dim=-1).sum(dim=1)
     torch.testing.assert_close(layer.agreement[-1][:, 0], expected)
-    assert ((layer.mean_agreement() > 0) & (layer.mean_agreement() <= 1)).all()
+    assert ((layer.compute_mean_agreement() > 0) & (layer.compute_mean_agreement() <= 1)).all()
 
 
 def test_equal_shares_have_an_entropy_of_1_and_a_single_parent_one_of_0(make_cell, images):
-    (layer,) = observed(network_of(make_cell, routing="uniform"), images)
-    torch.testing.assert_close(layer.entropy(), torch.ones(1, 3, dtype=torch.float64))
+    (layer,) = observe_routings(network_of(make_cell, routing="uniform"), images)
+    torch.testing.assert_close(layer.compute_entropy(), torch.ones(1, 3, dtype=torch.float64))
     layer.shares[0] = torch.nn.functional.one_hot(layer.shares[0].argmax(dim=-1), 10).double()
-    assert not layer.entropy().any()
+    assert not layer.compute_entropy().any()
 
 
 def test_the_mean_over_places_is_weighted_by_the_activations_of_the_children(make_cell, images):
-    (layer,) = observed(network_of(make_cell, routing="dynamic", iters=3), images)
+    (layer,) = observe_routings(network_of(make_cell, routing="dynamic", iters=3), images)
     shares = layer.shares[-1][0, 0].view(layer.rows * layer.columns, layer.types, 10)
     lengths = layer.activations[0, 0].view(layer.rows * layer.columns, layer.types, 1)
-    torch.testing.assert_close(layer.by_type()[-1, 0], (shares * lengths).sum(0) / lengths.sum(0))
+    torch.testing.assert_close(layer.average_by_type()[-1, 0], (shares * lengths).sum(0) / lengths.sum(0))
     places = (shares * lengths)[..., 7].sum(1) / lengths[..., 0].sum(1)
-    seen = layer.by_place(torch.full((3,), 7))[-1, 0]
+    seen = layer.average_by_position(torch.full((3,), 7))[-1, 0]
     torch.testing.assert_close(seen, places.view(layer.rows, layer.columns))
 
 
@@ -143,7 +143,7 @@ def test_observing_changes_neither_the_scores_nor_the_network(make_cell, images)
     network = network_of(make_cell, routing="em", iters=2)
     with torch.no_grad():
         before = network(images)
-    observed(network, images)
+    observe_routings(network, images)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     with torch.no_grad():
         assert torch.equal(network(images), before)
