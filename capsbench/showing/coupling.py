@@ -236,7 +236,9 @@ def _choose_scale(shares: Tensor, layer: ObservedLayer) -> tuple[float, float]:
 
 def _describe_scale(layer: ObservedLayer) -> str:
     equal = 1 / layer.shares[0].shape[-1]
-    return f" Equal shares are {equal:.3g}. The colour scale runs from the smallest to the largest share."
+    return (
+        f" Equal shares ({layer.name}) are {equal:.3g}. The colour scale runs from the smallest to the largest share."
+    )
 
 
 def _draw_heat_map(axes: Axes, values: Tensor, scale: tuple[float, float]) -> AxesImage:

@@ -39,7 +39,7 @@ def test_words_of_the_title(choose, three):
     assert choose("Dynamic, seed 1") == three[1]
 
 
-def test_several_cells_are_named_in_one_line_with_their_titles(choose, three):
+def test_several_matches_are_listed_in_one_line_with_their_titles(choose, three):
     with pytest.raises(UsageError) as caught:
         choose("dynamic")
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.AMBIGUOUS, "CELL", "dynamic")
@@ -47,18 +47,18 @@ def test_several_cells_are_named_in_one_line_with_their_titles(choose, three):
     assert "\n" not in str(caught.value)
 
 
-def test_cells_of_one_title_are_told_apart_by_what_differs(choose, put):
+def test_candidates_with_the_same_short_title_are_listed_with_their_differences(choose, put):
     put(weights=False, routing="dynamic", dataset="digits", squash="sabour")
     put(weights=False, routing="dynamic", dataset="digits", squash="unit")
     with pytest.raises(UsageError) as caught:
         choose("dynamic")
     title = "capsnet dynamic x3 tiny, digits"
-    found = {candidate.partition(" ")[2] for candidate in caught.value.expected}
-    assert found == {f"({title}, seed 0)", f"({title}, squash unit, seed 0)"}  # sabour is the default
+    titles = {candidate.partition(" ")[2] for candidate in caught.value.expected}
+    assert titles == {f"({title}, seed 0)", f"({title}, squash unit, seed 0)"}  # sabour is the default
     assert choose("squash unit").options["routing.squash"] == "unit"
 
 
-def test_of_many_candidates_some_are_named(choose, put):
+def test_at_most_six_candidates_are_listed(choose, put):
     for seed in range(9):
         put(weights=False, routing="dynamic", dataset="digits", seeds=seed)
     with pytest.raises(UsageError) as caught:
@@ -68,7 +68,7 @@ def test_of_many_candidates_some_are_named(choose, put):
     assert "3" in caught.value.expected[-1]
 
 
-def test_a_misspelled_title_or_hash_is_told_with_what_was_meant(choose, three):
+def test_a_misspelled_title_or_hash_gets_a_suggestion(choose, three):
     wrong = three[0].id[:5] + ("0" if three[0].id[5] != "0" else "1") + three[0].id[6:]
     for wanted, meant in (("dinamic x3", "'dynamic x3'"), (wrong, three[0].id)):
         with pytest.raises(UsageError) as caught:
@@ -77,13 +77,13 @@ def test_a_misspelled_title_or_hash_is_told_with_what_was_meant(choose, three):
         assert meant in caught.value.expected
 
 
-def test_a_title_like_none_is_told_with_those_there_are(choose, three):
+def test_an_unknown_title_lists_the_cells_on_record(choose, three):
     with pytest.raises(UsageError) as caught:
         choose("nothing of the kind")
     assert all(f"{cell.id} ({cell.title})" in caught.value.expected for cell in three)
 
 
-def test_a_condition_that_no_cell_meets_is_told_with_what_there_is(choose, three):
+def test_a_condition_that_no_cell_meets_lists_the_values_on_record(choose, three):
     with pytest.raises(UsageError) as caught:
         choose("iters=7")
     error = caught.value
@@ -100,13 +100,13 @@ def test_a_condition_is_a_known_name_and_a_value(choose, three, wanted, kind, va
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (kind, "CELL", value)
 
 
-def test_without_a_name_the_only_one_with_weights(choose, three, put):
+def test_without_a_name_the_only_cell_with_weights_is_chosen(choose, three, put):
     with pytest.raises(UsageError) as caught:
         choose()
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.AMBIGUOUS, "CELL", None)
     assert len(caught.value.expected) == 3
-    own = put(routing="uniform", dataset="digits")
-    assert choose() == own
+    cell = put(routing="uniform", dataset="digits")
+    assert choose() == cell
 
 
 def test_a_failed_cell_says_why_it_has_no_weights(choose, put):

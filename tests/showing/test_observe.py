@@ -1,4 +1,4 @@
-"""What is observed of a routing is what the routing did: its outputs follow from the coefficients by the papers' formulas."""
+"""Observed coefficients are those of the routing: its outputs follow from them by the papers' formulas."""
 
 import math
 
@@ -44,22 +44,22 @@ def test_the_moments_of_every_pass_follow_from_the_observed_coefficients(make_ce
     with torch.no_grad(), observe_vote_passes(passes.append):
         network(images)
     assert len(passes) >= len(list_routings(network))
-    for made in passes:
-        votes = torch.einsum("nird,ijde->nijre", made.poses, made.weights)
-        if made.offset is not None:
-            votes = votes + made.offset[:, :, None]
+    for vote_pass in passes:
+        votes = torch.einsum("nird,ijde->nijre", vote_pass.poses, vote_pass.weights)
+        if vote_pass.offset is not None:
+            votes = votes + vote_pass.offset[:, :, None]
         votes = votes.flatten(3)
-        if made.parents.centre is not None:
-            votes = votes - made.parents.centre[:, None]
-        shares = made.shares()
-        weights = shares if made.activations is None else shares * made.activations[:, :, None]
-        torch.testing.assert_close(weights.sum(dim=1), made.moments.mass, rtol=1e-6, atol=1e-9)
+        if vote_pass.parents.centre is not None:
+            votes = votes - vote_pass.parents.centre[:, None]
+        shares = vote_pass.shares()
+        weights = shares if vote_pass.activations is None else shares * vote_pass.activations[:, :, None]
+        torch.testing.assert_close(weights.sum(dim=1), vote_pass.moments.mass, rtol=1e-6, atol=1e-9)
         first = torch.einsum("nij,nijh->njh", weights, votes)
-        torch.testing.assert_close(first, made.moments.first, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(first, vote_pass.moments.first, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("request_", NETWORKS, ids=named)
-def test_there_is_a_layer_a_routing_with_as_many_iterations_as_it_makes(make_cell, images, request_):
+def test_each_routing_gives_a_layer_with_all_its_iterations(make_cell, images, request_):
     network = network_of(make_cell, **request_)
     layers = observe_routings(network, images)
     assert len(layers) == len(list_routings(network))
@@ -94,8 +94,8 @@ def test_a_child_of_several_windows_is_shared_once_among_all_of_them(make_cell, 
     total = torch.zeros(len(images), grid, grid, layer.types, dtype=torch.float64)
     for problem in range(side * side):
         top, left = (conv.stride * place for place in divmod(problem, side))
-        own = layer.shares[1][:, problem].sum(dim=-1).unflatten(1, (conv.kernel, conv.kernel, layer.types))
-        total[:, top : top + conv.kernel, left : left + conv.kernel] += own
+        sums = layer.shares[1][:, problem].sum(dim=-1).unflatten(1, (conv.kernel, conv.kernel, layer.types))
+        total[:, top : top + conv.kernel, left : left + conv.kernel] += sums
     torch.testing.assert_close(total, torch.ones_like(total))
 
 
@@ -149,7 +149,7 @@ def test_observing_changes_neither_the_scores_nor_the_network(make_cell, images)
         assert torch.equal(network(images), before)
 
 
-def test_what_runs_outside_is_not_observed(make_cell, images):
+def test_a_routing_outside_of_the_block_is_not_observed(make_cell, images):
     passes = []
     with observe_vote_passes(passes.append):
         pass

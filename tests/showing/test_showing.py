@@ -1,4 +1,4 @@
-"""A picture of each kind for each kind of network and of images."""
+"""The pictures of `capsbench show`, for each kind of network and of images."""
 
 import json
 from xml.etree import ElementTree
@@ -63,7 +63,7 @@ def _few_images(monkeypatch):
 
 
 @pytest.mark.parametrize(("request_", "expected"), CASES, ids=lambda case: "" if isinstance(case, set) else str(case))
-def test_what_applies_to_each_network_is_drawn_and_the_rest_has_a_reason(make_scene, request_, expected):
+def test_applicable_pictures_are_drawn_and_the_others_have_a_reason(make_scene, request_, expected):
     pictures, left_out = draw_pictures(make_scene(**request_))
     assert set(pictures) == expected
     assert set(left_out) == set(PICTURES) - expected
@@ -76,12 +76,12 @@ def test_what_applies_to_each_network_is_drawn_and_the_rest_has_a_reason(make_sc
 
 
 def test_each_picture_is_two_files_and_all_are_listed(make, tmp_path):
-    made = make(routing="dynamic")
-    folder = tmp_path / "results" / "shown" / made.cell.id
+    result = make(routing="dynamic")
+    folder = tmp_path / "results" / "shown" / result.cell.id
     listed = json.loads((folder / "shown.json").read_text())
     assert [entry["name"] for entry in listed] == list(PICTURES)
     assert [(entry["title"], entry["caption"]) for entry in listed] == [
-        (picture.title, picture.caption) for picture in made.pictures.values()
+        (picture.title, picture.caption) for picture in result.pictures.values()
     ]
     files = {f"{name}.{form}" for name in PICTURES for form in ("svg", "png")}
     assert {path.name for path in folder.iterdir()} == files | {"shown.json"}
@@ -114,8 +114,8 @@ def test_the_same_network_gives_the_same_files(make, tmp_path):
 
 def test_pictures_of_an_earlier_network_that_do_not_apply_are_removed(make, tmp_path):
     make(routing="dynamic", to=tmp_path / "here")
-    made = make(network="all-conv", to=tmp_path / "here")
-    assert {path.name for path in (tmp_path / "here").iterdir()} == {path.name for path in made.files}
+    result = make(network="all-conv", to=tmp_path / "here")
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {path.name for path in result.files}
 
 
 def test_a_capsule_changed_by_0_gives_the_reconstruction_and_one_value_changes_one_line(make_scene):
@@ -123,15 +123,15 @@ def test_a_capsule_changed_by_0_gives_the_reconstruction_and_one_value_changes_o
     images = scene.images[scene.selected]
     poses, classes = scene.compute_poses(images), scene.predict_labels(images)[:, 0]
     changes = torch.tensor([[-0.25, 0.0, 0.25]] * 2)
-    made = decode_perturbed(scene, poses, classes, changes)
-    assert made.shape == (2, 16, 3, 1, 8, 8)
+    decoded = decode_perturbed(scene, poses, classes, changes)
+    assert decoded.shape == (2, 16, 3, 1, 8, 8)
     plain = scene.decode_poses(poses, classes)
     for value in range(16):
-        torch.testing.assert_close(made[:, value, 1], plain)
+        torch.testing.assert_close(decoded[:, value, 1], plain)
     moved = poses.clone()
     moved[0, classes[0], 0, 5] += 0.25  # naively: the sixth value of the first image's capsule
-    torch.testing.assert_close(made[0, 5, 2], scene.decode_poses(moved, classes)[0])
-    assert not torch.allclose(made[0, 5, 2], plain[0])
+    torch.testing.assert_close(decoded[0, 5, 2], scene.decode_poses(moved, classes)[0])
+    assert not torch.allclose(decoded[0, 5, 2], plain[0])
 
 
 def test_long_poses_are_changed_in_units_of_their_length(make_scene):
@@ -149,7 +149,7 @@ def test_an_image_is_turned_counter_clockwise_about_its_centre():
     assert places == [(3, 0), (3, 3), (0, 3), (0, 0)]
 
 
-def test_by_default_one_image_a_class_that_are_right_and_some_that_are_wrong(make_scene):
+def test_by_default_images_are_one_per_class_and_some_misclassified_ones(make_scene):
     scene = make_scene(count=10, routing="dynamic")
     labels = scene.labels
     right = scene.predict_labels(scene.images)[:, 0] == labels
@@ -160,7 +160,7 @@ def test_by_default_one_image_a_class_that_are_right_and_some_that_are_wrong(mak
     assert len(set(seen[: len(set(seen))])) == len(set(seen))  # one of each class before a second of any
 
 
-def test_images_that_are_named_are_those_that_are_shown(make_scene):
+def test_named_images_are_drawn(make_scene):
     scene = make_scene(index=[7, 3, 7], routing="dynamic")
     assert scene.selected == [7, 3, 7]
     assert set(scene.misclassified) <= {7, 3}
@@ -175,7 +175,7 @@ def test_the_images_are_those_of_the_test_set(make_scene, tmp_path):
 
 
 @pytest.mark.parametrize(("index", "wrong"), [([3, 500, -1], [500, -1]), ([], [])])
-def test_images_that_there_are_not(make_scene, index, wrong):
+def test_unknown_test_images_are_refused(make_scene, index, wrong):
     with pytest.raises(UsageError) as caught:
         make_scene(index=index, routing="dynamic")
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "index", wrong)
