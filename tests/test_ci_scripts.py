@@ -105,6 +105,11 @@ class Loop:
     assert counts == [(2, 1), (3, 2), (2, 1), (11, 1)]
 
 
+def test_the_language_of_the_source_is_within_its_limits():
+    language = script("language")
+    assert [share.name for share in language.measure_language(language.CHECKOUT) if not share.holds] == []
+
+
 def test_mutants_change_behaviour_one_place_at_a_time():
     source = b'''"""A constant: 1."""
 def train(cell: Literal[2], size: str = "tiny") -> int:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
+from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.steps import Steps
 from capsbench.records.record import TRAINING, Record, have_different_data
@@ -117,7 +117,7 @@ def count_comparisons(records: Sequence[Record], budget: Sequence[str]) -> int:
     """Counts the comparisons that a report on some records could make.
 
     Each pair of contenders of a budget counts once for each number of a measure that is compared. Each contender counts once for
-    each measure but accuracy, for claims about it alone.
+    each measure, for claims about it alone.
     """
     groups: dict[tuple[object, ...], tuple[set[str], set[str]]] = {}
     for record in records:
@@ -129,7 +129,7 @@ def count_comparisons(records: Sequence[Record], budget: Sequence[str]) -> int:
     count = 0
     for contenders, measures in groups.values():
         numbers = [specs[measure].count_compared for measure in measures]
-        alone = sum(number > 0 for number in numbers) - (ACCURACY in measures)
+        alone = sum(number > 0 for number in numbers)
         count += math.comb(len(contenders), 2) * sum(numbers) + len(contenders) * alone
     return count
 
