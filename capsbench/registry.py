@@ -298,7 +298,11 @@ def _import_path(flag: str, path: str) -> Any:
 
 
 def _import_own(flag: str, path: str) -> Any:
-    """Imports a user's own component; a module that was edited since its import is loaded again."""
+    """Imports a user's own component; a module that was edited since its import is loaded again.
+
+    Raises:
+        UsageError: no user named the component or allowed its import.
+    """
     if not is_trusted(path):
         problem = "code that a record names is not imported"
         remedy = "{flag:allow_code} allows it, if you trust the author of the records"

@@ -1,4 +1,4 @@
-"""Widths for a number of parameters, so that every CNN here can be compared with a capsule network at equal size."""
+"""Widths for a number of parameters, to compare a CNN with a capsule network of equal size. `matched.py` has its own solver."""
 
 from __future__ import annotations
 

@@ -133,9 +133,9 @@ class Plan:
             self.attack_remaining(epsilon, others if self.threat is Threat.LINF else self.strongest, among)
 
     def double_effort(self) -> None:
-        """Doubles steps and restarts at the headline epsilon until the additional broken images are within tolerance.
+        """Doubles steps and restarts at the headline epsilon until neither breaks more further images than tolerated.
 
-        Steps are doubled for the strongest PGD run and for one APGD run, restarts for the PGD run.
+        Steps are doubled for the strongest PGD run and for one APGD run, restarts for the PGD run. The effort limits the rounds.
         """
         epsilon, slack = self.bounds.headline, count_tolerated(len(self.campaign.labels))
         for power in range(1, self.effort.rounds + 1):

@@ -11,7 +11,7 @@ from capsbench.records.cell import FIELDS, Cell, asked_fields
 AXES = {name: list(declaration.axis) for name, declaration in FIELDS.items() if declaration.axis}
 """Field of the Cell -> its values in a matrix that names none."""
 
-RECIPE = {
+FIELD_DEFAULTS = {
     name: FIELDS[name].default
     for name in asked_fields().values()
     if name not in AXES and not FIELDS[name].decided_by and Cell.model_fields[name].is_required()
@@ -44,5 +44,5 @@ def describe_default(field: str) -> str:
     """Describes a field's default for a person: ``0,1,2`` or ``the network's own``."""
     if FIELDS[field].decided_by:
         return FIELDS[field].decided_by
-    values = AXES.get(field) or [RECIPE.get(field, Cell.model_fields[field].default)]
+    values = AXES.get(field) or [FIELD_DEFAULTS.get(field, Cell.model_fields[field].default)]
     return ",".join("none" if value is None else str(value) for value in values)

@@ -56,7 +56,7 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
 
 
 def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
-    """Returns the cells of some requests, baselines included, each once, in an order that finishes seeds of one row together.
+    """Returns the cells of some requests, baselines included, each once: seeds of a contender together, baselines last.
 
     Args:
         requests: names as in `asked_fields` (``routing``, ``iters``, ``train_size``, ...), ``measure``, ``baseline``,

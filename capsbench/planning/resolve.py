@@ -15,7 +15,7 @@ import torch
 from capsbench.data.images import ImageShape
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.networks.build import build_network
-from capsbench.planning.defaults import PAPER_LEARNING_RATE, RECIPE, usable_cores
+from capsbench.planning.defaults import FIELD_DEFAULTS, PAPER_LEARNING_RATE, usable_cores
 from capsbench.planning.options import list_options
 from capsbench.planning.refusals import REFUSALS
 from capsbench.planning.request import BASELINE_FLAG
@@ -89,10 +89,10 @@ def _find_presets(parts: Parts, size: str) -> dict[str, Scalar]:
 
 
 def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
-    """Returns all fields but options and code: those asked for over those of the network, the data set and `RECIPE`."""
+    """Returns all fields but options and code: those asked for over those of the network, the data set and `FIELD_DEFAULTS`."""
     dataset, size = parts.dataset.component, point["size"]
     fields = {
-        **RECIPE,
+        **FIELD_DEFAULTS,
         "epochs": dataset.epochs,
         "shift": dataset.shift,
         "threads": usable_cores() if size == "paper" else 1,

@@ -74,7 +74,7 @@ def value_of(cell: Cell, name: str) -> Any:
 
 
 def list_names(cells: Sequence[Cell]) -> list[str]:
-    """Returns the names that conditions on some cells may use."""
+    """Returns the names that ``--where`` accepts for some cells: fields, options and ``cell``."""
     options = {option.partition(".")[2] for cell in cells for option in cell.options}
     return [*asked_fields(), *sorted(options), "cell"]
 

@@ -19,11 +19,11 @@ from capsbench.presenting.words import shorten_name, spell_value
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 from capsbench.stats.verdicts import MOST_SEEDS, Outcome
 
-HOLDS = "*"
+SIGNIFICANT = "*"
 """The sign of a significant difference."""
 
-HOLDS_MEANS = (
-    f"{HOLDS}: significantly different, by a paired test over images and seeds ({FEWEST_SEEDS} seeds or more), "
+SIGNIFICANT_MEANS = (
+    f"{SIGNIFICANT}: significantly different, by a paired test over images and seeds ({FEWEST_SEEDS} seeds or more), "
     f"p < {ALPHA:g} after Holm over the table; without it, no difference was shown"
 )
 
@@ -214,10 +214,10 @@ def _format_differences(summary: pd.DataFrame, kind: str) -> pd.Series | None:
 
 
 def describe_difference(text: str, verdict: Any, n: Any, unlike: Any) -> str:
-    """Returns a difference with its signs: too few seeds for a test, significant (`HOLDS`), or between unlike trainings."""
+    """Returns a difference with its signs: too few seeds for a test, significant (`SIGNIFICANT`), or between unlike trainings."""
     if verdict == Outcome.NOT_TESTED:
         text = f"{text.removesuffix(f' (n={n})')} (not tested, {n} seed{'' if n == 1 else 's'})"
-    return text + (HOLDS if verdict == Outcome.DIFFERENT else "") + (f" {UNLIKE.sign}" if text and unlike else "")
+    return text + (SIGNIFICANT if verdict == Outcome.DIFFERENT else "") + (f" {UNLIKE.sign}" if text and unlike else "")
 
 
 def _format_seeds_needed(summary: pd.DataFrame, kind: str) -> pd.Series | None:

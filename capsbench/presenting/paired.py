@@ -19,7 +19,7 @@ Kept = Callable[[str, str], dict[str, NDArray[Any]]]
 
 
 def nothing_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
-    """Returns no arrays."""
+    """Returns the arrays of records whose measures kept nothing: none."""
     return {}
 
 

@@ -36,7 +36,7 @@ from capsbench.reporting.formats.markdown import render_markdown
 from capsbench.reporting.origin import count_machines
 from capsbench.reporting.parallel import drawing
 from capsbench.reporting.rerun import find_repeats
-from capsbench.reporting.sections.own import PREFIX as OWN
+from capsbench.reporting.sections.default import PREFIX as OWN
 from capsbench.reporting.sections.published import Comparison, compare
 from capsbench.reporting.sections.published import readable as readable_published
 from capsbench.reporting.sections.published import table_of as published_table

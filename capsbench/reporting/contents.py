@@ -9,19 +9,19 @@ from functools import cache, partial
 import pandas as pd
 
 from capsbench import registry
-from capsbench.measures.spec import built_in_specs
+from capsbench.measures.spec import MeasureSpec, built_in_specs
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.reporting.sections import effects, hypotheses, winners
+from capsbench.reporting.sections.default import make_default_section, make_own_sections
 from capsbench.reporting.sections.headline import (
     accuracy_against_cost,
     accuracy_against_iterations,
     changing_losses,
     training_curves,
 )
-from capsbench.reporting.sections.own import make_default_sections
 
 PICTURES: dict[str, Callable[[Material], Picture]] = {
     "accuracy-iterations": lambda material: accuracy_against_iterations(material.summary),
@@ -46,15 +46,23 @@ class Made:
 @cache
 def built_in_sections() -> tuple[Section, ...]:
     """Returns the sections that every report may have, in order; those of measures are in the order of the registry."""
-    of_measures = [registry.load_beside("measure", name, "section:SECTION") for name in built_in_specs()]
+    of_measures = [load_section(spec) for spec in built_in_specs().values()]
     return (winners.SECTION, effects.SECTION, *filter(None, of_measures), hypotheses.SECTION)
+
+
+def load_section(spec: MeasureSpec) -> Section | None:
+    """Returns the section of a built-in measure: of its ``section.py``, or the default one if it declares columns."""
+    section: Section | None = registry.load_beside("measure", spec.name, "section:SECTION")
+    if section is None and any(metric.columns for metric in spec.metrics):
+        return make_default_section(spec, spec.name)
+    return section
 
 
 def find_sections(material: Material) -> list[Section]:
     """Returns the sections of a report in order: a user's own measures stand behind the built-in ones."""
     *others, last = built_in_sections()
     specs = {name: spec for name, spec in material.specs.items() if name not in built_in_specs()}
-    return [*others, *make_default_sections(specs), last]
+    return [*others, *make_own_sections(specs), last]
 
 
 def all_pictures() -> dict[str, Callable[[Material], Picture]]:

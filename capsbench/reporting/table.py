@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from capsbench.presenting.format import HOLDS, HOLDS_MEANS, parse_quantity
+from capsbench.presenting.format import SIGNIFICANT, SIGNIFICANT_MEANS, parse_quantity
 from capsbench.presenting.marks import explain_signs
 
 ALL = "all"
 """Stands for the largest number in a column of numbers: all training images."""
 
-_OWN_MEANING = re.compile(rf" ?{re.escape(HOLDS)}: (.*?)\.(?=\s|$)")
+_OWN_MEANING = re.compile(rf" ?{re.escape(SIGNIFICANT)}: (.*?)\.(?=\s|$)")
 """The sentence of a caption on a table's own test."""
 
 
@@ -63,8 +63,8 @@ class Table:
         own_meaning = _OWN_MEANING.search(caption)
         cells = [cell for row in rows for cell in row]
         marks = explain_signs(cells)
-        if any(cell.endswith(HOLDS) for cell in cells):
-            marks.insert(0, f"{HOLDS}: {own_meaning[1]}" if own_meaning else HOLDS_MEANS)
+        if any(cell.endswith(SIGNIFICANT) for cell in cells):
+            marks.insert(0, f"{SIGNIFICANT}: {own_meaning[1]}" if own_meaning else SIGNIFICANT_MEANS)
         grouped = any(row[0] == "" for row in rows[1:])
         caption = to_sentence(_OWN_MEANING.sub("", caption).strip())
         return cls(name, title, headings, numbers, rows, caption, marks, grouped, list(contenders))

@@ -90,7 +90,7 @@ class Routing(Component, ABC):
         self.backend = backend
 
     def prepare(self, layer: LayerShape) -> None:
-        """Creates the parameters that depend on the pose shape. The capsule layer calls it once; by default there are none."""
+        """Creates the parameters whose shape depends on the layer, which calls it once; by default there are none."""
 
     def __call__(
         self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None, **extra: Any

@@ -11,7 +11,7 @@ import typer
 from capsbench import run
 from capsbench.cli.commands import app
 from capsbench.planning.request import spell_flag
-from capsbench.presenting.format import HOLDS_MEANS
+from capsbench.presenting.format import SIGNIFICANT_MEANS
 from capsbench.presenting.marks import COLLAPSED, has_mark
 from capsbench.presenting.material import Material
 from capsbench.records.cell import asked_fields
@@ -44,9 +44,9 @@ def test_report_explains_the_signs_of_a_printed_table_below_it(capsbench, tmp_pa
         store.write(matched(accuracy - 0.2 + 0.001 * seed, seed=seed))
     lines = capsbench("report", "--format", "csv", cwd=tmp_path).stdout.splitlines()
     (row,) = [place for place, line in enumerate(lines) if "*" in line and not line.startswith("*")]
-    legend = lines.index(HOLDS_MEANS)
+    legend = lines.index(SIGNIFICANT_MEANS)
     assert row < legend < lines.index(next(line for line in lines if line.startswith("Who won")))
-    assert lines.count(HOLDS_MEANS) == 1
+    assert lines.count(SIGNIFICANT_MEANS) == 1
 
 
 def test_report_as_json_is_a_list_of_rows(capsbench, results):

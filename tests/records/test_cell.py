@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from capsbench.planning.defaults import RECIPE
+from capsbench.planning.defaults import FIELD_DEFAULTS
 from capsbench.planning.matrix import cells_of
 from capsbench.planning.request import list_choices
 from capsbench.presenting.naming import BUDGET, NAMING
@@ -95,7 +95,7 @@ def test_every_field_declares_a_role_and_where_it_has_a_flag_a_panel_and_one_def
         assert not (declaration.decided_by and declaration.axis)
         assert declaration.default is None
     elif info.is_required():
-        default = RECIPE[name]
+        default = FIELD_DEFAULTS[name]
         assert default == declaration.default
         assert default == "auto" or TypeAdapter(info.rebuild_annotation()).validate_python(default) == default
     else:

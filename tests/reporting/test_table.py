@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from capsbench.presenting.format import HOLDS_MEANS
+from capsbench.presenting.format import SIGNIFICANT_MEANS
 from capsbench.presenting.marks import UNSOUND
 from capsbench.reporting.table import Table
 
@@ -34,7 +34,7 @@ def test_rows_that_belong_to_one_above_stay_there() -> None:
 def test_the_legend_has_the_signs_that_stand_in_the_table() -> None:
     assert make_table(x=["1.0", "2.0"]).marks == []
     table = make_table(x=["1.0*", "2.0 †"])
-    assert table.marks == [HOLDS_MEANS, f"{UNSOUND.sign}: {UNSOUND.meaning}"]
+    assert table.marks == [SIGNIFICANT_MEANS, f"{UNSOUND.sign}: {UNSOUND.meaning}"]
     assert table.caption == "Caption."
 
 

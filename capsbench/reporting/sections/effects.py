@@ -16,9 +16,9 @@ from capsbench.measures.speed.spec import STEP_TIME
 from capsbench.presenting.caption import About, AboutColumn
 from capsbench.presenting.filter import to_field
 from capsbench.presenting.format import (
-    HOLDS,
     PERCENT,
     POINTS,
+    SIGNIFICANT,
     describe_difference,
     format_interval,
     format_si,
@@ -294,8 +294,8 @@ SECTION = Section(
         "in the rest of the report.",
         "The 95 % interval of an accuracy is over n seeds; that of a difference is adjusted for its family.",
         About(
-            HOLDS,
-            f"{HOLDS}: significantly different, p < {ALPHA:g} after correction for its family, with "
+            SIGNIFICANT,
+            f"{SIGNIFICANT}: significantly different, p < {ALPHA:g} after correction for its family, with "
             f"{FEWEST_SEEDS} seeds or more.",
         ),
         AboutColumn("seeds needed", "Seeds needed: how many would show the difference."),

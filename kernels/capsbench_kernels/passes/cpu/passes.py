@@ -39,7 +39,7 @@ from capsbench_kernels.passes.cpu.steps import (
     compute_votes,
     fill_four,
     fill_logits,
-    share_out,
+    softmax_shares,
 )
 from capsbench_kernels.passes.cpu.tiles import (
     BLOCK,
@@ -169,7 +169,7 @@ def forward_item(inputs, sums, shape, layout, scratch, first_child, last_child, 
                     # Places beyond the last child get an infinite one: their shares are exp(-inf) = 0.
                     read_numbers(normaliser, at, count, z, zero, infinity)
                 for lane in range(0, count, WIDTH):
-                    share_out(logits, logit, parents, lane, z, powers, is_given(normaliser), load(a, lane), zero)
+                    softmax_shares(logits, logit, parents, lane, z, powers, is_given(normaliser), load(a, lane), zero)
                 if not is_given(normaliser):
                     for lane in range(count):
                         put(log_normaliser, at + lane, get(z, lane) + math.log(get(powers, lane)))
@@ -291,7 +291,7 @@ def backward_item(
                 for lane in range(0, count, WIDTH):
                     activation = load(a, lane)
                     # The denominators are not needed here: z, whose largest logits are not needed either, takes them too.
-                    share_out(logits, logit, parents, lane, z, z, is_given(normaliser), fill(one), zero)
+                    softmax_shares(logits, logit, parents, lane, z, z, is_given(normaliser), fill(one), zero)
                     expected = fill(zero)  # ga_i = sum_j r_ij gw_ij
                     for j in range(parents):
                         row = logit + j * TILE + lane

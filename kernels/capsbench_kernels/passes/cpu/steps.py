@@ -74,7 +74,7 @@ def add_logits(logits, lane, t0, t1, t2, t3, g0, g1, g2, g3, p0, p1, p2, p3):
 
 
 @inlined
-def share_out(logits, logit, parents, lane, top_row, sum_row, normalised, scale, zero):
+def softmax_shares(logits, logit, parents, lane, top_row, sum_row, normalised, scale, zero):
     """Turns the logits of 16 children into shares times ``scale``.
 
     The shares are the softmax over the parents. Its largest logit goes into ``top_row``, the sum of its powers into

@@ -255,8 +255,8 @@ class Tile:
 def problem_tile(sizes: Sizes, *, gaussian: bool) -> Tile:
     """Returns a tile of a few problems with all their parents: a thread for each pair of problem and parent.
 
-    A weight that is read serves the R rows of a pose. With one row only, a thread takes two problems instead, unless a Gaussian
-    belief or a long vote fills its registers.
+    A thread reads each weight once for all R rows of a pose. With one row only, it takes two problems, so that a weight serves
+    both, unless a Gaussian belief or a long vote fills its registers.
     """
     parents = triton.next_power_of_2(sizes.parents)
     threads = max(1, THREADS // parents)

@@ -12,7 +12,7 @@ from capsbench_kernels.passes.cpu.steps import (
     add_vote_gradients,
     compute_votes,
     fill_four,
-    share_out,
+    softmax_shares,
 )
 from capsbench_kernels.passes.cpu.tiles import QUAD, TILE
 
@@ -79,7 +79,7 @@ def test_logits_grow_by_agreement_and_fall_by_squared_distance(directions):
 
 @njit
 def share(logits, parents, top, total, normalised, scales):
-    share_out(
+    softmax_shares(
         point_to(logits), 0, parents, 0, point_to(top), point_to(total), normalised, load(point_to(scales), 0), 0.0
     )
 

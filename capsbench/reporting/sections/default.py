@@ -1,6 +1,6 @@
-"""The default section: the table of a user's own measure, made of what it declares.
+"""The default section: a table made of what a measure declares, for a measure without a ``section.py`` of its own.
 
-It stands for the measures that have no ``section.py``. Their texts come from records of other people, as all names do.
+The texts of a user's own measure come from records of other people, as all names do.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ PREFIX = "own-"
 """Begins the names of the files, so that none has the name of another section."""
 
 
-def make_default_sections(specs: Mapping[str, MeasureSpec]) -> list[Section]:
+def make_own_sections(specs: Mapping[str, MeasureSpec]) -> list[Section]:
     """Returns a section for each of some measures of a user's own."""
     sections: list[Section] = []
     for spec in specs.values():
-        name = _name_file(spec.name, [section.name for section in sections])
-        sections.append(
-            Section(
-                name=name,
-                title=spec.title or spec.name,
-                caption=describe_numbers(spec),
-                table=partial(make_table, spec),
-                readable=format_numbers,
-            )
-        )
+        sections.append(make_default_section(spec, _name_file(spec.name, [section.name for section in sections])))
     return sections
+
+
+def make_default_section(spec: MeasureSpec, name: str) -> Section:
+    """Returns the section of a measure, whose files have a name."""
+    return Section(
+        name=name,
+        title=spec.title or spec.name,
+        caption=describe_numbers(spec),
+        table=partial(make_table, spec),
+        readable=format_numbers,
+    )
 
 
 def make_table(spec: MeasureSpec, material: Material) -> pd.DataFrame:
