@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -33,11 +33,11 @@ class Lost:
     """The numbers that a record should have and does not have.
 
     Attributes:
-        measures: specs of the measures without any number, or `TRAINING`.
+        measures: spec of a measure without any number, or `TRAINING` -> its rows in the reference.
         numbers: name of a judged number of another measure -> its lost rows.
     """
 
-    measures: list[str] = field(default_factory=list)
+    measures: dict[str, set[Key]] = field(default_factory=dict)
     numbers: dict[str, LostRows] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -45,9 +45,8 @@ class Lost:
 
     def has(self, row: Row) -> bool:
         """Returns true if a row of the reference is among the lost ones."""
-        if row.measure in map(measure_name, self.measures):
-            return True
-        return any(_key_of(row) in rows.keys for rows in self.numbers.values())
+        lost = [*self.measures.values(), *(rows.keys for rows in self.numbers.values())]
+        return any(_key_of(row) in keys for keys in lost)
 
     def describe(self) -> dict[str, str]:
         """Returns a description by the name of each loss; all measures without a number are one loss, ``measures``."""
@@ -89,20 +88,22 @@ def list_lost_numbers(known: Sequence[Record], record: Record, sources: Mapping[
         run: the run of the record; no transfer is expected from a network that it does not have.
     """
     rows = _rows_by_spec(record)
-    given = {
-        spec
-        for other in known
-        for spec, others in _rows_by_spec(other).items()
-        if any(row.condition not in sources for row in others)
+    given: dict[str, set[Key]] = {}
+    for other in known:
+        for spec, others in _rows_by_spec(other).items():
+            if any(row.condition not in sources for row in others):
+                given.setdefault(spec, set()).update(map(_key_of, others))
+    empty = {
+        spec: given[spec] for spec in sorted(given.keys() & rows.keys() - record.failures.keys()) if not rows[spec]
     }
-    empty = [spec for spec in sorted(given & rows.keys() - record.failures.keys()) if not rows[spec]]
-    names = {measure_name(spec) for spec in rows.keys() - empty - record.failures.keys()}
+    measures = {measure_name(spec) for spec in rows.keys() - empty.keys() - record.failures.keys()}
     absent = {to_experiment(cell) for cell in sources.values()} - _experiments_of_seed(run, record.cell.seed)
     specs = specs_of(known)
     here = _judged_keys(record, sources, specs)
     numbers: dict[str, LostRows] = {}
-    for name, keys in _keys_of_all([_judged_keys(other, sources, specs) for other in known]).items():
-        expected = {key for key in keys if key[0] in names and key[2] not in absent}
+    of_known = [_judged_keys(_keep_measures(other, measures), sources, specs) for other in known]
+    for name, keys in _keys_of_all(of_known).items():
+        expected = {key for key in keys if key[2] not in absent}
         lost = expected - here.get(name, set())
         if lost:
             numbers[name] = LostRows(lost, len(expected))
@@ -145,6 +146,15 @@ def _key_of(row: Row) -> Key:
 
 def _experiments_of_seed(run: Side, seed: int) -> set[str]:
     return {to_experiment(record.cell) for record in run.records if record.cell.seed == seed}
+
+
+def _keep_measures(record: Record, names: Collection[str]) -> Record:
+    """Returns a record with the measures of some names alone, and with its training if that is among them."""
+    return replace(
+        record,
+        training=record.training if TRAINING in names else None,
+        measures={spec: taken for spec, taken in record.measures.items() if measure_name(spec) in names},
+    )
 
 
 def _rows_by_spec(record: Record) -> dict[str, list[Row]]:

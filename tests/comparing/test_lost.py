@@ -6,7 +6,8 @@ import pytest
 
 from capsbench.comparing import check
 from capsbench.comparing.lost import Lost, LostRows
-from capsbench.records.record import Row
+from capsbench.measures.spec import Judged, MeasureSpec, Metric
+from capsbench.records.record import Measurement, Row
 from tests.comparing.records import SEEDS, cell, record, write
 
 ROTATION, SHEAR = (Row("affine", "area under the curve", family, 0.7, "fraction") for family in ("rotation", "shear"))
@@ -157,8 +158,40 @@ def test_a_transfer_is_expected_from_networks_of_the_run_alone(tmp_path, seed):
 
 
 def test_a_loss_has_the_rows_of_its_measures_and_numbers():
-    lost = Lost(["affine:quick"], {"robust accuracy": LostRows({("adversarial", "robust accuracy", "L2", 0.3)}, 2)})
+    curves = {("affine", "area under the curve", "rotation", None)}
+    attacks = LostRows({("adversarial", "robust accuracy", "L2", 0.3)}, 2)
+    lost = Lost({"affine:quick": curves}, {"robust accuracy": attacks})
     assert lost.has(ROTATION)
+    assert not lost.has(SHEAR)
     assert lost.has(Row("adversarial", "robust accuracy", "L2", 0.1, "fraction", 0.3))
     assert not lost.has(Row("adversarial", "robust accuracy", "L2", 0.1, "fraction", 0.2))
     assert (bool(lost), bool(Lost())) == (True, False)
+
+
+NEAR, FAR = (Row("shifted", "accuracy", pixels, 0.5, "fraction") for pixels in ("1 pixel", "2 pixels"))
+
+
+def with_own(seed, rows, *titles):
+    """A record of a user's own measure, whose spec does not have the name of its rows."""
+    judged = tuple(Judged(title) for title in titles)
+    spec = MeasureSpec("shifted", (Metric("accuracy", "fraction", higher_is_better=True, judged=judged),))
+    trained = record(0.95, seed, measure="accuracy")
+    measures = {**trained.measures, "shifted:Shifted": Measurement([*rows], declaration=spec)}
+    return replace(trained, measures=measures, wanted=[*measures])
+
+
+@pytest.mark.parametrize("seed", [0, 9])
+@pytest.mark.parametrize(
+    ("rows", "names"), [([NEAR, FAR], []), ([NEAR], ["shifted accuracy"]), ([], ["measures"])], ids=len
+)
+def test_lost_numbers_of_a_users_own_measure_are_missing(tmp_path, seed, rows, names):
+    """A loss is one finding; of the same seed no bits change."""
+    reference = write(tmp_path / "reference", [with_own(n, [NEAR, FAR], "shifted accuracy") for n in SEEDS])
+    checked = check(reference, write(tmp_path / "out", [with_own(seed, rows, "shifted accuracy")]))
+    assert [(finding.kind, finding.name) for finding in checked.findings] == [("missing", name) for name in names]
+
+
+def test_numbers_of_a_users_own_measure_that_was_not_taken_are_one_finding(tmp_path):
+    reference = write(tmp_path / "reference", [with_own(n, [NEAR, FAR], "shifted accuracy") for n in SEEDS])
+    checked = check(reference, write(tmp_path / "out", [record(0.95, measure="accuracy")]))
+    assert [(finding.kind, finding.name) for finding in checked.findings] == [("missing", "measures")]
