@@ -21,6 +21,14 @@ Key = tuple[str, str, str, float | None]
 """Measure, metric, condition and level of a row; for a transfer the condition is the experiment of its source."""
 
 
+class NumberName(NamedTuple):
+    """The name of a judged number: its title alone may be that of another measure's number."""
+
+    measure: str
+    metric: str
+    title: str
+
+
 class LostRows(NamedTuple):
     """The rows that a judged number lost, of so many that it should have."""
 
@@ -38,7 +46,7 @@ class Lost:
     """
 
     measures: dict[str, set[Key]] = field(default_factory=dict)
-    numbers: dict[str, LostRows] = field(default_factory=dict)
+    numbers: dict[NumberName, LostRows] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.measures or self.numbers)
@@ -48,25 +56,22 @@ class Lost:
         lost = [*self.measures.values(), *(rows.keys for rows in self.numbers.values())]
         return any(_key_of(row) in keys for keys in lost)
 
-    def describe(self) -> dict[str, str]:
-        """Returns a description by the name of each loss; all measures without a number are one loss, ``measures``."""
-        texts: dict[str, str] = {}
+    def describe(self) -> Iterator[tuple[str, str]]:
+        """Yields the title and a description of each loss; all measures without a number are one loss, ``measures``."""
         if self.measures:
-            texts["measures"] = f"no numbers of {', '.join(self.measures)}; the reference has some"
-        for name, (keys, expected) in self.numbers.items():
-            texts[name] = (
-                f"no {name}; the reference has it"
-                if len(keys) == expected
-                else f"only {expected - len(keys)} of {expected} rows of {name}; the reference has all"
-            )
-        return texts
+            yield "measures", f"no numbers of {', '.join(self.measures)}; the reference has some"
+        for (_, _, title), (keys, expected) in self.numbers.items():
+            if len(keys) == expected:
+                yield title, f"no {title}; the reference has it"
+            else:
+                yield title, f"only {expected - len(keys)} of {expected} rows of {title}; the reference has all"
 
 
 def find_lost(pairing: Pairing) -> Iterator[Finding]:
     """Finds the measures of a run without any number, and the judged numbers that lack rows."""
     for title, before, now in pairing.comparable:
         for record in now.records.values():
-            for name, text in list_lost(before, record, pairing).describe().items():
+            for name, text in list_lost(before, record, pairing).describe():
                 yield Finding(MISSING, title, name, f"{pairing.cells[record.cell.id]}: {text}")
 
 
@@ -100,7 +105,7 @@ def list_lost_numbers(known: Sequence[Record], record: Record, sources: Mapping[
     absent = {to_experiment(cell) for cell in sources.values()} - _experiments_of_seed(run, record.cell.seed)
     specs = specs_of(known)
     here = _judged_keys(record, sources, specs)
-    numbers: dict[str, LostRows] = {}
+    numbers: dict[NumberName, LostRows] = {}
     of_known = [_judged_keys(_keep_measures(other, measures), sources, specs) for other in known]
     for name, keys in _keys_of_all(of_known).items():
         expected = {key for key in keys if key[2] not in absent}
@@ -116,24 +121,28 @@ def select_taken_rows(known: Record, record: Record) -> list[Row]:
     return [row for spec, rows in _rows_by_spec(known).items() if measure_name(spec) in taken for row in rows]
 
 
-def _judged_keys(record: Record, sources: Mapping[str, Cell], specs: Mapping[str, MeasureSpec]) -> dict[str, set[Key]]:
+def _judged_keys(
+    record: Record, sources: Mapping[str, Cell], specs: Mapping[str, MeasureSpec]
+) -> dict[NumberName, set[Key]]:
     """Returns the rows of each number that the gate holds against the reference: name -> keys."""
     keys = {
-        number.title: {(number.measure, number.metric.name, *place) for place in values}
+        NumberName(number.measure, number.metric.name, number.title): {
+            (number.measure, number.metric.name, *place) for place in values
+        }
         for number in list_judged(specs, "mean")
         if number.average((values := number.find_rows(record, sources)).values()) is not None
     }
     single = [*list_judged(specs, "exact"), *list_judged(specs, "time")]
     checks = list_judged(specs, "check")
     for row in record.rows:
-        names = [number.title for number in single if number.is_of(row)]
-        names += [number.name_check(row) for number in checks if number.is_of(row)]
-        for name in names:
-            keys.setdefault(name, set()).add(_key_of(row))
+        titles = [number.title for number in single if number.is_of(row)]
+        titles += [number.name_check(row) for number in checks if number.is_of(row)]
+        for title in titles:
+            keys.setdefault(NumberName(row.measure, row.metric, title), set()).add(_key_of(row))
     return keys
 
 
-def _keys_of_all(records: Collection[Mapping[str, set[Key]]]) -> dict[str, set[Key]]:
+def _keys_of_all(records: Collection[Mapping[NumberName, set[Key]]]) -> dict[NumberName, set[Key]]:
     """Returns name -> the keys that all records have."""
     names = dict.fromkeys(chain.from_iterable(records))
     common = {name: set.intersection(*(keys.get(name, set()) for keys in records)) for name in names}

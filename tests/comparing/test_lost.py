@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from capsbench.comparing import check
-from capsbench.comparing.lost import Lost, LostRows
+from capsbench.comparing.lost import Lost, LostRows, NumberName
 from capsbench.measures.spec import Judged, MeasureSpec, Metric
 from capsbench.records.record import Measurement, Row
 from tests.comparing.records import SEEDS, cell, record, write
@@ -160,7 +160,7 @@ def test_a_transfer_is_expected_from_networks_of_the_run_alone(tmp_path, seed):
 def test_a_loss_has_the_rows_of_its_measures_and_numbers():
     curves = {("affine", "area under the curve", "rotation", None)}
     attacks = LostRows({("adversarial", "robust accuracy", "L2", 0.3)}, 2)
-    lost = Lost({"affine:quick": curves}, {"robust accuracy": attacks})
+    lost = Lost({"affine:quick": curves}, {NumberName("adversarial", "robust accuracy", "worst"): attacks})
     assert lost.has(ROTATION)
     assert not lost.has(SHEAR)
     assert lost.has(Row("adversarial", "robust accuracy", "L2", 0.1, "fraction", 0.3))
@@ -195,3 +195,15 @@ def test_numbers_of_a_users_own_measure_that_was_not_taken_are_one_finding(tmp_p
     reference = write(tmp_path / "reference", [with_own(n, [NEAR, FAR], "shifted accuracy") for n in SEEDS])
     checked = check(reference, write(tmp_path / "out", [record(0.95, measure="accuracy")]))
     assert [(finding.kind, finding.name) for finding in checked.findings] == [("missing", "measures")]
+
+
+def test_a_users_own_number_does_not_hide_the_loss_of_a_built_in_one_of_its_title(tmp_path):
+    reference = write(tmp_path / "reference", [with_own(seed, [NEAR, FAR], "test accuracy") for seed in SEEDS])
+    lost = with_own(9, [NEAR, FAR], "test accuracy")
+    beside = Row("accuracy", "accuracy", "class 3", 0.5, "fraction")
+    measures = {**lost.measures, "accuracy": replace(lost.measures["accuracy"], rows=[beside])}
+    checked = check(reference, write(tmp_path / "out", [replace(lost, measures=measures)]))
+    text = f"{cell(9).title}: no test accuracy; the reference has it"
+    assert [(finding.kind, finding.name, finding.text) for finding in checked.findings] == [
+        ("missing", "test accuracy", text)
+    ]
