@@ -64,16 +64,16 @@ def judge_times(pairing: Pairing, slower: float) -> Iterator[Test]:
 
 def judge_sanity_checks(pairing: Pairing) -> Iterator[Test]:
     """Tests the rate at which each check on attacks failed, over the seeds of all contenders together."""
-    failures: dict[str, tuple[list[bool], list[bool]]] = {}
-    checks = {(number.measure, number.metric.name): number for number in list_judged(pairing.specs, "check")}
+    failures: dict[tuple[str, str, str], tuple[list[bool], list[bool]]] = {}
+    checks = list_judged(pairing.specs, "check")
     for _, *sides in pairing.comparable:
         for place, contender in enumerate(sides):
             for record in contender.records.values():
-                for row in record.rows:
-                    check = checks.get(row[:2])
-                    if check is not None and check.is_of(row):
-                        failures.setdefault(check.name_check(row), ([], []))[place].append(row.value < 1)
-    for name, (old, new) in failures.items():
+                for row, check in product(record.rows, checks):
+                    if check.is_of(row):
+                        key = row.measure, row.metric, check.name_check(row)
+                        failures.setdefault(key, ([], []))[place].append(row.value < 1)
+    for (_, _, name), (old, new) in failures.items():
         if old and new:
             texts = f"failed {sum(old)} of {len(old)} times", f"{sum(new)} of {len(new)}"
             drop = 100 * (fmean(new) - fmean(old))

@@ -1,6 +1,7 @@
 """Tests of judged numbers, times and checks on attacks, on pairs whose numbers are chosen."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,8 @@ from capsbench.comparing.checked import ALL
 from capsbench.comparing.pairing import Pairing
 from capsbench.comparing.side import read_side
 from capsbench.comparing.significance import judge_numbers, judge_sanity_checks, judge_times
-from capsbench.records.record import Row
+from capsbench.measures.spec import Judged, MeasureSpec, Metric
+from capsbench.records.record import Measurement, Row
 from capsbench.stats.moderation import chance_of_failures
 from tests.comparing.records import record, write
 
@@ -134,6 +136,32 @@ def test_a_check_on_attacks_is_tested_by_its_failures_over_all_contenders(pair):
 def test_a_check_that_one_side_alone_has_is_not_tested(pair):
     assert list(judge_sanity_checks(pair(score(0.9), attack([True])))) == []
     assert list(judge_sanity_checks(pair(attack([True]), score(0.9)))) == []
+
+
+def take_own_checks(seed, **held):
+    """A record of two users' own measures: measure -> condition -> whether the check of its one metric held."""
+    checks = tuple(Judged(title, (title,), rule="check") for title in ("first", "second"))
+    trained = record(0.9, seed, measure="accuracy")
+    own = {
+        f"mine:{name}": Measurement(
+            [Row(name, "check", condition, float(value), "held") for condition, value in by_condition.items()],
+            declaration=MeasureSpec(name, (Metric("check", "held", judged=checks),)),
+        )
+        for name, by_condition in held.items()
+    }
+    measures = {**trained.measures, **own}
+    return replace(trained, measures=measures, wanted=[*measures])
+
+
+def test_checks_are_tested_each_though_they_share_a_metric_or_a_title(pair):
+    before = [take_own_checks(seed, a=dict(first=1, second=1), b=dict(first=1)) for seed in range(3)]
+    now = [take_own_checks(3, a=dict(first=0, second=1), b=dict(first=1))]
+    tests = [(test.name, test.reference, test.current) for test in judge_sanity_checks(pair(before, now))]
+    assert sorted(tests) == [
+        ("first, first", "failed 0 of 3 times", "0 of 1"),
+        ("first, first", "failed 0 of 3 times", "1 of 1"),
+        ("second, second", "failed 0 of 3 times", "0 of 1"),
+    ]
 
 
 def test_an_error_of_its_own_unit_is_judged_as_a_factor(pair):
