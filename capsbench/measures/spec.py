@@ -21,6 +21,9 @@ Text = Annotated[str, StringConstraints(max_length=2000)]
 Conditions = Annotated[tuple[Word, ...], Field(max_length=100)]
 """The limits are for records of other people, which hold declarations too."""
 
+LARGEST = 1e30
+"""The largest magnitude of a number: squares, sums and per cent of such numbers are finite."""
+
 SHARE = "fraction"
 """The unit of shares. Tables show them in per cent, and the gate compares them in points."""
 
@@ -68,7 +71,7 @@ class Judged:
     conditions: Conditions = ()
     rule: Rule = "mean"
     relative: StrictBool = False
-    floor: FiniteFloat | None = None
+    floor: Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)] | None = None
 
 
 @dataclass(frozen=True)

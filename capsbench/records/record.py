@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints
 
-from capsbench.measures.spec import MeasureSpec, metrics_beyond_shares
+from capsbench.measures.spec import LARGEST, MeasureSpec, metrics_beyond_shares
 from capsbench.records.cell import Cell, Whole
 from capsbench.registry import BUILT_IN, measure_name
 
@@ -29,9 +29,6 @@ Facts = dict[Name, bool | Whole | FiniteFloat | Text | None]
 
 MOST_RUNS = 999_999_999
 """The highest number that a run in a folder can have."""
-
-LARGEST = 1e30
-"""The largest magnitude of a number: squares, sums and per cent of such numbers are finite."""
 
 ROUNDING = 1e-6
 """How far outside of [0, 1] sums of rounded parts may put a share."""

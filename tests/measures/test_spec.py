@@ -1,6 +1,7 @@
 """What a measure may declare of its numbers."""
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from capsbench.errors import ArgumentError
 from capsbench.measures import Contest, Judged, MeasureSpec, Metric
@@ -74,3 +75,16 @@ def test_what_is_compared_and_taken_by_default_is_what_the_protocol_says():
     assert {metric.name for metric in specs["speed"].metrics if metric.repeatable} == set()
     repeatable = [metric.repeatable for name, spec in specs.items() if name != "speed" for metric in spec.metrics]
     assert all(repeatable)
+
+
+@pytest.mark.parametrize("floor", [1e30, -1e30, 0.0, None])
+def test_a_floor_is_as_large_as_a_number_of_a_record(floor):
+    assert TypeAdapter(Judged).validate_python({"title": "j", "floor": floor}) == Judged("j", floor=floor)
+
+
+@pytest.mark.parametrize("floor", [1.01e30, -1.01e30, 1e308])
+def test_a_floor_whose_sums_may_overflow_is_refused(floor):
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(Judged).validate_python({"title": "j", "floor": floor})
+    (fault,) = caught.value.errors()
+    assert (fault["loc"], fault["input"]) == (("floor",), floor)
