@@ -135,10 +135,15 @@ def _judged_keys(
     single = [*list_judged(specs, "exact"), *list_judged(specs, "time")]
     checks = list_judged(specs, "check")
     for row in record.rows:
+        source = sources.get(row.condition)
+        if source is not None and source.seed != record.cell.seed:
+            continue
+        condition = row.condition if source is None else to_experiment(source)
         titles = [number.title for number in single if number.is_of(row)]
         titles += [number.name_check(row) for number in checks if number.is_of(row)]
         for title in titles:
-            keys.setdefault(NumberName(row.measure, row.metric, title), set()).add(_key_of(row))
+            name = NumberName(row.measure, row.metric, title)
+            keys.setdefault(name, set()).add(_key_of(row._replace(condition=condition)))
     return keys
 
 

@@ -171,11 +171,11 @@ def test_a_loss_has_the_rows_of_its_measures_and_numbers():
 NEAR, FAR = (Row("shifted", "accuracy", pixels, 0.5, "fraction") for pixels in ("1 pixel", "2 pixels"))
 
 
-def with_own(seed, rows, *titles):
+def with_own(seed, rows, *titles, rule="mean", **request):
     """A record of a user's own measure, whose spec does not have the name of its rows."""
-    judged = tuple(Judged(title) for title in titles)
+    judged = tuple(Judged(title, rule=rule) for title in titles)
     spec = MeasureSpec("shifted", (Metric("accuracy", "fraction", higher_is_better=True, judged=judged),))
-    trained = record(0.95, seed, measure="accuracy")
+    trained = record(0.95, seed, measure="accuracy", **request)
     measures = {**trained.measures, "shifted:Shifted": Measurement([*rows], declaration=spec)}
     return replace(trained, measures=measures, wanted=[*measures])
 
@@ -207,3 +207,28 @@ def test_a_users_own_number_does_not_hide_the_loss_of_a_built_in_one_of_its_titl
     assert [(finding.kind, finding.name, finding.text) for finding in checked.findings] == [
         ("missing", "test accuracy", text)
     ]
+
+
+def between(seed, routings, lost=()):
+    """Networks, each with an exact number of a user's own measure from all of them but some."""
+    return [
+        with_own(
+            seed,
+            [NEAR._replace(condition=cell(seed, routing=name).id) for name in routings if (name, target) not in lost],
+            "own number",
+            rule="exact",
+            routing=target,
+        )
+        for target in routings
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, 9])
+def test_an_exact_number_between_networks_is_expected_from_networks_of_the_run_alone(tmp_path, seed):
+    reference = write(tmp_path / "reference", [made for seed in SEEDS for made in between(seed, ROUTINGS)])
+    assert check(reference, write(tmp_path / "same", between(seed, ROUTINGS))).findings == []
+    fewer = check(reference, write(tmp_path / "fewer", between(seed, ROUTINGS[:2])))
+    assert [(finding.kind, finding.name) for finding in fewer.findings] == [("missing", "records")]
+    out = write(tmp_path / "out", between(seed, ROUTINGS, lost=[("em", "dynamic")]))
+    (finding,) = check(reference, out).select("missing")
+    assert finding.text == f"{cell(seed).title}: only 2 of 3 rows of own number; the reference has all"
