@@ -168,7 +168,11 @@ def from_bytes(path: Path, content: bytes) -> Record:
 
 
 def check_numbers(path: Path, record: Record) -> None:
-    """Raises UsageError for a record that has a number twice, or one that no measurement gives."""
+    """Raises UsageError for a number twice, one that no measurement gives, or a measure's number among those of the training."""
+    foreign = next((row for row in (record.training.rows if record.training else ()) if row.measure != TRAINING), None)
+    if foreign is not None:
+        problem = f"not a whole record (its training has {_name(foreign)!r}, a number of a measure)"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
     for row in record.rows:
         unfit = explain_unfit(row)
         if unfit is not None:

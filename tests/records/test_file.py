@@ -205,3 +205,12 @@ def test_a_number_that_no_measurement_gives_is_refused(tmp_path, row):
 def test_fractions_that_are_no_shares_may_be_outside_0_and_1(tmp_path, row):
     made = with_row(row)
     assert from_bytes(tmp_path / f"{made.cell.id}.json", to_bytes(made)).measures == made.measures
+
+
+def test_a_row_of_a_measure_in_the_training_is_refused():
+    ghost = Row("ghost", "accuracy", "test", 0.5, "fraction")
+    damaged = replace(RECORD, training=replace(RECORD.training, rows=[*RECORD.training.rows, ghost]))
+    with pytest.raises(UsageError) as refused:
+        from_bytes(path_of(damaged), to_bytes(damaged))
+    assert (refused.value.kind, refused.value.file) == (Kind.DAMAGED, path_of(damaged))
+    assert "ghost accuracy test" in refused.value.problem
