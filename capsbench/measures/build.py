@@ -79,7 +79,7 @@ def check_measures(specs: Iterable[str]) -> tuple[str, ...]:
     """Returns the measures asked for, sorted and each once, without settings that are a measure's default.
 
     Raises:
-        UsageError: none, or one that is unknown or cannot be taken on this machine.
+        UsageError: none, one that is unknown or cannot be taken on this machine, or two whose rows have one name.
     """
     specs = list(specs)
     for spec in specs:
@@ -99,7 +99,23 @@ def check_measures(specs: Iterable[str]) -> tuple[str, ...]:
         reason = make_measure(spec).missing()
         if reason is not None:
             raise UsageError(Kind.MISSING, reason, flag="measure", value=spec)
+    _check_row_names(asked)
     return tuple(sorted({without_default(spec) for spec in asked}))
+
+
+def _check_row_names(specs: Iterable[str]) -> None:
+    """Raises UsageError for two measures of a user's own whose specs have one name."""
+    owners: dict[str, str] = {}
+    for spec in specs:
+        declaration = declaration_of(spec)
+        if declaration is None:
+            continue
+        owner = owners.setdefault(declaration.name, spec)
+        if measure_name(owner) != measure_name(spec):
+            problem = f"both have the name {declaration.name!r} in their spec"
+            raise UsageError(
+                Kind.CONFLICT, problem, flag="measure", value=f"{owner}, {spec}", expected="a name of its own for each"
+            )
 
 
 def without_default(spec: str) -> str:

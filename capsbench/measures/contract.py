@@ -9,7 +9,7 @@ from typing import Any
 from capsbench import registry
 from capsbench.errors import TrainingFailed
 from capsbench.measures.spec import MeasureSpec
-from capsbench.records.record import TRAINING, Row, explain_unfit
+from capsbench.records.record import LONGEST_NAME, TRAINING, Row, explain_unfit
 from capsbench.registry import measure_name
 
 
@@ -22,8 +22,8 @@ def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None, sou
 
     Raises:
         TrainingFailed: they are no rows, of another measure's name, or have text where numbers belong, numbers where text does,
-            a number that is not finite, too large or a share outside [0, 1], one number twice or the condition of another source;
-            the message says which.
+            text that no record can hold, a number that is not finite, too large or a share outside [0, 1], one number twice or
+            the condition of another source; the message says which.
     """
     if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
         wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
@@ -42,8 +42,7 @@ def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None, sou
 def _check_row(spec: str, row: Row, declaration: MeasureSpec | None) -> Row:
     taken = {TRAINING, *registry.BUILT_IN["measure"]} - {measure_name(spec)}
     for name in ("measure", "metric", "condition", "unit"):
-        if not isinstance(getattr(row, name), str):
-            raise TrainingFailed(f"gave {getattr(row, name)!r} as a row's {name}, expected text")
+        _check_text(name, getattr(row, name))
     if row.measure in taken:
         raise TrainingFailed(f"gave a row of the name {row.measure!r}, which is another measure's")
     if declaration is not None and row.measure != declaration.name:
@@ -58,6 +57,20 @@ def _check_row(spec: str, row: Row, declaration: MeasureSpec | None) -> Row:
     if unfit is not None:
         raise TrainingFailed(f"gave {unfit}, as {row.metric} ({row.condition})")
     return row._replace(value=_to_plain(row.value), level=None if row.level is None else _to_plain(row.level))
+
+
+def _check_text(name: str, text: Any) -> None:
+    """Raises TrainingFailed for a text of a row that no record can hold."""
+    if not isinstance(text, str):
+        raise TrainingFailed(f"gave {text!r} as a row's {name}, expected text")
+    if len(text) > LONGEST_NAME:
+        raise TrainingFailed(
+            f"gave a {name} of {len(text)} characters, {text[:50]!r}..., expected at most {LONGEST_NAME}"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, as in a file name that is not UTF-8
+        raise TrainingFailed(f"gave {text!r} as a row's {name}, which is not Unicode") from None
 
 
 def _to_plain(number: Any) -> float:

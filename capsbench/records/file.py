@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter
 
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records.disk import read_file
 from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.record import (
@@ -107,6 +107,16 @@ def to_bytes(record: Record) -> bytes:
         "provenances": machines,
     }
     return seal_json(content)
+
+
+def to_readable_bytes(path: Path, record: Record) -> bytes:
+    """Returns the content of a record's file; raises StorageFailed if it could not be read afterwards."""
+    content = to_bytes(record)
+    try:
+        from_bytes(path, content)
+    except UsageError as error:
+        raise StorageFailed(f"{path}: not written, since it could not be read: {error.problem}") from error
+    return content
 
 
 def seal_json(content: dict[str, Any]) -> bytes:

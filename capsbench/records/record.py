@@ -20,7 +20,10 @@ from capsbench.registry import BUILT_IN, measure_name
 TRAINING = "training"
 """The key of the training among the failures of a record, and the ``measure`` of the training's rows."""
 
-Name = Annotated[str, StringConstraints(max_length=1000)]
+LONGEST_NAME = 1000
+"""The most characters of a name on record."""
+
+Name = Annotated[str, StringConstraints(max_length=LONGEST_NAME)]
 Text = Annotated[str, StringConstraints(max_length=100_000)]
 """Limits for untrusted files: names are short enough to display, and explanations short enough to read."""
 

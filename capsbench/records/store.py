@@ -108,12 +108,12 @@ class Store:
         """Writes a record, completely or not at all, and removes the records of schema 1 that it replaces.
 
         Raises:
-            StorageFailed: the file cannot be written.
+            StorageFailed: the file cannot be written, or could not be read afterwards.
             UsageError: a newer capsbench wrote the existing record.
         """
         path = self.record_path(record.cell.id)
         file.check_not_newer(path)
-        write_file(path, file.to_bytes(record))
+        write_file(path, file.to_readable_bytes(path, record))
         for alias in record.aliases:
             self.record_path(alias).unlink(missing_ok=True)
             self._files_of_schema_1.pop(alias, None)

@@ -38,6 +38,7 @@ from capsbench.running.executors.local import Job, in_processes
 from capsbench.running.load_data import check_data
 from capsbench.running.on_record import OnRecord, check_weights, look_up, renew_requests
 from capsbench.running.state import (
+    check_row_names,
     clear_failed_measure,
     record_failed_measures,
     record_failed_training,
@@ -310,7 +311,9 @@ class Runner:
                 self._write_record(record_training(planned, event, self.sequence, aliases))
                 self.store.remove_outdated(self.records[planned.cell.id])
             case Measured() | NotMeasured():
-                self._write_record(record_measure(self._renew_request(planned), event, self.sequence))
+                record = self._renew_request(planned)
+                event = check_row_names(record, event)
+                self._write_record(record_measure(record, event, self.sequence))
         self.listener.notify(JobReported(planned.cell, event))
 
     def _record_failure(self, planned: PlannedCell, specs: Sequence[str], failure: Exception) -> Record:

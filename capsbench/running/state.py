@@ -9,13 +9,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from capsbench.errors import ProcessFailed, StorageFailed
+from capsbench.errors import ProcessFailed, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import ALL, is_current, make_measure
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import MEASURE_FLAG
 from capsbench.records.provenance import provenance
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Training
+from capsbench.registry import measure_name
 from capsbench.running.events import Measured, NotMeasured, Trained
 
 LONGEST_REASON, LONGEST_TRACE = 2_000, 50_000
@@ -81,6 +82,19 @@ def record_request(record: Record, planned: PlannedCell, *, add: bool = False) -
     return replace(record, request=request, wanted=wanted, failures=failures)
 
 
+def check_row_names(record: Record, event: Measured | NotMeasured) -> Measured | NotMeasured:
+    """Returns the event, or the failure of a measure whose rows have the name of another measure's rows on record."""
+    if isinstance(event, NotMeasured):
+        return event
+    names = {row.measure for row in event.rows}
+    for spec, taken in record.measures.items():
+        shared = names & {row.measure for row in taken.rows}
+        if shared and measure_name(spec) != measure_name(event.spec):
+            reason = f"gave a row of the name {min(shared)!r}, which the rows of {spec} on record have"
+            return NotMeasured(event.spec, TrainingFailed(reason))
+    return event
+
+
 def record_measure(record: Record, event: Measured | NotMeasured, run: int | None = None) -> Record:
     """Returns the record with the rows of one more measure, or with its failure."""
     if isinstance(event, NotMeasured):
@@ -134,7 +148,13 @@ def _describe_failure(failure: Exception, run: int | None) -> Failure:
     if isinstance(failure, StorageFailed):
         raise failure
     trace = failure.trace if isinstance(failure, ProcessFailed) else ""
-    return Failure(str(failure)[:LONGEST_REASON], _format_now(), trace[-LONGEST_TRACE:], run)
+    reason = _to_unicode(str(failure))[:LONGEST_REASON]
+    return Failure(reason, _format_now(), _to_unicode(trace)[-LONGEST_TRACE:], run)
+
+
+def _to_unicode(text: str) -> str:
+    """Escapes lone surrogates, which no record can hold; a file name that is not UTF-8 has them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _format_now() -> str:

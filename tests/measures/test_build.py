@@ -127,3 +127,21 @@ def test_lists_become_tuples_and_built_in_measures_declare_nothing_for_their_rec
     sys.modules.pop("listed_spec", None)
     assert declaration_of("speed:full") is None
     assert declaration_of("capsbench.measures.speed.measure:Speed") is None
+
+
+def test_two_measures_of_one_name_are_refused_together_and_two_settings_are_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "same_name.py").write_text(
+        "from capsbench.measures import Measure, MeasureSpec\n\nclass One(Measure):\n    spec = MeasureSpec('mine')\n"
+        "    settings = ('default', 'full')\n    def __call__(self, subject): ...\n\nclass Two(One): ...\n"
+        "class Other(One):\n    spec = MeasureSpec('other')\n"
+    )
+    trust_named("measure", ["same_name:One", "same_name:Two", "same_name:Other"])
+    alone = ("same_name:One", "same_name:One:full", "same_name:Other")
+    assert check_measures(alone) == alone
+    with pytest.raises(UsageError) as caught:
+        check_measures(["same_name:Two", "accuracy", "same_name:One"])
+    sys.modules.pop("same_name", None)
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "measure")
+    assert caught.value.value == "same_name:One, same_name:Two"

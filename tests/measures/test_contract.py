@@ -32,6 +32,10 @@ def row(**fields):
         ([row(level=-1e308)], "1e\\+308"),
         ([row(condition=3)], "condition"),
         ([row(unit=None)], "unit"),
+        ([row(metric="m" * 1001)], "1001"),
+        ([row(condition="c" * 5000)], "5000"),
+        ([row(unit="\udcff")], "udcff"),
+        ([row(measure="\ud800")], "ud800"),
         ([row(measure="accuracy")], "accuracy"),
         ([row(measure="training")], "training"),
         ([row(), row(value=2.0)], "twice"),
@@ -74,3 +78,8 @@ def test_a_declared_name_is_that_of_all_rows():
     assert check_rows("my.module:Mine", [row()], declaration) == [row()]
     with pytest.raises(TrainingFailed, match="'other'"):
         check_rows("my.module:Mine", [row(), row(measure="other")], declaration)
+
+
+def test_a_text_of_the_longest_length_is_a_row():
+    rows = [row(condition="c" * 1000), row(condition="\N{GREEK SMALL LETTER EPSILON} \N{GRINNING FACE}")]
+    assert check_rows("my.module:Mine", rows) == rows

@@ -126,3 +126,23 @@ def test_without_declarations_it_has_a_table_alone(folder: Path, tmp_path: Path)
     assert {"accuracy, 1 pixel %", "accuracy, 2 pixels %"} <= set(sections["own-shifted"])
     assert f"{TITLE} %" not in set(sections["winners"]["measured"])
     assert TITLE not in set(capsbench.check(store.folder, store.folder).tests["name"])
+
+
+def test_of_two_measures_that_give_one_name_the_second_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: Callable[[], AbstractContextManager[None]]
+) -> None:
+    (tmp_path / "one_name.py").write_text(
+        "from capsbench.measures import Measure, Row\n\nclass One(Measure):\n    def __call__(self, subject):\n"
+        "        return [Row('mine', 'm', 'test', 1.0, 'u')]\n\nclass Two(One): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with one_process():
+        request = dict(routing="uniform", baseline="none", seeds=[0], train_size=40, epochs=1)
+        outcome = capsbench.run(**request, measure=["one_name:One", "one_name:Two"], out="results")
+    sys.modules.pop("one_name", None)
+    (failed,) = outcome.failed
+    (record,), faults = Store(tmp_path / "results").records()
+    assert faults == []
+    assert record.cell.id == failed.cell.id
+    assert (record.measured, [*record.failures]) == (["one_name:One"], ["one_name:Two"])

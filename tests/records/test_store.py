@@ -115,6 +115,18 @@ def test_a_write_that_fails_leaves_the_old_record_and_no_litter(store, cells, mo
     assert [path.name for path in store.record_path(cells[0].id).parent.iterdir()] == [f"{cells[0].id}.json"]
 
 
+def test_a_record_that_could_not_be_read_is_not_written(store, cells):
+    store.write(finished(cells[0], accuracy=0.9))
+    for unreadable in (
+        replace(finished(cells[0]), request={"data": "\udcff"}),
+        replace(finished(cells[0]), wanted=["w" * 1001]),
+        finished(cells[0], accuracy=1.5),
+    ):
+        with pytest.raises(StorageFailed, match=cells[0].id):
+            store.write(unreadable)
+    assert store.read(cells[0].id) == finished(cells[0], accuracy=0.9)
+
+
 def write_between(store, one, other, version=1, code=None):
     row = Row("transfer", "accuracy", one.id, 0.5, "fraction")
     store.write_between("transfer", one.id, other.id, Measurement([row], version, {"cpu": "a CPU"}, code=code))
