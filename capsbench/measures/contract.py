@@ -22,8 +22,8 @@ def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None, sou
 
     Raises:
         TrainingFailed: they are no rows, of another measure's name, or have text where numbers belong, numbers where text does,
-            text that no record can hold, a number that is not finite, too large or a share outside [0, 1], one number twice or
-            the condition of another source; the message says which.
+            text that no record can hold, a unit other than the declared one, a number that is not finite, too large or a share
+            outside [0, 1], one number twice or the condition of another source; the message says which.
     """
     if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
         wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
@@ -48,6 +48,11 @@ def _check_row(spec: str, row: Row, declaration: MeasureSpec | None) -> Row:
     if declaration is not None and row.measure != declaration.name:
         raise TrainingFailed(
             f"gave a row of the name {row.measure!r}, expected {declaration.name!r}, as its spec has it"
+        )
+    declared = {metric.name: metric.unit for metric in declaration.metrics} if declaration is not None else {}
+    if declared.get(row.metric, row.unit) != row.unit:
+        raise TrainingFailed(
+            f"gave {row.metric} ({row.condition}) in {row.unit!r}, expected {declared[row.metric]!r}, as its spec has it"
         )
     for number in (row.value, 0.0 if row.level is None else row.level):
         if not isinstance(number, Real):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from capsbench.errors import TrainingFailed
-from capsbench.measures import MeasureSpec
+from capsbench.measures import MeasureSpec, Metric
 from capsbench.measures.contract import check_rows
 from capsbench.records.record import Row
 
@@ -83,3 +83,11 @@ def test_a_declared_name_is_that_of_all_rows():
 def test_a_text_of_the_longest_length_is_a_row():
     rows = [row(condition="c" * 1000), row(condition="\N{GREEK SMALL LETTER EPSILON} \N{GRINNING FACE}")]
     assert check_rows("my.module:Mine", rows) == rows
+
+
+def test_a_declared_unit_is_that_of_the_rows_of_its_metric():
+    declaration = MeasureSpec("mine", (Metric("m", "ms"),))
+    rows = [row(unit="ms"), row(metric="other", unit="s")]
+    assert check_rows("my.module:Mine", rows, declaration) == rows
+    with pytest.raises(TrainingFailed, match="'s', expected 'ms'"):
+        check_rows("my.module:Mine", [*rows, row(unit="s", condition="d")], declaration)
