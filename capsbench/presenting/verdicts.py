@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-from capsbench.measures.accuracy.spec import TEST_ACCURACY
+from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.steps import Steps
 from capsbench.records.record import TRAINING, Record, have_different_data
@@ -21,6 +21,9 @@ from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
 
 ORIGIN = {"commit": "commit", "torch": "torch", "cpu": "machine", "gpu": "machine"}
 """Facts of a training that may change accuracies -> their names."""
+
+ACCURACY_CLAIMED = frozenset({"affnist", "affnist-full", "multimnist"})
+"""The data sets on which a claim of the literature names an accuracy of one contender."""
 
 PRIMARY, SECOND = "primary", "second"
 
@@ -117,19 +120,21 @@ def count_comparisons(records: Sequence[Record], budget: Sequence[str]) -> int:
     """Counts the comparisons that a report on some records could make.
 
     Each pair of contenders of a budget counts once for each number of a measure that is compared. Each contender counts once for
-    each measure, for claims about it alone.
+    each measure, for claims about it alone; for accuracy only on a data set of `ACCURACY_CLAIMED`.
     """
     groups: dict[tuple[object, ...], tuple[set[str], set[str]]] = {}
     for record in records:
-        key = tuple(getattr(record.cell, name) for name in budget)
+        key = (record.cell.dataset, *(getattr(record.cell, name) for name in budget))
         contenders, measures = groups.setdefault(key, (set(), set()))
         contenders.add(record.cell.contender)
         measures.update(row.measure for row in record.rows)
     specs = {TRAINING: TRAINING_SPEC, **specs_of(records)}
     count = 0
-    for contenders, measures in groups.values():
+    for (dataset, *_), (contenders, measures) in groups.items():
         numbers = [specs[measure].count_compared for measure in measures]
         alone = sum(number > 0 for number in numbers)
+        if dataset not in ACCURACY_CLAIMED:
+            alone -= ACCURACY in measures
         count += math.comb(len(contenders), 2) * sum(numbers) + len(contenders) * alone
     return count
 

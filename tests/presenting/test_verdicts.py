@@ -58,12 +58,12 @@ def test_the_headline_and_who_won_have_one_verdict_on_a_pair(records: list[Recor
 
 def test_what_is_no_baseline_is_of_the_second_family(records: list[Record]) -> None:
     verdicts = of(records).verdicts
-    assert verdicts.comparisons == 1 + 3  # of 3 pairs, 2 are in the primary family; 3 contenders alone
+    assert verdicts.comparisons == 1  # of 3 pairs, 2 are in the primary family
     one, three, _ = of(records).summary["contender"]
     found, other = verdicts.of_accuracy(one, three), verdicts.of_accuracy(three, one)
     assert found is not None
     assert other is not None
-    assert (found.difference.mean, found.level) == (-other.difference.mean, 0.05 / 4)
+    assert (found.difference.mean, found.level) == (-other.difference.mean, 0.05)
 
 
 def test_the_second_family_is_all_that_could_be_compared(records: list[Record]) -> None:
@@ -72,9 +72,12 @@ def test_the_second_family_is_all_that_could_be_compared(records: list[Record]) 
         for record in records
     ]
     budgets = [replace(each, cell=each.cell.model_copy(update={"epochs": 99})) for each in affine]
-    # 3 pairs and 3 contenders alone, by accuracy and by warps; of the pairs by accuracy 2 are primary
-    assert of(affine).verdicts.comparisons == 2 * (3 + 3) - 2
-    assert of([*affine, *budgets]).verdicts.comparisons == 2 * (2 * (3 + 3) - 2)
+    # 3 pairs by accuracy and by warps, and 3 contenders alone under warps; of the pairs by accuracy 2 are primary
+    assert of(affine).verdicts.comparisons == 3 + 3 + 3 - 2
+    assert of([*affine, *budgets]).verdicts.comparisons == 2 * (3 + 3 + 3 - 2)
+    # a claim names the accuracy of CapsNet on MultiMNIST, so each of the 3 contenders may be judged by it alone
+    multimnist = [replace(record, cell=record.cell.model_copy(update={"dataset": "multimnist"})) for record in affine]
+    assert of(multimnist).verdicts.comparisons == 3 + 3 + 3 + 3 - 2
 
 
 @pytest.mark.parametrize(
