@@ -210,14 +210,17 @@ def _build_report(
         failed=[(titles[record.cell.id], record.reason) for record in records if record.reason],
         missing=len(absent),
         faults=document.faults,
-        files=write_files(target, contents, all_pictures(), [*FILES, *_find_own_tables(target)]),
+        files=write_files(target, contents, all_pictures(), [*FILES, *([] if to else _find_own_tables(target))]),
         notes=[*notes, *(f"{name} was left out of the run: {reason}" for name, reason in document.left_out.items())],
         document=document,
     )
 
 
 def _find_own_tables(target: Path) -> list[str]:
-    """Returns the names of the tables of a user's own measures that an earlier report left in a folder."""
+    """Returns the names of the tables of a user's own measures that an earlier report left in its own folder.
+
+    Any other folder may hold a user's files of such names.
+    """
     return [path.name for form in TABLE_FORMATS for path in target.glob(f"{OWN}*.{form}")]
 
 

@@ -86,10 +86,16 @@ def test_its_table_and_its_contest_are_on_the_page(folder: Path, tmp_path: Path)
     assert (tmp_path / "own-shifted.csv").is_file()
 
 
-def test_a_report_removes_the_table_that_an_earlier_one_left(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "own-other.csv").write_text("")
+def test_a_report_removes_the_table_that_an_earlier_one_left_in_its_own_folder_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    for target in (folder / "report", tmp_path):
+        target.mkdir(exist_ok=True)
+        (target / "own-notes.csv").write_text("")
+    capsbench.report(folder, formats=["csv"])
+    assert {path.name for path in (folder / "report").glob("own-*")} == {"own-shifted.csv"}
     capsbench.report(folder, formats=["csv"], to=tmp_path)
-    assert {path.name for path in tmp_path.glob("own-*")} == {"own-shifted.csv"}
+    assert {path.name for path in tmp_path.glob("own-*")} == {"own-shifted.csv", "own-notes.csv"}
 
 
 def test_the_gate_passes_the_same_numbers(folder: Path, reference: Path) -> None:
