@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
-from multiprocessing import active_children, get_context, parent_process
-from threading import Thread
+from multiprocessing import active_children, get_context
 
 from capsbench.errors import message_of
 from capsbench.presenting.figures.figure import Image, Picture
 from capsbench.presenting.figures.files import render_image
 from capsbench.presenting.material import Material, NoDataError
+from capsbench.running.executors.parent import end_with_parent
 
 Draw = Callable[[Material], Picture]
 
@@ -75,14 +75,7 @@ def _start_worker(*task: *tuple[Mapping[str, Draw], Material, Collection[str]]) 
     global _task
     _task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Ends a worker whose parent was killed."""
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _draw_in_worker(name: str) -> Image | str:

@@ -28,6 +28,7 @@ from capsbench.errors import (
     cause_of_death,
     message_of,
 )
+from capsbench.running.executors.parent import end_with_parent
 
 PRELOADED = [
     "capsbench.running.cell_job",
@@ -149,6 +150,7 @@ def _block_interrupts() -> Iterator[None]:
 
 def _run_job(sender: Connection, job: Job, trusted: Iterable[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_block_interrupts`, whoever started the server
+    end_with_parent()  # Ctrl-C may stop the parent while the server starts this process, so that nobody would kill it
     registry.trust(trusted)
     result: Any
     try:
