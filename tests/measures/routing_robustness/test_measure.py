@@ -75,21 +75,25 @@ def test_robust_are_the_images_that_stay_right_beyond_epsilon(subject, make_cell
     images = grey([0.1, 0.5 - EPSILON - 0.02, 0.5 - EPSILON + 0.02, 0.48, 0.52, 0.5 + EPSILON + 0.02, 0.9, 0.9])
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 0])
     attacked = Attacked.from_subject(subject(make_cell(), Brightness(), images, labels), EFFORTS["light"])
-    assert attacked.accuracy(Brightness()) == 7 / 8
-    assert attacked.robust_accuracy(Brightness(), Brightness(), EPSILON) == 4 / 8
+    assert attacked.compute_accuracy(Brightness()) == 7 / 8
+    assert attacked.compute_robust_accuracy(Brightness(), Brightness(), EPSILON) == 4 / 8
 
 
 def test_what_one_network_gives_away_is_shown_to_the_other(subject, make_cell):
     images, labels = grey([0.48, 0.52]), torch.tensor([0, 1])
     attacked = Attacked.from_subject(subject(make_cell(), Brightness(), images, labels), EFFORTS["light"])
     flipped = Brightness(flipped=True)
-    assert attacked.robust_accuracy(flipped, flipped, EPSILON) == 1  # its own gradient leads away from the other class
-    assert attacked.robust_accuracy(flipped, Brightness(), EPSILON) == 0
+    assert (
+        attacked.compute_robust_accuracy(flipped, flipped, EPSILON) == 1
+    )  # its own gradient leads away from the other class
+    assert attacked.compute_robust_accuracy(flipped, Brightness(), EPSILON) == 0
 
 
 def test_without_an_image_that_is_right_nothing_is_robust(subject, make_cell):
-    attacked = Attacked.from_subject(subject(make_cell(), Brightness(), grey([0.1]), torch.tensor([1])), EFFORTS["light"])
-    assert attacked.robust_accuracy(Brightness(), Brightness(), EPSILON) == 0
+    attacked = Attacked.from_subject(
+        subject(make_cell(), Brightness(), grey([0.1]), torch.tensor([1])), EFFORTS["light"]
+    )
+    assert attacked.compute_robust_accuracy(Brightness(), Brightness(), EPSILON) == 0
 
 
 @pytest.mark.parametrize(
