@@ -77,18 +77,14 @@ def _list_changed(known: Sequence[Row], record: Record, pairing: Pairing, lost: 
 
     A run of fewer networks may lack transfers.
     """
-    now = {_key_of(row): row.value for row in record.rows}
+    now = {row.key: row.value for row in record.rows}
     changed = []
     for row in known:
-        key = _key_of(row)
+        key = row.key
         is_gone = key not in now and row.condition not in pairing.sources and not lost.has(row)
         if is_gone or (key in now and now[key] != row.value and row[:2] not in pairing.unrepeatable):
             changed.append(row.measure)
     return changed
-
-
-def _key_of(row: Row) -> tuple[object, ...]:
-    return row.measure, row.metric, row.condition, row.level
 
 
 def _find_differences(

@@ -10,15 +10,9 @@ from typing import NamedTuple
 from capsbench.comparing.checked import MISSING, Finding
 from capsbench.comparing.judged import list_judged
 from capsbench.comparing.pairing import Pairing
-from capsbench.comparing.side import Contender, Side, to_experiment
-from capsbench.measures.spec import MeasureSpec
-from capsbench.records.cell import Cell
-from capsbench.records.record import TRAINING, Record, Row
-from capsbench.records.specs import specs_of
+from capsbench.comparing.side import Contender, to_experiment
+from capsbench.records.record import TRAINING, NumberKey, Record, Row
 from capsbench.registry import measure_name
-
-Key = tuple[str, str, str, float | None]
-"""Measure, metric, condition and level of a row; for a transfer the condition is the experiment of its source."""
 
 
 class NumberName(NamedTuple):
@@ -32,7 +26,7 @@ class NumberName(NamedTuple):
 class LostRows(NamedTuple):
     """The rows that a judged number lost, of so many that it should have."""
 
-    keys: set[Key]
+    keys: set[NumberKey]
     expected: int
 
 
@@ -45,7 +39,7 @@ class Lost:
         numbers: name of a judged number of another measure -> its lost rows.
     """
 
-    measures: dict[str, set[Key]] = field(default_factory=dict)
+    measures: dict[str, set[NumberKey]] = field(default_factory=dict)
     numbers: dict[NumberName, LostRows] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -54,7 +48,7 @@ class Lost:
     def has(self, row: Row) -> bool:
         """Returns true if a row of the reference is among the lost ones."""
         lost = [*self.measures.values(), *(rows.keys for rows in self.numbers.values())]
-        return any(_key_of(row) in keys for keys in lost)
+        return any(row.key in keys for keys in lost)
 
     def describe(self) -> Iterator[tuple[str, str]]:
         """Yields the title and a description of each loss; all measures without a number are one loss, ``measures``."""
@@ -76,43 +70,39 @@ def find_lost(pairing: Pairing) -> Iterator[Finding]:
 
 
 def list_lost(before: Contender, record: Record, pairing: Pairing) -> Lost:
-    """Returns what a record of the run lost: against the reference's record of its seed, or else what all of them have."""
-    seed = record.cell.seed
-    known = [before.records[seed]] if seed in before.records else [*before.records.values()]
-    return list_lost_numbers(known, record, pairing.sources, pairing.current)
-
-
-def list_lost_numbers(known: Sequence[Record], record: Record, sources: Mapping[str, Cell], run: Side) -> Lost:
-    """Returns the measures that gave numbers in any known record, and the judged numbers of all of them, that one lacks.
+    """Returns what a record of the run lost: against the reference's record of its seed, or else what all of them have.
 
     Only numbers of measures that the record took count. Single rows of other numbers do not: the name of the loss that misleads
-    a network most, for example, differs from seed to seed.
-
-    Args:
-        sources: identity -> cell, of the networks that a condition may name.
-        run: the run of the record; no transfer is expected from a network that it does not have.
+    a network most, for example, differs from seed to seed. No transfer is expected from a network that the run does not have.
     """
-    rows = _rows_by_spec(record)
-    given: dict[str, set[Key]] = {}
-    for other in known:
-        for spec, others in _rows_by_spec(other).items():
-            if any(row.condition not in sources for row in others):
-                given.setdefault(spec, set()).update(map(_key_of, others))
-    empty = {
-        spec: given[spec] for spec in sorted(given.keys() & rows.keys() - record.failures.keys()) if not rows[spec]
-    }
-    measures = {measure_name(spec) for spec in rows.keys() - empty.keys() - record.failures.keys()}
-    absent = {to_experiment(cell) for cell in sources.values()} - _experiments_of_seed(run, record.cell.seed)
-    specs = specs_of(known)
-    here = _judged_keys(record, sources, specs)
+    seed = record.cell.seed
+    known = [before.records[seed]] if seed in before.records else [*before.records.values()]
+    empty = list_empty_measures(known, record, pairing.sources)
+    measures = {measure_name(spec) for spec in _rows_by_spec(record).keys() - empty.keys() - record.failures.keys()}
+    here = _judged_keys(record, pairing)
+    absent = pairing.absent_sources(seed)
     numbers: dict[NumberName, LostRows] = {}
-    of_known = [_judged_keys(_keep_measures(other, measures), sources, specs) for other in known]
-    for name, keys in _keys_of_all(of_known).items():
+    for name, keys in _keys_of_all([_judged_keys(_keep_measures(other, measures), pairing) for other in known]).items():
         expected = {key for key in keys if key[2] not in absent}
         lost = expected - here.get(name, set())
         if lost:
             numbers[name] = LostRows(lost, len(expected))
     return Lost(empty, numbers)
+
+
+def list_empty_measures(known: Sequence[Record], record: Record, sources: Collection[str]) -> dict[str, set[NumberKey]]:
+    """Returns the measures that gave numbers in any known record and none in one that took them: spec -> known rows.
+
+    Args:
+        sources: identities of the networks that a condition may name: a measure between networks may have no other network.
+    """
+    given: dict[str, set[NumberKey]] = {}
+    for other in known:
+        for spec, rows in _rows_by_spec(other).items():
+            if any(row.condition not in sources for row in rows):
+                given.setdefault(spec, set()).update(row.key for row in rows)
+    here = _rows_by_spec(record)
+    return {spec: given[spec] for spec in sorted(given.keys() & here.keys() - record.failures.keys()) if not here[spec]}
 
 
 def select_taken_rows(known: Record, record: Record) -> list[Row]:
@@ -121,10 +111,12 @@ def select_taken_rows(known: Record, record: Record) -> list[Row]:
     return [row for spec, rows in _rows_by_spec(known).items() if measure_name(spec) in taken for row in rows]
 
 
-def _judged_keys(
-    record: Record, sources: Mapping[str, Cell], specs: Mapping[str, MeasureSpec]
-) -> dict[NumberName, set[Key]]:
-    """Returns the rows of each number that the gate holds against the reference: name -> keys."""
+def _judged_keys(record: Record, pairing: Pairing) -> dict[NumberName, set[NumberKey]]:
+    """Returns the rows of each number that the gate holds against the reference: name -> keys.
+
+    For a transfer, the condition of a key is the experiment of its source.
+    """
+    sources, specs = pairing.sources, pairing.specs
     keys = {
         NumberName(number.measure, number.metric.name, number.title): {
             (number.measure, number.metric.name, *place) for place in values
@@ -143,23 +135,15 @@ def _judged_keys(
         titles += [number.name_check(row) for number in checks if number.is_of(row)]
         for title in titles:
             name = NumberName(row.measure, row.metric, title)
-            keys.setdefault(name, set()).add(_key_of(row._replace(condition=condition)))
+            keys.setdefault(name, set()).add(row._replace(condition=condition).key)
     return keys
 
 
-def _keys_of_all(records: Collection[Mapping[NumberName, set[Key]]]) -> dict[NumberName, set[Key]]:
+def _keys_of_all(records: Collection[Mapping[NumberName, set[NumberKey]]]) -> dict[NumberName, set[NumberKey]]:
     """Returns name -> the keys that all records have."""
     names = dict.fromkeys(chain.from_iterable(records))
     common = {name: set.intersection(*(keys.get(name, set()) for keys in records)) for name in names}
     return {name: keys for name, keys in common.items() if keys}
-
-
-def _key_of(row: Row) -> Key:
-    return row.measure, row.metric, row.condition, row.level
-
-
-def _experiments_of_seed(run: Side, seed: int) -> set[str]:
-    return {to_experiment(record.cell) for record in run.records if record.cell.seed == seed}
 
 
 def _keep_measures(record: Record, names: Collection[str]) -> Record:

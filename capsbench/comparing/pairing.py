@@ -13,6 +13,7 @@ from capsbench.comparing.side import (
     match_contenders,
     title_contenders,
     title_side_cells,
+    to_experiment,
 )
 from capsbench.comparing.versions import other_measures, other_training, without_measures
 from capsbench.measures.spec import MeasureSpec
@@ -85,3 +86,18 @@ class Pairing:
     def datasets(self) -> set[str]:
         """The data sets of the contenders that both sides have."""
         return {pair.reference.cell.dataset for pair in self.all}
+
+    def absent_sources(self, seed: int) -> set[str]:
+        """Returns the experiments of all sources that the run does not have with a seed."""
+        return self._experiments - self._experiments_by_seed.get(seed, set())
+
+    @cached_property
+    def _experiments(self) -> set[str]:
+        return {to_experiment(cell) for cell in self.sources.values()}
+
+    @cached_property
+    def _experiments_by_seed(self) -> dict[int, set[str]]:
+        experiments: dict[int, set[str]] = {}
+        for record in self.current.records:
+            experiments.setdefault(record.cell.seed, set()).add(to_experiment(record.cell))
+        return experiments

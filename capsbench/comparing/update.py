@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from capsbench.comparing.checked import GOES_ON
-from capsbench.comparing.lost import find_lost, list_lost_numbers
+from capsbench.comparing.lost import find_lost, list_empty_measures
 from capsbench.comparing.pairing import Pairing
 from capsbench.comparing.side import (
     Side,
@@ -153,13 +153,13 @@ def _check_seeds_alike(run: Side, out: str | Path) -> None:
     Single numbers may differ between seeds: of a network that no attack misleads there is no rate of transferred attacks.
     """
     (run,), _ = with_one_setting(run)
-    cells, sources = title_side_cells(run), {record.cell.id: record.cell for record in run.records}
+    cells, sources = title_side_cells(run), {record.cell.id for record in run.records}
     for contender in run.contenders.values():
         for seed, record in contender.records.items():
             others = [other for number, other in contender.records.items() if number != seed]
-            lost = list_lost_numbers(others, record, sources, run)
-            if lost.measures:
-                problem = f"{cells[record.cell.id]}: no numbers of {', '.join(lost.measures)}; other seeds have some"
+            empty = list_empty_measures(others, record, sources)
+            if empty:
+                problem = f"{cells[record.cell.id]}: no numbers of {', '.join(empty)}; other seeds have some"
                 raise UsageError(Kind.DAMAGED, problem, flag="out", file=out, expected=f"{TAKE_AGAIN} it")
 
 

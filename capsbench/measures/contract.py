@@ -32,7 +32,7 @@ def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None, sou
     other = next((row.condition for row in checked if not row.condition.startswith(source)), None)
     if other is not None:  # rows from two sources could be of one number
         raise TrainingFailed(f"gave the condition {other!r}, expected one that begins with the source's cell, {source}")
-    numbers = [(row.measure, row.metric, row.condition, row.level) for row in checked]
+    numbers = [row.key for row in checked]
     twice = next((number for number, count in Counter(numbers).items() if count > 1), None)
     if twice is not None:  # readers would differ in which of the two they take, and the record would be refused
         raise TrainingFailed(f"gave {twice[1]} ({twice[2]}) twice")

@@ -40,6 +40,10 @@ Role = Literal["result", "trial", "pruned"]
 """A result is reported. A trial is a network of a search over settings; a pruned trial was stopped early."""
 
 
+NumberKey = tuple[str, str, str, float | None]
+"""Measure, metric, condition and level of a row: which number of a network it is."""
+
+
 class Row(NamedTuple):
     """One number: ``Row("accuracy", "accuracy", "test", 0.98, "fraction")``.
 
@@ -52,6 +56,11 @@ class Row(NamedTuple):
     value: FiniteFloat
     unit: Name
     level: FiniteFloat | None = None
+
+    @property
+    def key(self) -> NumberKey:
+        """Which number it is, whatever its value."""
+        return self.measure, self.metric, self.condition, self.level
 
 
 def _check_inside(path: str) -> str:
@@ -233,13 +242,13 @@ def find_repeated_number(record: Record) -> Row | None:
 
     Two settings of a measure have the same numbers each.
     """
-    owners: dict[tuple[object, ...], str] = {}
+    owners: dict[NumberKey, str] = {}
     entries = [(TRAINING, [] if record.training is None else record.training.rows)]
     entries += [(spec, taken.rows) for spec, taken in record.measures.items()]
     for spec, rows in entries:
-        own: set[tuple[object, ...]] = set()
+        own: set[NumberKey] = set()
         for row in rows:
-            number = row.measure, row.metric, row.condition, row.level
+            number = row.key
             if number in own or owners.setdefault(number, measure_name(spec)) != measure_name(spec):
                 return row
             own.add(number)
