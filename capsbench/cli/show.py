@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import print_line, print_warning
-from capsbench.cli.options import CodeOption, JsonOption, OutOption
+from capsbench.cli.options import CodeOption, DataOption, JsonOption, OutOption
 from capsbench.errors import Kind, UsageError
 
 MOST_IMAGES = 10_000
@@ -24,12 +24,7 @@ def show(
         ),
     ] = None,
     out: OutOption = Path("results"),
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."
-        ),
-    ] = None,
+    data_dir: DataOption = None,
     images: Annotated[int, typer.Option(min=1, max=MOST_IMAGES, help="Number of test images.")] = 10,
     index: Annotated[
         str | None, typer.Option(help="Numbers of test images, from 0, in place of a random draw.", metavar="I,J,...")

@@ -68,15 +68,19 @@ def test_a_full_iteration_moves_the_shares(em_problem):
     assert (one - two).abs().amax() > 1e-3
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("temperatures", [[0.1] * 3, TEMPERATURES])
 @pytest.mark.parametrize("votes", [0.0, 1e-6, 1.0, 1e4])
 @pytest.mark.parametrize("activation", [0.0, 1.0])
-def test_degenerate_votes_give_finite_values_and_gradients(votes, activation):
+def test_degenerate_votes_give_finite_values_and_gradients(backend, temperatures, votes, activation):
     """All votes equal, of any size, from children that are all inactive or all certain, in float32."""
     poses = torch.full((2, 6, 4, 4), votes, requires_grad=True)
     weights = torch.eye(4).expand(6, 3, 4, 4)
     activations = torch.full((2, 6), activation, requires_grad=True)
     betas = torch.zeros(3, requires_grad=True)
-    means, parents = em_routing(poses, weights, activations, betas, betas, 3, inverse_temperature=TEMPERATURES)
+    means, parents = em_routing(
+        poses, weights, activations, betas, betas, 3, inverse_temperature=temperatures, backend=backend
+    )
     (means.sum() + parents.sum()).backward()
     for tensor in (means, parents, poses.grad, activations.grad, betas.grad):
         assert tensor.isfinite().all()
