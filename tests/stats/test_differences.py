@@ -41,6 +41,12 @@ def test_one_seed_without_a_difference_varies_as_one_image_would() -> None:
     assert compare_accuracies(same[:, :1], ~same[:, :1]).variances[0].value == 1
 
 
+def test_two_images_have_one_degree_of_freedom() -> None:
+    one = np.array([[True, False]])
+    # One image gained and one lost: the mean of two differences, whose variance is 2, has the variance 1.
+    assert compare_accuracies(one, ~one).variances == (Variance(1.0, math.inf),)
+
+
 def test_more_seeds_shrink_the_parts_of_the_seeds_alone() -> None:
     of_three = Difference(
         0.1, 0.2, 3, 100, (Variance(0.09, 2), Variance(0.06, 198), Variance(0.04, 99, of_images=True))
@@ -174,6 +180,13 @@ def test_an_interval_of_equal_numbers_is_that_of_their_step() -> None:
     means = pd.DataFrame({"mean": [0.98, 0.98], "error": [0.0, 1e-17], "seeds": [3, 1], "step": [0.002, 0.002]})
     halves = estimate_intervals(means["mean"], means["error"], means["seeds"], means["step"])
     assert halves.tolist() == pytest.approx([half, math.nan], nan_ok=True)
+
+
+def test_an_error_of_rounding_is_relative_to_its_mean() -> None:
+    means, errors = pd.Series([100.0, 100.0, 0.01, 0.01]), pd.Series([5e-11, 5e-10, 5e-15, 5e-14])
+    halves = estimate_intervals(means, errors, seeds=pd.Series([4] * 4), steps=pd.Series([0.0] * 4))
+    assert halves.isna().tolist() == [True, False, True, False]
+    assert halves[1] == pytest.approx(5e-10 * stats.t.isf(0.025, 3))
 
 
 def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:

@@ -77,6 +77,7 @@ def test_seeds_are_judged_together() -> None:
 
 def test_no_error_cannot_fall() -> None:
     assert trend(np.zeros(10)) == (0, 0, 1)
+    assert trend_of([Curve(one_cycle(10), np.zeros(10))], chance=0.0) == (0, 0, 1)  # of one class
 
 
 LONGER = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from capsbench.stats.steps import step_of
+from capsbench.stats.steps import MOST_IMAGES, step_of
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,11 @@ def test_times_and_counts_have_none(numbers: list[float]) -> None:
 def test_shares_that_passed_through_float32_have_one_too(images: int, left: bool) -> None:
     shares = [float(np.float32(count / images)) for count in (images // 2 + 1, images - 2, images - 1)]
     assert step_of([1 - share for share in shares] if left else shares) == 1 / images
+
+
+@pytest.mark.parametrize(("images", "step"), [(MOST_IMAGES, 1 / MOST_IMAGES), (MOST_IMAGES + 1, 0)])
+def test_shares_of_more_images_than_are_looked_for_have_none(images: int, step: float) -> None:
+    assert step_of([count / images for count in (1, images // 2 + 1, images - 2)]) == step
 
 
 def test_other_numbers_in_float32_have_none() -> None:

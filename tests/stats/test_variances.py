@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from capsbench.stats import variances
 from capsbench.stats.variances import (
     ALPHA,
     LEAST,
@@ -67,6 +68,14 @@ def test_the_variance_of_seeds_and_of_their_rounding() -> None:
 
 def test_errors_of_float64_are_no_variance() -> None:
     assert variance_of_seeds(np.array([0.1 + 0.2, 0.3, 0.3]), 0.0, 1).value == 0
+
+
+def test_seeds_that_vary_by_the_rounding_error_exactly_do_not_vary(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = 2.0**-20
+    monkeypatch.setattr(variances, "ROUNDING", error)
+    values = np.array([1 - 2 * error, 1 - error, 1])
+    assert values.var(ddof=1) == error**2
+    assert variance_of_seeds(values, 0.0, 1).value == 0
 
 
 def test_critical_values_are_those_of_the_tables() -> None:

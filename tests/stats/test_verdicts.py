@@ -49,6 +49,14 @@ def test_holms_intervals_are_bonferronis_among_those_left() -> None:
     assert surely.half == pytest.approx(0.01 * stats.t.isf(0.05 / 6, 4))
 
 
+def test_a_p_value_of_the_level_itself_is_not_significant() -> None:
+    at_level, far = judge_by_holm(
+        [Difference(0.1, p, 5, 0, (Variance(1e-2, 4),)) for p in (ALPHA / 2, 0.5)]  # of two comparisons
+    )
+    assert (at_level.p, at_level.outcome) == (ALPHA, Outcome.NOT_SIGNIFICANT)
+    assert at_level.level == far.level == ALPHA / 2
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_of_fewer_than_three_seeds_nothing_is_tested(seeds: int) -> None:
     images = np.ones((seeds, 100), dtype=bool)
