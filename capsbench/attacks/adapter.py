@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from capsbench.attacks.gradients import bypass_onednn
 from capsbench.attacks.threats import Threat
 from capsbench.errors import ArgumentError, Kind, UsageError, check_choice
 from capsbench_kernels import at_least_float32
@@ -118,8 +119,7 @@ def attack_images(
     Args:
         reading: a module from images ``[B, C, H, W]`` in [0, 1] to logits ``[B, classes]``, such as a
             `capsbench.attacks.Reading`. If it has no gradient, attacks use a gradient of 0.
-        images: ``[N, C, H, W]`` in [0, 1], in the floating-point dtype of the network.
-        labels: ``[N]``.
+        images, labels: ``[N, C, H, W]`` in [0, 1], in the floating-point dtype of the network, and ``[N]``.
         seed: the seed of the attack's random draws, which for given images are equal for all networks.
         batch: number of images attacked at a time.
 
@@ -131,7 +131,7 @@ def attack_images(
     if len(images) == 0:
         return Attacked(images.clone(), torch.zeros(0, dtype=torch.bool, device=images.device))
     try:
-        with preserve_state(reading), torch.enable_grad():
+        with preserve_state(reading), bypass_onednn(reading), torch.enable_grad():
             model = _Guarded(reading, images)
             _check_classes(attack, labels, model.classes)
             batches = zip(images.split(batch), labels.split(batch), strict=True)
@@ -152,7 +152,7 @@ def has_zero_gradient(reading: nn.Module, images: Tensor, labels: Tensor, loss: 
     if len(images) == 0:
         return torch.zeros(0, dtype=torch.bool, device=images.device)
     zero = []
-    with preserve_state(reading), torch.enable_grad():
+    with preserve_state(reading), bypass_onednn(reading), torch.enable_grad():
         model = _Guarded(reading, images)
         for batch, batch_labels in zip(images.split(BATCH), labels.split(BATCH), strict=True):
             leaf = batch.clone().requires_grad_()
@@ -180,6 +180,8 @@ def _attack_batch(attack: Attack, model: _Guarded, images: Tensor, labels: Tenso
         valid = _find_valid(attack, images[left], examples)
         invalid[left] |= ~valid
         examples = torch.where(valid[:, None, None, None], examples, images[left])
+        if len(attack.constants) * attack.restarts == 1:  # there is no other run to choose from
+            return Attacked(examples, invalid)
         with torch.no_grad():
             fooled = model(examples).argmax(dim=1) != labels[left]
         distance = torch.where(fooled, attack.threat.measure_distance(examples, images[left]), torch.inf)
@@ -274,7 +276,6 @@ def _find_valid(attack: Attack, images: Tensor, examples: Tensor) -> Tensor:
 
 
 # The attacks
-
 MISSING = 'torchattacks is not installed; pip install "capsbench[attacks]"'
 
 

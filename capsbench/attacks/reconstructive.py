@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from capsbench.attacks.adapter import BATCH
+from capsbench.attacks.adapter import BATCH, preserve_state
+from capsbench.attacks.gradients import bypass_onednn
 from capsbench.attacks.readings import READINGS
 from capsbench.networks.base import CapsuleNetwork
 
@@ -71,10 +72,11 @@ def attack_reconstruction(
     """
     start = 2 * torch.rand(images.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double) - 1
     starts = (images + epsilon * start.to(images)).clamp(0, 1)
-    examples = [
-        _attack_batch(network, *batch, epsilon, steps, (2 * balance * step, 2 * (1 - balance) * step))
-        for batch in zip(images.split(BATCH), starts.split(BATCH), labels.split(BATCH), strict=True)
-    ]
+    with preserve_state(network), bypass_onednn(network):
+        examples = [
+            _attack_batch(network, *batch, epsilon, steps, (2 * balance * step, 2 * (1 - balance) * step))
+            for batch in zip(images.split(BATCH), starts.split(BATCH), labels.split(BATCH), strict=True)
+        ]
     return torch.cat(examples) if examples else images.clone()
 
 

@@ -27,6 +27,7 @@ from capsbench.training.step import TrainingStep
 from capsbench_kernels.bench import BASELINE
 from capsbench_kernels.bench.contenders import usual_dynamic, usual_em, usual_votes
 from capsbench_kernels.bench.measure import peak_memory, set_threads, time_interleaved
+from capsbench_kernels.bench.waiting import print_median
 
 COLUMNS = (
     *("network", "routing", "iterations", "size", "parameters", "batch", "image", "contender", "backend", "status"),
@@ -134,16 +135,12 @@ def bench_steps(
 
 def _bench_cell(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[Row]:
     device = torch.device(cell.device)
-    torch.manual_seed(cell.seed)
-    network = build_network(cell)
+    network, batch = _draw_network_and_batch(cell)
     contenders = {BASELINE: to_usual(network)}
     backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
     contenders |= dict.fromkeys(sorted(backends), network)
-    dataset = get("dataset", cell.dataset)
-    images = torch.rand(cell.batch_size, *dataset.image, device=device)
-    batch = Batch(images, torch.arange(cell.batch_size, device=device) % dataset.classes)
 
-    title = f"{cell.network} {cell.routing} x{cell.iterations} {cell.size}"
+    title = describe_cell(cell)
     say(f"{title}: checking")
     gradients = {name: _compute_gradients(cell, contender, batch) for name, contender in contenders.items()}
     errors = {name: find_largest_error(gradient, gradients[BASELINE]) for name, gradient in gradients.items()}
@@ -159,7 +156,11 @@ def _bench_cell(cell: Cell, seconds: float, say: Callable[[str], None]) -> Itera
     for name in contenders:
         row = dict.fromkeys(COLUMNS) | {field: getattr(cell, field) for field in ("network", "routing", "iterations")}
         row |= {"size": cell.size, "parameters": parameter_count(cell), "batch": cell.batch_size}
-        row |= {"image": str(dataset.image), "contender": name, "backend": None if name == BASELINE else name}
+        row |= {
+            "image": str(get("dataset", cell.dataset).image),
+            "contender": name,
+            "backend": None if name == BASELINE else name,
+        }
         row |= {"error": errors[name], "device": device.type, "threads": cell.threads, "torch": torch.__version__}
         row["status"] = "ok"
         if name not in runs:
@@ -171,6 +172,32 @@ def _bench_cell(cell: Cell, seconds: float, say: Callable[[str], None]) -> Itera
             row |= {"median_s": medians[name], "p20_s": p20, "p80_s": p80, "n": len(times[name])}
             row |= {"peak_bytes": peaks[name], "times_as_fast": medians.get(BASELINE, float("nan")) / medians[name]}
         yield row
+
+
+def describe_cell(cell: Cell) -> str:
+    """Returns the words for a cell in progress and tables."""
+    return f"{cell.network} {cell.routing} x{cell.iterations} {cell.size}"
+
+
+def _draw_network_and_batch(cell: Cell) -> tuple[nn.Module, Batch]:
+    device, dataset = torch.device(cell.device), get("dataset", cell.dataset)
+    torch.manual_seed(cell.seed)
+    network = build_network(cell)
+    images = torch.rand(cell.batch_size, *dataset.image, device=device)
+    return network, Batch(images, torch.arange(cell.batch_size, device=device) % dataset.classes)
+
+
+def describe_program(cell: Cell, seconds: float) -> str:
+    """Returns the source of a program that times the training step of a cell, for `capsbench_kernels.bench.waiting`."""
+    fields = cell.model_dump_json()
+    return f"from capsbench.benching.training_step import time_step; time_step({fields!r}, {seconds})"
+
+
+def time_step(fields: str, seconds: float) -> None:
+    """Prints the median time of a training step, as the program of `describe_program`."""
+    cell = Cell.model_validate_json(fields)
+    network, batch = _draw_network_and_batch(cell)
+    print_median(partial(TrainingStep(cell, network.train()), batch, 0.5), seconds, cell.threads)
 
 
 def _compute_gradients(cell: Cell, network: nn.Module, batch: Batch) -> dict[str, Tensor]:

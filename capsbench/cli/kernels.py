@@ -9,7 +9,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -32,6 +32,18 @@ app = App(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+
+
+WaitingOption = Annotated[
+    bool,
+    typer.Option(
+        "--waiting",
+        help="Instead, compare how torch's idle threads wait: pairs of processes, as imported and told not to spin, on an idle "
+        "machine and beside a process that uses a core.",
+    ),
+]
+
+PairsOption = Annotated[int, typer.Option(min=1, max=LARGEST, help="Pairs of processes with [bold]--waiting[/bold].")]
 
 
 def _declare_sweep(text: str) -> typer.models.OptionInfo:
@@ -60,6 +72,8 @@ def bench(
         float, typer.Option(min=0.0, help="Seconds of timing for each contender and pass; at least three runs.")
     ] = 1.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    waiting: WaitingOption = False,
+    pairs: PairsOption = 10,
     out: Annotated[Path, typer.Option(help="Output folder for the table and figures.")] = Path("results/kernels"),
     as_json: JsonOption = False,
 ) -> None:
@@ -70,6 +84,8 @@ def bench(
     capsbench kernels bench
 
     capsbench kernels bench --layer hinton-convcaps1 --batch 16,32,64 --dtype float32,bfloat16 --device cuda
+
+    capsbench kernels bench --waiting
     """
     # Else torch's profiler, which measures memory, writes lines to stderr. It reads this when torch is first imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -88,6 +104,13 @@ def bench(
     )
     who = _parse_names("contenders", contenders, list(kernels.CONTENDERS))
     _check_run(threads, seconds, kernels.count_cores())
+    if waiting:
+        from capsbench_kernels.bench.waiting import describe_case
+
+        _compare_waiting(
+            {case.title: describe_case(case, seconds, threads) for case in asked}, pairs, threads, out, as_json
+        )
+        return
     kernels_report.write_partial([], out)  # fails before anything is measured, if the folder cannot be written
 
     facts, rows, interrupted = kernels_report.read_facts(target.type), [], False
@@ -140,6 +163,8 @@ def steps(
         float, typer.Option(min=0.0, help="Seconds of timing for each network; at least three steps.")
     ] = 5.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    waiting: WaitingOption = False,
+    pairs: PairsOption = 10,
     out: Annotated[Path, typer.Option(help="Output folder for the table.")] = Path("results/steps"),
     as_json: JsonOption = False,
 ) -> None:
@@ -168,6 +193,10 @@ def steps(
         threads=threads or count_cores(),
         device=target.type,
     )
+    if waiting:
+        programs = {training.describe_cell(cell): training.describe_program(cell, seconds) for cell in cells}
+        _compare_waiting(programs, pairs, threads or count_cores(), out, as_json)
+        return
     facts = kernels_report.read_facts(target.type)
     rows = [row | facts for row in training.bench_steps(cells, seconds=seconds, say=_print_progress)]
     files = tables.write_report(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
@@ -220,6 +249,32 @@ def compile_(
         print(f"capsbench: {name} spills registers, with {kernel.stack} bytes of stack", file=sys.stderr)
     if spilling:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _compare_waiting(programs: dict[str, str], pairs: int, threads: int | None, out: Path, as_json: bool) -> None:
+    """Runs pairs of processes for `--waiting`, and writes and prints their comparison."""
+    from capsbench.benching import kernels_report, waiting_report
+    from capsbench_kernels.bench.waiting import compare_waiting
+
+    facts, rows = kernels_report.read_facts("cpu"), list[dict[str, Any]]()
+    notes = [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"]
+    waiting_report.write_pairs(rows, out)  # fails before anything is measured, if the folder cannot be written
+    try:
+        for row in compare_waiting(programs, pairs=pairs, threads=threads, say=_print_progress):
+            rows.append(row | facts)
+            files = waiting_report.write_report(rows, out, notes)
+    except RuntimeError as error:
+        print(f"capsbench: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        print(f"interrupted; the pairs measured so far ({len(rows)}) are in {out}", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if as_json:
+        print(json.dumps(rows))
+        return
+    readable = waiting_report.to_readable(rows)
+    _print_table(list(readable.columns), readable.to_numpy().tolist())
+    print(f"written: {', '.join(map(str, files))}")
 
 
 def _check_run(threads: int | None, seconds: float, cores: int) -> None:

@@ -70,7 +70,10 @@ class PrimaryCapsules(nn.Module):
 
     def forward(self, features: Tensor) -> Capsules:
         """Maps a feature map ``[B, C, H, W]`` to capsules on the output grid of the convolution."""
-        poses = at_least_float32(self.poses(features)).movedim(1, -1).unflatten(-1, (self.types, *self.pose))
+        # The convolution leaves the values of a pose far apart. Side by side, their lengths take a tenth of the time.
+        poses = (
+            at_least_float32(self.poses(features)).movedim(1, -1).contiguous().unflatten(-1, (self.types, *self.pose))
+        )
         if self.activations is not None:
             return Capsules(poses, torch.sigmoid(at_least_float32(self.activations(features))).movedim(1, -1))
         vectors = poses.flatten(-2) * self.scale

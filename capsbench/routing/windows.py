@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,9 +25,8 @@ class Windows:
 
     def split(self, capsules: Tensor) -> Tensor:
         """Splits ``[B, H, W, types, values]`` into ``[B, H', W', K*K*types, values]``; children are ordered row, column, type."""
-        # unfold appends the rows and the columns of a window as the last two dimensions; the permutation moves them forward.
-        windows = capsules.unfold(1, self.kernel, self.stride).unfold(2, self.kernel, self.stride)
-        return windows.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5)
+        children: Tensor = _Split.apply(capsules, self.kernel, self.stride)
+        return children
 
     def log_sum_exp(self, children: Tensor) -> Tensor:
         """Reduces one number per window and child by ``log sum exp`` over all windows that contain the child.
@@ -54,3 +54,41 @@ class Windows:
                 grids[row * kernel + column, :, rows, columns] = by_place[:, :, :, row, column]
         # The sum over places is taken on the grid and then handed back to every window that contains the position.
         return self.split(grids.logsumexp(dim=0).unsqueeze(-1)).reshape(children.shape)
+
+
+class _Split(torch.autograd.Function):
+    """`Windows.split`, with a gradient that adds windows as whole slices of the grid.
+
+    The gradient of `torch.Tensor.unfold` adds one number at a time, in the same order, which takes ten times as long.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(capsules: Tensor, kernel: int, stride: int) -> Tensor:
+        windows = capsules.unfold(1, kernel, stride).unfold(2, kernel, stride)
+        # unfold appends the rows and the columns of a window as the last two dimensions; the permutation moves them forward.
+        return windows.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
+        capsules, context.kernel, context.stride = inputs
+        context.grid = capsules.shape[1:3]
+
+    @staticmethod
+    def jvp(context: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _Split.forward(tangent, context.kernel, context.stride)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (height, width), kernel, stride = context.grid, context.kernel, context.stride
+        batch, down, across, children, values = gradients[0].shape
+        windows = gradients[0].view(batch, down, across, kernel, kernel, children // kernel**2, values)
+        # First along a row, then down a column; the last place of a window first, as unfold does.
+        rows = windows.new_zeros(batch, down, width, kernel, windows.shape[5], values)
+        for place in reversed(range(kernel)):
+            rows[:, :, place : place + stride * (across - 1) + 1 : stride] += windows[:, :, :, :, place]
+        grid = windows.new_zeros(batch, height, width, *rows.shape[4:])
+        for place in reversed(range(kernel)):
+            grid[:, place : place + stride * (down - 1) + 1 : stride] += rows[:, :, :, place]
+        return grid, None, None

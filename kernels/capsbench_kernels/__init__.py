@@ -7,6 +7,7 @@ from capsbench_kernels.errors import ArgumentError, ReferenceWarning, Unavailabl
 from capsbench_kernels.passes.api import BACKENDS, choose_backend, log_normaliser, vote_pass
 from capsbench_kernels.passes.arithmetic import Arithmetic, count_arithmetic
 from capsbench_kernels.passes.observe import VotePass, observe_vote_passes, unnoticed
+from capsbench_kernels.passes.operators import decomposition_table
 from capsbench_kernels.passes.recentre import recentred
 from capsbench_kernels.passes.types import Moments, Parents, at_least_float32, without_autocast
 from capsbench_kernels.routings.dynamic import dynamic_routing, dynamic_sums
@@ -26,6 +27,7 @@ __all__ = [
     "at_least_float32",
     "choose_backend",
     "count_arithmetic",
+    "decomposition_table",
     "dynamic_routing",
     "dynamic_sums",
     "em_routing",

@@ -137,6 +137,13 @@ def test_restarts_go_on_with_images_that_no_start_has_broken(use_library):
     assert not found.invalid.any()
 
 
+def test_an_invalid_image_takes_the_place_of_no_valid_one(use_library):
+    use_library([0.0625, 0.0, 0.0], [torch.nan, 0.0, 0.0])
+    found = attack_images(Attack("pgd", epsilon=0.125, restarts=2), nn.Flatten(), GREY, LABELS, seed=0)
+    assert torch.equal(found.images - GREY, torch.tensor([0.0625, 0.0, 0.0]).expand_as(GREY))
+    assert found.invalid.all()
+
+
 def test_a_search_for_the_nearest_tries_all_images_with_each_constant(use_library):
     library = use_library([0.0, 0.25, 0.0], [0.0, 0.125, 0.0], [0.0, 0.5, 0.0])
     near = torch.tensor([0.5, 0.4, 0.3]).repeat(2, 1).view(2, 1, 1, 3)

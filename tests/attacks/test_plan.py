@@ -150,6 +150,7 @@ def test_effort_is_doubled_until_it_breaks_no_more_than_is_tolerated():
     gains = {20: (0, 1), 40: (2,)}  # by steps, of one image that is tolerated
     campaign = Scripted(lambda attack, reading: gains.get(attack.steps, ()) if attack.name == "apgd" else ())
     plan = make_plan(campaign, effort=LIGHT._replace(rounds=5, restarts=3))
+    plan.strongest = [PGD, PGD._replace(reading="scaled"), APGD]  # of which the first and the last are doubled
     plan.double_effort()
     harder = [(run.attack.name, run.attack.steps, run.attack.restarts) for run in campaign.runs]
     assert harder == [

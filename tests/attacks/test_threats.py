@@ -5,6 +5,8 @@ import torch
 
 from capsbench import registry
 from capsbench.attacks.threats import Bounds, Threat, bounds_of, can_be_misled
+from capsbench.data.base import Dataset
+from capsbench.data.images import ImageShape
 
 
 def test_what_each_threat_bounds():
@@ -61,6 +63,23 @@ def test_the_epsilons_of_each_kind_of_data(dataset):
 )
 def test_attacks_want_a_classifier_of_images_of_one_class(make_cell, request_, misled):
     assert can_be_misled(make_cell(**request_)) is misled
+
+
+class OneClass(Dataset):
+    image, classes = ImageShape(1, 8, 8), 1
+
+    def load(self, folder):
+        raise AssertionError("only what the data set declares is read")
+
+
+class TwoClasses(OneClass):
+    classes = 2
+
+
+@pytest.mark.parametrize(("dataset", "misled"), [(OneClass, False), (TwoClasses, True)])
+def test_of_one_class_alone_no_attack_can_lead_to_another(make_cell, monkeypatch, dataset, misled):
+    monkeypatch.setitem(registry.BUILT_IN["dataset"], "few-classes", f"{__name__}:{dataset.__name__}")
+    assert can_be_misled(make_cell(dataset="few-classes")) is misled
 
 
 def test_published_settings():

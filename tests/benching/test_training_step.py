@@ -76,3 +76,11 @@ def test_a_wrong_case_is_exit_code_2(capsbench, tmp_path):
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
     assert "--case" in done.stderr
     assert "'em'" in done.stderr
+
+
+def test_the_program_of_a_cell_prints_the_time_of_its_step(capsys):
+    (cell,) = training_step.cells_to_bench(
+        ["dynamic:tiny"], batch=2, iterations=1, dataset="mnist", threads=1, device="cpu"
+    )
+    exec(training_step.describe_program(cell, 1e-3), {})
+    assert 0 < float(capsys.readouterr().out) < 60

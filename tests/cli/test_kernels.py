@@ -202,3 +202,43 @@ def test_compile_without_what_it_needs_is_one_line(kernels, monkeypatch):
     done = kernels("compile")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "kernels compile: " in done.stderr
+
+
+QUICK = "import os; print(0.002 if 'GOMP_SPINCOUNT' in os.environ else 0.003)"
+
+
+@pytest.mark.parametrize("command", ["bench", "steps"])
+def test_waiting_compares_pairs_of_processes_instead(kernels, monkeypatch, tmp_path, command):
+    monkeypatch.setattr("capsbench_kernels.bench.waiting.describe_case", lambda case, seconds, threads: QUICK)
+    monkeypatch.setattr("capsbench.benching.training_step.describe_program", lambda cell, seconds: QUICK)
+    done = kernels(command, "--waiting", "--pairs", "2", "--out", "mine")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("1.50 (1.50 to 1.50)") == 4
+    assert len(pd.read_csv(tmp_path / "mine" / "waiting.csv")) == 2 * 2 * 2
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"waiting.csv", "waiting.md"}
+    rows = json.loads(kernels(command, "--waiting", "--pairs", "1", "--out", "mine", "--json").stdout)
+    assert {row["ratio"] for row in rows} == {1.5}
+
+
+def test_a_program_of_waiting_that_fails_is_exit_code_3(kernels, monkeypatch):
+    monkeypatch.setattr("capsbench_kernels.bench.waiting.describe_case", lambda *arguments: "raise ValueError('no')")
+    done = kernels("bench", "--waiting", "--pairs", "1")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (3, "capsbench: ValueError: no")
+
+
+def test_pairs_of_waiting_outlive_an_interruption(kernels, monkeypatch, tmp_path):
+    durations = iter([0.003, 0.002])
+
+    def run_program(source, environment):
+        try:
+            return next(durations)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("capsbench_kernels.bench.waiting._run_program", run_program)
+    done = kernels("bench", "--waiting", "--out", "mine")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        130,
+        "interrupted; the pairs measured so far (1) are in mine",
+    )
+    assert pd.read_csv(tmp_path / "mine" / "waiting.csv")["ratio"].tolist() == [1.5]

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from capsbench import registry
 from capsbench.data.images import Batch
-from capsbench.networks.build import LayerRouting, build_network, parameter_count
+from capsbench.networks import build
+from capsbench.networks.build import LayerRouting, build_network, count_parameters, parameter_count
 from capsbench.routing import EMRouting
 from capsbench.training.step import TrainingStep
 
@@ -55,6 +57,17 @@ def test_every_layer_gets_the_routing_options_of_the_cell(make_cell):
         assert (layer.iterations, layer.variance_epsilon, layer.annealing) == (3, 0.25, 0.1)
 
 
+def test_grey_images_are_convolved_with_the_channels_last_whatever_their_strides(make_cell):
+    network = build_network(make_cell(network="cnn-hinton2018"))
+    (stem, *_) = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    strides = []
+    stem.register_forward_hook(lambda layer, inputs, outputs: strides.append((inputs[0].stride(), outputs.stride(1))))
+    images, _ = batch()
+    network(images)
+    network(images.squeeze(1).unsqueeze(3).movedim(3, 1))
+    assert strides == [((64, 1, 8, 1), 1)] * 2
+
+
 def test_a_cnn_is_built_without_a_routing(make_cell):
     cell = make_cell(network="cnn-hinton2018")
     with torch.no_grad():
@@ -66,6 +79,24 @@ def test_double_precision_reaches_parameters_and_coordinates(make_cell):
     assert {tensor.dtype for tensor in [*built.parameters(), built.classes.offset]} == {torch.float64}
 
 
-def test_parameters_are_counted_without_making_them(make_cell):
-    cell = make_cell(routing="em", reconstruction=True)
-    assert parameter_count(cell) == sum(parameter.numel() for parameter in build_network(cell).parameters())
+@pytest.mark.parametrize(
+    "network", [*registry.BUILT_IN["network"], *sorted(registry.BUILT_IN["baseline"].keys() - {"matched"})]
+)
+def test_parameters_are_counted_without_making_them(make_cell, network):
+    cell = make_cell(network=network, routing=None, size="tiny")
+    made, shapes = build_network(cell), build_network(cell, device="meta")
+    assert parameter_count(cell) == sum(parameter.numel() for parameter in made.parameters())
+    assert all(tensor.is_meta for tensor in shapes.state_dict().values())
+    assert [(name, tensor.shape, tensor.dtype) for name, tensor in shapes.state_dict().items()] == [
+        (name, tensor.shape, tensor.dtype) for name, tensor in made.state_dict().items()
+    ]
+
+
+def test_the_parameters_of_a_network_are_counted_once_whatever_it_is_trained_with(make_cell, monkeypatch):
+    cells = [make_cell(lr=0.1), make_cell(lr=0.2, seeds=1), make_cell(reconstruction=False), make_cell(leaky=True)]
+    counts = [count_parameters(build_network(cell)) for cell in cells]
+    monkeypatch.setattr(build, "_parameter_counts", {})
+    built = []
+    monkeypatch.setattr(build, "build_network", lambda cell, device: built.append(cell) or build_network(cell, device))
+    assert [parameter_count(cell) for cell in cells] == counts
+    assert built == [cells[0], *cells[2:]]

@@ -38,3 +38,29 @@ def test_log_sum_exp_has_finite_gradients_also_where_no_window_reaches():
 
 def test_equal_windows_are_one_key_of_a_dictionary():
     assert {Windows((1, 4, 4), 3, 2): "here"}[Windows((1, 4, 4), 3, 2)] == "here"
+
+
+def test_gradient_of_a_split_is_that_of_unfold_to_the_bit(windows):
+    generator = torch.Generator().manual_seed(0)
+    grid = torch.randn(2, 5, 6, 3, 4, generator=generator, requires_grad=True)
+    children = windows.split(grid)
+    unfolded = grid.unfold(1, windows.kernel, windows.stride).unfold(2, windows.kernel, windows.stride)
+    unfolded = unfolded.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5)
+    assert torch.equal(children, unfolded)
+    cotangent = torch.randn(children.shape, generator=generator)
+    (gradient,) = torch.autograd.grad(children, grid, cotangent)
+    (expected,) = torch.autograd.grad(unfolded, grid, cotangent)
+    assert torch.equal(gradient, expected)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_the_tangent_of_a_split_is_that_of_unfold(windows):
+    grid, tangent = torch.rand(2, 2, 5, 6, 3, 4, dtype=torch.double)
+    _, forward = torch.func.jvp(windows.split, (grid,), (tangent,))
+    assert torch.equal(forward, windows.split(tangent))
+
+
+def test_split_has_second_derivatives(windows):
+    grid = torch.rand(1, 4, 5, 2, 1, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(windows.split, grid, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(windows.split, grid)

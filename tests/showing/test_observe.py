@@ -141,10 +141,13 @@ def test_the_mean_over_places_is_weighted_by_the_activations_of_the_children(mak
 
 def test_observing_changes_neither_the_scores_nor_the_network(make_cell, images):
     network = network_of(make_cell, routing="em", iters=2)
+    hooks = [{**module._forward_hooks, **module._forward_pre_hooks} for module in network.modules()]
     with torch.no_grad():
         before = network(images)
+        with observe_vote_passes(lambda seen: None):
+            assert torch.equal(network(images), before)
     observe_routings(network, images)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert [{**module._forward_hooks, **module._forward_pre_hooks} for module in network.modules()] == hooks
     with torch.no_grad():
         assert torch.equal(network(images), before)
 

@@ -16,20 +16,18 @@ This file checks the arguments and chooses an implementation: the readable refer
 from __future__ import annotations
 
 import functools
-import importlib
 import warnings
 
 import torch
 from torch import Tensor
-from torch._compile import _disable_dynamo
 from torch.autograd import forward_ad
 
 from capsbench_kernels.errors import ArgumentError, ReferenceWarning, UnavailableBackend
-from capsbench_kernels.passes.autograd import FusedVotePass
 from capsbench_kernels.passes.naive import vote_pass_reference
 from capsbench_kernels.passes.observe import VotePass, current_count, current_observer, unnoticed
+from capsbench_kernels.passes.operators import import_kernels
+from capsbench_kernels.passes.ops import run_pass
 from capsbench_kernels.passes.types import (
-    Kernels,
     Moments,
     Parents,
     PassInputs,
@@ -46,8 +44,6 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 _FUSED = {"cpu": "cpu", "cuda": "triton"}
 """Type of a device -> its fused backend."""
-
-_KERNELS = {"cpu": "capsbench_kernels.passes.cpu.launch", "triton": "capsbench_kernels.passes.triton.launch"}
 
 
 def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") -> str:
@@ -77,6 +73,10 @@ def choose_backend(backend: str = "auto", device: torch.device | str = "cpu") ->
     return backend
 
 
+# Dynamo calls the function while it traces, and writes its result into the graph.
+choose_backend._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 @functools.cache
 def _warn_once(backend: str, reason: str) -> None:
     # The cache limits the warnings. Python's own filters go by the calling line, so each routing would warn anew.
@@ -87,21 +87,16 @@ def _find_obstacle(backend: str, device: torch.device) -> str | None:
     """Returns the reason why a backend cannot run on tensors of a device, or None."""
     if backend == "reference":
         return None
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return "torch.func and forward-mode derivatives transform torch's own operations alone"
+    if forward_ad._current_level >= 0:  # also that of torch.func.jvp
+        return "forward-mode derivatives are those of torch's own operations alone"
     try:
-        kernels = _import_kernels(backend)
+        kernels = import_kernels(backend)
     except ModuleNotFoundError as error:
         return f"it needs the package {error.name}, which is not installed"
     except ImportError as error:  # such as a version of NumPy that Numba does not know yet
         return f"{error}"
-    return kernels.find_obstacle(device)
-
-
-def _import_kernels(backend: str) -> Kernels:
-    # Imported when first needed: importing Numba or Triton takes about a second.
-    module: Kernels = importlib.import_module(_KERNELS[backend])
-    return module
+    # A kernel's shapes are known without a device.
+    return None if device.type == "meta" else kernels.find_obstacle(device)
 
 
 def vote_pass(
@@ -143,7 +138,7 @@ def vote_pass(
     """
     sums = _run_pass(poses, weights, parents, activations, offset, log_normaliser, backend, constant_shares)
     moments = Moments(*sums[:3])
-    if (observer := current_observer.get()) is not None:
+    if not torch.compiler.is_compiling() and (observer := current_observer.get()) is not None:
         observer(VotePass(poses, weights, parents, activations, offset, log_normaliser, moments))
     return moments
 
@@ -187,7 +182,7 @@ def _run_pass(
 def _run_checked(inputs: PassInputs, backend: str, constant_shares: bool) -> PassSums:
     _check_inputs(inputs)
     chosen = choose_backend(backend, inputs.poses.device)
-    if (count := current_count.get()) is None:
+    if torch.compiler.is_compiling() or (count := current_count.get()) is None:
         return _run_on(chosen, inputs, constant_shares)
     with unnoticed():
         sums = _run_on(chosen, inputs, constant_shares)
@@ -197,16 +192,11 @@ def _run_checked(inputs: PassInputs, backend: str, constant_shares: bool) -> Pas
 
 def _run_on(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
     if backend == "reference":
+        if torch.compiler.is_compiling():
+            # A branch of a graph (`recentred`) wants gradients of one layout. That of a flat view is contiguous.
+            inputs = PassInputs(*(None if tensor is None else tensor.flatten().view(tensor.shape) for tensor in inputs))  # type: ignore[arg-type]
         return vote_pass_reference(inputs, constant_shares)
-    return _run_fused(backend, inputs, constant_shares)
-
-
-# Without this, torch.compile traces into code that it cannot compile, and recompiles the code around it again and again.
-# torch.compiler.disable does the same, but takes more than a second to import, even for commands that run no vote pass.
-@_disable_dynamo
-def _run_fused(backend: str, inputs: PassInputs, constant_shares: bool) -> PassSums:
-    contiguous = (None if tensor is None else tensor.contiguous() for tensor in inputs)
-    return PassSums(*FusedVotePass.apply(_import_kernels(backend), constant_shares, *contiguous))
+    return run_pass(inputs, backend, constant_shares)
 
 
 def _check_inputs(inputs: PassInputs) -> None:

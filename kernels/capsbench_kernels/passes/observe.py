@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
 from capsbench_kernels.passes.naive import shares_of, votes_of
@@ -52,9 +53,14 @@ def observe_vote_passes(observer: Callable[[VotePass], object]) -> Iterator[None
         current_observer.reset(token)
 
 
-@contextmanager
-def unnoticed() -> Iterator[None]:
+def unnoticed() -> AbstractContextManager[None]:
     """Hides the vote passes of the block from counts and observers, such as one that repeats another for its precision."""
+    # A compiled graph is neither counted nor observed, and has nothing to hide.
+    return nullcontext() if torch.compiler.is_compiling() else _hide_passes()
+
+
+@contextmanager
+def _hide_passes() -> Iterator[None]:
     counted, observed = current_count.set(None), current_observer.set(None)
     try:
         yield

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch._compile import _disable_dynamo
 
 from capsbench_kernels.passes.observe import unnoticed
 from capsbench_kernels.passes.types import Moments, Parents
@@ -22,7 +21,6 @@ CANCELLATION = 100.0
 Networks with default options stay below 10, so their passes are never repeated."""
 
 
-@_disable_dynamo  # the branch depends on values, which a compiled graph does not see
 def recentred(
     moments: Moments,
     parents: Parents,
@@ -52,16 +50,31 @@ def recentred(
     second, moved = moments.second.detach(), mean.detach()
     with unnoticed():
         excess = torch.addcmul(second, share.detach(), variance.detach(), value=-CANCELLATION)
-        if _can_be_read(excess) and not excess.amax() > 0:
-            return moments, parents.centre
         # Value by value, so that a parent's result does not depend on the others in its batch.
         lost = excess > 0
-        about = repeat(parents._replace(centre=moved))
-        first, second = torch.where(lost, about.first, moments.first), torch.where(lost, about.second, moments.second)
+        about = parents._replace(centre=moved)
+        if torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active():
+            again = _repeat_in_graph(lost, moments, lambda: repeat(about))
+        elif not _has_values(lost) or lost.any():
+            again = repeat(about)
+        else:
+            return moments, parents.centre
+        first, second = torch.where(lost, again.first, moments.first), torch.where(lost, again.second, moments.second)
         centre = torch.zeros_like(moved) if parents.centre is None else parents.centre
         return Moments(moments.mass, first, second), torch.where(lost, moved, centre)
 
 
-def _can_be_read(tensor: Tensor) -> bool:
-    transformed: bool = torch._C._are_functorch_transforms_active()
-    return not (transformed or (tensor.is_cuda and torch.cuda.is_current_stream_capturing()))
+def _repeat_in_graph(lost: Tensor, moments: Moments, repeat: Callable[[], Moments]) -> Moments:
+    """Repeats the pass by a branch of the graph: a compiled or exported program decides as it runs, and costs no second pass."""
+
+    def keep() -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(moments.first), torch.zeros_like(moments.second)
+
+    first, second = torch.cond(lost.any(), lambda: tuple(repeat()[1:]), keep, ())
+    return Moments(moments.mass, first, second)
+
+
+def _has_values(tensor: Tensor) -> bool:
+    if torch._C._are_functorch_transforms_active() or type(tensor) is not Tensor:  # such as torch's FakeTensor
+        return False
+    return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -86,6 +87,65 @@ class Kernels(Protocol):
 
         With ``constant_shares`` the shares are constants: gl_ij is 0, and no gradient flows into the belief.
         """
+        ...
+
+
+class EMOptions(NamedTuple):
+    """The options of a whole EM routing that are numbers, see `capsbench_kernels.em_routing`; one temperature an iteration."""
+
+    inverse_temperature: Sequence[float]
+    variance_epsilon: float
+    mass_scale: float
+    annealing: float
+    mass_floor: float  # the smallest mass that sums are divided by
+    cancellation: float  # the largest ratio of a second moment to its spread, see `recentre.py`
+
+
+class DynamicOptions(NamedTuple):
+    """The options of a whole dynamic routing that are numbers, see `capsbench_kernels.dynamic_routing`."""
+
+    iterations: int
+    variant: int  # of the squash between the iterations: its index in `SQUASHES`
+    leaky: bool
+
+
+class RoutingKernels(Kernels, Protocol):
+    """Kernels that also run whole routings: all passes and the updates between them.
+
+    The tensors of EM routing are poses, weights, offset, activations, beta_a and beta_u; those of dynamic routing are poses,
+    weights, offset and bias, None if absent. They are contiguous, and checked as those of a pass.
+    """
+
+    def infer_parents(self, poses: Sequence[int], weights: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Returns the shapes of a parent's number and of its values among the tensors saved, after the iterations.
+
+        The arguments are the shapes of poses and weights; their sizes may be symbols.
+        """
+        ...
+
+    def route_em(self, tensors: Sequence[Any], options: EMOptions) -> tuple[Tensor, ...]:
+        """Returns the parents' poses [N, J, R, E] and activations [N, J], then the tensors saved for the backward function."""
+        ...
+
+    def route_dynamic(self, tensors: Sequence[Any], options: DynamicOptions) -> tuple[Tensor, ...]:
+        """Returns the sums of the last iteration [N, J, R*E], then the tensors saved for the backward function."""
+        ...
+
+    def route_em_backward(
+        self, tensors: Sequence[Any], options: EMOptions, saved: Sequence[Tensor], upstream: Sequence[Tensor],
+        *, last_only: bool, offset_wanted: bool,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Returns the gradients of the tensors, [N, I, R, E] for the offset, from those of the outputs.
+
+        With ``last_only`` the shares are constants, and only the last iteration carries a gradient.
+        """
+        ...
+
+    def route_dynamic_backward(
+        self, tensors: Sequence[Any], options: DynamicOptions, saved: Sequence[Tensor],
+        upstream: Sequence[Tensor], *, last_only: bool, offset_wanted: bool,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """Returns the gradients of the tensors, as `route_em_backward` does."""
         ...
 
 

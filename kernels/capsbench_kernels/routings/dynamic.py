@@ -6,14 +6,18 @@ The paper's logits start at 0 and grow by ``<V_ij, v_j>`` an iteration, so after
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from capsbench_kernels.errors import ArgumentError
 from capsbench_kernels.passes.api import vote_pass
-from capsbench_kernels.passes.types import Parents
-from capsbench_kernels.routings.squash import squash
+from capsbench_kernels.passes.types import DynamicOptions, Parents
+from capsbench_kernels.routings.squash import SQUASHES, squash
+from capsbench_kernels.routings.whole import DynamicOperator, find_backend, is_observed, run_whole
 
 
 def dynamic_routing(
@@ -76,6 +80,14 @@ def dynamic_sums(
         raise ArgumentError("iterations", "1 or more", iterations)
     if gradient not in ("all", "last"):
         raise ArgumentError("gradient", "'all' or 'last'", gradient)
+    if variant not in SQUASHES:
+        raise ArgumentError("squash", ", ".join(SQUASHES), variant)
+    routed: Tensor | None = None
+    if _fits(bias, poses, weights) and (whole := find_backend(backend, poses)) is not None:
+        options = DynamicOptions(iterations, SQUASHES.index(variant), leaky)
+        routed = run_whole(ROUTE_DYNAMIC, whole, options, gradient == "last", (poses, weights, offset, bias))[0]
+        if not is_observed():
+            return routed
     if leaky:
         # One more parent, whose votes are 0 and whose logit therefore is 0 in every iteration.
         weights = F.pad(weights, (0, 0, 0, 0, 0, 1))
@@ -97,4 +109,23 @@ def dynamic_sums(
                 # Procedure 1, line 7: b_ij grows by <V_ij, v_j>; here the sum of the v_j grows instead.
                 outputs = squash(sums, variant=variant)
                 direction = outputs if direction is None else direction + outputs
-    return sums
+    return sums if routed is None else routed
+
+
+def _fits(bias: Tensor | None, poses: Tensor, weights: Tensor) -> bool:
+    """Tells whether there is no bias, or one of its own for each value of each parent."""
+    if bias is None or poses.dim() != 4 or weights.dim() != 4:
+        return bias is None
+    return list(bias.shape) == [weights.shape[1], poses.shape[2] * weights.shape[3]]
+
+
+def _route_by_reference(tensors: Sequence[Any], options: DynamicOptions, last_only: bool) -> tuple[Tensor]:
+    poses, weights, offset, bias = tensors
+    sums = dynamic_sums(
+        poses, weights, options.iterations, offset=offset, gradient="last" if last_only else "all",
+        variant=SQUASHES[options.variant], leaky=options.leaky, bias=bias, backend="reference",
+    )  # fmt: skip
+    return (sums,)
+
+
+ROUTE_DYNAMIC = DynamicOperator(_route_by_reference)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from capsbench_kernels.errors import ArgumentError
+from capsbench_kernels.passes import recentre
 from capsbench_kernels.passes.api import log_normaliser, vote_pass
 from capsbench_kernels.passes.observe import unnoticed
 from capsbench_kernels.passes.recentre import recentred
-from capsbench_kernels.passes.types import Moments, Parents, accumulation_dtype
+from capsbench_kernels.passes.types import EMOptions, Moments, Parents, accumulation_dtype
+from capsbench_kernels.routings.whole import EMOperator, find_backend, is_observed, run_whole
 
 MASS_FLOOR = 1e-9
 """Smallest mass that a parent's sums are divided by: if every child is inactive, its mean and cost are 0, not NaN."""
@@ -88,6 +91,15 @@ def em_routing(
     if gradient not in ("all", "last"):
         raise ArgumentError("gradient", "'all' or 'last'", gradient)
 
+    outputs: tuple[Tensor, ...] | None = None
+    if normaliser is None and (whole := find_backend(backend, poses)) is not None:
+        temperatures = [float(number) for number in inverse_temperature[:iterations]]
+        options = EMOptions(temperatures, variance_epsilon, mass_scale, annealing, MASS_FLOOR, recentre.CANCELLATION)
+        tensors = (poses, weights, offset, activations, beta_a, beta_u)
+        outputs = run_whole(ROUTE_EM, whole, options, gradient == "last", tensors)
+        if not is_observed():
+            return outputs[0], outputs[1]
+
     values = poses.shape[2] * weights.shape[3]
     parents = Parents()
     mean = logit = poses.new_empty(0)
@@ -132,6 +144,8 @@ def em_routing(
                 precision=annealing / variance,
                 centre=mean.detach(),  # no gradient: the moments about any centre give the same mean and variance
             )
+    if outputs is not None:
+        return outputs[0], outputs[1]
     return mean.unflatten(-1, (poses.shape[2], weights.shape[3])), torch.sigmoid(logit)
 
 
@@ -144,3 +158,16 @@ def gaussian_of(moments: Moments, centre: Tensor | None, share: Tensor, epsilon:
     mean = shift if centre is None else centre + shift
     variance = torch.addcmul(moments.second / share, shift, shift, value=-1).clamp_min(0) + epsilon
     return mean, variance
+
+
+def _route_by_reference(tensors: Sequence[Any], options: EMOptions, last_only: bool) -> tuple[Tensor, Tensor]:
+    poses, weights, offset, activations, beta_a, beta_u = tensors
+    return em_routing(
+        poses, weights, activations, beta_a, beta_u, len(options.inverse_temperature),
+        inverse_temperature=options.inverse_temperature, offset=offset, variance_epsilon=options.variance_epsilon,
+        mass_scale=options.mass_scale, annealing=options.annealing, gradient="last" if last_only else "all",
+        backend="reference",
+    )  # fmt: skip
+
+
+ROUTE_EM = EMOperator(_route_by_reference)

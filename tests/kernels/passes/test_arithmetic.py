@@ -165,6 +165,27 @@ def test_operations_around_the_passes(backend):
     assert counted(network).executed == counted(network).algorithm
 
 
+@pytest.mark.parametrize(
+    ("function", "operations"),
+    [
+        (torch.sum, 1),
+        (lambda images: images.argmax(dim=1), 1),
+        (lambda images: F.adaptive_avg_pool2d(images, 3), 1),
+        (torch.linalg.vector_norm, 2),
+        (torch.var, 4),
+        (lambda images: images.logsumexp(dim=1), 4),
+        (lambda images: images.log_softmax(dim=1), 5),
+        (lambda images: F.layer_norm(images, images.shape[1:]), 8),
+        (lambda images: F.group_norm(images, 1), 8),
+        (lambda images: F.batch_norm(images, torch.zeros(2), torch.ones(2)), 4),
+        (lambda images: F.avg_pool2d(images, (5, 1)), 1),
+    ],
+)
+def test_a_function_of_all_elements_counts_them_by_its_kind(function, operations, backend):
+    images = draw(4, 2, 5, 5)
+    assert counted(function, images).algorithm == operations * images.numel()
+
+
 def test_a_pass_may_be_counted_and_observed(backend):
     passes = []
     with observe_vote_passes(passes.append):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.autograd.functional import hessian, hvp
 
 from capsbench_kernels import Parents, dynamic_routing, em_routing, log_normaliser, squash, vote_pass
-from capsbench_kernels.passes import autograd
+from capsbench_kernels.passes import ops
 from tests.kernels.passes.cases import FIELDS, draw_problem
 from tests.kernels.routings.test_dynamic import procedure_1 as dynamic_procedure
 from tests.kernels.routings.test_em import TEMPERATURES
@@ -165,7 +165,7 @@ def test_autocast_about_a_gradient_does_not_narrow_it(problem):
 
 def test_first_derivatives_keep_the_inputs_alone_and_make_no_votes(monkeypatch):
     """Only the inputs are saved between the passes; the reference is used for a gradient's own graph alone."""
-    monkeypatch.setattr(autograd, "vote_pass_reference", None)
+    monkeypatch.setattr(ops, "vote_pass_reference", None)
     tensors = draw_problem((3, 40, 4, 2, 3, 3), FIELDS[:-1])
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from capsbench_kernels.passes.recentre import CANCELLATION, recentred
 from capsbench_kernels.passes.types import Moments, Parents
@@ -62,3 +63,48 @@ def test_where_there_are_no_values_nothing_is_repeated():
 
 def test_a_hundred_spreads_are_the_limit():
     assert CANCELLATION == 100
+
+
+def test_a_tensor_without_values_is_always_repeated():
+    """Under torch.func and on torch's fake tensors, a branch cannot read whether a spread is lost."""
+    parents = Parents()
+    given, _, _, (moments, kept) = recentre([[[100.0], [201.0]]], variance=2.0, parents=parents)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        second, mean = mode.from_tensor(given.second), mode.from_tensor(torch.ones(1, 2, 1))
+        beliefs = []
+        fake, centre = recentred(
+            Moments(second[..., 0], second, second), parents, mean, mean, mean, lambda b: beliefs.append(b) or given
+        )
+    assert len(beliefs) == 1
+    assert (fake.first.shape, centre.shape) == (moments.first.shape, kept.shape)
+
+
+@pytest.mark.parametrize("second", [[[100.0], [100.5 * 2.0]], [[100.0], [1.0]]])
+def test_a_graph_decides_as_it_runs(second):
+    """The graph is made once, and repeats the pass in the calls that need it alone."""
+    calls = []
+
+    @torch.library.custom_op("tests::count_calls", mutates_args=())
+    def count_calls(centre: torch.Tensor) -> torch.Tensor:
+        calls.append(centre)
+        return centre + 4
+
+    count_calls.register_fake(torch.empty_like)
+
+    def run(second, mean):
+        moments = Moments(second[..., 0], second * 0, second)
+
+        def repeat(belief):
+            return Moments(moments.mass, count_calls(belief.centre), second + 1)
+
+        again, centre = recentred(moments, Parents(), mean, torch.full_like(mean, 2.0), torch.tensor(1.0), repeat)
+        return again.first, again.second, centre
+
+    tensors = torch.tensor([second]), torch.tensor([[[3.0], [4.0]]])
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    lost = tensors[0] > 200
+    for ours, expected in zip(
+        compiled(*tensors), (lost * (tensors[1] + 4), tensors[0] + lost, lost * tensors[1]), strict=True
+    ):
+        assert torch.equal(ours, expected.float())
+    assert len(calls) == int(lost.any())

@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from capsbench_kernels import ArgumentError, dynamic_routing, squash
+from capsbench_kernels import ArgumentError, dynamic_routing, dynamic_sums, squash
 
 
 def squash_as_printed(s):
@@ -116,7 +116,12 @@ def test_the_variants_are_those_of_the_papers(problem, variant, printed, leaky, 
         torch.testing.assert_close(mine, expected)
 
 
+def read_defaults(function):
+    parameters = inspect.signature(function).parameters
+    return {name: p.default for name, p in parameters.items() if p.default not in (p.empty, None)}
+
+
 def test_its_defaults_are_the_papers():
-    parameters = inspect.signature(dynamic_routing).parameters
-    defaults = {name: p.default for name, p in parameters.items() if p.default not in (p.empty, None)}
-    assert defaults == {"iterations": 3, "gradient": "all", "variant": "sabour", "leaky": False, "backend": "auto"}
+    of_both = {"gradient": "all", "variant": "sabour", "leaky": False, "backend": "auto"}
+    assert read_defaults(dynamic_routing) == {"iterations": 3, **of_both}
+    assert read_defaults(dynamic_sums) == of_both

@@ -1,80 +1,149 @@
-"""Steps of the vote pass on tiles, which the forward and the backward kernel of `passes.py` share.
-
-A name with a suffix 0 to 3 is one of the four columns of a quad; every such value is a `Lanes` of 16 children.
-"""
+"""The arguments of the kernels of `passes.py`, and the steps that the forward and the backward kernel share."""
 
 from __future__ import annotations
 
-from capsbench_kernels.passes.cpu.lanes import WIDTH, exp, fill, get, is_given, load, maximum, put, store, sum_lanes
-from capsbench_kernels.passes.cpu.tiles import QUAD, TILE, fill_rows, inlined
+from typing import NamedTuple
+
+from capsbench_kernels.passes.cpu.cores import BLOCK, QUAD, ROWS
+from capsbench_kernels.passes.cpu.emit import point_at
+from capsbench_kernels.passes.cpu.exponential import exp
+from capsbench_kernels.passes.cpu.inlining import inlined
+from capsbench_kernels.passes.cpu.lanes import (
+    WIDTH,
+    advance_pointer,
+    fill,
+    get,
+    is_given,
+    load,
+    maximum,
+    put,
+    store,
+    sum_lanes,
+)
+from capsbench_kernels.passes.cpu.layout import Layer
+
+TILE = 6
+"""Groups of a tile: so few that their matrices fit the second-level cache, so many that a sum over lanes is worth its set-up."""
+
+PAIRS = 4
+"""Pairs of rows of a block."""
+
+
+class Tensors(NamedTuple):
+    """The addresses of the tensors of a pass, 0 if absent, and what varies between passes."""
+
+    poses: int  # tiles, see `layout.py`, as the next two
+    weights: int
+    offset: int
+    offset_shared: bool  # one offset for all problems
+    activations: int  # [N, I]
+    normaliser: int  # [N, I], the given one
+    bias: int  # [N, J], as a parent's number
+    direction: int  # a parent's values, as the next three
+    mean: int
+    steepness: int  # minus half the precision
+    centre: int
+    leaky: bool  # one more parent, with logits of 0, whose share is dropped
+
+
+class Sums(NamedTuple):
+    """The addresses of what the forward kernel writes."""
+
+    mass: int
+    first: int
+    second: int  # 0 if not wanted
+    log_normaliser: int  # [N, I]; 0 if not wanted
+
+
+class Upstream(NamedTuple):
+    """The addresses of the gradients of the sums; those but of first may be 0."""
+
+    mass: int
+    first: int
+    second: int
+    log_normaliser: int  # [N, I]
+
+
+class Gradients(NamedTuple):
+    """The addresses of what the backward kernel writes; it adds to the first four unless they are ``fresh``."""
+
+    poses: int  # tiles
+    weights: int
+    offset: int  # 0 if not wanted
+    activations: int  # [N, I]
+    normaliser: int  # [N, I]
+    slopes: int  # of the logits, as a parent's number: sum_i gl
+    slopes_first: int  # about the mean, as a parent's values: sum_i gl t
+    slopes_second: int  # 0 if not wanted
+    fresh: bool
+    constant_shares: bool
+
+
+class Item(NamedTuple):
+    """A part of a pass: groups and units, and the scratch memory of the thread."""
+
+    first_group: int
+    last_group: int
+    first_unit: int
+    last_unit: int
+    scratch: int
+
+
+class Scratch(NamedTuple):
+    """Places in the scratch memory, counted in numbers."""
+
+    zeros: int  # [QUAD, WIDTH], of which `BLOCK` are a parent's values
+    unread: int  # a parent's values that nobody wants
+    rows: int  # 4 rows of one number a child of the tile
+    logits: int  # [problems of a block, J, children of a tile], as the next
+    shares: int
+    size: int
+
+
+def lay_out_scratch(layer: Layer) -> Scratch:
+    """Returns the places for both kernels."""
+    width = TILE * WIDTH
+    logits = count_block_units(layer) * layer.unit_problems * layer.parents * width
+    lengths = QUAD * WIDTH, BLOCK, 4 * width, logits, logits
+    return Scratch(*(sum(lengths[:n]) for n in range(len(lengths) + 1)))
+
+
+def count_block_units(layer: Layer) -> int:
+    """Returns the units of a block."""
+    return max(1, PAIRS // layer.pairs)
 
 
 @inlined
-def add_lanes(tile, lane, lanes):
-    """Adds 16 numbers to those of a tile from ``lane`` on."""
-    store(tile, lane, load(tile, lane) + lanes)
+def size_tiles(layer, tensors, groups):
+    """Returns the argument ``sizes`` of the cores."""
+    rows, row = layer.pairs * ROWS, layer.quads * QUAD * WIDTH
+    of_offset = rows * row if tensors.offset_shared else layer.units * rows * row
+    between_rows = 0 if tensors.offset_shared and layer.unit_problems > 1 else row
+    if tensors.offset == 0:
+        of_offset, between_rows = 0, 0
+    return (
+        groups, layer.depth, layer.units * rows * layer.depth * WIDTH,
+        layer.parents * layer.quads * layer.depth * QUAD * WIDTH, of_offset, between_rows, layer.units * rows * row, row,
+    )  # fmt: skip
 
 
 @inlined
-def add_four(tile, lane, a0, a1, a2, a3):
-    """Adds four columns to four neighbouring rows of a tile."""
-    add_lanes(tile, lane, a0)
-    add_lanes(tile, lane + TILE, a1)
-    add_lanes(tile, lane + 2 * TILE, a2)
-    add_lanes(tile, lane + 3 * TILE, a3)
+def choose(values, at, zeros):
+    """Returns the place of a parent's values, or zeros if there is no such tensor."""
+    return advance_pointer(values, at) if is_given(values) else zeros
 
 
 @inlined
-def fill_four(values, at, zero):
-    """Returns four numbers of a parent, each in every lane; zeros if there is no such tensor."""
-    if is_given(values):
-        return fill(get(values, at)), fill(get(values, at + 1)), fill(get(values, at + 2)), fill(get(values, at + 3))
-    return fill(zero), fill(zero), fill(zero), fill(zero)
+def read_numbers(source, at, count, width, row, absent, beyond):
+    """Copies ``count`` numbers to a row of ``width``: ``absent`` if there is no tensor, ``beyond`` where there is no child."""
+    for lane in range(count):
+        put(row, lane, get(source, at + lane) if is_given(source) else absent)
+    for lane in range(count, width):
+        put(row, lane, beyond)
 
 
 @inlined
-def compute_votes(poses, pose, weights, weight, offset, shift, depth, zero):
-    """Returns four columns of one row of the votes of 16 children: V = u @ W (+ o)."""
-    if is_given(offset):
-        v0, v1 = load(offset, shift), load(offset, shift + TILE)
-        v2, v3 = load(offset, shift + 2 * TILE), load(offset, shift + 3 * TILE)
-    else:
-        v0, v1, v2, v3 = fill(zero), fill(zero), fill(zero), fill(zero)
-    for d in range(depth):
-        u = load(poses, pose + d * TILE)
-        w = weight + d * QUAD * TILE
-        v0 = v0 + u * load(weights, w)
-        v1 = v1 + u * load(weights, w + TILE)
-        v2 = v2 + u * load(weights, w + 2 * TILE)
-        v3 = v3 + u * load(weights, w + 3 * TILE)
-    return v0, v1, v2, v3
-
-
-@inlined
-def fill_logits(bias, direction, mean, shape, n, logits, start, zero):
-    """Fills the logits of problem n with their part that no vote changes: bias_j + <direction_j, m_j>."""
-    values = shape.rows * shape.quads * QUAD
-    for j in range(shape.parents):
-        logit = get(bias, n * shape.parents + j) if is_given(bias) else zero
-        if is_given(direction) and is_given(mean):
-            for h in range((n * shape.parents + j) * values, (n * shape.parents + j + 1) * values):
-                logit += get(direction, h) * get(mean, h)
-        fill_rows(logits, start + j * TILE, 1, logit)
-
-
-@inlined
-def add_logits(logits, lane, t0, t1, t2, t3, g0, g1, g2, g3, p0, p1, p2, p3):
-    """Adds a quad's part of the logits: ``sum_h t_h (g_h - p_h t_h)``, with p half the precision.
-
-    The distance t = v - m serves both terms, as <direction, v> = <direction, m> + <direction, t>; `fill_logits` has the first.
-    """
-    agreement = t0 * (g0 - p0 * t0) + t1 * (g1 - p1 * t1)
-    agreement = agreement + t2 * (g2 - p2 * t2) + t3 * (g3 - p3 * t3)
-    add_lanes(logits, lane, agreement)
-
-
-@inlined
-def softmax_shares(logits, logit, parents, lane, top_row, sum_row, normalised, scale, zero):
+def share_out(logits, parents, width, lane, top_row, sum_row, normalised, leaky, scale, zero):
     """Turns the logits of 16 children into shares times ``scale``.
 
     The shares are the softmax over the parents. Its largest logit goes into ``top_row``, the sum of its powers into
@@ -83,42 +152,82 @@ def softmax_shares(logits, logit, parents, lane, top_row, sum_row, normalised, s
     if normalised:
         top = load(top_row, lane)
     else:
-        top = load(logits, logit + lane)
+        top = load(logits, lane)
         for j in range(1, parents):
-            top = maximum(top, load(logits, logit + j * TILE + lane))
+            top = maximum(top, load(logits, j * width + lane))
+        if leaky:
+            top = maximum(top, fill(zero))
     # Relative to the largest logit no power overflows, and their sum is at least 1.
     powers = fill(zero)
+    if leaky:
+        powers = exp(fill(zero) - top)
     for j in range(parents):
-        row = logit + j * TILE + lane
-        power = exp(load(logits, row) - top)
+        power = exp(load(logits, j * width + lane) - top)
         powers = powers + power
-        store(logits, row, power)
+        store(logits, j * width + lane, power)
     if not normalised:
         scale = scale / powers  # one division a child, instead of one a parent
         store(top_row, lane, top)
         store(sum_row, lane, powers)
     for j in range(parents):
-        row = logit + j * TILE + lane
-        store(logits, row, load(logits, row) * scale)
+        store(logits, j * width + lane, load(logits, j * width + lane) * scale)
 
 
 @inlined
-def add_row_sum(tile, row, count, target, at, zero):
-    """Adds the sum of a tile's row over its ``count`` children to ``target[at]``."""
+def sum_row(row, width, zero):
+    """Returns the sum of a row."""
     partial = fill(zero)
-    for lane in range(0, count, WIDTH):
-        partial = partial + load(tile, row + lane)
-    put(target, at, get(target, at) + sum_lanes(partial))
+    for lane in range(0, width, WIDTH):
+        partial = partial + load(row, lane)
+    return sum_lanes(partial)
 
 
 @inlined
-def add_vote_gradients(y0, y1, y2, y3, u, to_u, pose, w, to_w, weight, depth):
-    """Adds what the gradients y of four columns of the votes send to poses and weights: gu = y W^T and gW = u^T y."""
-    for d in range(depth):
-        row = pose + d * TILE
-        at_w = weight + d * QUAD * TILE
-        to_pose = y0 * load(w, at_w) + y1 * load(w, at_w + TILE)
-        to_pose = to_pose + y2 * load(w, at_w + 2 * TILE) + y3 * load(w, at_w + 3 * TILE)
-        add_lanes(to_u, row, to_pose)
-        child_pose = load(u, row)
-        add_four(to_w, at_w, child_pose * y0, child_pose * y1, child_pose * y2, child_pose * y3)
+def start_logits(layer, bias, direction, mean, n, unit, logits, width, zero):
+    """Fills the logits of a problem with their part that no vote changes: bias_j + <direction_j, m_j>."""
+    values = layer.pairs * layer.quads * BLOCK
+    for j in range(layer.parents):
+        logit = get(bias, n * layer.parents + j) if is_given(bias) else zero
+        if is_given(direction) and is_given(mean):
+            at = (unit * layer.parents + j) * values
+            for value in range(values):
+                # With two problems in a unit, each has one row of a pair.
+                if layer.unit_problems == 1 or (value // QUAD) % ROWS == n - unit * ROWS:
+                    logit += get(direction, at + value) * get(mean, at + value)
+        for lane in range(0, width, WIDTH):
+            store(logits, j * width + lane, fill(logit))
+
+
+@inlined
+def clear_parents(layer, item, numbers, first, second, zero):
+    """Fills a parent's number and two parent's values of the item's units with zeros."""
+    values, count = layer.parents * layer.pairs * layer.quads * BLOCK, layer.parents * layer.unit_problems
+    for at in range(item.first_unit * count, item.last_unit * count):
+        put(numbers, at, zero)
+    for at in range(item.first_unit * values, item.last_unit * values):
+        put(first, at, zero)
+        if is_given(second):
+            put(second, at, zero)
+
+
+@inlined
+def place_offset(layer, tensors, offset, group, unit, pair, q, zeros):
+    """Returns the place of the offset of a pair and a quad."""
+    units, at = (1, 0) if tensors.offset_shared else (layer.units, unit)
+    line = ((group * units + at) * layer.pairs + pair) * ROWS
+    return choose(offset, (line * layer.quads + q) * QUAD * WIDTH, zeros)
+
+
+@inlined
+def point_at_tensors(tensors, zero):
+    """Returns pointers to poses, weights, offset, activations, normaliser, bias, direction, mean, steepness and centre."""
+    poses, weights, offset = (
+        point_at(tensors.poses, zero),
+        point_at(tensors.weights, zero),
+        point_at(tensors.offset, zero),
+    )
+    activations, normaliser = point_at(tensors.activations, zero), point_at(tensors.normaliser, zero)
+    bias, direction = point_at(tensors.bias, zero), point_at(tensors.direction, zero)
+    mean, steepness = point_at(tensors.mean, zero), point_at(tensors.steepness, zero)
+    centre = point_at(tensors.centre, zero)
+    return poses, weights, offset, activations, normaliser, bias, direction, mean, steepness, centre

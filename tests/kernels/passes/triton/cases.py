@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from triton.runtime.interpreter import InterpretedFunction
 
 from capsbench_kernels import (
     Moments,
@@ -41,6 +42,22 @@ def launches(monkeypatch):
 
     monkeypatch.setattr(Launch, "run", recorded)
     return made
+
+
+@pytest.fixture(autouse=True, scope="module")
+def prepare_functions_once():
+    """Keeps the interpreter from preparing Triton's language at each call of a function by a kernel: half of all the time."""
+    prepare, prepared = InterpretedFunction.__call__, set()
+
+    def call(function, *arguments, **named):
+        if function in prepared:
+            return function.rewrite()(*arguments, **named)
+        prepared.add(function)
+        return prepare(function, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InterpretedFunction, "__call__", call)
+        yield
 
 
 @pytest.fixture
@@ -133,9 +150,9 @@ def assert_like_the_reference(problem, **tolerance):
 
 
 PAPERS = {
-    "a vector capsule": ((3, 4, 10, 1, 8, 16), ("direction",)),
-    "a pose matrix": ((3, 4, 5, 4, 4, 4), ("bias", "gaussian", "centre", "activations", "offset")),
-    "no routing": ((3, 4, 5, 4, 4, 4), ()),
+    "a vector capsule": ((3, 2, 10, 1, 8, 16), ("direction",)),
+    "a pose matrix": ((3, 2, 5, 4, 4, 4), ("bias", "gaussian", "centre", "activations", "offset")),
+    "no routing": ((3, 2, 5, 4, 4, 4), ()),
 }
 
 
@@ -147,13 +164,13 @@ def test_the_papers_capsules(sizes, options, dtype, tolerance, launches):
 
 
 @settings(
-    max_examples=15,
+    max_examples=12,
     deadline=None,
     phases=(Phase.generate,),  # to shrink an example would take minutes in the interpreter
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    sizes=st.tuples(*[st.integers(1, 5)] * 2, st.integers(1, 6), *[st.integers(1, 5)] * 3),
+    sizes=st.tuples(*[st.integers(1, 3)] * 2, st.integers(1, 6), *[st.integers(1, 3)] * 3),
     options=st.sets(st.sampled_from(OPTIONS)),
     constant_shares=st.booleans(),
     seed=st.integers(0, 99),
@@ -170,10 +187,10 @@ def test_each_option_alone(option):
 @pytest.mark.parametrize(
     ("sizes", "threads"),
     [
-        ((70, 2, 2, 1, 2, 3), "two problems in each"),
+        ((5, 2, 32, 1, 2, 3), "two problems in each"),
         ((2, 2, 40, 2, 2, 2), "more parents than a warp has"),
-        ((2, 1, 3, 1, 20, 12), "a vote's weights shared by several, in two passes"),
-        ((20, 17, 8, 2, 1, 1), "several programs"),
+        ((2, 1, 3, 1, 17, 12), "a vote's weights shared by several, in two passes"),
+        ((3, 3, 64, 2, 1, 1), "several programs"),
     ],
 )
 def test_tiles_of_other_shapes(sizes, threads, launches):
@@ -189,10 +206,10 @@ def test_tiles_of_other_shapes(sizes, threads, launches):
     assert [grid[0] for _, grid in launches] == [tile.blocks, tile.blocks, pairs.blocks]
 
 
-@pytest.mark.parametrize(("splits", "stretches"), [(1, (1, 1)), (2, (2, 2)), (3, (3, 2)), (7, (7, 4))])
+@pytest.mark.parametrize(("splits", "stretches"), [(1, (1, 1)), (2, (2, 2)), (3, (3, 2)), (7, (5, 4))])
 def test_split_children_and_problems_give_the_same(splits, stretches, split_into, launches):
     split_into(splits)
-    problem = random_problem((4, 7, 3, 2, 2, 2))
+    problem = random_problem((4, 5, 3, 2, 2, 2))
     assert_like_the_reference(problem)
     of_children, of_problems = stretches
     assert [grid[1] for _, grid in launches] == [of_children, of_children, of_problems]
@@ -208,13 +225,13 @@ def test_an_offset_of_every_problem_and_one_of_all(split_into):
 
 def test_the_same_input_gives_the_same_bits(split_into):
     split_into(3)
-    problem = random_problem((3, 8, 3, 2, 2, 2), dtype=torch.float32)
+    problem = random_problem((3, 5, 3, 2, 2, 2), dtype=torch.float32)
     for first, second in zip(*(results(problem, "triton").values() for _ in range(2)), strict=True):
         assert torch.equal(first, second)
 
 
 def test_non_contiguous_input_gives_the_same():
-    problem = random_problem((3, 4, 3, 2, 3, 2))
+    problem = random_problem((2, 3, 3, 2, 3, 2))
     expected = results(problem, "triton")
 
     def scattered(tensor):
@@ -244,9 +261,9 @@ def test_half_width_input_is_summed_in_float32(sizes, options, dtype):
 @pytest.mark.parametrize("activation", [0.0, 1.0])
 def test_degenerate_votes_give_finite_values_and_gradients(votes, activation):
     """All votes equal, of any size, from children that are all inactive or all certain, in float32."""
-    poses = torch.full((2, 3, 2, 2), votes, device=DEVICE, requires_grad=True)
-    weights = torch.eye(2, device=DEVICE).expand(3, 3, 2, 2)
-    activations = torch.full((2, 3), activation, device=DEVICE, requires_grad=True)
+    poses = torch.full((1, 2, 2, 2), votes, device=DEVICE, requires_grad=True)
+    weights = torch.eye(2, device=DEVICE).expand(2, 3, 2, 2)
+    activations = torch.full((1, 2), activation, device=DEVICE, requires_grad=True)
     betas = torch.zeros(3, device=DEVICE, requires_grad=True)
     means, parents = em_routing(
         poses, weights, activations, betas, betas, 2, inverse_temperature=[0.2, 0.3], backend="triton"
@@ -259,7 +276,7 @@ def test_degenerate_votes_give_finite_values_and_gradients(votes, activation):
 @pytest.mark.parametrize("scale", [1e4, 1e-6])
 def test_large_and_tiny_votes(scale):
     """The rounding of logits of 1e9 alone exceeds the range of an exponential."""
-    problem = random_problem((2, 5, 3, 2, 3, 2), ("direction", "gaussian"), torch.float32, scale)
+    problem = random_problem((2, 3, 3, 2, 3, 2), ("direction", "gaussian"), torch.float32, scale)
     assert_near_by_name(results(problem, "triton"), results(problem, "reference"), 1e-5)
 
 
@@ -267,7 +284,7 @@ def test_large_and_tiny_votes(scale):
 @pytest.mark.parametrize("constant_shares", [False, True])
 def test_the_shares_sum_to_1_however_large_the_logits(size, constant_shares):
     """A logit of 1e7 plus the log of the denominator rounds to the logit in float32. The logits are exact: the bias alone."""
-    problem = random_problem((2, 10, 8, 2, 3, 2), ("activations",), torch.float32)
+    problem = random_problem((2, 3, 8, 2, 3, 2), ("activations",), torch.float32)
     drawn = torch.rand(2, 8, generator=torch.Generator().manual_seed(1))
     bias = (size + drawn).to(DEVICE).requires_grad_()
     assert (bias - size).abs().amax() <= 1
@@ -319,28 +336,31 @@ def test_a_centre_that_is_the_mean_is_read_once():
 
 
 @pytest.mark.parametrize(
-    "options", [OPTIONS, OPTIONS[:-1], OPTIONS[:4], ("gaussian", "activations"), ("direction",), ()]
+    ("options", "splits"),
+    [
+        *((OPTIONS, 1), (OPTIONS, 2), (OPTIONS[:-1], 1), (OPTIONS[:4], 2)),
+        *((("gaussian", "activations"), 1), (("direction",), 2), ((), 1)),
+    ],
 )
-def test_constant_shares(options, split_into):
+def test_constant_shares(options, splits, split_into):
     """Gradients take the shares as constants: the belief has none, the others flow through the votes alone."""
-    for splits in (1, 2):
-        split_into(splits)
-        problem = random_problem((3, 4, 3, 2, 2, 3), options)
-        varied = results(problem, "triton")
-        problem["constant_shares"] = True
-        found = results(problem, "triton")
-        assert_same(found, results(problem, "reference"))
-        for name in ("bias", "direction", "mean", "precision", "log_normaliser"):
-            assert not found.get(f"gradient of {name}", torch.zeros(1)).any(), name
-        for name in ("mass", "first", "second", "gradient of activations"):
-            assert name not in found or torch.equal(found[name], varied[name]), name
-        same = torch.allclose(found["gradient of poses"], varied["gradient of poses"])
-        assert same == (not {"direction", "gaussian"} & set(options))
+    split_into(splits)
+    problem = random_problem((2, 3, 3, 2, 2, 3), options)
+    varied = results(problem, "triton")
+    problem["constant_shares"] = True
+    found = results(problem, "triton")
+    assert_same(found, results(problem, "reference"))
+    for name in ("bias", "direction", "mean", "precision", "log_normaliser"):
+        assert not found.get(f"gradient of {name}", torch.zeros(1)).any(), name
+    for name in ("mass", "first", "second", "gradient of activations"):
+        assert name not in found or torch.equal(found[name], varied[name]), name
+    same = torch.allclose(found["gradient of poses"], varied["gradient of poses"])
+    assert same == (not {"direction", "gaussian"} & set(options))
 
 
 @pytest.mark.parametrize("gradient", ["all", "last"])
 def test_dynamic_routing(gradient, launches):
-    poses, weights = (random_problem((3, 5, 4, 1, 3, 4))[name] for name in ("poses", "weights"))
+    poses, weights = (random_problem((2, 3, 4, 1, 3, 4))[name] for name in ("poses", "weights"))
 
     def routed(backend):
         outputs = dynamic_routing(poses, weights, 3, gradient=gradient, backend=backend)
@@ -353,7 +373,7 @@ def test_dynamic_routing(gradient, launches):
 
 
 def test_em_routing(launches):
-    problem = random_problem((2, 5, 3, 2, 2, 2))
+    problem = random_problem((2, 3, 3, 2, 2, 2))
     betas = torch.randn(2, 3, dtype=torch.double, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     inputs = [
         problem["poses"],

@@ -1,4 +1,4 @@
-"""Runs `cases.py`, each time in a process of its own.
+"""Runs `cases.py` in processes of their own, a part of the cases in each.
 
 Triton's interpreter has to be chosen before anything imports Triton, and torchvision imports it in most other tests.
 """
@@ -15,8 +15,14 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed")
 
 CASES = Path(__file__).with_name("cases.py")
+NAMES = re.findall(r"^def (test_\w+)", CASES.read_text(), re.MULTILINE)
+PARTS = [
+    pytest.param(NAMES[::3], id="a third"),
+    pytest.param([name for name in NAMES if name not in NAMES[::3]], id="the others", marks=pytest.mark.slow),
+]
 
 
+@pytest.mark.parametrize("names", PARTS)
 @pytest.mark.parametrize(
     "interpret",
     [
@@ -24,11 +30,12 @@ CASES = Path(__file__).with_name("cases.py")
         pytest.param("0", id="cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")),
     ],
 )
-def test_every_case_passes(interpret):
-    command = [sys.executable, "-m", "pytest", CASES, "-q", "-p", "no:cacheprovider", "--durations=10"]
+def test_every_case_passes(interpret, names):
+    cases = [f"{CASES}::{name}" for name in names]
+    command = [sys.executable, "-m", "pytest", *cases, "-q", "-p", "no:cacheprovider", "--durations=10"]
     environment = {**os.environ, "TRITON_INTERPRET": interpret, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^(\d+) passed in", done.stdout, re.MULTILINE)  # and none skipped
     assert passed, done.stdout
-    assert int(passed[1]) > 30
+    assert int(passed[1]) > len(names) > 5

@@ -1,0 +1,302 @@
+"""Whole routings on the CPU: the passes and the updates between them, without an operation of torch in between.
+
+Where a problem belongs to one item (`Setting.parts` is 1), a thread takes the item through all iterations. Elsewhere all
+threads run a pass, the sums of its parts are added in their order, and all threads run the update (`sequence.py`). The
+functions know nothing of autograd: a forward function returns the tensors that its backward function needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from capsbench_kernels.passes.cpu.layout import Layer
+from capsbench_kernels.passes.cpu.sequence import PartSums, Step, run_steps
+from capsbench_kernels.passes.cpu.setting import ChildGradients, Setting
+from capsbench_kernels.passes.cpu.steps import Item, Sums, Tensors, Upstream
+from capsbench_kernels.passes.cpu.updates import (
+    GaussianGradients,
+    Gaussians,
+    Options,
+    Squashed,
+    differentiate_gaussians,
+    differentiate_squashed,
+    update_gaussians,
+    update_squashed,
+)
+from capsbench_kernels.passes.types import DynamicOptions, EMOptions
+
+
+def infer_parents(poses: Sequence[int], weights: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """See `capsbench_kernels.passes.types.RoutingKernels`."""
+    layer = Layer.of_sizes(poses[0], poses[1], weights[1], poses[2], poses[3], weights[3])
+    return (layer.padded_problems, layer.parents), (layer.parent_values,)
+
+
+def route_em(tensors: Sequence[Any], options: EMOptions) -> tuple[Tensor, ...]:
+    """See `capsbench_kernels.passes.types.RoutingKernels`."""
+    routing = _EM(tensors, options)
+    return *routing.run_forward(), *routing.sums
+
+
+def route_em_backward(
+    tensors: Sequence[Any], options: EMOptions, saved: Sequence[Tensor], upstream: Sequence[Tensor], *,
+    last_only: bool, offset_wanted: bool,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """See `capsbench_kernels.passes.types.RoutingKernels`."""
+    return _EM(tensors, options, saved).run_backward(upstream, last_only, offset_wanted)
+
+
+def route_dynamic(tensors: Sequence[Any], options: DynamicOptions) -> tuple[Tensor, ...]:
+    """See `capsbench_kernels.passes.types.RoutingKernels`."""
+    routing = _Dynamic(tensors, options)
+    return routing.run_forward(), routing.sums, routing.directions
+
+
+def route_dynamic_backward(
+    tensors: Sequence[Any], options: DynamicOptions, saved: Sequence[Tensor], upstream: Sequence[Tensor], *,
+    last_only: bool, offset_wanted: bool,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """See `capsbench_kernels.passes.types.RoutingKernels`."""
+    return _Dynamic(tensors, options, saved).run_backward(upstream[0], last_only, offset_wanted)
+
+
+class _EM:
+    """The tensors of a call of EM routing."""
+
+    def __init__(self, tensors: Sequence[Any], options: EMOptions, sums: Sequence[Tensor] | None = None) -> None:
+        poses, weights, offset, activations, *betas = tensors
+        self.setting, self.options = (setting := Setting(poses, weights, offset)), options
+        self.iterations = len(options.inverse_temperature)
+        # Of each iteration: mass, first, second, centre, and the sum of the logarithms of the variances.
+        self.sums = sums or (
+            setting.numbers(self.iterations),
+            *(setting.values(self.iterations) for _ in range(3)),
+            setting.numbers(self.iterations),
+        )
+        address = setting.memory.address
+        self._activations, self._betas = address(activations), (address(betas[0]), address(betas[1]))
+        self._mean, self._steepness, self._bias = setting.values(), setting.values(), setting.numbers()
+
+    def tensors_of_pass(self, iteration: int, *, saved_centre: bool) -> Tensors:
+        """Returns the tensors of a pass; the first one has no belief. Its centre is the mean of the belief, or the one saved."""
+        mean, steepness, bias = (
+            tensor.data_ptr() if iteration > 0 else 0 for tensor in (self._mean, self._steepness, self._bias)
+        )
+        centre = self.sums[3][iteration].data_ptr() if saved_centre else mean
+        return self.setting.tensors(
+            activations=self._activations, bias=bias, mean=mean, steepness=steepness, centre=centre
+        )
+
+    def options_of(self, iteration: int) -> Options:
+        """Returns the options of an iteration in the form of the kernels."""
+        temperatures, *others = self.options
+        return Options(float(temperatures[iteration]), *map(float, others))
+
+    def update(self, iteration: int, item: Item, *, checked: bool = False, means: int = 0, parents: int = 0) -> bool:
+        """Runs the M-step of an iteration; returns whether the pass has to be repeated."""
+        gaussians = self._gaussians(iteration, 0 if means else self._bias.data_ptr(), means, parents)
+        lost: bool = update_gaussians(
+            self.setting.layer, gaussians, self.options_of(iteration), item.first_unit, item.last_unit, checked,
+            self.setting.memory.zero,
+        )  # fmt: skip
+        return lost
+
+    def _gaussians(self, iteration: int, bias: int = 0, means: int = 0, parents: int = 0) -> Gaussians:
+        mass, first, second, centre, logs = (tensor[iteration].data_ptr() for tensor in self.sums)
+        belief = self._mean.data_ptr(), self._steepness.data_ptr(), bias
+        return Gaussians(mass, first, second, centre, logs, *belief, means, parents, *self._betas)
+
+    def run_forward(self) -> tuple[Tensor, Tensor]:
+        """Runs all iterations; returns the outputs and fills the sums."""
+        setting = self.setting
+        layer = setting.layer
+        means = setting.memory.empty(layer.problems, layer.parents, layer.rows, layer.columns)
+        parents = setting.memory.empty(layer.problems, layer.parents)
+        part_sums = PartSums(setting, second=True)
+        values = layer.parent_values // layer.units
+
+        def make_step(iteration: int) -> Step:
+            targets = [tensor[iteration] for tensor in self.sums[:3]]
+            centre = self.sums[3][iteration].numpy()
+            first, repeated = (self.tensors_of_pass(iteration, saved_centre=saved) for saved in (False, True))
+            outputs = (
+                dict(means=means.data_ptr(), parents=parents.data_ptr()) if iteration == self.iterations - 1 else {}
+            )
+
+            def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
+                setting.forward(item, repeated if again else first, Sums(*part_sums.places(part, targets), 0))
+
+            def update(item: Item, again: bool) -> bool:
+                if not again:
+                    place = slice(item.first_unit * values, item.last_unit * values)
+                    centre[place] = self._mean.numpy()[place] if iteration else 0
+                return self.update(iteration, item, checked=not again, **outputs)
+
+            def restore(item: Item) -> None:
+                if iteration > 0:
+                    self.update(iteration - 1, item)
+
+            return Step(sweep, lambda: part_sums.add(targets), update, restore)
+
+        steps = [make_step(iteration) for iteration in range(self.iterations)]
+        run_steps(setting, lambda item: None, steps, lambda item: None)
+        return means, parents
+
+    def run_backward(
+        self, upstream: Sequence[Tensor], last_only: bool, offset_wanted: bool
+    ) -> tuple[Tensor | None, ...]:
+        """Runs the iterations in reverse; returns the gradients."""
+        setting = self.setting
+        layer, address, zero = setting.layer, setting.memory.address, setting.memory.zero
+        last = self.iterations - 1
+        of_means, of_parents = (address(gradient) for gradient in upstream)
+        children = ChildGradients(setting, offset_wanted=offset_wanted, activations_wanted=True)
+        betas = [setting.memory.zeros(layer.padded_problems, layer.parents) for _ in range(2)]
+        to_sums = setting.numbers(), setting.values(), setting.values()
+        slopes = setting.numbers(), setting.values(), setting.values()
+        part_slopes = PartSums(setting, second=True)
+
+        def differentiate(iteration: int, item: Item) -> None:
+            """Computes the gradients of the sums of an iteration, and the belief of its pass."""
+            given = [of_means, of_parents] if iteration == last else [0, 0]
+            believed = [0, 0, 0] if iteration == last else [tensor.data_ptr() for tensor in slopes]
+            outputs = (tensor.data_ptr() for tensor in (*to_sums, *betas))
+            differentiate_gaussians(
+                layer, self._gaussians(iteration), self.options_of(iteration),
+                GaussianGradients(*believed, *given, *outputs), item.first_unit, item.last_unit, item.scratch, zero,
+            )  # fmt: skip
+            if iteration > 0:
+                self.update(iteration - 1, item)
+
+        def make_step(iteration: int) -> Step:
+            tensors = self.tensors_of_pass(iteration, saved_centre=True)
+            received = Upstream(to_sums[0].data_ptr(), to_sums[1].data_ptr(), to_sums[2].data_ptr(), 0)
+
+            def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
+                gradients = children.addresses(
+                    unit_part, *part_slopes.places(part, slopes), fresh=iteration == last, constant_shares=last_only
+                )
+                setting.backward(item, tensors, received, gradients)
+
+            def update(item: Item, again: bool) -> bool:
+                if iteration > first:
+                    differentiate(iteration - 1, item)
+                return False
+
+            return Step(sweep, lambda: part_slopes.add(slopes), update)
+
+        first = last if last_only else 0
+        steps = [make_step(iteration) for iteration in range(last, first - 1, -1)]
+        run_steps(setting, lambda item: differentiate(last, item), steps, children.write_item)
+        children.write_weights()
+        return children.poses, children.weights, children.offset, children.activations, *map(_sum_problems, betas)
+
+
+class _Dynamic:
+    """The tensors of a call of dynamic routing."""
+
+    def __init__(self, tensors: Sequence[Any], options: DynamicOptions, saved: Sequence[Tensor] | None = None) -> None:
+        poses, weights, offset, self.bias = tensors
+        self.setting, self.options = (setting := Setting(poses, weights, offset)), options
+        # Of each iteration: what a parent receives, and the sum of the outputs after it.
+        self.sums, self.directions = saved or (
+            setting.values(options.iterations),
+            setting.values(options.iterations - 1),
+        )
+        self._bias = setting.memory.address(self.bias)
+
+    def tensors_of_pass(self, iteration: int) -> Tensors:
+        """Returns the tensors of a pass; the first one has no belief."""
+        direction = self.directions[iteration - 1].data_ptr() if iteration else 0
+        return self.setting.tensors(direction=direction, leaky=self.options.leaky)
+
+    def squashed(self, iteration: int, outputs: int = 0) -> Squashed:
+        """Returns the addresses of an iteration."""
+        last = iteration == self.options.iterations - 1
+        return Squashed(
+            self.sums[iteration].data_ptr(), self._bias,
+            self.directions[iteration - 1].data_ptr() if iteration else 0,
+            0 if last else self.directions[iteration].data_ptr(), outputs,
+            -1 if last else self.options.variant,
+        )  # fmt: skip
+
+    def run_forward(self) -> Tensor:
+        """Runs all iterations; returns the outputs and fills the sums and the directions."""
+        setting = self.setting
+        layer, zero = setting.layer, setting.memory.zero
+        outputs = setting.memory.empty(layer.problems, layer.parents, layer.rows * layer.columns)
+        masses = setting.numbers()
+        part_sums = PartSums(setting, second=False)
+
+        def make_step(iteration: int) -> Step:
+            targets = [masses, self.sums[iteration]]
+            tensors = self.tensors_of_pass(iteration)
+            last = iteration == self.options.iterations - 1
+            squashed = self.squashed(iteration, outputs.data_ptr() if last else 0)
+
+            def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
+                setting.forward(item, tensors, Sums(*part_sums.places(part, targets), 0))
+
+            def update(item: Item, again: bool) -> bool:
+                update_squashed(layer, squashed, item.first_unit, item.last_unit, zero)
+                return False
+
+            return Step(sweep, lambda: part_sums.add(targets), update)
+
+        steps = [make_step(iteration) for iteration in range(self.options.iterations)]
+        run_steps(setting, lambda item: None, steps, lambda item: None)
+        return outputs
+
+    def run_backward(self, upstream: Tensor, last_only: bool, offset_wanted: bool) -> tuple[Tensor | None, ...]:
+        """Runs the iterations in reverse; returns the gradients."""
+        setting = self.setting
+        layer, zero = setting.layer, setting.memory.zero
+        last = self.options.iterations - 1
+        given = setting.memory.address(upstream)
+        children = ChildGradients(setting, offset_wanted=offset_wanted, activations_wanted=False)
+        total = setting.memory.zeros(layer.parent_values)
+        # The gradient of each iteration's sums, which is also that of the bias.
+        to_sums = setting.values(self.options.iterations)
+        slopes = setting.numbers(), setting.values()
+        part_slopes = PartSums(setting, second=False)
+
+        def differentiate(iteration: int, item: Item) -> None:
+            differentiate_squashed(
+                layer, self.squashed(iteration), given if iteration == last else 0, slopes[1].data_ptr(),
+                total.data_ptr(), to_sums[iteration].data_ptr(), item.first_unit, item.last_unit, zero,
+            )  # fmt: skip
+
+        def make_step(iteration: int) -> Step:
+            tensors, received = self.tensors_of_pass(iteration), Upstream(0, to_sums[iteration].data_ptr(), 0, 0)
+
+            def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
+                gradients = children.addresses(
+                    unit_part, *part_slopes.places(part, slopes), fresh=iteration == last, constant_shares=last_only
+                )
+                setting.backward(item, tensors, received, gradients)
+
+            def update(item: Item, again: bool) -> bool:
+                if iteration > first:
+                    differentiate(iteration - 1, item)
+                return False
+
+            return Step(sweep, lambda: part_slopes.add(slopes), update)
+
+        first = last if last_only else 0
+        steps = [make_step(iteration) for iteration in range(last, first - 1, -1)]
+        run_steps(setting, lambda item: differentiate(last, item), steps, children.write_item)
+        children.write_weights()
+        to_bias = None
+        if self.bias is not None:
+            to_bias = torch.stack([_sum_problems(setting.from_units(each)) for each in to_sums[first:]]).sum(dim=0)
+        return children.poses, children.weights, children.offset, to_bias
+
+
+def _sum_problems(tensor: Tensor) -> Tensor:
+    """Returns the sum over the first dimension, on this thread."""
+    return torch.from_numpy(np.add.reduce(tensor.numpy(), axis=0))
