@@ -1,21 +1,27 @@
-"""Files of tensors beside records: weights, and the arrays of measures. Each file is checked against its digest on record."""
+"""Files of tensors beside records: weights, arrays of measures, and checkpoints. Each is checked against its digest.
+
+The digests of weights and arrays are on record; a file that has no record yet holds its own (`write_sealed`).
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load
 
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
-from capsbench.records.disk import read_file, replace_file
+from capsbench.records.disk import open_file, read_file, replace_file
 from capsbench.records.record import Artifact, Measurement, Record, Row
 
 if TYPE_CHECKING:
@@ -59,7 +65,7 @@ def read_arrays(path: Path, sha256: str | None) -> dict[str, NDArray[Any]]:
         raise UsageError(Kind.DAMAGED, f"NumPy has no such array: {error}", file=path) from error
 
 
-def read_bytes(path: Path, sha256: str | None, remedy: str) -> bytes:
+def read_bytes(path: Path, sha256: str | None, remedy: str | None = None) -> bytes:
     """Reads a file beside a record.
 
     Args:
@@ -69,15 +75,119 @@ def read_bytes(path: Path, sha256: str | None, remedy: str) -> bytes:
     Raises:
         UsageError: the file is absent (MISSING), cannot be read (INACCESSIBLE), or has changed since it was written (DAMAGED).
     """
-    try:
+    with _named_read_errors(path):
         content = read_file(path, math.inf)
+    _check_digest(path, hashlib.sha256(content).hexdigest(), sha256, remedy)
+    return content
+
+
+def copy_file(path: Path, copy: Path, sha256: str | None, remedy: str) -> str:
+    """Copies a file beside a record, completely or not at all, and returns its digest; it is read once, whatever its size.
+
+    It is no link: a program that overwrites the file in its place, as `scp` does, would change the other folder's too.
+
+    Raises:
+        UsageError: as `read_bytes`, with the same arguments; or, without a digest on record, it has no tensors (DAMAGED).
+        StorageFailed: the copy cannot be written.
+    """
+    with ExitStack() as stack:
+        with _named_read_errors(path):
+            original = stack.enter_context(open_file(path))
+        temporary = stack.enter_context(replace_file(copy))
+        digest = hashlib.sha256()
+        with temporary.open("wb") as written:
+            while chunk := _read_chunk(path, original):
+                digest.update(chunk)
+                written.write(chunk)
+        _check_digest(path, digest.hexdigest(), sha256, remedy)
+        if sha256 is None:
+            _check_tensors(path, temporary)
+    return digest.hexdigest()
+
+
+def _read_chunk(path: Path, original: BinaryIO) -> bytes:
+    with _named_read_errors(path):
+        return original.read(2**20)
+
+
+def _check_tensors(path: Path, copy: Path) -> None:
+    """Raises UsageError if the copy of a file is not one of tensors: a link may lead to any file of the user's."""
+    try:
+        with safe_open(copy, "numpy"):
+            pass
+    except SafetensorError as error:
+        raise _to_usage_error(path, error) from error
+
+
+@contextmanager
+def _named_read_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(Kind.MISSING, f"cannot be read: {error.strerror}", file=path) from error
     except OSError as error:
         raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", file=path) from error
-    if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+
+
+def _check_digest(path: Path, digest: str, sha256: str | None, remedy: str | None) -> None:
+    if sha256 not in (None, digest):
         raise UsageError(Kind.DAMAGED, "its digest is not that on record", file=path, expected=remedy)
-    return content
+
+
+def write_sealed(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
+    """Writes tensors and texts as safetensors with a digest of the whole file in it; raises StorageFailed."""
+    from safetensors.torch import save
+
+    with replace_file(path) as temporary:
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        content = memoryview(save(contiguous, {**texts, "digest": _BLANK.decode()}))
+        start, end = _find_digest(content)
+        with temporary.open("wb") as file:
+            file.write(content[:start])
+            file.write(hashlib.sha256(content).hexdigest().encode())
+            file.write(content[end:])
+
+
+def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads the tensors and texts of a file that `write_sealed` wrote.
+
+    Raises:
+        UsageError: as `read_bytes`; the file is DAMAGED if any byte differs from what was written.
+    """
+    from safetensors.torch import load as load_tensors
+
+    content = memoryview(read_bytes(path, None))
+    try:
+        start, end = _find_digest(content)
+        digest = hashlib.sha256(content[:start])
+        digest.update(_BLANK)
+        digest.update(content[end:])
+        if digest.hexdigest().encode() != content[start:end]:
+            raise ValueError("not as it was written: its digest differs")
+        texts = json.loads(bytes(content[8 : 8 + _read_header_size(content)]))["__metadata__"]
+        return load_tensors(bytes(content)), texts
+    except (SafetensorError, ValueError) as error:
+        raise UsageError(Kind.DAMAGED, str(error).partition("\n")[0], file=path) from error
+
+
+_BLANK = b"0" * 64
+"""Stands in the place of the digest while the digest is computed."""
+
+_DIGEST = re.compile(rb'"digest":"([0-9a-f]{64})"')
+
+
+def _find_digest(content: memoryview) -> tuple[int, int]:
+    """Returns the start and the end of the digest in the header of a file; raises ValueError if it has none."""
+    # In the texts of the header quotes are escaped, so that the pattern cannot be a part of one.
+    found = _DIGEST.search(content, 8, 8 + _read_header_size(content))
+    if found is None:
+        raise ValueError("it has no digest of itself")
+    return found.span(1)
+
+
+def _read_header_size(content: memoryview) -> int:
+    """Returns the size of the header of safetensors, which its first 8 bytes give."""
+    return int.from_bytes(content[:8], "little")
 
 
 def read_kept(folder: Path, taken: Measurement) -> dict[str, NDArray[Any]]:

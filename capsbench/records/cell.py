@@ -163,7 +163,7 @@ class Cell(BaseModel):
     device: Annotated[
         Literal["cpu", "cuda"],
         Declaration(
-            "cpu, cuda or cuda:N; auto: cuda where there is one",
+            "device: cpu, cuda or cuda:N; auto: cuda where there is one",
             Role.MACHINE,
             Panel.MACHINE,
             default="auto",
@@ -221,7 +221,7 @@ class Cell(BaseModel):
     fused_optimizer: Annotated[bool, Declaration("torch's fused optimiser step", Role.MACHINE, Panel.MACHINE)] = False
     compile: Annotated[
         Literal["none", "default", "cuda-graphs"],
-        Declaration("torch.compile of the training step: none, default or cuda-graphs", Role.MACHINE, Panel.MACHINE),
+        Declaration("training step by torch.compile: none, default or cuda-graphs", Role.MACHINE, Panel.MACHINE),
     ] = "none"
 
     @cached_property
@@ -238,6 +238,12 @@ class Cell(BaseModel):
         copied = super().model_copy(update=update, deep=deep)
         for identity in ("id", "contender"):  # cached for the original
             copied.__dict__.pop(identity, None)
+        return copied
+
+    def with_seed(self, seed: int) -> Cell:
+        """Returns the cell of the same contender with another seed."""
+        copied = self.model_copy(update={"seed": seed})
+        copied.__dict__["contender"] = self.contender  # which the copy would compute again
         return copied
 
     def __hash__(self) -> int:

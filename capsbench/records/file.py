@@ -33,6 +33,7 @@ from capsbench.records.record import (
     Training,
     explain_unfit,
     find_repeated_number,
+    is_folder_name,
 )
 
 SCHEMA = 2
@@ -173,12 +174,20 @@ def from_bytes(path: Path, content: bytes) -> Record:
         raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
     shared = {part.name: getattr(written, part.name) for part in fields(Record)}
     record = Record(**{**shared, "training": training, "measures": measures})
-    check_numbers(path, record)
+    check_entries(path, record)
     return record
 
 
-def check_numbers(path: Path, record: Record) -> None:
-    """Raises UsageError for a number twice, one that no measurement gives, or a measure's number among those of the training."""
+def check_entries(path: Path, record: Record) -> None:
+    """Raises UsageError for entries that no run writes.
+
+    These are a measure whose name cannot be that of a folder, a number twice, one that no measurement gives, and a measure's
+    number among those of the training.
+    """
+    odd = next((spec for spec in record.measures if not is_folder_name(spec)), None)
+    if odd is not None:
+        problem = f"not a whole record ({odd[:200]!r} is no name of a measure)"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=RUN_AGAIN)
     foreign = next((row for row in (record.training.rows if record.training else ()) if row.measure != TRAINING), None)
     if foreign is not None:
         problem = f"not a whole record (its training has {_name(foreign)!r}, a number of a measure)"

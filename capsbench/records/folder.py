@@ -60,6 +60,11 @@ def _require_records(store: Store, flag: str) -> tuple[list[Record], list[str]]:
         problem = f"none of its {len(faults)} records can be read; the first: {faults[0]}"
         raise UsageError(Kind.DAMAGED, problem, flag=flag, file=store.folder)
     if not records:
-        remedy = f"`capsbench run` with {{flag:out}} {store.folder} makes some"
-        raise NothingMeasured(Kind.MISSING, "no records here", flag=flag, file=store.folder, expected=remedy)
+        raise explain_no_records(store, flag)
     return records, faults
+
+
+def explain_no_records(store: Store, flag: str = "out") -> NothingMeasured:
+    """Returns the error for a folder in which nothing is on record yet."""
+    remedy = f"`capsbench run` with {{flag:out}} {store.folder} makes some"
+    return NothingMeasured(Kind.MISSING, "no records here", flag=flag, file=store.folder, expected=remedy)

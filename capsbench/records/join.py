@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from capsbench.records.record import Measurement, Record, Training
@@ -77,34 +77,41 @@ def _join_cell(records: list[Record]) -> tuple[Record, str]:
     newest_first = sorted(records, key=_start_time, reverse=True)
     trained = [record for record in newest_first if record.training is not None] or newest_first[:1]
     newest = trained[0]
-    alike = [
-        record for record in trained if _curve_without_times(record.training) == _curve_without_times(newest.training)
-    ]
-    measures: dict[str, Measurement] = {}
-    for record in reversed(alike):  # the newest last, since the last one wins
-        measures |= record.measures
-    joined = replace(
-        newest,
-        measures=measures,
-        failures={
-            name: failure
-            for record in reversed(alike)
-            for name, failure in record.failures.items()
-            if name not in measures
-        },
-        wanted=list(dict.fromkeys(spec for record in alike for spec in record.wanted)),
-        aliases=list(dict.fromkeys(alias for record in alike for alias in record.aliases)),
-    )
-    others = [_file_name(record) for record in trained if record not in alike]
+    alike = [record for record in trained if have_same_curve(record, newest)]
+    joined = unite_records(alike)
+    others = [file_name(record) for record in trained if record not in alike]
     if not others:
         return joined, ""
     return joined, (
-        f"{newest.cell.title}: {', '.join([_file_name(newest), *others])} are of one cell, but their trainings differ; "
-        f"the newest, {_file_name(newest)}, is used"
+        f"{newest.cell.title}: {', '.join([file_name(newest), *others])} are of one cell, but their trainings differ; "
+        f"the newest, {file_name(newest)}, is used"
     )
 
 
-def _file_name(record: Record) -> str:
+def unite_records(records: Sequence[Record]) -> Record:
+    """Returns the first of some records of one training, with the measures of all.
+
+    Of a measure that several have, the first one's stands. A failed measure that another record has is no failure.
+    """
+    measures: dict[str, Measurement] = {}
+    for record in reversed(records):  # the first last, since the last one wins
+        measures |= record.measures
+    return replace(
+        records[0],
+        measures=measures,
+        failures={
+            name: failure
+            for record in reversed(records)
+            for name, failure in record.failures.items()
+            if name not in measures
+        },
+        wanted=list(dict.fromkeys(spec for record in records for spec in record.wanted)),
+        aliases=list(dict.fromkeys(alias for record in records for alias in record.aliases)),
+    )
+
+
+def file_name(record: Record) -> str:
+    """Returns the path of a record's file in its folder."""
     return f"records/{(record.aliases or [record.cell.id])[0]}.json"
 
 
@@ -112,6 +119,11 @@ def _start_time(record: Record) -> str:
     if record.training is not None:
         return record.training.started or ""
     return max((failure.failed for failure in record.failures.values()), default="")
+
+
+def have_same_curve(one: Record, other: Record) -> bool:
+    """Returns true if two trainings of one cell were the same, epoch by epoch."""
+    return _curve_without_times(one.training) == _curve_without_times(other.training)
 
 
 def _curve_without_times(training: Training | None) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -38,11 +39,11 @@ def parse_json(adapter: TypeAdapter[T], content: bytes) -> T:
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in fields:
-            raise UnfitError(f"it has {key[:100]!r} twice")
-        fields[key] = value
+    """Returns an object of JSON; raises UnfitError if it has a key twice. Called for every object, a thousand a record."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise UnfitError(f"it has {twice[:100]!r} twice")
     return fields
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
+from capsbench.records.sharing.process import NODE
+
 
 @cache
 def provenance() -> dict[str, Any]:
     """Returns versions, source state and hardware by name; None for what does not exist on this machine."""
-    commit, dirty = _source_state()
+    commit, dirty = read_source_state()
     cuda = torch.cuda.is_available()
     return {
         "capsbench": installed_version("capsbench"),
@@ -36,6 +38,7 @@ def provenance() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),
         "platform": platform.platform(),
+        "node": os.environ.get(NODE) or os.environ.get("SLURMD_NODENAME"),
     }
 
 
@@ -47,8 +50,9 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-def _source_state() -> tuple[str | None, bool | None]:
-    """Returns the commit and the dirty flag of this package's checkout; None if it was installed from a wheel."""
+@cache
+def read_source_state() -> tuple[str | None, bool | None]:
+    """Returns the commit and the dirty flag of this package's checkout at the first call; None outside of a checkout."""
     package = Path(__file__).parent
     # A virtual environment may lie inside another repository: it is our checkout only if git tracks this file.
     if _first_line("git", "-C", str(package), "ls-files", "--error-unmatch", Path(__file__).name) is None:

@@ -70,6 +70,11 @@ def _check_inside(path: str) -> str:
     return path
 
 
+def is_folder_name(spec: str) -> bool:
+    """Returns true if the spec of a measure can name the folder of what it keeps; a colon in it becomes a dot there."""
+    return re.fullmatch(r"[^/\x00-\x1f]+", spec) is not None and spec.strip(".:") != ""
+
+
 Identity = Annotated[str, StringConstraints(pattern="^[0-9a-f]{12}$")]
 
 
@@ -99,7 +104,8 @@ class Training:
     """The results of a training.
 
     Attributes:
-        rows: parameters, epochs and duration.
+        rows: parameters, epochs, duration, and the start: the seconds from the beginning of its process to the first step. Of an
+            interrupted training it is that of the last part; older records have none.
         history: one entry an epoch.
         versions: component (``training``, ``network``, ``routing``, ...) -> its version at the time.
         backends: the implementations of the vote pass that the routings used.
@@ -246,10 +252,11 @@ def find_repeated_number(record: Record) -> Row | None:
     entries = [(TRAINING, [] if record.training is None else record.training.rows)]
     entries += [(spec, taken.rows) for spec, taken in record.measures.items()]
     for spec, rows in entries:
+        name = measure_name(spec)
         own: set[NumberKey] = set()
         for row in rows:
             number = row.key
-            if number in own or owners.setdefault(number, measure_name(spec)) != measure_name(spec):
+            if number in own or owners.setdefault(number, name) != name:
                 return row
             own.add(number)
     return None
@@ -260,6 +267,8 @@ def explain_unfit(row: Row) -> str | None:
 
     Shares lie within [0, 1] and differences of shares within [-1, 1]. What a fraction of a user's own measure is, is not known.
     """
+    if row.level is None and 0 <= row.value <= 1:  # most rows; it fits every unit
+        return None
     for number in (row.value, 0.0 if row.level is None else row.level):
         if not abs(number) <= LARGEST:  # also true of nan; integers may be too large for a float
             return f"{_shorten(number)}, which is not finite or beyond {LARGEST:g}"
@@ -299,6 +308,7 @@ class Run:
         folders: the folders in which the modules of a user's own components were found.
         anew: the cells to train again whatever was on record: those of a fresh run, or those that an earlier fresh run left.
         commit: the commit of the source that ran.
+        shard: the part of a plan that it ran, such as ``2/4``; None for a whole plan.
     """
 
     name: Name
@@ -311,6 +321,7 @@ class Run:
     folders: list[Text] = field(default_factory=list)
     anew: list[Name] = field(default_factory=list)
     commit: Name | None = None
+    shard: Name | None = None
 
 
 def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, list[str]]]:

@@ -18,7 +18,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.measures.speed.spec import SPEED
 from capsbench.records.cell import Cell, Whole, digest_fields
 from capsbench.records.disk import read_file
-from capsbench.records.file import RUN_AGAIN, check_numbers, check_schema, schema_of
+from capsbench.records.file import RUN_AGAIN, check_entries, check_schema, schema_of
 from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.parts import Parts
 from capsbench.records.record import TRAINING, Artifact, Facts, Failure, Measurement, Name, Record, Row, Text, Training
@@ -117,7 +117,7 @@ def from_bytes(path: Path, content: bytes, sums: Mapping[str, str]) -> Record:
         record = _to_record(written, sums)
     except ValueError as error:
         raise UsageError(Kind.DAMAGED, f"not a whole record ({error})", file=path, expected=RUN_AGAIN) from error
-    check_numbers(path, record)
+    check_entries(path, record)
     return record
 
 

@@ -23,6 +23,7 @@ TRAINING_SPEC = MeasureSpec(
             judged=(Judged("parameters", conditions=("network",), rule="exact"),),
         ),
         Metric("epochs", "epochs"),
+        Metric("start", "s", higher_is_better=False, repeatable=False),
         Metric("duration", "s", higher_is_better=False, repeatable=False),
     ),
 )

@@ -4,10 +4,12 @@ A results folder holds
 
     records/CELL.json             one record a cell, trained or failed
     weights/CELL.safetensors      the trained weights
+    checkpoints/CELL.safetensors  the state of a training that was interrupted or is underway
     kept/MEASURE/CELL.safetensors the arrays that a measure keeps, such as the prediction of every test image
     between/MEASURE/CELL/CELL.json the rows of a measure between two networks, from the first to the second
     runs/NUMBER-TOKEN.json        the cells of one `capsbench run`
     report/                       the output of `capsbench report`
+    leases/CELL.GENERATION.json   who works on a cell at the moment (`capsbench.records.sharing.leases`)
     SHA256SUMS                    digests of records of schema 1, which have none themselves; optional, made by hand
 
 Every file is written under a temporary name and renamed, the record last: a record is whole or absent, and the files that it
@@ -24,18 +26,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from capsbench.errors import Kind, UsageError
 from capsbench.records import artifacts, between, file, schema1
 from capsbench.records.between import RowsBetween
 from capsbench.records.cell import Cell
-from capsbench.records.disk import make_folder, probe_folder, read_file, sweep_temporaries, write_file
+from capsbench.records.disk import find_temporaries, make_folder, probe_folder, read_file, write_file
 from capsbench.records.file import SCHEMA
 from capsbench.records.join import add_measurement, join_records, rename_conditions, rename_sources
 from capsbench.records.record import Artifact, Measurement, Record, Run
-from capsbench.records.runs import Notes, read_notes, write_note
+from capsbench.records.runs import Notes, read_note_files, read_notes, write_note
 from capsbench.records.specs import remove_retired
 from capsbench.registry import measure_name
 
@@ -56,8 +57,26 @@ class Store:
     def record_path(self, cell_id: str) -> Path:
         return self.folder / "records" / f"{cell_id}.json"
 
+    def stamp(self, cell_id: str) -> tuple[int, int, int] | None:
+        """Returns what changes whenever the record of a cell is written; None if it has none."""
+        try:
+            status = self.record_path(cell_id).stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino, status.st_size
+
     def weights_path(self, cell_id: str) -> Path:
         return self.folder / "weights" / f"{cell_id}.safetensors"
+
+    def checkpoint_path(self, cell_id: str) -> Path:
+        return self.folder / "checkpoints" / f"{cell_id}.safetensors"
+
+    def list_checkpoints(self) -> set[str]:
+        """Returns the identities of the cells that have a checkpoint."""
+        return {path.stem for path in self.folder.glob("checkpoints/*.safetensors")}
+
+    def remove_checkpoint(self, cell_id: str) -> None:
+        self.checkpoint_path(cell_id).unlink(missing_ok=True)
 
     def kept_path(self, spec: str, cell_id: str) -> Path:
         return self.folder / "kept" / spec.replace(":", ".") / f"{cell_id}.safetensors"
@@ -74,31 +93,15 @@ class Store:
         except OSError as error:
             raise _to_usage_error(self.folder, error) from error
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Locks the folder for one run and removes the temporary files of killed runs; raises UsageError if another run holds it.
+    def sweep(self) -> None:
+        """Removes the temporary files of killed processes."""
+        for path in self.find_temporaries():
+            path.unlink(missing_ok=True)
 
-        The lock also ends with the process.
-        """
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(
-                Kind.BUSY,
-                "another capsbench run is writing there",
-                flag="out",
-                file=self.folder,
-                expected="wait for it or choose another folder",
-            ) from None
-        except OSError as error:
-            raise _to_usage_error(self.folder, error) from error
-        try:
-            sweep_temporaries([self.folder / name for name in ("records", "runs", "weights")])
-            sweep_temporaries([*self.folder.glob("kept/*"), *self.folder.glob("between/*/*")])
-            yield
-        finally:
-            lock.release()
+    def find_temporaries(self) -> Iterator[Path]:
+        """Yields the temporary files that killed processes left."""
+        folders = [self.folder / name for name in ("records", "runs", "weights", "checkpoints")]
+        return find_temporaries([*folders, *self.folder.glob("kept/*"), *self.folder.glob("between/*/*")])
 
     def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> Artifact:
         """Writes tensors as safetensors, completely or not at all; raises StorageFailed."""
@@ -114,17 +117,19 @@ class Store:
         path = self.record_path(record.cell.id)
         file.check_not_newer(path)
         write_file(path, file.to_readable_bytes(path, record))
-        for alias in record.aliases:
-            self.record_path(alias).unlink(missing_ok=True)
-            self._files_of_schema_1.pop(alias, None)
-        self._files_of_schema_1.pop(record.cell.id, None)
+        with suppress(OSError):  # `remove_replaced` removes them later
+            for alias in record.aliases:
+                self.record_path(alias).unlink(missing_ok=True)
+                self._files_of_schema_1.pop(alias, None)
+            self._files_of_schema_1.pop(record.cell.id, None)
 
     def remove_replaced(self, cells: Iterable[Cell]) -> None:
-        """Removes records of schema 1 that a killed `write` left beside the records that replaced them."""
+        """Removes records of schema 1 that stayed beside those that replaced them: `write` was killed, or the disk refused."""
         for cell in cells:
             path, older = self.record_path(cell.id), self._files_of_schema_1.get(cell.id, [])
             if older and path not in older and path.exists():
-                with suppress(UsageError):  # a damaged record has replaced nothing
+                # A damaged record has replaced nothing, and what the disk refuses waits for the next command.
+                with suppress(UsageError, OSError):
                     for alias in self._read_record(path).aliases:
                         self.record_path(alias).unlink(missing_ok=True)
                     del self._files_of_schema_1  # it is read again: other files of this cell may remain
@@ -172,13 +177,13 @@ class Store:
         names = {cell.id for cell in cells}
         for path in [
             *map(self.record_path, sorted(names)),
-            *(path for path in self._between_paths() if names & {path.parent.name, path.stem}),
+            *(path for path in self.between_paths() if names & {path.parent.name, path.stem}),
         ]:
             file.check_not_newer(path)
 
     def check_none_newer(self) -> None:
         """Raises UsageError if a newer capsbench wrote any record of the folder."""
-        for path in (*sorted((self.folder / "records").glob("*.json")), *self._between_paths()):
+        for path in (*sorted((self.folder / "records").glob("*.json")), *self.between_paths()):
             file.check_not_newer(path)
 
     def has_weights(self, record: Record) -> bool:
@@ -221,15 +226,16 @@ class Store:
             for error in artifacts.find_unreadable_kept(self.folder, records)
         ]
         names = {name for record in records for name in (record.cell.id, *record.aliases)}
-        for path in sorted(self._between_paths()):
+        for path in sorted(self.between_paths()):
             if {path.parent.name, path.stem} <= names:
                 try:
-                    self._read_between(path)
+                    self.read_between(path)
                 except UsageError as error:
                     faults.append(str(error))
         return faults
 
-    def _between_paths(self) -> list[Path]:
+    def between_paths(self) -> list[Path]:
+        """Returns the files of rows between networks."""
         return sorted((self.folder / "between").glob("*/*/*.json"))
 
     def write_run(
@@ -246,6 +252,10 @@ class Store:
     def read_notes(self) -> Notes:
         """Reads the notes of runs, oldest first."""
         return read_notes(self.folder / "runs", self._check_whole)
+
+    def read_note_files(self) -> tuple[dict[Path, Run], dict[Path, str]]:
+        """Reads the files of the notes, see `capsbench.records.runs.read_note_files`."""
+        return read_note_files(self.folder / "runs", self._check_whole)
 
     def runs(self) -> list[Run]:
         """Returns the runs noted in the folder, oldest first, without unreadable notes."""
@@ -281,7 +291,7 @@ class Store:
         """Adds the rows of measures between networks, from any of the records to any other, to the records of their targets."""
         names = {name: record.cell.id for record in records for name in (record.cell.id, *record.aliases)}
         latest: dict[tuple[str, str, str], RowsBetween] = {}
-        for path in self._between_paths():
+        for path in self.between_paths():
             source, target = names.get(path.parent.name), names.get(path.stem)
             if source is None or target is None:
                 continue
@@ -312,12 +322,13 @@ class Store:
     def _find_between(self, path: Path) -> RowsBetween | None:
         """Reads the rows of a file between two networks; None if it is absent or damaged."""
         try:
-            return self._read_between(path)
+            return self.read_between(path)
         except UsageError:
             return None
 
-    def _read_between(self, path: Path) -> RowsBetween:
-        content = _read_content(path)
+    def read_between(self, path: Path) -> RowsBetween:
+        """Reads the rows of a file between two networks; raises UsageError if it is damaged."""
+        content = read_content(path)
         self._check_whole(path, content)
         return between.from_bytes(path, content)
 
@@ -329,7 +340,7 @@ class Store:
             self._check_sum(path, content)
 
     def _read_record(self, path: Path) -> Record:
-        content = _read_content(path)
+        content = read_content(path)
         if file.is_sealed(content):
             return remove_retired(file.from_bytes(path, content))
         self._check_sum(path, content)
@@ -361,7 +372,8 @@ class Store:
         return known
 
 
-def _read_content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """Reads a file; raises UsageError if it cannot be read."""
     try:
         return read_file(path)
     except OSError as error:

@@ -7,7 +7,7 @@ results are then stale, and `capsbench run` makes only those again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from capsbench import registry
@@ -37,13 +37,15 @@ def training_versions(cell: Cell) -> dict[str, int]:
 
 def stale_training(record: Record) -> list[Stale]:
     """Returns the components that had another version when the network was trained."""
-    if record.training is None:
-        return []
-    names = {TRAINING: "the training loop", **{part.kind: str(part) for part in Parts.from_cell(record.cell)}}
-    known = record.training.versions
+    return [] if record.training is None else find_stale(record.cell, record.training.versions)
+
+
+def find_stale(cell: Cell, known: Mapping[str, int]) -> list[Stale]:
+    """Returns the components of a cell whose present version differs from a known one."""
+    names = {TRAINING: "the training loop", **{part.kind: str(part) for part in Parts.from_cell(cell)}}
     return [
         Stale(names[kind], known[kind], now)
-        for kind, now in training_versions(record.cell).items()
+        for kind, now in training_versions(cell).items()
         if known.get(kind, now) != now
     ]
 

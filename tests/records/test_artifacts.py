@@ -1,5 +1,6 @@
 """Files of tensors beside records, and what is said of those that cannot be read."""
 
+import contextlib
 import os
 import shutil
 
@@ -16,7 +17,9 @@ from capsbench.records.artifacts import (
     find_damaged_kept,
     find_unreadable_kept,
     read_arrays,
+    read_sealed,
     read_weights,
+    write_sealed,
     write_tensors,
 )
 from capsbench.records.record import Measurement, Row
@@ -110,6 +113,16 @@ def test_weights_come_back_and_say_what_is_wrong_with_them(tmp_path, monkeypatch
     assert caught.value.kind is Kind.MISSING
 
 
+@pytest.mark.parametrize("read", [read_weights, read_arrays])
+def test_a_file_without_a_digest_that_holds_no_tensors_is_damaged(tmp_path, read):
+    path = tmp_path / "one.safetensors"
+    path.write_bytes(save({"weight": torch.eye(2)})[:-8])
+    with pytest.raises(UsageError) as caught:
+        read(path, None)
+    assert (caught.value.kind, caught.value.file) == (Kind.DAMAGED, path)
+    assert "\n" not in caught.value.problem
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
 def test_arrays_of_a_type_that_numpy_lacks_are_named(store, record, path, dtype):
     path.write_bytes(save({"label": torch.zeros(3).to(dtype)}))
@@ -147,10 +160,20 @@ def test_predictions_of_another_shape_than_their_labels_are_damaged(path, arrays
     check_predictions(path, [], {"label": arrays["label"]})  # no predictions are kept
 
 
+@pytest.mark.parametrize(("accuracy", "fits"), [(2 / 3, True), (1.0, False)])
+def test_predictions_of_two_labels_an_image_fit_the_share_of_images_with_both(path, accuracy, fits):
+    arrays = {"label": np.array([[1, 0], [2, 3], [5, 4]]), "prediction": np.array([[0, 1], [2, 3], [4, 6]])}
+    expectation = contextlib.nullcontext() if fits else pytest.raises(UsageError, match="2 of its 3 predictions")
+    with expectation:
+        check_predictions(path, [Row(*TEST_ACCURACY, accuracy, "fraction")], arrays)
+
+
 def test_an_image_of_several_labels_needs_all_of_them():
     labels = np.array([[2, 1], [0, 3]])
     assert are_correct(np.array([[1, 2], [0, 2]]), labels).tolist() == [True, False]
-    assert are_correct(np.array([[[1, 2], [0, 3]]]), labels).tolist() == [[True, True]]
+    assert are_correct(np.array([[1, 3], [1, 3]]), labels).tolist() == [False, False]
+    of_networks = np.array([[[1, 2], [0, 3]], [[1, 2], [1, 3]], [[0, 2], [0, 3]]])
+    assert are_correct(of_networks, labels).tolist() == [[True, True], [True, False], [False, True]]
     assert are_correct(np.array([[1, 0], [1, 2]]), np.array([1, 2])).tolist() == [[True, False], [True, True]]
 
 
@@ -160,3 +183,17 @@ def test_kept_files_that_changed_are_found_by_their_measure(store, record, path)
     assert find_damaged_kept(store.folder, record, ["accuracy", "speed"]) == {"accuracy": path}
     path.unlink()
     assert find_damaged_kept(store.folder, record, ["accuracy"]) == {}  # it is missing, not damaged
+
+
+def test_every_byte_of_a_file_with_a_digest_in_it_counts(tmp_path):
+    path = tmp_path / "sealed.safetensors"
+    texts = {"first": 'a "digest":"' + "0" * 64 + '" of nothing', "second": "ü"}
+    write_sealed(path, {"weight": torch.arange(3.0)}, texts)
+    content = path.read_bytes()
+    tensors, read = read_sealed(path)
+    assert torch.equal(tensors["weight"], torch.arange(3.0))
+    assert {name: read[name] for name in texts} == texts
+    for index in range(len(content)):
+        path.write_bytes(content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :])
+        with pytest.raises(ValueError, match=r"sealed.safetensors: "):
+            read_sealed(path)

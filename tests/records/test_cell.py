@@ -81,6 +81,14 @@ def test_a_copy_has_an_identity_of_its_own() -> None:
     assert copied.model_copy(update={"seed": 1}) == cell
 
 
+def test_another_seed_of_a_contender_is_the_cell_with_that_seed(cell):
+    other = cell.with_seed(7)
+    copied = cell.model_copy(update={"seed": 7})
+    assert (other, other.id, other.contender) == (copied, copied.id, copied.contender)
+    assert other.id != cell.id
+    assert other.contender == cell.contender
+
+
 @pytest.mark.parametrize("name", sorted(Cell.model_fields))
 def test_every_field_declares_a_role_and_where_it_has_a_flag_a_panel_and_one_default(name: str) -> None:
     declaration, info = FIELDS[name], Cell.model_fields[name]

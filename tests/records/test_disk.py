@@ -3,14 +3,22 @@
 import ast
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 import capsbench
-from capsbench.errors import Kind, UsageError
-from capsbench.records.disk import make_folder, probe_folder, put_in_place, sweep_temporaries, write_file
-from capsbench.records.store import Store
+from capsbench.records.disk import (
+    SECONDS_UNTIL_LITTER,
+    make_folder,
+    probe_folder,
+    put_in_place,
+    read_file,
+    sweep_temporaries,
+    write_file,
+)
+from capsbench.records.sharing.process import machine_token
 from tests.faults.injector import Killed, faults
 
 CHECKOUT = Path(capsbench.__file__).parent
@@ -59,21 +67,19 @@ def test_what_a_killed_probe_left_is_swept(tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+def test_a_folder_in_which_no_file_can_be_made_says_why(tmp_path):
+    with pytest.raises(OSError) as caught, faults(tmp_path, at=0, error=errno.EROFS, of={"open"}):  # noqa: PT011
+        probe_folder(tmp_path)
+    assert caught.value.errno == errno.EROFS
+    probe_folder(tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_file_that_is_in_its_place_is_written_whatever_becomes_of_its_temporary_name(tmp_path):
     with faults(tmp_path, at=0, error=errno.EIO, of={"unlink"}) as operations:
         write_file(tmp_path / "a", b"content")
     assert len(operations) == 1
     assert (tmp_path / "a").read_bytes() == b"content"
-
-
-def test_a_lock_that_the_disk_refuses_names_the_folder(tmp_path):
-    with (
-        pytest.raises(UsageError) as caught,
-        faults(tmp_path, at=0, error=errno.EIO, of={"open"}),
-        Store(tmp_path).lock(),
-    ):
-        pass
-    assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.INACCESSIBLE, "out", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +94,38 @@ def test_a_temporary_file_stays_while_another_process_may_write_it(tmp_path, mon
             raise answer
 
     monkeypatch.setattr(os, "kill", signal_process)
-    names = [".a.json.123456", f".a.json.{os.getpid()}", ".theirs.123456", ".a.json.012", "a.json.123456"]
+    here, elsewhere = machine_token(), "0" * 8
+    mine, theirs = f".a.json.{os.getpid()}-{here}", f".a.json.123456-{elsewhere}"
+    names = [
+        mine,
+        theirs,
+        f".a.json.123456-{here}",
+        ".a.json.123456",
+        f".a.json.{os.getpid()}",
+        ".theirs.123456",
+        ".a.json.012",
+        "a.json.123456",
+    ]
     for name in names:
         (tmp_path / name).touch()
     sweep_temporaries([tmp_path], lambda name: name == "a.json")
     swept = {*names} - {path.name for path in tmp_path.iterdir()}
-    assert swept == {f".a.json.{os.getpid()}", *([] if kept else [".a.json.123456"])}
+    dead = set() if kept else {".a.json.123456", f".a.json.123456-{here}"}
+    assert swept == {mine, f".a.json.{os.getpid()}", *dead}
+
+
+def test_a_temporary_file_of_another_machine_stays_for_some_days(tmp_path):
+    for age, name in ((0, ".new.7-00000000"), (2 * SECONDS_UNTIL_LITTER, ".old.7-00000000")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    sweep_temporaries([tmp_path])
+    assert [path.name for path in tmp_path.iterdir()] == [".new.7-00000000"]
+
+
+def test_what_is_no_file_is_refused_and_not_left_open(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    before = len([*Path("/dev/fd").iterdir()])
+    for path, kind in ((tmp_path, IsADirectoryError), (tmp_path / "pipe", OSError), (Path(os.devnull), OSError)):
+        with pytest.raises(kind):
+            read_file(path)
+    assert len([*Path("/dev/fd").iterdir()]) == before

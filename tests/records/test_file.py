@@ -214,3 +214,17 @@ def test_a_row_of_a_measure_in_the_training_is_refused():
         from_bytes(path_of(damaged), to_bytes(damaged))
     assert (refused.value.kind, refused.value.file) == (Kind.DAMAGED, path_of(damaged))
     assert "ghost accuracy test" in refused.value.problem
+
+
+@pytest.mark.parametrize("spec", ["../../elsewhere", "/elsewhere", "a/b", "..", "::", ".", "", "a\0b", "a\nb"])
+def test_a_measure_whose_name_leads_out_of_its_folder_is_refused(spec):
+    odd = replace(RECORD, measures={spec: Measurement([])})
+    with pytest.raises(UsageError) as refused:
+        from_bytes(path_of(odd), to_bytes(odd))
+    assert (refused.value.kind, refused.value.file) == (Kind.DAMAGED, path_of(odd))
+
+
+@pytest.mark.parametrize("spec", ["accuracy", "adversarial:full", "my.module:Mine:quick", "..a"])
+def test_a_measure_whose_name_is_that_of_a_folder_is_read(spec):
+    record = replace(RECORD, measures={spec: Measurement([])})
+    assert from_bytes(path_of(record), to_bytes(record)).measures == record.measures

@@ -69,6 +69,13 @@ def test_rows_between_networks_stand_with_their_measure():
     assert (joined.version, joined.provenance, joined.data) == (2, {"cpu": "x"}, "a-b")
 
 
+def test_a_number_between_networks_that_is_taken_again_replaces_that_of_its_level_alone():
+    first, other = (Row("transfer", "success rate", "one", 0.3, "fraction", level) for level in (0.1, 0.2))
+    again = first._replace(value=0.4)
+    record = add_measurement(make_record(make_capsules()), "transfer", Measurement([first, other]))
+    assert add_measurement(record, "transfer", Measurement([again])).rows == [other, again]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "labels", "all_known"),
     [("a-b", "a-c", "a", True), ("a-b", "c-b", None, True), ("a-b", None, None, False), (None, None, None, False)],

@@ -11,7 +11,7 @@ from capsbench.records.provenance import installed_version, provenance
 
 KEYS = [
     *("capsbench", "commit", "dirty", "python", "torch", "triton", "numba", "numpy", "torchvision"),
-    *("cuda", "driver", "gpu", "cpu", "cores", "gomp_spincount", "platform"),
+    *("cuda", "driver", "gpu", "cpu", "cores", "gomp_spincount", "platform", "node"),
 ]
 
 
@@ -21,9 +21,11 @@ def provenance_in(monkeypatch):
 
     def take(folder):
         monkeypatch.setattr(module, "__file__", str(folder / "provenance.py"))
+        module.read_source_state.cache_clear()
         return provenance.__wrapped__()
 
-    return take
+    yield take
+    module.read_source_state.cache_clear()
 
 
 @pytest.fixture
@@ -44,6 +46,12 @@ def repository(tmp_path, monkeypatch):
     return git
 
 
+@pytest.mark.parametrize("name", ["CAPSBENCH_NODE", "SLURMD_NODENAME"])
+def test_the_node_is_named_by_what_started_the_process(name, monkeypatch):
+    monkeypatch.setenv(name, "node-7")
+    assert provenance.__wrapped__()["node"] == "node-7"
+
+
 def test_every_key_is_there_and_what_does_not_exist_is_none():
     found = provenance()
     assert list(found) == KEYS
@@ -51,6 +59,7 @@ def test_every_key_is_there_and_what_does_not_exist_is_none():
     assert found["torch"] == torch.__version__
     assert found["cores"] == os.cpu_count()
     assert found["cpu"]
+    assert found["node"] is None
     if not torch.cuda.is_available():
         assert (found["cuda"], found["driver"], found["gpu"]) == (None, None, None)
 

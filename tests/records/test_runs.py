@@ -9,7 +9,16 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.records.file import SCHEMA, seal_json
 from capsbench.records.record import MOST_RUNS, Run
-from capsbench.records.runs import Notes, find_left_to_retrain, latest_run, read_notes, records_of, write_note
+from capsbench.records.runs import (
+    Notes,
+    find_left_to_retrain,
+    latest_run,
+    read_notes,
+    records_of,
+    remove_flags,
+    repeat_note,
+    write_note,
+)
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_failed, make_record
 
@@ -177,6 +186,54 @@ def test_notes_of_one_number_are_shares_of_one_run(tmp_path):
     assert read_notes(tmp_path, lambda path, content: None).runs[0].commit is None
 
 
+COMMAND = "capsbench run --routing em"
+
+
+@pytest.mark.parametrize(
+    ("shares", "command", "shard"),
+    [
+        ([("--out a --shard 1/2", "1/2"), ("--shard=2/2 --out b", "2/2")], COMMAND, None),
+        ([("--out c --shard 1/2", "1/2"), ("--out c --shard 2/2", "2/2")], f"{COMMAND} --out c", None),
+        ([("--shard 1/2", "1/2"), ("--shard 1/2", "1/2")], f"{COMMAND} --shard 1/2", "1/2"),
+        (
+            [("--shard 1/3", "1/3"), ("--shard 3/3", "3/3")],
+            f"{COMMAND} --shard 1/3; {COMMAND} --shard 3/3",
+            "1/3, 3/3",
+        ),
+        ([("--shard 1/2", "1/2"), ("--shard 2/3", "2/3")], f"{COMMAND} --shard 1/2; {COMMAND} --shard 2/3", "1/2, 2/3"),
+        ([("--shard 1/2", "1/2"), ("", None)], f"{COMMAND} --shard 1/2; {COMMAND}", None),
+    ],
+)
+def test_all_parts_of_a_plan_are_one_run_with_the_command_of_the_whole(tmp_path, shares, command, shard):
+    for token, (flags, part) in enumerate(shares):
+        write_share(tmp_path, token, sequence=1, command=f"{COMMAND} {flags}".strip(), shard=part)
+    (run,) = read_notes(tmp_path, lambda path, content: None).runs
+    assert (run.command, run.shard) == (command, shard)
+
+
+@pytest.mark.parametrize(
+    ("command", "left"),
+    [
+        ("capsbench run --out 'my folder' --routing em", "capsbench run --routing em"),
+        ("capsbench run --out=results --routing 'a b'", "capsbench run --routing 'a b'"),
+        ("capsbench run --routing  em", "capsbench run --routing  em"),
+        ("capsbench run 'unclosed --out a", "capsbench run 'unclosed --out a"),
+        ("capsbench.run", "capsbench.run"),
+    ],
+)
+def test_a_flag_is_removed_with_its_value(command, left):
+    assert remove_flags(command, "out", "shard") == left
+
+
+@pytest.mark.parametrize("stem", ["000002-0123abcd", "20260101T000000"])
+def test_a_repeated_note_has_the_same_name_each_time_and_trains_nothing_anew(tmp_path, stem):
+    run = note(2, anew=["a"], cells=["a", "b"])
+    name, repeated = repeat_note(tmp_path / f"{stem}.json", run, 12)
+    assert re.fullmatch(r"000012-[0-9a-f]{8}\.json", name)
+    assert name == repeat_note(tmp_path / f"{stem}.json", run, 12)[0]
+    assert repeated == replace(run, name="000012", sequence=12, anew=[])
+
+
 def test_the_latest_run_has_the_highest_number():
     assert latest_run(Notes([], {}), "out") is None
     assert latest_run(Notes([note(1), note(3)], {}), "out") == note(3)
@@ -200,10 +257,13 @@ def test_any_unreadable_note_may_be_the_latest_where_no_run_has_a_number(tmp_pat
         latest_run(Notes([], {tmp_path / "old.json": "cannot be read"}), "out")
 
 
-def test_the_records_of_a_run_are_found_by_identity_or_alias(cells):
+def test_the_records_of_runs_are_found_by_identity_or_alias(cells):
     one, other = make_record(cells[0]), make_record(cells[1], aliases=["old"])
     run = note(1, cells=[cells[0].id, "old", cells[1].id, "absent"])
-    assert records_of(run, [other, one]) == ([one, other], ["absent"])
+    assert records_of([run], [other, one]) == ([one, other], ["absent"])
+    runs = [note(1, cells=["old", "gone"]), note(2, cells=[cells[0].id, cells[1].id, "gone", "absent"])]
+    assert records_of(runs, [one, other]) == ([other, one], ["gone", "absent"])
+    assert records_of([], [one]) == ([], [])
 
 
 @pytest.mark.parametrize(("trained_by", "left"), [(None, True), (1, True), (2, False), (3, False)])

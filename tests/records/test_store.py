@@ -174,14 +174,14 @@ def test_arrays_of_another_record_are_not_taken(store, cells):
     assert store.read_artifact(Artifact(artifacts[0].path))["label"].tolist() == [1]
 
 
-def test_one_run_at_a_time(store):
-    store.check_writable()
-    other = Store(store.folder)
-    with store.lock(), pytest.raises(UsageError) as caught, other.lock():
-        pass
-    assert (caught.value.kind, caught.value.flag) == (Kind.BUSY, "out")
-    with other.lock():
-        pass
+def test_the_stamp_of_a_record_changes_whenever_it_is_written(store, cells):
+    (cell, *_) = cells
+    stamps = [store.stamp(cell.id)]
+    for _ in range(2):
+        store.write(finished(cell))
+        stamps.append(store.stamp(cell.id))
+    assert stamps[0] is None
+    assert len({*stamps}) == 3
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
@@ -207,6 +207,21 @@ def test_of_rows_between_networks_by_old_and_new_identities_the_latest_version_s
     store.write_between("transfer", cells[0].id, "000000000000", Measurement([row._replace(value=0.1)], 1))
     store.write_between("transfer", cells[0].id, cells[1].id, Measurement([row], 2))
     assert store.add_between([one, other])[1].measures["transfer"].rows == [row]
+
+
+def test_of_rows_between_networks_of_one_version_those_of_the_last_name_stand(store, cells):
+    one, other = finished(cells[0]), replace(finished(cells[1]), aliases=["000000000000", "111111111111"])
+    row = Row("transfer", "accuracy", cells[0].id, 0.5, "fraction")
+    for name, value in (("111111111111", 0.2), ("000000000000", 0.1)):
+        store.write_between("transfer", cells[0].id, name, Measurement([row._replace(value=value)]))
+    assert store.add_between([one, other])[1].measures["transfer"].rows == [row._replace(value=0.2)]
+
+
+def test_runs_are_noted_with_their_cells(store, cells):
+    assert store.runs() == []
+    noted = [store.write_run(part, "capsbench run") for part in (cells[:1], cells)]
+    assert [[*run.cells] for run in store.runs()] == [[cells[0].id], [cell.id for cell in cells]]
+    assert store.runs() == noted
 
 
 def test_what_a_killed_write_left_beside_its_record_is_removed(store, cells):

@@ -1,6 +1,7 @@
 """Parts of a folder that are replaced all at once; `tests/faults/test_update.py` kills it at each operation."""
 
 import fcntl
+import os
 
 import pytest
 
@@ -124,6 +125,17 @@ def test_a_marker_that_is_a_folder_is_refused(folder):
     with pytest.raises(UsageError) as caught:
         finish_update(folder, "against")
     assert (caught.value.kind, caught.value.file) == (Kind.INACCESSIBLE, folder)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002])
+def test_who_may_read_the_marker_is_for_the_umask_to_say(folder, mask):
+    before = os.umask(mask)
+    try:
+        with replace_parts(folder, "against"):
+            mode = (folder / MARKER).stat().st_mode & 0o777
+    finally:
+        os.umask(before)
+    assert mode == 0o666 & ~mask
 
 
 def test_while_another_process_holds_the_marker_the_folder_is_busy(folder, monkeypatch):
