@@ -2,6 +2,17 @@
 
 from capsbench.data.base import Dataset, data_folder, load_splits
 from capsbench.data.draws import draw_few, hold_out
+from capsbench.data.files import DataFile
 from capsbench.data.images import Images, ImageShape, Splits
 
-__all__ = ["Dataset", "ImageShape", "Images", "Splits", "data_folder", "draw_few", "hold_out", "load_splits"]
+__all__ = [
+    "DataFile",
+    "Dataset",
+    "ImageShape",
+    "Images",
+    "Splits",
+    "data_folder",
+    "draw_few",
+    "hold_out",
+    "load_splits",
+]

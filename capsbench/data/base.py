@@ -82,6 +82,7 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
     """
     dataset = registry.get("dataset", name)
     try:
+        _check_files(dataset)
         with _use_one_thread():
             splits = dataset().load(folder)
         if not isinstance(splits, Splits):
@@ -109,6 +110,15 @@ def _use_one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _check_files(dataset: type[Dataset]) -> None:
+    """Raises ArgumentError unless the files are declared as `DataFile`."""
+    files: object = dataset.files
+    if not isinstance(files, tuple | list) or not all(isinstance(file, DataFile) for file in files):
+        raise ArgumentError(
+            "files", "a tuple of capsbench.data.DataFile(path below the data folder, url or None)", files
+        )
 
 
 def _check_names(splits: Splits) -> None:

@@ -21,6 +21,9 @@ FIELD_DEFAULTS = {
 PAPER_LEARNING_RATE = 0.001
 """The learning rate of CNNs at paper size."""
 
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+"""The least time between two checkpoints of a training."""
+
 
 def complete_axes(fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     """Returns the axes of a matrix: those asked for, and the values of what is left open.

@@ -7,7 +7,7 @@ everything left open decided here and written into the Cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,8 +28,11 @@ from capsbench.planning.request import (
     split_values,
 )
 from capsbench.planning.resolve import resolve_cell
-from capsbench.records.cell import Cell, Scalar, asked_fields, short_name
+from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_name
 from capsbench.records.parts import Parts
+
+SEED = "seed"
+"""The axis that makes further cells of a contender."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ class PlannedCell:
     request: Mapping[str, Scalar | None] = field(default_factory=dict)
     device: str = "cpu"
     data: Mapping[str, str] = field(default_factory=dict)
+
+    def with_seed(self, seed: int) -> PlannedCell:
+        """Returns the cell of the same contender with another seed."""
+        flag = flag_of(SEED)
+        request = {**self.request, flag: seed} if flag in self.request else self.request
+        return replace(self, cell=self.cell.with_seed(seed), request=request)
 
 
 def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
@@ -71,16 +80,31 @@ def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
     known: set[str] = set()  # the options of all parts
     split = [split_request(request) for request in requests]
     for request, wanted in zip(requests, split, strict=True):
+        contenders: dict[tuple[Any, ...], list[PlannedCell]] = {}
         for point in multiply_axes(complete_axes(wanted.fields)):
-            parts = choose_parts(point)
-            known.update(map(short_name, list_options(parts)))
-            for options in choose_options(parts, wanted.options, used):
-                for planned in _plan_point(request, wanted, point, parts, options):
-                    _add_cell(cells, planned)
+            contender = tuple(value for name, value in point.items() if name != SEED)
+            if contender not in contenders:
+                contenders[contender] = list(_plan_contenders(request, wanted, point, used, known))
+            for planned in contenders[contender]:
+                _add_cell(cells, planned.with_seed(point[SEED]))
     _refuse_measures_of_none([*cells.values()], split)
     _refuse_flags_of_routing([*cells.values()], requests)
     _refuse_unused_options(split, used, known)
     return sorted(cells.values(), key=lambda planned: not planned.cell.has_routing)
+
+
+def _plan_contenders(
+    request: Mapping[str, Any], wanted: Request, point: Mapping[str, Any], used: set[str], known: set[str]
+) -> Iterator[PlannedCell]:
+    """Yields a cell of each contender of a point, baselines included; cells of other seeds differ in nothing else.
+
+    Args:
+        used, known: the names of options that a cell has, and those of all parts, are added to them.
+    """
+    parts = choose_parts(point)
+    known.update(map(short_name, list_options(parts)))
+    for options in choose_options(parts, wanted.options, used):
+        yield from _plan_point(request, wanted, point, parts, options)
 
 
 def _plan_point(

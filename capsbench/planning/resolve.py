@@ -14,7 +14,7 @@ import torch
 
 from capsbench.data.images import ImageShape
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
-from capsbench.networks.build import build_network
+from capsbench.networks.build import parameter_count
 from capsbench.planning.defaults import FIELD_DEFAULTS, PAPER_LEARNING_RATE, usable_cores
 from capsbench.planning.options import list_options
 from capsbench.planning.refusals import REFUSALS
@@ -40,7 +40,7 @@ def resolve_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, S
         problem = "it is sized after a capsule network"
         raise UsageError(Kind.CONFLICT, problem, flag="network", value="matched", expected=remedy)
     try:
-        build_network(cell, device="meta")
+        parameter_count(cell)
     except FOREIGN as error:
         # Options that do not fit, or that make a network larger than torch counts. Any other error is a defect of capsbench,
         # unless the cell has a user's own parts.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,35 +27,46 @@ from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.parts import Parts
+from capsbench.records.provenance import provenance
 from capsbench.records.record import TRAINING, Artifact, Record, Row
 from capsbench.records.store import Store
 from capsbench.records.versions import training_versions
 from capsbench.registry import measure_name
 from capsbench.routing.base import Routing
+from capsbench.running.checkpoints import CheckpointFile
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
-from capsbench.running.executors.local import SendEvent, to_sendable
+from capsbench.running.executors.base import Place, SendEvent
+from capsbench.running.executors.processes import to_sendable
 from capsbench.sources import changed_parts
 from capsbench.training.contract import check_contract
 from capsbench.training.loop import train
 
 
 def run_cell(
-    planned: PlannedCell, measures: list[str], record: Record | None, data_folder: Path, store: Store, send: SendEvent
+    planned: PlannedCell,
+    measures: list[str],
+    record: Record | None,
+    checkpoint_seconds: float,
+    place: Place,
+    send: SendEvent,
 ) -> None:
     """Trains a cell's network from its seed and takes some measures of it; a network on record is only measured.
 
-    Sends each result at once: `Progress` and `Trained`, then for each measure `Measuring`, and `Measured` or `NotMeasured`.
-    The next measure is taken although one failed.
+    An interrupted training goes on from its checkpoint. Sends each result at once: the progress of the training and `Trained`,
+    then for each measure `Measuring`, and `Measured` or `NotMeasured`. The next measure is taken although one failed.
 
     Args:
         measures: the specs of the measures.
         record: the record of the network if it is trained, else None.
-        store: holds the weights and kept arrays; the records are written by the process that receives the events.
+        checkpoint_seconds: the least time between two checkpoints of the training.
+        place: holds the weights and kept arrays; the records are written by the process that receives the events.
     """
-    data, parts = prepare_process(planned, data_folder)
+    store, began = place.store, time.monotonic()
+    data, parts = prepare_process(planned, place.data_folder)
     digest = join_digests(parts)
     if record is None:
-        network = _train_network(planned.cell, data, parts, store, send)
+        checkpoints = CheckpointFile(planned.cell, digest, store, checkpoint_seconds, send)
+        network = _train_network(planned.cell, data, parts, store, checkpoints, began, send)
     elif any(make_measure(spec).needs_weights for spec in measures):
         network = _load_network(record, store)
     else:  # the weights may be absent
@@ -70,7 +83,10 @@ def run_cell(
             rows = check_rows(spec, rows, declaration)
             code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
-            send(Measured(spec, rows, seconds, measure.version, arrays.written.get(spec), code, digest, declaration))
+            kept, facts = arrays.written.get(spec), provenance()
+            if measure.alone and place.shared:  # reports mark such times
+                facts = {**facts, "shared_machine": True}
+            send(Measured(spec, rows, seconds, measure.version, kept, code, digest, declaration, facts))
         except (BrokenPipeError, StorageFailed):
             raise
         except FOREIGN as error:
@@ -82,18 +98,17 @@ def measure_between(
     planned: PlannedCell,
     source: Record,
     targets: list[Record],
-    data_folder: Path,
-    store: Store,
+    place: Place,
     send: SendEvent,
-) -> tuple[list[list[Row]], str]:
+) -> tuple[dict[str, list[Row]], str, dict[str, Any]]:
     """Takes a measure between networks, from one to each of some others, with the weights in the store.
 
     Returns:
-        The rows of each target, and the digest of the data.
+        The identity of each target -> its rows; the digest of the data; and the facts of the machine.
     """
-    measure = make_measure(spec)
+    measure, store = make_measure(spec), place.store
     assert isinstance(measure, MeasureBetween)
-    data, parts = prepare_process(planned, data_folder)
+    data, parts = prepare_process(planned, place.data_folder)
     subjects = [
         Subject(
             record.cell,
@@ -106,8 +121,9 @@ def measure_between(
     ]
     torch.manual_seed(0)
     declaration = declaration_of(spec)
-    rows_by_target = measure.between(subjects[0], subjects[1:])
-    return [check_rows(spec, rows, declaration, source.cell.id) for rows in rows_by_target], join_digests(parts)
+    rows_by_target = zip(targets, measure.between(subjects[0], subjects[1:]), strict=True)
+    checked = {target.cell.id: check_rows(spec, rows, declaration, source.cell.id) for target, rows in rows_by_target}
+    return checked, join_digests(parts), provenance()
 
 
 class _KeptArrays:
@@ -140,26 +156,55 @@ class _KeptArrays:
         return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
-def _train_network(cell: Cell, data: Splits, parts: dict[str, str], store: Store, send: SendEvent) -> nn.Module:
-    started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    torch.manual_seed(cell.seed)
-    network = build_network(cell)
-    check_contract(cell, network, data)
-    history = train(cell, network, data, send)
-    # Again, since training may move an activation out of [0, 1] that was near 0 before.
-    check_contract(cell, network, data)
-    seconds = round(time.monotonic() - began, 3)
-    weights = store.write_tensors(store.weights_path(cell.id), network.state_dict())
-    backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
-    rows = [
-        Row(TRAINING, "parameters", "network", count_parameters(network), "parameters"),
-        Row(TRAINING, "epochs", "network", len(history), "epochs"),
-        Row(TRAINING, "duration", "network", seconds, "s"),
-    ]
-    sources = {**Parts.from_cell(cell).digest_modules(), DATA: parts}
-    versions, digest = training_versions(cell), join_digests(parts)
-    send(Trained(history, rows, sorted(backends), versions, weights, started, seconds, sources, digest))
+def _train_network(
+    cell: Cell,
+    data: Splits,
+    parts: dict[str, str],
+    store: Store,
+    checkpoints: CheckpointFile,
+    began: float,
+    send: SendEvent,
+) -> nn.Module:
+    """Trains the network of a cell, whose process began at a time of the monotonic clock, and sends `Trained`."""
+    with checkpoints.written_at_sigterm():
+        _seed_generators(cell.seed)
+        network = build_network(cell)
+        check_contract(cell, network, data)
+        start = round(time.monotonic() - began, 3)
+        history = train(cell, network, data, send, checkpoints)
+        # Again, since training may move an activation out of [0, 1] that was near 0 before.
+        check_contract(cell, network, data)
+        segments = checkpoints.list_segments(len(history))
+        seconds = round(sum(segment.seconds for segment in segments), 3)
+        backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
+        rows = [
+            Row(TRAINING, "parameters", "network", count_parameters(network), "parameters"),
+            Row(TRAINING, "epochs", "network", len(history), "epochs"),
+            Row(TRAINING, "start", "network", start, "s"),
+            Row(TRAINING, "duration", "network", seconds, "s"),
+        ]
+        event = Trained(
+            history,
+            rows,
+            sorted(backends),
+            training_versions(cell),
+            store.write_tensors(store.weights_path(cell.id), network.state_dict()),
+            segments[0].started,
+            seconds,
+            {**Parts.from_cell(cell).digest_modules(), DATA: parts},
+            join_digests(parts),
+            provenance(),
+            segments if len(segments) > 1 else [],
+        )
+        send(event)
     return network
+
+
+def _seed_generators(seed: int) -> None:
+    """Seeds the generators of this process, also those of Python and NumPy, from which a user's own parts may draw."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def _load_network(record: Record, store: Store) -> nn.Module:
@@ -169,7 +214,7 @@ def _load_network(record: Record, store: Store) -> nn.Module:
 
 
 def prepare_process(planned: PlannedCell, data_folder: Path) -> tuple[Splits, dict[str, str]]:
-    """Configures this process so that a cell's numbers depend only on the cell, and loads its data.
+    """Configures this process for a cell, and loads its data.
 
     Returns:
         The data, and the digests of its parts (`digest_parts`).
@@ -178,20 +223,37 @@ def prepare_process(planned: PlannedCell, data_folder: Path) -> tuple[Splits, di
         TrainingFailed: the source of a user's own component, or the data of an own data set, differs from the cell's digest.
     """
     cell = planned.cell
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # required by torch's deterministic mode
-    torch.set_num_threads(cell.threads)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # the cell says float32
-    if ":" in planned.device:
-        torch.cuda.set_device(planned.device)  # the number of the GPU is no part of the cell
-    if edited := find_edits(cell, {}):
-        raise TrainingFailed(f"the source of {', '.join(edited)} was edited after the run began; run the command again")
+    configure_process(cell)
     data = load_splits(cell.dataset, data_folder)
     parts = digest_parts(data)
     if cell.code.get(DATA) not in (None, join_digests(parts)):
         other = ", ".join(changed_parts(planned.data, parts)) if planned.data else "images or labels"
         raise TrainingFailed(f"{cell.dataset} has changed since the cell was planned or trained: {other}")
+    return prepare_data(cell, data), parts
+
+
+def configure_process(cell: Cell) -> None:
+    """Configures this process so that a cell's numbers depend only on the cell.
+
+    Raises:
+        TrainingFailed: the source of a user's own component differs from the cell's digest.
+    """
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # required by torch's deterministic mode
+    torch.set_num_threads(cell.threads)
+    if cell.compile == "none":
+        torch.set_deterministic_debug_mode(
+            "error"
+        )  # the same without the import of torch's compiler, which has a mode too
+    else:
+        torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # the cell says float32
+    if edited := find_edits(cell, {}):
+        raise TrainingFailed(f"the source of {', '.join(edited)} was edited after the run began; run the command again")
+
+
+def prepare_data(cell: Cell, data: Splits) -> Splits:
+    """Returns the images of a cell on its device: all of a data set, with the draw of its training images."""
     data = replace(data, train=draw_few(data.train, cell.train_size, cell.seed, cell.dataset))
-    return data.to(cell.device, parameter_dtype(cell)), parts
+    return data.to(cell.device, parameter_dtype(cell))

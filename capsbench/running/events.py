@@ -1,7 +1,8 @@
 """The events of a run: small, frozen, picklable values.
 
-A job sends a `JobEvent` when there is more to tell of its cell: the `Progress` of its training, or one of the first classes
-below. The run writes the records, and passes each `JobEvent` on to its listener with the cell, among events of its own.
+A job sends a `JobEvent` when there is more to tell of its cell: the `Progress` of its training, the end of an epoch, or one of
+the first classes below. The run writes the records, and passes each `JobEvent` on to its listener with the cell, among events of
+its own.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Protocol, TypeAlias
 
 from capsbench.measures.spec import MeasureSpec
 from capsbench.records.cell import Cell
-from capsbench.records.record import Artifact, Record, Row
-from capsbench.training.loop import Progress
+from capsbench.records.record import Artifact, Facts, Record, Row, Segment
+from capsbench.training.loop import EpochEnded, Progress
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Trained:
         versions: those of the components, see `capsbench.records.versions`.
         sources: digests of a user's own parts by module (`capsbench.records.parts.Parts.digest_modules`), and of the data.
         data: digest of the data as loaded, see `capsbench.data.digest`.
+        provenance: machine, software and commit of the process that trained.
+        segments: the parts of an interrupted training; empty if it was not interrupted.
     """
 
     history: list[dict[str, float]]
@@ -35,6 +38,30 @@ class Trained:
     seconds: float
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     data: str | None = None
+    provenance: Facts = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A training goes on from a checkpoint, after ``epoch`` of ``epochs``."""
+
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """A checkpoint was written; its file holds its own digest."""
+
+    checkpoint: Artifact
+
+
+@dataclass(frozen=True)
+class Remarked:
+    """A line that the user should read."""
+
+    remark: str
 
 
 @dataclass(frozen=True)
@@ -56,24 +83,25 @@ class Measured:
     code: str | None
     data: str | None = None
     declaration: MeasureSpec | None = None
+    provenance: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """A measure failed, with an error as `capsbench.running.executors.local.to_sendable` makes it."""
+    """A measure failed, with an error as `capsbench.running.executors.processes.to_sendable` makes it."""
 
     spec: str
     failure: Exception
 
 
-JobEvent: TypeAlias = Progress | Trained | Measuring | Measured | NotMeasured
+JobEvent: TypeAlias = (
+    Progress | EpochEnded | Resumed | Checkpointed | Remarked | Trained | Measuring | Measured | NotMeasured
+)
 
 
-@dataclass(frozen=True)
-class Remarked:
-    """A line that the user should read."""
-
-    remark: str
+def list_artifacts(event: JobEvent) -> list[Artifact]:
+    """Returns the files of the results folder that an event names."""
+    return [value for value in getattr(event, "__dict__", {}).values() if isinstance(value, Artifact)]
 
 
 @dataclass(frozen=True)

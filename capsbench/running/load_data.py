@@ -18,7 +18,8 @@ from capsbench.data.draws import draw_few
 from capsbench.errors import Kind, ProcessFailed, UsageError
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import DATA, Cell
-from capsbench.running.executors.local import Job, in_processes
+from capsbench.running.executors.base import Job
+from capsbench.running.executors.processes import in_processes
 from capsbench.sources import changed_parts
 
 
@@ -82,6 +83,16 @@ def identify_data(planned: Sequence[PlannedCell], folder: Path, leave_out: bool 
             if not leave_out:
                 raise
     return [_add_digest(job, parts[job.cell.dataset]) if job.cell.dataset in parts else job for job in planned]
+
+
+def list_data_files(dataset: str, folder: Path) -> tuple[str, ...]:
+    """Returns the files that a data set declares, as they lie in the data folder, by their paths inside it."""
+    found = (file.find_in(folder) for file in registry.get("dataset", dataset).files)
+    paths = [path for path in found if path is not None]
+    files = [
+        file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()
+    ]
+    return tuple(file.relative_to(folder).as_posix() for file in files)
 
 
 def load_and_count(dataset: str, folder: Path, train_sizes: Sequence[int], send: Any = None) -> dict[str, int]:

@@ -18,6 +18,7 @@ from capsbench.records.artifacts import find_damaged_kept
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.runs import find_left_to_retrain
+from capsbench.records.sharing.leases import Leases
 from capsbench.records.store import Store
 from capsbench.records.versions import stale_training
 from capsbench.registry import measure_name
@@ -222,13 +223,22 @@ def _find_missing_between(planned: PlannedCell, record: Record, store: Store) ->
     ]
 
 
-def renew_requests(planned: Sequence[PlannedCell], finished: Sequence[Record], store: Store) -> list[Record]:
-    """Returns the records of finished cells without failures of measures that are no longer wanted, and writes changed ones."""
+def renew_requests(
+    planned: Sequence[PlannedCell], finished: Sequence[Record], store: Store, leases: Leases
+) -> list[Record]:
+    """Returns the records of finished cells without failures of measures that are no longer wanted, and writes changed ones.
+
+    A record that another run works on stays as it is.
+    """
     by_id = {job.cell.id: job for job in planned}
     renewed = []
     for record in finished:
-        updated = record_request(record, by_id[record.cell.id]) if record.failures else record
-        if updated != record:
-            store.write(updated)
-        renewed.append(updated)
+        if record.failures and leases.take(record.cell.id):
+            record = store.read(record.cell.id)
+            updated = record_request(record, by_id[record.cell.id])
+            if updated != record:
+                store.write(updated)
+            leases.release(record.cell.id)
+            record = updated
+        renewed.append(record)
     return renewed

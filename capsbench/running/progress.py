@@ -1,4 +1,4 @@
-"""Shows a run: live bars on a terminal, plain lines elsewhere."""
+"""Shows a run: live bars on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ from capsbench.running.events import (
     MeasuringAlone,
     MeasuringBetween,
     Remarked,
+    Resumed,
     RunEvent,
     RunStarted,
+    Trained,
 )
 from capsbench.training.loop import Progress
 
@@ -68,8 +70,14 @@ class PlainProgress:
                 for line in _describe_on_record(on_record):
                     self.print_line(line)
             case JobReported(cell, Progress() as progress):
-                self.trained.add(cell.id)
                 self.print_progress(cell, progress)
+            case JobReported(cell, Resumed(epoch, epochs)):
+                self.trained.add(cell.id)
+                self.print_line(f"{self.get_title(cell)}: goes on after epoch {epoch} of {epochs}")
+            case JobReported(cell, Remarked(remark)):
+                self.print_line(f"{self.get_title(cell)}: {remark}")
+            case JobReported(cell, Trained()):
+                self.trained.add(cell.id)
             case JobReported(cell, Measuring(spec)):
                 self.measured.setdefault(cell.id, []).append(spec)
             case CellEnded(record):
@@ -93,7 +101,9 @@ class PlainProgress:
         """Returns the reason of a failure, else the test accuracy and what the run did for the cell."""
         if record.reason:
             return f"FAILED: {record.reason}"
-        work = f"measured {', '.join(self.measured.get(record.cell.id, []))}"
+        # Another run may have taken what was missing.
+        measures = self.measured.get(record.cell.id)
+        work = f"measured {', '.join(measures)}" if measures else "found on record"
         if record.cell.id in self.trained:
             seconds = record.training.seconds if record.training else None
             work = "trained" if seconds is None else f"trained in {seconds:.0f} s"
@@ -147,9 +157,10 @@ class LiveProgress(PlainProgress):
         match event:
             case RunStarted():
                 self.before = len(self.ended)
-                self.bars.update(self.run_bar, total=self.total - self.before, detail="starting")
+                self.bars.update(
+                    self.run_bar, total=self.total - self.before, detail="starting; a first run compiles kernels"
+                )
             case JobReported(cell, Progress() as progress):
-                self.trained.add(cell.id)
                 if cell.id not in self.cell_bars:
                     self.cell_bars[cell.id] = self.bars.add_task(self.get_title(cell), total=1.0, detail="")
                 self.bars.update(self.cell_bars[cell.id], completed=progress.done, detail=_describe_progress(progress))
@@ -171,8 +182,31 @@ class LiveProgress(PlainProgress):
         self.bars.update(self.run_bar, completed=done + in_training, detail=detail)
 
 
+class NotebookProgress(LiveProgress):
+    """Shows the bars in the output of a notebook's cell, above the lines; they stay as the run leaves them.
+
+    rich would update bars with ipywidgets, which not every notebook has; IPython's own displays can be updated as well.
+    """
+
+    def __enter__(self) -> NotebookProgress:
+        from IPython.display import display
+
+        self.shown = display(self.bars, display_id=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.shown.update(self.bars)
+
+    def notify(self, event: RunEvent) -> None:
+        """Moves the bars, and prints the lines that stay."""
+        super().notify(event)
+        self.shown.update(self.bars)
+
+
 def make_progress(console: Console) -> PlainProgress:
-    """Makes live bars for a terminal, plain lines for anything else."""
+    """Makes live bars for a terminal or a notebook, plain lines for anything else."""
+    if console.is_jupyter:
+        return NotebookProgress(console)
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from capsbench import registry
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import declaration_of, make_measure, source_of
-from capsbench.planning.defaults import usable_cores
+from capsbench.planning.contender_defaults import title_cells
+from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import Cell
 from capsbench.records.parts import Parts
 from capsbench.records.provenance import provenance
-from capsbench.records.record import Measurement, Record
+from capsbench.records.record import TRAINING, Measurement, Record
+from capsbench.records.sharing.leases import Leases
 from capsbench.records.store import Store
 from capsbench.records.versions import describe_stale
+from capsbench.running.activities import Activities
 from capsbench.running.cell_job import measure_between, run_cell
 from capsbench.running.events import (
     CellEnded,
@@ -26,59 +31,20 @@ from capsbench.running.events import (
     Listener,
     Measured,
     MeasureLeftOut,
-    Measuring,
     MeasuringAlone,
     MeasuringBetween,
     NotMeasured,
     Remarked,
     RunStarted,
-    Trained,
 )
-from capsbench.running.executors.local import Job, in_processes
-from capsbench.running.load_data import check_data
+from capsbench.running.executors.base import Executor, Job, Place, Settings
+from capsbench.running.executors.local import LocalExecutor, default_workers
+from capsbench.running.load_data import check_data, list_data_files
+from capsbench.running.offers import OFFERED_AGAIN, MakeJob, Offers
 from capsbench.running.on_record import OnRecord, check_weights, look_up, renew_requests
-from capsbench.running.state import (
-    check_row_names,
-    clear_failed_measure,
-    record_failed_measures,
-    record_failed_training,
-    record_measure,
-    record_request,
-    record_training,
-)
-
-
-@dataclass
-class Outcome:
-    """The outcome of a run.
-
-    Attributes:
-        finished: identities of the cells that this run finished.
-        on_record: identities of those that were finished before.
-        failed: records of the cells whose training or a measure failed; their other results are on record.
-        left: identities of the cells that Ctrl-C left.
-        trained: those of them that are trained and only have to be measured.
-        left_out: data set -> why it cannot be loaded; its cells are not part of the run.
-    """
-
-    finished: list[str] = field(default_factory=list)
-    on_record: list[str] = field(default_factory=list)
-    failed: list[Record] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    trained: list[str] = field(default_factory=list)
-    interrupted: bool = False
-    left_out: dict[str, str] = field(default_factory=dict)
-
-    def note_record(self, record: Record) -> None:
-        """Files a cell by the latest state of its record."""
-        for identities in (self.finished, self.on_record):
-            if record.cell.id in identities:
-                identities.remove(record.cell.id)
-        self.failed[:] = [other for other in self.failed if other.cell.id != record.cell.id]
-        if record.reason:
-            self.failed.append(record)
-        elif record.status == "finished":
-            self.finished.append(record.cell.id)
+from capsbench.running.outcome import Outcome
+from capsbench.running.recorder import Recorder
+from capsbench.running.state import clear_failed_measure, find_missing, record_failed_measures
 
 
 @dataclass
@@ -93,7 +59,6 @@ class Runner:
         store: the results folder.
         data_folder: the folder of the data sets.
         listener: receives the events of the run.
-        workers: number of networks trained at a time; by default as many as fill the cores, and one on a GPU.
         command: noted with the run.
         fresh: train cells again that are on record; an old record stays until then. The next run of these cells, fresh or not,
             trains those again that a fresh run leaves.
@@ -102,6 +67,10 @@ class Runner:
         unmeasured: default measures that cannot be taken here -> why; noted with the run.
         remarks: lines for the user, before the run starts.
         train: False to measure networks on record only, whatever the versions of their components.
+        executor: runs the jobs; by default processes of this machine, as many as fill its cores or GPUs.
+        cell_timeout: the time limit of a job in seconds.
+        shard: the part of a plan that this is; noted with the run.
+        checkpoint_seconds: the least time between two checkpoints of a training.
     """
 
     planned: Sequence[PlannedCell]
@@ -109,7 +78,6 @@ class Runner:
     data_folder: Path
     listener: Listener
     _: KW_ONLY
-    workers: int | None = None
     command: str = ""
     fresh: bool = False
     suite: str | None = None
@@ -117,37 +85,46 @@ class Runner:
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
     train: bool = True
+    executor: Executor | None = None
+    cell_timeout: float | None = None
+    shard: str | None = None
+    checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS
 
     outcome: Outcome = field(default_factory=Outcome, init=False)
     on_record: OnRecord = field(init=False)
-    records: dict[str, Record] = field(init=False)
-    """Cell identity -> the present record of each trained network."""
+    recorder: Recorder = field(init=False)
+    leases: Leases = field(init=False)
+    activities: Activities = field(init=False)
     missing: dict[str, list[str]] = field(init=False)
     """Cell identity -> the measures that this run takes of the network alone."""
     unfinished: dict[str, PlannedCell] = field(init=False)
     """Cell identity -> the cell, for those that are trained or measured in phases 1 and 2."""
-    sequence: int | None = field(default=None, init=False)
-    """The number of this run among those of the folder."""
 
     def run(self) -> Outcome:
         """Runs the cells; Ctrl-C ends the run, and the same call later goes on from there.
 
+        Other runs may write into the folder at the same time, from any machine: each cell is run once.
+
         Raises:
-            UsageError: before anything is computed. A data set cannot be loaded; the folder cannot be written, or another run
-                holds it; or a measure is missing of a network whose weights are not in the folder.
+            UsageError: before anything is computed. A data set cannot be loaded; the folder cannot be written; or a measure is
+                missing of a network whose weights are not in the folder.
             StorageFailed: a record cannot be written; those written before stay.
         """
         self._check_data()
         self.store.check_writable()
-        with self.store.lock():
+        self.store.sweep()
+        with Leases(self.store.folder) as self.leases:
+            self.leases.remove_stale()
+            self.activities = Activities(self.leases, title_cells(job.cell for job in self.planned))
             self._look_up()
+            self._remove_checkpoints()
             self._note_run()
             try:
-                self._train_and_measure()
-                self._measure_alone()
-                self._measure_between()
+                self._run_phases()
             except KeyboardInterrupt:
                 self.outcome.interrupted = True
+            finally:
+                self._executor.close()
             self._list_left()
         return self.outcome
 
@@ -167,166 +144,236 @@ class Runner:
     def _look_up(self) -> None:
         """Finds what is on record and what is missing."""
         cells = [job.cell for job in self.planned]
+        self.recorder = Recorder(self.store, self.leases, {}, self.train)
+        self.recorder.note_stamps(cells)
         self.store.check_not_newer(cells)
         self.store.remove_replaced(cells)
         self.on_record = look_up(self.planned, self.store, fresh=self.fresh, train=self.train)
         for line in [*describe_stale(self.on_record.known.values()), *self.on_record.remarks]:
             self.listener.notify(Remarked(line))
         check_weights(self.planned, self.store, self.on_record)
-        self.records = self.on_record.records
+        self.recorder.records = self.on_record.records
         self.missing = {job.cell.id: self.on_record.find_missing(job) for job in self.planned}
         self.unfinished = {
             job.cell.id: job for job in self.planned if job.cell.id not in self.records or self.missing[job.cell.id]
         }
+
+    def _remove_checkpoints(self) -> None:
+        """Removes what a killed run left of networks that are on record, and in a fresh run the checkpoints of all its cells."""
+        if not self.train:
+            return
+        outdated = {job.cell.id for job in self.planned} if self.fresh else self.records.keys()
+        for cell_id in self.store.list_checkpoints() & outdated:
+            if self.leases.take(cell_id):  # else another run trains the cell at the moment
+                self.store.remove_checkpoint(cell_id)
+                self.leases.release(cell_id)
+
+    @property
+    def records(self) -> dict[str, Record]:
+        """Cell identity -> the present record of each trained network."""
+        return self.recorder.records
 
     def _note_run(self) -> None:
         """Writes the note of the run, and says that it starts."""
         cells = [job.cell for job in self.planned]
         finished = [self.records[cell.id] for cell in cells if cell.id not in self.unfinished]
         if self.train:  # measuring is no run of its own: the latest run stays the one that asked for the networks
-            finished = renew_requests(self.planned, finished, self.store)
-            self.sequence = self.store.write_run(
+            finished = renew_requests(self.planned, finished, self.store, self.leases)
+            self.recorder.sequence = self.store.write_run(
                 cells,
                 self.command,
                 suite=self.suite,
                 left_out={**self.outcome.left_out, **self.unmeasured},
                 folders=_find_own_folders(cells),
                 anew=self.on_record.retrain,
+                shard=self.shard,
                 commit=provenance()["commit"],
             ).sequence
         self.outcome.on_record = [record.cell.id for record in finished]
         self.listener.notify(RunStarted(tuple(cells), tuple(finished)))
 
+    def _run_phases(self) -> None:
+        self._train_and_measure()
+        self._measure_alone()
+        self._measure_between()
+
     def _train_and_measure(self) -> None:
-        """Phase 1: trains cells and takes measures of them, several cells at a time, each in a process of its own."""
-        jobs = []
-        for planned in sorted(self.unfinished.values(), key=_rank_by_duration):
+        """Phase 1: trains cells and takes measures of them, several cells at a time."""
+
+        def make_job(planned: PlannedCell) -> Job | None:
+            if self._is_ended_elsewhere(planned):
+                return None
             specs = self._select_missing(planned, alone=False)
-            if specs or planned.cell.id not in self.records:
-                jobs.append(self._make_job(planned, specs))
-        underway: dict[str, str] = {}
+            return self._make_job(planned, specs) if specs or planned.cell.id not in self.records else None
 
-        def receive_event(cell_id: str, event: JobEvent) -> None:
-            if isinstance(event, Measuring):
-                underway[cell_id] = event.spec
-            self._record_event(self.unfinished[cell_id], event)
+        for planned, result in self._run_jobs(self._find_work(), make_job):
+            if isinstance(result, Exception):
+                specs = self._select_missing(planned, alone=False)
+                self._end_cell(self.recorder.record_failure(planned, specs, result))
+            else:
+                self._end_cell(self.records[planned.cell.id])
 
-        for cell_id, failure in in_processes(jobs, self._workers, receive_event):
-            planned, record = self.unfinished[cell_id], self.records.get(cell_id)
-            if failure is not None and record is None:
-                # The record of an earlier training keeps its numbers, and the failure marks them.
-                record = record_failed_training(planned, failure, self.sequence, self.store.find(planned.cell))
-                self.store.write(record)
-            elif failure is not None:
-                started = [underway[cell_id]] if cell_id in underway else self._select_missing(planned, alone=False)
-                record = self._record_failure(planned, started, failure)
-            assert record is not None
-            self._end_cell(record)
+    def _find_work(self) -> list[PlannedCell]:
+        """Returns the cells of phase 1, long trainings first."""
+        cells = sorted(self.unfinished.values(), key=_rank_by_duration)
+        return [cell for cell in cells if cell.cell.id not in self.records or self._select_missing(cell, alone=False)]
 
     def _measure_alone(self) -> None:
-        """Phase 2: takes the measures that need the machine for themselves, such as speed, one after the other."""
-        for planned in self.unfinished.values():
-            specs = self._select_missing(planned, alone=True)
-            if planned.cell.id in self.records and specs:
-                self.listener.notify(MeasuringAlone(planned.cell, tuple(specs)))
-                for spec in specs:
-                    self._take_alone(planned, spec)
+        """Phase 2: takes the measures that need a machine for themselves, such as speed, one after the other.
+
+        Each has a process of its own, so that nothing of it affects the next.
+        """
+        trained = [planned for planned in self.unfinished.values() if planned.cell.id in self.records]
+        for spec in sorted({spec for planned in trained for spec in self._select_missing(planned, alone=True)}):
+
+            def make_job(planned: PlannedCell, spec: str = spec) -> Job | None:
+                self._is_ended_elsewhere(planned)
+                if spec not in self.missing[planned.cell.id]:
+                    return None
+                self.listener.notify(MeasuringAlone(planned.cell, (spec,)))
+                return self._make_job(planned, [spec])
+
+            work = [planned for planned in trained if spec in self.missing[planned.cell.id]]
+            for planned, result in self._run_jobs(work, make_job, alone=True):
+                if isinstance(result, Exception):
+                    self.recorder.record_failure(planned, {spec} & {*self.missing[planned.cell.id]}, result)
                 record = self.records[planned.cell.id]
                 self.outcome.note_record(record)
-                if set(specs) & record.failures.keys():
+                if spec in record.failures:
                     self.listener.notify(CellEnded(record))
-
-    def _take_alone(self, planned: PlannedCell, spec: str) -> None:
-        """Takes one measure in a process of its own, so that nothing of it affects the next."""
-        jobs = [self._make_job(planned, [spec])]
-        for _, failure in in_processes(jobs, on_event=lambda name, event: self._record_event(planned, event)):
-            if failure is not None:
-                self._record_failure(planned, [spec], failure)
 
     def _measure_between(self) -> None:
         """Phase 3: takes the measures from each network to all of the same data set, unless they are on record."""
-        for spec in sorted({spec for planned in self.planned for spec in planned.measures}):
-            measure = make_measure(spec)
-            if not isinstance(measure, MeasureBetween):
-                continue
-            code = source_of(spec)
-            targets = self._find_targets(spec, measure, code)
-            jobs = [self._make_job_between(spec, source, records) for source, records in targets.items()]
-            if jobs:
-                self.listener.notify(MeasuringBetween(spec, len(jobs)))
-            for source, result in in_processes(jobs, self._workers):
-                record = self.store.read(source)
-                if isinstance(result, Exception):
-                    record = record_failed_measures(record, [spec], result, self.sequence)
-                    self.store.write(record)
-                    self._end_cell(record)
-                    continue
-                rows_by_target, data = result
-                for target, rows in zip(targets[source], rows_by_target, strict=True):
-                    taken = Measurement(
-                        rows, measure.version, provenance(), code=code, data=data, declaration=declaration_of(spec)
-                    )
-                    self.store.write_between(spec, source, target.cell.id, taken)
-                if spec in record.failures:
-                    self.store.write(clear_failed_measure(record, spec))
+        for spec in self._list_between():
+            networks = self._find_networks(spec)
+            targets = {planned.cell.id: self._find_targets(spec, planned, networks) for planned in networks}
+            work = [planned for planned in networks if targets[planned.cell.id]]
+            if work:
+                self.listener.notify(MeasuringBetween(spec, len(work)))
+            make_job = partial(self._make_job_between, spec, targets)
+            for planned, result in self._run_jobs(work, make_job, doing=f"measuring {spec}"):
+                self._record_between(spec, planned, result)
 
-    def _find_targets(self, spec: str, measure: MeasureBetween, code: str | None) -> dict[str, list[Record]]:
-        """Returns the identity of a source -> the records of the targets to which the measure is missing."""
-        cells = [
-            planned.cell for planned in self.planned if spec in planned.measures and planned.cell.id in self.records
+    def _list_between(self) -> list[str]:
+        """Returns the specs of the wanted measures between networks."""
+        specs = sorted({spec for planned in self.planned for spec in planned.measures})
+        return [spec for spec in specs if isinstance(make_measure(spec), MeasureBetween)]
+
+    def _find_networks(self, spec: str) -> list[PlannedCell]:
+        """Returns the trained networks among which a measure is taken."""
+        return [
+            planned
+            for planned in self.planned
+            if spec in planned.measures
+            and (record := self.records.get(planned.cell.id)) is not None
+            and self.store.has_weights(record)
         ]
-        records = [record for cell in cells if self.store.has_weights(record := self.records[cell.id])]
-        targets = {
-            source.cell.id: [
-                target
-                for target in records
-                if (target.cell.dataset, target.cell.device) == (source.cell.dataset, source.cell.device)
-                and not self.store.has_between(spec, source, target, measure.version, code)
-            ]
-            for source in records
-        }
-        return {source: missing for source, missing in targets.items() if missing}
+
+    def _find_targets(self, spec: str, source: PlannedCell, networks: Sequence[PlannedCell]) -> list[PlannedCell]:
+        """Returns the networks to which a measure is missing from one of them."""
+        version, code, record = make_measure(spec).version, source_of(spec), self.records[source.cell.id]
+        return [
+            target
+            for target in networks
+            if (target.cell.dataset, target.cell.device) == (source.cell.dataset, source.cell.device)
+            and not self.store.has_between(spec, record, self.records[target.cell.id], version, code)
+        ]
+
+    def _record_between(self, spec: str, source: PlannedCell, result: Any) -> None:
+        record = self.store.read(source.cell.id)
+        if isinstance(result, Exception):
+            record = record_failed_measures(record, [spec], result, self.recorder.sequence)
+            self.recorder.write(record)
+            self._end_cell(record)
+            return
+        version, code, declaration = make_measure(spec).version, source_of(spec), declaration_of(spec)
+        rows_by_target, data, machine = result
+        for target, rows in rows_by_target.items():
+            taken = Measurement(rows, version, machine, code=code, data=data, declaration=declaration)
+            self.store.write_between(spec, source.cell.id, target, taken)
+        if spec in record.failures:
+            self.recorder.write(clear_failed_measure(record, spec))
+
+    def _run_jobs(
+        self, cells: Sequence[PlannedCell], make_job: MakeJob, *, alone: bool = False, doing: str = "starting"
+    ) -> Iterator[tuple[PlannedCell, Any]]:
+        """Runs a job of each cell under its lease, and yields the cell and the result, which is an exception if it failed.
+
+        Args:
+            doing: the work of a job until it sends an event that tells more.
+        """
+        by_id = {planned.cell.id: planned for planned in cells}
+        self.activities.announce(by_id, doing)
+
+        def receive_event(cell_id: str, sent: JobEvent) -> None:
+            if (event := self.recorder.record_event(by_id[cell_id], sent)) is None:
+                return
+            if isinstance(event, Measured | NotMeasured) and event.spec in self.missing[cell_id]:
+                self.missing[cell_id].remove(event.spec)
+            self.activities.note_event(cell_id, event)
+            self.listener.notify(JobReported(by_id[cell_id].cell, event))
+
+        offers = Offers(
+            cells, self.leases, make_job, lambda line: self.listener.notify(Remarked(line)), self.recorder.holds
+        )
+        for cell_id, outcome in self._executor.run(offers, receive_event, alone=alone):
+            if (result := offers.settle(cell_id, outcome)) is not OFFERED_AGAIN:
+                yield by_id[cell_id], result
+                offers.end(cell_id)
 
     @property
-    def _workers(self) -> int:
-        return self.workers or default_workers(self.planned)
+    def _executor(self) -> Executor:
+        if self.executor is None:
+            place = Place(self.store, self.data_folder)
+            self.executor = LocalExecutor(place, Settings(default_workers(self.planned)))
+        return self.executor
+
+    def _is_ended_elsewhere(self, planned: PlannedCell) -> bool:
+        """Takes over what another run has recorded of a cell since the start; returns true if that ended the cell."""
+        record = self.recorder.reread(planned.cell)
+        if record is None:
+            return False
+        missing = find_missing(planned, record)
+        self.missing[planned.cell.id] = [spec for spec in missing if spec not in record.failures]
+        if TRAINING not in record.failures and self._select_missing(planned, alone=False):
+            return False
+        self._end_cell(record)
+        return True
 
     def _select_missing(self, planned: PlannedCell, *, alone: bool) -> list[str]:
         return [spec for spec in self.missing[planned.cell.id] if make_measure(spec).alone == alone]
 
     def _make_job(self, planned: PlannedCell, specs: list[str]) -> Job:
         record = self.records.get(planned.cell.id)
-        return Job(planned.cell.id, run_cell, (planned, specs, record, self.data_folder, self.store))
+        arguments = (planned, specs, record, self.checkpoint_seconds)
+        return self._build_job(run_cell, planned, arguments, [] if record is None else [record])
 
-    def _make_job_between(self, spec: str, source: str, targets: list[Record]) -> Job:
-        (planned,) = (job for job in self.planned if job.cell.id == source)
-        arguments = (spec, planned, self.records[source], targets, self.data_folder, self.store)
-        return Job(source, measure_between, arguments)
+    def _make_job_between(
+        self, spec: str, missing: Mapping[str, Sequence[PlannedCell]], planned: PlannedCell
+    ) -> Job | None:
+        """Builds the job of a source; ``missing`` has the targets of each by its identity, as the phase began."""
+        # Another run may have measured some since; those on record before are not read again.
+        found = self._find_targets(spec, planned, missing[planned.cell.id])
+        source, targets = self.records[planned.cell.id], [self.records[target.cell.id] for target in found]
+        arguments = (spec, planned, source, targets)
+        return self._build_job(measure_between, planned, arguments, [source, *targets]) if targets else None
 
-    def _record_event(self, planned: PlannedCell, event: JobEvent) -> None:
-        """Writes the results in an event of a job, then passes the event on."""
-        match event:
-            case Trained():
-                aliases = self.store.aliases_of(planned.cell)
-                self._write_record(record_training(planned, event, self.sequence, aliases))
-                self.store.remove_outdated(self.records[planned.cell.id])
-            case Measured() | NotMeasured():
-                record = self._renew_request(planned)
-                event = check_row_names(record, event)
-                self._write_record(record_measure(record, event, self.sequence))
-        self.listener.notify(JobReported(planned.cell, event))
-
-    def _record_failure(self, planned: PlannedCell, specs: Sequence[str], failure: Exception) -> Record:
-        record = record_failed_measures(self._renew_request(planned), specs, failure, self.sequence)
-        self._write_record(record)
-        return record
-
-    def _renew_request(self, planned: PlannedCell) -> Record:
-        return record_request(self.records[planned.cell.id], planned, add=not self.train)
-
-    def _write_record(self, record: Record) -> None:
-        self.records[record.cell.id] = record
-        self.store.write(record)
+    def _build_job(
+        self, function: Callable[..., Any], planned: PlannedCell, arguments: tuple[Any, ...], records: Sequence[Record]
+    ) -> Job:
+        """Builds a job that may read the files of some records."""
+        files = [self.store.weights_of(record) for record in records] or [self.store.checkpoint_path(planned.cell.id)]
+        kept = [taken.kept.path for record in records for taken in record.measures.values() if taken.kept is not None]
+        return Job(
+            planned.cell.id,
+            function,
+            arguments,
+            threads=planned.cell.threads,
+            device=planned.device,
+            reads=(*(file.relative_to(self.store.folder).as_posix() for file in files), *kept),
+            data=list_data_files(planned.cell.dataset, self.data_folder),
+            time_limit=self.cell_timeout,
+        )
 
     def _end_cell(self, record: Record) -> None:
         self.outcome.note_record(record)
@@ -337,13 +384,6 @@ class Runner:
         ended = {*outcome.on_record, *outcome.finished, *(record.cell.id for record in outcome.failed)}
         outcome.left = [job.cell.id for job in self.planned if job.cell.id not in ended]
         outcome.trained = [cell_id for cell_id in outcome.left if cell_id in self.records]
-
-
-def default_workers(planned: Sequence[PlannedCell]) -> int:
-    """Returns the number of networks that fill the cores; one on a GPU, whose memory several would share."""
-    if not planned or any(job.cell.device != "cpu" for job in planned):
-        return 1
-    return max(1, usable_cores() // max(job.cell.threads for job in planned))
 
 
 def _find_own_folders(cells: Sequence[Cell]) -> set[Path]:

@@ -5,19 +5,19 @@ A record is written after the training, after each measure, and after each failu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from capsbench.errors import ProcessFailed, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import ALL, is_current, make_measure
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import MEASURE_FLAG
-from capsbench.records.provenance import provenance
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Training
 from capsbench.registry import measure_name
-from capsbench.running.events import Measured, NotMeasured, Trained
+from capsbench.running.events import JobEvent, Measured, Measuring, NotMeasured, Trained
 
 LONGEST_REASON, LONGEST_TRACE = 2_000, 50_000
 """The most characters of a failure on record: the beginning of the reason, the end of the traceback."""
@@ -36,13 +36,14 @@ def record_training(
         rows=event.rows,
         history=event.history,
         versions=event.versions,
-        provenance=provenance(),
+        provenance=event.provenance,
         started=event.started,
         seconds=event.seconds,
         backends=event.backends,
         weights=event.weights,
         sources=event.sources,
         data=event.data,
+        segments=event.segments,
         run=run,
     )
     return record_request(Record(planned.cell, training, aliases=[*aliases]), planned)
@@ -102,7 +103,7 @@ def record_measure(record: Record, event: Measured | NotMeasured, run: int | Non
     measurement = Measurement(
         rows=event.rows,
         version=event.version,
-        provenance=provenance(),
+        provenance=event.provenance,
         taken=_format_now(),
         seconds=event.seconds,
         kept=event.kept,
@@ -115,7 +116,7 @@ def record_measure(record: Record, event: Measured | NotMeasured, run: int | Non
     return clear_failed_measure(record, event.spec)
 
 
-def record_failed_measures(record: Record, specs: Sequence[str], failure: Exception, run: int | None = None) -> Record:
+def record_failed_measures(record: Record, specs: Iterable[str], failure: Exception, run: int | None = None) -> Record:
     """Returns the record with the failure of some measures; raises a failure that every other cell would meet as well."""
     return replace(record, failures={**record.failures, **dict.fromkeys(specs, _describe_failure(failure, run))})
 
@@ -142,6 +143,22 @@ def find_missing(planned: PlannedCell, record: Record | None, damaged: Collectio
         and (spec not in known or spec in damaged or not is_current(spec, known[spec]))
     ]
     return sorted(missing, key=lambda spec: wanted[spec].alone)
+
+
+def list_events(before: Record | None, record: Record) -> Iterator[JobEvent]:
+    """Yields the events that led from the record of a trained network, or from none, to a later one."""
+    training = record.training
+    if training is not None and (before is None or before.training != training):
+        yield Trained(**_select_fields(training, Trained))
+    for spec, taken in record.measures.items():
+        if before is None or before.measures.get(spec) != taken:
+            yield Measuring(spec)
+            yield Measured(spec, **_select_fields(taken, Measured))
+
+
+def _select_fields(entry: Training | Measurement, event: type[Trained | Measured]) -> dict[str, Any]:
+    """Returns the fields of an entry on record that an event has, too."""
+    return {part.name: getattr(entry, part.name) for part in fields(event) if hasattr(entry, part.name)}
 
 
 def _describe_failure(failure: Exception, run: int | None) -> Failure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -19,6 +18,8 @@ from capsbench.data.warps import Warp
 from capsbench.errors import TrainingFailed
 from capsbench.networks.base import SelfSupervised
 from capsbench.records.cell import Cell
+from capsbench.training.checkpoint import Checkpoints, MovingParts
+from capsbench.training.course import Course, Validation
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
 from capsbench.training.step import TrainingStep, use_precision
 
@@ -29,21 +30,6 @@ SECONDS_BETWEEN_REPORTS = 0.3
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What the loop reports
-
-
-class Validation(NamedTuple):
-    """The validation result of an epoch: ``accuracy`` (fraction), or the ``loss`` of a self-supervised network."""
-
-    metric: str
-    value: float
-
-    @property
-    def merit(self) -> float:
-        """The value, negated if lower is better."""
-        return -self.value if self.metric == "loss" else self.value
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.value:.4g}" if self.metric == "loss" else f"{self.metric} {self.value:.1%}"
 
 
 class Progress(NamedTuple):
@@ -61,6 +47,12 @@ class Progress(NamedTuple):
     epochs: int
     loss: float
     validation: Validation | None
+
+
+class EpochEnded(NamedTuple):
+    """The end of an epoch, with its ``entry`` of the history; a training that goes on sends its earlier epochs again."""
+
+    entry: dict[str, float]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -138,17 +130,24 @@ def compute_validation_loss(cell: Cell, network: SelfSupervised, images: Images)
 
 
 def train(
-    cell: Cell, network: nn.Module, data: Splits, on_progress: Callable[[Progress], None] = lambda progress: None
+    cell: Cell,
+    network: nn.Module,
+    data: Splits,
+    on_progress: Callable[[Progress | EpochEnded], None] = lambda event: None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[dict[str, float]]:
     """Trains a network in place on the training images, and never reads the test images.
 
     The order of the data and its augmentation depend only on the cell's seed. All contenders of a seed therefore see the same
     images, and the augmentation of an image does not depend on the batch size.
 
+    Args:
+        checkpoints: keeps the state after each epoch, from which an interrupted training goes on.
+
     Returns:
         One entry per epoch: epoch (from 1), loss (mean over its images), validation_accuracy (fraction) or, for a
         self-supervised network, validation_loss (with few training images not after every epoch), learning_rate (at the end of
-        the epoch), seconds (since the start).
+        the epoch), seconds (since the start, without those between an interruption and the next start).
 
     Raises:
         TrainingFailed: the loss is no longer finite; the message names the epoch.
@@ -168,12 +167,18 @@ def train(
     # images than training does.
     stops_early = cell.patience or cell.stop_at
     validation_interval = 1 if stops_early else max(1, len(data.validation.labels) // image_count)
-    validation = None
-    best_merit, best_epoch, best_state = -math.inf, 0, None
 
-    history: list[dict[str, float]] = []
-    started = last_report = time.monotonic()
-    for epoch in range(1, cell.epochs + 1):
+    # An interrupted training goes on as if it had never stopped: everything that the steps change is as it was.
+    parts = MovingParts(network, take_step.optimizer, schedule, order_generator, augmentation_generator)
+    checkpoint = None if checkpoints is None else checkpoints.load(network)
+    course = Course() if checkpoint is None else parts.restore(checkpoint)
+    for entry in course.history:
+        on_progress(EpochEnded(entry))  # curves begin with the first epoch
+
+    last_report = time.monotonic()
+    started = last_report - course.seconds
+    while not course.is_over(cell):
+        epoch = course.epoch + 1
         # One epoch passes over every image once, in a new order and with newly drawn augmentations.
         network.train()
         # The sum stays on the device in float64: reading it back each step would make a GPU wait.
@@ -198,30 +203,29 @@ def train(
             images_seen += len(indices)
             if report_is_due:
                 last_report = time.monotonic()
-                on_progress(Progress(done, epoch, cell.epochs, float(loss_sum) / images_seen, validation))
+                on_progress(Progress(done, epoch, cell.epochs, float(loss_sum) / images_seen, course.validation))
 
         # After the epoch: validate, extend the history, report.
         entry = {"epoch": epoch, "loss": float(loss_sum) / images_seen}
         if epoch % validation_interval == 0 or epoch == cell.epochs:
             try:
-                validation = validate_network(cell, network, data)
+                course.validation = validate_network(cell, network, data)
             except TrainingFailed as failure:
                 raise TrainingFailed(f"{failure} after epoch {epoch}") from None
-            entry[f"validation_{validation.metric}"] = validation.value
-        history.append(entry | {"learning_rate": learning_rate, "seconds": round(time.monotonic() - started, 3)})
-        on_progress(Progress(epoch / cell.epochs, epoch, cell.epochs, float(loss_sum) / images_seen, validation))
+            entry[f"validation_{course.validation.metric}"] = course.validation.value
+        seconds = round(time.monotonic() - started, 3)
+        course.history.append(entry | {"learning_rate": learning_rate, "seconds": seconds})
+        on_progress(EpochEnded(course.history[-1]))
+        on_progress(Progress(epoch / cell.epochs, epoch, cell.epochs, float(loss_sum) / images_seen, course.validation))
 
-        # `stop_at` ends the training at a target and keeps these weights; `patience` ends it after that many epochs
-        # without an improvement and goes back to the weights of the best epoch.
-        if cell.stop_at and validation is not None and validation.merit >= cell.stop_at:
-            break
+        # A training with a patience goes back to the weights of its best epoch; one that reaches `stop_at` is at its best.
         if cell.patience:
-            assert validation is not None
-            if validation.merit > best_merit:
-                best_merit, best_epoch = validation.merit, epoch
-                best_state = copy.deepcopy(network.state_dict())
-            elif epoch - best_epoch >= cell.patience:
-                break
-    if best_state is not None:
-        network.load_state_dict(best_state)
-    return history
+            assert course.validation is not None
+            if course.validation.merit > course.best_merit:
+                course.best_merit, course.best_epoch = course.validation.merit, epoch
+                course.best_state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        if checkpoints is not None:
+            checkpoints.save(parts.take_checkpoint(course))
+    if course.best_state is not None:
+        network.load_state_dict(course.best_state)
+    return course.history

@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from capsbench.data.images import Batch
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.records.cell import Cell
 from capsbench.training.losses import make_loss
+from capsbench.training.optimizers import SGD, Adam, AdamW
 
 
 class TrainingStep:
@@ -90,7 +91,11 @@ def use_precision(cell: Cell) -> AbstractContextManager[None]:
 def make_optimizer(cell: Cell, network: nn.Module) -> Optimizer:
     """Returns the cell's optimiser over all parameters of the network."""
     parameters, rate, decay = network.parameters(), cell.learning_rate, cell.weight_decay
-    fused = cell.fused_optimizer or None  # None lets torch choose; False would also disable its multi-tensor default
+    # All tensors at once, by default only on a GPU: the same numbers with fewer calls from Python.
+    fused = cell.fused_optimizer or None
+    foreach = None if fused else True
     if cell.optimizer == "sgd":
-        return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay, fused=fused)
-    return (AdamW if cell.optimizer == "adamw" else Adam)(parameters, lr=rate, weight_decay=decay, fused=fused)
+        return SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay, fused=fused, foreach=foreach)
+    return (AdamW if cell.optimizer == "adamw" else Adam)(
+        parameters, lr=rate, weight_decay=decay, fused=fused, foreach=foreach
+    )

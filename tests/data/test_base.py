@@ -122,6 +122,18 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str = "pass") -
     return f"{module}:Stripes"
 
 
+@pytest.mark.parametrize("files", ["('stripes.npz',)", "'stripes.npz'", "None"])
+def test_files_that_are_declared_otherwise_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: str
+) -> None:
+    name = own(
+        tmp_path, monkeypatch, f"pass\n\n    files = {files}\n\n    def rest(self, images, labels):\n        pass"
+    )
+    error = usage_error(load_splits, name, tmp_path)
+    assert (error.kind, error.flag, error.value) == (Kind.DAMAGED, "dataset", name)
+    assert "files: expected a tuple of capsbench.data.DataFile" in str(error)
+
+
 def test_a_users_own_data_set_is_loaded_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = load_splits(own(tmp_path, monkeypatch), tmp_path, train_size=4, seed=0)
     assert splits.train.images.shape == (4, 1, 2, 2)

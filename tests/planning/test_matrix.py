@@ -3,6 +3,7 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import left_out
 from capsbench.networks.build import build_network, parameter_count
+from capsbench.planning import matrix
 from capsbench.planning.matrix import cells_of, plan_cells
 from capsbench.planning.suites import read_suite, suite_names
 from capsbench.registry import YOUR_OWN
@@ -28,6 +29,16 @@ def test_a_cnn_appears_once_not_once_an_iteration_count():
         ("matched", None, 0),
         ("matched", None, 1),
     ]
+
+
+def test_many_seeds_are_resolved_once_and_each_has_a_request_of_its_own(monkeypatch):
+    resolved = []
+    resolve = matrix.resolve_cell
+    monkeypatch.setattr(matrix, "resolve_cell", lambda *point: resolved.append(point) or resolve(*point))
+    planned = plan_cells({"routing": "dynamic,em", "seeds": range(50)})
+    assert len(resolved) == 2
+    assert {job.request["seeds"]: job.cell.seed for job in planned} == {seed: seed for seed in range(50)}
+    assert len({job.cell.id for job in planned}) == len(planned) == 4 * 50
 
 
 def test_measures_make_one_cell_in_whatever_order_they_were_asked_for():

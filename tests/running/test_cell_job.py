@@ -10,10 +10,12 @@ from capsbench import registry
 from capsbench.errors import TrainingFailed
 from capsbench.networks.build import build_network
 from capsbench.planning.matrix import PlannedCell
+from capsbench.records.provenance import provenance
 from capsbench.records.store import Store
 from capsbench.routing import DynamicRouting
 from capsbench.running.cell_job import prepare_process, run_cell
 from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
+from capsbench.running.executors.base import Place
 from capsbench.running.state import record_training
 
 
@@ -39,7 +41,7 @@ def cell(make_cell):
 def events_of(cell, store, measures=("accuracy",), record=None):
     """What a cell sends as it is trained and measured, without its progress."""
     events = []
-    run_cell(PlannedCell(cell), [*measures], record, Path(), store, events.append)
+    run_cell(PlannedCell(cell), [*measures], record, 60.0, Place(store, Path()), events.append)
     return [event for event in events if isinstance(event, Trained | Measuring | Measured)]
 
 
@@ -54,6 +56,7 @@ def test_a_cell_leaves_weights_predictions_history_and_rows(cell, store):
     assert result.backends == ["cpu"]
     assert (measuring.spec, measured.spec) == ("accuracy", "accuracy")
     assert kept_of(store, measured).keys() == {"label", "prediction", "nll"}
+    assert result.provenance == measured.provenance == provenance()
     accuracy = next(row.value for row in measured.rows if (row.metric, row.condition) == ("accuracy", "test"))
     kept = kept_of(store, measured)
     assert accuracy == (kept["label"] == kept["prediction"]).mean()
@@ -156,7 +159,7 @@ def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, stor
     (tmp_path / "unlucky.py").write_text(FAULTY)
     registry.trust(["unlucky:Faulty"])
     events = []
-    run_cell(PlannedCell(cell), ["unlucky:Faulty", "accuracy"], None, Path(), store, events.append)
+    run_cell(PlannedCell(cell), ["unlucky:Faulty", "accuracy"], None, 60.0, Place(store, Path()), events.append)
     assert [event.spec for event in events if isinstance(event, Measured)] == ["accuracy"]
     (failed,) = (event for event in events if isinstance(event, NotMeasured))
     assert (failed.spec, str(failed.failure)) == ("unlucky:Faulty", "RuntimeError: no such luck")
@@ -169,3 +172,14 @@ def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(mak
     assert torch.are_deterministic_algorithms_enabled()
     assert {part.images.dtype for part in data.by_name().values()} == {torch.float64}
     assert [len(part.labels) for part in data.by_name().values()] == [50, 200, 500]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_time_that_was_taken_beside_other_jobs_says_so(cell, store, shared):
+    events = []
+    place = Place(store, Path(), shared=shared)
+    run_cell(PlannedCell(cell), ["accuracy", "speed:quick"], None, 60.0, place, events.append)
+    facts = {
+        event.spec: event.provenance.get("shared_machine", False) for event in events if isinstance(event, Measured)
+    }
+    assert facts == {"accuracy": False, "speed:quick": shared}

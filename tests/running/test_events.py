@@ -12,6 +12,7 @@ from capsbench.errors import ProcessFailed
 from capsbench.records.record import Artifact, Row
 from capsbench.running.events import (
     CellEnded,
+    Checkpointed,
     DataLeftOut,
     JobEvent,
     JobReported,
@@ -22,11 +23,12 @@ from capsbench.running.events import (
     MeasuringBetween,
     NotMeasured,
     Remarked,
+    Resumed,
     RunEvent,
     RunStarted,
     Trained,
 )
-from capsbench.training.loop import Progress
+from capsbench.training.loop import EpochEnded, Progress
 from tests.making import make_capsules, make_record
 
 CELL = make_capsules()
@@ -34,6 +36,10 @@ ROWS = [Row("accuracy", "accuracy", "test", 0.5, "fraction")]
 KEPT = Artifact("kept/accuracy/0123.safetensors", "0" * 64)
 JOB_EVENTS: list[Any] = [
     Progress(0.5, 1, 2, 0.25, None),
+    EpochEnded({"epoch": 1, "loss": 0.25}),
+    Resumed(1, 2),
+    Checkpointed(Artifact("checkpoints/0123.safetensors")),
+    Remarked("a line about a cell"),
     Trained([{"epoch": 1}], ROWS, ["cpu"], {"network": 1}, KEPT, "2026-01-01", 1.0),
     Measuring("accuracy"),
     Measured("accuracy", ROWS, 1.0, 1, KEPT, None, "0123"),

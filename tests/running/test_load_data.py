@@ -11,10 +11,11 @@ import pytest
 
 import capsbench
 from capsbench import registry
+from capsbench.data.sets.cifar10 import BATCHES
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.running import load_data
-from capsbench.running.load_data import check_data, count_images, identify_data
+from capsbench.running.load_data import check_data, count_images, identify_data, list_data_files
 
 LEAVING = """
 import os
@@ -91,3 +92,18 @@ def test_built_in_data_are_loaded_without_a_process(tmp_path: Path, monkeypatch:
     with pytest.raises(UsageError) as caught:
         count_images("digits", tmp_path, [10, 10_000])
     assert (caught.value.flag, caught.value.value) == ("train_size", 10_000)
+
+
+def test_the_files_of_a_data_set_are_those_that_lie_in_the_folder(tmp_path: Path) -> None:
+    assert list_data_files("digits", tmp_path) == list_data_files("mnist", tmp_path) == ()
+    named = [file.path for file in registry.get("dataset", "mnist").files]
+    published, decompressed = tmp_path / named[0], tmp_path / named[1].removesuffix(".gz")
+    published.parent.mkdir(parents=True)
+    for path in (published, decompressed, published.with_name("other")):
+        path.touch()
+    assert list_data_files("mnist", tmp_path) == (named[0], named[1].removesuffix(".gz"))
+    batches = [tmp_path / "cifar-10-batches-py" / name for name in BATCHES]
+    batches[0].parent.mkdir()
+    for path in batches:
+        path.touch()
+    assert {*list_data_files("cifar10", tmp_path)} == {f"cifar-10-batches-py/{name}" for name in BATCHES}

@@ -3,12 +3,14 @@
 import pytest
 
 from capsbench.errors import ProcessFailed, TrainingFailed
-from capsbench.records.record import Row
+from capsbench.planning.matrix import PlannedCell
+from capsbench.records.record import Artifact, Row, Segment
 from capsbench.records.store import Store
-from capsbench.running.events import Measured, NotMeasured
-from capsbench.running.state import check_row_names, record_failed_measures, record_measure
+from capsbench.running.events import Measured, NotMeasured, Trained
+from capsbench.running.state import check_row_names, record_failed_measures, record_measure, record_training
 from tests.making import make_capsules, make_record
 
+KEPT = Artifact("weights/0123.safetensors", "0" * 64)
 MINE = Row("mine", "m", "test", 1.0, "u")
 ON_RECORD = record_measure(make_record(make_capsules()), Measured("my:One", [MINE], 1.0, 1, None, None))
 
@@ -53,3 +55,13 @@ def test_a_measure_taken_again_in_another_setting_or_of_another_name_is_recorded
 def test_a_failed_measure_stays_failed():
     event = NotMeasured("my:Two", TrainingFailed("no luck"))
     assert check_row_names(ON_RECORD, event) is event
+
+
+def test_a_record_names_the_machines_that_trained_and_measured():
+    parts = [Segment(1, "2026-01-01", 1.0, {"cpu": "here"}), Segment(2, "2026-01-02", 1.0, {"cpu": "there"})]
+    trained = Trained([], [], [], {}, KEPT, "2026-01-01", 2.0, provenance={"cpu": "there"}, segments=parts)
+    measured = Measured("my:One", [MINE], 1.0, 1, None, None, provenance={"cpu": "elsewhere"})
+    record = record_measure(record_training(PlannedCell(make_capsules()), trained), measured)
+    assert record.training.provenance == {"cpu": "there"}
+    assert record.training.segments == parts
+    assert record.measures["my:One"].provenance == {"cpu": "elsewhere"}

@@ -1,58 +1,20 @@
-"""Tests of the training loop: reproducibility, learning, the learning rate and the end of training."""
+"""Tests of the training loop: reproducibility, learning, options of speed and the first batch."""
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from capsbench.data.base import load_splits
 from capsbench.data.images import Batch, Images, Splits
-from capsbench.errors import TrainingFailed
-from capsbench.networks.build import build_network
-from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
-from capsbench.training.loop import Progress, make_first_batch, train
+from capsbench.training.evaluate import compute_scores
+from capsbench.training.loop import make_first_batch, train
 from capsbench.training.losses import MarginLoss
 from capsbench.training.step import TrainingStep
+from tests.training.networks import Line
 
 FEW = dict(train_size=64, epochs=2, batch=32)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_splits("digits", Path(), train_size=64)
-
-
-@pytest.fixture(scope="module")
-def blank():
-    """Ten 2x2 images of class 0 in every split."""
-    images = Images(torch.zeros(10, 1, 2, 2), torch.zeros(10, dtype=torch.int64))
-    return Splits(images, images, images)
-
-
-@pytest.fixture
-def make_network():
-    """The network of a cell, its weights drawn from the cell's seed."""
-
-    def make(cell):
-        torch.manual_seed(cell.seed)
-        return build_network(cell)
-
-    return make
-
-
-class Line(nn.Module):
-    """Two logits, a plain linear function of the first pixel."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(1, 2)
-
-    def forward(self, images):
-        return self.layer(images[:, 0, 0, :1])
 
 
 # The same again
@@ -182,160 +144,6 @@ def test_clipping_shortens_the_step_and_keeps_its_direction(make_cell, make_netw
     torch.testing.assert_close(take_clipped_step(1e4), free)
 
 
-# The learning rate
-
-
-@pytest.fixture
-def collect_rates(blank):
-    """Returns a function that trains on ten images and returns the learning rate of every step and the history."""
-
-    def rates(cell):
-        rates = []
-        handle = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
-        try:
-            history = train(cell, Line(), blank)
-        finally:
-            handle.remove()
-        return rates, history
-
-    return rates
-
-
-def test_a_constant_learning_rate(make_cell, collect_rates):
-    rates, _ = collect_rates(make_cell(network="cnn-hinton2018", schedule="constant", lr=0.1, epochs=3, batch=5))
-    assert rates == [0.1] * 6
-
-
-def test_an_exponential_learning_rate_decays_by_its_factor_every_epoch(make_cell, collect_rates):
-    cell = make_cell(network="cnn-hinton2018", schedule="exponential", decay=0.5, lr=0.1, epochs=3, batch=5)
-    rates, _ = collect_rates(cell)
-    assert rates == pytest.approx([0.1 * 0.5 ** (step / 2) for step in range(6)])
-
-
-@pytest.mark.parametrize("batch", [1, 5, 10])
-def test_a_one_cycle_learning_rate_rises_to_its_peak_and_ends_at_nearly_nothing(make_cell, collect_rates, batch):
-    cell = make_cell(network="cnn-hinton2018", schedule="one-cycle", lr=0.1, epochs=20, batch=batch)
-    rates, history = collect_rates(cell)
-    peak = rates.index(max(rates))
-    assert len(rates) == 20 * 10 / batch
-    assert rates[0] == pytest.approx(0.1 / 25)
-    assert rates[peak] == pytest.approx(0.1)
-    assert peak == pytest.approx(0.3 * len(rates), abs=1)
-    assert rates[-1] < 1e-6
-    assert history[-1]["learning_rate"] < 0.001
-
-
-# How it ends
-
-
-def test_a_loss_that_is_not_finite_fails_the_cell_and_names_the_epoch(make_cell, blank):
-    class Breaks(Line):
-        steps = 0
-
-        def forward(self, images):
-            self.steps += self.training
-            return super().forward(images) * (float("nan") if self.steps == 4 else 1.0)
-
-    cell = make_cell(network="cnn-hinton2018", epochs=3, batch=5)
-    with pytest.raises(TrainingFailed) as caught:
-        train(cell, Breaks(), blank)
-    assert all(fact in str(caught.value) for fact in ("nan", "epoch 2", "5 of its images"))
-
-
-def test_an_absurd_learning_rate_fails_the_cell(make_cell, make_network, digits):
-    cell = make_cell(lr=1e30, schedule="constant", train_size=64, epochs=3, batch=16)
-    with pytest.raises(TrainingFailed) as caught:
-        train(cell, make_network(cell), digits)
-    assert all(fact in str(caught.value) for fact in ("nan", "epoch 1"))
-
-
-def test_a_gradient_that_is_not_finite_fails_the_cell_too(make_cell, blank):
-    """The gradient makes the weights NaN, and after the last step no further loss reveals them."""
-
-    class Root(Line):
-        def forward(self, images):
-            return super().forward(images) + (0 * self.layer.weight.sum()).sqrt()
-
-    with pytest.raises(TrainingFailed) as caught:
-        train(make_cell(network="cnn-hinton2018", epochs=1, batch=10), Root(), blank)
-    assert "epoch 1" in str(caught.value)
-
-
-class Scripted(nn.Module):
-    """Classifies a given share of ten images correctly after each epoch, and counts epochs in its state."""
-
-    def __init__(self, accuracies):
-        super().__init__()
-        self.accuracies = accuracies
-        self.weight = nn.Parameter(torch.ones(1))
-        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
-
-    def forward(self, images):
-        if self.training:
-            return self.weight * torch.ones(len(images), 2)
-        right = torch.arange(len(images)) < self.accuracies[self.epochs] * len(images)
-        self.epochs += 1
-        return torch.stack([right.float(), 1 - right.float()], dim=1)
-
-
-@pytest.mark.parametrize(("patience", "epochs", "kept"), [(2, 4, 2), (3, 6, 6), (0, 6, 6)])
-def test_patience_stops_and_keeps_the_weights_of_the_best_epoch(make_cell, blank, patience, epochs, kept):
-    network = Scripted([0.5, 0.8, 0.8, 0.7, 0.9, 1.0])
-    cell = make_cell(network="cnn-hinton2018", epochs=6, batch=10, patience=patience)
-    history = train(cell, network, blank)
-    accuracies = [0.5, 0.8, 0.8, 0.7, 0.9, 1.0][:epochs]
-    assert [epoch["validation_accuracy"] for epoch in history] == pytest.approx(accuracies)
-    assert network.epochs == kept
-
-
-@pytest.mark.parametrize(("stop_at", "epochs"), [(0.79, 2), (0.9, 5), (1.0, 6), (0.0, 6)])
-def test_training_stops_at_the_accuracy_asked_for_with_the_weights_of_that_epoch(make_cell, blank, stop_at, epochs):
-    network = Scripted([0.5, 0.8, 0.8, 0.7, 0.9, 0.95])
-    history = train(make_cell(network="cnn-hinton2018", epochs=6, batch=10, stop_at=stop_at), network, blank)
-    assert len(history) == network.epochs == epochs
-
-
-@pytest.mark.parametrize(("asked", "validated"), [({}, [2, 4, 5]), ({"patience": 5}, [1, 2, 3, 4, 5])])
-def test_few_images_are_not_validated_more_often_than_they_are_trained_on(make_cell, blank, asked, validated):
-    half = replace(blank, train=Images(*(tensor[: len(blank.validation.labels) // 2] for tensor in blank.train)))
-    network = Scripted([0.5] * 5)
-    history = train(make_cell(network="cnn-hinton2018", epochs=5, batch=10, **asked), network, half)
-    assert [epoch["epoch"] for epoch in history if "validation_accuracy" in epoch] == validated
-
-
-def test_patience_keeps_the_best_epoch_of_a_training_that_was_not_stopped(make_cell, blank):
-    network = Scripted([0.5, 0.8, 0.7])
-    train(make_cell(network="cnn-hinton2018", epochs=3, batch=10, patience=5), network, blank)
-    assert network.epochs == 2
-
-
-def test_without_patience_the_last_weights_are_kept(make_cell, blank):
-    network = Scripted([0.9, 0.8, 0.7])
-    train(make_cell(network="cnn-hinton2018", epochs=3, batch=10), network, blank)
-    assert network.epochs == 3
-
-
-def test_progress_is_told_after_every_epoch(make_cell, blank):
-    reports: list[Progress] = []
-    cell = make_cell(network="cnn-hinton2018", epochs=2, batch=10)
-    history = train(cell, Scripted([0.5, 0.75]), blank, reports.append)
-    assert [progress.done for progress in reports] == [0.5, 1.0]
-    assert [progress.epoch for progress in reports] == [1, 2]
-    assert [progress.loss for progress in reports] == [epoch["loss"] for epoch in history]
-    assert [progress.validation.value for progress in reports] == [epoch["validation_accuracy"] for epoch in history]
-
-
-# Scores
-
-
-def test_scores_are_taken_in_evaluation_mode_whatever_the_batch(make_cell):
-    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4))
-    images = torch.rand(7, 1, 2, 2)
-    torch.testing.assert_close(
-        compute_scores(make_cell(batch=3), network, images), images.flatten(1) / (1 + 1e-5) ** 0.5
-    )
-
-
 # Options of speed
 
 
@@ -382,22 +190,7 @@ def test_a_compiled_step_computes_the_same(make_cell, make_network, digits):
     assert take_losses(make_cell(compile="default"), make_network, digits) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_decay_can_be_spread_over_any_number_of_steps(make_cell, collect_rates):
-    cell = make_cell(
-        network="cnn-hinton2018", schedule="exponential", decay=0.5, decay_steps=4, lr=0.1, epochs=3, batch=5
-    )
-    rates, _ = collect_rates(cell)
-    assert rates == pytest.approx([0.1 * 0.5 ** (step / 4) for step in range(6)])
-
-
-# Images of several objects
-
-
-def test_an_image_of_two_objects_is_right_when_both_are_found():
-    scores = torch.tensor([[0.9, 0.1, 0.8], [0.9, 0.8, 0.1], [0.2, 0.3, 0.4]])
-    labels = torch.tensor([[2, 0], [0, 2], [1, 2]])
-    assert predict_classes(scores, labels).tolist() == [[0, 2], [0, 1], [1, 2]]
-    assert match_labels(predict_classes(scores, labels), labels).tolist() == [True, False, True]
+# The first batch
 
 
 @pytest.mark.parametrize(("most", "count"), [(None, 32), (5, 5), (100, 64)])

@@ -1,5 +1,6 @@
 """The objective of a training step: the loss and the reconstruction errors."""
 
+import functools
 import math
 
 import pytest
@@ -128,12 +129,31 @@ def test_without_a_decoder_the_objective_is_the_loss_at_its_progress(make_cell):
 def test_an_optimiser_has_the_rate_and_the_decay_of_its_cell(make_cell, optimizer, kind, settings):
     network = nn.Linear(2, 2)
     made = make_optimizer(make_cell(optimizer=optimizer, learning_rate=0.25, weight_decay=0.5), network)
-    assert type(made) is kind
+    assert type(made).__base__ is kind
     (group,) = made.param_groups
-    assert (group["lr"], group["weight_decay"], group["fused"]) == (0.25, 0.5, None)
+    assert (group["lr"], group["weight_decay"], group["fused"], group["foreach"]) == (0.25, 0.5, None, True)
     assert {name: group[name] for name in settings} == settings
     assert group["params"] == [*network.parameters()]
     assert make_optimizer(make_cell(optimizer=optimizer, fused_optimizer=True), network).param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize(
+    "optimizer", [functools.partial(torch.optim.SGD, momentum=0.9), torch.optim.Adam, torch.optim.AdamW]
+)
+def test_all_tensors_at_once_make_the_steps_of_one_after_the_other(optimizer):
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in ((3, 4), (5,), (2, 3, 2))]
+    gradients = [[torch.randn(value.shape, generator=generator) for value in start] for _ in range(3)]
+    results = []
+    for foreach in (True, False):
+        parameters = [nn.Parameter(value.clone()) for value in start]
+        steps = optimizer(parameters, lr=0.01, weight_decay=0.1, foreach=foreach)
+        for step in gradients:
+            for parameter, gradient in zip(parameters, step, strict=True):
+                parameter.grad = gradient.clone()
+            steps.step()
+        results.append([parameter.tolist() for parameter in parameters])
+    assert results[0] == results[1]
 
 
 class Slope(nn.Module):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from multiprocessing import parent_process
 from threading import Thread
 
+SECONDS_TO_STOP = 10.0
+"""The time that a stopped process has to write its checkpoint."""
+
 
 def end_with_parent() -> None:
-    """Ends this process as soon as the process that started it is gone, also if that one was killed.
+    """Ends this process as at SIGTERM as soon as the process that started it is gone, also if that one was killed.
 
     A process of a fork server is a child of the server. The pipe over which it was started tells it of its real parent.
     """
@@ -18,4 +23,6 @@ def end_with_parent() -> None:
 def _wait_for_end() -> None:
     if parent := parent_process():
         parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(SECONDS_TO_STOP)
         os._exit(1)

@@ -1,135 +1,88 @@
+"""Jobs on this machine: on which GPU each runs, and which have the machine for themselves."""
+
 import os
-import signal
-import subprocess
-import sys
-import time
+from pathlib import Path
 
 import pytest
 
-from capsbench.errors import Kind, ProcessFailed, UsageError
-from capsbench.running.executors.local import Job, in_processes
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.matrix import plan_cells
+from capsbench.records.store import Store
+from capsbench.running.executors.base import Job, Place, Settings
+from capsbench.running.executors.local import VISIBLE, LocalExecutor, choose_gpu, default_workers, list_gpus
+from capsbench.running.executors.machine import share_machine
 
 
-def double(number, send):
-    send(f"doubling {number}")
-    return 2 * number
+@pytest.fixture
+def place(tmp_path):
+    return Place(Store(tmp_path), tmp_path)
 
 
-def nap(seconds, send):
-    time.sleep(seconds)
-    return os.getpid()
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setenv(VISIBLE, "4,7")
 
 
-def die(send):
-    os.kill(os.getpid(), signal.SIGKILL)
+def look_around(place, send):
+    return os.environ.get(VISIBLE, ""), place.shared, place.store.folder
 
 
-def leave(send):
-    os._exit(7)
+def wait_for(path, count, place, send):
+    """Ends once ``count`` jobs run at the same time, and returns the GPU of this one."""
+    folder = Path(path)
+    (folder / str(os.getpid())).touch()
+    while len([*folder.iterdir()]) < count:
+        pass
+    return os.environ[VISIBLE]
 
 
-def exhaust(send):
-    raise MemoryError("not that much")
+def run_all(executor, jobs, **how):
+    return dict(executor.run(jobs, lambda name, event: None, **how))
 
 
-def crash(send):
-    raise RuntimeError("first line\nsecond line")
+def test_a_job_is_told_its_place(place, tmp_path):
+    assert run_all(LocalExecutor(place, Settings()), [Job("one", look_around, ())])["one"][1:] == (True, tmp_path)
 
 
-def refuse(send):
-    raise UsageError(Kind.UNKNOWN, flag="size", value="large")
+def test_each_gpu_has_as_many_jobs_as_another(place, two_gpus, tmp_path):
+    (tmp_path / "started").mkdir()
+    jobs = [Job(str(i), wait_for, (str(tmp_path / "started"), 4), device="cuda") for i in range(4)]
+    gpus = run_all(LocalExecutor(place, Settings(workers=4)), jobs)
+    assert sorted(gpus.values()) == ["4", "4", "7", "7"]
 
 
-def test_results_and_events_come_back_under_the_jobs_name():
-    events = []
-    jobs = [Job(f"job {number}", double, (number,)) for number in range(3)]
-    results = dict(in_processes(jobs, workers=2, on_event=lambda name, event: events.append((name, event))))
-    assert results == {"job 0": 0, "job 1": 2, "job 2": 4}
-    assert sorted(events) == [(f"job {number}", f"doubling {number}") for number in range(3)]
+def test_a_job_runs_on_the_gpu_that_it_names(place, two_gpus):
+    jobs = [Job(str(i), look_around, (), device="cuda:1") for i in range(2)]
+    seen = run_all(LocalExecutor(place, Settings(workers=2)), jobs)
+    assert [gpu for gpu, *_ in seen.values()] == ["7", "7"]
 
 
-def test_a_job_has_a_process_of_its_own():
-    pids = [pid for _, pid in in_processes([Job(str(i), nap, (0.0,)) for i in range(2)])]
-    assert len({os.getpid(), *pids}) == 3
+def test_a_gpu_that_does_not_exist_is_refused(two_gpus):
+    with pytest.raises(UsageError) as caught:
+        choose_gpu("cuda:2")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "device", "cuda:2")
+
+
+def test_the_gpus_are_those_that_torch_sees(monkeypatch):
+    monkeypatch.delenv(VISIBLE, raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    assert list_gpus() == ["0", "1", "2"]
+    assert choose_gpu("cuda", used=["0", "0", "1"]) == {VISIBLE: "2"}
+    assert choose_gpu("cpu") == {}
 
 
 @pytest.mark.parametrize(
-    ("function", "reason"),
-    [
-        (die, "the process died: SIGKILL, which the system sends when it runs out of memory"),
-        (leave, "the process died: exit code 7"),
-        (exhaust, "out of memory: not that much"),
-        (crash, "RuntimeError: first line"),
-    ],
+    ("device", "per_gpu", "workers"), [("cuda", 1, 2), ("cuda", 3, 6), ("cuda:1", 1, 1), ("cuda:1", 2, 2)]
 )
-def test_a_failure_has_one_line_and_the_others_go_on(function, reason):
-    results = dict(in_processes([Job("bad", function, ()), Job("good", double, (1,))]))
-    assert isinstance(results["bad"], ProcessFailed)
-    assert str(results["bad"]) == reason
-    assert results["good"] == 2
+def test_the_gpus_that_a_run_may_use_are_filled(device, per_gpu, workers, two_gpus, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    planned = plan_cells({"routing": "em", "iters": 1, "seeds": [0, 1], "baseline": "none", "device": device})
+    assert default_workers(planned, per_gpu) == workers
 
 
-def mute(send):
-    class Mute(Exception):
-        def __str__(self):
-            raise ValueError
-
-    raise Mute
-
-
-def quit(send):
-    exit(0)
-
-
-@pytest.mark.parametrize("function", [mute, quit])
-def test_a_job_that_leaves_or_cannot_say_why_it_failed_has_failed(function):
-    ((_, failure),) = in_processes([Job("bad", function, ())])
-    assert isinstance(failure, ProcessFailed)
-    assert f"in {function.__name__}" in failure.trace
-
-
-def test_a_temporary_folder_of_too_long_a_name_is_told(tmp_path):
-    """The sockets of processes lie in it, whose names have about a hundred letters at most."""
-    long = tmp_path / ("a" * 100)
-    long.mkdir()
-    script = (
-        "from capsbench.errors import UsageError\n"
-        "from capsbench.running.executors.local import Job, in_processes\n"
-        "try:\n    list(in_processes([Job('any', print, ())]))\n"
-        "except UsageError as error:\n    print(error.kind, error.file)"
-    )
-    words = [sys.executable, "-c", script]
-    done = subprocess.run(words, env={**os.environ, "TMPDIR": str(long), "PYTHONPATH": os.pathsep.join(sys.path)},
-                          capture_output=True, text=True, check=True)  # fmt: skip
-    assert done.stdout.split() == ["invalid", str(long)]
-
-
-def test_the_trace_of_what_raised_is_kept():
-    ((_, failure),) = in_processes([Job("bad", crash, ())])
-    assert "in crash" in failure.trace
-
-
-def test_what_the_user_can_mend_comes_back_as_it_is():
-    ((_, failure),) = in_processes([Job("bad", refuse, ())])
-    assert isinstance(failure, UsageError)
-    assert (failure.kind, failure.flag, failure.value) == (Kind.UNKNOWN, "size", "large")
-
-
-def test_jobs_end_when_no_time_is_left_and_those_that_wait_are_not_begun():
-    heard = []
-    left = iter([None, 60.0, 0.0])
-    jobs = [Job("quick", double, (1,)), Job("slow", nap, (600.0,)), Job("waiting", nap, (600.0,))]
-    results = dict(
-        in_processes(jobs, 2, on_event=lambda name, event: heard.append(name), seconds_left=lambda: next(left))
-    )
-    assert heard == ["quick"]
-    assert results.keys() <= {"quick"}
-    assert next(left, "asked three times") == "asked three times"
-
-
-def test_leaving_the_loop_ends_the_processes():
-    started = time.monotonic()
-    jobs = in_processes([Job("quick", double, (1,)), Job("slow", nap, (60.0,))], workers=2)
-    assert next(jobs) == ("quick", 2)
-    jobs.close()
-    assert time.monotonic() - started < 30
+def test_a_measure_of_time_has_the_machine_for_itself_unless_another_run_uses_it(place):
+    executor, jobs = LocalExecutor(place, Settings(workers=2)), [Job("one", look_around, ())]
+    assert run_all(executor, jobs, alone=True)["one"][1] is False
+    with share_machine():
+        assert run_all(executor, jobs, alone=True)["one"][1] is True
+    assert run_all(executor, jobs, alone=True)["one"][1] is False
