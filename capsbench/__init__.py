@@ -14,7 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Cell", "Routing", "UsageError", "cells", "check", "compare", "load", "measure", "report", "run", "show"]
+__all__ = [
+    "Cell",
+    "Routing",
+    "UsageError",
+    "cells",
+    "check",
+    "compare",
+    "load",
+    "measure",
+    "merge",
+    "prune",
+    "report",
+    "run",
+    "show",
+    "status",
+]
 
 _HOMES = {
     "Cell": "capsbench.records.cell",
@@ -25,20 +40,26 @@ _HOMES = {
     "compare": "capsbench.comparing",
     "load": "capsbench.records.table",
     "measure": "capsbench.api",
+    "merge": "capsbench.merging",
+    "prune": "capsbench.pruning",
     "report": "capsbench.reporting.build",
     "run": "capsbench.api",
     "show": "capsbench.showing",
+    "status": "capsbench.watching",
 }
 
 if TYPE_CHECKING:
     from capsbench.api import cells, measure, run
     from capsbench.comparing import check, compare
     from capsbench.errors import UsageError
+    from capsbench.merging import merge
+    from capsbench.pruning import prune
     from capsbench.records.cell import Cell
     from capsbench.records.table import load
     from capsbench.reporting.build import report
     from capsbench.routing import Routing
     from capsbench.showing import show
+    from capsbench.watching import status
 
 
 def __getattr__(name: str) -> Any:

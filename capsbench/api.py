@@ -15,7 +15,8 @@ from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import ALL, check_measures, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.contender_defaults import title_cells
-from capsbench.planning.count import MAX_CELLS, MOST_WORKERS, check_count, count_cells
+from capsbench.planning.count import MAX_CELLS, check_count, count_cells
+from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.edits import UNDO, describe_edits, find_edits
 from capsbench.planning.heavy import HeavyBaseline, find_heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
@@ -27,6 +28,7 @@ from capsbench.planning.request import (
     split_values,
     trust_named,
 )
+from capsbench.planning.shards import SHARD_FLAG, Shard, list_between, parse_shard, select_shard
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.terminal import make_console
 from capsbench.records.cell import Cell
@@ -35,9 +37,13 @@ from capsbench.records.parts import Part, Parts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.registry import measure_name
+from capsbench.running.events import Listener
+from capsbench.running.listeners import Listeners, name_listeners
 from capsbench.running.load_data import check_data, identify_data
+from capsbench.running.machines import Machines
+from capsbench.running.outcome import Outcome
 from capsbench.running.progress import make_progress
-from capsbench.running.runner import Outcome, Runner
+from capsbench.running.trackers.build import choose_trackers, describe_trackers, start_trackers
 
 OnCount = Callable[[int], None]
 
@@ -80,6 +86,7 @@ def plan(
     *,
     max_cells: int = MAX_CELLS,
     on_count: OnCount = lambda count: None,
+    shard: str | Sequence[int] | None = None,
     **request: Any,
 ) -> Plan:
     """Returns the cells that `run` would run, and what it would leave out; the arguments are those of `run`.
@@ -87,14 +94,14 @@ def plan(
     Raises:
         UsageError: as `cells`, or none of a suite's data sets is available.
     """
-    chosen = _plan_request(suite, request, data_dir, max_cells, on_count)
+    chosen, remarks = _plan_shard(suite, request, data_dir, max_cells, on_count, shard)
     left_out = (
         check_data([planned.cell for planned in chosen], data_folder(data_dir), leave_out=True)
         if _leaves_out(suite, request)
         else {}
     )
     cells = [planned for planned in chosen if planned.cell.dataset not in left_out]
-    return Plan(cells, left_out | _find_unavailable_measures(request), _collect_remarks(cells, request))
+    return Plan(cells, left_out | _find_unavailable_measures(request), [*remarks, *_collect_remarks(cells, request)])
 
 
 def run(
@@ -104,10 +111,21 @@ def run(
     data_dir: str | Path | None = None,
     fresh: bool = False,
     workers: int | None = None,
+    executor: str = "local",
+    per_gpu: int = 1,
+    cell_timeout: str | float | None = None,
+    slurm: Mapping[str, str] | None = None,
+    cells_per_job: int | None = None,
+    detach: bool = False,
+    ray_address: str | None = None,
+    track: str | Sequence[str] = (),
+    listener: Listener | Sequence[Listener] | None = None,
+    checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS,
     command: str = "capsbench.run",
     console: Console | None = None,
     max_cells: int = MAX_CELLS,
     on_count: OnCount = lambda count: None,
+    shard: str | Sequence[int] | None = None,
     **request: Any,
 ) -> Outcome:
     """Runs the cells of a request and writes a record of each under ``out``; cells on record are not run again.
@@ -119,31 +137,52 @@ def run(
         out: the results folder.
         data_dir: where data sets lie or are downloaded to; else ``$CAPSBENCH_DATA``, else the user's cache.
         fresh: run cells again that are on record.
-        workers: networks trained at a time; by default as many as fill the cores.
+        workers: networks trained at a time on a machine; by default as many as fill its cores or GPUs.
+        executor: where cells run: ``local``, in processes of this machine; ``ray``, as tasks of Ray, on any number of machines;
+            or ``slurm``, as array tasks of Slurm.
+        per_gpu: networks trained at a time on a GPU.
+        cell_timeout: the time limit of a cell in seconds, or such as ``30m`` or ``2h``; a cell that takes longer fails.
+        slurm: options of Slurm by name, such as ``{"partition": "gpu", "time": "4:00:00"}``.
+        cells_per_job: cells that an array task of Slurm runs, one after the other; by default 1.
+        detach: submit the cells to Slurm and return; the same call later collects them.
+        ray_address: the Ray cluster to join, ``HOST:PORT`` or ``auto``; by default a Ray starts on this machine.
+        track: trackers of the cells by name, or by the import path of your own (`capsbench.running.trackers.Tracker`).
+        listener: one or several objects whose ``notify(event)`` receives the events of `capsbench.running.events`. A listener or
+            tracker that raises is named once and dropped; the run goes on.
+        checkpoint_seconds: the least time between two checkpoints of a training, from which an interrupted one goes on.
         command: the command on record with the run.
         console: shows the progress.
         max_cells: as in `cells`.
         on_count: called with the largest possible number of cells before they are planned.
+        shard: ``"2/4"`` or ``(2, 4)`` runs the second of four parts of the cells, without measures between networks. Each machine
+            runs a part in a folder of its own; `capsbench.merge` joins the folders, and the same call without ``shard`` takes the
+            measures between networks.
 
     Raises:
         UsageError: nothing was run; the message says what to change.
         StorageFailed: a result could not be written; those written before stay.
     """
-    _check_workers(workers)
-    chosen = _plan_request(suite, request, data_dir, max_cells, on_count)
-    with make_progress(console or make_console(stderr=True)) as progress:
-        return Runner(
+    machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
+    tracker_classes, others = choose_trackers(split_values(track)), name_listeners(listener)
+    if not checkpoint_seconds >= 0:  # also true of nan
+        raise UsageError(Kind.INVALID, flag="checkpoint_seconds", expected="0 or more", value=checkpoint_seconds)
+    chosen, remarks = _plan_shard(suite, request, data_dir, max_cells, on_count, shard)
+    trackers = start_trackers(tracker_classes, Path(out) / "tracking")
+    others += trackers.items()
+    with make_progress(console or make_console(stderr=True)) as progress, Listeners(progress, others) as listeners:
+        return machines.make_runner(
             chosen,
             Store(out),
             data_folder(data_dir),
-            progress,
-            workers=workers,
+            listeners,
+            checkpoint_seconds=checkpoint_seconds,
             command=command,
             fresh=fresh,
             suite=None if suite is None else str(suite),
             leave_out=_leaves_out(suite, request),
             unmeasured=_find_unavailable_measures(request),
-            remarks=_collect_remarks(chosen, request),
+            remarks=[*remarks, *_collect_remarks(chosen, request), *describe_trackers(trackers)],
+            shard=None if shard is None else str(parse_shard(shard)),
         ).run()
 
 
@@ -154,6 +193,13 @@ def measure(
     where: Sequence[str] = (),
     data_dir: str | Path | None = None,
     workers: int | None = None,
+    executor: str = "local",
+    per_gpu: int = 1,
+    cell_timeout: str | float | None = None,
+    slurm: Mapping[str, str] | None = None,
+    cells_per_job: int | None = None,
+    detach: bool = False,
+    ray_address: str | None = None,
     allow_code: bool = False,
     console: Console | None = None,
 ) -> Outcome:
@@ -163,7 +209,7 @@ def measure(
         folder: the results folder.
         measure: the measures, as in `cells`; each network gets those that apply to it and that it lacks.
         where: conditions on the networks, ``NAME=A,B`` or ``NAME!=A,B`` each, as in `report`; all networks by default.
-        data_dir, workers, console: as in `run`.
+        data_dir, workers, executor, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address, console: as in `run`.
         allow_code: import a user's own parts that the records name, from the folders in which their runs found them; networks
             with such parts are left out otherwise.
 
@@ -173,7 +219,7 @@ def measure(
     """
     from capsbench.presenting.filter import choose_records  # imports pandas, which a plan does not need
 
-    _check_workers(workers)
+    machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
     asked = split_values(measure)
     trust_named(MEASURE_FLAG, asked)
     specs = check_measures(asked)
@@ -199,15 +245,39 @@ def measure(
         problem = "can be taken of none of these networks"
         raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(sorted(never) or specs))
     with make_progress(console or make_console(stderr=True)) as progress:
-        return Runner(
+        return machines.make_runner(
             chosen,
             store,
             data_folder(data_dir),
             progress,
-            workers=workers,
             remarks=remarks,
             train=False,
         ).run()
+
+
+def _plan_shard(
+    suite: str | Path | None,
+    request: Mapping[str, Any],
+    data_dir: str | Path | None,
+    max_cells: int,
+    on_count: OnCount,
+    shard: str | Sequence[int] | None,
+) -> tuple[list[PlannedCell], list[str]]:
+    """Returns the cells of a request that this machine runs, and remarks on those that it leaves to others."""
+    part = None if shard is None else parse_shard(shard)
+    planned = _plan_request(suite, request, data_dir, max_cells, on_count)
+    return (planned, []) if part is None else (select_shard(planned, part), _describe_shard(planned, part))
+
+
+def _describe_shard(planned: Sequence[PlannedCell], shard: Shard) -> list[str]:
+    count = len(select_shard(planned, shard))
+    remarks = [f"{spell_flag(SHARD_FLAG)} {shard}: {count} of {len(planned)} cells"]
+    if between := list_between(planned):
+        remarks.append(
+            f"{', '.join(between)}: needs all networks; left to the same command without {spell_flag(SHARD_FLAG)} in the merged "
+            "folder"
+        )
+    return remarks
 
 
 def _plan_request(
@@ -244,11 +314,6 @@ def _explain_unmeasurable(record: Record) -> str:
     except UsageError as error:
         return error.describe(spell_flag)
     return f"{describe_edits(edited)}; {UNDO}" if edited else ""
-
-
-def _check_workers(workers: int | None) -> None:
-    if workers is not None and not 1 <= workers <= MOST_WORKERS:
-        raise UsageError(Kind.INVALID, flag="workers", expected=f"1 to {MOST_WORKERS:,}", value=workers)
 
 
 def _find_unavailable_measures(request: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 EXIT_REGRESSION, EXIT_USAGE, EXIT_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 """Exit codes, in this order: a significant regression, and only that; a wrong flag, file or folder; a failed cell, kernel or
-write, or a fault of capsbench; no record yet; Ctrl-C, or a closed pipe on standard output."""
+write, or a fault of capsbench; no record yet; Ctrl-C, or a closed pipe on standard output. SIGTERM has 143."""
 
 
 class Kind(StrEnum):
@@ -169,7 +169,8 @@ class ProcessFailed(RuntimeError):
 def cause_of_death(exit_code: int | None) -> str:
     """Describes the end of a process by its exit code, which is below 0 for a signal."""
     if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
+        known = {number.value: number.name for number in signal.Signals}  # not all signals have a name
+        name = known.get(-exit_code, f"signal {-exit_code}")
         return f"{name}, which the system sends when it runs out of memory" if name == "SIGKILL" else name
     return f"exit code {exit_code}"
 

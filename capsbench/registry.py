@@ -1,4 +1,4 @@
-"""Maps names to routings, networks, baselines, data sets, losses and measures, including a user's own.
+"""Maps names to routings, networks, baselines, data sets, losses, measures and trackers, including a user's own.
 
 A name is looked up among the built-in ones below, then among the entry points of installed distributions (group
 ``capsbench.routing``, ``capsbench.network``, ...). A name of the form ``package.module:Attribute`` is imported only if the user
@@ -88,6 +88,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "detection": "capsbench.measures.detection.measure:Detection",
         "transformation": "capsbench.measures.transformation.measure:Transformation",
     },
+    "tracker": {
+        "tensorboard": "capsbench.running.trackers.tensorboard:TensorBoardTracker",
+        "mlflow": "capsbench.running.trackers.mlflow:MLflowTracker",
+        "wandb": "capsbench.running.trackers.wandb:WandbTracker",
+    },
 }
 
 BASES = {
@@ -97,6 +102,7 @@ BASES = {
     "dataset": "capsbench.data.base:Dataset",
     "loss": "capsbench.training.losses:Loss",
     "measure": "capsbench.measures.base:Measure",
+    "tracker": "capsbench.running.trackers.base:Tracker",
 }
 """Kind -> the base class of its components."""
 

@@ -15,11 +15,14 @@ import pytest
 import torch
 
 from capsbench import registry
+from capsbench.cli.interrupt import SIGNALS
 from capsbench.cli.main import main
 from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Row
-from capsbench.running.executors.local import Job, to_sendable
+from capsbench.running.executors import machine
+from capsbench.running.executors.base import Job
+from capsbench.running.executors.processes import to_sendable
 from tests.making import CAPSULES, make_capsules, make_failed, make_record
 
 CNN: dict[str, Any] = {
@@ -129,11 +132,23 @@ def trust_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def keep_interrupts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Takes Ctrl-C back from the commands that a test calls in its process."""
-    answer = signal.getsignal(signal.SIGINT)
+    """Takes the signals back from the commands that a test calls in its process.
+
+    A command ignores them at its end, and so would all processes that later tests start.
+    """
+    answers = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     yield
-    signal.signal(signal.SIGINT, answer)
+    for number, answer in answers.items():
+        signal.signal(number, answer)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def skip_fsync() -> Iterator[None]:
+    """Waits for no disk: no test cuts the power, and there are disks on which the suite's 20,000 waits take an hour."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
@@ -166,16 +181,25 @@ def capsbench(monkeypatch, capsys):
     return call
 
 
+@pytest.fixture(autouse=True)
+def own_machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets tests that run at the same time measure times without waiting for each other."""
+    monkeypatch.setattr(machine, "lock_folder", lambda: tmp_path_factory.getbasetemp() / "locks")
+
+
 def run_here(
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | None],
     workers: int = 1,
     on_event: Callable[[str, Any], None] = lambda name, event: None,
     seconds_left: Callable[[], float | None] = lambda: None,
+    fork: bool = False,
 ) -> Iterator[tuple[str, Any]]:
-    """Runs jobs as `capsbench.running.executors.local.in_processes` does, but one after the other and in the calling process."""
+    """Runs jobs as `in_processes` does, but one after the other and in the calling process."""
     for job in jobs:
         if (left := seconds_left()) is not None and left <= 0:
             return
+        if job is None:
+            continue
         try:
             result = job.function(*job.arguments, partial(on_event, job.name))
         except Exception as error:
@@ -187,7 +211,7 @@ def run_here(
 def cells_in_one_process() -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("runner", "estimate", "load_data"):
+        for module in ("executors.local", "estimate", "load_data"):
             patch.setattr(f"capsbench.running.{module}.in_processes", run_here)
         yield
     torch.set_num_threads(threads)

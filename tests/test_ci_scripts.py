@@ -189,3 +189,21 @@ def test_a_mutant_is_caught_or_survives_and_the_copy_alone_is_changed(tmp_path):
     mutants.judge_mutants(checkout, program, lambda mutant, outcome: outcomes.update({mutant.after: outcome}))
     assert outcomes == {"return None": "caught", "return a - b": "survived"}
     assert (checkout / "attic/sums.py").read_bytes() == source
+
+
+def test_the_time_of_a_command_is_that_of_the_processes_that_it_leaves_behind(tmp_path):
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    leave = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {burn!r}], start_new_session=True)"
+    code = (
+        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from tests.test_ci_scripts import script; "
+        f"commands = script('commands'); commands.adopt_orphans(); "
+        f"print(commands.time_command([sys.executable, '-c', {leave!r}], {str(tmp_path)!r}, {{}}).processors)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) >= 0.3
+
+
+def test_a_ratio_is_the_median_over_pairs():
+    commands = script("commands")
+    pairs = [(commands.Seconds(1.0, 2.0), commands.Seconds(clock, 4.0)) for clock in (1.0, 2.0, 10.0)]
+    assert [commands.find_ratio(pairs, place) for place in (0, 1)] == [0.5, 0.5]

@@ -14,8 +14,10 @@ from PIL import Image, ImageDraw
 import capsbench
 from capsbench import registry
 from capsbench.networks.build import build_network
+from capsbench.records.store import Store
 from capsbench.running.estimate import Estimate
 from capsbench.running.runner import Runner
+from capsbench_kernels import dynamic_routing
 
 CHECKOUT = Path(__file__).parent.parent
 DOCS = CHECKOUT / "docs"
@@ -23,6 +25,8 @@ DOCS = CHECKOUT / "docs"
 
 EXAMPLE = re.compile(r"[Ss]aved? (?:it )?as `(\w+)\.py`.*?```python\n(.*?)```", flags=re.DOTALL)
 """A file's name, and the code that a document has for it."""
+
+QUICK = dict(routing="dynamic", iters=1, seeds=0, baseline="none", train_size=20, epochs=2, measure="accuracy")
 
 COMMAND = re.compile(r"^\$ capsbench (run .*)$", flags=re.MULTILINE)
 
@@ -132,6 +136,35 @@ def test_the_own_network_baseline_and_loss_train_together(write_examples):
     assert set(cnns["loss"]) == {"cross-entropy"}
 
 
+@pytest.mark.usefixtures("in_one_process")
+def test_the_own_tracker_is_short_and_writes_what_is_on_record(write_examples):
+    code = write_examples("tracking.md")["csv_tracker"]
+    assert count_lines(code) <= 25
+    capsbench.run(**QUICK, track="csv_tracker:CsvTracker", out="results")
+    (record,) = Store("results").records()[0]
+    (file,) = Path("results/tracking/csv_tracker.CsvTracker").iterdir()
+    assert file.stem == record.cell.id
+    lines = [line.split(",") for line in file.read_text().splitlines()]
+    assert [float(line[2]) for line in lines if line[1] == "loss"] == [entry["loss"] for entry in record.history]
+    assert [float(line[2]) for line in lines if line[1] == "accuracy/accuracy/test"] == [
+        row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test")
+    ]
+    assert lines[-1] == ["", "finished", ""]
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_the_listener_of_the_tracking_document_has_the_curves(tmp_path, monkeypatch):
+    *_, code = re.findall(r"```python\n(.*?)```", (DOCS / "tracking.md").read_text(), flags=re.DOTALL)
+    quick = code.replace('routing="em", iters=[1, 2]', "**QUICK")
+    assert quick != code
+    monkeypatch.chdir(tmp_path)
+    names = {"QUICK": QUICK}
+    exec(quick, names)
+    (record,) = Store("results").records()[0]
+    assert names["curves"].losses == {record.cell.title: [entry["loss"] for entry in record.history]}
+    assert names["curves"].ended == [(record.cell.title, "finished")]
+
+
 @pytest.mark.parametrize("routing", registry.names("routing"))
 def test_the_own_network_runs_with_every_routing(write_examples, routing):
     write_examples("own-network.md")
@@ -146,7 +179,9 @@ def test_the_own_network_runs_with_every_routing(write_examples, routing):
 
 
 @pytest.mark.usefixtures("shapes")
-@pytest.mark.parametrize("document", ["own-routing.md", "own-data.md", "own-network.md", "own-measure.md"])
+@pytest.mark.parametrize(
+    "document", ["own-routing.md", "own-data.md", "own-network.md", "own-measure.md", "tracking.md"]
+)
 def test_the_commands_of_the_worked_examples_can_be_planned(write_examples, capsbench, tmp_path, monkeypatch, document):
     write_examples(document)
     monkeypatch.setattr("capsbench.running.estimate.estimate_duration", lambda *arguments: Estimate())
@@ -185,7 +220,7 @@ def test_a_routing_edited_during_the_run_is_not_recorded_as_what_it_was(kmeans, 
         Path("kmeans.py").write_text(kmeans + "\nKMeansRouting.edited = True\n")
         return Runner(*arguments, **names)
 
-    monkeypatch.setattr("capsbench.api.Runner", edit)
+    monkeypatch.setattr("capsbench.running.machines.choose_runner", lambda executor: edit)
     outcome = capsbench.run(
         routing="kmeans:KMeansRouting", train_size=40, epochs=1, seeds=0, baseline="none", out="results"
     )
@@ -195,12 +230,25 @@ def test_a_routing_edited_during_the_run_is_not_recorded_as_what_it_was(kmeans, 
 
 
 def test_the_routing_of_the_kernels_document_is_short_and_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "kernels.md").read_text(), flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", (DOCS / "kernels.md").read_text(), flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
     names = {}
     exec(code, names)
     assert names["weights"].grad.isfinite().all()
     assert names["weights"].grad.any()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the exporters' own
+def test_the_export_of_the_kernels_document_runs(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    _, code = re.findall(r"```python\n(.*?)```", (DOCS / "kernels.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    routed = torch.export.load("routing.pt2").module()(*names["inputs"])
+    torch.testing.assert_close(routed, dynamic_routing(*names["inputs"]), rtol=1e-4, atol=1e-5)
+    assert Path("routing.onnx").stat().st_size > 0
 
 
 def find_definitions(path: Path) -> set[str]:

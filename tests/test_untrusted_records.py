@@ -34,12 +34,13 @@ IMPORTED = CELLS.keys() - {"option", "measure"}
 RUN = ["run", "--routing", "em", "--iters", "1", "--seeds", "0", "--train-size", "20", "--epochs", "1", "--no-measure"]
 
 COMMANDS = {
-    "report": ["report", "--all", "--format", "csv,md"],
-    "report of a run": ["report", "--format", "csv,md"],
-    "report by": ["report", "--all", "--where", "routing=evil_routing:Evil", "--by", "routing", "--format", "csv"],
+    "report": ["report", "--format", "csv,md"],
+    "report of a run": ["report", "--last", "--format", "csv,md"],
+    "report by": ["report", "--where", "routing=evil_routing:Evil", "--by", "routing", "--format", "csv"],
     "compare": ["compare", "results", "results"],
     "check": ["check", "--against", "results"],
     "measure": ["measure", "--measure", "accuracy"],
+    "merge": ["merge", "results", "--out", "merged"],
     "list": ["list"],
     "run": RUN,
     "run dry": [*RUN, "--dry-run"],

@@ -1,12 +1,13 @@
-"""The Typer of all commands: it refuses an option that is given twice, unless the option may be repeated."""
+"""The Typer of all commands: it refuses words that nothing takes, and an option given twice, unless it may be repeated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import CommandFunctionType
 
 from capsbench.cli.interrupt import Interrupted
@@ -14,11 +15,18 @@ from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import ONE_LIST
 
 
-class OnceCommand(TyperCommand):
-    """A command that refuses an option given twice, of which the parser would silently keep the last."""
+class StrictCommand(TyperCommand):
+    """A command that refuses words that nothing takes, and an option given twice, of which the parser would keep the last."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _, _, given = self.make_parser(ctx).parse_args(args=[*args])
+        _, words, given = self.make_parser(ctx).parse_args(args=[*args])
+        if words and not ctx.allow_extra_args and not ctx.resilient_parsing:
+            problem = f"{' '.join(words)}: not expected after {ctx.command_path}"
+            has_folder = any(parameter.name == "out" for parameter in self.params)
+            remedy = (
+                f"a results folder is given by --out {words[0]}" if has_folder else f"see {ctx.command_path} --help"
+            )
+            raise UsageError(Kind.CONFLICT, problem, expected=remedy)
         for parameter in given if not ctx.resilient_parsing else ():
             if isinstance(parameter, TyperOption) and not parameter.multiple and given.count(parameter) > 1:
                 name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
@@ -27,15 +35,35 @@ class OnceCommand(TyperCommand):
                 raise UsageError(Kind.CONFLICT, "given twice", flag=name, expected=remedy)
         return super().parse_args(ctx, args)
 
+
+class InterruptedGroup(TyperGroup):
+    """Commands that raise Interrupted at Ctrl-C, also while they are chosen and their flags are parsed.
+
+    Typer would return an exit code and print nothing.
+    """
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        with _convert_interrupt():
+            return super().make_context(*arguments, **settings)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _convert_interrupt():
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # Typer would return an exit code and print nothing
-            raise Interrupted from None
+
+
+@contextmanager
+def _convert_interrupt() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted from None
 
 
 class App(typer.Typer):
-    """A Typer that makes each command a `OnceCommand`."""
+    """A Typer whose groups are `InterruptedGroup`, and whose commands are `StrictCommand`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"cls": InterruptedGroup, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
-        return super().command(name, **{"cls": OnceCommand, **settings})
+        return super().command(name, **{"cls": StrictCommand, **settings})

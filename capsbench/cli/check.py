@@ -16,7 +16,9 @@ def check(
     against: Annotated[
         Path, typer.Option("--against", metavar="REF", help="Folder of the reference, with 3 or more seeds.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Results folder of the run to check.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", help="Results folder, of which the latest run is checked.")] = Path(
+        "results"
+    ),
     tolerance: Annotated[
         float, typer.Option(help="Percentage points that a number may be worse, even significantly.", metavar="POINTS")
     ] = 1.0,
@@ -34,7 +36,7 @@ def check(
     allow_code: CodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Test a run for regressions against a reference.
+    """Test the latest run of a folder for regressions against a reference.
 
     Exit codes: 1 regression, 2 usage error, 3 failed or missing cells, 4 no run.
 

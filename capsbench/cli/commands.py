@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import traceback
 
@@ -14,14 +13,16 @@ from capsbench.cli.check import check
 from capsbench.cli.compare import compare
 from capsbench.cli.console import print_anywhere, print_warning
 from capsbench.cli.data import app as data_app
-from capsbench.cli.env import env
-from capsbench.cli.interrupt import Interrupted, end_in_order
+from capsbench.cli.interrupt import Interrupted, describe_end, end_in_order
 from capsbench.cli.kernels import app as kernels_app
-from capsbench.cli.list import list_
+from capsbench.cli.list import env, list_
 from capsbench.cli.measure import measure
+from capsbench.cli.merge import merge
+from capsbench.cli.prune import prune
 from capsbench.cli.report import report
 from capsbench.cli.run import run
 from capsbench.cli.show import show
+from capsbench.cli.status import status
 from capsbench.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -36,6 +37,7 @@ from capsbench.errors import (
 )
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import discard_output
+from capsbench.running.waiting import shorten_waits
 
 app = App(
     name="capsbench",
@@ -54,6 +56,9 @@ app.command()(show)
 # Options of networks, routings and losses are flags too. They depend on the request, so they are parsed later.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 app.command()(measure)
+app.command()(merge)
+app.command()(status)
+app.command()(prune)
 app.command("list")(list_)
 app.command()(env)
 
@@ -66,9 +71,7 @@ def call_command() -> int:
 
 def _run_command() -> int:
     """Returns the exit code of the command that was typed."""
-    # After each parallel loop of torch, GNU OpenMP threads spin for milliseconds, which delays the threads of the vote pass
-    # and other cells. torch reads this when it is first imported, here and in the processes of cells.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    shorten_waits()
     try:
         with end_in_order():
             code = app(standalone_mode=False)
@@ -82,7 +85,7 @@ def _run_command() -> int:
             f"{error}; earlier records are kept, and the same command continues from them", EXIT_FAILED
         )
     except (Interrupted, KeyboardInterrupt, typer.Abort):  # KeyboardInterrupt if pressed while the command ends
-        code = _print_failure("interrupted", EXIT_INTERRUPTED)
+        code = _print_failure(*describe_end())
     except (OutputFailed, ProcessFailed, TrainingFailed) as error:
         code = _print_failure(error, EXIT_FAILED)
     except typer.TyperException as error:

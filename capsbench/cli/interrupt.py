@@ -1,8 +1,8 @@
-"""Handles Ctrl-C from the start of the console script to its end: one line and exit code 130, never a traceback.
+"""Handles Ctrl-C and SIGTERM from the start of the console script to its end: one line and exit code 130 or 143, no traceback.
 
-The first Ctrl-C raises KeyboardInterrupt, so that a command ends in order. The process exits at once in two cases: during an
-import, where the exception would be lost or converted; and at a second Ctrl-C, which would disturb the orderly end. Results are
-whole or absent whenever a process ends.
+The first signal raises KeyboardInterrupt, so that a command ends in order. The process exits at once in two cases: during an
+import, where the exception would be lost or converted; and at a second signal, which would disturb the orderly end. Results are
+whole or absent whenever a process ends. Batch systems and spot instances send SIGTERM some seconds before they kill.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 130
-"""The exit code of `capsbench.errors.EXIT_INTERRUPTED`, whose import would take too long here."""
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""The signals that end a command, and the word for it. The exit code is 128 and the signal's number, as shells have it."""
 
 
 class Interrupted(Exception):
-    """Raised after Ctrl-C ended a command in order."""
+    """Raised after a signal ended a command in order."""
 
 
 @dataclass
 class _State:
     process: int = 0
     in_order: bool = False
-    pressed: bool = False
+    received: signal.Signals | None = None
 
 
 _state = _State()
 
 
 def answer_interrupts() -> None:
-    """Makes Ctrl-C exit this process at once, except within `end_in_order`.
+    """Makes the signals exit this process at once, except within `end_in_order`.
 
     An ignored Ctrl-C stays ignored, as in a background job of a shell.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        return
-    _state.process, _state.in_order, _state.pressed = os.getpid(), False, False
-    signal.signal(signal.SIGINT, _handle_interrupt)
+    _state.process, _state.in_order, _state.received = os.getpid(), False, None
+    for number in SIGNALS:
+        if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _handle_signal)
     report = sys.unraisablehook
 
     def handle_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
         # In a finalizer, for example, where Python would print a traceback and go on.
-        if unraisable.exc_type is KeyboardInterrupt:
-            _exit_now()
+        if unraisable.exc_type is KeyboardInterrupt and _state.received is not None:
+            _exit_now(_state.received)
         report(unraisable)
 
     sys.unraisablehook = handle_unraisable
@@ -56,25 +56,33 @@ def answer_interrupts() -> None:
 
 @contextmanager
 def end_in_order() -> Iterator[None]:
-    """Raises KeyboardInterrupt in the block at Ctrl-C and converts it to Interrupted; Ctrl-C is ignored from then on."""
+    """Raises KeyboardInterrupt in the block at a signal and converts it to Interrupted; signals are ignored from then on."""
     _state.in_order = True
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted from None
     except Exception as error:  # some libraries convert KeyboardInterrupt
-        if _state.pressed and "KeyboardInterrupt" in repr(error):
+        if _state.received and "KeyboardInterrupt" in repr(error):
             raise Interrupted from error
         raise
     finally:
-        if signal.getsignal(signal.SIGINT) is _handle_interrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in SIGNALS:
+            if signal.getsignal(number) is _handle_signal:
+                signal.signal(number, signal.SIG_IGN)
 
 
-def _handle_interrupt(number: int, frame: FrameType | None) -> None:
-    if not _state.in_order or _state.pressed or _is_importing(frame):
-        _exit_now()
-    _state.pressed = True
+def describe_end() -> tuple[str, int]:
+    """Returns the word for the end by a signal, and the exit code of the command."""
+    received = _state.received or signal.SIGINT
+    return SIGNALS[received], 128 + received
+
+
+def _handle_signal(number: int, frame: FrameType | None) -> None:
+    received = signal.Signals(number)
+    if not _state.in_order or _state.received or _is_importing(frame):
+        _exit_now(received)
+    _state.received = received
     raise KeyboardInterrupt
 
 
@@ -86,12 +94,12 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _exit_now() -> NoReturn:
+def _exit_now(received: signal.Signals) -> NoReturn:
     if os.getpid() == _state.process:  # a forked copy prints nothing
         with suppress(Exception):
             for child in sys.modules["multiprocessing"].active_children():
                 child.kill()
         with suppress(OSError):
             cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar hides it
-            os.write(2, f"{cursor}capsbench: interrupted\n".encode())
-    os._exit(INTERRUPTED)
+            os.write(2, f"{cursor}capsbench: {SIGNALS[received]}\n".encode())
+    os._exit(128 + received)

@@ -1,4 +1,4 @@
-"""`capsbench list`: parses, calls, prints; decides nothing."""
+"""`capsbench list` and `capsbench env`, what there is: the components, and this machine. They parse, call and print."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from capsbench import registry
-from capsbench.cli.console import print_warning
-from capsbench.cli.options import JsonOption
+from capsbench.cli.console import print_line, print_warning
+from capsbench.cli.options import DataOption, JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
@@ -22,11 +22,13 @@ from capsbench.presenting.words import spell_value
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="One of routing, network, baseline, dataset, loss, measure, suite; all if none is given."),
+        typer.Argument(
+            help="One of routing, network, baseline, dataset, loss, measure, tracker, suite; all if none is given."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List routings, networks, baselines, data sets, losses, measures and suites; of one kind also the options.
+    """List routings, networks, baselines, data sets, losses, measures, trackers and suites; of one kind also the options.
 
     An option is a flag of `run`, and a comma list of its values is a sweep: --squash sabour,unit
 
@@ -70,3 +72,20 @@ def _option_names(kind: str, name: str) -> list[str]:
         f"{spell_flag(option)} {spell_value(default)}"
         for option, default in read_options(registry.get(kind, name)).items()
     ]
+
+
+def env(as_json: JsonOption = False, data_dir: DataOption = None) -> None:
+    """Show this machine and its software as in every record, and the implementation of the vote pass."""
+    import torch
+
+    from capsbench.data.base import data_folder
+    from capsbench.records.provenance import provenance
+    from capsbench_kernels import choose_backend
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    facts = {**provenance(), "vote pass": choose_backend("auto", device), "data folder": str(data_folder(data_dir))}
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        print_line(f"{name:14} {'-' if value is None else value}")

@@ -7,9 +7,23 @@ from typing import Annotated
 
 import typer
 
-from capsbench.cli.options import CodeOption, DataOption, JsonOption, OutOption
+from capsbench.cli.options import (
+    CellsPerJobOption,
+    CodeOption,
+    DataOption,
+    DetachOption,
+    ExecutorOption,
+    JsonOption,
+    OutOption,
+    PerGpuOption,
+    RayOption,
+    SlurmOption,
+    TimeoutOption,
+    WorkersOption,
+    announce_search,
+    parse_slurm,
+)
 from capsbench.cli.outcome import print_outcome
-from capsbench.planning.count import MOST_WORKERS
 
 
 def measure(
@@ -20,12 +34,14 @@ def measure(
         typer.Option(metavar="NAME=A,B", help="Only networks for which this holds, NAME=A,B or NAME!=A,B; repeatable."),
     ] = None,
     data_dir: DataOption = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=MOST_WORKERS, help="Networks measured at a time; by default as many as fill the cores."
-        ),
-    ] = None,
+    workers: WorkersOption = None,
+    executor: ExecutorOption = "local",
+    per_gpu: PerGpuOption = 1,
+    cell_timeout: TimeoutOption = None,
+    slurm: SlurmOption = None,
+    cells_per_job: CellsPerJobOption = None,
+    detach: DetachOption = False,
+    ray_address: RayOption = None,
     allow_code: CodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +53,20 @@ def measure(
     """
     from capsbench import api
 
+    announce_search(executor, ray_address)
     outcome = api.measure(
-        out, measure=measure, where=where or (), data_dir=data_dir, workers=workers, allow_code=allow_code
+        out,
+        measure=measure,
+        where=where or (),
+        data_dir=data_dir,
+        workers=workers,
+        executor=executor,
+        per_gpu=per_gpu,
+        cell_timeout=cell_timeout,
+        slurm=parse_slurm(slurm),
+        cells_per_job=cells_per_job,
+        detach=detach,
+        ray_address=ray_address,
+        allow_code=allow_code,
     )
     print_outcome(outcome, out, as_json)

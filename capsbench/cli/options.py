@@ -9,9 +9,13 @@ from typing import Annotated
 
 import typer
 
+from capsbench.cli.console import print_warning
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.count import MOST_WORKERS
 from capsbench.planning.defaults import describe_default
 from capsbench.records.cell import FIELDS, asked_fields
 from capsbench.records.declaration import Panel
+from capsbench.running.executors.build import EXECUTORS
 
 OutOption = Annotated[Path, typer.Option("--out", help="Results folder.")]
 DataOption = Annotated[
@@ -28,6 +32,90 @@ CodeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=MOST_WORKERS, help="Networks at a time on a machine; by default as many as fill its cores or GPUs."
+    ),
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", help=f"Where cells run: {', '.join(EXECUTORS)}.", rich_help_panel=Panel.MACHINE),
+]
+PerGpuOption = Annotated[
+    int, typer.Option(min=1, max=MOST_WORKERS, help="Networks at a time on a GPU.", rich_help_panel=Panel.MACHINE)
+]
+TimeoutOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Time limit of a cell, such as 90s, 30m or 2h, or in seconds: a longer one fails, and the others go on. "
+        "[dim]Default: none.[/dim]",
+        rich_help_panel=Panel.MACHINE,
+    ),
+]
+CheckpointOption = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Least time between two checkpoints of a training, from which an interrupted one goes on.",
+        rich_help_panel=Panel.MACHINE,
+    ),
+]
+
+SlurmOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Option of Slurm for --executor slurm, such as partition=gpu or time=4:00:00; repeatable.",
+        rich_help_panel=Panel.MACHINE,
+    ),
+]
+CellsPerJobOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST_WORKERS,
+        help="Cells that an array task of Slurm runs, one after the other. [dim]Default: 1.[/dim]",
+        rich_help_panel=Panel.MACHINE,
+    ),
+]
+DetachOption = Annotated[
+    bool,
+    typer.Option(
+        "--detach",
+        help="Submit the cells to Slurm and end; the same command later collects them.",
+        rich_help_panel=Panel.MACHINE,
+    ),
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Ray cluster to join for --executor ray, or auto. [dim]Default: start a Ray on this machine.[/dim]",
+        rich_help_panel=Panel.MACHINE,
+    ),
+]
+
+
+def announce_search(executor: str, ray_address: str | None) -> None:
+    """Says that a cluster of Ray is looked for, which takes a minute if one was here and is gone."""
+    if (executor, ray_address) == ("ray", "auto"):
+        print_warning("looking for the Ray cluster that this machine is a node of, for a minute at most")
+
+
+def parse_slurm(options: list[str] | None) -> dict[str, str]:
+    """Parses KEY=VALUE options of Slurm; raises UsageError."""
+    parsed: dict[str, str] = {}
+    for option in options or []:
+        name, _, value = option.partition("=")
+        if not name or not value:
+            raise UsageError(Kind.INVALID, flag="slurm", expected="KEY=VALUE", value=option)
+        if name in parsed:
+            raise UsageError(Kind.CONFLICT, "given twice", flag="slurm", value=name)
+        parsed[name.replace("-", "_")] = value
+    return parsed
 
 
 def with_cell_options(command: Callable[..., None]) -> Callable[..., None]:

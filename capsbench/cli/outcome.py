@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from capsbench.cli.console import print_line
-from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from capsbench.cli.interrupt import describe_end
+from capsbench.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from capsbench.records.record import Record
     from capsbench.records.store import Store
-    from capsbench.running.runner import Outcome
+    from capsbench.running.outcome import Outcome
 
 
 def _find_collapsed(outcome: Outcome, store: Store) -> list[str]:
@@ -72,13 +73,19 @@ def print_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
     for record in outcome.failed:
         if any(failure.trace for failure in record.failures.values()) and not as_json:
             print_line(f"traceback of {titles[record.cell.id]}: {Store(out).record_path(record.cell.id)}")
+    # Without --fresh the command continues a fresh run; with it, it would start again.
+    again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
     if outcome.interrupted:
-        # Without --fresh the command continues a fresh run; with it, it would start again.
-        again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
-        left = f"{len(outcome.left)} cells are left, of which {len(outcome.trained)} only have to be measured"
-        print_line(f"interrupted; {left}; to continue, run the same command again: {again}")
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if not as_json:
+        left = "1 cell is left" if len(outcome.left) == 1 else f"{len(outcome.left)} cells are left"
+        if outcome.trained:
+            left += f" ({len(outcome.trained)} of them trained, and to be measured)"
+        word, code = describe_end()
+        print_line(f"{word}; {left}; to continue, run the same command again: {again}")
+        raise typer.Exit(code)
+    if outcome.detached and not as_json:
+        jobs = "1 job is" if outcome.detached == 1 else f"{outcome.detached} jobs are"
+        print_line(f"{jobs} in Slurm's queue; to collect the results, run the same command again: {again}")
+    elif not as_json:
         print_line(
             "to see the results: capsbench report"
             + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}")

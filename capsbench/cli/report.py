@@ -27,11 +27,9 @@ MOST_ROWS = 25
 def report(
     out: OutOption = Path("results"),
     run_name: Annotated[
-        str | None, typer.Option("--run", help="Name of a run, as in runs/; by default the latest.")
+        str | None, typer.Option("--run", help="Name of a run, as in runs/: its networks only.")
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Report all records of the folder, not only one run.")
-    ] = False,
+    last: Annotated[bool, typer.Option("--last", help="Networks of the latest run only.")] = False,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,7 +44,8 @@ def report(
         ),
     ] = None,
     suite: Annotated[
-        str | None, typer.Option(help="Suite whose published numbers are shown; by default that of the run.")
+        str | None,
+        typer.Option(help="Suite whose published numbers are shown; by default that of the latest run with one."),
     ] = None,
     formats: Annotated[
         str | None,
@@ -61,7 +60,7 @@ def report(
     allow_code: CodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Report a run: tables on the terminal, a page (HTML, Markdown), tables (LaTeX, CSV, parquet) and figures (SVG, PNG).
+    """Report a results folder: tables on the terminal, a page (HTML, Markdown), tables (LaTeX, CSV, parquet), figures (SVG, PNG).
 
     capsbench report --open
 
@@ -69,7 +68,7 @@ def report(
 
     capsbench report --out results/reference/mnist-12000-all --to my-report --format html,tex
 
-    capsbench report --all --suite sabour2017
+    capsbench report --last --suite sabour2017
     """
     from capsbench.reporting.build import BY_DEFAULT, PAGE
     from capsbench.reporting.build import report as make_report
@@ -77,7 +76,7 @@ def report(
     result = make_report(
         out,
         run=run_name,
-        everything=everything,
+        last=last,
         suite=suite,
         where=where or [],
         by=_split_names(by),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +15,29 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import print_line, print_warning
-from capsbench.cli.options import DataOption, JsonOption, OutOption, with_cell_options
+from capsbench.cli.options import (
+    CellsPerJobOption,
+    CheckpointOption,
+    DataOption,
+    DetachOption,
+    ExecutorOption,
+    JsonOption,
+    OutOption,
+    PerGpuOption,
+    RayOption,
+    SlurmOption,
+    TimeoutOption,
+    WorkersOption,
+    announce_search,
+    parse_slurm,
+    with_cell_options,
+)
 from capsbench.cli.outcome import print_outcome
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import NONE
-from capsbench.planning.count import MAX_CELLS, MOST_CELLS, MOST_WORKERS
-from capsbench.planning.request import ONE_LIST
+from capsbench.planning.count import MAX_CELLS, MOST_CELLS
+from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
+from capsbench.planning.request import ONE_LIST, spell_flag, split_values
 from capsbench.presenting.terminal import make_console
 from capsbench.records.declaration import Panel
 
@@ -29,6 +47,9 @@ if TYPE_CHECKING:
 
 MANY_CELLS = 100
 """The number of cells from which planning takes so long that it is announced."""
+
+MOST_ROWS = 1000
+"""The most cells that a dry run prints on the terminal; ``--json`` has all."""
 
 
 @with_cell_options
@@ -68,13 +89,32 @@ def run(
     no_measure: Annotated[
         bool, typer.Option("--no-measure", help="Train only.", rich_help_panel=Panel.MACHINE)
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train and measure cells again that are on record.")] = False,
-    workers: Annotated[
-        int | None,
+    shard: Annotated[
+        str | None,
         typer.Option(
-            min=1, max=MOST_WORKERS, help="Networks to train at a time; by default as many as fill the cores."
+            metavar="I/N",
+            help="Run the I-th of N parts of the cells. Each machine runs a part in a folder of its own, and "
+            "`capsbench merge` joins the folders.",
         ),
     ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train and measure cells again that are on record.")] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Show the cells live in tensorboard, mlflow or wandb, or in your own module:Tracker.",
+            rich_help_panel=Panel.MACHINE,
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    executor: ExecutorOption = "local",
+    per_gpu: PerGpuOption = 1,
+    cell_timeout: TimeoutOption = None,
+    checkpoint_seconds: CheckpointOption = SECONDS_BETWEEN_CHECKPOINTS,
+    slurm: SlurmOption = None,
+    cells_per_job: CellsPerJobOption = None,
+    detach: DetachOption = False,
+    ray_address: RayOption = None,
     max_cells: Annotated[
         int,
         typer.Option(
@@ -98,6 +138,8 @@ def run(
     capsbench run --routing my_module:MyRouting --temperature 0.5,1 --epochs 5
     """
     from capsbench import api
+    from capsbench.running.machines import Machines
+    from capsbench.running.trackers.build import choose_trackers
 
     if no_measure and measure is not None:
         problem = "conflicts with {flag:measure}"
@@ -109,13 +151,42 @@ def run(
         "baseline_size": baseline_size,
     }
     request: dict[str, Any] = {**named, **_parse_options([*(axis or []), *_parse_flags(context.args)], named)}
-    request |= {"max_cells": max_cells, "on_count": _announce_count}
-    if dry_run:
-        _print_plan(api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
-        return
-    command = shlex.join(["capsbench", *sys.argv[1:]])
-    outcome = api.run(suite=suite, out=out, data_dir=data_dir, fresh=fresh, workers=workers, command=command, **request)
+    request |= {"max_cells": max_cells, "on_count": _announce_count, "shard": shard}
+    trackers = [] if track is None else split_values(track)
+    machines: dict[str, Any] = {"executor": executor, "workers": workers, "per_gpu": per_gpu}
+    machines |= {"cell_timeout": cell_timeout, "slurm": parse_slurm(slurm), "cells_per_job": cells_per_job}
+    machines |= {"detach": detach, "ray_address": ray_address}
+    with _suggest_flags(context):
+        if dry_run:
+            Machines(**machines)
+            choose_trackers(trackers)
+            _print_plan(api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
+            return
+        announce_search(executor, ray_address)
+        outcome = api.run(
+            suite=suite,
+            out=out,
+            data_dir=data_dir,
+            fresh=fresh,
+            track=trackers,
+            command=shlex.join(["capsbench", *sys.argv[1:]]),
+            checkpoint_seconds=checkpoint_seconds,
+            **machines,
+            **request,
+        )
     print_outcome(outcome, out, as_json)
+
+
+@contextmanager
+def _suggest_flags(context: typer.Context) -> Iterator[None]:
+    """Adds the flags of the command to those that the refusal of an unknown one names: ``--worker`` may be ``--workers``."""
+    try:
+        yield
+    except UsageError as error:
+        if error.kind is Kind.UNKNOWN and error.value == error.flag and isinstance(error.expected, tuple):
+            declared = (_to_python_name(flag.opts[0]) for flag in context.command.params)
+            error.expected = tuple(sorted({*error.expected, *declared}))
+        raise
 
 
 def _announce_count(count: int) -> None:
@@ -187,7 +258,7 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
         return
     titles = title_cells(job.cell for job in planned)
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
-    for job in planned:
+    for job in planned[:MOST_ROWS]:
         cell = job.cell
         state = "" if cell.id not in records else "yes"
         if cell.id in records and cell.id in to_measure:
@@ -196,6 +267,8 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
             state = f"trained; to measure: {missing}" if has_weights else f"trained; no weights to measure {missing}"
         table.add_row(cell.id, titles[cell.id], str(cell.epochs), f"{parameter_count(cell):,}", state)
     make_console().print(table)
+    if len(planned) > MOST_ROWS:
+        print_line(f"... and {len(planned) - MOST_ROWS:,} more cells; {spell_flag('json')} has all")
     for name, reason in plan.left_out.items():
         print_line(f"left out, {name}: {reason}")
     for remark in remarks:
@@ -214,4 +287,4 @@ def _print_estimate(timing: Estimate, cells: int, left: int) -> None:
         about = f"more than {about} on this machine ({timing.timed} of {timing.networks} networks timed)"
     else:
         about = f"duration unknown (0 of {timing.networks} networks timed)"
-    print_line(f"{cells} cells, {left} to run, {about}")
+    print_line(f"{cells} cell{'s' * (cells != 1)}, {left} to run, {about}")

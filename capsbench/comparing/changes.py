@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from capsbench.comparing.obstacles import TIMES_AND_MEMORY
-from capsbench.comparing.side import Contender, Number, collect_numbers
+from capsbench.comparing.side import Contender, Number, NumbersBySeed
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.steps import Steps
@@ -73,19 +73,23 @@ class ChangeFinder:
     unrepeatable: Collection[tuple[str, str]]
 
     def find_changes(
-        self, title: str, a: Contender, b: Contender, left_out: Collection[str], failed: tuple[int, int]
+        self,
+        title: str,
+        contenders: tuple[Contender, Contender],
+        numbers: tuple[NumbersBySeed, NumbersBySeed],
+        left_out: Collection[str],
+        failed: tuple[int, int],
     ) -> Iterator[Change]:
         """Yields each number that both contenders have and that differs.
 
         Args:
             title: the contender's.
+            numbers: of the contender on either side.
             left_out: measures that are not compared (`capsbench.comparing.obstacles.Obstacle`).
             failed: failed seeds on either side.
         """
-        ones, others = (
-            {seed: collect_numbers(record, self.cells) for seed, record in contender.records.items()}
-            for contender in (a, b)
-        )
+        ones, others = numbers
+        identity = contenders[0].cell.contender
         for number in dict.fromkeys(number for values in ones.values() for number in values):
             if number.measure in left_out or (self._is_timed(number) and TIMES_AND_MEMORY in left_out):
                 continue
@@ -93,9 +97,9 @@ class ChangeFinder:
             is_paired = first.keys() == second.keys()
             if not second or first == second or (not is_paired and _have_same_values(first, second)):
                 continue
-            difference, test = self._test_difference(number, (a, b), first, second, is_paired)
+            difference, test = self._test_difference(number, contenders, first, second, is_paired)
             means = fmean(first.values()), fmean(second.values())
-            yield Change(a.cell.contender, title, number, *means, difference, len(first), len(second), *failed, test)
+            yield Change(identity, title, number, *means, difference, len(first), len(second), *failed, test)
 
     def to_table(self, changes: Sequence[Change]) -> pd.DataFrame:
         """Returns a table of `CHANGE_COLUMNS`; times and memory have a Holm adjustment of their own."""
@@ -133,9 +137,7 @@ class ChangeFinder:
         return difference, "none" if math.isnan(difference.p) else test
 
 
-def _select_seeds(
-    ones: Mapping[int, Mapping[Number, float]], others: Mapping[int, Mapping[Number, float]], number: Number
-) -> tuple[BySeed, BySeed]:
+def _select_seeds(ones: NumbersBySeed, others: NumbersBySeed, number: Number) -> tuple[BySeed, BySeed]:
     """Returns a number by seed on either side: of the common seeds that have it, or of all seeds if there are none."""
     first, second = (
         {seed: values[number] for seed, values in side.items() if number in values} for side in (ones, others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from capsbench.comparing.obstacles import find_obstacles
 from capsbench.comparing.side import (
     Contender,
     Number,
+    NumbersBySeed,
     Side,
-    collect_numbers,
+    collect_by_seed,
     make_steps,
     match_contenders,
     read_side,
@@ -118,11 +119,11 @@ def _compare_contenders(
     if not all(obstacle.what for obstacle in obstacles):
         return []
     left_out = frozenset[str]().union(*(obstacle.measures for obstacle in obstacles))
-    a, b = pair
-    comparison.only_a += [f"{title}: {excess}" for excess in _list_excess(a, b, finder.cells, left_out)]
-    comparison.only_b += [f"{title}: {excess}" for excess in _list_excess(b, a, finder.cells, left_out)]
-    failed = sides[0].failed_of(a), sides[1].failed_of(b)
-    return list(finder.find_changes(title, a, b, left_out, failed))
+    a, b = (collect_by_seed(contender, finder.cells) for contender in pair)
+    comparison.only_a += [f"{title}: {excess}" for excess in _list_excess(a, b, left_out)]
+    comparison.only_b += [f"{title}: {excess}" for excess in _list_excess(b, a, left_out)]
+    failed = sides[0].failed_of(pair[0]), sides[1].failed_of(pair[1])
+    return list(finder.find_changes(title, pair, (a, b), left_out, failed))
 
 
 def _is_equal(a: Contender, b: Contender, unrepeatable: Collection[tuple[str, str]]) -> bool:
@@ -158,20 +159,16 @@ def _join_kept(a: Side, b: Side) -> Kept:
     return read_kept
 
 
-def _list_excess(a: Contender, b: Contender, cells: Mapping[str, str], left_out: Collection[str]) -> Iterator[str]:
+def _list_excess(a: NumbersBySeed, b: NumbersBySeed, left_out: Collection[str]) -> Iterator[str]:
     """Yields the seeds and numbers that one contender has beside the other's; numbers of common seeds, if there are any."""
-    common = sorted(a.records.keys() & b.records.keys())
-    seeds = sorted(a.records.keys() - b.records.keys())
+    common = sorted(a.keys() & b.keys())
+    seeds = sorted(a.keys() - b.keys())
     if common and seeds:
         yield spell_seeds(seeds)
-    pairs = [(a.records[seed], [b.records[seed]]) for seed in common] or [
-        (record, [*b.records.values()]) for record in a.records.values()
-    ]
-    excess: set[Number] = set()
-    for record, others in pairs:
-        excess |= collect_numbers(record, cells).keys() - {
-            number for other in others for number in collect_numbers(other, cells)
-        }
+    if common:
+        excess = set[Number]().union(*(a[seed].keys() - b[seed].keys() for seed in common))
+    else:
+        excess = set[Number]().union(*a.values()).difference(*b.values())
     counts = Counter(number.measure for number in excess if number.measure not in left_out)
     for measure, count in sorted(counts.items()):
         yield f"{'1 number' if count == 1 else f'{count} numbers'} of {measure}"

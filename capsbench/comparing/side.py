@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,10 @@ class Number(NamedTuple):
     unit: str
 
 
+NumbersBySeed = Mapping[int, Mapping[Number, float]]
+"""Seed -> the numbers of its network."""
+
+
 @dataclass
 class Contender:
     """Networks that differ in nothing but their seed."""
@@ -77,12 +81,21 @@ class Side:
 
     def failed_of(self, contender: Contender) -> int:
         """Returns the number of failed seeds of a contender."""
-        return sum(record.cell.contender == contender.cell.contender for record in self.failed)
+        return self._failed_by_contender[contender.cell.contender]
 
     def kept(self, measure: str, cell_id: str) -> dict[str, NDArray[Any]]:
         """Returns the arrays that a measure kept for a cell; empty if there are none."""
-        record = next((record for record in self.records if record.cell.id == cell_id), None)
+        record = self._records_by_cell.get(cell_id)
         return {} if record is None else self.store.kept(record, measure)
+
+    # Both are asked once a cell or contender: to search a list each time takes hours for 10,000 records.
+    @cached_property
+    def _records_by_cell(self) -> dict[str, Record]:
+        return {record.cell.id: record for record in self.records}
+
+    @cached_property
+    def _failed_by_contender(self) -> Counter[str]:
+        return Counter(record.cell.contender for record in self.failed)
 
 
 def read_side(folder: str | Path, flag: str) -> Side:
@@ -120,7 +133,7 @@ def _read_latest_run(store: Store, flag: str) -> Side:
     records, faults = require_records(store, flag)
     noted = store.read_notes()
     run = latest_run(noted, flag)
-    of_run, absent = (_of_latest_source(records, store, flag), []) if run is None else records_of(run, records)
+    of_run, absent = (_of_latest_source(records, store, flag), []) if run is None else records_of([run], records)
     left = find_left_to_retrain(noted.runs, of_run)
     failed = [record for record in of_run if record.status == "failed" or record.is_outdated]
     others = {record.cell.id for record in (*left, *failed)}
@@ -212,19 +225,29 @@ def collect_numbers(record: Record, titles: Mapping[str, str]) -> dict[Number, f
         titles: cell -> title, of the networks that a condition may name.
     """
 
-    def to_number(row: Row, spec: str) -> Number:
-        condition = titles.get(row.condition, row.condition)
-        return Number(label_of(row, spec), row.metric, condition, row.level, row.unit)
+    def read_numbers(rows: Iterable[Row], spec: str) -> Iterator[tuple[Number, float]]:
+        setting = split_spec(spec)[1]
+        for row in rows:
+            condition = titles.get(row.condition, row.condition)
+            yield Number(_join_setting(row, setting), row.metric, condition, row.level, row.unit), row.value
 
-    values = {} if record.training is None else {to_number(row, TRAINING): row.value for row in record.training.rows}
+    values = {} if record.training is None else dict(read_numbers(record.training.rows, TRAINING))
     for spec, measurement in record.measures.items():
-        values |= {to_number(row, spec): row.value for row in measurement.rows}
+        values |= read_numbers(measurement.rows, spec)
     return values
+
+
+def collect_by_seed(contender: Contender, titles: Mapping[str, str]) -> NumbersBySeed:
+    """Returns seed -> the numbers of its record (`collect_numbers`)."""
+    return {seed: collect_numbers(record, titles) for seed, record in contender.records.items()}
 
 
 def label_of(row: Row, spec: str) -> str:
     """The measure of a row, with its setting where that is not the default: ``affine``, ``affine:full``."""
-    setting = split_spec(spec)[1]
+    return _join_setting(row, split_spec(spec)[1])
+
+
+def _join_setting(row: Row, setting: str) -> str:
     return f"{row.measure}:{setting}" if setting else row.measure
 
 

@@ -15,6 +15,8 @@ TOLERANCE = 0.02
 
 PAIR = ["contender", "against", "baseline"]
 
+KIND = ["contender", "against"]
+
 
 def find_baselines(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     """Returns one row a pair of a capsule network and a CNN that it is compared with.
@@ -30,30 +32,54 @@ def find_baselines(table: pd.DataFrame, names: Names) -> pd.DataFrame:
         ``contender``, ``against`` (what the baseline is, `Names.kind`) and ``baseline``, a contender; matched CNNs first, then
         others that were sized, then by their names.
     """
-    table = table.assign(parameters=table.get("parameters", np.nan), target=table.get(TARGET, np.nan))
+    table = table.assign(parameters=table.get("parameters", np.nan), target=table.get(TARGET, np.nan)).reset_index(
+        drop=True
+    )
     budget = [*BUDGET, *(name for name in ("code.dataset", f"code.{DATA}") if name in table)]
     cnns = table[table["routing"].isna() & table["loss"].notna()]  # without a loss it has an objective of its own
-    columns = ["contender", "learning_rate", "parameters"]
-    pairs = table.loc[table["routing"].notna(), [*columns, *budget]].merge(
-        cnns[[*columns, *budget, "network", "target"]], on=budget, suffixes=("", "_cnn")
-    )
-    target = pairs["target"].astype(float).replace(0, np.nan)
-    pairs["sized"] = target.notna() | (pairs["network"] == MATCHED)
-    parameters = pairs["parameters"].astype(float)
-    apart = (pairs["parameters_cnn"].astype(float).fillna(target) / parameters - 1).abs()
-    pairs["distance"] = (target / parameters - 1).abs().where(pairs["sized"], 0.0)
-    pairs = pairs[~pairs["sized"] | (apart <= TOLERANCE)]
-    pairs = pairs.assign(against=[names.kind(cnn) for cnn in pairs["contender_cnn"]])
-    kind = ["contender", "against"]
-    own_rate = pairs["learning_rate"] == pairs["learning_rate_cnn"]
-    pairs = pairs[own_rate | ~own_rate.groupby([pairs[name] for name in kind]).transform("any").astype(bool)]
-    pairs = pairs[pairs["distance"] == pairs.groupby(kind)["distance"].transform("min")]
-    pairs = pairs.drop_duplicates(kind, keep=False)
+    cnns = cnns.assign(against=pd.Series([names.kind(cnn) for cnn in cnns["contender"]], cnns.index, dtype=object))
+    networks = table[table["routing"].notna()]
+    pairs = _pair_at_own_rate(networks, cnns, budget)
+    pairs = pairs[pairs["distance"] == pairs.groupby(KIND)["distance"].transform("min")]
+    pairs = pairs.drop_duplicates(KIND, keep=False)
     known = registry.names("baseline")
     place = [known.index(name) if name in known else len(known) for name in pairs["network"]]
     pairs = pairs.assign(place=place, unsized=~pairs["sized"].astype(bool))
-    pairs = pairs.sort_values(["unsized", "place", "against"], kind="stable")
-    return pairs.rename(columns={"contender_cnn": "baseline"})[PAIR].reset_index(drop=True).astype(object)
+    pairs = pairs.assign(order=pairs["contender"].map({name: row for row, name in enumerate(networks["contender"])}))
+    pairs = pairs.sort_values(["unsized", "place", "against", "order"], kind="stable")
+    return pairs[PAIR].reset_index(drop=True).astype(object)
+
+
+def _pair_at_own_rate(networks: pd.DataFrame, cnns: pd.DataFrame, budget: list[str]) -> pd.DataFrame:
+    """Returns the pairs of a network and a CNN of its budget: of each kind those with the network's own learning rate, else all.
+
+    CNNs of other learning rates are looked at only where no other is found: in a sweep of a thousand, each with a matched CNN of
+    its own, all pairs would be a million.
+    """
+    own = _pair(networks, cnns, [*budget, "learning_rate"])
+    kinds = networks[["contender", *budget]].merge(cnns[["against", *budget]].drop_duplicates(), on=budget)[KIND]
+    left = kinds[~pd.MultiIndex.from_frame(kinds).isin(pd.MultiIndex.from_frame(own[KIND]))]
+    others = _pair(left.merge(networks, on="contender"), cnns, [*budget, "against"])
+    return pd.concat([own, others], ignore_index=True)
+
+
+def _pair(networks: pd.DataFrame, cnns: pd.DataFrame, on: list[str]) -> pd.DataFrame:
+    """Returns the pairs that are alike in some columns, without CNNs that were sized for another network.
+
+    Columns: `PAIR`, ``network`` (of the CNN), ``sized``, and ``distance``, relative, of the size asked for to the network's.
+    """
+    pairs = networks[["contender", "parameters", *on]].merge(
+        cnns[["contender", "parameters", "network", "target", *dict.fromkeys(["against", *on])]],
+        on=on,
+        suffixes=("", "_cnn"),
+    )
+    target = pairs["target"].astype(float).replace(0, np.nan)
+    parameters = pairs["parameters"].astype(float)
+    apart = (pairs["parameters_cnn"].astype(float).fillna(target) / parameters - 1).abs()
+    pairs["sized"] = target.notna() | (pairs["network"] == MATCHED)
+    pairs["distance"] = (target / parameters - 1).abs().where(pairs["sized"], 0.0)
+    pairs = pairs[~pairs["sized"] | (apart <= TOLERANCE)]
+    return pairs.rename(columns={"contender_cnn": "baseline"})[[*PAIR, "network", "sized", "distance"]]
 
 
 def judge_baselines(baselines: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:

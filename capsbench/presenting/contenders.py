@@ -6,7 +6,7 @@ A contender is all the cells that differ in nothing but their seed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -20,10 +20,14 @@ from capsbench.presenting.steps import Steps
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import TRAINING, Record
 from capsbench.records.table import describe_cells, history_of
+from capsbench.registry import measure_name
 from capsbench.stats.differences import estimate_intervals
 
 BASELINE = "baseline."
 """Begins the columns that say which contenders are baselines; what follows is the kind."""
+
+START, TRAIN = "start", "train"
+"""The parts of a cell's time beside its measures."""
 
 SIZES = ["tiny", "small", "paper"]
 
@@ -125,6 +129,22 @@ def collect_curves(records: list[Record]) -> pd.DataFrame:
     table = history_of(trained)
     contenders = {record.cell.id: record.cell.contender for record in trained}
     return table if table.empty else table.assign(contender=table["cell"].map(contenders))
+
+
+def collect_times(records: Iterable[Record]) -> pd.DataFrame:
+    """Returns where the time of the cells went: one row = one cell x one part of its work, those that are on record.
+
+    Columns: ``cell``, ``contender``, ``seconds``, and ``part``, which is `START`, `TRAIN`, or the name of a measure.
+    """
+    rows = []
+    for record in records:
+        start = next((row.value for row in record.rows if row[:3] == (TRAINING, "start", "network")), None)
+        seconds = {START: start, TRAIN: record.training.seconds if record.training else None}
+        seconds |= {measure_name(spec): taken.seconds for spec, taken in record.measures.items()}
+        rows += [
+            (record.cell.id, record.cell.contender, part, value) for part, value in seconds.items() if value is not None
+        ]
+    return pd.DataFrame(rows, columns=["cell", "contender", "part", "seconds"])
 
 
 def varying_columns(table: pd.DataFrame) -> list[str]:

@@ -83,7 +83,13 @@ UNLIKE = Mark(
 )
 """Stands behind differences, of pairs; `capsbench.presenting.verdicts.Verdicts.unlike` finds it."""
 
-MARKS = (COLLAPSED, STILL_IMPROVING, OUTDATED, UNSOUND, UNLIKE)
+SHARED = Mark(
+    "shared_machine",
+    "\N{DOUBLE VERTICAL LINE}",
+    "shared machine: other jobs may have run on the machine while the times of a seed were taken",
+)
+
+MARKS = (COLLAPSED, STILL_IMPROVING, OUTDATED, SHARED, UNSOUND, UNLIKE)
 
 Find = Callable[[Sequence[Record], Kept], bool | None]
 """(a contender's records, what measures kept) -> whether it has the mark; None where that is not known."""
@@ -92,6 +98,11 @@ Find = Callable[[Sequence[Record], Kept], bool | None]
 def is_outdated(records: Sequence[Record], kept: Kept) -> bool:
     """Returns true if the latest training of any seed failed, so that the numbers are from an earlier one."""
     return any(record.is_outdated for record in records)
+
+
+def is_shared(records: Sequence[Record], kept: Kept) -> bool:
+    """Returns true if a measure that wants a machine for itself was taken of any seed beside other jobs."""
+    return any(taken.provenance.get(SHARED.name) for record in records for taken in record.measures.values())
 
 
 def is_collapsed(records: Sequence[Record], kept: Kept) -> bool | None:
@@ -162,6 +173,7 @@ FOUND_BY: dict[Mark, Find] = {
     COLLAPSED: is_collapsed,
     STILL_IMPROVING: is_still_improving,
     OUTDATED: is_outdated,
+    SHARED: is_shared,
 }
 """The marks that a contender has wherever it stands, and how each is found."""
 

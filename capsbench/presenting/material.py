@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from capsbench.measures.spec import MeasureSpec
-from capsbench.presenting.contenders import collect_curves, summary, verdicts_of
+from capsbench.presenting.contenders import collect_curves, collect_times, summary, verdicts_of
 from capsbench.presenting.figures.style import add_styles
 from capsbench.presenting.marks import find_marks
 from capsbench.presenting.naming import Defaults, no_defaults
@@ -51,6 +51,7 @@ class Material:
     - ``cells``: one row a cell: its fields, its options and ``contender``
     - ``rows``: one row a cell and number: ``cell``, ``contender``, ``dataset``, ``seed`` and
       `capsbench.records.table.ROW_COLUMNS`; names are categories, for quick comparisons; `select_rows` returns strings
+    - ``times``: one row a cell and part of its work, with its ``seconds`` (`capsbench.presenting.contenders.collect_times`)
     - ``kept``: (measure, cell) -> the arrays that the measure kept of that cell; empty where there are none
     - ``verdicts``: the comparisons between contenders, and the steps of all numbers
     - ``specs``: measure -> what it declares of its numbers (`capsbench.records.specs.specs_of`)
@@ -63,6 +64,7 @@ class Material:
     curves: pd.DataFrame
     cells: pd.DataFrame
     rows: pd.DataFrame
+    times: pd.DataFrame
     kept: Callable[[str, str], dict[str, NDArray[Any]]]
     verdicts: Verdicts
     specs: Mapping[str, MeasureSpec] = field(default_factory=dict)
@@ -102,6 +104,7 @@ class Material:
             curves=collect_curves(records),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
+            times=collect_times(measured),
             kept=read_kept,
             verdicts=verdicts,
             specs=specs_of(measured),

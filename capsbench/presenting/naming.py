@@ -56,6 +56,7 @@ class Names:
         parts = [part for cell in self.cells.values() for part in (cell.network, cell.routing)]
         self._short = shorten_names(part for part in parts if part)
         self._named: dict[str, set[str]] = {contender: set() for contender in self.cells}
+        self._in_any_name: set[str] = set()
         self._name_choices(defaults)
         self._name_targets()
         while self._separate_namesakes():
@@ -64,8 +65,7 @@ class Names:
     @property
     def columns(self) -> list[str]:
         """The fields and options that are in any name, fields first."""
-        named = set[str]().union(*self._named.values()) - {TARGET}
-        return [name for name in self._choices if name in named]
+        return [name for name in self._choices if name in self._in_any_name and name != TARGET]
 
     def series(self, contender: str) -> str:
         """Returns a contender's name without data set and iterations: ``dynamic, learning rate 0.1``."""
@@ -163,7 +163,7 @@ class Names:
                 if not cell.has_routing:  # a baseline has the budget of its capsule network
                     usual |= budgets.get((cell.dataset, cell.size, name), set())
                 if row[name] not in usual:
-                    self._named[contender].add(name)
+                    self._add_to_name(contender, {name})
 
     def _name_targets(self) -> None:
         """Names the parameters of matched CNNs where one data set and size has several."""
@@ -174,7 +174,7 @@ class Names:
         if any(self._count_values(TARGET, contenders) > 1 for contenders in sized.values()):
             for contender, cell in self.cells.items():
                 if cell.network == MATCHED:
-                    self._named[contender].add(TARGET)
+                    self._add_to_name(contender, {TARGET})
 
     def _separate_namesakes(self) -> bool:
         """Names all that differs between contenders that share a name; returns true if any name changed."""
@@ -194,9 +194,13 @@ class Names:
             }
             if any(added.values()):
                 for contender, names in added.items():
-                    self._named[contender] |= names
+                    self._add_to_name(contender, names)
                 return True
         return False
+
+    def _add_to_name(self, contender: str, names: set[str]) -> None:
+        self._named[contender] |= names
+        self._in_any_name |= names  # kept beside, as each name is spelled by the columns of all
 
 
 def _describe_choices(cell: Cell) -> dict[str, Any]:

@@ -39,6 +39,7 @@ ASCII = {
     "\N{DAGGER}": "+",
     "\N{DOUBLE DAGGER}": "++",
     "\N{PILCROW SIGN}": "P",
+    "\N{DOUBLE VERTICAL LINE}": "||",
     "\N{SECTION SIGN}": "S",
 }
 """Character that a terminal lacks -> its text; others are decomposed (² is 2, … is ...), else "?"."""

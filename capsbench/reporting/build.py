@@ -33,7 +33,7 @@ from capsbench.reporting.document import HEADLINE, Document, build_document
 from capsbench.reporting.formats.html import render_page
 from capsbench.reporting.formats.latex import render_tables
 from capsbench.reporting.formats.markdown import render_markdown
-from capsbench.reporting.origin import count_machines
+from capsbench.reporting.origin import count_machines, find_left_out
 from capsbench.reporting.parallel import drawing
 from capsbench.reporting.rerun import find_repeats
 from capsbench.reporting.sections.default import PREFIX as OWN
@@ -79,7 +79,7 @@ class Report:
         published_readable: the same as strings.
         sections: one a measure, with its table in numbers and in strings.
         failed: title and reason of each failed cell.
-        missing: cells of the run that have no record; of all records, of the latest run.
+        missing: cells of the reported runs that have no record.
         faults: a line for each file that cannot be read, or not as it was written.
         files: the paths of the files.
         notes: further lines for the reader, such as the reason for a missing picture.
@@ -103,7 +103,7 @@ def report(
     folder: str | Path = "results",
     *,
     run: str | None = None,
-    everything: bool = False,
+    last: bool = False,
     suite: str | Path | None = None,
     where: Sequence[str] = (),
     by: Sequence[str] = (),
@@ -111,16 +111,16 @@ def report(
     to: str | Path | None = None,
     allow_code: bool = False,
 ) -> Report:
-    """Writes the tables and pictures of a run: as a page, and for papers and programs.
+    """Writes the tables and pictures of a results folder: as a page, and for papers and programs.
 
     ``index.html`` is the page, ``table.md`` the same as Markdown. The headline table is ``table``, and each section's has its
     name, as ``.tex`` (booktabs), ``.csv`` and ``.parquet``; ``rows.parquet`` has every number. Pictures are SVG and PNG.
 
     Args:
         folder: the results folder.
-        run: the name of a run, such as its number; the latest if None, or all records where no run is noted.
-        everything: report on all records of the folder rather than one run's.
-        suite: the suite whose published numbers to compare; that of the run if None.
+        run: the name of a run, such as its number; its records alone are reported, rather than all of the folder.
+        last: report the records of the latest run alone; all of a folder where no run is noted.
+        suite: the suite whose published numbers to compare; that of the latest run that has one if None.
         where: conditions on the records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.choose_records`).
         by: the fields or options whose effect to show (`capsbench.reporting.sections.effects`).
         formats: some of `FORMATS`. Files of the others are removed from ``to``, so that all files are of one report.
@@ -133,18 +133,20 @@ def report(
         UsageError: there is no such ``folder``, run, ``suite``, format, name or value, or ``to`` cannot be written.
     """
     check_formats(formats)
+    if last and run is not None:
+        raise UsageError(Kind.CONFLICT, "conflicts with {flag:run}", flag="last", expected="give one of them")
     store = Store(folder)
     check_folder(store)
     if allow_code:
         allow_own(store)
     with pause_collection():
-        return _build_report(store, run, everything, suite, where, by, formats, to)
+        return _build_report(store, run, last, suite, where, by, formats, to)
 
 
 def _build_report(
     store: Store,
     run: str | None,
-    everything: bool,
+    last: bool,
     suite: str | Path | None,
     where: Sequence[str],
     by: Sequence[str],
@@ -153,21 +155,22 @@ def _build_report(
 ) -> Report:
     records, faults = read_whole(store.folder, "out", store.records)
     run_notes = store.read_notes()
-    chosen, faults_of_runs = (None, []) if everything else _choose_run(run_notes, store.folder, run)
-    latest = chosen or (run_notes.runs[-1] if run_notes.runs else None)
-    of_run, absent = records_of(latest, records) if latest else (records, [])
-    records = records if chosen is None else of_run
-    records, several = keep_one_setting(store.add_between(records))
+    runs = _choose_runs(run_notes, store.folder, run, last)
+    of_runs, absent = records_of(runs, records)
+    total = len(of_runs) + len(absent)
+    chosen = of_runs if runs and (last or run) else _put_first(of_runs, records)
+    records, several = keep_one_setting(store.add_between(chosen))
     if not records:
-        raise _explain_no_records(store, chosen, faults)
-    faults += faults_of_runs
+        raise _explain_no_records(store, runs, faults)
+    faults += run_notes.faults.values()
+    left_out = find_left_out(runs, records)
     records = choose_records(records, where)
     faults += store.list_unreadable(records)
 
     material = Material.from_records(records, store, by, defaults_of)
     with drawing(all_pictures(), material, _choose_picture_forms(formats)) as wait:
         sections = made_sections(material)
-        comparisons, fault = _compare_published(suite, chosen, records, material.verdicts.steps)
+        comparisons, fault = _compare_published(suite, runs, left_out, records, material.verdicts.steps)
         published = published_table(comparisons)
         signs = dict(zip(material.summary["contender"], said_of(material.summary), strict=True))
         published_strings = readable_published(comparisons, signs)
@@ -189,8 +192,9 @@ def _build_report(
         pictures,
         find_repeats(records, run_notes.runs),
         store,
-        chosen,
-        Unfinished.from_records(records, run_notes.runs, len(absent), len(latest.cells) if latest else 0),
+        runs,
+        left_out,
+        Unfinished.from_records(records, run_notes.runs, len(absent), total),
         faults,
         notes,
         where,
@@ -211,9 +215,15 @@ def _build_report(
         missing=len(absent),
         faults=document.faults,
         files=write_files(target, contents, all_pictures(), [*FILES, *([] if to else _find_own_tables(target))]),
-        notes=[*notes, *(f"{name} was left out of the run: {reason}" for name, reason in document.left_out.items())],
+        notes=[*notes, *(f"{name} was left out of a run: {reason}" for name, reason in document.left_out.items())],
         document=document,
     )
+
+
+def _put_first(first: Sequence[Record], records: Sequence[Record]) -> list[Record]:
+    """Returns all records, some of them first: those of runs, in the order in which these asked for them."""
+    known = {record.cell.id for record in first}
+    return [*first, *(record for record in records if record.cell.id not in known)]
 
 
 def _find_own_tables(target: Path) -> list[str]:
@@ -290,31 +300,35 @@ def _to_arrow(table: pd.DataFrame) -> pa.Table:
 
 
 def _compare_published(
-    suite: str | Path | None, run: Run | None, records: list[Record], steps: Steps
+    suite: str | Path | None, runs: Sequence[Run], left_out: Mapping[str, str], records: list[Record], steps: Steps
 ) -> tuple[list[Comparison], list[str]]:
-    """Returns the published numbers of the suite, else of the run's own, and a line on why there are none.
+    """Returns the published numbers of the suite, else of that of the latest run that has one, and a line on what is missing.
 
     A run's note may come from anywhere: the name in it of a suite that does not ship with capsbench opens no file.
     """
-    name = suite or (run.suite if run else None)
+    names = list(dict.fromkeys(run.suite for run in reversed(runs) if run.suite is not None))
+    name = suite or next(iter(names), None)
     if name is None:
         return [], []
+    others = [other for other in names if suite is None and other != name]
+    lines = (
+        [f"published numbers are those of the suite {name}; the runs are also of {', '.join(others)}"] if others else []
+    )
     if suite is None and name not in suite_names():
         return [], [
             f"no published numbers: the run's suite {name} is a file, which is read only if you name it (suite)"
         ]
-    return compare(read_suite(name), records, run.left_out if run else {}, steps), []
+    return compare(read_suite(name), records, left_out, steps), lines
 
 
-def _choose_run(notes: Notes, folder: Path, name: str | None) -> tuple[Run | None, list[str]]:
-    """Returns the run of that name, or the latest, and a line for each run whose file is damaged."""
+def _choose_runs(notes: Notes, folder: Path, name: str | None, last: bool) -> list[Run]:
+    """Returns the run of that name, the latest run, or all runs."""
     runs, damaged_notes = notes
-    faults = [*damaged_notes.values()]
     if name is None:
-        return (runs[-1] if runs else None), faults
+        return runs[-1:] if last else runs
     for run in runs:
         if run.name == name:
-            return run, faults
+            return [run]
     damaged = [line for path, line in damaged_notes.items() if name in (path.stem, path.stem.partition("-")[0])]
     if damaged:
         raise UsageError(Kind.DAMAGED, damaged[0], flag="run", value=name)
@@ -322,17 +336,17 @@ def _choose_run(notes: Notes, folder: Path, name: str | None) -> tuple[Run | Non
     raise UsageError(Kind.UNKNOWN, flag="run", value=name, expected=f"the latest in {folder} are: {known}")
 
 
-def _explain_no_records(store: Store, run: Run | None, faults: list[str]) -> UsageError:
+def _explain_no_records(store: Store, runs: Sequence[Run], faults: list[str]) -> UsageError:
     if faults:
         return UsageError(
             Kind.DAMAGED, f"no whole record here, {len(faults)} damaged; the first: {faults[0]}", file=store.folder
         )
-    if run is not None:
+    if runs:
         return NothingMeasured(
             Kind.MISSING,
-            f"none of the {len(run.cells)} cells of run {run.name} is on record yet",
+            f"none of the {len(runs[-1].cells)} cells of run {runs[-1].name} is on record yet",
             file=store.folder,
-            expected=f"`{run.command}` goes on with them",
+            expected=f"`{runs[-1].command}` goes on with them",
         )
     return NothingMeasured(Kind.MISSING, "no records here", file=store.folder, expected="`capsbench run` makes some")
 

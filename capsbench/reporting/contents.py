@@ -14,7 +14,7 @@ from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
-from capsbench.reporting.sections import effects, hypotheses, winners
+from capsbench.reporting.sections import effects, hypotheses, times, winners
 from capsbench.reporting.sections.default import make_default_section, make_own_sections
 from capsbench.reporting.sections.headline import (
     accuracy_against_cost,
@@ -33,6 +33,10 @@ PICTURES: dict[str, Callable[[Material], Picture]] = {
 """File name without ending -> function that draws it, of the pictures below the headline table."""
 
 
+LAST = (hypotheses.SECTION, times.SECTION)
+"""The sections behind those of measures."""
+
+
 @dataclass(frozen=True)
 class Made:
     """A section with its table in numbers and in strings, and its caption."""
@@ -47,7 +51,7 @@ class Made:
 def built_in_sections() -> tuple[Section, ...]:
     """Returns the sections that every report may have, in order; those of measures are in the order of the registry."""
     of_measures = [load_section(spec) for spec in built_in_specs().values()]
-    return (winners.SECTION, effects.SECTION, *filter(None, of_measures), hypotheses.SECTION)
+    return (winners.SECTION, effects.SECTION, *filter(None, of_measures), *LAST)
 
 
 def load_section(spec: MeasureSpec) -> Section | None:
@@ -60,9 +64,9 @@ def load_section(spec: MeasureSpec) -> Section | None:
 
 def find_sections(material: Material) -> list[Section]:
     """Returns the sections of a report in order: a user's own measures stand behind the built-in ones."""
-    *others, last = built_in_sections()
+    others = built_in_sections()[: -len(LAST)]
     specs = {name: spec for name, spec in material.specs.items() if name not in built_in_specs()}
-    return [*others, *make_own_sections(specs), last]
+    return [*others, *make_own_sections(specs), *LAST]
 
 
 def all_pictures() -> dict[str, Callable[[Material], Picture]]:

@@ -53,12 +53,12 @@ class Document:
 
     Attributes:
         title: its subject.
-        command: the command of the run, empty for records of several runs.
+        commands_of_runs: the commands of the runs, each once.
         facts: where the numbers are from: a term and its lines.
         parts: who won, the headline table, published numbers and the sections, as far as there are.
         shown: the pictures of `capsbench show`.
         failed: the cells that failed.
-        unfinished: the cells of the run that are still to be done.
+        unfinished: the cells of the runs that are still to be done.
         left_out: a data set or network that the run could not have -> the reason.
         faults: a line for each file that cannot be read, or not as it was written.
         notes: further lines for the reader.
@@ -66,7 +66,7 @@ class Document:
     """
 
     title: str
-    command: str
+    commands_of_runs: list[str]
     facts: list[tuple[str, list[str]]]
     parts: list[Part]
     shown: list[ShownCell]
@@ -79,14 +79,14 @@ class Document:
 
     @property
     def still_to_run(self) -> list[str]:
-        """Lines on the cells of the run that are still to be done."""
+        """Lines on the cells of the runs that are still to be done."""
         fresh = spell_flag("fresh")
-        without = f", without {fresh}," if fresh in self.command.split() else ""
-        return [f"{line}; the run's command{without} goes on with them" for line in self.unfinished.lines]
+        without = f", without {fresh}," if any(fresh in command.split() for command in self.commands_of_runs) else ""
+        return [f"{line}; the command of their run{without} goes on with them" for line in self.unfinished.lines]
 
     @property
     def incomplete(self) -> list[tuple[str, str]]:
-        """The gaps of the run: the name of the part that says more, and the words."""
+        """The gaps of the runs: the name of the part that says more, and the words."""
         failed = sum(len(failure.seeds) for failure in self.failed)
         gaps = [("failed", f"{count_cells(failed)} failed")] if failed else []
         return gaps + [("unfinished", line) for line in self.unfinished.lines]
@@ -113,7 +113,8 @@ def build_document(
     pictures: Mapping[str, Image],
     repeats: Repeats,
     store: Store,
-    run: Run | None,
+    runs: Sequence[Run],
+    left_out: dict[str, str],
     unfinished: Unfinished,
     faults: list[str],
     notes: list[str],
@@ -129,20 +130,20 @@ def build_document(
         pictures: those that have data, by name.
         repeats: the commands that make the cells again.
         store: the folder of the records.
-        run: the run that they are from; None for records of several.
-        unfinished, faults, notes: see `Document`.
+        runs: the runs that they are from, oldest first.
+        left_out, unfinished, faults, notes: see `Document`.
         where: the conditions that chose the records.
     """
     drawn_cells, broken = read_shown(records, store)
     return Document(
         title=spell_title(records),
-        command=run.command if run else "",
-        facts=describe_origin(records, run, where),
+        commands_of_runs=list(dict.fromkeys(run.command for run in runs)),
+        facts=describe_origin(records, runs, where),
         parts=_build_parts(material, sections, published, pictures),
         shown=drawn_cells,
         failed=repeats.failures,
         unfinished=unfinished,
-        left_out=run.left_out if run else {},
+        left_out=left_out,
         faults=[*faults, *broken],
         notes=notes,
         commands=_list_reproductions(material.summary, group_records(records), repeats.contenders),

@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 from capsbench.measures.speed.spec import SPEED
 from capsbench.presenting.words import shorten_name
 from capsbench.records.record import Record, Run
+from capsbench.registry import measure_name
 
 MACHINE_FACTS = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
 SOFTWARE = ("capsbench", "python", "torch", "triton")
 
 STATES = {"finished": "finished", "trained": "trained and yet to be measured in full", "failed": "failed"}
 """Status of a record -> its words."""
+
+MOST_COMMANDS = 5
+"""Runs and commands that a report names; of more, the latest."""
 
 MOST_NAMED = 3
 """Routings or data sets that a title names; it gives the count of more."""
@@ -36,11 +40,13 @@ def _spell_names(names: Iterable[str], many: str) -> str:
     return " and ".join(filter(None, [", ".join(distinct[:-1]), distinct[-1]])) if distinct else ""
 
 
-def describe_origin(records: list[Record], run: Run | None, where: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
+def describe_origin(
+    records: list[Record], runs: Sequence[Run], where: Sequence[str] = ()
+) -> list[tuple[str, list[str]]]:
     """Returns the facts on some records: a term and its lines, several where the records differ.
 
     Args:
-        run: the run that they are from; None for records of several.
+        runs: the runs that they are from, oldest first.
         where: the conditions that chose them.
     """
     counts = {status: sum(record.status == status for record in records) for status in STATES}
@@ -50,8 +56,8 @@ def describe_origin(records: list[Record], run: Run | None, where: Sequence[str]
     facts = {
         "cells": [cells] if cells else [],
         "chosen by": list(where),
-        "run": [run.name] if run else [],
-        "command": [run.command] if run else [],
+        "run": _spell_runs(runs),
+        "command": list(dict.fromkeys(run.command for run in runs))[-MOST_COMMANDS:],
         "measured": [_spell_period(started[0], started[-1])] if started else [],
         "machine": _list_values(records, MACHINE_FACTS),
         "software": _list_values(records, SOFTWARE),
@@ -62,6 +68,24 @@ def describe_origin(records: list[Record], run: Run | None, where: Sequence[str]
         ],
     }
     return [(term, lines) for term, lines in facts.items() if lines]
+
+
+def _spell_runs(runs: Sequence[Run]) -> list[str]:
+    """Returns the names of runs in one line, with the parts of a plan that were run; of many, their number and the latest."""
+    names = [run.name + (f" (shard {run.shard})" if run.shard else "") for run in runs]
+    if len(names) > MOST_COMMANDS:
+        return [f"{len(names)} runs, the latest {names[-1]}"]
+    return [", ".join(names)] if names else []
+
+
+def find_left_out(runs: Sequence[Run], records: Iterable[Record]) -> dict[str, str]:
+    """Returns data set or measure -> why a run left it out, of those of which no other run has a record."""
+    reasons = {name: reason for run in runs for name, reason in run.left_out.items()}
+    if not reasons:
+        return {}
+    known = {record.cell.dataset for record in records}
+    known |= {measure_name(spec) for record in records for spec in record.measures}
+    return {name: reason for name, reason in reasons.items() if name not in known}
 
 
 def _spell_period(first: str, last: str) -> str:

@@ -11,6 +11,7 @@ from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, MEASUR
 from capsbench.records.cell import fields_of, flag_of
 from capsbench.records.declaration import Role
 from capsbench.records.record import Record, Run
+from capsbench.records.runs import remove_flags
 
 FIRST = [*map(flag_of, fields_of(Role.NETWORK)), *map(flag_of, fields_of(Role.TASK))]
 LAST = [*map(flag_of, fields_of(Role.SEED)), MEASURE_FLAG, *fields_of(Role.MACHINE), BASELINE_FLAG, BASELINE_SIZE_FLAG]
@@ -112,11 +113,7 @@ def _repeat_run(record: Record, runs: Sequence[Run]) -> Again:
     run = next((run for run in reversed(runs) if names.intersection(run.cells)), None)
     if run is None or not run.command.startswith("capsbench run"):
         return Again("", "no command is on record")
-    words = shlex.split(run.command)
-    if "--out" in words:
-        place = words.index("--out")
-        del words[place : place + 2]
-    return Again(shlex.join(words), "the command of the whole run")
+    return Again(remove_flags(run.command, "out", "shard"), "the command of the whole run")
 
 
 def spell_command(request: Mapping[str, Any]) -> str:

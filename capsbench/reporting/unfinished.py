@@ -1,4 +1,4 @@
-"""The cells of a run that are still to be done when it is reported on."""
+"""The cells of runs that are still to be done when they are reported on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from capsbench.records.runs import find_left_to_retrain
 
 
 class Unfinished(NamedTuple):
-    """Counts of the cells of a run that are still to be done.
+    """Counts of the cells of runs that are still to be done.
 
     Attributes:
         missing: cells without a record, of ``total``.
@@ -25,7 +25,7 @@ class Unfinished(NamedTuple):
 
     @classmethod
     def from_records(cls, records: Sequence[Record], runs: Sequence[Run], missing: int, total: int) -> Unfinished:
-        """Returns the counts of a run with these records, of whose ``total`` cells ``missing`` have none."""
+        """Returns the counts of runs with these records, of whose ``total`` cells ``missing`` have none."""
         unmeasured = sum(record.status == "trained" for record in records)
         outdated = sum(not record.is_outdated for record in find_left_to_retrain(runs, records))
         return cls(missing, total, unmeasured, outdated)

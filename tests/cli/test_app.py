@@ -4,7 +4,9 @@ import pytest
 from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 
+from capsbench.cli.app import StrictCommand
 from capsbench.cli.commands import app
+from capsbench.cli.interrupt import Interrupted
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import ONE_LIST
 
@@ -22,7 +24,7 @@ OPTIONS = [
     pytest.param(command, option, id=f"{' '.join(words)} {option.opts[0]}")
     for words, command in commands(get_command(app))
     for option in command.params
-    if isinstance(option, TyperOption) and option.name not in ("axis", "where", "help")
+    if isinstance(option, TyperOption) and not option.multiple and option.name != "help"
 ]
 
 
@@ -62,3 +64,28 @@ def test_a_command_with_an_option_twice_ends_with_exit_code_2(capsbench, tmp_pat
     assert done.returncode == 2
     assert "--routing" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["status", "results/mine"], "a results folder is given by --out results/mine"),
+        (["env", "torch"], "see capsbench env --help"),
+    ],
+)
+def test_a_word_that_nothing_takes_is_refused_with_a_remedy(words, remedy):
+    name, word = words
+    with pytest.raises(UsageError) as caught:
+        get_command(app).commands[name].make_context(f"capsbench {name}", [word])
+    assert (caught.value.kind, caught.value.expected) == (Kind.CONFLICT, remedy)
+    assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("step", ["parse_args", "invoke"])
+def test_ctrl_c_is_told_also_while_flags_are_parsed(monkeypatch, step):
+    def press(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StrictCommand, step, press)
+    with pytest.raises(Interrupted):
+        app(["list"], standalone_mode=False)

@@ -54,6 +54,29 @@ def test_report_as_json_is_a_list_of_rows(capsbench, results):
     assert {row["network"] for row in rows} == {"capsnet", "matrix-capsules", "matched"}
 
 
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
+def test_an_unknown_tracker_is_refused_before_anything_runs(capsbench, tmp_path, flags):
+    done = capsbench("run", "--routing", "dynamic", "--track", "tensorboard,tensorbord", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--track" in done.stderr
+    assert "'tensorboard'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_run_says_where_its_cells_are_seen(capsbench, tmp_path):
+    done = capsbench(
+        "run", "--routing", "uniform", "--baseline", "none", *QUICK, "--track", "tensorboard", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"tensorboard --logdir {tmp_path / 'results' / 'tracking' / 'tensorboard'}" in done.stderr
+
+
+def test_list_shows_the_trackers(capsbench, tmp_path):
+    listed = json.loads(capsbench("list", "tracker", "--json", cwd=tmp_path).stdout)
+    assert listed["tracker"].keys() == {"tensorboard", "mlflow", "wandb"}
+
+
 def test_run_as_json_says_what_became_of_each_cell(capsbench, results):
     done = capsbench("run", "--routing", "dynamic,em", *QUICK, "--json", cwd=results)
     outcome = json.loads(done.stdout)
@@ -67,6 +90,15 @@ def test_dry_run_lists_the_cells_and_an_estimate_and_writes_nothing(capsbench, t
     assert done.stdout.count("matrix-capsules em") == 2
     assert "3 cells, 3 to run, about" in done.stdout
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_dry_run_prints_the_first_of_many_cells(capsbench, tmp_path, monkeypatch):
+    monkeypatch.setattr("capsbench.cli.run.MOST_ROWS", 2)
+    done = capsbench("run", "--routing", "dynamic", "--iters", "1,2,3", *QUICK, "--dry-run", cwd=tmp_path)
+    assert done.stdout.count("capsnet dynamic") == 2
+    assert "2 more cells" in done.stdout
+    assert "4 cells, 4 to run" in done.stdout
 
 
 @pytest.mark.usefixtures("in_one_process")
@@ -85,6 +117,8 @@ READS_RECORDS = {
     "show": ["show", "--out", "FOLDER"],
     "compare": ["compare", "FOLDER", "FOLDER"],
     "check": ["check", "--against", "FOLDER", "--out", "FOLDER"],
+    "status": ["status", "--out", "FOLDER"],
+    "prune": ["prune", "--out", "FOLDER"],
 }
 """Every command that reads a folder of records."""
 
@@ -101,7 +135,7 @@ def test_a_wrong_folder_of_records_is_exit_code_2(capsbench, tmp_path, command, 
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-@pytest.mark.parametrize("command", sorted(READS_RECORDS.keys() - {"check"}))
+@pytest.mark.parametrize("command", sorted(READS_RECORDS.keys() - {"check", "prune"}))
 def test_a_folder_of_a_run_in_which_nothing_was_measured_is_exit_code_4(capsbench, tmp_path, command):
     (tmp_path / "results" / "runs").mkdir(parents=True)
     done = capsbench(*("results" if word == "FOLDER" else word for word in READS_RECORDS[command]), cwd=tmp_path)
@@ -205,7 +239,7 @@ def test_a_suite_runs_without_the_data_that_is_not_there_and_stands_beside_the_p
     (a,), (b,) = ([line for line in shown.splitlines() if name in line] for name in ("[a]", "[b]"))
     assert a.rstrip().endswith(("inside", "outside"))  # by the two seeds of a network that is hardly trained
     assert "no data here" in b
-    assert "absent:Absent was left out of the run: absent.npy: not to be had" in shown
+    assert "absent:Absent was left out of a run: absent.npy: not to be had" in shown
     assert "published.csv" in shown
 
 
@@ -249,7 +283,7 @@ def test_an_axis_can_be_a_field_too(capsbench, tmp_path):
 
 def test_list_shows_every_kind(capsbench, tmp_path):
     shown = json.loads(capsbench("list", "--json", cwd=tmp_path).stdout)
-    assert {"routing", "network", "baseline", "dataset", "loss", "measure", "suite"} == {*shown}
+    assert {"routing", "network", "baseline", "dataset", "loss", "measure", "tracker", "suite"} == {*shown}
     assert all(text for entries in shown.values() for text in entries.values())
     assert "matrix-capsules" in capsbench("list", "network", cwd=tmp_path).stdout
 
@@ -283,7 +317,7 @@ def test_every_count_has_a_lower_and_an_upper_bound():
 @pytest.mark.parametrize(
     ("command", "absent"),
     [
-        ("run --dry-run --routing em --seeds 0 --epochs 1", "pandas"),
+        pytest.param("run --dry-run --routing em --seeds 0 --epochs 1", "pandas", marks=pytest.mark.slow),
         ("data list", "torch"),
         ("data list --json", "pandas"),
     ],

@@ -33,10 +33,13 @@ def files(folder: Path) -> set[str]:
 
 def test_it_writes_the_formats_that_are_asked_for_and_no_others(capsbench: Call, results: Path) -> None:
     assert capsbench("report", "--format", "html,tex", cwd=results).returncode == 0
-    assert files(results) == {"index.html", "table.tex", "winners.tex", "hypotheses.tex"}
+    assert files(results) == {"index.html", "table.tex", "winners.tex", "hypotheses.tex", "times.tex"}
     done = capsbench("report", "--format", "md, csv", cwd=results)
-    assert files(results) == {"table.md", "table.csv", "winners.csv", "hypotheses.csv"}
-    assert "the page: table.md\ntables: table.csv, winners.csv, hypotheses.csv\nin results/report\n" in done.stdout
+    assert files(results) == {"table.md", "table.csv", "winners.csv", "hypotheses.csv", "times.csv"}
+    assert (
+        "the page: table.md\ntables: table.csv, winners.csv, hypotheses.csv, times.csv\nin results/report\n"
+        in done.stdout
+    )
 
 
 def test_it_takes_the_records_that_are_chosen(capsbench: Call, results: Path) -> None:
@@ -108,7 +111,7 @@ def test_an_unfinished_run_is_told_of_first(capsbench: Call, results: Path, make
     cells = [make_cell(iters=iterations, seeds=seed) for iterations in (1, 3) for seed in (0, 1, 2)]
     store.write(make_failed(cells[2]))
     store.write_run(cells, "capsbench run --iters 1,3")
-    for flags in ((), ("--all",)):
+    for flags in ((), ("--last",)):
         done = capsbench("report", "--format", "html,md,tex", *flags, cwd=results)
         assert {"1 cell failed", "1 of 6 cells not on record yet"} == {
             *done.stdout.splitlines()[0].strip(".").split("; ")

@@ -87,6 +87,11 @@ def write(folder: Path, records: Iterable[Record]) -> Path:
     return folder
 
 
+def title(made: Record) -> str:
+    """The title of a record's contender in a check."""
+    return made.cell.title.rpartition(", seed ")[0]
+
+
 def all_right(of: Record) -> Record:
     """The record with an accuracy of 1."""
     rows = [row._replace(value=1.0) if row[:3] == TEST_ACCURACY else row for row in of.rows]

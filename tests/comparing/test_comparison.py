@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from capsbench.comparing import compare
+from capsbench.comparing.comparison import Comparison
 from capsbench.comparing.formats import changes_readable
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Measurement, Row
@@ -56,6 +58,21 @@ def test_two_trainings_of_the_same_bits_are_equal_whatever_they_took(tmp_path):
     assert (found.matched, found.equal, found.nothing) == (1, 1, True)
     assert found.changes["metric"].tolist() == ["duration", "latency p50"]
     assert found.changes["timed"].all()
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"only_a": ["em"]},
+        {"only_b": ["em"]},
+        {"not_comparable": [("em", "other test images")]},
+        {"changes": pd.DataFrame({"timed": [True, False]})},
+    ],
+    ids=lambda difference: next(iter(difference)),
+)
+def test_every_difference_alone_is_one_but_that_of_a_time(difference):
+    assert Comparison("a", "b", changes=pd.DataFrame({"timed": [True]})).nothing
+    assert not Comparison("a", "b", **difference).nothing
 
 
 def test_times_are_a_family_of_their_own(tmp_path):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from capsbench.comparing.pairing import Pairing
-from capsbench.comparing.side import read_side
+from capsbench.comparing.side import read_side, to_experiment
 from tests.comparing.records import cell, record, write
 
 
@@ -50,3 +50,12 @@ def test_times_are_no_numbers_that_repeat(tmp_path):
     assert ("speed", "latency p50") in unrepeatable
     assert ("training", "duration") in unrepeatable
     assert ("accuracy", "accuracy") not in unrepeatable
+
+
+def test_the_sources_that_the_run_has_not_with_a_seed_are_absent(tmp_path):
+    uniform = record(0.9, 1, routing="uniform")
+    pairing = pair(tmp_path, [record(0.9), record(0.9, routing="em")], [record(0.8), uniform])
+    dynamic, em, other = (to_experiment(made) for made in (cell(), cell(0, routing="em"), uniform.cell))
+    assert pairing.absent_sources(0) == {em, other}
+    assert pairing.absent_sources(1) == {dynamic, em}
+    assert pairing.absent_sources(2) == {dynamic, em, other}

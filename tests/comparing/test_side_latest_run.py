@@ -135,7 +135,15 @@ def test_a_clock_that_is_set_back_changes_nothing(reference, out):
     assert check(reference, out).exit_code == 1
 
 
-def test_without_notes_the_highest_number_of_a_run_tells_and_the_clock_does_not(reference, out):
+@pytest.mark.parametrize(("run", "exit_code"), [(1, 0), (3, 1)])
+def test_without_notes_the_source_of_the_highest_number_of_a_run_is_judged(reference, out, run, exit_code):
+    checked = check(reference, write(out, [of("aa", 0.95, run=2), of("bb", 0.5, run=run)]))
+    assert checked.exit_code == exit_code
+    failed = failing(of("bb", 0.5, run=run), run=4)
+    assert found_in(check(reference, write(out, [failed]))) == [("failed", "training")]
+
+
+def test_without_any_number_of_a_run_no_source_is_the_latest(reference, out):
     good, bad = of("aa", 0.95, run=None), of("bb", 0.5, run=None)
     with pytest.raises(UsageError) as caught:
         check(reference, write(out, [good, bad]))

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 
 from capsbench.cli.main import main
 
-LENGTHS = pytest.mark.parametrize("length", [1, pytest.param(10, marks=pytest.mark.slow)])
-"""A search is short in `make test` and ten times longer in `make test-all`."""
+LENGTHS = pytest.mark.parametrize("length", [1, pytest.param(5, marks=pytest.mark.slow)])
+"""A search is short in `make test` and five times longer in `make test-all`."""
 
 
 SEED = int(os.environ.get("FAULTS_SEED", "0"))

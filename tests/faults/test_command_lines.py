@@ -40,6 +40,8 @@ FLAGS = {
     "show": ["--out", "--images", "--index", "--to", "--data-dir"],
     "compare": ["--format"],
     "check": ["--tolerance", "--slower", "--summary", "--junit"],
+    "status": ["--out"],
+    "prune": ["--out"],
     "list": [],
     "data list": ["--data-dir"],
     "data verify": ["--data-dir"],
@@ -66,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("capsbench.reporting.build.drawing", lambda *arguments: nullcontext(dict))
-        for room in ("running.runner", "running.estimate"):
+        for room in ("running.executors.local", "running.estimate"):
             patch.setattr(f"capsbench.{room}.in_processes", lambda jobs, *arguments, **named: iter(()))
         yield folder
 

@@ -33,6 +33,8 @@ COMMANDS = {
     "run anew": [*RUN, "--seeds", "0,1", "--measure", "accuracy", "--fresh"],
     "measure": ["measure", "--measure", "cost", "--out", "results"],
     "measure what is joined": ["measure", "--measure", "cost", "--out", "older"],
+    "merge": ["merge", "results", "older", "--out", "merged"],
+    "merge into": ["merge", "results", "--out", "older"],
     "update": ["check", "--update", "--against", "reference", "--out", "results"],
     "report": ["report", "--out", "results", "--format", "csv,md,tex"],
 }
@@ -110,7 +112,7 @@ class Case:
         Notes of runs do not count, since one that was stopped was a run too.
         """
         files = {str(path.relative_to(self.work)) for path in self.paths() if path.parent.name != "runs"}
-        stores = {name: Store(self.work / name) for name in ("results", "older", "reference")}
+        stores = {name: Store(self.work / name) for name in ("results", "older", "reference", "merged")}
         return files, {
             (name, record.cell.id): (
                 record.status,
@@ -200,8 +202,9 @@ def test_the_disk_has_what_is_renamed_before_and_its_name_after(case: Case, comm
         assert ["fsync", str(path.parent)] in named[at:]
         if path.name.startswith(".") and path.parent.name != MADE:
             assert ["fsync", str(path)] in named[:at]
-    for at, (name, folder) in enumerate(named):
-        if name == "mkdir" and not (case.kept / folder).exists():
+    made = {folder: at for at, (name, folder) in reversed([*enumerate(named)]) if name == "mkdir"}  # the first time
+    for folder, at in made.items():
+        if not (case.kept / folder).exists():
             assert ["fsync", str(Path(folder).parent)] in named[at:]
 
 

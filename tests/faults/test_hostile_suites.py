@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("suites")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for room in ("running.runner", "running.estimate"):
+        for room in ("running.executors.local", "running.estimate"):
             patch.setattr(f"capsbench.{room}.in_processes", lambda jobs, *arguments, **named: iter(()))
         yield folder
 

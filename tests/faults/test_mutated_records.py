@@ -35,7 +35,7 @@ PLACES = [[*places(json.loads(content))] for content in GENUINE]
 SMALL = [odd for odd in ODD if len(repr(odd)) < 2000]
 
 COMMANDS = [
-    ["report", "--out", "odd", "--all", "--by", "iters", "--format", "html,md,tex,csv,parquet"],
+    ["report", "--out", "odd", "--by", "iters", "--format", "html,md,tex,csv,parquet"],
     ["report", "--out", "odd", "--where", "routing=em", "--format", "html"],
     ["compare", "odd", "good", "--all"],
     ["compare", "good", "odd", "--format", "md"],
@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("capsbench.reporting.build.drawing", lambda *arguments: contextlib.nullcontext(dict))
-        for room in ("running.runner", "running.estimate"):
+        for room in ("running.executors.local", "running.estimate"):
             patch.setattr(f"capsbench.{room}.in_processes", lambda jobs, *arguments, **named: iter(()))
         for seed in range(3):
             Store(folder / "good").write(record(seed))

@@ -24,7 +24,7 @@ SHAPES = [(), (0,), (1,), (10,), (11,), (10, 2), (2, 0)]
 COUNTS = [1e30, -1.0, 0.0, 0.5, 10.0]
 
 COMMANDS = [
-    ["report", "--out", "odd", "--all", "--format", "csv"],
+    ["report", "--out", "odd", "--format", "csv"],
     ["compare", "odd", "good", "--all"],
     ["check", "--against", "good", "--out", "odd"],
 ]

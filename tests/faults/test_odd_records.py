@@ -22,7 +22,7 @@ from capsbench.records.store import Store
 from tests.faults.calling import LENGTHS, call, searched
 from tests.making import make_capsules, make_record
 
-EXAMPLES = 20
+EXAMPLES = 10
 
 
 def nested(depth: int, *, lists: bool) -> Any:
@@ -40,13 +40,16 @@ ODD = [
 ]
 
 COMMANDS = [
-    ["report", "--out", "odd", "--all", "--by", "iters", "--format", "html,md,tex,csv,parquet"],
-    ["report", "--out", "odd", "--format", "csv"],
+    ["report", "--out", "odd", "--by", "iters", "--format", "html,md,tex,csv,parquet"],
+    ["report", "--out", "odd", "--last", "--format", "csv"],
     ["compare", "odd", "good", "--all"],
     ["check", "--against", "good", "--out", "odd"],
     ["check", "--against", "odd", "--out", "good"],
     ["show", "x3, seed 1", "--out", "odd"],
     ["measure", "--measure", "accuracy", "--out", "odd"],
+    ["merge", "odd", "good", "--out", "merged"],
+    ["status", "--out", "odd"],
+    ["prune", "--out", "odd", "--weights"],
 ]
 
 
@@ -106,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("capsbench.reporting.build.drawing", lambda *arguments: contextlib.nullcontext(dict))
-        patch.setattr("capsbench.running.runner.in_processes", lambda jobs, *arguments, **named: iter(()))
+        patch.setattr("capsbench.running.executors.local.in_processes", lambda jobs, *arguments, **named: iter(()))
         for name in ("good", "odd"):
             write(Store(folder / name))
         yield folder
@@ -292,7 +295,7 @@ def test_what_is_no_file_is_not_waited_for(folder: Path, make: Callable[[Path], 
         path.parent.mkdir(parents=True, exist_ok=True)
     make(path)
     try:
-        code, out, _ = call("report", "--out", "odd", "--all", "--format", "csv")
+        code, out, _ = call("report", "--out", "odd", "--format", "csv")
     finally:
         path.rmdir() if path.is_dir() else path.unlink()
     assert code == 0

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from capsbench.presenting.figures.files import render_image
-from capsbench.presenting.marks import COLLAPSED, MARKS, OUTDATED, STILL_IMPROVING
+from capsbench.presenting.marks import COLLAPSED, MARKS, OUTDATED, SHARED, STILL_IMPROVING, find_marks
 from capsbench.presenting.material import Material
 from capsbench.presenting.words import TIMES
-from capsbench.records.record import TRAINING, Failure, Record
+from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.build import report
 from capsbench.reporting.contents import PICTURES
@@ -194,6 +194,14 @@ def test_the_sign_stands_behind_the_name_and_is_explained_wherever_it_stands(
     assert legend == names
     legend = [text.get_text() for text in PICTURES["accuracy-iterations"](material).figure.legends[0].get_texts()]
     assert legend == ["em", f"matched CNN {SIGN}"]
+
+
+def test_times_that_were_taken_beside_other_jobs_are_marked(capsules: Make) -> None:
+    alone, beside = capsules(0.9), capsules(0.9, iterations=1)
+    taken = Measurement([Row("speed", "latency p50", "inference", 2.0, "ms")], provenance={SHARED.name: True})
+    records = [alone, replace(beside, measures={**beside.measures, "speed:light": taken})]
+    found = find_marks(records, lambda measure, cell: {})[SHARED.name]
+    assert found.to_dict() == {alone.cell.contender: False, beside.cell.contender: True}
 
 
 def test_what_failed_when_it_was_trained_anew_is_marked_as_outdated_beside_its_old_numbers(

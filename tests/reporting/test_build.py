@@ -63,6 +63,8 @@ def test_a_report_writes_tables_and_pictures(store: Store, capsules: Make, match
         "table.csv",
         "table.md",
         "table.parquet",
+        "times.csv",
+        "times.parquet",
         "training-curves.svg",
         "winners.csv",
         "winners.parquet",
@@ -94,12 +96,42 @@ def test_the_same_records_give_the_same_files(store: Store, capsules: Make, tmp_
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
-def test_the_latest_run_is_reported_and_another_by_name(store: Store, capsules: Make) -> None:
+def test_all_of_a_folder_is_reported_or_the_latest_run_or_another_by_name(store: Store, capsules: Make) -> None:
     first = run_of(store, capsules(iterations=1))
-    run_of(store, capsules(iterations=2))
-    assert report(store.folder).summary["iterations"].tolist() == [2]
-    assert report(store.folder, run=first).summary["iterations"].tolist() == [1]
-    assert report(store.folder, everything=True).summary["iterations"].tolist() == [1, 2]
+    latest = run_of(store, capsules(iterations=2))
+    store.write(capsules(iterations=3))  # of no run
+    whole = report(store.folder, formats=["csv"])
+    assert whole.summary["iterations"].tolist() == [1, 2, 3]
+    assert dict(whole.document.facts)["run"] == [f"{first}, {latest}"]
+    assert report(store.folder, last=True, formats=["csv"]).summary["iterations"].tolist() == [2]
+    assert report(store.folder, run=first, formats=["csv"]).summary["iterations"].tolist() == [1]
+    with pytest.raises(UsageError) as caught:
+        report(store.folder, run=first, last=True)
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "last")
+
+
+def test_cells_of_all_runs_are_missing_in_the_report_of_a_folder(store: Store, capsules: Make) -> None:
+    run_of(store, capsules(seed=0), unfinished=(capsules(seed=1), capsules(seed=2)))
+    run_of(store, capsules(seed=2), unfinished=(capsules(seed=3),))
+    assert report(store.folder, formats=["csv"]).document.unfinished == Unfinished(missing=2, total=4)
+    assert report(store.folder, formats=["csv"], last=True).document.unfinished == Unfinished(missing=1, total=2)
+
+
+def test_what_an_earlier_run_left_out_and_a_later_one_has_is_not_left_out(store: Store, capsules: Make) -> None:
+    cell = capsules().cell
+    store.write_run([cell], "capsbench run", left_out={"digits": "no such file", "mnist": "no such file"})
+    run_of(store, capsules(), capsules(dataset="kmnist"))
+    document = report(store.folder, formats=["csv"], where=["dataset=kmnist"]).document
+    assert document.left_out == {"mnist": "no such file"}
+
+
+def test_the_suite_of_a_folder_is_that_of_the_latest_run_that_has_one(store: Store, capsules: Make) -> None:
+    store.write(capsules())
+    for suite in ("sabour2017", "demo", None):
+        store.write_run([capsules().cell], "capsbench run", suite)
+    result = report(store.folder, formats=["csv"])
+    assert result.published.empty  # as those of the suite demo are
+    assert ["sabour2017" in note for note in result.notes if "demo" in note] == [True]
 
 
 def test_records_without_a_run_are_all_reported(store: Store, capsules: Make) -> None:
@@ -126,7 +158,7 @@ def test_failed_and_unfinished_cells_are_said(store: Store, capsules: Make, fail
     assert result.document.unfinished == Unfinished(missing=2, total=4)
     assert [part for part, _ in result.document.cautions] == ["failed", "unfinished"]
     store.write_run([capsules().cell, capsules(seed=2).cell], "capsbench run --fresh --routing em")
-    document = report(store.folder, formats=["md"]).document
+    document = report(store.folder, formats=["md"], last=True).document
     assert document.unfinished == Unfinished(missing=1, total=2)
     assert ["--fresh" in line for line in document.still_to_run] == [True]
 
@@ -163,12 +195,13 @@ def test_a_damaged_note_of_a_run_is_named(store: Store, capsules: Make) -> None:
     (path,) = (store.folder / "runs").glob(f"{latest}-*.json")
     path.write_text(path.read_text()[:100])
     result = report(store.folder)
-    assert result.summary["iterations"].tolist() == [1]
+    assert result.summary["iterations"].tolist() == [1, 2]
     assert len(result.faults) == 1
     assert result.faults[0].startswith(f"{path}: ")
     assert str(path) in (store.folder / "report" / "table.md").read_text()
     assert str(path) in (store.folder / "report" / "index.html").read_text()
-    assert report(store.folder, run=earlier).faults == result.faults
+    assert report(store.folder, run=earlier, formats=["csv"]).faults == result.faults
+    assert report(store.folder, last=True, formats=["csv"]).summary["iterations"].tolist() == [1]
     with pytest.raises(UsageError) as caught:
         report(store.folder, run=latest)
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.DAMAGED, "run", latest)
@@ -293,9 +326,7 @@ def test_published_numbers_of_a_suites_file_stand_beside_where_it_is_named(store
     assert result.document.left_out == {"mnist": "no such file"}
 
     store.write(make_failed(records[0].cell.model_copy(update={"seed": 2})))
-    assert report(store.folder, everything=True, suite=suite).published_readable["at"].tolist() == [
-        "tiny (2 of 3 seeds)"
-    ]
+    assert report(store.folder, suite=suite).published_readable["at"].tolist() == ["tiny (2 of 3 seeds)"]
 
     result = report(store.folder)  # of a suite's file the run's note is only a name
     assert result.published.empty
@@ -350,7 +381,7 @@ def test_a_picture_of_an_earlier_report_does_not_stay(store: Store, capsules: Ma
     stale = store.folder / "report" / "accuracy-cost.svg"
     assert stale in report(store.folder).files
     run_of(store, capsules(0.97, None, seed=5))
-    report(store.folder)
+    report(store.folder, last=True)
     assert not stale.exists()
 
 
@@ -433,6 +464,7 @@ print("seaborn" in sys.modules)
     assert done.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_pictures_have_the_same_bytes_in_every_process_and_leave_the_users_style(tmp_path: Path) -> None:
     script = """
 import hashlib, sys

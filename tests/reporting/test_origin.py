@@ -38,11 +38,9 @@ def test_the_period_of_the_trainings(capsules: Make) -> None:
         return make_record(record.cell, record.rows, provenance=record.provenance, started=started)
 
     first, second = at(0, "2026-01-01T23:59:00+00:00"), at(1, "2026-01-02T02:00:00+02:00")
-    assert dict(describe_origin([first, second], None))["measured"] == [
-        "2026-01-01 23:59:00 to 2026-01-02 00:00:00 UTC"
-    ]
+    assert dict(describe_origin([first, second], []))["measured"] == ["2026-01-01 23:59:00 to 2026-01-02 00:00:00 UTC"]
     second = at(1, "2026-01-01T23:59:30+00:00")
-    assert dict(describe_origin([second, first], None))["measured"] == ["2026-01-01 23:59:00 to 23:59:30 UTC"]
+    assert dict(describe_origin([second, first], []))["measured"] == ["2026-01-01 23:59:00 to 23:59:30 UTC"]
 
 
 def test_facts_list_what_differs_among_the_records(capsules: Make, failed: Make) -> None:
@@ -51,7 +49,7 @@ def test_facts_list_what_differs_among_the_records(capsules: Make, failed: Make)
     elsewhere = make_record(capsules(seed=1).cell, record.rows, provenance=facts)
     assert count_machines([record]) == 1
     assert count_machines([record, elsewhere]) == 2
-    origin = dict(describe_origin([record, elsewhere, failed(seed=2)], None, ["iters=3"]))
+    origin = dict(describe_origin([record, elsewhere, failed(seed=2)], [], ["iters=3"]))
     assert origin["cells"] == ["2 finished, 1 failed"]
     assert origin["chosen by"] == ["iters=3"]
     assert origin["commit"] == ["0123456789abcdef", "0123456789abcdef with uncommitted changes"]

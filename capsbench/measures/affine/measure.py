@@ -20,6 +20,9 @@ from capsbench.training.evaluate import compute_scores, match_labels, predict_cl
 CHOICE_SEED, WARPS_SEED = 0, 4
 """The seeds of the choice of test images and of their warps, the same in every experiment."""
 
+WARPED = 16
+"""The batches whose images are warped at once."""
+
 SHOWN = 8
 """The most images kept for a picture, one a class."""
 
@@ -113,9 +116,10 @@ def draw_numbers(count: int) -> Tensor:
 
 
 def _predict_warped(subject: Subject, test: Images, homographies: Tensor | None, outside: Outside) -> Tensor:
-    """Predicts the classes of images after their warps ``[N, 3, 3]``, or without a warp, in batches of the cell's size."""
+    """Predicts the classes of images after their warps ``[N, 3, 3]``, or without a warp."""
     predictions = []
-    for which in torch.arange(len(test.labels)).split(subject.cell.batch_size):
+    # Many batches of the cell's size at a time: a warp is a dozen small operations, whatever the number of images.
+    for which in torch.arange(len(test.labels)).split(WARPED * subject.cell.batch_size):
         images, labels = test.images[which], test.labels[which]
         if homographies is not None:
             images = warp_images(images, homographies[which].to(images.device), outside)

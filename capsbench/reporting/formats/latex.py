@@ -29,6 +29,7 @@ SPECIAL = {
     "\N{DOUBLE DAGGER}": r"$^{\ddagger}$",
     "\N{UPWARDS ARROW}": r"$^{\uparrow}$",
     "\N{PILCROW SIGN}": r"$^{\P}$",
+    "\N{DOUBLE VERTICAL LINE}": r"$^{\|}$",
     "\N{SECTION SIGN}": r"$^{\S}$",
     "±": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",

@@ -84,7 +84,8 @@ def _rank_contenders(number: Number, group: Group, values: Values, verdicts: Ver
     first, *others = sorted(competing, key=means.__getitem__, reverse=bool(number.metric.higher_is_better))
     if collapsed[first]:  # then all have, and nobody won
         return
-    behind = {name: _judge_difference(number, competing, first, name, verdicts) for name in others}
+    step = _find_step(competing)
+    behind = {name: _judge_difference(number, competing, first, name, step, verdicts) for name in others}
     yield Line(number, group, first, competing, behind, kept_out)
 
 
@@ -134,7 +135,9 @@ def _find_step(values: Values) -> float:
     return max(value.step for by_seed in values.values() for value in by_seed.values())
 
 
-def _judge_difference(number: Number, values: Values, first: str, name: str, verdicts: Verdicts) -> Verdict | None:
+def _judge_difference(
+    number: Number, values: Values, first: str, name: str, step: float, verdicts: Verdicts
+) -> Verdict | None:
     """Returns the verdict on the first contender's number less another's; None without a seed in common."""
     if number.is_test_accuracy:
         return verdicts.of_accuracy(first, name)
@@ -143,7 +146,7 @@ def _judge_difference(number: Number, values: Values, first: str, name: str, ver
     if not seeds:
         return None
     sides = [[by_seed[seed].value for seed in seeds] for by_seed in (one, other)]
-    return verdicts.judge(paired_seeds(sides[0], sides[1], _find_step(values)))
+    return verdicts.judge(paired_seeds(sides[0], sides[1], step))
 
 
 def _find_cheapest(group: Group, contenders: list[str]) -> str:

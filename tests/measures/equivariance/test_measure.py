@@ -332,6 +332,7 @@ def test_networks_have_all_rows_and_are_left_as_they_were(make_cell, subject, as
     images = torch.rand(12, 1, 8, 8, dtype=next(network.parameters()).dtype)
     made = subject(cell, network, images, torch.arange(12) % 10)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    hooks = [{**module._forward_pre_hooks} for module in network.modules()]
     rows = Equivariance()(made)
     assert {row.measure for row in rows} == {"equivariance"}
     assert {row.metric for row in rows} == {"consistency", "map error", "R^2"}
@@ -339,7 +340,7 @@ def test_networks_have_all_rows_and_are_left_as_they_were(make_cell, subject, as
     assert len(summaries) >= 6
     assert all(math.isfinite(row.value) for row in rows)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    assert not any(module._forward_pre_hooks for module in network.modules())
+    assert [{**module._forward_pre_hooks} for module in network.modules()] == hooks
     assert Equivariance()(made) == rows
 
 

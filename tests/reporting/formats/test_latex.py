@@ -90,7 +90,7 @@ def test_the_tables_of_a_report_are_whole_and_say_what_the_page_says(
         store.write(capsules(0.97 + seed / 1000, seed=seed))
         store.write(matched(0.90 + seed / 100, seed=seed))
     made = report(store.folder, formats=["tex"])
-    assert sorted(path.name for path in made.files) == ["table.tex", "winners.tex"]
+    assert sorted(path.name for path in made.files) == ["table.tex", "times.tex", "winners.tex"]
     tables = {part.table.name: part.table for part in made.document.parts if part.table}
     for path in made.files:
         columns, rows = read(path.read_text(encoding="utf-8"))
