@@ -25,6 +25,8 @@ class Windows:
 
     def split(self, capsules: Tensor) -> Tensor:
         """Splits ``[B, H, W, types, values]`` into ``[B, H', W', K*K*types, values]``; children are ordered row, column, type."""
+        if torch.compiler.is_compiling():  # a compiler makes a gradient of its own, and traces no function with a jvp
+            return _split(capsules, self.kernel, self.stride)
         children: Tensor = _Split.apply(capsules, self.kernel, self.stride)
         return children
 
@@ -56,6 +58,12 @@ class Windows:
         return self.split(grids.logsumexp(dim=0).unsqueeze(-1)).reshape(children.shape)
 
 
+def _split(capsules: Tensor, kernel: int, stride: int) -> Tensor:
+    windows = capsules.unfold(1, kernel, stride).unfold(2, kernel, stride)
+    # unfold appends the rows and the columns of a window as the last two dimensions; the permutation moves them forward.
+    return windows.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5)
+
+
 class _Split(torch.autograd.Function):
     """`Windows.split`, with a gradient that adds windows as whole slices of the grid.
 
@@ -66,9 +74,7 @@ class _Split(torch.autograd.Function):
 
     @staticmethod
     def forward(capsules: Tensor, kernel: int, stride: int) -> Tensor:
-        windows = capsules.unfold(1, kernel, stride).unfold(2, kernel, stride)
-        # unfold appends the rows and the columns of a window as the last two dimensions; the permutation moves them forward.
-        return windows.permute(0, 1, 2, 5, 6, 3, 4).flatten(3, 5)
+        return _split(capsules, kernel, stride)
 
     @staticmethod
     def setup_context(context: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
@@ -77,7 +83,7 @@ class _Split(torch.autograd.Function):
 
     @staticmethod
     def jvp(context: Any, tangent: Tensor, *_: None) -> Tensor:
-        return _Split.forward(tangent, context.kernel, context.stride)
+        return _split(tangent, context.kernel, context.stride)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
