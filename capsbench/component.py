@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
 from capsbench.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from capsbench.stats.spaces import Space
 
 
 class Component(nn.Module):
@@ -18,6 +22,12 @@ class Component(nn.Module):
 
     version: ClassVar[int] = 1
     """Raised, in the class that changed, when a change alters what it gives: networks of an earlier version are then stale."""
+
+    spaces: ClassVar[Mapping[str, Space]] = {}
+    """Option, or field of the Cell, -> the values that `capsbench tune` draws from (`capsbench.stats.spaces`).
+
+    An option without a space is not tuned; a field of the Cell has one of its own, which this one replaces.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         declared = getattr(type(self), name, None)

@@ -16,6 +16,9 @@ MAX_CELLS = 10_000
 MOST_CELLS = 1_000_000
 """The most cells that a user may ask for; planning them takes hours."""
 
+MOST_TRIALS = 10_000
+"""The most trials of a contender in a search for settings."""
+
 MOST_WORKERS = 1024
 """The most networks that are trained at a time, each in a process of its own."""
 

@@ -21,6 +21,9 @@ FIELD_DEFAULTS = {
 PAPER_LEARNING_RATE = 0.001
 """The learning rate of CNNs at paper size."""
 
+STUDIES, TRIALS = 4, 20
+"""The studies of a contender in a search for settings, and the trials of all of them together."""
+
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 """The least time between two checkpoints of a training."""
 

@@ -30,6 +30,8 @@ from capsbench.planning.request import (
 from capsbench.planning.resolve import resolve_cell
 from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_name
 from capsbench.records.parts import Parts
+from capsbench.records.record import Role
+from capsbench.records.tuning import Tuning
 
 SEED = "seed"
 """The axis that makes further cells of a contender."""
@@ -44,6 +46,8 @@ class PlannedCell:
         request: the user's request that led to this cell: names of flags in Python, each with one value.
         device: the device to run on: ``cpu``, ``cuda`` or ``cuda:1``. Which GPU it is makes no other cell.
         data: part -> digest, of a user's own data set as loaded when the cell was planned; empty for built-in ones.
+        role: a result, or a trial of a search.
+        tuning: the search that the cell is a trial of, or that found its settings.
     """
 
     cell: Cell
@@ -51,6 +55,8 @@ class PlannedCell:
     request: Mapping[str, Scalar | None] = field(default_factory=dict)
     device: str = "cpu"
     data: Mapping[str, str] = field(default_factory=dict)
+    role: Role = "result"
+    tuning: Tuning | None = None
 
     def with_seed(self, seed: int) -> PlannedCell:
         """Returns the cell of the same contender with another seed."""

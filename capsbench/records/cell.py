@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
 from capsbench.records.declaration import Declaration, Panel, Role
+from capsbench.stats.spaces import Choice, Range
 
 PROTOCOL = 1
 """Part of every identity. It never changes: the versions of components tell what a change of the code made stale."""
@@ -86,7 +87,13 @@ class Cell(BaseModel):
     ]
     reconstruction_weight: Annotated[
         NonNegative,
-        Declaration("weight of the sum of squared pixel errors", Role.BUDGET, Panel.NETWORK, default=0.0005),
+        Declaration(
+            "weight of the sum of squared pixel errors",
+            Role.BUDGET,
+            Panel.NETWORK,
+            default=0.0005,
+            space=Range(0.00005, 0.05),
+        ),
     ]
     optimizer: Annotated[
         Literal["adam", "adamw", "sgd"],
@@ -96,7 +103,14 @@ class Cell(BaseModel):
     # size, networks have their papers' rates.
     learning_rate: Annotated[
         Positive,
-        Declaration("learning rate, or its peak (one-cycle)", Role.OWN, Panel.TRAINING, flag="lr", default=0.02),
+        Declaration(
+            "learning rate, or its peak (one-cycle)",
+            Role.OWN,
+            Panel.TRAINING,
+            flag="lr",
+            default=0.02,
+            space=Range(0.0005, 0.1),
+        ),
     ]
     schedule: Annotated[
         Literal["constant", "exponential", "one-cycle"],
@@ -105,13 +119,17 @@ class Cell(BaseModel):
             Role.BUDGET,
             Panel.TRAINING,
             default="one-cycle",
+            space=Choice(("constant", "exponential", "one-cycle")),
         ),
     ]
     decay: Annotated[
         Fraction,
         Declaration("factor an epoch of the exponential schedule", Role.BUDGET, Panel.TRAINING, default=0.9),
     ]
-    weight_decay: Annotated[NonNegative, Declaration("weight decay", Role.BUDGET, Panel.TRAINING, default=0.0)]
+    weight_decay: Annotated[
+        NonNegative,
+        Declaration("weight decay", Role.BUDGET, Panel.TRAINING, default=0.0, space=Range(1e-7, 1e-3)),
+    ]
     clip: Annotated[
         NonNegative,
         Declaration("largest norm of the gradient; 0: no clipping", Role.BUDGET, Panel.TRAINING, default=0.0),
@@ -130,7 +148,15 @@ class Cell(BaseModel):
         ),
     ]
     batch_size: Annotated[
-        Count, Declaration("images a training step", Role.BUDGET, Panel.TRAINING, flag="batch", default=64)
+        Count,
+        Declaration(
+            "images a training step",
+            Role.BUDGET,
+            Panel.TRAINING,
+            flag="batch",
+            default=64,
+            space=Choice((32, 64, 128)),
+        ),
     ]
     shift: Annotated[
         CountFromZero,

@@ -6,6 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
 
+from capsbench.stats.spaces import Space
+
 
 class Panel(StrEnum):
     """The panel of ``capsbench run --help`` that shows a field's flag."""
@@ -44,6 +46,7 @@ class Declaration:
         decided_by: the component or machine that sets the default, in words.
         default: the value where neither the user nor the network sets one.
         of_machine: true if the machine sets the default.
+        space: the values that a search for settings draws from; None for a field that is not tuned.
     """
 
     text: str
@@ -55,3 +58,4 @@ class Declaration:
     decided_by: str = ""
     default: Any = None
     of_machine: bool = False
+    space: Space | None = None

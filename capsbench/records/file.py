@@ -98,6 +98,7 @@ def to_bytes(record: Record) -> bytes:
         "schema": SCHEMA,
         "id": record.cell.id,
         "role": record.role,
+        **({} if record.tuning is None else {"tuning": record.tuning}),
         "request": record.request,
         "wanted": record.wanted,
         "aliases": record.aliases,

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints
 
 from capsbench.measures.spec import LARGEST, MeasureSpec, metrics_beyond_shares
 from capsbench.records.cell import Cell, Whole
+from capsbench.records.tuning import Tuning
 from capsbench.registry import BUILT_IN, measure_name
 
 TRAINING = "training"
@@ -179,6 +180,7 @@ class Record:
             its earlier training are kept beside the failure.
         wanted: the specs that the latest run asked for.
         request: the user's request that led to this cell: names of flags in Python -> values.
+        tuning: the search that it is a trial of, or that found its settings; None if it was not tuned.
         aliases: identities that the cell had in records of schema 1.
     """
 
@@ -189,6 +191,7 @@ class Record:
     wanted: list[Name] = field(default_factory=list)
     request: Facts = field(default_factory=dict)
     role: Role = "result"
+    tuning: Tuning | None = None
     aliases: list[Identity] = field(default_factory=list)
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from capsbench.errors import check_choice
 from capsbench.routing.base import LayerShape, Routing, preset_transforms
 from capsbench.routing.windows import Windows
+from capsbench.stats.spaces import Range
 from capsbench_kernels import em_routing
 
 # Settings that train with few capsule types; docs/em-routing.md measures the effect of each.
@@ -59,6 +60,8 @@ class EMRouting(Routing):
     presets = {  # Gritzman's sigma: the variance of the votes must be large relative to variance_epsilon
         size: preset if size == "paper" else preset | _SMALL for size, preset in preset_transforms(sigma=1.0).items()
     }
+    # From the authors' temperature to one at which the E-step is sharp, and from almost no competition to the paper's.
+    spaces = {"inverse_temperature": Range(0.005, 0.5), "annealing": Range(0.03, 1.0)}
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import Routing
 from capsbench.routing.windows import Windows
+from capsbench.stats.spaces import Range
 from capsbench_kernels import Moments, Parents, log_normaliser, recentred, unnoticed
 
 
@@ -54,6 +55,7 @@ class VariationalBayesRouting(Routing):
         "small": {"psi0": 25.0, "network.transform_init": "glorot", "network.transform_sigma": 5.0},
         "paper": {"network.transform_init": "glorot", "network.transform_sigma": 1.0},
     }
+    spaces = {"psi0": Range(1.0, 100.0)}
 
     def __init__(
         self,

@@ -226,14 +226,16 @@ def _find_missing_between(planned: PlannedCell, record: Record, store: Store) ->
 def renew_requests(
     planned: Sequence[PlannedCell], finished: Sequence[Record], store: Store, leases: Leases
 ) -> list[Record]:
-    """Returns the records of finished cells without failures of measures that are no longer wanted, and writes changed ones.
+    """Returns the records of finished cells without failures of measures that are no longer wanted, and with the search that
+    found their settings, and writes changed ones.
 
     A record that another run works on stays as it is.
     """
     by_id = {job.cell.id: job for job in planned}
     renewed = []
     for record in finished:
-        if record.failures and leases.take(record.cell.id):
+        has_other_tuning = by_id[record.cell.id].tuning not in (None, record.tuning)
+        if (record.failures or has_other_tuning) and leases.take(record.cell.id):
             record = store.read(record.cell.id)
             updated = record_request(record, by_id[record.cell.id])
             if updated != record:

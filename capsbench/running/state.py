@@ -73,6 +73,8 @@ def record_request(record: Record, planned: PlannedCell, *, add: bool = False) -
         add: keep the measures of earlier requests among the wanted ones.
     """
     request = dict(planned.request)
+    if planned.tuning is not None:
+        record = replace(record, role=planned.role, tuning=planned.tuning)
     others = {*record.measures} - {*planned.measures}
     if request and others and request.get(MEASURE_FLAG) != ALL:
         request[MEASURE_FLAG] = ",".join(sorted({*planned.measures, *others}))

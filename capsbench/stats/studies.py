@@ -17,9 +17,6 @@ from capsbench.stats.differences import Difference, paired_seeds
 from capsbench.stats.steps import step_of
 from capsbench.stats.variances import p_value, variances_of_images
 
-STUDIES, TRIALS = 4, 5
-"""The studies of a contender, and the trials of each, by default."""
-
 
 def compare_tuned_accuracies(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
     """Compares two tuned contenders, image by image and study by study, by Cochran and Cox's test (1950).

@@ -17,6 +17,7 @@ from capsbench.component import Component
 from capsbench.errors import check_choice
 from capsbench.networks.layers import encode_presence
 from capsbench.records.cell import Cell
+from capsbench.stats.spaces import Choice
 
 
 def log_probabilities(scores: Tensor, capsules: bool) -> Tensor:
@@ -93,6 +94,7 @@ class SpreadLoss(Loss):
     """
 
     changing = "grows with its margin over the training"
+    spaces = {"growth": Choice(("linear", "sigmoid"))}
 
     def __init__(self, capsules: bool, *, growth: str = "linear") -> None:
         super().__init__(capsules)

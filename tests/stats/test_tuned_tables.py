@@ -16,9 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from capsbench.planning.defaults import STUDIES
+from capsbench.planning.defaults import TRIALS as ALL_TRIALS
 from capsbench.stats.differences import ALPHA, adjust_by_holm, compare_accuracies, paired_seeds
 from capsbench.stats.moderation import moderate_variances
-from capsbench.stats.studies import STUDIES, TRIALS, compare_tuned_accuracies, compare_tuned_numbers
+from capsbench.stats.studies import compare_tuned_accuracies, compare_tuned_numbers
+
+TRIALS = ALL_TRIALS // STUDIES
 
 SEED_SPREAD, DIFFICULTY_SPREAD = 0.3, 2.0
 """Standard deviations of the skills of networks trained alike, and of the difficulties of images."""
