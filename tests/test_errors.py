@@ -86,7 +86,7 @@ WHOLE_COMMANDS = {"records/cell.py", "reporting/rerun.py"}
 
 def core_files() -> list[str]:
     """The modules that know flags by their Python names alone."""
-    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent.name != "cli"}
+    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "cli" not in path.parts}
     return sorted(files - OTHER_SPELLINGS - WHOLE_COMMANDS)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import print_line
-from capsbench.cli.options import CodeOption, JsonOption
+from capsbench.cli.flags.options import CodeOption, JsonOption
 from capsbench.errors import Kind, NothingMeasured, UsageError
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import print_line
-from capsbench.cli.options import CodeOption, JsonOption
+from capsbench.cli.flags.options import CodeOption, JsonOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console
 

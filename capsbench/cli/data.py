@@ -16,7 +16,7 @@ from rich.text import Text
 from capsbench import registry
 from capsbench.cli.app import App
 from capsbench.cli.console import print_warning
-from capsbench.cli.options import DataOption, JsonOption
+from capsbench.cli.flags.options import DataOption, JsonOption
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console

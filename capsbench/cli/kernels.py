@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.app import App
-from capsbench.cli.options import JsonOption
+from capsbench.cli.flags.options import JsonOption
 from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, Kind, NothingMeasured, UsageError
 from capsbench.presenting.terminal import make_console
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from capsbench import registry
 from capsbench.cli.console import print_line, print_warning
-from capsbench.cli.options import DataOption, JsonOption
+from capsbench.cli.flags.options import DataOption, JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from capsbench.cli.options import (
+from capsbench.cli.flags.options import (
     CellsPerJobOption,
     CodeOption,
     DataOption,

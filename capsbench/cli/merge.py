@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import print_line, print_warning
-from capsbench.cli.options import JsonOption
+from capsbench.cli.flags.options import JsonOption
 from capsbench.errors import EXIT_FAILED
 
 

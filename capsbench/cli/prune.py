@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from capsbench.cli.console import print_line
-from capsbench.cli.options import JsonOption, OutOption
+from capsbench.cli.flags.options import JsonOption, OutOption
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
 

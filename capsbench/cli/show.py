@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import print_line, print_warning
-from capsbench.cli.options import CodeOption, DataOption, JsonOption, OutOption
+from capsbench.cli.flags.options import CodeOption, DataOption, JsonOption, OutOption
 from capsbench.errors import Kind, UsageError
 
 MOST_IMAGES = 10_000

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capsbench.cli.console import print_warning
-from capsbench.cli.options import JsonOption, OutOption
+from capsbench.cli.flags.options import JsonOption, OutOption
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import PlainConsole, make_console, to_one_line
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from capsbench.cli.run import _parse_flags, _parse_options
+from capsbench.cli.flags.request import parse_flags, parse_options
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.suites import read_suite, suite_names
 from capsbench.records.cell import Cell
@@ -45,7 +45,7 @@ def plan_again(again: Again) -> dict[str, PlannedCell]:
     """What a command would run, read as the command line does: identity -> cell."""
     program, run, *arguments = shlex.split(again.command)
     assert (program, run) == ("capsbench", "run")
-    return {planned.cell.id: planned for planned in plan_cells(_parse_options(_parse_flags(arguments), {}))}
+    return {planned.cell.id: planned for planned in plan_cells(parse_options(parse_flags(arguments), {}))}
 
 
 def check_commands(records: list[Record]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from capsbench.cli.options import announce_search
+from capsbench.cli.flags.options import announce_search
 
 
 @pytest.mark.parametrize(

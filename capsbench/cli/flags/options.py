@@ -11,12 +11,46 @@ import typer
 
 from capsbench.cli.console import print_warning
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.count import MOST_WORKERS
+from capsbench.planning.count import MOST_CELLS, MOST_WORKERS
 from capsbench.planning.defaults import describe_default
 from capsbench.records.cell import FIELDS, asked_fields
 from capsbench.records.declaration import Panel
 from capsbench.running.executors.build import EXECUTORS
 
+SuiteOption = Annotated[str | None, typer.Option(help="Name of a suite, or a TOML file; flags override it.")]
+AxisOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Any flag as NAME=A,B,..., also an option of a network, routing or loss; repeatable. Same as --NAME A,B,..."
+    ),
+]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...", help="CNNs to compare each capsule network with, or none. [dim]Default: matched.[/dim]"
+    ),
+]
+BaselineSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="CNN size: own, or matched to the capsule network's parameters. [dim]Default: own.[/dim]",
+    ),
+]
+MeasureOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Measures to take, or all that apply. [dim]Default: those that take little time.[/dim] "
+        "Measures on record are not taken again; missing ones are taken without training again.",
+        rich_help_panel=Panel.MACHINE,
+    ),
+]
+NoMeasureOption = Annotated[bool, typer.Option("--no-measure", help="Train only.", rich_help_panel=Panel.MACHINE)]
+MaxCellsOption = Annotated[
+    int,
+    typer.Option(min=1, max=MOST_CELLS, help="Refuse a matrix of more cells than this.", rich_help_panel=Panel.MACHINE),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Results folder.")]
 DataOption = Annotated[
     Path | None,

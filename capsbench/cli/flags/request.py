@@ -1,0 +1,75 @@
+"""The flags of a request: fields of the Cell, and options of networks, routings and losses, which no command declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import typer
+
+from capsbench.cli.console import print_warning
+from capsbench.errors import Kind, UsageError
+from capsbench.measures.build import NONE
+from capsbench.planning.request import ONE_LIST
+
+MANY_CELLS = 100
+"""The number of cells from which planning takes so long that it is announced."""
+
+
+@contextmanager
+def suggest_flags(context: typer.Context) -> Iterator[None]:
+    """Adds the flags of the command to those that the refusal of an unknown one names: ``--worker`` may be ``--workers``."""
+    try:
+        yield
+    except UsageError as error:
+        if error.kind is Kind.UNKNOWN and error.value == error.flag and isinstance(error.expected, tuple):
+            declared = (_to_python_name(flag.opts[0]) for flag in context.command.params)
+            error.expected = tuple(sorted({*error.expected, *declared}))
+        raise
+
+
+def announce_count(count: int) -> None:
+    if count > MANY_CELLS:
+        print_warning(f"planning up to {count:,} cells")
+
+
+def choose_measures(measure: str | None, no_measure: bool) -> str | None:
+    """Returns the measures asked for; raises UsageError if none are wanted and some are named."""
+    if no_measure and measure is not None:
+        problem = "conflicts with {flag:measure}"
+        raise UsageError(Kind.CONFLICT, problem, flag="no_measure", expected="give one of them")
+    return NONE if no_measure else measure
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses flags that are not declared, such as ``--squash unit,sabour``, into NAME=VALUES."""
+    axes, rest = [], iter(arguments)
+    for argument in rest:
+        name, equals, values = argument.partition("=")
+        if not name.startswith("--") or name == "--":
+            raise UsageError(Kind.INVALID, expected="flags only", value=argument)
+        values = values if equals else next(rest, "")
+        if not values or values.startswith("--"):
+            expected = f"{name} A,B,... with a value"
+            raise UsageError(Kind.INVALID, flag=_to_python_name(name), expected=expected, value=values)
+        axes.append(f"{name.removeprefix('--')}={values}")
+    return axes
+
+
+def _to_python_name(name: str) -> str:
+    """Converts a flag to its name in Python: ``--train-size`` to ``train_size``."""
+    return name.removeprefix("--").replace("-", "_")
+
+
+def parse_options(axes: list[str], named: Mapping[str, str | None]) -> dict[str, str]:
+    """Parses NAME=VALUES into a request; raises UsageError for a name that is given twice or also as a flag."""
+    options: dict[str, str] = {}
+    for axis in axes:
+        name, equals, values = axis.partition("=")
+        if not equals or not name or not values:
+            raise UsageError(Kind.INVALID, flag="axis", expected="NAME=A,B,...", value=axis)
+        key = _to_python_name(name.strip())
+        if key in options or named.get(key) is not None:
+            raise UsageError(Kind.CONFLICT, "given twice", flag=key, expected=ONE_LIST)
+        options[key] = values
+    return options
