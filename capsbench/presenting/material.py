@@ -15,11 +15,13 @@ from capsbench.presenting.figures.style import add_styles
 from capsbench.presenting.marks import find_marks
 from capsbench.presenting.naming import Defaults, no_defaults
 from capsbench.presenting.paired import Pairs
+from capsbench.presenting.tuned import group_studies
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
 from capsbench.records.specs import specs_of
 from capsbench.records.store import Store
 from capsbench.records.table import COLUMNS, ROW_COLUMNS, describe_cells, numbers_of, to_strings
+from capsbench.records.tuning.trials import read_trials
 from capsbench.stats.differences import estimate_intervals
 
 
@@ -57,6 +59,8 @@ class Material:
     - ``specs``: measure -> what it declares of its numbers (`capsbench.records.specs.specs_of`)
     - ``defaults``: contender -> the defaults of its fields and options, as far as they are known
     - ``by``: the fields or options whose effect is asked for
+    - ``tuned``: the tuned results, as they are on record
+    - ``trials``: the trials of the searches in the folder
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
     """
 
@@ -70,6 +74,8 @@ class Material:
     specs: Mapping[str, MeasureSpec] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by: Sequence[str] = ()
+    tuned: Sequence[Record] = ()
+    trials: Sequence[Record] = ()
     unpredicted: set[str] = field(default_factory=set)
 
     @classmethod
@@ -77,7 +83,10 @@ class Material:
         cls, records: list[Record], store: Store, by: Sequence[str] = (), defaults: Defaults = no_defaults
     ) -> Material:
         """The material of some records of a results folder; ``defaults`` are those of `capsbench.presenting.naming.Names`."""
+        tuned = [record for record in records if record.tuning is not None and record.status != "failed"]
+        records, networks, origins, members = group_studies(records)
         measured = [record for record in records if record.status != "failed"]
+        trained = [record for record in networks if record.status != "failed"]
         cells = describe_cells(record.cell for record in measured)
         cells["contender"] = [record.cell.contender for record in measured]
         owners, numbers = numbers_of(measured)
@@ -85,31 +94,34 @@ class Material:
         named = named.astype(dict.fromkeys(("cell", "contender", "dataset"), "category")).take(owners)
         unpredicted: set[str] = set()
 
-        by_cell = {record.cell.id: record for record in measured}
+        by_cell = {record.cell.id: record for record in trained}
 
         def read_kept(measure: str, cell: str) -> dict[str, NDArray[Any]]:
-            return store.kept(by_cell[cell], measure)
+            # What a study shows of a network, such as a picture, is that of its first seed.
+            network = by_cell[members[cell][0] if cell in members else cell]
+            return store.kept(network, measure)
 
         def read_predictions(measure: str, cell: str) -> dict[str, NDArray[Any]]:
             arrays = read_kept(measure, cell)
             if "prediction" not in arrays:
-                unpredicted.add(cell)
+                unpredicted.add(origins[cell])
             return arrays
 
-        verdicts = verdicts_of(records, Pairs(read_predictions), by, read_kept)
+        verdicts = verdicts_of(records, Pairs(read_predictions, members), by, read_kept)
+        marks = find_marks(trained, read_kept)
         return cls(
-            summary=add_styles(
-                summary(records, verdicts, defaults).join(find_marks(measured, read_kept), on="contender")
-            ),
-            curves=collect_curves(records),
+            summary=add_styles(summary(records, verdicts, defaults).join(marks, on="contender")),
+            curves=collect_curves(networks),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
-            times=collect_times(measured),
+            times=collect_times(trained),
             kept=read_kept,
             verdicts=verdicts,
             specs=specs_of(measured),
             defaults={record.cell.contender: defaults(record.cell) for record in measured} if by else {},
             by=by,
+            tuned=tuned,
+            trials=read_trials(store.folder) if tuned else (),
             unpredicted=unpredicted,
         )
 

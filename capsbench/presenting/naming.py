@@ -14,6 +14,7 @@ from typing import Any
 from capsbench.presenting.words import TIMES, shorten_names, spell_value, strip_component
 from capsbench.records.cell import TARGET, Cell, describe_cell, fields_of
 from capsbench.records.declaration import Role
+from capsbench.records.tuning import TUNED
 
 MATCHED = "matched"
 """The baseline that is sized after its capsule network."""
@@ -59,6 +60,8 @@ class Names:
         self._in_any_name: set[str] = set()
         self._name_choices(defaults)
         self._name_targets()
+        for contender, row in self._rows.items():
+            self._add_to_name(contender, {TUNED} & row.keys())
         while self._separate_namesakes():
             pass
 

@@ -16,6 +16,7 @@ from capsbench.presenting.paired import Pairs
 from capsbench.presenting.steps import Steps
 from capsbench.records.record import TRAINING, Record, have_different_data
 from capsbench.records.specs import TRAINING_SPEC, specs_of
+from capsbench.records.tuning import TUNED
 from capsbench.stats.differences import Difference
 from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
 
@@ -104,12 +105,22 @@ class Verdicts:
         return tuple(dict.fromkeys(sorted(facts)))
 
     def _find_difference(self, one: str, other: str) -> Difference | None:
-        """Returns the difference in test accuracy, over the seeds for which both have it."""
+        """Returns the difference in test accuracy, over the seeds for which both have it.
+
+        There is none between a tuned contender and one that is not tuned, or is tuned with another budget.
+        """
+        if self._find_search(one) != self._find_search(other):
+            return None
         first, second = (self._find_tested(name) for name in (one, other))
         if not first.keys() & second.keys():
             return None
         step = self.steps.of(next(iter(self._cells[one].values())).cell.dataset, *TEST_ACCURACY)
         return self._pairs.difference(first, second, self._accuracy, step)
+
+    def _find_search(self, contender: str) -> object:
+        """Returns the mark of the search that found a contender's settings; None if it was not tuned."""
+        records = self._cells.get(contender)
+        return next(iter(records.values())).cell.options.get(TUNED) if records else None
 
     def _find_tested(self, contender: str) -> dict[int, str]:
         cells = {seed: record.cell.id for seed, record in self._cells.get(contender, {}).items()}

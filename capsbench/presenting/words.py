@@ -23,7 +23,9 @@ def shorten_names(names: Iterable[str]) -> dict[str, str]:
 
 def strip_component(column: str) -> str:
     """A column's name without its component: ``routing.beta`` -> ``beta``."""
-    return column.removeprefix("network.").removeprefix("routing.").removeprefix("loss.")
+    for component in ("network.", "routing.", "loss.", "tuning."):
+        column = column.removeprefix(component)
+    return column
 
 
 def spell_value(value: Any) -> str:

@@ -14,7 +14,7 @@ from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
-from capsbench.reporting.sections import effects, hypotheses, times, winners
+from capsbench.reporting.sections import budgets, effects, hypotheses, times, tuning, winners
 from capsbench.reporting.sections.default import make_default_section, make_own_sections
 from capsbench.reporting.sections.headline import (
     accuracy_against_cost,
@@ -51,7 +51,7 @@ class Made:
 def built_in_sections() -> tuple[Section, ...]:
     """Returns the sections that every report may have, in order; those of measures are in the order of the registry."""
     of_measures = [load_section(spec) for spec in built_in_specs().values()]
-    return (winners.SECTION, effects.SECTION, *filter(None, of_measures), *LAST)
+    return (winners.SECTION, effects.SECTION, tuning.SECTION, budgets.SECTION, *filter(None, of_measures), *LAST)
 
 
 def load_section(spec: MeasureSpec) -> Section | None:

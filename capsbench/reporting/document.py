@@ -13,11 +13,13 @@ from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.format import CAPTION, describe_sizes, format_summary
 from capsbench.presenting.material import Material
+from capsbench.presenting.tuned import ABOUT_TUNED, identify_contender
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
+from capsbench.records.tuning import SEARCH, TUNED
 from capsbench.reporting.contents import PICTURES, Made
 from capsbench.reporting.origin import describe_origin, spell_title
-from capsbench.reporting.rerun import Again, Failure, Groups, Repeats, group_records
+from capsbench.reporting.rerun import Again, Failure, Repeats, group_records
 from capsbench.reporting.sections.published import CAPTION as PUBLISHED_CAPTION
 from capsbench.reporting.shown import ShownCell, read_shown
 from capsbench.reporting.table import Table
@@ -146,7 +148,7 @@ def build_document(
         left_out=left_out,
         faults=[*faults, *broken],
         notes=notes,
-        commands=_list_reproductions(material.summary, group_records(records), repeats.contenders),
+        commands=_list_reproductions(material.summary, records, repeats.contenders),
     )
 
 
@@ -171,7 +173,7 @@ def _build_parts(
 
 def build_headline(summary: pd.DataFrame) -> Table:
     """Returns the table of the contenders: names first, and in its caption the values that all rows share."""
-    strings = format_summary(summary)
+    strings = format_summary(summary).drop(columns=[TUNED, SEARCH], errors="ignore")  # names have the mark
     strings.insert(0, "contender", summary["label"])
     naming = list(strings.columns[1 : strings.columns.get_loc("n")])
     same = [name for name in naming if strings[name].nunique() == 1]
@@ -183,17 +185,30 @@ def build_headline(summary: pd.DataFrame) -> Table:
         if (names := [name for name in columns if rows[name].iloc[0]])
     ]
     rest = strings.drop(columns=[*same, *of_capsules]).drop(columns="marks", errors="ignore")  # names have the signs
-    caption = " ".join([spell_caption(CAPTION, rest), *describe_sizes(summary), *shared])
+    tuned = [ABOUT_TUNED] if TUNED in summary else []
+    caption = " ".join([spell_caption(CAPTION, rest), *tuned, *describe_sizes(summary), *shared])
     return Table.from_strings(HEADLINE, "Accuracy and cost", rest, caption, summary["contender"])
 
 
-def _list_reproductions(summary: pd.DataFrame, groups: Groups, again: Mapping[str, Again]) -> list[Reproduction]:
+def _list_reproductions(
+    summary: pd.DataFrame, records: Sequence[Record], again: Mapping[str, Again]
+) -> list[Reproduction]:
+    """Returns a command for each contender, and of a tuned one a command for the winner of each study."""
     several = summary["dataset"].nunique() > 1
+    groups: dict[str, list[Sequence[Record]]] = {}
+    for group in group_records([record for record in records if record.status != "failed"]).values():
+        groups.setdefault(identify_contender(group[0]), []).append(group)
     reproductions = []
     for identity, dataset, label in zip(summary["contender"], summary["dataset"], summary["label"], strict=True):
-        cells = [record.cell for record in groups[identity] if record.status != "failed"]
-        cells.sort(key=lambda cell: cell.seed)
         name = f"{dataset}: {label}" if several else label
-        seeds, ids = [cell.seed for cell in cells], [cell.id for cell in cells]
-        reproductions.append(Reproduction(identity, name, seeds, ids, again[identity]))
+        for group in sorted(groups[identity], key=_find_study):
+            cells = sorted((record.cell for record in group), key=lambda cell: cell.seed)
+            title = name if len(groups[identity]) == 1 else f"{name}, study {_find_study(group) + 1}"
+            seeds, ids = [cell.seed for cell in cells], [cell.id for cell in cells]
+            reproductions.append(Reproduction(identity, title, seeds, ids, again[cells[0].contender]))
     return reproductions
+
+
+def _find_study(records: Sequence[Record]) -> int:
+    tuning = records[0].tuning
+    return 0 if tuning is None else tuning.study

@@ -17,9 +17,6 @@ FIRST = [*map(flag_of, fields_of(Role.NETWORK)), *map(flag_of, fields_of(Role.TA
 LAST = [*map(flag_of, fields_of(Role.SEED)), MEASURE_FLAG, *fields_of(Role.MACHINE), BASELINE_FLAG, BASELINE_SIZE_FLAG]
 """The flags that a command begins and ends with; the others stand between."""
 
-Groups = Mapping[str, Sequence[Record]]
-"""Contender (`Cell.contender`) -> the records of its cells, which differ only in their seed."""
-
 
 class Again(NamedTuple):
     """The command that runs some cells again, empty if there is none, and a note on it."""
@@ -44,8 +41,8 @@ class Repeats(NamedTuple):
     failures: list[Failure]
 
 
-def group_records(records: Sequence[Record]) -> Groups:
-    """Groups records by contender."""
+def group_records(records: Sequence[Record]) -> Mapping[str, Sequence[Record]]:
+    """Returns contender (`Cell.contender`) -> the records of its cells, which differ only in their seed."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.cell.contender, []).append(record)

@@ -1,0 +1,134 @@
+"""Tuned results as contenders of a report: the networks of all studies of a search are one contender, and a study one result.
+
+The winners of a contender's studies have different settings. In a report they are one contender, with the settings that the
+search started from and the mark of the search. Its unit is the study, as that of the test (`capsbench.stats.studies`): numbers of
+a study are means over the seeds of its winner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import NamedTuple
+
+from capsbench.records.cell import Cell
+from capsbench.records.record import Measurement, Record, Row
+from capsbench.records.tuning import SEARCH, TUNED, Tuning
+
+ABOUT_TUNED = (
+    "Tuned: the settings were searched for with that many trials. Then n counts studies, in the place of seeds: each is a search "
+    "of its own, whose winner was trained anew with fresh seeds, and its number is the mean over these."
+)
+"""A sentence for captions of tables with tuned contenders."""
+
+SEEDS_A_STUDY = 2**20
+"""More than a study has seeds. A report counts a network's seed from this times its study plus one, so that no network has the
+seed of a study, which is its number."""
+
+
+class Studies(NamedTuple):
+    """The records of a report, with tuned results as one contender each.
+
+    - ``results``: one record a network, and one a study of a tuned contender, with the study as its seed
+    - ``networks``: one record a network; those of a tuned contender have its identity
+    - ``origins``: identity of a network's cell in ``networks`` -> its identity on record
+    - ``members``: identity of a study's cell in ``results`` -> those of its networks in ``networks``, in order of their seeds
+    """
+
+    results: list[Record]
+    networks: list[Record]
+    origins: dict[str, str]
+    members: dict[str, list[str]]
+
+
+def group_studies(records: Iterable[Record]) -> Studies:
+    """Groups the tuned results among some records by contender and study; other records stay as they are."""
+    results: list[Record] = []
+    networks: list[Record] = []
+    origins: dict[str, str] = {}
+    studies: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.tuning is None or record.role != "result":
+            results.append(record)
+            networks.append(record)
+            origins[record.cell.id] = record.cell.id
+        else:
+            studies[describe_tuned(record.cell, record.tuning).contender, record.tuning.study].append(record)
+    members: dict[str, list[str]] = {}
+    for (_, study), of_study in studies.items():
+        tuning = of_study[0].tuning
+        assert tuning is not None
+        cell = describe_tuned(of_study[0].cell, tuning)
+        for place, record in enumerate(sorted(of_study, key=lambda record: record.cell.seed)):
+            network = replace(record, cell=cell.with_seed(SEEDS_A_STUDY * (study + 1) + place))
+            networks.append(network)
+            origins[network.cell.id] = record.cell.id
+            if record.status != "failed":
+                members.setdefault(cell.with_seed(study).id, []).append(network.cell.id)
+        results.append(merge_study(cell.with_seed(study), of_study))
+    return Studies(results, networks, origins, members)
+
+
+def identify_contender(record: Record) -> str:
+    """Returns the identity by which a report knows the contender of a record."""
+    if record.tuning is None or record.role != "result":
+        return record.cell.contender
+    return describe_tuned(record.cell, record.tuning).contender
+
+
+def is_of_search(trial: Record, tuning: Tuning) -> bool:
+    """Returns true for a trial of the search that found a result."""
+    names = ("contender", "seed", "studies", "trials", "sampler", "space")
+    return trial.tuning is not None and all(getattr(trial.tuning, name) == getattr(tuning, name) for name in names)
+
+
+def describe_tuned(cell: Cell, tuning: Tuning) -> Cell:
+    """Returns the cell by which a report names a tuned contender: where its search started, with the mark of the search."""
+    fields = {name: value for name, value in tuning.start.items() if "." not in name}
+    options = {name: value for name, value in tuning.start.items() if "." in name}
+    sampler = "" if tuning.sampler == "random" else f", {tuning.sampler}"
+    marks = {TUNED: f"({tuning.studies * tuning.trials} trials{sampler})", SEARCH: _identify_search(tuning)}
+    # Not validated: no network is built from it, and the marks are no options of a network.
+    return cell.model_copy(update={**fields, "seed": 0, "options": {**cell.options, **options, **marks}})
+
+
+def _identify_search(tuning: Tuning) -> str:
+    """Returns what tells two searches of one contender and one budget apart."""
+    spaces = "/".join(f"{name}={space}" for name, space in sorted(tuning.space.items()))
+    return f"{tuning.seed}/{tuning.studies}/{hashlib.sha256(spaces.encode()).hexdigest()[:6]}"
+
+
+def merge_study(cell: Cell, records: Sequence[Record]) -> Record:
+    """Returns the networks of a study as one record, whose numbers are means over those that have them.
+
+    Args:
+        cell: names the contender and, as its seed, the study.
+    """
+    measured = [record for record in records if record.status != "failed"]
+    if not measured:
+        return replace(records[0], cell=cell)
+    first = measured[0]
+    assert first.training is not None
+    trainings = [record.training.rows for record in measured if record.training is not None]
+    training = replace(first.training, rows=average_rows(trainings))
+    taken: dict[str, list[Measurement]] = defaultdict(list)
+    for record in measured:
+        for spec, measurement in record.measures.items():
+            taken[spec].append(measurement)
+    measures = {
+        spec: replace(of_spec[0], rows=average_rows([measurement.rows for measurement in of_spec]))
+        for spec, of_spec in taken.items()
+    }
+    return replace(first, cell=cell, training=training, measures=measures)
+
+
+def average_rows(rows: Sequence[Sequence[Row]]) -> list[Row]:
+    """Returns one row a number: the mean over the networks that have it."""
+    values: Mapping[Row, list[float]] = defaultdict(list)
+    for of_network in rows:
+        for row in of_network:
+            values[row._replace(value=0.0)].append(row.value)
+    return [row._replace(value=fmean(numbers)) for row, numbers in values.items()]

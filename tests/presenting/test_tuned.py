@@ -1,0 +1,137 @@
+"""Tuned results in reports: one contender a search, and a study as the unit of its tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from capsbench.presenting.contenders import summary, verdicts_of
+from capsbench.presenting.paired import Pairs
+from capsbench.presenting.tuned import describe_tuned, group_studies, identify_contender
+from capsbench.records.record import TRAINING, Failure, Record
+from capsbench.records.tuning import Tuning
+from capsbench.stats.studies import compare_tuned_accuracies
+
+LABELS = np.zeros(200, dtype=np.int32)
+
+
+def tuned(make, accuracy: float, study: int, place: int, rate: float, **search) -> Record:
+    """A result of a study: a network with its own learning rate, found by a search that started from 0.003."""
+    record = make(accuracy, learning_rate=rate, seed=place)
+    start = replace(record, cell=record.cell.model_copy(update={"learning_rate": 0.003}))
+    facts = dict(seed=0, studies=3, trials=5, space={"learning_rate": "0.001..0.1"}, start={"learning_rate": 0.003})
+    return replace(record, tuning=Tuning(start.cell.contender, **{**facts, **search}, study=study, trial=0))
+
+
+@pytest.fixture
+def records(capsules, matched) -> list[Record]:
+    """Three studies of two seeds each, of a capsule network and its CNN; each study has its own learning rate."""
+    rates = [0.01, 0.02, 0.03]
+    networks = [
+        tuned(capsules, 0.90 + 0.01 * study + 0.002 * seed, study, 2 * study + seed, rates[study])
+        for study in range(3)
+        for seed in range(2)
+    ]
+    cnns = [
+        tuned(matched, 0.80 + 0.02 * study + 0.002 * seed, study, 2 * study + seed, 10 * rates[study])
+        for study in range(3)
+        for seed in range(2)
+    ]
+    return [*networks, *cnns]
+
+
+def test_the_winners_of_a_search_are_one_contender(records) -> None:
+    grouped = group_studies(records)
+    assert len({record.cell.contender for record in grouped.results}) == 2
+    assert sorted(record.cell.seed for record in grouped.results) == [0, 0, 1, 1, 2, 2]
+    assert {record.cell.contender for record in grouped.networks} == {
+        record.cell.contender for record in grouped.results
+    }
+    assert {*grouped.origins.values()} == {record.cell.id for record in records}
+
+
+def test_no_network_has_the_identity_of_a_study(records) -> None:
+    grouped = group_studies(records)
+    networks = [record.cell.id for record in grouped.networks]
+    assert len({*networks, *grouped.members}) == len(networks) + len(grouped.members) == 12 + 6
+    assert sorted(name for names in grouped.members.values() for name in names) == sorted(networks)
+
+
+def test_a_study_has_the_mean_of_its_seeds(records) -> None:
+    table = summary(group_studies(records).results)
+    assert table["accuracy_percent"].tolist() == pytest.approx([91.1, 82.1])
+    assert table["n"].tolist() == [3, 3]
+    assert all("tuned (15 trials)" in label for label in table["label"])
+
+
+def test_a_tuned_network_is_compared_with_its_tuned_cnn(records) -> None:
+    table = summary(group_studies(records).results)
+    assert table["difference_points.matched"][0] == pytest.approx(9.0)
+    assert table["difference_n.matched"][0] == 3
+
+
+def test_the_test_is_over_studies_and_images(records) -> None:
+    grouped = group_studies(records)
+    accuracy = {
+        record.cell.id: next(row.value for row in record.rows if row[:3] == ("accuracy", "accuracy", "test"))
+        for record in grouped.networks
+    }
+
+    def kept(measure: str, cell: str) -> dict[str, np.ndarray]:
+        right = np.random.default_rng(int(cell, 16)).random(len(LABELS)) < accuracy[cell]
+        return {"label": LABELS, "prediction": np.where(right, 0, 1).astype(np.int32)}
+
+    verdicts = verdicts_of(grouped.results, Pairs(kept, grouped.members))
+    one, other = (record.cell.contender for record in (grouped.results[0], grouped.results[-1]))
+    correct = [
+        np.array(
+            [
+                [kept("accuracy", network)["prediction"] == 0 for network in grouped.members[record.cell.id]]
+                for record in grouped.results
+                if record.cell.contender == contender
+            ]
+        )
+        for contender in (one, other)
+    ]
+    assert verdicts.difference(one, other) == compare_tuned_accuracies(*correct)
+
+
+def test_a_tuned_contender_is_not_compared_with_one_that_is_not(records, matched, capsules) -> None:
+    untuned = [capsules(0.9, learning_rate=0.003, seed=seed) for seed in range(3)]
+    grouped = group_studies([*records, *untuned])
+    table = summary(grouped.results)
+    labels = table["label"].tolist()
+    assert sum("tuned" in label for label in labels) == 2
+    verdicts = verdicts_of(grouped.results)
+    tuned_network = grouped.results[-1].cell.contender
+    assert verdicts.difference(tuned_network, untuned[0].cell.contender) is None
+    assert table.set_index("contender")["difference_n.matched"].isna()[untuned[0].cell.contender]
+
+
+def test_a_single_study_is_not_tested(capsules, matched) -> None:
+    records = [tuned(make, 0.9, 0, seed, 0.01, studies=1) for make in (capsules, matched) for seed in range(5)]
+    grouped = group_studies(records)
+    table = summary(grouped.results)
+    assert np.isnan(table["difference_p.matched"][0])
+
+
+def test_searches_with_other_seeds_or_spaces_are_other_contenders(capsules) -> None:
+    one, *others = [
+        identify_contender(tuned(capsules, 0.9, 0, 0, 0.01, **search))
+        for search in ({}, {"seed": 1}, {"studies": 4}, {"trials": 6}, {"space": {"learning_rate": "0.001..1"}})
+    ]
+    assert len({one, *others}) == 5
+
+
+def test_a_failed_seed_leaves_the_others_of_its_study(records) -> None:
+    broken = replace(records[0], training=None, failures={TRAINING: Failure("it became nan")}, measures={})
+    grouped = group_studies([broken, *records[1:]])
+    assert summary(grouped.results)["accuracy_percent"][0] == pytest.approx((90.2 + 91.1 + 92.1) / 3)
+
+
+def test_a_tuned_contender_is_named_by_where_its_search_started(records) -> None:
+    cell = describe_tuned(records[0].cell, records[0].tuning)
+    assert cell.learning_rate == 0.003
+    assert cell.contender == describe_tuned(records[5].cell, records[5].tuning).contender
