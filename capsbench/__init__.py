@@ -29,6 +29,7 @@ __all__ = [
     "run",
     "show",
     "status",
+    "tune",
 ]
 
 _HOMES = {
@@ -46,6 +47,7 @@ _HOMES = {
     "run": "capsbench.api",
     "show": "capsbench.showing",
     "status": "capsbench.watching",
+    "tune": "capsbench.tuning.tune",
 }
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from capsbench.reporting.build import report
     from capsbench.routing import Routing
     from capsbench.showing import show
+    from capsbench.tuning.tune import tune
     from capsbench.watching import status
 
 

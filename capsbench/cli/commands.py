@@ -23,6 +23,7 @@ from capsbench.cli.report import report
 from capsbench.cli.run import run
 from capsbench.cli.show import show
 from capsbench.cli.status import status
+from capsbench.cli.tune import tune
 from capsbench.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -55,6 +56,7 @@ app.command()(check)
 app.command()(show)
 # Options of networks, routings and losses are flags too. They depend on the request, so they are parsed later.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 app.command()(measure)
 app.command()(merge)
 app.command()(status)

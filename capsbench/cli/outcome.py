@@ -73,6 +73,31 @@ def print_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
     for record in outcome.failed:
         if any(failure.trace for failure in record.failures.values()) and not as_json:
             print_line(f"traceback of {titles[record.cell.id]}: {Store(out).record_path(record.cell.id)}")
+    if not _print_left(outcome, as_json) and not as_json:
+        print_line(
+            "to see the results: capsbench report"
+            + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}")
+        )
+    if outcome.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def print_outcome_of_trials(outcome: Outcome, out: Path, as_json: bool) -> None:
+    """Prints the outcome of a search whose trials have not all ended; raises `typer.Exit` if it was interrupted."""
+    total = len(outcome.finished) + len(outcome.on_record) + len(outcome.failed) + len(outcome.left)
+    if as_json:
+        failed = [{"cell": record.cell.id, "reason": record.reason} for record in outcome.failed]
+        print(json.dumps({**asdict(outcome), "failed": failed}))
+    else:
+        print_line(f"{total - len(outcome.left)} of {total} trials on record in {out}")
+    _print_left(outcome, as_json)
+
+
+def _print_left(outcome: Outcome, as_json: bool) -> bool:
+    """Prints what is left of a run, and how to go on; returns true if its jobs go on without the command.
+
+    Raises `typer.Exit` if the run was interrupted.
+    """
     # Without --fresh the command continues a fresh run; with it, it would start again.
     again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
     if outcome.interrupted:
@@ -85,10 +110,4 @@ def print_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
     if outcome.detached and not as_json:
         jobs = "1 job is" if outcome.detached == 1 else f"{outcome.detached} jobs are"
         print_line(f"{jobs} in Slurm's queue; to collect the results, run the same command again: {again}")
-    elif not as_json:
-        print_line(
-            "to see the results: capsbench report"
-            + ("" if out == Path("results") else f" --out {shlex.quote(str(out))}")
-        )
-    if outcome.failed:
-        raise typer.Exit(EXIT_FAILED)
+    return bool(outcome.detached)

@@ -1,0 +1,217 @@
+"""`capsbench tune`: parses, calls, prints; decides nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from capsbench.cli.console import print_line
+from capsbench.cli.flags.options import (
+    AxisOption,
+    BaselineOption,
+    BaselineSizeOption,
+    CellsPerJobOption,
+    CheckpointOption,
+    DataOption,
+    DetachOption,
+    ExecutorOption,
+    JsonOption,
+    MaxCellsOption,
+    MeasureOption,
+    NoMeasureOption,
+    OutOption,
+    PerGpuOption,
+    RayOption,
+    SlurmOption,
+    SuiteOption,
+    TimeoutOption,
+    WorkersOption,
+    announce_search,
+    parse_slurm,
+    with_cell_options,
+)
+from capsbench.cli.flags.request import announce_count, choose_measures, parse_flags, parse_options, suggest_flags
+from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
+from capsbench.cli.run import print_estimate
+from capsbench.errors import EXIT_FAILED
+from capsbench.planning.count import MAX_CELLS, MOST_TRIALS
+from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS, STUDIES, TRIALS
+from capsbench.presenting.terminal import make_console
+
+if TYPE_CHECKING:
+    from capsbench.tuning.contenders import Contender
+
+PANEL = "Search"
+
+
+@with_cell_options
+def tune(
+    context: typer.Context,
+    trials: Annotated[
+        int,
+        typer.Option(min=1, max=MOST_TRIALS, help="Trials of each contender, CNNs included.", rich_help_panel=PANEL),
+    ] = TRIALS,
+    studies: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_TRIALS,
+            help="Studies that the trials are divided into. The winner of each is trained anew; a test needs 3.",
+            rich_help_panel=PANEL,
+        ),
+    ] = STUDIES,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUES",
+            help="Values of a setting for every contender that has it, LOW..HIGH or A,B,...; repeatable. "
+            "[dim]Default: the declared ones.[/dim] What a flag names is not tuned.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    study_seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**31 - 1, help="Seed of the settings that are drawn.", rich_help_panel=PANEL),
+    ] = 0,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="random; or tpe, which learns from earlier trials and has no budget curves (extra tune).",
+            rich_help_panel=PANEL,
+        ),
+    ] = "random",
+    suite: SuiteOption = None,
+    axis: AxisOption = None,
+    baseline: BaselineOption = None,
+    baseline_size: BaselineSizeOption = None,
+    out: OutOption = Path("results"),
+    data_dir: DataOption = None,
+    measure: MeasureOption = None,
+    no_measure: NoMeasureOption = False,
+    workers: WorkersOption = None,
+    executor: ExecutorOption = "local",
+    per_gpu: PerGpuOption = 1,
+    cell_timeout: TimeoutOption = None,
+    checkpoint_seconds: CheckpointOption = SECONDS_BETWEEN_CHECKPOINTS,
+    slurm: SlurmOption = None,
+    cells_per_job: CellsPerJobOption = None,
+    detach: DetachOption = False,
+    ray_address: RayOption = None,
+    max_cells: MaxCellsOption = MAX_CELLS,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the contenders, their spaces and the estimated duration; run nothing."),
+    ] = False,
+    as_json: JsonOption = False,
+    **asked: str | None,
+) -> None:
+    """Search for the settings of every contender with the same number of trials, and train the winners anew.
+
+    The contenders are those of `capsbench run`, CNNs included. A trial is judged by its validation performance and reads no test
+    image. The table has the winners with fresh seeds, marked as tuned.
+
+    capsbench tune --routing dynamic,em --dataset fashion-mnist --train-size 6000 --out results/tuned
+
+    capsbench tune --routing my_module:MyRouting --trials 40 --space learning_rate=0.001..0.3 --space temperature=0.5,1,2
+    """
+    from capsbench.running.machines import Machines
+    from capsbench.tuning.search import Search, parse_spaces
+    from capsbench.tuning.tune import plan_search
+    from capsbench.tuning.tune import tune as tune_contenders
+
+    named = {
+        **asked,
+        "measure": choose_measures(measure, no_measure),
+        "baseline": baseline,
+        "baseline_size": baseline_size,
+    }
+    request: dict[str, Any] = {**named, **parse_options([*(axis or []), *parse_flags(context.args)], named)}
+    machines: dict[str, Any] = {"executor": executor, "workers": workers, "per_gpu": per_gpu}
+    machines |= {"cell_timeout": cell_timeout, "slurm": parse_slurm(slurm), "cells_per_job": cells_per_job}
+    machines |= {"detach": detach, "ray_address": ray_address}
+    with suggest_flags(context):
+        if dry_run:
+            Machines(**machines)
+            search = Search(trials, studies, study_seed, sampler, parse_spaces(space or ()))  # type: ignore[arg-type]
+            contenders, remarks = plan_search(
+                search, suite=suite, data_dir=data_dir, max_cells=max_cells, on_count=announce_count, **request
+            )
+            _print_plan(contenders, remarks, data_dir, as_json)
+            return
+        announce_search(executor, ray_address)
+        tuned = tune_contenders(
+            trials=trials,
+            studies=studies,
+            study_seed=study_seed,
+            sampler=sampler,  # type: ignore[arg-type]
+            space=space or (),
+            suite=suite,
+            out=out,
+            data_dir=data_dir,
+            checkpoint_seconds=checkpoint_seconds,
+            command=shlex.join(["capsbench", *sys.argv[1:]]),
+            max_cells=max_cells,
+            **machines,
+            **request,
+        )
+    if tuned.results is None:
+        print_outcome_of_trials(tuned.trials, out, as_json)
+        return
+    print_outcome(tuned.results, out, as_json)
+    if tuned.without_winner:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_plan(contenders: list[Contender], remarks: list[str], data_dir: Path | None, as_json: bool) -> None:
+    from capsbench.planning.contender_defaults import title_cells
+    from capsbench.running.estimate import estimate_duration
+
+    search = contenders[0].search
+    # The settings of a trial change its duration little, but for the batch size.
+    planned = [
+        replace(contender.planned.with_seed(trial), measures=())
+        for contender in contenders
+        for trial in range(search.trials)
+    ]
+    results = [
+        contender.planned.with_seed(10**9 + study * 1000 + seed)
+        for contender in contenders
+        for study in range(search.studies)
+        for seed in contender.seeds
+    ]
+    titles = title_cells(contender.planned.cell for contender in contenders)
+    named = {contender.identity: titles[contender.planned.cell.id].rpartition(", seed ")[0] for contender in contenders}
+    if as_json:
+        described = [
+            {
+                "contender": contender.identity,
+                "title": named[contender.identity],
+                "trials": search.trials,
+                "studies": search.studies,
+                "results": search.studies * len(contender.seeds),
+                "spaces": {name: str(space) for name, space in contender.spaces.items()},
+            }
+            for contender in contenders
+        ]
+        timing = asdict(estimate_duration([*planned, *results], (), data_dir))
+        print(json.dumps({"contenders": described, **timing, "remarks": remarks}))
+        return
+    table = Table("contender", "trials", "results", "tuned", box=None, pad_edge=False)
+    for contender in contenders:
+        spaces = ", ".join(f"{name} {space}" for name, space in contender.spaces.items())
+        of_results = f"{search.studies} x {len(contender.seeds)} seeds"
+        table.add_row(named[contender.identity], f"{search.studies} x {search.trials_of_study}", of_results, spaces)
+    make_console().print(table)
+    for remark in remarks:
+        print_line(remark)
+    sys.stdout.flush()  # shows the plan before the timing, which takes seconds
+    cells = len(planned) + len(results)
+    print_estimate(estimate_duration([*planned, *results], (), data_dir), cells, cells)

@@ -1,0 +1,180 @@
+"""The settings of a search: how many trials each contender gets, and which setting each trial has.
+
+The setting of a trial follows from the seed of the search, the contender and the trial's number alone. It depends neither on the
+order in which trials end nor on where they run, so several machines can share a search.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from capsbench.errors import Kind, UsageError, reason_of
+from capsbench.planning.count import MOST_TRIALS
+from capsbench.planning.defaults import STUDIES, TRIALS
+from capsbench.planning.matrix import PlannedCell
+from capsbench.records.cell import FIELDS, Cell, Scalar, flag_of, short_name
+from capsbench.records.parts import Parts
+from capsbench.records.tuning import Sampler, change_settings
+from capsbench.stats.spaces import Choice, Range, Space, parse_space
+
+FIRST_TRIAL_SEED = 1_000_000
+"""The seed of the first trial of a search: the seeds of trials are others than those of results."""
+
+SPACE_FLAG = "space"
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for the settings of some contenders.
+
+    Attributes:
+        trials: the trials of a contender, of all its studies.
+        studies: the parts into which they are divided; each has a winner.
+        seed: decides the settings that are drawn.
+        sampler: ``random``, or ``tpe``: Optuna's TPE, which learns from the earlier trials of a study.
+        spaces: field or option -> the space that replaces the declared one, for every contender that has it.
+    """
+
+    trials: int = TRIALS
+    studies: int = STUDIES
+    seed: int = 0
+    sampler: Sampler = "random"
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.trials <= MOST_TRIALS:
+            raise UsageError(Kind.INVALID, flag="trials", expected=f"1 to {MOST_TRIALS:,}", value=self.trials)
+        if not 1 <= self.studies <= self.trials or self.trials % self.studies:
+            expected = f"a divisor of the {self.trials} trials, so that each study has as many"
+            raise UsageError(Kind.INVALID, flag="studies", expected=expected, value=self.studies)
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(Kind.INVALID, flag="study_seed", expected="0 or more", value=self.seed)
+        if self.sampler not in ("random", "tpe"):
+            raise UsageError(Kind.UNKNOWN, flag="sampler", value=self.sampler, expected=("random", "tpe"))
+
+    @property
+    def trials_of_study(self) -> int:
+        return self.trials // self.studies
+
+
+def draw_setting(spaces: Mapping[str, Space], seed: int, contender: str, trial: int) -> dict[str, Scalar]:
+    """Returns the setting of a trial, drawn at random from its spaces.
+
+    Each value depends on its own name only, so that another space for one name leaves the values of the others.
+
+    Args:
+        seed: that of the search.
+        contender: the identity of the contender before the search.
+        trial: the number of the trial among all of the contender, from 0.
+    """
+    return {name: space.draw(_draw_share(seed, contender, trial, name)) for name, space in spaces.items()}
+
+
+def _draw_share(seed: int, contender: str, trial: int, name: str) -> float:
+    """Returns a number in [0, 1), uniform over trials."""
+    digest = hashlib.sha256(f"{seed}/{contender}/{trial}/{name}".encode()).digest()
+    # 53 bits, as many as a float has, so that no share is rounded up to 1.
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def find_spaces(planned: PlannedCell, overrides: Mapping[str, Space]) -> dict[str, Space]:
+    """Returns field or option -> its space, for a contender.
+
+    Those are the spaces that fields of the Cell declare, and those of its network, routing and loss. What the user's request
+    names stays as it is there, unless an override gives it a space.
+    """
+    cell = planned.cell
+    spaces: dict[str, Space] = {name: declared.space for name, declared in FIELDS.items() if declared.space}
+    for component, part in Parts.from_cell(cell).by_field.items():
+        for name, space in getattr(part.component, "spaces", {}).items():
+            option = f"{component}.{name}"
+            spaces[option if option in cell.options else _check_field(name, part.name)] = space
+    if not cell.reconstruction:
+        spaces.pop("reconstruction_weight", None)
+    fixed = {canonical for name in planned.request for canonical in _find_names(name, cell)}
+    spaces = {name: space for name, space in spaces.items() if name not in fixed}
+    for name, space in overrides.items():
+        for found in _find_names(name, cell):
+            spaces[found] = _convert_choices(space, cell, found)
+    return {name: spaces[name] for name in sorted(spaces)}
+
+
+def _check_field(name: str, component: str) -> str:
+    if name in FIELDS:
+        return name
+    problem = f"{component} declares the space of {name}, which is neither an option of its own nor a field of a cell"
+    raise UsageError(Kind.INVALID, problem, flag=SPACE_FLAG, value=name)
+
+
+def _find_names(name: str, cell: Cell) -> list[str]:
+    """Returns the field or the options of a cell that a name stands for: a field, its flag, an option, or its short name."""
+    fields = [field for field in FIELDS if name in (field, flag_of(field))]
+    return fields or [option for option in cell.options if name in (option, short_name(option))]
+
+
+def _convert_choices(space: Space, cell: Cell, name: str) -> Space:
+    """Returns a user's space with its values in the type of the field or option; raises UsageError for a value of another."""
+    drawn: tuple[Any, ...] = space.values if isinstance(space, Choice) else (space.low, space.high)
+    values = []
+    for value in drawn:
+        try:
+            changed = change_settings(cell, {name: _parse_value(value, cell, name)})
+        except (ValidationError, ValueError) as error:
+            reason = reason_of(error) if isinstance(error, ValidationError) else str(error)
+            raise UsageError(
+                Kind.INVALID, reason, flag=SPACE_FLAG, value=f"{short_name(name) or name}={value}"
+            ) from error
+        values.append(changed.options[name] if "." in name else getattr(changed, name))
+    if isinstance(space, Choice):
+        return Choice(tuple(values))
+    if any(isinstance(value, int) for value in values):  # a range would draw fractions
+        expected = "a list A,B,..., since it takes whole numbers"
+        raise UsageError(Kind.INVALID, flag=SPACE_FLAG, expected=expected, value=f"{short_name(name) or name}={space}")
+    return Range(*map(float, values))
+
+
+def _parse_value(value: Any, cell: Cell, name: str) -> Any:
+    """Returns a value as the type of an option's default; a field's type is checked by the Cell."""
+    if "." not in name:
+        return value
+    default = cell.options[name]
+    if isinstance(default, bool):
+        if str(value) not in ("yes", "no", "true", "false", "True", "False"):
+            raise ValueError("expected yes or no")
+        return str(value) in ("yes", "true", "True")
+    return type(default)(value)
+
+
+def parse_spaces(texts: Collection[str]) -> dict[str, Space]:
+    """Parses ``NAME=LOW..HIGH`` and ``NAME=A,B,C`` of a user; raises UsageError."""
+    spaces: dict[str, Space] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        key = name.strip().removeprefix("--").replace("-", "_")
+        try:
+            if not equals or not key or not values.strip():
+                raise ValueError
+            space = parse_space(values)
+        except ValueError as error:
+            expected = "NAME=LOW..HIGH with 0 <= LOW < HIGH, or NAME=A,B,..."
+            raise UsageError(Kind.INVALID, flag=SPACE_FLAG, expected=expected, value=text) from error
+        if key in spaces:
+            raise UsageError(Kind.CONFLICT, "given twice", flag=SPACE_FLAG, value=key)
+        spaces[key] = space
+    return spaces
+
+
+def check_spaces_used(search: Search, spaces: Collection[Mapping[str, Space]], cells: Collection[Cell]) -> None:
+    """Refuses a space for a name that no contender has, and a search that changes nothing."""
+    for name in search.spaces:
+        if not any(_find_names(name, cell) for cell in cells):
+            known = sorted({short_name(found) or found for of_contender in spaces for found in of_contender})
+            raise UsageError(Kind.UNKNOWN, flag=SPACE_FLAG, value=name, expected=known)
+    if not all(spaces):
+        problem = "nothing is left to tune of a contender: every setting with a space is named"
+        raise UsageError(Kind.CONFLICT, problem, flag=SPACE_FLAG)

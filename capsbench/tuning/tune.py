@@ -1,0 +1,124 @@
+"""`capsbench.tune`: the settings of every contender searched for with the same budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from capsbench.api import OnCount, plan
+from capsbench.data.base import data_folder
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.count import MAX_CELLS, check_count
+from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS, STUDIES, TRIALS
+from capsbench.planning.matrix import PlannedCell
+from capsbench.planning.request import split_values
+from capsbench.presenting.terminal import make_console
+from capsbench.records.store import Store
+from capsbench.records.tuning import Sampler
+from capsbench.running.machines import Machines
+from capsbench.running.outcome import Outcome
+from capsbench.running.progress import make_progress
+from capsbench.tuning.contenders import Contender, list_contenders
+from capsbench.tuning.learning import import_optuna
+from capsbench.tuning.search import Search, parse_spaces
+from capsbench.tuning.tuner import Tuned, Tuner
+
+
+def tune(
+    *,
+    trials: int = TRIALS,
+    studies: int = STUDIES,
+    study_seed: int = 0,
+    sampler: Sampler = "random",
+    space: str | Sequence[str] = (),
+    suite: str | Path | None = None,
+    out: str | Path = "results",
+    data_dir: str | Path | None = None,
+    workers: int | None = None,
+    executor: str = "local",
+    per_gpu: int = 1,
+    cell_timeout: str | float | None = None,
+    slurm: Mapping[str, str] | None = None,
+    cells_per_job: int | None = None,
+    detach: bool = False,
+    ray_address: str | None = None,
+    checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS,
+    command: str = "capsbench.tune",
+    console: Console | None = None,
+    max_cells: int = MAX_CELLS,
+    **request: Any,
+) -> Tuned:
+    """Searches for settings of each contender of a request, CNNs included, and trains the winners anew with fresh seeds.
+
+    Every contender gets the same number of trials. A trial is one training with settings drawn at random from the contender's
+    spaces, judged by its validation performance; it reads no test image. The trials are divided into studies without a trial in
+    common, and the winner of each is trained with the seeds of the request, other ones in each study. What the request names is
+    not tuned. The same call goes on after an interruption, and several machines may share a folder.
+
+    Args:
+        trials: the trials of each contender, over all its studies.
+        studies: the parts into which they are divided.
+        study_seed: decides the settings that are drawn.
+        sampler: ``random``; or ``tpe``, which learns from earlier trials (extra ``tune``). It has no budget curves.
+        space: spaces that replace declared ones, for every contender that has the name: ``NAME=LOW..HIGH`` or ``NAME=A,B,C``.
+        suite, data_dir, workers, executor, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address,
+        checkpoint_seconds, command, console, max_cells, request: as in `capsbench.run`.
+        out: the results folder; the trials have one of their own in it, ``trials``.
+
+    Raises:
+        UsageError: nothing was run; the message says what to change.
+        StorageFailed: a result could not be written; those written before stay.
+    """
+    machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
+    if not checkpoint_seconds >= 0:  # also true of nan
+        raise UsageError(Kind.INVALID, flag="checkpoint_seconds", expected="0 or more", value=checkpoint_seconds)
+    contenders, remarks = plan_search(
+        Search(trials, studies, study_seed, sampler, parse_spaces(split_spaces(space))),
+        suite=suite,
+        data_dir=data_dir,
+        max_cells=max_cells,
+        **request,
+    )
+
+    def run_cells(planned: Sequence[PlannedCell], store: Store, more: Sequence[str]) -> Outcome:
+        with make_progress(console or make_console(stderr=True)) as progress:
+            return machines.make_runner(
+                planned,
+                store,
+                data_folder(data_dir),
+                progress,
+                checkpoint_seconds=checkpoint_seconds,
+                command=command,
+                suite=None if suite is None else str(suite),
+                remarks=[*remarks, *more] if planned and planned[0].role == "trial" else more,
+            ).run()
+
+    return Tuner(contenders, Path(out), run_cells).run()
+
+
+def plan_search(
+    search: Search,
+    *,
+    suite: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    max_cells: int = MAX_CELLS,
+    on_count: OnCount = lambda count: None,
+    **request: Any,
+) -> tuple[list[Contender], list[str]]:
+    """Returns the contenders of a search, and remarks on them; raises UsageError as `tune`."""
+    if search.sampler == "tpe":
+        import_optuna()
+    planned = plan(suite, data_dir, max_cells=max_cells, on_count=on_count, **request)
+    contenders = list_contenders(planned.cells, search)
+    results = sum(len(contender.seeds) for contender in contenders) * search.studies
+    check_count(len(contenders) * search.trials + results, max_cells)
+    left_out = [f"{name} is left out: {reason}" for name, reason in planned.left_out.items()]
+    return contenders, [*planned.remarks, *left_out]
+
+
+def split_spaces(space: str | Sequence[str]) -> list[str]:
+    """Returns the spaces of a user, each ``NAME=VALUES``; a string is one, since its values may have commas."""
+    return [space] if isinstance(space, str) else [str(text) for text in split_values(space)]

@@ -1,0 +1,132 @@
+"""Tunes the contenders of a plan: trains the trials of all, chooses the winners, and trains these anew with fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capsbench.planning.contender_defaults import title_cells
+from capsbench.planning.matrix import PlannedCell
+from capsbench.records.store import Store
+from capsbench.records.tuning.trials import open_trials, read_validation
+from capsbench.running.on_record import find_records
+from capsbench.running.outcome import Outcome
+from capsbench.tuning.contenders import Contender
+from capsbench.tuning.learning import LearningSampler
+from capsbench.tuning.selection import Winner, select_winner
+
+RunCells = Callable[[Sequence[PlannedCell], Store, Sequence[str]], Outcome]
+"""(cells, results folder, remarks) -> the outcome of their run."""
+
+
+@dataclass
+class Tuned:
+    """The outcome of a tuning.
+
+    Attributes:
+        trials: the outcome of the trials.
+        results: the outcome of the winners with fresh seeds; None if the trials were not finished.
+        without_winner: titles of the contenders, with the study, of which no trial could be trained.
+    """
+
+    trials: Outcome
+    results: Outcome | None = None
+    without_winner: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Tuner:
+    """A search for the settings of some contenders, in two phases with a barrier between them.
+
+    Each phase is a run of cells, of which those on record are not run again. So an interrupted search goes on with the same call,
+    and several machines that share the folder share its trials and come to the same winners.
+
+    Args:
+        contenders: of one search.
+        folder: the results folder.
+        run_cells: runs the cells of a phase.
+    """
+
+    contenders: Sequence[Contender]
+    folder: Path
+    run_cells: RunCells
+
+    def run(self) -> Tuned:
+        """Runs the search; Ctrl-C ends it, and the same call later goes on from there."""
+        store = open_trials(self.folder)
+        outcome = Outcome()
+        for trials in self.plan_rounds():
+            outcome = self.run_cells(trials, store, ())
+            if outcome.interrupted or outcome.left:
+                return Tuned(outcome)
+        # A trial is judged by its record; networks of all trials would fill a disk.
+        for path in store.folder.glob("weights/*.safetensors"):
+            path.unlink(missing_ok=True)
+        results, missing = self.plan_results()
+        tuned = Tuned(outcome, without_winner=missing)
+        remarks = [f"{title}: no trial could be trained" for title in missing]
+        tuned.results = self.run_cells(results, Store(self.folder), remarks)
+        return tuned
+
+    def plan_rounds(self) -> Iterator[list[PlannedCell]]:
+        """Yields the trials, those together that may be trained in any order.
+
+        Random settings make one round. A sampler that learns makes as many as a study has trials: a trial of each study a round.
+        """
+        search = self.contenders[0].search
+        if search.sampler == "random":
+            yield [
+                contender.plan_trial(trial, contender.draw_setting(trial))
+                for contender in self.contenders
+                for trial in range(search.trials)
+            ]
+            return
+        samplers = [
+            LearningSampler(contender, study) for contender in self.contenders for study in range(search.studies)
+        ]
+        for _ in range(search.trials_of_study):
+            trials = [sampler.suggest() for sampler in samplers]
+            yield trials
+            records = find_records(trials, open_trials(self.folder))
+            for sampler, trial in zip(samplers, trials, strict=True):
+                sampler.observe(read_validation(records.get(trial.cell.id)))
+
+    def plan_results(self) -> tuple[list[PlannedCell], list[str]]:
+        """Returns the trainings of all winners, and the titles of the contenders and studies without one."""
+        planned: list[PlannedCell] = []
+        missing: list[str] = []
+        titles = title_cells(contender.planned.cell for contender in self.contenders)
+        for contender in self.contenders:
+            for study, (trials, winner) in enumerate(self.select_winners(contender)):
+                if winner is None:
+                    title = titles[contender.planned.cell.id].rpartition(", seed ")[0]
+                    missing.append(f"{title}, study {study + 1}")
+                else:
+                    planned += contender.plan_results(study, trials[winner.trial], winner.validation)
+        return planned, missing
+
+    def select_winners(self, contender: Contender) -> Iterator[tuple[list[PlannedCell], Winner | None]]:
+        """Yields the trials of each study of a contender, and its winner."""
+        store, search = open_trials(self.folder), contender.search
+        for study in range(search.studies):
+            if search.sampler == "random":
+                first = study * search.trials_of_study
+                trials = [
+                    contender.plan_trial(trial, contender.draw_setting(trial))
+                    for trial in range(first, first + search.trials_of_study)
+                ]
+            else:
+                trials = self._replay(contender, study)
+            records = find_records(trials, store)
+            yield trials, select_winner([read_validation(records.get(trial.cell.id)) for trial in trials])
+
+    def _replay(self, contender: Contender, study: int) -> list[PlannedCell]:
+        """Returns the trials of a sampler that learns, from the records of those before."""
+        sampler, trials = LearningSampler(contender, study), []
+        for _ in range(contender.search.trials_of_study):
+            trial = sampler.suggest()
+            records = find_records([trial], open_trials(self.folder))
+            sampler.observe(read_validation(records.get(trial.cell.id)))
+            trials.append(trial)
+        return trials

@@ -1,0 +1,142 @@
+"""The settings of a search: drawn from names and numbers alone, within the spaces that are declared or that the user gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.matrix import plan_cells
+from capsbench.stats.spaces import Choice, Range
+from capsbench.tuning.search import Search, check_spaces_used, draw_setting, find_spaces, parse_spaces
+
+SPACES = {"learning_rate": Range(0.001, 0.1), "batch_size": Choice((32, 64, 128))}
+
+
+def plan(**request):
+    return plan_cells({"routing": "em", "seeds": 0, "device": "cpu", **request})
+
+
+def test_a_setting_follows_from_seed_contender_and_trial() -> None:
+    assert draw_setting(SPACES, 0, "aaaaaaaaaaaa", 3) == draw_setting(SPACES, 0, "aaaaaaaaaaaa", 3)
+    others = [
+        draw_setting(SPACES, seed, contender, trial)["learning_rate"]
+        for seed, contender, trial in [
+            (0, "aaaaaaaaaaaa", 3),
+            (1, "aaaaaaaaaaaa", 3),
+            (0, "bbbbbbbbbbbb", 3),
+            (0, "aaaaaaaaaaaa", 4),
+        ]
+    ]
+    assert len(set(others)) == 4
+
+
+def test_another_space_for_one_name_leaves_the_values_of_the_others() -> None:
+    wider = {**SPACES, "batch_size": Choice((16, 32, 64, 128))}
+    for trial in range(10):
+        assert (
+            draw_setting(wider, 0, "a", trial)["learning_rate"] == draw_setting(SPACES, 0, "a", trial)["learning_rate"]
+        )
+
+
+def test_settings_are_uniform_and_independent() -> None:
+    settings = [draw_setting(SPACES, 0, "a", trial) for trial in range(4000)]
+    exponents = np.log10([setting["learning_rate"] for setting in settings])
+    assert np.histogram(exponents, bins=4, range=(-3, -1))[0] == pytest.approx([1000] * 4, abs=110)
+    batches = np.array([setting["batch_size"] for setting in settings])
+    assert [np.sum(batches == size) for size in (32, 64, 128)] == pytest.approx([1333] * 3, abs=120)
+    assert abs(np.corrcoef(exponents, batches)[0, 1]) < 0.05
+
+
+def test_the_spaces_are_those_of_fields_routing_and_loss() -> None:
+    capsules, cnn = plan()
+    of_training = {"learning_rate", "schedule", "weight_decay", "batch_size"}
+    assert find_spaces(cnn, {}).keys() == of_training
+    own = {"routing.inverse_temperature", "routing.annealing", "loss.growth"}
+    assert find_spaces(capsules, {}).keys() == of_training | own
+
+
+def test_the_weight_of_the_reconstruction_is_tuned_where_there_is_one() -> None:
+    (capsnet,) = plan(routing="dynamic", baseline="none")
+    assert capsnet.cell.reconstruction
+    assert "reconstruction_weight" in find_spaces(capsnet, {})
+    (without,) = plan(routing="dynamic", baseline="none", reconstruction="no")
+    assert "reconstruction_weight" not in find_spaces(without, {})
+
+
+def test_what_the_request_names_is_not_tuned() -> None:
+    for planned in plan(lr=0.01, annealing=0.1, growth="sigmoid"):
+        assert not {"learning_rate", "routing.annealing", "loss.growth"} & find_spaces(planned, {}).keys()
+
+
+def test_a_user_space_replaces_the_declared_one_and_opens_a_named_one() -> None:
+    capsules, cnn = plan(lr=0.01)
+    overrides = parse_spaces(["lr=0.001..0.3", "batch-size=8,16", "annealing=0.5..1"])
+    spaces = find_spaces(capsules, overrides)
+    assert spaces["learning_rate"] == Range(0.001, 0.3)
+    assert spaces["batch_size"] == Choice((8, 16))
+    assert spaces["routing.annealing"] == Range(0.5, 1.0)
+    assert "routing.annealing" not in find_spaces(cnn, overrides)  # which has no such option
+
+
+def test_values_of_a_user_get_the_type_of_their_option() -> None:
+    (capsnet,) = plan(routing="dynamic", baseline="none")
+    spaces = find_spaces(capsnet, parse_spaces(["leaky=yes,no", "squash=sabour,unit"]))
+    assert spaces["routing.leaky"] == Choice((True, False))
+    assert spaces["routing.squash"] == Choice(("sabour", "unit"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("learning_rate=a,b", "learning_rate"),
+        ("schedule=cosine", "cosine"),
+        ("batch_size=1..64", "batch_size"),  # a range would draw fractions
+        ("leaky=perhaps", "leaky"),
+    ],
+)
+def test_values_of_another_type_are_refused(text, value) -> None:
+    (capsnet,) = plan(routing="dynamic", baseline="none")
+    with pytest.raises(UsageError) as caught:
+        find_spaces(capsnet, parse_spaces([text]))
+    assert (caught.value.kind, caught.value.flag) == (Kind.INVALID, "space")
+
+
+@pytest.mark.parametrize("text", ["learning_rate", "=1,2", "lr=", "lr=0.1..0.01", "lr=-1..1"])
+def test_other_texts_are_no_spaces(text) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_spaces([text])
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "space", text)
+
+
+def test_a_space_is_given_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_spaces(["batch-size=1,2", "batch_size=3,4"])
+    assert caught.value.kind is Kind.CONFLICT
+
+
+def test_a_space_of_no_contender_is_refused() -> None:
+    capsules, cnn = plan()
+    search = Search(spaces=parse_spaces(["learning=0.1..1"]))
+    with pytest.raises(UsageError) as caught:
+        check_spaces_used(search, [find_spaces(capsules, {})], [capsules.cell, cnn.cell])
+    assert (caught.value.kind, caught.value.value) == (Kind.UNKNOWN, "learning")
+    assert "learning_rate" in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "flag"),
+    [
+        ({"trials": 0}, "trials"),
+        ({"trials": 20_000}, "trials"),
+        ({"trials": 20, "studies": 3}, "studies"),
+        ({"trials": 3, "studies": 4}, "studies"),
+        ({"studies": 0}, "studies"),
+        ({"seed": -1}, "study_seed"),
+        ({"sampler": "grid"}, "sampler"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(fields, flag) -> None:
+    with pytest.raises(UsageError) as caught:
+        Search(**fields)
+    assert caught.value.flag == flag
