@@ -16,6 +16,7 @@ from capsbench.records.disk import write_file
 from capsbench.records.record import Artifact, Record
 from capsbench.records.sharing.leases import Leases
 from capsbench.records.store import Store, read_content
+from capsbench.records.tuning.trials import TRIALS, open_trials
 
 
 @dataclass
@@ -39,8 +40,18 @@ class Merged:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The cells, rows between networks and notes of the merged folder; the cells that it had; and a line for each fault."""
+    """What a merged folder gets.
 
+    Attributes:
+        target: the merged folder.
+        stamps: those of the records that it had before they were read.
+        cells, between, notes: its cells, rows between networks and notes.
+        known: the cells that it had.
+        faults: a line for each fault.
+    """
+
+    target: Store
+    stamps: Mapping[str, tuple[int, int, int] | None]
     cells: dict[str, United]
     between: list[Version[RowsFile]]
     notes: list[NewNote]
@@ -49,7 +60,7 @@ class _Plan:
 
 
 def merge(folders: Sequence[str | Path], out: str | Path, *, prefer: str | Path | Sequence[str | Path] = ()) -> Merged:
-    """Joins results folders that were made apart into one, which has the records, weights, kept arrays and runs of all.
+    """Joins results folders that were made apart into one, which has the records, weights, kept arrays, runs and trials of all.
 
     No folder is changed. The merged folder may exist and may be one of the folders. What it has is never overwritten, but its
     records may get more measures, and its failed cells a training. The same call finishes a merge that was interrupted.
@@ -69,11 +80,25 @@ def merge(folders: Sequence[str | Path], out: str | Path, *, prefer: str | Path 
     preferred = [Path(folder) for folder in ([prefer] if isinstance(prefer, str | Path) else prefer)]
     if not paths:
         raise UsageError(Kind.INVALID, flag="FOLDER", expected="at least one results folder")
-    stamps = {path.stem: target.stamp(path.stem) for path in (target.folder / "records").glob("*.json")}
-    plan = _plan_merge(read_sources(paths, target.folder), preferred)
+    # Everything is planned before anything is written, the trials of searches too.
+    plans = [_plan_merge(paths, target, preferred)]
+    trials = [folder / TRIALS for folder in paths if (folder / TRIALS).is_dir()]
+    if trials:
+        preferred = [folder / TRIALS for folder in preferred if folder / TRIALS in trials]
+        plans.append(_plan_merge(trials, open_trials(target.folder), preferred))
+    merged, *others = [_write_plan(plan) for plan in plans]
+    for of_trials in others:
+        merged.left_out += of_trials.left_out
+        merged.remarks.append(f"{of_trials.cells} trials of searches, {len(of_trials.added)} of them new")
+    return merged
+
+
+def _write_plan(plan: _Plan) -> Merged:
+    """Writes what a merged folder lacks."""
+    target = plan.target
     target.check_writable()  # it makes the folder: a conflict leaves none
     target.sweep()
-    merged = _write_cells(plan, target, stamps)
+    merged = _write_cells(plan)
     for source, path, _ in plan.between:
         write_file(target.folder / path.relative_to(source.store.folder), read_content(path))
     for note in plan.notes:
@@ -84,8 +109,10 @@ def merge(folders: Sequence[str | Path], out: str | Path, *, prefer: str | Path 
     return merged
 
 
-def _plan_merge(sources: Sequence[Source], prefer: Sequence[Path]) -> _Plan:
+def _plan_merge(folders: Sequence[Path], target: Store, prefer: Sequence[Path]) -> _Plan:
     """Decides what the merged folder gets; raises ConflictError."""
+    stamps = {path.stem: target.stamp(path.stem) for path in (target.folder / "records").glob("*.json")}
+    sources = read_sources(folders, target.folder)
     arbiter = Arbiter(sources, find_preferred(sources, prefer))
     united = unite_cells(arbiter)
     between = choose_between(arbiter, united)
@@ -94,6 +121,8 @@ def _plan_merge(sources: Sequence[Source], prefer: Sequence[Path]) -> _Plan:
     notes = choose_notes(sources)
     runs = [note for source in sources if source.is_target for note in source.notes.values()]
     return _Plan(
+        target,
+        stamps,
         keep_trained(united, [*runs, *(note.run for note in notes)]),
         [version for version in between.values() if not version.source.is_target],
         notes,
@@ -102,15 +131,13 @@ def _plan_merge(sources: Sequence[Source], prefer: Sequence[Path]) -> _Plan:
     )
 
 
-def _write_cells(plan: _Plan, target: Store, stamps: Mapping[str, tuple[int, int, int] | None]) -> Merged:
+def _write_cells(plan: _Plan) -> Merged:
     """Writes what the merged folder lacks of each cell, each under its lease.
-
-    Args:
-        stamps: those of the records in the merged folder before they were read.
 
     Raises:
         UsageError: another command works on some of the cells; the others are written.
     """
+    target, stamps = plan.target, plan.stamps
     merged, busy = Merged(cells=len(plan.cells), left_out=plan.faults), []
     with Leases(target.folder) as leases:
         leases.remove_stale()

@@ -54,6 +54,7 @@ class Tuner:
 
     def run(self) -> Tuned:
         """Runs the search; Ctrl-C ends it, and the same call later goes on from there."""
+        Store(self.folder).check_writable()  # also makes it a results folder while there are trials alone
         store = open_trials(self.folder)
         outcome = Outcome()
         for trials in self.plan_rounds():

@@ -12,7 +12,9 @@ from capsbench.merging.sources import read_sources
 from capsbench.records.file import seal_json
 from capsbench.records.sharing.leases import Leases
 from capsbench.records.store import Store
-from tests.making import make_capsules, make_failed
+from capsbench.records.tuning import Tuning
+from capsbench.records.tuning.trials import open_trials, read_trials
+from tests.making import make_capsules, make_failed, make_record
 from tests.merging.folders import (
     ACCURACY,
     LATENCY,
@@ -299,3 +301,38 @@ def test_a_cell_of_another_folder_has_its_own_number_of_a_run(a, b, out):
     merge([a, b], out)
     (merged,) = Store(out).records()[0]
     assert merged == replace(record, training=replace(record.training, run=5))
+
+
+def write_trial(folder, seed):
+    tuning = Tuning("0123456789ab", seed=0, studies=1, trials=4, study=0, trial=seed, start={"learning_rate": 0.003})
+    trial = replace(make_record(make_capsules(seed=seed)), role="trial", tuning=tuning)
+    open_trials(folder).write(trial)
+    return trial
+
+
+def test_the_trials_of_searches_are_merged_too(a, b, out):
+    write_network(a, seed=0)
+    write_network(b, seed=1)
+    one, both, other = write_trial(a, 10), write_trial(a, 11), write_trial(b, 12)
+    write_trial(b, 11)
+    merged = merge([a, b], out)
+    assert merged.cells == 2  # results
+    assert len(merged.remarks) == 1
+    trials = {trial.cell.id: trial for trial in read_trials(out)}
+    assert trials == {trial.cell.id: trial for trial in (one, both, other)}
+
+
+def test_trials_that_contradict_each_other_leave_nothing_written(a, b, out):
+    write_network(a, seed=0)
+    write_network(b, seed=1)
+    for folder, started, loss in ((a, "2026-01-01", 0.1), (b, "2026-01-02", 0.2)):
+        trial = write_trial(folder, 10)
+        history = [{"epoch": 1, "loss": loss, "validation_accuracy": 0.5}]
+        assert trial.training is not None
+        open_trials(folder).write(replace(trial, training=replace(trial.training, started=started, history=history)))
+    with pytest.raises(ConflictError):
+        merge([a, b], out)
+    assert not out.exists()
+    merge([a, b], out, prefer=b)
+    (kept,) = read_trials(out)
+    assert kept.history[0]["loss"] == 0.2
