@@ -21,6 +21,7 @@ __all__ = [
     "cells",
     "check",
     "compare",
+    "contenders",
     "load",
     "measure",
     "merge",
@@ -39,6 +40,7 @@ _HOMES = {
     "cells": "capsbench.api",
     "check": "capsbench.comparing",
     "compare": "capsbench.comparing",
+    "contenders": "capsbench.tuning.outside",
     "load": "capsbench.records.table",
     "measure": "capsbench.api",
     "merge": "capsbench.merging",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from capsbench.reporting.build import report
     from capsbench.routing import Routing
     from capsbench.showing import show
+    from capsbench.tuning.outside import contenders
     from capsbench.tuning.tune import tune
     from capsbench.watching import status
 

@@ -15,6 +15,7 @@ import capsbench
 from capsbench import registry
 from capsbench.networks.build import build_network
 from capsbench.records.store import Store
+from capsbench.records.tuning.trials import read_trials
 from capsbench.running.estimate import Estimate
 from capsbench.running.runner import Runner
 from capsbench_kernels import dynamic_routing
@@ -163,6 +164,22 @@ def test_the_listener_of_the_tracking_document_has_the_curves(tmp_path, monkeypa
     (record,) = Store("results").records()[0]
     assert names["curves"].losses == {record.cell.title: [entry["loss"] for entry in record.history]}
     assert names["curves"].ended == [(record.cell.title, "finished")]
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_the_own_tuner_of_the_tuning_document_reaches_every_contender(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "tuning.md").read_text(), flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) <= 15
+    quick = code.replace('routing="em", dataset="digits", trials=20', "trials=2, **QUICK").replace(
+        "n_trials=20", "n_trials=2"
+    )
+    assert quick.count("20") == 0
+    monkeypatch.chdir(tmp_path)
+    exec(quick, {"QUICK": {**QUICK, "baseline": "matched"}})
+    results, _ = Store("results/mine").records()
+    assert {record.cell.network for record in results} == {"capsnet", "matched"}
+    assert {record.tuning.sampler for record in results} == {"own"}
+    assert len(read_trials(Path("results/mine"))) == 4
 
 
 @pytest.mark.parametrize("routing", registry.names("routing"))

@@ -89,7 +89,7 @@ def describe_tuned(cell: Cell, tuning: Tuning) -> Cell:
     """Returns the cell by which a report names a tuned contender: where its search started, with the mark of the search."""
     fields = {name: value for name, value in tuning.start.items() if "." not in name}
     options = {name: value for name, value in tuning.start.items() if "." in name}
-    sampler = "" if tuning.sampler == "random" else f", {tuning.sampler}"
+    sampler = {"random": "", "tpe": ", TPE", "own": ", own tuner"}[tuning.sampler]
     marks = {TUNED: f"({tuning.studies * tuning.trials} trials{sampler})", SEARCH: _identify_search(tuning)}
     # Not validated: no network is built from it, and the marks are no options of a network.
     return cell.model_copy(update={**fields, "seed": 0, "options": {**cell.options, **options, **marks}})

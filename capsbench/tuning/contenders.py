@@ -45,24 +45,30 @@ class Contender:
         """Returns the setting of a trial, drawn at random; trials are numbered over all studies."""
         return draw_setting(self.spaces, self.search.seed, self.identity, trial)
 
+    def draw_trial(self, trial: int) -> PlannedCell:
+        """Returns the training of a trial with a setting that is drawn at random."""
+        return self.plan_trial(trial, self.draw_setting(trial))
+
     def plan_trial(self, trial: int, setting: Mapping[str, Scalar]) -> PlannedCell:
         """Returns the training of a trial, which takes no measure, so that it reads no test image.
 
         Raises:
-            UsageError: the network cannot be built with the setting.
+            UsageError: there is no such trial, or the network cannot be built with the setting.
         """
+        if not 0 <= trial < self.search.trials:
+            raise UsageError(Kind.INVALID, flag="trials", expected=f"a trial below {self.search.trials}", value=trial)
         cell = self._change(setting).with_seed(FIRST_TRIAL_SEED + trial)
         study, number = divmod(trial, self.search.trials_of_study)
         request = {**self._describe_request(setting, cell.seed), MEASURE_FLAG: NONE}
         tuning = self._describe(cell, study, number)
         return replace(self.planned, cell=cell, measures=(), request=request, role="trial", tuning=tuning)
 
-    def plan_results(self, study: int, trial: PlannedCell, validation: float) -> list[PlannedCell]:
+    def plan_results(self, study: int, trial: PlannedCell, validation: float | None) -> list[PlannedCell]:
         """Returns the trainings of a study's winner with fresh seeds, which are others in each study.
 
         Args:
             trial: the winner's.
-            validation: its validation performance; higher is better.
+            validation: its validation performance, higher is better; None if it is not known.
         """
         assert trial.tuning is not None
         setting = read_settings(trial.cell, list(self.spaces))

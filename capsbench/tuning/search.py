@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -27,6 +27,9 @@ FIRST_TRIAL_SEED = 1_000_000
 
 SPACE_FLAG = "space"
 
+SAMPLERS = ("random", "tpe")
+"""The samplers of `capsbench tune`."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -36,7 +39,8 @@ class Search:
         trials: the trials of a contender, of all its studies.
         studies: the parts into which they are divided; each has a winner.
         seed: decides the settings that are drawn.
-        sampler: ``random``, or ``tpe``: Optuna's TPE, which learns from the earlier trials of a study.
+        sampler: ``random``; ``tpe``: Optuna's TPE, which learns from the earlier trials of a study; or ``own``: the user's tuner
+            chooses the settings.
         spaces: field or option -> the space that replaces the declared one, for every contender that has it.
     """
 
@@ -54,8 +58,8 @@ class Search:
             raise UsageError(Kind.INVALID, flag="studies", expected=expected, value=self.studies)
         if not 0 <= self.seed < 2**31:
             raise UsageError(Kind.INVALID, flag="study_seed", expected="0 or more", value=self.seed)
-        if self.sampler not in ("random", "tpe"):
-            raise UsageError(Kind.UNKNOWN, flag="sampler", value=self.sampler, expected=("random", "tpe"))
+        if self.sampler not in get_args(Sampler):
+            raise UsageError(Kind.UNKNOWN, flag="sampler", value=self.sampler, expected=SAMPLERS)
 
     @property
     def trials_of_study(self) -> int:

@@ -24,7 +24,7 @@ from capsbench.running.progress import make_progress
 from capsbench.tuning.contenders import Contender, list_contenders
 from capsbench.tuning.learning import import_optuna
 from capsbench.tuning.search import Search, parse_spaces
-from capsbench.tuning.tuner import Tuned, Tuner
+from capsbench.tuning.tuner import RunCells, Tuned, Tuner
 
 
 def tune(
@@ -83,7 +83,24 @@ def tune(
         **request,
     )
 
-    def run_cells(planned: Sequence[PlannedCell], store: Store, more: Sequence[str]) -> Outcome:
+    run_cells = make_run_cells(
+        machines, data_dir, command=command, console=console, checkpoint_seconds=checkpoint_seconds, suite=suite
+    )
+    return Tuner(contenders, Path(out), run_cells, remarks).run()
+
+
+def make_run_cells(
+    machines: Machines,
+    data_dir: str | Path | None,
+    *,
+    command: str,
+    console: Console | None = None,
+    checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS,
+    suite: str | Path | None = None,
+) -> RunCells:
+    """Returns the function that runs the cells of a search on some machines; the arguments are those of `tune`."""
+
+    def run_cells(planned: Sequence[PlannedCell], store: Store, remarks: Sequence[str]) -> Outcome:
         with make_progress(console or make_console(stderr=True)) as progress:
             return machines.make_runner(
                 planned,
@@ -93,10 +110,10 @@ def tune(
                 checkpoint_seconds=checkpoint_seconds,
                 command=command,
                 suite=None if suite is None else str(suite),
-                remarks=[*remarks, *more] if planned and planned[0].role == "trial" else more,
+                remarks=remarks,
             ).run()
 
-    return Tuner(contenders, Path(out), run_cells).run()
+    return run_cells
 
 
 def plan_search(

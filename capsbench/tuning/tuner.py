@@ -46,19 +46,21 @@ class Tuner:
         contenders: of one search.
         folder: the results folder.
         run_cells: runs the cells of a phase.
+        remarks: lines for the user, before the trials.
     """
 
     contenders: Sequence[Contender]
     folder: Path
     run_cells: RunCells
+    remarks: Sequence[str] = ()
 
     def run(self) -> Tuned:
         """Runs the search; Ctrl-C ends it, and the same call later goes on from there."""
         Store(self.folder).check_writable()  # also makes it a results folder while there are trials alone
         store = open_trials(self.folder)
         outcome = Outcome()
-        for trials in self.plan_rounds():
-            outcome = self.run_cells(trials, store, ())
+        for number, trials in enumerate(self.plan_rounds()):
+            outcome = self.run_cells(trials, store, () if number else self.remarks)
             if outcome.interrupted or outcome.left:
                 return Tuned(outcome)
         # A trial is judged by its record; networks of all trials would fill a disk.
@@ -66,8 +68,8 @@ class Tuner:
             path.unlink(missing_ok=True)
         results, missing = self.plan_results()
         tuned = Tuned(outcome, without_winner=missing)
-        remarks = [f"{title}: no trial could be trained" for title in missing]
-        tuned.results = self.run_cells(results, Store(self.folder), remarks)
+        lines = [f"{title}: no trial could be trained" for title in missing]
+        tuned.results = self.run_cells(results, Store(self.folder), lines)
         return tuned
 
     def plan_rounds(self) -> Iterator[list[PlannedCell]]:
@@ -77,11 +79,8 @@ class Tuner:
         """
         search = self.contenders[0].search
         if search.sampler == "random":
-            yield [
-                contender.plan_trial(trial, contender.draw_setting(trial))
-                for contender in self.contenders
-                for trial in range(search.trials)
-            ]
+            numbers = range(search.trials)
+            yield [contender.draw_trial(number) for contender in self.contenders for number in numbers]
             return
         samplers = [
             LearningSampler(contender, study) for contender in self.contenders for study in range(search.studies)
@@ -113,10 +112,7 @@ class Tuner:
         for study in range(search.studies):
             if search.sampler == "random":
                 first = study * search.trials_of_study
-                trials = [
-                    contender.plan_trial(trial, contender.draw_setting(trial))
-                    for trial in range(first, first + search.trials_of_study)
-                ]
+                trials = [contender.draw_trial(trial) for trial in range(first, first + search.trials_of_study)]
             else:
                 trials = self._replay(contender, study)
             records = find_records(trials, store)

@@ -18,7 +18,7 @@ TUNED = "tuning.tuned"
 SEARCH = "tuning.search"
 """The option that tells contenders of two searches with the same budget apart."""
 
-Sampler = Literal["random", "tpe"]
+Sampler = Literal["random", "tpe", "own"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Tuning:
         trials: the number of trials of each study.
         study: the study, from 0.
         trial: the trial in its study, from 0; of a result, the winner.
-        sampler: ``random``, or ``tpe``, which learns from earlier trials.
+        sampler: ``random``; ``tpe``, which learns from earlier trials; or ``own``, a tuner of the user's.
         space: tuned field or option -> the values that it was drawn from.
         start: tuned field or option -> its value where the search started.
         edges: the tuned fields and options whose values are at the edge of their spaces.

@@ -1,0 +1,128 @@
+"""The contenders of a request for a tuner of the user's own, such as a study of Optuna's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from capsbench.planning.contender_defaults import title_cells
+from capsbench.planning.defaults import TRIALS
+from capsbench.records.cell import Scalar
+from capsbench.records.store import Store
+from capsbench.records.tuning.trials import open_trials, read_validation
+from capsbench.running.machines import Machines
+from capsbench.running.outcome import Outcome
+from capsbench.stats.spaces import Choice, Space
+from capsbench.tuning.contenders import Contender
+from capsbench.tuning.search import Search, parse_spaces
+from capsbench.tuning.tune import make_run_cells, plan_search, split_spaces
+from capsbench.tuning.tuner import RunCells
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+
+@dataclass(frozen=True)
+class TunableContender:
+    """A contender whose settings the user's own tuner chooses.
+
+    Attributes:
+        title: its name.
+        spaces: field or option -> its space (`capsbench.stats.spaces`).
+    """
+
+    title: str
+    spaces: Mapping[str, Space]
+    _contender: Contender
+    _folder: Path
+    _run_cells: RunCells
+
+    def suggest(self, trial: Trial) -> dict[str, Scalar]:
+        """Returns a setting from a trial of Optuna's, one value a space."""
+        return {name: _suggest_value(trial, name, space) for name, space in self.spaces.items()}
+
+    def validate(self, number: int, setting: Mapping[str, Scalar]) -> float:
+        """Trains with a setting, and returns the validation performance; a trial on record is not trained again.
+
+        Args:
+            number: the number of the trial, from 0 and below the ``trials`` of `contenders`.
+            setting: field or option -> value.
+
+        Returns:
+            The validation accuracy, or minus the validation loss of a network that does not classify; nan if the training failed.
+
+        Raises:
+            UsageError: the network cannot be built with the setting.
+        """
+        planned = self._contender.plan_trial(number, setting)
+        store = open_trials(self._folder)
+        outcome = self._run_cells([planned], store, ())
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        validation = read_validation(store.find(planned.cell))
+        return validation if math.isfinite(validation) else math.nan
+
+    def train_results(self, number: int, setting: Mapping[str, Scalar]) -> Outcome:
+        """Trains with the setting of a trial and the seeds of the request, and takes the measures.
+
+        Reports show these networks as one tuned contender.
+
+        Args:
+            number, setting: those of the trial that won.
+        """
+        planned = self._contender.plan_trial(number, setting)
+        validation = read_validation(open_trials(self._folder).find(planned.cell))
+        study = number // self._contender.search.trials_of_study
+        validated = validation if math.isfinite(validation) else None
+        return self._run_cells(self._contender.plan_results(study, planned, validated), Store(self._folder), ())
+
+
+def _suggest_value(trial: Trial, name: str, space: Space) -> Scalar:
+    if isinstance(space, Choice):
+        value: Any = trial.suggest_categorical(name, space.values)
+        return value
+    return trial.suggest_float(name, space.low, space.high, log=space.is_logarithmic)
+
+
+def contenders(
+    *,
+    trials: int = TRIALS,
+    studies: int = 1,
+    space: str | Sequence[str] = (),
+    suite: str | Path | None = None,
+    out: str | Path = "results",
+    data_dir: str | Path | None = None,
+    workers: int | None = None,
+    console: Console | None = None,
+    **request: Any,
+) -> list[TunableContender]:
+    """Returns the contenders of a request, CNNs included, for a tuner of your own.
+
+    Args:
+        trials: the trials that each will have, which the report names.
+        studies: the parts that they belong to: trials 0 to ``trials / studies - 1`` to the first, and so on.
+        space, suite, out, data_dir, workers, console, request: as in `capsbench.tune`.
+
+    Raises:
+        UsageError: as `capsbench.tune`.
+    """
+    search = Search(trials, studies, 0, "own", parse_spaces(split_spaces(space)))
+    found, _ = plan_search(search, suite=suite, data_dir=data_dir, **request)
+    machines = Machines("local", workers, 1, None, None, None, False, None)
+    run_cells = make_run_cells(machines, data_dir, command="capsbench.contenders", console=console)
+    titles = title_cells(contender.planned.cell for contender in found)
+    return [
+        TunableContender(
+            titles[contender.planned.cell.id].rpartition(", seed ")[0],
+            contender.spaces,
+            contender,
+            Path(out),
+            run_cells,
+        )
+        for contender in found
+    ]
