@@ -106,6 +106,7 @@ def judge_baselines(baselines: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame
             "difference_p": [verdict.p for verdict in judged.values()],
             "difference_verdict": [str(verdict.outcome) for verdict in judged.values()],
             "difference_seeds_needed": pd.array([verdict.seeds_needed for verdict in judged.values()], dtype="Int64"),
+            "difference_images_needed": pd.array([verdict.images_needed for verdict in judged.values()], dtype="Int64"),
             "difference_unlike": [", ".join(verdicts.unlike(*pair)) for pair in judged],
         },
     ).astype(dict.fromkeys(PAIR, object))

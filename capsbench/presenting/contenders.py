@@ -55,7 +55,8 @@ def summary(records: list[Record], verdicts: Verdicts | None = None, defaults: D
     ``difference_n.matched`` seeds that both have, with ``difference_ci95.matched``, the half-width of its interval, and
     ``difference_p.matched``, both of the paired test of `capsbench.stats.differences` and adjusted for all differences of the
     table (`Verdicts.judge_baselines`); ``difference_verdict.matched``, an `Outcome`; ``difference_seeds_needed.matched``, which
-    would show it; ``difference_unlike.matched``, in what the two trainings differ beside; ``baseline.matched``, the contender.
+    would show it, and ``difference_images_needed.matched``, the test images to add where no number of seeds would;
+    ``difference_unlike.matched``, in what the two trainings differ beside; ``baseline.matched``, the contender.
 
     Then ``parameters`` (decoder included), ``flops`` (inference of an image), ``training_step_ms`` and ``inference_ms`` (p50 of
     a batch), ``memory_mib`` (peak of a training step); ``label`` and ``series``, the names of

@@ -17,7 +17,8 @@ from capsbench.presenting.marks import UNLIKE, marks_of
 from capsbench.presenting.naming import MATCHED
 from capsbench.presenting.words import shorten_name, spell_value
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
-from capsbench.stats.verdicts import MOST_SEEDS, Outcome
+from capsbench.stats.power import MOST_SEEDS, POWER
+from capsbench.stats.verdicts import Outcome
 
 SIGNIFICANT = "*"
 """The sign of a significant difference."""
@@ -30,6 +31,14 @@ SIGNIFICANT_MEANS = (
 MORE_SEEDS = f"> {MOST_SEEDS}"
 """Seeds needed where the largest number that is tried would not show the difference."""
 
+POWER_OF_PLANS = f"with a power of {100 * POWER:g} %"
+
+IMAGES_NEEDED = "more images"
+ABOUT_IMAGES_NEEDED = (
+    f"{MORE_SEEDS}; {MOST_SEEDS} with so many more images: the test images alone leave more doubt than the difference, so no "
+    "number of seeds shows it on these."
+)
+
 CAPTION: Caption = (
     AboutColumn("accuracy", "Accuracy: of the test images, the mean over n seeds ± half-width of the 95 % t-interval."),
     AboutColumn(
@@ -37,7 +46,10 @@ CAPTION: Caption = (
         "Vs: points to that CNN, trained on the same data for as long, paired over seeds; the 95 % interval is adjusted for all "
         "differences of the table.",
     ),
-    AboutColumn("seeds needed", "Seeds needed: how many would show a difference of this size and spread."),
+    AboutColumn(
+        "seeds needed", f"Seeds needed: how many would show a difference of this size and spread, {POWER_OF_PLANS}."
+    ),
+    About(IMAGES_NEEDED, ABOUT_IMAGES_NEEDED),
     AboutColumn("parameters", "Parameters: all that are trained, those of a decoder too."),
     About(
         f"{MATCHED} CNN to ",
@@ -225,15 +237,30 @@ def _format_seeds_needed(summary: pd.DataFrame, kind: str) -> pd.Series | None:
     verdicts = summary.get(f"difference_verdict.{kind}")
     if verdicts is None or not (verdicts == Outcome.NOT_SIGNIFICANT).any():
         return None
-    needed = zip(verdicts, summary[f"difference_seeds_needed.{kind}"], strict=True)
-    return pd.Series([spell_seeds_needed(*pair) for pair in needed], index=summary.index)
+    columns = (summary[f"difference_{name}.{kind}"] for name in ("seeds_needed", "images_needed"))
+    needed = zip(verdicts, *columns, strict=True)
+    return pd.Series([spell_seeds_needed(*difference) for difference in needed], index=summary.index)
 
 
-def spell_seeds_needed(verdict: Any, seeds: Any) -> str:
-    """Returns the seeds that would show a difference, ``12`` or ``> 100``; empty for a significant one."""
+def spell_seeds_needed(verdict: Any, seeds: Any, images: Any = None) -> str:
+    """Returns the seeds that would show a difference, ``12`` or ``> 100``; empty for a significant one.
+
+    Args:
+        images: the test images to add if no number of seeds is enough: ``> 100, or 4,200 more images``.
+    """
     if verdict != Outcome.NOT_SIGNIFICANT:
         return ""
-    return MORE_SEEDS if pd.isna(seeds) else str(seeds)
+    if not pd.isna(seeds):
+        return str(seeds)
+    return (
+        MORE_SEEDS if pd.isna(images) else f"{MORE_SEEDS}; {MOST_SEEDS} with {_round_up(int(images)):,} {IMAGES_NEEDED}"
+    )
+
+
+def _round_up(count: int) -> int:
+    """Returns a count rounded up to two significant digits: it is an estimate."""
+    unit = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // unit) * unit
 
 
 def parameter_ratios(summary: pd.DataFrame) -> dict[str, tuple[float, float]]:

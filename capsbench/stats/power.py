@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,9 @@ from scipy import special
 
 from capsbench.stats.differences import FEWEST_SEEDS, Difference
 from capsbench.stats.variances import ALPHA, critical_value
-from capsbench.stats.verdicts import MOST_SEEDS
+
+MOST_SEEDS = 100
+"""The most seeds to look for."""
 
 POWER = 0.8
 """The usual power of a planned experiment: the probability that the test finds the difference."""
@@ -60,10 +63,12 @@ def plan_seeds(
     if difference.seeds < 2 or not difference.variances:
         return Plan(effect, math.nan, None, None)
     power = find_power(difference, effect, level)
+    # Power grows with the number of seeds.
     choices = range(FEWEST_SEEDS, most_seeds + 1)
-    seeds = next((n for n in choices if find_power(difference.with_seeds(n), effect, level) >= POWER), None)
-    more_images = None if seeds else _find_images(difference.with_seeds(most_seeds), effect, level)
-    return Plan(effect, power, seeds, more_images)
+    place = bisect_left(choices, POWER, key=lambda seeds: find_power(difference.with_seeds(seeds), effect, level))
+    if place < len(choices):
+        return Plan(effect, power, choices[place], None)
+    return Plan(effect, power, None, _find_images(difference.with_seeds(most_seeds), effect, level))
 
 
 def find_power(difference: Difference, effect: float, level: float = ALPHA) -> float:

@@ -10,9 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, Difference, adjust_by_holm
-
-MOST_SEEDS = 100
-"""The most seeds to look for when a difference is not significant."""
+from capsbench.stats.power import plan_seeds
 
 
 class Outcome(StrEnum):
@@ -31,15 +29,17 @@ class Verdict(NamedTuple):
         level: the significance level of its test and interval: the family's level, divided among its comparisons.
         p: the p-value, adjusted for the family; nan if the difference was not tested.
         outcome: different if p is below `ALPHA`; the interval then excludes 0.
-        seeds_needed: the fewest seeds at which a difference of this size and spread would be significant; None if it is
-            significant already, was not tested, or needs more than `MOST_SEEDS`.
+        seeds_needed: the fewest seeds that would show a difference of this size and spread (`capsbench.stats.power.plan_seeds`);
+            None if it is significant already, was not tested, or needs more than `MOST_SEEDS`.
+        images_needed: where so many seeds are not enough, the test images to add with which they are; else None.
     """
 
     difference: Difference
     level: float
     p: float
     outcome: Outcome
-    seeds_needed: int | None
+    seeds_needed: int | None = None
+    images_needed: int | None = None
 
     @property
     def half(self) -> float:
@@ -81,19 +81,8 @@ def _is_tested(difference: Difference) -> bool:
 
 def _judge_difference(difference: Difference, level: float, p: float) -> Verdict:
     if math.isnan(p):
-        return Verdict(difference, level, p, Outcome.NOT_TESTED, None)
+        return Verdict(difference, level, p, Outcome.NOT_TESTED)
     if p < ALPHA:
-        return Verdict(difference, level, p, Outcome.DIFFERENT, None)
-    return Verdict(difference, level, p, Outcome.NOT_SIGNIFICANT, _find_seeds(difference, level))
-
-
-def _find_seeds(difference: Difference, level: float) -> int | None:
-    """Returns the fewest seeds, up to `MOST_SEEDS`, at which a difference of this size and spread would be significant."""
-    if not difference.variances:
-        return None
-    enough = (
-        seeds
-        for seeds in range(difference.seeds + 1, MOST_SEEDS + 1)
-        if difference.with_seeds(seeds).half_at(level) < abs(difference.mean)
-    )
-    return next(enough, None)
+        return Verdict(difference, level, p, Outcome.DIFFERENT)
+    plan = plan_seeds(difference, level=level)
+    return Verdict(difference, level, p, Outcome.NOT_SIGNIFICANT, plan.seeds, plan.more_images)

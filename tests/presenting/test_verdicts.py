@@ -133,7 +133,7 @@ def test_a_difference_that_is_not_significant_says_how_many_seeds_would_show_it(
     table = of(records).summary
     assert table["difference_verdict.matched"].tolist()[0] == Outcome.NOT_SIGNIFICANT
     assert format_summary(table)["seeds needed"].tolist() == [str(table["difference_seeds_needed.matched"].iloc[0]), ""]
-    assert table["difference_seeds_needed.matched"].iloc[0] == 7
+    assert table["difference_seeds_needed.matched"].iloc[0] == 12
 
 
 def test_contenders_without_a_common_seed_have_no_verdict(capsules: Make) -> None:

@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 
 from capsbench.stats.differences import ALPHA, Difference, adjust_by_holm, compare_accuracies, paired_seeds
+from capsbench.stats.power import MOST_SEEDS
 from capsbench.stats.variances import Variance
-from capsbench.stats.verdicts import MOST_SEEDS, Outcome, Verdict, judge_by_bonferroni, judge_by_holm
+from capsbench.stats.verdicts import Outcome, Verdict, judge_by_bonferroni, judge_by_holm
 
 
 def _drawn(count: int, seed: int) -> list[Difference]:
@@ -77,8 +78,12 @@ def test_as_many_seeds_as_are_needed_show_the_difference() -> None:
     few = judge_by_holm([paired_seeds([0.90, 0.93, 0.91], [0.90, 0.91, 0.90])])[0]
     assert few.outcome is Outcome.NOT_SIGNIFICANT
     mean, variance = 0.01, 0.0001 + 0.01**2 / 6  # of the differences 0, 2 and 1 point, and of rounding
-    needed = next(n for n in range(4, 101) if mean / math.sqrt(variance / n) > stats.t.isf(0.025, n - 1))
-    assert few.seeds_needed == needed
+
+    def find_power(seeds: int) -> float:
+        critical, shift = stats.t.isf(0.025, seeds - 1), mean / math.sqrt(variance / seeds)
+        return float(stats.nct.sf(critical, seeds - 1, shift) + stats.nct.cdf(-critical, seeds - 1, shift))
+
+    assert few.seeds_needed == next(n for n in range(4, 101) if find_power(n) >= 0.8)
 
 
 def test_seeds_do_not_help_where_the_images_are_too_few() -> None:
@@ -110,3 +115,13 @@ def test_the_other_side_has_the_negative_difference() -> None:
     assert (verdict.p, verdict.level, verdict.outcome) == (0.004, ALPHA / 4, Outcome.DIFFERENT)
     assert verdict.swap_sides() == verdict._replace(difference=verdict.difference._replace(mean=-0.5))
     assert judge_by_bonferroni(verdict.difference._replace(p=0.5), 4).p == 1
+
+
+def test_where_no_number_of_seeds_is_enough_it_says_how_many_more_images_are() -> None:
+    draw = np.random.default_rng(0)
+    difficulties = draw.random(500)
+    one, other = (draw.random((5, 500)) < difficulties + shift for shift in (0.004, 0.0))  # 0.4 points on 500 images
+    verdict = judge_by_holm([compare_accuracies(one, other)])[0]
+    assert (verdict.outcome, verdict.seeds_needed) == (Outcome.NOT_SIGNIFICANT, None)
+    assert verdict.images_needed is not None
+    assert verdict.images_needed > 500

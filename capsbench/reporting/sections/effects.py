@@ -73,7 +73,11 @@ def build_table(material: Material) -> pd.DataFrame:
         line for name, block in _split_networks(cells, by, material) for line in _build_lines(name, block, by, material)
     ]
     return pd.DataFrame(lines).astype(
-        {"difference_seeds_needed": "Int64", **{mark.name: "boolean" for mark in FOUND_BY}}
+        {
+            "difference_seeds_needed": "Int64",
+            "difference_images_needed": "Int64",
+            **{mark.name: "boolean" for mark in FOUND_BY},
+        }
     )
 
 
@@ -229,7 +233,8 @@ def _judge_difference(
     if verdict is None:
         return {
             "difference": math.nan, "difference, ci95": math.nan, "difference_n": 0, "difference_p": math.nan,
-            "difference_verdict": "", "difference_seeds_needed": None, "difference_unlike": "",
+            "difference_verdict": "", "difference_seeds_needed": None, "difference_images_needed": None,
+            "difference_unlike": "",
         }  # fmt: skip
     return {
         "difference": 100 * verdict.difference.mean,
@@ -238,6 +243,7 @@ def _judge_difference(
         "difference_p": verdict.p,
         "difference_verdict": str(verdict.outcome),
         "difference_seeds_needed": verdict.seeds_needed,
+        "difference_images_needed": verdict.images_needed,
         "difference_unlike": ", ".join(sorted({fact for pair in pairs for fact in verdicts.unlike(*pair)})),
     }
 
@@ -266,8 +272,8 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     else:
         strings |= {"difference": differences, "against": others}
     if (table["difference_verdict"] == Outcome.NOT_SIGNIFICANT).any():
-        needed = zip(table["difference_verdict"], table["difference_seeds_needed"], strict=True)
-        strings["seeds needed"] = [spell_seeds_needed(verdict, seeds) for verdict, seeds in needed]
+        columns = (table[f"difference_{name}"] for name in ("verdict", "seeds_needed", "images_needed"))
+        strings["seeds needed"] = [spell_seeds_needed(*line) for line in zip(*columns, strict=True)]
     compared = table["difference_n"] > 0
     if (table["difference_settings"] != table["settings"])[compared].any():
         strings["of settings"] = [str(count) for count in table["difference_settings"]]

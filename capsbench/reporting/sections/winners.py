@@ -21,7 +21,8 @@ from capsbench.presenting.words import TIMES
 from capsbench.reporting.sections.budget import Group, groups_of
 from capsbench.reporting.sections.contests import Number, Values, list_numbers
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
-from capsbench.stats.verdicts import MOST_SEEDS, Outcome, Verdict
+from capsbench.stats.power import MOST_SEEDS
+from capsbench.stats.verdicts import Outcome, Verdict
 
 MOST_NAMED = 3
 """The most contenders that a line names; it counts further ones."""
@@ -69,7 +70,7 @@ def build_table(material: Material) -> pd.DataFrame:
     if not lines:
         raise NoDataError("a second network", "was not measured, or all have collapsed")
     rows = [row for line in lines for row in _build_rows(line, material.verdicts, unsound)]
-    return pd.DataFrame(rows).astype({"seeds_needed": "Int64"})
+    return pd.DataFrame(rows).astype({"seeds_needed": "Int64", "images_needed": "Int64"})
 
 
 def _rank_contenders(number: Number, group: Group, values: Values, verdicts: Verdicts) -> Iterator[Line]:
@@ -124,6 +125,7 @@ def _build_rows(line: Line, verdicts: Verdicts, unsound: Collection[str]) -> Ite
             "p": math.nan if verdict is None else verdict.p,
             "verdict": str(Outcome.NOT_TESTED if verdict is None else verdict.outcome),
             "seeds_needed": None if verdict is None else verdict.seeds_needed,
+            "images_needed": None if verdict is None else verdict.images_needed,
             "unlike": ", ".join(verdicts.unlike(line.first, name)),
             "ahead": ahead.get(name, False),
             "kept_out": name in line.kept_out,
