@@ -22,6 +22,7 @@ __all__ = [
     "check",
     "compare",
     "contenders",
+    "decide",
     "load",
     "measure",
     "merge",
@@ -41,6 +42,7 @@ _HOMES = {
     "check": "capsbench.comparing",
     "compare": "capsbench.comparing",
     "contenders": "capsbench.tuning.outside",
+    "decide": "capsbench.deciding",
     "load": "capsbench.records.table",
     "measure": "capsbench.api",
     "merge": "capsbench.merging",
@@ -55,6 +57,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from capsbench.api import cells, measure, run
     from capsbench.comparing import check, compare
+    from capsbench.deciding import decide
     from capsbench.errors import UsageError
     from capsbench.merging import merge
     from capsbench.pruning import prune

@@ -182,7 +182,7 @@ def run(
             leave_out=_leaves_out(suite, request),
             unmeasured=_find_unavailable_measures(request),
             remarks=[*remarks, *_collect_remarks(chosen, request), *describe_trackers(trackers)],
-            shard=None if shard is None else str(parse_shard(shard)),
+            note={"shard": None if shard is None else str(parse_shard(shard))},
         ).run()
 
 

@@ -39,6 +39,7 @@ from capsbench.cli.flags.options import (
 )
 from capsbench.cli.flags.request import announce_count, choose_measures, parse_flags, parse_options, suggest_flags
 from capsbench.cli.outcome import print_outcome
+from capsbench.errors import Kind, UsageError
 from capsbench.planning.count import MAX_CELLS
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.request import spell_flag, split_values
@@ -70,6 +71,13 @@ def run(
             metavar="I/N",
             help="Run the I-th of N parts of the cells. Each machine runs a part in a folder of its own, and "
             "`capsbench merge` joins the folders.",
+        ),
+    ] = None,
+    until_decided: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Run 3, 5, 8, 12 or 20 seeds, as many as decide whether A or B has the better test accuracy.",
         ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train and measure cells again that are on record.")] = False,
@@ -124,12 +132,19 @@ def run(
     machines |= {"cell_timeout": cell_timeout, "slurm": parse_slurm(slurm), "cells_per_job": cells_per_job}
     machines |= {"detach": detach, "ray_address": ray_address}
     with suggest_flags(context):
+        if until_decided is not None:
+            _refuse_beside_decision(shard=shard, track=track, fresh=fresh, detach=detach)
+            request.pop("shard")
         if dry_run:
             Machines(**machines)
             choose_trackers(trackers)
-            _print_plan(api.plan(suite, data_dir, **request), out, data_dir, as_json, fresh)
+            _print_plan(_plan(until_decided, suite, data_dir, request), out, data_dir, as_json, fresh)
             return
         announce_search(executor, ray_address)
+        if until_decided is not None:
+            looks: dict[str, Any] = {**machines, **request, "suite": suite, "data_dir": data_dir}
+            _run_until_decided(until_decided, looks, out, checkpoint_seconds, as_json)
+            return
         outcome = api.run(
             suite=suite,
             out=out,
@@ -142,6 +157,37 @@ def run(
             **request,
         )
     print_outcome(outcome, out, as_json)
+
+
+def _refuse_beside_decision(**flags: object) -> None:
+    """Refuses flags that a run with added seeds cannot have."""
+    for flag, value in flags.items():
+        if value:
+            problem = "conflicts with {flag:until_decided}"
+            raise UsageError(Kind.CONFLICT, problem, flag=flag, expected="give one of them")
+
+
+def _plan(pair: str | None, suite: str | None, data_dir: Path | None, request: dict[str, Any]) -> Plan:
+    """Returns the plan of a run; of one that adds seeds, with the most that it may take."""
+    from capsbench import api
+
+    if pair is None:
+        return api.plan(suite, data_dir, **request)
+    from capsbench.deciding.looks import plan_looks
+
+    cells, remarks = plan_looks(pair, suite=suite, data_dir=data_dir, **request)
+    return api.Plan(cells, {}, remarks)
+
+
+def _run_until_decided(pair: str, looks: dict[str, Any], out: Path, checkpoint_seconds: float, as_json: bool) -> None:
+    """Runs seeds until a comparison is decided, and prints the result."""
+    from capsbench.deciding import decide
+
+    command = shlex.join(["capsbench", *sys.argv[1:]])
+    decision = decide(pair, out=out, command=command, checkpoint_seconds=checkpoint_seconds, **looks)
+    if not as_json:
+        print_line(decision.describe())
+    print_outcome(decision.outcome, out, as_json)
 
 
 def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fresh: bool) -> None:

@@ -6,7 +6,7 @@ A contender is all the cells that differ in nothing but their seed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from capsbench.measures.speed.spec import INFERENCE_TIME, STEP_MEMORY, STEP_TIME
 from capsbench.presenting.baselines import PAIR, find_baselines, judge_baselines
 from capsbench.presenting.naming import BUDGET, NAMING, Defaults, Names, no_defaults
 from capsbench.presenting.paired import Kept, Pairs, nothing_kept
+from capsbench.presenting.sequences import PairName
 from capsbench.presenting.steps import Steps
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import TRAINING, Record
@@ -109,7 +110,11 @@ def baseline_kinds(summary: pd.DataFrame) -> list[str]:
 
 
 def verdicts_of(
-    records: Sequence[Record], pairs: Pairs | None = None, by: Sequence[str] = (), kept: Kept = nothing_kept
+    records: Sequence[Record],
+    pairs: Pairs | None = None,
+    by: Sequence[str] = (),
+    kept: Kept = nothing_kept,
+    sequences: Collection[PairName] = (),
 ) -> Verdicts:
     """Returns the verdicts on the differences between the contenders of some records.
 
@@ -117,9 +122,10 @@ def verdicts_of(
         pairs: has the predictions of the test images; without it differences are over seeds alone.
         by: the choices whose effect is asked for.
         kept: what measures kept, which tells the number of their images.
+        sequences: as in `Verdicts`.
     """
     measured = [record for record in records if record.status != "failed"]
-    return Verdicts(measured, pairs or Pairs(nothing_kept), BUDGET, bool(by), Steps(measured, kept))
+    return Verdicts(measured, pairs or Pairs(nothing_kept), BUDGET, bool(by), Steps(measured, kept), sequences)
 
 
 def collect_curves(records: list[Record]) -> pd.DataFrame:

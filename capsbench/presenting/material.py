@@ -15,6 +15,7 @@ from capsbench.presenting.figures.style import add_styles
 from capsbench.presenting.marks import find_marks
 from capsbench.presenting.naming import Defaults, no_defaults
 from capsbench.presenting.paired import Pairs
+from capsbench.presenting.sequences import find_sequences
 from capsbench.presenting.tuned import group_studies
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record
@@ -107,7 +108,8 @@ class Material:
                 unpredicted.add(origins[cell])
             return arrays
 
-        verdicts = verdicts_of(records, Pairs(read_predictions, members), by, read_kept)
+        pairs, sequences = Pairs(read_predictions, members), find_sequences(store.runs())
+        verdicts = verdicts_of(records, pairs, by, read_kept, sequences)
         marks = find_marks(trained, read_kept)
         return cls(
             summary=add_styles(summary(records, verdicts, defaults).join(marks, on="contender")),

@@ -8,16 +8,17 @@ many comparisons as it could make, since what it shows of them depends on who is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 
 from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
 from capsbench.presenting.paired import Pairs
+from capsbench.presenting.sequences import PairName, judge_seeds
 from capsbench.presenting.steps import Steps
 from capsbench.records.record import TRAINING, Record, have_different_data
 from capsbench.records.specs import TRAINING_SPEC, specs_of
 from capsbench.records.tuning import TUNED
-from capsbench.stats.differences import Difference
+from capsbench.stats.differences import ALPHA, Difference
 from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
 
 ORIGIN = {"commit": "commit", "torch": "torch", "cpu": "machine", "gpu": "machine"}
@@ -25,6 +26,9 @@ ORIGIN = {"commit": "commit", "torch": "torch", "cpu": "machine", "gpu": "machin
 
 ACCURACY_CLAIMED = frozenset({"affnist", "affnist-full", "multimnist"})
 """The data sets on which a claim of the literature names an accuracy of one contender."""
+
+Compare = Callable[[Mapping[int, str], Mapping[int, str]], Difference]
+"""The cells of two contenders by seed -> the difference of one and the other."""
 
 PRIMARY, SECOND = "primary", "second"
 
@@ -38,6 +42,7 @@ class Verdicts:
         budget: fields of a cell in which contenders that are compared do not differ.
         effects: whether effects of choices are shown, of which there are no more than contenders.
         steps: of the numbers of these records.
+        sequences: the pairs of contenders whose seeds were added until their difference in test accuracy was decided.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class Verdicts:
         budget: Sequence[str],
         effects: bool = False,
         steps: Steps | None = None,
+        sequences: Collection[PairName] = (),
     ) -> None:
         self._pairs = pairs
         self.steps = steps or Steps(records)
@@ -57,6 +63,8 @@ class Verdicts:
             record.cell.id: row.value for record in records for row in record.rows if row[:3] == TEST_ACCURACY
         }
         self._count = count_comparisons(records, budget) + effects * len(self._cells)
+        self._sequences = {*sequences}
+        self._levels: dict[PairName, float] = {}
         self._primary: dict[tuple[str, str], Verdict] = {}
         self.difference = cache(self._find_difference)
 
@@ -72,7 +80,8 @@ class Verdicts:
             baselines: pairs of contenders.
         """
         known = {pair: apart for pair in baselines if (apart := self.difference(*pair)) is not None}
-        self._primary = dict(zip(known, judge_by_holm([*known.values()]), strict=True))
+        judged = zip(known, judge_by_holm([*known.values()]), strict=True)
+        self._primary = {pair: self._set_level(pair, verdict) for pair, verdict in judged}
         return self._primary
 
     def of_accuracy(self, one: str, other: str) -> Verdict | None:
@@ -82,7 +91,7 @@ class Verdicts:
         if (other, one) in self._primary:
             return self._primary[other, one].swap_sides()
         apart = self.difference(one, other)
-        return None if apart is None else self.judge(apart)
+        return None if apart is None else self._set_level((one, other), self.judge(apart))
 
     def judge(self, difference: Difference) -> Verdict:
         """Returns the verdict on a difference of the second family."""
@@ -115,7 +124,30 @@ class Verdicts:
         if not first.keys() & second.keys():
             return None
         step = self.steps.of(next(iter(self._cells[one].values())).cell.dataset, *TEST_ACCURACY)
-        return self._pairs.difference(first, second, self._accuracy, step)
+
+        def compare(ones: Mapping[int, str], others: Mapping[int, str]) -> Difference:
+            return self._pairs.difference(ones, others, self._accuracy, step)
+
+        if frozenset((one, other)) not in self._sequences:
+            return compare(first, second)
+        return self._judge_sequence(one, other, compare)
+
+    def _judge_sequence(self, one: str, other: str, compare: Compare) -> Difference:
+        """Returns the difference at the look at which a group-sequential test stopped.
+
+        Its p-value is scaled so that it is below `ALPHA` if it is below the level of that look.
+        """
+        first, second = (self._find_tested(name) for name in (one, other))
+        verdict = judge_seeds(compare, first, second)
+        if verdict.difference is None:  # before the first look nothing is tested
+            return compare(first, second)._replace(p=math.nan)
+        self._levels[frozenset((one, other))] = verdict.level
+        return verdict.difference._replace(p=min(1.0, verdict.difference.p * ALPHA / verdict.level))
+
+    def _set_level(self, pair: tuple[str, str], verdict: Verdict) -> Verdict:
+        """Returns the verdict with the level of its look, where seeds were added until a pair was decided."""
+        level = self._levels.get(frozenset(pair))
+        return verdict if level is None else verdict._replace(level=verdict.level * level / ALPHA)
 
     def _find_search(self, contender: str) -> object:
         """Returns the mark of the search that found a contender's settings; None if it was not tuned."""

@@ -312,6 +312,7 @@ class Run:
         anew: the cells to train again whatever was on record: those of a fresh run, or those that an earlier fresh run left.
         commit: the commit of the source that ran.
         shard: the part of a plan that it ran, such as ``2/4``; None for a whole plan.
+        decides: the identities of the two contenders whose comparison decides how many seeds are run; empty for fixed seeds.
     """
 
     name: Name
@@ -325,6 +326,7 @@ class Run:
     anew: list[Name] = field(default_factory=list)
     commit: Name | None = None
     shard: Name | None = None
+    decides: list[Name] = field(default_factory=list)
 
 
 def keep_one_setting(records: list[Record]) -> tuple[list[Record], dict[str, list[str]]]:

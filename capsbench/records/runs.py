@@ -52,6 +52,7 @@ def write_note(
     anew: Iterable[str] = (),
     commit: str | None = None,
     shard: str | None = None,
+    decides: Iterable[str] = (),
 ) -> Run:
     """Writes the note of a new run; `Run` explains the other arguments.
 
@@ -82,6 +83,7 @@ def write_note(
         anew=[*anew],
         commit=commit,
         shard=shard,
+        decides=[*decides],
     )
     write_file(folder / f"{run.name}-{secrets.token_hex(4)}.json", to_bytes(run))
     return run

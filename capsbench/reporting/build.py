@@ -20,6 +20,7 @@ from capsbench.presenting.filter import choose_records
 from capsbench.presenting.format import format_summary
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
+from capsbench.presenting.sequences import describe_sequences
 from capsbench.presenting.steps import Steps
 from capsbench.presenting.terminal import to_plain
 from capsbench.records.folder import allow_own, check_folder
@@ -183,6 +184,8 @@ def _build_report(
     pictures = {name: image for name, image in images.items() if isinstance(image, Image)}
     wanted = [*PICTURES, *(name for section in sections for name in section.section.pictures)]
     notes = [f"no picture {name}: {reason}" for name in wanted if isinstance(reason := images.get(name), str)]
+    labels = dict(zip(material.summary["contender"], material.summary["label"], strict=True))
+    notes += describe_sequences(run_notes.runs, labels)
     notes += [*_list_cautions(records, material), *describe_stale(records), *_describe_settings(several), *fault]
     document = build_document(
         material,

@@ -69,7 +69,7 @@ class Runner:
         train: False to measure networks on record only, whatever the versions of their components.
         executor: runs the jobs; by default processes of this machine, as many as fill its cores or GPUs.
         cell_timeout: the time limit of a job in seconds.
-        shard: the part of a plan that this is; noted with the run.
+        note: further facts for the note of the run (`Run`): ``shard``, ``decides``.
         checkpoint_seconds: the least time between two checkpoints of a training.
     """
 
@@ -87,7 +87,7 @@ class Runner:
     train: bool = True
     executor: Executor | None = None
     cell_timeout: float | None = None
-    shard: str | None = None
+    note: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS
 
     outcome: Outcome = field(default_factory=Outcome, init=False)
@@ -186,7 +186,7 @@ class Runner:
                 left_out={**self.outcome.left_out, **self.unmeasured},
                 folders=_find_own_folders(cells),
                 anew=self.on_record.retrain,
-                shard=self.shard,
+                **self.note,
                 commit=provenance()["commit"],
             ).sequence
         self.outcome.on_record = [record.cell.id for record in finished]
