@@ -19,8 +19,7 @@ from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import split_values
 from capsbench.presenting.format import POINTS, format_interval
-from capsbench.presenting.paired import Pairs
-from capsbench.presenting.sequences import judge_seeds
+from capsbench.presenting.paired import Pairs, judge_seeds
 from capsbench.presenting.terminal import make_console
 from capsbench.presenting.words import shorten_name
 from capsbench.records.cell import Cell, flag_of

@@ -15,8 +15,7 @@ from capsbench.measures.cost.spec import FLOPS
 from capsbench.measures.speed.spec import INFERENCE_TIME, STEP_MEMORY, STEP_TIME
 from capsbench.presenting.baselines import PAIR, find_baselines, judge_baselines
 from capsbench.presenting.naming import BUDGET, NAMING, Defaults, Names, no_defaults
-from capsbench.presenting.paired import Kept, Pairs, nothing_kept
-from capsbench.presenting.sequences import PairName
+from capsbench.presenting.paired import Kept, PairName, Pairs, nothing_kept
 from capsbench.presenting.steps import Steps
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import TRAINING, Record

@@ -14,8 +14,7 @@ from capsbench.presenting.contenders import collect_curves, collect_times, summa
 from capsbench.presenting.figures.style import add_styles
 from capsbench.presenting.marks import find_marks
 from capsbench.presenting.naming import Defaults, no_defaults
-from capsbench.presenting.paired import Pairs
-from capsbench.presenting.sequences import find_sequences
+from capsbench.presenting.paired import Pairs, find_sequences
 from capsbench.presenting.tuned import group_studies
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import Record

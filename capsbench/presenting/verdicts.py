@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 
 from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
-from capsbench.presenting.paired import Pairs
-from capsbench.presenting.sequences import PairName, judge_seeds
+from capsbench.presenting.paired import PairName, Pairs, judge_seeds
 from capsbench.presenting.steps import Steps
 from capsbench.records.record import TRAINING, Record, have_different_data
 from capsbench.records.specs import TRAINING_SPEC, specs_of

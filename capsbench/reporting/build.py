@@ -20,7 +20,7 @@ from capsbench.presenting.filter import choose_records
 from capsbench.presenting.format import format_summary
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
-from capsbench.presenting.sequences import describe_sequences
+from capsbench.presenting.paired import describe_sequences
 from capsbench.presenting.steps import Steps
 from capsbench.presenting.terminal import to_plain
 from capsbench.records.folder import allow_own, check_folder

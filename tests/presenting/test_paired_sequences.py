@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capsbench.presenting.contenders import verdicts_of
-from capsbench.presenting.sequences import describe_sequences, find_sequences
+from capsbench.presenting.paired import describe_sequences, find_sequences
 from capsbench.records.record import Run
 from capsbench.stats.sequential import LEVELS
 from capsbench.stats.verdicts import Outcome
