@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Two processes of one thread each (tests/conftest.py). A process takes neighbouring tests, which share what a module sets up.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
+# They write bytecode, whatever the environment says: tests start a hundred processes, which would compile all they import.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
 
 .PHONY: demo test test-slow test-oldest test-all gate lint types wheel clean
 

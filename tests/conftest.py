@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -122,6 +123,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Gives each of several test processes one thread: they and what they start inherit the environment."""
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    gc.disable()  # all that is imported and collected stays
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what was imported and collected, a million objects that no test frees, and lets it rest."""
+    gc.freeze()
+    gc.set_threshold(10 * gc.get_threshold()[0])
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # else Triton complains at the exit about what is not freed
 
 
 @pytest.fixture(autouse=True)
