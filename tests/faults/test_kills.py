@@ -33,12 +33,16 @@ class Log:
                     file.write(f"{cell.id}\n")
 
 
+def run(folder):
+    Runner(plan_cells(MATRIX), Store(folder / "out"), folder, Log(folder / "trained")).run()
+
+
 def start_run(folder):
     """Starts a run in a process that shares what this one has imported."""
     child = os.fork()
     if child == 0:
         try:
-            Runner(plan_cells(MATRIX), Store(folder / "out"), folder, Log(folder / "trained")).run()
+            run(folder)
             os._exit(0)
         finally:
             os._exit(1)
@@ -62,8 +66,10 @@ def check_finished(folder):
 @pytest.mark.usefixtures("in_one_process")
 @pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.slow)])
 def test_no_finished_measure_is_lost_and_no_network_trained_twice(tmp_path, kills):
+    for name in ("first", "unharmed"):
+        (tmp_path / name).mkdir()
+    run(tmp_path / "first")  # here, so that no later run imports and compiles anew
     began = time.monotonic()
-    (tmp_path / "unharmed").mkdir()
     os.waitpid(start_run(tmp_path / "unharmed"), 0)
     longest, moments, killed = time.monotonic() - began, random.Random(0), 0
     for number in count():
