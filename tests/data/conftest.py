@@ -2,7 +2,7 @@ import gzip
 import os
 import struct
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -12,6 +12,7 @@ import pytest
 
 from capsbench.data.files import DataFile
 from capsbench.data.formats.idx import FILES, IDXSet
+from capsbench.data.formats.matlab_process import read_arrays
 
 WriteIDX = Callable[[Path, Any], None]
 
@@ -73,3 +74,14 @@ def mnist_folder() -> Path:
     if missing:
         pytest.skip(f"CAPSBENCH_DATA holds no MNIST/raw/{missing[0]}")
     return Path(folder)
+
+
+@pytest.fixture
+def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads whole MATLAB files in the process of the test: another one imports SciPy anew for each."""
+
+    def read(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
+        return read_arrays(path, names)
+
+    for name in ("svhn", "affnist"):
+        monkeypatch.setattr(f"capsbench.data.sets.{name}.read_matlab", read)

@@ -34,7 +34,7 @@ def folder(
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
         request = dict(routing=["em", "uniform"], iters=1, baseline="none", seeds=[0, 1, 2])
-        budget = dict(train_size=400, epochs=4, batch_size=16)
+        budget = dict(train_size=200, epochs=3, batch_size=16)
         outcome = capsbench.run(**request, **budget, measure=["accuracy", SPEC], out="results")
         assert [record.reason for record in outcome.failed] == []
     sys.modules.pop("shifted", None)

@@ -1,6 +1,7 @@
 """The pictures of `capsbench show`, for each kind of network and of images."""
 
 import json
+import shutil
 from xml.etree import ElementTree
 
 import pytest
@@ -10,12 +11,15 @@ from PIL import Image
 
 from capsbench.data.base import load_splits
 from capsbench.errors import Kind, UsageError
+from capsbench.networks.build import build_network
+from capsbench.planning.matrix import cells_of
 from capsbench.presenting.figures.style import COLUMN, DPI, PAGE
 from capsbench.records.store import Store
 from capsbench.showing import PICTURES, draw_pictures, show
 from capsbench.showing.decoding import decode_perturbed, draw_dimensions
 from capsbench.showing.rotation import rotate_image
 from capsbench.showing.scene import load_scene
+from tests.making import make_record
 
 ROUTED = {"coupling", "coupling-means", "agreement"}
 DECODED = {"reconstructions", "dimensions"}
@@ -56,10 +60,27 @@ def make_scene(put, tmp_path):
     return of
 
 
+FEW_IMAGES = "capsbench.showing.coupling.AVERAGED", 12
+"""Means over few images, so that the tests are quick."""
+
+
 @pytest.fixture(autouse=True)
 def _few_images(monkeypatch):
-    """Means over few images, so that the tests are quick."""
-    monkeypatch.setattr("capsbench.showing.coupling.AVERAGED", 12)
+    monkeypatch.setattr(*FEW_IMAGES)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The pictures of a network with dynamic routing, drawn once for all tests that only read them."""
+    results = tmp_path_factory.mktemp("drawn") / "results"
+    (cell,) = cells_of({"routing": "dynamic", "seeds": 0, "device": "cpu", "baseline": "none"})
+    torch.manual_seed(0)
+    store = Store(results)
+    store.write_tensors(store.weights_path(cell.id), build_network(cell).state_dict())
+    store.write(make_record(cell))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*FEW_IMAGES)
+        return show(cell.id, results, images=2), results
 
 
 @pytest.mark.parametrize(("request_", "expected"), CASES, ids=lambda case: "" if isinstance(case, set) else str(case))
@@ -75,9 +96,9 @@ def test_applicable_pictures_are_drawn_and_the_others_have_a_reason(make_scene, 
         assert "  " not in picture.caption
 
 
-def test_each_picture_is_two_files_and_all_are_listed(make, tmp_path):
-    result = make(routing="dynamic")
-    folder = tmp_path / "results" / "shown" / result.cell.id
+def test_each_picture_is_two_files_and_all_are_listed(drawn):
+    result, results = drawn
+    folder = results / "shown" / result.cell.id
     listed = json.loads((folder / "shown.json").read_text())
     assert [entry["name"] for entry in listed] == list(PICTURES)
     assert [(entry["title"], entry["caption"]) for entry in listed] == [
@@ -105,15 +126,17 @@ def test_images_of_every_kind(make_scene, own_data, kind):
         assert ("Each object" in pictures["reconstructions"].caption) == (kind == "Pairs")
 
 
-def test_the_same_network_gives_the_same_files(make, tmp_path):
-    first = make(routing="dynamic", to=tmp_path / "first")
+def test_the_same_network_gives_the_same_files(drawn, make, tmp_path):
+    first, _ = drawn
     second = make(routing="dynamic", to=tmp_path / "second")
     for one, other in zip(first.files, second.files, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
 
-def test_pictures_of_an_earlier_network_that_do_not_apply_are_removed(make, tmp_path):
-    make(routing="dynamic", to=tmp_path / "here")
+def test_pictures_of_an_earlier_network_that_do_not_apply_are_removed(drawn, make, tmp_path):
+    (tmp_path / "here").mkdir()
+    for path in drawn[0].files:
+        shutil.copy(path, tmp_path / "here")
     result = make(network="all-conv", to=tmp_path / "here")
     assert {path.name for path in (tmp_path / "here").iterdir()} == {path.name for path in result.files}
 

@@ -15,6 +15,7 @@ from scipy.sparse import csc_array
 
 from capsbench.data.formats import matlab, matlab_process
 from capsbench.data.formats.matlab import read_matlab
+from capsbench.data.formats.published import REMEDY
 from capsbench.errors import LONGEST_MESSAGE, Kind, UsageError
 from tests.data.faults import damage, usage_error
 
@@ -89,10 +90,14 @@ def test_no_damaged_file_ends_the_process(tmp_path: Path, write: Callable[[bytes
     path = tmp_path / "a.mat"
     for seed in seeds:
         path.write_bytes(write(mutated(WHOLE, seed)))
+        refused = None
         try:
             read_matlab(path, NAMES)
-        except UsageError:
-            assert damage(read_matlab, path, NAMES) == (path, path.stat().st_size)
+        except UsageError as error:
+            refused = error
+        if refused is not None:
+            assert (refused.kind, refused.file, refused.value) == (Kind.DAMAGED, path, path.stat().st_size)
+            assert (refused.expected, "\n" in str(refused)) == (REMEDY, False)
 
 
 @pytest.mark.parametrize("content", [WHOLE, content_of(inside=csc_array(np.eye(3)))], ids=["structure", "sparse"])

@@ -74,6 +74,7 @@ def test_the_archive_and_what_it_holds_are_read(tmp_path: Path, name: str) -> No
     assert labels.tolist() == LABELS.tolist()
 
 
+@pytest.mark.usefixtures("read_here")
 def test_some_of_the_images_are_drawn_each_class_in_its_proportion(tmp_path: Path) -> None:
     write(tmp_path / TEST.path, pixels(), LABELS)
     test = SmallAffNIST().load(tmp_path).test
@@ -85,12 +86,14 @@ def test_some_of_the_images_are_drawn_each_class_in_its_proportion(tmp_path: Pat
     assert test.images.equal(SmallAffNIST().load(tmp_path).test.images)
 
 
+@pytest.mark.usefixtures("read_here")
 def test_a_file_of_other_digits_than_the_test_images_is_told(tmp_path: Path) -> None:
     """Such as affNIST's training images, which would leak into the test."""
     write(tmp_path / TEST.path, pixels(), np.minimum(LABELS, 8))
     assert damage(SmallAffNIST().load, tmp_path) == (tmp_path / TEST.path, COUNT)
 
 
+@pytest.mark.usefixtures("read_here")
 def test_the_full_set_has_all_of_them_in_their_order(tmp_path: Path) -> None:
     write(tmp_path / TEST.path, pixels(), LABELS)
     test = SmallAffNISTFull().load(tmp_path).test
@@ -98,6 +101,7 @@ def test_the_full_set_has_all_of_them_in_their_order(tmp_path: Path) -> None:
     assert test.images.dtype == torch.float32
 
 
+@pytest.mark.usefixtures("read_here")
 def test_the_rest_is_mnist_at_random_places(tmp_path: Path) -> None:
     write(tmp_path / TEST.path, pixels(), LABELS)
     splits = SmallAffNIST().load(tmp_path)
@@ -138,12 +142,14 @@ def test_another_matlab_file(tmp_path: Path) -> None:
     assert "affNISTdata" in error.problem
 
 
+@pytest.mark.usefixtures("read_here")
 def test_images_of_another_size(tmp_path: Path) -> None:
     path = tmp_path / "test.mat"
     write(path, np.ones((COUNT, 28, 28), np.uint8), LABELS)
     assert damage(read_affnist, path) == (path, (28 * 28, COUNT))
 
 
+@pytest.mark.usefixtures("read_here")
 def test_labels_that_are_no_digits(tmp_path: Path) -> None:
     path = tmp_path / "test.mat"
     images = pixels().reshape(COUNT, -1).T
@@ -151,6 +157,7 @@ def test_labels_that_are_no_digits(tmp_path: Path) -> None:
     assert damage(read_affnist, path) == (path, 10)
 
 
+@pytest.mark.usefixtures("read_here")
 def test_the_centred_digits_are_not_taken_for_the_transformed_ones(tmp_path: Path) -> None:
     path = tmp_path / "test.mat"
     centred = np.zeros((COUNT, 40, 40), np.uint8)

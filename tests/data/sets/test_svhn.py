@@ -57,6 +57,7 @@ def test_digits_keep_their_labels_and_ten_is_zero(tmp_path: Path) -> None:
     assert splits.validation.labels.bincount().tolist() == [2] * 10
 
 
+@pytest.mark.usefixtures("read_here")
 def test_rows_columns_and_colours_are_told_apart(tmp_path: Path) -> None:
     write_both(tmp_path)
     pixels = np.zeros((32, 32, 3, 20), np.uint8)
@@ -67,6 +68,7 @@ def test_rows_columns_and_colours_are_told_apart(tmp_path: Path) -> None:
     assert test.is_contiguous()
 
 
+@pytest.mark.usefixtures("read_here")
 def test_digits_are_shifted_and_never_mirrored(tmp_path: Path) -> None:
     write_both(tmp_path)
     assert SVHN.shift == 4
@@ -78,6 +80,7 @@ def test_without_network_the_file_to_put_there_is_named(tmp_path: Path) -> None:
     assert missing_file(SVHN().load, tmp_path) == tmp_path / FILES[1]
 
 
+@pytest.mark.usefixtures("read_here")
 def test_the_test_set_in_the_place_of_the_training_set(tmp_path: Path) -> None:
     write_both(tmp_path)
     (tmp_path / FILES[0]).write_bytes((tmp_path / FILES[1]).read_bytes())
@@ -107,6 +110,7 @@ def test_a_web_page_in_the_place_of_a_file(tmp_path: Path) -> None:
     assert damage(SVHN().load, tmp_path) == (tmp_path / FILES[1], 320)
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize(
     ("changed", "wrong", "found"),
     [

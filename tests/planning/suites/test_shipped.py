@@ -80,9 +80,9 @@ def few_images(dataset):
 
 @pytest.fixture
 def in_small(monkeypatch):
-    """Published data sets are a few images of noise, and there are no pictures."""
+    """Data sets are a few images of noise, and there are no pictures."""
     for dataset in (registry.get("dataset", name) for name in registry.names("dataset")):
-        if issubclass(dataset, PublishedSet | SmallNORB):
+        if issubclass(dataset, Digits | PublishedSet | SmallNORB):
             monkeypatch.setattr(dataset, "load", few_images(dataset))
     monkeypatch.setattr(AffNIST, "warp_test", AffineSet.warp_test)
     monkeypatch.setattr("capsbench.reporting.build.drawing", lambda pictures, material, forms: nullcontext(dict))
