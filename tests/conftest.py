@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from capsbench import registry
-from capsbench.cli.interrupt import SIGNALS
 from capsbench.cli.main import main
+from capsbench.cli.shell.interrupt import SIGNALS
 from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Row

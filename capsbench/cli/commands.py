@@ -8,12 +8,10 @@ import traceback
 
 import typer
 
-from capsbench.cli.app import App
 from capsbench.cli.check import check
 from capsbench.cli.compare import compare
 from capsbench.cli.console import print_anywhere, print_warning
 from capsbench.cli.data import app as data_app
-from capsbench.cli.interrupt import Interrupted, describe_end, end_in_order
 from capsbench.cli.kernels import app as kernels_app
 from capsbench.cli.list import env, list_
 from capsbench.cli.measure import measure
@@ -21,6 +19,8 @@ from capsbench.cli.merge import merge
 from capsbench.cli.prune import prune
 from capsbench.cli.report import report
 from capsbench.cli.run import run
+from capsbench.cli.shell.app import App
+from capsbench.cli.shell.interrupt import Interrupted, describe_end, end_in_order
 from capsbench.cli.show import show
 from capsbench.cli.status import status
 from capsbench.cli.tune import tune

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from capsbench import registry
-from capsbench.cli.app import App
 from capsbench.cli.console import print_warning
 from capsbench.cli.flags.options import DataOption, JsonOption
+from capsbench.cli.shell.app import App
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from capsbench.cli.app import App
 from capsbench.cli.flags.options import JsonOption
+from capsbench.cli.shell.app import App
 from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, Kind, NothingMeasured, UsageError
 from capsbench.presenting.terminal import make_console
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from capsbench.cli.interrupt import answer_interrupts
+from capsbench.cli.shell.interrupt import answer_interrupts
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from capsbench.cli.console import print_line
-from capsbench.cli.interrupt import describe_end
+from capsbench.cli.shell.interrupt import describe_end
 from capsbench.errors import EXIT_FAILED
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import pytest
 from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 
-from capsbench.cli.app import StrictCommand
 from capsbench.cli.commands import app
-from capsbench.cli.interrupt import Interrupted
+from capsbench.cli.shell.app import StrictCommand
+from capsbench.cli.shell.interrupt import Interrupted
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import ONE_LIST
 

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import CommandFunctionType
 
-from capsbench.cli.interrupt import Interrupted
+from capsbench.cli.shell.interrupt import Interrupted
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import ONE_LIST
 

@@ -1,0 +1,1 @@
+"""How commands are called from a shell: the group of all commands, and signals."""
