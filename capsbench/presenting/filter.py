@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.presenting.contenders import BASELINE, baseline_kinds, summary
-from capsbench.presenting.words import spell_value
+from capsbench.presenting.words import shorten_name, spell_value
 from capsbench.records.cell import Cell, asked_fields
 from capsbench.records.record import Record
 
@@ -99,7 +99,10 @@ def _parse_condition(text: str, records: list[Record]) -> Condition:
 
 
 def _is_spelled(value: Any, text: str) -> bool:
-    """Returns True where a text spells a value: ``0.10`` 0.1, ``yes`` True, ``none`` (of a train size, ``all``) None."""
+    """Returns True where a text spells a value: ``0.10`` 0.1, ``yes`` True, ``none`` (of a train size, ``all``) None.
+
+    A user's own part is spelled by its import path, or by the short name that tables print (``KMeansRouting``).
+    """
     if value is None:
         return text in ("none", "all")
     if isinstance(value, bool):
@@ -109,4 +112,4 @@ def _is_spelled(value: Any, text: str) -> bool:
             return float(text) == value
         except ValueError:
             return False
-    return bool(text == value)
+    return text in (value, shorten_name(value))

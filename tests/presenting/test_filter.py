@@ -94,3 +94,12 @@ def test_conditions_that_nothing_meets_together_are_told(records: list[Record]) 
         choose_records(records, ["routing=dynamic", "iters=1"])
     assert (caught.value.kind, caught.value.flag) == (Kind.MISSING, "where")
     assert caught.value.value == "routing=dynamic and iters=1"
+
+
+def test_an_own_part_goes_by_the_short_name_that_tables_print(records: list[Record], capsules: Make) -> None:
+    own = [capsules(network="capsnet", routing="my.kmeans:KMeansRouting", seed=seed, parameters=9) for seed in (0, 1)]
+    for name in ("KMeansRouting", "my.kmeans:KMeansRouting"):
+        assert choose_records([*records, *own], [f"routing={name}"]) == own
+        assert choose_records([*records, *own], [f"routing!={name}"]) == records
+    with pytest.raises(UsageError):
+        choose_records([*records, *own], ["routing=kmeans"])
