@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from capsbench.presenting.terminal import REPLACING, plain_streams, to_one_line
+from capsbench.presenting.terminal import REPLACING, make_console, plain_streams, to_one_line
 
 
 @contextmanager
@@ -30,6 +30,11 @@ def print_anywhere() -> Iterator[None]:
 def print_line(line: object) -> None:
     """Prints a text as one line."""
     print(to_one_line(line))
+
+
+def print_prose(text: object) -> None:
+    """Prints a text that a terminal breaks between words; elsewhere it is one line."""
+    make_console().print(to_one_line(text), soft_wrap=not sys.stdout.isatty(), highlight=False)
 
 
 def print_warning(line: object) -> None:

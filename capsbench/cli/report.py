@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from capsbench.cli.console import print_line, print_warning
+from capsbench.cli.console import print_line, print_prose, print_warning
 from capsbench.cli.flags.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import EXIT_NOTHING_MEASURED
 from capsbench.presenting.terminal import make_console, to_one_line
@@ -43,6 +43,15 @@ def report(
             help="Add the effect of each value of NAME, over all else that was varied.",
         ),
     ] = None,
+    for_: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="NAME",
+            help="Begin with the answer for one contender: is it better than its rivals, on what, by how much. NAME is any "
+            "name that the tables print.",
+        ),
+    ] = None,
     suite: Annotated[
         str | None,
         typer.Option(help="Suite whose published numbers are shown; by default that of the latest run with one."),
@@ -64,6 +73,8 @@ def report(
 
     capsbench report --open
 
+    capsbench report --for em
+
     capsbench report --where dataset=mnist --where iters=1,3 --by routing
 
     capsbench report --out results/reference/mnist-12000-all --to my-report --format html,tex
@@ -80,6 +91,7 @@ def report(
         suite=suite,
         where=where or [],
         by=_split_names(by),
+        for_=for_,
         formats=BY_DEFAULT if formats is None else _split_names(formats),
         to=to,
         allow_code=allow_code,
@@ -87,7 +99,7 @@ def report(
     if as_json:
         for _, words in result.document.incomplete:
             print_warning(words)
-        print(result.summary.to_json(orient="records"))
+        print((result.summary if result.answer is None else result.answer.numbers).to_json(orient="records"))
     else:
         _print_report(result)
     pages = [path for path in result.files if path.name == PAGE]
@@ -107,10 +119,17 @@ def _print_report(result: Report) -> None:
 
     if result.document.cautions:
         print_line(f"{'; '.join(words for _, words in result.document.cautions)}.\n")
+    for statement in result.answer.statements if result.answer else ():
+        for text in (statement.lead, *(f"- {item}" for item in statement.items), *statement.remarks):
+            print_prose(text)
+        print()
     legends = {part.name: part.table.marks for part in result.document.parts if part.table}
     tables: list[tuple[str, str | None, pd.DataFrame]] = [(HEADLINE, None, result.readable)]
     tables += [(PUBLISHED, "Paper against measured", result.published_readable)]
-    tables += [(section.section.name, section.section.title, section.readable) for section in result.sections]
+    sections = [result.answer] if result.answer else result.sections
+    if result.answer:  # the page has the rest, below which the answer would be out of sight here
+        tables = []
+    tables += [(section.section.name, section.section.title, section.readable) for section in sections]
     for name, title, strings in tables:
         if not strings.empty:
             table = Table(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)

@@ -59,6 +59,7 @@ class Material:
     - ``specs``: measure -> what it declares of its numbers (`capsbench.records.specs.specs_of`)
     - ``defaults``: contender -> the defaults of its fields and options, as far as they are known
     - ``by``: the fields or options whose effect is asked for
+    - ``asked``: the name of the contender whose answer is asked for, if any
     - ``tuned``: the tuned results, as they are on record
     - ``trials``: the trials of the searches in the folder
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
@@ -74,6 +75,7 @@ class Material:
     specs: Mapping[str, MeasureSpec] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by: Sequence[str] = ()
+    asked: str | None = None
     tuned: Sequence[Record] = ()
     trials: Sequence[Record] = ()
     unpredicted: set[str] = field(default_factory=set)

@@ -17,6 +17,21 @@ from capsbench.presenting.material import Material
 
 
 @dataclass(frozen=True)
+class Statement:
+    """What a section says in words.
+
+    Attributes:
+        lead: the answer, in a sentence or a few.
+        items: a sentence on each detail.
+        remarks: sentences on how the answer came about.
+    """
+
+    lead: str
+    items: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a report.
 
@@ -28,6 +43,7 @@ class Section:
         readable: the table as strings under short headings; the first column is the contender's name, the others are numbers.
         pictures: file name without ending -> what draws it; raises NoDataError.
         images: the number of test images of its numbers; None if another text says it, or for all of them.
+        statements: what its numbers say, which stands before its table; None for a section that is a table alone.
     """
 
     name: str
@@ -37,6 +53,7 @@ class Section:
     readable: Callable[[pd.DataFrame], pd.DataFrame]
     pictures: Mapping[str, Callable[[Material], Picture]] = field(default_factory=dict)
     images: ImagesTaken | None = None
+    statements: Callable[[pd.DataFrame], list[Statement]] | None = None
 
     def about_images(self, material: Material) -> str:
         """Returns a sentence on the number of images, with a space before it; empty if another text says it."""

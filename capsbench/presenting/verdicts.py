@@ -112,12 +112,20 @@ class Verdicts:
         facts += ["data" for seed in first.keys() & second.keys() if have_different_data(first[seed], second[seed])]
         return tuple(dict.fromkeys(sorted(facts)))
 
+    def share_search(self, one: str, other: str) -> bool:
+        """Returns true for two contenders that were not tuned, or were tuned with the same budget."""
+        return self._find_search(one) == self._find_search(other)
+
+    def share_seeds(self, one: str, other: str) -> bool:
+        """Returns true for two contenders with a seed in common."""
+        return bool(self._cells[one].keys() & self._cells[other].keys())
+
     def _find_difference(self, one: str, other: str) -> Difference | None:
         """Returns the difference in test accuracy, over the seeds for which both have it.
 
         There is none between a tuned contender and one that is not tuned, or is tuned with another budget.
         """
-        if self._find_search(one) != self._find_search(other):
+        if not self.share_search(one, other):
             return None
         first, second = (self._find_tested(name) for name in (one, other))
         if not first.keys() & second.keys():

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-from pyarrow import parquet
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.planning.contender_defaults import defaults_of, title_cells
 from capsbench.planning.suites import read_suite, suite_names
 from capsbench.presenting.figures.figure import Image
-from capsbench.presenting.figures.files import FORMS, to_bytes, write_files
+from capsbench.presenting.figures.files import FORMS, write_files
 from capsbench.presenting.filter import choose_records
 from capsbench.presenting.format import format_summary
 from capsbench.presenting.marks import said_of
@@ -29,14 +26,17 @@ from capsbench.records.runs import Notes, records_of
 from capsbench.records.store import Store, pause_collection
 from capsbench.records.swap import read_whole
 from capsbench.records.versions import describe_stale
+from capsbench.reporting.answering.contenders import choose_asked
 from capsbench.reporting.contents import PICTURES, Made, all_pictures, built_in_sections, made_sections
 from capsbench.reporting.document import HEADLINE, Document, build_document
 from capsbench.reporting.formats.html import render_page
 from capsbench.reporting.formats.latex import render_tables
 from capsbench.reporting.formats.markdown import render_markdown
+from capsbench.reporting.formats.tables import encode_tables
 from capsbench.reporting.origin import count_machines, find_left_out
 from capsbench.reporting.parallel import drawing
 from capsbench.reporting.rerun import find_repeats
+from capsbench.reporting.sections.answer import ANSWER
 from capsbench.reporting.sections.default import PREFIX as OWN
 from capsbench.reporting.sections.published import Comparison, compare
 from capsbench.reporting.sections.published import readable as readable_published
@@ -62,9 +62,6 @@ FILES = [PAGE, MARKDOWN] + [
 ]
 """The files that there may be, beside the pictures and the tables of a user's own measures."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""The first characters of a text that a spreadsheet evaluates."""
-
 LOOKS = ("series", "label", "color", "face", "marker", "dashes")
 """The columns of a summary that only pictures need."""
 
@@ -79,6 +76,7 @@ class Report:
         published: published numbers beside measured ones, where a suite has some (`capsbench.reporting.sections.published`).
         published_readable: the same as strings.
         sections: one a measure, with its table in numbers and in strings.
+        answer: the section of ``for_`` among them, with what it says in ``statements``; None if nothing was asked.
         failed: title and reason of each failed cell.
         missing: cells of the reported runs that have no record.
         faults: a line for each file that cannot be read, or not as it was written.
@@ -92,6 +90,7 @@ class Report:
     published: pd.DataFrame
     published_readable: pd.DataFrame
     sections: list[Made]
+    answer: Made | None
     failed: list[tuple[str, str]]
     missing: int
     faults: list[str]
@@ -108,6 +107,7 @@ def report(
     suite: str | Path | None = None,
     where: Sequence[str] = (),
     by: Sequence[str] = (),
+    for_: str | None = None,
     formats: Collection[str] = BY_DEFAULT,
     to: str | Path | None = None,
     allow_code: bool = False,
@@ -124,6 +124,8 @@ def report(
         suite: the suite whose published numbers to compare; that of the latest run that has one if None.
         where: conditions on the records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.choose_records`).
         by: the fields or options whose effect to show (`capsbench.reporting.sections.effects`).
+        for_: a contender by any name that the tables print: its label, routing or network. The report then begins with the
+            answer for it: better or worse than its rivals, on what and by how much.
         formats: some of `FORMATS`. Files of the others are removed from ``to``, so that all files are of one report.
         to: the folder to write; ``folder/report`` if None.
         allow_code: import a user's own parts that the records name, for the defaults that titles leave out; the numbers are the
@@ -141,7 +143,7 @@ def report(
     if allow_code:
         allow_own(store)
     with pause_collection():
-        return _build_report(store, run, last, suite, where, by, formats, to)
+        return _build_report(store, run, last, suite, where, by, for_, formats, to)
 
 
 def _build_report(
@@ -151,6 +153,7 @@ def _build_report(
     suite: str | Path | None,
     where: Sequence[str],
     by: Sequence[str],
+    asked: str | None,
     formats: Collection[str],
     to: str | Path | None,
 ) -> Report:
@@ -168,7 +171,9 @@ def _build_report(
     records = choose_records(records, where)
     faults += store.list_unreadable(records)
 
-    material = Material.from_records(records, store, by, defaults_of)
+    material = replace(Material.from_records(records, store, by, defaults_of), asked=asked)
+    if asked is not None:
+        choose_asked(material, asked)  # before anything is drawn
     with drawing(all_pictures(), material, _choose_picture_forms(formats)) as wait:
         sections = made_sections(material)
         comparisons, fault = _compare_published(suite, runs, left_out, records, material.verdicts.steps)
@@ -179,7 +184,7 @@ def _build_report(
         tables = {HEADLINE: summary, ROWS: material.to_tidy()}
         tables |= {section.section.name: section.numbers for section in sections}
         tables |= {PUBLISHED: published} if len(published) else {}
-        contents = _encode_tables(tables, formats)
+        contents = encode_tables(tables, formats, {ROWS})
         images = wait()
     pictures = {name: image for name, image in images.items() if isinstance(image, Image)}
     wanted = [*PICTURES, *(name for section in sections for name in section.section.pictures)]
@@ -214,6 +219,7 @@ def _build_report(
         published=published,
         published_readable=published_strings,
         sections=sections,
+        answer=next((section for section in sections if section.section.name == ANSWER), None),
         failed=[(titles[record.cell.id], record.reason) for record in records if record.reason],
         missing=len(absent),
         faults=document.faults,
@@ -249,16 +255,6 @@ def _choose_picture_forms(formats: Collection[str]) -> set[str]:
     return {form for form in FORMS if form in formats} | ({"svg"} if "html" in formats else set())
 
 
-def _encode_tables(tables: Mapping[str, pd.DataFrame], formats: Collection[str]) -> dict[str, bytes]:
-    """Returns the tables for programs: file name -> content."""
-    contents: dict[str, bytes] = {}
-    if "csv" in formats:
-        contents |= {f"{name}.csv": _to_csv(table) for name, table in tables.items() if name != ROWS}
-    if "parquet" in formats:
-        contents |= {f"{name}.parquet": _to_parquet(table) for name, table in tables.items()}
-    return contents
-
-
 def _encode_pages(document: Document, formats: Collection[str], target: Path) -> dict[str, bytes]:
     """Returns the pages and the tables for papers: file name -> content."""
     contents: dict[str, bytes] = {}
@@ -270,36 +266,6 @@ def _encode_pages(document: Document, formats: Collection[str], target: Path) ->
     if "tex" in formats:
         contents |= {f"{name}.tex": text.encode() for name, text in render_tables(document).items()}
     return contents
-
-
-def _to_csv(table: pd.DataFrame) -> bytes:
-    arrow = _to_arrow(_quote_formulas(table))
-    return to_bytes(lambda file: pa_csv.write_csv(arrow, file, pa_csv.WriteOptions(quoting_style="needed")))
-
-
-def _quote_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the table with an apostrophe before each text that a spreadsheet would take for a formula."""
-    texts = [name for name in table if pd.api.types.is_string_dtype(table[name].dtype)]
-    table = table.assign(**{str(name): table[name].map(_quote_formula, na_action="ignore") for name in texts})
-    return table.rename(columns=_quote_formula)
-
-
-def _quote_formula(text: object) -> object:
-    if not isinstance(text, str) or not text.startswith(FORMULA):
-        return text
-    try:
-        float(text)  # a number in a column of texts
-    except ValueError:
-        return f"'{text}"
-    return text
-
-
-def _to_parquet(table: pd.DataFrame) -> bytes:
-    return to_bytes(lambda file: parquet.write_table(_to_arrow(table), file))
-
-
-def _to_arrow(table: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(table.convert_dtypes(), preserve_index=False)
 
 
 def _compare_published(

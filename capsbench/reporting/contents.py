@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import pandas as pd
@@ -13,8 +13,8 @@ from capsbench.measures.spec import MeasureSpec, built_in_specs
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.material import Material, NoDataError
-from capsbench.presenting.section import Section
-from capsbench.reporting.sections import budgets, effects, hypotheses, times, tuning, winners
+from capsbench.presenting.section import Section, Statement
+from capsbench.reporting.sections import answer, budgets, effects, hypotheses, times, tuning, winners
 from capsbench.reporting.sections.default import make_default_section, make_own_sections
 from capsbench.reporting.sections.headline import (
     accuracy_against_cost,
@@ -39,19 +39,28 @@ LAST = (hypotheses.SECTION, times.SECTION)
 
 @dataclass(frozen=True)
 class Made:
-    """A section with its table in numbers and in strings, and its caption."""
+    """A section with its table in numbers and in strings, its caption, and what it says in words."""
 
     section: Section
     numbers: pd.DataFrame
     readable: pd.DataFrame
     caption: str
+    statements: list[Statement] = field(default_factory=list)
 
 
 @cache
 def built_in_sections() -> tuple[Section, ...]:
     """Returns the sections that every report may have, in order; those of measures are in the order of the registry."""
     of_measures = [load_section(spec) for spec in built_in_specs().values()]
-    return (winners.SECTION, effects.SECTION, tuning.SECTION, budgets.SECTION, *filter(None, of_measures), *LAST)
+    return (
+        answer.SECTION,
+        winners.SECTION,
+        effects.SECTION,
+        tuning.SECTION,
+        budgets.SECTION,
+        *filter(None, of_measures),
+        *LAST,
+    )
 
 
 def load_section(spec: MeasureSpec) -> Section | None:
@@ -94,5 +103,6 @@ def made_sections(material: Material) -> list[Made]:
             continue
         readable = section.readable(table)
         caption = spell_caption(section.caption, readable) + section.about_images(material)
-        sections.append(Made(section, table, readable, caption))
+        statements = section.statements(table) if section.statements else []
+        sections.append(Made(section, table, readable, caption, statements))
     return sections

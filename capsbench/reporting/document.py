@@ -13,6 +13,7 @@ from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.format import CAPTION, describe_sizes, format_summary
 from capsbench.presenting.material import Material
+from capsbench.presenting.section import Statement
 from capsbench.presenting.tuned import ABOUT_TUNED, identify_contender
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
@@ -20,23 +21,28 @@ from capsbench.records.tuning import SEARCH, TUNED
 from capsbench.reporting.contents import PICTURES, Made
 from capsbench.reporting.origin import describe_origin, spell_title
 from capsbench.reporting.rerun import Again, Failure, Repeats, group_records
+from capsbench.reporting.sections.answer import ANSWER
 from capsbench.reporting.sections.published import CAPTION as PUBLISHED_CAPTION
 from capsbench.reporting.shown import ShownCell, read_shown
 from capsbench.reporting.table import Table
 from capsbench.reporting.unfinished import Unfinished, count_cells
 
 HEADLINE, WINNERS = "table", "winners"
-"""The first parts; their names are those of their files."""
+"""Two of the first parts; their names are those of their files."""
+
+FIRST = (ANSWER, WINNERS)
+"""The sections before the headline table, in order."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a report: a heading with a table, pictures or both."""
+    """A part of a report: a heading with statements, a table, pictures, or several of them."""
 
     name: str
     title: str
     table: Table | None = None
     pictures: dict[str, Image] = field(default_factory=dict)
+    statements: list[Statement] = field(default_factory=list)
 
 
 class Reproduction(NamedTuple):
@@ -155,7 +161,7 @@ def build_document(
 def _build_parts(
     material: Material, sections: Sequence[Made], published: pd.DataFrame, pictures: Mapping[str, Image]
 ) -> list[Part]:
-    parts = []
+    parts: list[Part] = []
     if len(material.summary):
         images = {name: pictures[name] for name in PICTURES if name in pictures}
         parts.append(Part(HEADLINE, "Accuracy and cost", build_headline(material.summary), images))
@@ -166,9 +172,10 @@ def _build_parts(
     for content in sections:
         section = content.section
         images = {name: pictures[name] for name in section.pictures if name in pictures}
-        table = Table.from_strings(section.name, section.title, content.readable, content.caption)
-        parts.insert(0 if section.name == WINNERS else len(parts), Part(section.name, section.title, table, images))
-    return parts
+        strings = content.readable
+        made = None if strings.empty else Table.from_strings(section.name, section.title, strings, content.caption)
+        parts.append(Part(section.name, section.title, made, images, content.statements))
+    return sorted(parts, key=lambda part: FIRST.index(part.name) if part.name in FIRST else len(FIRST))
 
 
 def build_headline(summary: pd.DataFrame) -> Table:

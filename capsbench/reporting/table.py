@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from capsbench.presenting.format import SIGNIFICANT, SIGNIFICANT_MEANS, parse_quantity
-from capsbench.presenting.marks import explain_signs
+from capsbench.presenting.marks import UNLIKE, explain_signs
 
 ALL = "all"
 """Stands for the largest number in a column of numbers: all training images."""
@@ -63,7 +63,7 @@ class Table:
         own_meaning = _OWN_MEANING.search(caption)
         cells = [cell for row in rows for cell in row]
         marks = explain_signs(cells)
-        if any(cell.endswith(SIGNIFICANT) for cell in cells):
+        if any(cell.removesuffix(f" {UNLIKE.sign}").endswith(SIGNIFICANT) for cell in cells):
             marks.insert(0, f"{SIGNIFICANT}: {own_meaning[1]}" if own_meaning else SIGNIFICANT_MEANS)
         grouped = any(row[0] == "" for row in rows[1:])
         caption = to_sentence(_OWN_MEANING.sub("", caption).strip())

@@ -53,6 +53,32 @@ def test_it_says_what_a_choice_does(capsbench: Call, results: Path) -> None:
     assert "effects.csv" in files(results)
 
 
+def test_it_answers_for_a_contender_before_all_else(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--for", "dynamic x3", "--format", "html,csv", cwd=results)
+    lead, rival, *rest = done.stdout.splitlines()
+    assert "93.0" in lead
+    assert rival.startswith("- Against dynamic")
+    assert "Who won" not in done.stdout
+    assert any(line.startswith("The answer") for line in rest)
+    assert {"answer.csv", "winners.csv", "index.html"} <= files(results)
+
+
+def test_the_answer_for_programs_is_its_numbers(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--for", "dynamic x3", "--format", "csv", "--json", cwd=results)
+    (row,) = json.loads(done.stdout)
+    assert (row["measured"], row["result"], row["n"]) == ("test accuracy %", "not tested", 2)
+    assert row["difference"] == pytest.approx(2.0)
+
+
+def test_an_unknown_contender_is_one_line_with_the_known_ones(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--for", "dynamik", "--format", "csv", cwd=results)
+    assert done.returncode == 2
+    (text,) = done.stderr.splitlines()
+    assert "--for" in text
+    assert "did you mean 'dynamic'?" in text
+    assert not (results / "results" / "report").exists()
+
+
 def test_names_and_reasons_are_text_to_the_terminal(
     capsbench: Call, results: Path, make_cell: Callable[..., Cell]
 ) -> None:

@@ -10,7 +10,7 @@ ACCURACY = built_in_specs()["accuracy"]
 
 def test_sections_of_measures_stand_between_the_winners_and_the_hypotheses_in_the_order_of_the_registry():
     names = [section.name for section in built_in_sections()]
-    assert (names[0], *names[-2:]) == ("winners", "hypotheses", "times")
+    assert (*names[:2], *names[-2:]) == ("answer", "winners", "hypotheses", "times")
     measures = [name for name in built_in_specs() if name in names]
     assert [name for name in names if name in measures] == measures
     assert {"affine", "adversarial", "transfer"} <= {*measures}

@@ -51,7 +51,9 @@ def render_page(document: Document) -> str:
     script = (TEMPLATE / "page.js").read_text(encoding="utf-8")
     tables = [part.table for part in document.parts if part.table]
     names = [row[0] for table in tables if table.contenders for row in table.rows]
-    parts = [_describe_part(part, names) for part in document.parts]
+    described = [_describe_part(part, names) for part in document.parts]
+    answers = [part for part in described if part["statements"]]
+    parts = [_separate_numbers(part) for part in described if part["table"] or not part["statements"]]
     linked = {contender for table in tables for contender in table.contenders}
     shown_cells = _inline_shown(document.shown)
     commands = [
@@ -60,7 +62,7 @@ def render_page(document: Document) -> str:
     ]
     failed = [{**failure._asdict(), "seeds": spell_seeds(failure.seeds)} for failure in document.failed]
     lists = _collect_lists(document)
-    contents = [(part["id"], part["title"]) for part in parts]
+    contents = [(part["id"], part["title"]) for part in (*answers, *parts)]
     contents += [("shown", "What the networks see")] if shown_cells else []
     contents += [("again", "Run it again")] if commands else []
     contents += [("failed", "Failed cells")] if failed else []
@@ -77,6 +79,7 @@ def render_page(document: Document) -> str:
             facts=document.facts,
             cautions=document.cautions,
             contents=[*contents, ("origin", "Where the numbers are from")],
+            answers=answers,
             parts=parts,
             shown=shown_cells,
             commands=commands,
@@ -135,8 +138,16 @@ def _describe_part(part: Part, names: Sequence[str]) -> dict[str, Any]:
         "id": part.name,
         "title": part.title,
         "table": _describe_table(part.table, names) if part.table else None,
+        "statements": part.statements,
         "pictures": [_inline_image(name, image) for name, image in part.pictures.items()],
     }
+
+
+def _separate_numbers(part: dict[str, Any]) -> dict[str, Any]:
+    """Returns a part without what the head of the page has of it: statements, with the pictures beside them."""
+    if not part["statements"]:
+        return part
+    return {**part, "id": f"{part['id']}-numbers", "title": f"{part['title']} in numbers", "pictures": []}
 
 
 def _describe_table(table: Table, names: Sequence[str]) -> dict[str, Any]:
@@ -204,7 +215,13 @@ def _typeset_number(text: str) -> Markup:
     printed = escape(number.replace("-", "\N{MINUS SIGN}") if not number.startswith("1e") else number)
     if spread:
         printed += Markup('<span class="spread">{}</span>{}').format(spread.replace("-", "\N{MINUS SIGN}"), marks)
-    return Markup(re.sub(r" ?([*†])", r'<abbr title="explained below the table">\1</abbr>', str(printed)))
+    signs = re.compile(r"((?: ?[*†§])+)$")
+    return Markup(signs.sub(_explain_sign, str(printed)))
+
+
+def _explain_sign(match: re.Match[str]) -> str:
+    """Returns signs behind a number together, as they stand in the margin."""
+    return f'<abbr title="explained below the table">{match[1].replace(" ", "")}</abbr>'
 
 
 def _mark_code(text: str) -> Markup:

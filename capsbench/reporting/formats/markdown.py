@@ -8,6 +8,7 @@ from pathlib import Path
 
 from capsbench.presenting.format import spell_seeds
 from capsbench.presenting.markdown import escape_markdown, format_code, format_pipes, format_prose
+from capsbench.presenting.section import Statement
 from capsbench.reporting.document import Document, Part
 from capsbench.reporting.table import Table
 
@@ -62,14 +63,23 @@ def render_markdown(document: Document, folder: Path, form: str | None) -> str:
 
 
 def _render_part(part: Part, form: str | None) -> list[str]:
-    blocks = [f"## {escape_markdown(part.title)}"]
-    if part.table:
-        blocks += _render_table(part.table)
-    if form:
-        blocks += [
-            _render_picture(image.title, f"{name}.{form}", image.caption) for name, image in part.pictures.items()
-        ]
-    return blocks
+    tables = _render_table(part.table) if part.table else []
+    pictures = [
+        _render_picture(image.title, f"{name}.{form}", image.caption) for name, image in part.pictures.items() if form
+    ]
+    statements = [block for statement in part.statements for block in _render_statement(statement)]
+    # What is said in words has its picture beside it, and the numbers behind it follow.
+    blocks = [*pictures, *tables] if statements else [*tables, *pictures]
+    return [f"## {escape_markdown(part.title)}", *statements, *blocks]
+
+
+def _render_statement(statement: Statement) -> list[str]:
+    items = "\n".join(f"- {escape_markdown(item)}" for item in statement.items)
+    return [
+        block
+        for block in (escape_markdown(statement.lead), items, escape_markdown(" ".join(statement.remarks)))
+        if block
+    ]
 
 
 def _render_picture(title: str, link: str, caption: str) -> str:

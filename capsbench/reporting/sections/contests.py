@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ from capsbench.measures.accuracy.spec import ACCURACY, TEST_CONTEST
 from capsbench.measures.spec import SHARE, Contest, MeasureSpec, Metric
 from capsbench.presenting.format import PERCENT
 from capsbench.presenting.material import Material
+from capsbench.presenting.verdicts import Verdicts
+from capsbench.stats.differences import paired_seeds
+from capsbench.stats.verdicts import Verdict
 
 
 class Value(NamedTuple):
@@ -74,3 +78,34 @@ def list_numbers(specs: Mapping[str, MeasureSpec]) -> list[Number]:
                 title = f"{contest.title} of {spec.name} {unit}"
             numbers[title] = Number(title, spec.name, metric, contest)
     return [*numbers.values()]
+
+
+def find_step(values: Values) -> float:
+    """Returns the step of a number of some contenders, at least one: the largest."""
+    return max(value.step for by_seed in values.values() for value in by_seed.values())
+
+
+def judge_difference(
+    number: Number, values: Values, one: str, other: str, step: float, verdicts: Verdicts
+) -> Verdict | None:
+    """Returns the verdict on one contender's number minus another's; None without a seed in common.
+
+    There is none between contenders of different searches, whose studies are no pairs.
+    """
+    if number.is_test_accuracy:
+        return verdicts.of_accuracy(one, other)
+    sides = values[one], values[other]
+    seeds = sorted(sides[0].keys() & sides[1].keys())
+    if not seeds or not verdicts.share_search(one, other):
+        return None
+    numbers = [[by_seed[seed].value for seed in seeds] for by_seed in sides]
+    return verdicts.judge(paired_seeds(numbers[0], numbers[1], step))
+
+
+def count_digits(title: str, value: float) -> int:
+    """Returns the digits after the point of a number: 1 of a share in per cent, of any other three significant ones."""
+    if title.endswith(PERCENT):
+        return 1
+    size = abs(value)
+    digits = 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 2
+    return min(max(digits, 0), 6)

@@ -19,8 +19,15 @@ from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import SECOND, Verdicts
 from capsbench.presenting.words import TIMES
 from capsbench.reporting.sections.budget import Group, groups_of
-from capsbench.reporting.sections.contests import Number, Values, list_numbers
-from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
+from capsbench.reporting.sections.contests import (
+    Number,
+    Values,
+    count_digits,
+    find_step,
+    judge_difference,
+    list_numbers,
+)
+from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval
 from capsbench.stats.power import MOST_SEEDS
 from capsbench.stats.verdicts import Outcome, Verdict
 
@@ -85,8 +92,8 @@ def _rank_contenders(number: Number, group: Group, values: Values, verdicts: Ver
     first, *others = sorted(competing, key=means.__getitem__, reverse=bool(number.metric.higher_is_better))
     if collapsed[first]:  # then all have, and nobody won
         return
-    step = _find_step(competing)
-    behind = {name: _judge_difference(number, competing, first, name, step, verdicts) for name in others}
+    step = find_step(competing)
+    behind = {name: judge_difference(number, competing, first, name, step, verdicts) for name in others}
     yield Line(number, group, first, competing, behind, kept_out)
 
 
@@ -103,7 +110,7 @@ def _build_rows(line: Line, verdicts: Verdicts, unsound: Collection[str]) -> Ite
         for name, verdict in line.behind.items()
     }
     best, factor = line.values[line.first], line.number.factor
-    mean, half = estimate_interval([value.value for value in best.values()], _find_step(line.values))
+    mean, half = estimate_interval([value.value for value in best.values()], find_step(line.values))
     level = [line.first, *(name for name in line.behind if not ahead[name])]
     cheapest = _find_cheapest(line.group, level) if len(best) >= FEWEST_SEEDS else ""
     for name in (*line.behind, *line.kept_out):
@@ -131,24 +138,6 @@ def _build_rows(line: Line, verdicts: Verdicts, unsound: Collection[str]) -> Ite
             "kept_out": name in line.kept_out,
             "cheapest": cheapest,
         }
-
-
-def _find_step(values: Values) -> float:
-    return max(value.step for by_seed in values.values() for value in by_seed.values())
-
-
-def _judge_difference(
-    number: Number, values: Values, first: str, name: str, step: float, verdicts: Verdicts
-) -> Verdict | None:
-    """Returns the verdict on the first contender's number less another's; None without a seed in common."""
-    if number.is_test_accuracy:
-        return verdicts.of_accuracy(first, name)
-    one, other = values[first], values[name]
-    seeds = sorted(one.keys() & other.keys())
-    if not seeds:
-        return None
-    sides = [[by_seed[seed].value for seed in seeds] for by_seed in (one, other)]
-    return verdicts.judge(paired_seeds(sides[0], sides[1], step))
 
 
 def _find_cheapest(group: Group, contenders: list[str]) -> str:
@@ -222,11 +211,10 @@ def _describe_contender(row: dict[Any, Any]) -> str:
 
 def _format_number(row: Mapping[Any, Any], value: str, half: str, unit: str) -> str:
     """Returns a number with its interval: a share in per cent or points, any other number with three significant digits."""
-    if str(row["measured"]).endswith(PERCENT):
-        return format_interval(row[value], row[half], 1, unit)
-    size = abs(row[value])
-    digits = 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 2
-    return format_interval(row[value], row[half], min(max(digits, 0), 6))
+    title = str(row["measured"])
+    return format_interval(
+        row[value], row[half], count_digits(title, row[value]), unit if title.endswith(PERCENT) else ""
+    )
 
 
 SECTION = Section(

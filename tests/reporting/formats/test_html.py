@@ -406,3 +406,53 @@ def test_a_long_table_stays_small(made: Report) -> None:
         len(render_page(replace(made.document, parts=[replace(each, pictures={}) for each in made.document.parts])))
         < 60_000
     )
+
+
+def test_an_answer_is_the_first_thing_on_the_page_with_its_picture(store: Store, capsules: Make, matched: Make) -> None:
+    for make in (matched, capsules):
+        store.write(make())
+    document = report(store.folder, for_="em", formats=["html"]).document
+    answer, *others = document.parts
+    image = render_image(Picture(figure(), "em against others", "How to read it."))
+    text = render_page(replace(document, parts=[replace(answer, pictures={"answer": image}), *others]))
+    parts = [
+        "</h1>",
+        'id="answer"',
+        "97.0",
+        "Against matched CNN",
+        "<svg",
+        '<dl class="facts">',
+        "<main",
+        'id="answer-numbers"',
+    ]
+    places = [text.index(part, text.index("<body")) for part in parts]
+    assert places == sorted(places)
+    assert text.count('id="picture-answer-title"') == 1
+    assert 'href="#answer"' in text
+    assert 'href="#answer-numbers"' in text
+
+
+def test_gaps_of_a_run_come_before_an_answer(store: Store, capsules: Make, failed: Make) -> None:
+    store.write(capsules())
+    store.write(failed(seed=1))
+    text = text_of(report(store.folder, for_="em", formats=["html"]))
+    assert text.index('class="caution"') < text.index('id="answer"') < text.index('<dl class="facts">')
+    assert text.count('class="caution"') == 1
+
+
+def test_an_answer_without_a_rival_has_no_numbers(store: Store, capsules: Make) -> None:
+    store.write(capsules())
+    text = text_of(report(store.folder, for_="em", formats=["html"]))
+    assert "has no rival" in text
+    assert "answer-numbers" not in text
+
+
+def test_signs_behind_a_number_stand_together_in_the_margin(store: Store, capsules: Make, matched: Make) -> None:
+    for seed, accuracy in enumerate((0.90, 0.91, 0.90)):
+        store.write(capsules(accuracy, seed=seed))
+        cnn = matched(accuracy - 0.2 + 0.001 * seed, seed=seed)
+        assert cnn.training is not None
+        store.write(replace(cnn, training=replace(cnn.training, provenance={**cnn.provenance, "commit": "f00"})))
+    text = text_of(report(store.folder, formats=["html"]))
+    assert ">*\N{SECTION SIGN}</abbr>" in text
+    assert "*: significantly different" in text

@@ -114,3 +114,17 @@ def report_of_plain(folder: Path, capsules: Make, failed: Make) -> str:
         store.write(record)
     store.write_run([record.cell for record in records], "capsbench run", left_out={"mnist": "reason"})
     return report(store.folder, formats=["md"]).files[0].read_text(encoding="utf-8")
+
+
+def test_an_answer_comes_before_any_table_and_its_picture_before_its_numbers(
+    tmp_path: Path, capsules: Make, matched: Make
+) -> None:
+    store = Store(tmp_path / "results")
+    for make in (matched, capsules):
+        store.write(make())
+    report(store.folder, for_="em", formats=["md", "svg"])
+    text = (store.folder / "report" / "table.md").read_text()
+    places = [
+        text.index(part) for part in ("97.0", "- Against matched CNN", "(answer.svg)", "| against |", "## Who won")
+    ]
+    assert places == sorted(places)
