@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,13 @@ def print_line(line: object) -> None:
 
 
 def print_prose(text: object) -> None:
-    """Prints a text that a terminal breaks between words; elsewhere it is one line."""
-    make_console().print(to_one_line(text), soft_wrap=not sys.stdout.isatty(), highlight=False)
+    """Prints a text that a terminal breaks between words, an item below its first letter; elsewhere it is one line."""
+    line = to_one_line(text)
+    if sys.stdout.isatty():
+        indent = "  " if line.startswith("- ") else ""
+        width = make_console().width
+        line = textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    print(line)
 
 
 def print_warning(line: object) -> None:

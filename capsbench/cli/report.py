@@ -113,6 +113,13 @@ def _split_names(names: str | None) -> list[str]:
     return [name.strip() for name in names.split(",")] if names is not None else []
 
 
+def _turn_columns(strings: pd.DataFrame) -> pd.DataFrame:
+    """Returns an answer about one contender with a column for each rival, of which there are fewer than numbers."""
+    if strings.empty or len(strings) >= len(strings.columns) or strings.columns[0] != "against":
+        return strings
+    return strings.set_index("against").T.rename_axis("against", axis="index").reset_index()
+
+
 def _print_report(result: Report) -> None:
     from capsbench.reporting.build import PUBLISHED
     from capsbench.reporting.document import HEADLINE
@@ -126,10 +133,9 @@ def _print_report(result: Report) -> None:
     legends = {part.name: part.table.marks for part in result.document.parts if part.table}
     tables: list[tuple[str, str | None, pd.DataFrame]] = [(HEADLINE, None, result.readable)]
     tables += [(PUBLISHED, "Paper against measured", result.published_readable)]
-    sections = [result.answer] if result.answer else result.sections
+    tables += [(section.section.name, section.section.title, section.readable) for section in result.sections]
     if result.answer:  # the page has the rest, below which the answer would be out of sight here
-        tables = []
-    tables += [(section.section.name, section.section.title, section.readable) for section in sections]
+        tables = [(result.answer.section.name, "In numbers", _turn_columns(result.answer.readable))]
     for name, title, strings in tables:
         if not strings.empty:
             table = Table(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)

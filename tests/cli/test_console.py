@@ -11,6 +11,7 @@ import pytest
 
 from capsbench import run
 from capsbench.cli import main as cli
+from capsbench.cli.console import print_prose
 from capsbench.records.file import seal_json
 from capsbench.records.record import Row
 from capsbench.records.store import Store
@@ -197,3 +198,16 @@ def test_ctrl_c_while_a_command_is_left_is_told_too(capsbench, monkeypatch, tmp_
     monkeypatch.setattr("capsbench.cli.commands.end_in_order", left)
     done = capsbench("list", "suite", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (130, "capsbench: interrupted\n")
+
+
+def test_a_terminal_breaks_prose_between_words_and_a_file_does_not(monkeypatch, capsys):
+    text = "- " + " ".join(["word 99.5\N{NO-BREAK SPACE}%,"] * 20)
+    print_prose(text)
+    assert capsys.readouterr().out == f"{text}\n"
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_prose(text)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert max(map(len, [first, *others])) <= 40
+    assert all(line.startswith("  word") or line.startswith("  99.5") for line in others)
+    assert " ".join([first, *(line.strip(" ") for line in others)]) == text

@@ -59,7 +59,7 @@ def test_it_answers_for_a_contender_before_all_else(capsbench: Call, results: Pa
     assert "93.0" in lead
     assert rival.startswith("- Against dynamic")
     assert "Who won" not in done.stdout
-    assert any(line.startswith("The answer") for line in rest)
+    assert any(line.startswith("In numbers") for line in rest)
     assert {"answer.csv", "winners.csv", "index.html"} <= files(results)
 
 
