@@ -5,7 +5,8 @@ limits it. So a matrix is loaded once for both rows, a pose once for four column
 registers. The Python code below runs once, when the loop is compiled: it writes the instructions of one step, unrolled over rows
 and columns. Numba would spend more time on such code than LLVM does.
 
-An absent tensor is a few zeros that are read again and again, so there is one version of each loop for all options.
+An absent tensor is a null pointer. Its instructions are in the loop, behind a branch that always goes the same way: there is one
+version of each loop for all options, and an option that is absent costs no load and no multiplication.
 
 Arguments: ``poses`` ``[ROWS, D, WIDTH]``, ``weights`` ``[D, QUAD, WIDTH]`` and ``offset`` ``[ROWS, QUAD, WIDTH]`` of the first
 group of sixteen children, and ``sizes``: the number of groups, D, the distances from a group to the next of poses, weights and
@@ -45,6 +46,16 @@ class Sizes(NamedTuple):
     to_offset_row: int
 
 
+class Passes(NamedTuple):
+    """The argument ``passes`` of `spread_gradients`."""
+
+    count: int
+    values: int
+    rows: int
+    about_mean: int  # 1 if the centre is the mean in every pass, and steepness and second moments are given
+    with_votes: int
+
+
 class _Group(NamedTuple):
     """The tiles of one group of sixteen children, and its place in rows of one number a child."""
 
@@ -59,15 +70,16 @@ class _Group(NamedTuple):
 def _each_group(k: Writer, poses: Any, weights: Any, offset: Any, sizes: Sizes) -> Iterator[_Group]:
     with k.loop(sizes.groups) as group:
         u, w = k.move(poses, (group.index, sizes.poses)), k.move(weights, (group.index, sizes.weights))
-        o = k.move(offset, (group.index, sizes.offset))
+        o = k.move_if_given(offset, (group.index, sizes.offset))
         yield _Group(u, w, o, group.index, k.multiply(group.index, WIDTH))
 
 
 def _compute_votes(k: Writer, group: _Group, sizes: Sizes) -> list[Vector]:
     """Computes the votes V = u @ W + o in the order of `CELLS`."""
-    votes = k.make_variables(len(CELLS))
-    for variable, (row, column) in zip(votes, CELLS, strict=True):
-        k.write(variable, k.load(k.move(group.offset, (row, sizes.offset_row), column * WIDTH)))
+    votes = k.make_sums(BLOCK)
+    with k.if_given(group.offset):
+        for variable, (row, column) in zip(votes, CELLS, strict=True):
+            k.write(variable, k.load(k.move(group.offset, (row, sizes.offset_row), column * WIDTH)))
     with k.loop(sizes.depth) as step:
         u = [k.load(k.move(group.poses, (row * WIDTH, sizes.depth), (step.index, WIDTH))) for row in range(ROWS)]
         w = [k.load(k.move(group.weights, (step.index, QUAD * WIDTH), column * WIDTH)) for column in range(QUAD)]
@@ -76,14 +88,27 @@ def _compute_votes(k: Writer, group: _Group, sizes: Sizes) -> list[Vector]:
     return [k.read(variable) for variable in votes]
 
 
-def _add_quadratic(
-    k: Writer, votes: list[Vector], centre: Any, linear: Any, square: Any, target: Any, row: Any
-) -> None:
-    """Adds ``sum_h x_h (linear_h + square_h x_h)`` with x = V - centre to a row a problem."""
+def _subtract(k: Writer, votes: list[Vector], centre: Any) -> list[Vector]:
+    """Computes V - centre, or V if there is no centre."""
+    differences = k.make_copies(votes)
+    with k.if_given(centre):
+        for cell, variable in enumerate(differences):
+            k.write(variable, votes[cell] - k.spread(centre, cell))
+    return [k.read(variable) for variable in differences]
+
+
+def _add_quadratic(k: Writer, x: list[Vector], linear: Any, square: Any, target: Any, row: Any) -> None:
+    """Adds ``sum_h x_h (linear_h + square_h x_h)`` to a row a problem; without linear or square, that part is 0."""
+    slopes = k.make_sums(BLOCK)
+    with k.if_given(square):
+        for cell, variable in enumerate(slopes):
+            k.write(variable, k.spread(square, cell) * x[cell])
+    with k.if_given(linear):
+        for cell, variable in enumerate(slopes):
+            k.write(variable, k.read(variable) + k.spread(linear, cell))
     terms: list[list[Vector]] = [[] for _ in range(ROWS)]
     for cell, (r, _) in enumerate(CELLS):
-        x = votes[cell] - k.spread(centre, cell)
-        terms[r].append(x * (k.spread(linear, cell) + k.spread(square, cell) * x))
+        terms[r].append(x[cell] * k.read(slopes[cell]))
     for r, (total, *others) in enumerate(terms):
         for term in others:
             total = total + term
@@ -99,8 +124,8 @@ def add_logits(k, poses, weights, offset, sizes, mean, direction, steepness, log
     """
     sizes = k.unpack(Sizes, sizes)
     with _each_group(k, poses, weights, offset, sizes) as group:
-        votes = _compute_votes(k, group, sizes)
-        _add_quadratic(k, votes, mean, direction, steepness, k.move(logits, group.place), row)
+        t = _subtract(k, _compute_votes(k, group, sizes), mean)
+        _add_quadratic(k, t, direction, steepness, k.move(logits, group.place), row)
 
 
 @define_template
@@ -111,8 +136,14 @@ def add_logits_and_gains(
     sizes = k.unpack(Sizes, sizes)
     with _each_group(k, poses, weights, offset, sizes) as group:
         votes = _compute_votes(k, group, sizes)
-        _add_quadratic(k, votes, mean, direction, steepness, k.move(logits, group.place), row)
-        _add_quadratic(k, votes, centre, first, second, k.move(gains, group.place), row)
+        t = _subtract(k, votes, mean)
+        _add_quadratic(k, t, direction, steepness, k.move(logits, group.place), row)
+        # The centre is mostly the mean itself: its differences are at hand.
+        d = k.make_copies(t)
+        with k.if_different(centre, mean):
+            for variable, difference in zip(d, _subtract(k, votes, centre), strict=True):
+                k.write(variable, difference)
+        _add_quadratic(k, [k.read(v) for v in d], first, second, k.move(gains, group.place), row)
 
 
 @define_template
@@ -121,50 +152,100 @@ def add_moments(k, poses, weights, offset, sizes, centre, shares, row, first, se
     sizes = k.unpack(Sizes, sizes)
     sums, squares = k.make_sums(BLOCK), k.make_sums(BLOCK)
     with _each_group(k, poses, weights, offset, sizes) as group:
-        votes = _compute_votes(k, group, sizes)
+        d = _subtract(k, _compute_votes(k, group, sizes), centre)
         w = [k.load(k.move(shares, group.place, (r, row))) for r in range(ROWS)]
-        for cell, (r, _) in enumerate(CELLS):
-            d = votes[cell] - k.spread(centre, cell)
-            part = w[r] * d
+        parts = [w[r] * d[cell] for cell, (r, _) in enumerate(CELLS)]
+        for cell, part in enumerate(parts):
             k.write(sums[cell], k.read(sums[cell]) + part)
-            k.write(squares[cell], k.read(squares[cell]) + part * d)
+        with k.if_given(second):
+            for cell, part in enumerate(parts):
+                k.write(squares[cell], k.read(squares[cell]) + part * d[cell])
     # The sixteen children of a lane are added up once a tile, not once a vote.
     k.add_lane_sums(first, [k.read(variable) for variable in sums])
-    k.add_lane_sums(second, [k.read(variable) for variable in squares])
+    with k.if_given(second):
+        k.add_lane_sums(second, [k.read(variable) for variable in squares])
 
 
 @define_template
 def spread_gradients(
-    k, poses, weights, offset, sizes, mean, direction, steepness, slopes, row, centre, first, second, shares,
-    to_poses, to_weights, to_offset, to_first, to_second,
+    k, poses, weights, offset, sizes, passes, mean, direction, steepness, slopes, row, centre, first, second, shares,
+    equal_shares, equal_row, equal_centre, equal_first, equal_second, gains, to_poses, to_weights, to_offset,
 ):  # fmt: skip
-    """Adds what the gradients y of the votes send to poses, weights and offset, and the moments of the slopes about the mean.
+    """Adds what the gradients y of the votes send to poses, weights and offset, all passes of a routing at once.
 
-        y = w (g1 + 2 g2 D) + gl (direction + 2 steepness t)        with D = V - centre, t = V - mean
-        gu = y W^T      gW = u^T y      go = y      sum_i gl t      sum_i gl t^2
+        y = sum over the passes of w (g1 + 2 g2 D) + gl (direction + 2 steepness t)     with D = V - centre, t = V - mean
+        gu = y W^T      gW = u^T y      go = y
 
-    The slopes are the gradients gl of the logits. ``to_offset`` is null where no gradient of the offset is wanted.
+    The slopes are the gradients gl of the logits. ``passes`` has their number and the distances from one to the next: of a parent's
+    values, and of shares and slopes. The pass without a belief, whose shares are those of ``equal_shares`` for all parents, has its
+    own tensors; its gains, D (g1 + g2 D), are added to a row a problem. Votes are computed if anything needs them.
     """
-    sizes = k.unpack(Sizes, sizes)
-    sums, squares = k.make_sums(BLOCK), k.make_sums(BLOCK)
+    sizes, passes = k.unpack(Sizes, sizes), k.unpack(Passes, passes)
     with _each_group(k, poses, weights, offset, sizes) as group:
-        votes = _compute_votes(k, group, sizes)
-        w, gl = ([k.load(k.move(rows, group.place, (r, row))) for r in range(ROWS)] for rows in (shares, slopes))
-        y = []
-        for cell, (r, _) in enumerate(CELLS):
-            d, t = votes[cell] - k.spread(centre, cell), votes[cell] - k.spread(mean, cell)
-            part = gl[r] * t
-            k.write(sums[cell], k.read(sums[cell]) + part)
-            k.write(squares[cell], k.read(squares[cell]) + part * t)
-            through_moments = w[r] * (k.spread(first, cell) + k.spread(second, cell) * (d + d))
-            y.append(through_moments + gl[r] * k.spread(direction, cell) + k.spread(steepness, cell) * (part + part))
-        _add_vote_gradients(k, y, group, sizes, to_poses, to_weights)
+        y, kept_votes = k.make_sums(BLOCK), k.make_sums(BLOCK)
+        with k.if_set(passes.with_votes):
+            for variable, vote in zip(kept_votes, _compute_votes(k, group, sizes), strict=True):
+                k.write(variable, vote)
+        votes = [k.read(variable) for variable in kept_votes]
+        with k.if_given(equal_shares):
+            d = _subtract(k, votes, equal_centre)
+            w = [k.load(k.move(equal_shares, group.place, (r, equal_row))) for r in range(ROWS)]
+            inner = [k.spread(equal_first, cell) for cell in range(BLOCK)]
+            slope = k.make_copies(inner)
+            with k.if_given(equal_second):
+                for cell in range(BLOCK):
+                    part = k.spread(equal_second, cell) * d[cell]
+                    k.write(slope[cell], inner[cell] + (part + part))
+            for cell, (r, _) in enumerate(CELLS):
+                k.write(y[cell], w[r] * k.read(slope[cell]))
+            with k.if_given(gains):
+                _add_quadratic(k, d, equal_first, equal_second, k.move(gains, group.place), equal_row)
+        with k.loop(passes.count) as step:
+            _add_pass(
+                k, y, votes, passes,
+                *(k.move_if_given(values, (step.index, passes.values)) for values in (mean, direction, steepness)),
+                *(k.move_if_given(values, (step.index, passes.values)) for values in (centre, first, second)),
+                *(
+                    [k.load(k.move(rows, (step.index, passes.rows), group.place, (r, row))) for r in range(ROWS)]
+                    for rows in (shares, slopes)
+                ),
+            )  # fmt: skip
+        gradients = [k.read(variable) for variable in y]
+        _add_vote_gradients(k, gradients, group, sizes, to_poses, to_weights)
         with k.if_given(to_offset):
             to_o = k.move(to_offset, (group.index, sizes.to_offset))
             for cell, (r, column) in enumerate(CELLS):
-                k.add(k.move(to_o, (r, sizes.to_offset_row), column * WIDTH), y[cell])
-    k.add_lane_sums(to_first, [k.read(variable) for variable in sums])
-    k.add_lane_sums(to_second, [k.read(variable) for variable in squares])
+                k.add(k.move(to_o, (r, sizes.to_offset_row), column * WIDTH), gradients[cell])
+
+
+def _add_pass(
+    k: Writer, y: list[Any], votes: list[Vector], passes: Passes, mean: Any, direction: Any, steepness: Any, centre: Any,
+    first: Any, second: Any, w: list[Vector], gl: list[Vector],
+) -> None:  # fmt: skip
+    """Adds the gradients that a pass sends to the votes."""
+
+    def add(cell: int, part: Vector) -> None:
+        k.write(y[cell], k.read(y[cell]) + part)
+
+    t = _subtract(k, votes, mean)
+    for cell, (r, _) in enumerate(CELLS):
+        add(cell, w[r] * k.spread(first, cell))
+    with k.if_given(direction):
+        for cell, (r, _) in enumerate(CELLS):
+            add(cell, gl[r] * k.spread(direction, cell))
+    with k.if_else(passes.about_mean) as (about_mean, otherwise):
+        with about_mean:  # D = t
+            for cell, (r, _) in enumerate(CELLS):
+                half = w[r] * k.spread(second, cell) + gl[r] * k.spread(steepness, cell)
+                add(cell, t[cell] * (half + half))
+        with otherwise:
+            with k.if_given(second):
+                d = _subtract(k, votes, centre)
+                for cell, (r, _) in enumerate(CELLS):
+                    add(cell, w[r] * (k.spread(second, cell) * (d[cell] + d[cell])))
+            with k.if_given(steepness):
+                for cell, (r, _) in enumerate(CELLS):
+                    add(cell, gl[r] * (k.spread(steepness, cell) * (t[cell] + t[cell])))
 
 
 def _add_vote_gradients(
@@ -173,18 +254,18 @@ def _add_vote_gradients(
     """Adds gu = y W^T and gW = u^T y of a group."""
     to_u, to_w = k.move(to_poses, (group.index, sizes.poses)), k.move(to_weights, (group.index, sizes.weights))
     with k.loop(sizes.depth) as step:
-        u, w, gradient_of_w = [], [], []
-        for column in range(QUAD):
-            w.append(k.load(k.move(group.weights, (step.index, QUAD * WIDTH), column * WIDTH)))
-            gradient_of_w.append(k.move(to_w, (step.index, QUAD * WIDTH), column * WIDTH))
+        w = [k.load(k.move(group.weights, (step.index, QUAD * WIDTH), column * WIDTH)) for column in range(QUAD)]
+        u = []
         for r in range(ROWS):
-            u.append(k.load(k.move(group.poses, (r * WIDTH, sizes.depth), (step.index, WIDTH))))
-            total = y[r * QUAD] * w[0]
-            for column in range(1, QUAD):
+            place = (r * WIDTH, sizes.depth), (step.index, WIDTH)
+            u.append(k.load(k.move(group.poses, *place)))
+            total = k.load(k.move(to_u, *place))
+            for column in range(QUAD):
                 total = total + y[r * QUAD + column] * w[column]
-            k.add(k.move(to_u, (r * WIDTH, sizes.depth), (step.index, WIDTH)), total)
+            k.store(k.move(to_u, *place), total)
         for column in range(QUAD):
-            total = u[0] * y[column]
-            for r in range(1, ROWS):
+            gradient = k.move(to_w, (step.index, QUAD * WIDTH), column * WIDTH)
+            total = k.load(gradient)
+            for r in range(ROWS):
                 total = total + u[r] * y[r * QUAD + column]
-            k.add(gradient_of_w[column], total)
+            k.store(gradient, total)

@@ -76,9 +76,24 @@ class Writer:
 
     def if_given(self, pointer: Any) -> Any:
         """Makes the instructions of a ``with`` block depend on the pointer: they run unless it is null."""
-        return self.builder.if_then(
-            self.builder.icmp_unsigned("!=", pointer, ir.Constant(pointer.type, None)), likely=False
-        )
+        return self.builder.if_then(self.builder.icmp_unsigned("!=", pointer, ir.Constant(pointer.type, None)))
+
+    def if_different(self, left: Any, right: Any) -> Any:
+        """Makes the instructions of a ``with`` block depend on two pointers: they run unless these are the same."""
+        return self.builder.if_then(self.builder.icmp_unsigned("!=", left, right))
+
+    def if_set(self, number: Any) -> Any:
+        """Makes the instructions of a ``with`` block depend on a whole number: they run unless it is 0."""
+        return self.builder.if_then(self.builder.icmp_unsigned("!=", number, ir.Constant(number.type, 0)))
+
+    def if_else(self, number: Any) -> Any:
+        """Returns two blocks, of which the first runs unless the whole number is 0, and else the second."""
+        return self.builder.if_else(self.builder.icmp_unsigned("!=", number, ir.Constant(number.type, 0)))
+
+    def move_if_given(self, pointer: Any, *counts: Any) -> Any:
+        """Returns the pointer moved on as by `move`, but a null pointer as it is."""
+        given = self.builder.icmp_unsigned("!=", pointer, ir.Constant(pointer.type, None))
+        return self.builder.select(given, self.move(pointer, *counts), pointer)
 
     def spread(self, pointer: Any, number: int) -> Vector:
         """Returns ``pointer[number]`` in every lane."""
@@ -110,6 +125,13 @@ class Writer:
         variables = self.make_variables(count)
         for variable in variables:
             self.builder.store(ir.Constant(self.kind, None), variable)
+        return variables
+
+    def make_copies(self, vectors: list[Vector]) -> list[Any]:
+        """Returns variables that begin as vectors."""
+        variables = self.make_variables(len(vectors))
+        for variable, vector in zip(variables, vectors, strict=True):
+            self.write(variable, vector)
         return variables
 
     def read(self, variable: Any) -> Vector:

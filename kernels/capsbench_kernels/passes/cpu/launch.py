@@ -107,18 +107,21 @@ def backward(inputs: PassInputs, gradients: PassSums, *, offset_wanted: bool, co
         address(setting.to_units(gradients.second)),
         address(gradients.log_normaliser),
     )
-    children = ChildGradients(setting, offset_wanted=offset_wanted, activations_wanted=inputs.activations is not None)
+    children = ChildGradients(
+        setting, 1, offset_wanted=offset_wanted, activations_wanted=inputs.activations is not None,
+        constant_shares=constant_shares,
+    )  # fmt: skip
     to_given = None if inputs.log_normaliser is None else setting.memory.empty(layer.problems, layer.children)
     slopes = setting.numbers(), setting.values(), setting.values()
     part_slopes = PartSums(setting, second=True)
 
     def sweep(item: Item, part: int, unit_part: int) -> None:
         setting.read_item(item)
-        written = children.addresses(
-            unit_part, *part_slopes.places(part, slopes), normaliser=address(to_given), fresh=True,
-            constant_shares=constant_shares,
-        )  # fmt: skip
-        setting.backward(item, tensors, upstream, written)
+        places = part_slopes.places(part, slopes)
+        setting.weigh(
+            item, tensors, upstream, children.slopes(0, *places, normaliser=address(to_given), fresh=True)
+        )
+        setting.spread(item, tensors, upstream, children.votes(unit_part, about_mean=False))
         children.write_item(item)
 
     setting.run(sweep)

@@ -84,13 +84,14 @@ def fill_rows(tile, rows, number):
 
 @compile_kernel
 def read_children(layer, source, tile, columns, padded, zero, first_group, last_group, first_unit, last_unit):
-    """Copies the numbers ``[N, I, R, columns]`` of units to a tile with ``padded`` columns."""
+    """Copies the numbers ``[N, I, R, columns]`` of groups and units to a tile of these with ``padded`` columns."""
     favour_small_code()
     numbers, rows, stride = point_at(source, zero), layer.pairs * ROWS, layer.rows * columns
+    units = last_unit - first_unit
     for group in range(first_group, last_group):
         count = minimum(WIDTH, layer.children - group * WIDTH)
         for unit in range(first_unit, last_unit):
-            start = (group * layer.units + unit) * rows
+            start = ((group - first_group) * units + unit - first_unit) * rows
             for row in range(rows):
                 n, r = (unit * ROWS + row, 0) if layer.unit_problems > 1 else (unit, row)
                 at = (n * layer.children + group * WIDTH) * stride + r * columns
@@ -111,10 +112,11 @@ def write_children(layer, tile, target, columns, padded, zero, first_group, last
     """Copies a tile to where `read_children` reads one."""
     favour_small_code()
     numbers, rows, stride = point_at(target, zero), layer.pairs * ROWS, layer.rows * columns
+    units = last_unit - first_unit
     for group in range(first_group, last_group):
         count = minimum(WIDTH, layer.children - group * WIDTH)
         for unit in range(first_unit, last_unit):
-            start = (group * layer.units + unit) * rows
+            start = ((group - first_group) * units + unit - first_unit) * rows
             for row in range(rows):
                 n, r = (unit * ROWS + row, 0) if layer.unit_problems > 1 else (unit, row)
                 at = (n * layer.children + group * WIDTH) * stride + r * columns

@@ -1,4 +1,8 @@
-"""The two kernels of the CPU's vote pass: each goes over an item, some groups of children of some units (`layout.py`).
+"""The kernels of the CPU's vote pass: each goes over an item, some groups of children of some units (`layout.py`).
+
+    forward_item    the sums of a pass
+    weigh_item      shares, and the gradients of the logits and of the belief of a pass: backwards, one pass of a routing at a time
+    spread_item     the gradients of poses, weights and offset: once, for all passes of a routing
 
 They loop over
 
@@ -6,8 +10,9 @@ They loop over
     blocks      units with about PAIRS pairs of rows, for which a matrix is read once into the first-level cache
     cores       pairs of rows and quads of columns, whose sums over the children of the tile stay in registers (`cores.py`)
 
-Each kernel goes over the votes several times and computes them anew each time: a vote costs D multiplications, less than
-writing it to memory and reading it back.
+Each kernel goes over the votes one to two times and computes them anew each time: a vote costs D multiplications, less than
+writing it to memory and reading it back. Shares and gradients of logits are kept from `weigh_item` to `spread_item`, in the memory
+of an item: one number a vote, which costs less than the gradients of poses and weights in every pass.
 """
 
 from __future__ import annotations
@@ -43,8 +48,11 @@ from capsbench_kernels.passes.cpu.layout import fill_rows
 from capsbench_kernels.passes.cpu.steps import (
     choose,
     clear_parents,
+    place_line,
     place_offset,
-    point_at_tensors,
+    place_rows,
+    point_at_belief,
+    point_at_votes,
     read_numbers,
     share_out,
     size_tiles,
@@ -58,25 +66,24 @@ def forward_item(layer, tensors, sums, places, item, tile, block, zero):
     """Writes the sums of an item's children."""
     favour_small_code()
     one, infinity = type(zero)(1), type(zero)(np.inf)
-    (
-        poses, weights, offset, activations, normaliser, bias, direction, mean, steepness, centre
-    ) = point_at_tensors(tensors, zero)  # fmt: skip
+    poses, weights, offset = point_at_votes(tensors, point_at(item.memory, zero), zero)
+    activations, normaliser = point_at(tensors.activations, zero), point_at(tensors.normaliser, zero)
+    bias, direction, mean, steepness, centre = point_at_belief(tensors, zero)
     mass, first, second = point_at(sums.mass, zero), point_at(sums.first, zero), point_at(sums.second, zero)
     log_normaliser = point_at(sums.log_normaliser, zero)
     scratch = point_at(item.scratch, zero)
-    zeros, logits = advance_pointer(scratch, places.zeros), advance_pointer(scratch, places.logits)
-    unread, width = advance_pointer(scratch, places.unread), tile * WIDTH
+    logits, width = advance_pointer(scratch, places.logits), tile * WIDTH
     a = advance_pointer(scratch, places.rows)
     z, powers = advance_pointer(a, width), advance_pointer(a, 2 * width)
     parents, pairs, quads, members = layer.parents, layer.pairs, layer.quads, layer.unit_problems
+    # Both rows of a pair are rows of one problem's votes, or, with two problems in a unit, one of each.
     between = parents * width if members > 1 else 0
-    fill_rows(zeros, QUAD, zero)
     clear_parents(layer, item, mass, first, second, zero)
 
     for group in range(item.first_group, item.last_group, tile):
         groups = minimum(tile, item.last_group - group)
         child, count = group * WIDTH, minimum(groups * WIDTH, layer.children - group * WIDTH)
-        sizes = size_tiles(layer, tensors, groups)
+        sizes = size_tiles(layer, tensors, item, groups)
         for start in range(item.first_unit, item.last_unit, block):
             units = minimum(block, item.last_unit - start)
             for b in range(units):
@@ -94,12 +101,11 @@ def forward_item(layer, tensors, sums, places, item, tile, block, zero):
                             for pair in range(pairs):
                                 unit = start + b
                                 at = (((unit * parents + j) * pairs + pair) * quads + q) * BLOCK
-                                line = ((group * layer.units + unit) * pairs + pair) * ROWS
+                                line = place_line(layer, item, group, unit, pair)
                                 add_logits(
                                     advance_pointer(poses, line * layer.depth * WIDTH), w,
-                                    place_offset(layer, tensors, offset, group, unit, pair, q, zeros), sizes,
-                                    choose(mean, at, zeros), choose(direction, at, zeros), choose(steepness, at, zeros),
-                                    row, between,
+                                    place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes,
+                                    choose(mean, at), choose(direction, at), choose(steepness, at), row, between,
                                 )  # fmt: skip
 
             # Shares w_ij = a_i r_ij: the softmax over the parents, times the activation. Their sums over the children are S0.
@@ -141,38 +147,32 @@ def forward_item(layer, tensors, sums, places, item, tile, block, zero):
                         for pair in range(pairs):
                             unit = start + b
                             at = (((unit * parents + j) * pairs + pair) * quads + q) * BLOCK
-                            line = ((group * layer.units + unit) * pairs + pair) * ROWS
+                            line = place_line(layer, item, group, unit, pair)
                             add_moments(
                                 advance_pointer(poses, line * layer.depth * WIDTH), w,
-                                place_offset(layer, tensors, offset, group, unit, pair, q, zeros), sizes,
-                                choose(centre, at, zeros), row, between,
-                                advance_pointer(first, at), choose(second, at, unread),
+                                place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes,
+                                choose(centre, at), row, between, advance_pointer(first, at), choose(second, at),
                             )  # fmt: skip
 
 
 @compile_kernel
-def backward_item(layer, tensors, upstream, gradients, places, item, tile, block, zero):
-    """Adds the gradients that the children of an item send and receive."""
+def weigh_item(layer, tensors, upstream, gradients, places, item, tile, block, zero):
+    """Writes the shares of an item's children, and the gradients of their logits and of what these depend on but votes."""
     favour_small_code()
     one, infinity = type(zero)(1), type(zero)(np.inf)
-    (
-        poses, weights, offset, activations, normaliser, bias, direction, mean, steepness, centre
-    ) = point_at_tensors(tensors, zero)  # fmt: skip
+    memory = point_at(item.memory, zero)
+    poses, weights, offset = point_at_votes(tensors, memory, zero)
+    activations, normaliser = point_at(tensors.activations, zero), point_at(tensors.normaliser, zero)
+    bias, direction, mean, steepness, centre = point_at_belief(tensors, zero)
     mass, first, second = point_at(upstream.mass, zero), point_at(upstream.first, zero), point_at(upstream.second, zero)
     to_normaliser = point_at(upstream.log_normaliser, zero)
-    to_poses, to_weights, to_offset = (
-        point_at(gradients.poses, zero), point_at(gradients.weights, zero), point_at(gradients.offset, zero),
-    )  # fmt: skip
+    shares, logits = advance_pointer(memory, gradients.shares), advance_pointer(memory, gradients.slopes)
     to_activations, to_given = point_at(gradients.activations, zero), point_at(gradients.normaliser, zero)
     slopes, slopes_first, slopes_second = (
-        point_at(gradients.slopes, zero), point_at(gradients.slopes_first, zero),
-        point_at(gradients.slopes_second, zero),
+        point_at(gradients.mass, zero), point_at(gradients.first, zero), point_at(gradients.second, zero),
     )  # fmt: skip
-    scratch = point_at(item.scratch, zero)
-    zeros, logits = advance_pointer(scratch, places.zeros), advance_pointer(scratch, places.logits)
-    shares = advance_pointer(scratch, places.shares)
-    unread, width = advance_pointer(scratch, places.unread), tile * WIDTH
-    a = advance_pointer(scratch, places.rows)
+    width = tile * WIDTH
+    a = advance_pointer(point_at(item.scratch, zero), places.rows)
     z, to_a, to_z = advance_pointer(a, width), advance_pointer(a, 2 * width), advance_pointer(a, 3 * width)
     parents, pairs, quads, members = layer.parents, layer.pairs, layer.quads, layer.unit_problems
     between = parents * width if members > 1 else 0
@@ -182,41 +182,23 @@ def backward_item(layer, tensors, upstream, gradients, places, item, tile, block
     gains_wanted = is_given(to_activations) or is_given(to_given) or (
         (believed or is_given(bias)) and not gradients.constant_shares
     )  # fmt: skip
-    fill_rows(zeros, QUAD, zero)
     clear_parents(layer, item, slopes, slopes_first, slopes_second, zero)
 
     for group in range(item.first_group, item.last_group, tile):
         groups = minimum(tile, item.last_group - group)
         child, count = group * WIDTH, minimum(groups * WIDTH, layer.children - group * WIDTH)
-        sizes = size_tiles(layer, tensors, groups)
-        if gradients.fresh:
-            fill_rows(
-                advance_pointer(to_weights, group * parents * quads * matrix),
-                groups * parents * quads * layer.depth * QUAD,
-                zero,
-            )
+        sizes = size_tiles(layer, tensors, item, groups)
         for start in range(item.first_unit, item.last_unit, block):
             units = minimum(block, item.last_unit - start)
+            at_rows = place_rows(layer, item, group, start, tile)
             for b in range(units):
                 unit = start + b
                 for p in range(members):
-                    n, row = unit * members + p, (b * members + p) * parents * width
+                    n, row = unit * members + p, at_rows + (b * members + p) * parents * width
                     start_logits(layer, bias, direction, mean, n, unit, advance_pointer(logits, row), width, zero)
                     for j in range(parents):
                         gain = get(mass, n * parents + j) if is_given(mass) else zero
                         fill_rows(advance_pointer(shares, row + j * width), tile, gain)
-                if gradients.fresh:
-                    for g in range(group, group + groups):
-                        line = (g * layer.units + unit) * pairs * ROWS
-                        fill_rows(
-                            advance_pointer(to_poses, line * layer.depth * WIDTH), pairs * ROWS * layer.depth, zero
-                        )
-                        if is_given(to_offset):
-                            fill_rows(
-                                advance_pointer(to_offset, line * quads * QUAD * WIDTH),
-                                pairs * ROWS * quads * QUAD,
-                                zero,
-                            )
 
             # The logits once more, and from the same votes gw_ij = g0_j + <g1_j, D_ij> + <g2_j, D_ij^2>.
             if believed or gains_wanted:
@@ -224,24 +206,24 @@ def backward_item(layer, tensors, upstream, gradients, places, item, tile, block
                     for q in range(quads):
                         w = advance_pointer(weights, ((group * parents + j) * quads + q) * matrix)
                         for b in range(units):
-                            row = (b * members * parents + j) * width
+                            row = at_rows + (b * members * parents + j) * width
                             for pair in range(pairs):
                                 unit = start + b
                                 at = (((unit * parents + j) * pairs + pair) * quads + q) * BLOCK
-                                line = ((group * layer.units + unit) * pairs + pair) * ROWS
+                                line = place_line(layer, item, group, unit, pair)
                                 add_logits_and_gains(
                                     advance_pointer(poses, line * layer.depth * WIDTH), w,
-                                    place_offset(layer, tensors, offset, group, unit, pair, q, zeros), sizes,
-                                    choose(mean, at, zeros), choose(direction, at, zeros), choose(steepness, at, zeros),
+                                    place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes,
+                                    choose(mean, at), choose(direction, at), choose(steepness, at),
                                     advance_pointer(logits, row), between,
-                                    choose(centre, at, zeros), advance_pointer(first, at), choose(second, at, zeros),
+                                    choose(centre, at), advance_pointer(first, at), choose(second, at),
                                     advance_pointer(shares, row),
                                 )  # fmt: skip
 
             # The softmax backwards: gl_ij = r_ij (a_i gw_ij + q_i), where q_i is 0 beside a given log-normaliser.
             for b in range(units):
                 for p in range(members):
-                    n, row = (start + b) * members + p, (b * members + p) * parents * width
+                    n, row = (start + b) * members + p, at_rows + (b * members + p) * parents * width
                     ratios, gains = advance_pointer(logits, row), advance_pointer(shares, row)
                     at, present = n * layer.children + child, count if n < layer.problems else 0
                     read_numbers(activations, at, present, groups * WIDTH, a, one, zero)
@@ -283,26 +265,110 @@ def backward_item(layer, tensors, upstream, gradients, places, item, tile, block
                         total = sum_row(advance_pointer(ratios, j * width), groups * WIDTH, zero)
                         put(slopes, n * parents + j, get(slopes, n * parents + j) + total)
 
-            # The gradients of the votes, and what follows from them for poses, weights, offset and parents.
+            # The gradients of the belief: sum_i gl t, and sum_i gl t^2.
+            if believed and not gradients.constant_shares:
+                for j in range(parents):
+                    for q in range(quads):
+                        w = advance_pointer(weights, ((group * parents + j) * quads + q) * matrix)
+                        for b in range(units):
+                            row = at_rows + (b * members * parents + j) * width
+                            for pair in range(pairs):
+                                unit = start + b
+                                at = (((unit * parents + j) * pairs + pair) * quads + q) * BLOCK
+                                line = place_line(layer, item, group, unit, pair)
+                                add_moments(
+                                    advance_pointer(poses, line * layer.depth * WIDTH), w,
+                                    place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes,
+                                    choose(mean, at), advance_pointer(logits, row), between,
+                                    advance_pointer(slopes_first, at), choose(slopes_second, at),
+                                )  # fmt: skip
+
+
+@compile_kernel
+def spread_item(layer, tensors, upstream, votes, places, item, tile, block, zero):
+    """Writes the gradients of an item's poses, weights and offset, and adds those of activations in a pass without a belief."""
+    favour_small_code()
+    one, none = type(zero)(1), point_at(0, zero)
+    memory, scratch = point_at(item.memory, zero), point_at(item.scratch, zero)
+    poses, weights, offset = point_at_votes(tensors, memory, zero)
+    activations = point_at(tensors.activations, zero)
+    _, direction, mean, steepness, centre = point_at_belief(tensors, zero)
+    first, second = point_at(upstream.first, zero), point_at(upstream.second, zero)
+    shares, slopes = advance_pointer(memory, votes.shares), advance_pointer(memory, votes.slopes)
+    equal_centre, equal_mass = point_at(votes.equal_centre, zero), point_at(votes.equal_mass, zero)
+    equal_first, equal_second = point_at(votes.equal_first, zero), point_at(votes.equal_second, zero)
+    to_poses, to_weights = advance_pointer(memory, votes.poses), point_at(votes.weights, zero)
+    to_offset = advance_pointer(memory, votes.offset) if votes.offset >= 0 else none
+    to_activations = point_at(votes.activations, zero)
+    equal, gains = advance_pointer(scratch, places.equal), advance_pointer(scratch, places.gains)
+    parents, pairs, quads, members, width = layer.parents, layer.pairs, layer.quads, layer.unit_problems, tile * WIDTH
+    between, equal_between = (parents * width, width) if members > 1 else (0, 0)
+    matrix = layer.depth * QUAD * WIDTH
+    share = type(zero)(votes.equal_share)
+    has_equal = votes.equal_share > 0.0
+    gains_wanted = has_equal and is_given(to_activations)
+    with_votes = is_given(second) or is_given(steepness) or is_given(equal_second) or gains_wanted
+    passes = (
+        votes.count, layer.units * parents * pairs * quads * BLOCK, votes.distance, int(votes.about_mean), int(with_votes),
+    )  # fmt: skip
+
+    for group in range(item.first_group, item.last_group, tile):
+        groups = minimum(tile, item.last_group - group)
+        child, count = group * WIDTH, minimum(groups * WIDTH, layer.children - group * WIDTH)
+        sizes = size_tiles(layer, tensors, item, groups)
+        fill_rows(
+            advance_pointer(to_weights, group * parents * quads * matrix), groups * parents * quads * layer.depth * QUAD, zero
+        )  # fmt: skip
+        for start in range(item.first_unit, item.last_unit, block):
+            units = minimum(block, item.last_unit - start)
+            at_rows = place_rows(layer, item, group, start, tile)
+            for b in range(units):
+                for g in range(group, group + groups):
+                    line = place_line(layer, item, g, start + b, 0)
+                    fill_rows(advance_pointer(to_poses, line * layer.depth * WIDTH), pairs * ROWS * layer.depth, zero)
+                    if is_given(to_offset):
+                        fill_rows(
+                            advance_pointer(to_offset, line * quads * QUAD * WIDTH), pairs * ROWS * quads * QUAD, zero
+                        )
+                for p in range(members if has_equal else 0):
+                    n, row = (start + b) * members + p, (b * members + p) * width
+                    present = count if n < layer.problems else 0
+                    gain = zero
+                    for j in range(parents if is_given(equal_mass) else 0):
+                        gain += get(equal_mass, n * parents + j)
+                    fill_rows(advance_pointer(gains, row), groups, gain)
+                    read_numbers(
+                        activations, n * layer.children + child, present, groups * WIDTH, advance_pointer(equal, row), one, zero
+                    )  # fmt: skip
+                    for lane in range(0, groups * WIDTH, WIDTH):
+                        store(equal, row + lane, load(equal, row + lane) * fill(share))
+
             for j in range(parents):
                 for q in range(quads):
                     place = ((group * parents + j) * quads + q) * matrix
                     for b in range(units):
-                        row = (b * members * parents + j) * width
+                        row = at_rows + (b * members * parents + j) * width
                         for pair in range(pairs):
                             unit = start + b
                             at = (((unit * parents + j) * pairs + pair) * quads + q) * BLOCK
-                            line = ((group * layer.units + unit) * pairs + pair) * ROWS
+                            line = place_line(layer, item, group, unit, pair)
                             spread_gradients(
                                 advance_pointer(poses, line * layer.depth * WIDTH), advance_pointer(weights, place),
-                                place_offset(layer, tensors, offset, group, unit, pair, q, zeros), sizes,
-                                choose(mean, at, zeros), choose(direction, at, zeros), choose(steepness, at, zeros),
-                                advance_pointer(logits, row), between,
-                                choose(centre, at, zeros), advance_pointer(first, at), choose(second, at, zeros),
-                                advance_pointer(shares, row),
+                                place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes, passes,
+                                choose(mean, at), choose(direction, at), choose(steepness, at),
+                                advance_pointer(slopes, row), between, choose(centre, at),
+                                choose(first, at), choose(second, at), advance_pointer(shares, row),
+                                advance_pointer(equal, b * members * width) if has_equal else none, equal_between,
+                                choose(equal_centre, at), choose(equal_first, at), choose(equal_second, at),
+                                advance_pointer(gains, b * members * width) if gains_wanted else none,
                                 advance_pointer(to_poses, line * layer.depth * WIDTH), advance_pointer(to_weights, place),
-                                to_offset if not is_given(to_offset) else advance_pointer(
-                                    to_offset, (line * quads + q) * QUAD * WIDTH
-                                ),
-                                advance_pointer(slopes_first, at), choose(slopes_second, at, unread),
+                                choose(to_offset, (line * quads + q) * QUAD * WIDTH),
                             )  # fmt: skip
+
+            for b in range(units if gains_wanted else 0):
+                for p in range(members):
+                    n, row = (start + b) * members + p, (b * members + p) * width
+                    at = n * layer.children + child
+                    for lane in range(count if n < layer.problems else 0):
+                        before = zero if votes.fresh else get(to_activations, at + lane)
+                        put(to_activations, at + lane, before + share * get(gains, row + lane))

@@ -80,13 +80,21 @@ class _EM:
         )
         address = setting.memory.address
         self._activations, self._betas = address(activations), (address(betas[0]), address(betas[1]))
-        self._mean, self._steepness, self._bias = setting.values(), setting.values(), setting.numbers()
+        # The belief of each pass but the first; forward, where one pass is over before the next, there is one for all.
+        self._beliefs = self.iterations - 1 if sums else 1
+        self._mean, self._steepness = setting.values(self._beliefs), setting.values(self._beliefs)
+        self._bias = setting.numbers()
+
+    def find_belief(self, iteration: int) -> tuple[int, int, int]:
+        """Returns the addresses of mean, steepness and bias in the pass of an iteration; the first one has none."""
+        if iteration == 0 or not self._beliefs:
+            return 0, 0, 0
+        index = min(iteration, self._beliefs) - 1
+        return self._mean[index].data_ptr(), self._steepness[index].data_ptr(), self._bias.data_ptr()
 
     def tensors_of_pass(self, iteration: int, *, saved_centre: bool) -> Tensors:
-        """Returns the tensors of a pass; the first one has no belief. Its centre is the mean of the belief, or the one saved."""
-        mean, steepness, bias = (
-            tensor.data_ptr() if iteration > 0 else 0 for tensor in (self._mean, self._steepness, self._bias)
-        )
+        """Returns the tensors of a pass. Its centre is the mean of the belief, or the one saved."""
+        mean, steepness, bias = self.find_belief(iteration)
         centre = self.sums[3][iteration].data_ptr() if saved_centre else mean
         return self.setting.tensors(
             activations=self._activations, bias=bias, mean=mean, steepness=steepness, centre=centre
@@ -99,17 +107,19 @@ class _EM:
 
     def update(self, iteration: int, item: Item, *, checked: bool = False, means: int = 0, parents: int = 0) -> bool:
         """Runs the M-step of an iteration; returns whether the pass has to be repeated."""
-        gaussians = self._gaussians(iteration, 0 if means else self._bias.data_ptr(), means, parents)
+        gaussians = self._gaussians(iteration, means, parents)
         lost: bool = update_gaussians(
             self.setting.layer, gaussians, self.options_of(iteration), item.first_unit, item.last_unit, checked,
             self.setting.memory.zero,
         )  # fmt: skip
         return lost
 
-    def _gaussians(self, iteration: int, bias: int = 0, means: int = 0, parents: int = 0) -> Gaussians:
+    def _gaussians(self, iteration: int, means: int = 0, parents: int = 0) -> Gaussians:
         mass, first, second, centre, logs = (tensor[iteration].data_ptr() for tensor in self.sums)
-        belief = self._mean.data_ptr(), self._steepness.data_ptr(), bias
-        return Gaussians(mass, first, second, centre, logs, *belief, means, parents, *self._betas)
+        mean, steepness, bias = self.find_belief(iteration + 1)
+        return Gaussians(
+            mass, first, second, centre, logs, mean, steepness, 0 if means else bias, means, parents, *self._betas
+        )
 
     def run_forward(self) -> tuple[Tensor, Tensor]:
         """Runs all iterations; returns the outputs and fills the sums."""
@@ -134,7 +144,7 @@ class _EM:
             def update(item: Item, again: bool) -> bool:
                 if not again:
                     place = slice(item.first_unit * values, item.last_unit * values)
-                    centre[place] = self._mean.numpy()[place] if iteration else 0
+                    centre[place] = self._mean[0].numpy()[place] if iteration else 0
                 return self.update(iteration, item, checked=not again, **outputs)
 
             def restore(item: Item) -> None:
@@ -144,7 +154,7 @@ class _EM:
             return Step(sweep, lambda: part_sums.add(targets), update, restore)
 
         steps = [make_step(iteration) for iteration in range(self.iterations)]
-        run_steps(setting, lambda item: None, steps, lambda item: None)
+        run_steps(setting, lambda item: None, steps, lambda item, unit_part: None)
         return means, parents
 
     def run_backward(
@@ -154,10 +164,15 @@ class _EM:
         setting = self.setting
         layer, address, zero = setting.layer, setting.memory.address, setting.memory.zero
         last = self.iterations - 1
+        first = last if last_only else 0
+        weighed = max(first, 1)  # the first pass with a belief
         of_means, of_parents = (address(gradient) for gradient in upstream)
-        children = ChildGradients(setting, offset_wanted=offset_wanted, activations_wanted=True)
+        children = ChildGradients(
+            setting, last - weighed + 1, offset_wanted=offset_wanted, activations_wanted=True,
+            constant_shares=last_only,
+        )  # fmt: skip
         betas = [setting.memory.zeros(layer.padded_problems, layer.parents) for _ in range(2)]
-        to_sums = setting.numbers(), setting.values(), setting.values()
+        to_sums = setting.numbers(self.iterations), *(setting.values(self.iterations) for _ in range(2))
         slopes = setting.numbers(), setting.values(), setting.values()
         part_slopes = PartSums(setting, second=True)
 
@@ -165,7 +180,7 @@ class _EM:
             """Computes the gradients of the sums of an iteration, and the belief of its pass."""
             given = [of_means, of_parents] if iteration == last else [0, 0]
             believed = [0, 0, 0] if iteration == last else [tensor.data_ptr() for tensor in slopes]
-            outputs = (tensor.data_ptr() for tensor in (*to_sums, *betas))
+            outputs = (*find_sums(iteration), *(tensor.data_ptr() for tensor in betas))
             differentiate_gaussians(
                 layer, self._gaussians(iteration), self.options_of(iteration),
                 GaussianGradients(*believed, *given, *outputs), item.first_unit, item.last_unit, item.scratch, zero,
@@ -173,15 +188,19 @@ class _EM:
             if iteration > 0:
                 self.update(iteration - 1, item)
 
+        def find_sums(iteration: int) -> tuple[int, int, int]:
+            mass, first_moment, second_moment = (tensor[iteration].data_ptr() for tensor in to_sums)
+            return mass, first_moment, second_moment
+
         def make_step(iteration: int) -> Step:
             tensors = self.tensors_of_pass(iteration, saved_centre=True)
-            received = Upstream(to_sums[0].data_ptr(), to_sums[1].data_ptr(), to_sums[2].data_ptr(), 0)
+            received = Upstream(*find_sums(iteration), 0)
 
             def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
-                gradients = children.addresses(
-                    unit_part, *part_slopes.places(part, slopes), fresh=iteration == last, constant_shares=last_only
-                )
-                setting.backward(item, tensors, received, gradients)
+                places = part_slopes.places(part, slopes)
+                written = children.slopes(iteration - weighed, *places, fresh=iteration == last)
+                about_mean = is_about_mean(item, iteration, iteration + 1)
+                setting.weigh(item, tensors._replace(centre=tensors.mean) if about_mean else tensors, received, written)
 
             def update(item: Item, again: bool) -> bool:
                 if iteration > first:
@@ -190,9 +209,27 @@ class _EM:
 
             return Step(sweep, lambda: part_slopes.add(slopes), update)
 
-        first = last if last_only else 0
-        steps = [make_step(iteration) for iteration in range(last, first - 1, -1)]
-        run_steps(setting, lambda item: differentiate(last, item), steps, children.write_item)
+        def is_about_mean(item: Item, start: int, stop: int) -> bool:
+            """Tells whether the centre of an item's moments is the mean in some iterations: no pass was repeated."""
+            place = slice(item.first_unit * values, item.last_unit * values)
+            return bool((self._mean.numpy()[start - 1 : stop - 1, place] == centres[start:stop, place]).all())
+
+        def finish(item: Item, unit_part: int) -> None:
+            tensors = self.tensors_of_pass(min(weighed, last), saved_centre=True)
+            if about_mean := weighed <= last and is_about_mean(item, weighed, last + 1):
+                tensors = tensors._replace(centre=tensors.mean)
+            equal: dict[str, Any] = {}
+            if first == 0:
+                moved = centres[0, item.first_unit * values : item.last_unit * values].any()
+                equal = dict(equal_share=1 / layer.parents, equal_sums=find_sums(0))
+                equal |= dict(equal_centre=self.sums[3].data_ptr()) if moved else {}
+            received = Upstream(*(find_sums(weighed) if weighed <= last else (0, 0, 0)), 0)
+            setting.spread(item, tensors, received, children.votes(unit_part, about_mean=about_mean, **equal))
+            children.write_item(item)
+
+        centres, values = self.sums[3].numpy(), layer.parent_values // layer.units
+        steps = [make_step(iteration) for iteration in range(last, weighed - 1, -1)]
+        run_steps(setting, lambda item: differentiate(last, item), steps, finish)
         children.write_weights()
         return children.poses, children.weights, children.offset, children.activations, *map(_sum_problems, betas)
 
@@ -249,7 +286,7 @@ class _Dynamic:
             return Step(sweep, lambda: part_sums.add(targets), update)
 
         steps = [make_step(iteration) for iteration in range(self.options.iterations)]
-        run_steps(setting, lambda item: None, steps, lambda item: None)
+        run_steps(setting, lambda item: None, steps, lambda item, unit_part: None)
         return outputs
 
     def run_backward(self, upstream: Tensor, last_only: bool, offset_wanted: bool) -> tuple[Tensor | None, ...]:
@@ -257,8 +294,13 @@ class _Dynamic:
         setting = self.setting
         layer, zero = setting.layer, setting.memory.zero
         last = self.options.iterations - 1
+        first = last if last_only else 0
+        weighed = max(first, 1)  # the first pass with a belief
         given = setting.memory.address(upstream)
-        children = ChildGradients(setting, offset_wanted=offset_wanted, activations_wanted=False)
+        children = ChildGradients(
+            setting, last - weighed + 1, offset_wanted=offset_wanted, activations_wanted=False,
+            constant_shares=last_only,
+        )  # fmt: skip
         total = setting.memory.zeros(layer.parent_values)
         # The gradient of each iteration's sums, which is also that of the bias.
         to_sums = setting.values(self.options.iterations)
@@ -275,10 +317,10 @@ class _Dynamic:
             tensors, received = self.tensors_of_pass(iteration), Upstream(0, to_sums[iteration].data_ptr(), 0, 0)
 
             def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
-                gradients = children.addresses(
-                    unit_part, *part_slopes.places(part, slopes), fresh=iteration == last, constant_shares=last_only
+                places = part_slopes.places(part, slopes)
+                setting.weigh(
+                    item, tensors, received, children.slopes(iteration - weighed, *places, fresh=iteration == last)
                 )
-                setting.backward(item, tensors, received, gradients)
 
             def update(item: Item, again: bool) -> bool:
                 if iteration > first:
@@ -287,9 +329,18 @@ class _Dynamic:
 
             return Step(sweep, lambda: part_slopes.add(slopes), update)
 
-        first = last if last_only else 0
-        steps = [make_step(iteration) for iteration in range(last, first - 1, -1)]
-        run_steps(setting, lambda item: differentiate(last, item), steps, children.write_item)
+        def finish(item: Item, unit_part: int) -> None:
+            tensors = self.tensors_of_pass(min(weighed, last))
+            received = Upstream(0, to_sums[weighed].data_ptr() if weighed <= last else 0, 0, 0)
+            equal: dict[str, Any] = {}
+            if first == 0:
+                share = 1 / (layer.parents + self.options.leaky)
+                equal = dict(equal_share=share, equal_sums=(0, to_sums[0].data_ptr(), 0))
+            setting.spread(item, tensors, received, children.votes(unit_part, about_mean=False, **equal))
+            children.write_item(item)
+
+        steps = [make_step(iteration) for iteration in range(last, weighed - 1, -1)]
+        run_steps(setting, lambda item: differentiate(last, item), steps, finish)
         children.write_weights()
         to_bias = None
         if self.bias is not None:

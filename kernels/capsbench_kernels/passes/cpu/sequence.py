@@ -52,9 +52,9 @@ class Step(NamedTuple):
 
 
 def run_steps(
-    setting: Setting, start: Callable[[Item], object], steps: Sequence[Step], finish: Callable[[Item], None]
+    setting: Setting, start: Callable[[Item], object], steps: Sequence[Step], finish: Callable[[Item, int], object]
 ) -> None:
-    """Runs the steps in their order, after ``start``, an update; and then ``finish`` on each item."""
+    """Runs the steps in their order, after ``start``, an update; and then ``finish`` on each item and its part of units."""
     if setting.parts == 1:
 
         def route_item(item: Item, part: int, unit_part: int) -> None:
@@ -66,7 +66,7 @@ def run_steps(
                     step.restore(item)
                     step.sweep(item, part, unit_part, True)
                     step.update(item, True)
-            finish(item)
+            finish(item, unit_part)
 
         setting.run(route_item)
         return
@@ -76,7 +76,7 @@ def run_steps(
         if _run_step(setting, step, repeated=False):
             setting.run_units(step.restore)
             _run_step(setting, step, repeated=True)
-    setting.run(lambda item, part, unit_part: finish(item))
+    setting.run(lambda item, part, unit_part: finish(item, unit_part))
 
 
 def _run_step(setting: Setting, step: Step, repeated: bool) -> bool:

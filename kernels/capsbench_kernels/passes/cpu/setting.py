@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,13 +13,14 @@ from capsbench_kernels.passes.cpu.cores import QUAD, ROWS
 from capsbench_kernels.passes.cpu.lanes import WIDTH
 from capsbench_kernels.passes.cpu.layout import Layer, read_children, read_weights, write_children, write_weights
 from capsbench_kernels.passes.cpu.memory import Memory
-from capsbench_kernels.passes.cpu.passes import backward_item, forward_item
+from capsbench_kernels.passes.cpu.passes import forward_item, spread_item, weigh_item
 from capsbench_kernels.passes.cpu.steps import (
     Gradients,
     Item,
     Sums,
     Tensors,
     Upstream,
+    Votes,
     count_block_units,
     lay_out_scratch,
 )
@@ -44,44 +46,60 @@ class Setting:
         self.memory = memory = Memory(accumulation_dtype(poses.dtype))
         self.parts, self.unit_parts = len(self.plan.groups), len(self.plan.units)
         self._places, self._block = lay_out_scratch(layer), count_block_units(layer)
-        self._poses = self._make_tile(layer.units, layer.depth)
-        self._weights = memory.empty(*self._weight_shape())
+        self._reserved = self._kept = 0
+        self.item_groups, self.item_units = (max(last - first for first, last in cuts) for cuts in self.plan[1:])
+        self._poses = self.reserve_tile(layer.depth)
+        self._weights = memory.empty(*self.weight_shape())
         self._offset_shared = offset is not None and offset.shape[0] == 1
-        self._offset: Tensor | None = None
+        self._offset = -1
         self._given = memory.address(poses), memory.address(offset)
-        if offset is not None:
+        if offset is not None and not self._offset_shared:
+            self._offset = self.reserve_tile(layer.quads * QUAD)
+        elif offset is not None:
             # An offset of all problems is that of a layer of one problem.
-            own = layer._replace(problems=1, units=1) if self._offset_shared else layer
-            self._offset = self._make_tile(own.units, layer.quads * QUAD)
-            if self._offset_shared:
-                self._read(own, self._given[1], self._offset, columns, (0, layer.groups, 0, 1))
+            own, padded = layer._replace(problems=1, units=1), layer.quads * QUAD
+            self._offset = memory.empty(layer.groups, layer.pairs * ROWS, padded, WIDTH).data_ptr()
+            read_children(own, self._given[1], self._offset, columns, padded, memory.zero, 0, layer.groups, 0, 1)
         w = memory.address(weights)
         self._run_groups(lambda item: read_weights(layer, w, self._weights.data_ptr(), memory.zero, *item[:2]))
 
-    def _make_tile(self, units: int, columns: int) -> Tensor:
-        return self.memory.empty(self.layer.groups, units * self.layer.pairs * ROWS, columns, WIDTH)
+    def reserve(self, *shape: int) -> int:
+        """Returns a new place in the memory of an item, for as many numbers; before the first `run`."""
+        place = self._reserved
+        self._reserved += math.ceil(math.prod(shape) / WIDTH) * WIDTH
+        return place
 
-    def _weight_shape(self) -> tuple[int, ...]:
+    def reserve_tile(self, columns: int) -> int:
+        """Returns a new place for the children of an item."""
+        return self.reserve(self.item_groups, self.item_units * self.layer.pairs * ROWS, columns, WIDTH)
+
+    def weight_shape(self) -> tuple[int, ...]:
+        """Returns the shape of the matrices in the layout of the kernels."""
         layer = self.layer
         return layer.groups, layer.parents, layer.quads, layer.depth, QUAD, WIDTH
 
-    def _read(self, layer: Layer, source: int, tile: Tensor, columns: int, ranges: tuple[int, ...]) -> None:
-        read_children(layer, source, tile.data_ptr(), columns, tile.shape[2], self.memory.zero, *ranges)
-
     def read_item(self, item: Item) -> None:
         """Copies what belongs to an item into the layout of the kernels; once an item, before its first pass."""
-        self._read(self.layer, self._given[0], self._poses, self.layer.depth, item[:4])
-        if self._offset is not None and not self._offset_shared:
-            self._read(self.layer, self._given[1], self._offset, self.layer.columns, item[:4])
+        layer, zero = self.layer, self.memory.zero
+        read_children(
+            layer, self._given[0], self.find(item, self._poses), layer.depth, layer.depth, zero, *item[:4]
+        )  # fmt: skip
+        if self._offset >= 0 and not self._offset_shared:
+            read_children(
+                layer, self._given[1], self.find(item, self._offset), layer.columns, layer.quads * QUAD, zero, *item[:4]
+            )  # fmt: skip
+
+    def find(self, item: Item, place: int) -> int:
+        """Returns the address of a place in the memory of an item."""
+        return item.memory + place * self.memory.dtype.itemsize
 
     def tensors(
         self, *, activations: int = 0, normaliser: int = 0, bias: int = 0, direction: int = 0, mean: int = 0,
         steepness: int = 0, centre: int = 0, leaky: bool = False,
     ) -> Tensors:  # fmt: skip
         """Returns the tensors of a pass, with the addresses of those that vary."""
-        offset = 0 if self._offset is None else self._offset.data_ptr()
         return Tensors(
-            self._poses.data_ptr(), self._weights.data_ptr(), offset, self._offset_shared, activations, normaliser, bias,
+            self._poses, self._weights.data_ptr(), self._offset, self._offset_shared, activations, normaliser, bias,
             direction, mean, steepness, centre, leaky,
         )  # fmt: skip
 
@@ -89,15 +107,26 @@ class Setting:
         """Runs the forward kernel on an item."""
         forward_item(self.layer, tensors, sums, self._places, item, self.plan.tile, self._block, self.memory.zero)
 
-    def backward(self, item: Item, tensors: Tensors, upstream: Upstream, gradients: Gradients) -> None:
-        """Runs the backward kernel on an item."""
-        backward_item(
+    def weigh(self, item: Item, tensors: Tensors, upstream: Upstream, gradients: Gradients) -> None:
+        """Runs the kernel of the shares and slopes of a pass on an item."""
+        weigh_item(
             self.layer, tensors, upstream, gradients, self._places, item, self.plan.tile, self._block, self.memory.zero
         )
 
+    def spread(self, item: Item, tensors: Tensors, upstream: Upstream, votes: Votes) -> None:
+        """Runs the kernel of the gradients of votes on an item."""
+        spread_item(
+            self.layer, tensors, upstream, votes, self._places, item, self.plan.tile, self._block, self.memory.zero
+        )
+
     def run(self, work: Callable[[Item, int, int], object]) -> None:
-        """Calls ``work`` with each item of a pass and the indices of its stretches of groups and of units."""
-        run_items(self.layer, self.plan, self.memory, work)
+        """Calls ``work`` with each item of a pass and the indices of its stretches of groups and of units.
+
+        With one part, an item has its memory for the time of the call. With more, it has the same memory in all calls.
+        """
+        if self.parts > 1 and not self._kept:
+            self._kept = self.memory.empty(self.parts * self.unit_parts, self._reserved).data_ptr()
+        run_items(self.layer, self.plan, self.memory, work, self._reserved, self._kept)
 
     def run_units(self, work: Callable[[Item], object]) -> None:
         """Calls ``work`` with stretches of units, for an update of their parents."""
@@ -159,39 +188,58 @@ class Setting:
 
 
 class ChildGradients:
-    """The gradients of poses, weights, offset and activations, which the passes of a routing add to."""
+    """The gradients of poses, weights, offset and activations, and what items keep of each pass until they write these."""
 
-    def __init__(self, setting: Setting, *, offset_wanted: bool, activations_wanted: bool) -> None:
-        self._setting, layer, memory = setting, setting.layer, setting.memory
-        self._tiles = setting._make_tile(layer.units, layer.depth)
-        self._matrices = memory.empty(setting.unit_parts, *setting._weight_shape())
-        self._offset_tiles = setting._make_tile(layer.units, layer.quads * QUAD) if offset_wanted else None
+    def __init__(
+        self, setting: Setting, passes: int, *, offset_wanted: bool, activations_wanted: bool, constant_shares: bool
+    ) -> None:
+        self._setting, self._constant_shares, layer, memory = setting, constant_shares, setting.layer, setting.memory
+        self._tile = setting.reserve_tile(layer.depth)
+        self._offset_tile = setting.reserve_tile(layer.quads * QUAD) if offset_wanted else -1
+        tile = setting.plan.tile
+        shape = (
+            math.ceil(setting.item_groups / tile), setting.item_units * layer.unit_problems, layer.parents, tile * WIDTH,
+        )  # fmt: skip
+        self._rows = [(setting.reserve(*shape), setting.reserve(*shape)) for _ in range(passes)]
+        self._matrices = memory.empty(setting.unit_parts, *setting.weight_shape())
         children = layer.problems, layer.children
         self.poses = memory.empty(*children, layer.rows, layer.depth)
         self.weights = memory.empty(layer.children, layer.parents, layer.depth, layer.columns)
         self.offset = memory.empty(*children, layer.rows, layer.columns) if offset_wanted else None
         self.activations = memory.empty(*children) if activations_wanted else None
+        self._of_activations = memory.address(self.activations)
 
-    def addresses(
-        self, unit_part: int, slopes: int, slopes_first: int, slopes_second: int, *, normaliser: int = 0, fresh: bool,
-        constant_shares: bool,
+    def slopes(
+        self, index: int, mass: int, first: int, second: int, *, normaliser: int = 0, fresh: bool
     ) -> Gradients:  # fmt: skip
-        """Returns what the backward kernel writes to; ``fresh`` in the first pass that it runs."""
+        """Returns what the kernel of the slopes writes in one of the passes; ``fresh`` in the first one that it runs."""
         return Gradients(
-            self._tiles.data_ptr(), self._matrices[unit_part].data_ptr(),
-            0 if self._offset_tiles is None else self._offset_tiles.data_ptr(),
-            0 if self.activations is None else self.activations.data_ptr(),
-            normaliser, slopes, slopes_first, slopes_second, fresh, constant_shares,
+            *self._rows[index], self._of_activations, normaliser, mass, first, second, fresh, self._constant_shares
+        )
+
+    def votes(
+        self, unit_part: int, *, about_mean: bool, equal_share: float = 0.0, equal_centre: int = 0,
+        equal_sums: tuple[int, int, int] = (0, 0, 0),
+    ) -> Votes:  # fmt: skip
+        """Returns what the kernel of the gradients of votes reads and writes."""
+        shares, slopes = self._rows[0] if self._rows else (0, 0)
+        distance = self._rows[1][0] - shares if len(self._rows) > 1 else 0
+        return Votes(
+            len(self._rows), shares, slopes, distance, about_mean, equal_share, equal_centre, *equal_sums,
+            self._tile, self._matrices[unit_part].data_ptr(), self._offset_tile, self._of_activations, not self._rows,
         )  # fmt: skip
 
     def write_item(self, item: Item) -> None:
-        """Writes the gradients of an item's poses and offset, after its last pass."""
-        layer, zero = self._setting.layer, self._setting.memory.zero
-        for tile, target, columns in (
-            (self._tiles, self.poses, layer.depth), (self._offset_tiles, self.offset, layer.columns)
-        ):  # fmt: skip
-            if tile is not None and target is not None:
-                write_children(layer, tile.data_ptr(), target.data_ptr(), columns, tile.shape[2], zero, *item[:4])
+        """Writes the gradients of an item's poses and offset, after `Setting.spread`."""
+        setting, layer = self._setting, self._setting.layer
+        for place, target, columns, padded in (
+            (self._tile, self.poses, layer.depth, layer.depth),
+            (self._offset_tile, self.offset, layer.columns, layer.quads * QUAD),
+        ):
+            if place >= 0 and target is not None:
+                write_children(
+                    layer, setting.find(item, place), target.data_ptr(), columns, padded, setting.memory.zero, *item[:4]
+                )
 
     def write_weights(self) -> None:
         """Writes the gradient of the weights, after the last pass of all items: the sum over the stretches of problems."""

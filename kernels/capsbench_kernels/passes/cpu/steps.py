@@ -32,9 +32,9 @@ PAIRS = 4
 class Tensors(NamedTuple):
     """The addresses of the tensors of a pass, 0 if absent, and what varies between passes."""
 
-    poses: int  # tiles, see `layout.py`, as the next two
+    poses: int  # its place in the memory of an item; tiles, see `layout.py`, as the next two
     weights: int
-    offset: int
+    offset: int  # its address if it is shared, or its place in the memory of an item; -1 if absent
     offset_shared: bool  # one offset for all problems
     activations: int  # [N, I]
     normaliser: int  # [N, I], the given one
@@ -65,46 +65,69 @@ class Upstream(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """The addresses of what the backward kernel writes; it adds to the first four unless they are ``fresh``."""
+    """What the kernel of the slopes writes: addresses, and places in the memory of an item."""
 
-    poses: int  # tiles
-    weights: int
-    offset: int  # 0 if not wanted
-    activations: int  # [N, I]
+    shares: int  # the place of w_ij, [tiles, units, problems of a unit, J, children of a tile], as the next one
+    slopes: int  # gl_ij, the gradients of the logits
+    activations: int  # [N, I], added to unless ``fresh``; 0 if not wanted
     normaliser: int  # [N, I]
-    slopes: int  # of the logits, as a parent's number: sum_i gl
-    slopes_first: int  # about the mean, as a parent's values: sum_i gl t
-    slopes_second: int  # 0 if not wanted
+    mass: int  # as a parent's number: sum_i gl
+    first: int  # about the mean, as a parent's values: sum_i gl t
+    second: int  # 0 if not wanted: sum_i gl t^2
     fresh: bool
     constant_shares: bool
 
 
+class Votes(NamedTuple):
+    """The passes whose gradients `passes.spread_item` sends on, and where to.
+
+    The tensors of the first pass with a belief are those of the `Tensors` and of the `Upstream`; those of the others follow.
+    """
+
+    count: int  # passes with a belief
+    shares: int  # the place of their shares, as in `Gradients`
+    slopes: int
+    distance: int  # of the shares and slopes of a pass from those of the next
+    about_mean: bool  # the centre of each is its mean
+    equal_share: float  # of a child for each parent in the pass without a belief; 0 if there is none
+    equal_centre: int
+    equal_mass: int
+    equal_first: int
+    equal_second: int
+    poses: int  # its place
+    weights: int
+    offset: int  # its place, or -1 if not wanted
+    activations: int  # what the pass without a belief adds to, or writes if ``fresh``
+    fresh: bool
+
+
 class Item(NamedTuple):
-    """A part of a pass: groups and units, and the scratch memory of the thread."""
+    """A part of a pass: groups and units, the scratch memory of the thread, and the memory of the item."""
 
     first_group: int
     last_group: int
     first_unit: int
     last_unit: int
     scratch: int
+    memory: int
 
 
 class Scratch(NamedTuple):
     """Places in the scratch memory, counted in numbers."""
 
-    zeros: int  # [QUAD, WIDTH], of which `BLOCK` are a parent's values
-    unread: int  # a parent's values that nobody wants
     rows: int  # 4 rows of one number a child of the tile
+    equal: int  # [problems of a block, children of a tile], as the next
+    gains: int
     logits: int  # [problems of a block, J, children of a tile], as the next
     shares: int
     size: int
 
 
 def lay_out_scratch(layer: Layer) -> Scratch:
-    """Returns the places for both kernels."""
+    """Returns the places for all kernels. Each begins at a whole number of vectors, which do not cross a line of the cache."""
     width = TILE * WIDTH
-    logits = count_block_units(layer) * layer.unit_problems * layer.parents * width
-    lengths = QUAD * WIDTH, BLOCK, 4 * width, logits, logits
+    problems = count_block_units(layer) * layer.unit_problems
+    lengths = 4 * width, problems * width, problems * width, *[problems * layer.parents * width] * 2
     return Scratch(*(sum(lengths[:n]) for n in range(len(lengths) + 1)))
 
 
@@ -114,23 +137,35 @@ def count_block_units(layer: Layer) -> int:
 
 
 @inlined
-def size_tiles(layer, tensors, groups):
+def size_tiles(layer, tensors, item, groups):
     """Returns the argument ``sizes`` of the cores."""
-    rows, row = layer.pairs * ROWS, layer.quads * QUAD * WIDTH
-    of_offset = rows * row if tensors.offset_shared else layer.units * rows * row
+    rows, row, units = layer.pairs * ROWS, layer.quads * QUAD * WIDTH, item.last_unit - item.first_unit
+    of_offset = rows * row if tensors.offset_shared else units * rows * row
     between_rows = 0 if tensors.offset_shared and layer.unit_problems > 1 else row
-    if tensors.offset == 0:
-        of_offset, between_rows = 0, 0
     return (
-        groups, layer.depth, layer.units * rows * layer.depth * WIDTH,
-        layer.parents * layer.quads * layer.depth * QUAD * WIDTH, of_offset, between_rows, layer.units * rows * row, row,
+        groups, layer.depth, units * rows * layer.depth * WIDTH,
+        layer.parents * layer.quads * layer.depth * QUAD * WIDTH, of_offset, between_rows, units * rows * row, row,
     )  # fmt: skip
 
 
 @inlined
-def choose(values, at, zeros):
-    """Returns the place of a parent's values, or zeros if there is no such tensor."""
-    return advance_pointer(values, at) if is_given(values) else zeros
+def choose(values, at):
+    """Returns the place of a parent's values, or a null pointer if there is no such tensor."""
+    return advance_pointer(values, at) if is_given(values) else values
+
+
+@inlined
+def place_line(layer, item, group, unit, pair):
+    """Returns the place of a pair of rows in the memory of an item."""
+    at = (group - item.first_group) * (item.last_unit - item.first_unit) + unit - item.first_unit
+    return (at * layer.pairs + pair) * ROWS
+
+
+@inlined
+def place_rows(layer, item, group, unit, tile):
+    """Returns the place of the shares of a tile and a unit in the memory of an item."""
+    at = (group - item.first_group) // tile * (item.last_unit - item.first_unit) + unit - item.first_unit
+    return at * layer.unit_problems * layer.parents * tile * WIDTH
 
 
 @inlined
@@ -211,23 +246,27 @@ def clear_parents(layer, item, numbers, first, second, zero):
 
 
 @inlined
-def place_offset(layer, tensors, offset, group, unit, pair, q, zeros):
-    """Returns the place of the offset of a pair and a quad."""
-    units, at = (1, 0) if tensors.offset_shared else (layer.units, unit)
-    line = ((group * units + at) * layer.pairs + pair) * ROWS
-    return choose(offset, (line * layer.quads + q) * QUAD * WIDTH, zeros)
+def place_offset(layer, tensors, item, offset, group, unit, pair, q):
+    """Returns the place of the offset of a pair and a quad, or a null pointer if there is no offset."""
+    line = (group * layer.pairs + pair) * ROWS if tensors.offset_shared else place_line(layer, item, group, unit, pair)
+    return choose(offset, (line * layer.quads + q) * QUAD * WIDTH)
 
 
 @inlined
-def point_at_tensors(tensors, zero):
-    """Returns pointers to poses, weights, offset, activations, normaliser, bias, direction, mean, steepness and centre."""
-    poses, weights, offset = (
-        point_at(tensors.poses, zero),
-        point_at(tensors.weights, zero),
-        point_at(tensors.offset, zero),
-    )
-    activations, normaliser = point_at(tensors.activations, zero), point_at(tensors.normaliser, zero)
+def point_at_votes(tensors, memory, zero):
+    """Returns pointers to poses, weights and offset."""
+    poses, weights = advance_pointer(memory, tensors.poses), point_at(tensors.weights, zero)
+    offset = point_at(0, zero)
+    if tensors.offset_shared:
+        offset = point_at(tensors.offset, zero)
+    elif tensors.offset >= 0:
+        offset = advance_pointer(memory, tensors.offset)
+    return poses, weights, offset
+
+
+@inlined
+def point_at_belief(tensors, zero):
+    """Returns pointers to bias, direction, mean, steepness and centre."""
     bias, direction = point_at(tensors.bias, zero), point_at(tensors.direction, zero)
     mean, steepness = point_at(tensors.mean, zero), point_at(tensors.steepness, zero)
-    centre = point_at(tensors.centre, zero)
-    return poses, weights, offset, activations, normaliser, bias, direction, mean, steepness, centre
+    return bias, direction, mean, steepness, point_at(tensors.centre, zero)

@@ -57,24 +57,32 @@ def cut_evenly(length: int, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(length * part // parts for part in range(parts + 1)))
 
 
-def run_items(layer: Layer, plan: Plan, memory: Memory, work: Callable[[Item, int, int], object]) -> None:
-    """Calls ``work`` with each item of the plan and its parts of children and problems, on as many threads as torch uses."""
+def run_items(
+    layer: Layer, plan: Plan, memory: Memory, work: Callable[[Item, int, int], object], numbers: int = 0, kept: int = 0
+) -> None:
+    """Calls ``work`` with each item of the plan and its parts of children and problems, on as many threads as torch uses.
+
+    An item has memory for ``numbers``: that of its thread, or its part of ``kept``, the address of the memory of all items.
+    """
     waiting = queue.SimpleQueue[tuple[int, ...]]()
     for part, groups in enumerate(plan.groups):
         for unit_part, units in enumerate(plan.units):
             waiting.put((*groups, *units, part, unit_part))
+    size, item_bytes = lay_out_scratch(layer).size, numbers * memory.dtype.itemsize
+    scratch_bytes, unit_parts = size * memory.dtype.itemsize, len(plan.units)
 
     def work_off(scratch: int) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 *ranges, part, unit_part = waiting.get_nowait()
                 first_group, last_group, first_unit, last_unit = ranges
-                work(Item(first_group, last_group, first_unit, last_unit, scratch), part, unit_part)
+                place = kept + (part * unit_parts + unit_part) * item_bytes if kept else scratch + scratch_bytes
+                work(Item(first_group, last_group, first_unit, last_unit, scratch, place), part, unit_part)
 
     # This thread allocates the scratch memory of all: torch's profiler sees no other thread.
-    size = lay_out_scratch(layer).size
     first_scratch, *others = (
-        memory.empty(size).data_ptr() for _ in range(min(torch.get_num_threads(), waiting.qsize()))
+        memory.empty(size if kept else size + numbers).data_ptr()
+        for _ in range(min(torch.get_num_threads(), waiting.qsize()))
     )
     futures = []
     if others:

@@ -221,5 +221,5 @@ def test_processes_compile_at_once(tmp_path):
     kernels = [path.name.partition(".")[0] for path in list_files(tmp_path)]
     of_layout = {f"{way}_{tile}" for way in ("read", "write") for tile in ("children", "weights")}
     assert sorted(kernels) == sorted(
-        of_layout | {"forward_item", "backward_item", "update_squashed", "differentiate_squashed"}
+        of_layout | {"forward_item", "weigh_item", "spread_item", "update_squashed", "differentiate_squashed"}
     )

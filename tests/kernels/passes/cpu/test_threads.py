@@ -38,7 +38,7 @@ def test_a_pass_is_cut_into_items_by_its_shape(sizes, plan):
 
 def test_items_cover_every_child_of_every_problem_once(finely_cut, items):
     run_pass(draw_problem((65, 300, 2, 2, 2, 3), ["gaussian", "bias", "activations"]), "cpu")
-    ranges = items["backward_item"][: len(items["backward_item"]) // 2]  # those of one of two passes
+    ranges = items["spread_item"][: len(items["spread_item"]) // 2]  # those of one of two passes
     assert len(ranges) > 4
     covered = [(group, unit) for g, to_g, u, to_u in ranges for group in range(g, to_g) for unit in range(u, to_u)]
     assert sorted(covered) == [(group, unit) for group in range(19) for unit in range(65)]
