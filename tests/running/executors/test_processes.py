@@ -63,7 +63,7 @@ def test_a_process_knows_the_commit_that_the_server_started_from():
 
 
 def count_kernels_and_frozen(send):
-    return len(launch.forward_item.overloads), gc.get_freeze_count()
+    return len(launch.sweep_item.overloads), gc.get_freeze_count()
 
 
 def test_a_process_has_the_kernels_and_leaves_the_objects_of_the_server_alone():

@@ -49,7 +49,7 @@ class Sizes(NamedTuple):
 class Passes(NamedTuple):
     """The argument ``passes`` of `spread_gradients`."""
 
-    count: int
+    number: int
     values: int
     rows: int
     about_mean: int  # 1 if the centre is the mean in every pass, and steepness and second moments are given
@@ -116,34 +116,29 @@ def _add_quadratic(k: Writer, x: list[Vector], linear: Any, square: Any, target:
 
 
 @define_template
-def add_logits(k, poses, weights, offset, sizes, mean, direction, steepness, logits, row):
-    """Adds the part of these rows and columns to the logits: t (direction + steepness t), t = V - mean.
+def add_logits(
+    k, poses, weights, offset, sizes, mean, direction, steepness, logits, row, centre, first, second, gains
+):  # fmt: skip
+    """Adds the part of these rows and columns to the logits, and, with the upstream g1, to the gains.
+
+        logits      t (direction + steepness t)     with t = V - mean
+        gains       D (g1 + g2 D)                   with D = V - centre
 
     The steepness is minus half the precision. As <direction, V> = <direction, mean> + <direction, t>, the caller has added the
     first.
     """
     sizes = k.unpack(Sizes, sizes)
     with _each_group(k, poses, weights, offset, sizes) as group:
-        t = _subtract(k, _compute_votes(k, group, sizes), mean)
-        _add_quadratic(k, t, direction, steepness, k.move(logits, group.place), row)
-
-
-@define_template
-def add_logits_and_gains(
-    k, poses, weights, offset, sizes, mean, direction, steepness, logits, row, centre, first, second, gains
-):
-    """Adds to the logits as `add_logits` does, and to the gains: D (g1 + g2 D) with D = V - centre and the upstream g1, g2."""
-    sizes = k.unpack(Sizes, sizes)
-    with _each_group(k, poses, weights, offset, sizes) as group:
         votes = _compute_votes(k, group, sizes)
         t = _subtract(k, votes, mean)
         _add_quadratic(k, t, direction, steepness, k.move(logits, group.place), row)
-        # The centre is mostly the mean itself: its differences are at hand.
-        d = k.make_copies(t)
-        with k.if_different(centre, mean):
-            for variable, difference in zip(d, _subtract(k, votes, centre), strict=True):
-                k.write(variable, difference)
-        _add_quadratic(k, [k.read(v) for v in d], first, second, k.move(gains, group.place), row)
+        with k.if_given(first):
+            # The centre is mostly the mean itself: its differences are at hand.
+            d = k.make_copies(t)
+            with k.if_different(centre, mean):
+                for variable, difference in zip(d, _subtract(k, votes, centre), strict=True):
+                    k.write(variable, difference)
+            _add_quadratic(k, [k.read(variable) for variable in d], first, second, k.move(gains, group.place), row)
 
 
 @define_template
@@ -176,9 +171,9 @@ def spread_gradients(
         y = sum over the passes of w (g1 + 2 g2 D) + gl (direction + 2 steepness t)     with D = V - centre, t = V - mean
         gu = y W^T      gW = u^T y      go = y
 
-    The slopes are the gradients gl of the logits. ``passes`` has their number and the distances from one to the next: of a parent's
-    values, and of shares and slopes. The pass without a belief, whose shares are those of ``equal_shares`` for all parents, has its
-    own tensors; its gains, D (g1 + g2 D), are added to a row a problem. Votes are computed if anything needs them.
+    The slopes are the gradients gl of the logits. ``passes`` has their number and the distances from one to the next: of values
+    of a parent, and of shares and slopes. The pass without a belief, in which each parent gets ``equal_shares``, has its own
+    tensors; its gains, D (g1 + g2 D), are added to a row a problem. Votes are computed if anything needs them.
     """
     sizes, passes = k.unpack(Sizes, sizes), k.unpack(Passes, passes)
     with _each_group(k, poses, weights, offset, sizes) as group:
@@ -200,7 +195,7 @@ def spread_gradients(
                 k.write(y[cell], w[r] * k.read(slope[cell]))
             with k.if_given(gains):
                 _add_quadratic(k, d, equal_first, equal_second, k.move(gains, group.place), equal_row)
-        with k.loop(passes.count) as step:
+        with k.loop(passes.number) as step:
             _add_pass(
                 k, y, votes, passes,
                 *(k.move_if_given(values, (step.index, passes.values)) for values in (mean, direction, steepness)),

@@ -226,3 +226,21 @@ def point_at(typing: Any, address: Any, number: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return types.CPointer(number)(address, number), emit_code
+
+
+@make_intrinsic
+def choose(typing: Any, values: Any, at: Any) -> Any:
+    """Returns the pointer moved on by ``at`` numbers, but a null pointer as it is: there is no such tensor."""
+
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return Writer(context, builder, values.dtype).move_if_given(*arguments)
+
+    return values(values, types.intp), emit_code
+
+
+@define_template
+def fill_rows(k: Writer, tile: Any, rows: Any, number: Any) -> None:
+    """Fills rows of `WIDTH` numbers with a number."""
+    vector = k.join(number)
+    with k.loop(rows) as row:
+        k.store(k.move(tile, (row.index, WIDTH)), vector)

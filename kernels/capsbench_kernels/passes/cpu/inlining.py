@@ -34,6 +34,11 @@ class KernelLibrary(JITCodeLibrary):
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
 
+    def _optimize_final_module(self) -> None:
+        # Numba optimises twice, to find pairs of reference counts, and looks for loops to vectorise. There are neither here.
+        passes, builder = self._codegen._module_pass_manager(loop_vectorize=False, slp_vectorize=False, opt=2)
+        passes.run(self._final_module, builder)
+
 
 class KernelCompiler(CompilerBase):
     """Numba's compiler without the passes for closures, generators and NumPy expressions, which loops over numbers do not have.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np.arrayobj import make_array
@@ -195,6 +195,36 @@ def put(typing: Any, pointer: Any, index: Any, number: Any) -> Any:
         builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]]))
 
     return types.none(pointer, types.intp, pointer.dtype), emit_code
+
+
+@make_intrinsic
+def load_first(typing: Any, pointer: Any, index: Any, count: Any) -> Any:
+    """Returns ``count`` numbers from ``pointer[index]`` on, at most `WIDTH`; the other lanes are 1."""
+
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = context.get_value_type(signature.return_type)
+        variable = cgutils.alloca_once(builder, kind)
+        builder.store(ir.Constant(kind, [1.0] * WIDTH), variable)
+        source, place = builder.gep(arguments[0], [arguments[1]]), builder.bitcast(variable, kind.element.as_pointer())
+        with cgutils.for_range(builder, arguments[2], intp=ir.IntType(64)) as lane:
+            builder.store(builder.load(builder.gep(source, [lane.index])), builder.gep(place, [lane.index]))
+        return builder.load(variable)
+
+    return Lanes(pointer.dtype)(pointer, types.intp, types.intp), emit_code
+
+
+@make_intrinsic
+def store_first(typing: Any, pointer: Any, index: Any, count: Any, value: Any) -> Any:
+    """Writes the first ``count`` lanes to ``pointer[index]`` and on."""
+
+    def emit_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        variable = cgutils.alloca_once(builder, arguments[3].type)
+        builder.store(arguments[3], variable)
+        target, place = builder.gep(arguments[0], [arguments[1]]), builder.bitcast(variable, arguments[0].type)
+        with cgutils.for_range(builder, arguments[2], intp=ir.IntType(64)) as lane:
+            builder.store(builder.load(builder.gep(place, [lane.index])), builder.gep(target, [lane.index]))
+
+    return types.none(pointer, types.intp, types.intp, Lanes(pointer.dtype)), emit_code
 
 
 @make_intrinsic

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from capsbench_kernels.passes.cpu.compiling import COMPILATIONS
-from capsbench_kernels.passes.cpu.passes import forward_item
+from capsbench_kernels.passes.cpu.passes import sweep_item
 from capsbench_kernels.passes.cpu.routing import (
     infer_parents,
     route_dynamic,
@@ -50,7 +50,7 @@ __all__ = [
     "route_em_backward",
 ]
 
-COMPILED = not isfunction(forward_item)
+COMPILED = not isfunction(sweep_item)
 """False under NUMBA_DISABLE_JIT=1: the kernels are then functions that Python cannot run."""
 
 
@@ -87,7 +87,7 @@ def forward(inputs: PassInputs) -> PassSums:
 
     def sweep(item: Item, part: int, unit_part: int) -> None:
         setting.read_item(item)
-        setting.forward(item, tensors, Sums(*part_sums.places(part, totals), written))
+        setting.sweep(item, tensors, Sums(*part_sums.places(part, totals), written))
 
     setting.run(sweep)
     part_sums.add(totals)
@@ -118,9 +118,8 @@ def backward(inputs: PassInputs, gradients: PassSums, *, offset_wanted: bool, co
     def sweep(item: Item, part: int, unit_part: int) -> None:
         setting.read_item(item)
         places = part_slopes.places(part, slopes)
-        setting.weigh(
-            item, tensors, upstream, children.slopes(0, *places, normaliser=address(to_given), fresh=True)
-        )
+        written = children.sums(0, *places, normaliser=address(to_given), fresh=True)
+        setting.sweep(item, tensors, written, upstream)
         setting.spread(item, tensors, upstream, children.votes(unit_part, about_mean=False))
         children.write_item(item)
 

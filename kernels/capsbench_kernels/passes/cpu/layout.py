@@ -75,18 +75,11 @@ class Layer(NamedTuple):
         return self.units * self.parents * self.pairs * self.quads * BLOCK
 
 
-@inlined
-def fill_rows(tile, rows, number):
-    """Fills rows of a tile with a number."""
-    for row in range(rows):
-        store(tile, row * WIDTH, fill(number))
-
-
 @compile_kernel
-def read_children(layer, source, tile, columns, padded, zero, first_group, last_group, first_unit, last_unit):
-    """Copies the numbers ``[N, I, R, columns]`` of groups and units to a tile of these with ``padded`` columns."""
+def copy_children(layer, numbers, tile, columns, padded, back, zero, first_group, last_group, first_unit, last_unit):
+    """Copies the numbers ``[N, I, R, columns]`` of groups and units to a tile of these with ``padded`` columns, or ``back``."""
     favour_small_code()
-    numbers, rows, stride = point_at(source, zero), layer.pairs * ROWS, layer.rows * columns
+    source, rows, stride = point_at(numbers, zero), layer.pairs * ROWS, layer.rows * columns
     units = last_unit - first_unit
     for group in range(first_group, last_group):
         count = minimum(WIDTH, layer.children - group * WIDTH)
@@ -94,86 +87,47 @@ def read_children(layer, source, tile, columns, padded, zero, first_group, last_
             start = ((group - first_group) * units + unit - first_unit) * rows
             for row in range(rows):
                 n, r = (unit * ROWS + row, 0) if layer.unit_problems > 1 else (unit, row)
-                at = (n * layer.children + group * WIDTH) * stride + r * columns
+                first = (n * layer.children + group * WIDTH) * stride + r * columns
                 for column in range(padded):
                     place = advance_pointer(point_at(tile, zero), ((start + row) * padded + column) * WIDTH)
+                    at, present = first + column, count
                     if n >= layer.problems or r >= layer.rows or column >= columns:
-                        store(place, 0, fill(zero))
-                    elif count == WIDTH:
-                        store(place, 0, gather(numbers, at + column, stride))
-                    else:
-                        store(place, 0, fill(zero))
-                        for lane in range(count):
-                            put(place, lane, get(numbers, at + column + lane * stride))
+                        present = 0
+                    copy_lanes(source, at, stride, place, present, back, zero)
+
+
+@inlined
+def copy_lanes(source, at, stride, place, count, back, zero):
+    """Copies ``count`` numbers, ``stride`` apart, to a vector that is filled up with zeros, or ``back``."""
+    if back:
+        if count == WIDTH:
+            scatter(source, at, stride, load(place, 0))
+        else:
+            for lane in range(count):
+                put(source, at + lane * stride, get(place, lane))
+    elif count == WIDTH:
+        store(place, 0, gather(source, at, stride))
+    else:
+        store(place, 0, fill(zero))
+        for lane in range(count):
+            put(place, lane, get(source, at + lane * stride))
 
 
 @compile_kernel
-def write_children(layer, tile, target, columns, padded, zero, first_group, last_group, first_unit, last_unit):
-    """Copies a tile to where `read_children` reads one."""
+def copy_weights(layer, numbers, tiles, parts, zero, first_group, last_group):
+    """Copies the matrices ``[I, J, D, E]`` of groups to a tile; with ``parts``, copies the sum of so many tiles back."""
     favour_small_code()
-    numbers, rows, stride = point_at(target, zero), layer.pairs * ROWS, layer.rows * columns
-    units = last_unit - first_unit
-    for group in range(first_group, last_group):
-        count = minimum(WIDTH, layer.children - group * WIDTH)
-        for unit in range(first_unit, last_unit):
-            start = ((group - first_group) * units + unit - first_unit) * rows
-            for row in range(rows):
-                n, r = (unit * ROWS + row, 0) if layer.unit_problems > 1 else (unit, row)
-                at = (n * layer.children + group * WIDTH) * stride + r * columns
-                if n < layer.problems and r < layer.rows:
-                    for column in range(columns):
-                        place = advance_pointer(point_at(tile, zero), ((start + row) * padded + column) * WIDTH)
-                        if count == WIDTH:
-                            scatter(numbers, at + column, stride, load(place, 0))
-                        else:
-                            for lane in range(count):
-                                put(numbers, at + column + lane * stride, get(place, lane))
-
-
-@compile_kernel
-def read_weights(layer, source, tile, zero, first_group, last_group):
-    """Copies the matrices ``[I, J, D, E]`` of groups to a tile."""
-    favour_small_code()
-    numbers, stride = point_at(source, zero), layer.parents * layer.depth * layer.columns
-    for group in range(first_group, last_group):
-        count = minimum(WIDTH, layer.children - group * WIDTH)
-        for matrix in range(layer.parents * layer.quads):
-            j, q = matrix // layer.quads, matrix % layer.quads
-            for d in range(layer.depth):
-                for column in range(QUAD):
-                    e = q * QUAD + column
-                    row = ((group * layer.parents * layer.quads + matrix) * layer.depth + d) * QUAD + column
-                    place = advance_pointer(point_at(tile, zero), row * WIDTH)
-                    at = group * WIDTH * stride + (j * layer.depth + d) * layer.columns + e
-                    if e < layer.columns and count == WIDTH:
-                        store(place, 0, gather(numbers, at, stride))
-                    else:
-                        store(place, 0, fill(zero))
-                        for lane in range(count if e < layer.columns else 0):
-                            put(place, lane, get(numbers, at + lane * stride))
-
-
-@compile_kernel
-def write_weights(layer, tiles, parts, target, zero, first_group, last_group):
-    """Writes the sum of ``parts`` tiles, one after the other in memory, to where `read_weights` reads one."""
-    favour_small_code()
-    numbers, stride = point_at(target, zero), layer.parents * layer.depth * layer.columns
+    source, stride = point_at(numbers, zero), layer.parents * layer.depth * layer.columns
     size = layer.groups * layer.parents * layer.quads * layer.depth * QUAD * WIDTH
     for group in range(first_group, last_group):
         count = minimum(WIDTH, layer.children - group * WIDTH)
         for matrix in range(layer.parents * layer.quads):
             j, q = matrix // layer.quads, matrix % layer.quads
-            for d in range(layer.depth):
-                for column in range(minimum(QUAD, layer.columns - q * QUAD)):
-                    row = ((group * layer.parents * layer.quads + matrix) * layer.depth + d) * QUAD + column
-                    place = advance_pointer(point_at(tiles, zero), row * WIDTH)
-                    total = load(place, 0)
-                    for part in range(1, parts):
-                        total = total + load(place, part * size)
-                    store(place, 0, total)
-                    at = group * WIDTH * stride + (j * layer.depth + d) * layer.columns + q * QUAD + column
-                    if count == WIDTH:
-                        scatter(numbers, at, stride, total)
-                    else:
-                        for lane in range(count):
-                            put(numbers, at + lane * stride, get(place, lane))
+            for line in range(layer.depth * QUAD):
+                d, e = line // QUAD, q * QUAD + line % QUAD
+                row = (group * layer.parents * layer.quads + matrix) * layer.depth * QUAD + line
+                place = advance_pointer(point_at(tiles, zero), row * WIDTH)
+                for part in range(1, parts):
+                    store(place, 0, load(place, 0) + load(place, part * size))
+                at = group * WIDTH * stride + (j * layer.depth + d) * layer.columns + e
+                copy_lanes(source, at, stride, place, count if e < layer.columns else 0, parts > 0, zero)

@@ -1,7 +1,6 @@
 """The kernels of the CPU's vote pass: each goes over an item, some groups of children of some units (`layout.py`).
 
-    forward_item    the sums of a pass
-    weigh_item      shares, and the gradients of the logits and of the belief of a pass: backwards, one pass of a routing at a time
+    sweep_item      a pass: the sums, or, backward, the gradients of the logits and of what these depend on but votes
     spread_item     the gradients of poses, weights and offset: once, for all passes of a routing
 
 They loop over
@@ -10,9 +9,9 @@ They loop over
     blocks      units with about PAIRS pairs of rows, for which a matrix is read once into the first-level cache
     cores       pairs of rows and quads of columns, whose sums over the children of the tile stay in registers (`cores.py`)
 
-Each kernel goes over the votes one to two times and computes them anew each time: a vote costs D multiplications, less than
-writing it to memory and reading it back. Shares and gradients of logits are kept from `weigh_item` to `spread_item`, in the memory
-of an item: one number a vote, which costs less than the gradients of poses and weights in every pass.
+Each kernel goes over the votes once or twice and computes them anew each time: a vote costs D multiplications a value, less than
+writing it to memory and reading it back. Shares and gradients of logits, two numbers a vote, are kept for `spread_item` in the
+memory of an item: that costs less than the gradients of poses and weights in every pass.
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ from capsbench_kernels.passes.cpu.cores import (
     QUAD,
     ROWS,
     add_logits,
-    add_logits_and_gains,
     add_moments,
     spread_gradients,
 )
-from capsbench_kernels.passes.cpu.emit import point_at
+from capsbench_kernels.passes.cpu.emit import choose, fill_rows, point_at
 from capsbench_kernels.passes.cpu.lanes import (
     WIDTH,
     advance_pointer,
@@ -44,9 +42,7 @@ from capsbench_kernels.passes.cpu.lanes import (
     put,
     store,
 )
-from capsbench_kernels.passes.cpu.layout import fill_rows
 from capsbench_kernels.passes.cpu.steps import (
-    choose,
     clear_parents,
     place_line,
     place_offset,
@@ -62,22 +58,37 @@ from capsbench_kernels.passes.cpu.steps import (
 
 
 @compile_kernel
-def forward_item(layer, tensors, sums, places, item, tile, block, zero):
-    """Writes the sums of an item's children."""
+def sweep_item(layer, tensors, upstream, sums, places, item, tile, block, zero):
+    """Writes the sums of an item's children; backward, shares and gradients of logits, activations, normaliser and belief."""
     favour_small_code()
     one, infinity = type(zero)(1), type(zero)(np.inf)
-    poses, weights, offset = point_at_votes(tensors, point_at(item.memory, zero), zero)
+    memory, scratch = point_at(item.memory, zero), point_at(item.scratch, zero)
+    poses, weights, offset = point_at_votes(tensors, memory, zero)
     activations, normaliser = point_at(tensors.activations, zero), point_at(tensors.normaliser, zero)
     bias, direction, mean, steepness, centre = point_at_belief(tensors, zero)
     mass, first, second = point_at(sums.mass, zero), point_at(sums.first, zero), point_at(sums.second, zero)
     log_normaliser = point_at(sums.log_normaliser, zero)
-    scratch = point_at(item.scratch, zero)
-    logits, width = advance_pointer(scratch, places.logits), tile * WIDTH
-    a = advance_pointer(scratch, places.rows)
+    backward = sums.shares >= 0
+    logits, gains = advance_pointer(scratch, places.logits), point_at(0, zero)
+    if backward:
+        logits, gains = advance_pointer(memory, sums.slopes), advance_pointer(memory, sums.shares)
+    of_mass, of_first, of_second = (
+        point_at(upstream.mass, zero), point_at(upstream.first, zero), point_at(upstream.second, zero),
+    )  # fmt: skip
+    of_normaliser = point_at(upstream.log_normaliser, zero)
+    to_activations, to_given = point_at(sums.activations, zero), point_at(sums.normaliser, zero)
+    width, a = tile * WIDTH, advance_pointer(scratch, places.rows)
     z, powers = advance_pointer(a, width), advance_pointer(a, 2 * width)
+    to_a, to_z = advance_pointer(a, 3 * width), advance_pointer(a, 4 * width)
     parents, pairs, quads, members = layer.parents, layer.pairs, layer.quads, layer.unit_problems
     # Both rows of a pair are rows of one problem's votes, or, with two problems in a unit, one of each.
     between = parents * width if members > 1 else 0
+    matrix = layer.depth * QUAD * WIDTH
+    believed = is_given(direction) or is_given(mean)
+    # Backward, the gains gw_ij reach the activations and, through the logits, what is believed of the parents.
+    gains_wanted = is_given(to_activations) or is_given(to_given) or (is_given(bias) and not sums.constant_shares)
+    moments_wanted = (believed and not sums.constant_shares) or not backward
+    about = mean if backward else centre
     clear_parents(layer, item, mass, first, second, zero)
 
     for group in range(item.first_group, item.last_group, tile):
@@ -86,121 +97,16 @@ def forward_item(layer, tensors, sums, places, item, tile, block, zero):
         sizes = size_tiles(layer, tensors, item, groups)
         for start in range(item.first_unit, item.last_unit, block):
             units = minimum(block, item.last_unit - start)
+            at_rows = place_rows(layer, item, group, start, tile) if backward else 0
             for b in range(units):
                 for p in range(members):
-                    n = (start + b) * members + p
-                    rows = advance_pointer(logits, (b * members + p) * parents * width)
-                    start_logits(layer, bias, direction, mean, n, start + b, rows, width, zero)
+                    n, row = (start + b) * members + p, at_rows + (b * members + p) * parents * width
+                    start_logits(layer, bias, direction, mean, n, start + b, advance_pointer(logits, row), width, zero)
+                    for j in range(parents if backward else 0):
+                        gain = get(of_mass, n * parents + j) if is_given(of_mass) else zero
+                        fill_rows(advance_pointer(gains, row + j * width), tile, gain)
 
-            if is_given(direction) or is_given(mean):
-                for j in range(parents):
-                    for q in range(quads):
-                        w = advance_pointer(weights, (((group * parents + j) * quads + q) * layer.depth) * QUAD * WIDTH)
-                        for b in range(units):
-                            row = advance_pointer(logits, (b * members * parents + j) * width)
-                            for pair in range(pairs):
-                                unit = start + b
-                                at = (((unit * parents + j) * pairs + pair) * quads + q) * BLOCK
-                                line = place_line(layer, item, group, unit, pair)
-                                add_logits(
-                                    advance_pointer(poses, line * layer.depth * WIDTH), w,
-                                    place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes,
-                                    choose(mean, at), choose(direction, at), choose(steepness, at), row, between,
-                                )  # fmt: skip
-
-            # Shares w_ij = a_i r_ij: the softmax over the parents, times the activation. Their sums over the children are S0.
-            for b in range(units):
-                for p in range(members):
-                    n = (start + b) * members + p
-                    rows = advance_pointer(logits, (b * members + p) * parents * width)
-                    at, present = n * layer.children + child, count if n < layer.problems else 0
-                    read_numbers(activations, at, present, groups * WIDTH, a, one, zero)
-                    if is_given(normaliser):
-                        # Places beyond the last child get an infinite one: their shares are exp(-inf) = 0.
-                        read_numbers(normaliser, at, present, groups * WIDTH, z, zero, infinity)
-                    for lane in range(0, groups * WIDTH, WIDTH):
-                        share_out(
-                            rows,
-                            parents,
-                            width,
-                            lane,
-                            z,
-                            powers,
-                            is_given(normaliser),
-                            tensors.leaky,
-                            load(a, lane),
-                            zero,
-                        )
-                    if is_given(log_normaliser) and not is_given(normaliser):
-                        for lane in range(present):
-                            put(log_normaliser, at + lane, get(z, lane) + math.log(get(powers, lane)))
-                    for j in range(parents):
-                        total = sum_row(advance_pointer(rows, j * width), groups * WIDTH, zero)
-                        put(mass, n * parents + j, get(mass, n * parents + j) + total)
-
-            # Moments about the centre: S1 = sum_i w_ij (V_ij - c_j), and S2 of the squares.
-            for j in range(parents):
-                for q in range(quads):
-                    w = advance_pointer(weights, (((group * parents + j) * quads + q) * layer.depth) * QUAD * WIDTH)
-                    for b in range(units):
-                        row = advance_pointer(logits, (b * members * parents + j) * width)
-                        for pair in range(pairs):
-                            unit = start + b
-                            at = (((unit * parents + j) * pairs + pair) * quads + q) * BLOCK
-                            line = place_line(layer, item, group, unit, pair)
-                            add_moments(
-                                advance_pointer(poses, line * layer.depth * WIDTH), w,
-                                place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes,
-                                choose(centre, at), row, between, advance_pointer(first, at), choose(second, at),
-                            )  # fmt: skip
-
-
-@compile_kernel
-def weigh_item(layer, tensors, upstream, gradients, places, item, tile, block, zero):
-    """Writes the shares of an item's children, and the gradients of their logits and of what these depend on but votes."""
-    favour_small_code()
-    one, infinity = type(zero)(1), type(zero)(np.inf)
-    memory = point_at(item.memory, zero)
-    poses, weights, offset = point_at_votes(tensors, memory, zero)
-    activations, normaliser = point_at(tensors.activations, zero), point_at(tensors.normaliser, zero)
-    bias, direction, mean, steepness, centre = point_at_belief(tensors, zero)
-    mass, first, second = point_at(upstream.mass, zero), point_at(upstream.first, zero), point_at(upstream.second, zero)
-    to_normaliser = point_at(upstream.log_normaliser, zero)
-    shares, logits = advance_pointer(memory, gradients.shares), advance_pointer(memory, gradients.slopes)
-    to_activations, to_given = point_at(gradients.activations, zero), point_at(gradients.normaliser, zero)
-    slopes, slopes_first, slopes_second = (
-        point_at(gradients.mass, zero), point_at(gradients.first, zero), point_at(gradients.second, zero),
-    )  # fmt: skip
-    width = tile * WIDTH
-    a = advance_pointer(point_at(item.scratch, zero), places.rows)
-    z, to_a, to_z = advance_pointer(a, width), advance_pointer(a, 2 * width), advance_pointer(a, 3 * width)
-    parents, pairs, quads, members = layer.parents, layer.pairs, layer.quads, layer.unit_problems
-    between = parents * width if members > 1 else 0
-    matrix = layer.depth * QUAD * WIDTH
-    believed = is_given(direction) or is_given(mean)
-    # The gradients gw_ij reach the activations and, through the logits, what is believed of the parents.
-    gains_wanted = is_given(to_activations) or is_given(to_given) or (
-        (believed or is_given(bias)) and not gradients.constant_shares
-    )  # fmt: skip
-    clear_parents(layer, item, slopes, slopes_first, slopes_second, zero)
-
-    for group in range(item.first_group, item.last_group, tile):
-        groups = minimum(tile, item.last_group - group)
-        child, count = group * WIDTH, minimum(groups * WIDTH, layer.children - group * WIDTH)
-        sizes = size_tiles(layer, tensors, item, groups)
-        for start in range(item.first_unit, item.last_unit, block):
-            units = minimum(block, item.last_unit - start)
-            at_rows = place_rows(layer, item, group, start, tile)
-            for b in range(units):
-                unit = start + b
-                for p in range(members):
-                    n, row = unit * members + p, at_rows + (b * members + p) * parents * width
-                    start_logits(layer, bias, direction, mean, n, unit, advance_pointer(logits, row), width, zero)
-                    for j in range(parents):
-                        gain = get(mass, n * parents + j) if is_given(mass) else zero
-                        fill_rows(advance_pointer(shares, row + j * width), tile, gain)
-
-            # The logits once more, and from the same votes gw_ij = g0_j + <g1_j, D_ij> + <g2_j, D_ij^2>.
+            # The logits and, from the same votes, gw_ij = g0_j + <g1_j, D_ij> + <g2_j, D_ij^2>.
             if believed or gains_wanted:
                 for j in range(parents):
                     for q in range(quads):
@@ -211,62 +117,64 @@ def weigh_item(layer, tensors, upstream, gradients, places, item, tile, block, z
                                 unit = start + b
                                 at = (((unit * parents + j) * pairs + pair) * quads + q) * BLOCK
                                 line = place_line(layer, item, group, unit, pair)
-                                add_logits_and_gains(
+                                add_logits(
                                     advance_pointer(poses, line * layer.depth * WIDTH), w,
                                     place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes,
                                     choose(mean, at), choose(direction, at), choose(steepness, at),
                                     advance_pointer(logits, row), between,
-                                    choose(centre, at), advance_pointer(first, at), choose(second, at),
-                                    advance_pointer(shares, row),
+                                    choose(centre, at), choose(of_first, at), choose(of_second, at),
+                                    advance_pointer(gains, row),
                                 )  # fmt: skip
 
-            # The softmax backwards: gl_ij = r_ij (a_i gw_ij + q_i), where q_i is 0 beside a given log-normaliser.
+            # Shares w_ij = a_i r_ij: the softmax over the parents, times the activation. Their sums over the children are S0.
+            # The softmax backward: gl_ij = r_ij (a_i gw_ij + q_i), where q_i is 0 beside a given log-normaliser.
             for b in range(units):
                 for p in range(members):
                     n, row = (start + b) * members + p, at_rows + (b * members + p) * parents * width
-                    ratios, gains = advance_pointer(logits, row), advance_pointer(shares, row)
+                    rows, row_gains = advance_pointer(logits, row), advance_pointer(gains, row)
                     at, present = n * layer.children + child, count if n < layer.problems else 0
                     read_numbers(activations, at, present, groups * WIDTH, a, one, zero)
-                    read_numbers(to_normaliser, at, present, groups * WIDTH, to_z, zero, zero)
                     if is_given(normaliser):
+                        # Places beyond the last child get an infinite one: their shares are exp(-inf) = 0.
                         read_numbers(normaliser, at, present, groups * WIDTH, z, zero, infinity)
+                    if backward:
+                        read_numbers(of_normaliser, at, present, groups * WIDTH, to_z, zero, zero)
                     for lane in range(0, groups * WIDTH, WIDTH):
                         activation = load(a, lane)
-                        # The denominators are not needed here: z, whose largest logits are not needed either, takes them too.
                         share_out(
-                            ratios, parents, width, lane, z, z, is_given(normaliser), tensors.leaky, fill(one), zero
-                        )
-                        expected = fill(zero)  # ga_i = sum_j r_ij gw_ij
-                        for j in range(parents):
-                            expected = expected + load(ratios, j * width + lane) * load(gains, j * width + lane)
-                        store(to_a, lane, expected)
-                        common = fill(zero)  # q_i
-                        if not is_given(to_given):
-                            common = load(to_z, lane) - activation * expected
-                        for j in range(parents):
-                            ratio = load(ratios, j * width + lane)
-                            slope = fill(zero)
-                            if not gradients.constant_shares:
-                                slope = ratio * (activation * load(gains, j * width + lane) + common)
-                            store(ratios, j * width + lane, slope)
-                            store(gains, j * width + lane, ratio * activation)
-                    if is_given(to_activations):
-                        for lane in range(present):
-                            before = zero if gradients.fresh else get(to_activations, at + lane)
+                            rows, parents, width, lane, z, powers, is_given(normaliser), tensors.leaky,
+                            fill(one) if backward else activation, zero,
+                        )  # fmt: skip
+                        if backward:
+                            expected = fill(zero)  # ga_i = sum_j r_ij gw_ij
+                            for j in range(parents):
+                                expected = expected + load(rows, j * width + lane) * load(row_gains, j * width + lane)
+                            store(to_a, lane, expected)
+                            common = fill(zero)  # q_i
+                            if not is_given(to_given):
+                                common = load(to_z, lane) - activation * expected
+                            for j in range(parents):
+                                ratio = load(rows, j * width + lane)
+                                slope = fill(zero)
+                                if not sums.constant_shares:
+                                    slope = ratio * (activation * load(row_gains, j * width + lane) + common)
+                                store(rows, j * width + lane, slope)
+                                store(row_gains, j * width + lane, ratio * activation)
+                    for lane in range(present):
+                        if is_given(log_normaliser) and not is_given(normaliser):
+                            put(log_normaliser, at + lane, get(z, lane) + math.log(get(powers, lane)))
+                        if is_given(to_activations):
+                            before = zero if sums.fresh else get(to_activations, at + lane)
                             put(to_activations, at + lane, before + get(to_a, lane))
-                    if is_given(to_given):
-                        for lane in range(present):
-                            put(
-                                to_given,
-                                at + lane,
-                                zero if gradients.constant_shares else -get(a, lane) * get(to_a, lane),
-                            )
+                        if is_given(to_given):
+                            of_given = zero if sums.constant_shares else -get(a, lane) * get(to_a, lane)
+                            put(to_given, at + lane, of_given)
                     for j in range(parents):
-                        total = sum_row(advance_pointer(ratios, j * width), groups * WIDTH, zero)
-                        put(slopes, n * parents + j, get(slopes, n * parents + j) + total)
+                        total = sum_row(advance_pointer(rows, j * width), groups * WIDTH, zero)
+                        put(mass, n * parents + j, get(mass, n * parents + j) + total)
 
-            # The gradients of the belief: sum_i gl t, and sum_i gl t^2.
-            if believed and not gradients.constant_shares:
+            # Moments about the centre: S1 = sum_i w_ij (V_ij - c_j), and S2 of the squares; backward, those of the slopes.
+            if moments_wanted:
                 for j in range(parents):
                     for q in range(quads):
                         w = advance_pointer(weights, ((group * parents + j) * quads + q) * matrix)
@@ -279,8 +187,8 @@ def weigh_item(layer, tensors, upstream, gradients, places, item, tile, block, z
                                 add_moments(
                                     advance_pointer(poses, line * layer.depth * WIDTH), w,
                                     place_offset(layer, tensors, item, offset, group, unit, pair, q), sizes,
-                                    choose(mean, at), advance_pointer(logits, row), between,
-                                    advance_pointer(slopes_first, at), choose(slopes_second, at),
+                                    choose(about, at), advance_pointer(logits, row), between,
+                                    advance_pointer(first, at), choose(second, at),
                                 )  # fmt: skip
 
 
@@ -309,7 +217,7 @@ def spread_item(layer, tensors, upstream, votes, places, item, tile, block, zero
     gains_wanted = has_equal and is_given(to_activations)
     with_votes = is_given(second) or is_given(steepness) or is_given(equal_second) or gains_wanted
     passes = (
-        votes.count, layer.units * parents * pairs * quads * BLOCK, votes.distance, int(votes.about_mean), int(with_votes),
+        votes.passes, layer.units * parents * pairs * quads * BLOCK, votes.distance, int(votes.about_mean), int(with_votes),
     )  # fmt: skip
 
     for group in range(item.first_group, item.last_group, tile):

@@ -7,7 +7,7 @@ functions know nothing of autograd: a forward function returns the tensors that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,14 @@ from torch import Tensor
 from capsbench_kernels.passes.cpu.layout import Layer
 from capsbench_kernels.passes.cpu.sequence import PartSums, Step, run_steps
 from capsbench_kernels.passes.cpu.setting import ChildGradients, Setting
+from capsbench_kernels.passes.cpu.squashes import Squashed, differentiate_squashed, update_squashed
 from capsbench_kernels.passes.cpu.steps import Item, Sums, Tensors, Upstream
 from capsbench_kernels.passes.cpu.updates import (
     GaussianGradients,
     Gaussians,
     Options,
-    Squashed,
     differentiate_gaussians,
-    differentiate_squashed,
     update_gaussians,
-    update_squashed,
 )
 from capsbench_kernels.passes.types import DynamicOptions, EMOptions
 
@@ -105,14 +103,19 @@ class _EM:
         temperatures, *others = self.options
         return Options(float(temperatures[iteration]), *map(float, others))
 
-    def update(self, iteration: int, item: Item, *, checked: bool = False, means: int = 0, parents: int = 0) -> bool:
-        """Runs the M-step of an iteration; returns whether the pass has to be repeated."""
-        gaussians = self._gaussians(iteration, means, parents)
-        lost: bool = update_gaussians(
-            self.setting.layer, gaussians, self.options_of(iteration), item.first_unit, item.last_unit, checked,
-            self.setting.memory.zero,
-        )  # fmt: skip
-        return lost
+    def make_update(self, iteration: int, means: int = 0, parents: int = 0) -> Callable[[Item, bool], bool]:
+        """Returns a function that runs the M-step of an iteration on an item; the flag and the result are those of the kernel."""
+        # Whatever is the same for all items is found before: their threads take turns at Python code.
+        gaussians, options = self._gaussians(iteration, means, parents), self.options_of(iteration)
+        layer, zero = self.setting.layer, self.setting.memory.zero
+
+        def update(item: Item, checked: bool) -> bool:
+            lost: bool = update_gaussians(
+                layer, gaussians, options, item.first_unit, item.last_unit, checked, item.scratch, zero
+            )
+            return lost
+
+        return update
 
     def _gaussians(self, iteration: int, means: int = 0, parents: int = 0) -> Gaussians:
         mass, first, second, centre, logs = (tensor[iteration].data_ptr() for tensor in self.sums)
@@ -128,28 +131,27 @@ class _EM:
         means = setting.memory.empty(layer.problems, layer.parents, layer.rows, layer.columns)
         parents = setting.memory.empty(layer.problems, layer.parents)
         part_sums = PartSums(setting, second=True)
-        values = layer.parent_values // layer.units
+        values, belief = layer.parent_values // layer.units, self._mean[0].numpy()
 
         def make_step(iteration: int) -> Step:
             targets = [tensor[iteration] for tensor in self.sums[:3]]
             centre = self.sums[3][iteration].numpy()
             first, repeated = (self.tensors_of_pass(iteration, saved_centre=saved) for saved in (False, True))
-            outputs = (
-                dict(means=means.data_ptr(), parents=parents.data_ptr()) if iteration == self.iterations - 1 else {}
-            )
+            outputs = (means.data_ptr(), parents.data_ptr()) if iteration == self.iterations - 1 else ()
+            run_update, run_last_update = self.make_update(iteration, *outputs), self.make_update(max(iteration - 1, 0))
 
             def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
-                setting.forward(item, repeated if again else first, Sums(*part_sums.places(part, targets), 0))
+                setting.sweep(item, repeated if again else first, Sums(*part_sums.places(part, targets), 0))
 
             def update(item: Item, again: bool) -> bool:
                 if not again:
                     place = slice(item.first_unit * values, item.last_unit * values)
-                    centre[place] = self._mean[0].numpy()[place] if iteration else 0
-                return self.update(iteration, item, checked=not again, **outputs)
+                    centre[place] = belief[place] if iteration else 0
+                return run_update(item, not again)
 
             def restore(item: Item) -> None:
                 if iteration > 0:
-                    self.update(iteration - 1, item)
+                    run_last_update(item, False)
 
             return Step(sweep, lambda: part_sums.add(targets), update, restore)
 
@@ -176,35 +178,42 @@ class _EM:
         slopes = setting.numbers(), setting.values(), setting.values()
         part_slopes = PartSums(setting, second=True)
 
-        def differentiate(iteration: int, item: Item) -> None:
-            """Computes the gradients of the sums of an iteration, and the belief of its pass."""
-            given = [of_means, of_parents] if iteration == last else [0, 0]
-            believed = [0, 0, 0] if iteration == last else [tensor.data_ptr() for tensor in slopes]
-            outputs = (*find_sums(iteration), *(tensor.data_ptr() for tensor in betas))
-            differentiate_gaussians(
-                layer, self._gaussians(iteration), self.options_of(iteration),
-                GaussianGradients(*believed, *given, *outputs), item.first_unit, item.last_unit, item.scratch, zero,
-            )  # fmt: skip
-            if iteration > 0:
-                self.update(iteration - 1, item)
-
         def find_sums(iteration: int) -> tuple[int, int, int]:
             mass, first_moment, second_moment = (tensor[iteration].data_ptr() for tensor in to_sums)
             return mass, first_moment, second_moment
 
+        def make_differentiation(iteration: int) -> Callable[[Item], object]:
+            """Returns a function for the gradients of the sums of an iteration, and the belief of its pass."""
+            given = [of_means, of_parents] if iteration == last else [0, 0]
+            believed = [0, 0, 0] if iteration == last else [tensor.data_ptr() for tensor in slopes]
+            outputs = (*find_sums(iteration), *(tensor.data_ptr() for tensor in betas))
+            gradients, gaussians = GaussianGradients(*believed, *given, *outputs), self._gaussians(iteration)
+            options, run_update = self.options_of(iteration), self.make_update(max(iteration - 1, 0))
+
+            def differentiate(item: Item) -> None:
+                differentiate_gaussians(
+                    layer, gaussians, options, gradients, item.first_unit, item.last_unit, item.scratch, zero
+                )
+                if iteration > 0:
+                    run_update(item, False)
+
+            return differentiate
+
         def make_step(iteration: int) -> Step:
             tensors = self.tensors_of_pass(iteration, saved_centre=True)
+            about_mean = tensors._replace(centre=tensors.mean)
             received = Upstream(*find_sums(iteration), 0)
+            differentiate = make_differentiation(iteration - 1) if iteration > first else None
 
             def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
                 places = part_slopes.places(part, slopes)
-                written = children.slopes(iteration - weighed, *places, fresh=iteration == last)
-                about_mean = is_about_mean(item, iteration, iteration + 1)
-                setting.weigh(item, tensors._replace(centre=tensors.mean) if about_mean else tensors, received, written)
+                written = children.sums(iteration - weighed, *places, fresh=iteration == last)
+                unmoved = is_about_mean(item, iteration, iteration + 1)
+                setting.sweep(item, about_mean if unmoved else tensors, written, received)
 
             def update(item: Item, again: bool) -> bool:
-                if iteration > first:
-                    differentiate(iteration - 1, item)
+                if differentiate is not None:
+                    differentiate(item)
                 return False
 
             return Step(sweep, lambda: part_slopes.add(slopes), update)
@@ -212,7 +221,7 @@ class _EM:
         def is_about_mean(item: Item, start: int, stop: int) -> bool:
             """Tells whether the centre of an item's moments is the mean in some iterations: no pass was repeated."""
             place = slice(item.first_unit * values, item.last_unit * values)
-            return bool((self._mean.numpy()[start - 1 : stop - 1, place] == centres[start:stop, place]).all())
+            return bool((means[start - 1 : stop - 1, place] == centres[start:stop, place]).all())
 
         def finish(item: Item, unit_part: int) -> None:
             tensors = self.tensors_of_pass(min(weighed, last), saved_centre=True)
@@ -227,9 +236,9 @@ class _EM:
             setting.spread(item, tensors, received, children.votes(unit_part, about_mean=about_mean, **equal))
             children.write_item(item)
 
-        centres, values = self.sums[3].numpy(), layer.parent_values // layer.units
+        means, centres, values = self._mean.numpy(), self.sums[3].numpy(), layer.parent_values // layer.units
         steps = [make_step(iteration) for iteration in range(last, weighed - 1, -1)]
-        run_steps(setting, lambda item: differentiate(last, item), steps, finish)
+        run_steps(setting, make_differentiation(last), steps, finish)
         children.write_weights()
         return children.poses, children.weights, children.offset, children.activations, *map(_sum_problems, betas)
 
@@ -277,7 +286,7 @@ class _Dynamic:
             squashed = self.squashed(iteration, outputs.data_ptr() if last else 0)
 
             def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
-                setting.forward(item, tensors, Sums(*part_sums.places(part, targets), 0))
+                setting.sweep(item, tensors, Sums(*part_sums.places(part, targets), 0))
 
             def update(item: Item, again: bool) -> bool:
                 update_squashed(layer, squashed, item.first_unit, item.last_unit, zero)
@@ -318,9 +327,8 @@ class _Dynamic:
 
             def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
                 places = part_slopes.places(part, slopes)
-                setting.weigh(
-                    item, tensors, received, children.slopes(iteration - weighed, *places, fresh=iteration == last)
-                )
+                written = children.sums(iteration - weighed, *places, fresh=iteration == last)
+                setting.sweep(item, tensors, written, received)
 
             def update(item: Item, again: bool) -> bool:
                 if iteration > first:

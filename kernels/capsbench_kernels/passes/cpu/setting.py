@@ -11,11 +11,10 @@ from torch.nn.functional import pad
 
 from capsbench_kernels.passes.cpu.cores import QUAD, ROWS
 from capsbench_kernels.passes.cpu.lanes import WIDTH
-from capsbench_kernels.passes.cpu.layout import Layer, read_children, read_weights, write_children, write_weights
+from capsbench_kernels.passes.cpu.layout import Layer, copy_children, copy_weights
 from capsbench_kernels.passes.cpu.memory import Memory
-from capsbench_kernels.passes.cpu.passes import forward_item, spread_item, weigh_item
+from capsbench_kernels.passes.cpu.passes import spread_item, sweep_item
 from capsbench_kernels.passes.cpu.steps import (
-    Gradients,
     Item,
     Sums,
     Tensors,
@@ -29,6 +28,9 @@ from capsbench_kernels.passes.types import accumulation_dtype
 
 VALUES_A_PART = 1 << 14
 """Values of parents that one thread updates between passes, before another one is asked to help."""
+
+
+NO_UPSTREAM = Upstream(0, 0, 0, 0)
 
 
 class Setting:
@@ -59,9 +61,9 @@ class Setting:
             # An offset of all problems is that of a layer of one problem.
             own, padded = layer._replace(problems=1, units=1), layer.quads * QUAD
             self._offset = memory.empty(layer.groups, layer.pairs * ROWS, padded, WIDTH).data_ptr()
-            read_children(own, self._given[1], self._offset, columns, padded, memory.zero, 0, layer.groups, 0, 1)
+            copy_children(own, self._given[1], self._offset, columns, padded, False, memory.zero, 0, layer.groups, 0, 1)
         w = memory.address(weights)
-        self._run_groups(lambda item: read_weights(layer, w, self._weights.data_ptr(), memory.zero, *item[:2]))
+        self._run_groups(lambda item: copy_weights(layer, w, self._weights.data_ptr(), 0, memory.zero, *item[:2]))
 
     def reserve(self, *shape: int) -> int:
         """Returns a new place in the memory of an item, for as many numbers; before the first `run`."""
@@ -80,14 +82,18 @@ class Setting:
 
     def read_item(self, item: Item) -> None:
         """Copies what belongs to an item into the layout of the kernels; once an item, before its first pass."""
-        layer, zero = self.layer, self.memory.zero
-        read_children(
-            layer, self._given[0], self.find(item, self._poses), layer.depth, layer.depth, zero, *item[:4]
-        )  # fmt: skip
+        poses, offset = self._given
+        self.copy_tile(item, self._poses, poses, self.layer.depth)
         if self._offset >= 0 and not self._offset_shared:
-            read_children(
-                layer, self._given[1], self.find(item, self._offset), layer.columns, layer.quads * QUAD, zero, *item[:4]
-            )  # fmt: skip
+            self.copy_tile(item, self._offset, offset, self.layer.columns, self.layer.quads * QUAD)
+
+    def copy_tile(
+        self, item: Item, place: int, numbers: int, columns: int, padded: int = 0, *, back: bool = False
+    ) -> None:
+        """Copies the numbers ``[N, I, R, columns]`` at an address to a tile of an item, or back."""
+        copy_children(
+            self.layer, numbers, self.find(item, place), columns, padded or columns, back, self.memory.zero, *item[:4]
+        )
 
     def find(self, item: Item, place: int) -> int:
         """Returns the address of a place in the memory of an item."""
@@ -103,14 +109,10 @@ class Setting:
             direction, mean, steepness, centre, leaky,
         )  # fmt: skip
 
-    def forward(self, item: Item, tensors: Tensors, sums: Sums) -> None:
-        """Runs the forward kernel on an item."""
-        forward_item(self.layer, tensors, sums, self._places, item, self.plan.tile, self._block, self.memory.zero)
-
-    def weigh(self, item: Item, tensors: Tensors, upstream: Upstream, gradients: Gradients) -> None:
-        """Runs the kernel of the shares and slopes of a pass on an item."""
-        weigh_item(
-            self.layer, tensors, upstream, gradients, self._places, item, self.plan.tile, self._block, self.memory.zero
+    def sweep(self, item: Item, tensors: Tensors, sums: Sums, upstream: Upstream = NO_UPSTREAM) -> None:
+        """Runs a pass on an item, forward, or backward with the upstream gradients."""
+        sweep_item(
+            self.layer, tensors, upstream, sums, self._places, item, self.plan.tile, self._block, self.memory.zero
         )
 
     def spread(self, item: Item, tensors: Tensors, upstream: Upstream, votes: Votes) -> None:
@@ -209,12 +211,10 @@ class ChildGradients:
         self.activations = memory.empty(*children) if activations_wanted else None
         self._of_activations = memory.address(self.activations)
 
-    def slopes(
-        self, index: int, mass: int, first: int, second: int, *, normaliser: int = 0, fresh: bool
-    ) -> Gradients:  # fmt: skip
-        """Returns what the kernel of the slopes writes in one of the passes; ``fresh`` in the first one that it runs."""
-        return Gradients(
-            *self._rows[index], self._of_activations, normaliser, mass, first, second, fresh, self._constant_shares
+    def sums(self, index: int, mass: int, first: int, second: int, *, normaliser: int = 0, fresh: bool) -> Sums:
+        """Returns what one of the passes writes; ``fresh`` in the first one that runs."""
+        return Sums(
+            mass, first, second, 0, *self._rows[index], self._of_activations, normaliser, fresh, self._constant_shares
         )
 
     def votes(
@@ -232,16 +232,12 @@ class ChildGradients:
     def write_item(self, item: Item) -> None:
         """Writes the gradients of an item's poses and offset, after `Setting.spread`."""
         setting, layer = self._setting, self._setting.layer
-        for place, target, columns, padded in (
-            (self._tile, self.poses, layer.depth, layer.depth),
-            (self._offset_tile, self.offset, layer.columns, layer.quads * QUAD),
-        ):
-            if place >= 0 and target is not None:
-                write_children(
-                    layer, setting.find(item, place), target.data_ptr(), columns, padded, setting.memory.zero, *item[:4]
-                )
+        setting.copy_tile(item, self._tile, self.poses.data_ptr(), layer.depth, back=True)
+        if self.offset is not None:
+            target, padded = self.offset.data_ptr(), layer.quads * QUAD
+            setting.copy_tile(item, self._offset_tile, target, layer.columns, padded, back=True)
 
     def write_weights(self) -> None:
         """Writes the gradient of the weights, after the last pass of all items: the sum over the stretches of problems."""
-        setting, places = self._setting, (self._matrices.data_ptr(), self._setting.unit_parts, self.weights.data_ptr())
-        setting._run_groups(lambda item: write_weights(setting.layer, *places, setting.memory.zero, *item[:2]))
+        setting, places = self._setting, (self.weights.data_ptr(), self._matrices.data_ptr(), self._setting.unit_parts)
+        setting._run_groups(lambda item: copy_weights(setting.layer, *places, setting.memory.zero, *item[:2]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from capsbench_kernels.passes.cpu.cores import BLOCK, QUAD, ROWS
-from capsbench_kernels.passes.cpu.emit import point_at
+from capsbench_kernels.passes.cpu.emit import choose, point_at
 from capsbench_kernels.passes.cpu.exponential import exp
 from capsbench_kernels.passes.cpu.inlining import inlined
 from capsbench_kernels.passes.cpu.lanes import (
@@ -47,12 +47,23 @@ class Tensors(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """The addresses of what the forward kernel writes."""
+    """What `passes.sweep_item` writes: addresses, 0 if not wanted, and places in the memory of an item.
+
+    Forward, these are S0, S1 and S2. Backward, they are the sums over the children of gl, and of gl t and gl t^2 about the mean.
+    """
 
     mass: int
     first: int
-    second: int  # 0 if not wanted
-    log_normaliser: int  # [N, I]; 0 if not wanted
+    second: int
+    log_normaliser: int  # [N, I], forward
+    shares: int = (
+        -1
+    )  # backward, the place of w_ij, [tiles, units, problems of a unit, J, children of a tile], as the next one
+    slopes: int = -1  # gl_ij, the gradients of the logits
+    activations: int = 0  # [N, I], added to unless ``fresh``
+    normaliser: int = 0  # [N, I]
+    fresh: bool = False
+    constant_shares: bool = False
 
 
 class Upstream(NamedTuple):
@@ -64,28 +75,14 @@ class Upstream(NamedTuple):
     log_normaliser: int  # [N, I]
 
 
-class Gradients(NamedTuple):
-    """What the kernel of the slopes writes: addresses, and places in the memory of an item."""
-
-    shares: int  # the place of w_ij, [tiles, units, problems of a unit, J, children of a tile], as the next one
-    slopes: int  # gl_ij, the gradients of the logits
-    activations: int  # [N, I], added to unless ``fresh``; 0 if not wanted
-    normaliser: int  # [N, I]
-    mass: int  # as a parent's number: sum_i gl
-    first: int  # about the mean, as a parent's values: sum_i gl t
-    second: int  # 0 if not wanted: sum_i gl t^2
-    fresh: bool
-    constant_shares: bool
-
-
 class Votes(NamedTuple):
     """The passes whose gradients `passes.spread_item` sends on, and where to.
 
     The tensors of the first pass with a belief are those of the `Tensors` and of the `Upstream`; those of the others follow.
     """
 
-    count: int  # passes with a belief
-    shares: int  # the place of their shares, as in `Gradients`
+    passes: int  # their number, of those with a belief
+    shares: int  # the place of their shares, as in `Sums`
     slopes: int
     distance: int  # of the shares and slopes of a pass from those of the next
     about_mean: bool  # the centre of each is its mean
@@ -115,11 +112,10 @@ class Item(NamedTuple):
 class Scratch(NamedTuple):
     """Places in the scratch memory, counted in numbers."""
 
-    rows: int  # 4 rows of one number a child of the tile
+    rows: int  # 5 rows of one number a child of the tile
     equal: int  # [problems of a block, children of a tile], as the next
     gains: int
-    logits: int  # [problems of a block, J, children of a tile], as the next
-    shares: int
+    logits: int  # [problems of a block, J, children of a tile]
     size: int
 
 
@@ -127,7 +123,7 @@ def lay_out_scratch(layer: Layer) -> Scratch:
     """Returns the places for all kernels. Each begins at a whole number of vectors, which do not cross a line of the cache."""
     width = TILE * WIDTH
     problems = count_block_units(layer) * layer.unit_problems
-    lengths = 4 * width, problems * width, problems * width, *[problems * layer.parents * width] * 2
+    lengths = 5 * width, problems * width, problems * width, problems * layer.parents * width
     return Scratch(*(sum(lengths[:n]) for n in range(len(lengths) + 1)))
 
 
@@ -146,12 +142,6 @@ def size_tiles(layer, tensors, item, groups):
         groups, layer.depth, units * rows * layer.depth * WIDTH,
         layer.parents * layer.quads * layer.depth * QUAD * WIDTH, of_offset, between_rows, units * rows * row, row,
     )  # fmt: skip
-
-
-@inlined
-def choose(values, at):
-    """Returns the place of a parent's values, or a null pointer if there is no such tensor."""
-    return advance_pointer(values, at) if is_given(values) else values
 
 
 @inlined

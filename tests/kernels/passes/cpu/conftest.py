@@ -12,7 +12,7 @@ def finely_cut(monkeypatch):
 @pytest.fixture
 def items(monkeypatch):
     """Records the ranges of groups and units of the kernels' calls, by kernel."""
-    seen = {"forward_item": [], "weigh_item": [], "spread_item": []}
+    seen = {"sweep_item": [], "spread_item": []}
     for name, ranges in seen.items():
         kernel = getattr(setting, name)
 

@@ -84,7 +84,7 @@ def test_dynamic_is_that_of_the_reference(sizes, iterations, variant, fields, sh
 def test_several_items_of_a_problem_make_no_difference(cut, items, sizes, iterations):
     assert_as_by_reference(em_routing, draw_em(sizes, ["activations", "offset"]), iterations)
     assert_as_by_reference(dynamic_routing, draw_dynamic(sizes, ["offset", "bias"]), iterations)
-    assert len(items["forward_item"]) >= 2 * iterations
+    assert len(items["sweep_item"]) >= 2 * iterations
 
 
 @pytest.mark.parametrize("sizes", [MATRICES, VECTORS], ids=["matrices", "vectors"])
@@ -119,11 +119,11 @@ def test_a_spread_lost_to_cancellation_is_found_again(cut, items):
     tensors = draw_em(MATRICES, ["activations", "offset"])
     tensors["offset"] = (tensors["offset"].detach() + 1e3).requires_grad_()
     assert_as_by_reference(em_routing, tensors, 2, annealing=0.1)
-    with_repetitions = len(items["forward_item"])
-    items["forward_item"].clear()
+    with_repetitions = len(items["sweep_item"])
+    items["sweep_item"].clear()
     tensors["offset"] = (tensors["offset"].detach() - 1e3).requires_grad_()
     assert_as_by_reference(em_routing, tensors, 2, annealing=0.1)
-    assert len(items["forward_item"]) < with_repetitions
+    assert len(items["sweep_item"]) < with_repetitions
 
 
 @pytest.mark.parametrize("draw", [draw_em, draw_dynamic], ids=["em", "dynamic"])
@@ -206,4 +206,4 @@ def test_observers_see_every_pass_of_a_routing_and_change_no_number(draw):
 def test_a_pass_of_its_own_is_no_whole_routing(items):
     tensors = draw_problem(MATRICES, ["direction"])
     vote_pass(tensors["poses"], tensors["weights"], Parents(direction=tensors["direction"]), backend="cpu")
-    assert len(items["forward_item"]) == 1
+    assert len(items["sweep_item"]) == 1

@@ -54,7 +54,7 @@ def test_the_bits_depend_neither_on_the_run_nor_on_the_threads(finely_cut, items
             made.append([*run_pass(tensors, "cpu")[0].values(), *run_pass(tensors, "cpu")[1].values()])
     finally:
         torch.set_num_threads(before)
-    assert len(items["forward_item"]) > 40
+    assert len(items["sweep_item"]) > 40
     for other in made[1:]:
         for first, second in zip(made[0], other, strict=True):
             assert torch.equal(first, second)
