@@ -138,7 +138,7 @@ class _EM:
             centre = self.sums[3][iteration].numpy()
             first, repeated = (self.tensors_of_pass(iteration, saved_centre=saved) for saved in (False, True))
             outputs = (means.data_ptr(), parents.data_ptr()) if iteration == self.iterations - 1 else ()
-            run_update, run_last_update = self.make_update(iteration, *outputs), self.make_update(max(iteration - 1, 0))
+            run_update = self.make_update(iteration, *outputs)
 
             def sweep(item: Item, part: int, unit_part: int, again: bool) -> None:
                 setting.sweep(item, repeated if again else first, Sums(*part_sums.places(part, targets), 0))
@@ -151,7 +151,7 @@ class _EM:
 
             def restore(item: Item) -> None:
                 if iteration > 0:
-                    run_last_update(item, False)
+                    self.make_update(iteration - 1)(item, False)
 
             return Step(sweep, lambda: part_sums.add(targets), update, restore)
 
@@ -223,17 +223,18 @@ class _EM:
             place = slice(item.first_unit * values, item.last_unit * values)
             return bool((means[start - 1 : stop - 1, place] == centres[start:stop, place]).all())
 
+        tensors = self.tensors_of_pass(min(weighed, last), saved_centre=True)
+        tensors_about_mean = tensors._replace(centre=tensors.mean)
+        received = Upstream(*(find_sums(weighed) if weighed <= last else (0, 0, 0)), 0)
+        equal: dict[str, Any] = dict(equal_share=1 / layer.parents if first == 0 else 0.0, equal_sums=find_sums(0))
+
         def finish(item: Item, unit_part: int) -> None:
-            tensors = self.tensors_of_pass(min(weighed, last), saved_centre=True)
-            if about_mean := weighed <= last and is_about_mean(item, weighed, last + 1):
-                tensors = tensors._replace(centre=tensors.mean)
-            equal: dict[str, Any] = {}
-            if first == 0:
-                moved = centres[0, item.first_unit * values : item.last_unit * values].any()
-                equal = dict(equal_share=1 / layer.parents, equal_sums=find_sums(0))
-                equal |= dict(equal_centre=self.sums[3].data_ptr()) if moved else {}
-            received = Upstream(*(find_sums(weighed) if weighed <= last else (0, 0, 0)), 0)
-            setting.spread(item, tensors, received, children.votes(unit_part, about_mean=about_mean, **equal))
+            moved = first == 0 and centres[0, item.first_unit * values : item.last_unit * values].any()
+            about_mean = weighed <= last and is_about_mean(item, weighed, last + 1)
+            votes = children.votes(
+                unit_part, about_mean=about_mean, equal_centre=self.sums[3].data_ptr() if moved else 0, **equal
+            )
+            setting.spread(item, tensors_about_mean if about_mean else tensors, received, votes)
             children.write_item(item)
 
         means, centres, values = self._mean.numpy(), self.sums[3].numpy(), layer.parent_values // layer.units
@@ -337,13 +338,14 @@ class _Dynamic:
 
             return Step(sweep, lambda: part_slopes.add(slopes), update)
 
+        tensors = self.tensors_of_pass(min(weighed, last))
+        received = Upstream(0, to_sums[weighed].data_ptr() if weighed <= last else 0, 0, 0)
+        equal: dict[str, Any] = {}
+        if first == 0:
+            share = 1 / (layer.parents + self.options.leaky)
+            equal = dict(equal_share=share, equal_sums=(0, to_sums[0].data_ptr(), 0))
+
         def finish(item: Item, unit_part: int) -> None:
-            tensors = self.tensors_of_pass(min(weighed, last))
-            received = Upstream(0, to_sums[weighed].data_ptr() if weighed <= last else 0, 0, 0)
-            equal: dict[str, Any] = {}
-            if first == 0:
-                share = 1 / (layer.parents + self.options.leaky)
-                equal = dict(equal_share=share, equal_sums=(0, to_sums[0].data_ptr(), 0))
             setting.spread(item, tensors, received, children.votes(unit_part, about_mean=False, **equal))
             children.write_item(item)
 

@@ -204,6 +204,7 @@ class ChildGradients:
         )  # fmt: skip
         self._rows = [(setting.reserve(*shape), setting.reserve(*shape)) for _ in range(passes)]
         self._matrices = memory.empty(setting.unit_parts, *setting.weight_shape())
+        self._of_matrices, self._matrix_bytes = self._matrices.data_ptr(), self._matrices[0].nbytes
         children = layer.problems, layer.children
         self.poses = memory.empty(*children, layer.rows, layer.depth)
         self.weights = memory.empty(layer.children, layer.parents, layer.depth, layer.columns)
@@ -226,7 +227,8 @@ class ChildGradients:
         distance = self._rows[1][0] - shares if len(self._rows) > 1 else 0
         return Votes(
             len(self._rows), shares, slopes, distance, about_mean, equal_share, equal_centre, *equal_sums,
-            self._tile, self._matrices[unit_part].data_ptr(), self._offset_tile, self._of_activations, not self._rows,
+            self._tile, self._of_matrices + unit_part * self._matrix_bytes, self._offset_tile, self._of_activations,
+            not self._rows,
         )  # fmt: skip
 
     def write_item(self, item: Item) -> None:
