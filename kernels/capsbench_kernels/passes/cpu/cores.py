@@ -124,8 +124,7 @@ def add_logits(
         logits      t (direction + steepness t)     with t = V - mean
         gains       D (g1 + g2 D)                   with D = V - centre
 
-    The steepness is minus half the precision. As <direction, V> = <direction, mean> + <direction, t>, the caller has added the
-    first.
+    The steepness is minus half the precision. <direction, V> = <direction, mean> + <direction, t>; the first is in the bias.
     """
     sizes = k.unpack(Sizes, sizes)
     with _each_group(k, poses, weights, offset, sizes) as group:

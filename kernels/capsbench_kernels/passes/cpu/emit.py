@@ -244,3 +244,10 @@ def fill_rows(k: Writer, tile: Any, rows: Any, number: Any) -> None:
     vector = k.join(number)
     with k.loop(rows) as row:
         k.store(k.move(tile, (row.index, WIDTH)), vector)
+
+
+@define_template
+def clear(k: Writer, numbers: Any, count: Any, zero: Any) -> None:
+    """Fills numbers with zeros."""
+    with k.loop(count) as place:
+        k.builder.store(zero, k.move(numbers, place.index))

@@ -152,10 +152,15 @@ def _place_tensors(setting: Setting, inputs: PassInputs) -> Tensors:
     """Returns the belief of a pass in the layout of the kernels."""
     address, units = setting.memory.address, setting.to_units
     steepness: Tensor | None = None if inputs.precision is None else -0.5 * inputs.precision
+    bias = inputs.bias
+    if inputs.direction is not None and inputs.mean is not None:
+        # The kernels multiply the direction by V - mean.
+        constant = (inputs.direction * inputs.mean).sum(dim=2)
+        bias = constant if bias is None else bias + constant
     return setting.tensors(
         activations=address(inputs.activations),
         normaliser=address(inputs.log_normaliser),
-        bias=address(setting.pad_problems(inputs.bias)),
+        bias=address(setting.pad_problems(bias)),
         direction=address(units(inputs.direction)),
         mean=address(units(inputs.mean)),
         steepness=address(units(steepness)),

@@ -52,7 +52,6 @@ from capsbench_kernels.passes.cpu.steps import (
     read_numbers,
     share_out,
     size_tiles,
-    start_logits,
     sum_row,
 )
 
@@ -101,10 +100,12 @@ def sweep_item(layer, tensors, upstream, sums, places, item, tile, block, zero):
             for b in range(units):
                 for p in range(members):
                     n, row = (start + b) * members + p, at_rows + (b * members + p) * parents * width
-                    start_logits(layer, bias, direction, mean, n, start + b, advance_pointer(logits, row), width, zero)
-                    for j in range(parents if backward else 0):
-                        gain = get(of_mass, n * parents + j) if is_given(of_mass) else zero
-                        fill_rows(advance_pointer(gains, row + j * width), tile, gain)
+                    for j in range(parents):
+                        logit = get(bias, n * parents + j) if is_given(bias) else zero
+                        fill_rows(advance_pointer(logits, row + j * width), tile, logit)
+                        if backward:
+                            gain = get(of_mass, n * parents + j) if is_given(of_mass) else zero
+                            fill_rows(advance_pointer(gains, row + j * width), tile, gain)
 
             # The logits and, from the same votes, gw_ij = g0_j + <g1_j, D_ij> + <g2_j, D_ij^2>.
             if believed or gains_wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from capsbench_kernels.passes.cpu.cores import BLOCK, QUAD, ROWS
-from capsbench_kernels.passes.cpu.emit import choose, point_at
+from capsbench_kernels.passes.cpu.emit import choose, clear, point_at
 from capsbench_kernels.passes.cpu.exponential import exp
 from capsbench_kernels.passes.cpu.inlining import inlined
 from capsbench_kernels.passes.cpu.lanes import (
@@ -208,31 +208,14 @@ def sum_row(row, width, zero):
 
 
 @inlined
-def start_logits(layer, bias, direction, mean, n, unit, logits, width, zero):
-    """Fills the logits of a problem with their part that no vote changes: bias_j + <direction_j, m_j>."""
-    values = layer.pairs * layer.quads * BLOCK
-    for j in range(layer.parents):
-        logit = get(bias, n * layer.parents + j) if is_given(bias) else zero
-        if is_given(direction) and is_given(mean):
-            at = (unit * layer.parents + j) * values
-            for value in range(values):
-                # With two problems in a unit, each has one row of a pair.
-                if layer.unit_problems == 1 or (value // QUAD) % ROWS == n - unit * ROWS:
-                    logit += get(direction, at + value) * get(mean, at + value)
-        for lane in range(0, width, WIDTH):
-            store(logits, j * width + lane, fill(logit))
-
-
-@inlined
 def clear_parents(layer, item, numbers, first, second, zero):
     """Fills a parent's number and two parent's values of the item's units with zeros."""
     values, count = layer.parents * layer.pairs * layer.quads * BLOCK, layer.parents * layer.unit_problems
-    for at in range(item.first_unit * count, item.last_unit * count):
-        put(numbers, at, zero)
-    for at in range(item.first_unit * values, item.last_unit * values):
-        put(first, at, zero)
-        if is_given(second):
-            put(second, at, zero)
+    units = item.last_unit - item.first_unit
+    clear(advance_pointer(numbers, item.first_unit * count), units * count, zero)
+    clear(advance_pointer(first, item.first_unit * values), units * values, zero)
+    if is_given(second):
+        clear(advance_pointer(second, item.first_unit * values), units * values, zero)
 
 
 @inlined
