@@ -164,3 +164,30 @@ def test_a_full_graph_runs_the_routing_in_one_call(energy, monkeypatch):
     (ours,) = torch.autograd.grad(compiled(poses), poses)
     assert calls == ["route_em" if energy is em_energy else "route_dynamic"]
     torch.testing.assert_close(ours, torch.autograd.grad(energy(poses, backend="reference"), poses)[0])
+
+
+COMPILED = {
+    "jvp of compiled": lambda f: FORWARD["jvp"](torch.compile(f, backend="aot_eager")),
+    "compiled jvp": lambda f: torch.compile(lambda: FORWARD["jvp"](f), backend="aot_eager")(),
+}
+
+
+@pytest.mark.filterwarnings("ignore::capsbench_kernels.ReferenceWarning")
+@pytest.mark.parametrize("transform", COMPILED)
+@pytest.mark.parametrize("energy", [em_energy, dynamic_energy])
+def test_no_tangent_of_a_compiled_routing_is_silently_zero(transform, energy):
+    torch.compiler.reset()
+    expected = FORWARD["jvp"](functools.partial(energy, backend="reference"))
+    assert expected.abs() > 1e-3
+    torch.testing.assert_close(COMPILED[transform](functools.partial(energy, backend="auto")), expected)
+    with pytest.raises(Exception, match="forward-mode derivatives"):  # a compiler wraps the error in one of its own
+        COMPILED[transform](functools.partial(energy, backend="cpu"))
+
+
+@pytest.mark.parametrize("energy", [em_energy, dynamic_energy])
+def test_a_graph_compiled_without_a_tangent_refuses_one(energy):
+    torch.compiler.reset()
+    compiled = torch.compile(functools.partial(energy, backend="cpu"), backend="aot_eager")
+    torch.testing.assert_close(compiled(POSES), energy(POSES, backend="reference"))
+    with pytest.raises(UnavailableBackend, match="forward-mode derivatives"):
+        FORWARD["jvp"](compiled)
