@@ -13,7 +13,7 @@ for each of the N*I*J*H values of a vote:
     2 + 2      gmean and gprecision: sums of gl_ij (V_ij - mean_j) and of its square, which is kept from the logit
     1 (+2)     gV_ij: w_ij g1_j, and + 2 g2_j D_ij
     2 or 3     gV_ij: + gl_ij direction_j, or - gl_ij precision_j (V_ij - mean_j)
-    4 D        gu_i = sum_j gV_ij W_ij^T and gW_ij = sum_n u_i^T gV_ij
+    4 D        gu_i = sum_j gV_ij W_ij^T and gW_ij = sum_n u_i^T gV_ij: once a routing, from the sum of all passes
 
 and for each of the N*I*J logits 5 + 1 for the share again and 6 for its gradient.
 """
@@ -55,7 +55,7 @@ def compute_floor(case: Case, backward: bool) -> Floor:
     beliefs = beliefs_of(case)
     flops = sum(forward_flops(case, belief) for belief in beliefs)
     if backward:
-        flops += sum(backward_flops(case, belief) for belief in beliefs)
+        flops += sum(backward_flops(case, belief) for belief in beliefs) + 4 * case.layer.depth * vote_values(case)
     inputs, offset, outputs = tensor_bytes(case)
     # Inputs and outputs move once each, and with a backward pass the gradients of both once each; the offset has none.
     moved = (inputs + outputs) * (2 if backward else 1) + offset
@@ -104,9 +104,9 @@ def forward_flops(case: Case, belief: Parents) -> int:
 
 
 def backward_flops(case: Case, belief: Parents) -> int:
-    """Returns the operations of one backward vote pass, as listed at the top of this file."""
+    """Returns the operations of one backward vote pass, as listed at the top of this file, but those of gu and gW."""
     depth, em = case.layer.depth, case.layer.routing == "em"
-    per_value = 1 + 4 * depth
+    per_value = 1
     if belief.direction is not None:
         per_value += 2 + 2 + 2
     if belief.mean is not None:

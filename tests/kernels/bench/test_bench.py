@@ -66,7 +66,7 @@ def test_the_floor_of_dynamic_routing_counted_by_hand():
     case = small_case(batch=2)
     values, logits = 576, 36
     forward = values * ((16 + 2) + (16 + 2 + 2)) + logits * 2 * 6
-    backward = values * ((1 + 32) + (1 + 32 + 6 + 16 + 2)) + logits * 2 * 12
+    backward = values * (1 + (1 + 6 + 16 + 2) + 32) + logits * 2 * 12
     read, written = 4 * (2 * 6 * 8 + 6 * 3 * 8 * 16), 4 * 2 * 3 * 16
     inference, training = compute_floor(case, backward=False), compute_floor(case, backward=True)
     assert (inference.flops, inference.bytes, inference.held) == (forward, read + written, written)
@@ -88,7 +88,7 @@ def test_the_floors_of_the_papers_layers(layer, batch, gigaflops, megabytes):
     forward, both = compute_floor(case, backward=False), compute_floor(case, backward=True)
     assert forward.flops / 1e9 == pytest.approx(gigaflops, rel=0.07)
     assert forward.bytes / 1e6 == pytest.approx(megabytes, rel=0.03)
-    assert 2 < both.flops / forward.flops - 1 < 3
+    assert 1.4 < both.flops / forward.flops - 1 < 1.8
 
 
 def test_half_width_moves_half_the_poses_and_weights():
