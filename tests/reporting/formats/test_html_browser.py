@@ -271,3 +271,24 @@ def test_nothing_moves_where_that_is_not_wanted(opened: Browser, page: Path) -> 
     opened.open(page)
     opened.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
     assert opened.run("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+@pytest.mark.parametrize(("width", "beside"), [(1280, True), (1000, False), (390, False)])
+def test_an_answer_is_on_the_first_screen_with_its_picture_beside_or_below_it(
+    tmp_path: Path, opened: Browser, capsules: Make, matched: Make, width: int, beside: bool
+) -> None:
+    store = Store(tmp_path)
+    for seed, accuracy in enumerate((0.9, 0.91, 0.9)):
+        store.write(capsules(accuracy, seed=seed))
+        store.write(matched(accuracy - 0.2 + seed / 1000, seed=seed))
+    opened.view(width)
+    opened.open(
+        next(path for path in report(store.folder, for_="em", formats=["html"]).files if path.suffix == ".html")
+    )
+    box = "(({left, right, top, bottom}) => [left, right, top, bottom])(document.querySelector('%s').getBoundingClientRect())"
+    lead, words, picture = (opened.run(box % name) for name in (".lead", ".statements", ".answer .picture"))
+    assert lead[3] < 700
+    assert (picture[0] > words[1], picture[2] >= words[3]) == (beside, not beside)
+    assert picture[2] < 900
+    assert words[1] - words[0] > 300
+    assert opened.run("document.documentElement.scrollWidth") <= width
