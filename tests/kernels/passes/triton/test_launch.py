@@ -1,4 +1,4 @@
-"""Runs `cases.py` in processes of their own, a part of the cases in each.
+"""Runs `cases.py` and `operator_cases.py` in processes of their own, a part of the cases in each.
 
 Triton's interpreter has to be chosen before anything imports Triton, and torchvision imports it in most other tests.
 """
@@ -22,20 +22,32 @@ PARTS = [
 ]
 
 
-@pytest.mark.parametrize("names", PARTS)
-@pytest.mark.parametrize(
+PLACES = pytest.mark.parametrize(
     "interpret",
     [
         pytest.param("1", id="interpreter"),
         pytest.param("0", id="cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")),
     ],
 )
+
+
+@pytest.mark.parametrize("names", PARTS)
+@PLACES
 def test_every_case_passes(interpret, names):
-    cases = [f"{CASES}::{name}" for name in names]
+    assert count_passed([f"{CASES}::{name}" for name in names], interpret) > len(names) > 5
+
+
+@PLACES
+def test_the_operators_are_sound(interpret):
+    assert count_passed([str(CASES.with_name("operator_cases.py"))], interpret) == 4
+
+
+def count_passed(cases, interpret):
+    """Runs the cases, which all have to pass, and returns their number."""
     command = [sys.executable, "-m", "pytest", *cases, "-q", "-p", "no:cacheprovider", "--durations=10"]
     environment = {**os.environ, "TRITON_INTERPRET": interpret, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^(\d+) passed in", done.stdout, re.MULTILINE)  # and none skipped
     assert passed, done.stdout
-    assert int(passed[1]) > len(names) > 5
+    return int(passed[1])
