@@ -19,6 +19,7 @@ __all__ = [
     "Routing",
     "UsageError",
     "cells",
+    "challenge",
     "check",
     "compare",
     "contenders",
@@ -39,6 +40,7 @@ _HOMES = {
     "Routing": "capsbench.routing",
     "UsageError": "capsbench.errors",
     "cells": "capsbench.api",
+    "challenge": "capsbench.tuning.challenge",
     "check": "capsbench.comparing",
     "compare": "capsbench.comparing",
     "contenders": "capsbench.tuning.outside",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from capsbench.reporting.build import report
     from capsbench.routing import Routing
     from capsbench.showing import show
+    from capsbench.tuning.challenge import challenge
     from capsbench.tuning.outside import contenders
     from capsbench.tuning.tune import tune
     from capsbench.watching import status

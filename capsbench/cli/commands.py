@@ -8,6 +8,7 @@ import traceback
 
 import typer
 
+from capsbench.cli.challenge import challenge
 from capsbench.cli.check import check
 from capsbench.cli.compare import compare
 from capsbench.cli.console import print_anywhere, print_warning
@@ -57,6 +58,7 @@ app.command()(show)
 # Options of networks, routings and losses are flags too. They depend on the request, so they are parsed later.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(challenge)
 app.command()(measure)
 app.command()(merge)
 app.command()(status)

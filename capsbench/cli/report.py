@@ -120,16 +120,21 @@ def _turn_columns(strings: pd.DataFrame) -> pd.DataFrame:
     return strings.set_index("against").T.rename_axis("against", axis="index").reset_index()
 
 
+def print_answer(result: Report) -> None:
+    """Prints what a report says of the contender that it was asked about, if any."""
+    for statement in result.answer.statements if result.answer else ():
+        for text in (statement.lead, *(f"- {item}" for item in statement.items), *statement.remarks):
+            print_prose(text)
+        print()
+
+
 def _print_report(result: Report) -> None:
     from capsbench.reporting.build import PUBLISHED
     from capsbench.reporting.document import HEADLINE
 
     if result.document.cautions:
         print_line(f"{'; '.join(words for _, words in result.document.cautions)}.\n")
-    for statement in result.answer.statements if result.answer else ():
-        for text in (statement.lead, *(f"- {item}" for item in statement.items), *statement.remarks):
-            print_prose(text)
-        print()
+    print_answer(result)
     legends = {part.name: part.table.marks for part in result.document.parts if part.table}
     tables: list[tuple[str, str | None, pd.DataFrame]] = [(HEADLINE, None, result.readable)]
     tables += [(PUBLISHED, "Paper against measured", result.published_readable)]

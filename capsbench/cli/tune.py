@@ -144,7 +144,7 @@ def tune(
             contenders, remarks = plan_search(
                 search, suite=suite, data_dir=data_dir, max_cells=max_cells, on_count=announce_count, **request
             )
-            _print_plan(contenders, remarks, data_dir, as_json)
+            print_search(contenders, remarks, data_dir, as_json)
             return
         announce_search(executor, ray_address)
         tuned = tune_contenders(
@@ -170,7 +170,8 @@ def tune(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _print_plan(contenders: list[Contender], remarks: list[str], data_dir: Path | None, as_json: bool) -> None:
+def print_search(contenders: list[Contender], remarks: list[str], data_dir: Path | None, as_json: bool) -> None:
+    """Prints the contenders of a search, what is tuned of each, and the estimated duration."""
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.running.estimate import estimate_duration
 

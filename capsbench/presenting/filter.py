@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.presenting.contenders import BASELINE, baseline_kinds, summary
+from capsbench.presenting.tuned import group_studies, identify_contender
 from capsbench.presenting.words import shorten_name, spell_value
 from capsbench.records.cell import Cell, asked_fields
 from capsbench.records.record import Record
@@ -44,15 +45,15 @@ def choose_records(records: list[Record], where: Sequence[str]) -> list[Record]:
     met = [record for record in records if all(condition.is_met_by(record) for condition in conditions)]
     if not met:
         raise NothingMeasured(Kind.MISSING, "no record meets all of these", flag="where", value=" and ".join(where))
-    table = summary(records)
-    chosen_rows = table[table["contender"].isin({record.cell.contender for record in met})]
+    table = summary(group_studies(records).results)
+    chosen_rows = table[table["contender"].isin({identify_contender(record) for record in met})]
     beside = {name for kind in baseline_kinds(table) for name in chosen_rows[BASELINE + kind].dropna()}
     of_one_cell = [condition for condition in conditions if condition.name in OF_ONE_CELL]
     ids = {record.cell.id for record in met}
     ids |= {
         record.cell.id
         for record in records
-        if record.cell.contender in beside and all(condition.is_met_by(record) for condition in of_one_cell)
+        if identify_contender(record) in beside and all(condition.is_met_by(record) for condition in of_one_cell)
     }
     return [record for record in records if record.cell.id in ids]
 

@@ -20,7 +20,7 @@ from capsbench.records.store import Store
 from capsbench.records.tuning import SEARCH, TUNED
 from capsbench.reporting.contents import PICTURES, Made
 from capsbench.reporting.origin import describe_origin, spell_title
-from capsbench.reporting.rerun import Again, Failure, Repeats, group_records
+from capsbench.reporting.rerun import Again, Failure, Repeats
 from capsbench.reporting.sections.answer import ANSWER
 from capsbench.reporting.sections.published import CAPTION as PUBLISHED_CAPTION
 from capsbench.reporting.shown import ShownCell, read_shown
@@ -202,20 +202,17 @@ def _list_reproductions(
 ) -> list[Reproduction]:
     """Returns a command for each contender, and of a tuned one a command for the winner of each study."""
     several = summary["dataset"].nunique() > 1
-    groups: dict[str, list[Sequence[Record]]] = {}
-    for group in group_records([record for record in records if record.status != "failed"]).values():
-        groups.setdefault(identify_contender(group[0]), []).append(group)
+    groups: dict[str, dict[tuple[str, int], list[Record]]] = {}
+    for record in records:
+        if record.status != "failed":
+            winner = (record.cell.contender, 0 if record.tuning is None else record.tuning.study)
+            groups.setdefault(identify_contender(record), {}).setdefault(winner, []).append(record)
     reproductions = []
     for identity, dataset, label in zip(summary["contender"], summary["dataset"], summary["label"], strict=True):
         name = f"{dataset}: {label}" if several else label
-        for group in sorted(groups[identity], key=_find_study):
+        for (_, study), group in sorted(groups[identity].items(), key=lambda item: item[0][1]):
             cells = sorted((record.cell for record in group), key=lambda cell: cell.seed)
-            title = name if len(groups[identity]) == 1 else f"{name}, study {_find_study(group) + 1}"
+            title = name if len(groups[identity]) == 1 else f"{name}, study {study + 1}"
             seeds, ids = [cell.seed for cell in cells], [cell.id for cell in cells]
             reproductions.append(Reproduction(identity, title, seeds, ids, again[cells[0].contender]))
     return reproductions
-
-
-def _find_study(records: Sequence[Record]) -> int:
-    tuning = records[0].tuning
-    return 0 if tuning is None else tuning.study

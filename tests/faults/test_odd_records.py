@@ -19,6 +19,8 @@ from capsbench.measures.spec import Contest, Judged, MeasureSpec, Metric
 from capsbench.records.file import to_bytes
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
+from capsbench.records.tuning import Tuning
+from capsbench.records.tuning.trials import open_trials
 from tests.faults.calling import LENGTHS, call, searched
 from tests.making import make_capsules, make_record
 
@@ -97,6 +99,18 @@ def record(seed: int, iterations: int = 3) -> Record:
         provenance={"commit": "0123", "cpu": "A CPU", "cores": 2, "gpu": None},
         failures={"speed": "it took too long"},
         request={"routing": "em", "iters": iterations},
+        tuning=Tuning(
+            make_capsules(iterations=iterations).contender,
+            seed=0,
+            studies=3,
+            trials=2,
+            study=seed,
+            trial=1,
+            space={"learning_rate": "0.001..0.1", "routing.epsilon": "0.1,0.2"},
+            start={"learning_rate": 0.02, "routing.epsilon": 0.2},
+            edges=["learning_rate"],
+            validation=0.6,
+        ),
     )
     mine = replace(made.measures["mine"], declaration=DECLARATION)
     return replace(made, measures={**made.measures, "mine": mine})
@@ -122,6 +136,8 @@ def write(store: Store) -> None:
         for seed in range(3):
             store.write(record(seed, iterations))
     store.write_run([record(seed).cell for seed in range(3)], "capsbench run")
+    trial = record(0)
+    open_trials(store.folder).write(replace(trial, measures={}, failures={}, role="trial"))
 
 
 def places(content: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from capsbench.presenting.contenders import summary, verdicts_of
+from capsbench.presenting.filter import choose_records
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.tuned import describe_tuned, group_studies, identify_contender
 from capsbench.records.record import TRAINING, Failure, Record
@@ -135,3 +136,8 @@ def test_a_tuned_contender_is_named_by_where_its_search_started(records) -> None
     cell = describe_tuned(records[0].cell, records[0].tuning)
     assert cell.learning_rate == 0.003
     assert cell.contender == describe_tuned(records[5].cell, records[5].tuning).contender
+
+
+def test_conditions_choose_a_tuned_network_with_its_tuned_cnn(records) -> None:
+    assert choose_records(records, ["routing=em"]) == records
+    assert choose_records(records, ["network=matched"]) == records[6:]

@@ -1,0 +1,101 @@
+"""`capsbench challenge`: parses, calls, prints; decides nothing."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from capsbench.cli.console import print_line
+from capsbench.cli.flags.options import (
+    AxisOption,
+    BaselineOption,
+    DataOption,
+    MeasureOption,
+    WorkersOption,
+    with_cell_options,
+)
+from capsbench.cli.flags.request import parse_flags, parse_options, suggest_flags
+from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
+from capsbench.cli.report import print_answer
+from capsbench.cli.tune import print_search
+from capsbench.errors import EXIT_FAILED
+from capsbench.planning.count import MOST_TRIALS
+from capsbench.planning.defaults import STUDIES, TRIALS
+
+
+@with_cell_options
+def challenge(
+    context: typer.Context,
+    contender: Annotated[str, typer.Argument(help="Routing or network, built in or your own as module:Class.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Rivals of the same kind. [dim]Default: dynamic,em for a routing, the matched CNN for a network.[/dim]",
+        ),
+    ] = None,
+    budget: Annotated[
+        int, typer.Option(min=1, max=MOST_TRIALS, help="Trials of each contender, CNNs included.")
+    ] = TRIALS,
+    studies: Annotated[
+        int, typer.Option(min=1, max=MOST_TRIALS, help="Studies that the trials are divided into; a test needs 3.")
+    ] = STUDIES,
+    axis: AxisOption = None,
+    baseline: BaselineOption = None,
+    measure: MeasureOption = None,
+    out: Annotated[Path, typer.Option("--out", help="Results folder.")] = Path("results/challenge"),
+    data_dir: DataOption = None,
+    workers: WorkersOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the contenders and the estimated duration; run nothing.")
+    ] = False,
+    **asked: str | None,
+) -> None:
+    """Find out whether a routing or network of yours wins: tune all with the same budget, train anew, and say it in a sentence.
+
+    capsbench challenge my_module:MyRouting
+
+    capsbench challenge my_module:MyRouting --against dynamic,self-attention --dataset mnist --train-size 6000 --budget 40
+    """
+    from capsbench.reporting.build import report
+    from capsbench.tuning.challenge import challenge as run_challenge
+    from capsbench.tuning.challenge import make_request
+    from capsbench.tuning.search import Search
+    from capsbench.tuning.tune import plan_search
+
+    named = {**asked, "measure": measure, "baseline": baseline}
+    request: dict[str, Any] = {**named, **parse_options([*(axis or []), *parse_flags(context.args)], named)}
+    request = {name: value for name, value in request.items() if value is not None}
+    with suggest_flags(context):
+        chosen = make_request(contender, against, request)
+        search = Search(budget, studies)
+        contenders, remarks = plan_search(search, data_dir=data_dir, **chosen, **request)
+        print_search(contenders, remarks, data_dir, as_json=False)
+        if dry_run:
+            return
+        tuned = run_challenge(
+            contender,
+            against=against,
+            budget=budget,
+            studies=studies,
+            out=str(out),
+            data_dir=data_dir,
+            workers=workers,
+            command=shlex.join(["capsbench", *sys.argv[1:]]),
+            **request,
+        )
+    if tuned.results is None:
+        print_outcome_of_trials(tuned.trials, out, as_json=False)
+        return
+    try:
+        print_outcome(tuned.results, out, as_json=False)
+    finally:
+        if not tuned.results.left:
+            print_answer(report(out, for_=contender))
+            print_line(f"the page: {out / 'report' / 'index.html'}")
+    if tuned.without_winner:
+        raise typer.Exit(EXIT_FAILED)

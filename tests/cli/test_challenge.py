@@ -1,0 +1,40 @@
+"""`capsbench challenge`, from one command to an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from capsbench.records.store import Store
+from capsbench.records.tuning.trials import read_trials
+
+QUICK = ("--train-size", "30", "--epochs", "1", "--seeds", "0", "--measure", "accuracy", "--workers", "1")
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_challenge_ends_with_an_answer(capsbench, tmp_path):
+    words = ("uniform", "--against", "dynamic", "--budget", "2", "--studies", "1", *QUICK)
+    answer = capsbench("challenge", *words, "--out", "mine", cwd=tmp_path)
+    assert answer.returncode == 0
+    records, _ = Store(tmp_path / "mine").records()
+    assert {record.cell.network for record in records} == {"capsnet", "matched"}
+    assert {record.cell.routing for record in records} == {"uniform", "dynamic", None}
+    assert len(read_trials(tmp_path / "mine")) == 3 * 2
+    # The time is told before, and the answer behind.
+    assert answer.stdout.index(" cells, ") < answer.stdout.index("was not tested")
+    assert (tmp_path / "mine" / "report" / "index.html").exists()
+
+
+def test_a_dry_run_tells_the_time_and_runs_nothing(capsbench, in_one_process, tmp_path):
+    answer = capsbench("challenge", "uniform", "--budget", "4", *QUICK, "--dry-run", cwd=tmp_path)
+    assert answer.returncode == 0
+    assert "em" in answer.stdout
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("dynamo",), ("em", "--routing", "dynamic"), ("em", "--budget", "5"), ("em", "--agains", "x")]
+)
+def test_wrong_words_are_refused_in_a_line(capsbench, words, tmp_path):
+    answer = capsbench("challenge", *words, *QUICK, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr.count("\n") == 1
