@@ -85,8 +85,11 @@ class Material:
         cls, records: list[Record], store: Store, by: Sequence[str] = (), defaults: Defaults = no_defaults
     ) -> Material:
         """The material of some records of a results folder; ``defaults`` are those of `capsbench.presenting.naming.Names`."""
-        tuned = [record for record in records if record.tuning is not None and record.status != "failed"]
+        on_record = records
         records, networks, origins, members = group_studies(records)
+        counted = {*origins.values()}
+        tuned = [record for record in on_record if record.tuning is not None and record.cell.id in counted]
+        tuned = [record for record in tuned if record.status != "failed"]
         measured = [record for record in records if record.status != "failed"]
         trained = [record for record in networks if record.status != "failed"]
         cells = describe_cells(record.cell for record in measured)

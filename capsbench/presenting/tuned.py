@@ -8,6 +8,7 @@ a study are means over the seeds of its winner.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -58,7 +59,8 @@ def group_studies(records: Iterable[Record]) -> Studies:
         else:
             studies[describe_tuned(record.cell, record.tuning).contender, record.tuning.study].append(record)
     members: dict[str, list[str]] = {}
-    for (_, study), of_study in studies.items():
+    for (_, study), of_all_winners in studies.items():
+        of_study = _keep_winner(of_all_winners)
         tuning = of_study[0].tuning
         assert tuning is not None
         cell = describe_tuned(of_study[0].cell, tuning)
@@ -70,6 +72,21 @@ def group_studies(records: Iterable[Record]) -> Studies:
                 members.setdefault(cell.with_seed(study).id, []).append(network.cell.id)
         results.append(merge_study(cell.with_seed(study), of_study))
     return Studies(results, networks, origins, members)
+
+
+def _keep_winner(records: Sequence[Record]) -> list[Record]:
+    """Returns the results of the winner of a study.
+
+    A folder may also have those of an earlier winner: a trial that had failed was trained since, and was better.
+    """
+
+    def rank(record: Record) -> tuple[float, int]:
+        assert record.tuning is not None
+        validation = record.tuning.validation
+        return (-math.inf if validation is None else validation), -record.tuning.trial
+
+    best = max(map(rank, records))
+    return [record for record in records if rank(record) == best]
 
 
 def identify_contender(record: Record) -> str:

@@ -141,3 +141,16 @@ def test_a_tuned_contender_is_named_by_where_its_search_started(records) -> None
 def test_conditions_choose_a_tuned_network_with_its_tuned_cnn(records) -> None:
     assert choose_records(records, ["routing=em"]) == records
     assert choose_records(records, ["network=matched"]) == records[6:]
+
+
+def test_an_earlier_winner_of_a_study_does_not_count(records) -> None:
+    validated = [replace(record, tuning=replace(record.tuning, validation=0.9)) for record in records]
+    first = validated[0]
+    earlier = replace(
+        first,
+        cell=first.cell.model_copy(update={"learning_rate": 0.05}),
+        tuning=replace(first.tuning, validation=0.5, trial=3),
+    )
+    one, other = group_studies(validated), group_studies([earlier, *validated])
+    assert [record.cell for record in other.results] == [record.cell for record in one.results]
+    assert len(other.networks) == len(one.networks)
