@@ -182,6 +182,7 @@ def print_search(contenders: list[Contender], remarks: list[str], data_dir: Path
         for contender in contenders
         for trial in range(search.trials)
     ]
+    # Seeds only have to make cells of their own, which take as long as any other.
     results = [
         contender.planned.with_seed(10**9 + study * 1000 + seed)
         for contender in contenders

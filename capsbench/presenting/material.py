@@ -85,13 +85,11 @@ class Material:
         cls, records: list[Record], store: Store, by: Sequence[str] = (), defaults: Defaults = no_defaults
     ) -> Material:
         """The material of some records of a results folder; ``defaults`` are those of `capsbench.presenting.naming.Names`."""
-        on_record = records
-        records, networks, origins, members = group_studies(records)
-        counted = {*origins.values()}
-        tuned = [record for record in on_record if record.tuning is not None and record.cell.id in counted]
-        tuned = [record for record in tuned if record.status != "failed"]
-        measured = [record for record in records if record.status != "failed"]
+        results, networks, origins, members = group_studies(records)
+        measured = [record for record in results if record.status != "failed"]
         trained = [record for record in networks if record.status != "failed"]
+        counted = {origins[record.cell.id] for record in trained}
+        tuned = [record for record in records if record.tuning is not None and record.cell.id in counted]
         cells = describe_cells(record.cell for record in measured)
         cells["contender"] = [record.cell.contender for record in measured]
         owners, numbers = numbers_of(measured)
@@ -113,10 +111,10 @@ class Material:
             return arrays
 
         pairs, sequences = Pairs(read_predictions, members), find_sequences(store.runs())
-        verdicts = verdicts_of(records, pairs, by, read_kept, sequences)
+        verdicts = verdicts_of(results, pairs, by, read_kept, sequences)
         marks = find_marks(trained, read_kept)
         return cls(
-            summary=add_styles(summary(records, verdicts, defaults).join(marks, on="contender")),
+            summary=add_styles(summary(results, verdicts, defaults).join(marks, on="contender")),
             curves=collect_curves(networks),
             cells=cells,
             rows=pd.concat([named.reset_index(drop=True), numbers], axis="columns"),
