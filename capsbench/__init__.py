@@ -27,6 +27,8 @@ __all__ = [
     "load",
     "measure",
     "merge",
+    "network",
+    "predictions",
     "prune",
     "report",
     "run",
@@ -48,6 +50,8 @@ _HOMES = {
     "load": "capsbench.records.table",
     "measure": "capsbench.api",
     "merge": "capsbench.merging",
+    "network": "capsbench.predicting",
+    "predictions": "capsbench.records.table",
     "prune": "capsbench.pruning",
     "report": "capsbench.reporting.build",
     "run": "capsbench.api",
@@ -62,9 +66,10 @@ if TYPE_CHECKING:
     from capsbench.deciding import decide
     from capsbench.errors import UsageError
     from capsbench.merging import merge
+    from capsbench.predicting import network
     from capsbench.pruning import prune
     from capsbench.records.cell import Cell
-    from capsbench.records.table import load
+    from capsbench.records.table import load, predictions
     from capsbench.reporting.build import report
     from capsbench.routing import Routing
     from capsbench.showing import show

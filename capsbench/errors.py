@@ -145,6 +145,10 @@ class StorageFailed(RuntimeError):
     """Raised for a result that cannot be written, as on a full disk; the run ends, since further cells would fail too."""
 
 
+class ExportFailed(RuntimeError):
+    """Raised for an exported network whose outputs are not those of the network; nothing is written."""
+
+
 class OutputFailed(RuntimeError):
     """Raised for standard output that cannot be written, as on a full disk."""
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +19,11 @@ import torch
 from capsbench import registry
 from capsbench.cli.main import main
 from capsbench.cli.shell.interrupt import SIGNALS
+from capsbench.networks.build import build_network
 from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
 from capsbench.records.record import Record, Row
+from capsbench.records.store import Store
 from capsbench.running.executors import machine
 from capsbench.running.executors.base import Job
 from capsbench.running.executors.processes import to_sendable
@@ -245,3 +248,36 @@ def in_one_process(one_process: Callable[[], AbstractContextManager[None]]) -> I
     """Runs the cells of a test in its process, see `one_process`."""
     with one_process():
         yield
+
+
+@pytest.fixture
+def put(make_cell: Callable[..., Cell], tmp_path: Path) -> Callable[..., Cell]:
+    """Puts an untrained network on record in ``results`` and returns its cell."""
+
+    def on_record(weights: bool = True, status: str = "finished", **request: Any) -> Cell:
+        cell = make_cell(**request)
+        store = Store(tmp_path / "results")
+        torch.manual_seed(cell.seed)
+        if weights:
+            network = build_network(cell)
+            store.write_tensors(store.weights_path(cell.id), network.state_dict())
+        store.write(make_record(cell) if status == "finished" else make_failed(cell))
+        return cell
+
+    return on_record
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, one_process: Callable[[], AbstractContextManager[None]]) -> Path:
+    """A folder with a results folder: a capsule network with a decoder and its CNN, trained on the digits for an epoch.
+
+    Tests may add files to the results, such as a report, but change none.
+    """
+    import capsbench
+
+    folder = tmp_path_factory.mktemp("trained")
+    with one_process():
+        capsbench.run(
+            routing="dynamic", dataset="digits", epochs=1, seeds=0, measure="accuracy", out=folder / "results"
+        )
+    return folder

@@ -109,13 +109,22 @@ def test_a_command_that_is_allowed_to_imports_it(capsbench, foreign, command):
     assert ran(foreign) == IMPORTED
 
 
+ON_A_CELL = {
+    "show": lambda cell: ["show", cell],
+    "predict": lambda cell: ["predict", "results", "image.png", "--cell", cell],
+}
+"""Command on one network -> its arguments, for the network of a cell."""
+
+
+@pytest.mark.parametrize("command", ON_A_CELL)
 @pytest.mark.parametrize("field", CELLS)
-def test_show_imports_a_record_s_parts_only_if_it_is_allowed_to(capsbench, foreign, field):
+def test_a_command_on_a_network_imports_its_parts_only_if_it_is_allowed_to(capsbench, foreign, field, command):
     cell = make_capsules(**{"options": {}, **CELLS[field]})
-    done = capsbench("show", cell.id, cwd=foreign)
+    arguments = ON_A_CELL[command](cell.id)
+    done = capsbench(*arguments, cwd=foreign)
     assert (done.returncode, ran(foreign)) == (2, set())
     assert ("--allow-code" in done.stderr) == (field in IMPORTED)
-    capsbench("show", cell.id, "--allow-code", cwd=foreign)
+    capsbench(*arguments, "--allow-code", cwd=foreign)
     assert ran(foreign) == {field} & IMPORTED
 
 

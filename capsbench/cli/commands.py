@@ -22,14 +22,16 @@ from capsbench.cli.report import report
 from capsbench.cli.run import run
 from capsbench.cli.shell.app import App
 from capsbench.cli.shell.interrupt import Interrupted, describe_end, end_in_order
-from capsbench.cli.show import show
 from capsbench.cli.status import status
+from capsbench.cli.trained.predict import predict
+from capsbench.cli.trained.show import show
 from capsbench.cli.tune import tune
 from capsbench.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_NOTHING_MEASURED,
     EXIT_USAGE,
+    ExportFailed,
     NothingMeasured,
     OutputFailed,
     ProcessFailed,
@@ -55,6 +57,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(check)
 app.command()(show)
+app.command()(predict)
 # Options of networks, routings and losses are flags too. They depend on the request, so they are parsed later.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
@@ -90,7 +93,7 @@ def _run_command() -> int:
         )
     except (Interrupted, KeyboardInterrupt, typer.Abort):  # KeyboardInterrupt if pressed while the command ends
         code = _print_failure(*describe_end())
-    except (OutputFailed, ProcessFailed, TrainingFailed) as error:
+    except (ExportFailed, OutputFailed, ProcessFailed, TrainingFailed) as error:
         code = _print_failure(error, EXIT_FAILED)
     except typer.TyperException as error:
         # Without arguments Typer has printed the help, and the message is empty.

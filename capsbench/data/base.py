@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import platformdirs
 
@@ -17,7 +17,11 @@ from capsbench.data.draws import draw_few
 from capsbench.data.files import DataFile
 from capsbench.data.images import Images, ImageShape, Splits
 from capsbench.data.lazy import torch
+from capsbench.data.prepare import GREY_LEVELS, resize_images, standardise_images
 from capsbench.errors import FOREIGN, ArgumentError, Kind, UsageError, message_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Dataset(ABC):
@@ -65,6 +69,19 @@ class Dataset(ABC):
         Raises:
             UsageError: the images cannot be read; the message says in one line what to do.
         """
+
+    @classmethod
+    def prepare_images(cls, images: Tensor) -> Tensor:
+        """Resizes whole images to the shape of the data set, and standardises each if those of the data set are.
+
+        A trained network prepares images from elsewhere by this function. A data set that prepares its own in another way has
+        its own version of it.
+
+        Args:
+            images: ``[N, C, H, W]`` of any height and width, pixels from 0 to 1.
+        """
+        resized = resize_images(images, *cls.image[1:])
+        return standardise_images(GREY_LEVELS * resized) if cls.standardised else resized
 
 
 def data_folder(asked: str | Path | None = None) -> Path:

@@ -190,7 +190,7 @@ class ClassCapsules(nn.Module):
 
 def encode_presence(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     """Encodes labels ``[B]`` or ``[B, K]`` as ``[B, classes]``: 1 for each class that the image shows, else 0."""
-    return F.one_hot(labels.view(len(labels), -1), classes).sum(dim=1).to(dtype)
+    return F.one_hot(labels.view(labels.shape[0], -1), classes).sum(dim=1).to(dtype)
 
 
 class Decoder(nn.Module):

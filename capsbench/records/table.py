@@ -1,14 +1,18 @@
-"""Converts records to tidy tables: one row = one cell x one number."""
+"""Converts records to tidy tables: one row = one cell x one number, or one cell x one test image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from capsbench.errors import Kind, UsageError
+from capsbench.measures.accuracy.spec import ACCURACY
+from capsbench.records.artifacts import are_correct, read_kept
 from capsbench.records.cell import Cell, describe_cell
 from capsbench.records.folder import check_folder
 from capsbench.records.record import Record, Row
@@ -20,6 +24,10 @@ COLUMNS = ["cell", "network", "routing", "iterations", "dataset", "size", "seed"
 """The first columns of `load`, before the cell's other fields and `ROW_COLUMNS`."""
 
 ROW_COLUMNS = ["measure", "setting", "metric", "condition", "level", "value", "unit"]
+
+IMAGE_COLUMNS = ["image", "label", "prediction", "correct", "nll"]
+"""The last columns of `predictions`: the index of the test image, its label, the predicted class, whether the two are the same,
+and the negative log-likelihood of the label in nats."""
 
 
 def load(folder: str | Path = "results") -> pd.DataFrame:
@@ -112,3 +120,69 @@ def history_of(records: list[Record]) -> pd.DataFrame:
         # The cell's fields win over a number of the same name.
         rows += [{**epoch, **described} for epoch in record.history]
     return pd.DataFrame(rows)
+
+
+def predictions(folder: str | Path = "results") -> pd.DataFrame:
+    """Loads the predictions on record in a folder as one tidy table: one row = one cell x one test image.
+
+    They are those that the measure ``accuracy`` kept; nothing is computed. A cell without them, or whose file of them is not in
+    the folder, has no rows. Columns: those that `capsbench.load` begins with, then `IMAGE_COLUMNS`. Labels are numbers of
+    classes; if an image has several, label and prediction are tuples in ascending order.
+
+    Raises:
+        UsageError: the folder does not exist, or a file of predictions was changed or does not fit its record.
+    """
+
+    def read() -> pd.DataFrame:
+        store = Store(folder)
+        check_folder(store, "folder")
+        return predictions_of(store.records()[0], store.folder)
+
+    return read_whole(Path(folder), "folder", read)
+
+
+def predictions_of(records: Iterable[Record], folder: Path) -> pd.DataFrame:
+    """Returns the table of `predictions` of some records in a folder."""
+    tables, owners = [], []
+    for record in records:
+        table = _read_predictions(record, folder)
+        if table is not None:
+            tables.append(table)
+            owners.append(record.cell)
+    if not tables:
+        return pd.DataFrame(columns=[*COLUMNS, *IMAGE_COLUMNS])
+    cells = describe_cells(owners)[COLUMNS].astype({"iterations": "Int64"})
+    repeated = cells.take(np.repeat(np.arange(len(tables)), [len(table) for table in tables]))
+    return pd.concat([repeated.reset_index(drop=True), pd.concat(tables, ignore_index=True)], axis="columns")
+
+
+def _read_predictions(record: Record, folder: Path) -> pd.DataFrame | None:
+    """Returns the kept predictions of a record, with `IMAGE_COLUMNS`; None if there are none."""
+    taken = record.find_measurement(ACCURACY)
+    if taken is None:
+        return None
+    try:
+        arrays = read_kept(folder, taken)
+    except UsageError as error:
+        if error.kind is Kind.MISSING:
+            return None
+        raise
+    if not {"label", "prediction"} <= arrays.keys():
+        return None
+    labels, predicted = arrays["label"], arrays["prediction"]
+    if labels.ndim > 1:
+        labels = np.sort(labels, axis=1)
+    return pd.DataFrame(
+        {
+            "image": np.arange(len(labels)),
+            "label": _to_column(labels),
+            "prediction": _to_column(predicted),
+            "correct": are_correct(predicted, labels),
+            "nll": arrays.get("nll", np.full(len(labels), np.nan)).astype(float),
+        }
+    )
+
+
+def _to_column(classes: NDArray[Any]) -> pd.Series:
+    """Returns classes ``[N]`` as numbers, and ``[N, K]`` as tuples."""
+    return pd.Series(classes.astype(int) if classes.ndim == 1 else [tuple(map(int, row)) for row in classes])

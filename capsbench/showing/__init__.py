@@ -14,24 +14,20 @@ from pathlib import Path
 
 from capsbench.data.base import data_folder
 from capsbench.planning.contender_defaults import title_cells
+from capsbench.predicting.find_cell import find_record
+from capsbench.predicting.load import RETRAINED, advise_retraining
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.files import render_files, write_files
 from capsbench.records.cell import Cell
 from capsbench.records.folder import allow_own
-from capsbench.records.record import Record
 from capsbench.records.store import Store
-from capsbench.reporting.rerun import find_repeats
 from capsbench.showing.coupling import draw_agreement, draw_coupling, draw_coupling_means
 from capsbench.showing.decoding import draw_dimensions, draw_reconstructions
-from capsbench.showing.find_cell import find_record
 from capsbench.showing.rotation import draw_rotation
 from capsbench.showing.scene import DoesNotApplyError, Scene, load_scene
 
 LIST = "shown.json"
 """The file that lists the pictures, in their folder."""
-
-RETRAINED = "retrained"
-"""The results folder of the command that an error proposes for training a cell again."""
 
 PICTURES: dict[str, Callable[[Scene], Picture]] = {
     "reconstructions": draw_reconstructions,
@@ -100,7 +96,7 @@ def show(
         data_folder(data_dir),
         count=images,
         index=index,
-        retrain=_advise_retraining(record, store),
+        retrain=advise_retraining(record, store, shlex.join(["capsbench", "show", record.cell.id, "--out", RETRAINED])),
     )
     pictures, left_out = draw_pictures(scene)
     entries = [{"name": name, "title": picture.title, "caption": picture.caption} for name, picture in pictures.items()]
@@ -119,14 +115,3 @@ def draw_pictures(scene: Scene) -> tuple[dict[str, Picture], dict[str, str]]:
         except DoesNotApplyError as reason:
             left_out[name] = str(reason)
     return pictures, left_out
-
-
-def _advise_retraining(record: Record, store: Store) -> str:
-    """Returns the advice to train a cell again, with the command."""
-    (repeat,) = find_repeats([record], store.runs()).contenders.values()
-    if not repeat.command:
-        return f"train it again; its command is unknown: {repeat.note}"
-    return (
-        f"train it again by `{repeat.command} --out {RETRAINED}`, and then "
-        f"`{shlex.join(['capsbench', 'show', record.cell.id, '--out', RETRAINED])}`"
-    )

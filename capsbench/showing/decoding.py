@@ -58,10 +58,11 @@ def draw_reconstructions(scene: Scene) -> Picture:
         "A misclassified image (its prediction is red) is reconstructed from the capsule of each predicted class and of each "
         f"label.{_describe_errors(scene)}{scene.tones_note}"
     )
-    return _stack_bands(bands).to_picture("Inputs and reconstructions", caption)
+    return stack_bands(bands).to_picture("Inputs and reconstructions", caption)
 
 
-def _stack_bands(bands: list[Band]) -> Sheet:
+def stack_bands(bands: list[Band]) -> Sheet:
+    """Returns a sheet of bands, one below the other."""
     sheet = Sheet(bands)
     for place, band in enumerate(bands):
         sheet.add_space(0.1 if place else 0)
@@ -156,7 +157,7 @@ def _draw_transformed(scene: Scene) -> Picture:
         "(identity), and under the transformation that leads to the target (transformed)."
         f"{scene.tones_note}"
     )
-    return _stack_bands(bands).to_picture("Reconstructed and transformed images", caption)
+    return stack_bands(bands).to_picture("Reconstructed and transformed images", caption)
 
 
 @mpl.rc_context(STYLE)

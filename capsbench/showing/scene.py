@@ -13,10 +13,10 @@ from capsbench import registry
 from capsbench.data.base import load_splits
 from capsbench.data.digest import digest_parts, join_digests
 from capsbench.data.draws import draw_stratified
-from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.errors import Kind, UsageError
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
-from capsbench.networks.build import build_network, parameter_dtype
-from capsbench.planning.edits import UNDO, describe_edits, find_edits
+from capsbench.networks.build import parameter_dtype
+from capsbench.predicting.load import load_network
 from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -137,25 +137,12 @@ def load_scene(
     Raises:
         UsageError: no weights, no data, other code or data than in training, or no such test image.
     """
-    cell = record.cell
-    flag_value = f"{cell.id}, {cell.title}"
-    if not store.has_weights(record):
-        raise UsageError(
-            Kind.MISSING,
-            f"its weights are not on record in {store.folder}",
-            flag="CELL",
-            value=flag_value,
-            expected=retrain,
-        )
-    if cell.device.startswith("cuda") and not torch.cuda.is_available():
-        cell = cell.model_copy(update={"device": "cpu", "backend": "auto"})
-    if edited := find_edits(cell, record.training.sources if record.training else {}):
-        raise UsageError(Kind.CONFLICT, describe_edits(edited), flag="CELL", value=flag_value, expected=UNDO)
-    network = _load_network(cell, record, store, retrain)
+    cell, network = load_network(record, store, retrain)
     splits = load_splits(cell.dataset, folder)
     if DATA in cell.code and cell.code[DATA] != join_digests(digest_parts(splits)):
         problem = f"the images or labels of {cell.dataset} have changed since the training"
-        raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=flag_value, expected=retrain)
+        value = f"{record.cell.id}, {record.cell.title}"
+        raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=value, expected=retrain)
     test = splits.test.to(cell.device, parameter_dtype(cell))
     size = len(test.labels)
     if index is not None:
@@ -173,27 +160,6 @@ def load_scene(
     else:
         selected = searched
     return Scene(cell, network, test.images, test.labels, selected, wrong, order)
-
-
-def _load_network(cell: Cell, record: Record, store: Store, retrain: str) -> nn.Module:
-    """Returns the network of a cell with the weights of its record, in evaluation mode."""
-    try:
-        network = build_network(cell)
-    except UsageError:
-        raise
-    except FOREIGN as error:  # the record was edited by hand, or a user's own component raises any error
-        problem = f"its network cannot be built: {message_of(error)}"
-        value = f"{cell.id}, {cell.title}"
-        raise UsageError(Kind.DAMAGED, problem, flag="CELL", value=value, expected=retrain) from error
-    try:
-        network.load_state_dict(store.read_weights(record))
-    except (UsageError, RuntimeError) as error:
-        reason = error.problem if isinstance(error, UsageError) else str(error).partition("\n")[0]
-        weights = store.weights_of(record)
-        raise UsageError(
-            Kind.DAMAGED, f"not the weights of {cell.title}: {reason}", file=weights, expected=retrain
-        ) from error
-    return network.eval()
 
 
 def _find_misclassified(

@@ -38,6 +38,7 @@ FLAGS = {
     "measure": ["--measure", "--out", "--where", "--data-dir", "--workers"],
     "report": ["--out", "--run", "--where", "--by", "--suite", "--format", "--to"],
     "show": ["--out", "--images", "--index", "--to", "--data-dir"],
+    "predict": ["--cell", "--top", "--out"],
     "compare": ["--format"],
     "check": ["--tolerance", "--slower", "--summary", "--junit"],
     "status": ["--out"],
@@ -52,6 +53,7 @@ GIVEN = {
     "measure": ["--measure", "accuracy"],
     "report": ["--format", "csv"],
     "show": [],
+    "predict": ["results", "image.png"],
     "compare": ["results", "results"],
     "check": ["--against", "results"],
 }

@@ -1,9 +1,4 @@
 import pytest
-import torch
-
-from capsbench.networks.build import build_network
-from capsbench.records.store import Store
-from tests.making import make_failed, make_record
 
 OWN = """
 import torch
@@ -47,20 +42,3 @@ def own_data(tmp_path, monkeypatch):
     (tmp_path / f"{name}.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     return lambda kind: f"{name}:{kind}"
-
-
-@pytest.fixture
-def put(make_cell, tmp_path):
-    """Puts an untrained network on record in ``results`` and returns its cell."""
-
-    def on_record(weights=True, status="finished", **request):
-        cell = make_cell(**request)
-        store = Store(tmp_path / "results")
-        torch.manual_seed(cell.seed)
-        if weights:
-            network = build_network(cell)
-            store.write_tensors(store.weights_path(cell.id), network.state_dict())
-        store.write(make_record(cell) if status == "finished" else make_failed(cell))
-        return cell
-
-    return on_record

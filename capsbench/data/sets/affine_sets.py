@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from capsbench.data.augment import Shift
 from capsbench.data.base import Dataset
 from capsbench.data.formats.canvas import augment_once, place_on_canvas
 from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.lazy import functional as F
 from capsbench.data.sets.fashion_mnist import FashionMNIST
 from capsbench.data.sets.kmnist import KMNIST
 from capsbench.data.sets.mnist import MNIST
 from capsbench.data.warps import Warp
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PLACES_SEED, WARPS_SEED = 1, 2
 """Seeds of the places of validation and clean test images, and of the warps of test images, the same in every experiment."""
@@ -63,6 +67,13 @@ class AffineSet(Dataset):
         clean = augment_once(test, anywhere, PLACES_SEED)
         validation = augment_once(validation, anywhere, PLACES_SEED)
         return Splits(train, validation, self.warp_test(test, folder), {"clean": clean}, originals.augmentations)
+
+    @classmethod
+    def prepare_images(cls, images: Tensor) -> Tensor:
+        """Takes images of the size of the canvas as they are; resizes others to that of the originals, in its centre, on 0."""
+        if images.shape[2:] == cls.image[1:]:
+            return images
+        return F.pad(cls.base.prepare_images(images), (cls.margin,) * 4)
 
     def warp_test(self, test: Images, folder: Path) -> Images:
         """Returns the warped test images. The originals ``test`` are in the centre of the canvas."""

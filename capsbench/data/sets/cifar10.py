@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from capsbench.data.augment import Crop, Flip
 from capsbench.data.files import DataFile
@@ -19,6 +19,10 @@ from capsbench.data.formats.bounded import Bounded
 from capsbench.data.formats.published import PublishedSet, crop_centre, damaged_file, unreadable_file
 from capsbench.data.images import Augmentation, Images, ImageShape, Splits
 from capsbench.data.lazy import torch
+from capsbench.data.prepare import resize_images
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PUBLISHED = ImageShape(3, 32, 32)
 FOLDER = "cifar-10-batches-py"
@@ -103,6 +107,11 @@ class CIFAR10Patches(CIFAR10):
             part._replace(images=crop_centre(part.images, *self.image[1:])) for part in (splits.validation, splits.test)
         )
         return replace(splits, validation=validation, test=test)
+
+    @classmethod
+    def prepare_images(cls, images: Tensor) -> Tensor:
+        """Resizes whole images to 32x32 and cuts them to the central 24x24, as test images are."""
+        return crop_centre(resize_images(images, *PUBLISHED[1:]), *cls.image[1:])
 
 
 def _read_contents(path: Path) -> Iterator[tuple[str, Path, bytes]]:

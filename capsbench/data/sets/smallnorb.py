@@ -15,6 +15,7 @@ from capsbench.data.formats.norb_binary import BYTES, INTEGERS, read_norb
 from capsbench.data.formats.published import check_labels, crop_centre, damaged_file, fetch_files
 from capsbench.data.images import Images, ImageShape, Splits
 from capsbench.data.lazy import torch
+from capsbench.data.prepare import GREY_LEVELS, resize_images, standardise_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,6 +117,11 @@ class SmallNORB(Dataset):
             {name: to_viewpoints(part.views[mask.numpy()]) for name, mask in masks.items()},
         )
 
+    @classmethod
+    def prepare_images(cls, images: Tensor) -> Tensor:
+        """Prepares photographs of a whole toy as the data set does: 48x48, standardised, cut to the central 32x32."""
+        return crop_centre(standardise_images(GREY_LEVELS * resize_images(images, SIDE, SIDE)), *cls.image[1:])
+
     def choose_held_out(self, part: Part, seen: Tensor) -> Tensor:
         """Chooses validation images, as a mask ``[N]`` of the training set, from those that are ``seen`` ``[N]``."""
         candidates = seen.nonzero().squeeze(1)
@@ -201,15 +207,3 @@ def halve_images(images: Tensor) -> Tensor:
     """Halves height and width of images ``[N, C, H, W]`` of uint8, to float32: each pixel is the mean of four."""
     rows = images[:, :, ::2].short() + images[:, :, 1::2]
     return (rows[..., ::2] + rows[..., 1::2]).float() / 4
-
-
-def standardise_images(images: Tensor) -> Tensor:
-    """Standardises images ``[N, C, H, W]`` of grey levels to mean 0 and variance 1 over all channels of each image.
-
-    An image of a single grey level becomes 0. (The standard deviation is at least 1 / sqrt(C H W), as in TensorFlow's
-    `per_image_standardization`, which the authors use.)
-    """
-    flat = images.flatten(1)
-    centred = flat - flat.mean(dim=1, keepdim=True)
-    deviation = centred.square().mean(dim=1, keepdim=True).sqrt()
-    return (centred / deviation.clamp_min(flat.shape[1] ** -0.5)).view_as(images)

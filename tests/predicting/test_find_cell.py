@@ -1,8 +1,8 @@
 import pytest
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.predicting.find_cell import LISTED, find_record
 from capsbench.records.store import Store
-from capsbench.showing.find_cell import LISTED, find_record
 
 
 @pytest.fixture

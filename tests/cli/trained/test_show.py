@@ -6,19 +6,6 @@ import re
 import pytest
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, one_process):
-    """A results folder with a capsule network and its CNN, trained for a moment."""
-    import capsbench
-
-    folder = tmp_path_factory.mktemp("shown")
-    with one_process():
-        capsbench.run(
-            routing="dynamic", dataset="digits", epochs=1, seeds=0, measure="accuracy", out=folder / "results"
-        )
-    return folder
-
-
 def test_it_says_what_it_drew_and_where(capsbench, trained):
     done = capsbench("show", "dynamic", "--images", "2", cwd=trained)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,78 @@
+"""A network in a folder for a hub of models: its configuration and its weights, without records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from capsbench import registry
+from capsbench.errors import Kind, UsageError
+from capsbench.predicting.load import build_trained, check_unedited, choose_device
+from capsbench.predicting.trained import TrainedNetwork
+from capsbench.records.artifacts import read_weights
+from capsbench.records.cell import Cell
+from capsbench.records.disk import read_file
+from capsbench.records.parse import UnfitError, parse_json
+from capsbench.records.parts import Parts
+from capsbench.records.record import Name
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+"""The files of the folder."""
+
+REMEDY = "export the network again"
+
+
+@dataclass(frozen=True)
+class HubConfig:
+    """What `CONFIG` says that loading needs; it says more, for people and programs.
+
+    Attributes:
+        cell: the network and its training.
+        title: its title among the cells that it was exported from.
+        weights_sha256: the digest of `WEIGHTS`.
+        sources: the digests of a user's own parts, as in `capsbench.records.record.Training`.
+    """
+
+    library_name: Literal["capsbench"]
+    cell: Cell
+    title: Name
+    weights_sha256: Name
+    sources: Mapping[Name, Mapping[Name, Name]] = field(default_factory=dict)
+
+
+_CONFIG = TypeAdapter(HubConfig)
+
+
+def is_hub_folder(folder: Path) -> bool:
+    """Returns true for a folder that has the files of a network, as `capsbench export --to hub` writes them."""
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+
+
+def load_hub_folder(folder: Path, allow_code: bool = False) -> TrainedNetwork:
+    """Returns the network in a folder.
+
+    Args:
+        allow_code: import a user's own parts that the configuration names.
+
+    Raises:
+        UsageError: a file is damaged or was changed, code that is not trusted, or other code than in training.
+    """
+    path = folder / CONFIG
+    try:
+        config = parse_json(_CONFIG, read_file(path))
+    except OSError as error:
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", file=path) from error
+    except UnfitError as error:
+        problem = f"not the configuration of a network of capsbench: {error}"
+        raise UsageError(Kind.DAMAGED, problem, file=path, expected=REMEDY) from error
+    if allow_code:
+        registry.trust(part.name for part in Parts.from_cell(config.cell))
+    check_unedited(config.cell, config.sources)
+    weights = folder / WEIGHTS
+    cell = choose_device(config.cell)
+    network = build_trained(cell, lambda: read_weights(weights, config.weights_sha256), weights, REMEDY)
+    return TrainedNetwork(config.cell, config.title, network)

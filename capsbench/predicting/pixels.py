@@ -1,0 +1,139 @@
+"""Reads images of any kind as tensors of a network's channels: files, Pillow's images, arrays and tensors."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.records.disk import read_file
+
+FLAG = "IMAGE"
+"""The name of an image in errors, as `capsbench predict` has it."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601), as in Pillow."""
+
+MOST_LEVELS = {torch.uint8: 255, torch.uint16: 65_535, torch.bool: 1}
+"""Type of whole numbers -> the number that is a pixel of 1."""
+
+
+def read_pixels(image: Any, channels: int) -> Tensor:
+    """Returns one image as a tensor ``[channels, H, W]`` of float32; whole numbers are scaled to 0 to 1.
+
+    Args:
+        image: the path of a file, an image of Pillow, an array ``[H, W]`` or ``[H, W, C]``, or a tensor ``[C, H, W]`` or
+            ``[H, W]``.
+        channels: grey images are repeated for 3 channels, and colours become grey for 1.
+
+    Raises:
+        UsageError: the file cannot be read, or the image has another form.
+    """
+    if isinstance(image, str | os.PathLike):
+        image = open_picture(Path(image))
+    if isinstance(image, Image.Image):
+        return _match_channels(_from_picture(image), channels)
+    if isinstance(image, np.ndarray):
+        return _match_channels(_from_array(image), channels)
+    if isinstance(image, Tensor):
+        return _match_channels(_from_tensor(image), channels)
+    expected = "a path, an image of Pillow, an array [H, W] or [H, W, C], or a tensor [C, H, W]"
+    raise UsageError(Kind.INVALID, flag=FLAG, expected=expected, value=type(image).__name__)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Opens an image file, turned as its EXIF data say; raises UsageError if it is none, or is damaged."""
+    try:
+        content = read_file(path)
+    except FileNotFoundError as error:
+        raise UsageError(Kind.MISSING, "no such file", flag=FLAG, file=path) from error
+    except OSError as error:
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", flag=FLAG, file=path) from error
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of an image whose pixels would fill the memory, and refuses only one of twice that size.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(BytesIO(content))
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except UnidentifiedImageError as error:
+        raise UsageError(Kind.DAMAGED, "not an image that Pillow can read", flag=FLAG, file=path) from error
+    except FOREIGN as error:  # each of Pillow's formats raises errors of its own
+        problem = f"cannot be read as an image: {message_of(error)}"
+        raise UsageError(Kind.DAMAGED, problem, flag=FLAG, file=path) from error
+
+
+def _from_picture(picture: Image.Image) -> Tensor:
+    """Returns an image of Pillow as ``[1 or 3, H, W]``; what is transparent becomes 0, the background of most data sets."""
+    if picture.mode.startswith("I"):  # grey levels of 16 bits; Pillow has them in 32 bits in some formats
+        levels = np.asarray(picture)
+        if levels.size and not 0 <= int(levels.min()) <= int(levels.max()) <= MOST_LEVELS[torch.uint16]:
+            expected = f"grey levels from 0 to {MOST_LEVELS[torch.uint16]}"
+            raise UsageError(Kind.INVALID, flag=FLAG, expected=expected, value=f"{levels.min()} to {levels.max()}")
+        return _from_array(levels.astype(np.uint16))
+    if picture.mode == "F":
+        return _from_array(np.asarray(picture))
+    colour = "L" if picture.mode in ("1", "L", "LA", "La") else "RGB"
+    if picture.has_transparency_data:
+        pixels = picture.convert("RGBA")
+        background = Image.new("RGBA", pixels.size, (0, 0, 0, 255))
+        picture = Image.alpha_composite(background, pixels)
+    return _from_array(np.asarray(picture.convert(colour)))
+
+
+def _from_array(array: NDArray[Any]) -> Tensor:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] > 4):
+        raise UsageError(
+            Kind.INVALID, flag=FLAG, expected="an array [H, W] or [H, W, C]", value=f"{array.dtype} {list(array.shape)}"
+        )
+    planes = array[:, :, None] if array.ndim == 2 else array
+    try:
+        return _scale_levels(torch.from_numpy(np.array(planes.transpose(2, 0, 1), order="C")))
+    except TypeError as error:  # types that torch lacks, such as objects
+        raise _refuse_type(array.dtype) from error
+
+
+def _from_tensor(tensor: Tensor) -> Tensor:
+    if tensor.dim() not in (2, 3):
+        shape = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        raise UsageError(Kind.INVALID, flag=FLAG, expected="a tensor [C, H, W] or [N, C, H, W]", value=shape)
+    return _scale_levels(tensor.detach().unsqueeze(0) if tensor.dim() == 2 else tensor.detach())
+
+
+def _scale_levels(pixels: Tensor) -> Tensor:
+    """Returns floats as they are, and whole numbers divided by the largest of their type."""
+    if 0 in pixels.shape:
+        raise UsageError(Kind.INVALID, flag=FLAG, expected="an image of one pixel or more", value=list(pixels.shape))
+    if pixels.is_floating_point():
+        return pixels.float()
+    if pixels.dtype not in MOST_LEVELS:
+        raise _refuse_type(str(pixels.dtype).removeprefix("torch."))
+    return pixels.float() / MOST_LEVELS[pixels.dtype]
+
+
+def _refuse_type(dtype: object) -> UsageError:
+    expected = "pixels of uint8, of uint16, or floats from 0 to 1"
+    return UsageError(Kind.INVALID, flag=FLAG, expected=expected, value=str(dtype))
+
+
+def _match_channels(pixels: Tensor, channels: int) -> Tensor:
+    """Converts ``[C, H, W]`` to other channels: from grey to colours and back; raises UsageError for other numbers."""
+    if len(pixels) == channels:
+        return pixels
+    if len(pixels) == 1 and channels == 3:
+        return pixels.expand(3, -1, -1)
+    if len(pixels) == 3 and channels == 1:
+        return torch.einsum("chw,c->hw", pixels, pixels.new_tensor(LUMA)).unsqueeze(0)
+    expected = {1: "grey or colours", 3: "colours or grey", 2: "a stereo pair, a tensor [2, H, W]"}
+    wanted = expected.get(channels, f"{channels} channels")
+    raise UsageError(Kind.INVALID, flag=FLAG, expected=wanted, value=f"{len(pixels)} channels")
