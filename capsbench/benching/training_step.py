@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -27,14 +28,16 @@ from capsbench.training.step import TrainingStep
 from capsbench_kernels.bench import BASELINE
 from capsbench_kernels.bench.contenders import usual_dynamic, usual_em, usual_votes
 from capsbench_kernels.bench.measure import peak_memory, set_threads, time_interleaved
-from capsbench_kernels.bench.waiting import print_median
+from capsbench_kernels.bench.waiting import print_median, use_core
+from capsbench_kernels.routings.squash import squash
 
 COLUMNS = (
     *("network", "routing", "iterations", "size", "parameters", "batch", "image", "contender", "backend", "status"),
-    *("error", "median_s", "p20_s", "p80_s", "n", "times_as_fast", "peak_bytes", "device", "threads", "torch"),
+    *("error", "median_s", "p20_s", "p80_s", "n", "times_as_fast", "peak_bytes", "load", "device", "threads", "torch"),
 )
-"""The columns of a row. ``error`` is the largest deviation of a gradient from that of the usual implementation, relative to the
-norm of the gradient. ``times_as_fast`` is the median of the usual implementation divided by that of the row."""
+"""The columns of a row. ``load`` is ``idle``, or ``busy`` beside a process that uses a core. ``error`` is the largest deviation
+of a gradient from that of the usual implementation, relative to the norm of the gradient. ``times_as_fast`` is the median of the
+usual implementation divided by that of the row."""
 
 LARGEST_ERROR = 0.01
 """Limit of the relative error of a gradient in float32, which sums in another order change."""
@@ -49,6 +52,28 @@ class UsualDynamicRouting(DynamicRouting):
         self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         outputs = usual_dynamic(usual_votes(poses, weights, offset), self.iterations)
+        return outputs.unflatten(2, (poses.shape[2], weights.shape[3])), torch.linalg.vector_norm(outputs, dim=2)
+
+
+class EinsumDynamicRouting(DynamicRouting):
+    """Dynamic routing with all votes in memory, where votes, sums and agreements are products by `torch.einsum`.
+
+    This is the layout of the public repository readable_capsnet, without the update of the logits after the last iteration,
+    which has no effect.
+    """
+
+    def forward(
+        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        votes = torch.einsum("nird,ijde->nijre", poses, weights)
+        if offset is not None:
+            votes = votes + offset.unsqueeze(2)
+        votes = votes.flatten(3)
+        logits, outputs = votes.new_zeros(votes.shape[:3]), votes.new_empty(0)
+        for iteration in range(self.iterations):
+            outputs = squash(torch.einsum("nij,nijh->njh", logits.softmax(dim=2), votes))
+            if iteration < self.iterations - 1:
+                logits = logits + torch.einsum("nijh,njh->nij", votes, outputs)
         return outputs.unflatten(2, (poses.shape[2], weights.shape[3])), torch.linalg.vector_norm(outputs, dim=2)
 
 
@@ -79,13 +104,19 @@ class UsualEMRouting(EMRouting):
 USUAL: dict[type[Routing], type[Routing]] = {DynamicRouting: UsualDynamicRouting, EMRouting: UsualEMRouting}
 """Routing -> its usual implementation, with the votes in memory, at the options of the papers."""
 
+PEERS: dict[str, dict[type[Routing], type[Routing]]] = {
+    BASELINE: USUAL,
+    "einsum": {DynamicRouting: EinsumDynamicRouting},
+}
+"""Contender -> routing -> an implementation of it as public repositories have it."""
 
-def to_usual(network: nn.Module) -> nn.Module:
-    """Returns a copy of a network whose routings hold their votes in memory."""
+
+def to_usual(network: nn.Module, implementations: Mapping[type[Routing], type[Routing]] = USUAL) -> nn.Module:
+    """Returns a copy of a network with other implementations of its routings; raises KeyError for one without."""
     network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, Routing):
-            module.__class__ = USUAL[type(module)]
+            module.__class__ = implementations[type(module)]
     return network
 
 
@@ -116,13 +147,14 @@ def list_routings() -> list[str]:
 
 
 def bench_steps(
-    cells: Sequence[Cell], *, seconds: float = 2.0, say: Callable[[str], None] = lambda _: None
+    cells: Sequence[Cell], *, seconds: float = 2.0, busy: bool = False, say: Callable[[str], None] = lambda _: None
 ) -> Iterator[Row]:
     """Checks and times whole training steps (forward, loss, backward, optimiser) of capsule networks; images are random.
 
     Args:
         cells: networks with dynamic or EM routing, at the options of the papers, with weights drawn by their seeds.
         seconds: duration of the timing of each contender, which takes at least three steps.
+        busy: whether another process uses a core meanwhile.
         say: gets a line on what comes next.
 
     Yields:
@@ -130,14 +162,19 @@ def bench_steps(
     """
     for cell in cells:
         with set_threads(cell.threads):
-            yield from _bench_cell(cell, seconds, say)
+            yield from _bench_cell(cell, seconds, busy, say)
 
 
-def _bench_cell(cell: Cell, seconds: float, say: Callable[[str], None]) -> Iterator[Row]:
+def _bench_cell(cell: Cell, seconds: float, busy: bool, say: Callable[[str], None]) -> Iterator[Row]:
     device = torch.device(cell.device)
     network, batch = _draw_network_and_batch(cell)
-    contenders = {BASELINE: to_usual(network)}
-    backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
+    routings = [module for module in network.modules() if isinstance(module, Routing)]
+    contenders = {
+        name: to_usual(network, implementations)
+        for name, implementations in PEERS.items()
+        if {type(routing) for routing in routings} <= implementations.keys()
+    }
+    backends = {routing.resolve_backend(cell.device) for routing in routings}
     contenders |= dict.fromkeys(sorted(backends), network)
 
     title = describe_cell(cell)
@@ -151,7 +188,8 @@ def _bench_cell(cell: Cell, seconds: float, say: Callable[[str], None]) -> Itera
     }
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
     say(f"{title}: timing")
-    times, failed = time_interleaved(runs, seconds, device)
+    with use_core() if busy else nullcontext():
+        times, failed = time_interleaved(runs, seconds, device)
     medians = {name: statistics.median(durations) for name, durations in times.items() if name not in failed}
     for name in contenders:
         row = dict.fromkeys(COLUMNS) | {field: getattr(cell, field) for field in ("network", "routing", "iterations")}
@@ -159,7 +197,8 @@ def _bench_cell(cell: Cell, seconds: float, say: Callable[[str], None]) -> Itera
         row |= {
             "image": str(get("dataset", cell.dataset).image),
             "contender": name,
-            "backend": None if name == BASELINE else name,
+            "backend": None if name in PEERS else name,
+            "load": "busy" if busy else "idle",
         }
         row |= {"error": errors[name], "device": device.type, "threads": cell.threads, "torch": torch.__version__}
         row["status"] = "ok"

@@ -54,7 +54,10 @@ def write_report(rows: Sequence[dict[str, Any]], folder: Path, notes: Sequence[s
 def describe_origin(table: pd.DataFrame) -> list[str]:
     """Returns lines on the machine, the software and the commit."""
     first = table.iloc[0]
-    lines = [f"{first['processor']}, device {first['device']}, {first['threads']} threads; torch {first['torch']}"]
+    beside = ", beside a process that uses a core" if first["load"] == "busy" else ""
+    lines = [
+        f"{first['processor']}, device {first['device']}, {first['threads']} threads{beside}; torch {first['torch']}"
+    ]
     if not pd.isna(first["commit"]):
         lines.append(f"commit: {first['commit']}{' with uncommitted changes' if first['dirty'] else ''}")
     return lines

@@ -163,6 +163,7 @@ def steps(
         float, typer.Option(min=0.0, help="Seconds of timing for each network; at least three steps.")
     ] = 5.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    busy: Annotated[bool, typer.Option("--busy", help="Time beside a process that uses a core.")] = False,
     waiting: WaitingOption = False,
     pairs: PairsOption = 10,
     out: Annotated[Path, typer.Option(help="Output folder for the table.")] = Path("results/steps"),
@@ -170,8 +171,9 @@ def steps(
 ) -> None:
     """Time whole training steps (forward, loss, backward, Adam) against the usual implementation of the same network.
 
-    The usual implementation holds all votes in memory. Both get the same weights and batch. If their gradients differ, neither
-    is timed, and the exit code is 3.
+    The usual implementations hold all votes in memory: `broadcast` multiplies tiny matrices, a vote at a time, and `einsum`, of
+    dynamic routing, is the layout of readable_capsnet. All get the same weights and batch. One whose gradients differ from those
+    of `broadcast` is not timed, and the exit code is 3.
 
     capsbench kernels steps
 
@@ -194,11 +196,13 @@ def steps(
         device=target.type,
     )
     if waiting:
+        if busy:
+            raise UsageError(Kind.CONFLICT, "compares both loads", flag="waiting", expected="leave out {flag:busy}")
         programs = {training.describe_cell(cell): training.describe_program(cell, seconds) for cell in cells}
         _compare_waiting(programs, pairs, threads or count_cores(), out, as_json)
         return
     facts = kernels_report.read_facts(target.type)
-    rows = [row | facts for row in training.bench_steps(cells, seconds=seconds, say=_print_progress)]
+    rows = [row | facts for row in training.bench_steps(cells, seconds=seconds, busy=busy, say=_print_progress)]
     files = tables.write_report(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
     if as_json:
         print(json.dumps(rows))

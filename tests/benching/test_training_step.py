@@ -31,6 +31,25 @@ def test_the_usual_implementation_is_the_same_network(case):
     }
 
 
+def test_every_peer_is_the_same_network():
+    (cell,) = training_step.cells_to_bench(["dynamic:tiny"], **ASKED)
+    torch.manual_seed(0)
+    network = build_network(cell).double()
+    images = torch.rand(4, 1, 8, 8, dtype=torch.double)
+    for implementations in training_step.PEERS.values():
+        torch.testing.assert_close(training_step.to_usual(network, implementations)(images), network(images))
+
+
+def test_steps_are_timed_beside_a_process_that_uses_a_core():
+    cells = training_step.cells_to_bench(["dynamic:tiny"], **ASKED)
+    rows = list(training_step.bench_steps(cells, seconds=0.01, busy=True))
+    assert [(row["contender"], row["load"]) for row in rows] == [
+        ("broadcast", "busy"),
+        ("einsum", "busy"),
+        ("cpu", "busy"),
+    ]
+
+
 def test_each_contender_is_checked_and_timed():
     rows = list(training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED), seconds=0.01))
     assert [(row["contender"], row["status"]) for row in rows] == [("broadcast", "ok"), ("cpu", "ok")]
@@ -48,9 +67,10 @@ def test_a_network_that_computes_something_else_gets_no_time(monkeypatch):
 
     monkeypatch.setitem(training_step.USUAL, DynamicRouting, Wrong)
     rows = list(training_step.bench_steps(training_step.cells_to_bench(["dynamic:tiny"], **ASKED), seconds=0.01))
-    assert rows[1]["status"].startswith("wrong: ")
-    assert rows[1]["error"] > training_step.LARGEST_ERROR
-    assert rows[1]["median_s"] is None
+    for row in rows[1:]:
+        assert row["status"].startswith("wrong: ")
+        assert row["error"] > training_step.LARGEST_ERROR
+        assert row["median_s"] is None
 
 
 @pytest.mark.parametrize("case", ["dynamic", "dinamic:tiny", "em:"])
@@ -68,7 +88,7 @@ def test_the_command_prints_and_writes_a_table(capsbench, tmp_path):
     assert "steps.csv" in done.stdout
     assert "capsnet tiny" in (tmp_path / "made" / "steps.md").read_text()
     rows = json.loads(capsbench("kernels", "steps", *asked, "--json", cwd=tmp_path).stdout)
-    assert [row["contender"] for row in rows] == ["broadcast", "cpu"]
+    assert [row["contender"] for row in rows] == ["broadcast", "einsum", "cpu"]
 
 
 def test_a_wrong_case_is_exit_code_2(capsbench, tmp_path):
@@ -76,6 +96,12 @@ def test_a_wrong_case_is_exit_code_2(capsbench, tmp_path):
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
     assert "--case" in done.stderr
     assert "'em'" in done.stderr
+
+
+def test_the_comparison_of_waits_has_both_loads(capsbench, tmp_path):
+    done = capsbench("kernels", "steps", "--waiting", "--busy", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--busy" in done.stderr
 
 
 def test_the_program_of_a_cell_prints_the_time_of_its_step(capsys):

@@ -67,7 +67,7 @@ def compare_waiting(
         for load in LOADS:
             for pair in range(pairs):
                 say(f"{name}, {load}: pair {pair + 1} of {pairs}")
-                with _use_core() if load == "busy" else nullcontext():
+                with use_core() if load == "busy" else nullcontext():
                     order = list(environments) if pair % 2 == 0 else list(reversed(environments))
                     durations = {column: _run_program(source, environments[column]) for column in order}
                 ratio = durations["imported_s"] / durations["passive_s"]
@@ -76,9 +76,10 @@ def compare_waiting(
 
 
 @contextmanager
-def _use_core() -> Iterator[None]:
+def use_core() -> Iterator[None]:
     """Runs a process that never rests."""
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    # Ctrl-C reaches this process as well, which would print where it was.
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"], stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
