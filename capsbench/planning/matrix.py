@@ -32,6 +32,7 @@ from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_na
 from capsbench.records.parts import Parts
 from capsbench.records.record import Role
 from capsbench.records.tuning import Tuning
+from capsbench.records.tuning.convergence import Convergence
 
 SEED = "seed"
 """The axis that makes further cells of a contender."""
@@ -48,6 +49,7 @@ class PlannedCell:
         data: part -> digest, of a user's own data set as loaded when the cell was planned; empty for built-in ones.
         role: a result, or a trial of a search.
         tuning: the search that the cell is a trial of, or that found its settings.
+        convergence: the search for epochs that the cell is a trial of, or that found its epochs.
     """
 
     cell: Cell
@@ -57,6 +59,7 @@ class PlannedCell:
     data: Mapping[str, str] = field(default_factory=dict)
     role: Role = "result"
     tuning: Tuning | None = None
+    convergence: Convergence | None = None
 
     def with_seed(self, seed: int) -> PlannedCell:
         """Returns the cell of the same contender with another seed."""

@@ -10,6 +10,7 @@ from capsbench.presenting.naming import BUDGET, MATCHED, Names
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.cell import DATA, TARGET
 from capsbench.records.tuning import TUNED
+from capsbench.records.tuning.convergence import AUTO_EPOCHS
 
 TOLERANCE = 0.02
 """The largest relative difference in parameters of a sized CNN to its capsule network, as in `capsbench_baselines.sizing`."""
@@ -36,8 +37,8 @@ def find_baselines(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     table = table.assign(parameters=table.get("parameters", np.nan), target=table.get(TARGET, np.nan)).reset_index(
         drop=True
     )
-    # Contenders of one search are compared with each other, and those that were not tuned with others that were not.
-    budget = [*BUDGET, *(name for name in ("code.dataset", f"code.{DATA}", TUNED) if name in table)]
+    # Contenders of one search are compared with each other, and those of none with others of none.
+    budget = [*BUDGET, *(name for name in ("code.dataset", f"code.{DATA}", TUNED, AUTO_EPOCHS) if name in table)]
     cnns = table[table["routing"].isna() & table["loss"].notna()]  # without a loss it has an objective of its own
     cnns = cnns.assign(against=pd.Series([names.kind(cnn) for cnn in cnns["contender"]], cnns.index, dtype=object))
     networks = table[table["routing"].notna()]

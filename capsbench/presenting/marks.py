@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 import pandas as pd
@@ -131,21 +132,31 @@ def counts_of(record: Record, kept: Kept) -> Counts | None:
 
 
 def is_still_improving(records: Sequence[Record], kept: Kept) -> bool | None:
-    """Returns true if more training promises `POINTS` more, by `capsbench.stats.improvement.trend_of` of all seeds.
+    """Returns true if more training promises `POINTS` of test accuracy more; not known without a test accuracy."""
+    errors = [1 - row.value for record in records for row in record.rows if row[:3] == TEST_ACCURACY]
+    return judge_improvement(records, fmean(errors) if errors else None, _error_at_chance(records, kept))
 
-    A network that was stopped by its validation accuracy is not; it is not known without a test accuracy, nor of a few epochs.
+
+def judge_improvement(records: Sequence[Record], error: float | None, chance: float) -> bool | None:
+    """Returns true if more training promises a contender `POINTS` more, by `capsbench.stats.improvement.trend_of` of all seeds.
+
+    This is the one rule of reports and of searches for epochs. A network that was stopped by its validation accuracy is not still
+    improving; it is not known of a few epochs, nor of a classifier without an error.
+
+    Args:
+        records: those of the contender.
+        error: its mean error, of which more training would remove a part; a network that classifies nothing needs none.
+        chance: the error of always predicting one class; infinite if it is not known.
     """
     histories = [record.history for record in records if not _was_stopped(record)]
     if not histories:
         return False
     classifies = any("validation_accuracy" in epoch for history in histories for epoch in history)
-    errors = [1 - row.value for record in records for row in record.rows if row[:3] == TEST_ACCURACY]
-    chance = _error_at_chance(records, kept) if classifies else math.inf
-    trend = trend_of([_curve_of(history, classifies) for history in histories], chance)
-    if trend is None or (classifies and not errors):
+    trend = trend_of([_curve_of(history, classifies) for history in histories], chance if classifies else math.inf)
+    if trend is None or (classifies and error is None):
         return None
-    gained, enough = (100 * sum(errors) / len(errors), POINTS) if classifies else (1.0, PART)
-    return trend.p < ALPHA and min(trend.fall, trend.late) * gained >= enough
+    gained, enough = (100 * error, POINTS) if classifies and error is not None else (1.0, PART)
+    return bool(trend.p < ALPHA and min(trend.fall, trend.late) * gained >= enough)
 
 
 def _error_at_chance(records: Sequence[Record], kept: Kept) -> float:
@@ -157,8 +168,10 @@ def _error_at_chance(records: Sequence[Record], kept: Kept) -> float:
 def _was_stopped(record: Record) -> bool:
     """Returns true if a training was stopped by its validation accuracy or patience."""
     cell, history = record.cell, record.history
+    # A report knows a contender by the epochs that its search started from, which are fewer than those of its training.
+    epochs = cell.epochs if record.convergence is None else max(cell.epochs, record.convergence.epochs)
     reached = bool(history) and 0 < cell.stop_at <= history[-1].get("validation_accuracy", 0)
-    return reached or 0 < len(history) < cell.epochs
+    return reached or 0 < len(history) < epochs
 
 
 def _curve_of(history: Sequence[dict[str, float]], classifies: bool) -> Curve:

@@ -61,6 +61,7 @@ class Material:
     - ``by``: the fields or options whose effect is asked for
     - ``asked``: the name of the contender whose answer is asked for, if any
     - ``tuned``: the tuned results, as they are on record
+    - ``converged``: the results whose epochs were searched for, as they are on record
     - ``trials``: the trials of the searches in the folder
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
     """
@@ -77,6 +78,7 @@ class Material:
     by: Sequence[str] = ()
     asked: str | None = None
     tuned: Sequence[Record] = ()
+    converged: Sequence[Record] = ()
     trials: Sequence[Record] = ()
     unpredicted: set[str] = field(default_factory=set)
 
@@ -89,7 +91,8 @@ class Material:
         measured = [record for record in results if record.status != "failed"]
         trained = [record for record in networks if record.status != "failed"]
         counted = {origins[record.cell.id] for record in trained}
-        tuned = [record for record in records if record.tuning is not None and record.cell.id in counted]
+        known = [record for record in records if record.cell.id in counted]
+        tuned = [record for record in known if record.tuning is not None]
         cells = describe_cells(record.cell for record in measured)
         cells["contender"] = [record.cell.contender for record in measured]
         owners, numbers = numbers_of(measured)
@@ -125,6 +128,7 @@ class Material:
             defaults={record.cell.contender: defaults(record.cell) for record in measured} if by else {},
             by=by,
             tuned=tuned,
+            converged=[record for record in known if record.convergence is not None],
             trials=read_trials(store.folder) if tuned else (),
             unpredicted=unpredicted,
         )

@@ -15,6 +15,7 @@ from capsbench.presenting.words import TIMES, shorten_names, spell_value, strip_
 from capsbench.records.cell import TARGET, Cell, describe_cell, fields_of
 from capsbench.records.declaration import Role
 from capsbench.records.tuning import TUNED
+from capsbench.records.tuning.convergence import AUTO_EPOCHS
 
 MATCHED = "matched"
 """The baseline that is sized after its capsule network."""
@@ -61,7 +62,7 @@ class Names:
         self._name_choices(defaults)
         self._name_targets()
         for contender, row in self._rows.items():
-            self._add_to_name(contender, {TUNED} & row.keys())
+            self._add_to_name(contender, {TUNED, AUTO_EPOCHS} & row.keys())
         while self._separate_namesakes():
             pass
 

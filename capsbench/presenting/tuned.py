@@ -1,8 +1,9 @@
-"""Tuned results as contenders of a report: the networks of all studies of a search are one contender, and a study one result.
+"""Results of searches as contenders of a report: the networks of all studies are one contender, and a study one result.
 
 The winners of a contender's studies have different settings. In a report they are one contender, with the settings that the
 search started from and the mark of the search. Its unit is the study, as that of the test (`capsbench.stats.studies`): numbers of
-a study are means over the seeds of its winner.
+a study are means over the seeds of its winner. A contender whose epochs were searched for likewise stands under the epochs that
+its search started from, with the mark of that search; its unit is the seed, unless it is tuned too.
 """
 
 from __future__ import annotations
@@ -16,14 +17,22 @@ from statistics import fmean
 from typing import NamedTuple
 
 from capsbench.records.cell import Cell
+from capsbench.records.join import rename_sources
 from capsbench.records.record import Measurement, Record, Row
 from capsbench.records.tuning import SEARCH, TUNED, Tuning
+from capsbench.records.tuning.convergence import AUTO_EPOCHS, Convergence
 
-ABOUT_TUNED = (
-    "Tuned: the settings were searched for with that many trials. Then n counts studies, in the place of seeds: each is a search "
-    "of its own, whose winner was trained anew with fresh seeds, and its number is the mean over these."
-)
-"""A sentence for captions of tables with tuned contenders."""
+ABOUT_SEARCHES = {
+    TUNED: (
+        "Tuned: the settings were searched for with that many trials. Then n counts studies, in the place of seeds: each is a "
+        "search of its own, whose winner was trained anew with fresh seeds, and its number is the mean over these."
+    ),
+    AUTO_EPOCHS: (
+        "Epochs auto: the epochs were doubled, each time for a whole new training, as long as the contender was still improving. "
+        "Its numbers are of networks with fresh seeds and the epochs that were found."
+    ),
+}
+"""The option that marks the contenders of a search -> what captions of tables with them say."""
 
 SEEDS_A_STUDY = 2**20
 """More than a study has seeds. A report counts a network's seed from this times its study plus one, so that no network has the
@@ -46,24 +55,36 @@ class Studies(NamedTuple):
 
 
 def group_studies(records: Iterable[Record]) -> Studies:
-    """Groups the tuned results among some records by contender and study; other records stay as they are."""
+    """Groups the tuned results among some records by contender and study; other records stay as they are.
+
+    Results whose epochs were searched for stand under the epochs that the search started from.
+    """
     results: list[Record] = []
     networks: list[Record] = []
     origins: dict[str, str] = {}
     studies: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    converged: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if record.tuning is None or record.role != "result":
+        if record.role == "result" and record.tuning is not None:
+            studies[identify_contender(record), record.tuning.study].append(record)
+        elif record.role == "result" and record.convergence is not None:
+            converged[identify_contender(record)].append(record)
+        else:
             results.append(record)
             networks.append(record)
             origins[record.cell.id] = record.cell.id
-        else:
-            studies[describe_tuned(record.cell, record.tuning).contender, record.tuning.study].append(record)
+    renamed: dict[str, str] = {}
+    for of_all_searches in converged.values():
+        for record in _keep_longest_search(of_all_searches):
+            network = replace(record, cell=describe_contender(record).with_seed(record.cell.seed))
+            results.append(network)
+            networks.append(network)
+            origins[network.cell.id] = record.cell.id
+            renamed[record.cell.id] = network.cell.id
     members: dict[str, list[str]] = {}
     for (_, study), of_all_winners in studies.items():
-        of_study = _keep_winner(of_all_winners)
-        tuning = of_study[0].tuning
-        assert tuning is not None
-        cell = describe_tuned(of_study[0].cell, tuning)
+        of_study = _keep_longest_search(_keep_winner(of_all_winners))
+        cell = describe_contender(of_study[0])
         for place, record in enumerate(sorted(of_study, key=lambda record: record.cell.seed)):
             network = replace(record, cell=cell.with_seed(SEEDS_A_STUDY * (study + 1) + place))
             networks.append(network)
@@ -71,7 +92,7 @@ def group_studies(records: Iterable[Record]) -> Studies:
             if record.status != "failed":
                 members.setdefault(cell.with_seed(study).id, []).append(network.cell.id)
         results.append(merge_study(cell.with_seed(study), of_study))
-    return Studies(results, networks, origins, members)
+    return Studies(rename_sources(results, renamed), networks, origins, members)
 
 
 def _keep_winner(records: Sequence[Record]) -> list[Record]:
@@ -89,17 +110,50 @@ def _keep_winner(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if rank(record) == best]
 
 
+def _keep_longest_search(records: Sequence[Record]) -> list[Record]:
+    """Returns the results of the search for epochs that tried the most.
+
+    A folder may also have those of an earlier one that ended at trials that failed, and were trained since.
+    """
+
+    def count_tried(record: Record) -> int:
+        return 0 if record.convergence is None else len(record.convergence.tried)
+
+    most = max(map(count_tried, records))
+    return [record for record in records if count_tried(record) == most]
+
+
 def identify_contender(record: Record) -> str:
     """Returns the identity by which a report knows the contender of a record."""
-    if record.tuning is None or record.role != "result":
-        return record.cell.contender
-    return describe_tuned(record.cell, record.tuning).contender
+    return describe_contender(record).contender
 
 
 def is_of_search(trial: Record, tuning: Tuning) -> bool:
     """Returns true for a trial of the search that found a result."""
     names = ("contender", "seed", "studies", "trials", "sampler", "space")
     return trial.tuning is not None and all(getattr(trial.tuning, name) == getattr(tuning, name) for name in names)
+
+
+def describe_contender(record: Record) -> Cell:
+    """Returns the cell by which a report names the contender of a record: where the searches of a result started."""
+    if record.role != "result":
+        return record.cell
+    cell, tuning, convergence = record.cell, record.tuning, record.convergence
+    if convergence is not None:
+        cell = describe_converged(cell, convergence)
+    if tuning is not None:
+        cell = describe_tuned(cell, tuning)
+    return cell
+
+
+def describe_converged(cell: Cell, convergence: Convergence) -> Cell:
+    """Returns a cell with the epochs from which a search for them started, and the mark of that search."""
+    seeds = "/".join(map(str, sorted(convergence.seeds)))
+    marks = {
+        AUTO_EPOCHS: f"(up to {convergence.ceiling})",
+        SEARCH: hashlib.sha256(seeds.encode()).hexdigest()[:6],
+    }
+    return cell.model_copy(update={"epochs": convergence.start, "seed": 0, "options": {**cell.options, **marks}})
 
 
 def describe_tuned(cell: Cell, tuning: Tuning) -> Cell:
@@ -149,3 +203,16 @@ def average_rows(rows: Sequence[Sequence[Row]]) -> list[Row]:
         for row in of_network:
             values[row._replace(value=0.0)].append(row.value)
     return [row._replace(value=fmean(numbers)) for row, numbers in values.items()]
+
+
+def describe_end(search: Convergence) -> str:
+    """Returns why a search for epochs ended, as a phrase."""
+    last = search.last
+    if last is None:
+        return "no trial could be trained"
+    if last.is_improving is False:
+        return "no longer improving"
+    state = "still improving" if last.is_improving else "not known whether still improving"
+    if last.epochs < search.tried[-1].epochs:
+        return f"{state}, but no training with {search.tried[-1].epochs} epochs succeeded"
+    return f"{state} at the ceiling"

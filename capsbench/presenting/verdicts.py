@@ -17,6 +17,7 @@ from capsbench.presenting.steps import Steps
 from capsbench.records.record import TRAINING, Record, have_different_data
 from capsbench.records.specs import TRAINING_SPEC, specs_of
 from capsbench.records.tuning import TUNED
+from capsbench.records.tuning.convergence import AUTO_EPOCHS
 from capsbench.stats.differences import ALPHA, Difference
 from capsbench.stats.verdicts import Verdict, judge_by_bonferroni, judge_by_holm
 
@@ -113,7 +114,7 @@ class Verdicts:
         return tuple(dict.fromkeys(sorted(facts)))
 
     def share_search(self, one: str, other: str) -> bool:
-        """Returns true for two contenders that were not tuned, or were tuned with the same budget."""
+        """Returns true for two contenders of no search, or of searches for settings and epochs with the same budget."""
         return self._find_search(one) == self._find_search(other)
 
     def share_seeds(self, one: str, other: str) -> bool:
@@ -123,7 +124,7 @@ class Verdicts:
     def _find_difference(self, one: str, other: str) -> Difference | None:
         """Returns the difference in test accuracy, over the seeds for which both have it.
 
-        There is none between a tuned contender and one that is not tuned, or is tuned with another budget.
+        There is none between a contender of a search and one of none, or of a search with another budget.
         """
         if not self.share_search(one, other):
             return None
@@ -157,9 +158,10 @@ class Verdicts:
         return verdict if level is None else verdict._replace(level=verdict.level * level / ALPHA)
 
     def _find_search(self, contender: str) -> object:
-        """Returns the mark of the search that found a contender's settings; None if it was not tuned."""
+        """Returns the marks of the searches that found a contender's settings and epochs; None where there was none."""
         records = self._cells.get(contender)
-        return next(iter(records.values())).cell.options.get(TUNED) if records else None
+        options = next(iter(records.values())).cell.options if records else {}
+        return options.get(TUNED), options.get(AUTO_EPOCHS)
 
     def _find_tested(self, contender: str) -> dict[int, str]:
         cells = {seed: record.cell.id for seed, record in self._cells.get(contender, {}).items()}

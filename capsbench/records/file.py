@@ -99,6 +99,7 @@ def to_bytes(record: Record) -> bytes:
         "id": record.cell.id,
         "role": record.role,
         **({} if record.tuning is None else {"tuning": record.tuning}),
+        **({} if record.convergence is None else {"convergence": record.convergence}),
         "request": record.request,
         "wanted": record.wanted,
         "aliases": record.aliases,

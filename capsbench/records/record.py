@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints
 from capsbench.measures.spec import LARGEST, MeasureSpec, metrics_beyond_shares
 from capsbench.records.cell import Cell, Whole
 from capsbench.records.tuning import Tuning
+from capsbench.records.tuning.convergence import Convergence
 from capsbench.registry import BUILT_IN, measure_name
 
 TRAINING = "training"
@@ -181,6 +182,7 @@ class Record:
         wanted: the specs that the latest run asked for.
         request: the user's request that led to this cell: names of flags in Python -> values.
         tuning: the search that it is a trial of, or that found its settings; None if it was not tuned.
+        convergence: the search for epochs that it is a trial of, or that found its epochs; None if these were fixed.
         aliases: identities that the cell had in records of schema 1.
     """
 
@@ -192,6 +194,7 @@ class Record:
     request: Facts = field(default_factory=dict)
     role: Role = "result"
     tuning: Tuning | None = None
+    convergence: Convergence | None = None
     aliases: list[Identity] = field(default_factory=list)
 
     @property

@@ -14,7 +14,7 @@ from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section, Statement
-from capsbench.reporting.sections import answer, budgets, effects, hypotheses, times, tuning, winners
+from capsbench.reporting.sections import answer, budgets, effects, epochs, hypotheses, times, tuning, winners
 from capsbench.reporting.sections.default import make_default_section, make_own_sections
 from capsbench.reporting.sections.headline import (
     accuracy_against_cost,
@@ -57,6 +57,7 @@ def built_in_sections() -> tuple[Section, ...]:
         winners.SECTION,
         effects.SECTION,
         tuning.SECTION,
+        epochs.SECTION,
         budgets.SECTION,
         *filter(None, of_measures),
         *LAST,

@@ -14,10 +14,11 @@ from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.format import CAPTION, describe_sizes, format_summary
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Statement
-from capsbench.presenting.tuned import ABOUT_TUNED, identify_contender
+from capsbench.presenting.tuned import ABOUT_SEARCHES, identify_contender
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
 from capsbench.records.tuning import SEARCH, TUNED
+from capsbench.records.tuning.convergence import AUTO_EPOCHS
 from capsbench.reporting.contents import PICTURES, Made
 from capsbench.reporting.origin import describe_origin, spell_title
 from capsbench.reporting.rerun import Again, Failure, Repeats
@@ -180,7 +181,9 @@ def _build_parts(
 
 def build_headline(summary: pd.DataFrame) -> Table:
     """Returns the table of the contenders: names first, and in its caption the values that all rows share."""
-    strings = format_summary(summary).drop(columns=[TUNED, SEARCH], errors="ignore")  # names have the mark
+    strings = format_summary(summary).drop(
+        columns=[TUNED, AUTO_EPOCHS, SEARCH], errors="ignore"
+    )  # names have the marks
     strings.insert(0, "contender", summary["label"])
     naming = list(strings.columns[1 : strings.columns.get_loc("n")])
     same = [name for name in naming if strings[name].nunique() == 1]
@@ -192,8 +195,8 @@ def build_headline(summary: pd.DataFrame) -> Table:
         if (names := [name for name in columns if rows[name].iloc[0]])
     ]
     rest = strings.drop(columns=[*same, *of_capsules]).drop(columns="marks", errors="ignore")  # names have the signs
-    tuned = [ABOUT_TUNED] if TUNED in summary else []
-    caption = " ".join([spell_caption(CAPTION, rest), *tuned, *describe_sizes(summary), *shared])
+    searched = [text for name, text in ABOUT_SEARCHES.items() if name in summary]
+    caption = " ".join([spell_caption(CAPTION, rest), *searched, *describe_sizes(summary), *shared])
     return Table.from_strings(HEADLINE, "Accuracy and cost", rest, caption, summary["contender"])
 
 
@@ -212,7 +215,7 @@ def _list_reproductions(
         name = f"{dataset}: {label}" if several else label
         for (_, study), group in sorted(groups[identity].items(), key=lambda item: item[0][1]):
             cells = sorted((record.cell for record in group), key=lambda cell: cell.seed)
-            title = name if len(groups[identity]) == 1 else f"{name}, study {study + 1}"
+            title = name if len(groups[identity]) == 1 or group[0].tuning is None else f"{name}, study {study + 1}"
             seeds, ids = [cell.seed for cell in cells], [cell.id for cell in cells]
             reproductions.append(Reproduction(identity, title, seeds, ids, again[cells[0].contender]))
     return reproductions

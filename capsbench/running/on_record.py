@@ -227,17 +227,21 @@ def renew_requests(
     planned: Sequence[PlannedCell], finished: Sequence[Record], store: Store, leases: Leases
 ) -> list[Record]:
     """Returns the records of finished cells without failures of measures that are no longer wanted, and with the search that
-    found their settings, and writes changed ones.
+    found their settings or epochs, and writes changed ones.
 
     A record that another run works on stays as it is.
     """
     by_id = {job.cell.id: job for job in planned}
     renewed = []
     for record in finished:
-        has_other_tuning = by_id[record.cell.id].tuning not in (None, record.tuning)
-        if (record.failures or has_other_tuning) and leases.take(record.cell.id):
+        job = by_id[record.cell.id]
+        is_of_other_search = job.tuning not in (None, record.tuning) or job.convergence not in (
+            None,
+            record.convergence,
+        )
+        if (record.failures or is_of_other_search) and leases.take(record.cell.id):
             record = store.read(record.cell.id)
-            updated = record_request(record, by_id[record.cell.id])
+            updated = record_request(record, job)
             if updated != record:
                 store.write(updated)
             leases.release(record.cell.id)

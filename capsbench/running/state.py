@@ -75,6 +75,8 @@ def record_request(record: Record, planned: PlannedCell, *, add: bool = False) -
     request = dict(planned.request)
     if planned.tuning is not None:
         record = replace(record, role=planned.role, tuning=planned.tuning)
+    if planned.convergence is not None:
+        record = replace(record, role=planned.role, convergence=planned.convergence)
     others = {*record.measures} - {*planned.measures}
     if request and others and request.get(MEASURE_FLAG) != ALL:
         request[MEASURE_FLAG] = ",".join(sorted({*planned.measures, *others}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,15 @@ import pytest
 import torch
 
 from capsbench.presenting.figures.files import render_image
-from capsbench.presenting.marks import COLLAPSED, MARKS, OUTDATED, SHARED, STILL_IMPROVING, find_marks
+from capsbench.presenting.marks import (
+    COLLAPSED,
+    MARKS,
+    OUTDATED,
+    SHARED,
+    STILL_IMPROVING,
+    find_marks,
+    judge_improvement,
+)
 from capsbench.presenting.material import Material
 from capsbench.presenting.words import TIMES
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
@@ -244,3 +253,14 @@ def test_a_name_says_how_many_of_its_seeds_did_not_fail(
     # One of which nothing is left has no row, and stands with those that failed.
     reasons = {(each.title.split()[2], *each.seeds): each.reason for each in made.document.failed}
     assert reasons == {("x3", 2): "the loss became nan", ("x7", 0): "the loss became nan"}
+
+
+def test_searches_for_epochs_judge_by_the_same_rule_with_an_error_of_their_own(capsules: Make) -> None:
+    network = trained(capsules(None), FALLING)  # without a test accuracy
+    assert judge_improvement([network], 0.05, math.inf) is True
+    assert judge_improvement([network], 0.015, math.inf) is False  # half of it is less than a point
+    assert judge_improvement([network], None, math.inf) is None
+    late = trained(capsules(None), LATE)
+    assert judge_improvement([late], 0.6, 0.9) is True
+    assert judge_improvement([late], 0.6, math.inf) is False  # chance is not known
+    assert judge_improvement([trained(capsules(None, stop_at=0.9), FALLING)], 0.05, math.inf) is False

@@ -10,9 +10,10 @@ import pytest
 from capsbench.presenting.contenders import summary, verdicts_of
 from capsbench.presenting.filter import choose_records
 from capsbench.presenting.paired import Pairs
-from capsbench.presenting.tuned import describe_tuned, group_studies, identify_contender
-from capsbench.records.record import TRAINING, Failure, Record
+from capsbench.presenting.tuned import describe_end, describe_tuned, group_studies, identify_contender
+from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
 from capsbench.records.tuning import Tuning
+from capsbench.records.tuning.convergence import Convergence, Rung
 from capsbench.stats.studies import compare_tuned_accuracies
 
 LABELS = np.zeros(200, dtype=np.int32)
@@ -154,3 +155,84 @@ def test_an_earlier_winner_of_a_study_does_not_count(records) -> None:
     one, other = group_studies(validated), group_studies([earlier, *validated])
     assert [record.cell for record in other.results] == [record.cell for record in one.results]
     assert len(other.networks) == len(one.networks)
+
+
+def searched(record: Record, epochs: int, *, seeds: tuple[int, ...] = (0, 1), rungs: int | None = None) -> Record:
+    """The record as a result whose epochs were searched for, from 10 on."""
+    start = record.cell.model_copy(update={"epochs": 10})
+    tried = [Rung(10 * 2**rung, 0.9, 10 * 2**rung < epochs) for rung in range(rungs or (epochs // 10).bit_length())]
+    search = Convergence(start.contender, 10, 80, [*seeds], tried)
+    return replace(record, cell=record.cell.model_copy(update={"epochs": epochs}), convergence=search)
+
+
+def test_contenders_whose_epochs_were_searched_for_are_compared_though_they_differ(capsules, matched) -> None:
+    networks = [searched(capsules(0.9 + 0.01 * seed, seed=seed), 40) for seed in range(3)]
+    cnns = [searched(matched(0.8 + 0.01 * seed, seed=seed), 20) for seed in range(3)]
+    grouped = group_studies([*networks, *cnns])
+    assert {record.cell.epochs for record in grouped.results} == {10}
+    assert {*grouped.origins.values()} == {record.cell.id for record in [*networks, *cnns]}
+    assert grouped.members == {}
+    table = summary(grouped.results)
+    assert table["n"].tolist() == [3, 3]
+    assert table["difference_points.matched"][0] == pytest.approx(10.0)
+    assert table["difference_n.matched"][0] == 3
+    assert all("epochs auto (up to 80)" in label for label in table["label"])
+
+
+def test_a_contender_with_fixed_epochs_is_not_compared_with_one_of_a_search(capsules, matched) -> None:
+    networks = [searched(capsules(0.9, seed=seed), 10) for seed in range(3)]
+    fixed = [matched(0.8, seed=seed) for seed in range(3)]
+    grouped = group_studies([*networks, *fixed])
+    assert summary(grouped.results).get("difference_points.matched") is None
+    verdicts = verdicts_of(grouped.results)
+    one, other = (records[0].cell.contender for records in (grouped.results[3:], grouped.results[:3]))
+    assert verdicts.difference(one, other) is None
+    assert not verdicts.share_search(one, other)
+
+
+def test_searches_with_other_trials_are_other_contenders(capsules) -> None:
+    one, same, other = (
+        identify_contender(searched(capsules(0.9, seed=seed), epochs, seeds=seeds))
+        for seed, epochs, seeds in ((0, 20, (0, 1)), (1, 20, (1, 0)), (0, 20, (0, 1, 2)))
+    )
+    assert one == same != other
+
+
+def test_results_of_an_earlier_search_that_tried_less_do_not_count(capsules) -> None:
+    earlier, later = searched(capsules(0.5), 10), searched(capsules(0.9), 20)
+    grouped = group_studies([earlier, later])
+    assert [grouped.origins[record.cell.id] for record in grouped.results] == [later.cell.id]
+
+
+def test_rows_between_networks_follow_their_names(capsules) -> None:
+    network = searched(capsules(0.9), 20)
+    rows = [Row("transfer", "accuracy", network.cell.id, 0.5, "fraction")]
+    network = replace(network, measures={**network.measures, "transfer": Measurement(rows)})
+    (result,) = group_studies([network]).results
+    assert [row.condition for row in result.measures["transfer"].rows] == [result.cell.id]
+
+
+def test_studies_with_other_epochs_are_one_tuned_contender(records) -> None:
+    longer = [searched(record, 20 if record.tuning.study else 10) for record in records]
+    grouped = group_studies(longer)
+    table = summary(grouped.results)
+    assert table["n"].tolist() == [3, 3]
+    assert table["difference_n.matched"][0] == 3
+    assert all("tuned (15 trials)" in label and "epochs auto (up to 80)" in label for label in table["label"])
+    verdicts = verdicts_of([*grouped.results, *group_studies(records).results])
+    longer_one, shorter_one = (group_studies(some).results[0].cell.contender for some in (longer, records))
+    assert verdicts.difference(longer_one, shorter_one) is None  # tuned alike, but with another budget of epochs
+
+
+@pytest.mark.parametrize(
+    ("rungs", "words"),
+    [
+        ([Rung(10, 0.9, True), Rung(20, 0.9, False)], "no longer improving"),
+        ([Rung(10, 0.9, True)], "still improving at the ceiling"),
+        ([Rung(10, 0.9, None)], "not known whether still improving at the ceiling"),
+        ([Rung(10, 0.9, True), Rung(20)], "still improving, but no training with 20 epochs succeeded"),
+        ([Rung(10)], "no trial could be trained"),
+    ],
+)
+def test_the_end_of_a_search_is_spelled(rungs, words) -> None:
+    assert describe_end(Convergence("0123456789ab", 10, 80, [0], rungs)) == words

@@ -16,11 +16,13 @@ from capsbench.measures.soundness import find_failed_checks
 from capsbench.presenting.marks import COLLAPSED, SHARED, has_mark, marks_of
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.naming import BUDGET
+from capsbench.presenting.tuned import identify_contender
 from capsbench.presenting.verdicts import SECOND
 from capsbench.presenting.words import shorten_name, spell_value
 from capsbench.records.cell import fields_of
 from capsbench.records.declaration import Role
 from capsbench.records.tuning import TUNED
+from capsbench.records.tuning.convergence import AUTO_EPOCHS
 from capsbench.reporting.answering.contenders import (
     Choice,
     choose_asked,
@@ -72,6 +74,7 @@ class Row:
         network: `SAME`, or the rival's; empty where a CNN is compared.
         budget: the fields in which the budgets differ; empty if none.
         tuning: how the two were tuned, if it differs.
+        epochs: the epochs of the two that one rule found, such as ``60 against 30``; empty if they were not searched for.
         unlike: the facts in which two trainings of a seed differ.
         measured: the number, as in "who won", or a cost.
         value, value_ci95, value_n: of the contender, over its own seeds or studies.
@@ -101,6 +104,7 @@ class Row:
     network: str = ""
     budget: str = ""
     tuning: str = ""
+    epochs: str = ""
     unlike: str = ""
     measured: str = ""
     value: float = math.nan
@@ -143,7 +147,7 @@ class _Pairs:
         self.summary = material.summary.assign(bare=list_names_in_task(material.summary)).set_index(
             "contender", drop=False
         )
-        self.cells = material.cells.drop_duplicates("contender").set_index("contender")
+        self.cells = spell_epochs(material.cells.drop_duplicates("contender").set_index("contender"))
         self.marks = dict(zip(self.summary.index, marks_of(self.summary), strict=True))
         self.collapsed = has_mark(self.summary, COLLAPSED)
         self.groups: dict[str, Group] = {
@@ -153,6 +157,15 @@ class _Pairs:
     @cached_property
     def values(self) -> dict[Number, Values]:
         return {number: number.find_values(self.material) for number in list_numbers(self.material.specs)}
+
+    @cached_property
+    def epochs(self) -> Mapping[str, list[int]]:
+        """Contender -> the epochs that were found for it, of each of its networks."""
+        epochs: dict[str, list[int]] = {}
+        for record in self.material.converged:
+            if record.convergence is not None:
+                epochs.setdefault(identify_contender(record), []).append(record.convergence.epochs)
+        return epochs
 
     @cached_property
     def unsound(self) -> Mapping[str, list[str]]:
@@ -190,13 +203,10 @@ class _Pairs:
 
     def describe_tuning(self, one: str, other: str) -> str:
         """Returns ``tuned (20 trials) against untuned`` where two contenders were not tuned alike; else nothing."""
-        if self.material.verdicts.share_search(one, other):
+        marks = [self._find_tuning(name) for name in (one, other)]
+        if marks[0] == marks[1]:
             return ""
-        sides = [
-            f"tuned with {mark.strip('()')}" if (mark := self._find_tuning(name)) else "untuned"
-            for name in (one, other)
-        ]
-        return " against ".join(sides)
+        return " against ".join(f"tuned with {mark.strip('()')}" if mark else "untuned" for mark in marks)
 
     def compare(self, base: Mapping[str, Any], rival: Choice) -> list[Row]:
         """Returns the rows of a contender and a rival: the numbers that both have, then costs."""
@@ -211,6 +221,7 @@ class _Pairs:
             "network": self._compare_networks(one, other),
             "budget": self.describe_budgets(one, other),
             "tuning": self.describe_tuning(one, other),
+            "epochs": self._compare_epochs(one, other),
             "unlike": ", ".join(self.material.verdicts.unlike(one, other)),
         }
         rows = [
@@ -290,6 +301,14 @@ class _Pairs:
                 )
         return rows
 
+    def _compare_epochs(self, one: str, other: str) -> str:
+        """Returns the epochs that the same search found for the two, ``60 against 30``; nothing where there was none."""
+        sides = [self.epochs.get(name, []) for name in (one, other)]
+        if not all(sides) or not self.are_alike(one, other):
+            return ""
+        ranges = [f"{low} to {high}" if (low := min(side)) != (high := max(side)) else f"{low}" for side in sides]
+        return " against ".join(ranges)
+
     def _share_machine(self, one: str, other: str) -> bool:
         fields = [name for name in fields_of(Role.MACHINE) if name in self.cells]
         alike = all(_are_equal(self.cells.loc[one, name], self.cells.loc[other, name]) for name in fields)
@@ -310,6 +329,14 @@ class _Pairs:
 
     def _spell_marks(self, contender: str) -> str:
         return ", ".join(mark.name.replace("_", " ") for mark in self.marks[contender])
+
+
+def spell_epochs(cells: pd.DataFrame) -> pd.DataFrame:
+    """Returns cells with the epochs of their budget: where they were searched for, ``auto (up to 240)``."""
+    if AUTO_EPOCHS not in cells:
+        return cells
+    marks = cells[AUTO_EPOCHS]
+    return cells.assign(epochs=cells["epochs"].astype(object).where(marks.isna(), "auto " + marks))
 
 
 def _are_equal(one: Any, other: Any) -> bool:

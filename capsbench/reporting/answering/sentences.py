@@ -152,6 +152,7 @@ def spell_shared(line: Line) -> str:
         alike.append("with the same budget")
     if line["unit_of_n"] == "study" and not line["tuning"]:
         alike.append("tuned alike")
+    alike += [f"with epochs by one rule ({line['epochs']})"] if line["epochs"] else []
     apart += [str(line["tuning"])] if line["tuning"] else []
     apart += [UNLIKE[fact] for fact in line["unlike"].split(", ") if fact in UNLIKE]
     return ", but ".join(join_names(phrases) for phrases in (alike, apart) if phrases)

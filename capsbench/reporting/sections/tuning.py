@@ -55,6 +55,7 @@ def _describe_search(results: Sequence[Record], trials: Sequence[Record]) -> dic
         "studies": tuning.studies,
         "trials": tuning.trials,
         "failed": sum(not math.isfinite(performance) for performance in performances),
+        "epochs": _count_epochs(of_search, results),
         "sampler": tuning.sampler,
         **_estimate_optimism(results),
     }
@@ -69,6 +70,13 @@ def _describe_search(results: Sequence[Record], trials: Sequence[Record]) -> dic
     return line
 
 
+def _count_epochs(trials: Sequence[Record], results: Sequence[Record]) -> float:
+    """Returns the epochs of all trials, of settings and of longer trainings of the winners; nan without trials on record."""
+    searches = {record.tuning.study: record.convergence for record in results if record.tuning and record.convergence}
+    longer = [rung.epochs * len(search.seeds) for search in searches.values() for rung in search.tried[1:]]
+    return float(sum(trial.cell.epochs for trial in trials) + sum(longer)) if trials else math.nan
+
+
 def _estimate_optimism(results: Sequence[Record]) -> dict[str, float]:
     """Returns the winners' validation accuracy, the test accuracy, and their difference with its 95 % interval over studies."""
     validation: dict[int, float] = {}
@@ -76,8 +84,11 @@ def _estimate_optimism(results: Sequence[Record]) -> dict[str, float]:
     for record in results:
         assert record.tuning is not None
         accuracies = [row.value for row in record.rows if row[:3] == TEST_ACCURACY]
-        if accuracies and record.tuning.validation is not None:
-            validation[record.tuning.study] = record.tuning.validation
+        last = None if record.convergence is None else record.convergence.last
+        # With longer trainings, that of the winning settings with the epochs that the results have.
+        known = record.tuning.validation if last is None else last.validation
+        if accuracies and known is not None:
+            validation[record.tuning.study] = known
             tested.setdefault(record.tuning.study, []).extend(accuracies)
     if not validation:
         return dict.fromkeys(("validation %", "test %", "optimism", "optimism, ci95"), math.nan)
@@ -99,6 +110,8 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     }
     if table["failed"].any():
         strings["failed"] = table["failed"].map(str)
+    if table["epochs"].notna().any():
+        strings["epochs"] = [_spell_count(row["epochs"]) for row in rows]
     strings |= {
         "validation %": [_spell_number(row["validation %"]) for row in rows],
         "test %": [_spell_number(row["test %"]) for row in rows],
@@ -117,6 +130,10 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def _spell_number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.1f}"
+
+
+def _spell_count(value: float) -> str:
+    return "" if pd.isna(value) else f"{int(value):,}"
 
 
 def _spell_chosen(row: Mapping[Any, Any]) -> str:
@@ -160,6 +177,7 @@ SECTION = Section(
             "at the edge",
             "At the edge: the studies whose winner is at an end of its space; better values may lie beyond.",
         ),
+        AboutColumn("epochs", "Epochs: those of all trials, longer trainings of the winners included."),
         AboutColumn("failed", "Failed: trials that could not be trained; they used their part of the budget."),
     ),
     table=build_table,

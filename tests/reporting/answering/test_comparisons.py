@@ -16,6 +16,7 @@ from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.records.tuning import Tuning
+from capsbench.records.tuning.convergence import Convergence, Rung
 from capsbench.reporting.answering.comparisons import SAME, Result, build_table
 from capsbench.reporting.sections.winners import SECTION as WINNERS
 from tests.making import FINE, STUCK, counted, with_rows
@@ -208,3 +209,28 @@ def test_contenders_without_a_seed_in_common_are_not_tested(capsules: Make, matc
     line = line_of([*seeds_of(capsules), *cnn])
     assert (line["result"], line["n"]) == (Result.NOT_TESTED, 3)
     assert "time of inference" not in table_of([*seeds_of(capsules), *cnn])["measured"].tolist()
+
+
+def searched(records: list[Record], epochs: int) -> list[Record]:
+    """Each record with epochs that a search found, from those of the record on."""
+    return [
+        replace(
+            record,
+            cell=record.cell.model_copy(update={"epochs": epochs}),
+            convergence=Convergence(record.cell.contender, 10, 80, [0, 1], [Rung(epochs, 0.9, False)]),
+        )
+        for record in records
+    ]
+
+
+def test_epochs_that_one_rule_found_are_said_and_tested(capsules: Make, matched: Make):
+    ours, cnn = searched(seeds_of(capsules), 40), searched(seeds_of(matched, (0.5, 0.51, 0.5)), 20)
+    line = line_of([*ours, *cnn])
+    assert (line["result"], line["budget"], line["epochs"]) == (Result.BETTER, "", "40 against 20")
+    assert line["on"] == "digits, tiny, epochs auto (up to 80)"
+
+
+def test_fixed_epochs_are_another_budget_than_those_of_a_search(capsules: Make, matched: Make):
+    line = line_of(searched(seeds_of(capsules), 40) + seeds_of(matched, (0.5, 0.51, 0.5)))
+    assert (line["result"], line["budget"]) == (Result.NOT_TESTED, "epochs auto (up to 80) against 10")
+    assert (line["tuning"], line["epochs"]) == ("", "")

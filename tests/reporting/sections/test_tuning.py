@@ -11,6 +11,7 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.records.record import Row
 from capsbench.records.store import Store
 from capsbench.records.tuning import Tuning
+from capsbench.records.tuning.convergence import Convergence, Rung
 from capsbench.records.tuning.trials import open_trials
 from capsbench.reporting.sections.tuning import SECTION
 from tests.making import make_capsules, make_failed, make_record
@@ -59,6 +60,7 @@ def test_the_table_has_the_budget_and_the_optimism_of_each_contender(store):
     assert row["optimism, ci95"] == pytest.approx(12.706 * 1.0, rel=1e-3)  # of 4 and 2 points
     assert row["chosen.learning_rate"] == "0.03, 0.2"
     assert row["edge.learning_rate"] == 1
+    assert row["epochs"] == 8 * 10  # those of trials that failed too
     assert row["mattered.learning_rate"] > 0.5
 
 
@@ -68,15 +70,31 @@ def test_people_read_what_was_chosen_and_what_is_at_the_edge(store):
     assert row["at the edge"] == "learning rate (1 of 2)"
     assert row["mattered most"].startswith("learning rate ")
     assert row["failed"] == "1"
+    assert row["epochs"] == "80"
 
 
 def test_without_trials_on_record_the_results_still_tell(tmp_path):
     (row,) = SECTION.table(Material.from_records(RESULTS, Store(tmp_path))).to_dict("records")
     assert row["test %"] == pytest.approx(88.0)
     assert math.isnan(row["mattered.learning_rate"])
+    assert math.isnan(row["epochs"])
 
 
 def test_a_report_without_tuned_contenders_has_no_such_section(tmp_path):
     untuned = [replace(record, tuning=None) for record in RESULTS]
     with pytest.raises(NoDataError):
         SECTION.table(Material.from_records(untuned, Store(tmp_path)))
+
+
+def test_longer_trainings_of_winners_count_in_the_budget_and_in_the_optimism(store):
+    def prolong(record, *rungs: Rung):
+        search = Convergence(BASE.contender, 10, 80, [1_000_000], [*rungs])
+        return replace(record, cell=record.cell.model_copy(update={"epochs": search.epochs}), convergence=search)
+
+    results = [
+        prolong(RESULTS[0], Rung(10, 0.94, True), Rung(20, 0.95, False)),
+        prolong(RESULTS[1], Rung(10, 0.88, False)),
+    ]
+    (row,) = SECTION.table(Material.from_records(results, store)).to_dict("records")
+    assert row["epochs"] == 8 * 10 + 20
+    assert row["validation %"] == pytest.approx(91.5)  # of 95 and 88 %
