@@ -23,6 +23,7 @@ __all__ = [
     "check",
     "compare",
     "contenders",
+    "converge",
     "decide",
     "load",
     "measure",
@@ -46,6 +47,7 @@ _HOMES = {
     "check": "capsbench.comparing",
     "compare": "capsbench.comparing",
     "contenders": "capsbench.tuning.outside",
+    "converge": "capsbench.tuning.converge",
     "decide": "capsbench.deciding",
     "load": "capsbench.records.table",
     "measure": "capsbench.api",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from capsbench.routing import Routing
     from capsbench.showing import show
     from capsbench.tuning.challenge import challenge
+    from capsbench.tuning.converge import converge
     from capsbench.tuning.outside import contenders
     from capsbench.tuning.tune import tune
     from capsbench.watching import status

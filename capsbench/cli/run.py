@@ -38,16 +38,18 @@ from capsbench.cli.flags.options import (
     with_cell_options,
 )
 from capsbench.cli.flags.request import announce_count, choose_measures, parse_flags, parse_options, suggest_flags
-from capsbench.cli.outcome import print_outcome
-from capsbench.errors import Kind, UsageError
+from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
 from capsbench.planning.count import MAX_CELLS
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
-from capsbench.planning.request import spell_flag, split_values
+from capsbench.planning.request import AUTO, EPOCHS, refuse_beside, spell_flag, split_values, start_search
 from capsbench.presenting.terminal import make_console
 from capsbench.records.declaration import Panel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from capsbench.api import Plan
+    from capsbench.planning.matrix import PlannedCell
     from capsbench.running.estimate import Estimate
 
 MOST_ROWS = 1000
@@ -114,6 +116,8 @@ def run(
     capsbench run --routing dynamic --squash sabour,unit --leaky yes,no
 
     capsbench run --routing my_module:MyRouting --temperature 0.5,1 --epochs 5
+
+    capsbench run --routing dynamic,em --epochs auto --out results/auto
     """
     from capsbench import api
     from capsbench.running.machines import Machines
@@ -131,19 +135,31 @@ def run(
     machines: dict[str, Any] = {"executor": executor, "workers": workers, "per_gpu": per_gpu}
     machines |= {"cell_timeout": cell_timeout, "slurm": parse_slurm(slurm), "cells_per_job": cells_per_job}
     machines |= {"detach": detach, "ray_address": ray_address}
+    is_searched = start_search(request) is not None
+    refused = {"shard": shard, "track": track, "fresh": fresh, "detach": detach}
     with suggest_flags(context):
-        if until_decided is not None:
-            _refuse_beside_decision(shard=shard, track=track, fresh=fresh, detach=detach)
+        if is_searched:
+            refuse_beside(f"{{flag:{EPOCHS}}} {AUTO}", until_decided=until_decided, **refused)
+            request.pop("shard")
+        elif until_decided is not None:
+            refuse_beside("{flag:until_decided}", **refused)
             request.pop("shard")
         if dry_run:
             Machines(**machines)
             choose_trackers(trackers)
-            _print_plan(_plan(until_decided, suite, data_dir, request), out, data_dir, as_json, fresh)
+            if is_searched:
+                _print_search_for_epochs(suite, data_dir, request, out, as_json)
+            else:
+                _print_plan(_plan(until_decided, suite, data_dir, request), out, data_dir, as_json, fresh)
             return
         announce_search(executor, ray_address)
-        if until_decided is not None:
-            looks: dict[str, Any] = {**machines, **request, "suite": suite, "data_dir": data_dir}
-            _run_until_decided(until_decided, looks, out, checkpoint_seconds, as_json)
+        if is_searched or until_decided is not None:
+            how: dict[str, Any] = {**machines, **request, "suite": suite, "data_dir": data_dir}
+            how |= {"checkpoint_seconds": checkpoint_seconds, "command": shlex.join(["capsbench", *sys.argv[1:]])}
+            if until_decided is not None:
+                _run_until_decided(until_decided, how, out, as_json)
+            else:
+                _run_search_for_epochs(how, out, as_json)
             return
         outcome = api.run(
             suite=suite,
@@ -159,14 +175,6 @@ def run(
     print_outcome(outcome, out, as_json)
 
 
-def _refuse_beside_decision(**flags: object) -> None:
-    """Refuses flags that a run with added seeds cannot have."""
-    for flag, value in flags.items():
-        if value:
-            problem = "conflicts with {flag:until_decided}"
-            raise UsageError(Kind.CONFLICT, problem, flag=flag, expected="give one of them")
-
-
 def _plan(pair: str | None, suite: str | None, data_dir: Path | None, request: dict[str, Any]) -> Plan:
     """Returns the plan of a run; of one that adds seeds, with the most that it may take."""
     from capsbench import api
@@ -179,18 +187,46 @@ def _plan(pair: str | None, suite: str | None, data_dir: Path | None, request: d
     return api.Plan(cells, {}, remarks)
 
 
-def _run_until_decided(pair: str, looks: dict[str, Any], out: Path, checkpoint_seconds: float, as_json: bool) -> None:
+def _run_until_decided(pair: str, how: dict[str, Any], out: Path, as_json: bool) -> None:
     """Runs seeds until a comparison is decided, and prints the result."""
     from capsbench.deciding import decide
 
-    command = shlex.join(["capsbench", *sys.argv[1:]])
-    decision = decide(pair, out=out, command=command, checkpoint_seconds=checkpoint_seconds, **looks)
+    decision = decide(pair, out=out, **how)
     if not as_json:
         print_line(decision.describe())
     print_outcome(decision.outcome, out, as_json)
 
 
-def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fresh: bool) -> None:
+def _run_search_for_epochs(how: dict[str, Any], out: Path, as_json: bool) -> None:
+    """Searches for the epochs of each contender, trains and measures with these, and prints the outcome."""
+    from capsbench.tuning.converge import converge
+
+    how.pop("detach")
+    converged = converge(out=out, **how)
+    if converged.results is None:
+        print_outcome_of_trials(converged.trials, out, as_json)
+    else:
+        print_outcome(converged.results, out, as_json)
+
+
+def _print_search_for_epochs(
+    suite: str | None, data_dir: Path | None, request: dict[str, Any], out: Path, as_json: bool
+) -> None:
+    """Prints the first trials of a search for epochs, and the most that it may take."""
+    from capsbench.api import Plan
+    from capsbench.records.tuning.trials import TRIALS
+    from capsbench.tuning.converge import plan_climbers
+
+    climbers, remarks = plan_climbers(suite=suite, data_dir=data_dir, **request)
+    first = [trial for climber in climbers for trial in climber.ladder.trials]
+    most = [job for climber in climbers for job in climber.plan_most()]
+    _print_plan(Plan(first, {}, remarks), out / TRIALS, data_dir, as_json, False, most)
+
+
+def _print_plan(
+    plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fresh: bool, most: Sequence[PlannedCell] = ()
+) -> None:
+    """Prints the cells of a plan; ``most`` are those of a whole search of which these are the first."""
     from capsbench.networks.build import parameter_count
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.records.store import Store
@@ -216,7 +252,10 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
             for job in planned
         ]
         timing = asdict(estimate_duration(left, records.keys(), data_dir))
-        print(json.dumps({"cells": cells, **timing, "left_out": plan.left_out, "remarks": remarks}))
+        facts = {"cells": cells, **timing, "left_out": plan.left_out, "remarks": remarks}
+        if most:
+            facts["most"] = {"cells": len(most), **asdict(estimate_duration(most, (), data_dir))}
+        print(json.dumps(facts))
         return
     titles = title_cells(job.cell for job in planned)
     table = Table("cell", "experiment", "epochs", "parameters", "on record", box=None, pad_edge=False)
@@ -237,6 +276,9 @@ def _print_plan(plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fre
         print_line(remark)
     sys.stdout.flush()  # shows the plan before the timing, which takes seconds
     print_estimate(estimate_duration(left, records.keys(), data_dir), len(planned), len(left))
+    if most:
+        print_line("the whole search, if every contender is still improving until the last trials:")
+        print_estimate(estimate_duration(most, (), data_dir), len(most), len(most))
 
 
 def print_estimate(timing: Estimate, cells: int, left: int) -> None:

@@ -120,6 +120,8 @@ def tune(
 
     capsbench tune --routing dynamic,em --dataset fashion-mnist --train-size 6000 --out results/tuned
 
+    capsbench tune --routing dynamic,em --epochs auto --out results/tuned
+
     capsbench tune --routing my_module:MyRouting --trials 40 --space learning_rate=0.001..0.3 --space temperature=0.5,1,2
     """
     from capsbench.running.machines import Machines
@@ -174,6 +176,7 @@ def print_search(contenders: list[Contender], remarks: list[str], data_dir: Path
     """Prints the contenders of a search, what is tuned of each, and the estimated duration."""
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.running.estimate import estimate_duration
+    from capsbench.tuning.epochs import FACTORS, change_epochs
 
     search = contenders[0].search
     # The settings of a trial change its duration little, but for the batch size.
@@ -189,6 +192,16 @@ def print_search(contenders: list[Contender], remarks: list[str], data_dir: Path
         for study in range(search.studies)
         for seed in contender.seeds
     ]
+    epochs = {contender.identity: [contender.planned.cell.epochs] for contender in contenders}
+    if search.is_prolonged:
+        epochs = {name: [factor * start for factor in FACTORS] for name, (start,) in epochs.items()}
+        planned += [
+            replace(change_epochs(contender.planned.with_seed(5 * 10**8 + study), count), measures=())
+            for contender in contenders
+            for count in epochs[contender.identity][1:]
+            for study in range(search.studies)
+        ]
+        results = [change_epochs(job, FACTORS[-1] * job.cell.epochs) for job in results]
     titles = title_cells(contender.planned.cell for contender in contenders)
     named = {contender.identity: titles[contender.planned.cell.id].rpartition(", seed ")[0] for contender in contenders}
     if as_json:
@@ -199,6 +212,7 @@ def print_search(contenders: list[Contender], remarks: list[str], data_dir: Path
                 "trials": search.trials,
                 "studies": search.studies,
                 "results": search.studies * len(contender.seeds),
+                "epochs": epochs[contender.identity],
                 "spaces": {name: str(space) for name, space in contender.spaces.items()},
             }
             for contender in contenders
@@ -214,6 +228,11 @@ def print_search(contenders: list[Contender], remarks: list[str], data_dir: Path
     make_console().print(table)
     for remark in remarks:
         print_line(remark)
+    if search.is_prolonged:
+        most = max(counts[-1] for counts in epochs.values())
+        print_line(
+            f"the winner of each study is trained with up to {most} epochs, as long as it is improving; at most:"
+        )
     sys.stdout.flush()  # shows the plan before the timing, which takes seconds
     cells = len(planned) + len(results)
     print_estimate(estimate_duration([*planned, *results], (), data_dir), cells, cells)

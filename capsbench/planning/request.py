@@ -40,6 +40,9 @@ def list_choices(field: str) -> list[str]:
 ONE_LIST = "its values go into one list, A,B,..."
 """The remedy for a name that is given twice."""
 
+EPOCHS, AUTO = "epochs", "auto"
+"""The flag of epochs, and its value if a search finds them (`capsbench.converge`)."""
+
 BASELINE_SIZES = ("own", "matched")
 """The sizes of a baseline: its own, or matched to the capsule network's parameter count."""
 
@@ -80,6 +83,31 @@ def split_request(request: Mapping[str, Any]) -> Request:
         else:
             options[key] = value
     return Request(fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes)), measures)
+
+
+def is_auto(epochs: object) -> bool:
+    """Returns true for epochs that a search finds: ``auto``, or ``auto:5``, which starts from 5."""
+    return isinstance(epochs, str) and epochs.partition(":")[0] == AUTO
+
+
+def start_search(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns a request with the epochs from which a search for them starts; None if it asks for no such search.
+
+    With ``epochs="auto"`` these are left open, so that they are those of the suite, the network or the data set.
+    """
+    rest = {name: value for name, value in request.items() if canonical_name(name) != EPOCHS}
+    asked = [value for name, value in request.items() if canonical_name(name) == EPOCHS and value is not None]
+    if len(asked) != 1 or len(values := split_values(asked[0])) != 1 or not is_auto(values[0]):
+        return None  # a list with it is refused with the other values
+    _, colon, start = values[0].partition(":")
+    return rest | {EPOCHS: start} if colon else rest
+
+
+def refuse_beside(decisive: str, **flags: object) -> None:
+    """Refuses flags that a request cannot have beside another one, as in ``{flag:until_decided}``."""
+    for flag, value in flags.items():
+        if value:
+            raise UsageError(Kind.CONFLICT, f"conflicts with {decisive}", flag=flag, expected="give one of them")
 
 
 def trust_named(kind: str, names: Iterable[Any]) -> None:
@@ -162,6 +190,9 @@ def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
             _check_device(name, str(wanted))
             parsed.append(str(wanted))
             continue
+        if field == EPOCHS and is_auto(wanted):
+            remedy = "capsbench.converge finds them; on the command line give {flag:epochs} auto alone, to run, tune or challenge"
+            raise UsageError(Kind.CONFLICT, "is a search of its own", flag=name, value=wanted, expected=remedy)
         if field == "backend" and wanted not in ("auto", *BACKENDS):
             raise UsageError(Kind.UNKNOWN, flag=name, value=wanted, expected=["auto", *BACKENDS])
         try:

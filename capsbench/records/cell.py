@@ -136,7 +136,12 @@ class Cell(BaseModel):
     ]
     epochs: Annotated[
         Count,
-        Declaration("passes over the training images", Role.BUDGET, Panel.TRAINING, decided_by="the data set's own"),
+        Declaration(
+            "passes over the training images; auto: as many as one rule finds, the same for every contender",
+            Role.BUDGET,
+            Panel.TRAINING,
+            decided_by="the data set's own",
+        ),
     ]
     patience: Annotated[
         CountFromZero,

@@ -19,9 +19,10 @@ from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
 from capsbench.stats.spaces import Choice, Space
 from capsbench.tuning.contenders import Contender
+from capsbench.tuning.epochs import EpochSearch, Ladder, apply_epochs
+from capsbench.tuning.rounds import RunCells, make_run_cells
 from capsbench.tuning.search import Search, parse_spaces
-from capsbench.tuning.tune import make_run_cells, plan_search, split_spaces
-from capsbench.tuning.tuner import RunCells
+from capsbench.tuning.tune import plan_search, split_spaces
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -70,6 +71,8 @@ class TunableContender:
     def train_results(self, number: int, setting: Mapping[str, Scalar]) -> Outcome:
         """Trains with the setting of a trial and the seeds of the request, and takes the measures.
 
+        With ``epochs="auto"`` in the request, the epochs are searched for before, as in `capsbench.tune`.
+
         Reports show these networks as one tuned contender.
 
         Args:
@@ -79,7 +82,14 @@ class TunableContender:
         validation = read_validation(open_trials(self._folder).find(planned.cell))
         study = number // self._contender.search.trials_of_study
         validated = validation if math.isfinite(validation) else None
-        return self._run_cells(self._contender.plan_results(study, planned, validated), Store(self._folder), ())
+        results = self._contender.plan_results(study, planned, validated)
+        if self._contender.search.is_prolonged:
+            search = EpochSearch([Ladder([planned])], self._folder, self._run_cells, are_started=True)
+            outcome = search.run()
+            if not search.found:
+                return outcome
+            results = apply_epochs(results, search.found[0])
+        return self._run_cells(results, Store(self._folder), ())
 
 
 def _suggest_value(trial: Trial, name: str, space: Space) -> Scalar:

@@ -42,6 +42,7 @@ class Search:
         sampler: ``random``; ``tpe``: Optuna's TPE, which learns from the earlier trials of a study; or ``own``: the user's tuner
             chooses the settings.
         spaces: field or option -> the space that replaces the declared one, for every contender that has it.
+        is_prolonged: search for the epochs of each winner, which start from those of the trials.
     """
 
     trials: int = TRIALS
@@ -49,6 +50,7 @@ class Search:
     seed: int = 0
     sampler: Sampler = "random"
     spaces: Mapping[str, Space] = field(default_factory=dict)
+    is_prolonged: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.trials <= MOST_TRIALS:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from capsbench.api import OnCount, plan
-from capsbench.data.base import data_folder
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.count import MAX_CELLS, check_count
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS, STUDIES, TRIALS
-from capsbench.planning.matrix import PlannedCell
-from capsbench.planning.request import split_values
-from capsbench.presenting.terminal import make_console
-from capsbench.records.store import Store
+from capsbench.planning.request import AUTO, EPOCHS, split_values, start_search
 from capsbench.records.tuning import Sampler
 from capsbench.running.machines import Machines
-from capsbench.running.outcome import Outcome
-from capsbench.running.progress import make_progress
 from capsbench.tuning.contenders import Contender, list_contenders
+from capsbench.tuning.epochs import FACTORS, change_epochs
 from capsbench.tuning.learning import import_optuna
+from capsbench.tuning.rounds import make_run_cells
 from capsbench.tuning.search import Search, parse_spaces
-from capsbench.tuning.tuner import RunCells, Tuned, Tuner
+from capsbench.tuning.tuner import Tuned, Tuner
 
 
 def tune(
@@ -58,6 +55,9 @@ def tune(
     common, and the winner of each is trained with the seeds of the request, other ones in each study. What the request names is
     not tuned. The same call goes on after an interruption, and several machines may share a folder.
 
+    With ``epochs="auto"`` each winner is then trained anew with 2, 4 and 8 times the epochs as long as it is still improving, as
+    by `capsbench.converge`, and the results have the epochs that were found.
+
     Args:
         trials: the trials of each contender, over all its studies.
         studies: the parts into which they are divided.
@@ -89,33 +89,6 @@ def tune(
     return Tuner(contenders, Path(out), run_cells, remarks).run()
 
 
-def make_run_cells(
-    machines: Machines,
-    data_dir: str | Path | None,
-    *,
-    command: str,
-    console: Console | None = None,
-    checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS,
-    suite: str | Path | None = None,
-) -> RunCells:
-    """Returns the function that runs the cells of a search on some machines; the arguments are those of `tune`."""
-
-    def run_cells(planned: Sequence[PlannedCell], store: Store, remarks: Sequence[str]) -> Outcome:
-        with make_progress(console or make_console(stderr=True)) as progress:
-            return machines.make_runner(
-                planned,
-                store,
-                data_folder(data_dir),
-                progress,
-                checkpoint_seconds=checkpoint_seconds,
-                command=command,
-                suite=None if suite is None else str(suite),
-                remarks=remarks,
-            ).run()
-
-    return run_cells
-
-
 def plan_search(
     search: Search,
     *,
@@ -128,12 +101,26 @@ def plan_search(
     """Returns the contenders of a search, and remarks on them; raises UsageError as `tune`."""
     if search.sampler == "tpe":
         import_optuna()
+    started = start_search(request)
+    if started is not None:
+        request, search = started, replace(search, is_prolonged=True)
     planned = plan(suite, data_dir, max_cells=max_cells, on_count=on_count, **request)
     contenders = list_contenders(planned.cells, search)
+    if search.is_prolonged:
+        check_prolongable(contenders)
     results = sum(len(contender.seeds) for contender in contenders) * search.studies
-    check_count(len(contenders) * search.trials + results, max_cells)
+    trials = search.trials + search.is_prolonged * search.studies * (len(FACTORS) - 1)
+    check_count(len(contenders) * trials + results, max_cells)
     left_out = [f"{name} is left out: {reason}" for name, reason in planned.left_out.items()]
     return contenders, [*planned.remarks, *left_out]
+
+
+def check_prolongable(contenders: Sequence[Contender]) -> None:
+    """Refuses a space of epochs beside a search for them, and epochs that are too many to be prolonged."""
+    for contender in contenders:
+        if EPOCHS in contender.spaces:
+            raise UsageError(Kind.CONFLICT, f"conflicts with {{flag:{EPOCHS}}} {AUTO}", flag="space", value=EPOCHS)
+        change_epochs(contender.planned, FACTORS[-1] * contender.planned.cell.epochs)
 
 
 def split_spaces(space: str | Sequence[str]) -> list[str]:

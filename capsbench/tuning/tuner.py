@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.store import Store
+from capsbench.records.tuning.convergence import Convergence
 from capsbench.records.tuning.trials import open_trials, read_validation
 from capsbench.running.on_record import find_records
 from capsbench.running.outcome import Outcome
 from capsbench.tuning.contenders import Contender
+from capsbench.tuning.epochs import EpochSearch, Ladder, apply_epochs, describe_found
 from capsbench.tuning.learning import LearningSampler
+from capsbench.tuning.rounds import RunCells, remove_weights
 from capsbench.tuning.selection import Winner, select_winner
-
-RunCells = Callable[[Sequence[PlannedCell], Store, Sequence[str]], Outcome]
-"""(cells, results folder, remarks) -> the outcome of their run."""
 
 
 @dataclass
@@ -35,9 +36,24 @@ class Tuned:
     without_winner: list[str] = field(default_factory=list)
 
 
+class WinnerOfStudy(NamedTuple):
+    """The winner of a study of a contender: its trial, and the validation performance of that."""
+
+    title: str
+    contender: Contender
+    study: int
+    trial: PlannedCell
+    validation: float
+
+    def plan_results(self, search: Convergence | None) -> list[PlannedCell]:
+        """Returns its trainings with fresh seeds, with the epochs that a search found if there was one."""
+        planned = self.contender.plan_results(self.study, self.trial, self.validation)
+        return planned if search is None else apply_epochs(planned, search)
+
+
 @dataclass
 class Tuner:
-    """A search for the settings of some contenders, in two phases with a barrier between them.
+    """A search for the settings of some contenders, in phases with a barrier between them: trials, epochs if asked for, results.
 
     Each phase is a run of cells, of which those on record are not run again. So an interrupted search goes on with the same call,
     and several machines that share the folder share its trials and come to the same winners.
@@ -63,12 +79,21 @@ class Tuner:
             outcome = self.run_cells(trials, store, () if number else self.remarks)
             if outcome.interrupted or outcome.left:
                 return Tuned(outcome)
-        # A trial is judged by its record; networks of all trials would fill a disk.
-        for path in store.folder.glob("weights/*.safetensors"):
-            path.unlink(missing_ok=True)
-        results, missing = self.plan_results()
+        remove_weights(store)
+        winners, missing = self.list_winners()
         tuned = Tuned(outcome, without_winner=missing)
         lines = [f"{title}: no trial could be trained" for title in missing]
+        searches: list[Convergence | None] = [None] * len(winners)
+        if self.contenders[0].search.is_prolonged:
+            prolonging = EpochSearch(
+                [Ladder([winner.trial]) for winner in winners], self.folder, self.run_cells, are_started=True
+            )
+            prolonged = prolonging.run()
+            if prolonged.interrupted or prolonged.left:
+                return replace(tuned, trials=prolonged)
+            searches = [*prolonging.found]
+            lines += map(describe_found, (winner.title for winner in winners), prolonging.found)
+        results = [job for winner, search in zip(winners, searches, strict=True) for job in winner.plan_results(search)]
         tuned.results = self.run_cells(results, Store(self.folder), lines)
         return tuned
 
@@ -92,19 +117,19 @@ class Tuner:
             for sampler, trial in zip(samplers, trials, strict=True):
                 sampler.observe(read_validation(records.get(trial.cell.id)))
 
-    def plan_results(self) -> tuple[list[PlannedCell], list[str]]:
-        """Returns the trainings of all winners, and the titles of the contenders and studies without one."""
-        planned: list[PlannedCell] = []
+    def list_winners(self) -> tuple[list[WinnerOfStudy], list[str]]:
+        """Returns the winners of all studies, and the titles of the contenders and studies without one."""
+        winners: list[WinnerOfStudy] = []
         missing: list[str] = []
         titles = title_cells(contender.planned.cell for contender in self.contenders)
         for contender in self.contenders:
             for study, (trials, winner) in enumerate(self.select_winners(contender)):
+                title = f"{titles[contender.planned.cell.id].rpartition(', seed ')[0]}, study {study + 1}"
                 if winner is None:
-                    title = titles[contender.planned.cell.id].rpartition(", seed ")[0]
-                    missing.append(f"{title}, study {study + 1}")
+                    missing.append(title)
                 else:
-                    planned += contender.plan_results(study, trials[winner.trial], winner.validation)
-        return planned, missing
+                    winners.append(WinnerOfStudy(title, contender, study, trials[winner.trial], winner.validation))
+        return winners, missing
 
     def select_winners(self, contender: Contender) -> Iterator[tuple[list[PlannedCell], Winner | None]]:
         """Yields the trials of each study of a contender, and its winner."""

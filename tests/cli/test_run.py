@@ -1,10 +1,13 @@
-"""Wrong flags of `capsbench run`."""
+"""`capsbench run`: wrong flags, seeds as needed, and epochs that are searched for."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from capsbench.records.store import Store
+from capsbench.records.tuning.trials import open_trials
 from capsbench.stats.sequential import LOOKS
 
 
@@ -48,5 +51,72 @@ def test_flags_that_fix_the_seeds_are_refused_beside_it(flag, capsbench, tmp_pat
     for dry in ((), ("--dry-run",)):
         answer = capsbench("run", "--routing", "em,dynamic", "--until-decided", "em,dynamic", *flag, *dry, cwd=tmp_path)
         assert answer.returncode == 2
+        assert flag[0] in answer.stderr
+    assert not (tmp_path / "results").exists()
+
+
+SEARCH = (
+    "run",
+    "--routing",
+    "uniform",
+    "--train-size",
+    "40",
+    "--seeds",
+    "0",
+    "--measure",
+    "accuracy",
+    "--workers",
+    "1",
+)
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_epochs_are_searched_for(capsbench, tmp_path):
+    answer = capsbench(*SEARCH, "--epochs", "auto:2", "--out", "auto", cwd=tmp_path)
+    assert answer.returncode == 0
+    assert "2 of 2 cells on record in auto" in answer.stdout
+    results, _ = Store(tmp_path / "auto").records()
+    for record in results:
+        assert record.convergence.start == 2
+        assert record.cell.epochs == record.convergence.epochs
+        assert f"{record.cell.epochs} epochs" in answer.stderr
+    trials, _ = open_trials(tmp_path / "auto").records()
+    assert len(trials) == sum(len(record.convergence.tried) for record in results)
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_dry_run_tells_the_first_trials_and_the_most_that_a_search_may_take(capsbench, tmp_path):
+    answer = capsbench(*SEARCH, "--epochs", "auto:2", "--dry-run", "--json", cwd=tmp_path)
+    plan = json.loads(answer.stdout)
+    assert {cell["epochs"] for cell in plan["cells"]} == {2}
+    assert len(plan["cells"]) == 2
+    assert plan["most"]["cells"] == 2 * 4 + 2  # 2, 4, 8 and 16 epochs, and the results
+    assert plan["most"]["seconds"] > plan["seconds"]
+    answer = capsbench(*SEARCH, "--epochs", "auto", "--dry-run", cwd=tmp_path)
+    assert "2 cells, 2 to run" in answer.stdout
+    assert "10 cells, 10 to run" in answer.stdout
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        ("--shard", "1/2"),
+        ("--fresh",),
+        ("--track", "tensorboard"),
+        ("--detach",),
+        ("--until-decided", "uniform,matched"),
+        ("--epochs", "auto,30"),
+        ("--epochs", "auto:none"),
+        ("--seeds", "1000000"),
+    ],
+)
+def test_what_cannot_go_with_a_search_for_epochs_is_refused_in_a_line(flag, capsbench, tmp_path):
+    words = {"--routing": "uniform", "--epochs": "auto", **dict([(*flag, "")[:2]])}
+    arguments = [part for pair in words.items() for part in pair if part]
+    for dry in ((), ("--dry-run",)):
+        answer = capsbench("run", *arguments, *dry, cwd=tmp_path)
+        assert answer.returncode == 2
+        assert answer.stderr.count("\n") == 1
         assert flag[0] in answer.stderr
     assert not (tmp_path / "results").exists()

@@ -24,6 +24,7 @@ QUICK = (
     "--workers",
     "1",
 )
+LONGER = (*QUICK[:5], "auto:1", *QUICK[6:])
 SEARCH = ("--trials", "4", "--studies", "2")
 
 
@@ -98,3 +99,35 @@ def test_wrong_flags_are_refused_in_a_line(capsbench, arguments, flag, tmp_path)
         assert answer.stderr.count("\n") == 1
         assert flag in answer.stderr
     assert not (tmp_path / "tuned").exists()
+
+
+def test_winners_are_trained_with_the_epochs_that_a_search_finds(capsbench, in_one_process, tmp_path):
+    quick = ("--routing", "uniform", "--baseline", "none", *LONGER[2:])
+    answer = capsbench("tune", *quick, "--trials", "2", "--studies", "2", "--out", "tuned", cwd=tmp_path)
+    assert answer.returncode == 0
+    results, _ = Store(tmp_path / "tuned").records()
+    assert len(results) == 2
+    for record in results:
+        assert record.cell.epochs == record.request["epochs"] == record.convergence.epochs
+        assert record.convergence.start == 1
+        assert record.tuning.trials == 1
+    assert len(read_trials(tmp_path / "tuned")) == 2
+    assert capsbench("report", "--out", "tuned", "--format", "csv", cwd=tmp_path).returncode == 0
+    folder = tmp_path / "tuned" / "report"
+    assert pd.read_csv(folder / "table.csv")["n"].tolist() == [2]
+    tuning, epochs = pd.read_csv(folder / "tuning.csv"), pd.read_csv(folder / "epochs.csv")
+    # The first trial of each study is one of the search for settings.
+    assert tuning["epochs"].tolist() == epochs["spent"].tolist() == [sum(r.convergence.spent for r in results)]
+
+
+def test_a_dry_run_tells_the_epochs_that_winners_may_get(search, tmp_path, capsbench, in_one_process):
+    plan = json.loads(search("--dry-run", "--json").stdout)
+    assert [contender["epochs"] for contender in plan["contenders"]] == [[1], [1]]
+    answer = capsbench("tune", *LONGER, *SEARCH, "--out", "tuned", "--dry-run", "--json", cwd=tmp_path)
+    longer = json.loads(answer.stdout)
+    assert [contender["epochs"] for contender in longer["contenders"]] == [[1, 2, 4, 8]] * 2
+    answer = capsbench("tune", *LONGER, *SEARCH, "--out", "tuned", "--dry-run", cwd=tmp_path)
+    assert f"{2 * (4 + 2 * 3 + 2)} cells" in answer.stdout
+    refused = capsbench("tune", *LONGER, *SEARCH, "--space", "epochs=1,2", "--dry-run", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--space" in refused.stderr

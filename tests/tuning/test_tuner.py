@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,51 +10,18 @@ import pytest
 
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.records.cell import Cell
-from capsbench.records.record import Row
 from capsbench.records.store import Store
 from capsbench.records.tuning.trials import open_trials, read_trials
-from capsbench.running.outcome import Outcome
 from capsbench.tuning.contenders import Contender, list_contenders
+from capsbench.tuning.epochs import change_epochs
 from capsbench.tuning.search import FIRST_TRIAL_SEED, Search
 from capsbench.tuning.tuner import Tuner
-from tests.making import make_failed, make_record
-
-Performance = Callable[[Cell], float]
+from tests.tuning.making import FakeRuns, Performance
 
 
 def near_rate(rate: float) -> Performance:
     """A performance that falls with the distance of the learning rate from its best value."""
     return lambda cell: 1 - abs(math.log10(cell.learning_rate / rate)) / 10
-
-
-class FakeRuns:
-    """Runs cells by writing records: the test chooses the validation accuracy, and how many cells a run finishes."""
-
-    def __init__(self, performance: Performance, most: int | None = None) -> None:
-        self.performance = performance
-        self.most = most
-        self.trained: list[Cell] = []
-
-    def __call__(self, planned: Sequence[PlannedCell], store: Store, remarks: Sequence[str]) -> Outcome:
-        outcome = Outcome()
-        for job in planned:
-            if store.has(job.cell):
-                outcome.on_record.append(job.cell.id)
-            elif self.most is not None and len(self.trained) >= self.most:
-                outcome.left.append(job.cell.id)
-            else:
-                store.write(self.make_record(job))
-                self.trained.append(job.cell)
-                outcome.finished.append(job.cell.id)
-        return outcome
-
-    def make_record(self, job: PlannedCell):
-        accuracy = self.performance(job.cell)
-        if math.isnan(accuracy):
-            return make_failed(job.cell, role=job.role, tuning=job.tuning)
-        rows = [Row("accuracy", "accuracy", "test", accuracy, "fraction")] if job.measures else []
-        history = [{"epoch": 1, "loss": 0.1, "validation_accuracy": accuracy}]
-        return make_record(job.cell, rows, history=history, role=job.role, tuning=job.tuning)
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +152,58 @@ def test_a_search_that_learns_finds_a_narrow_optimum_and_is_rebuilt_from_its_rec
     again = FakeRuns(near_rate(0.004))
     Tuner(contenders, tmp_path, again).run()
     assert again.trained == []
+
+
+def test_each_winner_is_trained_longer_as_long_as_it_is_improving(planned, tmp_path) -> None:
+    jobs = [change_epochs(job, 8) for job in planned]
+    contenders = list_contenders(jobs, Search(trials=6, studies=3, is_prolonged=True))
+    runs = FakeRuns(lambda cell: near_rate(0.01)(cell) - 0.2, enough=lambda cell: 16 if cell.has_routing else 8)
+    tuned = Tuner(contenders, tmp_path, runs).run()
+    assert tuned.results is not None
+    results, _ = Store(tmp_path).records()
+    assert {(record.cell.has_routing, record.cell.epochs) for record in results} == {(True, 16), (False, 8)}
+    trials = {trial.cell.id: trial for trial in open_trials(tmp_path).records()[0]}
+    for record in results:
+        winner = next(
+            trial
+            for trial in read_trials(tmp_path)
+            if trial.tuning.contender == record.tuning.contender
+            and (trial.tuning.study, trial.tuning.trial) == (record.tuning.study, record.tuning.trial)
+        )
+        assert record.convergence.contender == winner.cell.contender
+        assert record.convergence.seeds == [winner.cell.seed]
+        assert record.cell.learning_rate == winner.cell.learning_rate
+        assert record.request["epochs"] == record.cell.epochs
+        longer = winner.cell.model_copy(update={"epochs": 16})
+        assert (longer.id in trials) is record.cell.has_routing
+    assert len(read_trials(tmp_path)) == 12  # a longer training is no trial of settings
+    assert len(trials) == 12 + 3
+
+
+def test_the_settings_and_trials_are_those_of_a_search_with_fixed_epochs(planned) -> None:
+    fixed, searched = (
+        list_contenders(planned, Search(trials=4, studies=2, is_prolonged=value)) for value in (False, True)
+    )
+    assert [one.draw_trial(3) for one in fixed] == [other.draw_trial(3) for other in searched]
+
+
+def test_a_search_with_longer_trainings_goes_on_where_it_was_left(planned, tmp_path) -> None:
+    jobs = [change_epochs(job, 8) for job in planned]
+    contenders = list_contenders(jobs, Search(trials=4, studies=2, is_prolonged=True))
+
+    def run(folder: Path, most: int | None = None) -> tuple[FakeRuns, bool]:
+        runs = FakeRuns(lambda cell: near_rate(0.01)(cell) - 0.2, most, enough=lambda cell: 32)
+        tuned = Tuner(contenders, folder, runs).run()
+        return runs, tuned.results is not None and not tuned.results.left
+
+    run(tmp_path / "whole")
+    trained: list[Cell] = []
+    for _ in range(12):
+        runs, is_finished = run(tmp_path / "parts", most=3)
+        trained += runs.trained
+        if is_finished:
+            break
+    assert len(trained) == len({cell.id for cell in trained}) == 8 + 4 * 2 + 4 * 2
+    assert sorted(cell.id for cell in read_results(tmp_path / "parts")) == sorted(
+        cell.id for cell in read_results(tmp_path / "whole")
+    )
