@@ -32,14 +32,14 @@ from capsbench.planning.shards import SHARD_FLAG, Shard, list_between, parse_sha
 from capsbench.planning.suites import read_suite
 from capsbench.presenting.terminal import make_console
 from capsbench.records.cell import Cell
-from capsbench.records.folder import allow_own, require_records
-from capsbench.records.parts import Part, Parts
+from capsbench.records.folder import allow_own, find_data, require_records
+from capsbench.records.parts import Part, Parts, open_dataset
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.registry import measure_name
 from capsbench.running.events import Listener
 from capsbench.running.listeners import Listeners, name_listeners
-from capsbench.running.load_data import check_data, identify_data
+from capsbench.running.load_data import check_data, group_by_data, identify_data
 from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
 from capsbench.running.progress import make_progress
@@ -227,6 +227,7 @@ def measure(
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)
     on_record, faults = require_records(store)
+    find_data(store)
     if allow_code:
         allow_own(store)
     records = [record for record in choose_records(on_record, where) if record.training is not None]
@@ -288,6 +289,10 @@ def _plan_request(
     on_count: OnCount = lambda count: None,
 ) -> list[PlannedCell]:
     asked = {name: value for name, value in request.items() if value is not None}
+    if not isinstance(asked.get("dataset"), str | None):
+        from capsbench.data.own.objects import adopt_datasets  # imports Pillow, which a plan does not need
+
+        asked["dataset"] = adopt_datasets(asked["dataset"], data_folder(data_dir))
     requests = read_suite(suite).override_with(asked) if suite is not None else [asked]
     try:
         count = count_cells(*requests)
@@ -328,6 +333,15 @@ def _collect_remarks(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) 
         *_describe_unused_iterations(chosen, request),
         *map(_describe_heavy_baseline, find_heavy_baselines(chosen)),
         *_describe_ignored_names(chosen),
+        *_describe_images(chosen),
+    ]
+
+
+def _describe_images(chosen: Sequence[PlannedCell]) -> list[str]:
+    """Returns what data sets say of their images, such as the splits that were drawn and an imbalance of the classes."""
+    groups = group_by_data(planned.cell for planned in chosen)
+    return [
+        f"{dataset}: {line}" for dataset, options in groups for line in open_dataset(dataset, dict(options)).remarks
     ]
 
 

@@ -2,8 +2,8 @@
 
 A name is looked up among the built-in ones below, then among the entry points of installed distributions (group
 ``capsbench.routing``, ``capsbench.network``, ...). A name of the form ``package.module:Attribute`` is imported only if the user
-named it (`trust`), since records hold such names too and may come from anyone. A class is returned only if it is a subclass of
-its kind's base class (`BASES`).
+named it (`trust`), since records hold such names too and may come from anyone. ``folder:PATH`` is a data set by its scheme
+(`locations.SCHEMES`). A class is returned only if it is a subclass of its kind's base class (`BASES`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
-from capsbench.sources import Source, forget_modules, read_source
+from capsbench.sources import Source, forget_modules, locations, read_source
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "routing": {
@@ -112,7 +112,6 @@ YOUR_OWN = "package.module:Attribute for your own"
 RESERVED = ("all", "none")
 """Names that mean every component of a kind, and no component."""
 
-
 _trusted: set[str] = set()
 """The import paths of a user's own components that this process may import."""
 
@@ -122,17 +121,21 @@ def trust(paths: Iterable[str]) -> None:
 
     Call it with names that a person typed, and with names from records only if that person allowed it.
     """
-    _trusted.update(path for path in paths if ":" in path)
+    for path in paths:
+        if locations.is_spec(path):
+            locations.restore([path])
+        elif ":" in path:
+            _trusted.add(path)
 
 
 def trusted_paths() -> frozenset[str]:
-    """Returns the trusted paths, to pass them to another process."""
-    return frozenset(_trusted)
+    """Returns the trusted paths and the locations of data sets, to pass them to another process."""
+    return frozenset(_trusted) | locations.list_specs()
 
 
 def is_trusted(name: str) -> bool:
     """Returns true for an import path that the user named, and for every built-in or installed name."""
-    return ":" not in name or name in _trusted
+    return ":" not in name or name in _trusted or locations.is_located(name)
 
 
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
@@ -186,6 +189,12 @@ def names(kind: str) -> list[str]:
     return [*BUILT_IN[kind], *_entry_points(kind)]
 
 
+def find_shipped(kind: str, name: str) -> str | None:
+    """Returns the path of the class of a name that ships with capsbench, the scheme of a data set included; else None."""
+    scheme = locations.split_scheme(name)[0] if kind == "dataset" else ""
+    return locations.SCHEMES.get(scheme) or BUILT_IN[kind].get(name)
+
+
 def kind_of(network: str) -> str:
     """Returns the kind of a network's name: ``baseline`` for the name of a baseline, else ``network``."""
     return "baseline" if network in names("baseline") else "network"
@@ -201,14 +210,15 @@ def get(kind: str, name: str, flag: str | None = None) -> Any:
         UsageError: the name is unknown; or a user's own class is not trusted, cannot be imported, or has another base class.
     """
     flag = flag or kind
-    if name in BUILT_IN[kind]:
-        return _import_path(flag, BUILT_IN[kind][name])
+    if (shipped := find_shipped(kind, name)) is not None:
+        return _import_path(flag, shipped)
     if ":" in name:
         component = _import_own(flag, name)
     elif name in _entry_points(kind):
         component = _load_entry_point(flag, _entry_points(kind)[name])
     else:
-        raise UsageError(Kind.UNKNOWN, flag=flag, value=name, expected=[*names(kind), YOUR_OWN])
+        paths = [f"{scheme}:PATH" for scheme in locations.SCHEMES if kind == "dataset"]
+        raise UsageError(Kind.UNKNOWN, flag=flag, value=name, expected=[*names(kind), *paths, YOUR_OWN])
     # `isinstance` reads `__class__`, which a foreign object may implement as a property that runs its code.
     if not (issubclass(type(component), type) and issubclass(component, _import_path(flag, BASES[kind]))):
         expected = f"a subclass of {BASES[kind].replace(':', '.')}"
@@ -237,7 +247,7 @@ def declared_version(kind: str, name: str) -> int | None:
 
     It is parsed from the source file, since importing most components would import torch, which takes seconds.
     """
-    return _version_in_source(BUILT_IN[kind][name]) if name in BUILT_IN[kind] else None
+    return _version_in_source(path) if (path := find_shipped(kind, name)) else None
 
 
 def training_version() -> int:
@@ -309,7 +319,7 @@ def _import_own(flag: str, path: str) -> Any:
     Raises:
         UsageError: no user named the component or allowed its import.
     """
-    if not is_trusted(path):
+    if path not in _trusted:
         problem = "code that a record names is not imported"
         remedy = "{flag:allow_code} allows it, if you trust the author of the records"
         raise UsageError(Kind.UNTRUSTED, problem, flag=flag, value=path, expected=remedy)
@@ -330,7 +340,7 @@ def look_in(folders: Iterable[Path]) -> None:
 
 def folder_of(kind: str, name: str) -> Path | None:
     """Returns the folder in which Python found the module of ``package.module:Attribute``; None for other names."""
-    if ":" not in name:
+    if ":" not in name or find_shipped(kind, name) is not None:
         return None
     get(kind, name)
     top = sys.modules[name.partition(":")[0].partition(".")[0]]
@@ -374,7 +384,7 @@ def source_digest(kind: str, name: str) -> str | None:
 
 
 def _source_of(kind: str, name: str) -> Source | None:
-    if name in BUILT_IN[kind]:
+    if find_shipped(kind, name) is not None:
         return None
     get(kind, name)  # imports the current state of its files
     if ":" in name:

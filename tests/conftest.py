@@ -27,6 +27,7 @@ from capsbench.records.store import Store
 from capsbench.running.executors import machine
 from capsbench.running.executors.base import Job
 from capsbench.running.executors.processes import to_sendable
+from capsbench.sources import locations
 from tests.making import CAPSULES, make_capsules, make_failed, make_record
 
 CNN: dict[str, Any] = {
@@ -142,8 +143,9 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def trust_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forgets what code an earlier test named."""
+    """Forgets what code and which images an earlier test named."""
     monkeypatch.setattr(registry, "_trusted", set())
+    monkeypatch.setattr(locations, "_locations", {})
 
 
 @pytest.fixture(autouse=True)

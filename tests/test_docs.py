@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -80,6 +81,12 @@ def shapes(write_examples, tmp_path):
     generator = random.Random(0)
     draw_shapes(tmp_path / "shapes" / "train", 60, generator)
     draw_shapes(tmp_path / "shapes" / "test", 30, generator)
+    draw_shapes(tmp_path / "photos", 3, generator)
+    files = sorted((tmp_path / "photos").glob("*/*.png"))
+    lines = [f"{file},{file.parent.name}" for file in files]
+    (tmp_path / "shapes.csv").write_text("\n".join(["file,label", *lines]))
+    images = np.stack([np.array(Image.open(file)) for file in files])
+    np.savez(tmp_path / "shapes.npz", images=images, labels=[file.parent.name for file in files])
     return write_examples("own-data.md")["shapes"]
 
 

@@ -6,7 +6,7 @@ import math
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from capsbench import registry
+from capsbench.records.parts import dataset_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,7 +98,7 @@ BY_DATA_SET: dict[str, dict[Threat, Bounds]] = {
 
 def can_be_misled(cell: Cell) -> bool:
     """Returns True if a cell's network can be attacked: it classifies images that each show one of several classes."""
-    dataset = registry.get("dataset", cell.dataset)
+    dataset = dataset_of(cell)
     return cell.loss is not None and dataset.labels_an_image == 1 and dataset.classes > 1
 
 

@@ -21,7 +21,8 @@ from capsbench.errors import Kind, UsageError
 from capsbench.networks.build import build_network, parameter_count
 from capsbench.planning.matrix import cells_of
 from capsbench.records.cell import Cell
-from capsbench.registry import BUILT_IN, get
+from capsbench.records.parts import dataset_of
+from capsbench.registry import BUILT_IN
 from capsbench.routing import DynamicRouting, EMRouting, Routing
 from capsbench.routing.windows import Windows
 from capsbench.training.step import TrainingStep
@@ -195,7 +196,7 @@ def _bench_cell(cell: Cell, seconds: float, busy: bool, say: Callable[[str], Non
         row = dict.fromkeys(COLUMNS) | {field: getattr(cell, field) for field in ("network", "routing", "iterations")}
         row |= {"size": cell.size, "parameters": parameter_count(cell), "batch": cell.batch_size}
         row |= {
-            "image": str(get("dataset", cell.dataset).image),
+            "image": str(dataset_of(cell).image),
             "contender": name,
             "backend": None if name in PEERS else name,
             "load": "busy" if busy else "idle",
@@ -219,7 +220,7 @@ def describe_cell(cell: Cell) -> str:
 
 
 def _draw_network_and_batch(cell: Cell) -> tuple[nn.Module, Batch]:
-    device, dataset = torch.device(cell.device), get("dataset", cell.dataset)
+    device, dataset = torch.device(cell.device), dataset_of(cell)
     torch.manual_seed(cell.seed)
     network = build_network(cell)
     images = torch.rand(cell.batch_size, *dataset.image, device=device)

@@ -4,60 +4,91 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import platformdirs
 
-from capsbench import registry
 from capsbench.data.draws import draw_few
 from capsbench.data.files import DataFile
 from capsbench.data.images import Images, ImageShape, Splits
 from capsbench.data.lazy import torch
 from capsbench.data.prepare import GREY_LEVELS, resize_images, standardise_images
 from capsbench.errors import FOREIGN, ArgumentError, Kind, UsageError, message_of
+from capsbench.records.cell import Scalar
+from capsbench.records.parts import open_dataset
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Dataset(ABC):
-    """Base class of a data set, a user's own included: declares its images and reads them."""
+    """Base class of a data set, a user's own included: declares its images and reads them.
 
-    image: ClassVar[ImageShape]
+    Arguments of ``__init__`` with a default are options: flags on the command line, and part of a cell's identity.
+    """
+
+    image: ImageShape
     """Channels, height and width of an image, as a network sees it. Training images may be larger if an augmentation crops
     them."""
 
     version: ClassVar[int] = 1
     """Version of the images; a change of them raises it in the class that changed. Networks of earlier versions are stale."""
 
-    classes: ClassVar[int]
+    classes: int
     """Number of classes. Labels are 0 to ``classes - 1``."""
 
-    epochs: ClassVar[int] = 10
+    path: Path | None = None
+    """The folder or file of a user's own images; None of images in the data folder, or of none that lie on the disk."""
+
+    class_names: Sequence[str] = ()
+    """Names of the classes, in the order of their labels; empty if they have none."""
+
+    epochs: int = 10
     """Default number of passes over the training images. The network's recipe and the user override it."""
 
-    shift: ClassVar[int] = 0
+    shift: int = 0
     """Largest random shift of training images in pixels, by default."""
 
-    labels_an_image: ClassVar[int] = 1
+    labels_an_image: int = 1
     """Number of objects in an image, all of different classes. If it is 2 or more, labels are ``[N, labels_an_image]``.
     Training images may show one object, with labels ``[N]``, if an augmentation overlays them."""
 
-    standardised: ClassVar[bool] = False
+    standardised: bool = False
     """True if the pixels of an image have mean 0 and variance 1, instead of lying in [0, 1]."""
 
-    files: ClassVar[tuple[DataFile, ...]] = ()
+    files: tuple[DataFile, ...] = ()
     """Files that the data folder must hold."""
 
-    licence: ClassVar[str] = ""
+    licence: str = ""
     """Terms of use of the files."""
 
-    source: ClassVar[str] = ""
+    source: str = ""
     """The publication to cite, which describes the data set."""
+
+    image_counts: Mapping[str, int] = MappingProxyType({})
+    """Number of images of each part, as far as it is known before they are loaded."""
+
+    def count_classes(self) -> Mapping[str, Mapping[str, int]]:
+        """Returns class -> part -> number of images, as far as they are known before they are loaded."""
+        return {}
+
+    def describe(self) -> str:
+        """Returns the classes, the number of images and their shape in one line."""
+        channels, height, width = self.image
+        kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+        counts = ", ".join(f"{count:,} {part}" for part, count in self.image_counts.items())
+        classes = "1 class" if self.classes == 1 else f"{self.classes} classes"
+        return f"{classes}, {counts}{' ' if counts else ''}images of {height}x{width} pixels, {kind}"
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Lines for the user about these images, such as an imbalance of the classes."""
+        return ()
 
     @abstractmethod
     def load(self, folder: Path) -> Splits:
@@ -70,8 +101,7 @@ class Dataset(ABC):
             UsageError: the images cannot be read; the message says in one line what to do.
         """
 
-    @classmethod
-    def prepare_images(cls, images: Tensor) -> Tensor:
+    def prepare_images(self, images: Tensor) -> Tensor:
         """Resizes whole images to the shape of the data set, and standardises each if those of the data set are.
 
         A trained network prepares images from elsewhere by this function. A data set that prepares its own in another way has
@@ -80,8 +110,8 @@ class Dataset(ABC):
         Args:
             images: ``[N, C, H, W]`` of any height and width, pixels from 0 to 1.
         """
-        resized = resize_images(images, *cls.image[1:])
-        return standardise_images(GREY_LEVELS * resized) if cls.standardised else resized
+        resized = resize_images(images, *self.image[1:])
+        return standardise_images(GREY_LEVELS * resized) if self.standardised else resized
 
 
 def data_folder(asked: str | Path | None = None) -> Path:
@@ -89,7 +119,13 @@ def data_folder(asked: str | Path | None = None) -> Path:
     return Path(asked or os.environ.get("CAPSBENCH_DATA") or platformdirs.user_cache_dir("capsbench")).expanduser()
 
 
-def load_splits(name: str, folder: Path, train_size: int | None = None, seed: int = 0) -> Splits:
+def load_splits(
+    name: str,
+    folder: Path,
+    train_size: int | None = None,
+    seed: int = 0,
+    options: Mapping[str, Scalar] = MappingProxyType({}),
+) -> Splits:
     """Loads a data set by its name or import path, with a stratified draw of ``train_size`` training images.
 
     Loading uses one thread, because a sum may depend on the number of threads. So all processes get the same images.
@@ -97,11 +133,11 @@ def load_splits(name: str, folder: Path, train_size: int | None = None, seed: in
     Raises:
         UsageError: the data set, its files or the train size are invalid, in one line.
     """
-    dataset = registry.get("dataset", name)
+    dataset = open_dataset(name, options)
     try:
         _check_files(dataset)
         with _use_one_thread():
-            splits = dataset().load(folder)
+            splits = dataset.load(folder)
         if not isinstance(splits, Splits):
             raise ArgumentError("load", f"to return {Splits.__module__}.{Splits.__name__}", type(splits).__name__)
         for part, images in splits.by_name().items():
@@ -129,7 +165,7 @@ def _use_one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _check_files(dataset: type[Dataset]) -> None:
+def _check_files(dataset: Dataset) -> None:
     """Raises ArgumentError unless the files are declared as `DataFile`."""
     files: object = dataset.files
     if not isinstance(files, tuple | list) or not all(isinstance(file, DataFile) for file in files):
@@ -174,7 +210,7 @@ def _check_type(images: Images, part: str) -> None:
         raise ArgumentError(part, "images and labels as tensors", types)
 
 
-def _check_images(images: Images, dataset: type[Dataset], part: str, augmented: bool) -> None:
+def _check_images(images: Images, dataset: Dataset, part: str, augmented: bool) -> None:
     """Raises ArgumentError unless the images are as the data set declares, or may become so by an augmentation."""
     shape, labels = images.images.shape, images.labels
     count, objects = len(labels), dataset.labels_an_image

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from capsbench.records.cell import Cell
-from capsbench.records.parts import Parts
+from capsbench.records.parts import Parts, dataset_of
 from capsbench.routing.base import Routing
 
 FIELD_ARGUMENTS = ("reconstruction", "iterations", "backend")
@@ -73,7 +73,7 @@ def build_network(cell: Cell, device: str | None = None) -> nn.Module:
         device: the device of the weights, the cell's if None; ``meta`` builds shapes without weights.
     """
     parts = Parts.from_cell(cell)
-    dataset, network_class = parts.dataset.component, parts.network.component
+    dataset, network_class = parts.data, parts.network.component
     options: dict[str, Any] = cell.component_options("network")
     with torch.device(device or cell.device), _ShapesOnly() if device == "meta" else nullcontext():
         if parts.routing is None:
@@ -109,7 +109,9 @@ def parameter_dtype(cell: Cell) -> torch.dtype:
 def parameter_count(cell: Cell) -> int:
     """Counts the parameters of a cell's network, including its decoder; raises what building it does."""
     # Options and digests of code in a tuple each; the fields are those that `build_network` reads.
-    parts = cell.dataset, cell.network, cell.routing, *cell.options.items(), *cell.code.items()
+    # A folder of images may have changed since a cell of its name was counted.
+    dataset = dataset_of(cell)
+    parts = dataset.image, dataset.classes, cell.network, cell.routing, *cell.options.items(), *cell.code.items()
     network = *parts, *(getattr(cell, name) for name in FIELD_ARGUMENTS), cell.precision, cell.channels_last
     if network not in _parameter_counts:
         _parameter_counts[network] = count_parameters(build_network(cell, device="meta"))
@@ -126,7 +128,7 @@ def forward_flops(cell: Cell) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     network = build_network(cell, device="meta").eval()
-    image = torch.empty(1, *Parts.from_cell(cell).dataset.component.image, dtype=parameter_dtype(cell), device="meta")
+    image = torch.empty(1, *dataset_of(cell).image, dtype=parameter_dtype(cell), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(image)
     return counter.get_total_flops()

@@ -13,7 +13,7 @@ from capsbench.networks.build import parameter_count
 from capsbench.planning.parts import choose_network, choose_parts, is_baseline
 from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG
 from capsbench.planning.resolve import resolve_cell
-from capsbench.records.cell import TARGET, Cell, fields_of
+from capsbench.records.cell import TARGET, Cell, Scalar, fields_of
 from capsbench.records.declaration import Role
 from capsbench_baselines.sizing import TOLERANCE, shared_targets
 
@@ -34,15 +34,15 @@ def resolve_baseline(cell: Cell, name: str, size: str, asked: Mapping[str, Any])
     point = {**cell.model_dump(include=SHARED), "network": name, "routing": None}
     if "learning_rate" in asked:
         point["learning_rate"] = cell.learning_rate
-    parts = choose_parts(point)
+    parts, data = choose_parts(point), _select_data(cell)
     if name != "matched" and size == "own":
-        return resolve_cell(point, parts, {})
+        return resolve_cell(point, parts, data)
     if "parameters" not in inspect.signature(parts.network.component).parameters:
         problem = f"{name} has no option parameters to be sized by"
         raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
     count = parameter_count(cell)
-    shared = _resolve_sized(_count_with_own_routing(cell, count), point)
-    return shared if _is_near(shared, count) else _resolve_sized(count, point)
+    shared = _resolve_sized(_count_with_own_routing(cell, count), point, data)
+    return shared if _is_near(shared, count) else _resolve_sized(count, point, data)
 
 
 def _count_with_own_routing(cell: Cell, count: int) -> int:
@@ -58,14 +58,19 @@ def _count_with_own_routing(cell: Cell, count: int) -> int:
     if routing == cell.routing:
         return count
     point = {**cell.model_dump(include={*SHARED, "network", "reconstruction", "learning_rate"}), "routing": routing}
-    options = {name: value for name, value in cell.options.items() if name.startswith("network.")}
+    options = {name: value for name, value in cell.options.items() if name.startswith(("dataset.", "network."))}
     try:
         return parameter_count(resolve_cell(point, choose_parts(point), options))
     except UsageError:  # the options of a user's own network may need a user's own routing
         return count
 
 
-def _resolve_sized(parameters: int, point: Mapping[str, Any]) -> Cell:
+def _select_data(cell: Cell) -> dict[str, Scalar]:
+    """Returns the options of the data set, by their full names: a baseline sees the same images."""
+    return {name: value for name, value in cell.options.items() if name.startswith("dataset.")}
+
+
+def _resolve_sized(parameters: int, point: Mapping[str, Any], data: Mapping[str, Scalar]) -> Cell:
     """Returns the baseline with a capsule network's parameter count, within `TOLERANCE` of it.
 
     Its target is the nearest of `shared_targets` that gives one, so that networks of almost one size share a baseline. Small
@@ -74,7 +79,7 @@ def _resolve_sized(parameters: int, point: Mapping[str, Any]) -> Cell:
     parts = choose_parts(point)
 
     def resolve_target(target: int) -> Cell:
-        return resolve_cell(point, parts, {TARGET: target})
+        return resolve_cell(point, parts, {**data, TARGET: target})
 
     for target in shared_targets(parameters):
         with suppress(UsageError):  # no widths make so many; a fault of the count itself is raised below

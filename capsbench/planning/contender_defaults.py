@@ -10,7 +10,7 @@ from capsbench import registry
 from capsbench.errors import FOREIGN
 from capsbench.planning.defaults import AXES
 from capsbench.presenting.naming import Names
-from capsbench.records.cell import OF_MACHINE, Cell, describe_cell
+from capsbench.records.cell import DATA, OF_MACHINE, Cell, Scalar, describe_cell
 
 
 def defaults_of(cell: Cell) -> Mapping[str, Any]:
@@ -22,7 +22,8 @@ def defaults_of(cell: Cell) -> Mapping[str, Any]:
     parts = filter(None, (cell.dataset, cell.network, cell.routing, cell.loss))
     if not all(map(registry.is_trusted, parts)):
         return {}
-    return _find_defaults(cell.dataset, cell.size, cell.network, cell.routing, cell.loss)
+    data = tuple((name, value) for name, value in cell.options.items() if name.startswith("dataset."))
+    return _find_defaults(cell.dataset, cell.size, cell.network, cell.routing, cell.loss, data, cell.code.get(DATA))
 
 
 def title_cells(cells: Iterable[Cell]) -> dict[str, str]:
@@ -32,18 +33,33 @@ def title_cells(cells: Iterable[Cell]) -> dict[str, str]:
 
 
 @cache
-def _find_defaults(dataset: str, size: str, network: str, routing: str | None, loss: str | None) -> Mapping[str, Any]:
+def _find_defaults(
+    dataset: str,
+    size: str,
+    network: str,
+    routing: str | None,
+    loss: str | None,
+    data: tuple[tuple[str, Scalar], ...],
+    images: str | None,
+) -> Mapping[str, Any]:
+    """Returns the defaults of cells on a data set with some options.
+
+    Args:
+        images: a digest of them; other images of one name have other defaults.
+    """
     # These import torch, which few readers of records need.
+    from capsbench.planning.options import read_options
     from capsbench.planning.parts import choose_parts
     from capsbench.planning.resolve import complete_cell
 
     point = {"dataset": dataset, "size": size, "seed": 0, "network": network, "routing": routing, "device": "cpu"}
     try:
-        cell = complete_cell(point, choose_parts(point), {})
+        cell = complete_cell(point, choose_parts(point), dict(data))
         if loss != cell.loss:
             other = {**point, "loss": loss}
-            cell = cell.model_copy(update={"options": complete_cell(other, choose_parts(other), {}).options})
+            cell = cell.model_copy(update={"options": complete_cell(other, choose_parts(other), dict(data)).options})
         known = {**describe_cell(cell), **_find_partners(network, routing)}
+        known |= {f"dataset.{name}": usual for name, usual in read_options(registry.get("dataset", dataset)).items()}
     except FOREIGN:  # a user's own part may raise anything
         return {}
     return {name: value for name, value in known.items() if name not in OF_MACHINE and not name.startswith("code.")}

@@ -14,7 +14,7 @@ from capsbench.networks.build import forward_flops, parameter_count
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG
 from capsbench.records.cell import TARGET, Cell
-from capsbench.records.parts import Parts
+from capsbench.records.parts import dataset_of
 
 MOST_FLOPS = 1e10
 """The most FLOPs an image; a ResNet-50 takes 8e9 at 224x224. No CNN matched on images of up to 32x32 comes near it."""
@@ -48,5 +48,5 @@ def _may_be_heavy(cell: Cell) -> bool:
 
     None of the built-in ones enlarges an image. Counting exactly takes a forward pass, for which torch imports its compiler.
     """
-    pixels = math.prod(Parts.from_cell(cell).dataset.component.image[1:])
+    pixels = math.prod(dataset_of(cell).image[1:])
     return bool(cell.code) or 2 * parameter_count(cell) * pixels > MOST_FLOPS

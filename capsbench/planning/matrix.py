@@ -24,6 +24,7 @@ from capsbench.planning.request import (
     MEASURE_FLAG,
     Request,
     narrow_request,
+    refuse_namesakes,
     split_request,
     split_values,
 )
@@ -87,6 +88,7 @@ def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
     cells: dict[str, PlannedCell] = {}
     used: set[str] = set()  # the names of options that a cell has
     known: set[str] = set()  # the options of all parts
+    refuse_namesakes(requests)
     split = [split_request(request) for request in requests]
     for request, wanted in zip(requests, split, strict=True):
         contenders: dict[tuple[Any, ...], list[PlannedCell]] = {}

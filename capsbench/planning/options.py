@@ -30,11 +30,10 @@ def read_options(component: Any) -> dict[str, Scalar]:
 
 
 def list_options(parts: Parts) -> dict[str, Scalar]:
-    """Returns all options of network, routing and loss with their defaults, as ``network.NAME`` and so on."""
+    """Returns all options of data set, network, routing and loss with their defaults, as ``network.NAME`` and so on."""
     return {
         f"{field}.{name}": default
         for field, part in parts.by_field.items()
-        if field != "dataset"
         for name, default in read_options(part.component).items()
     }
 
@@ -42,7 +41,7 @@ def list_options(parts: Parts) -> dict[str, Scalar]:
 def choose_options(parts: Parts, asked: Mapping[str, list[Any]], used: set[str]) -> Iterator[dict[str, Scalar]]:
     """Yields the options asked for that these parts have, one combination of their values after another.
 
-    A name that network, routing and loss share (``squash``) is one axis; ``network.squash`` is that of the network alone.
+    A name that several of them share (``squash``) is one axis; ``network.squash`` is that of the network alone.
 
     Args:
         used: the names that were asked for and found are added to it.
@@ -70,6 +69,8 @@ def _parse_option(name: str, option: str, default: Scalar, value: Any) -> Scalar
     """
     try:
         kind: Any = Whole if type(default) is int else type(default)
+        if kind is str and type(value) is int:  # ``resize=32`` in Python
+            value = str(value)
         parsed: Scalar = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         raise UsageError(Kind.INVALID, reason_of(error), flag=name, value=value) from error
@@ -83,7 +84,7 @@ def _parse_option(name: str, option: str, default: Scalar, value: Any) -> Scalar
 def _refuse_negative(parts: Parts, option: str, value: Scalar) -> None:
     """Refuses a negative number for a built-in component, whose options are sizes, shares, deviations or rates."""
     part = parts.by_field[option.partition(".")[0]]
-    if part.name in registry.BUILT_IN[part.kind] and isinstance(value, int | float) and value < 0:
+    if registry.find_shipped(part.kind, part.name) and isinstance(value, int | float) and value < 0:
         raise UsageError(Kind.INVALID, flag=short_name(option), expected="0 or more", value=value)
 
 
@@ -91,3 +92,14 @@ def multiply_axes(axes: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:
     """Yields the points of a matrix with these axes."""
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
+
+
+def parse_dataset_options(name: str, asked: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Returns some options of a data set in their types; raises UsageError for one that it does not have."""
+    defaults = read_options(registry.get("dataset", name))
+    for option in asked:
+        if option not in defaults:
+            raise UsageError(Kind.UNKNOWN, flag=option, value=option, expected=sorted(defaults))
+    return {
+        option: _parse_option(option, f"dataset.{option}", defaults[option], value) for option, value in asked.items()
+    }

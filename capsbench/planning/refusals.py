@@ -19,7 +19,7 @@ Fields = Mapping[str, Any]
 
 def refuse_large_shift(parts: Parts, fields: Fields) -> None:
     """Refuses a shift that can move a whole image out of its frame."""
-    image = parts.dataset.component.image
+    image = parts.data.image
     side = min(image.height, image.width)
     if fields["shift"] >= side:
         expected = f"less than {side}, the side of the images of {parts.dataset.name}"
@@ -42,7 +42,7 @@ def refuse_second_objective(parts: Parts, fields: Fields) -> None:
 
 def refuse_standardised_reconstruction(parts: Parts, fields: Fields) -> None:
     """Refuses a decoder for images whose pixels it cannot make."""
-    if fields["reconstruction"] and parts.dataset.component.standardised:
+    if fields["reconstruction"] and parts.data.standardised:
         problem = f"the decoder makes pixels from 0 to 1, those of {parts.dataset.name} are standardised"
         raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected="use no")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +13,8 @@ from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.measures.build import check_measures
 from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_name
+from capsbench.records.parts import forget_datasets
+from capsbench.sources import locations
 
 BASELINE_FLAG = "baseline"
 BASELINE_SIZE_FLAG = "baseline_size"
@@ -141,7 +144,7 @@ def narrow_request(
     for name in sorted(names):
         field = _find_field(name)
         if field is not None:
-            narrowed[flag_of(field)] = point[field]
+            narrowed[flag_of(field)] = locations.spell_typed(point[field]) if field == "dataset" else point[field]
             continue
         # A short name stands for all options of that name, but for those that the request names in full.
         options = [
@@ -186,6 +189,9 @@ def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
         wanted: Any = item
         if wanted in ("none", "all") and field == "train_size":
             wanted = None
+        if field == "dataset":
+            parsed.append(_locate_dataset(name, item))
+            continue
         if field == "device":
             _check_device(name, str(wanted))
             parsed.append(str(wanted))
@@ -202,6 +208,33 @@ def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
                 raise UsageError(Kind.UNKNOWN, flag=name, value=item, expected=known) from error
             raise UsageError(Kind.INVALID, reason_of(error), flag=name, value=item) from error
     return parsed
+
+
+def _locate_dataset(name: str, typed: Any) -> str:
+    """Returns the name of a data set; one that is typed as a path, such as ``folder:data/shapes``, has the name of its folder."""
+    if not isinstance(typed, str):
+        expected = "a name, folder:PATH, npz:PATH, csv:PATH or package.module:Class"
+        raise UsageError(Kind.INVALID, flag=name, expected=expected, value=type(typed).__name__)
+    if ":" not in typed and typed not in registry.names("dataset") and Path(typed).expanduser().exists():
+        scheme = "folder" if Path(typed).expanduser().is_dir() else "csv" if typed.endswith(".csv") else "npz"
+        raise UsageError(Kind.UNKNOWN, flag=name, value=typed, expected=f"images in it are {scheme}:{typed}")
+    forget_datasets()
+    return locations.locate(typed)
+
+
+def refuse_namesakes(requests: Iterable[Mapping[str, Any]]) -> None:
+    """Refuses two folders or files of images that have one name: cells would not say which of them they are of."""
+    known: dict[str, tuple[str, str]] = {}
+    for request in requests:
+        for typed in split_values(request.get("dataset")):
+            name, location = locations.find_location(str(typed))
+            if location is None:
+                continue
+            first, path = known.setdefault(name, (location.typed, location.path))
+            if path != location.path:
+                problem = f"the same name as {first}, {name}"
+                remedy = "rename one of them"
+                raise UsageError(Kind.CONFLICT, problem, flag="dataset", value=typed, expected=remedy)
 
 
 def _check_device(name: str, device: str) -> None:

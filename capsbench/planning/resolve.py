@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from capsbench.planning.defaults import FIELD_DEFAULTS, PAPER_LEARNING_RATE, usa
 from capsbench.planning.options import list_options
 from capsbench.planning.refusals import REFUSALS
 from capsbench.planning.request import BASELINE_FLAG
-from capsbench.records.cell import TARGET, Cell, Scalar, short_name
+from capsbench.records.cell import TARGET, Cell, Scalar, select_options, short_name
 from capsbench.records.parts import Parts
 from capsbench.routing import Routing
 
@@ -52,11 +53,13 @@ def resolve_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, S
 
 def complete_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, Scalar]) -> Cell:
     """Returns the Cell of a point as `resolve_cell` does, without building its network."""
+    defaults = list_options(parts)
+    # Its options decide what a data set declares, such as the shape of its images.
+    parts = replace(parts, dataset_options=select_options({**defaults, **options}, "dataset"))
     size_options = _find_size_options(parts, point["size"])
     fields = _complete_fields(point, parts)
     for refuse in REFUSALS:
         refuse(parts, fields)
-    defaults = list_options(parts)
     presets = {name: value for name, value in _find_presets(parts, point["size"]).items() if name in defaults}
     fields["options"] = {**defaults, **size_options, **presets, **options}
     fields["code"] = parts.digest_sources()
@@ -65,7 +68,7 @@ def complete_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, 
 
 def _find_size_options(parts: Parts, size: str) -> dict[str, Scalar]:
     """Returns the options of the network at a size, by their full names; raises UsageError if there is no such size."""
-    dataset, network = parts.dataset.component, parts.network.component
+    dataset, network = parts.data, parts.network.component
     has_image = isinstance(getattr(dataset, "image", None), ImageShape)
     if not has_image or not isinstance(getattr(dataset, "classes", None), int):
         expected = "a class with image = ImageShape(...) and classes = a number"
@@ -90,7 +93,7 @@ def _find_presets(parts: Parts, size: str) -> dict[str, Scalar]:
 
 def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     """Returns all fields but options and code: those asked for over those of the network, the data set and `FIELD_DEFAULTS`."""
-    dataset, size = parts.dataset.component, point["size"]
+    dataset, size = parts.data, point["size"]
     fields = {
         **FIELD_DEFAULTS,
         "epochs": dataset.epochs,
@@ -112,7 +115,7 @@ def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
 
 def _has_decoder(parts: Parts) -> bool:
     """Returns true if the network has a decoder by default, and the data set has pixels that a decoder can make."""
-    if not parts.has_routing or parts.dataset.component.standardised:
+    if not parts.has_routing or parts.data.standardised:
         return False
     return bool(_default_of(parts.network.component, "reconstruction", otherwise=False))
 

@@ -11,7 +11,7 @@ from capsbench.predicting.find_cell import find_record
 from capsbench.predicting.hub import is_hub_folder, load_hub_folder
 from capsbench.predicting.load import RETRAINED, advise_retraining, load_network
 from capsbench.predicting.trained import Prediction, ScoreKind, TrainedNetwork
-from capsbench.records.folder import allow_own
+from capsbench.records.folder import allow_own, find_data
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 
@@ -57,6 +57,7 @@ class Found(NamedTuple):
 
     def load(self, allow_code: bool = False) -> TrainedNetwork:
         """Returns the network with its weights; raises UsageError as `network`."""
+        find_data(self.store)
         if allow_code:
             allow_own(self.store)
         then = f"capsbench.network('{RETRAINED}/{self.record.cell.id}')"

@@ -19,7 +19,7 @@ from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import parameter_dtype
 from capsbench.predicting.pixels import FLAG, read_pixels
 from capsbench.records.cell import Cell
-from capsbench.records.parts import Parts
+from capsbench.records.parts import dataset_of
 from capsbench.training.losses import log_probabilities
 
 SCORES, RECONSTRUCTIONS, IMAGES = "scores", "reconstructions", "images"
@@ -93,7 +93,7 @@ class TrainedNetwork(nn.Module):
 
     Attributes:
         network: the network itself.
-        dataset: the class of its data set.
+        dataset: its data set.
         classes: the names of the classes, or their numbers.
     """
 
@@ -101,7 +101,7 @@ class TrainedNetwork(nn.Module):
         super().__init__()
         self.cell, self.title = cell, title
         self.network = network
-        self.dataset: type[Dataset] = Parts.from_cell(cell).dataset.component
+        self.dataset: Dataset = dataset_of(cell)
         named = tuple(map(str, getattr(self.dataset, "class_names", None) or ()))
         numbers = tuple(map(str, range(self.dataset.classes)))
         self.classes = named if len(named) == len(numbers) else numbers

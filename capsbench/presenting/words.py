@@ -23,7 +23,7 @@ def shorten_names(names: Iterable[str]) -> dict[str, str]:
 
 def strip_component(column: str) -> str:
     """A column's name without its component: ``routing.beta`` -> ``beta``."""
-    for component in ("network.", "routing.", "loss.", "tuning."):
+    for component in ("dataset.", "network.", "routing.", "loss.", "tuning."):
         column = column.removeprefix(component)
     return column
 

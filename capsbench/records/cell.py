@@ -30,7 +30,7 @@ NonNegative = Annotated[FiniteFloat, Field(ge=0)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 CountFromZero = Annotated[int, Field(ge=0, lt=2**31)]
 
-Option = Annotated[str, StringConstraints(pattern=r"^(network|routing|loss)\..")]
+Option = Annotated[str, StringConstraints(pattern=r"^(dataset|network|routing|loss)\..")]
 """The name of a component's option: the component's kind, a dot, and the name that the component gives it."""
 
 
@@ -50,7 +50,12 @@ class Cell(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=1000)
 
-    dataset: Annotated[str, Declaration("data set", Role.TASK, Panel.DATA, axis=("digits",))]
+    dataset: Annotated[
+        str,
+        Declaration(
+            "data set: a name, folder:PATH, npz:PATH, csv:PATH or module:Class", Role.TASK, Panel.DATA, axis=("digits",)
+        ),
+    ]
     train_size: Annotated[
         Count | None, Declaration("training images, a stratified draw by seed; none: all", Role.TASK, Panel.DATA)
     ]
@@ -214,7 +219,8 @@ class Cell(BaseModel):
         ),
     ]
     options: Annotated[
-        dict[Option, Scalar], Declaration("options of the network, the routing and the loss, all of them", Role.OWN)
+        dict[Option, Scalar],
+        Declaration("options of the data set, the network, the routing and the loss, all of them", Role.OWN),
     ]
     code: Annotated[
         dict[str, str],
@@ -295,10 +301,9 @@ class Cell(BaseModel):
         few = f"[{self.train_size}]" if self.train_size else ""
         return f"{self.network}{routing} {self.size}, {self.dataset}{few}, seed {self.seed}"
 
-    def component_options(self, component: Literal["network", "routing", "loss"]) -> dict[str, Scalar]:
+    def component_options(self, component: Literal["dataset", "network", "routing", "loss"]) -> dict[str, Scalar]:
         """Returns the options of one component, without the prefix of its kind."""
-        prefix = component + "."
-        return {name.removeprefix(prefix): value for name, value in self.options.items() if name.startswith(prefix)}
+        return select_options(self.options, component)
 
 
 def digest_fields(fields: dict[str, Any]) -> str:
@@ -339,6 +344,12 @@ def flag_of(field: str) -> str:
 def short_name(option: str) -> str:
     """Returns an option's name without its component: ``routing.beta`` -> ``beta``."""
     return option.partition(".")[2]
+
+
+def select_options(options: Mapping[str, Scalar], component: str) -> dict[str, Scalar]:
+    """Returns the options of one component among some, without the prefix of its kind."""
+    prefix = component + "."
+    return {name.removeprefix(prefix): value for name, value in options.items() if name.startswith(prefix)}
 
 
 def asked_fields() -> dict[str, str]:

@@ -10,6 +10,7 @@ from capsbench.records.parts import Parts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.swap import finish_update, read_whole
+from capsbench.sources import locations
 
 
 def check_folder(store: Store, flag: str = "out") -> None:
@@ -38,6 +39,11 @@ def allow_own(*stores: Store) -> None:
         records, _ = store.records()
         registry.trust(part.name for record in records for part in Parts.from_cell(record.cell))
         registry.look_in(Path(folder) for run in reversed(store.runs()) for folder in run.folders)
+
+
+def find_data(store: Store) -> None:
+    """Looks for the images of records where earlier runs read them, latest first, unless the user says where they lie."""
+    locations.restore((spec for run in reversed(store.runs()) for spec in run.data), replace=False)
 
 
 def require_records(store: Store, flag: str = "out") -> tuple[list[Record], list[str]]:

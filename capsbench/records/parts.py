@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from capsbench import registry
-from capsbench.records.cell import Cell
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.records.cell import Cell, Scalar
+from capsbench.sources import locations
 
 
 @dataclass(frozen=True, order=True)
@@ -38,21 +42,35 @@ class Parts:
     network: Part
     routing: Part | None = None
     loss: Part | None = None
+    dataset_options: Mapping[str, Scalar] = field(default_factory=dict)
 
     @classmethod
-    def from_names(cls, dataset: str, network: str, routing: str | None, loss: str | None) -> Parts:
+    def from_names(
+        cls,
+        dataset: str,
+        network: str,
+        routing: str | None,
+        loss: str | None,
+        dataset_options: Mapping[str, Scalar] = MappingProxyType({}),
+    ) -> Parts:
         """Returns the parts with these names."""
         return cls(
             Part("dataset", dataset),
             Part(registry.kind_of(network), network),
             None if routing is None else Part("routing", routing),
             None if loss is None else Part("loss", loss),
+            dataset_options,
         )
 
     @classmethod
     def from_cell(cls, cell: Cell) -> Parts:
         """Returns the parts of a cell."""
-        return cls.from_names(cell.dataset, cell.network, cell.routing, cell.loss)
+        return cls.from_names(cell.dataset, cell.network, cell.routing, cell.loss, cell.component_options("dataset"))
+
+    @property
+    def data(self) -> Any:
+        """The data set with its options, as `open_dataset` returns it."""
+        return open_dataset(self.dataset.name, self.dataset_options)
 
     @property
     def by_field(self) -> dict[str, Part]:
@@ -82,3 +100,50 @@ class Parts:
         """Returns field -> module -> digest, from which `digest_sources` makes one digest each."""
         digests = {field: registry.source_parts(part.kind, part.name) for field, part in self.by_field.items()}
         return {field: modules for field, modules in digests.items() if modules}
+
+
+def find_own_folders(cells: Iterable[Cell]) -> set[Path]:
+    """Returns the folders of the modules of a user's own components."""
+    parts = {part for cell in cells for part in Parts.from_cell(cell)}
+    return {folder for part in parts if (folder := registry.folder_of(part.kind, part.name)) is not None}
+
+
+def dataset_of(cell: Cell) -> Any:
+    """Returns the data set of a cell with its options: what it declares of its images, and their loader."""
+    return open_dataset(cell.dataset, cell.component_options("dataset"))
+
+
+def open_dataset(name: str, options: Mapping[str, Scalar] = MappingProxyType({})) -> Any:
+    """Returns a data set by its name, with some options: an object of a subclass of `capsbench.data.base.Dataset`.
+
+    A folder or file of images is looked through once, until `forget_datasets`.
+
+    Raises:
+        UsageError: the name is unknown; or the data set cannot be made with these options.
+    """
+    component = registry.get("dataset", name)
+    if not locations.split_scheme(name)[0]:
+        return _make_dataset(name, lambda: component(**options))
+    key = name, locations.path_of(name), *sorted(options.items())
+    if key not in _opened:
+        _opened[key] = _make_dataset(name, lambda: component(locations.path_of(name), **options))
+    return _opened[key]
+
+
+def forget_datasets() -> None:
+    """Has folders and files of images looked through again, which may have changed."""
+    _opened.clear()
+
+
+_opened: dict[tuple[object, ...], Any] = {}
+"""Name, path and options of a data set -> its object."""
+
+
+def _make_dataset(name: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except UsageError:
+        raise
+    except FOREIGN as error:  # a user's own class may raise anything
+        problem = f"cannot be made: {type(error).__name__}: {message_of(error)}"
+        raise UsageError(Kind.INVALID, problem, flag="dataset", value=name) from error

@@ -312,6 +312,7 @@ class Run:
         left_out: data set of the suite that was not available -> the reason.
         sequence: the number of the run in its folder, from 1; None in schema 1.
         folders: the folders in which the modules of a user's own components were found.
+        data: the folders and files of images that its data sets were read from, such as ``folder:/data/shapes``.
         anew: the cells to train again whatever was on record: those of a fresh run, or those that an earlier fresh run left.
         commit: the commit of the source that ran.
         shard: the part of a plan that it ran, such as ``2/4``; None for a whole plan.
@@ -326,6 +327,7 @@ class Run:
     left_out: dict[Name, Text] = field(default_factory=dict)
     sequence: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
     folders: list[Text] = field(default_factory=list)
+    data: list[Text] = field(default_factory=list)
     anew: list[Name] = field(default_factory=list)
     commit: Name | None = None
     shard: Name | None = None

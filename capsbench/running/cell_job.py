@@ -224,7 +224,7 @@ def prepare_process(planned: PlannedCell, data_folder: Path) -> tuple[Splits, di
     """
     cell = planned.cell
     configure_process(cell)
-    data = load_splits(cell.dataset, data_folder)
+    data = load_splits(cell.dataset, data_folder, options=cell.component_options("dataset"))
     parts = digest_parts(data)
     if cell.code.get(DATA) not in (None, join_digests(parts)):
         other = ", ".join(changed_parts(planned.data, parts)) if planned.data else "images or labels"

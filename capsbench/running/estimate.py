@@ -21,6 +21,7 @@ from capsbench.running.cell_job import configure_process, prepare_data
 from capsbench.running.executors.base import Job, SendEvent
 from capsbench.running.executors.local import choose_gpu, default_workers
 from capsbench.running.executors.processes import in_processes, to_sendable
+from capsbench.running.load_data import DataKey, data_key
 from capsbench.training.loop import make_first_batch
 from capsbench.training.step import TrainingStep
 
@@ -202,7 +203,7 @@ def time_networks(
     networks: Mapping[str, list[PlannedCell]], trained: Collection[str], folder: Path, send: SendEvent
 ) -> None:
     """Times a few training steps of each of some networks, and sends after each the seconds that its cells would take."""
-    loaded: dict[str, Splits] = {}
+    loaded: dict[DataKey, Splits] = {}
     for name, jobs in networks.items():
         send(Timing(name))
         try:
@@ -215,15 +216,15 @@ def time_networks(
 
 
 def _time_network(
-    jobs: Sequence[PlannedCell], trained: Collection[str], folder: Path, loaded: dict[str, Splits]
+    jobs: Sequence[PlannedCell], trained: Collection[str], folder: Path, loaded: dict[DataKey, Splits]
 ) -> Iterator[dict[str, float]]:
     """Yields after each step of a network the seconds that its cells take, by their identities."""
     cell = jobs[0].cell
     configure_process(cell)
-    if cell.dataset not in loaded:
-        loaded[cell.dataset] = load_splits(cell.dataset, folder)
-    images = {job.cell.id: _count_images(job, job.cell.id in trained, loaded[cell.dataset]) for job in jobs}
-    for seconds in _time_steps(cell, prepare_data(cell, loaded[cell.dataset])):
+    if (key := data_key(cell)) not in loaded:
+        loaded[key] = load_splits(cell.dataset, folder, options=cell.component_options("dataset"))
+    images = {job.cell.id: _count_images(job, job.cell.id in trained, loaded[key]) for job in jobs}
+    for seconds in _time_steps(cell, prepare_data(cell, loaded[key])):
         yield {cell_id: seconds * count for cell_id, count in images.items()}
 
 

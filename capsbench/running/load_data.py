@@ -6,9 +6,10 @@ command without a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from capsbench import registry
@@ -17,10 +18,11 @@ from capsbench.data.digest import digest_parts, join_digests
 from capsbench.data.draws import draw_few
 from capsbench.errors import Kind, ProcessFailed, UsageError
 from capsbench.planning.matrix import PlannedCell
-from capsbench.records.cell import DATA, Cell
+from capsbench.records.cell import DATA, Cell, Scalar
+from capsbench.records.parts import open_dataset
 from capsbench.running.executors.base import Job
 from capsbench.running.executors.processes import in_processes
-from capsbench.sources import changed_parts
+from capsbench.sources import changed_parts, locations
 
 
 def check_data(cells: Sequence[Cell], folder: Path, leave_out: bool = False) -> dict[str, str]:
@@ -38,10 +40,10 @@ def check_data(cells: Sequence[Cell], folder: Path, leave_out: bool = False) -> 
     """
     missing = {}
     datasets = sorted({cell.dataset for cell in cells})
-    for dataset in datasets:
-        sizes = sorted({cell.train_size for cell in cells if cell.dataset == dataset and cell.train_size})
+    for (dataset, options), alike in group_by_data(cells).items():
+        sizes = sorted({cell.train_size for cell in alike if cell.train_size})
         try:
-            count_images(dataset, folder, sizes)
+            count_images(dataset, folder, sizes, dict(options))
         except UsageError as error:
             if not leave_out or error.flag == "train_size":
                 raise
@@ -53,20 +55,42 @@ def check_data(cells: Sequence[Cell], folder: Path, leave_out: bool = False) -> 
     return missing
 
 
-def count_images(dataset: str, folder: Path, train_sizes: Sequence[int] = ()) -> dict[str, int]:
+DataKey = tuple[str, tuple[tuple[str, Scalar], ...]]
+"""A data set and its options: cells with the same ones have the same images."""
+
+
+def data_key(cell: Cell) -> DataKey:
+    """Returns what the images of a cell depend on."""
+    return cell.dataset, tuple(sorted(cell.component_options("dataset").items()))
+
+
+def group_by_data(cells: Iterable[Cell]) -> dict[DataKey, list[Cell]]:
+    """Returns data set and options -> their cells, sorted by the data set."""
+    groups: dict[DataKey, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.dataset):
+        groups.setdefault(data_key(cell), []).append(cell)
+    return groups
+
+
+def count_images(
+    dataset: str,
+    folder: Path,
+    train_sizes: Sequence[int] = (),
+    options: Mapping[str, Scalar] = MappingProxyType({}),
+) -> dict[str, int]:
     """Loads a data set and returns the number of images of each part.
 
     Raises:
         UsageError: it cannot be loaded, or has too few training images for one of ``train_sizes``.
     """
     if dataset in registry.BUILT_IN["dataset"]:
-        return load_and_count(dataset, folder, train_sizes)
-    counts: dict[str, int] = _call_in_process(load_and_count, dataset, folder, train_sizes)
+        return load_and_count(dataset, folder, train_sizes, options)
+    counts: dict[str, int] = _call_in_process(load_and_count, dataset, folder, train_sizes, dict(options))
     return counts
 
 
 def identify_data(planned: Sequence[PlannedCell], folder: Path, leave_out: bool = False) -> list[PlannedCell]:
-    """Adds a digest of the data to cells of a user's own data sets, each of which is loaded twice.
+    """Adds a digest of the data to cells of a user's own data sets, each of which is loaded: twice if by code of the user's.
 
     Args:
         folder: the data folder.
@@ -75,19 +99,23 @@ def identify_data(planned: Sequence[PlannedCell], folder: Path, leave_out: bool 
     Raises:
         UsageError: a data set cannot be loaded, or its two loads differ.
     """
-    parts: dict[str, dict[str, str]] = {}
-    for dataset in sorted({job.cell.dataset for job in planned if "dataset" in job.cell.code}):
+    parts: dict[DataKey, dict[str, str]] = {}
+    own = (job.cell for job in planned if "dataset" in job.cell.code or locations.split_scheme(job.cell.dataset)[0])
+    for (dataset, options), alike in group_by_data(own).items():
+        times = 2 if "dataset" in alike[0].code else 1
         try:
-            parts[dataset] = _call_in_process(load_and_digest, dataset, folder)
+            parts[dataset, options] = _call_in_process(load_and_digest, dataset, folder, dict(options), times)
         except UsageError:
             if not leave_out:
                 raise
-    return [_add_digest(job, parts[job.cell.dataset]) if job.cell.dataset in parts else job for job in planned]
+    return [_add_digest(job, parts[key]) if (key := data_key(job.cell)) in parts else job for job in planned]
 
 
-def list_data_files(dataset: str, folder: Path) -> tuple[str, ...]:
+def list_data_files(
+    dataset: str, folder: Path, options: Mapping[str, Scalar] = MappingProxyType({})
+) -> tuple[str, ...]:
     """Returns the files that a data set declares, as they lie in the data folder, by their paths inside it."""
-    found = (file.find_in(folder) for file in registry.get("dataset", dataset).files)
+    found = (file.find_in(folder) for file in open_dataset(dataset, options).files)
     paths = [path for path in found if path is not None]
     files = [
         file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()
@@ -95,18 +123,27 @@ def list_data_files(dataset: str, folder: Path) -> tuple[str, ...]:
     return tuple(file.relative_to(folder).as_posix() for file in files)
 
 
-def load_and_count(dataset: str, folder: Path, train_sizes: Sequence[int], send: Any = None) -> dict[str, int]:
+def find_own_data(cells: Iterable[Cell]) -> set[str]:
+    """Returns the folders and files of images that the cells are trained on, each after its scheme: ``folder:/data/shapes``."""
+    return {spec for cell in cells if (spec := locations.spec_of(cell.dataset)) is not None}
+
+
+def load_and_count(
+    dataset: str, folder: Path, train_sizes: Sequence[int], options: Mapping[str, Scalar], send: Any = None
+) -> dict[str, int]:
     """The work of `count_images`."""
-    splits = load_splits(dataset, folder)
+    splits = load_splits(dataset, folder, options=options)
     for size in train_sizes:
         draw_few(splits.train, size, seed=0, name=dataset)
     return {part: len(images.labels) for part, images in splits.by_name().items()}
 
 
-def load_and_digest(dataset: str, folder: Path, send: Any = None) -> dict[str, str]:
-    """Loads a data set twice and returns the digests of its parts (`digest_parts`); raises UsageError if the loads differ."""
-    parts, again = (digest_parts(load_splits(dataset, folder)) for _ in range(2))
-    if other := changed_parts(parts, again):
+def load_and_digest(
+    dataset: str, folder: Path, options: Mapping[str, Scalar] = MappingProxyType({}), times: int = 2, send: Any = None
+) -> dict[str, str]:
+    """Loads a data set some times and returns the digests of its parts; raises UsageError if the loads differ."""
+    parts, *others = (digest_parts(load_splits(dataset, folder, options=options)) for _ in range(times))
+    if other := [name for again in others for name in changed_parts(parts, again)]:
         problem = f"not the same at every load: {', '.join(other)}"
         remedy = "draw with a seed of its own, in a fixed order of files"
         raise UsageError(Kind.CONFLICT, problem, flag="dataset", value=dataset, expected=remedy)

@@ -8,14 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from capsbench import registry
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import declaration_of, make_measure, source_of
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
-from capsbench.records.cell import Cell
-from capsbench.records.parts import Parts
+from capsbench.records.parts import find_own_folders
 from capsbench.records.provenance import provenance
 from capsbench.records.record import TRAINING, Measurement, Record
 from capsbench.records.sharing.leases import Leases
@@ -39,7 +37,7 @@ from capsbench.running.events import (
 )
 from capsbench.running.executors.base import Executor, Job, Place, Settings
 from capsbench.running.executors.local import LocalExecutor, default_workers
-from capsbench.running.load_data import check_data, list_data_files
+from capsbench.running.load_data import check_data, find_own_data, list_data_files
 from capsbench.running.offers import OFFERED_AGAIN, MakeJob, Offers
 from capsbench.running.on_record import OnRecord, check_weights, look_up, renew_requests
 from capsbench.running.outcome import Outcome
@@ -184,7 +182,8 @@ class Runner:
                 self.command,
                 suite=self.suite,
                 left_out={**self.outcome.left_out, **self.unmeasured},
-                folders=_find_own_folders(cells),
+                folders=find_own_folders(cells),
+                data=find_own_data(cells),
                 anew=self.on_record.retrain,
                 **self.note,
                 commit=provenance()["commit"],
@@ -371,7 +370,7 @@ class Runner:
             threads=planned.cell.threads,
             device=planned.device,
             reads=(*(file.relative_to(self.store.folder).as_posix() for file in files), *kept),
-            data=list_data_files(planned.cell.dataset, self.data_folder),
+            data=list_data_files(planned.cell.dataset, self.data_folder, planned.cell.component_options("dataset")),
             time_limit=self.cell_timeout,
         )
 
@@ -384,12 +383,6 @@ class Runner:
         ended = {*outcome.on_record, *outcome.finished, *(record.cell.id for record in outcome.failed)}
         outcome.left = [job.cell.id for job in self.planned if job.cell.id not in ended]
         outcome.trained = [cell_id for cell_id in outcome.left if cell_id in self.records]
-
-
-def _find_own_folders(cells: Sequence[Cell]) -> set[Path]:
-    """Returns the folders of the modules of a user's own components."""
-    parts = {part for cell in cells for part in Parts.from_cell(cell)}
-    return {folder for part in parts if (folder := registry.folder_of(part.kind, part.name)) is not None}
 
 
 def _rank_by_duration(planned: PlannedCell) -> tuple[bool, int]:

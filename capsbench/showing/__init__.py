@@ -19,7 +19,7 @@ from capsbench.predicting.load import RETRAINED, advise_retraining
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.files import render_files, write_files
 from capsbench.records.cell import Cell
-from capsbench.records.folder import allow_own
+from capsbench.records.folder import allow_own, find_data
 from capsbench.records.store import Store
 from capsbench.showing.coupling import draw_agreement, draw_coupling, draw_coupling_means
 from capsbench.showing.decoding import draw_dimensions, draw_reconstructions
@@ -88,6 +88,7 @@ def show(
     """
     store = Store(out)
     record, faults = find_record(store, cell)
+    find_data(store)
     if allow_code:
         allow_own(store)
     scene = load_scene(

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from capsbench import registry
 from capsbench.data.base import load_splits
 from capsbench.data.digest import digest_parts, join_digests
 from capsbench.data.draws import draw_stratified
@@ -18,6 +17,7 @@ from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import parameter_dtype
 from capsbench.predicting.load import load_network
 from capsbench.records.cell import DATA, Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
@@ -108,7 +108,7 @@ class Scene:
 
     def find_tones(self, images: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """Returns black and white of images ``[N, C, H, W]``: 0 and 1, or the extremes of each standardised image."""
-        if not registry.get("dataset", self.cell.dataset).standardised:
+        if not dataset_of(self.cell).standardised:
             return 0.0, 1.0
         return images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
 
@@ -116,7 +116,7 @@ class Scene:
     def tones_note(self) -> str:
         """Sentences of a caption, each after a space, on how the drawn images differ from those of the data set."""
         note = ""
-        if registry.get("dataset", self.cell.dataset).standardised:
+        if dataset_of(self.cell).standardised:
             note += " Pixels are standardised, so each image has its own black and white."
         if self.images.shape[1] == 2:
             note += " Only the first image of each stereo pair is shown."
@@ -138,7 +138,7 @@ def load_scene(
         UsageError: no weights, no data, other code or data than in training, or no such test image.
     """
     cell, network = load_network(record, store, retrain)
-    splits = load_splits(cell.dataset, folder)
+    splits = load_splits(cell.dataset, folder, options=cell.component_options("dataset"))
     if DATA in cell.code and cell.code[DATA] != join_digests(digest_parts(splits)):
         problem = f"the images or labels of {cell.dataset} have changed since the training"
         value = f"{record.cell.id}, {record.cell.title}"

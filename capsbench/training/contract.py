@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from capsbench import registry
 from capsbench.data.images import Batch, Splits
 from capsbench.errors import TrainingFailed
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.layers import Capsules
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.routing.base import Routing
 from capsbench.training.loop import make_first_batch
 from capsbench.training.losses import make_loss
@@ -57,7 +57,7 @@ def check_contract(cell: Cell, network: nn.Module, data: Splits) -> None:
 
 
 def _check_batch(cell: Cell, batch: Batch) -> None:
-    dataset = registry.get("dataset", cell.dataset)
+    dataset = dataset_of(cell)
     count, label_count = len(batch.images), dataset.labels_an_image
     part = f"the augmentations of {cell.dataset}"
     _check_tensor(f"{part}: images", batch.images, [count, *dataset.image])
@@ -79,7 +79,7 @@ def _check_routing(cell: Cell, routing: Routing, inputs: tuple[Any, ...], parent
 @torch.no_grad()
 def _check_network(cell: Cell, network: nn.Module, batch: Batch) -> Tensor:
     """Checks the outputs of a network and returns its class scores ``[B, classes]``."""
-    images, classes = batch.images, registry.get("dataset", cell.dataset).classes
+    images, classes = batch.images, dataset_of(cell).classes
     shape, part = [len(images), classes], f"the network {cell.network}"
     if not isinstance(network, CapsuleNetwork):
         scores = network(images)

@@ -191,6 +191,12 @@ def test_list_says_what_is_here_where_and_under_which_licence(data, module, monk
         "where": ["mine"],
         "files": {"mine/images": "here/mine/images", "mine/more": "here/mine/more"},
         "damaged": {},
+        "classes": 10,
+        "class_names": [],
+        "image": [1, 1, 1],
+        "images": {},
+        "images_by_class": {},
+        "about": ["10 classes, images of 1x1 pixels, grey"],
         "licence": "CC BY 4.0 [sic]",
         "source": "A. Uthor, 2020",
     }

@@ -32,7 +32,7 @@ def test_a_constant_image_stays_constant():
 
 
 def prepare(name, images):
-    return registry.get("dataset", name).prepare_images(images)
+    return registry.get("dataset", name)().prepare_images(images)
 
 
 @pytest.mark.parametrize("name", registry.names("dataset"))

@@ -21,7 +21,8 @@ SuiteOption = Annotated[str | None, typer.Option(help="Name of a suite, or a TOM
 AxisOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Any flag as NAME=A,B,..., also an option of a network, routing or loss; repeatable. Same as --NAME A,B,..."
+        help="Any flag as NAME=A,B,..., also an option of a data set, network, routing or loss; repeatable. Same as "
+        "--NAME A,B,..."
     ),
 ]
 BaselineOption = Annotated[

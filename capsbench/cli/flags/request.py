@@ -1,4 +1,4 @@
-"""The flags of a request: fields of the Cell, and options of networks, routings and losses, which no command declares."""
+"""The flags of a request: fields of the Cell, and options of its parts, which no command declares."""
 
 from __future__ import annotations
 

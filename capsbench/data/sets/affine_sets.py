@@ -68,12 +68,11 @@ class AffineSet(Dataset):
         validation = augment_once(validation, anywhere, PLACES_SEED)
         return Splits(train, validation, self.warp_test(test, folder), {"clean": clean}, originals.augmentations)
 
-    @classmethod
-    def prepare_images(cls, images: Tensor) -> Tensor:
+    def prepare_images(self, images: Tensor) -> Tensor:
         """Takes images of the size of the canvas as they are; resizes others to that of the originals, in its centre, on 0."""
-        if images.shape[2:] == cls.image[1:]:
+        if images.shape[2:] == self.image[1:]:
             return images
-        return F.pad(cls.base.prepare_images(images), (cls.margin,) * 4)
+        return F.pad(self.base().prepare_images(images), (self.margin,) * 4)
 
     def warp_test(self, test: Images, folder: Path) -> Images:
         """Returns the warped test images. The originals ``test`` are in the centre of the canvas."""

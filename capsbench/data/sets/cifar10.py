@@ -108,10 +108,9 @@ class CIFAR10Patches(CIFAR10):
         )
         return replace(splits, validation=validation, test=test)
 
-    @classmethod
-    def prepare_images(cls, images: Tensor) -> Tensor:
+    def prepare_images(self, images: Tensor) -> Tensor:
         """Resizes whole images to 32x32 and cuts them to the central 24x24, as test images are."""
-        return crop_centre(resize_images(images, *PUBLISHED[1:]), *cls.image[1:])
+        return crop_centre(resize_images(images, *PUBLISHED[1:]), *self.image[1:])
 
 
 def _read_contents(path: Path) -> Iterator[tuple[str, Path, bytes]]:

@@ -117,10 +117,9 @@ class SmallNORB(Dataset):
             {name: to_viewpoints(part.views[mask.numpy()]) for name, mask in masks.items()},
         )
 
-    @classmethod
-    def prepare_images(cls, images: Tensor) -> Tensor:
+    def prepare_images(self, images: Tensor) -> Tensor:
         """Prepares photographs of a whole toy as the data set does: 48x48, standardised, cut to the central 32x32."""
-        return crop_centre(standardise_images(GREY_LEVELS * resize_images(images, SIDE, SIDE)), *cls.image[1:])
+        return crop_centre(standardise_images(GREY_LEVELS * resize_images(images, SIDE, SIDE)), *self.image[1:])
 
     def choose_held_out(self, part: Part, seen: Tensor) -> Tensor:
         """Chooses validation images, as a mask ``[N]`` of the training set, from those that are ``seen`` ``[N]``."""

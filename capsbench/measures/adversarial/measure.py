@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from capsbench import registry
 from capsbench.attacks.adapter import explain_missing, preserve_state
 from capsbench.attacks.campaign import Campaign, Run
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
@@ -21,6 +20,7 @@ from capsbench.data.images import Images
 from capsbench.measures.adversarial.spec import SPEC
 from capsbench.measures.base import Measure, Subject
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Row
 from capsbench.training.step import use_precision
 
@@ -55,7 +55,7 @@ class Adversarial(Measure):
 
     def _measure_network(self, subject: Subject) -> list[Row]:
         cell, test, effort = subject.cell, subject.data.test, EFFORTS[self.setting]
-        dataset = registry.get("dataset", cell.dataset)
+        dataset = dataset_of(cell)
         index = draw_stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(
             test.labels.device
         )

@@ -12,8 +12,8 @@ from capsbench.measures.cost.spec import SPEC
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.networks.build import count_parameters
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Row
-from capsbench.registry import get
 from capsbench_kernels import Arithmetic, count_arithmetic
 
 
@@ -36,7 +36,7 @@ class Cost(Measure):
         network = subject.network
         decoder = network.decoder if isinstance(network, CapsuleNetwork) else None
         trained, of_decoder = count_parameters(network), count_parameters(decoder) if decoder else 0
-        inference = count_inference(network, get("dataset", subject.cell.dataset).image)
+        inference = count_inference(network, dataset_of(subject.cell).image)
         return [
             Row("cost", "parameters", "trained", trained, "parameters"),
             Row("cost", "parameters", "inference", trained - of_decoder, "parameters"),

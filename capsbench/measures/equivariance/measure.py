@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from capsbench import registry
 from capsbench.data.draws import draw_stratified
 from capsbench.data.warps import build_linear_parts, choose_outside, warp_images
 from capsbench.errors import TrainingFailed
@@ -20,6 +19,7 @@ from capsbench.measures.equivariance.effort import EFFORTS
 from capsbench.measures.equivariance.spec import SPEC
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Row
 from capsbench.training.step import use_precision
 
@@ -90,7 +90,7 @@ class Equivariance(Measure):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        return cell.loss is not None and registry.get("dataset", cell.dataset).labels_an_image == 1
+        return cell.loss is not None and dataset_of(cell).labels_an_image == 1
 
     def __call__(self, subject: Subject) -> list[Row]:
         from threadpoolctl import threadpool_limits  # type: ignore[import-not-found, import-untyped, unused-ignore]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from capsbench import registry
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.overlap.spec import SPEC
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores, predict_classes
 
@@ -34,7 +34,7 @@ class Overlap(Measure):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        return super().applies_to(cell) and registry.get("dataset", cell.dataset).labels_an_image > 1
+        return super().applies_to(cell) and dataset_of(cell).labels_an_image > 1
 
     def __call__(self, subject: Subject) -> list[Row]:
         labels = subject.data.test.labels

@@ -19,6 +19,7 @@ from capsbench.data.draws import draw_stratified
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.routing_robustness.spec import SPEC
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores
 from capsbench.training.step import use_precision
@@ -109,7 +110,7 @@ class Attacked(NamedTuple):
     def from_subject(cls, subject: Subject, effort: Effort) -> Attacked:
         """Returns the test images that the measure `adversarial` attacks with the same effort."""
         test = subject.data.test
-        standardised = registry.get("dataset", subject.cell.dataset).standardised
+        standardised = dataset_of(subject.cell).standardised
         pixels = Pixels.from_images(test.images, standardised=standardised)
         chosen = draw_stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(
             test.labels.device

@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from capsbench import registry
 from capsbench.attacks.adapter import explain_missing
 from capsbench.attacks.campaign import Campaign
 from capsbench.attacks.descent import make_descent
@@ -23,6 +22,7 @@ from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.transfer.spec import SPEC
 from capsbench.networks.build import parameter_dtype
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores
 
@@ -59,7 +59,7 @@ class Transfer(MeasureBetween):
         index = draw_stratified(test.labels.cpu(), min(effort.images, len(test.labels)), DRAW_SEED).to(
             test.labels.device
         )
-        pixels = Pixels.from_images(test.images, standardised=registry.get("dataset", source.cell.dataset).standardised)
+        pixels = Pixels.from_images(test.images, standardised=dataset_of(source.cell).standardised)
         chosen = Images(test.images[index], test.labels[index])
         campaign = Campaign(source.cell, source.network, chosen, pixels, {Threat.LINF: epsilon})
         attack = make_descent(source.cell.dataset, epsilon, effort)

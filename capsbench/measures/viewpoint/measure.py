@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from capsbench import registry
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.viewpoint.spec import SPEC
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Row
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
 
@@ -30,7 +30,7 @@ class Viewpoint(Measure):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        return super().applies_to(cell) and bool(getattr(registry.get("dataset", cell.dataset), "familiar", None))
+        return super().applies_to(cell) and bool(getattr(dataset_of(cell), "familiar", None))
 
     def __call__(self, subject: Subject) -> list[Row]:
         errors: dict[str, float] = {}

@@ -1,0 +1,266 @@
+"""The base class of a user's own images: their classes, splits and shape, found without decoding them, and their loading."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capsbench.data.base import Dataset
+from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.lazy import torch
+from capsbench.data.own.decoding import (
+    Fit,
+    Pixels,
+    Size,
+    UnreadableError,
+    decode_file,
+    fit_pixels,
+    measure_file,
+    parse_size,
+)
+from capsbench.data.own.splits import (
+    PARTS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Shares,
+    check_classes,
+    describe_balance,
+    list_some,
+    order_classes,
+    split_images,
+)
+from capsbench.data.prepare import resize_images
+from capsbench.errors import Kind, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Picture(ABC):
+    """One image of a user's own, not yet decoded.
+
+    Attributes:
+        name: the name that errors tell, such as ``bar/000.png``.
+        label: the class, by its name.
+        part: ``train``, ``validation`` or ``test``; empty if the user gives no split.
+    """
+
+    name: str
+    label: str
+    part: str
+
+    @abstractmethod
+    def measure(self) -> ImageShape:
+        """Returns the shape, from as few bytes as possible; raises UnreadableError."""
+
+    @abstractmethod
+    def decode(self) -> Pixels:
+        """Returns the pixels; raises UnreadableError."""
+
+
+@dataclass
+class FilePicture(Picture):
+    """An image file."""
+
+    path: Path
+    name: str
+    label: str
+    part: str = ""
+
+    def measure(self) -> ImageShape:
+        return measure_file(self.path)
+
+    def decode(self) -> Pixels:
+        return decode_file(self.path)
+
+
+class OwnImages(Dataset):
+    """Base class of data sets that are named by a path. It lists their images; this class splits, resizes and loads them.
+
+    Args:
+        path: the folder or file.
+        resize: ``none``; ``HxW`` pixels; or ``N``, the shorter side, with the aspect ratio as it is.
+        crop: ``none``, or the centre of ``N`` or ``HxW`` pixels, after resizing.
+        validation_share, test_share: the shares of the training images that are held out where the user gives no such images.
+        split_seed: the seed of these draws.
+
+    Raises:
+        UsageError: there are no such images, or they do not make a data set; the message says in one line what to change.
+    """
+
+    licence = "your own"
+    path: Path
+    pictures: Sequence[Picture]
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        resize: str = "none",
+        crop: str = "none",
+        validation_share: float = 0.1,
+        test_share: float = 0.2,
+        split_seed: int = 0,
+    ) -> None:
+        self.path = Path(path)
+        self.fit = Fit(parse_size("resize", resize), parse_size("crop", crop, square=True))
+        self.shares = Shares(validation_share, test_share, split_seed)
+        self.shares.check()
+        self.pictures = self.list_pictures()
+        self.class_names = self.order_classes()
+        check_classes(self.class_names, self.path)
+        self.classes = len(self.class_names)
+        numbers = {name: number for number, name in enumerate(self.class_names)}
+        self._labels = np.array([numbers[picture.label] for picture in self.pictures], dtype=np.int64)
+        parts = [picture.part for picture in self.pictures]
+        self._split = split_images(self._labels, parts, self.class_names, self.shares, self.path)
+        self._is_drawn = {part: part not in parts for part in PARTS[1:]}
+        self.image_counts = {part: len(indices) for part, indices in self._split.items()}
+
+    @abstractmethod
+    def list_pictures(self) -> Sequence[Picture]:
+        """Returns the images in a fixed order, at least one; raises UsageError."""
+
+    def order_classes(self) -> list[str]:
+        """Returns the names of the classes in the order of their labels."""
+        return order_classes([picture.label for picture in self.pictures])
+
+    @cached_property
+    def image(self) -> ImageShape:  # type: ignore[override]
+        """The shape of the images, from their headers; UsageError if they would have several after resizing and crop."""
+        shapes = self.original_shapes
+        if not shapes:
+            self._refuse_unreadable([(picture.name, _find_fault(picture)) for picture in self.pictures])
+        channels = max(shape.channels for shape in shapes)
+        several = {shape.channels for shape in shapes} - {1, channels}
+        if several:
+            problem = f"images of {min(several)} and of {channels} channels"
+            raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, expected="expected one number")
+        sizes = sorted({self.fit.fit_size(shape.height, shape.width) for shape in sorted(shapes)})
+        if len(sizes) > 1:
+            smallest, largest = (
+                f"{height}x{width} ({self._find_name((height, width))})" for height, width in (sizes[0], sizes[-1])
+            )
+            problem = f"images of {len(sizes)} sizes, such as {smallest} and {largest}"
+            side = min(min(size) for size in sizes)
+            remedies = f"{{flag:resize}} HxW, such as {side}x{side}, or {{flag:resize}} {side} {{flag:crop}} {side}"
+            expected = f"give all one size: {remedies}"
+            raise UsageError(Kind.CONFLICT, problem, flag="resize", file=self.path, value=len(sizes), expected=expected)
+        return ImageShape(channels, *sizes[0])
+
+    @cached_property
+    def original_shapes(self) -> Counter[ImageShape]:
+        """The shapes of the readable images as they are on the disk, each with the number of images."""
+        return Counter(shape for shape in self._shapes if shape is not None)
+
+    @cached_property
+    def _shapes(self) -> list[ImageShape | None]:
+        return [_measure(picture) for picture in self.pictures]
+
+    def _find_name(self, size: tuple[int, int]) -> str:
+        """Returns the name of an image that has a size after resizing and crop."""
+        shapes = zip(self.pictures, self._shapes, strict=True)
+        return next(pic.name for pic, shape in shapes if shape and self.fit.fit_size(*shape[1:]) == size)
+
+    def count_classes(self) -> dict[str, dict[str, int]]:
+        """Returns class -> part -> the number of its images."""
+        by_part = {part: Counter(self._labels[indices].tolist()) for part, indices in self._split.items()}
+        return {name: {part: by_part[part][label] for part in PARTS} for label, name in enumerate(self.class_names)}
+
+    def describe(self) -> str:
+        names = f"{self.classes} classes ({list_some(self.class_names)})"
+        counts = ", ".join(f"{count:,} {part}" for part, count in self.image_counts.items())
+        try:
+            channels, height, width = self.image
+            shape = f"{height}x{width} pixels, " + {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+        except UsageError as error:  # several sizes, which need a flag
+            shape = error.problem
+        drawn = [part for part, is_drawn in self._is_drawn.items() if is_drawn]
+        split = f"; {' and '.join(drawn)} drawn with split seed {self.shares.seed}" if drawn else ""
+        return f"{names}, {counts} images{split}; {shape}"
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        labels = {part: self._labels[indices] for part, indices in self._split.items()}
+        return self.describe(), *describe_balance(labels, self.class_names)
+
+    def load(self, folder: Path) -> Splits:
+        self._refuse_too_large()
+        faults: list[tuple[str, str]] = []
+        parts = {part: self._load_part(indices, faults) for part, indices in self._split.items()}
+        if faults:
+            self._refuse_unreadable(faults)
+        return Splits(parts[TRAIN], parts[VALIDATION], parts[TEST])
+
+    def prepare_images(self, images: Tensor) -> Tensor:
+        """Resizes and crops images as those of the data set, and then to their size if the aspect ratio was another."""
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        levels = np.round(pixels * 255)
+        # Bytes are resized as bytes, so that an image of the data set becomes the same pixels again.
+        is_bytes = len(pixels) > 0 and np.abs(levels - pixels * 255).max() < 1e-3
+        exact: Pixels = levels.astype(np.uint8) if is_bytes else pixels.astype(np.float32)
+        scaled = (self.fit.scale_size(*image.shape[:2]) for image in exact)
+        fits = [self.fit if self.fit.holds(size) else Fit(Size(*self.image[1:])) for size in scaled]
+        prepared = [fit_pixels(image, self.image.channels, fit) for image, fit in zip(exact, fits, strict=True)]
+        return resize_images(torch.from_numpy(np.stack(prepared)), *self.image[1:])
+
+    def _load_part(self, indices: NDArray[np.int64], faults: list[tuple[str, str]]) -> Images:
+        """Decodes some images; those that cannot be read are added to the faults, with the reason."""
+        images = np.zeros((len(indices), *self.image), dtype=np.float32)
+        for place, index in enumerate(indices):
+            picture = self.pictures[index]
+            try:
+                fitted = fit_pixels(picture.decode(), self.image.channels, self.fit)
+            except UnreadableError as error:
+                faults.append((picture.name, str(error)))
+                continue
+            if fitted.shape != self.image:
+                faults.append((picture.name, f"{fitted.shape[1]}x{fitted.shape[2]} pixels, unlike its header"))
+                continue
+            images[place] = fitted
+        return Images(torch.from_numpy(images), torch.from_numpy(self._labels[indices]))
+
+    def _refuse_unreadable(self, faults: Sequence[tuple[str, str]]) -> None:
+        names = list_some([f"{name} ({reason})" for name, reason in faults])
+        problem = f"{len(faults)} of {len(self.pictures)} images cannot be read: {names}"
+        expected = "replace them by whole ones, or remove them"
+        raise UsageError(
+            Kind.DAMAGED, problem, flag="dataset", file=self.path, value=[name for name, _ in faults], expected=expected
+        )
+
+    def _refuse_too_large(self) -> None:
+        """Refuses images that fill the memory, which the system would end the process for."""
+        needed = 4 * len(self.pictures) * int(np.prod(self.image))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > memory:
+            problem = (
+                f"{len(self.pictures):,} images need {needed / 2**30:.1f} GiB of the {memory / 2**30:.1f} GiB of memory"
+            )
+            expected = "make them smaller by {flag:resize}"
+            raise UsageError(Kind.CONFLICT, problem, flag="dataset", file=self.path, value=needed, expected=expected)
+
+
+def _measure(picture: Picture) -> ImageShape | None:
+    """Returns the shape of an image; None if it cannot be read, which `OwnImages.load` tells."""
+    try:
+        return picture.measure()
+    except UnreadableError:
+        return None
+
+
+def _find_fault(picture: Picture) -> str:
+    try:
+        picture.decode()
+    except UnreadableError as error:
+        return str(error)
+    return "its header"

@@ -1,0 +1,81 @@
+"""Image files that a table lists: ``csv:PATH``."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+
+from capsbench.data.own.base import FilePicture, OwnImages
+from capsbench.data.own.splits import find_part, list_some
+from capsbench.errors import Kind, UsageError
+
+COLUMNS = {
+    "file": ("file", "filename", "file_name", "path", "filepath", "image", "img"),
+    "label": ("label", "class", "target", "category"),
+    "split": ("split", "part", "set", "subset"),
+}
+"""Column -> the names that it may have, in any case."""
+
+EXPECTED = "expected a first line of the columns file, label and, if the images are split, split"
+
+
+class CsvSet(OwnImages):
+    """Image files by their paths, seen from the folder of the table, with a class and perhaps a part each."""
+
+    version = 1
+
+    def list_pictures(self) -> Sequence[FilePicture]:
+        rows = self._read_rows()
+        pictures = [self._read_row(number, row) for number, row in enumerate(rows, start=2) if any(row.values())]
+        if not pictures:
+            raise self._refuse("no images", EXPECTED)
+        counts = Counter(picture.path for picture in pictures)
+        twice = sorted({picture.name for picture in pictures if counts[picture.path] > 1})
+        if twice:
+            raise self._refuse(f"files listed twice: {list_some(twice)}", "expected one line for each file", twice)
+        missing = [picture.name for picture in pictures if not picture.path.is_file()]
+        if missing:
+            problem = f"{len(missing)} of {len(pictures)} files are missing: {list_some(missing)}"
+            raise self._refuse(problem, f"expected paths seen from {self.path.parent}", missing)
+        if len({picture.part == "" for picture in pictures}) > 1:
+            raise self._refuse("lines without a split beside lines with one", "give every line a split, or none")
+        return pictures
+
+    def _read_rows(self) -> list[dict[str, str]]:
+        """Returns the lines of the table: column of `COLUMNS` -> value."""
+        if not self.path.is_file():
+            problem = "a folder, no file" if self.path.is_dir() else "no such file"
+            raise UsageError(Kind.MISSING, problem, flag="dataset", file=self.path, expected=EXPECTED)
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as file:
+                first = file.readline()
+                file.seek(0)
+                delimiter = max(",;\t", key=first.count)
+                lines = list(csv.reader(file, delimiter=delimiter))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise self._refuse(f"cannot be read: {error}", "expected a table in UTF-8") from error
+        header = [name.strip().lower() for name in lines[0]] if lines else []
+        places = {column: [header.index(name) for name in names if name in header] for column, names in COLUMNS.items()}
+        if not places["file"] or not places["label"]:
+            raise self._refuse(f"columns {list_some(header) or 'none'}", EXPECTED)
+        return [
+            {
+                column: line[indices[0]].strip()
+                for column, indices in places.items()
+                if indices and indices[0] < len(line)
+            }
+            for line in lines[1:]
+        ]
+
+    def _read_row(self, number: int, row: dict[str, str]) -> FilePicture:
+        name, label, split = (row.get(column, "") for column in COLUMNS)
+        part = find_part(split) if split else ""
+        if not name or not label:
+            raise self._refuse(f"line {number}: no {'file' if not name else 'label'}", EXPECTED, number)
+        if part is None:
+            raise self._refuse(f"line {number}: split {split!r}", "expected train, validation or test", split)
+        return FilePicture(self.path.parent / name, name, label, part)
+
+    def _refuse(self, problem: str, expected: str, value: object = None) -> UsageError:
+        return UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, value=value, expected=expected)

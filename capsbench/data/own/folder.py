@@ -1,0 +1,120 @@
+"""Images in folders of their classes: ``folder:PATH``."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from capsbench.data.own.base import FilePicture, OwnImages
+from capsbench.data.own.splits import PARTS, TRAIN, find_part, list_some
+from capsbench.errors import Kind, UsageError
+
+SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".tga", ".jp2",
+)  # fmt: skip
+"""The endings of image files, in any case."""
+
+HIDDEN = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
+"""Files and folders that systems add, beside those whose name begins with a dot."""
+
+LAYOUT = "expected PATH/CLASS/IMAGE, or PATH/train/CLASS/IMAGE and so on"
+
+
+class FolderSet(OwnImages):
+    """Images in one folder for each class, or in such folders below ``train``, ``validation`` and ``test``."""
+
+    version = 1
+    pictures: Sequence[FilePicture]
+
+    def list_pictures(self) -> Sequence[FilePicture]:
+        if not self.path.is_dir():
+            problem = "a file, no folder" if self.path.exists() else "no such folder"
+            raise UsageError(Kind.MISSING, problem, flag="dataset", file=self.path, expected=LAYOUT)
+        self._ignored: list[Path] = []
+        try:
+            parts = self._find_parts()
+            pictures = [picture for part, folder in parts.items() for picture in self._list_classes(folder, part)]
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror or error}"
+            raise UsageError(Kind.INACCESSIBLE, problem, flag="dataset", file=error.filename or self.path) from error
+        if not pictures:
+            raise UsageError(Kind.MISSING, "no class folders", flag="dataset", file=self.path, expected=LAYOUT)
+        return pictures
+
+    def _find_parts(self) -> dict[str, Path]:
+        """Returns part -> its folder; the empty part is all of them, if there are no folders ``train`` and so on.
+
+        A class may be called ``train``: the folder of a part holds folders, that of a class images.
+        """
+        folders = {folder: find_part(folder.name) for folder in _list_folders(self.path)}
+        train = [folder for folder, part in folders.items() if part == TRAIN and _list_folders(folder)]
+        if not train:
+            return {"": self.path}
+        others = [folder.name for folder, part in folders.items() if part is None]
+        counts = Counter(part for part in folders.values() if part)
+        twice = [part for part, count in counts.items() if count > 1]
+        if others or twice:
+            problem = f"beside {train[0].name}: {list_some(others)}" if others else f"two folders of {twice[0]} images"
+            expected = "expected only train, validation and test beside each other"
+            raise UsageError(Kind.CONFLICT, problem, flag="dataset", file=self.path, expected=expected)
+        self._note_loose_files(self.path)
+        by_part = {part: folder for folder, part in folders.items()}
+        return {part: by_part[part] for part in PARTS if part in by_part}
+
+    def _list_classes(self, folder: Path, part: str) -> Iterator[FilePicture]:
+        """Yields the images of the class folders in a folder; raises UsageError for one without images."""
+        empty = []
+        for class_folder in _list_folders(folder):
+            paths = list(self._list_images(class_folder))
+            if not paths:
+                empty.append(class_folder.relative_to(self.path).as_posix())
+            for path in paths:
+                yield FilePicture(path, path.relative_to(self.path).as_posix(), class_folder.name, part)
+        if empty and part in ("", TRAIN):
+            problem = f"class folders without images: {list_some(empty)}"
+            expected = f"remove them, or add images ({' '.join(SUFFIXES)})"
+            raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, value=empty, expected=expected)
+        self._note_loose_files(folder)
+
+    def _list_images(self, folder: Path) -> Iterator[Path]:
+        """Yields the image files in a folder and the folders in it, sorted."""
+        for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise_error):
+            folders[:] = sorted(name for name in folders if not _is_hidden(name))
+            for name in sorted(name for name in names if not _is_hidden(name)):
+                path = Path(place, name)
+                if path.suffix.lower() in SUFFIXES:
+                    yield path
+                else:
+                    self._ignored.append(path)
+
+    def _note_loose_files(self, folder: Path) -> None:
+        """Notes files outside the class folders, which are ignored."""
+        self._ignored += [path for path in sorted(folder.iterdir()) if path.is_file() and not _is_hidden(path.name)]
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        lines = list(super().remarks)
+        if self._ignored:
+            names = list_some([path.relative_to(self.path).as_posix() for path in self._ignored])
+            lines.append(f"ignored, no images of a class: {names}")
+        stems = Counter(picture.path.with_suffix("") for picture in self.pictures)
+        twice = [stem.relative_to(self.path).as_posix() for stem, count in stems.items() if count > 1]
+        if twice:
+            lines.append(f"several images of one name and other endings, all of them used: {list_some(twice)}")
+        return lines
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    """Returns the folders in a folder, sorted, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in HIDDEN
+
+
+def _raise_error(error: OSError) -> None:
+    raise error

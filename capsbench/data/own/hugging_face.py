@@ -1,0 +1,154 @@
+"""Data sets of Hugging Face: ``hf:PATH``, a folder that `datasets.Dataset.save_to_disk` wrote, or ``hf:NAME`` of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capsbench.data.images import ImageShape
+from capsbench.data.own.base import OwnImages, Picture
+from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, measure_file
+from capsbench.data.own.splits import find_part, list_some
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+
+AUTO = "auto"
+
+LABELS = ("label", "labels", "fine_label", "class", "target", "category")
+"""The names of the column of labels, in this order, if none is a column of classes."""
+
+
+@dataclass
+class RowPicture(Picture):
+    """An image file in a row of a table, which is read from the disk when it is needed."""
+
+    rows: Any
+    row: int
+    column: str
+    name: str
+    label: str
+    part: str = ""
+
+    def measure(self) -> ImageShape:
+        return measure_file(self._read_file())
+
+    def decode(self) -> Pixels:
+        return decode_file(self._read_file())
+
+    def _read_file(self) -> Path | bytes:
+        image = self.rows[self.row][self.column]
+        if image is None or (image.get("bytes") is None and not image.get("path")):
+            raise UnreadableError("no image in this row")
+        return image["bytes"] if image.get("bytes") is not None else Path(image["path"])
+
+
+class HuggingFaceSet(OwnImages):
+    """A saved `datasets.Dataset` or `DatasetDict` with a column of images and one of labels.
+
+    Args:
+        image_column, label_column: their names; ``auto`` looks for the only column of images, and one of classes or a usual name.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        resize: str = "none",
+        crop: str = "none",
+        validation_share: float = 0.1,
+        test_share: float = 0.2,
+        split_seed: int = 0,
+        image_column: str = AUTO,
+        label_column: str = AUTO,
+    ) -> None:
+        self._columns = image_column, label_column
+        super().__init__(
+            path,
+            resize=resize,
+            crop=crop,
+            validation_share=validation_share,
+            test_share=test_share,
+            split_seed=split_seed,
+        )
+
+    def list_pictures(self) -> Sequence[RowPicture]:
+        datasets = import_datasets()
+        if not self.path.is_dir():
+            expected = "a folder of save_to_disk, or a name of the hub that is typed with {flag:dataset}"
+            raise UsageError(Kind.MISSING, "no such folder", flag="dataset", file=self.path, expected=expected)
+        try:
+            loaded = datasets.load_from_disk(str(self.path))
+        except FOREIGN as error:
+            problem = f"cannot be read: {message_of(error, first_line=True)}"
+            expected = "expected a folder that save_to_disk wrote"
+            raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, expected=expected) from error
+        parts: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else {"": loaded}
+        self._names: list[str] = []
+        return [picture for name, rows in parts.items() for picture in self._list_rows(datasets, name, rows)]
+
+    def order_classes(self) -> list[str]:
+        present = {picture.label for picture in self.pictures}
+        return [name for name in self._names if name in present] if self._names else super().order_classes()
+
+    def _list_rows(self, datasets: Any, name: str, rows: Any) -> list[RowPicture]:
+        """Returns the images of one part."""
+        part = find_part(name) if name else ""
+        if part is None:
+            raise self._refuse(f"part {name}", "expected train, validation and test")
+        images, labels = self._find_columns(rows.features)
+        feature = rows.features[labels]
+        names = list(getattr(feature, "names", None) or [])
+        self._names = self._names or names
+        values = list(rows[labels])
+        unlabelled = [row for row, value in enumerate(values) if value is None or (names and value == -1)]
+        if unlabelled:
+            raise self._refuse(f"{len(unlabelled)} rows of {name or 'the table'} without a label", "remove them")
+        if values and not isinstance(values[0], int | str):
+            raise self._refuse(f"column {labels} of {type(values[0]).__name__}", "expected whole numbers or names")
+        rows = rows.cast_column(images, datasets.Image(decode=False))
+        return [
+            RowPicture(
+                rows,
+                row,
+                images,
+                f"{name}[{row}]",
+                names[value] if names and isinstance(value, int) else str(value),
+                part,
+            )
+            for row, value in enumerate(values)
+        ]
+
+    def _find_columns(self, features: Mapping[str, Any]) -> tuple[str, str]:
+        """Returns the names of the columns of images and labels."""
+        kinds = {name: type(feature).__name__ for name, feature in features.items()}
+        image, label = self._columns
+        for flag, column in (("image_column", image), ("label_column", label)):
+            if column not in (AUTO, *features):
+                raise UsageError(Kind.UNKNOWN, flag=flag, value=column, expected=[*features])
+        images = [name for name, kind in kinds.items() if kind == "Image"] if image == AUTO else [image]
+        classes = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+        usual = [name for name in LABELS if name in features]
+        if len(images) != 1 or kinds[images[0]] != "Image":
+            raise self._refuse(f"columns {list_some([*features])}", "name the one of images by {flag:image_column}")
+        labels = [label] if label != AUTO else classes if len(classes) == 1 else usual[:1]
+        if not labels:
+            raise self._refuse(f"columns {list_some([*features])}", "name the one of labels by {flag:label_column}")
+        return images[0], labels[0]
+
+    def _refuse(self, problem: str, expected: str) -> UsageError:
+        return UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, expected=expected)
+
+
+def import_datasets() -> Any:
+    """Imports the library of Hugging Face; raises UsageError without it."""
+    try:
+        import datasets
+    except FOREIGN as error:
+        problem = f"hf: needs the library datasets, which cannot be imported: {message_of(error)}"
+        raise UsageError(
+            Kind.MISSING, problem, flag="dataset", value="hf", expected="pip install 'capsbench[hf]'"
+        ) from error
+    return datasets

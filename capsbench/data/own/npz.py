@@ -1,0 +1,259 @@
+"""Images as arrays in a file of NumPy: ``npz:PATH``."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capsbench.data.images import ImageShape
+from capsbench.data.own.base import OwnImages, Picture
+from capsbench.data.own.decoding import Pixels, decode_file, measure_file
+from capsbench.data.own.splits import NAMES_OF_PARTS, PARTS, list_some
+from capsbench.errors import Kind, UsageError
+
+IMAGES = ("images", "image", "x", "data", "encoded")
+LABELS = ("labels", "label", "y", "targets", "target")
+NAMES = ("class_names", "classes", "names")
+"""The names of arrays, beside a part or alone, in any case: ``train_images``, ``x_train``, ``images``."""
+
+EXPECTED = "expected images and labels, or train_images, train_labels, test_images and test_labels"
+
+ENCODED = "encoded"
+"""The end of the name of an array of bytes, image files one after the other. The array ``ends`` has the end of each."""
+
+MOST_CHANNELS = 4
+"""The most channels by which the axis of the channels is told from those of the pixels."""
+
+
+@dataclass
+class ArrayPicture(Picture):
+    """An image in an array ``[H, W, C]``, in a form that `to_standard` gives."""
+
+    pixels: Pixels
+    name: str
+    label: str
+    part: str = ""
+
+    def measure(self) -> ImageShape:
+        height, width, channels = self.pixels.shape
+        return ImageShape(channels, height, width)
+
+    def decode(self) -> Pixels:
+        return self.pixels
+
+
+@dataclass
+class EncodedPicture(Picture):
+    """An image file among the bytes of others, as `capsbench.data.own.objects` writes images of several sizes."""
+
+    content: bytes
+    name: str
+    label: str
+    part: str = ""
+
+    def measure(self) -> ImageShape:
+        return measure_file(self.content)
+
+    def decode(self) -> Pixels:
+        return decode_file(self.content)
+
+
+class NpzSet(OwnImages):
+    """Arrays of images and labels, with one pair for all images, or one pair for each part."""
+
+    version = 1
+
+    def list_pictures(self) -> Sequence[Picture]:
+        arrays = read_npz(self.path)
+        pairs = find_pairs(arrays, self.path)
+        self._names = find_class_names(arrays, self.path)
+        pictures: list[Picture] = []
+        for part, (images_name, labels_name) in pairs.items():
+            images: Sequence[bytes] | Pixels
+            if images_name.endswith(ENCODED):
+                images = _split_files(arrays, images_name, self.path)
+            else:
+                images = to_standard(arrays[images_name], images_name, self.path)
+            labels = to_class_names(arrays[labels_name], labels_name, self._names, self.path)
+            if len(images) != len(labels):
+                problem = f"{len(images)} {images_name} and {len(labels)} {labels_name}"
+                raise refuse_arrays(self.path, problem, "expected a label for each image")
+            for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+                kind = EncodedPicture if isinstance(image, bytes) else ArrayPicture
+                pictures.append(kind(image, f"{images_name}[{row}]", label, part))
+        if not pictures:
+            raise refuse_arrays(self.path, "no images", EXPECTED)
+        return pictures
+
+    def order_classes(self) -> list[str]:
+        present = {picture.label for picture in self.pictures}
+        named = [name for name in self._names if name in present]
+        return named if self._names else super().order_classes()
+
+
+def refuse_arrays(file: Path, problem: str, expected: str, value: object = None) -> UsageError:
+    """Returns the error of arrays that are no images and labels."""
+    return UsageError(Kind.DAMAGED, problem, flag="dataset", file=file, value=value, expected=expected)
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Reads all arrays of a file; raises UsageError. Arrays of Python objects are refused: they would run code."""
+    if not path.is_file():
+        problem = "a folder, no file" if path.is_dir() else "no such file"
+        raise UsageError(Kind.MISSING, problem, flag="dataset", file=path, expected=EXPECTED)
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
+                raise refuse_arrays(path, "one array alone", "expected a file of np.savez, with images and labels")
+            return {name: content[name] for name in content.files}
+    except UsageError:
+        raise
+    except ValueError as error:
+        if "pickle" in str(error).lower() or "object" in str(error).lower():
+            problem = "no arrays of numbers or strings, but Python objects or another kind of file"
+            expected = "save names of classes as np.array(names, dtype=str)"
+            raise refuse_arrays(path, problem, expected) from error
+        raise refuse_arrays(path, f"cannot be read: {error}", "save it again by np.savez") from error
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise refuse_arrays(path, f"cannot be read: {error}", "save it again by np.savez") from error
+
+
+def find_pairs(arrays: Mapping[str, Any], file: Path) -> dict[str, tuple[str, str]]:
+    """Returns part -> the names of its images and labels; the empty part is all of them."""
+    roles: dict[tuple[str, str], str] = {}
+    for name in arrays:
+        if (role := _find_role(name)) is not None:
+            if role in roles:
+                raise refuse_arrays(file, f"two arrays of one meaning: {roles[role]}, {name}", EXPECTED)
+            roles[role] = name
+    pairs = {}
+    for part in ("", *PARTS):
+        images, labels = roles.get((part, "images")), roles.get((part, "labels"))
+        if images and labels:
+            pairs[part] = (images, labels)
+        elif images or labels:
+            lacking = "labels" if images else "images"
+            raise refuse_arrays(file, f"{images or labels} without {lacking}", EXPECTED)
+    if not pairs or ("" in pairs and len(pairs) > 1) or ("" not in pairs and PARTS[0] not in pairs):
+        raise refuse_arrays(file, f"arrays {list_some([*arrays]) or 'none'}", EXPECTED)
+    return pairs
+
+
+def _split_files(arrays: Mapping[str, NDArray[Any]], name: str, file: Path) -> list[bytes]:
+    """Returns the image files in an array of bytes."""
+    ends = arrays.get(f"{name.removesuffix(ENCODED)}ends")
+    if ends is None or ends.ndim != 1 or ends.dtype.kind not in "iu" or arrays[name].dtype != np.uint8:
+        raise refuse_arrays(file, f"{name} without the ends of the files", EXPECTED)
+    starts = [0, *ends.tolist()]
+    content = arrays[name].tobytes()
+    return [content[start:end] for start, end in itertools.pairwise(starts)]
+
+
+def _find_role(name: str) -> tuple[str, str] | None:
+    """Returns the part and ``images`` or ``labels`` for a name such as ``train_images`` or ``x_test``."""
+    words = [word for word in re.split(r"[_\-. ]+", name.lower()) if word]
+    parts = [part for part, names in NAMES_OF_PARTS.items() for word in words if word in names]
+    rest = [word for word in words if not any(word in names for names in NAMES_OF_PARTS.values())]
+    if len(rest) != 1 or len(parts) > 1:
+        return None
+    part = parts[0] if parts else ""
+    return (part, "images") if rest[0] in IMAGES else (part, "labels") if rest[0] in LABELS else None
+
+
+def find_class_names(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[str]:
+    """Returns the names of the classes, if the file has them."""
+    named = [name for name in arrays if name.lower() in NAMES]
+    if not named:
+        return []
+    names = arrays[named[0]]
+    if names.ndim != 1 or names.dtype.kind not in "US" or len(set(names.tolist())) < len(names):
+        raise refuse_arrays(file, f"{named[0]}: {names.dtype} {list(names.shape)}", "expected different strings [K]")
+    return [_to_text(name) for name in names.tolist()]
+
+
+def _to_text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def to_class_names(labels: NDArray[Any], name: str, names: Sequence[str], file: Path) -> list[str]:
+    """Returns the class of each image by its name, for labels ``[N]`` or ``[N, 1]`` that are names or whole numbers.
+
+    Args:
+        name: the name of the array.
+        names: of the classes, by their numbers from 0 or from 1; without them a class has the name of its number.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise refuse_arrays(file, f"{name} {list(labels.shape)}", "expected one label for each image, [N]")
+    if labels.dtype.kind in "US":
+        texts = [_to_text(label) for label in labels.tolist()]
+        if names and (unknown := sorted(set(texts) - set(names))):
+            raise refuse_arrays(file, f"{name} {list_some(unknown)}", f"expected one of {list_some(list(names))}")
+        return texts
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iu":
+        raise refuse_arrays(file, f"{name} of {labels.dtype}", "expected whole numbers or names")
+    if not names or not len(labels):
+        return [str(label) for label in labels.tolist()]
+    first = 1 if labels.min() >= 1 and labels.max() == len(names) else 0
+    if labels.min() < first or labels.max() >= first + len(names):
+        problem = f"{name} from {labels.min()} to {labels.max()}"
+        raise refuse_arrays(file, problem, f"expected numbers of the {len(names)} class names, from 0 or from 1")
+    return [names[label - first] for label in labels.tolist()]
+
+
+def to_standard(images: NDArray[Any], name: str, file: Path) -> Pixels:
+    """Returns images ``[N, H, W, C]`` of uint8, uint16 or float32 from 0 to 1, for images with the channels first, last or none.
+
+    Args:
+        name: the name of the array.
+    """
+    if images.ndim == 3:
+        images = images[..., None]
+    elif images.ndim == 4:
+        axis = _find_channels(images.shape[1:])
+        if axis is None:
+            problem = f"{name} {list(images.shape)}"
+            raise refuse_arrays(
+                file, problem, "expected [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 to 4 channels C"
+            )
+        images = np.moveaxis(images, 1 + axis, 3)
+    else:
+        raise refuse_arrays(file, f"{name} {list(images.shape)}", "expected [N, H, W], [N, H, W, C] or [N, C, H, W]")
+    if images.dtype in (np.uint8, np.uint16) or not len(images):
+        return images
+    if images.dtype.kind == "b":
+        return images.astype(np.uint8) * np.uint8(255)
+    if images.dtype.kind not in "iuf":
+        raise refuse_arrays(file, f"{name} of {images.dtype}", "expected uint8, or floats from 0 to 1")
+    low, high = images.min(), images.max()
+    if images.dtype.kind in "iu":
+        if low < 0 or high > 65535:
+            raise refuse_arrays(
+                file, f"{name} from {low} to {high}", "expected whole numbers from 0 to 255", value=high
+            )
+        return images.astype(np.uint8 if high <= 255 else np.uint16)
+    if not (low >= 0 and high <= 1):
+        expected = "expected floats from 0 to 1; save bytes as uint8"
+        raise refuse_arrays(file, f"{name} from {low:g} to {high:g}", expected, value=float(high))
+    return images.astype(np.float32)
+
+
+def _find_channels(shape: Sequence[int]) -> int | None:
+    """Returns the axis of the channels in the shape of an image, 0 or 2; None if both or neither may be."""
+    first, last = shape[0] <= MOST_CHANNELS, shape[2] <= MOST_CHANNELS
+    return None if first == last else 0 if first else 2

@@ -1,0 +1,185 @@
+"""Writes images that are objects of Python to a file, once, so that every process can read them as ``npz:PATH``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from capsbench.data.own.decoding import Pixels, to_pixels
+from capsbench.data.own.splits import find_part, list_some
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.records.disk import replace_file
+
+FOLDER = "own"
+"""The folder of these files, inside the data folder."""
+
+READ_TWICE = 32
+"""The images that are read twice: random transforms would make others each time."""
+
+EXPECTED = (
+    "a name, a pair (images, labels) of arrays, a data set of torchvision, or {'train': ..., 'test': ...} of these"
+)
+
+
+def is_object(value: Any) -> bool:
+    """Returns true for images in memory, as opposed to a name or a list of names."""
+    return value is not None and not isinstance(value, str) and not _is_list_of_names(value)
+
+
+def adopt_datasets(value: Any, folder: Path) -> Any:
+    """Returns the data sets of a request as names, an axis of them as a list; images in memory are written by `write_object`.
+
+    Args:
+        folder: the data folder.
+    """
+    if isinstance(value, list) and not (value and _is_array(value[0])):
+        return [write_object(item, folder) if is_object(item) else item for item in value]
+    return write_object(value, folder) if is_object(value) else value
+
+
+def write_object(value: Any, folder: Path) -> str:
+    """Writes images and labels into the data folder, and returns their name, ``npz:PATH``. What is there already stays.
+
+    Args:
+        value: a pair (images, labels) of arrays or tensors; a data set that gives pairs (image, label) by their index, as those
+            of torchvision; or a mapping or a pair of such, for the parts.
+
+    Raises:
+        UsageError: it is none of these, or its images are others each time.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    names: list[str] = []
+    for part, images in _name_parts(value).items():
+        prefix = f"{part}_" if part else ""
+        pixels, labels, class_names = _read_images(images, part)
+        arrays |= {f"{prefix}{name}": content for name, content in _pack_images(pixels).items()}
+        arrays[f"{prefix}labels"] = labels
+        names = names or class_names
+    if names:
+        arrays["class_names"] = np.array(names, dtype=str)
+    path = folder / FOLDER / f"{_find_title(value)}-{_digest_arrays(arrays)}.npz"
+    if not path.exists():
+        with replace_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    return f"npz:{path}"
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, str) for item in value)
+
+
+def _name_parts(value: Any) -> dict[str, Any]:
+    """Returns part -> its images; the empty part is all of them, of which splits are drawn."""
+    if isinstance(value, Mapping):
+        parts = {str(name): find_part(str(name)) for name in value}
+        if unknown := [name for name, part in parts.items() if part is None]:
+            problem = f"parts {list_some(unknown)}"
+            raise UsageError(Kind.INVALID, problem, flag="dataset", expected="expected train, validation and test")
+        return {part: value[name] for name, part in parts.items() if part}
+    if isinstance(value, tuple | list) and len(value) == 2 and not _is_array(value[0]):
+        return {"train": value[0], "test": value[1]}
+    return {"": value}
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _read_images(images: Any, part: str) -> tuple[list[Pixels] | Pixels, NDArray[Any], list[str]]:
+    """Returns the pixels, the labels and the names of the classes, if they have names."""
+    if isinstance(images, tuple | list) and len(images) == 2 and _is_array(images[0]):
+        return _to_array(images[0]), _to_array(images[1]), []
+    if not (hasattr(images, "__getitem__") and hasattr(images, "__len__")) or isinstance(images, str | bytes):
+        raise UsageError(Kind.INVALID, flag="dataset", expected=EXPECTED, value=type(images).__name__)
+    try:
+        pairs = [_read_pair(images[index]) for index in range(len(images))]
+        again = [_read_pair(images[index]) for index in range(min(READ_TWICE, len(images)))]
+    except UsageError:
+        raise
+    except FOREIGN as error:
+        problem = f"{type(images).__name__} cannot be read: {type(error).__name__}: {message_of(error)}"
+        raise UsageError(Kind.DAMAGED, problem, flag="dataset", expected=EXPECTED) from error
+    if any(not np.array_equal(one[0], other[0]) for one, other in zip(pairs, again, strict=False)):
+        problem = f"{type(images).__name__} gives other images each time"
+        expected = "leave random transforms out; {flag:shift} and {flag:warp} have some"
+        raise UsageError(Kind.CONFLICT, problem, flag="dataset", value=part, expected=expected)
+    labels = np.array([label for _, label in pairs])
+    return [pixels for pixels, _ in pairs], labels, _find_class_names(images, labels)
+
+
+def _read_pair(pair: Any) -> tuple[Pixels, Any]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise UsageError(Kind.INVALID, flag="dataset", expected="pairs (image, label)", value=type(pair).__name__)
+    image, label = pair
+    return _to_array(image), label.item() if _is_array(label) else label
+
+
+def _to_array(value: Any) -> NDArray[Any]:
+    """Returns an array; of an image of Pillow its pixels, of a tensor ``[C, H, W]`` the same order."""
+    if isinstance(value, Image.Image):
+        return to_pixels(value)
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
+def _find_class_names(images: Any, labels: NDArray[Any]) -> list[str]:
+    """Returns the names that a data set of torchvision has for its classes, if its labels are their numbers."""
+    while not hasattr(images, "classes") and hasattr(images, "dataset"):  # a Subset
+        images = images.dataset
+    names = getattr(images, "classes", None)
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return []
+    is_numbered = labels.dtype.kind in "iu" and len(labels) > 0 and labels.min() >= 0 and labels.max() < len(names)
+    return list(names) if is_numbered and len(set(names)) == len(names) else []
+
+
+def _pack_images(pixels: list[Pixels] | Pixels) -> dict[str, NDArray[Any]]:
+    """Returns the images as one array; as the bytes of PNG files if they have several sizes, with the end of each."""
+    if isinstance(pixels, np.ndarray):
+        return {"images": pixels}
+    if len({(image.shape, image.dtype) for image in pixels}) == 1:
+        return {"images": np.stack(pixels)}
+    files = [_encode_image(image) for image in pixels]
+    return {
+        "encoded": np.frombuffer(b"".join(files), dtype=np.uint8),
+        "ends": np.cumsum([len(file) for file in files], dtype=np.int64),
+    }
+
+
+def _encode_image(pixels: Pixels) -> bytes:
+    if pixels.dtype not in (np.uint8, np.uint16) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        problem = f"images of several sizes, of {pixels.dtype} {list(pixels.shape)}"
+        raise UsageError(Kind.INVALID, problem, flag="dataset", expected="give all one size, or bytes [H, W, 3]")
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
+
+
+def _digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name, content in sorted(arrays.items()):
+        if content.dtype.kind == "O":
+            raise UsageError(
+                Kind.INVALID, f"{name} of Python objects", flag="dataset", expected="expected numbers or names"
+            )
+        digest.update(f"{name} {content.dtype.str} {list(content.shape)} ".encode())
+        digest.update(np.ascontiguousarray(content).view(np.uint8).data if content.size else b"")
+    return digest.hexdigest()[:8]
+
+
+def _find_title(value: Any) -> str:
+    """Returns a name for the file: that of the class of the data set, or ``arrays``."""
+    first: Any = next(iter(value.values()), None) if isinstance(value, Mapping) else value
+    if isinstance(first, tuple | list):
+        first = first[0] if first else None
+    while hasattr(first, "dataset") and hasattr(first, "indices"):
+        first = first.dataset
+    is_array = _is_array(first) or isinstance(first, tuple | list) or first is None
+    return "arrays" if is_array else re.sub(r"\W+", "-", type(first).__name__)

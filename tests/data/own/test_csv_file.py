@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from capsbench.data.own.csv_file import CsvSet
+from capsbench.errors import Kind
+from tests.data.faults import usage_error
+from tests.data.own.conftest import PutImages
+
+FILES = [f"shapes/{name}/{number:03}.png" for name in ("bar", "ring") for number in range(10)]
+
+
+@pytest.fixture
+def table(put_images: PutImages) -> Path:
+    """A table beside the folder of its images, to be written."""
+    return put_images().with_name("table.csv")
+
+
+def write(table: Path, lines: list[str], header: str = "file,label") -> str:
+    table.write_text("\n".join([header, *lines]), encoding="utf-8")
+    return str(table)
+
+
+def test_files_and_labels_are_a_data_set(table: Path) -> None:
+    shapes = CsvSet(write(table, [f"{file},{file.split('/')[1]}" for file in FILES]))
+    assert shapes.class_names == ["bar", "ring"]
+    assert shapes.image_counts == {"train": 14, "validation": 2, "test": 4}
+    assert shapes.load(table).train.images.shape == (14, 1, 6, 5)
+
+
+def test_numbers_are_classes_in_their_order(table: Path) -> None:
+    lines = [f"{file},{(2, 10)[place % 2]}" for place, file in enumerate(FILES)]
+    assert CsvSet(write(table, lines)).class_names == ["2", "10"]
+
+
+def test_a_third_column_is_a_given_split(table: Path) -> None:
+    lines = [f"{file},{place % 2},{('Train', 'val', 'test')[place // 2 % 3]}" for place, file in enumerate(FILES)]
+    assert CsvSet(write(table, lines, "path,class,Split")).image_counts == {"train": 8, "validation": 6, "test": 6}
+
+
+def test_absolute_paths_other_delimiters_and_a_byte_order_mark_are_fine(table: Path) -> None:
+    lines = [f"{table.parent / file};{place % 2}" for place, file in enumerate(FILES)]
+    table.write_text("\n".join(["Filename;Label", *lines, "", ";"]), encoding="utf-8-sig")
+    assert sum(CsvSet(str(table)).image_counts.values()) == 20
+
+
+@pytest.mark.parametrize(
+    ("lines", "header"),
+    [
+        ([], "file,label"),
+        ([f"{file},0" for file in FILES], "image_id,label"),
+        ([f"{file},0" for file in FILES], "file,kind"),
+        ([f"{file},{place % 2}" for place, file in enumerate([*FILES, FILES[0]])], "file,label"),
+        ([f"{file},{place % 2}" for place, file in enumerate([*FILES, "none.png"])], "file,label"),
+        ([f"{file},{place % 2},other" for place, file in enumerate(FILES)], "file,label,split"),
+        ([f"{file},{place % 2},{'train' if place else ''}" for place, file in enumerate(FILES)], "file,label,split"),
+        ([f"{FILES[0]},", *(f"{file},1" for file in FILES[1:])], "file,label"),
+        ([f"{file},1" for file in FILES], "file,label"),
+    ],
+)
+def test_other_tables_are_refused_in_one_line(table: Path, lines: list[str], header: str) -> None:
+    error = usage_error(CsvSet, write(table, lines, header))
+    assert (error.kind, error.flag, error.file) == (Kind.DAMAGED, "dataset", table)
+
+
+def test_all_missing_files_are_counted(table: Path) -> None:
+    lines = [f"{file},{place % 2}" for place, file in enumerate([*FILES, "x.png", "y.png"])]
+    assert usage_error(CsvSet, write(table, lines)).value == ["x.png", "y.png"]
+
+
+def test_a_missing_table_and_other_bytes_are_refused(table: Path) -> None:
+    assert usage_error(CsvSet, str(table)).kind is Kind.MISSING
+    table.write_bytes(b"\xff\xfe\x00")
+    assert usage_error(CsvSet, str(table)).kind is Kind.DAMAGED

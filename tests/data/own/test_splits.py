@@ -1,0 +1,121 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from capsbench.data.own.splits import (
+    MOST_CLASSES,
+    Shares,
+    check_classes,
+    describe_balance,
+    find_part,
+    list_some,
+    order_classes,
+    split_images,
+)
+from capsbench.errors import Kind
+from tests.data.faults import usage_error
+
+SHARES = Shares(0.1, 0.2, 0)
+NAMES = ["a", "b"]
+
+
+def split(labels: Sequence[int], parts: Sequence[str] = (), shares: Shares = SHARES) -> dict[str, list[int]]:
+    given = parts or [""] * len(labels)
+    return {
+        part: indices.tolist() for part, indices in split_images(np.array(labels), given, NAMES, shares, "x").items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("Train", "train"),
+        ("training", "train"),
+        ("VAL", "validation"),
+        ("dev", "validation"),
+        (" test ", "test"),
+        ("x", None),
+    ],
+)
+def test_parts_have_several_names(name: str, part: str | None) -> None:
+    assert find_part(name) == part
+
+
+def test_classes_are_in_the_order_of_numbers_or_of_the_alphabet() -> None:
+    assert order_classes(["10", "9", "-1", "9"]) == ["-1", "9", "10"]
+    assert order_classes(["b", "10", "9"]) == ["10", "9", "b"]
+
+
+def test_draws_are_stratified_disjoint_and_follow_their_seed() -> None:
+    labels = [0] * 60 + [1] * 40
+    drawn = split(labels)
+    assert sorted(index for part in drawn.values() for index in part) == list(range(100))
+    assert {part: np.bincount(np.array(labels)[indices]).tolist() for part, indices in drawn.items()} == {
+        "train": [42, 28], "validation": [6, 4], "test": [12, 8],
+    }  # fmt: skip
+    assert split(labels) == drawn
+    assert split(labels, shares=Shares(0.1, 0.2, 1)) != drawn
+
+
+def test_given_parts_stay_and_only_others_are_drawn() -> None:
+    parts = ["train"] * 20 + ["test"] * 4
+    drawn = split([0, 1] * 12, parts)
+    assert drawn["test"] == [20, 21, 22, 23]
+    assert len(drawn["validation"]) == 2
+    assert split([0, 1] * 12, ["train"] * 16 + ["test"] * 4 + ["validation"] * 4)["train"] == list(range(16))
+
+
+def test_three_images_of_a_class_are_enough_and_two_are_not() -> None:
+    assert {len(indices) for indices in split([0] * 3 + [1] * 3).values()} == {2}
+    error = usage_error(split, [0] * 30 + [1] * 2)
+    assert (error.kind, error.flag, error.value) == (Kind.DAMAGED, "dataset", 1)
+    assert "b (2)" in error.problem
+
+
+def test_shares_that_leave_a_class_without_training_images_are_refused() -> None:
+    assert usage_error(split, [0] * 40 + [1] * 3, (), Shares(0.4, 0.5, 0)).kind is Kind.CONFLICT
+
+
+def test_a_class_without_training_images_is_refused() -> None:
+    error = usage_error(split, [0, 0, 0, 1], ["train", "train", "train", "test"])
+    assert (error.kind, error.value) == (Kind.DAMAGED, 1)
+
+
+@pytest.mark.parametrize(
+    ("shares", "flag"),
+    [
+        (Shares(0, 0.2, 0), "validation_share"),
+        (Shares(0.1, 1, 0), "test_share"),
+        (Shares(0.5, 0.5, 0), "test_share"),
+        (Shares(0.1, 0.2, -1), "split_seed"),
+        (Shares(0.1, 0.2, 2**32), "split_seed"),
+    ],
+)
+def test_shares_and_seeds_out_of_range_are_refused(shares: Shares, flag: str) -> None:
+    assert usage_error(shares.check).flag == flag
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST_CLASSES + 1])
+def test_one_class_or_too_many_are_refused(count: int) -> None:
+    assert usage_error(check_classes, [str(number) for number in range(count)], "x").value == count
+
+
+def test_two_classes_and_a_thousand_are_fine() -> None:
+    check_classes(["a", "b"], "x")
+    check_classes([str(number) for number in range(MOST_CLASSES)], "x")
+
+
+def test_an_imbalance_and_untested_classes_are_told() -> None:
+    even = {"train": np.array([0, 1, 0, 1]), "test": np.array([0, 1])}
+    assert describe_balance(even, NAMES) == []
+    (line,) = describe_balance({**even, "train": np.array([0, 0, 0, 1])}, NAMES)
+    assert "3 training images of a" in line
+    assert "1 of b" in line
+    (line,) = describe_balance({**even, "test": np.array([0])}, NAMES)
+    assert line.endswith(" b")
+
+
+def test_a_list_names_a_few_and_counts_the_rest() -> None:
+    assert list_some(["a", "b"]) == "a, b"
+    assert list_some([str(number) for number in range(9)]) == "0, 1, 2, 3, 4 and 4 more"
