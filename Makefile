@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # They write bytecode, whatever the environment says: tests start a hundred processes, which would compile all they import.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
 
-.PHONY: demo test test-slow test-oldest test-all gate lint types wheel clean
+.PHONY: demo test test-slow test-oldest test-all gate lint types docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/capsbench run --suite demo --out results/demo
@@ -41,6 +41,15 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
+# The documentation site, in build/docs; a warning is an error. Sphinx wants a newer requests than torchattacks: it has an
+# environment of its own, on top of the other.
+DOCS ?= .venv-docs
+DOCS_PACKAGES = sphinx==9.0.4 myst-parser==5.2.0 furo==2025.12.19
+
+docs: $(DOCS)/.installed
+	$(BIN)/python .ci/reference --check
+	$(DOCS)/bin/python -m sphinx -n -W --keep-going -q -b html docs build/docs
+
 wheel: $(VENV)/.installed-dev
 	rm -rf dist
 	$(BIN)/python -m build --wheel
@@ -59,12 +68,20 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 # What stands in a .pth file is looked at after the environment's own packages.
+ADD_REST = $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	`$(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/rest.pth
+
 $(OLDEST)/.installed: Makefile $(VENV)/.installed-dev
 	$(BIN)/python -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --no-deps $(OLDEST_PACKAGES)
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
-		`$(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/rest.pth
+	$(ADD_REST)
+	@touch $@
+
+$(DOCS)/.installed: Makefile $(VENV)/.installed-dev
+	$(BIN)/python -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip install $(DOCS_PACKAGES)
+	$(ADD_REST)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build dist
+	rm -rf $(VENV) $(OLDEST) $(DOCS) build dist

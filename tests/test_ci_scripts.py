@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from capsbench import registry
 from capsbench.comparing.judged import list_judged
 from capsbench.measures.spec import built_in_specs
 from capsbench.planning.request import split_values
@@ -31,7 +32,7 @@ def script(name):
     return module
 
 
-faults, alarms, mutants = script("faults"), script("alarms"), script("mutants")
+faults, alarms, mutants, reference = script("faults"), script("alarms"), script("mutants"), script("reference")
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: fault.name)
@@ -207,3 +208,17 @@ def test_a_ratio_is_the_median_over_pairs():
     commands = script("commands")
     pairs = [(commands.Seconds(1.0, 2.0), commands.Seconds(clock, 4.0)) for clock in (1.0, 2.0, 10.0)]
     assert [commands.find_ratio(pairs, place) for place in (0, 1)] == [0.5, 0.5]
+
+
+def test_the_reference_pages_are_those_of_the_command_line_and_the_registry():
+    for path, text in reference.make_pages().items():
+        assert path.read_text() == text, "run .ci/reference"
+
+
+def test_the_reference_has_every_command_and_every_component():
+    commands, components = (text for _, text in sorted(reference.make_pages().items()))
+    assert "## capsbench kernels bench" in commands
+    assert "| `--until-decided` `A,B` |" in commands
+    for kind in registry.BUILT_IN:
+        for name in registry.BUILT_IN[kind]:
+            assert f"| `{name}` |" in components

@@ -93,8 +93,7 @@ def decide(
     Args:
         pair: two contenders, ``"em,dynamic"`` or ``["em", "matched"]``: names of a routing or a network that one contender of the
             request has.
-        suite, out, data_dir, workers, executor, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address,
-        checkpoint_seconds, command, console, max_cells, on_count, request: as in `capsbench.run`, without ``seeds``.
+        request: this and all other arguments are those of `capsbench.run`, without ``seeds``.
 
     Raises:
         UsageError: nothing was run; the message says what to change.

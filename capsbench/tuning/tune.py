@@ -64,9 +64,8 @@ def tune(
         study_seed: decides the settings that are drawn.
         sampler: ``random``; or ``tpe``, which learns from earlier trials (extra ``tune``). It has no budget curves.
         space: spaces that replace declared ones, for every contender that has the name: ``NAME=LOW..HIGH`` or ``NAME=A,B,C``.
-        suite, data_dir, workers, executor, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address,
-        checkpoint_seconds, command, console, max_cells, request: as in `capsbench.run`.
         out: the results folder; the trials have one of their own in it, ``trials``.
+        request: this and all other arguments are those of `capsbench.run`.
 
     Raises:
         UsageError: nothing was run; the message says what to change.
