@@ -16,6 +16,7 @@ from capsbench.presenting.contenders import BASELINE, baseline_kinds, varying_co
 from capsbench.presenting.marks import UNLIKE, marks_of
 from capsbench.presenting.naming import MATCHED
 from capsbench.presenting.words import shorten_name, spell_value
+from capsbench.records.tuning import TUNED
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 from capsbench.stats.power import MOST_SEEDS, POWER
 from capsbench.stats.verdicts import Outcome
@@ -73,7 +74,7 @@ FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?P<factor>[KMGT]?)(?P<unit> ?(?:ms|s|µs|MiB|%))?"
     r"(?P<rest>(?: of \d+)?(?: ± \d[\d,.]*| \[[+-]?[\d.]+, [+-]?[\d.]+\])?"
-    r"(?: ?\((?:n=\d+|unverified|not tested, \d+ seeds?)\)| ?[*†§])*)"
+    r"(?: ?\((?:n=\d+|unverified|not tested, \d+ (?:seeds?|study|studies))\)| ?[*†§])*)"
 )
 
 
@@ -219,16 +220,22 @@ def _format_differences(summary: pd.DataFrame, kind: str) -> pd.Series | None:
     strings = _format_intervals(summary, points, half, n, POINTS, "+z")
     if strings is None:
         return None
+    is_tuned = summary[TUNED].notna() if TUNED in summary else pd.Series(False, index=summary.index)
     differences = zip(
-        strings, *(summary[f"difference_{name}.{kind}"] for name in ("verdict", "n", "unlike")), strict=True
+        strings, *(summary[f"difference_{name}.{kind}"] for name in ("verdict", "n", "unlike")), is_tuned, strict=True
     )
     return pd.Series([describe_difference(*difference) for difference in differences], index=strings.index)
 
 
-def describe_difference(text: str, verdict: Any, n: Any, unlike: Any) -> str:
-    """Returns a difference with its signs: too few seeds for a test, significant (`SIGNIFICANT`), or between unlike trainings."""
+def describe_difference(text: str, verdict: Any, n: Any, unlike: Any, is_tuned: bool = False) -> str:
+    """Returns a difference with its signs: too few seeds for a test, significant (`SIGNIFICANT`), or between unlike trainings.
+
+    Args:
+        n: the seeds that both have; of tuned contenders, the studies.
+    """
     if verdict == Outcome.NOT_TESTED:
-        text = f"{text.removesuffix(f' (n={n})')} (not tested, {n} seed{'' if n == 1 else 's'})"
+        one, several = ("study", "studies") if is_tuned else ("seed", "seeds")
+        text = f"{text.removesuffix(f' (n={n})')} (not tested, {n} {one if n == 1 else several})"
     return text + (SIGNIFICANT if verdict == Outcome.DIFFERENT else "") + (f" {UNLIKE.sign}" if text and unlike else "")
 
 

@@ -9,11 +9,15 @@ import pytest
 
 from capsbench.presenting.contenders import summary, verdicts_of
 from capsbench.presenting.filter import choose_records
+from capsbench.presenting.format import format_summary
+from capsbench.presenting.material import Material
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.tuned import describe_end, describe_tuned, group_studies, identify_contender
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
+from capsbench.records.store import Store
 from capsbench.records.tuning import Tuning
 from capsbench.records.tuning.convergence import Convergence, Rung
+from capsbench.reporting.sections.budget import groups_of
 from capsbench.stats.studies import compare_tuned_accuracies
 
 LABELS = np.zeros(200, dtype=np.int32)
@@ -236,3 +240,17 @@ def test_studies_with_other_epochs_are_one_tuned_contender(records) -> None:
 )
 def test_the_end_of_a_search_is_spelled(rungs, words) -> None:
     assert describe_end(Convergence("0123456789ab", 10, 80, [0], rungs)) == words
+
+
+def test_a_difference_that_is_not_tested_counts_studies(records):
+    two_studies = [record for record in records if record.tuning.study < 2]
+    (difference,) = filter(None, format_summary(summary(group_studies(two_studies).results))["vs matched"])
+    assert difference.endswith("(not tested, 2 studies)")
+
+
+def test_claims_compare_no_tuned_contender_with_an_untuned_one(records, capsules, matched, tmp_path):
+    untuned = [make(0.9, seed=seed) for make in (capsules, matched) for seed in range(3)]
+    one, other = groups_of(Material.from_records([*records, *untuned], Store(tmp_path)))
+    assert len(one.contenders) == len(other.contenders) == 2
+    assert not set(one.contenders.index) & set(other.contenders.index)
+    assert {group.title.partition(", tuned ")[2] for group in (one, other)} == {"(15 trials)", ""}

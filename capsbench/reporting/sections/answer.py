@@ -77,7 +77,8 @@ def _format_number(row: dict[Any, Any]) -> str:
         return f"{text} (undecided)"
     if row["result"] == Result.NOT_TESTED and (row["budget"] or row["tuning"]):
         return f"{text} (not tested)"
-    return describe_difference(text, OUTCOMES[Result(row["result"])], row["n"], row["unlike"])
+    outcome, is_tuned = OUTCOMES[Result(row["result"])], row["unit_of_n"] == "study"
+    return describe_difference(text, outcome, row["n"], row["unlike"], is_tuned)
 
 
 def draw_answer(material: Material) -> Picture:

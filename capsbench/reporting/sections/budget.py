@@ -20,6 +20,7 @@ from capsbench.presenting.format import format_interval, spell_seeds_needed
 from capsbench.presenting.material import Material
 from capsbench.presenting.naming import BUDGET
 from capsbench.presenting.shortlist import choose_most_accurate
+from capsbench.records.tuning import TUNED
 from capsbench.records.tuning.convergence import AUTO_EPOCHS
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
 from capsbench.stats.verdicts import Outcome, Verdict
@@ -137,7 +138,9 @@ class Group:
         searched = first.get(AUTO_EPOCHS)
         epochs = f"{int(first['epochs'])} epochs" if pd.isna(searched) else f"epochs auto {searched}"
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
-        self.title = f"{self.dataset}{few}, {self.size}, {epochs}{stopped}"
+        trials = first.get(TUNED)
+        tuned = "" if pd.isna(trials) else f", tuned {trials}"
+        self.title = f"{self.dataset}{few}, {self.size}, {epochs}{stopped}{tuned}"
         summary = material.summary[material.summary["contender"].isin(self.described.index)]
         if most is not None:
             summary, _ = choose_most_accurate(summary, most=most)
@@ -229,9 +232,9 @@ def judge_near(estimate: Estimate, published: float, tolerance: float) -> str:
 
 
 def groups_of(material: Material, most: int | None = None) -> list[Group]:
-    """The contenders by budget: all of `BUDGET`, and the search for epochs; ``most`` as in `Group`."""
+    """The contenders by budget: all of `BUDGET`, and the searches for settings and epochs; ``most`` as in `Group`."""
     cells, numbers = material.cells, Numbers(material)
-    budget = [name for name in (*BUDGET, AUTO_EPOCHS) if name in cells]
+    budget = [name for name in (*BUDGET, TUNED, AUTO_EPOCHS) if name in cells]
     if cells.empty:
         return []
     return [Group(part, numbers, material, most) for _, part in cells.groupby(budget, dropna=False, sort=False)]
