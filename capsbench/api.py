@@ -11,6 +11,7 @@ from rich.console import Console
 
 from capsbench import registry
 from capsbench.data.base import data_folder
+from capsbench.data.own import adopt_request
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import ALL, check_measures, measures_of
 from capsbench.measures.build import left_out as measures_left_out
@@ -59,6 +60,7 @@ def cells(
         max_cells: the most cells that the request may make.
         request: the names of the command line's flags with underscores, each a value or a list of values (an axis):
             ``cells(routing="em", iters=[1, 2, 3], train_size=1000)``; options of networks and routings by their names.
+            ``dataset`` may be images in memory, as `capsbench.data.own.objects.write_object` takes them.
 
     Raises:
         UsageError: an unknown name or an invalid value; a user's own data set cannot be loaded, or gives other images at every
@@ -289,15 +291,13 @@ def _plan_request(
     on_count: OnCount = lambda count: None,
 ) -> list[PlannedCell]:
     asked = {name: value for name, value in request.items() if value is not None}
-    if not isinstance(asked.get("dataset"), str | None):
-        from capsbench.data.own.objects import adopt_datasets  # imports Pillow, which a plan does not need
-
-        asked["dataset"] = adopt_datasets(asked["dataset"], data_folder(data_dir))
+    asked = adopt_request(asked, data_folder(data_dir))
     requests = read_suite(suite).override_with(asked) if suite is not None else [asked]
     try:
         count = count_cells(*requests)
         check_count(count, max_cells)
         on_count(count)
+        requests = [adopt_request(dict(item), data_folder(data_dir)) for item in requests]
         return identify_data(plan_cells(*requests), data_folder(data_dir), _leaves_out(suite, request))
     except UsageError as error:
         if suite is not None and error.file is None and error.flag not in {"max_cells", *map(canonical_name, asked)}:

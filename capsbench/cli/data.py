@@ -19,6 +19,7 @@ from capsbench.cli.console import print_warning
 from capsbench.cli.flags.options import DataOption, JsonOption
 from capsbench.cli.flags.request import parse_flags, parse_options
 from capsbench.cli.shell.app import App
+from capsbench.data.own import adopt_request
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
@@ -60,7 +61,7 @@ def list_(names: OptionalNames = None, data_dir: DataOption = None, as_json: Jso
 
     folder = data_folder(data_dir)
     chosen, options = _split_options(names or registry.names("dataset"))
-    rows = [_describe_dataset(name, _open_dataset(name, options), folder) for name in chosen]
+    rows = [_describe_dataset(name, _open_dataset(name, options, folder), folder) for name in chosen]
     if as_json:
         print(json.dumps({"folder": str(folder), "datasets": rows}))
         return
@@ -83,7 +84,7 @@ def get(names: Names, data_dir: DataOption = None, as_json: JsonOption = False) 
 
     folder = data_folder(data_dir)
     # Each file once, since data sets share some. Files without a URL last: they raise an error.
-    files = dict.fromkeys(file for name in names for file in _open_dataset(name, {}).files)
+    files = dict.fromkeys(file for name in names for file in _open_dataset(name, {}, folder).files)
     done: list[dict[str, str]] = []
     try:
         with _make_bars() as bars:
@@ -131,14 +132,14 @@ def _split_options(words: list[str]) -> tuple[list[str], dict[str, str]]:
     return words[:start], parse_options(parse_flags(words[start:]), {})
 
 
-def _open_dataset(name: str, typed: Mapping[str, str]) -> Dataset:
+def _open_dataset(name: str, typed: Mapping[str, str], folder: Path) -> Dataset:
     from capsbench.records.parts import open_dataset
 
-    dataset: Dataset = open_dataset(*_resolve_name(name, typed))
+    dataset: Dataset = open_dataset(*_resolve_name(name, typed, folder))
     return dataset
 
 
-def _resolve_name(name: str, typed: Mapping[str, str]) -> tuple[str, dict[str, Scalar]]:
+def _resolve_name(name: str, typed: Mapping[str, str], folder: Path) -> tuple[str, dict[str, Scalar]]:
     """Returns the name of a data set and its options, as it is opened by; raises UsageError for an unknown one."""
     known = registry.names("dataset")
     if ":" not in name and name not in known:
@@ -147,6 +148,7 @@ def _resolve_name(name: str, typed: Mapping[str, str]) -> tuple[str, dict[str, S
     for line in registry.about_name("dataset", name):
         print_warning(line)
     registry.trust([name])
+    adopt_request({"dataset": name}, folder)
     registry.get("dataset", name, flag="NAME")
     if not typed:
         return locations.locate(name), {}
@@ -203,7 +205,7 @@ def _check_dataset(name: str, options: Mapping[str, str], folder: Path) -> list[
     from capsbench.running.load_data import count_images
 
     checks: list[dict[str, Any]] = []
-    located, chosen = _resolve_name(name, options)
+    located, chosen = _resolve_name(name, options, folder)
     dataset = open_dataset(located, chosen)
     for file in dataset.files:
         fit, state = file.describe_in(folder)

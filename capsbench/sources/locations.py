@@ -15,8 +15,13 @@ SCHEMES = {
     "folder": "capsbench.data.own.folder:FolderSet",
     "npz": "capsbench.data.own.npz:NpzSet",
     "csv": "capsbench.data.own.csv_file:CsvSet",
+    "hf": "capsbench.data.own.hugging_face:HuggingFaceSet",
+    "torchvision": "capsbench.data.own.npz:TorchvisionSet",
 }
 """The prefix of data sets that are named by a path -> their class, as in `capsbench.registry.BUILT_IN`."""
+
+NAMED = ("torchvision",)
+"""The schemes that are never followed by a path."""
 
 
 class Location(NamedTuple):
@@ -41,10 +46,14 @@ def find_location(typed: str) -> tuple[str, Location | None]:
     scheme, rest = split_scheme(typed)
     if not scheme or not rest:
         return typed, None
+    # What a library names has a location once it was fetched.
+    fetched = [(name, location) for name, location in _locations.items() if location.typed == typed]
+    if scheme in NAMED:
+        return fetched[0] if fetched else (typed, None)
     # Path.resolve would follow links, and the name of a link is what the user typed; Path.exists may raise.
     path = os.path.abspath(Path(rest).expanduser())  # noqa: PTH100
     if not os.path.exists(path):  # noqa: PTH110
-        return typed, None
+        return fetched[0] if fetched else (typed, None)
     return f"{scheme}:{Path(path).name or 'root'}", Location(path, typed)
 
 

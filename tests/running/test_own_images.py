@@ -147,6 +147,20 @@ def test_networks_are_measured_later_from_where_the_images_lay(work, monkeypatch
     assert len(outcome.finished) == 1
 
 
+@pytest.mark.usefixtures("in_one_process")
+def test_images_in_memory_are_written_once_and_the_command_on_record_repeats_them(work):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    pair = (images, np.arange(30) % 3)
+    outcome = capsbench.run(out="results", data_dir="cache", dataset=pair, **{**ASKED, "baseline": "none"})
+    (record,) = Store("results").records()[0]
+    (file,) = (work / "cache" / "own").iterdir()
+    assert record.cell.dataset == f"npz:{file.name}"
+    assert [cell.id for cell in capsbench.cells(**record.request)] == outcome.finished
+    assert [
+        cell.id for cell in capsbench.cells(data_dir="cache", dataset=pair, **{**ASKED, "baseline": "none"})
+    ] == outcome.finished
+
+
 OWN = """
 import torch
 from capsbench.data import Dataset, Images, ImageShape, Splits

@@ -45,6 +45,9 @@ from capsbench.errors import Kind, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+FOLDER = "own"
+"""The folder of images that were in memory or that a library names, inside the data folder."""
+
 
 class Picture(ABC):
     """One image of a user's own, not yet decoded.

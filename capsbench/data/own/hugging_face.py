@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from capsbench.data.images import ImageShape
-from capsbench.data.own.base import OwnImages, Picture
+from capsbench.data.own.base import FOLDER, OwnImages, Picture
 from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, measure_file
 from capsbench.data.own.splits import find_part, list_some
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.records.disk import make_folder
 
 AUTO = "auto"
 
@@ -140,6 +144,48 @@ class HuggingFaceSet(OwnImages):
 
     def _refuse(self, problem: str, expected: str) -> UsageError:
         return UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, expected=expected)
+
+
+def is_hugging_face(value: Any) -> bool:
+    """Returns true for a `datasets.Dataset` or `DatasetDict` in memory."""
+    return type(value).__module__.partition(".")[0] == "datasets" and hasattr(value, "save_to_disk")
+
+
+def save_dataset(value: Any, folder: Path) -> str:
+    """Saves a data set in memory into the data folder, once, and returns its name, ``hf:PATH``."""
+    parts = value.values() if isinstance(value, Mapping) else [value]
+    marks = "".join(str(getattr(part, "_fingerprint", "")) for part in parts)
+    path = folder / FOLDER / "hf" / f"dataset-{hashlib.sha256(marks.encode()).hexdigest()[:8]}"
+    _save_once(value, path)
+    return f"hf:{path}"
+
+
+def fetch_from_hub(name: str, folder: Path) -> Path:
+    """Downloads a data set of the hub into the data folder, once, and returns its folder; raises UsageError."""
+    path = folder / FOLDER / "hf" / name
+    if not name or path.is_dir():
+        return path
+    datasets = import_datasets()
+    try:
+        loaded = datasets.load_dataset(name, cache_dir=str(folder / "huggingface"))
+    except FOREIGN as error:
+        problem = f"neither a folder nor a data set of the hub: {message_of(error, first_line=True)}"
+        expected = "expected hf:PATH of a saved data set, or hf:OWNER/NAME"
+        raise UsageError(Kind.MISSING, problem, flag="dataset", value=f"hf:{name}", expected=expected) from error
+    _save_once(loaded, path)
+    return path
+
+
+def _save_once(value: Any, path: Path) -> None:
+    """Saves a data set in a folder, completely or not at all, unless it is there."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+        whole = Path(temporary) / "whole"
+        value.save_to_disk(str(whole))
+        with suppress(OSError):  # another process was faster
+            whole.rename(path)
 
 
 def import_datasets() -> Any:

@@ -100,6 +100,12 @@ class NpzSet(OwnImages):
         return named if self._names else super().order_classes()
 
 
+class TorchvisionSet(NpzSet):
+    """A data set of torchvision by the name of its class, in the file that `capsbench.data.own.objects` makes of it."""
+
+    licence = ""
+
+
 def refuse_arrays(file: Path, problem: str, expected: str, value: object = None) -> UsageError:
     """Returns the error of arrays that are no images and labels."""
     return UsageError(Kind.DAMAGED, problem, flag="dataset", file=file, value=value, expected=expected)

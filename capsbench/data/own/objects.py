@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from capsbench.data.own.base import FOLDER
 from capsbench.data.own.decoding import Pixels, to_pixels
-from capsbench.data.own.splits import find_part, list_some
+from capsbench.data.own.hugging_face import fetch_from_hub, is_hugging_face, save_dataset
+from capsbench.data.own.splits import NAMES_OF_PARTS, find_part, list_some
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.records.disk import replace_file
-
-FOLDER = "own"
-"""The folder of these files, inside the data folder."""
+from capsbench.sources import locations
 
 READ_TWICE = 32
 """The images that are read twice: random transforms would make others each time."""
@@ -35,14 +37,69 @@ def is_object(value: Any) -> bool:
 
 
 def adopt_datasets(value: Any, folder: Path) -> Any:
-    """Returns the data sets of a request as names, an axis of them as a list; images in memory are written by `write_object`.
+    """Returns the data sets of a request as names, an axis of them as a list.
+
+    Images in memory are written into the data folder, and sets that a library names are fetched.
 
     Args:
         folder: the data folder.
     """
     if isinstance(value, list) and not (value and _is_array(value[0])):
-        return [write_object(item, folder) if is_object(item) else item for item in value]
-    return write_object(value, folder) if is_object(value) else value
+        return [adopt_datasets(item, folder) for item in value]
+    if is_object(value):
+        return save_dataset(value, folder) if is_hugging_face(value) else write_object(value, folder)
+    for typed in value.split(",") if isinstance(value, str) else value or ():
+        fetch_named(typed.strip(), folder)
+    return value
+
+
+def fetch_named(typed: str, folder: Path) -> None:
+    """Fetches a data set that a library names, ``torchvision:CIFAR100`` or ``hf:owner/name``, once, and notes where it lies."""
+    scheme, name = locations.split_scheme(typed)
+    if scheme == "torchvision":
+        path = _fetch_torchvision(name, folder)
+    elif scheme == "hf" and locations.find_location(typed)[1] is None:
+        path = fetch_from_hub(name, folder)
+    else:
+        return
+    locations.place(f"{scheme}:{path.name}", locations.Location(str(path), typed))
+
+
+def _fetch_torchvision(name: str, folder: Path) -> Path:
+    """Writes a data set of torchvision into a file, which downloads what its folder lacks, as built-in sets do."""
+    from torchvision import datasets
+
+    component = getattr(datasets, name, None) if name in datasets.__all__ else None
+    if not (isinstance(component, type) and issubclass(component, datasets.VisionDataset)):
+        known = [f"torchvision:{name}" for name in datasets.__all__]
+        raise UsageError(Kind.UNKNOWN, flag="dataset", value=f"torchvision:{name}", expected=known)
+    path = folder / FOLDER / "torchvision" / name
+    if not path.exists():
+        try:
+            parts = _make_parts(component, folder / "torchvision")
+        except FOREIGN as error:
+            problem = f"torchvision:{name} cannot be had: {message_of(error, first_line=True)}"
+            expected = "try again later, or put its files by hand into the folder torchvision of the data folder"
+            raise UsageError(Kind.MISSING, problem, flag="dataset", file=folder, expected=expected) from error
+        write_arrays(collect_arrays(parts), path)
+    return path
+
+
+def _make_parts(component: Any, root: Path) -> dict[str, Any]:
+    """Returns part -> a data set of torchvision; some take the part as ``train``, some as ``split``, some have but one."""
+    parameters = inspect.signature(component).parameters
+    given = {"root": str(root), "download": True}
+    arguments = {name: value for name, value in given.items() if name in parameters}
+    if "train" in parameters:
+        return {"train": component(train=True, **arguments), "test": component(train=False, **arguments)}
+    if "split" not in parameters:
+        return {"": component(**arguments)}
+    parts: dict[str, Any] = {}
+    for part, names in NAMES_OF_PARTS.items():
+        for name in names:
+            with suppress(ValueError):  # another name
+                parts.setdefault(part, component(split=name, **arguments))
+    return parts
 
 
 def write_object(value: Any, folder: Path) -> str:
@@ -55,9 +112,31 @@ def write_object(value: Any, folder: Path) -> str:
     Raises:
         UsageError: it is none of these, or its images are others each time.
     """
+    arrays = collect_arrays(_name_parts(value))
+    path = folder / FOLDER / f"{_find_title(value)}-{_digest_arrays(arrays)}.npz"
+    if not path.exists():
+        write_arrays(arrays, path)
+    return f"npz:{path}"
+
+
+def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Writes arrays to a file as `numpy.savez` does, completely or not at all."""
+    with replace_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def collect_arrays(parts: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of images, labels and names of classes, under the names that `capsbench.data.own.npz` knows.
+
+    Args:
+        parts: part, empty for all of them -> its images, as in `write_object`.
+
+    Raises:
+        UsageError: as `write_object`.
+    """
     arrays: dict[str, NDArray[Any]] = {}
     names: list[str] = []
-    for part, images in _name_parts(value).items():
+    for part, images in parts.items():
         prefix = f"{part}_" if part else ""
         pixels, labels, class_names = _read_images(images, part)
         arrays |= {f"{prefix}{name}": content for name, content in _pack_images(pixels).items()}
@@ -65,11 +144,7 @@ def write_object(value: Any, folder: Path) -> str:
         names = names or class_names
     if names:
         arrays["class_names"] = np.array(names, dtype=str)
-    path = folder / FOLDER / f"{_find_title(value)}-{_digest_arrays(arrays)}.npz"
-    if not path.exists():
-        with replace_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-    return f"npz:{path}"
+    return arrays
 
 
 def _is_list_of_names(value: Any) -> bool:
@@ -101,6 +176,7 @@ def _read_images(images: Any, part: str) -> tuple[list[Pixels] | Pixels, NDArray
         raise UsageError(Kind.INVALID, flag="dataset", expected=EXPECTED, value=type(images).__name__)
     try:
         pairs = [_read_pair(images[index]) for index in range(len(images))]
+        labels = np.array([label for _, label in pairs])
         again = [_read_pair(images[index]) for index in range(min(READ_TWICE, len(images)))]
     except UsageError:
         raise
@@ -111,7 +187,6 @@ def _read_images(images: Any, part: str) -> tuple[list[Pixels] | Pixels, NDArray
         problem = f"{type(images).__name__} gives other images each time"
         expected = "leave random transforms out; {flag:shift} and {flag:warp} have some"
         raise UsageError(Kind.CONFLICT, problem, flag="dataset", value=part, expected=expected)
-    labels = np.array([label for _, label in pairs])
     return [pixels for pixels, _ in pairs], labels, _find_class_names(images, labels)
 
 
