@@ -25,6 +25,7 @@ __all__ = [
     "contenders",
     "converge",
     "decide",
+    "export",
     "load",
     "measure",
     "merge",
@@ -49,6 +50,7 @@ _HOMES = {
     "contenders": "capsbench.tuning.outside",
     "converge": "capsbench.tuning.converge",
     "decide": "capsbench.deciding",
+    "export": "capsbench.exporting",
     "load": "capsbench.records.table",
     "measure": "capsbench.api",
     "merge": "capsbench.merging",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from capsbench.comparing import check, compare
     from capsbench.deciding import decide
     from capsbench.errors import UsageError
+    from capsbench.exporting import export
     from capsbench.merging import merge
     from capsbench.predicting import network
     from capsbench.pruning import prune

@@ -23,6 +23,7 @@ from capsbench.cli.run import run
 from capsbench.cli.shell.app import App
 from capsbench.cli.shell.interrupt import Interrupted, describe_end, end_in_order
 from capsbench.cli.status import status
+from capsbench.cli.trained.export import export
 from capsbench.cli.trained.predict import predict
 from capsbench.cli.trained.show import show
 from capsbench.cli.tune import tune
@@ -58,6 +59,7 @@ app.command()(compare)
 app.command()(check)
 app.command()(show)
 app.command()(predict)
+app.command()(export)
 # Options of networks, routings and losses are flags too. They depend on the request, so they are parsed later.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)

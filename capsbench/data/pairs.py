@@ -76,7 +76,7 @@ class ShiftPairs(Pairs):
         return ShiftPairs(self.reach, (self.reach + 1, 2 * self.reach))
 
     def make_identity(self, images: Tensor) -> Tensor:
-        return images.new_zeros(len(images), 2)
+        return images.new_zeros(images.shape[0], 2)
 
     def move_poses(self, poses: Tensor, transforms: Tensor) -> Tensor:
         return poses + transforms.unsqueeze(1)
@@ -118,7 +118,7 @@ class AffinePairs(Pairs):
         return AffinePairs(self.reach, outside=True)
 
     def make_identity(self, images: Tensor) -> Tensor:
-        return torch.eye(3, dtype=images.dtype, device=images.device).expand(len(images), 3, 3)
+        return torch.eye(3, dtype=images.dtype, device=images.device).expand(images.shape[0], 3, 3)
 
     def move_poses(self, poses: Tensor, transforms: Tensor) -> Tensor:
         return transforms.unsqueeze(1) @ poses

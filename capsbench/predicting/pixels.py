@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, to_pixels
+from capsbench.errors import Kind, UsageError
 from capsbench.records.disk import read_file
 
 FLAG = "IMAGE"
@@ -41,7 +40,7 @@ def read_pixels(image: Any, channels: int) -> Tensor:
     if isinstance(image, str | os.PathLike):
         image = open_picture(Path(image))
     if isinstance(image, Image.Image):
-        return _match_channels(_from_picture(image), channels)
+        image = _from_picture(image)
     if isinstance(image, np.ndarray):
         return _match_channels(_from_array(image), channels)
     if isinstance(image, Tensor):
@@ -50,8 +49,8 @@ def read_pixels(image: Any, channels: int) -> Tensor:
     raise UsageError(Kind.INVALID, flag=FLAG, expected=expected, value=type(image).__name__)
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Opens an image file, turned as its EXIF data say; raises UsageError if it is none, or is damaged."""
+def open_picture(path: Path) -> Pixels:
+    """Returns the pixels of an image file, turned as its EXIF data say; raises UsageError if it is none, or is damaged."""
     try:
         content = read_file(path)
     except FileNotFoundError as error:
@@ -59,36 +58,17 @@ def open_picture(path: Path) -> Image.Image:
     except OSError as error:
         raise UsageError(Kind.INACCESSIBLE, f"cannot be read: {error.strerror}", flag=FLAG, file=path) from error
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of an image whose pixels would fill the memory, and refuses only one of twice that size.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(BytesIO(content))
-            picture.load()
-            return ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError as error:
-        raise UsageError(Kind.DAMAGED, "not an image that Pillow can read", flag=FLAG, file=path) from error
-    except FOREIGN as error:  # each of Pillow's formats raises errors of its own
-        problem = f"cannot be read as an image: {message_of(error)}"
-        raise UsageError(Kind.DAMAGED, problem, flag=FLAG, file=path) from error
+        return decode_file(content)
+    except UnreadableError as error:
+        raise UsageError(Kind.DAMAGED, f"cannot be read: {error}", flag=FLAG, file=path) from error
 
 
-def _from_picture(picture: Image.Image) -> Tensor:
-    """Returns an image of Pillow as ``[1 or 3, H, W]``; what is transparent becomes 0, the background of most data sets."""
-    if picture.mode.startswith("I"):  # grey levels of 16 bits; Pillow has them in 32 bits in some formats
-        levels = np.asarray(picture)
-        if levels.size and not 0 <= int(levels.min()) <= int(levels.max()) <= MOST_LEVELS[torch.uint16]:
-            expected = f"grey levels from 0 to {MOST_LEVELS[torch.uint16]}"
-            raise UsageError(Kind.INVALID, flag=FLAG, expected=expected, value=f"{levels.min()} to {levels.max()}")
-        return _from_array(levels.astype(np.uint16))
-    if picture.mode == "F":
-        return _from_array(np.asarray(picture))
-    colour = "L" if picture.mode in ("1", "L", "LA", "La") else "RGB"
-    if picture.has_transparency_data:
-        pixels = picture.convert("RGBA")
-        background = Image.new("RGBA", pixels.size, (0, 0, 0, 255))
-        picture = Image.alpha_composite(background, pixels)
-    return _from_array(np.asarray(picture.convert(colour)))
+def _from_picture(picture: Image.Image) -> Pixels:
+    """Returns the pixels of an image of Pillow; raises UsageError for grey levels outside of their range."""
+    try:
+        return to_pixels(picture)
+    except UnreadableError as error:
+        raise UsageError(Kind.INVALID, str(error), flag=FLAG, value=picture.mode) from error
 
 
 def _from_array(array: NDArray[Any]) -> Tensor:

@@ -22,8 +22,8 @@ from capsbench.records.cell import Cell
 from capsbench.records.parts import dataset_of
 from capsbench.training.losses import log_probabilities
 
-SCORES, RECONSTRUCTIONS, IMAGES = "scores", "reconstructions", "images"
-"""The names of a network's outputs. Networks that make images rather than classify have `IMAGES` alone."""
+SCORES, RECONSTRUCTIONS, MADE_IMAGES = "scores", "reconstructions", "made_images"
+"""The names of a network's outputs. Networks that make images rather than classify have `MADE_IMAGES` alone."""
 
 
 class ScoreKind(StrEnum):
@@ -155,10 +155,10 @@ class TrainedNetwork(nn.Module):
         - `SCORES` ``[N, classes]``, see `ScoreKind`
         - `RECONSTRUCTIONS` ``[N, count, C, H, W]``, with a decoder: of each predicted class, from its capsule alone; the others
           are masked by zeros, as in training
-        - `IMAGES` ``[N, C, H, W]`` alone, of a network that makes images
+        - `MADE_IMAGES` ``[N, C, H, W]`` alone, of a network that makes images
         """
         if not self.classifies:
-            return {IMAGES: self(images)}
+            return {MADE_IMAGES: self(images)}
         if not isinstance(self.network, CapsuleNetwork) or self.network.decoder is None:
             scores = self(images)
             return {SCORES: scores if self.cell.has_routing else log_probabilities(scores, capsules=False).exp()}

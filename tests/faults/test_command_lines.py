@@ -39,6 +39,7 @@ FLAGS = {
     "report": ["--out", "--run", "--where", "--by", "--suite", "--format", "--to"],
     "show": ["--out", "--images", "--index", "--to", "--data-dir"],
     "predict": ["--cell", "--top", "--out"],
+    "export": ["--to", "--out"],
     "compare": ["--format"],
     "check": ["--tolerance", "--slower", "--summary", "--junit"],
     "status": ["--out"],
@@ -54,6 +55,7 @@ GIVEN = {
     "report": ["--format", "csv"],
     "show": [],
     "predict": ["results", "image.png"],
+    "export": [],
     "compare": ["results", "results"],
     "check": ["--against", "results"],
 }
