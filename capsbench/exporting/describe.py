@@ -59,6 +59,8 @@ def describe_preparation(trained: TrainedNetwork) -> str:
         trained.image.channels, ""
     )
     prepared = (inspect.getdoc(trained.dataset.prepare_images) or "").partition("\n")[0]
+    if prepared:
+        prepared = f"The data set {prepared[0].lower()}{prepared[1:]}"
     return " ".join(filter(None, ("Bytes are divided by 255.", kind, prepared)))
 
 

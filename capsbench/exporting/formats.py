@@ -145,7 +145,7 @@ def to_safetensors(trained: TrainedNetwork, description: str) -> bytes:
 def check_weights(trained: TrainedNetwork, path: Path) -> Checked:
     """Compares a network that is built anew, with the weights of a file, with the network; raises ExportFailed."""
     copied = copy_for_export(trained)
-    network = build_network(copied.cell)
+    network = build_network(copied.cell, dataset=copied.dataset)
     network.load_state_dict(read_weights(path, None))
-    anew = TrainedNetwork(copied.cell, copied.title, network.requires_grad_(False))
+    anew = TrainedNetwork(copied.cell, copied.title, network.requires_grad_(False), copied.dataset)
     return check_program(copied, anew.compute_outputs)

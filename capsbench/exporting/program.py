@@ -58,9 +58,9 @@ def copy_for_export(trained: TrainedNetwork, precisions: Sequence[str] = ("float
     cell = to_cpu(trained.cell)
     if cell.precision not in precisions:
         cell = cell.model_copy(update={"precision": "float32"})
-    network = build_network(cell)
+    network = build_network(cell, dataset=trained.dataset)
     network.load_state_dict(deepcopy(trained.network).cpu().state_dict())
-    return TrainedNetwork(cell, trained.title, network.requires_grad_(False))
+    return TrainedNetwork(cell, trained.title, network.requires_grad_(False), trained.dataset)
 
 
 def draw_images(trained: TrainedNetwork, count: int) -> Tensor:

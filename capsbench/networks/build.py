@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from capsbench.data.base import Dataset
 from capsbench.records.cell import Cell
 from capsbench.records.parts import Parts, dataset_of
 from capsbench.routing.base import Routing
@@ -66,14 +67,15 @@ class LayerRouting:
         return self.routing(children, parents, **self.arguments)
 
 
-def build_network(cell: Cell, device: str | None = None) -> nn.Module:
+def build_network(cell: Cell, device: str | None = None, dataset: Dataset | None = None) -> nn.Module:
     """Builds the untrained network of a cell, with weights drawn from torch's current random state.
 
     Args:
         device: the device of the weights, the cell's if None; ``meta`` builds shapes without weights.
+        dataset: what the cell's data set declares, where its images are not here.
     """
     parts = Parts.from_cell(cell)
-    dataset, network_class = parts.data, parts.network.component
+    dataset, network_class = dataset or parts.data, parts.network.component
     options: dict[str, Any] = cell.component_options("network")
     with torch.device(device or cell.device), _ShapesOnly() if device == "meta" else nullcontext():
         if parts.routing is None:

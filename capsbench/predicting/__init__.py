@@ -9,7 +9,7 @@ from typing import NamedTuple
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.predicting.find_cell import find_record
 from capsbench.predicting.hub import is_hub_folder, load_hub_folder
-from capsbench.predicting.load import RETRAINED, advise_retraining, load_network
+from capsbench.predicting.load import RETRAINED, advise_retraining, check_own_images, load_network
 from capsbench.predicting.trained import Prediction, ScoreKind, TrainedNetwork
 from capsbench.records.folder import allow_own, find_data
 from capsbench.records.record import Record
@@ -21,7 +21,7 @@ __all__ = ["Found", "Prediction", "ScoreKind", "TrainedNetwork", "find_trained",
 def network(cell: str | Path | None = None, out: str | Path = "results", *, allow_code: bool = False) -> TrainedNetwork:
     """Returns a trained network in evaluation mode, with its preprocessing: ``network("em x3, seed 0").predict("seven.png")``.
 
-    Its data set is not loaded.
+    Its data set is not loaded, unless it is named by a path, such as ``folder:shapes``: its images tell its classes.
 
     Args:
         cell: the identity of a cell on record or its beginning, conditions such as ``routing=dynamic,iters=3``, or words of its
@@ -62,6 +62,7 @@ class Found(NamedTuple):
             allow_own(self.store)
         then = f"capsbench.network('{RETRAINED}/{self.record.cell.id}')"
         advice = advise_retraining(self.record, self.store, then)
+        check_own_images(self.record, advice)
         return TrainedNetwork(self.record.cell, self.title, load_network(self.record, self.store, advice)[1])
 
 

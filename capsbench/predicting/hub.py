@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from capsbench import registry
+from capsbench.data.images import ImageShape
+from capsbench.data.own.described import DescribedImages
 from capsbench.errors import Kind, UsageError
 from capsbench.predicting.load import build_trained, check_unedited, choose_device
 from capsbench.predicting.trained import TrainedNetwork
@@ -19,9 +21,12 @@ from capsbench.records.disk import read_file
 from capsbench.records.parse import UnfitError, parse_json
 from capsbench.records.parts import Parts
 from capsbench.records.record import Name
+from capsbench.sources import locations
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 """The files of the folder."""
+
+Side = Annotated[int, Field(ge=1, le=2**16)]
 
 REMEDY = "export the network again"
 
@@ -33,6 +38,8 @@ class HubConfig:
     Attributes:
         cell: the network and its training.
         title: its title among the cells that it was exported from.
+        image: channels, height and width of a prepared image.
+        classes: the names of the classes, in the order of the scores.
         weights_sha256: the digest of `WEIGHTS`.
         sources: the digests of a user's own parts, as in `capsbench.records.record.Training`.
     """
@@ -40,6 +47,8 @@ class HubConfig:
     library_name: Literal["capsbench"]
     cell: Cell
     title: Name
+    image: tuple[Side, Side, Side]
+    classes: Annotated[list[Name], Field(min_length=1)]
     weights_sha256: Name
     sources: Mapping[Name, Mapping[Name, Name]] = field(default_factory=dict)
 
@@ -74,5 +83,9 @@ def load_hub_folder(folder: Path, allow_code: bool = False) -> TrainedNetwork:
     check_unedited(config.cell, config.sources)
     weights = folder / WEIGHTS
     cell = choose_device(config.cell)
-    network = build_trained(cell, lambda: read_weights(weights, config.weights_sha256), weights, REMEDY)
-    return TrainedNetwork(config.cell, config.title, network)
+    dataset = None
+    if locations.split_scheme(cell.dataset)[0]:  # images of a user's own, which are not in the folder
+        options = cell.component_options("dataset")
+        dataset = DescribedImages(ImageShape(*config.image), config.classes, options)
+    network = build_trained(cell, lambda: read_weights(weights, config.weights_sha256), weights, REMEDY, dataset)
+    return TrainedNetwork(config.cell, config.title, network, dataset)

@@ -8,13 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from capsbench.data.base import Dataset, data_folder, load_splits
+from capsbench.data.digest import digest_parts, join_digests
+from capsbench.data.images import Splits
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.networks.build import build_network
 from capsbench.planning.edits import UNDO, describe_edits, find_edits
-from capsbench.records.cell import Cell
+from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.rerun import find_repeats
+from capsbench.sources import locations
 
 RETRAINED = "retrained"
 """The results folder of the command that an error proposes for training a cell again."""
@@ -59,18 +63,52 @@ def check_unedited(cell: Cell, sources: Mapping[str, Mapping[str, str]]) -> None
         raise UsageError(Kind.CONFLICT, describe_edits(edited), flag="CELL", value=value, expected=UNDO)
 
 
-def build_trained(cell: Cell, read_weights: Callable[[], dict[str, Tensor]], file: Path, remedy: str) -> nn.Module:
+def check_same_data(record: Record, splits: Splits, retrain: str) -> None:
+    """Raises UsageError if the images or labels of a user's own data set are not those of the training."""
+    cell = record.cell
+    if DATA in cell.code and cell.code[DATA] != join_digests(digest_parts(splits)):
+        problem = f"the images or labels of {cell.dataset} have changed since the training"
+        value = f"{cell.id}, {cell.title}"
+        raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=value, expected=retrain)
+
+
+def check_own_images(record: Record, retrain: str) -> None:
+    """Loads the images of a data set that is named by a path, and raises UsageError unless they are those of the training.
+
+    Its classes are known by them alone: another folder in their place may have other classes in the same order.
+    """
+    cell = record.cell
+    if not locations.split_scheme(cell.dataset)[0]:
+        return
+    try:
+        splits = load_splits(cell.dataset, data_folder(), options=cell.component_options("dataset"))
+    except UsageError as error:
+        problem = f"the images that it was trained on tell its classes, and cannot be read: {error.describe()}"
+        value = f"{cell.id}, {cell.title}"
+        expected = "put them back; a folder of `capsbench export {flag:to} hub` needs no images"
+        raise UsageError(error.kind, problem, flag="CELL", value=value, expected=expected) from error
+    check_same_data(record, splits, retrain)
+
+
+def build_trained(
+    cell: Cell,
+    read_weights: Callable[[], dict[str, Tensor]],
+    file: Path,
+    remedy: str,
+    dataset: Dataset | None = None,
+) -> nn.Module:
     """Builds the network of a cell with the weights that ``read_weights`` returns, in evaluation mode.
 
     Args:
         file: the file of the weights, which errors name.
         remedy: what to do about a damaged file or record.
+        dataset: as in `build_network`.
 
     Raises:
         UsageError: the network cannot be built, or the weights are not its weights.
     """
     try:
-        network = build_network(cell)
+        network = build_network(cell, dataset=dataset)
     except UsageError:
         raise
     except FOREIGN as error:  # the record was edited by hand, or a user's own component raises any error

@@ -90,6 +90,7 @@ class TrainedNetwork(nn.Module):
         cell: the cell as on record.
         title: its title among the cells on record.
         network: the network with its weights.
+        dataset: its data set, if that is not here by the name in the cell.
 
     Attributes:
         network: the network itself.
@@ -97,12 +98,12 @@ class TrainedNetwork(nn.Module):
         classes: the names of the classes, or their numbers.
     """
 
-    def __init__(self, cell: Cell, title: str, network: nn.Module) -> None:
+    def __init__(self, cell: Cell, title: str, network: nn.Module, dataset: Dataset | None = None) -> None:
         super().__init__()
         self.cell, self.title = cell, title
         self.network = network
-        self.dataset: Dataset = dataset_of(cell)
-        named = tuple(map(str, getattr(self.dataset, "class_names", None) or ()))
+        self.dataset: Dataset = dataset or dataset_of(cell)
+        named = tuple(map(str, self.dataset.class_names))
         numbers = tuple(map(str, range(self.dataset.classes)))
         self.classes = named if len(named) == len(numbers) else numbers
         self.eval()

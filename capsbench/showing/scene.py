@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.data.base import load_splits
-from capsbench.data.digest import digest_parts, join_digests
 from capsbench.data.draws import draw_stratified
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import parameter_dtype
-from capsbench.predicting.load import load_network
-from capsbench.records.cell import DATA, Cell
+from capsbench.predicting.load import check_same_data, load_network
+from capsbench.records.cell import Cell
 from capsbench.records.parts import dataset_of
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -139,10 +138,7 @@ def load_scene(
     """
     cell, network = load_network(record, store, retrain)
     splits = load_splits(cell.dataset, folder, options=cell.component_options("dataset"))
-    if DATA in cell.code and cell.code[DATA] != join_digests(digest_parts(splits)):
-        problem = f"the images or labels of {cell.dataset} have changed since the training"
-        value = f"{record.cell.id}, {record.cell.title}"
-        raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=value, expected=retrain)
+    check_same_data(record, splits, retrain)
     test = splits.test.to(cell.device, parameter_dtype(cell))
     size = len(test.labels)
     if index is not None:
