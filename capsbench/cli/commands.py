@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
@@ -20,7 +21,7 @@ from capsbench.cli.merge import merge
 from capsbench.cli.prune import prune
 from capsbench.cli.report import report
 from capsbench.cli.run import run
-from capsbench.cli.shell.app import App
+from capsbench.cli.shell.app import App, print_version
 from capsbench.cli.shell.interrupt import Interrupted, describe_end, end_in_order
 from capsbench.cli.status import status
 from capsbench.cli.trained.export import export
@@ -52,6 +53,18 @@ app = App(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def take_flags(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    # Without a docstring, the help is that of `app`.
+    pass
+
+
 app.add_typer(kernels_app)
 app.add_typer(data_app)
 app.command()(report)

@@ -54,6 +54,13 @@ def test_report_as_json_is_a_list_of_rows(capsbench, results):
     assert {row["network"] for row in rows} == {"capsnet", "matrix-capsules", "matched"}
 
 
+def test_the_version_is_that_of_the_package(capsbench, tmp_path):
+    from capsbench import __version__
+
+    done = capsbench("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"capsbench {__version__}\n", "")
+
+
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]])
 def test_an_unknown_tracker_is_refused_before_anything_runs(capsbench, tmp_path, flags):
     done = capsbench("run", "--routing", "dynamic", "--track", "tensorboard,tensorbord", *flags, cwd=tmp_path)

@@ -10,14 +10,19 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import print_warning
+from capsbench.cli.flags.complete import complete_flag, complete_suite
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.count import MOST_CELLS, MOST_WORKERS
 from capsbench.planning.defaults import describe_default
+from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG
 from capsbench.records.cell import FIELDS, asked_fields
 from capsbench.records.declaration import Panel
 from capsbench.running.executors.build import EXECUTORS
 
-SuiteOption = Annotated[str | None, typer.Option(help="Name of a suite, or a TOML file; flags override it.")]
+SuiteOption = Annotated[
+    str | None,
+    typer.Option(help="Name of a suite, or a TOML file; flags override it.", autocompletion=complete_suite),
+]
 AxisOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -28,7 +33,9 @@ AxisOption = Annotated[
 BaselineOption = Annotated[
     str | None,
     typer.Option(
-        metavar="A,B,...", help="CNNs to compare each capsule network with, or none. [dim]Default: matched.[/dim]"
+        metavar="A,B,...",
+        help="CNNs to compare each capsule network with, or none. [dim]Default: matched.[/dim]",
+        autocompletion=complete_flag(BASELINE_FLAG),
     ),
 ]
 BaselineSizeOption = Annotated[
@@ -44,6 +51,7 @@ MeasureOption = Annotated[
         metavar="A,B,...",
         help="Measures to take, or all that apply. [dim]Default: those that take little time.[/dim] "
         "Measures on record are not taken again; missing ones are taken without training again.",
+        autocompletion=complete_flag(MEASURE_FLAG),
         rich_help_panel=Panel.MACHINE,
     ),
 ]
@@ -167,6 +175,7 @@ def with_cell_options(command: Callable[..., None]) -> Callable[..., None]:
                 help=text[0].upper() + text[1:],
                 rich_help_panel=panel,
                 metavar="A,B,...",
+                autocompletion=complete_flag(flag),
             )
             annotation = Annotated[str | None, option]
             parameters.append(

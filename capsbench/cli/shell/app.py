@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import CommandFunctionType
 
+from capsbench import __version__
 from capsbench.cli.shell.interrupt import Interrupted
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import ONE_LIST
@@ -57,6 +58,13 @@ def _convert_interrupt() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted from None
+
+
+def print_version(asked: bool) -> None:
+    """Prints the version and ends the command, if that is asked."""
+    if asked:
+        print(f"capsbench {__version__}")
+        raise typer.Exit
 
 
 class App(typer.Typer):

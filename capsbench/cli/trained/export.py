@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import print_line, print_warning
+from capsbench.cli.flags.complete import complete_cell
 from capsbench.cli.flags.options import CodeOption, JsonOption
 from capsbench.errors import UsageError
 
@@ -18,7 +19,8 @@ def export(
         str | None,
         typer.Argument(
             help="Cell as in `capsbench show`, in results; or FOLDER or FOLDER/CELL of another results folder. By default the "
-            "only cell with weights."
+            "only cell with weights.",
+            autocompletion=complete_cell,
         ),
     ] = None,
     to: Annotated[

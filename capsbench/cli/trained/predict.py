@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import print_line, print_warning
+from capsbench.cli.flags.complete import complete_cell
 from capsbench.cli.flags.options import CodeOption, JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.terminal import make_console, to_one_line
@@ -30,7 +31,8 @@ def predict(
     cell: Annotated[
         str | None,
         typer.Option(
-            help="Hash of a cell or its beginning, NAME=VALUE,..., or words of a title; by default the only cell with weights."
+            help="Hash of a cell or its beginning, NAME=VALUE,..., or words of a title; by default the only cell with weights.",
+            autocompletion=complete_cell,
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=MOST_CLASSES, help="Number of classes to print, best first.")] = 3,

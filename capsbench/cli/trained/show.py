@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import print_line, print_warning
+from capsbench.cli.flags.complete import complete_cell
 from capsbench.cli.flags.options import CodeOption, DataOption, JsonOption, OutOption
 from capsbench.errors import Kind, UsageError
 
@@ -20,7 +21,8 @@ def show(
     cell: Annotated[
         str | None,
         typer.Argument(
-            help="Hash of a cell or its beginning, NAME=VALUE,..., or words of a title; by default the only cell with weights."
+            help="Hash of a cell or its beginning, NAME=VALUE,..., or words of a title; by default the only cell with weights.",
+            autocompletion=complete_cell,
         ),
     ] = None,
     out: OutOption = Path("results"),
