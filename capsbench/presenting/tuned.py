@@ -28,8 +28,8 @@ ABOUT_SEARCHES = {
         "search of its own, whose winner was trained anew with fresh seeds, and its number is the mean over these."
     ),
     AUTO_EPOCHS: (
-        "Epochs auto: the epochs were doubled, each time for a whole new training, as long as the contender was still improving. "
-        "Its numbers are of networks with fresh seeds and the epochs that were found."
+        "Auto epochs: the epochs were doubled, each time for a whole new training, as long as the contender was still improving. "
+        "Its numbers are of networks with fresh seeds and the epochs that were found, which may be others than those of its CNN."
     ),
 }
 """The option that marks the contenders of a search -> what captions of tables with them say."""
@@ -150,7 +150,7 @@ def describe_converged(cell: Cell, convergence: Convergence) -> Cell:
     """Returns a cell with the epochs from which a search for them started, and the mark of that search."""
     seeds = "/".join(map(str, sorted(convergence.seeds)))
     marks = {
-        AUTO_EPOCHS: f"(up to {convergence.ceiling})",
+        AUTO_EPOCHS: convergence.mark,
         SEARCH: hashlib.sha256(seeds.encode()).hexdigest()[:6],
     }
     return cell.model_copy(update={"epochs": convergence.start, "seed": 0, "options": {**cell.options, **marks}})

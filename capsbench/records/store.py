@@ -8,7 +8,7 @@ A results folder holds
     kept/MEASURE/CELL.safetensors the arrays that a measure keeps, such as the prediction of every test image
     between/MEASURE/CELL/CELL.json the rows of a measure between two networks, from the first to the second
     runs/NUMBER-TOKEN.json        the cells of one `capsbench run`
-    trials/                       a results folder of its own: the trials of `capsbench tune` (`capsbench.records.tuning.trials`)
+    trials/                       a results folder of its own: the trials of searches (`capsbench.records.tuning.trials`)
     report/                       the output of `capsbench report`
     leases/CELL.GENERATION.json   who works on a cell at the moment (`capsbench.records.sharing.leases`)
     SHA256SUMS                    digests of records of schema 1, which have none themselves; optional, made by hand

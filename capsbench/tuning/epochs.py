@@ -24,13 +24,14 @@ from capsbench.records.parts import Parts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.tuning import change_settings
-from capsbench.records.tuning.convergence import Convergence, Rung
+from capsbench.records.tuning.convergence import MOST_FACTOR, Convergence, Rung
 from capsbench.records.tuning.trials import open_trials, read_validation
 from capsbench.running.on_record import find_records
 from capsbench.running.outcome import Outcome
+from capsbench.stats.improvement import NEAR
 from capsbench.tuning.rounds import RunCells, remove_weights
 
-FACTORS = (1, 2, 4, 8)
+FACTORS = (1, 2, 4, MOST_FACTOR)
 """The epochs that a search tries, as multiples of those that it starts from."""
 
 
@@ -49,7 +50,7 @@ class Ladder:
         """The search, before any trial."""
         cell = self.trials[0].cell
         seeds = [trial.cell.seed for trial in self.trials]
-        return Convergence(cell.contender, cell.epochs, cell.epochs * FACTORS[-1], seeds)
+        return Convergence(cell.contender, cell.epochs, cell.epochs * MOST_FACTOR, seeds)
 
     def plan_rung(self, factor: int) -> list[PlannedCell]:
         """Returns the trials with so many times the epochs. They take no measure, so that they read no test image."""
@@ -88,9 +89,14 @@ class Ladder:
 
 
 def judge_trials(records: Sequence[Record]) -> bool | None:
-    """Returns whether the trials of a contender with one number of epochs were still improving; None if that is not known."""
-    error = fmean(1 - read_validation(record) for record in records)
-    return judge_improvement(records, error, find_error_at_chance(records[0].cell))
+    """Returns true if the trials of a contender with one number of epochs were still improving, by the rule of reports.
+
+    It is not known of a few epochs, nor of a classifier that is still near chance without improving.
+    """
+    error, chance = fmean(1 - read_validation(record) for record in records), find_error_at_chance(records[0].cell)
+    is_improving = judge_improvement(records, error, chance)
+    # A network at chance has not begun to learn, and a flat curve does not say that it never will.
+    return None if is_improving is False and error >= NEAR * chance else is_improving
 
 
 def find_error_at_chance(cell: Cell) -> float:

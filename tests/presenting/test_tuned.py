@@ -180,7 +180,7 @@ def test_contenders_whose_epochs_were_searched_for_are_compared_though_they_diff
     assert table["n"].tolist() == [3, 3]
     assert table["difference_points.matched"][0] == pytest.approx(10.0)
     assert table["difference_n.matched"][0] == 3
-    assert all("epochs auto (up to 80)" in label for label in table["label"])
+    assert all("auto epochs" in label for label in table["label"])
 
 
 def test_a_contender_with_fixed_epochs_is_not_compared_with_one_of_a_search(capsules, matched) -> None:
@@ -222,7 +222,7 @@ def test_studies_with_other_epochs_are_one_tuned_contender(records) -> None:
     table = summary(grouped.results)
     assert table["n"].tolist() == [3, 3]
     assert table["difference_n.matched"][0] == 3
-    assert all("tuned (15 trials)" in label and "epochs auto (up to 80)" in label for label in table["label"])
+    assert all("tuned (15 trials)" in label and "auto epochs" in label for label in table["label"])
     verdicts = verdicts_of([*grouped.results, *group_studies(records).results])
     longer_one, shorter_one = (group_studies(some).results[0].cell.contender for some in (longer, records))
     assert verdicts.difference(longer_one, shorter_one) is None  # tuned alike, but with another budget of epochs

@@ -190,6 +190,17 @@ def test_the_rule_is_about_the_validation_error_of_all_seeds() -> None:
     assert judge(0.95, epochs=2) is None
 
 
+def test_of_a_network_that_has_not_begun_to_learn_it_is_not_known() -> None:
+    def judge(accuracy: float, **fields) -> bool | None:
+        cell = make_capsules(**fields)
+        return judge_trials([make_record(cell, history=make_history(10, accuracy, is_improving=False))])
+
+    assert judge(0.1) is None
+    assert judge(0.18) is None  # within a tenth of the error at chance
+    assert judge(0.2) is False
+    assert judge(0.1, dataset="multimnist") is False  # chance is not known
+
+
 def test_a_training_that_patience_ended_is_not_still_improving() -> None:
     cell = make_capsules(epochs=20, patience=2)
     history = make_history(10, 0.9, is_improving=True)

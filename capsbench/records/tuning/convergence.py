@@ -10,8 +10,11 @@ from pydantic import FiniteFloat, StringConstraints
 
 from capsbench.records.cell import Count, CountFromZero
 
-AUTO_EPOCHS = "tuning.epochs_auto"
+AUTO_EPOCHS = "tuning.auto"
 """The option that tells a contender whose epochs were searched for from one with fixed epochs, in tables and pictures."""
+
+MOST_FACTOR = 8
+"""The most epochs that a search tries, as a multiple of those that it starts from."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Convergence:
     ceiling: Count
     seeds: Sequence[CountFromZero]
     tried: Sequence[Rung] = field(default_factory=list)
+
+    @property
+    def mark(self) -> str:
+        """The value of `AUTO_EPOCHS`; searches with as much room above their start have the same."""
+        return "epochs" if self.ceiling == MOST_FACTOR * self.start else f"epochs up to {self.ceiling}"
 
     @property
     def last(self) -> Rung | None:

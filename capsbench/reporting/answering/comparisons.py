@@ -332,11 +332,12 @@ class _Pairs:
 
 
 def spell_epochs(cells: pd.DataFrame) -> pd.DataFrame:
-    """Returns cells with the epochs of their budget: where they were searched for, ``auto (up to 240)``."""
+    """Returns cells with the epochs of their budget: where they were searched for, ``auto from 30``."""
     if AUTO_EPOCHS not in cells:
         return cells
-    marks = cells[AUTO_EPOCHS]
-    return cells.assign(epochs=cells["epochs"].astype(object).where(marks.isna(), "auto " + marks))
+    return cells.assign(
+        epochs=cells["epochs"].astype(object).where(cells[AUTO_EPOCHS].isna(), "auto from " + cells["epochs"].map(str))
+    )
 
 
 def _are_equal(one: Any, other: Any) -> bool:

@@ -135,12 +135,12 @@ class Group:
         first = cells.iloc[0]
         self.dataset, self.size, self.stop_at = str(first["dataset"]), str(first["size"]), float(first["stop_at"])
         few = "" if pd.isna(first["train_size"]) else f"[{int(first['train_size'])}]"
-        searched = first.get(AUTO_EPOCHS)
-        epochs = f"{int(first['epochs'])} epochs" if pd.isna(searched) else f"epochs auto {searched}"
+        searched, epochs = first.get(AUTO_EPOCHS), int(first["epochs"])
+        trained = f"{epochs} epochs" if pd.isna(searched) else f"auto {searched} from {epochs}"
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
         trials = first.get(TUNED)
         tuned = "" if pd.isna(trials) else f", tuned {trials}"
-        self.title = f"{self.dataset}{few}, {self.size}, {epochs}{stopped}{tuned}"
+        self.title = f"{self.dataset}{few}, {self.size}, {trained}{stopped}{tuned}"
         summary = material.summary[material.summary["contender"].isin(self.described.index)]
         if most is not None:
             summary, _ = choose_most_accurate(summary, most=most)

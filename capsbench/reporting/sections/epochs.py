@@ -84,9 +84,9 @@ SECTION = Section(
         "Trials were trained with the epochs of the start and judged by their validation error. A contender that was still "
         "improving was trained anew with twice the epochs, up to 8 times those of the start, each time with a whole schedule. "
         f"Still improving: as much training again would take {POINTS:g} point or more from its validation error, or "
-        f"{100 * PART:g} % from its loss where it classifies nothing. Epochs: those of the results, which have fresh seeds. "
-        "Tried: the epochs of the trials, with the mean validation accuracy over seeds, or the loss. Epochs of all trials: the "
-        "budget that the search took.",
+        f"{100 * PART:g} % from its loss where it classifies nothing. Where that is not known, as of very few epochs or near "
+        "chance, the search went on. Epochs: those of the results, which have fresh seeds. Tried: the epochs of the trials, with "
+        "the mean validation accuracy over seeds, or the loss. Epochs of all trials: the budget that the search took.",
         AboutColumn(
             "study", "Of a tuned contender each study has epochs of its own, and its first trial is that of the search."
         ),

@@ -227,10 +227,10 @@ def test_epochs_that_one_rule_found_are_said_and_tested(capsules: Make, matched:
     ours, cnn = searched(seeds_of(capsules), 40), searched(seeds_of(matched, (0.5, 0.51, 0.5)), 20)
     line = line_of([*ours, *cnn])
     assert (line["result"], line["budget"], line["epochs"]) == (Result.BETTER, "", "40 against 20")
-    assert line["on"] == "digits, tiny, epochs auto (up to 80)"
+    assert line["on"] == "digits, tiny, auto epochs from 10"
 
 
 def test_fixed_epochs_are_another_budget_than_those_of_a_search(capsules: Make, matched: Make):
     line = line_of(searched(seeds_of(capsules), 40) + seeds_of(matched, (0.5, 0.51, 0.5)))
-    assert (line["result"], line["budget"]) == (Result.NOT_TESTED, "epochs auto (up to 80) against 10")
+    assert (line["result"], line["budget"]) == (Result.NOT_TESTED, "epochs auto from 10 against 10")
     assert (line["tuning"], line["epochs"]) == ("", "")
