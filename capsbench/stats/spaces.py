@@ -44,6 +44,8 @@ class Range:
         """Returns true for a value so near to an end that better ones may lie beyond it."""
         if isinstance(value, str):
             return False
+        if not self.low < value < self.high:  # a tuner of the user's own may leave the space
+            return True
         share = (
             math.log(value / self.low) / math.log(self.high / self.low)
             if self.is_logarithmic

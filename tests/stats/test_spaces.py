@@ -46,6 +46,11 @@ def test_values_near_an_end_are_at_the_edge(space, inside, at_edge) -> None:
     assert [space.is_edge(value) for value in at_edge] == [True] * len(at_edge)
 
 
+def test_values_beyond_a_range_are_at_its_edge() -> None:
+    assert [Range(1e-7, 1e-3).is_edge(value) for value in (0.0, 1e-8, 1.0)] == [True] * 3
+    assert Range(0.0, 1.0).is_edge(-1.0)
+
+
 @pytest.mark.parametrize(
     ("text", "space"),
     [
