@@ -20,7 +20,7 @@ from capsbench.planning.request import EPOCHS, MEASURE_FLAG
 from capsbench.presenting.marks import judge_improvement
 from capsbench.presenting.tuned import describe_end
 from capsbench.records.cell import Cell
-from capsbench.records.parts import Parts
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.records.tuning import change_settings
@@ -104,8 +104,8 @@ def find_error_at_chance(cell: Cell) -> float:
 
     It is infinite for images of several labels, as in reports.
     """
-    dataset = Parts.from_cell(cell).dataset.component
-    return 1 - 1 / dataset.classes if getattr(dataset, "labels_an_image", 1) == 1 else math.inf
+    dataset = dataset_of(cell)
+    return 1 - 1 / dataset.classes if dataset.labels_an_image == 1 else math.inf
 
 
 def change_epochs(planned: PlannedCell, epochs: int, also: dict[str, str] | None = None) -> PlannedCell:

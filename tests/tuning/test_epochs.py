@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import PlannedCell, plan_cells
@@ -212,6 +213,15 @@ def test_a_training_that_patience_ended_is_not_still_improving() -> None:
 def test_the_error_at_chance_follows_from_the_classes() -> None:
     assert find_error_at_chance(make_capsules()) == pytest.approx(0.9)
     assert find_error_at_chance(make_capsules(dataset="multimnist")) == math.inf  # two labels an image
+
+
+def test_own_images_have_the_classes_of_their_folders(make_cell, tmp_path) -> None:
+    for name in ("bar", "cross", "ring", "star"):
+        (tmp_path / "shapes" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), number).save(tmp_path / "shapes" / name / f"{number}.png")
+    cell = make_cell(dataset=f"folder:{tmp_path / 'shapes'}")
+    assert find_error_at_chance(cell) == pytest.approx(0.75)
 
 
 def test_more_epochs_than_a_cell_has_are_refused(planned) -> None:

@@ -1,0 +1,40 @@
+"""Epochs that a search finds: the value `auto` of a request."""
+
+from __future__ import annotations
+
+import pytest
+
+from capsbench.errors import Kind, UsageError
+from capsbench.planning.request import refuse_beside, split_request, start_search
+
+
+@pytest.mark.parametrize(
+    ("request_", "started"),
+    [
+        ({"routing": "em", "epochs": "auto"}, {"routing": "em"}),
+        ({"epochs": ["auto"]}, {}),
+        ({"epochs": "auto:5", "routing": "em"}, {"routing": "em", "epochs": "5"}),
+        ({"epochs": 5}, None),
+        ({"epochs": None}, None),
+        ({"routing": "em"}, None),
+        ({"epochs": "auto,5"}, None),
+        ({"epochs": "automatic"}, None),
+    ],
+)
+def test_a_search_starts_from_the_epochs_that_are_named_or_left_open(request_, started) -> None:
+    assert start_search(request_) == started
+
+
+@pytest.mark.parametrize("epochs", ["auto", "auto:5", "5,auto", ["auto", 5]])
+def test_auto_is_no_value_of_an_axis(epochs) -> None:
+    with pytest.raises(UsageError) as caught:
+        split_request({"epochs": epochs})
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "epochs")
+
+
+def test_flags_that_do_not_go_with_another_are_named() -> None:
+    refuse_beside("{flag:epochs} auto", shard=None, fresh=False)
+    with pytest.raises(UsageError) as caught:
+        refuse_beside("{flag:epochs} auto", shard=None, fresh=True)
+    assert caught.value.flag == "fresh"
+    assert "epochs auto" in caught.value.describe()
