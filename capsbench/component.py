@@ -29,6 +29,10 @@ class Component(nn.Module):
     An option without a space is not tuned; a field of the Cell has one of its own, which this one replaces.
     """
 
+    later_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that came after networks were on record: a cell has one only if it is not the default, so that the identities of
+    those networks stay."""
+
     def __setattr__(self, name: str, value: Any) -> None:
         declared = getattr(type(self), name, None)
         if isinstance(value, nn.Module) and callable(declared):

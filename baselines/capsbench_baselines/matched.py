@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from capsbench_baselines.errors import UnmetParameters
+from capsbench_baselines.reduction import count_reductions, make_reduction, reduce_shape
 from capsbench_baselines.sizing import TOLERANCE
 
 SMALLEST_GRID = 4
@@ -21,7 +22,8 @@ class MatchedCNN(nn.Module):
     The first two blocks end with 2x2 max pooling if that leaves a grid of 4x4 or more: the blocks see 8, 4, 4 pixels a side
     of an 8x8 image and 28, 14, 7 of a 28x28 one. With batch norm the network trains at the learning rates of capsule networks
     without dropout or warm-up. With the mean over positions, parameters go into features at any image size, not into one
-    wide linear layer.
+    wide linear layer. Images of 64 pixels and more are reduced first, as those of the capsule networks are
+    (`capsbench_baselines.reduction`).
 
     The blocks have w, 2w and 2w channels with the largest w that fits; the third one is widened to use up the rest.
 
@@ -41,8 +43,11 @@ class MatchedCNN(nn.Module):
 
     def __init__(self, image: tuple[int, int, int], classes: int, *, parameters: int) -> None:
         super().__init__()
-        channels, height, width = image
-        narrow, last = solve_channels(channels, classes, parameters)
+        reductions = count_reductions(image)
+        self.reduction = make_reduction(image[0], reductions)
+        channels, height, width = reduce_shape(image, reductions)
+        reducing = sum(parameter.numel() for parameter in self.reduction.parameters())
+        narrow, last = solve_channels(channels, classes, parameters - reducing)
         side = min(height, width)
         self.features = nn.Sequential(
             _make_block(channels, narrow, pool=side >= 2 * SMALLEST_GRID),
@@ -53,7 +58,7 @@ class MatchedCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images ``[B, C, H, W]`` to logits ``[B, classes]``."""
-        logits: Tensor = self.classes(self.features(images).mean((2, 3)))
+        logits: Tensor = self.classes(self.features(self.reduction(images)).mean((2, 3)))
         return logits
 
 

@@ -7,9 +7,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from capsbench.data.images import ImageShape
+from capsbench.errors import ArgumentError
 from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, Decoder, PrimaryCapsules
 from capsbench.routing.base import RoutingFactory
+from capsbench_baselines.reduction import count_reductions, make_reduction, reduce_shape
+
+MOST_CLASSES = 100
+"""The most classes without shared transforms."""
 
 
 class CapsNet(CapsuleNetwork):
@@ -33,7 +38,14 @@ class CapsNet(CapsuleNetwork):
         coordinate_addition: adds a child's position to its votes for the classes (Hinton 2018).
         hidden1, hidden2: widths of the decoder.
         transform_sigma: W ~ N(0, sigma^2); 0.1 in the authors' code, not stated in the paper.
+        reductions: convolutions of stride 2 before the first one (`capsbench_baselines.reduction`); the paper has none.
+            ``tiny`` and ``small`` have some for images of 64 pixels and more.
+
+    Raises:
+        ArgumentError: there are more than `MOST_CLASSES` classes, and no shared transforms.
     """
+
+    later_options = frozenset({"reductions"})
 
     loss = "margin"
     routing = "dynamic"
@@ -48,9 +60,10 @@ class CapsNet(CapsuleNetwork):
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
         kernel = 9 if min(image.height, image.width) >= 20 else 3
+        common = dict(kernel=kernel, reductions=count_reductions(image))
         return {
-            "tiny": dict(stem=32, types=4, kernel=kernel, hidden1=64, hidden2=128),
-            "small": dict(stem=64, types=8, kernel=kernel, hidden1=128, hidden2=256),
+            "tiny": dict(stem=32, types=4, hidden1=64, hidden2=128, **common),
+            "small": dict(stem=64, types=8, hidden1=128, hidden2=256, **common),
             "paper": {},
         }
 
@@ -73,10 +86,18 @@ class CapsNet(CapsuleNetwork):
         hidden1: int = 512,
         hidden2: int = 1024,
         transform_sigma: float = 0.1,
+        reductions: int = 0,
     ) -> None:
         super().__init__()
-        grid = tuple(shrink_side(shrink_side(side, kernel, 1), kernel, 2) for side in (image.height, image.width))
-        self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, kernel), nn.ReLU())
+        if classes > MOST_CLASSES and not shared_transforms:
+            expected = (
+                f"yes for more than {MOST_CLASSES} classes: each position would have a matrix for each of {classes:,}"
+            )
+            raise ArgumentError("shared_transforms", expected, shared_transforms)
+        self.reduction = make_reduction(image.channels, reductions)
+        channels, *sides = reduce_shape(image, reductions)
+        grid = tuple(shrink_side(shrink_side(side, kernel, 1), kernel, 2) for side in sides)
+        self.stem = nn.Sequential(nn.Conv2d(channels, stem, kernel), nn.ReLU())
         self.primary = PrimaryCapsules(
             stem,
             types,
@@ -99,7 +120,7 @@ class CapsNet(CapsuleNetwork):
             coordinate_addition=coordinate_addition,
             transform_sigma=transform_sigma,
         )
-        self.decoder = Decoder(classes * class_pose, image, (hidden1, hidden2)) if reconstruction else None
+        self.decoder = Decoder(classes * class_pose, image, (hidden1, hidden2), reductions) if reconstruction else None
 
     def capsules(self, images: Tensor) -> Capsules:
-        return self.classes(self.primary(self.stem(images)))
+        return self.classes(self.primary(self.stem(self.reduction(images))))

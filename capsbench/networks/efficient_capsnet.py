@@ -13,6 +13,7 @@ from capsbench.data.images import ImageShape
 from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, Decoder
 from capsbench.routing.base import RoutingFactory
+from capsbench_baselines.reduction import count_reductions, make_reduction, reduce_shape
 from capsbench_kernels import at_least_float32, squash, vector_length
 
 
@@ -35,7 +36,11 @@ class EfficientCapsNet(CapsuleNetwork):
         hidden1, hidden2: widths of the decoder.
         transform_sigma: W ~ N(0, sigma^2); 0 means the authors' ``sqrt(2 / (classes * types * pose))``, He's rule with the fan
             that their library derives from the shape of W.
+        reductions: convolutions of stride 2 before the first one (`capsbench_baselines.reduction`); the paper has none.
+            ``tiny`` and ``small`` have some for images of 64 pixels and more.
     """
+
+    later_options = frozenset({"reductions"})
 
     loss = "margin"
     routing = "self-attention"
@@ -49,9 +54,10 @@ class EfficientCapsNet(CapsuleNetwork):
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
         kernels = {} if min(image.height, image.width) >= 20 else dict(kernel1=3, kernel=2)
+        common = dict(**kernels, reductions=count_reductions(image))
         return {
-            "tiny": dict(channels1=16, channels2=32, channels3=32, types=8, hidden1=64, hidden2=128, **kernels),
-            "small": dict(channels1=24, channels2=48, channels3=48, types=12, hidden1=128, hidden2=256, **kernels),
+            "tiny": dict(channels1=16, channels2=32, channels3=32, types=8, hidden1=64, hidden2=128, **common),
+            "small": dict(channels1=24, channels2=48, channels3=48, types=12, hidden1=128, hidden2=256, **common),
             "paper": kernels,
         }
 
@@ -73,10 +79,12 @@ class EfficientCapsNet(CapsuleNetwork):
         hidden1: int = 512,
         hidden2: int = 1024,
         transform_sigma: float = 0.0,
+        reductions: int = 0,
     ) -> None:
         super().__init__()
-        channels = [image.channels, channels1, channels2, channels3, types * pose]
-        grid = (image.height, image.width)
+        self.reduction = make_reduction(image.channels, reductions)
+        reduced, *sides = reduce_shape(image, reductions)
+        channels, grid = [reduced, channels1, channels2, channels3, types * pose], (sides[0], sides[1])
         stem: list[nn.Module] = []
         for layer, (side, stride) in enumerate([(kernel1, 1), (kernel, 1), (kernel, 1), (kernel, 2)]):
             grid = (shrink_side(grid[0], side, stride), shrink_side(grid[1], side, stride))
@@ -99,14 +107,14 @@ class EfficientCapsNet(CapsuleNetwork):
             transform_sigma=transform_sigma or math.sqrt(2 / (classes * types * pose)),
         )
         if reconstruction:
-            self.decoder = Decoder(classes * class_pose, image, (hidden1, hidden2))
+            self.decoder = Decoder(classes * class_pose, image, (hidden1, hidden2), reductions)
             *hidden, last = (layer for layer in self.decoder.layers if isinstance(layer, nn.Linear))
             for linear in hidden:
                 initialise_layer(linear, nn.init.kaiming_normal_)
             initialise_layer(last, nn.init.xavier_normal_)
 
     def capsules(self, images: Tensor) -> Capsules:
-        return self.classes(self.primary(self.stem(images)))
+        return self.classes(self.primary(self.stem(self.reduction(images))))
 
 
 class DepthwisePrimaryCapsules(nn.Module):

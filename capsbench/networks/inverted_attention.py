@@ -14,6 +14,7 @@ from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder
 from capsbench.networks.resnet import build_projection_shortcut, build_residual_stage
 from capsbench.routing.base import RoutingFactory
+from capsbench_baselines.reduction import count_reductions, make_reduction, reduce_shape
 from capsbench_kernels import at_least_float32
 
 
@@ -40,7 +41,11 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
             from its own previous poses and those of the layer below (Procedure 2). ``sequential``: a layer finishes its
             iterations before the next layer starts. ``auto``: concurrent if the routing can start from given poses, as
             inverted attention can, otherwise sequential.
+        reductions: convolutions of stride 2 before the first one (`capsbench_baselines.reduction`); the paper has none.
+            ``tiny`` and ``small`` have some for images of 64 pixels and more.
     """
+
+    later_options = frozenset({"reductions"})
 
     loss = "cross-entropy"
     routing = "inverted-attention"
@@ -54,9 +59,10 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
         strides = {} if min(image.height, image.width) >= 20 else dict(stride=1, capsule_stride=1)
+        common = dict(**strides, reductions=count_reductions(image))
         return {
-            "tiny": dict(width=32, types1=4, types2=4, types3=4, **strides),
-            "small": dict(width=64, types1=8, types2=8, types3=8, **strides),
+            "tiny": dict(width=32, types1=4, types2=4, types3=4, **common),
+            "small": dict(width=64, types1=8, types2=8, types3=8, **common),
             "paper": strides,
         }
 
@@ -78,12 +84,15 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
         order: str = "auto",
         hidden1: int = 512,
         hidden2: int = 1024,
+        reductions: int = 0,
     ) -> None:
         super().__init__()
+        self.reduction = make_reduction(image.channels, reductions)
+        channels, *sides = reduce_shape(image, reductions)
         check_choice("backbone", backbone, ("simple", "resnet"))
         check_choice("order", order, ("auto", "concurrent", "sequential"))
         width = width or (256 if backbone == "simple" else 128)
-        grid = [shrink_side(side + 2, 3, stride) for side in (image.height, image.width)]
+        grid = [shrink_side(side + 2, 3, stride) for side in sides]
         grids = [grid, [shrink_side(side, 3, capsule_stride) for side in grid]]
         grids.append([shrink_side(side, 3, 1) for side in grids[1]])
         pose = (rows, rows)
@@ -92,10 +101,10 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
             return math.sqrt(parents / (rows * children))
 
         if backbone == "simple":
-            self.backbone = nn.Sequential(nn.Conv2d(image.channels, width, 3, stride, padding=1), nn.ReLU())
+            self.backbone = nn.Sequential(nn.Conv2d(channels, width, 3, stride, padding=1), nn.ReLU())
         else:
             self.backbone = nn.Sequential(
-                nn.Conv2d(image.channels, width // 2, 3, padding=1, bias=False),
+                nn.Conv2d(channels, width // 2, 3, padding=1, bias=False),
                 nn.BatchNorm2d(width // 2),
                 nn.ReLU(),
                 build_residual_stage(width // 2, width // 2, 3, 1, build_projection_shortcut),
@@ -124,7 +133,7 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
             coordinate_addition=False,
             transform_sigma=compute_sigma(height * across * types3, classes),
         )
-        self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
+        self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2), reductions) if reconstruction else None
         continues = self.classes.routing.continues
         if order == "concurrent" and not continues:
             expected = "auto or sequential with a routing that cannot start from given poses (inverted-attention can)"
@@ -132,7 +141,7 @@ class InvertedAttentionCapsNet(CapsuleNetwork):
         self.concurrent = continues and order != "sequential"
 
     def capsules(self, images: Tensor) -> Capsules:
-        features = at_least_float32(self.primary(self.backbone(images)))
+        features = at_least_float32(self.primary(self.backbone(self.reduction(images))))
         poses = self.norm(features.movedim(1, -1).unflatten(-1, (self.types, -1))).unflatten(-1, self.pose)
         primary = Capsules(poses, poses.new_ones(poses.shape[:-2]))
         layers = [*self.convolutional, self.classes]

@@ -5,6 +5,7 @@ Layers exchange capsules on a grid as `Capsules`: poses ``[B, H, W, types, R, D]
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from capsbench.errors import ArgumentError, check_choice
 from capsbench.routing.base import LayerShape, RoutingFactory
 from capsbench.routing.windows import Windows
+from capsbench_baselines.reduction import reduce_shape
 from capsbench_kernels import SQUASHES, at_least_float32, squash, vector_length
 
 
@@ -194,12 +196,21 @@ def encode_presence(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """Reconstructs the image from the labelled class capsules; the others are masked with zeros (Sabour 2017, section 4.1)."""
+    """Reconstructs the image from the labelled class capsules; the others are masked with zeros (Sabour 2017, section 4.1).
 
-    def __init__(self, values: int, image: tuple[int, int, int], hidden: tuple[int, int]) -> None:
+    Args:
+        values: those of all class poses.
+        image: the shape of an image.
+        hidden: widths of the two hidden layers.
+        reductions: the last layer makes an image of half the sides for each, which is enlarged by bilinear interpolation. The
+            paper has none.
+    """
+
+    def __init__(self, values: int, image: tuple[int, int, int], hidden: tuple[int, int], reductions: int = 0) -> None:
         super().__init__()
         self.image = image
-        pixels = image[0] * image[1] * image[2]
+        self.made = (image[0], *reduce_shape(image, reductions)[1:])
+        pixels = math.prod(self.made)
         self.layers = nn.Sequential(
             nn.Linear(values, hidden[0]),
             nn.ReLU(),
@@ -213,4 +224,7 @@ class Decoder(nn.Module):
         """Maps class poses ``[B, classes, R, E]`` and the classes to keep, ``[B]`` or ``[B, K]``, to images in [0, 1]."""
         mask = encode_presence(labels, poses.shape[1], poses.dtype)
         masked = poses.flatten(2) * mask.unsqueeze(2)
-        return self.layers(masked.flatten(1)).unflatten(1, self.image)
+        images: Tensor = self.layers(masked.flatten(1)).unflatten(1, self.made)
+        if self.made == self.image:
+            return images
+        return F.interpolate(images, self.image[1:], mode="bilinear", align_corners=False)

@@ -12,6 +12,7 @@ from capsbench.errors import check_choice
 from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, PrimaryCapsules
 from capsbench.routing.base import RoutingFactory
+from capsbench_baselines.reduction import count_reductions, make_reduction, reduce_shape
 
 
 class MatrixCapsules(CapsuleNetwork):
@@ -38,7 +39,11 @@ class MatrixCapsules(CapsuleNetwork):
             are averaged to a pose of the layer below, so that votes have the same initial variance in all layers (for routings
             whose poses are means, such as EM). ``glorot``: sigma times Glorot's ``sqrt(2 / (fan in + fan out))``, where the
             fans are the number of values of a window's children and of as many parents (Ribeiro 2020).
+        reductions: convolutions of stride 2 before the first one (`capsbench_baselines.reduction`); the paper has none.
+            ``tiny`` and ``small`` have some for images of 64 pixels and more.
     """
+
+    later_options = frozenset({"reductions"})
 
     loss = "spread"
     routing = "em"
@@ -51,7 +56,7 @@ class MatrixCapsules(CapsuleNetwork):
 
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
-        changed = dict(stem_norm="batch")
+        changed = dict(stem_norm="batch", reductions=count_reductions(image))
         large = min(image.height, image.width) >= 20
         stem = dict(stem_kernel=5, stem_stride=2) if large else dict(stem_kernel=3, stem_stride=1, capsule_stride=1)
         return {
@@ -83,19 +88,22 @@ class MatrixCapsules(CapsuleNetwork):
         transform_init: str = "normal",
         hidden1: int = 512,
         hidden2: int = 1024,
+        reductions: int = 0,
     ) -> None:
         super().__init__()
         check_choice("stem_norm", stem_norm, ("none", "batch"))
         check_choice("transform_init", transform_init, ("normal", "preserving", "glorot"))
         check_choice("pose_form", pose_form, ("matrix", "vector"))
         kernel = capsule_kernel
-        grid = [shrink_side(side, stem_kernel, stem_stride) for side in (image.height, image.width)]
+        self.reduction = make_reduction(image.channels, reductions)
+        channels, *sides = reduce_shape(image, reductions)
+        grid = [shrink_side(side, stem_kernel, stem_stride) for side in sides]
         grid = [shrink_side(shrink_side(side, kernel, capsule_stride), kernel, 1) for side in grid]
         pose = (rows, rows) if pose_form == "matrix" else (1, rows * rows)
         types = [types1, types2, types3, classes]
         sigmas = [transform_sigma * factor for factor in compute_transform_factors(transform_init, types, kernel, pose)]
         norm = [nn.BatchNorm2d(stem)] if stem_norm == "batch" else []
-        self.stem = nn.Sequential(nn.Conv2d(image.channels, stem, stem_kernel, stem_stride), *norm, nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(channels, stem, stem_kernel, stem_stride), *norm, nn.ReLU())
         self.primary = PrimaryCapsules(stem, types1, pose, separate_activations=routing.separate_activations)
         self.convolutional = nn.Sequential(
             ConvolutionalCapsules(
@@ -115,10 +123,10 @@ class MatrixCapsules(CapsuleNetwork):
             coordinate_addition=coordinate_addition,
             transform_sigma=sigmas[2],
         )
-        self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2)) if reconstruction else None
+        self.decoder = Decoder(classes * rows * rows, image, (hidden1, hidden2), reductions) if reconstruction else None
 
     def capsules(self, images: Tensor) -> Capsules:
-        return self.classes(self.convolutional(self.primary(self.stem(images))))
+        return self.classes(self.convolutional(self.primary(self.stem(self.reduction(images)))))
 
 
 def compute_transform_factors(init: str, types: list[int], kernel: int, pose: tuple[int, int]) -> list[float]:

@@ -14,6 +14,7 @@ from capsbench.networks.base import CapsuleNetwork, shrink_side
 from capsbench.networks.layers import Capsules, ClassCapsules, ConvolutionalCapsules, Decoder, PrimaryCapsules
 from capsbench.networks.resnet import PaddedShortcut, build_residual_stage
 from capsbench.routing.base import RoutingFactory
+from capsbench_baselines.reduction import count_reductions, make_reduction, reduce_shape
 
 
 class SelfRoutingCapsNet(CapsuleNetwork):
@@ -33,7 +34,11 @@ class SelfRoutingCapsNet(CapsuleNetwork):
         types: capsule types of every layer below the class capsules.
         pose: number of values of a pose, which is a vector.
         capsule_layers: number of routed layers, including the class capsules; the first convolutional one has stride 2.
+        reductions: convolutions of stride 2 before the first one (`capsbench_baselines.reduction`); the paper has none.
+            ``tiny`` and ``small`` have some for images of 64 pixels and more.
     """
+
+    later_options = frozenset({"reductions"})
 
     loss = "cross-entropy"
     routing = "self-routing"
@@ -46,9 +51,10 @@ class SelfRoutingCapsNet(CapsuleNetwork):
 
     @classmethod
     def sizes(cls, image: ImageShape) -> dict[str, dict[str, Any]]:
+        reductions = count_reductions(image)
         return {
-            "tiny": dict(width=8, blocks=1, types=8, pose=8, capsule_layers=2),
-            "small": dict(width=16, blocks=1, types=16, pose=8, capsule_layers=2),
+            "tiny": dict(width=8, blocks=1, types=8, pose=8, capsule_layers=2, reductions=reductions),
+            "small": dict(width=16, blocks=1, types=16, pose=8, capsule_layers=2, reductions=reductions),
             "paper": {},
         }
 
@@ -66,12 +72,15 @@ class SelfRoutingCapsNet(CapsuleNetwork):
         capsule_layers: int = 1,
         hidden1: int = 512,
         hidden2: int = 1024,
+        reductions: int = 0,
     ) -> None:
         super().__init__()
+        self.reduction = make_reduction(image.channels, reductions)
+        channels, *sides = reduce_shape(image, reductions)
         if capsule_layers < 1:
             raise ArgumentError("capsule_layers", "1 or more", capsule_layers)
         self.backbone = nn.Sequential(
-            nn.Conv2d(image.channels, width, 3, padding=1, bias=False),
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             build_residual_stage(width, width, blocks, 1, PaddedShortcut),
@@ -88,7 +97,7 @@ class SelfRoutingCapsNet(CapsuleNetwork):
 
         strides = [2, *[1] * (capsule_layers - 2)][: capsule_layers - 1]
         # A 3x3 convolution with padding 1 sees a grid two larger. Two stages of the ResNet and each strided layer shrink it.
-        grid = [shrink_side(side + 2, 3, 2) for side in (image.height, image.width)]
+        grid = [shrink_side(side + 2, 3, 2) for side in sides]
         for stride in [2, *strides]:
             grid = [shrink_side(side + 2, 3, stride) for side in grid]
         self.convolutional = nn.ModuleList(
@@ -116,10 +125,10 @@ class SelfRoutingCapsNet(CapsuleNetwork):
             coordinate_addition=False,
             transform_sigma=compute_he_sigma(classes, pose, pose),
         )
-        self.decoder = Decoder(classes * pose, image, (hidden1, hidden2)) if reconstruction else None
+        self.decoder = Decoder(classes * pose, image, (hidden1, hidden2), reductions) if reconstruction else None
 
     def capsules(self, images: Tensor) -> Capsules:
-        below = self.primary(self.backbone(images))
+        below = self.primary(self.backbone(self.reduction(images)))
         for layer, norm in zip(self.convolutional, self.norms, strict=True):
             below = normalise_poses(layer(pad_capsules(below)), norm)
         return self.classes(below)

@@ -61,7 +61,7 @@ def complete_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, 
     for refuse in REFUSALS:
         refuse(parts, fields)
     presets = {name: value for name, value in _find_presets(parts, point["size"]).items() if name in defaults}
-    fields["options"] = {**defaults, **size_options, **presets, **options}
+    fields["options"] = _drop_later_options(parts, defaults, {**defaults, **size_options, **presets, **options})
     fields["code"] = parts.digest_sources()
     return Cell.model_validate(fields)
 
@@ -81,6 +81,18 @@ def _find_size_options(parts: Parts, size: str) -> dict[str, Scalar]:
         problem = f"not a size of {parts.network.name}"
         raise UsageError(Kind.UNKNOWN, problem, flag="size", value=size, expected=[*sizes])
     return {f"network.{name}": value for name, value in sizes[size].items()}
+
+
+def _drop_later_options(
+    parts: Parts, defaults: Mapping[str, Scalar], options: Mapping[str, Scalar]
+) -> dict[str, Scalar]:
+    """Returns options without those at their defaults that their components have only since networks were on record."""
+    later = {
+        f"{field}.{name}"
+        for field, part in parts.by_field.items()
+        for name in getattr(part.component, "later_options", ())
+    }
+    return {name: value for name, value in options.items() if name not in later or value != defaults[name]}
 
 
 def _find_presets(parts: Parts, size: str) -> dict[str, Scalar]:
