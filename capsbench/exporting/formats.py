@@ -87,7 +87,7 @@ def write_onnx(trained: TrainedNetwork, path: Path) -> Checked:
 def _explain_onnx(error: BaseException, trained: TrainedNetwork) -> UsageError:
     """Returns the error of a network that ONNX cannot express, with the operator that it lacks."""
     messages = " ".join(map(str, _list_causes(error)))
-    lacking = sorted(set(re.findall(r"No ONNX function found for <OpOverload\(op='(?:aten\.)?([\w.]+)'", messages)))
+    lacking = sorted(set(re.findall(r"No ONNX function found for <OpOverload\(op='(?:\w+\.)?(\w+)'", messages)))
     problem = f"ONNX has no operator {', '.join(lacking)}" if lacking else "the exporter of ONNX fails"
     part = trained.cell.routing or trained.cell.network
     return UsageError(

@@ -147,6 +147,24 @@ def test_without_its_packages_onnx_says_what_to_install(trained, tmp_path, monke
     assert "capsbench[export]" in caught.value.expected
 
 
+def test_an_operator_that_onnx_lacks_is_named(trained, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+
+    def refuse(*arguments, **names):
+        try:
+            raise RuntimeError("No ONNX function found for <OpOverload(op='prims.digamma', overload='default')>. More")
+        except RuntimeError as error:
+            raise torch.onnx.errors.OnnxExporterError("Failed to convert") from error
+
+    monkeypatch.setattr("capsbench.exporting.formats.export_program", lambda trained: None)
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    with pytest.raises(UsageError) as caught:
+        python_api.export("dynamic", "onnx", tmp_path / "a.onnx", folder=trained / "results")
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "to")
+    assert caught.value.problem == "ONNX has no operator digamma, which dynamic needs"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_program_that_computes_anything_else_is_refused(network):
     capsules = copy_for_export(network("dynamic"))
 
