@@ -73,6 +73,9 @@ class Dataset(ABC):
     image_counts: Mapping[str, int] = MappingProxyType({})
     """Number of images of each part, as far as it is known before they are loaded."""
 
+    facts: Mapping[str, str] = MappingProxyType({})
+    """What a network needs to know of images that may be elsewhere: a user's own; empty of all others."""
+
     def count_classes(self) -> Mapping[str, Mapping[str, int]]:
         """Returns class -> part -> number of images, as far as they are known before they are loaded."""
         return {}

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from capsbench.data.own.described import describe_images
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.predicting.find_cell import find_record
 from capsbench.predicting.hub import is_hub_folder, load_hub_folder
-from capsbench.predicting.load import RETRAINED, advise_retraining, check_own_images, load_network
+from capsbench.predicting.load import RETRAINED, advise_retraining, load_network
 from capsbench.predicting.trained import Prediction, ScoreKind, TrainedNetwork
-from capsbench.records.folder import allow_own, find_data
+from capsbench.records.folder import allow_own
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 
@@ -21,7 +22,7 @@ __all__ = ["Found", "Prediction", "ScoreKind", "TrainedNetwork", "find_trained",
 def network(cell: str | Path | None = None, out: str | Path = "results", *, allow_code: bool = False) -> TrainedNetwork:
     """Returns a trained network in evaluation mode, with its preprocessing: ``network("em x3, seed 0").predict("seven.png")``.
 
-    Its data set is not loaded, unless it is named by a path, such as ``folder:shapes``: its images tell its classes.
+    Its data set is not loaded.
 
     Args:
         cell: the identity of a cell on record or its beginning, conditions such as ``routing=dynamic,iters=3``, or words of its
@@ -57,13 +58,13 @@ class Found(NamedTuple):
 
     def load(self, allow_code: bool = False) -> TrainedNetwork:
         """Returns the network with its weights; raises UsageError as `network`."""
-        find_data(self.store)
         if allow_code:
             allow_own(self.store)
         then = f"capsbench.network('{RETRAINED}/{self.record.cell.id}')"
         advice = advise_retraining(self.record, self.store, then)
-        check_own_images(self.record, advice)
-        return TrainedNetwork(self.record.cell, self.title, load_network(self.record, self.store, advice)[1])
+        network = load_network(self.record, self.store, advice)[1]
+        images = describe_images(self.record.cell, self.record.training.sources if self.record.training else {})
+        return TrainedNetwork(self.record.cell, self.title, network, images)
 
 
 def find_trained(cell: str | Path | None, out: str | Path = "results") -> Found:

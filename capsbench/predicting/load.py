@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from capsbench.data.base import Dataset, data_folder, load_splits
+from capsbench.data.base import Dataset
 from capsbench.data.digest import digest_parts, join_digests
 from capsbench.data.images import Splits
+from capsbench.data.own.described import describe_images
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.networks.build import build_network
 from capsbench.planning.edits import UNDO, describe_edits, find_edits
@@ -18,7 +19,6 @@ from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.rerun import find_repeats
-from capsbench.sources import locations
 
 RETRAINED = "retrained"
 """The results folder of the command that an error proposes for training a cell again."""
@@ -38,9 +38,11 @@ def load_network(record: Record, store: Store, retrain: str) -> tuple[Cell, nn.M
         raise UsageError(
             Kind.MISSING, problem, flag="CELL", value=f"{record.cell.id}, {record.cell.title}", expected=retrain
         )
-    check_unedited(record.cell, record.training.sources if record.training else {})
+    sources = record.training.sources if record.training else {}
+    check_unedited(record.cell, sources)
     cell = choose_device(record.cell)
-    network = build_trained(cell, lambda: store.read_weights(record), store.weights_of(record), retrain)
+    dataset = describe_images(cell, sources)
+    network = build_trained(cell, lambda: store.read_weights(record), store.weights_of(record), retrain, dataset)
     return cell, network
 
 
@@ -70,24 +72,6 @@ def check_same_data(record: Record, splits: Splits, retrain: str) -> None:
         problem = f"the images or labels of {cell.dataset} have changed since the training"
         value = f"{cell.id}, {cell.title}"
         raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=value, expected=retrain)
-
-
-def check_own_images(record: Record, retrain: str) -> None:
-    """Loads the images of a data set that is named by a path, and raises UsageError unless they are those of the training.
-
-    Its classes are known by them alone: another folder in their place may have other classes in the same order.
-    """
-    cell = record.cell
-    if not locations.split_scheme(cell.dataset)[0]:
-        return
-    try:
-        splits = load_splits(cell.dataset, data_folder(), options=cell.component_options("dataset"))
-    except UsageError as error:
-        problem = f"the images that it was trained on tell its classes, and cannot be read: {error.describe()}"
-        value = f"{cell.id}, {cell.title}"
-        expected = "put them back; a folder of `capsbench export {flag:to} hub` needs no images"
-        raise UsageError(error.kind, problem, flag="CELL", value=value, expected=expected) from error
-    check_same_data(record, splits, retrain)
 
 
 def build_trained(

@@ -38,6 +38,9 @@ DATA = "data"
 """A key in a cell's ``code``, for the digest of a user's own images and labels, and in a record's ``sources``, for their parts.
 A built-in data set is identified by its name, so only records have digests of its parts."""
 
+IMAGES = "images"
+"""A key in a record's ``sources``, for the shape of a user's own images and the names of their classes."""
+
 TARGET = "network.parameters"
 """The option of a size-matched CNN for its target number of parameters."""
 

@@ -124,9 +124,10 @@ def open_dataset(name: str, options: Mapping[str, Scalar] = MappingProxyType({})
     component = registry.get("dataset", name)
     if not locations.split_scheme(name)[0]:
         return _make_dataset(name, lambda: component(**options))
-    key = name, locations.path_of(name), *sorted(options.items())
+    path = locations.path_of(name)
+    key = name, path, *sorted(options.items())
     if key not in _opened:
-        _opened[key] = _make_dataset(name, lambda: component(locations.path_of(name), **options))
+        _opened[key] = _make_dataset(name, lambda: component(path, **options))
     return _opened[key]
 
 

@@ -114,7 +114,7 @@ class Training:
         weights: the file of the weights.
         data: digest of images and labels as loaded (`capsbench.data.digest`); None if unknown.
         sources: kind of a user's own component -> module -> digest, from which the digests in the cell are computed; and under
-            ``data``, for any data set, part -> digest.
+            ``data``, for any data set, part -> digest; under ``images``, of a user's own images, shape and names of classes.
         segments: the parts of an interrupted training; empty if it was not interrupted.
         run: sequence number of the run that trained.
     """

@@ -25,8 +25,8 @@ from capsbench.measures.contract import check_rows
 from capsbench.networks.build import build_network, count_parameters, parameter_dtype
 from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
-from capsbench.records.cell import DATA, Cell
-from capsbench.records.parts import Parts
+from capsbench.records.cell import DATA, IMAGES, Cell
+from capsbench.records.parts import Parts, dataset_of
 from capsbench.records.provenance import provenance
 from capsbench.records.record import TRAINING, Artifact, Record, Row
 from capsbench.records.store import Store
@@ -191,13 +191,19 @@ def _train_network(
             store.write_tensors(store.weights_path(cell.id), network.state_dict()),
             segments[0].started,
             seconds,
-            {**Parts.from_cell(cell).digest_modules(), DATA: parts},
+            {**Parts.from_cell(cell).digest_modules(), DATA: parts, **_describe_images(cell)},
             join_digests(parts),
             provenance(),
             segments if len(segments) > 1 else [],
         )
         send(event)
     return network
+
+
+def _describe_images(cell: Cell) -> dict[str, dict[str, str]]:
+    """Returns the shape and the classes of a user's own images, under their key in the sources of a record."""
+    facts = dataset_of(cell).facts
+    return {IMAGES: dict(facts)} if facts else {}
 
 
 def _seed_generators(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Networks that were trained on images of one's own: their classes are known by the images, or by an exported folder."""
+"""Networks that were trained on images of one's own: their classes are on record, and in an exported folder."""
 
 import shutil
 
@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 import capsbench as python_api
+from capsbench.data.base import load_splits
+from capsbench.data.own.described import describe_images
 from capsbench.errors import Kind, UsageError
+from capsbench.records.cell import IMAGES
 from capsbench.records.parts import forget_datasets
 from capsbench.sources import locations
 
@@ -49,7 +52,8 @@ def test_its_classes_have_their_names_and_its_test_images_the_predictions_on_rec
     assert network.classes == CLASSES
     assert network.image == (3, 16, 16)
     table = python_api.predictions(made / "results")
-    test = network.dataset.load(made).test.images
+    name = locations.locate(f"folder:{made / 'fruit'}")
+    test = load_splits(name, made, options=network.cell.component_options("dataset")).test.images
     assert [prediction.numbers[0] for prediction in network.predict(test)] == table["prediction"].tolist()
 
 
@@ -63,21 +67,26 @@ def test_a_folder_of_a_hub_needs_no_images(made, copied):
     assert python_api.export(copied / "hub", "safetensors", copied / "a.safetensors").checked.difference == 0
 
 
-def test_other_images_in_their_place_are_no_classes_of_the_network(made, copied):
+def test_its_classes_are_on_record_whatever_became_of_the_images(made, copied):
+    files = sorted((made / "fruit" / "pear").glob("*.png"))
+    expected = [prediction.scores for prediction in python_api.network(made / "results").predict(files)]
     locations.locate(f"folder:{copied / 'fruit'}")
-    assert python_api.network(copied / "results").classes == CLASSES
     (copied / "fruit" / "apple").rename(copied / "fruit" / "quince")
-    forget_datasets()
+    for _ in ("other images", "none"):
+        forget_datasets()
+        network = python_api.network(copied / "results")
+        assert network.classes == CLASSES
+        assert [prediction.scores for prediction in network.predict(files)] == expected
+        shutil.rmtree(copied / "fruit", ignore_errors=True)
     with pytest.raises(UsageError) as caught:
-        python_api.network(copied / "results")
-    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "CELL")
+        load_splits(network.cell.dataset, copied, options=network.cell.component_options("dataset"))
+    assert (caught.value.kind, caught.value.flag) == (Kind.MISSING, "dataset")
 
 
-def test_images_that_are_gone_are_named(copied):
-    locations.locate(f"folder:{copied / 'fruit'}")
-    shutil.rmtree(copied / "fruit")
+@pytest.mark.parametrize("facts", [{}, {"shape": "3x16"}, {"shape": "3x16x16", "0": "apple", "2": "plum"}])
+def test_a_record_that_describes_its_images_otherwise_is_damaged(made, facts):
+    cell = python_api.network(made / "results").cell
     with pytest.raises(UsageError) as caught:
-        python_api.network(copied / "results")
-    assert (caught.value.kind, caught.value.flag) == (Kind.MISSING, "CELL")
-    assert str(copied / "fruit") in caught.value.problem
-    assert "\n" not in str(caught.value)
+        describe_images(cell, {IMAGES: facts})
+    assert (caught.value.kind, caught.value.flag) == (Kind.DAMAGED, "CELL")
+    assert describe_images(cell, {}) is None

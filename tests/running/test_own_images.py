@@ -13,6 +13,7 @@ from capsbench import registry
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.cell import DATA
+from capsbench.records.parts import forget_datasets
 from capsbench.records.store import Store
 from capsbench.sources import locations
 from tests.faults.calling import call
@@ -145,6 +146,22 @@ def test_networks_are_measured_later_from_where_the_images_lay(work, monkeypatch
     monkeypatch.setattr(locations, "_locations", {})
     outcome = capsbench.measure("results", measure="cost")
     assert len(outcome.finished) == 1
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_network_predicts_although_its_images_are_gone(work, monkeypatch):
+    capsbench.run(out="results", dataset="folder:data/shapes", resize="8x8", **{**ASKED, "baseline": "none"})
+    image = work / "data" / "shapes" / "bar" / "0.png"
+    before = capsbench.network(out="results").predict(image)
+    monkeypatch.setattr(locations, "_locations", {})
+    (work / "data").rename(work / "moved")
+    forget_datasets()
+    after = capsbench.network(out="results").predict(work / "moved" / "shapes" / "bar" / "0.png")
+    assert {before.label, after.label} <= {"bar", "ring"}
+    assert after.scores == before.scores
+    with pytest.raises(UsageError) as caught:
+        capsbench.show("dynamic", out="results")
+    assert (caught.value.kind, caught.value.flag) == (Kind.MISSING, "dataset")
 
 
 @pytest.mark.usefixtures("in_one_process")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +129,14 @@ class OwnImages(Dataset):
         self._split = split_images(self._labels, parts, self.class_names, self.shares, self.path)
         self._is_drawn = {part: part not in parts for part in PARTS[1:]}
         self.image_counts = {part: len(indices) for part, indices in self._split.items()}
+
+    @property
+    def facts(self) -> Mapping[str, str]:  # type: ignore[override]
+        """The shape, and the names of the classes by their labels."""
+        return {
+            "shape": "x".join(map(str, self.image)),
+            **{str(label): name for label, name in enumerate(self.class_names)},
+        }
 
     @abstractmethod
     def list_pictures(self) -> Sequence[Picture]:

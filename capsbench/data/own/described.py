@@ -8,7 +8,30 @@ from capsbench.data.images import ImageShape
 from capsbench.data.own.base import OwnImages, Picture
 from capsbench.data.own.decoding import Fit, parse_size
 from capsbench.errors import Kind, UsageError
-from capsbench.records.cell import Scalar
+from capsbench.records.cell import IMAGES, Cell, Scalar
+from capsbench.sources import locations
+
+
+def describe_images(cell: Cell, sources: Mapping[str, Mapping[str, str]]) -> DescribedImages | None:
+    """Returns the images of a cell by what its record says of them; None if it says nothing, as of built-in data sets.
+
+    Args:
+        sources: those of the record.
+
+    Raises:
+        UsageError: the record was changed.
+    """
+    facts = sources.get(IMAGES)
+    if facts is None or not locations.split_scheme(cell.dataset)[0]:
+        return None
+    try:
+        channels, height, width = map(int, facts["shape"].split("x"))
+        names = [facts[str(label)] for label in range(len(facts) - 1)]
+    except (KeyError, ValueError) as error:
+        problem = f"its record does not describe its images: {error}"
+        value = f"{cell.id}, {cell.title}"
+        raise UsageError(Kind.DAMAGED, problem, flag="CELL", value=value, expected="train it again") from error
+    return DescribedImages(ImageShape(channels, height, width), names, cell.component_options("dataset"))
 
 
 class DescribedImages(OwnImages):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import inspect
 import re
@@ -71,8 +72,9 @@ def _fetch_torchvision(name: str, folder: Path) -> Path:
 
     component = getattr(datasets, name, None) if name in datasets.__all__ else None
     if not (isinstance(component, type) and issubclass(component, datasets.VisionDataset)):
-        known = [f"torchvision:{name}" for name in datasets.__all__]
-        raise UsageError(Kind.UNKNOWN, flag="dataset", value=f"torchvision:{name}", expected=known)
+        near = difflib.get_close_matches(name, datasets.__all__, n=3) or ["CIFAR100", "Flowers102", "GTSRB"]
+        expected = f"a class of torchvision.datasets, such as {', '.join(near)}"
+        raise UsageError(Kind.UNKNOWN, flag="dataset", value=f"torchvision:{name}", expected=expected)
     path = folder / FOLDER / "torchvision" / name
     if not path.exists():
         try:
