@@ -37,7 +37,7 @@ from capsbench.running.waiting import shorten_waits_of_children
 PRELOADED = [
     "capsbench.running.cell_job",
     "capsbench.running.executors.preload",
-    "torch._dynamo",  # the first optimiser step imports it
+    "torch._dynamo",  # torch imports it when `cost` counts the arithmetic of a network
     *sorted(
         {
             path.partition(":")[0]
