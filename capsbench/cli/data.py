@@ -19,7 +19,6 @@ from capsbench.cli.console import print_warning
 from capsbench.cli.flags.options import DataOption, JsonOption
 from capsbench.cli.flags.request import parse_flags, parse_options
 from capsbench.cli.shell.app import App
-from capsbench.data.own import adopt_request
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
@@ -148,6 +147,8 @@ def _resolve_name(name: str, typed: Mapping[str, str], folder: Path) -> tuple[st
     for line in registry.about_name("dataset", name):
         print_warning(line)
     registry.trust([name])
+    from capsbench.data.own import adopt_request  # NumPy, which a command's help does not need
+
     adopt_request({"dataset": name}, folder)
     registry.get("dataset", name, flag="NAME")
     if not typed:

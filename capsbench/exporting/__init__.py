@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.exporting.formats import write_onnx, write_safetensors, write_torch_export
 from capsbench.exporting.hub import write_hub_folder
 from capsbench.exporting.program import TOLERANCE, Checked
@@ -67,15 +67,29 @@ def export(
         allow_code: as in `capsbench.network`.
 
     Raises:
-        UsageError: as `capsbench.network`; an unknown format, missing packages, or a network that the format cannot express.
+        UsageError: as `capsbench.network`; an unknown format, missing packages, or a network that the format cannot express; or
+            the file cannot be written.
         ExportFailed: the outputs of the file are not those of the network.
-        StorageFailed: the file cannot be written.
     """
     if to not in ENDINGS:
         raise UsageError(Kind.UNKNOWN, flag="to", value=to, expected=FORMATS)
+    try:
+        return _export_network(cell, to, out, folder, allow_code)
+    except StorageFailed as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {reason}", flag="out", file=out) from error
+
+
+def _export_network(
+    cell: str | Path | None, to: str, out: str | Path | None, folder: str | Path, allow_code: bool
+) -> Exported:
     if cell is not None and is_hub_folder(Path(cell)):
         return _export_from_hub(Path(cell), to, out, allow_code)
-    found = find_trained(cell, folder)
+    try:
+        found = find_trained(cell, folder)
+    except UsageError as error:
+        error.flag = "folder" if error.flag == "out" else error.flag  # here, that is what is written
+        raise
     path = _choose_path(out, to, found.store.folder / "exported" / found.record.cell.id)
     trained = found.load(allow_code)
     if to == HUB:

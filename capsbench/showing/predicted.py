@@ -55,7 +55,8 @@ def write_picture(picture: Picture, path: Path, form: str) -> None:
     try:
         write_file(path, render_image(picture, [form]).files[form])
     except StorageFailed as error:
-        raise UsageError(Kind.INACCESSIBLE, str(error.__cause__ or error), flag="out", file=path) from error
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {reason}", flag="out", file=path) from error
 
 
 def _make_column(trained: TrainedNetwork, prediction: Prediction) -> Tensor:

@@ -50,8 +50,7 @@ def export(
     try:
         result = export_network(cell, to, out, allow_code=allow_code)
     except UsageError as error:
-        if error.flag == "out" and error.file is not None:  # the results folder, which CELL names here
-            error.flag = "CELL"
+        error.flag = "CELL" if error.flag == "folder" else error.flag
         raise
     for line in result.faults:
         print_warning(line)

@@ -30,11 +30,13 @@ def test_json_is_for_programs(capsbench, trained, tmp_path):
         (["dinamic"], ["CELL", "'dinamic'"]),
         (["nowhere/dynamic"], ["CELL", "nowhere/dynamic"]),
         ([], ["CELL", "2 cells"]),
+        (["dynamic", "--to", "safetensors", "--out", "file/a.safetensors"], ["--out", "cannot be written"]),
         (["dynamic", "--to", "hub", "--out", "results"], ["--out", "'results'"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_wrong_is_one_line(capsbench, trained, arguments, facts):
+    (trained / "file").write_text("no folder")
     done = capsbench("export", *arguments, cwd=trained)
     assert (done.returncode, done.stdout) == (2, "")
     assert [fact for fact in facts if fact not in done.stderr] == []
