@@ -65,6 +65,16 @@ def refuse_loss_of_activations(parts: Parts, fields: Fields) -> None:
         raise UsageError(Kind.CONFLICT, problem, flag="loss", value=fields["loss"], expected=remedy)
 
 
+def refuse_balance_of_several_labels(parts: Parts, fields: Fields) -> None:
+    """Refuses balanced classes for images of several classes each, and for a network without classes."""
+    if not fields.get("balanced"):
+        return
+    if parts.is_self_supervised or parts.data.labels_an_image > 1:
+        name = parts.network.name if parts.is_self_supervised else parts.dataset.name
+        problem = f"{name} has no single class an image"
+        raise UsageError(Kind.CONFLICT, problem, flag="balanced", value=True, expected="use no")
+
+
 def refuse_graphs_on_cpu(parts: Parts, fields: Fields) -> None:
     """Refuses CUDA graphs on a CPU."""
     if fields.get("compile") == "cuda-graphs" and fields["device"] == "cpu":
@@ -92,6 +102,7 @@ REFUSALS: tuple[Callable[[Parts, Fields], None], ...] = (
     refuse_standardised_reconstruction,
     refuse_missing_decoder,
     refuse_loss_of_activations,
+    refuse_balance_of_several_labels,
     refuse_graphs_on_cpu,
     refuse_missing_backend,
 )

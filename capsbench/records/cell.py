@@ -255,6 +255,10 @@ class Cell(BaseModel):
             Panel.TRAINING,
         ),
     ] = 0.0
+    balanced: Annotated[
+        bool,
+        Declaration("each class is equally likely to be drawn for a training step", Role.BUDGET, Panel.DATA),
+    ] = False
     channels_last: Annotated[
         bool, Declaration("convolutions with the channels last in memory", Role.MACHINE, Panel.MACHINE)
     ] = False

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LRScheduler, OneCycleLR
 
@@ -71,6 +71,22 @@ def list_augmentations(cell: Cell, network: nn.Module, data: Splits) -> tuple[Au
     ):  # last: the network's own augmentation makes its targets from the final image
         augmentations += network.augmentations()
     return tuple(augmentations)
+
+
+def draw_order(cell: Cell, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns the indices ``[N]`` of the training images of an epoch.
+
+    That is every image once; or, of a balanced cell, N draws with replacement, in which each class is equally likely.
+
+    Args:
+        labels: ``[N]``.
+        generator: of the CPU.
+    """
+    if not cell.balanced:
+        return torch.randperm(len(labels), generator=generator).to(labels.device)
+    classes = labels.cpu()
+    weights = 1 / classes.bincount().double()[classes]
+    return torch.multinomial(weights, len(classes), replacement=True, generator=generator).to(labels.device)
 
 
 def make_first_batch(cell: Cell, network: nn.Module, data: Splits, most: int | None = None) -> Batch:
@@ -179,12 +195,12 @@ def train(
     started = last_report - course.seconds
     while not course.is_over(cell):
         epoch = course.epoch + 1
-        # One epoch passes over every image once, in a new order and with newly drawn augmentations.
+        # One epoch takes as many images as there are, in a new order and with newly drawn augmentations.
         network.train()
         # The sum stays on the device in float64: reading it back each step would make a GPU wait.
         loss_sum, images_seen = torch.zeros((), dtype=torch.float64, device=device), 0
         augmented = Augmented(data.train, augmentations, augmentation_generator)
-        order = torch.randperm(image_count, generator=order_generator).to(device)
+        order = draw_order(cell, data.train.labels, order_generator)
         for indices in order.split(cell.batch_size):
             # Losses such as the spread loss change with the progress of the whole training.
             done = ((epoch - 1) * steps + math.ceil(images_seen / cell.batch_size)) / (steps * cell.epochs)

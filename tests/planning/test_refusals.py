@@ -25,6 +25,11 @@ REFUSED = [
     (refusals.refuse_missing_decoder, SELF_SUPERVISED, {"reconstruction": True}, Kind.CONFLICT, "reconstruction", True),
     (refusals.refuse_loss_of_activations, CNN, {"loss": "margin"}, Kind.CONFLICT, "loss", "margin"),
     (refusals.refuse_loss_of_activations, CNN, {"loss": "spread"}, Kind.CONFLICT, "loss", "spread"),
+    (
+        refusals.refuse_balance_of_several_labels, {"dataset": "multimnist"}, {"balanced": True},
+        Kind.CONFLICT, "balanced", True,
+    ),
+    (refusals.refuse_balance_of_several_labels, SELF_SUPERVISED, {"balanced": True}, Kind.CONFLICT, "balanced", True),
     (refusals.refuse_graphs_on_cpu, {}, {"compile": "cuda-graphs"}, Kind.CONFLICT, "compile", "cuda-graphs"),
     (refusals.refuse_missing_backend, {}, {"backend": "triton"}, Kind.MISSING, "backend", "triton"),
 ]  # fmt: skip
@@ -37,6 +42,8 @@ ALLOWED = [
     (refusals.refuse_standardised_reconstruction, {}, {"reconstruction": True}),
     (refusals.refuse_missing_decoder, {}, {"reconstruction": True}),
     (refusals.refuse_loss_of_activations, {}, {"loss": "spread"}),
+    (refusals.refuse_balance_of_several_labels, {}, {"balanced": True}),
+    (refusals.refuse_balance_of_several_labels, {"dataset": "multimnist"}, {}),
     (refusals.refuse_graphs_on_cpu, {}, {"compile": "cuda-graphs", "device": "cuda"}),
     (refusals.refuse_graphs_on_cpu, {}, {"compile": "default"}),
     (refusals.refuse_missing_backend, CNN, {"backend": "triton"}),

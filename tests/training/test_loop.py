@@ -9,7 +9,7 @@ from torch import nn
 
 from capsbench.data.images import Batch, Images, Splits
 from capsbench.training.evaluate import compute_scores
-from capsbench.training.loop import make_first_batch, train
+from capsbench.training.loop import draw_order, make_first_batch, train
 from capsbench.training.losses import MarginLoss
 from capsbench.training.step import TrainingStep
 from tests.training.networks import Line
@@ -207,3 +207,17 @@ def test_the_first_batch_is_augmented_by_the_seed(make_cell, make_network, digit
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert not torch.equal(first, digits.train.images[:32])
+
+
+def test_balanced_draws_take_each_class_equally_often_and_others_each_image_once(make_cell):
+    labels = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
+    plain = draw_order(make_cell(), labels, torch.Generator().manual_seed(0))
+    assert plain.sort().values.equal(torch.arange(1000))
+    assert plain.equal(torch.randperm(1000, generator=torch.Generator().manual_seed(0)))
+    balanced = make_cell(balanced=True)
+    order = draw_order(balanced, labels, torch.Generator().manual_seed(0))
+    counts = labels[order].bincount()
+    assert len(order) == 1000
+    assert (counts - 1000 / 3).abs().max() < 4 * (1000 * 2 / 9) ** 0.5  # four standard deviations
+    assert order.equal(draw_order(balanced, labels, torch.Generator().manual_seed(0)))
+    assert balanced.id != make_cell().id

@@ -137,7 +137,7 @@ def describe_balance(labels: Mapping[str, Indices], names: Sequence[str]) -> lis
     if counts[most] >= UNBALANCED * counts[least]:
         lines.append(
             f"unbalanced classes: {counts[most]} training images of {names[most]}, {counts[least]} of {names[least]}; "
-            "accuracy counts images, so frequent classes count more"
+            "accuracy counts images, so frequent classes count more; balanced training draws all classes equally often"
         )
     untested = np.flatnonzero(np.bincount(labels[TEST], minlength=len(names)) == 0).tolist()
     if untested:
