@@ -16,7 +16,8 @@ from capsbench.presenting.contenders import BASELINE, baseline_kinds, varying_co
 from capsbench.presenting.marks import UNLIKE, marks_of
 from capsbench.presenting.naming import MATCHED
 from capsbench.presenting.words import shorten_name, spell_value
-from capsbench.records.tuning import TUNED
+from capsbench.records.tuning import SEARCH, TUNED
+from capsbench.records.tuning.convergence import AUTO_EPOCHS
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS
 from capsbench.stats.power import MOST_SEEDS, POWER
 from capsbench.stats.verdicts import Outcome
@@ -69,6 +70,12 @@ PERCENT, POINTS = "%", "points"
 BOUNDS = {PERCENT: (0.0, 100.0), POINTS: (-100.0, 100.0)}
 """Unit -> the bounds of shares and their differences, which the t-interval of a few seeds may exceed."""
 
+SEARCH_COLUMN = "search"
+"""The column of a summary that says how settings were found."""
+
+MARKS = frozenset({TUNED, AUTO_EPOCHS, SEARCH})
+"""The columns of a summary that become one, `SEARCH_COLUMN`."""
+
 FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 _QUANTITY = re.compile(
@@ -87,7 +94,8 @@ def format_summary(summary: pd.DataFrame) -> pd.DataFrame:
         "network": _format_column(summary, "network", shorten_name),
         "routing": _format_column(summary, "routing", shorten_name),
         "iters": _format_column(summary, "iterations", str),
-        **{name: _format_column(summary, name, spell_value) for name in varying_columns(summary)},
+        **{name: _format_column(summary, name, spell_value) for name in varying_columns(summary) if name not in MARKS},
+        SEARCH_COLUMN: _format_searches(summary),
         "n": spell_seed_counts(summary["n"], summary["seeds"]),
         "accuracy %": _format_intervals(summary, "accuracy_percent", "accuracy_ci95", "accuracy_n", PERCENT),
         **_format_all_differences(summary),
@@ -99,6 +107,15 @@ def format_summary(summary: pd.DataFrame) -> pd.DataFrame:
         "marks": _format_marks(summary),
     }
     return pd.DataFrame({heading: column for heading, column in columns.items() if column is not None})
+
+
+def _format_searches(summary: pd.DataFrame) -> pd.Series | None:
+    """Returns how each contender was searched for, ``tuned (20 trials), auto epochs``; None if there was no search."""
+    found = {TUNED: "tuned {}", AUTO_EPOCHS: "auto {}"}
+    columns = [summary[name].map(spell.format, na_action="ignore") for name, spell in found.items() if name in summary]
+    if not columns:
+        return None
+    return pd.concat(columns, axis="columns").apply(lambda row: ", ".join(row.dropna()), axis="columns")
 
 
 def name_column(table: pd.DataFrame) -> dict[str, pd.Series]:

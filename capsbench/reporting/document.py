@@ -11,14 +11,12 @@ import pandas as pd
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Image
-from capsbench.presenting.format import CAPTION, describe_sizes, format_summary
+from capsbench.presenting.format import CAPTION, SEARCH_COLUMN, describe_sizes, format_summary
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Statement
 from capsbench.presenting.tuned import ABOUT_SEARCHES, identify_contender
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
-from capsbench.records.tuning import SEARCH, TUNED
-from capsbench.records.tuning.convergence import AUTO_EPOCHS
 from capsbench.reporting.contents import PICTURES, Made
 from capsbench.reporting.origin import describe_origin, spell_title
 from capsbench.reporting.rerun import Again, Failure, Repeats
@@ -181,9 +179,7 @@ def _build_parts(
 
 def build_headline(summary: pd.DataFrame) -> Table:
     """Returns the table of the contenders: names first, and in its caption the values that all rows share."""
-    strings = format_summary(summary).drop(
-        columns=[TUNED, AUTO_EPOCHS, SEARCH], errors="ignore"
-    )  # names have the marks
+    strings = format_summary(summary).drop(columns=[SEARCH_COLUMN], errors="ignore")  # names have the marks
     strings.insert(0, "contender", summary["label"])
     naming = list(strings.columns[1 : strings.columns.get_loc("n")])
     same = [name for name in naming if strings[name].nunique() == 1]

@@ -248,6 +248,14 @@ def test_a_difference_that_is_not_tested_counts_studies(records):
     assert difference.endswith("(not tested, 2 studies)")
 
 
+def test_a_column_says_how_settings_were_found(records, capsules):
+    untuned = [capsules(0.9, seed=seed) for seed in range(3)]
+    table = format_summary(summary([*group_studies(records).results, *untuned]))
+    assert sorted(table["search"]) == ["", "tuned (15 trials)", "tuned (15 trials)"]
+    assert not any(name.startswith("tuning.") for name in table)
+    assert "search" not in format_summary(summary(untuned))
+
+
 def test_claims_compare_no_tuned_contender_with_an_untuned_one(records, capsules, matched, tmp_path):
     untuned = [make(0.9, seed=seed) for make in (capsules, matched) for seed in range(3)]
     one, other = groups_of(Material.from_records([*records, *untuned], Store(tmp_path)))
