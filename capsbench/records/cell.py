@@ -56,7 +56,10 @@ class Cell(BaseModel):
     dataset: Annotated[
         str,
         Declaration(
-            "data set: a name, folder:PATH, npz:PATH, csv:PATH or module:Class", Role.TASK, Panel.DATA, axis=("digits",)
+            "data set: a name, folder:PATH, npz:PATH, csv:PATH, hf:PATH, torchvision:NAME or module:Class",
+            Role.TASK,
+            Panel.DATA,
+            axis=("digits",),
         ),
     ]
     train_size: Annotated[
