@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from capsbench.data.files import DataFile
 from capsbench.data.formats.bounded import Bounded
@@ -37,8 +37,7 @@ class IDXSet(PublishedSet):
     classes = 10
     shift = 2
 
-    counts: ClassVar[tuple[int, int]] = (60_000, 10_000)
-    """Numbers of training and test images, as published."""
+    counts = (60_000, 10_000)
 
     def read_parts(self, paths: Sequence[Path]) -> tuple[Images, Images]:
         return self._read_pair(paths[0], paths[1], self.counts[0]), self._read_pair(paths[2], paths[3], self.counts[1])

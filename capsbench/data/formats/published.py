@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,7 +27,16 @@ class PublishedSet(Dataset):
 
     validation: ClassVar[int] = 5000
 
+    counts: ClassVar[tuple[int, int]]
+    """Numbers of training and test images, as published."""
+
     augmentations: ClassVar[tuple[Augmentation, ...]] = ()
+
+    @property
+    def image_counts(self) -> Mapping[str, int]:  # type: ignore[override]
+        """Number of images of each part."""
+        train, test = self.counts
+        return {"train": train - self.validation, "validation": self.validation, "test": test}
 
     def load(self, folder: Path) -> Splits:
         train, test = self.read_parts(fetch_files(self.files, folder))

@@ -69,6 +69,7 @@ class CIFAR10(PublishedSet):
     image = PUBLISHED
     classes = 10
     shift = 4
+    counts = (50_000, 10_000)
     augmentations: ClassVar[tuple[Augmentation, ...]] = (Flip(),)
     files = (
         Archive(

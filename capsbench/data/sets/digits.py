@@ -7,6 +7,7 @@ import hashlib
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class Digits(Dataset):
     classes = 10
     source = "Alpaydin, Kaynak 1998; inside scikit-learn"
     licence = "CC BY 4.0"
+    image_counts = MappingProxyType({"train": 1097, "validation": 200, "test": 500})
     epochs = 30
     shift = 1
 

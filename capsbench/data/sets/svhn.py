@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -34,8 +34,7 @@ class SVHN(PublishedSet):
     licence = "for non-commercial use only"
     source = "Netzer et al.: Reading digits in natural images with unsupervised feature learning. NIPS workshop, 2011"
 
-    counts: ClassVar[tuple[int, int]] = (73_257, 26_032)
-    """Numbers of training and test images, as published."""
+    counts = (73_257, 26_032)
 
     def read_parts(self, paths: Sequence[Path]) -> tuple[Images, Images]:
         return self._read_file(paths[0], self.counts[0]), self._read_file(paths[1], self.counts[1])

@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 from capsbench.data.base import load_splits
 from capsbench.data.sets import digits
 from capsbench.errors import Kind
+from capsbench.records.parts import open_dataset
 from tests.data.faults import usage_error
 
 
@@ -50,3 +51,16 @@ def test_other_digits_than_the_published_are_refused(tmp_path: Path, monkeypatch
         assert (error.file, error.expected) == (path, digits.REMEDY)
     monkeypatch.setattr(digits, "find_spec", lambda name: None)
     assert usage_error(digits.Digits().load, tmp_path).kind is Kind.MISSING
+
+
+def test_its_counts_are_known_before_it_is_loaded():
+    splits = load_splits("digits", Path())
+    assert digits.Digits.image_counts == {part: len(images.labels) for part, images in splits.by_name().items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("mnist", (55_000, 5_000, 10_000)), ("cifar10", (45_000, 5_000, 10_000)), ("svhn", (68_257, 5_000, 26_032))],
+)
+def test_the_counts_of_published_sets_leave_validation_images_out_of_training(name, counts):
+    assert tuple(open_dataset(name).image_counts.values()) == counts
