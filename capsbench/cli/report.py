@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from capsbench.cli.console import print_line, print_prose, print_warning
 from capsbench.cli.flags.options import CodeOption, JsonOption, OutOption
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from capsbench.reporting.build import Report
+    from capsbench.reporting.table import Table
 
 
 MOST_ROWS = 25
@@ -64,6 +66,14 @@ def report(
             metavar="A,B,...",
         ),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Columns of the headline table, in order; `all` for every column. By default those that a terminal, or a "
+            "column of a paper (tex), has room for.",
+        ),
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="Output folder; by default OUT/report.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     allow_code: CodeOption = False,
@@ -74,6 +84,8 @@ def report(
     capsbench report --open
 
     capsbench report --for em
+
+    capsbench report --columns contender,accuracy,parameters
 
     capsbench report --where dataset=mnist --where iters=1,3 --by routing
 
@@ -92,6 +104,7 @@ def report(
         where=where or [],
         by=_split_names(by),
         for_=for_,
+        columns=None if columns is None else _split_names(columns),
         formats=BY_DEFAULT if formats is None else _split_names(formats),
         to=to,
         allow_code=allow_code,
@@ -101,7 +114,7 @@ def report(
             print_warning(words)
         print((result.summary if result.answer is None else result.answer.numbers).to_json(orient="records"))
     else:
-        _print_report(result)
+        _print_report(result, columns is not None)
     pages = [path for path in result.files if path.name == PAGE]
     if open_ and pages:
         webbrowser.open(pages[0].resolve().as_uri())
@@ -128,33 +141,70 @@ def print_answer(result: Report) -> None:
         print()
 
 
-def _print_report(result: Report) -> None:
+def _choose_tables(result: Report) -> list[tuple[str | None, Table]]:
+    """Returns the tables that a terminal shows, with their titles.
+
+    A person reads names, and what all rows share once; a program that reads the output gets every column, as in the files.
+    """
     from capsbench.reporting.build import PUBLISHED
-    from capsbench.reporting.document import HEADLINE
+    from capsbench.reporting.headline import HEADLINE
+    from capsbench.reporting.table import Table
+
+    parts = {part.name: part.table for part in result.document.parts if part.table}
+    strings = {HEADLINE: result.readable, PUBLISHED: result.published_readable}
+    strings |= {section.section.name: section.readable for section in result.sections}
+    titles = {HEADLINE: None, PUBLISHED: "Paper against measured"}
+    titles |= {section.section.name: section.section.title for section in result.sections}
+    if result.answer:  # the page has the rest, below which the answer would be out of sight here
+        name = result.answer.section.name
+        strings, titles = {name: _turn_columns(result.answer.readable)}, {name: "In numbers"}
+    tables = []
+    for name, title in titles.items():
+        if not strings[name].empty:
+            table = Table.from_cells(name, strings[name])
+            if sys.stdout.isatty():
+                table = parts[name] if not result.answer else Table.from_strings(name, "", strings[name], "")
+            tables.append((title, replace(table, marks=parts[name].marks)))
+    return tables
+
+
+def _print_table(title: str | None, table: Table, chosen: bool) -> None:
+    """Prints a table; on a terminal with the columns that it has room for, unless they were chosen."""
+    from rich.table import Table as Grid
+
+    from capsbench.reporting.formats.terminal import Fitted, fit_table, share_width
+
+    console = make_console()
+    more, table = len(table.rows) - MOST_ROWS, replace(table, rows=table.rows[:MOST_ROWS])
+    fitted, fixed = Fitted(table, [], []), sys.stdout.isatty()
+    if fixed:
+        fitted = Fitted(table, share_width(table, console.width), []) if chosen else fit_table(table, console.width)
+    grid = Grid(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)
+    for place, heading in enumerate(fitted.table.headings):
+        grid.add_column(to_one_line(heading), overflow="fold", width=fitted.widths[place] if fixed else None)
+    for row in fitted.table.rows:
+        grid.add_row(*map(to_one_line, row))
+    console.print(grid)
+    if more > 0:
+        print(f"... and {more} more rows in the files\n")
+    if fixed and fitted.table.shared:
+        print_prose(fitted.table.about_shared)
+    if fitted.left_out:
+        remedy = ", or --columns" if table.contenders else ""
+        print_prose(f"Left out here: {', '.join(fitted.left_out)}; a wider terminal{remedy} shows them.")
+    for line in table.marks:
+        if any(line.partition(":")[0] in text for row in fitted.table.rows for text in row):
+            print_prose(line)
+
+
+def _print_report(result: Report, chosen: bool) -> None:
+    from capsbench.reporting.headline import HEADLINE
 
     if result.document.cautions:
         print_line(f"{'; '.join(words for _, words in result.document.cautions)}.\n")
     print_answer(result)
-    legends = {part.name: part.table.marks for part in result.document.parts if part.table}
-    tables: list[tuple[str, str | None, pd.DataFrame]] = [(HEADLINE, None, result.readable)]
-    tables += [(PUBLISHED, "Paper against measured", result.published_readable)]
-    tables += [(section.section.name, section.section.title, section.readable) for section in result.sections]
-    if result.answer:  # the page has the rest, below which the answer would be out of sight here
-        tables = [(result.answer.section.name, "In numbers", _turn_columns(result.answer.readable))]
-    for name, title, strings in tables:
-        if not strings.empty:
-            table = Table(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)
-            for column in strings.columns:
-                table.add_column(to_one_line(column), overflow="fold")
-            rows = [[to_one_line(value) for value in row] for row in strings.head(MOST_ROWS).itertuples(index=False)]
-            for row in rows:
-                table.add_row(*row)
-            make_console().print(table)
-            if len(strings) > MOST_ROWS:
-                print(f"... and {len(strings) - MOST_ROWS} more rows in the files\n")
-            for line in legends[name]:
-                if any(line.partition(":")[0] in value for row in rows for value in row):
-                    print_line(line)
+    for title, table in _choose_tables(result):
+        _print_table(title, table, chosen and table.name == HEADLINE)
     for title, reason in result.failed:
         print_line(f"failed: {title}: {reason}")
     for line in result.document.still_to_run:

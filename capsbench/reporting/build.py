@@ -14,7 +14,6 @@ from capsbench.planning.suites import read_suite, suite_names
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.figures.files import FORMS, write_files
 from capsbench.presenting.filter import choose_records
-from capsbench.presenting.format import format_summary
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
 from capsbench.presenting.paired import describe_sequences
@@ -28,11 +27,12 @@ from capsbench.records.swap import read_whole
 from capsbench.records.versions import describe_stale
 from capsbench.reporting.answering.contenders import choose_asked
 from capsbench.reporting.contents import PICTURES, Made, all_pictures, built_in_sections, made_sections
-from capsbench.reporting.document import HEADLINE, Document, build_document
+from capsbench.reporting.document import Document, build_document
 from capsbench.reporting.formats.html import render_page
 from capsbench.reporting.formats.latex import render_tables
 from capsbench.reporting.formats.markdown import render_markdown
 from capsbench.reporting.formats.tables import encode_tables
+from capsbench.reporting.headline import CONTENDER, HEADLINE, choose_columns, list_columns
 from capsbench.reporting.origin import count_machines, find_left_out
 from capsbench.reporting.parallel import drawing
 from capsbench.reporting.rerun import find_repeats
@@ -72,7 +72,7 @@ class Report:
 
     Attributes:
         summary: one row a contender, in numbers (`capsbench.presenting.contenders.summary`).
-        readable: the same as strings.
+        readable: the same as strings, with the columns that were chosen.
         published: published numbers beside measured ones, where a suite has some (`capsbench.reporting.sections.published`).
         published_readable: the same as strings.
         sections: one a measure, with its table in numbers and in strings.
@@ -108,6 +108,7 @@ def report(
     where: Sequence[str] = (),
     by: Sequence[str] = (),
     for_: str | None = None,
+    columns: Sequence[str] | None = None,
     formats: Collection[str] = BY_DEFAULT,
     to: str | Path | None = None,
     allow_code: bool = False,
@@ -126,6 +127,8 @@ def report(
         by: the fields or options whose effect to show (`capsbench.reporting.sections.effects`).
         for_: a contender by any name that the tables print: its label, routing or network. The report then begins with the
             answer for it: better or worse than its rivals, on what and by how much.
+        columns: the columns of the headline table in their order, by name (``all`` stands for every other one). The tables for
+            programs, CSV and parquet, always have all.
         formats: some of `FORMATS`. Files of the others are removed from ``to``, so that all files are of one report.
         to: the folder to write; ``folder/report`` if None.
         allow_code: import a user's own parts that the records name, for the defaults that titles leave out; the numbers are the
@@ -133,7 +136,7 @@ def report(
 
     Raises:
         NothingMeasured: there is no record to report on.
-        UsageError: there is no such ``folder``, run, ``suite``, format, name or value, or ``to`` cannot be written.
+        UsageError: there is no such ``folder``, run, ``suite``, format, name, column or value, or ``to`` cannot be written.
     """
     check_formats(formats)
     if last and run is not None:
@@ -143,7 +146,7 @@ def report(
     if allow_code:
         allow_own(store)
     with pause_collection():
-        return _build_report(store, run, last, suite, where, by, for_, formats, to)
+        return _build_report(store, run, last, suite, where, by, for_, columns, formats, to)
 
 
 def _build_report(
@@ -154,6 +157,7 @@ def _build_report(
     where: Sequence[str],
     by: Sequence[str],
     asked: str | None,
+    columns: Sequence[str] | None,
     formats: Collection[str],
     to: str | Path | None,
 ) -> Report:
@@ -174,6 +178,9 @@ def _build_report(
     material = replace(Material.from_records(records, store, by, defaults_of), asked=asked)
     if asked is not None:
         choose_asked(material, asked)  # before anything is drawn
+    strings = list_columns(material.summary)
+    columns = None if material.summary.empty else columns
+    readable = strings.drop(columns=CONTENDER) if columns is None else choose_columns(strings, columns)
     with drawing(all_pictures(), material, _choose_picture_forms(formats)) as wait:
         sections = made_sections(material)
         comparisons, fault = _compare_published(suite, runs, left_out, records, material.verdicts.steps)
@@ -206,6 +213,7 @@ def _build_report(
         faults,
         notes,
         where,
+        columns,
     )
     target = Path(to or store.folder / "report")
     contents |= _encode_pages(document, formats, target)
@@ -215,7 +223,7 @@ def _build_report(
     titles = title_cells(record.cell for record in records)
     return Report(
         summary=summary,
-        readable=format_summary(summary),
+        readable=readable,
         published=published,
         published_readable=published_strings,
         sections=sections,

@@ -9,15 +9,14 @@ from typing import NamedTuple
 import pandas as pd
 
 from capsbench.planning.request import spell_flag
-from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Image
-from capsbench.presenting.format import CAPTION, SEARCH_COLUMN, describe_sizes, format_summary
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Statement
-from capsbench.presenting.tuned import ABOUT_SEARCHES, identify_contender
+from capsbench.presenting.tuned import identify_contender
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
 from capsbench.reporting.contents import PICTURES, Made
+from capsbench.reporting.headline import HEADLINE, build_headline
 from capsbench.reporting.origin import describe_origin, spell_title
 from capsbench.reporting.rerun import Again, Failure, Repeats
 from capsbench.reporting.sections.answer import ANSWER
@@ -26,8 +25,8 @@ from capsbench.reporting.shown import ShownCell, read_shown
 from capsbench.reporting.table import Table
 from capsbench.reporting.unfinished import Unfinished, count_cells
 
-HEADLINE, WINNERS = "table", "winners"
-"""Two of the first parts; their names are those of their files."""
+WINNERS = "winners"
+"""One of the first parts; its name is that of its file."""
 
 FIRST = (ANSWER, WINNERS)
 """The sections before the headline table, in order."""
@@ -126,6 +125,7 @@ def build_document(
     faults: list[str],
     notes: list[str],
     where: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
 ) -> Document:
     """Returns the report on some records.
 
@@ -140,13 +140,14 @@ def build_document(
         runs: the runs that they are from, oldest first.
         left_out, unfinished, faults, notes: see `Document`.
         where: the conditions that chose the records.
+        columns: the columns of the headline table.
     """
     drawn_cells, broken = read_shown(records, store)
     return Document(
         title=spell_title(records),
         commands_of_runs=list(dict.fromkeys(run.command for run in runs)),
         facts=describe_origin(records, runs, where),
-        parts=_build_parts(material, sections, published, pictures),
+        parts=_build_parts(material, sections, published, pictures, columns),
         shown=drawn_cells,
         failed=repeats.failures,
         unfinished=unfinished,
@@ -158,12 +159,17 @@ def build_document(
 
 
 def _build_parts(
-    material: Material, sections: Sequence[Made], published: pd.DataFrame, pictures: Mapping[str, Image]
+    material: Material,
+    sections: Sequence[Made],
+    published: pd.DataFrame,
+    pictures: Mapping[str, Image],
+    columns: Sequence[str] | None,
 ) -> list[Part]:
     parts: list[Part] = []
     if len(material.summary):
         images = {name: pictures[name] for name in PICTURES if name in pictures}
-        parts.append(Part(HEADLINE, "Accuracy and cost", build_headline(material.summary), images))
+        table = build_headline(material.summary, columns)
+        parts.append(Part(HEADLINE, table.title, table, images))
     if len(published):
         title = "Paper against measured"
         table = Table.from_strings("published", title, published, PUBLISHED_CAPTION)
@@ -175,25 +181,6 @@ def _build_parts(
         made = None if strings.empty else Table.from_strings(section.name, section.title, strings, content.caption)
         parts.append(Part(section.name, section.title, made, images, content.statements))
     return sorted(parts, key=lambda part: FIRST.index(part.name) if part.name in FIRST else len(FIRST))
-
-
-def build_headline(summary: pd.DataFrame) -> Table:
-    """Returns the table of the contenders: names first, and in its caption the values that all rows share."""
-    strings = format_summary(summary).drop(columns=[SEARCH_COLUMN], errors="ignore")  # names have the marks
-    strings.insert(0, "contender", summary["label"])
-    naming = list(strings.columns[1 : strings.columns.get_loc("n")])
-    same = [name for name in naming if strings[name].nunique() == 1]
-    capsules = strings[summary["routing"].notna()]
-    of_capsules = [name for name in ("network", "routing") if name not in same and capsules[name].nunique() == 1]
-    shared = [
-        f"{group}: {', '.join(f'{name} {rows[name].iloc[0]}' for name in names)}."
-        for group, rows, columns in (("In all rows", strings, same), ("Capsule networks", capsules, of_capsules))
-        if (names := [name for name in columns if rows[name].iloc[0]])
-    ]
-    rest = strings.drop(columns=[*same, *of_capsules]).drop(columns="marks", errors="ignore")  # names have the signs
-    searched = [text for name, text in ABOUT_SEARCHES.items() if name in summary]
-    caption = " ".join([spell_caption(CAPTION, rest), *searched, *describe_sizes(summary), *shared])
-    return Table.from_strings(HEADLINE, "Accuracy and cost", rest, caption, summary["contender"])
 
 
 def _list_reproductions(

@@ -11,6 +11,9 @@ import pandas as pd
 from capsbench.presenting.format import SIGNIFICANT, SIGNIFICANT_MEANS, parse_quantity
 from capsbench.presenting.marks import UNLIKE, explain_signs
 
+IN_ALL_ROWS = "In all rows"
+"""The words on what every row has."""
+
 ALL = "all"
 """Stands for the largest number in a column of numbers: all training images."""
 
@@ -32,6 +35,7 @@ class Table:
         marks: the legend: a line for each sign that occurs in the strings.
         grouped: rows with an empty first string belong to the row above, so that nothing may sort them.
         contenders: the identity of each row, where rows are contenders.
+        shared: what rows share and no column has: which rows -> heading -> value.
     """
 
     name: str
@@ -43,10 +47,24 @@ class Table:
     marks: list[str]
     grouped: bool = False
     contenders: list[str] = field(default_factory=list)
+    shared: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def from_cells(cls, name: str, strings: pd.DataFrame) -> Table:
+        """Returns the table of some strings as they are, units included, without a title, a caption or a legend."""
+        rows = [list(map(str, line)) for line in strings.itertuples(index=False)]
+        headings = list(map(str, strings.columns))
+        return cls(name, "", headings, [False] * len(headings), rows, "", [])
 
     @classmethod
     def from_strings(
-        cls, name: str, title: str, strings: pd.DataFrame, caption: str, contenders: Iterable[str] = ()
+        cls,
+        name: str,
+        title: str,
+        strings: pd.DataFrame,
+        caption: str,
+        contenders: Iterable[str] = (),
+        shared: dict[str, dict[str, str]] | None = None,
     ) -> Table:
         """Returns the table of some strings, each unit that a column shares in its heading, and the legend of its signs."""
         rows = [list(map(str, line)) for line in strings.itertuples(index=False)]
@@ -67,7 +85,20 @@ class Table:
             marks.insert(0, f"{SIGNIFICANT}: {own_meaning[1]}" if own_meaning else SIGNIFICANT_MEANS)
         grouped = any(row[0] == "" for row in rows[1:])
         caption = to_sentence(_OWN_MEANING.sub("", caption).strip())
-        return cls(name, title, headings, numbers, rows, caption, marks, grouped, list(contenders))
+        return cls(name, title, headings, numbers, rows, caption, marks, grouped, list(contenders), shared or {})
+
+    @property
+    def about_shared(self) -> str:
+        """Sentences on what rows share: ``In all rows: dataset digits, size tiny.``"""
+        return " ".join(
+            f"{rows}: {', '.join(f'{heading} {value}' for heading, value in values.items())}."
+            for rows, values in self.shared.items()
+        )
+
+    @property
+    def whole_caption(self) -> str:
+        """The caption with what rows share."""
+        return f"{self.caption} {self.about_shared}".strip()
 
 
 def to_sentence(text: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from capsbench.presenting.words import TIMES
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
 from capsbench.records.store import Store
@@ -97,6 +100,66 @@ def test_names_and_reasons_are_text_to_the_terminal(
     assert not {"\x1b", "\x07"} & set(done.stdout)
 
 
+def print_on_terminal(
+    capsbench: Call, results: Path, monkeypatch: pytest.MonkeyPatch, width: int, *flags: str
+) -> list[str]:
+    """The lines of a report on a terminal, without colours and the spaces at their ends."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = capsbench("report", "--format", "csv", *flags, cwd=results).stdout
+    return [line.rstrip() for line in re.sub("\x1b\\[[0-9;]*m", "", text).splitlines()]
+
+
+@pytest.fixture
+def costly(results: Path, make_cell: Callable[..., Cell]) -> Path:
+    """The same records with costs, more than fit in a line of 40 characters."""
+    store = Store(results / "results")
+    for iterations in (1, 3):
+        for seed in (0, 1):
+            rows = [
+                Row("accuracy", "accuracy", "test", 0.9 + iterations / 100 + seed / 1000, "fraction"),
+                Row("training", "parameters", "network", 28_000 + iterations, "count"),
+                Row("cost", "flops", "inference", 1e6 * iterations, "count"),
+            ]
+            store.write(make_record(make_cell(iters=iterations, seeds=seed), rows))
+    return results
+
+
+@pytest.mark.parametrize("width", [34, 60, 80])
+def test_a_report_fits_on_a_terminal(
+    capsbench: Call, costly: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    lines = print_on_terminal(capsbench, costly, monkeypatch, width, "--to", "x")
+    headline = lines[: lines.index("Who won")]
+    assert max(map(len, headline)) <= width
+    assert any(line.startswith("contender") for line in headline)
+    assert any(line.startswith(f"dynamic {TIMES}1 │") and " 91." in line for line in headline)
+    assert "dataset digits" in " ".join(headline)
+    left_out = [line for line in headline if line.startswith("Left out")]
+    assert bool(left_out) == (width == 34)
+    assert all("parameters" in line for line in left_out)
+
+
+def test_chosen_columns_are_all_there_wherever_they_are_printed(
+    capsbench: Call, costly: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ("--columns", "parameters,iters,flops", "--format", "csv,md,tex")
+    piped = capsbench("report", *columns, cwd=costly).stdout.splitlines()
+    assert [word.strip() for word in piped[0].split("┃")] == ["parameters", "iters", "FLOPs"]
+    folder = costly / "results" / "report"
+    assert "| parameters | iters | FLOPs |" in (folder / "table.md").read_text()
+    assert "parameters & iters & FLOPs" in (folder / "table.tex").read_text()
+    assert "accuracy_percent" in (folder / "table.csv").read_text()  # programs have all columns
+    terminal = print_on_terminal(capsbench, costly, monkeypatch, 30, *columns[:2])
+    assert [word.strip() for word in terminal[0].split("┃")] == ["parameters", "iters", "FLOPs"]
+
+
+def test_programs_read_every_column(capsbench: Call, costly: Path) -> None:
+    first = capsbench("report", "--format", "csv", cwd=costly).stdout.splitlines()[0]
+    headings = [word.strip() for word in first.split("┃")]
+    assert headings == ["dataset", "size", "network", "routing", "iters", "n", "accuracy %", "parameters", "FLOPs"]
+
+
 def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
@@ -115,6 +178,8 @@ def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.M
         ("--where", "iters=4", "1, 3"),
         ("--by", "itres", "'iters'"),
         ("--by", "seed", "an option of the contenders"),
+        ("--columns", "accurcy", "did you mean 'accuracy'?"),
+        ("--columns", "iters,iters", "twice"),
         ("--out", "file", "`capsbench run`"),
     ],
 )
@@ -126,7 +191,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     done = capsbench("report", flag, value, cwd=results)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"capsbench: {flag}")
-    assert value.partition("=")[0] in done.stderr
+    assert value.partition("=")[0].partition(",")[0] in done.stderr
     assert right in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (results / "results" / "report").exists()

@@ -16,7 +16,7 @@ from capsbench.presenting.material import Material
 from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.contents import made_sections
-from capsbench.reporting.document import build_headline
+from capsbench.reporting.headline import build_headline
 from tests.making import FINE, counted, with_rows
 
 Make = Callable[..., Record]

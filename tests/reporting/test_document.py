@@ -1,4 +1,4 @@
-"""The content of a report, before it is a page: the headline table, failed cells and commands."""
+"""The content of a report, before it is a page: failed cells and commands."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from capsbench.presenting.material import Material
 from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import Report, report
-from capsbench.reporting.document import build_headline
 
 Make = Callable[..., Record]
 
@@ -21,23 +19,6 @@ Make = Callable[..., Record]
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
-
-
-def test_what_all_rows_have_is_said_once(store: Store, capsules: Make, matched: Make) -> None:
-    records = [capsules(iterations=1), capsules(iterations=3), matched()]
-    table = build_headline(Material.from_records(records, store).summary)
-    assert table.headings[:3] == ["contender", "iters", "n"]
-    assert [row[:2] for row in table.rows] == [[f"em {TIMES}1", "1"], [f"em {TIMES}3", "3"], ["matched CNN", ""]]
-    assert table.caption.endswith(
-        ". In all rows: dataset digits, size tiny. Capsule networks: network matrix-capsules, routing em."
-    )
-    several = build_headline(Material.from_records([*records, capsules(dataset="mnist")], store).summary)
-    assert several.headings[:2] == ["contender", "dataset"]
-
-
-def test_what_no_row_has_is_not_said_of_all(store: Store, matched: Make) -> None:
-    table = build_headline(Material.from_records([matched(seed=seed) for seed in (0, 1)], store).summary)
-    assert table.caption.endswith(". In all rows: dataset digits, size tiny, network matched.")
 
 
 def report_on(store: Store, *records: Record) -> Report:

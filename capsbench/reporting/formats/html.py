@@ -187,7 +187,7 @@ def _describe_table(table: Table, names: Sequence[str]) -> dict[str, Any]:
         "sortable": not table.grouped and len(rows) > 1,
         "filter": not table.grouped and len(rows) > (1 if table.contenders else MANY),
         "long": len(rows) > LONG,
-        "caption": _mark_code(table.caption),
+        "caption": _mark_code(table.whole_caption),
         "marks": [_mark_code(mark) for mark in table.marks],
     }
 

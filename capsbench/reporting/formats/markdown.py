@@ -89,7 +89,7 @@ def _render_picture(title: str, link: str, caption: str) -> str:
 def _render_table(table: Table) -> list[str]:
     return [
         format_pipes(table.headings, table.numbers, table.rows),
-        format_prose(table.caption),
+        format_prose(table.whole_caption),
         *map(format_prose, table.marks),
     ]
 

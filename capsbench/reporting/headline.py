@@ -1,0 +1,88 @@
+"""The table of the contenders as strings: all its columns, those that a user chooses, and those that a page shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from capsbench.errors import Kind, UsageError
+from capsbench.presenting.caption import spell_caption
+from capsbench.presenting.format import CAPTION, SEARCH_COLUMN, describe_sizes, format_summary
+from capsbench.presenting.tuned import ABOUT_SEARCHES
+from capsbench.reporting.table import IN_ALL_ROWS, Table
+
+HEADLINE, TITLE = "table", "Accuracy and cost"
+"""The name of the table, which is that of its files, and its title."""
+
+CONTENDER, MARKS = "contender", "marks"
+"""The columns of the names of contenders, and of their marks in words."""
+
+ALL_COLUMNS = "all"
+"""Stands for every column."""
+
+
+def list_columns(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns a summary as strings with every column there is, the contender's name first."""
+    strings = format_summary(summary)
+    strings.insert(0, CONTENDER, summary["label"])
+    return strings
+
+
+def choose_columns(strings: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Returns the columns of some names in their order; upper case, units, hyphens and underscores do not matter.
+
+    Raises:
+        UsageError: no column has a name, or two of the names are of one column.
+    """
+    known = {_simplify(heading): heading for heading in map(str, strings)}
+    wanted: list[str] = []
+    for name in columns or [""]:
+        if _simplify(name) == ALL_COLUMNS:
+            wanted += [heading for heading in known.values() if heading not in wanted]
+        elif _simplify(name) not in known:
+            names = [*map(_spell_name, known.values()), ALL_COLUMNS]
+            raise UsageError(Kind.UNKNOWN, flag="columns", value=name, expected=names)
+        elif known[_simplify(name)] in wanted:
+            raise UsageError(Kind.CONFLICT, "is there twice", flag="columns", value=name)
+        else:
+            wanted.append(known[_simplify(name)])
+    return strings[wanted]
+
+
+def build_headline(summary: pd.DataFrame, columns: Sequence[str] | None = None) -> Table:
+    """Returns the table of the contenders: names first, and in its caption the values that all rows share.
+
+    Args:
+        columns: the names of the columns, in order; by default all but those in which no two rows differ.
+    """
+    strings = list_columns(summary)
+    naming = [name for name in strings.columns[1 : strings.columns.get_loc("n")] if name != SEARCH_COLUMN]
+    chosen = [] if columns is None else list(choose_columns(strings, columns))
+    naming = [name for name in naming if name not in chosen]
+    same = [name for name in naming if strings[name].nunique() == 1]
+    capsules = strings[summary["routing"].notna()]
+    of_capsules = [name for name in ("network", "routing") if name in naming and name not in same]
+    of_capsules = [name for name in of_capsules if capsules[name].nunique() == 1]
+    shared = {
+        words: values
+        for words, rows, names in ((IN_ALL_ROWS, strings, same), ("Capsule networks", capsules, of_capsules))
+        if (values := {name: rows[name].iloc[0] for name in names if rows[name].iloc[0]})
+    }
+    # Names have the signs of marks, and say how settings were found.
+    unneeded = [*same, *of_capsules, SEARCH_COLUMN, MARKS]
+    rest = strings[chosen] if chosen else strings.drop(columns=unneeded, errors="ignore")
+    searched = [text for name, text in ABOUT_SEARCHES.items() if name in summary]
+    caption = " ".join([spell_caption(CAPTION, rest), *searched, *describe_sizes(summary)])
+    return Table.from_strings(HEADLINE, TITLE, rest, caption, summary["contender"], shared)
+
+
+def _simplify(name: str) -> str:
+    """Returns a column's name as it is compared."""
+    return " ".join(re.sub(r"[-_ ]+", " ", name.replace("%", " ")).split()).casefold()
+
+
+def _spell_name(heading: str) -> str:
+    """Returns a column's name as it is typed without quotes: ``seeds-needed`` for ``seeds needed``."""
+    return heading.removesuffix(" %").replace(" ", "-")
