@@ -2,13 +2,12 @@
 
 A name is looked up among the built-in ones below, then among the entry points of installed distributions (group
 ``capsbench.routing``, ``capsbench.network``, ...). A name of the form ``package.module:Attribute`` is imported only if the user
-named it (`trust`), since records hold such names too and may come from anyone. ``folder:PATH`` is a data set by its scheme
-(`locations.SCHEMES`). A class is returned only if it is a subclass of its kind's base class (`BASES`).
+named it (`trust`), since records hold such names too and may come from anyone. ``folder:PATH`` is a data set and ``timm:NAME`` a
+baseline by its scheme (`SCHEMES`). A class is returned only if it is a subclass of its kind's base class (`BASES`).
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
-from capsbench.sources import Source, forget_modules, locations, read_source
+from capsbench.sources import Source, forget_modules, libraries, locations, read_source, read_version
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "routing": {
@@ -95,6 +94,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
+SCHEMES = {"dataset": locations.SCHEMES, "baseline": libraries.SCHEMES}
+"""Kind -> the prefixes of names that capsbench resolves, with the path of a class or a function of what follows."""
+
 BASES = {
     "routing": "capsbench.routing.base:Routing",
     "network": "torch.nn:Module",
@@ -135,7 +137,7 @@ def trusted_paths() -> frozenset[str]:
 
 def is_trusted(name: str) -> bool:
     """Returns true for an import path that the user named, and for every built-in or installed name."""
-    return ":" not in name or name in _trusted or locations.is_located(name)
+    return ":" not in name or name in _trusted or locations.is_located(name) or libraries.is_network(name)
 
 
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
@@ -189,19 +191,24 @@ def names(kind: str) -> list[str]:
     return [*BUILT_IN[kind], *_entry_points(kind)]
 
 
+def name_schemes(kind: str) -> list[str]:
+    """Returns the names with a scheme that a kind has: ``folder:PATH``, ``timm:NAME``."""
+    return [f"{scheme}:{'PATH' if kind == 'dataset' else 'NAME'}" for scheme in SCHEMES.get(kind, ())]
+
+
 def find_shipped(kind: str, name: str) -> str | None:
-    """Returns the path of the class of a name that ships with capsbench, the scheme of a data set included; else None."""
-    scheme = locations.split_scheme(name)[0] if kind == "dataset" else ""
-    return locations.SCHEMES.get(scheme) or BUILT_IN[kind].get(name)
+    """Returns the path of the class of a name that ships with capsbench, names with a scheme included; else None."""
+    scheme, colon, _ = name.partition(":")
+    return SCHEMES.get(kind, {}).get(scheme) if colon else BUILT_IN[kind].get(name)
 
 
 def kind_of(network: str) -> str:
     """Returns the kind of a network's name: ``baseline`` for the name of a baseline, else ``network``."""
-    return "baseline" if network in names("baseline") else "network"
+    return "baseline" if network in names("baseline") or libraries.is_network(network) else "network"
 
 
 def get(kind: str, name: str, flag: str | None = None) -> Any:
-    """Returns the class of a name, a subclass of its kind's base class in `BASES`.
+    """Returns the class of a name, a subclass of its kind's base class in `BASES`; a factory for a function that makes networks.
 
     Args:
         flag: the flag that named it, if it is not the kind.
@@ -211,18 +218,25 @@ def get(kind: str, name: str, flag: str | None = None) -> Any:
     """
     flag = flag or kind
     if (shipped := find_shipped(kind, name)) is not None:
-        return _import_path(flag, shipped)
+        component = _import_path(flag, shipped)
+        return component(libraries.name_of(name)) if kind == "baseline" and libraries.is_network(name) else component
     if ":" in name:
         component = _import_own(flag, name)
     elif name in _entry_points(kind):
         component = _load_entry_point(flag, _entry_points(kind)[name])
     else:
-        paths = [f"{scheme}:PATH" for scheme in locations.SCHEMES if kind == "dataset"]
-        raise UsageError(Kind.UNKNOWN, flag=flag, value=name, expected=[*names(kind), *paths, YOUR_OWN])
+        raise UsageError(Kind.UNKNOWN, flag=flag, value=name, expected=[*names(kind), *name_schemes(kind), YOUR_OWN])
+    is_network = kind in ("network", "baseline")
+    if is_network and libraries.makes_networks(component):
+        return _import_path(flag, "capsbench.networks.factory:Factory")(component)
     # `isinstance` reads `__class__`, which a foreign object may implement as a property that runs its code.
     if not (issubclass(type(component), type) and issubclass(component, _import_path(flag, BASES[kind]))):
-        expected = f"a subclass of {BASES[kind].replace(':', '.')}"
+        expected = (
+            f"a subclass of {BASES[kind].replace(':', '.')}{' or a function (image, classes)' if is_network else ''}"
+        )
         raise UsageError(Kind.INVALID, flag=flag, expected=expected, value=name)
+    if is_network and not hasattr(component, "sizes"):
+        return _import_path(flag, "capsbench.networks.factory:Factory")(component)
     return component
 
 
@@ -247,37 +261,12 @@ def declared_version(kind: str, name: str) -> int | None:
 
     It is parsed from the source file, since importing most components would import torch, which takes seconds.
     """
-    return _version_in_source(path) if (path := find_shipped(kind, name)) else None
+    return read_version(path) if (path := find_shipped(kind, name)) else None
 
 
 def training_version() -> int:
     """Returns the version of the training loop, parsed from its source file."""
-    return _version_in_source("capsbench.training.loop:VERSION")
-
-
-@cache
-def _version_in_source(path: str) -> int:
-    """Returns the value of ``module:CONSTANT``, or of ``version`` in the class ``module:Class``; 1 if there is none."""
-    module, _, attribute = path.partition(":")
-    top = importlib.util.find_spec(module.partition(".")[0])
-    assert top is not None
-    assert top.origin is not None
-    source = Path(top.origin).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    statements = ast.parse(source.read_text(encoding="utf-8")).body
-    for statement in statements:
-        if isinstance(statement, ast.ClassDef) and statement.name == attribute:
-            return _assigned_number(statement.body, "version") or 1
-    return _assigned_number(statements, attribute) or 1
-
-
-def _assigned_number(statements: list[ast.stmt], name: str) -> int | None:
-    """Returns the number that one of the statements assigns to a name."""
-    for statement in statements:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(statement.value, ast.Constant):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                return int(statement.value.value)  # type: ignore[arg-type]
-    return None
+    return read_version("capsbench.training.loop:VERSION")
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -369,16 +358,20 @@ _imported: dict[str, dict[Path, tuple[int, ...] | None]] = {}
 
 
 def source_parts(kind: str, name: str) -> dict[str, str]:
-    """Returns module -> digest for the source of a user's own component; empty for a built-in one.
+    """Returns module -> digest for the source of a user's own component, library -> version for a library's; else empty.
 
     The digests become part of a cell's identity, so that an edited routing is not mistaken for the one on record.
     """
+    if kind == "baseline" and libraries.is_network(name):
+        return libraries.read_version(name)
     source = _source_of(kind, name)
     return {} if source is None else source.parts
 
 
 def source_digest(kind: str, name: str) -> str | None:
-    """Returns one digest of `source_parts`; None for a built-in component."""
+    """Returns one digest of `source_parts`, or the library with its version; None for a built-in component."""
+    if kind == "baseline" and libraries.is_network(name):
+        return libraries.describe_version(name)
     source = _source_of(kind, name)
     return None if source is None else source.digest
 

@@ -131,7 +131,7 @@ def test_a_changed_image_makes_another_cell(shapes):
 @pytest.mark.usefixtures("in_one_process")
 def test_the_own_network_baseline_and_loss_train_together(write_examples):
     examples = write_examples("own-network.md")
-    assert set(examples) == {"deep", "strided", "focal"}
+    assert set(examples) == {"deep", "strided", "focal", "plain"}
     accuracy = run_examples(
         network="deep:DeepCapsNet", iters=1, width=8, baseline="strided:StridedCNN", baseline_size="own,matched",
         loss="focal:FocalLoss", gamma=0.5, epochs=5,
@@ -142,6 +142,17 @@ def test_the_own_network_baseline_and_loss_train_together(write_examples):
     cnns = accuracy[accuracy["network"] == "strided:StridedCNN"]
     assert sorted(cnns["network.parameters"] > 0) == [False, True]
     assert set(cnns["loss"]) == {"cross-entropy"}
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_function_and_a_network_of_a_library_are_baselines_beside_ours(write_examples):
+    write_examples("own-network.md")
+    baselines = ["plain:make_net", "torchvision:shufflenet_v2_x0_5", "matched"]
+    accuracy = run_examples(routing="dynamic", iters=1, baseline=baselines, train_size=20, epochs=2)
+    assert {*accuracy["network"]} == {"capsnet", *baselines}
+    capsbench.report("results")
+    page = Path("results/report/index.html").read_text()
+    assert all(name in page for name in baselines)
 
 
 @pytest.mark.usefixtures("in_one_process")

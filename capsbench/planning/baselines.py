@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from capsbench import registry
@@ -29,20 +29,32 @@ def resolve_baseline(cell: Cell, name: str, size: str, asked: Mapping[str, Any])
         asked: the fields that the user set; a learning rate among them is the baseline's too.
     """
     if name not in registry.names("baseline") and (":" not in name or not is_baseline(name, BASELINE_FLAG)):
-        known = [*registry.names("baseline"), "none", registry.YOUR_OWN]
+        known = [*registry.names("baseline"), "none", *registry.name_schemes("baseline"), registry.YOUR_OWN]
         raise UsageError(Kind.UNKNOWN, flag=BASELINE_FLAG, value=name, expected=known)
     point = {**cell.model_dump(include=SHARED), "network": name, "routing": None}
     if "learning_rate" in asked:
         point["learning_rate"] = cell.learning_rate
-    parts, data = choose_parts(point), _select_data(cell)
+    with _name_flag():
+        parts, data = choose_parts(point), _select_data(cell)
     if name != "matched" and size == "own":
-        return resolve_cell(point, parts, data)
+        with _name_flag():
+            return resolve_cell(point, parts, data)
     if "parameters" not in inspect.signature(parts.network.component).parameters:
         problem = f"{name} has no option parameters to be sized by"
         raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
     count = parameter_count(cell)
     shared = _resolve_sized(_count_with_own_routing(cell, count), point, data)
     return shared if _is_near(shared, count) else _resolve_sized(count, point, data)
+
+
+@contextmanager
+def _name_flag() -> Iterator[None]:
+    """Has faults of the baseline name its flag, where they name the network's."""
+    try:
+        yield
+    except UsageError as fault:
+        fault.flag = BASELINE_FLAG if fault.flag == "network" else fault.flag
+        raise
 
 
 def _count_with_own_routing(cell: Cell, count: int) -> int:

@@ -40,9 +40,15 @@ def is_baseline(network: str, flag: str = "network") -> bool:
     Args:
         flag: the flag that named it.
     """
-    if network in registry.names("baseline"):
+    if registry.kind_of(network) == "baseline":
         return True
     if ":" in network or network in registry.names("network"):
-        return not issubclass(registry.get("network", network, flag), CapsuleNetwork)
-    known = [*registry.names("network"), *registry.names("baseline"), registry.YOUR_OWN]
+        component = registry.get("network", network, flag)
+        return not (isinstance(component, type) and issubclass(component, CapsuleNetwork))
+    known = [
+        *registry.names("network"),
+        *registry.names("baseline"),
+        *registry.name_schemes("baseline"),
+        registry.YOUR_OWN,
+    ]
     raise UsageError(Kind.UNKNOWN, flag="network", value=network, expected=known)

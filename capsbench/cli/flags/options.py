@@ -34,7 +34,8 @@ BaselineOption = Annotated[
     str | None,
     typer.Option(
         metavar="A,B,...",
-        help="CNNs to compare each capsule network with, or none. [dim]Default: matched.[/dim]",
+        help="CNNs to compare each capsule network with: a name, timm:NAME, torchvision:NAME, module:make; or none. "
+        "[dim]Default: matched.[/dim]",
         autocompletion=complete_flag(BASELINE_FLAG),
     ),
 ]
