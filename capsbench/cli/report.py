@@ -114,7 +114,7 @@ def report(
             print_warning(words)
         print((result.summary if result.answer is None else result.answer.numbers).to_json(orient="records"))
     else:
-        _print_report(result, columns is not None)
+        _print_report(result)
     pages = [path for path in result.files if path.name == PAGE]
     if open_ and pages:
         webbrowser.open(pages[0].resolve().as_uri())
@@ -168,17 +168,16 @@ def _choose_tables(result: Report) -> list[tuple[str | None, Table]]:
     return tables
 
 
-def _print_table(title: str | None, table: Table, chosen: bool) -> None:
-    """Prints a table; on a terminal with the columns that it has room for, unless they were chosen."""
+def _print_table(title: str | None, table: Table) -> None:
+    """Prints a table; on a terminal with the columns that it has room for."""
     from rich.table import Table as Grid
 
-    from capsbench.reporting.formats.terminal import Fitted, fit_table, share_width
+    from capsbench.reporting.formats.terminal import Fitted, fit_table
 
     console = make_console()
     more, table = len(table.rows) - MOST_ROWS, replace(table, rows=table.rows[:MOST_ROWS])
-    fitted, fixed = Fitted(table, [], []), sys.stdout.isatty()
-    if fixed:
-        fitted = Fitted(table, share_width(table, console.width), []) if chosen else fit_table(table, console.width)
+    fixed = sys.stdout.isatty()
+    fitted = fit_table(table, console.width) if fixed else Fitted(table, [], [])
     grid = Grid(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)
     for place, heading in enumerate(fitted.table.headings):
         grid.add_column(to_one_line(heading), overflow="fold", width=fitted.widths[place] if fixed else None)
@@ -197,14 +196,12 @@ def _print_table(title: str | None, table: Table, chosen: bool) -> None:
             print_prose(line)
 
 
-def _print_report(result: Report, chosen: bool) -> None:
-    from capsbench.reporting.headline import HEADLINE
-
+def _print_report(result: Report) -> None:
     if result.document.cautions:
         print_line(f"{'; '.join(words for _, words in result.document.cautions)}.\n")
     print_answer(result)
     for title, table in _choose_tables(result):
-        _print_table(title, table, chosen and table.name == HEADLINE)
+        _print_table(title, table)
     for title, reason in result.failed:
         print_line(f"failed: {title}: {reason}")
     for line in result.document.still_to_run:

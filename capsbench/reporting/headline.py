@@ -75,7 +75,7 @@ def build_headline(summary: pd.DataFrame, columns: Sequence[str] | None = None) 
     rest = strings[chosen] if chosen else strings.drop(columns=unneeded, errors="ignore")
     searched = [text for name, text in ABOUT_SEARCHES.items() if name in summary]
     caption = " ".join([spell_caption(CAPTION, rest), *searched, *describe_sizes(summary)])
-    return Table.from_strings(HEADLINE, TITLE, rest, caption, summary["contender"], shared)
+    return Table.from_strings(HEADLINE, TITLE, rest, caption, summary["contender"], shared, columns is not None)
 
 
 def _simplify(name: str) -> str:

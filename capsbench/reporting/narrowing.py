@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+import pandas as pd
+
+from capsbench.presenting.format import CAPTION
 from capsbench.reporting.headline import CONTENDER, HEADLINE
 from capsbench.reporting.table import IN_ALL_ROWS, Table
 
@@ -18,9 +21,9 @@ def narrow_table(table: Table, fits: Fits) -> tuple[Table, list[str]]:
     """Returns a table that fits, and the headings of the columns that it had to leave out.
 
     What all rows share moves from its columns to ``shared``. The headline table loses the columns that its names repeat. Then
-    the least important columns go, one at a time; one column always stays.
+    the least important columns go, one at a time; one column always stays. Columns that a user chose all stay.
     """
-    if fits(table):
+    if table.is_chosen or fits(table):
         return table, []
     table = merge_shared(drop_columns(table, list_repeated(table)))
     droppable = list_least(table.headings) if table.name == HEADLINE else table.headings[:0:-1]
@@ -46,19 +49,31 @@ def merge_shared(table: Table) -> Table:
     if not shared:
         return table
     in_all_rows = {IN_ALL_ROWS: {**table.shared.get(IN_ALL_ROWS, {}), **shared}}
-    return replace(drop_columns(table, shared), shared={**table.shared, **in_all_rows})
+    return drop_columns(replace(table, shared={**table.shared, **in_all_rows}), shared)
 
 
 def drop_columns(table: Table, headings: Iterable[str]) -> Table:
-    """Returns a table without some columns."""
+    """Returns a table without some columns, and without the sentences of the headline table's caption on them."""
     unwanted = {*headings}
     places = [place for place, heading in enumerate(table.headings) if heading not in unwanted]
-    return replace(
-        table,
-        headings=[table.headings[place] for place in places],
-        numbers=[table.numbers[place] for place in places],
-        rows=[[row[place] for place in places] for row in table.rows],
-    )
+    kept = [table.headings[place] for place in places]
+    rows = [[row[place] for place in places] for row in table.rows]
+    strings = pd.DataFrame(rows, columns=kept).assign(**table.shared.get(IN_ALL_ROWS, {}))
+    caption = table.caption
+    for about in CAPTION if table.name == HEADLINE else ():
+        if not isinstance(about, str) and not about.applies_to(strings):
+            caption = caption.replace(f" {about.sentence}", "").removeprefix(about.sentence).strip()
+    return replace(table, headings=kept, numbers=[table.numbers[place] for place in places], rows=rows, caption=caption)
+
+
+def share_room(widths: Sequence[int], wanted: Sequence[int], spare: int) -> list[int]:
+    """Returns widths of columns that share what is to spare: equally, but none takes more than it wants."""
+    shared = list(widths)
+    while spare > 0 and (wanting := [place for place, width in enumerate(shared) if width < wanted[place]]):
+        for place in wanting[:spare]:
+            shared[place] += 1
+        spare -= len(wanting[:spare])
+    return shared
 
 
 def list_repeated(table: Table) -> list[str]:

@@ -35,6 +35,7 @@ class Table:
         marks: the legend: a line for each sign that occurs in the strings.
         grouped: rows with an empty first string belong to the row above, so that nothing may sort them.
         contenders: the identity of each row, where rows are contenders.
+        is_chosen: true for columns that a user chose.
         shared: what rows share and no column has: which rows -> heading -> value.
     """
 
@@ -47,6 +48,7 @@ class Table:
     marks: list[str]
     grouped: bool = False
     contenders: list[str] = field(default_factory=list)
+    is_chosen: bool = False
     shared: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @classmethod
@@ -65,6 +67,7 @@ class Table:
         caption: str,
         contenders: Iterable[str] = (),
         shared: dict[str, dict[str, str]] | None = None,
+        is_chosen: bool = False,
     ) -> Table:
         """Returns the table of some strings, each unit that a column shares in its heading, and the legend of its signs."""
         rows = [list(map(str, line)) for line in strings.itertuples(index=False)]
@@ -85,7 +88,9 @@ class Table:
             marks.insert(0, f"{SIGNIFICANT}: {own_meaning[1]}" if own_meaning else SIGNIFICANT_MEANS)
         grouped = any(row[0] == "" for row in rows[1:])
         caption = to_sentence(_OWN_MEANING.sub("", caption).strip())
-        return cls(name, title, headings, numbers, rows, caption, marks, grouped, list(contenders), shared or {})
+        return cls(
+            name, title, headings, numbers, rows, caption, marks, grouped, list(contenders), is_chosen, shared or {}
+        )
 
     @property
     def about_shared(self) -> str:

@@ -3,9 +3,14 @@ r"""Tables of a report for a paper: each an ``\input``-able float with the rules
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from capsbench.presenting.format import parse_quantity, split_interval
 from capsbench.reporting.document import Document
+from capsbench.reporting.formats.latex_widths import measure_text
+from capsbench.reporting.headline import HEADLINE
+from capsbench.reporting.narrowing import merge_shared, narrow_table, share_room
 from capsbench.reporting.table import Table
 
 SPECIAL = {
@@ -22,7 +27,7 @@ SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",  # the only one that every encoding of fonts has
     "`": r"\textasciigrave{}",
     "*": r"$^{*}$",
     "†": r"$^{\dagger}$",
@@ -47,11 +52,31 @@ SPECIAL = {
 }
 """Character -> its LaTeX."""
 
-PROSE = 36
-"""Letters beyond which a column is broken into lines."""
-
 LINES = 45
 """Rows beyond which a table does not fit on a page."""
+
+COLUMN, PAGE = 219.0, 345.0
+"""The narrowest column of a paper and the narrowest page, in points: the columns of ACL's style, and the page of ``article``."""
+
+SHRUNK = 560.0
+"""The width in points at which a table is set that is shrunk to the page."""
+
+GAP = 8.0
+"""Points between two columns."""
+
+WRAPPED = 66.0
+"""The least width in points of a column whose texts are broken into lines."""
+
+
+class Layout(NamedTuple):
+    """How a table is set.
+
+    - ``widths``: points of each column, inf for one as wide as its cells
+    - ``stacked``: whether headings are broken into lines over columns of numbers
+    """
+
+    widths: list[float]
+    stacked: bool
 
 
 def render_tables(document: Document) -> dict[str, str]:
@@ -63,43 +88,176 @@ def render_tables(document: Document) -> dict[str, str]:
 def render_table(table: Table, lacking: str = "") -> str:
     r"""Returns a table as LaTeX for ``\input``; its label is ``tab:NAME``.
 
+    The headline table has the columns that a column of a paper has room for, unless they were chosen. A table that is too wide
+    for a column spans both (``table*``), and one that is too wide for a page is shrunk to it.
+
     Args:
         lacking: the gaps of the run, for the caption.
     """
-    prose = [max((len(row[place]) for row in table.rows), default=0) > PROSE for place in range(len(table.headings))]
-    width = 0.7 / max(1, sum(prose))
-    columns = [
-        "r" if number else rf">{{\raggedright\arraybackslash}}p{{{width:.2f}\linewidth}}" if long else "l"
-        for number, long in zip(table.numbers, prose, strict=True)
-    ]
-    needs = r"% \usepackage{booktabs}" + (r" \usepackage{array}" if any(prose) else "")
-    long = [f"% {len(table.rows)} rows are more than a page holds: `capsbench report --where` chooses among them"]
-    unfinished = [f"Incomplete: {lacking}."] if lacking else []
-    caption = " ".join([f"{table.title}.", *unfinished, table.caption, *(f"{mark}." for mark in table.marks)])
+    left_out: list[str] = []
+    if table.name == HEADLINE:
+        table, left_out = narrow_table(table, lambda table: choose_layout(table, COLUMN) is not None)
+    narrow, room = choose_layout(table, COLUMN), COLUMN
+    layout = narrow
+    if layout is None:
+        table = table if choose_layout(table, PAGE) or table.is_chosen else merge_shared(table)
+        layout, room = choose_layout(table, PAGE), PAGE
+    shrunk = layout is None
+    layout = layout or _lay_out_wide(table)
+    wraps = any(width < float("inf") for width in layout.widths)
+    packages = ["booktabs", *(["array"] if wraps else []), *(["tabularx"] if wraps and not shrunk else [])]
+    packages += ["graphicx"] if shrunk else []
+    environment = "table*" if narrow is None else "table"
+    begin, end = _spell_tabular(table, layout, room, shrunk)
     return "\n".join(
         [
-            needs,
-            *(long if len(table.rows) > LINES else []),
-            r"\begin{table*}",
+            "% " + " ".join(rf"\usepackage{{{package}}}" for package in packages),
+            *_list_remarks(table, left_out),
+            rf"\begin{{{environment}}}",
             r"\centering",
-            rf"\caption{{{escape_latex(caption)}}}",
+            r"\emergencystretch=3em",
+            r"\setlength{\belowcaptionskip}{4pt}",  # classes that expect captions below leave no room
+            rf"\caption[{escape_latex(table.title)}]{{{escape_latex(_spell_caption(table, lacking))}}}",
             rf"\label{{tab:{table.name}}}",
             r"\footnotesize",
             r"\setlength{\tabcolsep}{4pt}",
-            rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
+            *([r"\binoppenalty=10000"] if wraps else []),  # no line ends before an interval's half-width
+            begin,
             r"\toprule",
-            _format_line([escape_latex(heading) for heading in table.headings]),
+            _format_line(_spell_headings(table, layout)),
             r"\midrule",
             *(
-                _format_line([_format_cell(text, number) for text, number in zip(row, table.numbers, strict=True)])
+                _format_line(
+                    [
+                        _format_cell(_loosen(text) if width < float("inf") else text, number)
+                        for text, number, width in zip(row, table.numbers, layout.widths, strict=True)
+                    ]
+                )
                 for row in table.rows
             ),
             r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table*}",
+            end,
+            rf"\end{{{environment}}}",
             "",
         ]
     )
+
+
+def choose_layout(table: Table, room: float) -> Layout | None:
+    """Returns how a table fits in a width: on one line a row, else with stacked headings, else with broken texts."""
+    bodies, headings, words, least = _measure_columns(table)
+    gaps = GAP * (len(bodies) - 1)
+    natural = [float("inf")] * len(bodies)
+    if sum(map(max, bodies, headings)) + gaps <= room:
+        return Layout(natural, False)
+    if sum(map(max, bodies, words)) + gaps <= room:
+        return Layout(natural, True)
+    if sum(map(max, least, words)) + gaps > room:
+        return None
+    return Layout(_share_points(bodies, words, least, room - gaps), True)
+
+
+def _lay_out_wide(table: Table) -> Layout:
+    """Returns how a table is set before it is shrunk: each column at least as wide as its longest word."""
+    bodies, _, words, least = _measure_columns(table)
+    return Layout(_share_points(bodies, words, least, SHRUNK - GAP * (len(bodies) - 1)), True)
+
+
+def _share_points(bodies: Sequence[float], words: Sequence[float], least: Sequence[float], room: float) -> list[float]:
+    """Returns the width of each column that is broken into lines, inf for the others."""
+    needed = [round(max(pair)) for pair in zip(least, words, strict=True)]
+    wanted = [round(max(pair)) for pair in zip(bodies, words, strict=True)]
+    shared = share_room(needed, wanted, int(room) - sum(needed))
+    return [float(width) if width < natural else float("inf") for width, natural in zip(shared, wanted, strict=True)]
+
+
+def _measure_columns(table: Table) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Returns points of each column: its widest cell, its heading, the heading's longest word, and the least for its cells."""
+    columns = list(zip(*table.rows, strict=True)) if table.rows else [()] * len(table.headings)
+    bodies = [max(map(measure_text, column), default=0.0) for column in columns]
+    headings = [measure_text(heading) for heading in table.headings]
+    words = [_measure_words(heading) for heading in table.headings]
+    longest = [max(map(_measure_words, column), default=0.0) for column in columns]
+    least = [min(body, max(WRAPPED, word)) for body, word in zip(bodies, longest, strict=True)]
+    return bodies, headings, words, least
+
+
+def _measure_words(text: str) -> float:
+    """Returns the points of the longest part of a text that stays on one line; an interval stays with its number."""
+    value, spread, rest = split_interval(text)
+    parts = re.split(r"[ \n]", _loosen(rest if spread else text))
+    return max([measure_text(value + spread) if spread else 0.0, *map(measure_text, parts)])
+
+
+def _loosen(text: str) -> str:
+    """Returns a text whose lines break also where a terminal's may not, but for a number and its half-width."""
+    return re.sub(r"(?<![±])\N{NO-BREAK SPACE}(?![±\N{MULTIPLICATION SIGN}])", " ", text)
+
+
+def _spell_tabular(table: Table, layout: Layout, room: float, shrunk: bool) -> tuple[str, str]:
+    """Returns the lines that begin and end the table proper."""
+    broken = [width for width in layout.widths if width < float("inf")]
+    kinds = []
+    for width, number in zip(layout.widths, table.numbers, strict=True):
+        ragged = rf"\ragged{'left' if number else 'right'}\arraybackslash"
+        if width == float("inf"):
+            kinds.append("r" if number else "l")
+        elif shrunk:
+            kinds.append(rf">{{{ragged}}}p{{{width:.0f}pt}}")
+        else:
+            kinds.append(rf">{{\hsize={width * len(broken) / sum(broken):.3f}\hsize{ragged}}}X")
+    columns = f"@{{}}{''.join(kinds)}@{{}}"
+    if shrunk:
+        scale = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+        return f"{scale}\n\\begin{{tabular}}{{{columns}}}", "\\end{tabular}}"
+    if broken:
+        return rf"\begin{{tabularx}}{{\linewidth}}{{{columns}}}", r"\end{tabularx}"
+    return rf"\begin{{tabular}}{{{columns}}}", r"\end{tabular}"
+
+
+def _spell_headings(table: Table, layout: Layout) -> list[str]:
+    """Returns the headings, those over numbers stacked where they are wider than the column."""
+    bodies, headings, words, _ = _measure_columns(table)
+    cells = []
+    for place, heading in enumerate(table.headings):
+        room = max(bodies[place], words[place])
+        if layout.widths[place] < float("inf") or not layout.stacked or headings[place] <= room:
+            cells.append(escape_latex(heading))
+            continue
+        side = "r" if table.numbers[place] else "l"
+        lines = r"\\".join(map(escape_latex, _break_lines(heading, room)))
+        cells.append(rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{lines}\end{{tabular}}")
+    return cells
+
+
+def _break_lines(text: str, room: float) -> list[str]:
+    """Returns the lines of a text in a width."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and measure_text(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _spell_caption(table: Table, lacking: str) -> str:
+    cells = [cell for row in table.rows for cell in row]
+    marks = [mark for mark in table.marks if any(mark.partition(":")[0] in cell for cell in cells)]
+    unfinished = [f"Incomplete: {lacking}."] if lacking else []
+    return " ".join([f"{table.title}.", *unfinished, table.whole_caption, *(f"{mark}." for mark in marks)]).strip()
+
+
+def _list_remarks(table: Table, left_out: Sequence[str]) -> list[str]:
+    """Returns comments for the author: columns that are left out, and rows that are too many."""
+    remarks = []
+    if left_out:
+        remarks.append(f"% left out for a column's width: {', '.join(left_out)}; `capsbench report --columns` chooses")
+    if len(table.rows) > LINES:
+        remarks.append(
+            f"% {len(table.rows)} rows are more than a page holds: `capsbench report --where` chooses among them"
+        )
+    return [re.sub(r"\s+", " ", remark) for remark in remarks]
 
 
 def escape_latex(text: str) -> str:

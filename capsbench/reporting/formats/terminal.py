@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from capsbench.presenting.format import parse_quantity
 from capsbench.presenting.terminal import to_one_line
 from capsbench.reporting.headline import CONTENDER
-from capsbench.reporting.narrowing import narrow_table
+from capsbench.reporting.narrowing import narrow_table, share_room
 from capsbench.reporting.table import Table
 
 NAMES = (CONTENDER, "name")
@@ -39,13 +39,8 @@ def fit_table(table: Table, width: int) -> Fitted:
 
 def share_width(table: Table, width: int) -> list[int]:
     """Returns the width of each column: what its words need, and an equal share of the rest where it has use for it."""
-    widths, wanted = _list_least(table), list_widths(table)
-    spare = width - sum(widths) - BETWEEN * (len(widths) - 1)
-    while spare > 0 and (wanting := [place for place, least in enumerate(widths) if least < wanted[place]]):
-        for place in wanting[:spare]:
-            widths[place] += 1
-        spare -= len(wanting[:spare])
-    return widths
+    least = _list_least(table)
+    return share_room(least, list_widths(table), width - sum(least) - BETWEEN * (len(least) - 1))
 
 
 def list_widths(table: Table) -> list[int]:
