@@ -60,7 +60,7 @@ class Found(NamedTuple):
         """Returns the network with its weights; raises UsageError as `network`."""
         if allow_code:
             allow_own(self.store)
-        then = f"capsbench.network('{RETRAINED}/{self.record.cell.id}')"
+        then = f"`capsbench.network('{RETRAINED}/{self.record.cell.id}')`"
         advice = advise_retraining(self.record, self.store, then)
         network = load_network(self.record, self.store, advice)[1]
         images = describe_images(self.record.cell, self.record.training.sources if self.record.training else {})

@@ -112,9 +112,9 @@ def advise_retraining(record: Record, store: Store, then: str) -> str:
     """Returns the advice to train a cell again, with the command.
 
     Args:
-        then: what to call afterwards, with the results folder `RETRAINED`.
+        then: what to call afterwards, in backquotes, with the results folder `RETRAINED`.
     """
     (repeat,) = find_repeats([record], store.runs()).contenders.values()
     if not repeat.command:
         return f"train it again; its command is unknown: {repeat.note}"
-    return f"train it again by `{repeat.command} --out {RETRAINED}`, and then `{then}`"
+    return f"train it again by `{repeat.command} --out {RETRAINED}`, and then {then}"

@@ -85,6 +85,12 @@ def put_in_place(paths: Mapping[Path, Path]) -> None:
         sync_folder(folder)
 
 
+def put_folder_in_place(path: Path, final: Path) -> None:
+    """Renames a folder, whose name is on disk when this returns; raises OSError if there is one of that name with files in it."""
+    path.rename(final)
+    sync_folder(final.parent)
+
+
 def make_folder(folder: Path, mode: int = 0o777) -> None:
     """Makes a folder and its parents where they are missing; their names are on disk when this returns.
 

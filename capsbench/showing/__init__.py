@@ -7,7 +7,6 @@ names, titles and captions; `capsbench report` reads it to put the pictures on i
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +96,7 @@ def show(
         data_folder(data_dir),
         count=images,
         index=index,
-        retrain=advise_retraining(record, store, shlex.join(["capsbench", "show", record.cell.id, "--out", RETRAINED])),
+        retrain=advise_retraining(record, store, f"`capsbench show {record.cell.id} --out {RETRAINED}`"),
     )
     pictures, left_out = draw_pictures(scene)
     entries = [{"name": name, "title": picture.title, "caption": picture.caption} for name, picture in pictures.items()]

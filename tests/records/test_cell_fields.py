@@ -14,6 +14,7 @@ def test_later_fields_are_by_default_what_the_code_did_before():
         "warp": "none",
         "decay_steps": 0,
         "stop_at": 0.0,
+        "balanced": False,
         "channels_last": False,
         "fused_optimizer": False,
         "compile": "none",

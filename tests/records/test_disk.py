@@ -13,6 +13,7 @@ from capsbench.records.disk import (
     SECONDS_UNTIL_LITTER,
     make_folder,
     probe_folder,
+    put_folder_in_place,
     put_in_place,
     read_file,
     sweep_temporaries,
@@ -129,3 +130,15 @@ def test_what_is_no_file_is_refused_and_not_left_open(tmp_path):
         with pytest.raises(kind):
             read_file(path)
     assert len([*Path("/dev/fd").iterdir()]) == before
+
+
+def test_a_folder_in_its_place_is_on_the_disk_and_replaces_no_files(tmp_path):
+    for name in ("made", "late"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    with faults(tmp_path) as operations:
+        put_folder_in_place(tmp_path / "made", tmp_path / "final")
+    assert operations[-1] == "fsync ."
+    with pytest.raises(OSError, match="final"):
+        put_folder_in_place(tmp_path / "late", tmp_path / "final")
+    assert (tmp_path / "final" / "file").read_text() == "made"

@@ -15,7 +15,7 @@ from capsbench.data.own.base import FOLDER, OwnImages, Picture
 from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, measure_file
 from capsbench.data.own.splits import find_part, list_some
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
-from capsbench.records.disk import make_folder
+from capsbench.records.disk import make_folder, put_folder_in_place
 
 AUTO = "auto"
 
@@ -185,7 +185,7 @@ def _save_once(value: Any, path: Path) -> None:
         whole = Path(temporary) / "whole"
         value.save_to_disk(str(whole))
         with suppress(OSError):  # another process was faster
-            whole.rename(path)
+            put_folder_in_place(whole, path)
 
 
 def import_datasets() -> Any:

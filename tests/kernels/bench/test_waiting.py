@@ -27,7 +27,7 @@ def test_a_busy_machine_has_one_more_process(monkeypatch):
     started = []
 
     class Process:
-        def __init__(self, command):
+        def __init__(self, command, stderr):
             started.append("start")
 
         def kill(self):
