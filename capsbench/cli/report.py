@@ -12,7 +12,7 @@ import typer
 
 from capsbench.cli.console import print_line, print_prose, print_warning
 from capsbench.cli.flags.options import CodeOption, JsonOption, OutOption
-from capsbench.errors import EXIT_NOTHING_MEASURED
+from capsbench.errors import EXIT_NOTHING_MEASURED, Kind, UsageError
 from capsbench.presenting.terminal import make_console, to_one_line
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ def report(
     to: Annotated[Path | None, typer.Option(help="Output folder; by default OUT/report.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     allow_code: CodeOption = False,
+    quote: Annotated[
+        bool,
+        typer.Option("--quote", help="Print only the sentences on who won, ready to quote, and with --for the answer."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Report a results folder: tables on the terminal, a page (HTML, Markdown), tables (LaTeX, CSV, parquet), figures (SVG, PNG).
@@ -87,6 +91,8 @@ def report(
 
     capsbench report --columns contender,accuracy,parameters
 
+    capsbench report --quote
+
     capsbench report --where dataset=mnist --where iters=1,3 --by routing
 
     capsbench report --out results/reference/mnist-12000-all --to my-report --format html,tex
@@ -96,6 +102,8 @@ def report(
     from capsbench.reporting.build import BY_DEFAULT, PAGE
     from capsbench.reporting.build import report as make_report
 
+    if quote and as_json:
+        raise UsageError(Kind.CONFLICT, "conflicts with {flag:json}", flag="quote", expected="give one of them")
     result = make_report(
         out,
         run=run_name,
@@ -113,6 +121,8 @@ def report(
         for _, words in result.document.incomplete:
             print_warning(words)
         print((result.summary if result.answer is None else result.answer.numbers).to_json(orient="records"))
+    elif quote:
+        _print_quotes(result)
     else:
         _print_report(result)
     pages = [path for path in result.files if path.name == PAGE]
@@ -194,6 +204,16 @@ def _print_table(title: str | None, table: Table) -> None:
     for line in table.marks:
         if any(line.partition(":")[0] in text for row in fitted.table.rows for text in row):
             print_prose(line)
+
+
+def _print_quotes(result: Report) -> None:
+    """Prints the sentences to quote; what they lack is told apart from them."""
+    for _, words in result.document.incomplete:
+        print_warning(words)
+    for text in result.document.quotes:
+        print_prose(text)
+    if not result.document.quotes:
+        print_warning("nothing to quote: no two contenders of one budget have a number in common")
 
 
 def _print_report(result: Report) -> None:

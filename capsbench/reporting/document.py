@@ -15,6 +15,8 @@ from capsbench.presenting.section import Statement
 from capsbench.presenting.tuned import identify_contender
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
+from capsbench.reporting.answering.quotes import spell_quotes
+from capsbench.reporting.answering.sentences import TIED
 from capsbench.reporting.contents import PICTURES, Made
 from capsbench.reporting.headline import HEADLINE, build_headline
 from capsbench.reporting.origin import describe_origin, spell_title
@@ -69,6 +71,7 @@ class Document:
         faults: a line for each file that cannot be read, or not as it was written.
         notes: further lines for the reader.
         commands: a command for each row.
+        quotes: who won, in sentences to quote; with a contender that is asked about, the answer for it.
     """
 
     title: str
@@ -82,6 +85,7 @@ class Document:
     faults: list[str]
     notes: list[str]
     commands: list[Reproduction]
+    quotes: list[str]
 
     @property
     def still_to_run(self) -> list[str]:
@@ -155,6 +159,7 @@ def build_document(
         faults=[*faults, *broken],
         notes=notes,
         commands=_list_reproductions(material.summary, records, repeats.contenders),
+        quotes=_list_quotes(material, sections),
     )
 
 
@@ -181,6 +186,13 @@ def _build_parts(
         made = None if strings.empty else Table.from_strings(section.name, section.title, strings, content.caption)
         parts.append(Part(section.name, section.title, made, images, content.statements))
     return sorted(parts, key=lambda part: FIRST.index(part.name) if part.name in FIRST else len(FIRST))
+
+
+def _list_quotes(material: Material, sections: Sequence[Made]) -> list[str]:
+    named = {content.section.name: content for content in sections}
+    if ANSWER in named:
+        return [statement.lead.replace(TIED, " ") for statement in named[ANSWER].statements]
+    return spell_quotes(named[WINNERS].numbers, material.summary) if WINNERS in named else []
 
 
 def _list_reproductions(

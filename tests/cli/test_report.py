@@ -73,6 +73,32 @@ def test_the_answer_for_programs_is_its_numbers(capsbench: Call, results: Path) 
     assert row["difference"] == pytest.approx(2.0)
 
 
+def test_the_sentences_to_quote_stand_alone(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--quote", "--format", "tex", cwd=results)
+    (text,) = done.stdout.splitlines()
+    assert text.startswith("On digits")
+    assert "(93.0 %, 95 % CI" in text
+    source = (results / "results" / "report" / "winners.tex").read_text().splitlines()
+    (remark,) = [line for line in source if line.startswith("% to quote: On digits")]
+    assert r"93.0~\%" in remark
+    answer = capsbench("report", "--quote", "--for", "dynamic x1", "--format", "csv", cwd=results).stdout
+    assert len(answer.splitlines()) == 1
+    assert "91.0 %" in answer
+
+
+def test_without_a_rival_there_is_nothing_to_quote(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--quote", "--where", "iters=3", "--format", "csv", cwd=results)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_quotes_are_not_json(capsbench: Call, results: Path) -> None:
+    done = capsbench("report", "--quote", "--json", cwd=results)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--quote" in done.stderr
+    assert "--json" in done.stderr
+
+
 def test_an_unknown_contender_is_one_line_with_the_known_ones(capsbench: Call, results: Path) -> None:
     done = capsbench("report", "--for", "dynamik", "--format", "csv", cwd=results)
     assert done.returncode == 2

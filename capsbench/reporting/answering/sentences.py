@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench.presenting.format import PERCENT, POINTS, cut_interval, format_interval, spell_seeds_needed
+from capsbench.presenting.format import PERCENT, POINTS, cut_interval, spell_seeds_needed
 from capsbench.presenting.marks import SHARED
 from capsbench.presenting.section import Statement
 from capsbench.presenting.words import TIMES
@@ -19,7 +19,7 @@ from capsbench.stats.differences import FEWEST_SEEDS
 from capsbench.stats.verdicts import Outcome
 
 MOST_RIVALS = 8
-"""The most rivals with a sentence of their own; the table has all."""
+"""The most rivals with a sentence of their own, and the most names in one; the table has all."""
 
 MINUS, TIED = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 
@@ -104,8 +104,8 @@ def spell_lead(mine: Line, by_rival: Sequence[Sequence[Line]]) -> str:
     groups: dict[str, list[str]] = {}
     for line in compared:
         groups.setdefault(line["result"], []).append(f"{line['rival_name']}{_spell_tags(line)}")
-    clauses = [f"{LEADS[result]} that of {join_names(groups[result])}" for result in Result if result in groups]
-    facts = ", ".join([_spell_value(compared[0]), *list_marks(mine, MINE)])
+    clauses = [f"{LEADS[result]} that of {_join_most(groups[result])}" for result in Result if result in groups]
+    facts = ", ".join([_spell_value(compared[0]), *mine.get("facts", ()), *list_marks(mine, MINE)])
     lead = f"On {on}, the {shorten_titles([measured])[measured]} of {name} ({facts}) {clauses[0]}."
     return " ".join([lead, *(f"It {clause}." for clause in clauses[1:])])
 
@@ -241,6 +241,12 @@ def join_names(names: Iterable[str], between: str = "") -> str:
     return f"{between.join(rest)} and {last}" if rest else last
 
 
+def _join_most(names: Sequence[str]) -> str:
+    """Returns the first names, and how many more there are."""
+    more = len(names) - MOST_RIVALS
+    return join_names([*names[:MOST_RIVALS], f"{more} more"] if more > 1 else names)
+
+
 def _spell_tags(line: Line) -> str:
     """Returns `` (another network, another commit)``: in a word or two each, what confounds the comparison."""
     tags = [] if line["network"] in ("", SAME) else ["another network"]
@@ -252,12 +258,16 @@ def _spell_tags(line: Line) -> str:
 
 
 def _spell_value(line: Line) -> str:
-    """Returns ``99.2 ± 0.2 %, 3 seeds``."""
+    """Returns ``99.2 %, 95 % CI 99.0 to 99.4, 3 seeds``."""
     title = str(line["measured"])
     unit = PERCENT if title.endswith(PERCENT) else ""
-    value = float(line["value"])
-    number = format_interval(value, float(line["value_ci95"]), count_digits(title, value), unit)
-    return f"{number} {unit or _find_unit(line)}".rstrip() + f", {_count(line)}"
+    value, half = float(line["value"]), float(line["value_ci95"])
+    digits = count_digits(title, value)
+    interval = ""
+    if not math.isnan(half):
+        low, high = cut_interval(value, half, unit)
+        interval = f", 95 % CI {low:.{digits}f} to {high:.{digits}f}"
+    return f"{value:.{digits}f} {unit or _find_unit(line)}".rstrip() + f"{interval}, {_count(line)}"
 
 
 def _count(line: Line) -> str:

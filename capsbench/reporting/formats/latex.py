@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from capsbench.presenting.format import parse_quantity, split_interval
-from capsbench.reporting.document import Document
+from capsbench.reporting.answering.sentences import tie_numbers
+from capsbench.reporting.document import WINNERS, Document
 from capsbench.reporting.formats.latex_widths import measure_text
 from capsbench.reporting.headline import HEADLINE
 from capsbench.reporting.narrowing import merge_shared, narrow_table, share_room
@@ -82,10 +83,15 @@ class Layout(NamedTuple):
 def render_tables(document: Document) -> dict[str, str]:
     """Returns the tables of a report: file name without ending -> LaTeX."""
     lacking = "; ".join(words for _, words in document.incomplete)
-    return {part.table.name: render_table(part.table, lacking) for part in document.parts if part.table}
+    remarks = {WINNERS: [f"% to quote: {escape_latex(tie_numbers(quote))}" for quote in document.quotes]}
+    return {
+        part.table.name: render_table(part.table, lacking, remarks.get(part.table.name, []))
+        for part in document.parts
+        if part.table
+    }
 
 
-def render_table(table: Table, lacking: str = "") -> str:
+def render_table(table: Table, lacking: str = "", remarks: Sequence[str] = ()) -> str:
     r"""Returns a table as LaTeX for ``\input``; its label is ``tab:NAME``.
 
     The headline table has the columns that a column of a paper has room for, unless they were chosen. A table that is too wide
@@ -93,6 +99,7 @@ def render_table(table: Table, lacking: str = "") -> str:
 
     Args:
         lacking: the gaps of the run, for the caption.
+        remarks: comments for the author, which follow the packages that the table needs.
     """
     left_out: list[str] = []
     if table.name == HEADLINE:
@@ -112,6 +119,7 @@ def render_table(table: Table, lacking: str = "") -> str:
     return "\n".join(
         [
             "% " + " ".join(rf"\usepackage{{{package}}}" for package in packages),
+            *remarks,
             *_list_remarks(table, left_out),
             rf"\begin{{{environment}}}",
             r"\centering",

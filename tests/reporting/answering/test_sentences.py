@@ -166,7 +166,7 @@ def test_the_lead_has_each_rival_by_result_and_what_confounds_it():
     assert "not tested" in untested
     assert "another budget" in untested
     assert "tuned with 4 trials" in untested
-    assert find_numbers(text) == [91.0, 0.5]
+    assert find_numbers(text) == [91.0, 90.5, 91.5]
 
 
 def test_the_lead_says_what_is_the_matter_with_the_contender():
