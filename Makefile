@@ -44,7 +44,7 @@ types: $(VENV)/.installed-dev
 # The documentation site, in build/docs; a warning is an error. Sphinx wants a newer requests than torchattacks: it has an
 # environment of its own, on top of the other.
 DOCS ?= .venv-docs
-DOCS_PACKAGES = sphinx==9.0.4 myst-parser==5.2.0 furo==2025.12.19
+DOCS_PACKAGES = sphinx==9.0.4 myst-parser==5.2.0 myst-nb==1.4.0 furo==2025.12.19
 
 docs: $(DOCS)/.installed
 	$(BIN)/python .ci/reference --check

@@ -15,6 +15,7 @@ from capsbench.data.own import adopt_request
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import ALL, check_measures, measures_of
 from capsbench.measures.build import left_out as measures_left_out
+from capsbench.planning.classes import name_classes, name_request
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.count import MAX_CELLS, check_count, count_cells
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
@@ -60,6 +61,7 @@ def cells(
         max_cells: the most cells that the request may make.
         request: the names of the command line's flags with underscores, each a value or a list of values (an axis):
             ``cells(routing="em", iters=[1, 2, 3], train_size=1000)``; options of networks and routings by their names.
+            A class of yours, ``routing=MyRouting``, stands for its name, ``"my_module:MyRouting"``.
             ``dataset`` may be images in memory, as `capsbench.data.own.objects.write_object` takes them.
 
     Raises:
@@ -165,7 +167,7 @@ def run(
         StorageFailed: a result could not be written; those written before stay.
     """
     machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
-    tracker_classes, others = choose_trackers(split_values(track)), name_listeners(listener)
+    tracker_classes, others = choose_trackers(split_values(name_classes("track", track))), name_listeners(listener)
     if not checkpoint_seconds >= 0:  # also true of nan
         raise UsageError(Kind.INVALID, flag="checkpoint_seconds", expected="0 or more", value=checkpoint_seconds)
     chosen, remarks = _plan_shard(suite, request, data_dir, max_cells, on_count, shard)
@@ -222,7 +224,7 @@ def measure(
     from capsbench.presenting.filter import choose_records  # imports pandas, which a plan does not need
 
     machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
-    asked = split_values(measure)
+    asked = split_values(name_classes(MEASURE_FLAG, measure))
     trust_named(MEASURE_FLAG, asked)
     specs = check_measures(asked)
     if not specs:
@@ -290,7 +292,7 @@ def _plan_request(
     max_cells: int,
     on_count: OnCount = lambda count: None,
 ) -> list[PlannedCell]:
-    asked = {name: value for name, value in request.items() if value is not None}
+    asked = name_request({name: value for name, value in request.items() if value is not None})
     asked = adopt_request(asked, data_folder(data_dir))
     requests = read_suite(suite).override_with(asked) if suite is not None else [asked]
     try:
@@ -323,7 +325,7 @@ def _explain_unmeasurable(record: Record) -> str:
 
 def _find_unavailable_measures(request: Mapping[str, Any]) -> dict[str, str]:
     """Returns measure -> why this machine cannot take it, for measures that the user did not name one by one."""
-    asked = request.get("measure")
+    asked = name_classes(MEASURE_FLAG, request.get(MEASURE_FLAG))
     return measures_left_out(None if asked is None else tuple(split_values(asked)))
 
 

@@ -314,8 +314,9 @@ def _import_own(flag: str, path: str) -> Any:
         raise UsageError(Kind.UNTRUSTED, problem, flag=flag, value=path, expected=remedy)
     module_name, _, attribute = path.partition(":")
     if module_name == "__main__":
-        remedy = "put it in a file, so that other processes can import it"
-        raise UsageError(Kind.INACCESSIBLE, "it is defined in this session", flag=flag, value=path, expected=remedy)
+        problem = "it is defined in a notebook or script, which other processes cannot import"
+        remedy = f"put it in a file (in a notebook: %%writefile my_module.py) and name it my_module:{attribute}"
+        raise UsageError(Kind.INACCESSIBLE, problem, flag=flag, value=path, expected=remedy)
     look_in([])
     return _load_current(module_name, attribute, lambda: _import_path(flag, path))
 

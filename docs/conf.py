@@ -11,13 +11,16 @@ sys.path[:0] = [str(CHECKOUT / folder) for folder in ("", "kernels", "baselines"
 
 project = "capsbench"
 author = copyright = "The capsbench authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 default_role = "code"  # `name` in docstrings
 html_theme = "furo"
 html_title = "capsbench"
 
 myst_heading_anchors = 4
+
+# Notebooks are shown with the outputs that they have; tests execute them.
+nb_execution_mode = "off"
 
 autodoc_typehints = "description"
 autodoc_preserve_defaults = True

@@ -57,15 +57,7 @@ def print_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
         failed = [{"cell": r.cell.id, "title": titles[r.cell.id], "reason": r.reason} for r in outcome.failed]
         print(json.dumps({**asdict(outcome), "failed": failed, "collapsed": collapsed}))
     else:
-        done = len(outcome.finished) + len(outcome.on_record)
-        total = done + len(outcome.failed) + len(outcome.left)
-        outdated = sum(record.is_outdated for record in outcome.failed)
-        print_line(
-            f"{done} of {total} cells on record in {out}"
-            + (f", {len(outcome.failed)} failed" if outcome.failed else "")
-            + (f" ({outdated} keep earlier numbers, which are marked)" if outdated else "")
-            + (f"; left out, since they cannot be loaded: {', '.join(outcome.left_out)}" if outcome.left_out else "")
-        )
+        print_line(outcome.describe(out))
         if collapsed:
             from capsbench.presenting.marks import COLLAPSED
 

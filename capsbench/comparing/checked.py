@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from capsbench.errors import EXIT_FAILED, EXIT_REGRESSION
+from capsbench.presenting.notebook import Displayed, Grid, Output
 
 ALL = "all contenders"
 """Whose the mean over contenders is."""
@@ -50,8 +51,8 @@ class Finding(NamedTuple):
     p: float = math.nan
 
 
-@dataclass
-class Checked:
+@dataclass(repr=False)
+class Checked(Displayed):
     """The result of `check`.
 
     Attributes:
@@ -86,3 +87,12 @@ class Checked:
     def exit_code(self) -> int:
         """0, 1 for a regression, else 3 for what failed or is missing."""
         return EXIT_REGRESSION if self.select(REGRESSION) else EXIT_FAILED if self.select(FAILED, MISSING) else 0
+
+    def describe_output(self) -> Output:
+        """Returns the verdict and the findings, the worst first."""
+        from capsbench.comparing.formats import verdict_of
+
+        rows = [[finding.kind, finding.contender, finding.text] for finding in self.findings]
+        findings = Grid(["finding", "contender", "what"], rows)
+        lead = f"{self.out} against {self.against}: {verdict_of(self)}"
+        return Output(lead, tables=[findings] if rows else [], notes=self.notes)

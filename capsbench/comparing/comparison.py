@@ -26,6 +26,7 @@ from capsbench.comparing.side import (
     title_side_cells,
 )
 from capsbench.presenting.format import spell_seeds
+from capsbench.presenting.notebook import Displayed, Grid, Output
 from capsbench.presenting.paired import Kept, Pairs
 from capsbench.records.folder import allow_own
 from capsbench.records.specs import find_unrepeatable, specs_of
@@ -37,8 +38,8 @@ PROVENANCE = (
 """The facts of machine and software that are compared."""
 
 
-@dataclass
-class Comparison:
+@dataclass(repr=False)
+class Comparison(Displayed):
     """The result of `compare`.
 
     Attributes:
@@ -68,6 +69,15 @@ class Comparison:
     def nothing(self) -> bool:
         """True if nothing differs but times and memory."""
         return bool(self.changes["timed"].all()) and not (self.only_a or self.only_b or self.not_comparable)
+
+    def describe_output(self) -> Output:
+        """Returns the summary and the significant changes."""
+        from capsbench.comparing.formats import changes_readable, summary_of
+
+        lead, *items = summary_of(self)
+        changes = changes_readable(self)
+        tables = [Grid.from_strings(changes, f"B - A: {self.b} against {self.a}")] if len(changes) else []
+        return Output(f"A: {self.a}, B: {self.b}: {lead}", items=items, tables=tables)
 
 
 def compare(a: str | Path, b: str | Path, *, allow_code: bool = False) -> Comparison:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import split_values
 from capsbench.presenting.format import POINTS, format_interval
+from capsbench.presenting.notebook import Displayed, Output
 from capsbench.presenting.paired import Pairs, judge_seeds
 from capsbench.presenting.terminal import make_console
 from capsbench.presenting.words import shorten_name
@@ -33,8 +34,8 @@ from capsbench.stats.sequential import LOOKS, Progress, SequentialVerdict
 FLAG = "until_decided"
 
 
-@dataclass
-class Decision:
+@dataclass(repr=False)
+class Decision(Displayed):
     """The outcome of a run that adds seeds.
 
     Attributes:
@@ -47,6 +48,11 @@ class Decision:
     one: str
     other: str
     verdict: SequentialVerdict
+
+    def describe_output(self) -> Output:
+        """Returns the result, and the outcome of the cells."""
+        outcome = self.outcome.describe_output()
+        return replace(outcome, lead=self.describe(), items=[outcome.lead, *outcome.items])
 
     def describe(self) -> str:
         """Returns the result as a sentence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, to_pixels
 from capsbench.errors import Kind, UsageError
+from capsbench.presenting.notebook import Shot
 from capsbench.records.disk import read_file
 
 FLAG = "IMAGE"
@@ -21,6 +23,9 @@ FLAG = "IMAGE"
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601), as in Pillow."""
+
+SHOWN_HEIGHT = 112
+"""The height of an image in a notebook, in pixels: small ones are enlarged to about this."""
 
 MOST_LEVELS = {torch.uint8: 255, torch.uint16: 65_535, torch.bool: 1}
 """Type of whole numbers -> the number that is a pixel of 1."""
@@ -117,3 +122,17 @@ def _match_channels(pixels: Tensor, channels: int) -> Tensor:
     expected = {1: "grey or colours", 3: "colours or grey", 2: "a stereo pair, a tensor [2, H, W]"}
     wanted = expected.get(channels, f"{channels} channels")
     raise UsageError(Kind.INVALID, flag=FLAG, expected=wanted, value=f"{len(pixels)} channels")
+
+
+def draw_pixels(name: str, image: Tensor) -> Shot:
+    """Returns an image ``[C, H, W]`` as a picture for a notebook; one that is standardised has its own black and white."""
+    low, high = float(image.min()), float(image.max())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    scaled = (255 * (image - low) / max(high - low, 1e-9)).round().clamp(0, 255).to(torch.uint8).cpu()
+    pixels = scaled.permute(1, 2, 0).numpy() if len(scaled) == 3 else scaled[0].numpy()  # of several channels the first
+    factor = max(1, SHOWN_HEIGHT // pixels.shape[0])
+    drawn = Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
+    file = BytesIO()
+    drawn.save(file, "png")
+    return Shot(name, name, "png", file.getvalue(), drawn.width)

@@ -17,13 +17,18 @@ from capsbench.data.images import ImageShape
 from capsbench.errors import Kind, TrainingFailed, UsageError
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import parameter_dtype
-from capsbench.predicting.pixels import FLAG, read_pixels
+from capsbench.predicting.pixels import FLAG, draw_pixels, read_pixels
+from capsbench.presenting.notebook import Displayed, Grid, Output
 from capsbench.records.cell import Cell
 from capsbench.records.parts import dataset_of
 from capsbench.training.losses import log_probabilities
 
 SCORES, RECONSTRUCTIONS, MADE_IMAGES = "scores", "reconstructions", "made_images"
 """The names of a network's outputs. Networks that make images rather than classify have `MADE_IMAGES` alone."""
+
+
+MOST_SCORES = 5
+"""The classes of a prediction that a notebook shows."""
 
 
 class ScoreKind(StrEnum):
@@ -45,7 +50,7 @@ class ScoreKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Displayed):
     """The prediction of a network for one image.
 
     Attributes:
@@ -75,6 +80,21 @@ class Prediction:
     def reconstruction(self) -> Tensor | None:
         """The reconstruction of the predicted class ``[C, H, W]``, the best one of several; None without a decoder."""
         return None if self.reconstructions is None else self.reconstructions[0]
+
+    def describe_output(self) -> Output:
+        """Returns the predicted class, the best scores, the image and its reconstruction."""
+        images = (
+            {"image": self.image}
+            if self.reconstruction is None
+            else {"image": self.image, "reconstruction": self.reconstruction}
+        )
+        rows = [[name, f"{score:.3f}"] for name, score in zip(self.classes, self.scores, strict=True)][:MOST_SCORES]
+        return Output(
+            f"Predicted: {self.label}",
+            tables=[Grid(["class", str(self.kind)], rows, [False, True])],
+            shots=[draw_pixels(name, image) for name, image in images.items()],
+            notes=[f"Scores are {self.kind.meaning}."],
+        )
 
     def __repr__(self) -> str:
         best = ", ".join(f"{name}: {score:.3g}" for name, score in zip(self.classes[:3], self.scores, strict=False))

@@ -16,6 +16,7 @@ from capsbench.presenting.figures.files import FORMS, write_files
 from capsbench.presenting.filter import choose_records
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
+from capsbench.presenting.notebook import Displayed, Output
 from capsbench.presenting.paired import describe_sequences
 from capsbench.presenting.steps import Steps
 from capsbench.presenting.terminal import to_plain
@@ -31,6 +32,7 @@ from capsbench.reporting.document import Document, build_document
 from capsbench.reporting.formats.html import render_page
 from capsbench.reporting.formats.latex import render_tables
 from capsbench.reporting.formats.markdown import render_markdown
+from capsbench.reporting.formats.notebook import describe_report
 from capsbench.reporting.formats.tables import encode_tables
 from capsbench.reporting.headline import CONTENDER, HEADLINE, choose_columns, list_columns
 from capsbench.reporting.origin import count_machines, find_left_out
@@ -66,8 +68,8 @@ LOOKS = ("series", "label", "color", "face", "marker", "dashes")
 """The columns of a summary that only pictures need."""
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Displayed):
     """A report and its files.
 
     Attributes:
@@ -97,6 +99,11 @@ class Report:
     files: list[Path]
     notes: list[str]
     document: Document
+
+    def describe_output(self) -> Output:
+        """Returns the answer or who won, the headline table and a picture."""
+        page = next((path for path in self.files if path.name == PAGE), None)
+        return describe_report(self.document, self.answer, self.sections, page)
 
 
 def report(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from capsbench.planning.contender_defaults import title_cells
+from capsbench.presenting.notebook import Displayed, Grid, Output
 from capsbench.records.record import Record
 
 
-@dataclass
-class Outcome:
+@dataclass(repr=False)
+class Outcome(Displayed):
     """The outcome of a run.
 
     Attributes:
@@ -30,6 +33,31 @@ class Outcome:
     interrupted: bool = False
     detached: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
+
+    def describe(self, where: str | Path = "") -> str:
+        """Returns the result in a line; ``where`` is the results folder, if it is to be named."""
+        done = len(self.finished) + len(self.on_record)
+        total = done + len(self.failed) + len(self.left)
+        outdated = sum(record.is_outdated for record in self.failed)
+        return (
+            f"{done} of {total} cells on record"
+            + (f" in {where}" if where else "")
+            + (f", {len(self.failed)} failed" if self.failed else "")
+            + (f" ({outdated} keep earlier numbers, which are marked)" if outdated else "")
+            + (f"; left out, since they cannot be loaded: {', '.join(self.left_out)}" if self.left_out else "")
+        )
+
+    def describe_output(self) -> Output:
+        """Returns the result, the failed cells, and what is left to do."""
+        titles = title_cells(record.cell for record in self.failed)
+        failed = Grid(["failed", "reason"], [[titles[record.cell.id], record.reason.strip()] for record in self.failed])
+        left = f"{len(self.left)} left: the same call continues" if self.left else ""
+        return Output(
+            self.describe(),
+            cautions=[f"interrupted, {left}" if self.interrupted else left] if self.left else [],
+            items=[f"{name} is left out: {reason}" for name, reason in self.left_out.items()],
+            tables=[failed] if self.failed else [],
+        )
 
     def note_record(self, record: Record) -> None:
         """Files a cell by the latest state of its record."""

@@ -182,30 +182,11 @@ class LiveProgress(PlainProgress):
         self.bars.update(self.run_bar, completed=done + in_training, detail=detail)
 
 
-class NotebookProgress(LiveProgress):
-    """Shows the bars in the output of a notebook's cell, above the lines; they stay as the run leaves them.
-
-    rich would update bars with ipywidgets, which not every notebook has; IPython's own displays can be updated as well.
-    """
-
-    def __enter__(self) -> NotebookProgress:
-        from IPython.display import display
-
-        self.shown = display(self.bars, display_id=True)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.shown.update(self.bars)
-
-    def notify(self, event: RunEvent) -> None:
-        """Moves the bars, and prints the lines that stay."""
-        super().notify(event)
-        self.shown.update(self.bars)
-
-
 def make_progress(console: Console) -> PlainProgress:
     """Makes live bars for a terminal or a notebook, plain lines for anything else."""
     if console.is_jupyter:
+        from capsbench.running.notebook import NotebookProgress  # is a LiveProgress itself
+
         return NotebookProgress(console)
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 

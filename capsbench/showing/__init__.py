@@ -16,7 +16,8 @@ from capsbench.planning.contender_defaults import title_cells
 from capsbench.predicting.find_cell import find_record
 from capsbench.predicting.load import RETRAINED, advise_retraining
 from capsbench.presenting.figures.figure import Picture
-from capsbench.presenting.figures.files import render_files, write_files
+from capsbench.presenting.figures.files import render_files, render_image, write_files
+from capsbench.presenting.notebook import Displayed, Output, Shot
 from capsbench.records.cell import Cell
 from capsbench.records.folder import allow_own, find_data
 from capsbench.records.store import Store
@@ -39,8 +40,8 @@ PICTURES: dict[str, Callable[[Scene], Picture]] = {
 """Name of a file -> the function that draws it, or raises DoesNotApplyError if the picture does not apply to the network."""
 
 
-@dataclass(frozen=True)
-class Shown:
+@dataclass(frozen=True, repr=False)
+class Shown(Displayed):
     """The result of `show`.
 
     Attributes:
@@ -58,6 +59,20 @@ class Shown:
     left_out: dict[str, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+
+    def describe_output(self) -> Output:
+        """Returns the pictures, and the reasons for those that do not apply."""
+        images = {name: render_image(picture, ["svg"]) for name, picture in self.pictures.items()}
+        shots = [Shot.from_files(name, image.title, image.files, image.width) for name, image in images.items()]
+        folders = sorted({str(path.parent) for path in self.files})
+        return Output(
+            f"{self.title} ({self.cell.id})",
+            shots=[shot for shot in shots if shot],
+            notes=[
+                *(f"In {folder}." for folder in folders),
+                *(f"no {name}: {why}" for name, why in self.left_out.items()),
+            ],
+        )
 
 
 def show(

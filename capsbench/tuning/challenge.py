@@ -7,6 +7,7 @@ from typing import Any
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError
+from capsbench.planning.classes import name_classes
 from capsbench.planning.defaults import TRIALS
 from capsbench.planning.request import split_values, trust_named
 from capsbench.tuning.tune import tune
@@ -18,9 +19,9 @@ RIVALS = ("dynamic", "em")
 
 
 def challenge(
-    contender: str,
+    contender: str | type,
     *,
-    against: str | Sequence[str] | None = None,
+    against: str | Sequence[str | type] | None = None,
     budget: int = TRIALS,
     out: str = FOLDER,
     **how: Any,
@@ -31,7 +32,7 @@ def challenge(
     too. `capsbench.report` with ``for_=contender`` then answers in a sentence.
 
     Args:
-        contender: a routing or a network, built in or your own as ``module:Class``.
+        contender: a routing or a network, built in or your own as ``module:Class``, or the class itself.
         against: its rivals of the same kind; by default `RIVALS`, and for a network its matched CNN alone.
         budget: the trials of each contender, CNNs included.
         out, how: as in `capsbench.tune`.
@@ -42,7 +43,9 @@ def challenge(
     return tune(trials=budget, out=out, **make_request(contender, against, how), **how)
 
 
-def make_request(contender: str, against: str | Sequence[str] | None, how: dict[str, Any]) -> dict[str, Any]:
+def make_request(
+    contender: str | type, against: str | Sequence[str | type] | None, how: dict[str, Any]
+) -> dict[str, Any]:
     """Returns the part of the request that names the contenders; raises UsageError for names of another kind.
 
     Args:
@@ -52,18 +55,19 @@ def make_request(contender: str, against: str | Sequence[str] | None, how: dict[
         if how.get(flag) is not None:
             problem = "conflicts with {flag:CONTENDER}"
             raise UsageError(Kind.CONFLICT, problem, flag=flag, expected="name rivals by {flag:against}")
-    trust_named("routing", [contender])
-    rivals = None if against is None else split_values(against)
-    if _is_routing(contender):
+    name: str = name_classes("CONTENDER", contender)
+    trust_named("routing", [name])
+    rivals = None if against is None else split_values(name_classes("against", against))
+    if _is_routing(name):
         rivals = list(RIVALS) if rivals is None else rivals
-        request: dict[str, Any] = {"routing": list(dict.fromkeys([contender, *rivals]))}
+        request: dict[str, Any] = {"routing": list(dict.fromkeys([name, *rivals]))}
         if how.get("network") is None:
-            request["network"] = registry.get("routing", contender).network
+            request["network"] = registry.get("routing", name).network
         return request
     if how.get("network") is not None:
         problem = "is for a routing; {flag:CONTENDER} is a network"
         raise UsageError(Kind.CONFLICT, problem, flag="network", expected="name rivals by {flag:against}")
-    return {"network": list(dict.fromkeys([contender, *(rivals or [])]))}
+    return {"network": list(dict.fromkeys([name, *(rivals or [])]))}
 
 
 def _is_routing(name: str) -> bool:

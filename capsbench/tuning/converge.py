@@ -16,20 +16,21 @@ from capsbench.planning.count import MAX_CELLS, check_count
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import AUTO, EPOCHS, refuse_beside, start_search
+from capsbench.presenting.notebook import Displayed, Output
 from capsbench.records.store import Store
 from capsbench.records.tuning.convergence import Convergence
 from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
 from capsbench.tuning.epochs import FACTORS, EpochSearch, Ladder, apply_epochs, change_epochs, describe_found
-from capsbench.tuning.rounds import RunCells, make_run_cells
+from capsbench.tuning.rounds import RunCells, describe_search, make_run_cells
 from capsbench.tuning.search import FIRST_TRIAL_SEED
 
 NOT_ALLOWED = ("until_decided", "shard", "track", "fresh", "detach")
 """The flags of `capsbench run` that a search for epochs cannot have."""
 
 
-@dataclass
-class Converged:
+@dataclass(repr=False)
+class Converged(Displayed):
     """The outcome of a search for epochs.
 
     Attributes:
@@ -41,6 +42,10 @@ class Converged:
     trials: Outcome
     results: Outcome | None = None
     epochs: dict[str, Convergence] = field(default_factory=dict)
+
+    def describe_output(self) -> Output:
+        """Returns the outcome of the results, and the epochs that were found."""
+        return describe_search(self.trials, self.results, [*map(describe_found, self.epochs, self.epochs.values())])
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,8 @@ def converge(
 
     Args:
         epochs: those that the search starts from; ``auto`` for those of the suite, the network or the data set.
-        suite, data_dir, workers, executor, per_gpu, cell_timeout, slurm, cells_per_job, ray_address, checkpoint_seconds, command,
-        console, max_cells, on_count, request: as in `capsbench.run`.
         out: the results folder; the trials have one of their own in it, ``trials``.
+        request: this and all other arguments are those of `capsbench.run`.
 
     Raises:
         UsageError: nothing was run; the message says what to change.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.console import Console
 from capsbench.data.base import data_folder
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
+from capsbench.presenting.notebook import Output
 from capsbench.presenting.terminal import make_console
 from capsbench.records.store import Store
 from capsbench.running.machines import Machines
@@ -50,6 +52,13 @@ def make_run_cells(
             ).run()
 
     return run_cells
+
+
+def describe_search(trials: Outcome, results: Outcome | None, items: Sequence[str]) -> Output:
+    """Returns what a notebook shows of a search: the outcome of its results, or of its trials if these are not finished."""
+    output = (trials if results is None else results).describe_output()
+    lead = f"trials: {output.lead}" if results is None else output.lead
+    return replace(output, lead=lead, items=[*items, *output.items])
 
 
 def remove_weights(store: Store) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.matrix import PlannedCell
+from capsbench.presenting.notebook import Displayed, Output
 from capsbench.records.store import Store
 from capsbench.records.tuning.convergence import Convergence
 from capsbench.records.tuning.trials import open_trials, read_validation
@@ -17,12 +18,12 @@ from capsbench.running.outcome import Outcome
 from capsbench.tuning.contenders import Contender
 from capsbench.tuning.epochs import EpochSearch, Ladder, apply_epochs, describe_found
 from capsbench.tuning.learning import LearningSampler
-from capsbench.tuning.rounds import RunCells, remove_weights
+from capsbench.tuning.rounds import RunCells, describe_search, remove_weights
 from capsbench.tuning.selection import Winner, select_winner
 
 
-@dataclass
-class Tuned:
+@dataclass(repr=False)
+class Tuned(Displayed):
     """The outcome of a tuning.
 
     Attributes:
@@ -34,6 +35,10 @@ class Tuned:
     trials: Outcome
     results: Outcome | None = None
     without_winner: list[str] = field(default_factory=list)
+
+    def describe_output(self) -> Output:
+        """Returns the outcome of the winners, or of the trials if these are not finished."""
+        return describe_search(self.trials, self.results, [f"{title}: no winner" for title in self.without_winner])
 
 
 class WinnerOfStudy(NamedTuple):

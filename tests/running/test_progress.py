@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from io import StringIO
-from types import SimpleNamespace
-from typing import Any
 
-import pytest
 from rich.console import Console
 
 from capsbench.planning.matrix import cells_of
 from capsbench.running.events import CellEnded, JobReported, Remarked, Resumed, RunStarted
 from capsbench.running.progress import LiveProgress, PlainProgress, make_progress
-from capsbench.training.loop import Progress
 from tests.making import make_record
 
 
@@ -27,32 +22,6 @@ def test_lines_name_what_differs_between_the_cells_of_the_run() -> None:
     lines = [line.partition("]")[2].rpartition(":")[0].strip() for line in printed.getvalue().splitlines()]
     name = "capsnet dynamic x3 tiny, digits"
     assert lines == [f"{name}, seed 0", f"{name}, learning rate 0.1, seed 0"]
-
-
-@pytest.fixture
-def outputs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What IPython would show: a text for each display and each of its updates."""
-    texts: list[str] = []
-
-    def show(shown: Any, **options: Any) -> Any:
-        texts.append(shown._repr_mimebundle_((), ())["text/plain"])
-        return SimpleNamespace(update=show)
-
-    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=show))
-    return texts
-
-
-def test_a_notebook_shows_bars_that_move_and_lines_that_stay(outputs: list[str]) -> None:
-    cells = cells_of({"routing": "dynamic", "seeds": [0, 1], "device": "cpu", "baseline": "none"})
-    with make_progress(Console(force_jupyter=True)) as progress:
-        progress.notify(RunStarted(tuple(cells), ()))
-        progress.notify(JobReported(cells[0], Progress(0.5, 3, 6, 0.25, None)))
-        assert "seed 0" in outputs[-1]
-        assert "epoch 3 of 6, loss 0.25" in outputs[-1]
-        progress.notify(CellEnded(make_record(cells[0])))
-        assert "[1/2]" in outputs[-2]
-    assert "seed 0" not in outputs[-1]
-    assert "1 of 2 done" in outputs[-1]
 
 
 def test_a_terminal_has_bars_and_a_file_has_lines() -> None:
