@@ -3,6 +3,7 @@
 import pytest
 
 from capsbench.comparing.checked import ORDER, Checked, Finding
+from capsbench.comparing.formats import verdict_of
 
 
 def check_of(*kinds):
@@ -31,3 +32,11 @@ def test_findings_are_found_by_their_kinds_the_worst_first():
     assert [finding.kind for finding in checked.select("new", "better")] == ["new", "new"]
     assert ORDER == ("regression", "failed", "missing", "changed", "better", "not judged", "new")
     assert (checked.identical, list(checked.tests.columns)[:2]) == (0, ["contender", "name"])
+
+
+def test_a_notebook_shows_the_verdict_and_then_the_findings():
+    checked = check_of("regression", "new")
+    output = checked.describe_output()
+    assert verdict_of(checked) in output.lead
+    assert [row[0] for row in output.tables[0].rows] == ["regression", "new"]
+    assert check_of().describe_output().tables == []

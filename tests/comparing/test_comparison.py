@@ -8,7 +8,7 @@ import pytest
 
 from capsbench.comparing import compare
 from capsbench.comparing.comparison import Comparison
-from capsbench.comparing.formats import changes_readable
+from capsbench.comparing.formats import changes_readable, summary_of
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.records.record import Measurement, Row
 from capsbench.records.store import Store
@@ -357,3 +357,16 @@ def test_seeds_that_failed_are_counted_beside_those_that_did_not(tmp_path):
     change = only(compare(a, b))
     assert (change.seeds_a, change.failed_a, change.seeds_b, change.failed_b) == (3, 0, 3, 2)
     assert changes_readable(compare(a, b), everything=True)["seeds"].tolist() == ["3 and 3 of 5"]
+
+
+def test_a_notebook_shows_the_summary_and_then_the_significant_changes(tmp_path):
+    noise = {seed: seed / 10_000 for seed in SEEDS}
+    better = {seed: 0.05 + noise[seed] for seed in SEEDS}
+    a, b = write(tmp_path / "a", five()), write(tmp_path / "b", five(accuracy=better))
+    found = compare(a, b)
+    output = found.describe_output()
+    assert summary_of(found)[0] in output.lead
+    assert output.items == summary_of(found)[1:]
+    assert output.tables[0].rows == changes_readable(found).to_numpy().tolist()
+    assert compare(a, a).describe_output().tables == []
+    assert len(repr(found)) < 300

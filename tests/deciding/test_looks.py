@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from capsbench.deciding.looks import FLAG, choose_pair, judge_pair, plan_looks
+from capsbench.deciding.looks import FLAG, Decision, choose_pair, judge_pair, plan_looks
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.record import Row
 from capsbench.records.store import Store
+from capsbench.running.outcome import Outcome
 from capsbench.stats.sequential import LOOKS, Progress
 from tests.making import make_record
 
@@ -95,3 +96,13 @@ def test_no_difference_goes_on_to_the_ceiling(planned, tmp_path):
         write_results(store, planned, seeds, em=0.9, dynamic=0.9)
         verdict = judge_pair(store, planned, one, other)
         assert (verdict.progress, verdict.seeds) == (progress, seeds)
+
+
+def test_a_notebook_shows_the_decision_and_then_the_outcome(planned, tmp_path):
+    store = Store(tmp_path)
+    write_results(store, planned, 5, dynamic=0.9, em=0.8)
+    one, other = choose_pair(["em", "dynamic"], [job.cell for job in planned])
+    decision = Decision(Outcome(["a"]), "em", "dynamic", judge_pair(store, planned, one, other))
+    output = decision.describe_output()
+    assert output.lead == decision.describe()
+    assert output.items == [decision.outcome.describe()]

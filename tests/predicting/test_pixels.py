@@ -1,12 +1,14 @@
 """Images of any kind become tensors of a network's channels."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from capsbench.errors import Kind, UsageError
-from capsbench.predicting.pixels import read_pixels
+from capsbench.predicting.pixels import draw_pixels, read_pixels
 
 LEVELS = np.array([[0, 51, 102], [153, 204, 255]], dtype=np.uint8)
 GREY = torch.tensor([[[0.0, 0.2, 0.4], [0.6, 0.8, 1.0]]])
@@ -147,3 +149,11 @@ def test_an_image_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UsageError) as caught:
         read_pixels(path, 1)
     assert (caught.value.kind, caught.value.file) == (Kind.DAMAGED, path)
+
+
+def test_a_picture_for_a_notebook_has_its_own_black_and_white_if_it_is_standardised():
+    colours = torch.tensor([-2.0, 0.0, 2.0]).view(3, 1, 1).expand(3, 200, 150)
+    shot = draw_pixels("image", colours)
+    assert np.asarray(Image.open(BytesIO(shot.content)))[0, 0].tolist() == [0, 128, 255]
+    assert shot.width == 150  # large enough
+    assert np.asarray(Image.open(BytesIO(draw_pixels("flat", torch.full((2, 4, 4), 0.5)).content))).min() == 128

@@ -1,5 +1,7 @@
 """A trained network predicts what is on record of it, for images of any kind."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
@@ -176,3 +178,15 @@ def test_a_network_of_another_precision_predicts_in_it(untrained, precision):
     prediction = network.predict(torch.rand(1, 8, 8))
     assert prediction.reconstruction.dtype == torch.float32
     assert network.prepare(torch.rand(1, 8, 8)).dtype == (torch.float64 if precision == "float64" else torch.float32)
+
+
+def test_a_notebook_shows_the_class_the_scores_the_image_and_its_reconstruction(capsnet, cnn, digits):
+    prediction = capsnet.predict(digits.images[0])
+    output = prediction.describe_output()
+    assert prediction.label in output.lead
+    assert [row[0] for row in output.tables[0].rows] == list(prediction.classes[:5])
+    image, reconstruction = (np.asarray(Image.open(BytesIO(shot.content))) for shot in output.shots)
+    assert image.shape == reconstruction.shape == (112, 112)
+    assert np.array_equal(image[::14, ::14], (255 * digits.images[0, 0]).round().to(torch.uint8).numpy())
+    assert len(prediction._repr_html_()) < 10_000
+    assert [shot.name for shot in cnn.predict(digits.images[0]).describe_output().shots] == ["image"]

@@ -220,3 +220,12 @@ def test_damaged_weights_are_one_line_with_the_file(put, tmp_path):
 def test_a_network_of_another_precision(make_scene, precision):
     pictures, _ = draw_pictures(make_scene(routing="dynamic", precision=precision))
     assert set(pictures) == set(PICTURES)
+
+
+def test_a_notebook_shows_the_first_pictures_and_names_the_others(drawn):
+    shown, _ = drawn
+    output = shown.describe_output()
+    assert [shot.name for shot in output.shots] == [*shown.pictures]
+    assert shown.title in output.lead
+    assert len(shown._repr_html_()) < 400_000
+    assert len(repr(shown)) < 300

@@ -9,10 +9,12 @@ import pytest
 import capsbench
 from capsbench.errors import Kind, UsageError
 from capsbench.records.store import Store
+from capsbench.records.tuning.convergence import Convergence, Rung
 from capsbench.records.tuning.trials import TRIALS, open_trials
 from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
-from capsbench.tuning.converge import converge, plan_climbers, run_search
+from capsbench.tuning.converge import Converged, converge, plan_climbers, run_search
+from capsbench.tuning.epochs import describe_found
 from capsbench.tuning.rounds import make_run_cells
 from capsbench.tuning.search import FIRST_TRIAL_SEED
 
@@ -136,3 +138,9 @@ def test_other_calls_name_this_one(call, tmp_path) -> None:
         call(*pair, routing="uniform", epochs="auto", **how)
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.CONFLICT, "epochs", "auto")
     assert "capsbench.converge" in str(caught.value.expected)
+
+
+def test_a_notebook_shows_the_epochs_that_were_found():
+    search = Convergence("0" * 12, 5, 40, [0, 1], [Rung(5, 0.8, True), Rung(10, 0.9, False)])
+    output = Converged(Outcome(), Outcome(["a"]), {"em x3": search}).describe_output()
+    assert output.items == [describe_found("em x3", search)]

@@ -12,10 +12,11 @@ from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.records.cell import Cell
 from capsbench.records.store import Store
 from capsbench.records.tuning.trials import open_trials, read_trials
+from capsbench.running.outcome import Outcome
 from capsbench.tuning.contenders import Contender, list_contenders
 from capsbench.tuning.epochs import change_epochs
 from capsbench.tuning.search import FIRST_TRIAL_SEED, Search
-from capsbench.tuning.tuner import Tuner
+from capsbench.tuning.tuner import Tuned, Tuner
 from tests.tuning.making import FakeRuns, Performance
 
 
@@ -207,3 +208,11 @@ def test_a_search_with_longer_trainings_goes_on_where_it_was_left(planned, tmp_p
     assert sorted(cell.id for cell in read_results(tmp_path / "parts")) == sorted(
         cell.id for cell in read_results(tmp_path / "whole")
     )
+
+
+def test_a_notebook_shows_the_results_or_else_the_trials():
+    trials, results = Outcome(["a", "b"], left=["c"]), Outcome(["d"])
+    assert Tuned(trials).describe_output().lead.endswith(trials.describe())
+    output = Tuned(trials, results, ["em, study 1"]).describe_output()
+    assert output.lead == results.describe()
+    assert output.items[0].startswith("em, study 1")
