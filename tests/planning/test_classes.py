@@ -20,6 +20,10 @@ from capsbench.routing import DynamicRouting
 
 class Mine(DynamicRouting):
     pass
+
+
+def make_network():
+    pass
 """
 
 MINE = "routing_of_this_test:Mine"
@@ -39,6 +43,11 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
 def test_a_class_has_the_name_of_its_module_and_what_is_built_in_its_own(mine: type) -> None:
     request = name_request({"routing": [mine, EMRouting, "uniform"], "network": "capsnet", "iters": [1, 3]})
     assert request == {"routing": [MINE, "em", "uniform"], "network": "capsnet", "iters": [1, 3]}
+
+
+def test_a_function_that_makes_a_network_has_a_name_too(mine: type) -> None:
+    make_network = sys.modules[mine.__module__].make_network
+    assert name_request({"baseline": make_network}) == {"baseline": "routing_of_this_test:make_network"}
 
 
 def test_a_cell_of_a_class_is_that_of_its_name(mine: type) -> None:

@@ -49,7 +49,7 @@ def test_it_has_the_headline_table_the_pictures_and_the_path_of_the_page(shown: 
 
 
 def test_the_answer_comes_before_who_won(results: Path) -> None:
-    asked = report(results, for_="em ×3", formats=["csv"])
+    asked = report(results, for_="em", formats=["csv"])
     output = asked.describe_output()
     assert asked.answer is not None
     assert output.lead == asked.answer.statements[0].lead
