@@ -103,7 +103,7 @@ class Report(Displayed):
     def describe_output(self) -> Output:
         """Returns the answer or who won, the headline table and a picture."""
         page = next((path for path in self.files if path.name == PAGE), None)
-        return describe_report(self.document, self.answer, self.sections, page)
+        return describe_report(self.document, page)
 
 
 def report(
