@@ -31,6 +31,10 @@ MOST_SCORES = 5
 """The classes of a prediction that a notebook shows."""
 
 
+MOST_NAMES = 10
+"""The names of classes that a notebook shows of a network."""
+
+
 class ScoreKind(StrEnum):
     """The meaning of the scores of classes."""
 
@@ -101,7 +105,7 @@ class Prediction(Displayed):
         return f"Prediction({self.label!r}, {self.kind}s {{{best}{', ...' if len(self.classes) > 3 else ''}}})"
 
 
-class TrainedNetwork(nn.Module):
+class TrainedNetwork(nn.Module, Displayed):
     """A trained network in evaluation mode, which takes images of any kind.
 
     Call it like the network itself, with prepared images ``[N, C, H, W]``. `predict` prepares images and names classes.
@@ -257,6 +261,20 @@ class TrainedNetwork(nn.Module):
                 image=images[place].float().cpu(),
                 reconstructions=None if decoded is None else decoded[place].float(),
             )
+
+    def describe_output(self) -> Output:
+        """Returns its title, and what it takes and gives; its plain text is that of a module of torch."""
+        channels, height, width = self.image
+        facts = {
+            "cell": self.cell.id,
+            "input": f"{channels} x {height} x {width}",
+            "classes": ", ".join(self.classes[:MOST_NAMES]) + (", ..." if len(self.classes) > MOST_NAMES else ""),
+            "scores": self.kind.meaning,
+            "decoder": "yes" if self.has_decoder else "no",
+            "parameters": f"{sum(parameter.numel() for parameter in self.network.parameters()):,}",
+            "device": str(self.device),
+        }
+        return Output(self.title, tables=[Grid(["", "trained network"], [[*fact] for fact in facts.items()])])
 
     def extra_repr(self) -> str:
         return f"{self.title}; {self.image.channels}x{self.image.height}x{self.image.width} -> {self.kind}s"

@@ -190,3 +190,13 @@ def test_a_notebook_shows_the_class_the_scores_the_image_and_its_reconstruction(
     assert np.array_equal(image[::14, ::14], (255 * digits.images[0, 0]).round().to(torch.uint8).numpy())
     assert len(prediction._repr_html_()) < 10_000
     assert [shot.name for shot in cnn.predict(digits.images[0]).describe_output().shots] == ["image"]
+
+
+def test_a_notebook_shows_what_a_network_takes_and_gives(capsnet):
+    output = capsnet.describe_output()
+    facts = dict(output.tables[0].rows)
+    assert output.lead == capsnet.title
+    assert (facts["cell"], facts["input"], facts["decoder"]) == (capsnet.cell.id, "1 x 8 x 8", "yes")
+    assert int(facts["parameters"].replace(",", "")) == sum(weight.numel() for weight in capsnet.parameters())
+    assert capsnet.title in capsnet._repr_html_()
+    assert repr(capsnet).startswith("TrainedNetwork(")  # the modules, as torch lists them

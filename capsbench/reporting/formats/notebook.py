@@ -1,4 +1,4 @@
-"""A report in a notebook: the answer or the sentences on who won, the headline table and the first pictures; the page has the rest."""
+"""A report in a notebook: the answer or the sentences on who won, the headline table and the first pictures."""
 
 from __future__ import annotations
 
