@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from capsbench.reporting.build import Report
+    from capsbench.reporting.formats.terminal import Fitted
     from capsbench.reporting.table import Table
 
 
@@ -180,20 +181,17 @@ def _choose_tables(result: Report) -> list[tuple[str | None, Table]]:
 
 def _print_table(title: str | None, table: Table) -> None:
     """Prints a table; on a terminal with the columns that it has room for."""
-    from rich.table import Table as Grid
+    from capsbench.reporting.formats.terminal import Fitted, fit_table, split_groups
 
-    from capsbench.reporting.formats.terminal import Fitted, fit_table
-
-    console = make_console()
     more, table = len(table.rows) - MOST_ROWS, replace(table, rows=table.rows[:MOST_ROWS])
     fixed = sys.stdout.isatty()
-    fitted = fit_table(table, console.width) if fixed else Fitted(table, [], [])
-    grid = Grid(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)
-    for place, heading in enumerate(fitted.table.headings):
-        grid.add_column(to_one_line(heading), overflow="fold", width=fitted.widths[place] if fixed else None)
-    for row in fitted.table.rows:
-        grid.add_row(*map(to_one_line, row))
-    console.print(grid)
+    fitted = fit_table(table, make_console().width) if fixed else Fitted(table, [], [])
+    if table.grouped and fitted.left_out:  # then what a group shares is a title
+        for words, group in split_groups(table):
+            _print_table(f"{title}: {words}", replace(group, marks=[]))
+        fitted = Fitted(table, [], [])
+    else:
+        _print_grid(title, fitted)
     if more > 0:
         print(f"... and {more} more rows in the files\n")
     if fixed and fitted.table.shared:
@@ -204,6 +202,18 @@ def _print_table(title: str | None, table: Table) -> None:
     for line in table.marks:
         if any(line.partition(":")[0] in text for row in fitted.table.rows for text in row):
             print_prose(line)
+
+
+def _print_grid(title: str | None, fitted: Fitted) -> None:
+    from rich.table import Table as Grid
+
+    grid = Grid(title=title and to_one_line(title), title_justify="left", show_edge=False, pad_edge=False)
+    for place, heading in enumerate(fitted.table.headings):
+        width = fitted.widths[place] if fitted.widths else None
+        grid.add_column(to_one_line(heading), overflow="fold", width=width)
+    for row in fitted.table.rows:
+        grid.add_row(*map(to_one_line, row))
+    make_console().print(grid)
 
 
 def _print_quotes(result: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -9,7 +10,7 @@ from rich.cells import cell_len
 from capsbench.presenting.format import parse_quantity
 from capsbench.presenting.terminal import to_one_line
 from capsbench.reporting.headline import CONTENDER
-from capsbench.reporting.narrowing import narrow_table, share_room
+from capsbench.reporting.narrowing import drop_columns, narrow_table, share_room
 from capsbench.reporting.table import Table
 
 NAMES = (CONTENDER, "name")
@@ -35,6 +36,16 @@ def fit_table(table: Table, width: int) -> Fitted:
     wide = sum(list_widths(table)) + BETWEEN * (len(table.headings) - 1) <= width
     narrow, left_out = (table, []) if wide else narrow_table(table, lambda table: _has_room(table, width))
     return Fitted(narrow, share_width(narrow, width), left_out)
+
+
+def split_groups(table: Table) -> list[tuple[str, Table]]:
+    """Returns the rows of each group of a table without its first column, and what that says of the group."""
+    starts = [place for place, row in enumerate(table.rows) if row[0] or place == 0]
+    rest = replace(drop_columns(table, table.headings[:1]), grouped=False)
+    return [
+        (table.rows[start][0], replace(rest, rows=rest.rows[start:end]))
+        for start, end in zip(starts, [*starts[1:], len(table.rows)], strict=True)
+    ]
 
 
 def share_width(table: Table, width: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from capsbench.reporting.formats.terminal import BETWEEN, fit_table, list_widths, share_width
+from capsbench.reporting.formats.terminal import BETWEEN, fit_table, list_widths, share_width, split_groups
 from capsbench.reporting.table import Table
 
 PROSE = "Not significantly different: em (0.1 ± 2.4, 12 seeds would show it); matched CNN (0.6 ± 1.3)."
@@ -47,6 +47,14 @@ def test_prose_takes_the_room_that_numbers_leave() -> None:
 def test_a_word_is_not_broken_where_there_is_room_for_it() -> None:
     table = make_table({"name": ["em"], "about significantly different things": ["short"]})
     assert share_width(table, 20) == [4, 13]
+
+
+def test_groups_of_rows_can_stand_alone() -> None:
+    table = make_table({"on": ["digits", "", "mnist"], "first": ["a", "b", "c"], "n": ["3", "3", "2"]})
+    groups = split_groups(table)
+    assert [words for words, _ in groups] == ["digits", "mnist"]
+    assert [group.rows for _, group in groups] == [[["a", "3"], ["b", "3"]], [["c", "2"]]]
+    assert all(group.headings == ["first", "n"] and not group.grouped for _, group in groups)
 
 
 def test_wide_characters_count_twice() -> None:
