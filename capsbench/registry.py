@@ -235,7 +235,7 @@ def get(kind: str, name: str, flag: str | None = None) -> Any:
             f"a subclass of {BASES[kind].replace(':', '.')}{' or a function (image, classes)' if is_network else ''}"
         )
         raise UsageError(Kind.INVALID, flag=flag, expected=expected, value=name)
-    if is_network and not hasattr(component, "sizes"):
+    if is_network and not hasattr(component, "sizes") and libraries.has_arguments(component):
         return _import_path(flag, "capsbench.networks.factory:Factory")(component)
     return component
 

@@ -156,6 +156,17 @@ def test_a_function_and_a_network_of_a_library_are_baselines_beside_ours(write_e
 
 
 @pytest.mark.usefixtures("in_one_process")
+def test_the_weights_of_the_network_document_are_measured_without_training(write_examples, monkeypatch, tmp_path):
+    write_examples("own-network.md")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (code,) = re.findall(r"```python\n(import torch\n.*?)```", (DOCS / "own-network.md").read_text(), flags=re.DOTALL)
+    exec(code, {})
+    accuracy = run_examples(network="plain:make_net", weights="plain.pt")
+    assert accuracy[["epochs", "seed"]].values.tolist() == [[0, 0]]
+    assert set(capsbench.load("results")["metric"]).isdisjoint({"duration", "epochs"})
+
+
+@pytest.mark.usefixtures("in_one_process")
 def test_the_own_tracker_is_short_and_writes_what_is_on_record(write_examples):
     code = write_examples("tracking.md")["csv_tracker"]
     assert count_lines(code) <= 25

@@ -18,6 +18,7 @@ from capsbench.planning.count import MAX_CELLS
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import split_values
+from capsbench.planning.weights import refuse_given
 from capsbench.presenting.format import POINTS, format_interval
 from capsbench.presenting.notebook import Displayed, Output
 from capsbench.presenting.paired import Pairs, judge_seeds
@@ -151,6 +152,7 @@ def plan_looks(
     seeds = list(range(LOOKS[-1]))
     request = {name: value for name, value in request.items() if name != "shard"} | {flag: seeds}
     planned = plan(suite, data_dir, max_cells=max_cells, on_count=on_count, **request)
+    refuse_given(planned.cells, f"{{flag:{FLAG}}}")
     choose_pair(split_values(pair), [job.cell for job in planned.cells])
     without = [job.cell for job in planned.cells if ACCURACY not in {spec.partition(":")[0] for spec in job.measures}]
     if without:

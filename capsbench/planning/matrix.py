@@ -22,6 +22,7 @@ from capsbench.planning.request import (
     BASELINE_FLAG,
     BASELINE_SIZE_FLAG,
     MEASURE_FLAG,
+    WEIGHTS,
     Request,
     narrow_request,
     refuse_namesakes,
@@ -29,11 +30,13 @@ from capsbench.planning.request import (
     split_values,
 )
 from capsbench.planning.resolve import resolve_cell
+from capsbench.planning.weights import find_fitting
 from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_name
 from capsbench.records.parts import Parts
 from capsbench.records.record import Role
 from capsbench.records.tuning import Tuning
 from capsbench.records.tuning.convergence import Convergence
+from capsbench.sources.weights import WeightsFile
 
 SEED = "seed"
 """The axis that makes further cells of a contender."""
@@ -51,6 +54,7 @@ class PlannedCell:
         role: a result, or a trial of a search.
         tuning: the search that the cell is a trial of, or that found its settings.
         convergence: the search for epochs that the cell is a trial of, or that found its epochs.
+        weights: the file of weights that were trained elsewhere.
     """
 
     cell: Cell
@@ -61,6 +65,7 @@ class PlannedCell:
     role: Role = "result"
     tuning: Tuning | None = None
     convergence: Convergence | None = None
+    weights: WeightsFile | None = None
 
     def with_seed(self, seed: int) -> PlannedCell:
         """Returns the cell of the same contender with another seed."""
@@ -97,7 +102,8 @@ def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
             if contender not in contenders:
                 contenders[contender] = list(_plan_contenders(request, wanted, point, used, known))
             for planned in contenders[contender]:
-                _add_cell(cells, planned.with_seed(point[SEED]))
+                # Weights that are given are one network, whatever the seeds of the others.
+                _add_cell(cells, planned if planned.weights else planned.with_seed(point[SEED]))
     _refuse_measures_of_none([*cells.values()], split)
     _refuse_flags_of_routing([*cells.values()], requests)
     _refuse_unused_options(split, used, known)
@@ -138,8 +144,14 @@ def _plan_point(
     if cell.has_routing:
         narrowed[BASELINE_FLAG] = "none"
     device = point.get("device")
-    planned = PlannedCell(cell, measures, narrowed, cell.device if device in (None, "auto") else str(device))
-    return [planned, *_plan_baselines(planned, wanted)] if cell.has_routing else [planned]
+    device = cell.device if device in (None, "auto") else str(device)
+    planned = PlannedCell(cell, measures, narrowed, device, weights=find_fitting(cell))
+    if not cell.has_routing:
+        return [planned]
+    trained = (
+        replace(planned, cell=resolve_cell({**point, WEIGHTS: None}, parts, options)) if cell.is_given else planned
+    )
+    return [planned, *_plan_baselines(trained, wanted)]
 
 
 def _plan_baselines(planned: PlannedCell, wanted: Request) -> list[PlannedCell]:
@@ -149,7 +161,9 @@ def _plan_baselines(planned: PlannedCell, wanted: Request) -> list[PlannedCell]:
         cell = resolve_baseline(planned.cell, name, size, wanted.fields)
         measures = measures_of(cell, wanted.measures)
         if measures or wanted.measures == ():
-            request = {**planned.request, BASELINE_FLAG: name}
+            request = {flag: value for flag, value in planned.request.items() if flag != WEIGHTS} | {
+                BASELINE_FLAG: name
+            }
             if size != "own":
                 request[BASELINE_SIZE_FLAG] = size
             baselines.append(PlannedCell(cell, measures, request, planned.device))

@@ -12,6 +12,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.planning.request import BASELINE_FLAG
 from capsbench.records.parts import Parts
+from capsbench.sources.weights import NONE
 from capsbench_kernels import choose_backend
 
 Fields = Mapping[str, Any]
@@ -24,6 +25,12 @@ def refuse_large_shift(parts: Parts, fields: Fields) -> None:
     if fields["shift"] >= side:
         expected = f"less than {side}, the side of the images of {parts.dataset.name}"
         raise UsageError(Kind.INVALID, flag="shift", expected=expected, value=fields["shift"])
+
+
+def refuse_no_epochs(parts: Parts, fields: Fields) -> None:
+    """Refuses a training of no epochs; a network whose weights are given has none."""
+    if not fields["epochs"] and fields.get("weights", NONE) == NONE:
+        raise UsageError(Kind.INVALID, flag="epochs", expected="1 or more", value=0)
 
 
 def refuse_stop_without_accuracy(parts: Parts, fields: Fields) -> None:
@@ -97,6 +104,7 @@ def refuse_missing_backend(parts: Parts, fields: Fields) -> None:
 
 REFUSALS: tuple[Callable[[Parts, Fields], None], ...] = (
     refuse_large_shift,
+    refuse_no_epochs,
     refuse_stop_without_accuracy,
     refuse_second_objective,
     refuse_standardised_reconstruction,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -15,6 +15,7 @@ from capsbench.measures.build import check_measures
 from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_name
 from capsbench.records.parts import forget_datasets
 from capsbench.sources import locations
+from capsbench.sources.weights import locate_weights, spell_weights
 
 BASELINE_FLAG = "baseline"
 BASELINE_SIZE_FLAG = "baseline_size"
@@ -40,11 +41,17 @@ def list_choices(field: str) -> list[str]:
     return [str(value) for value in get_args(annotation)] if getattr(annotation, "__origin__", None) is Literal else []
 
 
+WEIGHTS = "weights"
+"""The field of weights trained elsewhere; a user types the path of their file."""
+
 ONE_LIST = "its values go into one list, A,B,..."
 """The remedy for a name that is given twice."""
 
 EPOCHS, AUTO = "epochs", "auto"
 """The flag of epochs, and its value if a search finds them (`capsbench.converge`)."""
+
+SPELL: Mapping[str, Callable[[Any], Any]] = {"dataset": locations.spell_typed, WEIGHTS: spell_weights}
+"""Field whose value on record is not what a user types -> the function that returns what was typed."""
 
 BASELINE_SIZES = ("own", "matched")
 """The sizes of a baseline: its own, or matched to the capsule network's parameter count."""
@@ -144,7 +151,7 @@ def narrow_request(
     for name in sorted(names):
         field = _find_field(name)
         if field is not None:
-            narrowed[flag_of(field)] = locations.spell_typed(point[field]) if field == "dataset" else point[field]
+            narrowed[flag_of(field)] = SPELL.get(field, lambda value: value)(point[field])
             continue
         # A short name stands for all options of that name, but for those that the request names in full.
         options = [
@@ -191,6 +198,9 @@ def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
             wanted = None
         if field == "dataset":
             parsed.append(_locate_dataset(name, item))
+            continue
+        if field == WEIGHTS:
+            parsed.append(locate_weights(name, str(item)))
             continue
         if field == "device":
             _check_device(name, str(wanted))

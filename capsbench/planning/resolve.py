@@ -23,6 +23,7 @@ from capsbench.planning.request import BASELINE_FLAG
 from capsbench.records.cell import TARGET, Cell, Scalar, select_options, short_name
 from capsbench.records.parts import Parts
 from capsbench.routing import Routing
+from capsbench.sources.weights import NONE
 
 
 def resolve_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, Scalar]) -> Cell:
@@ -119,6 +120,8 @@ def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
         "routing": parts.routing and parts.routing.name,
         "iterations": _choose_iterations(parts, point.get("iterations")),
     }
+    if fields.get("weights", NONE) != NONE:
+        fields["epochs"] = 0  # those asked for are of the baselines
     if fields["device"] == "auto":
         fields["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     fields["device"] = fields["device"].partition(":")[0]  # which GPU it is makes no other cell

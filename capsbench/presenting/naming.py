@@ -63,6 +63,8 @@ class Names:
         self._name_targets()
         for contender, row in self._rows.items():
             self._add_to_name(contender, {TUNED, AUTO_EPOCHS} & row.keys())
+            if self.cells[contender].is_given:  # trained elsewhere, which no reader may miss
+                self._add_to_name(contender, {"weights"})
         while self._separate_namesakes():
             pass
 

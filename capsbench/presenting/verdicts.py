@@ -114,7 +114,10 @@ class Verdicts:
         return tuple(dict.fromkeys(sorted(facts)))
 
     def share_search(self, one: str, other: str) -> bool:
-        """Returns true for two contenders of no search, or of searches for settings and epochs with the same budget."""
+        """Returns true for two contenders of no search, or of searches for settings and epochs with the same budget.
+
+        A network that was trained elsewhere has a budget that nobody knows.
+        """
         return self._find_search(one) == self._find_search(other)
 
     def share_seeds(self, one: str, other: str) -> bool:
@@ -158,10 +161,12 @@ class Verdicts:
         return verdict if level is None else verdict._replace(level=verdict.level * level / ALPHA)
 
     def _find_search(self, contender: str) -> object:
-        """Returns the marks of the searches that found a contender's settings and epochs; None where there was none."""
+        """Returns the marks of the searches that found a contender's settings and epochs, and the weights that it was given."""
         records = self._cells.get(contender)
-        options = next(iter(records.values())).cell.options if records else {}
-        return options.get(TUNED), options.get(AUTO_EPOCHS)
+        if not records:
+            return None, None, None
+        cell = next(iter(records.values())).cell
+        return cell.options.get(TUNED), cell.options.get(AUTO_EPOCHS), cell.weights if cell.is_given else None
 
     def _find_tested(self, contender: str) -> dict[int, str]:
         cells = {seed: record.cell.id for seed, record in self._cells.get(contender, {}).items()}

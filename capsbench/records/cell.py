@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
 from capsbench.records.declaration import Declaration, Panel, Role
+from capsbench.sources.weights import NONE as WEIGHTS_NONE
 from capsbench.stats.spaces import Choice, Range
 
 PROTOCOL = 1
@@ -146,7 +147,7 @@ class Cell(BaseModel):
         Declaration("largest norm of the gradient; 0: no clipping", Role.BUDGET, Panel.TRAINING, default=0.0),
     ]
     epochs: Annotated[
-        Count,
+        CountFromZero,
         Declaration(
             "passes over the training images; auto: as many as one rule finds, the same for every contender",
             Role.BUDGET,
@@ -262,6 +263,15 @@ class Cell(BaseModel):
         bool,
         Declaration("each class is equally likely to be drawn for a training step", Role.BUDGET, Panel.DATA),
     ] = False
+    weights: Annotated[
+        str,
+        Declaration(
+            "file of weights trained elsewhere, which are measured as they are; on record is its digest; none: random ones, "
+            "which are trained",
+            Role.OWN,
+            Panel.NETWORK,
+        ),
+    ] = WEIGHTS_NONE
     channels_last: Annotated[
         bool, Declaration("convolutions with the channels last in memory", Role.MACHINE, Panel.MACHINE)
     ] = False
@@ -270,6 +280,13 @@ class Cell(BaseModel):
         Literal["none", "default", "cuda-graphs"],
         Declaration("training step by torch.compile: none, default or cuda-graphs", Role.MACHINE, Panel.MACHINE),
     ] = "none"
+
+    @model_validator(mode="after")
+    def _check_epochs(self) -> Self:
+        """Raises ValueError unless networks that are trained, and no others, have epochs."""
+        if bool(self.epochs) == self.is_given:
+            raise ValueError("epochs: expected 0 of a network whose weights are given, else 1 or more")
+        return self
 
     @cached_property
     def id(self) -> str:
@@ -295,6 +312,11 @@ class Cell(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    @property
+    def is_given(self) -> bool:
+        """True for a network whose weights were trained elsewhere, so that no epoch is trained here."""
+        return self.weights != WEIGHTS_NONE
 
     @property
     def has_routing(self) -> bool:

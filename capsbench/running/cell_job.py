@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import declaration_of, make_measure, source_of
 from capsbench.measures.contract import check_rows
 from capsbench.networks.build import build_network, count_parameters, parameter_dtype
+from capsbench.networks.weights import read_state
 from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
+from capsbench.planning.request import WEIGHTS
 from capsbench.records.cell import DATA, IMAGES, Cell
 from capsbench.records.parts import Parts, dataset_of
 from capsbench.records.provenance import provenance
@@ -38,6 +41,7 @@ from capsbench.running.events import Measured, Measuring, NotMeasured, Trained
 from capsbench.running.executors.base import Place, SendEvent
 from capsbench.running.executors.processes import to_sendable
 from capsbench.sources import changed_parts
+from capsbench.sources.weights import digest_file
 from capsbench.training.contract import check_contract
 from capsbench.training.loop import train
 
@@ -64,7 +68,9 @@ def run_cell(
     store, began = place.store, time.monotonic()
     data, parts = prepare_process(planned, place.data_folder)
     digest = join_digests(parts)
-    if record is None:
+    if record is None and planned.cell.is_given:
+        network = _take_given(planned, data, parts, store, send)
+    elif record is None:
         checkpoints = CheckpointFile(planned.cell, digest, store, checkpoint_seconds, send)
         network = _train_network(planned.cell, data, parts, store, checkpoints, began, send)
     elif any(make_measure(spec).needs_weights for spec in measures):
@@ -176,7 +182,6 @@ def _train_network(
         check_contract(cell, network, data)
         segments = checkpoints.list_segments(len(history))
         seconds = round(sum(segment.seconds for segment in segments), 3)
-        backends = {module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)}
         rows = [
             Row(TRAINING, "parameters", "network", count_parameters(network), "parameters"),
             Row(TRAINING, "epochs", "network", len(history), "epochs"),
@@ -186,18 +191,59 @@ def _train_network(
         event = Trained(
             history,
             rows,
-            sorted(backends),
+            _list_backends(cell, network),
             training_versions(cell),
             store.write_tensors(store.weights_path(cell.id), network.state_dict()),
             segments[0].started,
             seconds,
-            {**Parts.from_cell(cell).digest_modules(), DATA: parts, **_describe_images(cell)},
+            _describe_sources(cell, parts),
             join_digests(parts),
             provenance(),
             segments if len(segments) > 1 else [],
         )
         send(event)
     return network
+
+
+def _take_given(planned: PlannedCell, data: Splits, parts: dict[str, str], store: Store, send: SendEvent) -> nn.Module:
+    """Loads weights that were trained elsewhere into the network of a cell, and sends `Trained`, without epochs and times.
+
+    Raises:
+        TrainingFailed: the file has changed since the cell was planned, or its place is not known.
+    """
+    cell, file = planned.cell, planned.weights
+    if file is None or digest_file(WEIGHTS, Path(file.path))[: len(cell.weights)] != cell.weights:
+        raise TrainingFailed(
+            f"the weights {cell.weights} are not in the file {file and file.path}; name it by --weights"
+        )
+    _seed_generators(cell.seed)
+    network = build_network(cell)
+    network.load_state_dict(read_state(file.path))
+    check_contract(cell, network, data)
+    event = Trained(
+        [],
+        [Row(TRAINING, "parameters", "network", count_parameters(network), "parameters")],
+        _list_backends(cell, network),
+        {kind: version for kind, version in training_versions(cell).items() if kind != TRAINING},
+        store.write_tensors(store.weights_path(cell.id), network.state_dict()),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        None,
+        {**_describe_sources(cell, parts), WEIGHTS: {Path(file.path).name: file.sha256}},
+        join_digests(parts),
+        provenance(),
+    )
+    send(event)
+    return network
+
+
+def _describe_sources(cell: Cell, parts: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Returns the sources of a record: the digests of a user's own parts by module, and those of the data."""
+    return {**Parts.from_cell(cell).digest_modules(), DATA: parts, **_describe_images(cell)}
+
+
+def _list_backends(cell: Cell, network: nn.Module) -> list[str]:
+    """Returns the implementations of the vote pass that the routings of a network use."""
+    return sorted({module.resolve_backend(cell.device) for module in network.modules() if isinstance(module, Routing)})
 
 
 def _describe_images(cell: Cell) -> dict[str, dict[str, str]]:

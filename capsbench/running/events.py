@@ -26,6 +26,7 @@ class Trained:
         sources: digests of a user's own parts by module (`capsbench.records.parts.Parts.digest_modules`), and of the data.
         data: digest of the data as loaded, see `capsbench.data.digest`.
         provenance: machine, software and commit of the process that trained.
+        seconds: the duration of the training; None if the weights were trained elsewhere, and there is no history.
         segments: the parts of an interrupted training; empty if it was not interrupted.
     """
 
@@ -35,7 +36,7 @@ class Trained:
     versions: dict[str, int]
     weights: Artifact
     started: str
-    seconds: float
+    seconds: float | None
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     data: str | None = None
     provenance: Facts = field(default_factory=dict)

@@ -107,6 +107,7 @@ class PlainProgress:
         if record.cell.id in self.trained:
             seconds = record.training.seconds if record.training else None
             work = "trained" if seconds is None else f"trained in {seconds:.0f} s"
+            work = "weights given" if record.cell.is_given else work
         accuracies = [row.value for row in record.rows if row[:3] == TEST_ACCURACY]
         return f"test accuracy {accuracies[0]:.1%}, {work}" if accuracies else work
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from types import FunctionType
 
@@ -46,7 +47,10 @@ def makes_networks(component: object) -> bool:
 
     No other function is called, such as one that runs commands and that a suite of a stranger names.
     """
-    if type(component) is not FunctionType:
-        return False
+    return type(component) is FunctionType and has_arguments(component)
+
+
+def has_arguments(component: Callable[..., object]) -> bool:
+    """Returns true for a function or class with the arguments ``image`` and ``classes``, or ``num_classes``."""
     arguments = inspect.signature(component).parameters.keys()
     return "num_classes" in arguments or {"image", "classes"} <= arguments

@@ -16,6 +16,7 @@ from capsbench.planning.count import MAX_CELLS, check_count
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import AUTO, EPOCHS, refuse_beside, start_search
+from capsbench.planning.weights import refuse_given
 from capsbench.presenting.notebook import Displayed, Output
 from capsbench.records.store import Store
 from capsbench.records.tuning.convergence import Convergence
@@ -159,6 +160,7 @@ def plan_climbers(
     asked = {name: value for name, value in request.items() if name not in NOT_ALLOWED} | {EPOCHS: epochs}
     started = start_search(asked)
     planned = plan(suite, data_dir, max_cells=max_cells, on_count=on_count, **(asked if started is None else started))
+    refuse_given(planned.cells, f"{{flag:{EPOCHS}}} {AUTO}")
     by_contender: dict[str, list[PlannedCell]] = {}
     for job in planned.cells:
         by_contender.setdefault(job.cell.contender, []).append(job)

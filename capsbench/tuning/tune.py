@@ -14,6 +14,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.planning.count import MAX_CELLS, check_count
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS, STUDIES, TRIALS
 from capsbench.planning.request import AUTO, EPOCHS, split_values, start_search
+from capsbench.planning.weights import refuse_given
 from capsbench.records.tuning import Sampler
 from capsbench.running.machines import Machines
 from capsbench.tuning.contenders import Contender, list_contenders
@@ -104,6 +105,7 @@ def plan_search(
     if started is not None:
         request, search = started, replace(search, is_prolonged=True)
     planned = plan(suite, data_dir, max_cells=max_cells, on_count=on_count, **request)
+    refuse_given(planned.cells, "a search for settings")
     contenders = list_contenders(planned.cells, search)
     if search.is_prolonged:
         check_prolongable(contenders)

@@ -15,6 +15,7 @@ STANDARDISED: dict[str, Any] = {"dataset": "smallnorb"}
 
 REFUSED = [
     (refusals.refuse_large_shift, {}, {"shift": 8}, Kind.INVALID, "shift", 8),
+    (refusals.refuse_no_epochs, {}, {"epochs": 0}, Kind.INVALID, "epochs", 0),
     (refusals.refuse_stop_without_accuracy, SELF_SUPERVISED, {"stop_at": 0.5}, Kind.CONFLICT, "stop_at", 0.5),
     (refusals.refuse_second_objective, SELF_SUPERVISED, {"loss": "margin"}, Kind.CONFLICT, "loss", "margin"),
     (
@@ -36,6 +37,8 @@ REFUSED = [
 
 ALLOWED = [
     (refusals.refuse_large_shift, {}, {"shift": 7}),
+    (refusals.refuse_no_epochs, {}, {"epochs": 1}),
+    (refusals.refuse_no_epochs, {}, {"epochs": 0, "weights": "0123456789ab"}),
     (refusals.refuse_stop_without_accuracy, {}, {"stop_at": 0.5}),
     (refusals.refuse_stop_without_accuracy, SELF_SUPERVISED, {"stop_at": 0.0}),
     (refusals.refuse_second_objective, {}, {"loss": "margin"}),

@@ -122,6 +122,7 @@ def test_roles_say_which_fields_name_pair_and_repeat_contenders() -> None:
         "seed",
         "options",
         "code",
+        "weights",
     }
     assert {*BUDGET} == Cell.model_fields.keys() - unpaired
     assert fields_of(Role.MACHINE) == ["device", "backend", "threads", "channels_last", "fused_optimizer", "compile"]
