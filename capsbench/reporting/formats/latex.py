@@ -253,7 +253,8 @@ def _spell_caption(table: Table, lacking: str) -> str:
     cells = [cell for row in table.rows for cell in row]
     marks = [mark for mark in table.marks if any(mark.partition(":")[0] in cell for cell in cells)]
     unfinished = [f"Incomplete: {lacking}."] if lacking else []
-    return " ".join([f"{table.title}.", *unfinished, table.whole_caption, *(f"{mark}." for mark in marks)]).strip()
+    sentences = [f"{table.title}.", *unfinished, table.whole_caption, *(f"{mark}." for mark in marks)]
+    return tie_numbers(" ".join(sentences).strip())
 
 
 def _list_remarks(table: Table, left_out: Sequence[str]) -> list[str]:
