@@ -20,7 +20,7 @@ from capsbench.cli.flags.options import DataOption, JsonOption
 from capsbench.cli.flags.request import parse_flags, parse_options
 from capsbench.cli.shell.app import App
 from capsbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, Kind, UsageError
-from capsbench.planning.request import spell_flag
+from capsbench.planning.request import refuse_misspelt_scheme, spell_flag
 from capsbench.presenting.terminal import make_console
 from capsbench.sources import locations
 
@@ -144,6 +144,7 @@ def _resolve_name(name: str, typed: Mapping[str, str], folder: Path) -> tuple[st
     if ":" not in name and name not in known:
         expected = [*known, *(f"{scheme}:PATH" for scheme in locations.SCHEMES)]
         raise UsageError(Kind.UNKNOWN, flag="NAME", value=name, expected=expected)
+    refuse_misspelt_scheme("NAME", name)
     for line in registry.about_name("dataset", name):
         print_warning(line)
     registry.trust([name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -89,6 +90,8 @@ def split_request(request: Mapping[str, Any]) -> Request:
         elif key == MEASURE_FLAG:
             measures = check_measures(value)
         elif field is not None:
+            if field == "dataset":
+                _refuse_comma(key, asked)
             fields[field] = _parse_axis(field, key, value)
         else:
             options[key] = value
@@ -220,6 +223,13 @@ def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
     return parsed
 
 
+def _refuse_comma(name: str, asked: Any) -> None:
+    """Refuses a path with a comma that exists, which would be taken for two data sets."""
+    if isinstance(asked, str) and "," in asked and locations.find_location(asked)[1] is not None:
+        remedy = "a comma separates data sets; name it by a path without commas"
+        raise UsageError(Kind.CONFLICT, "a path with a comma", flag=name, value=asked, expected=remedy)
+
+
 def _locate_dataset(name: str, typed: Any) -> str:
     """Returns the name of a data set; one that is typed as a path, such as ``folder:data/shapes``, has the name of its folder."""
     if not isinstance(typed, str):
@@ -228,8 +238,17 @@ def _locate_dataset(name: str, typed: Any) -> str:
     if ":" not in typed and typed not in registry.names("dataset") and Path(typed).expanduser().exists():
         scheme = "folder" if Path(typed).expanduser().is_dir() else "csv" if typed.endswith(".csv") else "npz"
         raise UsageError(Kind.UNKNOWN, flag=name, value=typed, expected=f"images in it are {scheme}:{typed}")
+    refuse_misspelt_scheme(name, typed)
     forget_datasets()
     return locations.locate(typed)
+
+
+def refuse_misspelt_scheme(name: str, typed: str) -> None:
+    """Refuses ``foldr:PATH`` for a path that exists, which would be taken for a module."""
+    scheme, _, rest = typed.partition(":")
+    near = difflib.get_close_matches(scheme.lower(), locations.SCHEMES, n=1)
+    if near and scheme not in locations.SCHEMES and Path(rest).expanduser().exists():
+        raise UsageError(Kind.UNKNOWN, flag=name, value=typed, expected=f"images in it are {near[0]}:{rest}")
 
 
 def refuse_namesakes(requests: Iterable[Mapping[str, Any]]) -> None:
@@ -242,7 +261,7 @@ def refuse_namesakes(requests: Iterable[Mapping[str, Any]]) -> None:
                 continue
             first, path = known.setdefault(name, (location.typed, location.path))
             if path != location.path:
-                problem = f"the same name as {first}, {name}"
+                problem = f"it would have the name {name}, as {first} has"
                 remedy = "rename one of them"
                 raise UsageError(Kind.CONFLICT, problem, flag="dataset", value=typed, expected=remedy)
 

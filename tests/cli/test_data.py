@@ -239,3 +239,9 @@ def test_what_is_no_data_set_is_refused(data):
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert all(fact in done.stderr for fact in ("NAME", "'collections:OrderedDict'", "capsbench.data.base.Dataset"))
+
+
+def test_a_misspelt_kind_of_a_path_that_exists_is_named(data, tmp_path):
+    done = data("list", f"foldr:{tmp_path}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"folder:{tmp_path}" in done.stderr

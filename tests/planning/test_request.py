@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from capsbench.errors import Kind, UsageError
@@ -38,3 +40,21 @@ def test_flags_that_do_not_go_with_another_are_named() -> None:
         refuse_beside("{flag:epochs} auto", shard=None, fresh=True)
     assert caught.value.flag == "fresh"
     assert "epochs auto" in caught.value.describe()
+
+
+@pytest.mark.parametrize("scheme", ["foldr", "FOLDER", "csvs"])
+def test_a_misspelt_kind_of_a_path_that_exists_is_named(scheme: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        split_request({"dataset": f"{scheme}:{tmp_path}"})
+    right = {"csvs": "csv"}.get(scheme, "folder")
+    assert (caught.value.kind, caught.value.flag) == (Kind.UNKNOWN, "dataset")
+    assert f"{right}:{tmp_path}" in str(caught.value.expected)
+
+
+def test_a_path_with_a_comma_that_exists_is_not_taken_for_two(tmp_path: Path) -> None:
+    path = tmp_path / "red, green"
+    path.mkdir()
+    with pytest.raises(UsageError) as caught:
+        split_request({"dataset": f"folder:{path}"})
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "dataset")
+    assert split_request({"dataset": [f"folder:{path}"]}).fields["dataset"] == ["folder:red, green"]

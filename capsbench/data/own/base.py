@@ -115,6 +115,9 @@ class OwnImages(Dataset):
         test_share: float = 0.2,
         split_seed: int = 0,
     ) -> None:
+        if not path:  # which Path would take as the working folder
+            expected = "a path behind the colon, such as folder:shapes"
+            raise UsageError(Kind.INVALID, flag="dataset", expected=expected, value=path)
         self.path = Path(path)
         self.fit = Fit(parse_size("resize", resize), parse_size("crop", crop, square=True))
         self.shares = Shares(validation_share, test_share, split_seed)

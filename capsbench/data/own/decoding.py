@@ -79,9 +79,10 @@ def parse_size(flag: str, text: str, *, square: bool = False) -> Size | None:
         flag: the flag that the error names.
         square: a single number is both sides.
     """
-    if text.strip().lower() in ("", "none"):
+    if text == "none":
         return None
-    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip().lower(), flags=re.ASCII)
+    # One spelling of each size: the text is part of a cell's identity.
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text, flags=re.ASCII)
     sides = [int(side) for side in match.groups() if side] if match else [0]
     if not all(0 < side <= LONGEST_SIDE for side in sides):
         expected = f"none, N or HEIGHTxWIDTH in pixels, from 1 to {LONGEST_SIDE}, such as 64 or 48x64"

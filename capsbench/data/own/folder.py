@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from capsbench.data.own.base import FilePicture, OwnImages
@@ -80,15 +80,31 @@ class FolderSet(OwnImages):
         self._note_loose_files(folder)
 
     def _list_images(self, folder: Path) -> Iterator[Path]:
-        """Yields the image files in a folder and the folders in it, sorted."""
+        """Yields the image files in a folder and the folders in it, sorted; raises UsageError for a link around itself."""
+        around = {str(folder): frozenset((self.path.resolve(),))}
         for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise_error):
+            outer = around.pop(place)
+            inner = outer | {self._resolve_folder(Path(place), outer)}
             folders[:] = sorted(name for name in folders if not _is_hidden(name))
+            around |= {os.path.join(place, name): inner for name in folders}  # noqa: PTH118
             for name in sorted(name for name in names if not _is_hidden(name)):
                 path = Path(place, name)
                 if path.suffix.lower() in SUFFIXES:
                     yield path
                 else:
                     self._ignored.append(path)
+
+    def _resolve_folder(self, folder: Path, outer: Iterable[Path]) -> Path:
+        """Returns the real path of a folder; raises UsageError for a link to a folder around it, whose images would not end.
+
+        Args:
+            outer: the real paths of the folders that led to it.
+        """
+        place = folder.resolve()
+        if any(place == path or place in path.parents for path in outer):
+            problem = f"{folder.relative_to(self.path).as_posix()} is a link to a folder that it lies in"
+            raise UsageError(Kind.CONFLICT, problem, flag="dataset", file=self.path, expected="remove the link")
+        return place
 
     def _note_loose_files(self, folder: Path) -> None:
         """Notes files outside the class folders, which are ignored."""

@@ -177,3 +177,34 @@ def test_pixels_are_bytes_by_255(put_images: PutImages) -> None:
     images = load(put_images()).test.images
     assert images.dtype == torch.float32
     assert np.isclose(images.numpy() * 255, np.round(images.numpy() * 255), atol=1e-4).all()
+
+
+@pytest.mark.parametrize("target", ["..", ".", "../ring"])
+def test_a_link_to_a_folder_around_it_is_refused_and_another_is_followed(put_images: PutImages, target: str) -> None:
+    path = put_images()
+    (path / "bar" / "link").symlink_to(target)
+    if target == "../ring":
+        assert FolderSet(str(path)).count_classes()["bar"] == {"train": 14, "validation": 2, "test": 4}
+    else:
+        error = usage_error(FolderSet, str(path))
+        assert (error.kind, error.flag, error.file) == (Kind.CONFLICT, "dataset", path)
+        assert "bar/link" in error.problem
+
+
+def test_two_classes_that_link_to_each_other_are_refused(put_images: PutImages) -> None:
+    path = put_images()
+    (path / "bar" / "link").symlink_to("../ring")
+    (path / "ring" / "link").symlink_to("../bar")
+    assert usage_error(FolderSet, str(path)).kind is Kind.CONFLICT
+
+
+def test_a_class_folder_that_is_the_folder_itself_is_refused(put_images: PutImages) -> None:
+    path = put_images()
+    (path / "all").symlink_to(".")
+    assert usage_error(FolderSet, str(path)).kind is Kind.CONFLICT
+
+
+def test_an_empty_path_is_not_the_working_folder(put_images: PutImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(put_images())
+    error = usage_error(FolderSet, "")
+    assert (error.kind, error.flag) == (Kind.INVALID, "dataset")
