@@ -15,6 +15,7 @@ def test_later_fields_are_by_default_what_the_code_did_before():
         "decay_steps": 0,
         "stop_at": 0.0,
         "balanced": False,
+        "weights": "none",
         "channels_last": False,
         "fused_optimizer": False,
         "compile": "none",
