@@ -67,11 +67,26 @@ def test_a_kill_loses_no_trial_and_changes_no_choice(tmp_path, kills):
         assert read_choices(folder) == choices
 
 
+def wait_for_trials(folder, count):
+    """Waits until so many trials are on record."""
+    deadline = time.monotonic() + 300
+    while len(list(folder.glob("trials/records/*.json"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 def test_two_commands_tune_one_study_together_and_choose_as_one(tmp_path):
     subprocess.run([*COMMAND, "--out", "alone"], cwd=tmp_path, check=True, capture_output=True)
-    both = [subprocess.Popen([*COMMAND, "--out", "together"], cwd=tmp_path) for _ in range(2)]
-    assert [command.wait(timeout=300) for command in both] == [0, 0]
+    command, folder = [*COMMAND, "--out", "together"], tmp_path / "together"
+    first = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
+    wait_for_trials(folder, 1)
+    os.killpg(first.pid, signal.SIGSTOP)  # so that the second has something left to train, however late it starts
+    trials = len(read_trials(folder))
+    second = subprocess.Popen(command, cwd=tmp_path)
+    wait_for_trials(folder, trials + 1)
+    os.killpg(first.pid, signal.SIGCONT)
+    assert [process.wait(timeout=300) for process in (first, second)] == [0, 0]
     assert read_choices(tmp_path / "together") == read_choices(tmp_path / "alone")
     runs = open_trials(tmp_path / "together").runs()
     assert len(runs) == 2
