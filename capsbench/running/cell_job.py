@@ -213,9 +213,7 @@ def _take_given(planned: PlannedCell, data: Splits, parts: dict[str, str], store
     """
     cell, file = planned.cell, planned.weights
     if file is None or digest_file(WEIGHTS, Path(file.path))[: len(cell.weights)] != cell.weights:
-        raise TrainingFailed(
-            f"the weights {cell.weights} are not in the file {file and file.path}; name it by --weights"
-        )
+        raise TrainingFailed(f"the weights {cell.weights} are not, or no longer, in the file {file and file.path}")
     _seed_generators(cell.seed)
     network = build_network(cell)
     network.load_state_dict(read_state(file.path))
