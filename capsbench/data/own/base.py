@@ -105,6 +105,9 @@ class OwnImages(Dataset):
     path: Path
     pictures: Sequence[Picture]
 
+    names_on_file: Sequence[str] = ()
+    """The names of classes in the order that the files give, set by `list_pictures`; empty if they give none."""
+
     def __init__(
         self,
         path: str,
@@ -146,8 +149,11 @@ class OwnImages(Dataset):
         """Returns the images in a fixed order, at least one; raises UsageError."""
 
     def order_classes(self) -> list[str]:
-        """Returns the names of the classes in the order of their labels."""
-        return order_classes([picture.label for picture in self.pictures])
+        """Returns the names of the classes that have images, in the order of their labels."""
+        if not self.names_on_file:
+            return order_classes([picture.label for picture in self.pictures])
+        present = {picture.label for picture in self.pictures}
+        return [name for name in self.names_on_file if name in present]
 
     @cached_property
     def image(self) -> ImageShape:  # type: ignore[override]

@@ -90,12 +90,8 @@ class HuggingFaceSet(OwnImages):
             expected = "expected a folder that save_to_disk wrote"
             raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, expected=expected) from error
         parts: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else {"": loaded}
-        self._names: list[str] = []
+        self.names_on_file = ()
         return [picture for name, rows in parts.items() for picture in self._list_rows(datasets, name, rows)]
-
-    def order_classes(self) -> list[str]:
-        present = {picture.label for picture in self.pictures}
-        return [name for name in self._names if name in present] if self._names else super().order_classes()
 
     def _list_rows(self, datasets: Any, name: str, rows: Any) -> list[RowPicture]:
         """Returns the images of one part."""
@@ -105,7 +101,7 @@ class HuggingFaceSet(OwnImages):
         images, labels = self._find_columns(rows.features)
         feature = rows.features[labels]
         names = list(getattr(feature, "names", None) or [])
-        self._names = self._names or names
+        self.names_on_file = self.names_on_file or names
         values = list(rows[labels])
         unlabelled = [row for row, value in enumerate(values) if value is None or (names and value == -1)]
         if unlabelled:

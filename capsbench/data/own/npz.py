@@ -75,7 +75,7 @@ class NpzSet(OwnImages):
     def list_pictures(self) -> Sequence[Picture]:
         arrays = read_npz(self.path)
         pairs = find_pairs(arrays, self.path)
-        self._names = find_class_names(arrays, self.path)
+        self.names_on_file = find_class_names(arrays, self.path)
         pictures: list[Picture] = []
         for part, (images_name, labels_name) in pairs.items():
             images: Sequence[bytes] | Pixels
@@ -83,7 +83,7 @@ class NpzSet(OwnImages):
                 images = _split_files(arrays, images_name, self.path)
             else:
                 images = to_standard(arrays[images_name], images_name, self.path)
-            labels = to_class_names(arrays[labels_name], labels_name, self._names, self.path)
+            labels = to_class_names(arrays[labels_name], labels_name, self.names_on_file, self.path)
             if len(images) != len(labels):
                 problem = f"{len(images)} {images_name} and {len(labels)} {labels_name}"
                 raise refuse_arrays(self.path, problem, "expected a label for each image")
@@ -93,11 +93,6 @@ class NpzSet(OwnImages):
         if not pictures:
             raise refuse_arrays(self.path, "no images", EXPECTED)
         return pictures
-
-    def order_classes(self) -> list[str]:
-        present = {picture.label for picture in self.pictures}
-        named = [name for name in self._names if name in present]
-        return named if self._names else super().order_classes()
 
 
 class TorchvisionSet(NpzSet):
