@@ -11,7 +11,7 @@ from rich.console import Console
 
 from capsbench import registry
 from capsbench.data.base import data_folder
-from capsbench.data.own import adopt_request
+from capsbench.data.own import adopt_request, remove_refused
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.build import ALL, check_measures, measures_of
 from capsbench.measures.build import left_out as measures_left_out
@@ -41,7 +41,7 @@ from capsbench.records.store import Store
 from capsbench.registry import measure_name
 from capsbench.running.events import Listener
 from capsbench.running.listeners import Listeners, name_listeners
-from capsbench.running.load_data import check_data, group_by_data, identify_data
+from capsbench.running.load_data import check_data, find_unfit, group_by_data, identify_data
 from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
 from capsbench.running.progress import make_progress
@@ -195,6 +195,7 @@ def measure(
     *,
     measure: str | Sequence[str],
     where: Sequence[str] = (),
+    dataset: str | Sequence[str] = (),
     data_dir: str | Path | None = None,
     workers: int | None = None,
     executor: str = "local",
@@ -213,6 +214,7 @@ def measure(
         folder: the results folder.
         measure: the measures, as in `cells`; each network gets those that apply to it and that it lacks.
         where: conditions on the networks, ``NAME=A,B`` or ``NAME!=A,B`` each, as in `report`; all networks by default.
+        dataset: where images of the user's own lie now that were moved since the training, such as ``folder:data/shapes``.
         data_dir, workers, executor, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address, console: as in `run`.
         allow_code: import a user's own parts that the records name, from the folders in which their runs found them; networks
             with such parts are left out otherwise.
@@ -231,13 +233,16 @@ def measure(
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)
     on_record, faults = require_records(store)
-    find_data(store)
+    chosen_records = choose_records(on_record, where)
+    find_data(store, (record.cell for record in chosen_records), split_values(dataset))
     if allow_code:
         allow_own(store)
-    records = [record for record in choose_records(on_record, where) if record.training is not None]
+    records = [record for record in chosen_records if record.training is not None]
     if not records:
         raise NothingMeasured(Kind.MISSING, "no trained network is on record", flag="out", file=store.folder)
     reasons = {record.cell.id: _explain_unmeasurable(record) for record in records}
+    usable = (record.cell for record in records if not reasons[record.cell.id])
+    reasons |= {name: fault.describe(spell_flag) for name, fault in find_unfit(usable, data_folder(data_dir)).items()}
     titles = title_cells(record.cell for record in records)
     remarks = [f"{titles[record.cell.id]} is left out: {why}" for record in records if (why := reasons[record.cell.id])]
     here = [record for record in records if not reasons[record.cell.id]]
@@ -293,18 +298,23 @@ def _plan_request(
     on_count: OnCount = lambda count: None,
 ) -> list[PlannedCell]:
     asked = name_request({name: value for name, value in request.items() if value is not None})
-    asked = adopt_request(asked, data_folder(data_dir))
-    requests = read_suite(suite).override_with(asked) if suite is not None else [asked]
-    try:
-        count = count_cells(*requests)
-        check_count(count, max_cells)
-        on_count(count)
-        requests = [adopt_request(dict(item), data_folder(data_dir)) for item in requests]
-        return identify_data(plan_cells(*requests), data_folder(data_dir), _leaves_out(suite, request))
-    except UsageError as error:
-        if suite is not None and error.file is None and error.flag not in {"max_cells", *map(canonical_name, asked)}:
-            error.suite = str(suite)
-        raise
+    with remove_refused() as note:
+        asked = adopt_request(asked, data_folder(data_dir), note)
+        requests = read_suite(suite).override_with(asked) if suite is not None else [asked]
+        try:
+            count = count_cells(*requests)
+            check_count(count, max_cells)
+            on_count(count)
+            requests = [adopt_request(dict(item), data_folder(data_dir)) for item in requests]
+            return identify_data(plan_cells(*requests), data_folder(data_dir), _leaves_out(suite, request))
+        except UsageError as error:
+            if (
+                suite is not None
+                and error.file is None
+                and error.flag not in {"max_cells", *map(canonical_name, asked)}
+            ):
+                error.suite = str(suite)
+            raise
 
 
 def _plan_measures(record: Record, specs: tuple[str, ...]) -> PlannedCell:
@@ -342,9 +352,10 @@ def _collect_remarks(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) 
 def _describe_images(chosen: Sequence[PlannedCell]) -> list[str]:
     """Returns what data sets say of their images, such as the splits that were drawn and an imbalance of the classes."""
     groups = group_by_data(planned.cell for planned in chosen)
-    return [
+    lines = (
         f"{dataset}: {line}" for dataset, options in groups for line in open_dataset(dataset, dict(options)).remarks
-    ]
+    )
+    return [*dict.fromkeys(lines)]  # options may leave what is told as it is
 
 
 def _describe_heavy_baseline(heavy: HeavyBaseline) -> str:

@@ -97,11 +97,13 @@ class UsageError(ValueError):
         if isinstance(self.expected, str):
             return f"unknown {self.value!r}", self.expected
         value, known = str(self.value), self.expected or ()
-        if value == self.flag:  # the unknown name is itself a flag
+        is_flag = value == self.flag  # the unknown name is itself a flag
+        if is_flag:
             value, known = spell(value), tuple(spell(flag) for flag in known)
         near = difflib.get_close_matches(value, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else ""
-        return f"unknown {value!r}", " ".join(filter(None, (hint, _choose_from(known))))
+        choices = "" if is_flag and near else _choose_from(known)  # there are 60 flags
+        return f"unknown {value!r}", " ".join(filter(None, (hint, choices)))
 
     def __str__(self) -> str:
         return self.describe()

@@ -193,7 +193,8 @@ def names(kind: str) -> list[str]:
 
 def name_schemes(kind: str) -> list[str]:
     """Returns the names with a scheme that a kind has: ``folder:PATH``, ``timm:NAME``."""
-    return [f"{scheme}:{'PATH' if kind == 'dataset' else 'NAME'}" for scheme in SCHEMES.get(kind, ())]
+    is_path = {scheme: kind == "dataset" and scheme not in locations.NAMED for scheme in SCHEMES.get(kind, ())}
+    return [f"{scheme}:{'PATH' if is_path[scheme] else 'NAME'}" for scheme in is_path]
 
 
 def find_shipped(kind: str, name: str) -> str | None:

@@ -44,8 +44,8 @@ from capsbench.planning.request import spell_flag
         ),
         (
             UsageError(Kind.UNKNOWN, flag="rooting", value="rooting", expected=["train_size", "routing"]),
-            "rooting: unknown 'rooting'; did you mean 'routing'? choose from train_size, routing",
-            "--rooting: unknown '--rooting'; did you mean '--routing'? choose from --train-size, --routing",
+            "rooting: unknown 'rooting'; did you mean 'routing'?",
+            "--rooting: unknown '--rooting'; did you mean '--routing'?",
         ),
     ],
 )  # fmt: skip

@@ -16,7 +16,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import ALL, NONE, make_measure, measures_of
 from capsbench.planning.baselines import resolve_baseline
 from capsbench.planning.defaults import complete_axes
-from capsbench.planning.options import choose_options, list_options, multiply_axes
+from capsbench.planning.options import choose_options, list_options, multiply_axes, refuse_option
 from capsbench.planning.parts import choose_parts
 from capsbench.planning.request import (
     BASELINE_FLAG,
@@ -215,5 +215,4 @@ def _refuse_unused_options(split: Sequence[Request], used: set[str], options: se
     """Refuses a name that is no option of any of the networks, routings and losses."""
     asked = {name for wanted in split for name in wanted.options}
     for name in sorted(asked - used):
-        known = {*asked_fields(), MEASURE_FLAG, BASELINE_FLAG, BASELINE_SIZE_FLAG, *options}
-        raise UsageError(Kind.UNKNOWN, flag=name, value=name, expected=sorted(known))
+        refuse_option(name, {*asked_fields(), MEASURE_FLAG, BASELINE_FLAG, BASELINE_SIZE_FLAG, *options})

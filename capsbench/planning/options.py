@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -53,7 +54,7 @@ def choose_options(parts: Parts, asked: Mapping[str, list[Any]], used: set[str])
     names = sorted(meant, key=lambda name: "." in name)  # a full name has the last word
     for values in multiply_axes({name: asked[name] for name in meant}):
         chosen = {
-            option: _parse_option(name, option, defaults[option], values[name])
+            option: _parse_option(parts.of(option).component, name, option, defaults[option], values[name])
             for name in names
             for option in meant[name]
         }
@@ -62,10 +63,11 @@ def choose_options(parts: Parts, asked: Mapping[str, list[Any]], used: set[str])
         yield chosen
 
 
-def _parse_option(name: str, option: str, default: Scalar, value: Any) -> Scalar:
+def _parse_option(component: Any, name: str, option: str, default: Scalar, value: Any) -> Scalar:
     """Returns a value that was asked for as ``name`` in the type of the option's default.
 
-    Whole numbers of a network are widths, counts and sides: 1 or more, or 0 where that is the default and says so.
+    Whole numbers of a network are widths, counts and sides: 1 or more, or 0 where that is the default and says so. A component
+    may declare ``spellings``, functions that return the one spelling of an option's value.
     """
     try:
         kind: Any = Whole if type(default) is int else type(default)
@@ -78,12 +80,14 @@ def _parse_option(name: str, option: str, default: Scalar, value: Any) -> Scalar
         raise UsageError(Kind.INVALID, flag=name, expected=f"{min(1, default)} or more", value=value)
     if isinstance(parsed, float) and not math.isfinite(parsed):
         raise UsageError(Kind.INVALID, flag=name, expected="a finite number", value=value)
-    return parsed
+    spellings: Mapping[str, Callable[[Any], Scalar]] = getattr(component, "spellings", {})
+    spell = spellings.get(short_name(option))
+    return parsed if spell is None else spell(parsed)
 
 
 def _refuse_negative(parts: Parts, option: str, value: Scalar) -> None:
     """Refuses a negative number for a built-in component, whose options are sizes, shares, deviations or rates."""
-    part = parts.by_field[option.partition(".")[0]]
+    part = parts.of(option)
     if registry.find_shipped(part.kind, part.name) and isinstance(value, int | float) and value < 0:
         raise UsageError(Kind.INVALID, flag=short_name(option), expected="0 or more", value=value)
 
@@ -94,12 +98,38 @@ def multiply_axes(axes: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:
         yield dict(zip(axes, values, strict=True))
 
 
+def refuse_option(name: str, known: Iterable[str]) -> NoReturn:
+    """Raises UsageError for an option that no part of a request has; it names the components that have it.
+
+    Args:
+        name: the option as the user named it.
+        known: the names that the request may have.
+    """
+    if not (owners := _find_owners(name.rpartition(".")[2])):
+        raise UsageError(Kind.UNKNOWN, flag=name, value=name, expected=sorted(known))
+    listed = " and of ".join(f"{kind} {', '.join(components)}" for kind, components in owners.items())
+    raise UsageError(Kind.CONFLICT, f"not an option of what is asked for, but of {listed}", flag=name)
+
+
+def _find_owners(option: str) -> dict[str, list[str]]:
+    """Returns kind -> the components that have an option, as a user names them."""
+    owners: dict[str, list[str]] = {}
+    for kind in ("dataset", "network", "baseline", "routing", "loss"):
+        for name in (*registry.names(kind), *registry.name_schemes(kind)):
+            with suppress(UsageError):  # a name that a package of the user adds, and that cannot be imported
+                if option in read_options(registry.get(kind, name)):
+                    owners.setdefault("data set" if kind == "dataset" else kind, []).append(name)
+    return owners
+
+
 def parse_dataset_options(name: str, asked: Mapping[str, Any]) -> dict[str, Scalar]:
     """Returns some options of a data set in their types; raises UsageError for one that it does not have."""
-    defaults = read_options(registry.get("dataset", name))
+    component = registry.get("dataset", name)
+    defaults = read_options(component)
     for option in asked:
         if option not in defaults:
-            raise UsageError(Kind.UNKNOWN, flag=option, value=option, expected=sorted(defaults))
+            refuse_option(option, defaults)
     return {
-        option: _parse_option(option, f"dataset.{option}", defaults[option], value) for option, value in asked.items()
+        option: _parse_option(component, option, f"dataset.{option}", defaults[option], value)
+        for option, value in asked.items()
     }

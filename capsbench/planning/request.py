@@ -236,7 +236,7 @@ def _locate_dataset(name: str, typed: Any) -> str:
         expected = "a name, folder:PATH, npz:PATH, csv:PATH or package.module:Class"
         raise UsageError(Kind.INVALID, flag=name, expected=expected, value=type(typed).__name__)
     if ":" not in typed and typed not in registry.names("dataset") and Path(typed).expanduser().exists():
-        scheme = "folder" if Path(typed).expanduser().is_dir() else "csv" if typed.endswith(".csv") else "npz"
+        scheme = locations.find_scheme(Path(typed))
         raise UsageError(Kind.UNKNOWN, flag=name, value=typed, expected=f"images in it are {scheme}:{typed}")
     refuse_misspelt_scheme(name, typed)
     forget_datasets()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from capsbench import registry
 from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.records.cell import Cell
 from capsbench.records.parts import Parts
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -41,9 +43,40 @@ def allow_own(*stores: Store) -> None:
         registry.look_in(Path(folder) for run in reversed(store.runs()) for folder in run.folders)
 
 
-def find_data(store: Store) -> None:
-    """Looks for the images of records where earlier runs read them, latest first, unless the user says where they lie."""
+def find_data(store: Store, cells: Iterable[Cell] = (), moved: Sequence[str] = ()) -> None:
+    """Looks for the images of records where earlier runs read them, latest first, unless the user says where they lie.
+
+    Args:
+        cells: those whose images are needed.
+        moved: where images lie now, ``folder:data/shapes`` each.
+
+    Raises:
+        UsageError: there is no such path, or its name is that of no data set of the cells.
+    """
     locations.restore((spec for run in reversed(store.runs()) for spec in run.data), replace=False)
+    datasets = sorted({cell.dataset for cell in cells if locations.split_scheme(cell.dataset)[0]})
+    for typed in moved:
+        name, location = locations.find_location(typed)
+        if location is None:
+            expected = f"a path that exists, such as {datasets[0] if datasets else 'folder:shapes'}"
+            raise UsageError(Kind.INVALID, flag="dataset", value=typed, expected=expected)
+        if name not in datasets:
+            problem = f"none of these networks was trained on {name}"
+            listed = ", ".join(datasets) or "no images of one's own"
+            expected = f"name a folder, a file or a link of the name on record: {listed}"
+            raise UsageError(Kind.CONFLICT, problem, flag="dataset", value=typed, expected=expected)
+        locations.place(name, location)
+
+
+def explain_moved(cell: Cell) -> UsageError | None:
+    """Returns the error, with its remedy, of a cell whose own images are not where a run found them; None if they are."""
+    scheme, _ = locations.split_scheme(cell.dataset)
+    path = Path(locations.path_of(cell.dataset))
+    if not scheme or path.exists():
+        return None
+    problem = f"the images of {cell.dataset} are not here any more"
+    remedy = f"{{flag:dataset}} {scheme}:PATH says where they lie now; they are recognised by their digest"
+    return UsageError(Kind.MISSING, problem, flag="dataset", file=path, expected=remedy)
 
 
 def require_records(store: Store, flag: str = "out") -> tuple[list[Record], list[str]]:

@@ -78,6 +78,10 @@ class Parts:
         named = {"dataset": self.dataset, "network": self.network, "routing": self.routing, "loss": self.loss}
         return {field: part for field, part in named.items() if part is not None}
 
+    def of(self, option: str) -> Part:
+        """Returns the part of an option by its full name, ``routing.beta``."""
+        return self.by_field[option.partition(".")[0]]
+
     def __iter__(self) -> Iterator[Part]:
         return iter(self.by_field.values())
 

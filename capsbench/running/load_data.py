@@ -19,6 +19,7 @@ from capsbench.data.draws import draw_few
 from capsbench.errors import Kind, ProcessFailed, UsageError
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import DATA, Cell, Scalar
+from capsbench.records.folder import explain_moved
 from capsbench.records.parts import open_dataset
 from capsbench.running.executors.base import Job
 from capsbench.running.executors.processes import in_processes
@@ -109,6 +110,30 @@ def identify_data(planned: Sequence[PlannedCell], folder: Path, leave_out: bool 
             if not leave_out:
                 raise
     return [_add_digest(job, parts[key]) if (key := data_key(job.cell)) in parts else job for job in planned]
+
+
+def find_unfit(cells: Iterable[Cell], folder: Path) -> dict[str, UsageError]:
+    """Returns cell -> error with a remedy, for those on record whose images are a user's own and not those of the training.
+
+    Args:
+        folder: the data folder.
+    """
+    faults: dict[str, UsageError] = {}
+    for (dataset, options), alike in group_by_data(cell for cell in cells if DATA in cell.code).items():
+        fault, digest = explain_moved(alike[0]), ""
+        if fault is None:
+            problem = "the images or labels have changed since the training"
+            fault = UsageError(Kind.CONFLICT, problem, flag="dataset", value=dataset, expected=RESTORE)
+            try:
+                digest = join_digests(_call_in_process(load_and_digest, dataset, folder, dict(options), 1))
+            except UsageError as error:
+                fault = error
+        faults |= {cell.id: fault for cell in alike if cell.code[DATA] != digest}
+    return faults
+
+
+RESTORE = "restore them, name a copy of them as they were by {flag:dataset}, or train on the new ones by the command on record"
+"""The remedy for images that are not those of a training."""
 
 
 def list_data_files(

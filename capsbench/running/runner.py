@@ -35,7 +35,7 @@ from capsbench.running.events import (
     Remarked,
     RunStarted,
 )
-from capsbench.running.executors.base import Executor, Job, Place, Settings
+from capsbench.running.executors.base import TO_USER, Executor, Job, Place, Settings
 from capsbench.running.executors.local import LocalExecutor, default_workers
 from capsbench.running.load_data import check_data, find_own_data, list_data_files
 from capsbench.running.offers import OFFERED_AGAIN, MakeJob, Offers
@@ -305,6 +305,9 @@ class Runner:
         self.activities.announce(by_id, doing)
 
         def receive_event(cell_id: str, sent: JobEvent) -> None:
+            if cell_id == TO_USER and isinstance(sent, Remarked):
+                self.listener.notify(sent)
+                return
             if (event := self.recorder.record_event(by_id[cell_id], sent)) is None:
                 return
             if isinstance(event, Measured | NotMeasured) and event.spec in self.missing[cell_id]:

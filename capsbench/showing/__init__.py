@@ -13,13 +13,14 @@ from pathlib import Path
 
 from capsbench.data.base import data_folder
 from capsbench.planning.contender_defaults import title_cells
+from capsbench.planning.request import split_values
 from capsbench.predicting.find_cell import find_record
 from capsbench.predicting.load import RETRAINED, advise_retraining
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.files import render_files, render_image, write_files
 from capsbench.presenting.notebook import Displayed, Output, Shot
 from capsbench.records.cell import Cell
-from capsbench.records.folder import allow_own, find_data
+from capsbench.records.folder import allow_own, explain_moved, find_data
 from capsbench.records.store import Store
 from capsbench.showing.coupling import draw_agreement, draw_coupling, draw_coupling_means
 from capsbench.showing.decoding import draw_dimensions, draw_reconstructions
@@ -79,6 +80,7 @@ def show(
     cell: str | None = None,
     out: str | Path = "results",
     *,
+    dataset: str | Sequence[str] = (),
     data_dir: str | Path | None = None,
     images: int = 10,
     index: Sequence[int] | None = None,
@@ -91,6 +93,7 @@ def show(
         cell: the identity of a cell on record or its beginning, conditions such as ``routing=dynamic,iters=3``, or words of its
             title; None: the only cell with weights.
         out: the results folder.
+        dataset: where images of the user's own lie now that were moved since the training, such as ``folder:data/shapes``.
         data_dir: the folder of data sets and downloads; by default ``$CAPSBENCH_DATA``, else the user's cache.
         images: number of test images, spread evenly over the classes.
         index: the test images to draw instead.
@@ -102,9 +105,11 @@ def show(
     """
     store = Store(out)
     record, faults = find_record(store, cell)
-    find_data(store)
+    find_data(store, [record.cell], split_values(dataset))
     if allow_code:
         allow_own(store)
+    if (fault := explain_moved(record.cell)) is not None:
+        raise fault
     scene = load_scene(
         record,
         store,

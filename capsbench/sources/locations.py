@@ -24,6 +24,10 @@ NAMED = ("torchvision",)
 """The schemes that are never followed by a path."""
 
 
+HUGGING_FACE_FILES = ("dataset_dict.json", "dataset_info.json")
+"""A file of one of these names is in the folder of a data set that Hugging Face saved."""
+
+
 class Location(NamedTuple):
     """The absolute path of a data set, and how the user typed it: ``folder:data/shapes``."""
 
@@ -39,6 +43,14 @@ def split_scheme(name: str) -> tuple[str, str]:
     """Splits ``folder:data/shapes`` into the scheme and the rest; the scheme is empty for any other name."""
     scheme, colon, rest = name.partition(":")
     return (scheme, rest) if colon and scheme in SCHEMES else ("", name)
+
+
+def find_scheme(path: Path) -> str:
+    """Returns the scheme of the images in a folder or file, by its kind."""
+    path = path.expanduser()
+    if path.is_dir():
+        return "hf" if any((path / name).is_file() for name in HUGGING_FACE_FILES) else "folder"
+    return {".csv": "csv", ".npz": "npz"}.get(path.suffix.lower(), "folder")
 
 
 def find_location(typed: str) -> tuple[str, Location | None]:

@@ -1,7 +1,14 @@
 import pytest
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.options import choose_options, list_options, multiply_axes, read_options
+from capsbench.planning.options import (
+    choose_options,
+    list_options,
+    multiply_axes,
+    parse_dataset_options,
+    read_options,
+    refuse_option,
+)
 from capsbench.records.cell import short_name
 from capsbench.records.parts import Parts
 
@@ -56,3 +63,29 @@ def test_a_matrix_has_every_combination_the_last_axis_first() -> None:
         {"a": 2, "b": "x", "c": 3},
         {"a": 2, "b": "x", "c": 4},
     ]
+
+
+def test_a_value_of_two_spellings_is_one() -> None:
+    parts = Parts.from_names("folder:shapes", "capsnet", "dynamic", "margin")
+    crops = choose_options(parts, {"crop": ["8", "8x8", "8x9", "none"]}, set())
+    assert [options["dataset.crop"] for options in crops] == ["8", "8", "8x9", "none"]
+    assert parse_dataset_options("folder:shapes", {"crop": "8x8"}) == {"crop": "8"}
+    with pytest.raises(UsageError) as caught:
+        [*choose_options(parts, {"crop": ["8x"]}, set())]
+    assert (caught.value.kind, caught.value.flag) == (Kind.INVALID, "crop")
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"), [("resize", "folder:PATH"), ("dataset.image_column", "hf:PATH"), ("down_weight", "margin")]
+)
+def test_an_option_of_other_parts_is_refused_with_their_names(name: str, owner: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        refuse_option(name, ["routing"])
+    assert (caught.value.kind, caught.value.flag, caught.value.expected) == (Kind.CONFLICT, name, None)
+    assert owner in caught.value.problem
+
+
+def test_a_name_that_nothing_has_is_unknown() -> None:
+    with pytest.raises(UsageError) as caught:
+        refuse_option("routin", ["routing", "network"])
+    assert (caught.value.kind, caught.value.expected) == (Kind.UNKNOWN, ("network", "routing"))

@@ -97,7 +97,7 @@ def test_options_of_the_data_are_axes_and_baselines_share_them(work):
         ({"resize": "8x8", "dataset": "folder:data/none"}, Kind.MISSING, "dataset"),
         ({"resize": "8x8", "dataset": "data/shapes"}, Kind.UNKNOWN, "dataset"),
         ({"resize": "8x8", "dataset": "folder"}, Kind.UNKNOWN, "dataset"),
-        ({"resize": "8x8", "dataset": "digits"}, Kind.UNKNOWN, "resize"),
+        ({"resize": "8x8", "dataset": "digits"}, Kind.CONFLICT, "resize"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(work, request_, kind, flag):
@@ -148,6 +148,58 @@ def test_networks_are_measured_later_from_where_the_images_lay(work, monkeypatch
     assert len(outcome.finished) == 1
 
 
+def refuse(call_, *arguments, **request):
+    with pytest.raises(UsageError) as caught:
+        call_(*arguments, **request)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_images_that_moved_are_found_where_the_user_says(work, monkeypatch):
+    capsbench.run(out="results", dataset="folder:data/shapes", resize="8x8", **{**ASKED, "baseline": "none"})
+    (work / "data").rename(work / "moved")
+    (work / "other").mkdir()
+
+    def measure(**where):
+        monkeypatch.setattr(locations, "_locations", {})
+        forget_datasets()
+        return capsbench.measure("results", measure="cost", **where)
+
+    for command in (measure, lambda: capsbench.show("dynamic", out="results")):
+        assert "{flag:dataset}" in str(refuse(command)) or "dataset folder:PATH" in str(refuse(command))
+    assert refuse(measure, dataset="folder:data/shapes").kind is Kind.INVALID  # no longer there
+    assert refuse(measure, dataset="folder:other").kind is Kind.CONFLICT  # of another name
+    assert len(measure(dataset="folder:moved/shapes").finished) == 1
+    monkeypatch.setattr(locations, "_locations", {})
+    assert capsbench.show("dynamic", out="results", dataset="folder:moved/shapes", images=1).files
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_images_that_changed_are_refused_before_anything_is_measured(work):
+    capsbench.run(out="results", dataset="folder:data/shapes", resize="8x8", **{**ASKED, "baseline": "none"})
+    Image.new("RGB", (9, 9)).save(work / "data" / "shapes" / "bar" / "0.png")
+    error = refuse(capsbench.measure, "results", measure="cost")
+    assert (error.kind, error.flag) == (Kind.CONFLICT, "out")
+    assert Store("results").records()[0][0].failures == {}
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_what_options_leave_as_it_is_is_told_once(work):
+    request = {**ASKED, "dataset": "folder:data/shapes", "resize": ["10x10", "12x12"], "crop": 8}
+    remarks = capsbench.api.plan(**request).remarks
+    assert len(remarks) == len(set(remarks)) >= 1
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_path_is_a_data_set_by_its_kind(work):
+    np.savez(work / "shapes.npz", images=np.zeros((30, 8, 8), np.uint8), labels=np.arange(30) % 2)
+    asked = {**ASKED, "baseline": "none"}
+    both = cells_of([work / "data" / "shapes", "folder:data/shapes", work / "shapes.npz"], **asked)
+    assert [cell.dataset for cell in both] == ["folder:shapes", "npz:shapes.npz"]
+    assert cells_of(work / "data" / "shapes", **asked) == both[:1]
+
+
 @pytest.mark.usefixtures("in_one_process")
 def test_a_network_predicts_although_its_images_are_gone(work, monkeypatch):
     capsbench.run(out="results", dataset="folder:data/shapes", resize="8x8", **{**ASKED, "baseline": "none"})
@@ -176,6 +228,16 @@ def test_images_in_memory_are_written_once_and_the_command_on_record_repeats_the
     assert [
         cell.id for cell in capsbench.cells(data_dir="cache", dataset=pair, **{**ASKED, "baseline": "none"})
     ] == outcome.finished
+
+
+@pytest.mark.parametrize("request_", [{"resize": "8x"}, {"nosuch": 1}, {}])
+@pytest.mark.usefixtures("in_one_process")
+def test_images_in_memory_that_are_refused_leave_nothing(work, request_):
+    pair = (np.zeros((30, 8, 8), np.uint8), np.arange(30) % 3)
+    one_label_missing = (pair[0], pair[1][:-1])
+    refused = pair if request_ else one_label_missing
+    refuse(capsbench.run, out="results", data_dir="cache", dataset=refused, **{**ASKED, **request_})
+    assert not [*(work / "cache").rglob("*.npz")]
 
 
 OWN = """

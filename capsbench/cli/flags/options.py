@@ -68,6 +68,14 @@ DataOption = Annotated[
         "--data-dir", help="Where data sets lie or are downloaded to; else $CAPSBENCH_DATA, else the user's cache."
     ),
 ]
+MovedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="A,B,...",
+        help="Where images of your own lie now that were moved since the training, such as folder:PATH.",
+    ),
+]
 CodeOption = Annotated[
     bool,
     typer.Option(

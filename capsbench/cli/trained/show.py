@@ -10,7 +10,7 @@ import typer
 
 from capsbench.cli.console import print_line, print_warning
 from capsbench.cli.flags.complete import complete_cell
-from capsbench.cli.flags.options import CodeOption, DataOption, JsonOption, OutOption
+from capsbench.cli.flags.options import CodeOption, DataOption, JsonOption, MovedOption, OutOption
 from capsbench.errors import Kind, UsageError
 
 MOST_IMAGES = 10_000
@@ -26,6 +26,7 @@ def show(
         ),
     ] = None,
     out: OutOption = Path("results"),
+    dataset: MovedOption = None,
     data_dir: DataOption = None,
     images: Annotated[int, typer.Option(min=1, max=MOST_IMAGES, help="Number of test images.")] = 10,
     index: Annotated[
@@ -46,7 +47,14 @@ def show(
     from capsbench.showing import show as make_pictures
 
     result = make_pictures(
-        cell, out, data_dir=data_dir, images=images, index=_parse_numbers(index), to=to, allow_code=allow_code
+        cell,
+        out,
+        dataset=dataset or (),
+        data_dir=data_dir,
+        images=images,
+        index=_parse_numbers(index),
+        to=to,
+        allow_code=allow_code,
     )
     for line in result.faults:
         print_warning(line)

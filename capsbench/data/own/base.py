@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from capsbench.data.own.decoding import (
     fit_pixels,
     measure_file,
     parse_size,
+    spell_crop,
 )
 from capsbench.data.own.splits import (
     PARTS,
@@ -100,6 +101,9 @@ class OwnImages(Dataset):
     Raises:
         UsageError: there are no such images, or they do not make a data set; the message says in one line what to change.
     """
+
+    spellings: ClassVar[Mapping[str, Callable[[str], str]]] = {"crop": spell_crop}
+    """Option -> a function that returns the one spelling of its value, which is part of a cell's identity."""
 
     licence = "your own"
     path: Path

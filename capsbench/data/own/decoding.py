@@ -90,6 +90,14 @@ def parse_size(flag: str, text: str, *, square: bool = False) -> Size | None:
     return Size(sides[0], sides[-1] if len(sides) > 1 or square else 0)
 
 
+def spell_crop(text: str) -> str:
+    """Returns the one spelling of a crop: ``8`` for ``8x8``; raises UsageError as `parse_size`."""
+    size = parse_size("crop", text, square=True)
+    if size is None:
+        return text
+    return str(size.height) if size.height == size.width else str(size)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Files
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,11 +147,13 @@ def is_hugging_face(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "datasets" and hasattr(value, "save_to_disk")
 
 
-def save_dataset(value: Any, folder: Path) -> str:
-    """Saves a data set in memory into the data folder, once, and returns its name, ``hf:PATH``."""
+def save_dataset(value: Any, folder: Path, note: Callable[[Path], None] = lambda path: None) -> str:
+    """Saves a data set in memory into the data folder, once, and returns its name, ``hf:PATH``; a new folder is noted."""
     parts = value.values() if isinstance(value, Mapping) else [value]
     marks = "".join(str(getattr(part, "_fingerprint", "")) for part in parts)
     path = folder / FOLDER / "hf" / f"dataset-{hashlib.sha256(marks.encode()).hexdigest()[:8]}"
+    if not path.is_dir():
+        note(path)
     _save_once(value, path)
     return f"hf:{path}"
 

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +28,8 @@ READ_TWICE = 32
 """The images that are read twice: random transforms would make others each time."""
 
 EXPECTED = (
-    "a name, a pair (images, labels) of arrays, a data set of torchvision, or {'train': ..., 'test': ...} of these"
+    "a name, a path, a pair (images, labels) of arrays or lists, a data set of torchvision, or {'train': ..., "
+    "'test': ...} of these"
 )
 
 
@@ -37,18 +38,20 @@ def is_object(value: Any) -> bool:
     return value is not None and not isinstance(value, str) and not _is_list_of_names(value)
 
 
-def adopt_datasets(value: Any, folder: Path) -> Any:
+def adopt_datasets(value: Any, folder: Path, note: Callable[[Path], None] = lambda path: None) -> Any:
     """Returns the data sets of a request as names, an axis of them as a list.
 
     Images in memory are written into the data folder, and sets that a library names are fetched.
 
     Args:
         folder: the data folder.
+        note: called with each file or folder that is written for images in memory.
     """
-    if isinstance(value, list) and not (value and _is_array(value[0])):
-        return [adopt_datasets(item, folder) for item in value]
+    if isinstance(value, list) and not (_is_pair(value) or _is_list_of_pairs(value)):
+        return [adopt_datasets(item, folder, note) for item in value]
     if is_object(value):
-        return save_dataset(value, folder) if is_hugging_face(value) else write_object(value, folder)
+        adopt = save_dataset if is_hugging_face(value) else write_object
+        return adopt(value, folder, note)
     for typed in value.split(",") if isinstance(value, str) else value or ():
         fetch_named(typed.strip(), folder)
     return value
@@ -104,12 +107,14 @@ def _make_parts(component: Any, root: Path) -> dict[str, Any]:
     return parts
 
 
-def write_object(value: Any, folder: Path) -> str:
+def write_object(value: Any, folder: Path, note: Callable[[Path], None] = lambda path: None) -> str:
     """Writes images and labels into the data folder, and returns their name, ``npz:PATH``. What is there already stays.
 
     Args:
-        value: a pair (images, labels) of arrays or tensors; a data set that gives pairs (image, label) by their index, as those
-            of torchvision; or a mapping or a pair of such, for the parts.
+        value: a pair (images, labels) of arrays, tensors or lists; a data set that gives pairs (image, label) by their index, as
+            those of torchvision and lists of pairs do; or a mapping or a pair of such, for the parts. An image may be one of
+            Pillow.
+        note: as in `adopt_datasets`.
 
     Raises:
         UsageError: it is none of these, or its images are others each time.
@@ -117,6 +122,7 @@ def write_object(value: Any, folder: Path) -> str:
     arrays = collect_arrays(_name_parts(value))
     path = folder / FOLDER / f"{_find_title(value)}-{_digest_arrays(arrays)}.npz"
     if not path.exists():
+        note(path)
         write_arrays(arrays, path)
     return f"npz:{path}"
 
@@ -161,7 +167,7 @@ def _name_parts(value: Any) -> dict[str, Any]:
             problem = f"parts {list_some(unknown)}"
             raise UsageError(Kind.INVALID, problem, flag="dataset", expected="expected train, validation and test")
         return {part: value[name] for name, part in parts.items() if part}
-    if isinstance(value, tuple | list) and len(value) == 2 and not _is_array(value[0]):
+    if isinstance(value, tuple | list) and len(value) == 2 and not (_is_pair(value) or _is_list_of_pairs(value)):
         return {"train": value[0], "test": value[1]}
     return {"": value}
 
@@ -170,10 +176,42 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
+def _is_image(value: Any) -> bool:
+    return isinstance(value, Image.Image) or (_is_array(value) and len(value.shape) in (2, 3))
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str | int) or (_is_array(value) and len(value.shape) == 0)
+
+
+def _is_pair(value: Any) -> bool:
+    """Returns true for images and labels: two arrays, or a list of images and one of labels."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    images, labels = value
+    if _is_array(images):
+        return not _is_label(labels)
+    return isinstance(images, tuple | list) and len(images) > 0 and _is_image(images[0]) and _is_labels(labels)
+
+
+def _is_labels(value: Any) -> bool:
+    return _is_array(value) or (isinstance(value, tuple | list) and len(value) > 0 and all(map(_is_label, value)))
+
+
+def _is_list_of_pairs(value: Any) -> bool:
+    """Returns true for a list of pairs (image, label)."""
+    return isinstance(value, list) and bool(value) and all(map(_is_image_with_label, value))
+
+
+def _is_image_with_label(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and _is_image(value[0]) and _is_label(value[1])
+
+
 def _read_images(images: Any, part: str) -> tuple[list[Pixels] | Pixels, NDArray[Any], list[str]]:
     """Returns the pixels, the labels and the names of the classes, if they have names."""
-    if isinstance(images, tuple | list) and len(images) == 2 and _is_array(images[0]):
-        return _to_array(images[0]), _to_array(images[1]), []
+    if _is_pair(images):
+        pixels, labels = images
+        return _to_array(pixels) if _is_array(pixels) else [*map(_to_array, pixels)], _to_array(labels), []
     if not (hasattr(images, "__getitem__") and hasattr(images, "__len__")) or isinstance(images, str | bytes):
         raise UsageError(Kind.INVALID, flag="dataset", expected=EXPECTED, value=type(images).__name__)
     try:

@@ -17,7 +17,10 @@ SendEvent = Callable[[Any], None]
 """Sends an event from a job to the run; the event must be picklable."""
 
 Notify = Callable[[str, Any], None]
-"""Receives the name of a job and an event that it sent."""
+"""Receives the name of a job and an event that it sent; or `TO_USER` and a line of the executor, `Remarked`."""
+
+TO_USER = ""
+"""Stands for the name of a job where the executor itself has a line for the user."""
 
 
 @dataclass(frozen=True)

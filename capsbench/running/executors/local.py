@@ -12,8 +12,9 @@ import torch
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.defaults import usable_cores
 from capsbench.planning.matrix import PlannedCell
-from capsbench.running.executors.base import Job, Notify, Place, Settings
-from capsbench.running.executors.machine import claim_machine, share_machine
+from capsbench.running.events import Remarked
+from capsbench.running.executors.base import TO_USER, Job, Notify, Place, Settings
+from capsbench.running.executors.machine import claim_machine, explain_wait, share_machine
 from capsbench.running.executors.processes import in_processes
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -33,6 +34,8 @@ class LocalExecutor:
 
     def run(self, jobs: Iterable[Job | None], notify: Notify, *, alone: bool = False) -> Iterator[tuple[str, Any]]:
         """Runs each job, see `capsbench.running.executors.base.Executor`."""
+        if (line := explain_wait(alone)) is not None:
+            notify(TO_USER, Remarked(line))
         with claim_machine() if alone else share_machine() as is_alone:
             place = replace(self.place, shared=self.place.shared or not is_alone)
             at_place = (None if job is None else self._prepare(job, place) for job in jobs)

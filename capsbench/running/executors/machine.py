@@ -10,7 +10,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from capsbench.records.disk import make_folder
@@ -31,7 +31,9 @@ def share_machine() -> Iterator[bool]:
 @contextmanager
 def claim_machine() -> Iterator[bool]:
     """Waits for other measures of time; yields True if no other job runs, and then lets none begin within the block."""
-    with _lock("alone", fcntl.LOCK_EX), ExitStack() as stack:
+    with _lock("alone", fcntl.LOCK_EX) as file, ExitStack() as stack:
+        os.truncate(file, 0)
+        os.write(file, str(os.getpid()).encode())  # tells those who wait whom they wait for
         try:
             stack.enter_context(_lock("jobs", fcntl.LOCK_EX | fcntl.LOCK_NB))
         except BlockingIOError:
@@ -40,13 +42,33 @@ def claim_machine() -> Iterator[bool]:
             yield True
 
 
+def explain_wait(alone: bool) -> str | None:
+    """Returns a line for the user if a job would wait for the machine now, else None.
+
+    Args:
+        alone: as for `claim_machine`, rather than `share_machine`.
+    """
+    try:
+        with _lock(*(("alone", fcntl.LOCK_EX | fcntl.LOCK_NB) if alone else ("jobs", fcntl.LOCK_SH | fcntl.LOCK_NB))):
+            return None
+    except BlockingIOError:
+        with suppress(OSError, ValueError):
+            holder = int((lock_folder() / "alone").read_text())
+            return f"waiting until process {holder} has measured times on this machine, {GOES_ON}"
+        return f"waiting until another run has measured times on this machine, {GOES_ON}"
+
+
+GOES_ON = "which needs it alone; Ctrl-C ends this run, and the same command later goes on"
+
+
 @contextmanager
-def _lock(name: str, kind: int) -> Iterator[None]:
+def _lock(name: str, kind: int) -> Iterator[int]:
+    """Holds the lock of a file, and yields its descriptor."""
     folder = lock_folder()
     make_folder(folder)
     opened = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(opened, kind)
-        yield
+        yield opened
     finally:
         os.close(opened)  # ends the lock

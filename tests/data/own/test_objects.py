@@ -45,6 +45,9 @@ def read(value: Any, folder: Path, **options: Any) -> NpzSet:
         [GREY, LABELS],
         (torch.tensor(GREY), torch.tensor(LABELS)),
         TensorDataset(torch.tensor(GREY), torch.tensor(LABELS)),
+        (list(GREY), LABELS.tolist()),
+        [[Image.fromarray(image) for image in GREY], [str(label) for label in LABELS]],
+        [(Image.fromarray(image), int(label)) for image, label in zip(GREY, LABELS, strict=True)],
     ],
 )
 def test_a_pair_of_arrays_is_written_once(tmp_path: Path, pair: Any) -> None:
@@ -113,6 +116,6 @@ def test_names_stay_and_an_axis_may_have_objects(tmp_path: Path) -> None:
     assert not is_object(None)
     assert adopt_datasets("digits", tmp_path) == "digits"
     assert adopt_datasets(["digits", "mnist"], tmp_path) == ["digits", "mnist"]
-    name, other = adopt_datasets(["digits", (GREY, LABELS)], tmp_path)
+    name, other = adopt_datasets(["digits", (list(GREY), LABELS)], tmp_path)
     assert name == "digits"
     assert Path(other.removeprefix("npz:")).is_file()

@@ -1,6 +1,7 @@
 """Jobs on this machine: on which GPU each runs, and which have the machine for themselves."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
-from capsbench.running.executors.base import Job, Place, Settings
+from capsbench.running.executors.base import TO_USER, Job, Place, Settings
 from capsbench.running.executors.local import VISIBLE, LocalExecutor, choose_gpu, default_workers, list_gpus
-from capsbench.running.executors.machine import share_machine
+from capsbench.running.executors.machine import claim_machine, explain_wait, share_machine
 
 
 @pytest.fixture
@@ -78,6 +79,27 @@ def test_the_gpus_that_a_run_may_use_are_filled(device, per_gpu, workers, two_gp
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     planned = plan_cells({"routing": "em", "iters": 1, "seeds": [0, 1], "baseline": "none", "device": device})
     assert default_workers(planned, per_gpu) == workers
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_job_that_waits_for_a_measure_of_time_tells_whose_it_is(place, monkeypatch, tmp_path, alone):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert explain_wait(alone) is None
+    with ExitStack() as measure_of_time:
+        measure_of_time.enter_context(claim_machine())
+        told = []
+
+        def end_measure(name, event):
+            told.append((name, event))
+            measure_of_time.close()
+
+        (_, (_, is_shared, _)), *others = LocalExecutor(place, Settings()).run(
+            [Job("one", look_around, ())], end_measure, alone=alone
+        )
+    ((name, remark),) = told
+    assert (others, is_shared) == ([], not alone)
+    assert (name, str(os.getpid()) in remark.remark) == (TO_USER, True)
+    assert explain_wait(alone) is None
 
 
 def test_a_measure_of_time_has_the_machine_for_itself_unless_another_run_uses_it(place):

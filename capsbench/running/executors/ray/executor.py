@@ -189,6 +189,8 @@ class RayExecutor:
             if kind == "began":
                 running.node = content
                 self.used.add(content.node)
+            elif kind == "waits":
+                notify(name, Remarked(content))
             elif kind == "event":
                 self._receive_event(name, pickle.loads(content), notify)
             else:

@@ -22,7 +22,7 @@ from capsbench import registry
 from capsbench.records.sharing.process import NODE
 from capsbench.records.store import Store
 from capsbench.running.executors.base import Job, Place
-from capsbench.running.executors.machine import claim_machine, share_machine
+from capsbench.running.executors.machine import claim_machine, explain_wait, share_machine
 from capsbench.running.executors.parent import SECONDS_TO_STOP
 from capsbench.running.executors.processes import stream_messages
 from capsbench.running.executors.ray.node import NodeFolder
@@ -88,7 +88,8 @@ class Began(NamedTuple):
 
 
 def run_task(task: Task) -> Iterator[tuple[str, Any]]:
-    """Runs a job and yields its messages: ("began", `Began`), ("event", a `Parcel`) and ("end", the result or an exception).
+    """Runs a job and yields its messages: ("began", `Began`), ("waits", a line for the user) if it waits for the node, ("event",
+    a `Parcel`) and ("end", the result or an exception).
 
     The parcels and the result are bytes.
     """
@@ -103,6 +104,8 @@ def run_task(task: Task) -> Iterator[tuple[str, Any]]:
         "data", {path: partial(_fetch, content) for path, content in task.data.items()}
     )
     _set_search(supplies, folder)
+    if (line := explain_wait(task.alone)) is not None:
+        yield "waits", line
     with (
         folder.make_results_folder(ray.get(task.reads)) as results,
         claim_machine() if task.alone else share_machine() as is_alone,

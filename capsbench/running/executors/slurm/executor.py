@@ -14,7 +14,7 @@ from capsbench.errors import Kind, ProcessFailed, StorageFailed, UsageError
 from capsbench.records.disk import make_folder
 from capsbench.records.store import Store
 from capsbench.running.events import Remarked
-from capsbench.running.executors.base import MOST_LOSSES, Detached, Job, Notify, Place, Settings
+from capsbench.running.executors.base import MOST_LOSSES, TO_USER, Detached, Job, Notify, Place, Settings
 from capsbench.running.executors.slurm.notes import Notes, Submitted
 from capsbench.running.executors.slurm.queue import LARGEST_ARRAY, make_queue
 from capsbench.running.executors.slurm.signals import hold_signals
@@ -199,7 +199,7 @@ class _Batch:
             self._say(f"{_count(tasks, 'array task')} of Slurm cancelled")
 
     def _say(self, line: str) -> None:
-        self.notify("", Remarked(line))
+        self.notify(TO_USER, Remarked(line))
 
 
 def _chunk(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
