@@ -197,6 +197,17 @@ def name_schemes(kind: str) -> list[str]:
     return [f"{scheme}:{'PATH' if is_path[scheme] else 'NAME'}" for scheme in is_path]
 
 
+def get_scheme(kind: str, name: str) -> Any:
+    """Returns the class or function of a name with a scheme as `name_schemes` gives it."""
+    return _import_path(kind, SCHEMES[kind][name.partition(":")[0]])
+
+
+def describe_own(kind: str) -> str:
+    """Returns what a user's own component of a kind has to be, as a phrase."""
+    is_network = kind in ("network", "baseline")
+    return f"a subclass of {BASES[kind].replace(':', '.')}{' or a function (image, classes)' if is_network else ''}"
+
+
 def find_shipped(kind: str, name: str) -> str | None:
     """Returns the path of the class of a name that ships with capsbench, names with a scheme included; else None."""
     scheme, colon, _ = name.partition(":")
@@ -232,10 +243,7 @@ def get(kind: str, name: str, flag: str | None = None) -> Any:
         return _import_path(flag, "capsbench.networks.factory:Factory")(component)
     # `isinstance` reads `__class__`, which a foreign object may implement as a property that runs its code.
     if not (issubclass(type(component), type) and issubclass(component, _import_path(flag, BASES[kind]))):
-        expected = (
-            f"a subclass of {BASES[kind].replace(':', '.')}{' or a function (image, classes)' if is_network else ''}"
-        )
-        raise UsageError(Kind.INVALID, flag=flag, expected=expected, value=name)
+        raise UsageError(Kind.INVALID, flag=flag, expected=describe_own(kind), value=name)
     if is_network and not hasattr(component, "sizes") and libraries.has_arguments(component):
         return _import_path(flag, "capsbench.networks.factory:Factory")(component)
     return component

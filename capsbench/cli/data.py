@@ -51,8 +51,8 @@ WITH_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 def list_(names: OptionalNames = None, data_dir: DataOption = None, as_json: JsonOption = False) -> None:
     """List the data sets: files present, folder, size, classes, licence and source to cite; of your own images also the splits.
 
-    A data set is damaged if a file has another size than published, or a small file has another MD5 sum. `data verify` checks
-    the contents of all files.
+    A data set is damaged if a file has another size than published, a small file has another MD5 sum, or an image of your own has
+    no header. `data verify` checks the contents of all files.
 
     capsbench data list folder:shapes --resize 32
     """
@@ -164,6 +164,7 @@ def _describe_dataset(name: str, dataset: Dataset, folder: Path) -> dict[str, An
     paths = {file: file.find_in(folder) for file in dataset.files}
     here = [path for path in paths.values() if path is not None]
     damaged = {file.path: fault for file, path in paths.items() if path and (fault := file.find_quick_fault(path))}
+    damaged |= dataset.find_quick_faults()
     sizes = [file.bytes if path is None or path.is_dir() else path.stat().st_size for file, path in paths.items()]
     return {
         "dataset": name,

@@ -48,9 +48,9 @@ def list_(
         table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
         table.add_column(no_wrap=True, min_width=16)
         table.add_column()
-        for name, text in descriptions.items():
+        for name, text in (descriptions | _describe_patterns(title)).items():
             table.add_row(f"  {name}", text)
-            if kind in ("routing", "network", "baseline", "loss"):
+            if kind in ("routing", "network", "baseline", "loss") and name in descriptions:
                 table.add_row("", Text(" ".join(_option_names(kind, name)) or "(no options)", style="dim"))
         make_console().print(table)
 
@@ -61,8 +61,19 @@ def _describe_entries(kind: str) -> dict[str, str]:
 
     if kind == "suite":
         return {name: describe_suite(name) for name in suite_names()}
-    components = {name: registry.get(kind, name) for name in registry.names(kind)}
-    return {name: (inspect.getdoc(component) or "").partition("\n")[0] for name, component in components.items()}
+    return {name: _describe_component(registry.get(kind, name)) for name in registry.names(kind)}
+
+
+def _describe_patterns(kind: str) -> dict[str, str]:
+    """Returns what stands for names that cannot be listed: of libraries, of a user's own files and code."""
+    if kind not in registry.BUILT_IN:
+        return {"FILE.toml": "Your own, in a TOML file."}
+    schemes = {name: _describe_component(registry.get_scheme(kind, name)) for name in registry.name_schemes(kind)}
+    return schemes | {"module:Class": f"Your own: {registry.describe_own(kind)}."}
+
+
+def _describe_component(component: object) -> str:
+    return (inspect.getdoc(component) or "").partition("\n")[0].replace("`", "")
 
 
 def _option_names(kind: str, name: str) -> list[str]:

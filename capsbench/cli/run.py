@@ -286,7 +286,9 @@ def print_estimate(timing: Estimate, cells: int, left: int) -> None:
     for title, reason in timing.failed.items():
         print_line(f"no estimate of {title}: {reason}")
     about = f"{timing.seconds / 60:.0f} min" if timing.seconds >= 90 else f"{timing.seconds:.0f} s"
-    if timing.timed == timing.networks:
+    if not timing.networks:
+        about = f"about {about}"
+    elif timing.timed == timing.networks:
         about = f"about {about} on this machine (from timed training steps)"
     elif timing.timed:
         about = f"more than {about} on this machine ({timing.timed} of {timing.networks} networks timed)"

@@ -80,6 +80,10 @@ class Dataset(ABC):
         """Returns class -> part -> number of images, as far as they are known before they are loaded."""
         return {}
 
+    def find_quick_faults(self) -> Mapping[str, str]:
+        """Returns image -> the reason why it cannot be read, as far as headers tell."""
+        return {}
+
     def describe(self) -> str:
         """Returns the classes, the number of images and their shape in one line."""
         channels, height, width = self.image

@@ -19,7 +19,7 @@ LARGEST = 1024
 
 
 def from_torchvision(name: str) -> LibraryNetwork:
-    """Returns the network of ``torchvision.models`` with this name."""
+    """Returns the network of torchvision.models with this name, with random weights."""
     from torchvision import models
 
     _check_name("torchvision", name, models.list_models(module=models))
@@ -42,7 +42,7 @@ def from_torchvision(name: str) -> LibraryNetwork:
 
 
 def from_timm(name: str) -> LibraryNetwork:
-    """Returns the network of timm with this name."""
+    """Returns the network of timm with this name, with random weights."""
     try:
         import timm
     except ModuleNotFoundError as error:

@@ -98,6 +98,8 @@ def estimate_duration(
 ) -> Estimate:
     """Estimates the duration of a run in bounded time: `SECONDS_OF_TIMING` after the first step.
 
+    Networks whose weights are given are not trained, and so not timed unless a measure takes long.
+
     Args:
         planned: cells with their missing measures.
         trained: the identities of those that only have to be measured.
@@ -107,7 +109,8 @@ def estimate_duration(
         UsageError: a cell cannot be run at all, for lack of data for example.
     """
     alike: dict[tuple[str, tuple[str, ...], bool], list[PlannedCell]] = {}
-    for job in planned:
+    at_once = [job for job in planned if job.cell.is_given and not _count_measured(job)]
+    for job in (job for job in planned if job not in at_once):
         # Cells that differ only in their seed take the same time.
         alike.setdefault((job.cell.contender, job.measures, job.cell.id in trained), []).append(job)
     groups = {cells[0].cell.id: cells for cells in alike.values()}
@@ -135,7 +138,7 @@ def estimate_duration(
     timing = Estimate(networks=len(networks), timed=len(queue.seconds_of))
     timing.failed = {networks[name][0].cell.title: reason for name, reason in queue.failed.items()}
     seconds = {cell: value for of_cells in queue.seconds_of.values() for cell, value in of_cells.items()}
-    overhead = SECONDS_OF_OVERHEAD * sum(len(groups[cell]) for cell in seconds)
+    overhead = SECONDS_OF_OVERHEAD * (len(at_once) + sum(len(groups[cell]) for cell in seconds))
     in_turn = sum(value * len(groups[cell]) for cell, value in seconds.items())
     timing.seconds = in_turn / default_workers(planned) + overhead
     return timing
@@ -236,7 +239,12 @@ def _count_images(planned: PlannedCell, is_trained: bool, data: Splits) -> float
     # A forward pass of an image costs about a third of a training step of it.
     epoch = trained_on + min(validated, trained_on) / 3
     training = 0 if is_trained else cell.epochs * epoch + (validated + tested) / 3
-    return training + sum(measure.cost.get(measure.setting, 0) for measure in map(make_measure, planned.measures))
+    return training + _count_measured(planned)
+
+
+def _count_measured(planned: PlannedCell) -> int:
+    """Returns the cost of the measures of a cell, in images of a training step."""
+    return sum(measure.cost.get(measure.setting, 0) for measure in map(make_measure, planned.measures))
 
 
 def _time_steps(cell: Cell, data: Splits) -> Iterator[float]:

@@ -293,6 +293,8 @@ def test_list_shows_every_kind(capsbench, tmp_path):
     assert {"routing", "network", "baseline", "dataset", "loss", "measure", "tracker", "suite"} == {*shown}
     assert all(text for entries in shown.values() for text in entries.values())
     assert "matrix-capsules" in capsbench("list", "network", cwd=tmp_path).stdout
+    everything = capsbench("list", cwd=tmp_path).stdout
+    assert all(name in everything for name in ("folder:PATH", "torchvision:NAME", "timm:NAME", "module:Class"))
 
 
 def test_env_tells_what_a_record_would(capsbench, tmp_path):

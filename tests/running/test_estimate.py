@@ -6,8 +6,11 @@ import pickle
 from pathlib import Path
 
 import pytest
+import torch
 
+import capsbench
 from capsbench.errors import Kind, ProcessFailed, UsageError
+from capsbench.networks.build import build_network
 from capsbench.planning.matrix import plan_cells
 from capsbench.running import estimate as module
 from capsbench.running.estimate import (
@@ -257,3 +260,12 @@ def test_the_networks_are_timed_in_a_fork_of_this_process(monkeypatch):
     images = 200 + 200 / 3 + 700 / 3  # of validation and test together
     workers = module.default_workers(planned)
     assert made.seconds == pytest.approx((0.5 + os.getpid()) / 8 * images / workers + SECONDS_OF_OVERHEAD)
+
+
+def test_a_network_whose_weights_are_given_is_not_timed_for_a_training_that_it_has_not(tmp_path, monkeypatch):
+    (cell,) = capsbench.cells(network="resnet", size="tiny", seeds=0)
+    torch.save(build_network(cell).state_dict(), tmp_path / "resnet.pt")
+    asked = {"network": "resnet", "size": "tiny", "weights": str(tmp_path / "resnet.pt")}
+    monkeypatch.setattr(module, "in_processes", lambda jobs, *others, **more: iter([*jobs]))
+    made = estimate_duration(plan_cells({**asked, "measure": "accuracy"}), (), Path())
+    assert (made.networks, made.seconds) == (0, SECONDS_OF_OVERHEAD)

@@ -121,6 +121,9 @@ def test_a_damaged_image_ends_the_run_before_it_starts(work):
     code, out, err = call("run", *flags.split())
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "bar/0.png" in err
+    code, out, _ = call("data", "list", "folder:data/shapes", "--resize", "8x8", "--json")
+    (row,) = json.loads(out)["datasets"]
+    assert (code, row["here"], [*row["damaged"]]) == (0, "damaged", ["bar/0.png"])
 
 
 @pytest.mark.usefixtures("in_one_process")

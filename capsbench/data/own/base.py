@@ -191,6 +191,10 @@ class OwnImages(Dataset):
     def _shapes(self) -> list[ImageShape | None]:
         return [_measure(picture) for picture in self.pictures]
 
+    def find_quick_faults(self) -> dict[str, str]:
+        shapes = zip(self.pictures, self._shapes, strict=True)
+        return {picture.name: _find_fault(picture) for picture, shape in shapes if shape is None}
+
     def _find_name(self, size: tuple[int, int]) -> str:
         """Returns the name of an image that has a size after resizing and crop."""
         shapes = zip(self.pictures, self._shapes, strict=True)
@@ -216,7 +220,9 @@ class OwnImages(Dataset):
     @property
     def remarks(self) -> Sequence[str]:
         labels = {part: self._labels[indices] for part, indices in self._split.items()}
-        return self.describe(), *describe_balance(labels, self.class_names)
+        faults = [f"{name} ({reason})" for name, reason in self.find_quick_faults().items()]
+        unreadable = [f"cannot be read, {len(faults)} of the images: {list_some(faults)}"] if faults else []
+        return self.describe(), *unreadable, *describe_balance(labels, self.class_names)
 
     def load(self, folder: Path) -> Splits:
         self._refuse_too_large()

@@ -96,7 +96,7 @@ class NpzSet(OwnImages):
 
 
 class TorchvisionSet(NpzSet):
-    """A data set of torchvision by the name of its class, in the file that `capsbench.data.own.objects` makes of it."""
+    """A data set of torchvision by the name of its class, such as CIFAR100, fetched once into the data folder."""
 
     licence = ""
 
