@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from capsbench.data.base import Dataset
+from capsbench.data.images import ImageShape
+from capsbench.networks import backbones
+from capsbench.networks.backbones import NONE, Backbone, make_backbone, put_behind
 from capsbench.records.cell import Cell
 from capsbench.records.parts import Parts, dataset_of
 from capsbench.routing.base import Routing
@@ -78,19 +81,25 @@ def build_network(cell: Cell, device: str | None = None, dataset: Dataset | None
     dataset, network_class = dataset or parts.data, parts.network.component
     options: dict[str, Any] = cell.component_options("network")
     with torch.device(device or cell.device), _ShapesOnly() if device == "meta" else nullcontext():
+        backbone = _make_backbone(cell, dataset.image)
+        image = dataset.image if backbone is None else backbone.made
         if parts.routing is None:
-            network = network_class(dataset.image, dataset.classes, **options)
+            network = network_class(image, dataset.classes, **options)
         else:
             routing = LayerRouting(parts.routing.component, cell)
-            network = network_class(
-                dataset.image, dataset.classes, routing, reconstruction=cell.reconstruction, **options
-            )
+            network = network_class(image, dataset.classes, routing, reconstruction=cell.reconstruction, **options)
+        if backbone is not None:
+            network = put_behind(backbone, network, dataset.image)
     if cell.channels_last:  # only convolutions: transformation matrices have four dimensions too, but no channels
         nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 1:
             module.register_forward_pre_hook(_view_channels_last)
     return network.to(dtype=parameter_dtype(cell))
+
+
+def _make_backbone(cell: Cell, image: ImageShape) -> Backbone | None:
+    return None if cell.backbone == NONE else make_backbone(cell.backbone, image, frozen=cell.freeze_backbone)
 
 
 def _view_channels_last(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -114,10 +123,16 @@ def parameter_count(cell: Cell) -> int:
     # A folder of images may have changed since a cell of its name was counted.
     dataset = dataset_of(cell)
     parts = dataset.image, dataset.classes, cell.network, cell.routing, *cell.options.items(), *cell.code.items()
-    network = *parts, *(getattr(cell, name) for name in FIELD_ARGUMENTS), cell.precision, cell.channels_last
+    fields = *(getattr(cell, name) for name in FIELD_ARGUMENTS), cell.precision, cell.channels_last, cell.backbone
+    network = *parts, *fields
     if network not in _parameter_counts:
         _parameter_counts[network] = count_parameters(build_network(cell, device="meta"))
     return _parameter_counts[network]
+
+
+def head_count(cell: Cell) -> int:
+    """Counts the parameters of a cell's network without its backbone."""
+    return parameter_count(cell) - backbones.count_parameters(cell.backbone, dataset_of(cell).image)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -9,7 +9,9 @@ from typing import Any
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError
-from capsbench.networks.build import parameter_count
+from capsbench.networks.backbones import NONE
+from capsbench.networks.build import head_count
+from capsbench.networks.factory import Factory
 from capsbench.planning.parts import choose_network, choose_parts, is_baseline
 from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG
 from capsbench.planning.resolve import resolve_cell
@@ -25,7 +27,8 @@ def resolve_baseline(cell: Cell, name: str, size: str, asked: Mapping[str, Any])
     """Returns the baseline of a capsule network's cell: the same data, budget, schedule and seed, and its own loss.
 
     Args:
-        size: ``own``, or ``matched`` to the parameters of the capsule network.
+        size: ``own``, or ``matched`` to the parameters of the capsule network; behind a backbone, which both have, to those of
+            the rest.
         asked: the fields that the user set; a learning rate among them is the baseline's too.
     """
     if name not in registry.names("baseline") and (":" not in name or not is_baseline(name, BASELINE_FLAG)):
@@ -36,13 +39,15 @@ def resolve_baseline(cell: Cell, name: str, size: str, asked: Mapping[str, Any])
         point["learning_rate"] = cell.learning_rate
     with _name_flag():
         parts, data = choose_parts(point), _select_data(cell)
+    if isinstance(parts.network.component, Factory):  # a whole network, for images
+        point |= {"backbone": NONE, "freeze_backbone": False}
     if name != "matched" and size == "own":
         with _name_flag():
             return resolve_cell(point, parts, data)
     if "parameters" not in inspect.signature(parts.network.component).parameters:
         problem = f"{name} has no option parameters to be sized by"
         raise UsageError(Kind.CONFLICT, problem, flag=BASELINE_SIZE_FLAG, value=size, expected="use own")
-    count = parameter_count(cell)
+    count = head_count(cell)
     shared = _resolve_sized(_count_with_own_routing(cell, count), point, data)
     return shared if _is_near(shared, count) else _resolve_sized(count, point, data)
 
@@ -58,7 +63,7 @@ def _name_flag() -> Iterator[None]:
 
 
 def _count_with_own_routing(cell: Cell, count: int) -> int:
-    """Returns the parameters of a cell's network with the routing that it has by default.
+    """Returns the parameters, behind a backbone, of a cell's network with the routing that it has by default.
 
     Routings make a network a little larger or smaller. One baseline sized by this count serves all of them, whichever others
     are asked for.
@@ -72,7 +77,7 @@ def _count_with_own_routing(cell: Cell, count: int) -> int:
     point = {**cell.model_dump(include={*SHARED, "network", "reconstruction", "learning_rate"}), "routing": routing}
     options = {name: value for name, value in cell.options.items() if name.startswith(("dataset.", "network."))}
     try:
-        return parameter_count(resolve_cell(point, choose_parts(point), options))
+        return head_count(resolve_cell(point, choose_parts(point), options))
     except UsageError:  # the options of a user's own network may need a user's own routing
         return count
 
@@ -99,10 +104,10 @@ def _resolve_sized(parameters: int, point: Mapping[str, Any], data: Mapping[str,
                 return cell
     exact = resolve_target(parameters)
     with suppress(UsageError):
-        if _is_near(cell := resolve_target(parameter_count(exact)), parameters):
+        if _is_near(cell := resolve_target(head_count(exact)), parameters):
             return cell
     return exact
 
 
 def _is_near(cell: Cell, parameters: int) -> bool:
-    return abs(parameter_count(cell) - parameters) <= TOLERANCE * parameters
+    return abs(head_count(cell) - parameters) <= TOLERANCE * parameters

@@ -23,7 +23,8 @@ def defaults_of(cell: Cell) -> Mapping[str, Any]:
     if not all(map(registry.is_trusted, parts)):
         return {}
     data = tuple((name, value) for name, value in cell.options.items() if name.startswith("dataset."))
-    return _find_defaults(cell.dataset, cell.size, cell.network, cell.routing, cell.loss, data, cell.code.get(DATA))
+    named = cell.network, cell.routing, cell.loss, cell.backbone
+    return _find_defaults(cell.dataset, cell.size, *named, data, cell.code.get(DATA))
 
 
 def title_cells(cells: Iterable[Cell]) -> dict[str, str]:
@@ -39,6 +40,7 @@ def _find_defaults(
     network: str,
     routing: str | None,
     loss: str | None,
+    backbone: str,
     data: tuple[tuple[str, Scalar], ...],
     images: str | None,
 ) -> Mapping[str, Any]:
@@ -53,12 +55,13 @@ def _find_defaults(
     from capsbench.planning.resolve import complete_cell
 
     point = {"dataset": dataset, "size": size, "seed": 0, "network": network, "routing": routing, "device": "cpu"}
+    point["backbone"] = backbone  # decides the sizes of what follows it
     try:
         cell = complete_cell(point, choose_parts(point), dict(data))
         if loss != cell.loss:
             other = {**point, "loss": loss}
             cell = cell.model_copy(update={"options": complete_cell(other, choose_parts(other), dict(data)).options})
-        known = {**describe_cell(cell), **_find_partners(network, routing)}
+        known = {**describe_cell(cell), "backbone": "none", **_find_partners(network, routing)}
         known |= {f"dataset.{name}": usual for name, usual in read_options(registry.get("dataset", dataset)).items()}
     except FOREIGN:  # a user's own part may raise anything
         return {}

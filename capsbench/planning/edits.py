@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from capsbench.records.cell import Cell
 from capsbench.records.parts import Parts
-from capsbench.sources import changed_parts
+from capsbench.sources import changed_parts, libraries
 
 UNDO = "undo the edit, or train it anew"
 """The remedy for a network whose own parts were edited."""
@@ -20,7 +20,11 @@ def find_edits(cell: Cell, sources: Mapping[str, Mapping[str, str]]) -> dict[str
     """
     parts = Parts.from_cell(cell)
     digests, modules = parts.digest_sources(), parts.digest_modules()
-    return {
+    backbone = {"backbone": libraries.describe_version(cell.backbone)} if "backbone" in cell.code else {}
+    changed: dict[str, list[str]] = {
+        f"backbone {cell.backbone}": [] for name in backbone if cell.code[name] != backbone[name]
+    }
+    return changed | {
         str(part): changed_parts(sources[field], modules.get(field, {})) if field in sources else []
         for field, part in parts.by_field.items()
         if cell.code.get(field) != digests.get(field)

@@ -54,6 +54,16 @@ def refuse_standardised_reconstruction(parts: Parts, fields: Fields) -> None:
         raise UsageError(Kind.CONFLICT, problem, flag="reconstruction", value=True, expected="use no")
 
 
+def refuse_backbone(parts: Parts, fields: Fields) -> None:
+    """Refuses a backbone before a network that makes images, and one that is frozen and not there."""
+    has_backbone = fields.get("backbone", "none") != "none"
+    if has_backbone and parts.is_self_supervised:
+        problem = f"{parts.network.name} makes images, and would make feature maps behind a backbone"
+        raise UsageError(Kind.CONFLICT, problem, flag="backbone", value=fields["backbone"], expected="leave it out")
+    if fields.get("freeze_backbone") and not has_backbone:
+        raise UsageError(Kind.CONFLICT, "there is none", flag="freeze_backbone", expected="add {flag:backbone} NAME")
+
+
 def refuse_missing_decoder(parts: Parts, fields: Fields) -> None:
     """Refuses a reconstruction by a network without class capsules."""
     if fields["reconstruction"] and not parts.has_routing:
@@ -109,6 +119,7 @@ REFUSALS: tuple[Callable[[Parts, Fields], None], ...] = (
     refuse_second_objective,
     refuse_standardised_reconstruction,
     refuse_missing_decoder,
+    refuse_backbone,
     refuse_loss_of_activations,
     refuse_balance_of_several_labels,
     refuse_graphs_on_cpu,

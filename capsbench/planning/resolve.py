@@ -15,6 +15,8 @@ import torch
 
 from capsbench.data.images import ImageShape
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.networks.backbones import NONE as NO_BACKBONE
+from capsbench.networks.backbones import find_seen
 from capsbench.networks.build import parameter_count
 from capsbench.planning.defaults import FIELD_DEFAULTS, PAPER_LEARNING_RATE, usable_cores
 from capsbench.planning.options import list_options
@@ -23,6 +25,7 @@ from capsbench.planning.request import BASELINE_FLAG
 from capsbench.records.cell import TARGET, Cell, Scalar, select_options, short_name
 from capsbench.records.parts import Parts
 from capsbench.routing import Routing
+from capsbench.sources import libraries
 from capsbench.sources.weights import NONE
 
 
@@ -57,17 +60,20 @@ def complete_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, 
     defaults = list_options(parts)
     # Its options decide what a data set declares, such as the shape of its images.
     parts = replace(parts, dataset_options=select_options({**defaults, **options}, "dataset"))
-    size_options = _find_size_options(parts, point["size"])
+    backbone = point.get("backbone") or NO_BACKBONE
+    size_options = _find_size_options(parts, point["size"], backbone)
     fields = _complete_fields(point, parts)
     for refuse in REFUSALS:
         refuse(parts, fields)
     presets = {name: value for name, value in _find_presets(parts, point["size"]).items() if name in defaults}
     fields["options"] = _drop_later_options(parts, defaults, {**defaults, **size_options, **presets, **options})
     fields["code"] = parts.digest_sources()
+    if backbone != NO_BACKBONE:
+        fields["code"]["backbone"] = libraries.describe_version(backbone)
     return Cell.model_validate(fields)
 
 
-def _find_size_options(parts: Parts, size: str) -> dict[str, Scalar]:
+def _find_size_options(parts: Parts, size: str, backbone: str) -> dict[str, Scalar]:
     """Returns the options of the network at a size, by their full names; raises UsageError if there is no such size."""
     dataset, network = parts.data, parts.network.component
     has_image = isinstance(getattr(dataset, "image", None), ImageShape)
@@ -77,7 +83,7 @@ def _find_size_options(parts: Parts, size: str) -> dict[str, Scalar]:
     if not hasattr(network, "sizes"):
         expected = "a class with sizes(image), the options that make it tiny, small and paper"
         raise UsageError(Kind.INVALID, flag="network", expected=expected, value=parts.network.name)
-    sizes = network.sizes(dataset.image)
+    sizes = network.sizes(find_seen(backbone, dataset.image))
     if size not in sizes:
         problem = f"not a size of {parts.network.name}"
         raise UsageError(Kind.UNKNOWN, problem, flag="size", value=size, expected=[*sizes])

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
-from capsbench.records.declaration import Declaration, Panel, Role
+from capsbench.records.declaration import Declaration, Panel, Role, read_declarations
 from capsbench.sources.weights import NONE as WEIGHTS_NONE
 from capsbench.stats.spaces import Choice, Range
 
@@ -272,6 +272,13 @@ class Cell(BaseModel):
             Panel.NETWORK,
         ),
     ] = WEIGHTS_NONE
+    backbone: Annotated[
+        str,
+        Declaration("first stages of a CNN in front, timm:NAME or torchvision:NAME", Role.BUDGET, Panel.NETWORK),
+    ] = "none"
+    freeze_backbone: Annotated[
+        bool, Declaration("leave the random weights of the backbone as they are", Role.BUDGET, Panel.NETWORK)
+    ] = False
     channels_last: Annotated[
         bool, Declaration("convolutions with the channels last in memory", Role.MACHINE, Panel.MACHINE)
     ] = False
@@ -342,17 +349,6 @@ def digest_fields(fields: dict[str, Any]) -> str:
     """Returns the identity of a cell with these fields: 12 hexadecimal digits."""
     content = json.dumps({"protocol": PROTOCOL, **fields}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-def read_declarations(model: type[Cell]) -> dict[str, Declaration]:
-    """Returns the declaration of each field of a Cell; raises TypeError for a field without one."""
-    declarations = {}
-    for name, info in model.model_fields.items():
-        declared = [item for item in info.metadata if isinstance(item, Declaration)]
-        if len(declared) != 1:
-            raise TypeError(f"{model.__name__}.{name} needs one Declaration")
-        declarations[name] = declared[0]
-    return declarations
 
 
 FIELDS = read_declarations(Cell)

@@ -6,6 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
 
+from pydantic import BaseModel
+
 from capsbench.stats.spaces import Space
 
 
@@ -59,3 +61,14 @@ class Declaration:
     default: Any = None
     of_machine: bool = False
     space: Space | None = None
+
+
+def read_declarations(model: type[BaseModel]) -> dict[str, Declaration]:
+    """Returns the declaration of each field of a model; raises TypeError for a field without one."""
+    declarations = {}
+    for name, info in model.model_fields.items():
+        declared = [item for item in info.metadata if isinstance(item, Declaration)]
+        if len(declared) != 1:
+            raise TypeError(f"{model.__name__}.{name} needs one Declaration")
+        declarations[name] = declared[0]
+    return declarations

@@ -16,6 +16,8 @@ def test_later_fields_are_by_default_what_the_code_did_before():
         "stop_at": 0.0,
         "balanced": False,
         "weights": "none",
+        "backbone": "none",
+        "freeze_backbone": False,
         "channels_last": False,
         "fused_optimizer": False,
         "compile": "none",
