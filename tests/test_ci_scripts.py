@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from capsbench import registry
+from capsbench.cli.commands import app
 from capsbench.comparing.judged import list_judged
 from capsbench.measures.spec import built_in_specs
 from capsbench.planning.request import split_values
@@ -82,6 +84,17 @@ def test_seeds_that_have_all_contenders_are_split():
     found = alarms.records_by_seed([alarms.REFERENCE])
     assert sorted(found) == [0, 1, 2, 3, 4]
     assert len({len(records) for records in found.values()}) == 1
+
+
+def test_screenshots_are_of_states_whose_commands_and_records_there_are(tmp_path):
+    screenshots = script("screenshots")
+    commands = get_command(app).commands
+    for state in screenshots.STATES.values():
+        assert bool(state.command) != bool(state.folder)
+        assert state.folder is None or (state.folder / "records").is_dir()
+        assert state.command[:1] == [] or state.command[0] in commands
+    screenshots.write_images(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["places.npz", "strokes.npz"]
 
 
 def test_the_language_of_the_source_is_counted(tmp_path):
