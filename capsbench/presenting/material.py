@@ -17,6 +17,7 @@ from capsbench.presenting.naming import Defaults, no_defaults
 from capsbench.presenting.paired import Pairs, find_sequences
 from capsbench.presenting.tuned import group_studies
 from capsbench.presenting.verdicts import Verdicts
+from capsbench.records.cell import IMAGES
 from capsbench.records.record import Record
 from capsbench.records.specs import specs_of
 from capsbench.records.store import Store
@@ -63,6 +64,7 @@ class Material:
     - ``tuned``: the tuned results, as they are on record
     - ``converged``: the results whose epochs were searched for, as they are on record
     - ``trials``: the trials of the searches in the folder
+    - ``class_names``: data set of a user's own -> the names of its classes; those of others are numbers
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
     """
 
@@ -80,6 +82,7 @@ class Material:
     tuned: Sequence[Record] = ()
     converged: Sequence[Record] = ()
     trials: Sequence[Record] = ()
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unpredicted: set[str] = field(default_factory=set)
 
     @classmethod
@@ -130,6 +133,7 @@ class Material:
             tuned=tuned,
             converged=[record for record in known if record.convergence is not None],
             trials=read_trials(store.folder) if tuned else (),
+            class_names=_find_class_names(trained),
             unpredicted=unpredicted,
         )
 
@@ -174,3 +178,16 @@ class Material:
         order = {name: place for place, name in enumerate(described["contender"])}
         table = table.merge(described, on="contender")
         return table.sort_values("contender", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def _find_class_names(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Returns data set -> the names of its classes, as records have them of a user's own images."""
+    described: dict[str, Mapping[str, str]] = {}
+    for record in records:
+        if record.training and record.cell.dataset not in described:
+            described[record.cell.dataset] = record.training.sources.get(IMAGES, {})
+    return {
+        dataset: [facts[str(label)] for label in range(len(facts)) if str(label) in facts]
+        for dataset, facts in described.items()
+        if facts
+    }
