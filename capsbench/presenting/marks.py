@@ -224,8 +224,17 @@ def said_of(summary: pd.DataFrame) -> pd.Series:
 
 
 def with_marks(summary: pd.DataFrame) -> pd.DataFrame:
-    """Returns a summary whose names (``label``) have the text of `said_of` behind them."""
-    return summary.assign(label=(summary["label"] + " " + said_of(summary)).str.rstrip())
+    """Returns a summary whose names (``label``) have the text of `said_of` behind them.
+
+    A mark of times alone that all have says nothing of one of them: the headline table says it once.
+    """
+    marked = summary.drop(columns=SHARED.name) if is_shared_by_all(summary) else summary
+    return summary.assign(label=(summary["label"] + " " + said_of(marked)).str.rstrip())
+
+
+def is_shared_by_all(summary: pd.DataFrame) -> bool:
+    """Returns true if the times of several contenders, all there are, were taken on a shared machine."""
+    return SHARED.name in summary and len(summary) > 1 and bool(has_mark(summary, SHARED).all())
 
 
 def with_sign(summary: pd.DataFrame, mark: Mark, contenders: Collection[str]) -> pd.DataFrame:

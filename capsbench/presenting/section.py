@@ -43,6 +43,7 @@ class Section:
         readable: the table as strings under short headings; the first column is the contender's name, the others are numbers.
         pictures: file name without ending -> what draws it; raises NoDataError.
         images: the number of test images of its numbers; None if another text says it, or for all of them.
+        explains: a line of "who won" without its unit -> a sentence on that number of the measure, which stands below that table.
         statements: what its numbers say, which stands before its table; None for a section that is a table alone.
     """
 
@@ -53,6 +54,7 @@ class Section:
     readable: Callable[[pd.DataFrame], pd.DataFrame]
     pictures: Mapping[str, Callable[[Material], Picture]] = field(default_factory=dict)
     images: ImagesTaken | None = None
+    explains: Mapping[str, str] = field(default_factory=dict)
     statements: Callable[[pd.DataFrame], list[Statement]] | None = None
 
     def about_images(self, material: Material) -> str:

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from capsbench.presenting.figures.style import assign_styles
 from capsbench.presenting.material import Material, NoDataError
 
 MOST, LEAST, IN_ALL = 12, 4, 16
@@ -75,7 +74,7 @@ def choose_most_accurate(
         chosen |= {(str(dataset), name) for name in names}
     most_accurate = rows[[pair in chosen for pair in zip(rows["dataset"], rows[by], strict=True)]]
     of = "each data set's contenders" if rows["dataset"].nunique() > 1 else "the contenders"
-    return assign_styles(most_accurate), (
+    return most_accurate, (
         f" Shown are the most accurate of {of} and their baselines, {len(most_accurate)} of {len(rows)} in all; "
         "`capsbench report --where` chooses others."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
@@ -12,9 +12,11 @@ from capsbench import registry
 from capsbench.measures.spec import MeasureSpec, built_in_specs
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.figures.figure import Picture
+from capsbench.presenting.format import PERCENT
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section, Statement
 from capsbench.reporting.sections import answer, budgets, effects, epochs, hypotheses, times, tuning, winners
+from capsbench.reporting.sections.accuracies import draw_accuracies
 from capsbench.reporting.sections.default import make_default_section, make_own_sections
 from capsbench.reporting.sections.headline import (
     accuracy_against_cost,
@@ -23,14 +25,18 @@ from capsbench.reporting.sections.headline import (
     training_curves,
 )
 
+ACCURACIES = "accuracies"
+"""The picture that stands at the head of a report."""
+
 PICTURES: dict[str, Callable[[Material], Picture]] = {
+    ACCURACIES: lambda material: draw_accuracies(material.summary),
     "accuracy-iterations": lambda material: accuracy_against_iterations(material.summary),
     "accuracy-cost": lambda material: accuracy_against_cost(material.summary),
     "training-curves": lambda material: training_curves(
         material.summary, material.curves, changing_losses(material.cells)
     ),
 }
-"""File name without ending -> function that draws it, of the pictures below the headline table."""
+"""File name without ending -> function that draws it, of the pictures beside the answer and below the headline table."""
 
 
 LAST = (hypotheses.SECTION, times.SECTION)
@@ -104,6 +110,15 @@ def made_sections(material: Material) -> list[Made]:
             continue
         readable = section.readable(table)
         caption = spell_caption(section.caption, readable) + section.about_images(material)
+        if section.name == winners.SECTION.name:
+            caption = " ".join([caption, *_explain_numbers(table["measured"].unique())])
         statements = section.statements(table) if section.statements else []
         sections.append(Made(section, table, readable, caption, statements))
     return sections
+
+
+def _explain_numbers(titles: Iterable[str]) -> list[str]:
+    """Returns a sentence on each line of "who won" whose measure has one."""
+    known = {title: sentence for section in built_in_sections() for title, sentence in section.explains.items()}
+    bare = (title.removesuffix(f" {PERCENT}") for title in titles)
+    return [known[title] for title in bare if title in known]

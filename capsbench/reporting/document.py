@@ -17,7 +17,8 @@ from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
 from capsbench.reporting.answering.quotes import spell_quotes
 from capsbench.reporting.answering.sentences import TIED
-from capsbench.reporting.contents import PICTURES, Made
+from capsbench.reporting.answering.verdict import spell_no_verdicts, spell_question, spell_verdicts
+from capsbench.reporting.contents import ACCURACIES, PICTURES, Made
 from capsbench.reporting.headline import HEADLINE, build_headline
 from capsbench.reporting.origin import describe_origin, spell_title
 from capsbench.reporting.rerun import Again, Failure, Repeats
@@ -61,6 +62,7 @@ class Document:
 
     Attributes:
         title: its subject.
+        question: what its head answers; empty if no cell finished.
         commands_of_runs: the commands of the runs, each once.
         facts: where the numbers are from: a term and its lines.
         parts: who won, the headline table, published numbers and the sections, as far as there are.
@@ -75,6 +77,7 @@ class Document:
     """
 
     title: str
+    question: str
     commands_of_runs: list[str]
     facts: list[tuple[str, list[str]]]
     parts: list[Part]
@@ -149,6 +152,7 @@ def build_document(
     drawn_cells, broken = read_shown(records, store)
     return Document(
         title=spell_title(records),
+        question=spell_question(_find_numbers(sections, WINNERS), material.summary, material.asked),
         commands_of_runs=list(dict.fromkeys(run.command for run in runs)),
         facts=describe_origin(records, runs, where),
         parts=_build_parts(material, sections, published, pictures, columns),
@@ -172,7 +176,7 @@ def _build_parts(
 ) -> list[Part]:
     parts: list[Part] = []
     if len(material.summary):
-        images = {name: pictures[name] for name in PICTURES if name in pictures}
+        images = {name: pictures[name] for name in PICTURES if name in pictures and name != ACCURACIES}
         table = build_headline(material.summary, columns)
         parts.append(Part(HEADLINE, table.title, table, images))
     if len(published):
@@ -184,8 +188,28 @@ def _build_parts(
         images = {name: pictures[name] for name in section.pictures if name in pictures}
         strings = content.readable
         made = None if strings.empty else Table.from_strings(section.name, section.title, strings, content.caption)
-        parts.append(Part(section.name, section.title, made, images, content.statements))
+        statements = content.statements
+        if section.name == WINNERS:
+            statements, images = _build_head(content.numbers, material.summary, pictures)
+        parts.append(Part(section.name, section.title, made, images, statements))
+    if len(material.summary) and not any(part.name in FIRST for part in parts):
+        statements, images = _build_head(pd.DataFrame(), material.summary, pictures)
+        parts.append(Part(WINNERS, "Who won", None, images, statements))
     return sorted(parts, key=lambda part: FIRST.index(part.name) if part.name in FIRST else len(FIRST))
+
+
+def _build_head(
+    winners: pd.DataFrame, summary: pd.DataFrame, pictures: Mapping[str, Image]
+) -> tuple[list[Statement], dict[str, Image]]:
+    """Returns what the head of a report says, and its picture."""
+    statements = [] if winners.empty else spell_verdicts(winners, summary)
+    images = {name: pictures[name] for name in (ACCURACIES,) if name in pictures}
+    return [*statements, *spell_no_verdicts(winners, summary)], images
+
+
+def _find_numbers(sections: Sequence[Made], name: str) -> pd.DataFrame:
+    """Returns the numbers of a section, an empty table if it has none."""
+    return next((content.numbers for content in sections if content.section.name == name), pd.DataFrame())
 
 
 def _list_quotes(material: Material, sections: Sequence[Made]) -> list[str]:

@@ -10,14 +10,21 @@ import pandas as pd
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.format import CAPTION, SEARCH_COLUMN, describe_sizes, format_summary
+from capsbench.presenting.marks import is_shared_by_all
 from capsbench.presenting.tuned import ABOUT_SEARCHES
 from capsbench.reporting.table import IN_ALL_ROWS, Table
+from capsbench.stats.differences import FEWEST_SEEDS
 
 HEADLINE, TITLE = "table", "Accuracy and cost"
 """The name of the table, which is that of its files, and its title."""
 
 CONTENDER, MARKS = "contender", "marks"
 """The columns of the names of contenders, and of their marks in words."""
+
+UNTESTED = re.compile(r" \(not tested, (\d+ \w+)\)(?=[^)]*$)")
+"""The end of a difference that was not tested: the seeds or studies that both have."""
+
+ABOUT_SHARED = "Other jobs may have run on the machine while times were taken."
 
 ALL_COLUMNS = "all"
 """Stands for every column."""
@@ -52,7 +59,7 @@ def choose_columns(strings: pd.DataFrame, columns: Sequence[str]) -> pd.DataFram
 
 
 def build_headline(summary: pd.DataFrame, columns: Sequence[str] | None = None) -> Table:
-    """Returns the table of the contenders: names first, and in its caption the values that all rows share.
+    """Returns the table of the contenders: names, numbers, options; and in its caption the values that all rows share.
 
     Args:
         columns: the names of the columns, in order; by default all but those in which no two rows differ.
@@ -72,10 +79,26 @@ def build_headline(summary: pd.DataFrame, columns: Sequence[str] | None = None) 
     }
     # Names have the signs of marks, and say how settings were found.
     unneeded = [*same, *of_capsules, SEARCH_COLUMN, MARKS]
-    rest = strings[chosen] if chosen else strings.drop(columns=unneeded, errors="ignore")
+    # The names hold what differs, so that other columns with it stand behind the numbers.
+    behind = [name for name in naming if name != "dataset"]
+    rest = strings[chosen] if chosen else strings[[*strings.columns.drop(behind), *behind]]
+    rest = rest if chosen else rest.drop(columns=unneeded, errors="ignore")
     searched = [text for name, text in ABOUT_SEARCHES.items() if name in summary]
-    caption = " ".join([spell_caption(CAPTION, rest), *searched, *describe_sizes(summary)])
+    rest, untested = (rest, []) if chosen else _strip_untested(rest)
+    shared_machine = [ABOUT_SHARED] if is_shared_by_all(summary) else []
+    caption = " ".join([spell_caption(CAPTION, rest), *untested, *shared_machine, *searched, *describe_sizes(summary)])
     return Table.from_strings(HEADLINE, TITLE, rest, caption, summary["contender"], shared, columns is not None)
+
+
+def _strip_untested(strings: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Returns a table whose differences do not all say that they were not tested, and a sentence that says it once."""
+    against = [name for name in map(str, strings) if name.startswith("vs ")]
+    ends = {match[1] if (match := UNTESTED.search(text)) else "" for text in strings[against].to_numpy().flat if text}
+    if len(ends) != 1 or ends == {""}:
+        return strings, []
+    bare = strings.copy()
+    bare[against] = bare[against].replace(UNTESTED, "", regex=True)
+    return bare, [f"No difference was tested: {ends.pop()} in common, and a test needs {FEWEST_SEEDS}."]
 
 
 def _simplify(name: str) -> str:

@@ -77,10 +77,15 @@ def share_room(widths: Sequence[int], wanted: Sequence[int], spare: int) -> list
 
 
 def list_repeated(table: Table) -> list[str]:
-    """Returns the columns of the headline table that say again what its names say: all before its numbers but the data set."""
-    if table.name != HEADLINE or table.headings[0] != CONTENDER or "n" not in table.headings:
+    """Returns the columns of the headline table that say again what its names say: all but the data set and the numbers."""
+    if table.name != HEADLINE or table.headings[0] != CONTENDER:
         return []
-    return [heading for heading in table.headings[1 : table.headings.index("n")] if heading != "dataset"]
+    numbers = (*LEAST, "accuracy %", "vs")
+    return [
+        heading
+        for heading in table.headings[1:]
+        if heading != "dataset" and not any(_is_of(heading, words) for words in numbers)
+    ]
 
 
 def list_least(headings: Sequence[str]) -> list[str]:

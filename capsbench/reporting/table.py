@@ -17,6 +17,9 @@ IN_ALL_ROWS = "In all rows"
 ALL = "all"
 """Stands for the largest number in a column of numbers: all training images."""
 
+ABSENT = "\N{EN DASH}"
+"""Stands for a number that is not on record."""
+
 _OWN_MEANING = re.compile(rf" ?{re.escape(SIGNIFICANT)}: (.*?)\.(?=\s|$)")
 """The sentence of a caption on a table's own test."""
 
@@ -73,7 +76,7 @@ class Table:
         rows = [list(map(str, line)) for line in strings.itertuples(index=False)]
         headings, numbers = [], []
         for place, heading in enumerate(map(str, strings.columns)):
-            quantities = [(row, parse_quantity(row[place])) for row in rows if row[place] not in ("", ALL)]
+            quantities = [(row, parse_quantity(row[place])) for row in rows if row[place] not in ("", ALL, ABSENT)]
             numbers.append(bool(quantities) and all(quantity is not None for _, quantity in quantities))
             units = {quantity.unit for _, quantity in quantities if quantity is not None}
             unit = units.pop() if numbers[-1] and len(units) == 1 else ""

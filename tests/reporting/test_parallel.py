@@ -21,7 +21,7 @@ from capsbench.reporting.contents import PICTURES
 from capsbench.reporting.parallel import Draw, drawing
 from tests.making import make_capsules, make_record
 
-NAMES = ["accuracy-iterations", "accuracy-cost", "training-curves"]
+NAMES = ["accuracies", "accuracy-iterations", "accuracy-cost", "training-curves"]
 
 FORKS = pytest.mark.skipif(sys.platform != "linux", reason="a fork is not safe here")
 
@@ -30,8 +30,8 @@ Make = Callable[..., Record]
 
 @pytest.fixture
 def material(capsules: Make, tmp_path: Path) -> Material:
-    """One contender whose speed was not measured."""
-    return Material.from_records([capsules(0.97, None)], Store(tmp_path))
+    """Two contenders whose speed was not measured."""
+    return Material.from_records([capsules(0.97, None), capsules(0.96, None, iterations=1)], Store(tmp_path))
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_a_picture_without_data_is_left_out_and_it_is_said_why(material: Materia
         images = wait()
     assert list(images) == NAMES
     assert images["accuracy-cost"] == str(NoDataError("speed"))
-    for name in ("accuracy-iterations", "training-curves"):
+    for name in ("accuracies", "accuracy-iterations", "training-curves"):
         drawn = images[name]
         assert isinstance(drawn, Image)
         assert list(drawn.files) == ["svg"]

@@ -233,6 +233,13 @@ def _draw_images(
 
 
 SECTION = Section(
+    explains={
+        "worst case of attacks, L∞": (
+            "Worst case of attacks: the share of the images that no attack turns into an error, if pixels may change by epsilon. "
+            "It is over all attacks and over all readings, which are the outputs that an attack follows, such as lengths of "
+            "capsules or logits."
+        )
+    },
     name=ADVERSARIAL,
     title="Adversarial robustness",
     caption=(

@@ -188,6 +188,10 @@ def _format_level(family: str, level: float) -> str:
 
 
 SECTION = Section(
+    explains={
+        "accuracy under warps, mean of families": "Accuracy under warps: the mean accuracy from no warp to the largest, over all "
+        "families of warps, such as rotation and scale."
+    },
     name=AFFINE,
     title="Affine generalisation",
     caption=(

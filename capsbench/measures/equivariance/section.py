@@ -39,6 +39,18 @@ NUMBERS = {
 """Heading -> metric and condition."""
 
 
+CLEARER = {
+    "of those right before %": "consistency of right predictions %",
+    "of the identity": "map error of the identity",
+    "of the class means": "map error of the class means",
+    "R² of a pose": "R² of the winning pose",
+    "R² of the layer": "R² of the whole layer",
+}
+"""Heading -> the words of it in a table for people."""
+
+TURNS = "quarter turns"
+"""The family whose levels are no steps of a quantity."""
+
 FOLLOWED = ("rotation", "translation", "scale")
 """The families whose parameters are predicted from poses."""
 
@@ -50,6 +62,11 @@ def build_table(material: Material) -> pd.DataFrame:
     rows = material.of_measure(EQUIVARIANCE)
     means = material.average_seeds(rows[rows["level"].isna()])
     return one_row_each(means, {heading: select_number(means, *number) for heading, number in NUMBERS.items()})
+
+
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table as strings, under headings that can be read alone."""
+    return format_numbers(table).rename(columns=CLEARER)
 
 
 @mpl.rc_context(STYLE)
@@ -78,9 +95,10 @@ def draw_level_curves(material: Material) -> Picture:
                 chosen_rows.rows[is_of_panel & (chosen_rows.rows["dataset"] == dataset)],
                 chosen_rows.summary,
                 factor,
+                joined=family != TURNS,
             )
             axes.set_xlabel(title)
-            if family == "quarter turns":
+            if family == TURNS:
                 axes.set_xticks([90, 180, 270])
             if metric == "map error":
                 axes.axhline(1, color=PALE, linewidth=THIN, linestyle=(0, (1, 2)))
@@ -135,6 +153,12 @@ def draw_parameters(material: Material) -> Picture:
 
 
 SECTION = Section(
+    explains={
+        "predictions kept under transformations": (
+            "Predictions kept: the share of the test images whose prediction, right or wrong, stays the same when the image is "
+            "rotated, moved or scaled."
+        )
+    },
     name=EQUIVARIANCE,
     title="Equivariance",
     caption=(
@@ -152,7 +176,7 @@ SECTION = Section(
         ),
     ),
     table=build_table,
-    readable=format_numbers,
+    readable=format_table,
     images=ImagesTaken({name: effort.images for name, effort in EFFORTS.items()}, "transformed"),
     pictures={"equivariance-curves": draw_level_curves, "equivariance-parameters": draw_parameters},
 )

@@ -18,6 +18,7 @@ from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import choose_contenders
+from capsbench.presenting.words import TIMES
 
 
 def build_table(material: Material) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def build_table(material: Material) -> pd.DataFrame:
         "vote attack %": select_number(means, robust, "vote attack"),
         "output attack %": select_number(means, robust, "output attack"),
         **{
-            f"at {count:g} iterations %": select_number(means, robust, "iterations at test time", count)
+            f"{TIMES}{count:g} at test %": select_number(means, robust, "iterations at test time", count)
             for count in iterations
         },
     }
@@ -78,8 +79,8 @@ SECTION = Section(
             "the routing had hidden gradients.",
         ),
         AboutColumn(
-            "iterations %",
-            "At N iterations: the same weights, routed by N iterations at test time and attacked through them.",
+            "at test %",
+            "\N{MULTIPLICATION SIGN}N at test: the same weights, routed by N iterations at test time and attacked through them.",
         ),
     ),
     images=ImagesTaken(ATTACKED, "attacked"),

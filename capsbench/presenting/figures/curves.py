@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from capsbench.measures.spec import SHARE
+from capsbench.presenting.figures.style import THIN
 from capsbench.presenting.format import PERCENT, cut_interval
 from capsbench.stats.differences import estimate_interval
 
@@ -33,22 +34,38 @@ def get_line_style(row: Mapping[Any, Any] | pd.Series) -> dict[str, Any]:
     )
 
 
-def draw_curves(axes: Axes, rows: pd.DataFrame, summary: pd.DataFrame, factor: float = 100.0) -> None:
+def draw_curves(
+    axes: Axes, rows: pd.DataFrame, summary: pd.DataFrame, factor: float = 100.0, *, joined: bool = True
+) -> None:
     """Draws each contender's mean over seeds with its 95 % t-interval, in the contender's colour and line style.
 
     Args:
         rows: one row a cell and ``level``, of one metric and condition, with its ``step``.
         summary: the contenders, each with its look.
         factor: multiplies the values; by default fractions become per cent.
+        joined: as in `draw_means`.
     """
     few_ticks(axes)
     percent = factor == 100 and rows["unit"].eq(SHARE).all()
     errorbar = partial(t_interval, step=factor * rows["step"].max(), unit=PERCENT if percent else "")
-    draw_means(axes, rows.assign(value=factor * rows["value"]), "level", "value", summary, errorbar)
+    draw_means(axes, rows.assign(value=factor * rows["value"]), "level", "value", summary, errorbar, joined=joined)
 
 
-def draw_means(axes: Axes, rows: pd.DataFrame, x: str, y: str, summary: pd.DataFrame, errorbar: ErrorBar) -> None:
-    """Draws each contender's mean of a column at each value of another as a line, with a band where there are several seeds."""
+def draw_means(
+    axes: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    summary: pd.DataFrame,
+    errorbar: ErrorBar,
+    *,
+    joined: bool = True,
+) -> None:
+    """Draws each contender's mean of a column at each value of another as a line, with a band where there are several seeds.
+
+    Args:
+        joined: false if the values are no steps of a quantity: then points have bars, and no line joins them.
+    """
     import seaborn as sns  # takes a second, which only those who draw should wait
 
     looks = summary[summary["contender"].isin(rows["contender"])].set_index("contender")
@@ -62,12 +79,14 @@ def draw_means(axes: Axes, rows: pd.DataFrame, x: str, y: str, summary: pd.DataF
         hue_order=list(looks.index),
         palette=looks["color"].to_dict(),
         errorbar=errorbar,
-        err_kws=dict(alpha=BAND, linewidth=0),
+        err_style="band" if joined else "bars",
+        err_kws=dict(alpha=BAND, linewidth=0) if joined else dict(elinewidth=THIN),
         legend=False,
         ax=axes,
     )
-    for line, row in zip(axes.lines, looks.to_dict("records"), strict=True):
-        line.set(**get_line_style(row))
+    lines = axes.lines if joined else axes.lines[:: len(axes.lines) // len(looks)]  # seaborn draws bars as lines, too
+    for line, row in zip(lines, looks.to_dict("records"), strict=True):
+        line.set(**{**get_line_style(row), **({} if joined else {"linestyle": "none"})})
     axes.set(xlabel="", ylabel="")  # where seaborn wrote the names of the columns
 
 

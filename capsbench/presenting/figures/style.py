@@ -24,13 +24,16 @@ COLUMN, PAGE = 3.5, 7.16
 DPI = 300
 """Dots per inch of a PNG."""
 
-INK, PALE, GRID, PAPER, CNN = "#1f2328", "#59636e", "#d8dee4", "#ffffff", "#404040"
+INK, PALE, GRID, PAPER = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
 
-NEUTRALS = {INK: "ink", PALE: "pale", GRID: "grid", PAPER: "paper", CNN: "cnn"}
+NEUTRALS = {INK: "ink", PALE: "pale", GRID: "grid", PAPER: "paper"}
 """Colour -> its only purpose; a dark page replaces it."""
 
-PALETTE = ["#2d4bff", "#d27800", "#3ca587", "#d2003c", "#a578f0", "#964b96"]
-"""Colours of series: a contrast of 3 to white and to a dark page, distinct also for the colour-blind."""
+PALETTE = [
+    *("#2d4bff", "#d27800", "#3ca587", "#d2003c", "#a578f0", "#964b96"),
+    *("#3c7544", "#bc4400", "#ab1db7", "#789e65", "#765e6c", "#c077cf"),
+]
+"""Colours of contenders: a contrast of 3 to white and to a dark page, distinct also for the colour-blind, the first ones most."""
 
 MISLED = PALETTE[3]
 """The colour of a wrong prediction."""
@@ -105,29 +108,22 @@ STYLE: dict[Any, Any] = {
 
 
 def add_styles(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with what a picture needs of each row: marks behind its name, ``color``, ``face``, ``marker``, ``dashes``."""
-    return assign_styles(with_marks(summary))
+    """The summary with marks behind its names, and the look of each row, which is that of the row in all pictures.
 
-
-def assign_styles(table: pd.DataFrame) -> pd.DataFrame:
-    """A named summary, or some rows of it, with a look for each row that tells it from the others.
-
-    A series has a colour, its iterations have line styles, and each name has a marker; of one series alone, each name has a
-    colour. A CNN's markers are hollow, and it has the colour of what it alone stands beside.
+    A name has a colour and a marker: ``color``, ``face``, ``marker``; of more names than colours, those that pictures choose have
+    one of their own. Iterations of a network have line styles (``dashes``), and a CNN's markers are hollow.
     """
-    table = table.copy()
+    table = with_marks(summary)
+    names = summary["label"]  # without marks, which a contender may have on one data set alone
     cnn = table["network"].isin(registry.names("baseline")) & table["routing"].isna()
-    colored = "series" if table.loc[~cnn, "series"].nunique() > 1 else "label"
-    colors = _number_names(table.loc[~cnn, colored])
-    table["color"] = [PALETTE[colors[name] % len(PALETTE)] if name in colors else CNN for name in table[colored]]
-    users = table[~cnn].groupby("baseline")["color"].unique()
-    only = {baseline: colors[0] for baseline, colors in users.items() if len(colors) == 1}
-    table["color"] = [only.get(name, color) for name, color in zip(table["contender"], table["color"], strict=True)]
+    places = {name: place for place, name in enumerate(_order_names(summary))}
+    table["color"] = [PALETTE[places[name] % len(PALETTE)] for name in names]
     table["face"] = table["color"].mask(cnn, PAPER)
-    markers = _number_names(table["label"])
-    table["marker"] = [MARKERS[markers[name] % len(MARKERS)] for name in table["label"]]
+    # Where colours begin anew, so do markers, but one further.
+    markers = {name: (place + place // len(PALETTE)) % len(MARKERS) for name, place in places.items()}
+    table["marker"] = [MARKERS[markers[name]] for name in names]
     fewer = table.groupby(["dataset", "series"])["iterations"].rank(method="first", ascending=False).fillna(1)
-    cnns = _number_names(table.loc[cnn, "series"])
+    cnns = {name: number for number, name in enumerate(table.loc[cnn, "series"].unique())}
     dashes = [
         CNN_DASHES[cnns[name] % len(CNN_DASHES)] if name in cnns else DASHES[int(place - 1) % len(DASHES)]
         for name, place in zip(table["series"], fewer, strict=True)
@@ -136,8 +132,16 @@ def assign_styles(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _number_names(names: pd.Series) -> dict[str, int]:
-    return {name: number for number, name in enumerate(names.unique())}
+def _order_names(table: pd.DataFrame) -> list[str]:
+    """Returns the names of contenders in the order in which they get colours: of many, those that pictures choose come first."""
+    names = list(table["label"].unique())
+    if len(names) <= len(PALETTE) or "accuracy_percent" not in table:
+        return names
+    best = table.groupby("dataset")["accuracy_percent"].rank(ascending=False).sort_values(kind="stable").index
+    labels = dict(zip(table["contender"], table["label"], strict=True))
+    ranked = table.loc[best, ["label", "baseline"]].itertuples(index=False)
+    with_baselines = (name for label, baseline in ranked for name in (label, labels.get(baseline)) if name)
+    return list(dict.fromkeys([*with_baselines, *names]))
 
 
 def percent_axis(axes: Axes) -> None:

@@ -29,13 +29,18 @@ def spell_quotes(winners: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
         winners: the table of `capsbench.reporting.sections.winners`.
         summary: the contenders (`capsbench.presenting.contenders.summary`).
     """
-    contenders = summary.assign(bare=list_names_in_task(summary), marks=_spell_marks(summary)).set_index("contender")
     quotes = []
     for _, rows in winners.groupby(["on", "measured"], sort=False):
-        lines = [_to_line(row, contenders) for row in rows.to_dict("records")]
+        lines = to_lines(rows, summary)
         quotes.append(spell_lead(lines[0], [[line] for line in lines]))
     is_tested = (winners["verdict"] != Outcome.NOT_TESTED).any()
     return [*quotes, *([ABOUT_TESTS] if is_tested else [])]
+
+
+def to_lines(rows: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the rows of a number of "who won" as those of an answer for its first contender."""
+    contenders = summary.assign(bare=list_names_in_task(summary), marks=_spell_marks(summary)).set_index("contender")
+    return [_to_line(row, contenders) for row in rows.to_dict("records")]
 
 
 def _to_line(row: Mapping[Any, Any], contenders: pd.DataFrame) -> dict[str, Any]:
@@ -58,6 +63,7 @@ def _to_line(row: Mapping[Any, Any], contenders: pd.DataFrame) -> dict[str, Any]
         "value_ci95": row["ci95"],
         "value_n": row["n"],
         "result": str(_find_result(row)),
+        "n": row["behind_by_n"],
     }
 
 

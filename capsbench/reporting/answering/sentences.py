@@ -105,7 +105,7 @@ def spell_lead(mine: Line, by_rival: Sequence[Sequence[Line]]) -> str:
     for line in compared:
         groups.setdefault(line["result"], []).append(f"{line['rival_name']}{_spell_tags(line)}")
     clauses = [f"{LEADS[result]} that of {_join_most(groups[result])}" for result in Result if result in groups]
-    facts = ", ".join([_spell_value(compared[0]), *mine.get("facts", ()), *list_marks(mine, MINE)])
+    facts = ", ".join([spell_number(compared[0]), *mine.get("facts", ()), *list_marks(mine, MINE)])
     lead = f"On {on}, the {shorten_titles([measured])[measured]} of {name} ({facts}) {clauses[0]}."
     return " ".join([lead, *(f"It {clause}." for clause in clauses[1:])])
 
@@ -257,7 +257,7 @@ def _spell_tags(line: Line) -> str:
     return f" ({', '.join(tags)})" if tags else ""
 
 
-def _spell_value(line: Line) -> str:
+def spell_number(line: Line) -> str:
     """Returns ``99.2 %, 95 % CI 99.0 to 99.4, 3 seeds``."""
     title = str(line["measured"])
     unit = PERCENT if title.endswith(PERCENT) else ""

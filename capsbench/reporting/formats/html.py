@@ -18,6 +18,8 @@ from markupsafe import Markup, escape
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.figures.style import NEUTRALS, PALETTE
 from capsbench.presenting.format import parse_quantity, spell_seeds, split_interval
+from capsbench.presenting.words import TIMES
+from capsbench.reporting.answering.sentences import TIED
 from capsbench.reporting.document import Document, Part
 from capsbench.reporting.shown import Drawing, ShownCell
 from capsbench.reporting.table import ALL, Table
@@ -42,8 +44,8 @@ ROOM_FOR_SHOWN = 1_500_000
 PIXELS = 96 / 72
 """Pixels of CSS a typographic point."""
 
-TOP = ("command", "cells", "measured", "machine")
-"""The facts that stand above everything."""
+TOP = ("cells", "chosen by", "measured")
+"""The facts below the answer, in one line; the last part of the page has all."""
 
 
 def render_page(document: Document) -> str:
@@ -52,8 +54,10 @@ def render_page(document: Document) -> str:
     tables = [part.table for part in document.parts if part.table]
     names = [row[0] for table in tables if table.contenders for row in table.rows]
     described = [_describe_part(part, names) for part in document.parts]
-    answers = [part for part in described if part["statements"]]
-    parts = [_separate_numbers(part) for part in described if part["table"] or not part["statements"]]
+    head = next((part for part in described if part["statements"]), None)
+    parts = [
+        _separate_numbers(part) if part is head else part for part in described if part["table"] or part is not head
+    ]
     linked = {contender for table in tables for contender in table.contenders}
     shown_cells = _inline_shown(document.shown)
     commands = [
@@ -62,7 +66,7 @@ def render_page(document: Document) -> str:
     ]
     failed = [{**failure._asdict(), "seeds": spell_seeds(failure.seeds)} for failure in document.failed]
     lists = _collect_lists(document)
-    contents = [(part["id"], part["title"]) for part in (*answers, *parts)]
+    contents = [(part["id"], part["title"]) for part in (*([head] if head else []), *parts)]
     contents += [("shown", "What the networks see")] if shown_cells else []
     contents += [("again", "Run it again")] if commands else []
     contents += [("failed", "Failed cells")] if failed else []
@@ -75,11 +79,12 @@ def render_page(document: Document) -> str:
             css=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8") + _style_series()),
             script=Markup(script),
             script_hash="sha256-" + base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode(),
-            top=[(term, lines) for name in TOP for term, lines in document.facts if term == name],
+            question=document.question,
+            top=[f"{term} {'; '.join(lines)}" for name in TOP for term, lines in document.facts if term == name],
             facts=document.facts,
             cautions=document.cautions,
             contents=[*contents, ("origin", "Where the numbers are from")],
-            answers=answers,
+            head=head,
             parts=parts,
             shown=shown_cells,
             commands=commands,
@@ -111,6 +116,8 @@ def _make_environment() -> Environment:
         loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
     environment.filters["quantity"] = _typeset_number
+    environment.filters["prose"] = _typeset_prose
+    environment.filters["flags"] = _keep_flags_whole
     return environment
 
 
@@ -145,8 +152,6 @@ def _describe_part(part: Part, names: Sequence[str]) -> dict[str, Any]:
 
 def _separate_numbers(part: dict[str, Any]) -> dict[str, Any]:
     """Returns a part without what the head of the page has of it: statements, with the pictures beside them."""
-    if not part["statements"]:
-        return part
     return {**part, "id": f"{part['id']}-numbers", "title": f"{part['title']} in numbers", "pictures": []}
 
 
@@ -162,7 +167,7 @@ def _describe_table(table: Table, names: Sequence[str]) -> dict[str, Any]:
             "first": row[0],
             "rest": [
                 (
-                    _keep_names_whole(text, names) if heading["prose"] else text,
+                    _keep_names_whole(_typeset_prose(text), names) if heading["prose"] else text,
                     heading,
                     _to_sort_value(text) if heading["number"] else None,
                 )
@@ -187,9 +192,17 @@ def _describe_table(table: Table, names: Sequence[str]) -> dict[str, Any]:
         "sortable": not table.grouped and len(rows) > 1,
         "filter": not table.grouped and len(rows) > (1 if table.contenders else MANY),
         "long": len(rows) > LONG,
+        "cards": any(prose[1:]),
         "caption": _mark_code(table.whole_caption),
-        "marks": [_mark_code(mark) for mark in table.marks],
+        "marks": [_mark_code(f"{mark}.") for mark in table.marks],
     }
+
+
+def _typeset_prose(text: str) -> str:
+    """Returns sentences with a true minus, in which a line breaks anywhere but between a number and its unit."""
+    text = text.replace(TIED, " ")
+    text = re.sub(r"(?<![\w.-])-(?=\d)", "\N{MINUS SIGN}", text)
+    return re.sub(rf"(?<=\d) (?=(?:%|points?\b|seeds?\b|± ?\d))|(?<=\w) (?={TIMES}\d)", TIED, text)
 
 
 def _keep_names_whole(text: str, names: Sequence[str]) -> Markup:
@@ -219,6 +232,11 @@ def _typeset_number(text: str) -> Markup:
     return Markup(signs.sub(_explain_sign, str(printed)))
 
 
+def _keep_flags_whole(command: str) -> Markup:
+    """Returns a command in which no line breaks within a flag."""
+    return Markup(re.sub(r"(?<!\S)--[\w-]+", r'<span class="name">\g<0></span>', str(escape(command))))
+
+
 def _explain_sign(match: re.Match[str]) -> str:
     """Returns signs behind a number together, as they stand in the margin."""
     return f'<abbr title="explained below the table">{match[1].replace(" ", "")}</abbr>'
@@ -226,7 +244,11 @@ def _explain_sign(match: re.Match[str]) -> str:
 
 def _mark_code(text: str) -> Markup:
     """Returns prose with what is between backquotes as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub(r"`([^`]+)`", _mark_words, str(escape(_typeset_prose(text)))))
+
+
+def _mark_words(match: re.Match[str]) -> str:
+    return f'<code class="name">{match[1]}</code>' if len(match[1]) <= PROSE else f"<code>{match[1]}</code>"
 
 
 def _inline_image(name: str, image: Image) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from capsbench.presenting.notebook import Grid, Output, Shot
 from capsbench.reporting.document import Document
 from capsbench.reporting.headline import HEADLINE
+from capsbench.reporting.sections.answer import ANSWER
 
 NO_QUOTES = "no comparison, since there is one contender or all have collapsed"
 
@@ -18,7 +19,7 @@ def describe_report(document: Document, page: Path | None) -> Output:
         document: its content.
         page: the file of the page, if it was written.
     """
-    statements = [statement for part in document.parts for statement in part.statements]
+    statements = [statement for part in document.parts if part.name == ANSWER for statement in part.statements]
     answers = [line for statement in statements for line in (statement.lead, *statement.items)]
     lead, *items = answers or document.quotes or [f"{document.title}: {NO_QUOTES}"]
     tables = [part.table for part in document.parts if part.name == HEADLINE and part.table]

@@ -136,7 +136,9 @@ class Group:
         self.dataset, self.size, self.stop_at = str(first["dataset"]), str(first["size"]), float(first["stop_at"])
         few = "" if pd.isna(first["train_size"]) else f"[{int(first['train_size'])}]"
         searched, epochs = first.get(AUTO_EPOCHS), int(first["epochs"])
-        trained = f"{epochs} epochs" if pd.isna(searched) else f"auto {searched} from {epochs}"
+        trained = (
+            f"{epochs} epoch{'' if epochs == 1 else 's'}" if pd.isna(searched) else f"auto {searched} from {epochs}"
+        )
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
         trials = first.get(TUNED)
         tuned = "" if pd.isna(trials) else f", tuned {trials}"

@@ -155,7 +155,7 @@ def draw_curves(material: Material) -> Picture:
                 alpha=BAND,
                 linewidth=0,
             )
-            # Bands overlap, and a CNN has the colour of its capsule network: edges have the dashes of their curve.
+            # Bands overlap: edges have the dashes of their curve.
             for edge in ("worse", "better"):
                 edge_style = dict(color=style["color"], linestyle=style["linestyle"], linewidth=THIN)
                 axes.step(points["budget"], 100 * points[edge], where="post", **edge_style)

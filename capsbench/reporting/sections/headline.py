@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from capsbench import registry
 from capsbench.errors import FOREIGN
 from capsbench.measures.speed.spec import SPEED
+from capsbench.presenting.contenders import BASELINE
 from capsbench.presenting.figures.curves import BAND, draw_means, few_ticks, get_line_style
 from capsbench.presenting.figures.figure import (
     Picture,
@@ -28,9 +30,8 @@ from capsbench.presenting.figures.figure import (
     wrap_panels,
 )
 from capsbench.presenting.figures.labels import Point, label_points
-from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, SMALL, STYLE, THIN, log_ticks, percent_axis
+from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, PALE, STYLE, THIN, log_ticks, percent_axis
 from capsbench.presenting.format import cut_interval
-from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import NoDataError
 from capsbench.presenting.shortlist import choose_most_accurate
 
@@ -50,54 +51,38 @@ FULL_RANGE = ("pi", 100)
 
 @mpl.rc_context(STYLE)
 def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
-    """Test accuracy with its interval at each count of iterations; the matched baseline as a level with its band."""
+    """Draws test accuracies with their intervals at each count of iterations; CNNs as levels with their bands."""
     summary = _with_accuracy(summary)
-    if summary["routing"].isna().all():
-        raise NoDataError("a capsule network")
-    summary = summary[summary["dataset"].isin(summary.loc[summary["routing"].notna(), "dataset"])]
+    summary = _keep_several_iterations(summary)
+    datasets = list(summary["dataset"].unique())
     chosen, left_out = choose_most_accurate(summary, by="series")
     capsules = chosen[chosen["routing"].notna()]
-    datasets = list(capsules["dataset"].unique())
     iterations = sorted(capsules["iterations"].unique())
     series = list(capsules["series"].unique())
     figure, grid = wrap_panels(len(datasets), 3, 2.1, width=PAGE if len(datasets) > 1 else COLUMN)
     for axes, dataset in zip(grid, datasets, strict=True):
-        capsules_of = capsules[capsules["dataset"] == dataset]
         for row in chosen[(chosen["dataset"] == dataset) & chosen["routing"].isna()].to_dict("records"):
             mean, half = row["accuracy_percent"], row["accuracy_ci95"]
             axes.axhline(mean, color=row["color"], linestyle=row["dashes"], label=row["label"], zorder=1.5)
             if half > 0:
                 axes.axhspan(*cut_interval(mean, half), color=row["color"], alpha=BAND, linewidth=0)
-        for name, part in capsules_of.groupby("series", sort=False):
+        for name, part in capsules[capsules["dataset"] == dataset].groupby("series", sort=False):
             aside = min(0.07, 0.7 / len(series)) * (series.index(name) - (len(series) - 1) / 2)
-            axes.errorbar(
-                [iterations.index(count) + aside for count in part["iterations"]],
-                part["accuracy_percent"],
-                yerr=_measure_bars(part),
-                color=part["color"].iloc[0],
-                marker=part["marker"].iloc[0],
-                label=name,
-                capsize=1.5,
-                elinewidth=THIN,
-                capthick=THIN,
-            )
-            for count, height, remark in zip(part["iterations"], part["accuracy_percent"], said_of(part), strict=True):
-                _say_above(axes, remark, (iterations.index(count) + aside, height))
+            across = [iterations.index(count) + aside for count in part["iterations"]]
+            axes.plot(across, part["accuracy_percent"], color=PALE, linewidth=THIN, zorder=1.9)
+            for x, row in zip(across, part.to_dict("records"), strict=True):
+                _draw_point(axes, x, row)
         few_ticks(axes)
-        axes.set(title=dataset, xlabel="routing iterations", xlim=(-0.5, len(iterations) - 0.5))
+        axes.set(title=dataset if len(datasets) > 1 else "", xlabel="routing iterations")
+        axes.set(xlim=(-0.5, len(iterations) - 0.5))
         axes.set_xticks(range(len(iterations)), [str(count) for count in iterations])
         axes.grid(axis="x", visible=False)
         percent_axis(axes)
     for axes in grid[::3]:
         axes.set_ylabel("test accuracy (%)")
     spread = describe_spread(chosen, "Points and levels", "bars and bands: 95 % t-intervals")
-    caption = f"Capsule networks as joined points, networks without routing as levels. {spread}{CUT}{left_out}"
-    return finish_picture(
-        figure,
-        "Test accuracy against routing iterations",
-        caption,
-        chosen["series"].where(chosen["routing"].notna(), chosen["label"]),
-    )
+    caption = f"Grey lines join a capsule network at its iterations; networks without routing are levels. {spread}{CUT}{left_out}"
+    return finish_picture(figure, "Test accuracy against routing iterations", caption, chosen["label"])
 
 
 @mpl.rc_context(STYLE)
@@ -113,7 +98,8 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
     chosen, left_out = choose_most_accurate(summary, most=MOST_NAMED)
     datasets = list(summary["dataset"].unique())
     cells = list(product(datasets, costs.items()))
-    figure, grid = wrap_panels(len(cells), len(costs), 2.3, width=PAGE if len(costs) > 1 else COLUMN)
+    across = len(costs) if len(costs) > 1 else 3
+    figure, grid = wrap_panels(len(cells), across, 2.3, width=PAGE if len(cells) > 1 else COLUMN)
     for axes, (dataset, (cost, label)) in zip(grid, cells, strict=True):
         measured = summary[(summary["dataset"] == dataset) & summary[cost].notna()]
         others = measured[~measured["contender"].isin(chosen["contender"])]
@@ -121,25 +107,21 @@ def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
             axes.plot(others[cost], others["accuracy_percent"], "o", markersize=2, color=GRID, zorder=1.5)
         named_here = chosen[(chosen["dataset"] == dataset) & chosen[cost].notna()]
         for _, part in named_here.groupby("series", sort=False):
-            axes.plot(part[cost], part["accuracy_percent"], color=part["color"].iloc[0], linewidth=THIN, zorder=1.9)
+            axes.plot(part[cost], part["accuracy_percent"], color=PALE, linewidth=THIN, zorder=1.9)
         for row in named_here.to_dict("records"):
-            axes.errorbar(
-                row[cost],
-                row["accuracy_percent"],
-                yerr=None if pd.isna(row["accuracy_ci95"]) else _measure_bars(pd.DataFrame([row])),
-                elinewidth=THIN,
-                **get_line_style(row),
-            )
+            _draw_point(axes, row[cost], row)
         few_ticks(axes)
-        axes.set(xlabel=label, title=dataset)
-        if not measured.empty:
-            _cost_axis(axes, measured[cost])
-            percent_axis(axes)
-    for axes in grid[:: len(costs)]:
+        axes.set(xlabel=label, title=dataset if len(datasets) > 1 else "")
+        if measured.empty:
+            axes.remove()
+            continue
+        _cost_axis(axes, measured[cost])
+        percent_axis(axes)
+    for axes in grid[::across]:
         axes.set_ylabel("test accuracy (%)")
     grey = " Others are pale." if left_out else ""
     caption = (
-        "Up and to the left is better; a network at several iterations is joined by a line. "
+        "Up and to the left is better; a grey line joins a network at several iterations. "
         f"{describe_spread(chosen, 'Points', 'bars: 95 % t-intervals')}{CUT}{left_out}{grey}"
     )
     title = "Test accuracy against cost"
@@ -181,21 +163,27 @@ def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mappi
         raise NoDataError("training history", "is not on record")
     chosen, left_out = choose_most_accurate(summary, curves["contender"].unique())
     curves = curves[curves["contender"].isin(chosen["contender"])]
+    if curves["epoch"].max() < 2:
+        raise NoDataError("a second epoch", "is not on record")
+    values = {name: label for name, label in values.items() if curves[name].notna().any()}
     if "validation_accuracy" in values:
         curves = curves.assign(validation_accuracy=100 * curves["validation_accuracy"])
     datasets = list(chosen["dataset"].unique())
     figure, grid = make_panels(len(datasets), len(values), 2.0, width=PAGE if len(values) > 1 else COLUMN)
     for (dataset, (value, label)), axes in zip(product(datasets, values.items()), grid.flat, strict=True):
+        values_of = curves[curves["dataset"] == dataset].dropna(subset=value)
+        if values_of.empty:
+            axes.remove()
+            continue
         few_ticks(axes)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        values_of = curves[curves["dataset"] == dataset].dropna(subset=value)
         draw_means(axes, values_of, "epoch", value, chosen, FULL_RANGE)
-        axes.set(xlabel="epoch", ylabel=label, title=dataset)
+        axes.set(xlabel="epoch", ylabel=label, title=dataset if len(datasets) > 1 else "")
         for line in axes.lines:
             line.set_markevery(-(-len(line.get_xydata()) // MARKED_EPOCHS))
         if value == "validation_accuracy":
             percent_axis(axes)
-        elif (curves[value].dropna() > 0).all() and axes.lines:
+        elif (curves[value].dropna() > 0).all():
             axes.set(yscale="log")
             log_ticks(axes.yaxis, *axes.get_ylim())
     about_losses = " A loss is each network's own: not to be compared between kinds." if len(values) > 1 else ""
@@ -223,8 +211,23 @@ def _changing_words(loss: str) -> str:
         return ""
 
 
-def _say_above(axes: Axes, said: str, point: tuple[float, float]) -> None:
-    axes.annotate(said, point, xytext=(0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL)
+def _keep_several_iterations(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns the networks with several numbers of iterations, and their baselines; raises NoDataError if there is none."""
+    counts = summary.groupby(["dataset", "series"])["iterations"].transform("nunique")
+    several = summary[counts > 1]
+    if several.empty:
+        raise NoDataError("a capsule network at several numbers of iterations")
+    beside = several.filter(like=BASELINE).to_numpy().flat
+    return summary[(counts > 1) | summary["contender"].isin(list(beside))]
+
+
+def _draw_point(axes: Axes, x: float, row: Mapping[Any, Any]) -> None:
+    """Draws the accuracy of a contender, with a bar if its interval is known."""
+    bars = None if pd.isna(row["accuracy_ci95"]) else _measure_bars(pd.DataFrame([row]))
+    axes.errorbar(x, row["accuracy_percent"], yerr=None, **{**get_line_style(row), "linestyle": "none"})
+    if bars is not None:
+        # Apart from the point, so that the legend shows no bar.
+        axes.errorbar(x, row["accuracy_percent"], yerr=bars, fmt="none", ecolor=row["color"], elinewidth=THIN)
 
 
 def _measure_bars(rows: pd.DataFrame) -> NDArray[np.float64]:

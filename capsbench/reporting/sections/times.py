@@ -35,10 +35,11 @@ def build_table(material: Material) -> pd.DataFrame:
 
 
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the table as strings, with a dash for what is not on record."""
+    """Returns the table as strings, with a dash for what is not on record, and no column of dashes."""
     strings = {**name_column(table), "n": spell_seed_counts(table["n"], table["seeds"])}
     for heading in [str(name) for name in table if str(name).endswith(UNIT)]:
-        strings[heading] = table[heading].map(_spell_seconds)
+        if table[heading].notna().any():
+            strings[f"{heading.removesuffix(UNIT)} (s)"] = table[heading].map(_spell_seconds)
     return pd.DataFrame(strings)
 
 

@@ -47,11 +47,11 @@ def test_the_table_has_a_row_a_contender_with_intervals(material: Material) -> N
         "82.0 ± 5.2",
         "70.0",
     ]  # 4.3027 * 2 * sqrt(1 / 3 + 1 / 36), multiples of 2 %
-    assert table["R² of a pose"].tolist() == [
+    assert table["R² of the winning pose"].tolist() == [
         "0.50 ± 0.01",
         "-0.25",
     ]  # 4.3027 * 0.01 / sqrt(12 * 3), of rounding to 1/100
-    assert "of those right before %" not in table  # not measured
+    assert "consistency of right predictions %" not in table  # not measured
 
 
 def test_curves_are_the_means_at_each_level(material: Material) -> None:

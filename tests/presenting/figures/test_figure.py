@@ -32,13 +32,14 @@ def pictures(capsules: Make, matched: Make, tmp_path: Path) -> dict[str, Picture
     """Those of six contenders with long names on two data sets."""
     named = [{"network.stem": 32, "routing.epsilon": 0.1 * part} for part in (1, 2, 3, 4, 5)]
     records = [make(dataset=name) for name in ("digits", "mnist") for make in (capsules, matched)]
+    records += [capsules(0.9, dataset=name, iterations=1) for name in ("digits", "mnist")]
     records += [capsules(0.9, dataset="mnist", options=options, step=5.0) for options in named]
     material = Material.from_records(records, Store(tmp_path))
     return {name: draw(material) for name, draw in PICTURES.items()}
 
 
 def test_widths_are_those_of_a_paper_and_nothing_is_cut(pictures: dict[str, Picture]) -> None:
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     for picture in pictures.values():
         figure = picture.figure
         assert figure.get_figwidth() in (COLUMN, PAGE)
@@ -149,8 +150,8 @@ def test_columns_of_a_legend_are_as_wide_as_their_own_names() -> None:
 
 
 def test_one_seed_has_no_interval_and_the_caption_says_so(capsules: Make) -> None:
-    several = [capsules(seed=seed) for seed in (0, 1, 2)]
-    assert "One seed each" in accuracy_against_iterations(add_styles(summary(several[:1]))).caption
+    several = [capsules(seed=seed, iterations=count) for seed in (0, 1, 2) for count in (1, 3)]
+    assert "One seed each" in accuracy_against_iterations(add_styles(summary(several[:2]))).caption
     assert (
         "means over 3 seeds; bars and bands: 95 % t-intervals"
         in accuracy_against_iterations(add_styles(summary(several))).caption
