@@ -97,33 +97,6 @@ def test_screenshots_are_of_states_whose_commands_and_records_there_are(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["places.npz", "strokes.npz"]
 
 
-def test_the_language_of_the_source_is_counted(tmp_path):
-    language = script("language")
-    for package in (*language.PACKAGES, *language.COMMENTED):
-        (tmp_path / package).mkdir(parents=True, exist_ok=True)
-    (tmp_path / "capsbench" / "training" / "loop.py").write_text(
-        '''"""What is trained."""
-def train(cell):  # why
-    """Trains a cell."""
-    each = cell
-    for made, epoch in each:
-        yield made
-class Loop:
-    def _run_epoch(self): ...
-    def __len__(self): return 0
-    @property
-    def size(self): return 0
-'''
-    )
-    counts = [(share.total, len(share.places)) for share in language.measure_language(tmp_path)]
-    assert counts == [(2, 1), (3, 2), (2, 1), (11, 1)]
-
-
-def test_the_language_of_the_source_is_within_its_limits():
-    language = script("language")
-    assert [share.name for share in language.measure_language(language.CHECKOUT) if not share.holds] == []
-
-
 def test_mutants_change_behaviour_one_place_at_a_time():
     source = b'''"""A constant: 1."""
 def train(cell: Literal[2], size: str = "tiny") -> int:
