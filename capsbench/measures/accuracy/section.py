@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -47,6 +48,9 @@ MOST_PAIRS = 3
 
 LONGEST_NAME = 12
 """Letters of a class's name in a picture, of which a longer one loses its end."""
+
+LONGEST_LINE = 32
+"""Letters of a line of a matrix's title."""
 
 UNKNOWN = "not on record"
 
@@ -210,9 +214,8 @@ def draw_confusions(material: Material) -> Picture:
             axes.text(place + 0.5, place + 0.5, words, ha="center", va="center", fontsize=SMALL - 1, color=INK)
         _name_classes(axes, material, dataset, range(count), range(count))
         label = str(described.loc[name, "label"])
-        axes.set(
-            title=f"{dataset}: {label}" if several else label, xlabel="predicted", ylabel="true class", aspect="equal"
-        )
+        title = "\n".join(wrap(f"{dataset}: {label}" if several else label, LONGEST_LINE))
+        axes.set(title=title, xlabel="predicted", ylabel="true class", aspect="equal")
     caption = (
         "Share (%) of the test images of the class of the line that are taken for the class of the column. Colours are errors, "
         f"up to {most:.0f} %; errors below 0.5 % are left blank. On the diagonal, without a colour: correct predictions. "

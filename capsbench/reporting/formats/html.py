@@ -38,6 +38,9 @@ MANY = 8
 PROSE = 36
 """Letters of a cell beyond which its column is broken into lines."""
 
+WORDS = 18
+"""Letters of a cell beyond which its column may be broken into a few lines."""
+
 ROOM_FOR_SHOWN = 1_500_000
 """Bytes of the pictures of `capsbench show` on a page, which names the folder of the rest."""
 
@@ -156,10 +159,11 @@ def _separate_numbers(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_table(table: Table, names: Sequence[str]) -> dict[str, Any]:
-    prose = [max((len(row[place]) for row in table.rows), default=0) > PROSE for place in range(len(table.headings))]
+    longest = [max((len(row[place]) for row in table.rows), default=0) for place in range(len(table.headings))]
+    prose = [length > PROSE and not number for length, number in zip(longest, table.numbers, strict=True)]
     headings = [
-        {"text": text, "number": number, "prose": long and not number}
-        for text, number, long in zip(table.headings, table.numbers, prose, strict=True)
+        {"text": text, "number": number, "prose": is_prose, "words": length > WORDS and not number and not is_prose}
+        for text, number, length, is_prose in zip(table.headings, table.numbers, longest, prose, strict=True)
     ]
     contenders = table.contenders or [""] * len(table.rows)
     rows = [
@@ -202,7 +206,9 @@ def _typeset_prose(text: str) -> str:
     """Returns sentences with a true minus, in which a line breaks anywhere but between a number and its unit."""
     text = text.replace(TIED, " ")
     text = re.sub(r"(?<![\w.-])-(?=\d)", "\N{MINUS SIGN}", text)
-    return re.sub(rf"(?<=\d) (?=(?:%|points?\b|seeds?\b|± ?\d))|(?<=\w) (?={TIMES}\d)", TIED, text)
+    return re.sub(
+        rf"(?<=p) (?=<)|(?<=<) (?=\d)|(?<=[\d\]]) (?=(?:%|points?\b|seeds?\b|± ?\d))|(?<=\w) (?={TIMES}\d)", TIED, text
+    )
 
 
 def _keep_names_whole(text: str, names: Sequence[str]) -> Markup:

@@ -16,13 +16,15 @@ from capsbench.presenting.format import PERCENT, cut_interval
 from capsbench.presenting.material import NoDataError
 from capsbench.presenting.shortlist import choose_most_accurate
 
+TIED = "\N{NO-BREAK SPACE}"
+
 LETTERS = 30
 """Letters of a name beyond which it is broken into lines."""
 
 LINE_HEIGHT, BETWEEN = 0.125, 0.06
 """Heights in inches: of a line of a name, and of the room between two contenders."""
 
-ABOVE, BELOW, EDGE = 0.2, 0.36, 0.06
+ABOVE, BELOW, EDGE = 0.2, 0.36, 0.14
 """Heights in inches around a panel: of its title and of its axis; and the room at the right edge."""
 
 NAME_GAP = 12
@@ -38,7 +40,7 @@ def draw_accuracies(summary: pd.DataFrame) -> Picture:
     if "accuracy_percent" not in summary or summary["accuracy_percent"].isna().all():
         raise NoDataError("test accuracy")
     chosen, left_out = choose_most_accurate(summary.dropna(subset="accuracy_percent"))
-    chosen = chosen.assign(name=["\n".join(wrap(label, LETTERS)) for label in chosen["label"]])
+    chosen = chosen.assign(name=[_break_name(label) for label in chosen["label"]])
     datasets = list(chosen["dataset"].unique())
     above = ABOVE if len(datasets) > 1 else EDGE
     lines = {name: _count_lines(chosen[chosen["dataset"] == name]) for name in datasets}
@@ -54,6 +56,12 @@ def draw_accuracies(summary: pd.DataFrame) -> Picture:
         top -= BELOW
     spread = describe_spread(chosen, "Points", "bars: 95 % t-intervals")
     return Picture(figure, "Test accuracy", f"{spread} The axis is cut to what was measured.{left_out}")
+
+
+def _break_name(label: str) -> str:
+    """Returns a name in lines, which end behind its commas as far as there is room."""
+    tied = ", ".join(part.replace(" ", TIED) if len(part) < LETTERS else part for part in label.split(", "))
+    return "\n".join(wrap(tied, LETTERS)).replace(TIED, " ")
 
 
 def _count_lines(rows: pd.DataFrame) -> int:

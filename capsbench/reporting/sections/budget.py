@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from capsbench.presenting.format import format_interval, spell_seeds_needed
 from capsbench.presenting.material import Material
 from capsbench.presenting.naming import BUDGET
 from capsbench.presenting.shortlist import choose_most_accurate
+from capsbench.presenting.words import spell_value
 from capsbench.records.tuning import TUNED
 from capsbench.records.tuning.convergence import AUTO_EPOCHS
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, estimate_interval, paired_seeds
@@ -234,9 +235,26 @@ def judge_near(estimate: Estimate, published: float, tolerance: float) -> str:
 
 
 def groups_of(material: Material, most: int | None = None) -> list[Group]:
-    """The contenders by budget: all of `BUDGET`, and the searches for settings and epochs; ``most`` as in `Group`."""
+    """The contenders by budget: all of `BUDGET`, and the searches for settings and epochs; ``most`` as in `Group`.
+
+    Budgets whose titles would be alike have in them the fields in which they differ, so that no table takes them for one.
+    """
     cells, numbers = material.cells, Numbers(material)
     budget = [name for name in (*BUDGET, TUNED, AUTO_EPOCHS) if name in cells]
     if cells.empty:
         return []
-    return [Group(part, numbers, material, most) for _, part in cells.groupby(budget, dropna=False, sort=False)]
+    groups = [Group(part, numbers, material, most) for _, part in cells.groupby(budget, dropna=False, sort=False)]
+    by_title: dict[str, list[Group]] = {}
+    for group in groups:
+        by_title.setdefault(group.title, []).append(group)
+    for title, namesakes in by_title.items():
+        values = pd.DataFrame([group.cells[budget].iloc[0] for group in namesakes])
+        differing = [name for name in budget if values[name].nunique(dropna=False) > 1]
+        for group in namesakes:
+            row = group.cells.iloc[0]
+            group.title = ", ".join([title, *(_spell_field(name, row[name]) for name in differing)])
+    return groups
+
+
+def _spell_field(name: str, value: Any) -> str:
+    return f"{name.replace('_', ' ')} {spell_value(None if pd.isna(value) else value)}"

@@ -212,3 +212,12 @@ def test_who_is_first_against_attacks_that_failed_a_check_is_ahead_of_nobody(
     )
     assert attacked["first_name"] == f"em {TIMES}3" + ("" if held else f" {UNSOUND.sign}")
     assert accuracy["first_name"] == f"em {TIMES}3"
+
+
+def test_budgets_that_differ_in_another_field_are_lines_of_their_own(
+    tmp_path: Path, capsules: Make, matched: Make
+) -> None:
+    batches = [make(mean, batch_size=batch) for batch, mean in ((32, 0.9), (64, 0.8)) for make in (capsules, matched)]
+    table = SECTION.table(Material.from_records(batches, Store(tmp_path)))
+    assert table["on"].str.rpartition(", ")[2].tolist() == ["batch size 32", "batch size 64"]
+    assert len(SECTION.readable(table)) == 2
