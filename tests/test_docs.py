@@ -226,7 +226,7 @@ def test_the_own_network_runs_with_every_routing(write_examples, routing):
 
 @pytest.mark.usefixtures("shapes")
 @pytest.mark.parametrize(
-    "document", ["own-routing.md", "own-data.md", "own-network.md", "own-measure.md", "tracking.md"]
+    "document", ["own-routing.md", "own-data.md", "own-network.md", "own-measure.md", "own-attack.md", "tracking.md"]
 )
 def test_the_commands_of_the_worked_examples_can_be_planned(write_examples, capsbench, tmp_path, monkeypatch, document):
     write_examples(document)

@@ -6,8 +6,6 @@ returns graphs and NaN, masks logits with 0, and assumes 10 classes. This module
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.attacks.gradients import bypass_onednn
+from capsbench.attacks.library import import_library
 from capsbench.attacks.threats import Threat
-from capsbench.errors import ArgumentError, Kind, UsageError, check_choice
+from capsbench.errors import ArgumentError, check_choice
 from capsbench_kernels import at_least_float32
 
 BATCH = 128
@@ -156,7 +155,7 @@ def has_zero_gradient(reading: nn.Module, images: Tensor, labels: Tensor, loss: 
         model = _Guarded(reading, images)
         for batch, batch_labels in zip(images.split(BATCH), labels.split(BATCH), strict=True):
             leaf = batch.clone().requires_grad_()
-            cost = _import_library().UPGD(model, loss=_select_loss(model, loss)).get_loss(leaf, batch_labels)
+            cost = import_library().UPGD(model, loss=_select_loss(model, loss)).get_loss(leaf, batch_labels)
             (gradient,) = torch.autograd.grad(cost, leaf)
             zero.append((gradient == 0).flatten(1).all(dim=1))
     return torch.cat(zero)
@@ -276,37 +275,22 @@ def _find_valid(attack: Attack, images: Tensor, examples: Tensor) -> Tensor:
 
 
 # The attacks
-MISSING = 'torchattacks is not installed; pip install "capsbench[attacks]"'
-
-
-def explain_missing() -> str | None:
-    """Returns the reason why attacks cannot run, or None if they can."""
-    return None if importlib.util.find_spec("torchattacks") else MISSING
-
-
-def _import_library() -> Any:
-    """Imports torchattacks, at the first attack, because the import takes seconds."""
-    if explain_missing():
-        raise UsageError(Kind.MISSING, MISSING)
-    return importlib.import_module("torchattacks")
-
-
 def _make_fgsm(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
-    return _import_library().FGSM(model, eps=attack.epsilon)
+    return import_library().FGSM(model, eps=attack.epsilon)
 
 
 def _make_bim(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
-    return _import_library().BIM(model, eps=attack.epsilon, alpha=attack.step_size, steps=attack.steps)
+    return import_library().BIM(model, eps=attack.epsilon, alpha=attack.step_size, steps=attack.steps)
 
 
 def _make_pgd(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
     settings: dict[str, Any] = dict(eps=attack.epsilon, alpha=attack.step_size, steps=attack.steps, random_start=True)
     if attack.threat is Threat.L2:
-        return _import_library().PGDL2(model, **settings)
+        return import_library().PGDL2(model, **settings)
     if attack.loss == "cross-entropy":
-        return _import_library().PGD(model, **settings)
+        return import_library().PGD(model, **settings)
     # UPGD without momentum is PGD, with a choice of losses.
-    return _import_library().UPGD(model, **settings, loss=_select_loss(model, str(attack.loss)), decay=0.0)
+    return import_library().UPGD(model, **settings, loss=_select_loss(model, str(attack.loss)), decay=0.0)
 
 
 def _select_loss(model: nn.Module, name: str) -> Any:
@@ -324,12 +308,12 @@ def _select_loss(model: nn.Module, name: str) -> Any:
 def _make_apgd(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
     loss = "ce" if attack.loss == "cross-entropy" else attack.loss
     settings: dict[str, Any] = dict(norm=attack.threat, eps=attack.epsilon, steps=attack.steps)
-    return _import_library().APGD(model, **settings, loss=loss, seed=seed)
+    return import_library().APGD(model, **settings, loss=loss, seed=seed)
 
 
 def _make_apgd_targeted(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
     settings: dict[str, Any] = dict(norm=attack.threat, eps=attack.epsilon, steps=attack.steps)
-    return _import_library().APGDT(model, **settings, n_classes=model.classes, seed=seed)
+    return import_library().APGDT(model, **settings, n_classes=model.classes, seed=seed)
 
 
 class _AllSteps(int):
@@ -341,7 +325,7 @@ class _AllSteps(int):
 
 def _make_cw(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
     steps = _AllSteps(attack.steps)
-    return _import_library().CW(_Positive(model), c=constant, steps=steps, lr=0.01)  # the paper's learning rate
+    return import_library().CW(_Positive(model), c=constant, steps=steps, lr=0.01)  # the paper's learning rate
 
 
 def _make_deepfool(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
@@ -349,7 +333,7 @@ def _make_deepfool(attack: Attack, model: _Guarded, seed: int, constant: float) 
 
     Steps that are clipped to [0, 1] can approach the decision boundary without crossing it, even with an overshoot per step.
     """
-    deepfool = _import_library().DeepFool(model, steps=attack.steps, overshoot=OVERSHOOT)
+    deepfool = import_library().DeepFool(model, steps=attack.steps, overshoot=OVERSHOOT)
 
     def find_nearest(images: Tensor, labels: Tensor) -> Tensor:
         examples: Tensor = deepfool(images, labels).detach()
@@ -363,15 +347,15 @@ def _make_deepfool(attack: Attack, model: _Guarded, seed: int, constant: float) 
 
 def _make_square(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
     norm = Threat.L2 if attack.threat is Threat.L2 else Threat.LINF
-    return _import_library().Square(model, norm=norm, eps=attack.epsilon, n_queries=attack.steps, seed=seed)
+    return import_library().Square(model, norm=norm, eps=attack.epsilon, n_queries=attack.steps, seed=seed)
 
 
 def _make_one_pixel(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
-    return _import_library().OnePixel(model, pixels=int(attack.epsilon), steps=attack.steps, popsize=50)
+    return import_library().OnePixel(model, pixels=int(attack.epsilon), steps=attack.steps, popsize=50)
 
 
 def _make_noise(attack: Attack, model: _Guarded, seed: int, constant: float) -> Any:
-    return _import_library().PGD(model, eps=attack.epsilon, steps=0)  # no steps: only the random start
+    return import_library().PGD(model, eps=attack.epsilon, steps=0)  # no steps: only the random start
 
 
 class AttackKind(NamedTuple):

@@ -11,6 +11,7 @@ from torch import Tensor
 from capsbench.attacks.adapter import ATTACKS, FEWEST_CLASSES, LOSSES, Attack
 from capsbench.attacks.campaign import Campaign, Run
 from capsbench.attacks.effort import Effort, count_tolerated
+from capsbench.attacks.own import LOSS as OWN_LOSS
 from capsbench.attacks.threats import Bounds, Threat
 
 MOST_READINGS = 3
@@ -40,8 +41,18 @@ class Plan:
     table then attack the images that are still classified correctly, first at the headline and then at the other epsilons.
     """
 
-    def __init__(self, campaign: Campaign, bounds: Bounds, threat: Threat, effort: Effort, classes: int) -> None:
+    def __init__(
+        self,
+        campaign: Campaign,
+        bounds: Bounds,
+        threat: Threat,
+        effort: Effort,
+        classes: int,
+        own: Iterable[str] = (),
+    ) -> None:
         self.campaign, self.bounds, self.threat, self.effort, self.classes = campaign, bounds, threat, effort, classes
+        self.own = [*own] if threat is Threat.LINF else []
+        """The names of a user's own attacks."""
         self.strongest: list[Choice] = []
         """The choices that broke the most images in the table, in descending order."""
         self.gains: dict[str, int] = {}
@@ -57,6 +68,7 @@ class Plan:
         # PGD was run on all images for the table; only APGD is left at the headline.
         self.attack_remaining(self.bounds.headline, [choice for choice in self.strongest if choice.name != "pgd"])
         self.sweep_epsilons()
+        self.run_own()
         if self.threat is Threat.LINF:
             # The sanity checks need more effort, unbounded attacks, noise and a black-box attack (`capsbench.attacks.sanity`).
             self.double_effort()
@@ -86,6 +98,15 @@ class Plan:
                     if reading != "scaled" or loss == "cross-entropy":
                         attack = self.make_attack(name, self.bounds.headline, loss, restarts=restarts)
                         self.campaign.run_attack(attack, reading)
+
+    def run_own(self) -> None:
+        """Runs a user's own attacks through every reading: at the headline epsilon on all images, at others on those left."""
+        choices = [Choice(name, OWN_LOSS, reading) for name in self.own for reading in self.campaign.readings]
+        for name, loss, reading in choices:
+            self.campaign.run_attack(self.make_attack(name, self.bounds.headline, loss), reading)
+        for epsilon in self.bounds.sweep:
+            if epsilon != self.bounds.headline:
+                self.attack_remaining(epsilon, choices)
 
     def choose_strongest(self) -> list[Choice]:
         """Returns the PGD runs that together break the most images and, for each loss of APGD, the best reading."""

@@ -70,6 +70,14 @@ def declaration_of(spec: str) -> MeasureSpec | None:
     return declaration
 
 
+def find_extended(spec: str) -> str:
+    """Returns the name of the built-in measure whose ``spec`` a user's own subclass of it has; empty for all others."""
+    if measure_name(spec) in built_in_specs():
+        return ""
+    declared = registry.get("measure", measure_name(spec)).spec
+    return next((known.name for known in built_in_specs().values() if known is declared), "")
+
+
 def _describe_fault(error: ValidationError) -> str:
     where = ".".join(map(str, error.errors()[0]["loc"]))
     return f"{where}: {reason_of(error)}"

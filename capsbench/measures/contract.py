@@ -13,11 +13,14 @@ from capsbench.records.record import LONGEST_NAME, TRAINING, Row, explain_unfit
 from capsbench.registry import measure_name
 
 
-def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None, source: str = "") -> list[Row]:
+def check_rows(
+    spec: str, rows: Any, declaration: MeasureSpec | None = None, source: str = "", extends: str = ""
+) -> list[Row]:
     """Returns the rows of a measure with their numbers as Python's own.
 
     Args:
         declaration: the declarations of a user's own measure, whose name its rows have to have.
+        extends: the built-in measure of which it is a user's own subclass, whose name its rows may have.
         source: of a measure between networks, the source's cell, with which each condition begins.
 
     Raises:
@@ -28,7 +31,7 @@ def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None, sou
     if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
         wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
         raise TrainingFailed(f"gave a {type(wrong).__name__}, expected a list of {Row.__module__}.{Row.__name__}")
-    checked = [_check_row(spec, row, declaration) for row in rows]
+    checked = [_check_row(spec, row, declaration, extends) for row in rows]
     other = next((row.condition for row in checked if not row.condition.startswith(source)), None)
     if other is not None:  # rows from two sources could be of one number
         raise TrainingFailed(f"gave the condition {other!r}, expected one that begins with the source's cell, {source}")
@@ -39,8 +42,8 @@ def check_rows(spec: str, rows: Any, declaration: MeasureSpec | None = None, sou
     return checked
 
 
-def _check_row(spec: str, row: Row, declaration: MeasureSpec | None) -> Row:
-    taken = {TRAINING, *registry.BUILT_IN["measure"]} - {measure_name(spec)}
+def _check_row(spec: str, row: Row, declaration: MeasureSpec | None, extends: str) -> Row:
+    taken = {TRAINING, *registry.BUILT_IN["measure"]} - {measure_name(spec), extends}
     for name in ("measure", "metric", "condition", "unit"):
         _check_text(name, getattr(row, name))
     if row.measure in taken:

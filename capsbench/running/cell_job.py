@@ -21,7 +21,7 @@ from capsbench.data.draws import draw_few
 from capsbench.data.images import Splits
 from capsbench.errors import FOREIGN, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
-from capsbench.measures.build import declaration_of, make_measure, source_of
+from capsbench.measures.build import declaration_of, find_extended, make_measure, source_of
 from capsbench.measures.contract import check_rows
 from capsbench.networks.build import build_network, count_parameters, parameter_dtype
 from capsbench.networks.weights import read_state
@@ -86,7 +86,7 @@ def run_cell(
             torch.manual_seed(planned.cell.seed)
             declaration = declaration_of(spec)
             rows = measure(Subject(planned.cell, network, data, arrays.make_keep(spec), arrays.read))
-            rows = check_rows(spec, rows, declaration)
+            rows = check_rows(spec, rows, declaration, extends=find_extended(spec))
             code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
             kept, facts = arrays.written.get(spec), provenance()

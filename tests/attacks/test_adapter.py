@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.attacks import adapter
+from capsbench.attacks import library
 from capsbench.attacks.adapter import Attack, attack_images, has_zero_gradient, perturb_images
 from capsbench.attacks.threats import Threat
 from capsbench.errors import ArgumentError, Kind, UsageError
@@ -267,11 +267,26 @@ def test_settings_that_no_attack_has(settings, argument, value):
 
 
 def test_torchattacks_may_be_missing(monkeypatch, honest, digits):
-    monkeypatch.setattr(adapter.importlib.util, "find_spec", lambda name: None)
-    assert "capsbench[attacks]" in adapter.explain_missing()
+    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
+    assert "capsbench[attacks]" in library.explain_missing()
     with pytest.raises(UsageError) as caught:
         perturb_images(Attack("fgsm", epsilon=0.1), honest, *digits, seed=0)
-    assert (caught.value.kind, caught.value.problem) == (Kind.MISSING, adapter.explain_missing())
+    assert (caught.value.kind, caught.value.problem) == (Kind.MISSING, library.explain_missing())
+
+
+def test_torchattacks_without_its_dependencies_is_checked(monkeypatch):
+    assert library.explain_missing() is None
+    find = library.importlib.util.find_spec
+    with monkeypatch.context() as patch:
+        patch.setattr(library.importlib.util, "find_spec", lambda name: None if name == "tqdm" else find(name))
+        assert "pip install tqdm" in library.explain_missing()
+    monkeypatch.setattr(library, "version", lambda name: "3.5.0")
+    assert "3.5.0" in library.explain_missing()
+
+
+def test_torchattacks_never_imports_requests():
+    code = "import sys, torchattacks; sys.exit('requests' in sys.modules)"
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0
 
 
 def test_torchattacks_is_not_imported_before_an_attack_is_made():

@@ -35,7 +35,7 @@ class Library:
 def use_library(monkeypatch):
     def use(*changes):
         library = Library(*changes)
-        monkeypatch.setattr(adapter, "_import_library", lambda: library)
+        monkeypatch.setattr(adapter, "import_library", lambda: library)
         return library
 
     return use

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from capsbench.attacks.adapter import explain_missing, preserve_state
+from capsbench.attacks.adapter import preserve_state
 from capsbench.attacks.campaign import Campaign, Run
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
+from capsbench.attacks.library import explain_missing
+from capsbench.attacks.own import MakeAttack, add_attacks
 from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.sanity import find_zero_gradients, run_checks
@@ -38,6 +40,9 @@ class Adversarial(Measure):
 
     spec = SPEC
 
+    own_attacks: ClassVar[Mapping[str, MakeAttack]] = {}
+    """Name -> a user's own attack, in a subclass: it runs in L-inf through every reading, and counts in the worst case."""
+
     settings = tuple(EFFORTS)
     cost: ClassVar[dict[str, int]] = {"light": 30_000, "full": 5_000_000, "quick": 8_000}
 
@@ -50,7 +55,7 @@ class Adversarial(Measure):
         return explain_missing()
 
     def __call__(self, subject: Subject) -> list[Row]:
-        with preserve_state(subject.network):
+        with add_attacks(self.own_attacks), preserve_state(subject.network):
             return self._measure_network(subject)
 
     def _measure_network(self, subject: Subject) -> list[Row]:
@@ -69,7 +74,10 @@ class Adversarial(Measure):
             {threat: bounds[threat].headline for threat in Threat},
         )
         threats = [Threat.LINF, Threat.L2, *([Threat.L0] if effort.every else [])]
-        plans = {threat: Plan(campaign, bounds[threat], threat, effort, dataset.classes) for threat in threats}
+        plans = {
+            threat: Plan(campaign, bounds[threat], threat, effort, dataset.classes, self.own_attacks)
+            for threat in threats
+        }
         for plan in plans.values():
             plan.carry_out()
         with use_precision(cell):

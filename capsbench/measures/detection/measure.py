@@ -7,10 +7,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from capsbench.attacks.adapter import Attack, explain_missing, perturb_images
+from capsbench.attacks.adapter import Attack, perturb_images
 from capsbench.attacks.campaign import SEED
 from capsbench.attacks.descent import make_descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
+from capsbench.attacks.library import explain_missing
 from capsbench.attacks.readings import Reading
 from capsbench.attacks.reconstructive import attack_reconstruction, reconstruct_images
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from capsbench import registry
-from capsbench.attacks.adapter import explain_missing, perturb_images
+from capsbench.attacks.adapter import perturb_images
 from capsbench.attacks.campaign import SEED
 from capsbench.attacks.descent import make_descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS, Effort
+from capsbench.attacks.library import explain_missing
 from capsbench.attacks.readings import Pixels, Reading
 from capsbench.attacks.routing import remove_routing, set_iterations
 from capsbench.attacks.threats import Threat, bounds_of, can_be_misled

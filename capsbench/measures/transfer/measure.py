@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from capsbench.attacks.adapter import explain_missing
 from capsbench.attacks.campaign import Campaign
 from capsbench.attacks.descent import make_descent
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
+from capsbench.attacks.library import explain_missing
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.threats import Threat, bounds_of
 from capsbench.data.draws import draw_stratified

@@ -1,0 +1,103 @@
+"""The worked example of docs/own-attack.md: a user's own attacks count in the worst case, and have rows of their own."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import capsbench
+from capsbench.attacks.adapter import ATTACKS
+from capsbench.attacks.own import add_attacks
+from capsbench.errors import ArgumentError
+from capsbench.measures.build import make_measure
+from capsbench.records.store import Store
+
+pytest.importorskip("torchattacks")
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "own-attack.md"
+WORST = "Linf, worst case"
+ASKED = dict(network="resnet", size="tiny", seeds=0, train_size=100, epochs=2, device="cpu")
+BREAK_ALL = """
+import torch
+from capsbench.measures.adversarial.measure import Adversarial
+
+
+def make_inverse(network, epsilon, steps):
+    def attack(images, labels):
+        with torch.enable_grad():
+            leaf = images.clone().requires_grad_()
+            torch.nn.functional.cross_entropy(network(leaf), labels).backward()
+        return (images + epsilon * leaf.grad.sign()).clamp(0, 1)
+
+    return attack
+
+
+def make_wrong(network, epsilon, steps):
+    return lambda images, labels: (1 - images)
+
+
+class Attacked(Adversarial):
+    own_attacks = {"inverse": make_inverse, "wrong": make_wrong}
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("attacking", None)
+
+
+def read_rows(folder):
+    (record,) = Store(folder).records()[0]
+    assert record.failures == {}
+    return record, {(row.metric, row.condition, row.level): row.value for row in record.rows}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # foolbox imports old names of SciPy
+@pytest.mark.usefixtures("in_one_process")
+def test_the_worked_attacks_run_and_are_in_the_report(work):
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
+    (work / "attacking.py").write_text(code)
+    capsbench.run(out="results", **ASKED, measure="attacking:Attacked:quick")
+    record, rows = read_rows("results")
+    worst = min(value for (metric, condition, level), value in rows.items() if condition == WORST and level == 0.05)
+    for name in ("sign-descent", "foolbox-bim", "darker"):
+        assert rows["robust accuracy", f"Linf, {name}, logits, own loss", 0.05] >= worst
+        assert ("invalid images", f"Linf, {name}, logits, own loss", 0.05) not in rows
+    assert {row.measure for row in record.measures["attacking:Attacked:quick"].rows} == {"adversarial"}
+    assert "broken.Linf" in Store("results").kept(record, "adversarial")
+    # The strongest of all attacks is what "who won" compares.
+    report = capsbench.report("results", formats=["csv"])
+    assert len(report.summary) == 1
+    table = capsbench.load("results")
+    assert {"Linf, darker, logits, own loss", WORST} <= {*table[table["measure"] == "adversarial"]["condition"]}
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_what_an_own_attack_breaks_counts_in_the_worst_case_and_what_is_invalid_does_not(work):
+    (work / "attacking.py").write_text(BREAK_ALL)
+    capsbench.run(out="results", **ASKED, measure="attacking:Attacked:quick")
+    _, rows = read_rows("results")
+    clean = rows["robust accuracy", WORST, 0.0]
+    assert rows["robust accuracy", WORST, 0.05] <= rows["robust accuracy", "Linf, inverse, logits, own loss", 0.05]
+    # Beyond epsilon: no image counts as broken.
+    assert rows["robust accuracy", "Linf, wrong, logits, own loss", 0.05] == clean
+    assert rows["invalid images", "Linf, wrong, logits, own loss", 0.05] > 0
+
+
+@pytest.mark.parametrize("own", [{"pgd": len}, {"": len}, {"a,b": len}, {1: len}, {"mine": 3}])
+def test_names_and_values_that_are_none_are_refused(own):
+    before = {*ATTACKS}
+    with pytest.raises(ArgumentError), add_attacks(own):
+        pass
+    assert {*ATTACKS} == before
+
+
+def test_attacks_are_there_in_the_block_alone():
+    with add_attacks({"mine": len}):
+        assert "mine" in ATTACKS
+    assert "mine" not in ATTACKS
+    assert make_measure("adversarial").own_attacks == {}
