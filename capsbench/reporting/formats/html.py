@@ -171,7 +171,7 @@ def _describe_table(table: Table, names: Sequence[str]) -> dict[str, Any]:
             "first": row[0],
             "rest": [
                 (
-                    _keep_names_whole(_typeset_prose(text), names) if heading["prose"] else text,
+                    _keep_names_whole(_typeset_prose(text), names) if heading["prose"] or heading["words"] else text,
                     heading,
                     _to_sort_value(text) if heading["number"] else None,
                 )
