@@ -87,11 +87,14 @@ PIXELS_CHANGED = Bounds((1, 3, 5), 1, 1)
 """Bounds under L0, for every data set (Su, Vargas, Sakurai 2019)."""
 
 BY_DATA_SET: dict[str, dict[Threat, Bounds]] = {
-    **dict.fromkeys(("mnist", "affnist", "affnist-full", "affine-mnist"), _MNIST),
+    **dict.fromkeys(("mnist", "affnist", "affnist-full", "affine-mnist", "mnist-to-usps"), _MNIST),
     **dict.fromkeys(("fashion-mnist", "affine-fashion-mnist", "kmnist", "affine-kmnist"), _FASHION),
     **dict.fromkeys(("cifar10", "cifar10-24", "svhn"), _CIFAR),
     **dict.fromkeys(
         ("smallnorb", "smallnorb-mono", "smallnorb-new-toys", "smallnorb-azimuth", "smallnorb-elevation"), _NORB
+    ),
+    **dict.fromkeys(
+        ("smallnorb-jpeg", "smallnorb-jpeg-new-toys", "smallnorb-jpeg-azimuth", "smallnorb-jpeg-elevation"), _NORB
     ),
 }
 

@@ -73,6 +73,10 @@ class Dataset(ABC):
     image_counts: Mapping[str, int] = MappingProxyType({})
     """Number of images of each part, as far as it is known before they are loaded."""
 
+    familiar: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    """Angle, such as ``azimuth`` -> those of its values from which training shows the objects, where the test has other ones.
+    Such a data set has a part ``familiar`` of test images from these or next to these. Empty: the viewpoints are not split."""
+
     facts: Mapping[str, str] = MappingProxyType({})
     """What a network needs to know of images that may be elsewhere: a user's own; empty of all others."""
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from capsbench.data.base import load_splits
-from capsbench.data.files import REMEDY, DataFile
+from capsbench.data.files import REMEDY, Archive, DataFile
 from capsbench.data.formats.idx import FILES
 from capsbench.data.sets.fashion_mnist import FashionMNIST
 from capsbench.data.sets.mnist import MNIST
@@ -123,3 +123,29 @@ def test_a_decompressed_file_without_a_known_sum_is_checked_by_its_size(tmp_path
     assert file.describe_in(tmp_path) == (True, "there, decompressed (images), size as published")
     path.write_bytes(CONTENT[1:])
     assert file.describe_in(tmp_path)[0] is False
+
+
+def test_another_format_of_the_same_content_stands_in_for_a_file_that_is_missing(tmp_path: Path) -> None:
+    file = DataFile("set.bz2", None, 3, instead=DataFile("set.npz", None, len(CONTENT), MD5))
+    (tmp_path / "set.npz").write_bytes(CONTENT)
+    assert file.find_in(tmp_path) == tmp_path / "set.npz"
+    assert file.describe_in(tmp_path) == (
+        True,
+        "there, in another format (set.npz), size and MD5 sum as published",
+    )
+    (tmp_path / "set.npz").write_bytes(CONTENT[::-1])
+    assert not file.describe_in(tmp_path)[0]
+    (tmp_path / "set.bz2").write_bytes(b"abc")
+    assert file.find_in(tmp_path) == tmp_path / "set.bz2"
+
+
+def test_an_unpacked_archive_stands_in_for_one_that_is_missing_if_it_is_whole(tmp_path: Path) -> None:
+    archive = Archive("set.zip", None, 3, folder="set", members=("a.png", "b"))
+    assert archive.find_in(tmp_path) is None
+    (tmp_path / "set" / "b").mkdir(parents=True)
+    assert archive.find_in(tmp_path) is None
+    (tmp_path / "set" / "a.png").write_bytes(b"")
+    assert archive.find_in(tmp_path) == tmp_path / "set"
+    assert archive.describe_in(tmp_path) == (True, "there, unpacked (set), no size or MD5 sum known")
+    (tmp_path / "set.zip").write_bytes(b"abc")
+    assert archive.find_in(tmp_path) == tmp_path / "set.zip"

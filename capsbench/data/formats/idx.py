@@ -40,22 +40,11 @@ class IDXSet(PublishedSet):
     counts = (60_000, 10_000)
 
     def read_parts(self, paths: Sequence[Path]) -> tuple[Images, Images]:
-        return self._read_pair(paths[0], paths[1], self.counts[0]), self._read_pair(paths[2], paths[3], self.counts[1])
-
-    def _read_pair(self, images_path: Path, labels_path: Path, count: int) -> Images:
-        most = 1000 + 4 * count * math.prod(self.image)  # enough to read and report images of another size
-        images, labels = read_idx(images_path, IMAGES, most), read_idx(labels_path, LABELS, most)
-        if images.shape != (len(labels), *self.image[1:]):
-            size = f"{self.image.height}x{self.image.width}"
-            shape = " x ".join(map(str, images.shape))
-            raise damaged_file(
-                images_path,
-                f"expected an image of {size} pixels for each of the {len(labels)} labels in {labels_path.name}, "
-                f"found {shape}",
-                tuple(images.shape),
-            )
-        check_labels(labels, labels_path, self.classes, count)
-        return Images(images.unsqueeze(1), labels.long())
+        train, test = (
+            read_idx_pair(images, labels, self.image, self.classes, count)
+            for images, labels, count in zip(paths[::2], paths[1::2], self.counts, strict=True)
+        )
+        return train, test
 
 
 def idx_files(name: str, url: str, *known: tuple[int, str], decompressed: Sequence[str] = ()) -> tuple[DataFile, ...]:
@@ -73,6 +62,26 @@ def idx_files(name: str, url: str, *known: tuple[int, str], decompressed: Sequen
         DataFile(f"{name}/raw/{file}.gz", f"{url}{file}.gz", size, md5, decompressed=content)
         for file, (size, md5), content in zip(FILES, known, contents, strict=True)
     )
+
+
+def read_idx_pair(images_path: Path, labels_path: Path, image: ImageShape, classes: int, count: int) -> Images:
+    """Reads ``count`` images ``[N, 1, H, W]`` of uint8 and their labels ``[N]`` of int64, from 0 to ``classes - 1``.
+
+    Raises:
+        UsageError: a file cannot be read, or holds another number of images, or images of another size.
+    """
+    most = 1000 + 4 * count * math.prod(image)  # enough to read and report images of another size
+    images, labels = read_idx(images_path, IMAGES, most), read_idx(labels_path, LABELS, most)
+    if images.shape != (len(labels), *image[1:]):
+        size = f"{image.height}x{image.width}"
+        shape = " x ".join(map(str, images.shape))
+        raise damaged_file(
+            images_path,
+            f"expected an image of {size} pixels for each of the {len(labels)} labels in {labels_path.name}, found {shape}",
+            tuple(images.shape),
+        )
+    check_labels(labels, labels_path, classes, count)
+    return Images(images.unsqueeze(1), labels.long())
 
 
 def read_idx(path: Path, magic: int, most: int = 2**31) -> Tensor:

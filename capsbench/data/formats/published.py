@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PublishedSet(Dataset):
-    """A published training set and test set of bytes, with ``validation`` training images held out by a stratified draw.
+    """A published training set and test set, with ``validation`` training images held out by a stratified draw.
 
     The held-out images are the same in every experiment. Missing files are downloaded. If none is missing, nothing is written,
     so the data folder may be read-only.
@@ -29,6 +29,9 @@ class PublishedSet(Dataset):
 
     counts: ClassVar[tuple[int, int]]
     """Numbers of training and test images, as published."""
+
+    white: ClassVar[int] = 255
+    """The value of a pixel of 1 in the files."""
 
     augmentations: ClassVar[tuple[Augmentation, ...]] = ()
 
@@ -41,13 +44,12 @@ class PublishedSet(Dataset):
     def load(self, folder: Path) -> Splits:
         train, test = self.read_parts(fetch_files(self.files, folder))
         rest, validation = hold_out(train, self.validation)
-        return Splits(
-            _scale_pixels(rest), _scale_pixels(validation), _scale_pixels(test), augmentations=self.augmentations
-        )
+        train, validation, test = (scale_pixels(part, self.white) for part in (rest, validation, test))
+        return Splits(train, validation, test, augmentations=self.augmentations)
 
     @abstractmethod
     def read_parts(self, paths: Sequence[Path]) -> tuple[Images, Images]:
-        """Reads training and test set: images ``[N, C, H, W]`` of uint8 and labels ``[N]`` of int64.
+        """Reads training and test set: images ``[N, C, H, W]`` from 0 to ``white`` and labels ``[N]`` of int64.
 
         Args:
             paths: the path of each of ``files``, as published or decompressed.
@@ -107,6 +109,6 @@ def crop_centre(images: Tensor, height: int, width: int) -> Tensor:
     return images[..., top : top + height, left : left + width].contiguous()
 
 
-def _scale_pixels(images: Images) -> Images:
-    """Converts bytes to float32 in [0, 1]."""
-    return images._replace(images=images.images.float().div_(255))
+def scale_pixels(images: Images, white: int = 255) -> Images:
+    """Converts pixels from 0 to ``white`` to float32 in [0, 1]."""
+    return images._replace(images=images.images.float().div_(white))

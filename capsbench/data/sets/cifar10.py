@@ -9,12 +9,12 @@ import tarfile
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from capsbench.data.augment import Crop, Flip
-from capsbench.data.files import DataFile
+from capsbench.data.files import Archive
 from capsbench.data.formats.bounded import Bounded
 from capsbench.data.formats.published import PublishedSet, crop_centre, damaged_file, unreadable_file
 from capsbench.data.images import Augmentation, Images, ImageShape, Splits
@@ -46,20 +46,6 @@ LARGEST = 2**28
 """Limit of the decompressed bytes of the archive. The published one has 187 million."""
 
 
-@dataclass(frozen=True)
-class Archive(DataFile):
-    """CIFAR-10's archive, which may also be unpacked in the data folder, as by torchvision."""
-
-    def find_in(self, folder: Path) -> Path | None:
-        unpacked = folder / FOLDER
-        whole = all((unpacked / name).is_file() for name in BATCHES)
-        return super().find_in(folder) or (unpacked if whole else None)
-
-    def find_fault(self, path: Path) -> str | None:
-        """Returns the fault of the archive. Unpacked files are checked against their own sums when they are read."""
-        return None if path.is_dir() else super().find_fault(path)
-
-
 class CIFAR10(PublishedSet):
     """Photographs of 10 classes, 3x32x32: 45,000 for training, 5,000 for validation, the published 10,000 for the test.
 
@@ -77,6 +63,8 @@ class CIFAR10(PublishedSet):
             "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
             170_498_071,
             "c58f30108f718f92721af3b95e74349a",
+            folder=FOLDER,
+            members=tuple(BATCHES),
         ),
     )
     licence = "none stated; its authors ask to be cited"

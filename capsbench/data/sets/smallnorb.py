@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fractions import Fraction
+from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -42,10 +46,15 @@ CHUNK = 500
 CONTENT_BYTES = {"dat": 24 + 24_300 * 2 * 96 * 96, "cat": 20 + 24_300 * 4, "info": 20 + 24_300 * 4 * 4}
 """Bytes of a decompressed file, by kind: its header and its values. No MD5 sum is known."""
 
+COPY_INFO = {TRAINING: "c2096e8b447703b0a5d6309e5e0f5c90", TESTING: "a8e407145595850a4f75d516cfc879cb"}
+"""MD5 sums of the decompressed info files of `capsbench.data.sets.smallnorb_jpeg`, which have the names of the published ones."""
+
 
 def _declare_file(part: str, kind: str, size: int, md5: str) -> DataFile:
     name = f"smallnorb-{part}-{kind}.mat.gz"
-    return DataFile(f"smallNORB/{name}", URL + name, size, md5, decompressed=(CONTENT_BYTES[kind], None))
+    impostors = ((COPY_INFO[part], "that of the JPEG copy, the data set smallnorb-jpeg"),) if kind == "info" else ()
+    path = f"smallNORB/{name}"
+    return DataFile(path, URL + name, size, md5, decompressed=(CONTENT_BYTES[kind], None), impostors=impostors)
 
 
 class Part(NamedTuple):
@@ -93,8 +102,20 @@ class SmallNORB(Dataset):
     count: ClassVar[int] = 24_300
     """Number of images of the training set, and of the test set."""
 
-    familiar: ClassVar[dict[str, tuple[int, ...]]] = {}
+    familiar: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     """Column of an info file -> the values in training. Training has all values of other columns."""
+
+    held_out: ClassVar[Fraction] = Fraction(1, 10)
+    """The share of the training images, from familiar viewpoints, that validation holds out."""
+
+    @property
+    def image_counts(self) -> Mapping[str, int]:  # type: ignore[override]
+        """Number of images of each part."""
+        shares = (Fraction(len(values), len(COLUMNS[column])) for column, values in self.familiar.items())
+        seen = int(self.count * prod(shares, start=Fraction(1)))
+        counts = {"train": seen - int(seen * self.held_out), "validation": int(seen * self.held_out)}
+        novel = self.count - seen
+        return counts | ({"test": novel, "familiar": seen} if novel else {"test": seen})
 
     def load(self, folder: Path) -> Splits:
         paths = fetch_files(self.files, folder)
@@ -124,7 +145,7 @@ class SmallNORB(Dataset):
     def choose_held_out(self, part: Part, seen: Tensor) -> Tensor:
         """Chooses validation images, as a mask ``[N]`` of the training set, from those that are ``seen`` ``[N]``."""
         candidates = seen.nonzero().squeeze(1)
-        chosen = candidates[draw_stratified(part.labels[candidates], len(candidates) // 10, SPLIT_SEED)]
+        chosen = candidates[draw_stratified(part.labels[candidates], int(len(candidates) * self.held_out), SPLIT_SEED)]
         return torch.zeros_like(seen).index_fill(0, chosen, True)
 
     def _mask_familiar(self, part: Part) -> Tensor:
@@ -172,6 +193,8 @@ class SmallNORBNewToys(SmallNORB):
     for the choice of settings; published results train on all five toys.
     """
 
+    held_out = Fraction(1, len(TRAINING_TOYS))
+
     def choose_held_out(self, part: Part, seen: Tensor) -> Tensor:
         return torch.from_numpy(part.views[:, 0] == TRAINING_TOYS[-1])
 
@@ -183,7 +206,7 @@ class SmallNORBAzimuth(SmallNORB):
     which contenders are matched.
     """
 
-    familiar = {"azimuth": (30, 32, 34, 0, 2, 4)}
+    familiar = MappingProxyType({"azimuth": (30, 32, 34, 0, 2, 4)})
 
 
 class SmallNORBElevation(SmallNORB):
@@ -193,7 +216,7 @@ class SmallNORBElevation(SmallNORB):
     on which contenders are matched.
     """
 
-    familiar = {"elevation": (0, 1, 2)}
+    familiar = MappingProxyType({"elevation": (0, 1, 2)})
 
 
 def to_viewpoints(views: np.ndarray[Any, Any]) -> dict[str, Tensor]:

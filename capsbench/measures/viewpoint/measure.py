@@ -1,4 +1,4 @@
-"""The measure viewpoint: error on novel and familiar viewpoints of smallNORB (Hinton 2018)."""
+"""The measure viewpoint: error on novel and on familiar viewpoints (Hinton 2018)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from capsbench.training.evaluate import compute_scores, match_labels, predict_cl
 class Viewpoint(Measure):
     """Error on novel and on familiar viewpoints, and their difference and ratio (Hinton 2018, section 5.1).
 
-    Both are of the same toys, none of which is in the training set; ``familiar`` viewpoints are. The paper compares networks with
-    equal error on familiar viewpoints. ``difference`` is the novel error minus the familiar one, and ``ratio`` the novel one
-    divided by it, unless that is 0.
+    Both are of the same objects: in smallNORB of toys that training does not show, in COIL-20 of those that it shows. The paper
+    compares networks with equal error on familiar viewpoints. ``difference`` is the novel error minus the familiar one, and
+    ``ratio`` the novel one divided by it, unless that is 0.
 
     ``accuracy`` is by ``azimuth`` and by ``elevation``, in degrees, over novel and familiar images.
 
-    It applies to data sets that name ``familiar`` viewpoints and have the images of these beside the test images. Label and
+    It applies to data sets that declare ``familiar`` viewpoints (`capsbench.data.base.Dataset.familiar`). Label and
     prediction of every image are kept beside the record.
     """
 
@@ -30,7 +30,7 @@ class Viewpoint(Measure):
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
-        return super().applies_to(cell) and bool(getattr(dataset_of(cell), "familiar", None))
+        return super().applies_to(cell) and bool(dataset_of(cell).familiar)
 
     def __call__(self, subject: Subject) -> list[Row]:
         errors: dict[str, float] = {}

@@ -21,8 +21,8 @@ SECTION = Section(
     name=VIEWPOINT,
     title="Novel viewpoints",
     caption=(
-        "Error on test toys from viewpoints that training leaves out, and from those of the training. Compare networks that have "
-        "the same error on the familiar ones."
+        "Error on test images from viewpoints that training leaves out, and from those of the training. Compare networks that "
+        "have the same error on the familiar ones."
     ),
     images=ImagesTaken({"default": None}, "seen from novel viewpoints"),
     table=build_table,

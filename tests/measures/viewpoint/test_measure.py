@@ -139,7 +139,15 @@ def test_without_a_familiar_error_there_is_no_ratio(monkeypatch, make_cell, publ
 
 @pytest.mark.parametrize(
     ("dataset", "applies"),
-    [("smallnorb-azimuth", True), ("smallnorb-elevation", True), ("smallnorb", False), ("mnist", False)],
+    [
+        ("smallnorb-azimuth", True),
+        ("smallnorb-elevation", True),
+        ("smallnorb-jpeg-azimuth", True),
+        ("coil20", True),
+        ("coil20-halves", True),
+        ("smallnorb", False),
+        ("mnist", False),
+    ],
 )
 def test_it_applies_where_viewpoints_are_kept_out_of_training(make_cell, dataset, applies):
     assert Viewpoint.applies_to(make_cell(dataset=dataset)) == applies
