@@ -1,6 +1,6 @@
 """Maps names to routings, networks, baselines, data sets, losses, measures and trackers, including a user's own.
 
-A name is looked up among the built-in ones below, then among the entry points of installed distributions (group
+A name is looked up among the built-in ones (`BUILT_IN`), then among the entry points of installed distributions (group
 ``capsbench.routing``, ``capsbench.network``, ...). A name of the form ``package.module:Attribute`` is imported only if the user
 named it (`trust`), since records hold such names too and may come from anyone. ``folder:PATH`` is a data set and ``timm:NAME`` a
 baseline by its scheme (`SCHEMES`). A class is returned only if it is a subclass of its kind's base class (`BASES`).
@@ -19,91 +19,7 @@ from typing import Any
 
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.sources import Source, forget_modules, libraries, locations, read_source, read_version
-
-BUILT_IN: dict[str, dict[str, str]] = {
-    "routing": {
-        "dynamic": "capsbench.routing.dynamic:DynamicRouting",
-        "em": "capsbench.routing.em:EMRouting",
-        "uniform": "capsbench.routing.uniform:UniformRouting",
-        "variational-bayes": "capsbench.routing.variational_bayes:VariationalBayesRouting",
-        "self-attention": "capsbench.routing.self_attention:SelfAttentionRouting",
-        "self-routing": "capsbench.routing.self_routing:SelfRouting",
-        "inverted-attention": "capsbench.routing.inverted_attention:InvertedAttentionRouting",
-    },
-    "network": {
-        "capsnet": "capsbench.networks.capsnet:CapsNet",
-        "matrix-capsules": "capsbench.networks.matrix_capsules:MatrixCapsules",
-        "efficient-capsnet": "capsbench.networks.efficient_capsnet:EfficientCapsNet",
-        "capsnet-hahn2019": "capsbench.networks.self_routing:SelfRoutingCapsNet",
-        "capsnet-tsai2020": "capsbench.networks.inverted_attention:InvertedAttentionCapsNet",
-        "transforming-autoencoder": "capsbench.networks.transforming_autoencoder:TransformingAutoencoder",
-        "conditional-autoencoder": "capsbench.networks.conditional_autoencoder:ConditionalAutoencoder",
-    },
-    "baseline": {
-        "matched": "capsbench_baselines.matched:MatchedCNN",
-        "cnn-sabour2017": "capsbench_baselines.sabour2017:SabourCNN",
-        "cnn-hinton2018": "capsbench_baselines.hinton2018:HintonCNN",
-        "avgpool-gu2021": "capsbench_baselines.gu2021:AveragePoolingCNN",
-        "all-conv": "capsbench_baselines.springenberg2014:AllConvolutionalCNN",
-        "resnet": "capsbench_baselines.he2016:ResNet",
-    },
-    "dataset": {
-        "digits": "capsbench.data.sets.digits:Digits",
-        "mnist": "capsbench.data.sets.mnist:MNIST",
-        "fashion-mnist": "capsbench.data.sets.fashion_mnist:FashionMNIST",
-        "kmnist": "capsbench.data.sets.kmnist:KMNIST",
-        "cifar10": "capsbench.data.sets.cifar10:CIFAR10",
-        "cifar10-24": "capsbench.data.sets.cifar10:CIFAR10Patches",
-        "svhn": "capsbench.data.sets.svhn:SVHN",
-        "smallnorb": "capsbench.data.sets.smallnorb:SmallNORB",
-        "smallnorb-mono": "capsbench.data.sets.smallnorb:SmallNORBMono",
-        "smallnorb-new-toys": "capsbench.data.sets.smallnorb:SmallNORBNewToys",
-        "smallnorb-azimuth": "capsbench.data.sets.smallnorb:SmallNORBAzimuth",
-        "smallnorb-elevation": "capsbench.data.sets.smallnorb:SmallNORBElevation",
-        "smallnorb-jpeg": "capsbench.data.sets.smallnorb_jpeg:SmallNORBJPEG",
-        "smallnorb-jpeg-new-toys": "capsbench.data.sets.smallnorb_jpeg:SmallNORBJPEGNewToys",
-        "smallnorb-jpeg-azimuth": "capsbench.data.sets.smallnorb_jpeg:SmallNORBJPEGAzimuth",
-        "smallnorb-jpeg-elevation": "capsbench.data.sets.smallnorb_jpeg:SmallNORBJPEGElevation",
-        "coil20": "capsbench.data.sets.coil20:COIL20",
-        "coil20-halves": "capsbench.data.sets.coil20:COIL20Halves",
-        "usps": "capsbench.data.sets.usps:USPS",
-        "mnist-to-usps": "capsbench.data.sets.usps:MNISTToUSPS",
-        "omniglot": "capsbench.data.sets.omniglot:Omniglot",
-        "notmnist": "capsbench.data.sets.notmnist:NotMNIST",
-        "notmnist-10k": "capsbench.data.sets.notmnist:NotMNIST10k",
-        "affnist": "capsbench.data.sets.affnist:AffNIST",
-        "affnist-full": "capsbench.data.sets.affnist:AffNISTFull",
-        "affine-mnist": "capsbench.data.sets.affine_sets:AffineMNIST",
-        "affine-fashion-mnist": "capsbench.data.sets.affine_sets:AffineFashionMNIST",
-        "affine-kmnist": "capsbench.data.sets.affine_sets:AffineKMNIST",
-        "multimnist": "capsbench.data.sets.multimnist:MultiMNIST",
-    },
-    "loss": {
-        "margin": "capsbench.training.losses:MarginLoss",
-        "spread": "capsbench.training.losses:SpreadLoss",
-        "cross-entropy": "capsbench.training.losses:CrossEntropy",
-    },
-    # In the order of their sections on the page. Each folder has spec.py, measure.py and, for a section of its own, section.py.
-    "measure": {
-        "accuracy": "capsbench.measures.accuracy.measure:Accuracy",
-        "cost": "capsbench.measures.cost.measure:Cost",
-        "speed": "capsbench.measures.speed.measure:Speed",
-        "affine": "capsbench.measures.affine.measure:Affine",
-        "viewpoint": "capsbench.measures.viewpoint.measure:Viewpoint",
-        "overlap": "capsbench.measures.overlap.measure:Overlap",
-        "equivariance": "capsbench.measures.equivariance.measure:Equivariance",
-        "adversarial": "capsbench.measures.adversarial.measure:Adversarial",
-        "transfer": "capsbench.measures.transfer.measure:Transfer",
-        "routing-robustness": "capsbench.measures.routing_robustness.measure:RoutingRobustness",
-        "detection": "capsbench.measures.detection.measure:Detection",
-        "transformation": "capsbench.measures.transformation.measure:Transformation",
-    },
-    "tracker": {
-        "tensorboard": "capsbench.running.trackers.tensorboard:TensorBoardTracker",
-        "mlflow": "capsbench.running.trackers.mlflow:MLflowTracker",
-        "wandb": "capsbench.running.trackers.wandb:WandbTracker",
-    },
-}
+from capsbench.sources.built_in import BUILT_IN as BUILT_IN
 
 SCHEMES = {"dataset": locations.SCHEMES, "baseline": libraries.SCHEMES}
 """Kind -> the prefixes of names that capsbench resolves, with the path of a class or a function of what follows."""

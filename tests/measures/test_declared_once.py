@@ -14,7 +14,7 @@ PACKAGES = ("capsbench", "kernels/capsbench_kernels", "baselines/capsbench_basel
 NAMES = frozenset(registry.BUILT_IN["measure"])
 
 NAMED_HERE = (
-    "capsbench/registry.py",
+    "capsbench/sources/built_in.py",
     "capsbench/planning/suites/",
     "capsbench/reporting/sections/claims.py",
     "capsbench/reporting/sections/headline.py",
