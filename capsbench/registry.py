@@ -124,11 +124,6 @@ def name_schemes(kind: str) -> list[str]:
     return [f"{scheme}:{'PATH' if is_path[scheme] else 'NAME'}" for scheme in is_path]
 
 
-def get_scheme(kind: str, name: str) -> Any:
-    """Returns the class or function of a name with a scheme as `name_schemes` gives it."""
-    return _import_path(kind, SCHEMES[kind][name.partition(":")[0]])
-
-
 def describe_own(kind: str) -> str:
     """Returns what a user's own component of a kind has to be, as a phrase."""
     is_network = kind in ("network", "baseline")

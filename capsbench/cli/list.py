@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import inspect
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -68,12 +71,29 @@ def _describe_patterns(kind: str) -> dict[str, str]:
     """Returns what stands for names that cannot be listed: of libraries, of a user's own files and code."""
     if kind not in registry.BUILT_IN:
         return {"FILE.toml": "Your own, in a TOML file."}
-    schemes = {name: _describe_component(registry.get_scheme(kind, name)) for name in registry.name_schemes(kind)}
+    schemes = {
+        name: _read_description(registry.SCHEMES[kind][name.partition(":")[0]]) for name in registry.name_schemes(kind)
+    }
     return schemes | {"module:Class": f"Your own: {registry.describe_own(kind)}."}
 
 
 def _describe_component(component: object) -> str:
-    return (inspect.getdoc(component) or "").partition("\n")[0].replace("`", "")
+    return _shorten(inspect.getdoc(component))
+
+
+def _read_description(path: str) -> str:
+    """Returns the description of a class or function by its path, from its source: libraries for images take long to import."""
+    module, _, name = path.partition(":")
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        return ""
+    body = ast.parse(Path(found.origin).read_text(encoding="utf-8")).body
+    nodes = (node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name)
+    return _shorten(ast.get_docstring(next(nodes)))
+
+
+def _shorten(text: str | None) -> str:
+    return (text or "").partition("\n")[0].replace("`", "")
 
 
 def _option_names(kind: str, name: str) -> list[str]:
