@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from capsbench.data.formats.bounded import Bounded
 from capsbench.data.formats.published import damaged_file, unreadable_file
@@ -76,6 +75,8 @@ def _read_zip(path: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _decode_grey(path: Path, name: str, content: bytes, side: int) -> np.ndarray[Any, Any]:
+    from PIL import Image  # the list of all data sets does without it
+
     try:
         with Image.open(BytesIO(content), formats=["PNG"]) as image:
             size = image.size
