@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pandas as pd
-
 from capsbench.attacks.effort import EFFORTS, count_tolerated
 from capsbench.measures.adversarial.spec import ADVERSARIAL, SANITY_CHECK
 from capsbench.measures.transfer.spec import BEYOND_WHITE_BOX
@@ -22,13 +20,15 @@ def find_failed_checks(material: Material) -> dict[str, list[str]]:
     if rows.empty:
         return {}
     checks = (rows["measure"] == ADVERSARIAL) & (rows["metric"] == SANITY_CHECK)
-    failed = material.select_rows(checks & (rows["value"] == 0))
-    beyond = material.select_rows((rows["metric"] == BEYOND_WHITE_BOX) & (rows["value"] > 0))
-    let_pass = {setting: count_tolerated(effort.images) for setting, effort in EFFORTS.items()}
-    setting = beyond["setting"].replace("default", next(iter(EFFORTS)))
-    beyond = beyond[beyond["value"] > setting.map(let_pass).astype(float)]
-    failed = pd.concat([failed, beyond.assign(condition="transfer no stronger")])
-    return {str(name): sorted(rows["condition"].unique()) for name, rows in failed.groupby("contender")}
+    failed = rows[checks & (rows["value"] == 0)]
+    found = {*zip(failed["contender"], failed["condition"], strict=True)}
+    beyond = rows[(rows["metric"] == BEYOND_WHITE_BOX) & (rows["value"] > 0)]
+    for contender, setting, images in zip(beyond["contender"], beyond["setting"], beyond["value"], strict=True):
+        effort = EFFORTS.get(next(iter(EFFORTS)) if setting == "default" else setting)
+        if effort is not None and images > count_tolerated(effort.images):
+            found.add((contender, "transfer no stronger"))
+    names = sorted({contender for contender, _ in found})
+    return {name: sorted(check for contender, check in found if contender == name) for name in names}
 
 
 def mark_unsound(material: Material) -> Material:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -146,7 +147,12 @@ class Material:
 
     def select_rows(self, which: pd.Series) -> pd.DataFrame:
         """Some of the rows, with strings."""
-        return to_strings(self.rows[which])
+        return self._strings[which]
+
+    @cached_property
+    def _strings(self) -> pd.DataFrame:
+        """All rows, with strings: made once, as a report selects rows some hundred times."""
+        return to_strings(self.rows)
 
     def to_tidy(self) -> pd.DataFrame:
         """The rows as `capsbench.load` has them, without those of the cells' fields in which all cells are alike."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import signal
 import sys
@@ -15,18 +16,18 @@ from hypothesis import HealthCheck, Phase, seed, settings
 
 from capsbench.cli.main import main
 
-LENGTHS = pytest.mark.parametrize("length", [1, pytest.param(5, marks=pytest.mark.slow)])
-"""A search is short in `make test` and five times longer in `make test-all`."""
+LENGTHS = pytest.mark.parametrize("length", [0.5, pytest.param(3, marks=pytest.mark.slow)])
+"""A search is short in `make test` and six times longer in `make test-all`."""
 
 
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
 """A search goes through the same examples each time, unless it is told to go through others."""
 
 
-def searched(examples: int) -> Callable[[Any], Any]:
+def searched(examples: float) -> Callable[[Any], Any]:
     """A search through so many examples."""
     bounded = settings(
-        max_examples=examples,
+        max_examples=math.ceil(examples),
         deadline=None,
         database=None,
         phases=[Phase.generate],  # to make a failure small may take minutes

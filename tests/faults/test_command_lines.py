@@ -94,7 +94,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 
 @LENGTHS
-def test_no_command_line_ends_in_a_traceback(folder: Path, length: int) -> None:
+def test_no_command_line_ends_in_a_traceback(folder: Path, length: float) -> None:
     @searched(length * EXAMPLES)
     @given(words=command_lines())
     def search(words: list[str]) -> None:

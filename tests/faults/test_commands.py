@@ -165,7 +165,7 @@ def case(
 
 
 @LENGTHS
-def test_a_fault_loses_nothing_and_the_next_command_leaves_no_litter(case: Case, length: int) -> None:
+def test_a_fault_loses_nothing_and_the_next_command_leaves_no_litter(case: Case, length: float) -> None:
     @searched(length * EXAMPLES)
     @given(key=st.sampled_from([*case.counts]), share=st.floats(0, 1, exclude_max=True))
     def search(key: tuple[str, str], share: float) -> None:
@@ -212,7 +212,7 @@ DAYS = st.lists(st.floats(-20_000, 20_000), min_size=1, max_size=4)
 
 
 @LENGTHS
-def test_no_clock_says_which_run_is_the_latest_and_what_is_anew(case: Case, length: int) -> None:
+def test_no_clock_says_which_run_is_the_latest_and_what_is_anew(case: Case, length: float) -> None:
     @searched(length * 3)
     @given(days=DAYS)
     def search(days: list[float]) -> None:

@@ -190,7 +190,7 @@ def own() -> str:
 
 
 @LENGTHS
-def test_whatever_is_in_a_picture_the_page_has_drawings_alone(folder: Path, own: str, length: int) -> None:
+def test_whatever_is_in_a_picture_the_page_has_drawings_alone(folder: Path, own: str, length: float) -> None:
     shown = folder / "results" / "shown" / record(0).cell.id
     shown.mkdir(parents=True, exist_ok=True)
     some: dict[str, Any] = dict(min_size=IN_A_REPORT, max_size=IN_A_REPORT)

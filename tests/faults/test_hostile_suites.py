@@ -87,7 +87,7 @@ def broken_suites(draw: st.DrawFn) -> bytes:
 
 
 @LENGTHS
-def test_whatever_is_in_a_suite_is_planned_or_refused_in_a_line(folder: Path, probe: Probe, length: int) -> None:
+def test_whatever_is_in_a_suite_is_planned_or_refused_in_a_line(folder: Path, probe: Probe, length: float) -> None:
     @searched(length * EXAMPLES)
     @given(content=odd_suites() | broken_suites(), words=st.sampled_from(COMMANDS))
     def search(content: bytes, words: list[str]) -> None:

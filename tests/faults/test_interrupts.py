@@ -87,7 +87,7 @@ def moments_of(seed: int) -> tuple[float, ...]:
 
 @pytest.mark.slow
 def test_a_run_that_is_interrupted_says_so_whenever_that_is(tmp_path: Path) -> None:
-    for seed in range(16):
+    for seed in range(8):
         check(press(RUN, tmp_path, *moments_of(seed)))
         assert Store(tmp_path / "results").records()[1] == []
 

@@ -169,9 +169,9 @@ def write(folder: Path, contents: list[bytes]) -> None:
 @pytest.mark.parametrize("changed", [changed_bytes, changed_parts], ids=lambda changed: changed.__name__)
 @LENGTHS
 def test_whatever_is_in_records_is_read_or_named(
-    folder: Path, probe: Probe, changed: Callable[[int], st.SearchStrategy[bytes]], length: int
+    folder: Path, probe: Probe, changed: Callable[[int], st.SearchStrategy[bytes]], length: float
 ) -> None:
-    @searched(length * EXAMPLES // 2)
+    @searched(length * EXAMPLES / 2)
     @given(contents=several(changed), words=st.sampled_from(COMMANDS))
     def search(contents: list[bytes], words: list[str]) -> None:
         write(folder, contents)

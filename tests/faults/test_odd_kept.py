@@ -39,7 +39,7 @@ ARRAYS = st.dictionaries(
 
 
 @LENGTHS
-def test_no_odd_kept_file_ends_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+def test_no_odd_kept_file_ends_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: float) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("capsbench.reporting.build.drawing", lambda *arguments: nullcontext(dict))
     odd, good = (Store(Path(name)) for name in ("odd", "good"))

@@ -165,7 +165,7 @@ PLACES = [place for place in places(WHOLE) if place[0] != "digest"]
 
 
 @LENGTHS
-def test_no_odd_record_ends_a_command(folder: Path, length: int) -> None:
+def test_no_odd_record_ends_a_command(folder: Path, length: float) -> None:
     odd_places = st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(ODD)), min_size=1, max_size=2)
     store = Store(folder / "odd")
 
@@ -281,7 +281,7 @@ RUN = {
 
 
 @LENGTHS
-def test_no_odd_note_of_a_run_ends_a_command(folder: Path, length: int) -> None:
+def test_no_odd_note_of_a_run_ends_a_command(folder: Path, length: float) -> None:
     store = Store(folder / "odd")
 
     @searched(length * EXAMPLES)

@@ -13,11 +13,11 @@ from capsbench.records.store import Store
 from capsbench.records.tuning.trials import open_trials, read_trials
 from capsbench.tuning.tune import tune
 
-SEARCH = dict(routing="uniform", train_size=40, epochs=2, seeds=[0], measure="accuracy", trials=8, studies=4)
+SEARCH = dict(routing="uniform", train_size=20, epochs=1, seeds=[0], measure="accuracy", trials=4, studies=2)
 
 COMMAND = [
-    sys.executable, "-m", "capsbench", "tune", "--routing", "uniform", "--train-size", "40", "--epochs", "2", "--seeds", "0",
-    "--measure", "accuracy", "--trials", "8", "--studies", "4", "--workers", "1",
+    sys.executable, "-m", "capsbench", "tune", "--routing", "uniform", "--train-size", "20", "--epochs", "2", "--seeds", "0",
+    "--measure", "accuracy", "--trials", "4", "--studies", "2", "--workers", "1",
 ]  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_a_kill_loses_no_trial_and_changes_no_choice(tmp_path, kills):
     os.waitpid(start_search(tmp_path / "unharmed"), 0)
     longest, moments, killed, number = time.monotonic() - began, random.Random(0), 0, 0
     choices = read_choices(tmp_path / "unharmed")
-    assert len(choices) == 2 * 4
+    assert len(choices) == 2 * 2
     while killed < kills:
         number += 1
         folder, before, finished = tmp_path / str(number), {}, False
@@ -63,7 +63,7 @@ def test_a_kill_loses_no_trial_and_changes_no_choice(tmp_path, kills):
             trials = {trial.cell.id: trial.training.started for trial in read_trials(folder)}
             assert before.items() <= trials.items()  # a trial on record is not trained again
             before = trials
-        assert len(before) == 2 * 8
+        assert len(before) == 2 * 4
         assert read_choices(folder) == choices
 
 
@@ -92,7 +92,7 @@ def test_two_commands_tune_one_study_together_and_choose_as_one(tmp_path):
     assert len(runs) == 2
     trained = [trial.training.run for trial in read_trials(tmp_path / "together")]
     assert set(trained) == {1, 2}  # each trained some
-    assert len(trained) == 16
+    assert len(trained) == 8
 
 
 @pytest.mark.slow
@@ -108,8 +108,8 @@ def test_an_interrupted_command_says_how_to_go_on_and_goes_on(tmp_path):
     assert command.returncode == 130
     assert "capsbench tune" in said
     before = {trial.cell.id: trial.training.started for trial in read_trials(tmp_path / "tuned")}
-    assert 0 < len(before) < 16
+    assert 0 < len(before) < 8
     subprocess.run([*COMMAND, "--out", "tuned"], cwd=tmp_path, check=True, capture_output=True)
     after = {trial.cell.id: trial.training.started for trial in read_trials(tmp_path / "tuned")}
     assert before.items() <= after.items()
-    assert len(after) == 16
+    assert len(after) == 8

@@ -27,7 +27,7 @@ def replace_streams(monkeypatch, stderr, original):
 def terminal(monkeypatch):
     stream = Terminal()
     replace_streams(monkeypatch, stream, stream)
-    monkeypatch.setattr(compiling.shutil, "get_terminal_size", lambda: os.terminal_size((60, 24)))
+    monkeypatch.setattr(compiling.shutil, "get_terminal_size", lambda *size, **fallback: os.terminal_size((60, 24)))
     return stream
 
 
