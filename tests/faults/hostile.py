@@ -142,7 +142,7 @@ def _allowed() -> set[tuple[str, str]]:
     drawn = {(tag.lower(), name.lower()) for tag, names in ELEMENTS.items() for name in ("", "style", *names)}
     own = {("svg", name) for name in ("xmlns", "xmlns:xlink", "role", "aria-labelledby")}
     told = {("title", ""), ("title", "id"), ("desc", ""), ("desc", "id")}
-    typeset = {("span", ""), ("span", "class"), ("abbr", ""), ("abbr", "title"), ("code", "")}
+    typeset = {("span", ""), ("span", "class"), ("abbr", ""), ("abbr", "title"), ("code", ""), ("code", "class")}
     return _Page(written).parts | drawn | own | told | typeset | {(tag, "xlink:href") for tag in HREF}
 
 

@@ -56,7 +56,6 @@ def read_rows(folder):
     return record, {(row.metric, row.condition, row.level): row.value for row in record.rows}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # foolbox imports old names of SciPy
 @pytest.mark.usefixtures("in_one_process")
 def test_the_worked_attacks_run_and_are_in_the_report(work):
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
