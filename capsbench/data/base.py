@@ -77,6 +77,9 @@ class Dataset(ABC):
     """Angle, such as ``azimuth`` -> those of its values from which training shows the objects, where the test has other ones.
     Such a data set has a part ``familiar`` of test images from these or next to these. Empty: the viewpoints are not split."""
 
+    out_of_distribution: tuple[str, ...] = ()
+    """Names of data sets whose images show none of its classes, with as many channels."""
+
     facts: Mapping[str, str] = MappingProxyType({})
     """What a network needs to know of images that may be elsewhere: a user's own; empty of all others."""
 

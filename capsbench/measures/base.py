@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from capsbench.data.base import data_folder
 from capsbench.errors import check_choice
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
@@ -25,6 +27,7 @@ class Subject:
     ``keep`` stores tensors by name beside the record (`capsbench.records.store.Store.kept`): those of one entry a test image
     serve paired tests between cells, a few images serve pictures. What a measure keeps replaces what it kept before; bfloat16
     is kept as float32. ``kept`` returns the tensors that a measure kept of this cell, by its name; empty if it kept none.
+    ``folder`` is the data folder, for measures that read further data sets (`Measure.list_datasets`).
     """
 
     cell: Cell
@@ -32,6 +35,7 @@ class Subject:
     data: Splits
     keep: Callable[[Mapping[str, Tensor]], None]
     kept: Callable[[str], dict[str, Tensor]]
+    folder: Path = field(default_factory=data_folder)
 
 
 class Measure(ABC):
@@ -67,6 +71,11 @@ class Measure(ABC):
     def applies_to(cls, cell: Cell) -> bool:
         """Returns true if it can be taken of a cell; by default, of every network that scores classes."""
         return cell.loss is not None
+
+    @classmethod
+    def list_datasets(cls, cell: Cell) -> tuple[str, ...]:
+        """Returns the data sets that it reads beside the cell's own. Their files, if present, go where the cell runs."""
+        return ()
 
     @classmethod
     def missing(cls) -> str | None:

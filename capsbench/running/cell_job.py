@@ -85,7 +85,7 @@ def run_cell(
             measure = make_measure(spec)
             torch.manual_seed(planned.cell.seed)
             declaration = declaration_of(spec)
-            rows = measure(Subject(planned.cell, network, data, arrays.make_keep(spec), arrays.read))
+            rows = measure(Subject(planned.cell, network, data, arrays.make_keep(spec), arrays.read, place.data_folder))
             rows = check_rows(spec, rows, declaration, extends=find_extended(spec))
             code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
@@ -122,6 +122,7 @@ def measure_between(
             data,
             lambda tensors: None,
             _KeptArrays(store, record.cell, record).read,
+            place.data_folder,
         )
         for record in (source, *targets)
     ]

@@ -17,6 +17,7 @@ from capsbench.data.base import load_splits
 from capsbench.data.digest import digest_parts, join_digests
 from capsbench.data.draws import draw_few
 from capsbench.errors import Kind, ProcessFailed, UsageError
+from capsbench.measures.build import make_measure
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import DATA, Cell, Scalar
 from capsbench.records.folder import explain_moved
@@ -146,6 +147,13 @@ def list_data_files(
         file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()
     ]
     return tuple(file.relative_to(folder).as_posix() for file in files)
+
+
+def list_cell_files(cell: Cell, specs: Iterable[str], folder: Path) -> tuple[str, ...]:
+    """Returns the files of a cell's data set and of the further ones that measures read, as `list_data_files` does."""
+    own = list_data_files(cell.dataset, folder, cell.component_options("dataset"))
+    further = (dataset for spec in specs for dataset in make_measure(spec).list_datasets(cell))
+    return tuple(dict.fromkeys((*own, *(file for dataset in further for file in list_data_files(dataset, folder)))))
 
 
 def find_own_data(cells: Iterable[Cell]) -> set[str]:

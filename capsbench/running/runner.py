@@ -37,7 +37,7 @@ from capsbench.running.events import (
 )
 from capsbench.running.executors.base import TO_USER, Executor, Job, Place, Settings
 from capsbench.running.executors.local import LocalExecutor, default_workers
-from capsbench.running.load_data import check_data, find_own_data, list_data_files
+from capsbench.running.load_data import check_data, find_own_data, list_cell_files
 from capsbench.running.offers import OFFERED_AGAIN, MakeJob, Offers
 from capsbench.running.on_record import OnRecord, check_weights, look_up, renew_requests
 from capsbench.running.outcome import Outcome
@@ -332,8 +332,7 @@ class Runner:
 
     def _is_ended_elsewhere(self, planned: PlannedCell) -> bool:
         """Takes over what another run has recorded of a cell since the start; returns true if that ended the cell."""
-        record = self.recorder.reread(planned.cell)
-        if record is None:
+        if (record := self.recorder.reread(planned.cell)) is None:
             return False
         missing = find_missing(planned, record)
         self.missing[planned.cell.id] = [spec for spec in missing if spec not in record.failures]
@@ -348,7 +347,7 @@ class Runner:
     def _make_job(self, planned: PlannedCell, specs: list[str]) -> Job:
         record = self.records.get(planned.cell.id)
         arguments = (planned, specs, record, self.checkpoint_seconds)
-        return self._build_job(run_cell, planned, arguments, [] if record is None else [record])
+        return self._build_job(run_cell, planned, specs, arguments, [] if record is None else [record])
 
     def _make_job_between(
         self, spec: str, missing: Mapping[str, Sequence[PlannedCell]], planned: PlannedCell
@@ -358,10 +357,15 @@ class Runner:
         found = self._find_targets(spec, planned, missing[planned.cell.id])
         source, targets = self.records[planned.cell.id], [self.records[target.cell.id] for target in found]
         arguments = (spec, planned, source, targets)
-        return self._build_job(measure_between, planned, arguments, [source, *targets]) if targets else None
+        return self._build_job(measure_between, planned, [spec], arguments, [source, *targets]) if targets else None
 
     def _build_job(
-        self, function: Callable[..., Any], planned: PlannedCell, arguments: tuple[Any, ...], records: Sequence[Record]
+        self,
+        function: Callable[..., Any],
+        planned: PlannedCell,
+        specs: Sequence[str],
+        arguments: tuple[Any, ...],
+        records: Sequence[Record],
     ) -> Job:
         """Builds a job that may read the files of some records."""
         files = [self.store.weights_of(record) for record in records] or [self.store.checkpoint_path(planned.cell.id)]
@@ -373,7 +377,7 @@ class Runner:
             threads=planned.cell.threads,
             device=planned.device,
             reads=(*(file.relative_to(self.store.folder).as_posix() for file in files), *kept),
-            data=list_data_files(planned.cell.dataset, self.data_folder, planned.cell.component_options("dataset")),
+            data=list_cell_files(planned.cell, specs, self.data_folder),
             time_limit=self.cell_timeout,
         )
 

@@ -78,6 +78,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "transfer": "capsbench.measures.transfer.measure:Transfer",
         "routing-robustness": "capsbench.measures.routing_robustness.measure:RoutingRobustness",
         "detection": "capsbench.measures.detection.measure:Detection",
+        "ood": "capsbench.measures.ood.measure:OutOfDistribution",
         "transformation": "capsbench.measures.transformation.measure:Transformation",
     },
     "tracker": {

@@ -15,7 +15,7 @@ from capsbench.data.sets.cifar10 import BATCHES
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.running import load_data
-from capsbench.running.load_data import check_data, count_images, identify_data, list_data_files
+from capsbench.running.load_data import check_data, count_images, identify_data, list_cell_files, list_data_files
 
 LEAVING = """
 import os
@@ -102,6 +102,9 @@ def test_the_files_of_a_data_set_are_those_that_lie_in_the_folder(tmp_path: Path
     for path in (published, decompressed, published.with_name("other")):
         path.touch()
     assert list_data_files("mnist", tmp_path) == (named[0], named[1].removesuffix(".gz"))
+    cell = plan_cells({**ASKED, "dataset": "fashion-mnist"})[0].cell
+    assert list_cell_files(cell, ["accuracy"], tmp_path) == ()
+    assert list_cell_files(cell, ["accuracy", "ood"], tmp_path) == list_data_files("mnist", tmp_path)
     batches = [tmp_path / "cifar-10-batches-py" / name for name in BATCHES]
     batches[0].parent.mkdir()
     for path in batches:

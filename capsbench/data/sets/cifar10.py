@@ -67,6 +67,7 @@ class CIFAR10(PublishedSet):
             members=tuple(BATCHES),
         ),
     )
+    out_of_distribution = ("svhn",)
     licence = "none stated; its authors ask to be cited"
     source = "Krizhevsky: Learning multiple layers of features from tiny images. Technical report, 2009"
 

@@ -34,6 +34,7 @@ class Digits(Dataset):
 
     image = ImageShape(1, 8, 8)
     classes = 10
+    out_of_distribution = ("fashion-mnist", "kmnist", "notmnist", "notmnist-10k", "omniglot")
     source = "Alpaydin, Kaynak 1998; inside scikit-learn"
     licence = "CC BY 4.0"
     image_counts = MappingProxyType({"train": 1097, "validation": 200, "test": 500})

@@ -25,5 +25,6 @@ class FashionMNIST(IDXSet):
             "15d484375f8d13e6eb1aabb0c3f46965",
         ),
     )
+    out_of_distribution = ("mnist", "kmnist", "notmnist", "notmnist-10k", "omniglot")
     licence = "MIT"
     source = "Xiao, Rasul, Vollgraf: Fashion-MNIST, a novel image dataset for benchmarking. arXiv:1708.07747, 2017"

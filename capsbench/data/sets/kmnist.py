@@ -20,5 +20,6 @@ class KMNIST(IDXSet):
         (3_041_136, "5c965bf0a639b31b8f53240b1b52f4d7"),
         (5_120, "7320c461ea6c1c855c0b718fb2a4b134"),
     )
+    out_of_distribution = ("mnist", "fashion-mnist", "notmnist", "notmnist-10k", "omniglot")
     licence = "CC BY-SA 4.0"
     source = "Clanuwat et al.: Deep learning for classical Japanese literature. arXiv:1812.01718, 2018"

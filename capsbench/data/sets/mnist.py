@@ -25,5 +25,6 @@ class MNIST(IDXSet):
             "27ae3e4e09519cfbb04c329615203637",
         ),
     )
+    out_of_distribution = ("fashion-mnist", "kmnist", "notmnist", "notmnist-10k", "omniglot")
     licence = "CC BY-SA 3.0"
     source = "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition. Proc. IEEE 1998"

@@ -31,6 +31,7 @@ class SVHN(PublishedSet):
         DataFile("train_32x32.mat", f"{URL}train_32x32.mat", 182_040_794, "e26dedcc434d2e4c54c9b2d4a06d8373"),
         DataFile("test_32x32.mat", f"{URL}test_32x32.mat", 64_275_384, "eb5a983be6a315427106f1b164d9cef3"),
     )
+    out_of_distribution = ("cifar10",)
     licence = "for non-commercial use only"
     source = "Netzer et al.: Reading digits in natural images with unsupervised feature learning. NIPS workshop, 2011"
 

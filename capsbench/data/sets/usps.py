@@ -42,6 +42,7 @@ class USPS(PublishedSet):
         DataFile("usps.bz2", f"{URL}usps.bz2", md5="ec16c51db3855ca6c91edd34d0e9b197", most=2**25, instead=ARRAYS),
         DataFile("usps.t.bz2", f"{URL}usps.t.bz2", md5="8ea070ee2aca1ac39742fdd1ef5ed118", most=2**25, instead=ARRAYS),
     )
+    out_of_distribution = ("fashion-mnist", "kmnist", "notmnist", "notmnist-10k", "omniglot")
     licence = "none stated; for research"
     source = "Hull: A database for handwritten text recognition research. IEEE TPAMI, 1994"
 
