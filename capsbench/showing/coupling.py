@@ -11,9 +11,9 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from capsbench.networks.layers import encode_presence
+from capsbench.networks.observation import ObservedLayer, list_routings, observe_routings
 from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels
 from capsbench.presenting.figures.style import COLUMN, PALE, PALETTE, SMALL, STYLE
-from capsbench.showing.observe import ObservedLayer, list_routings, observe_routings
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Sheet, spread_indices, to_bytes
 from capsbench.training.step import use_precision

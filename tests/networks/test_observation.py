@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from capsbench.networks.build import build_network
-from capsbench.showing.observe import list_routings, observe_routings
+from capsbench.networks.observation import list_routings, observe_routings
 from capsbench_kernels import observe_vote_passes
 
 NETWORKS = [

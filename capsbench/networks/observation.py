@@ -6,6 +6,7 @@ routing, a user's own included, and the coefficients follow from the inputs of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +41,11 @@ class ObservedLayer:
         agreement: the agreement of each iteration, ``[B, P, J]``: the length of the weighted sum of a parent's votes, divided by
             the weighted sum of their lengths; 1 if all votes point in one direction. Empty if the votes have no values.
         weight: the weighted sum of lengths of each iteration, ``[B, P, J]``.
+        below: the activations of the child capsules, each once, ``[B, capsules]``; a child of several windows is one capsule.
+        outcomes: the activations of the parents when the routing is done, ``[B, P, J]``.
+        spectrum: the singular values of a parent's votes, ``[B, P, J, V]``: a row of the matrix is the vote of a child, of V
+            values. In float64, ascending, and None unless they were asked for.
+        routed_spectrum: those of the votes times the weights by which the last iteration summed them.
     """
 
     name: str
@@ -52,6 +58,10 @@ class ObservedLayer:
     shares: list[Tensor] = field(default_factory=list)
     agreement: list[Tensor] = field(default_factory=list)
     weight: list[Tensor] = field(default_factory=list)
+    below: Tensor = field(default_factory=lambda: torch.empty(0))
+    outcomes: Tensor = field(default_factory=lambda: torch.empty(0))
+    spectrum: Tensor | None = None
+    routed_spectrum: Tensor | None = None
 
     @property
     def has_none(self) -> bool:
@@ -66,8 +76,7 @@ class ObservedLayer:
         """
         means = []
         for shares in self.shares:
-            parts = shares / shares.sum(dim=-1, keepdim=True).clamp_min(LEAST)
-            entropy = -torch.xlogy(parts, parts).sum(dim=-1) / torch.log(torch.tensor(float(parts.shape[-1])))
+            entropy = compute_relative_entropy(divide_by_sum(shares))
             means.append(compute_weighted_mean(entropy, self.activations, (1, 2)))
         return torch.stack(means)
 
@@ -116,13 +125,26 @@ def compute_weighted_mean(values: Tensor, weights: Tensor, dims: tuple[int, ...]
     return (values * weights).sum(dim=dims) / weights.sum(dim=dims).clamp_min(LEAST)
 
 
+def divide_by_sum(shares: Tensor) -> Tensor:
+    """Returns shares ``[..., J]`` divided by their sum; zeros where the sum is 0."""
+    return shares / shares.sum(dim=-1, keepdim=True).clamp_min(LEAST)
+
+
+def compute_relative_entropy(parts: Tensor) -> Tensor:
+    """Returns the entropy ``[...]`` of distributions ``[..., J]``, divided by log J: 1 is uniform. It is 0 for a single part."""
+    return -torch.xlogy(parts, parts).sum(dim=-1) / math.log(max(2, parts.shape[-1]))
+
+
 @torch.no_grad()
-def observe_routings(network: nn.Module, images: Tensor) -> list[ObservedLayer]:
+def observe_routings(network: nn.Module, images: Tensor, *, spectra: bool = False) -> list[ObservedLayer]:
     """Runs a network on images ``[B, C, H, W]`` and returns its observed layers, in the order of the network.
 
     Layers without vote passes are left out. The mode of the network, training or evaluation, does not change.
+
+    Args:
+        spectra: also compute the singular values of the votes, which takes longer than the routing itself.
     """
-    observer = _Observer(network, len(images))
+    observer = _Observer(network, len(images), spectra)
     try:
         with observe_vote_passes(observer.record_pass):
             network(images)
@@ -144,13 +166,16 @@ class _Observer:
     Args:
         network: gets hooks, until `remove_hooks`.
         images: B, the number of images in a batch.
+        spectra: whether to compute the singular values of the votes.
     """
 
-    def __init__(self, network: nn.Module, images: int) -> None:
-        self.images = images
+    def __init__(self, network: nn.Module, images: int, spectra: bool) -> None:
+        self.images, self.spectra = images, spectra
         self.layers: dict[str, ObservedLayer] = {}
         self.children: tuple[int, int, int] | None = None
+        self.below: Tensor | None = None
         self.routing: tuple[str, Tensor] | None = None
+        self.weights: Tensor | None = None
         self.hooks = []
         layers = [module for module in network.modules() if isinstance(module, ConvolutionalCapsules | ClassCapsules)]
         names: dict[Routing, str] = {
@@ -177,13 +202,14 @@ class _Observer:
         layer.shares.append(shares.unflatten(0, (self.images, -1)))
         if votes.shape[-1]:
             weights = shares if vote_pass.activations is None else shares * vote_pass.activations.unsqueeze(2)
-            weights = weights[..., : layer.parents].transpose(1, 2)  # [N, J, I]
+            self.weights = weights = weights[..., : layer.parents].transpose(1, 2)  # [N, J, I]
             total = torch.linalg.vector_norm((weights.unsqueeze(2) @ votes).squeeze(2), dim=2)
             lengths = (weights * torch.linalg.vector_norm(votes, dim=3)).sum(dim=2)
             layer.agreement.append((total / lengths.clamp_min(LEAST)).unflatten(0, (self.images, -1)))
             layer.weight.append(lengths.unflatten(0, (self.images, -1)))
 
     def _enter_layer(self, layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+        self.below = arguments[0].activations.flatten(1)
         height, width, types = arguments[0].activations.shape[1:]
         side = layer.kernel if isinstance(layer, ConvolutionalCapsules) else None
         self.children = (side or height, side or width, types)
@@ -201,10 +227,31 @@ class _Observer:
         if name not in self.layers:  # concurrent routing enters once per iteration
             rows, columns, types = self.children or (1, 1, activations.shape[1])
             problems = activations.unflatten(0, (self.images, -1))
-            self.layers[name] = ObservedLayer(name, name == CLASSES, rows, columns, types, weights.shape[1], problems)
+            layer = ObservedLayer(name, name == CLASSES, rows, columns, types, weights.shape[1], problems)
+            layer.below = problems.flatten(1) if self.below is None else self.below
+            self.layers[name] = layer
 
     def _leave_routing(self, routing: nn.Module, arguments: tuple[Any, ...], outputs: Any) -> None:
-        self.routing = self.children = None
+        if self.routing is not None:
+            name, votes = self.routing
+            layer = self.layers[name]
+            layer.outcomes = outputs[1].unflatten(0, (self.images, -1))
+            if self.spectra and self.weights is not None:
+                routed = self.weights[..., None] * votes
+                layer.spectrum, layer.routed_spectrum = (
+                    compute_singular_values(matrix).unflatten(0, (self.images, -1)) for matrix in (votes, routed)
+                )
+        self.routing = self.children = self.below = self.weights = None
+
+
+def compute_singular_values(matrix: Tensor) -> Tensor:
+    """Returns the V singular values of matrices ``[..., I, V]`` in float64, ascending; ``[..., V]``.
+
+    They are the roots of the eigenvalues of the V x V products, of which thousands take no longer than one large
+    decomposition. Values below 1e-8 of the largest are rounding errors.
+    """
+    matrix = matrix.double()
+    return torch.linalg.eigvalsh(matrix.mT @ matrix).clamp_min(0).sqrt()
 
 
 def name_layers(layers: Sequence[nn.Module]) -> list[str]:
