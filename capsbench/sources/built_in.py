@@ -74,6 +74,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "viewpoint": "capsbench.measures.viewpoint.measure:Viewpoint",
         "overlap": "capsbench.measures.overlap.measure:Overlap",
         "equivariance": "capsbench.measures.equivariance.measure:Equivariance",
+        "parts": "capsbench.measures.parts.measure:Parts",
         "adversarial": "capsbench.measures.adversarial.measure:Adversarial",
         "transfer": "capsbench.measures.transfer.measure:Transfer",
         "routing-robustness": "capsbench.measures.routing_robustness.measure:RoutingRobustness",

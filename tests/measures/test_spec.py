@@ -64,9 +64,9 @@ def test_numbers_are_found_by_their_rule():
 def test_what_is_compared_and_taken_by_default_is_what_the_protocol_says():
     specs = built_in_specs()
     counts = {name: spec.count_compared for name, spec in specs.items() if spec.count_compared != 1}
-    assert counts == {"cost": 0, "speed": 0, "adversarial": 2}
+    assert counts == {"cost": 0, "speed": 0, "parts": 0, "adversarial": 2}
     others = {name for name, spec in specs.items() if not spec.by_default}
-    assert others == {"transfer", "routing-robustness", "detection", "ood"}
+    assert others == {"transfer", "routing-robustness", "detection", "ood", "parts"}
     assert metrics_beyond_shares() == {
         ("equivariance", "R^2"),
         ("transformation", "R^2"),
