@@ -58,8 +58,10 @@ class Pixels(NamedTuple):
     @classmethod
     def from_images(cls, images: Tensor, *, standardised: bool) -> Pixels:
         """Returns [0, 1] or, for standardised images ``[N, C, H, W]``, the range of all their pixels."""
+        if not standardised:
+            return cls()
         low, high = images.aminmax()
-        return cls(float(low), float(high)) if standardised else cls()
+        return cls(float(low), float(high))
 
     def to_unit(self, images: Tensor) -> Tensor:
         """Converts a network's images to images in [0, 1]."""

@@ -30,7 +30,9 @@ class Augmented:
         self.train = train
         self.augmentations = augmentations
         self.drawn = [
-            torch.rand(len(train.labels), augmentation.draws, generator=generator).to(train.images)
+            torch.rand(len(train.labels), augmentation.draws, generator=generator).to(
+                train.images.device, train.images.dtype
+            )
             for augmentation in augmentations
         ]
 

@@ -15,7 +15,7 @@ import platformdirs
 
 from capsbench.data.draws import draw_few
 from capsbench.data.files import DataFile
-from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.images import Images, ImageShape, Splits, split_rows
 from capsbench.data.lazy import torch
 from capsbench.data.prepare import GREY_LEVELS, resize_images, standardise_images
 from capsbench.errors import FOREIGN, ArgumentError, Kind, UsageError, message_of
@@ -244,7 +244,7 @@ def _check_images(images: Images, dataset: Dataset, part: str, augmented: bool) 
     if images.images.dtype != torch.float32 or labels.dtype != torch.int64:
         dtypes = images.images.dtype, labels.dtype
         raise ArgumentError(part, "images of torch.float32 and labels of torch.int64", dtypes)
-    low, high = images.images.aminmax()
+    low, high = torch.stack([torch.stack(block.aminmax()) for block in split_rows(images.images)]).aminmax()
     if not (low.isfinite() and high.isfinite() if dataset.standardised else low >= 0 and high <= 1):
         expected = "finite pixels" if dataset.standardised else "pixels from 0 to 1"
         raise ArgumentError(part, expected, f"{low:g} to {high:g}")

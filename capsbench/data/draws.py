@@ -33,7 +33,7 @@ def draw_few(images: Images, size: int | None, seed: int, name: str) -> Images:
         expected = f"{classes} (an image of each class) to {count} (all training images of {name})"
         raise UsageError(Kind.INVALID, flag="train_size", value=size, expected=expected)
     chosen = draw_stratified(images.labels, size, seed)
-    return Images(images.images[chosen], images.labels[chosen])
+    return Images(images.images.index_select(0, chosen), images.labels[chosen])
 
 
 def hold_out(images: Images, size: int, seed: int = SPLIT_SEED) -> tuple[Images, Images]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +11,10 @@ from capsbench.data.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+BLOCK = 2**22
+"""The most numbers of a block that `split_rows` yields, unless a single row has more."""
 
 
 class ImageShape(NamedTuple):
@@ -60,6 +64,18 @@ class Splits:
         beside = {name: images.to(device, dtype) for name, images in self.beside.items()}
         train, validation, test = (part.to(device, dtype) for part in (self.train, self.validation, self.test))
         return Splits(train, validation, test, beside, self.augmentations, self.about)
+
+
+def split_rows(tensor: Tensor, numbers: int = 0, rows: int = 0) -> Iterator[Tensor]:
+    """Yields a tensor ``[N, ...]`` in blocks of rows. Of images that lie in a file, it reads one block at a time.
+
+    Args:
+        numbers: the numbers that a row stands for; 0: those that it has.
+        rows: the rows of a block; 0: as many as make `BLOCK` numbers.
+    """
+    rows = rows or max(1, BLOCK // max(1, numbers or tensor[:1].numel()))
+    for start in range(0, max(1, len(tensor)), rows):
+        yield tensor[start : start + rows]
 
 
 class Batch(NamedTuple):

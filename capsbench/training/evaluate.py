@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from capsbench.data.images import split_rows
 from capsbench.errors import TrainingFailed
 from capsbench.records.cell import Cell
 from capsbench.training.step import use_precision
@@ -16,7 +17,7 @@ def compute_scores(cell: Cell, network: nn.Module, images: Tensor) -> Tensor:
     network.eval()
     # Batches of the training size fit into memory, because training fitted.
     with use_precision(cell):
-        scores = torch.cat([network(batch) for batch in images.split(cell.batch_size)])
+        scores = torch.cat([network(batch) for batch in split_rows(images, rows=cell.batch_size)])
     if not scores.isfinite().all():
         raise TrainingFailed("the network's scores are not finite")
     return scores

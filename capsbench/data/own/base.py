@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+import PIL
 
 from capsbench.data.base import Dataset
 from capsbench.data.images import Images, ImageShape, Splits
 from capsbench.data.lazy import torch
+from capsbench.data.own.decoded import DeeperError, Levels, open_decoded
 from capsbench.data.own.decoding import (
     Fit,
     Pixels,
     Size,
     UnreadableError,
     decode_file,
+    fit_levels,
     fit_pixels,
     measure_file,
     parse_size,
+    read_image_file,
     spell_crop,
 )
 from capsbench.data.own.splits import (
@@ -64,6 +69,10 @@ class Picture(ABC):
     part: str
 
     @abstractmethod
+    def read(self) -> bytes:
+        """Returns all bytes that the pixels follow from; raises UnreadableError."""
+
+    @abstractmethod
     def measure(self) -> ImageShape:
         """Returns the shape, from as few bytes as possible; raises UnreadableError."""
 
@@ -74,18 +83,21 @@ class Picture(ABC):
 
 @dataclass
 class FilePicture(Picture):
-    """An image file."""
+    """An image file, on the disk or in memory."""
 
-    path: Path
+    file: Path | bytes
     name: str
     label: str
     part: str = ""
 
+    def read(self) -> bytes:
+        return read_image_file(self.file)
+
     def measure(self) -> ImageShape:
-        return measure_file(self.path)
+        return measure_file(self.file)
 
     def decode(self) -> Pixels:
-        return decode_file(self.path)
+        return decode_file(self.file)
 
 
 class OwnImages(Dataset):
@@ -225,11 +237,14 @@ class OwnImages(Dataset):
         return self.describe(), *unreadable, *describe_balance(labels, self.class_names)
 
     def load(self, folder: Path) -> Splits:
-        self._refuse_too_large()
-        faults: list[tuple[str, str]] = []
-        parts = {part: self._load_part(indices, faults) for part, indices in self._split.items()}
-        if faults:
-            self._refuse_unreadable(faults)
+        from capsbench.data.stored import StoredImages  # imports torch
+
+        shape = len(self.pictures), *self.image
+        levels = torch.from_numpy(open_decoded(folder, self._name_decoded(), shape, self._decode_all))
+        parts = {
+            part: Images(StoredImages(levels, torch.from_numpy(indices)), torch.from_numpy(self._labels[indices]))
+            for part, indices in self._split.items()
+        }
         return Splits(parts[TRAIN], parts[VALIDATION], parts[TEST])
 
     def prepare_images(self, images: Tensor) -> Tensor:
@@ -244,21 +259,35 @@ class OwnImages(Dataset):
         prepared = [fit_pixels(image, self.image.channels, fit) for image, fit in zip(exact, fits, strict=True)]
         return resize_images(torch.from_numpy(np.stack(prepared)), *self.image[1:])
 
-    def _load_part(self, indices: NDArray[np.int64], faults: list[tuple[str, str]]) -> Images:
-        """Decodes some images; those that cannot be read are added to the faults, with the reason."""
-        images = np.zeros((len(indices), *self.image), dtype=np.float32)
-        for place, index in enumerate(indices):
-            picture = self.pictures[index]
+    def _name_decoded(self) -> str:
+        """Returns a digest of the image files and of all that decides which pixels they become."""
+        # A version of Pillow has its own decoders.
+        settings = [PIL.__version__, self.image, [str(size) for size in self.fit]]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for picture in self.pictures:
+            with suppress(UnreadableError):  # which decoding tells
+                digest.update(hashlib.sha256(picture.read()).digest())
+        return digest.hexdigest()[:32]
+
+    def _decode_all(self, dtype: np.dtype[Any]) -> Iterator[Levels]:
+        """Yields all images as bytes, or as floats from 0 to 1; raises UsageError for those that cannot be read."""
+        faults: list[tuple[str, str]] = []
+        for picture in self.pictures:
             try:
-                fitted = fit_pixels(picture.decode(), self.image.channels, self.fit)
+                pixels = picture.decode()
             except UnreadableError as error:
                 faults.append((picture.name, str(error)))
                 continue
-            if fitted.shape != self.image:
+            if dtype == np.uint8 and pixels.dtype != np.uint8:
+                raise DeeperError(picture.name)
+            fit = fit_levels if dtype == np.uint8 else fit_pixels
+            fitted = fit(pixels, self.image.channels, self.fit)
+            if fitted.shape == self.image:
+                yield fitted
+            else:
                 faults.append((picture.name, f"{fitted.shape[1]}x{fitted.shape[2]} pixels, unlike its header"))
-                continue
-            images[place] = fitted
-        return Images(torch.from_numpy(images), torch.from_numpy(self._labels[indices]))
+        if faults:
+            self._refuse_unreadable(faults)
 
     def _refuse_unreadable(self, faults: Sequence[tuple[str, str]]) -> None:
         names = list_some([f"{name} ({reason})" for name, reason in faults])
@@ -267,17 +296,6 @@ class OwnImages(Dataset):
         raise UsageError(
             Kind.DAMAGED, problem, flag="dataset", file=self.path, value=[name for name, _ in faults], expected=expected
         )
-
-    def _refuse_too_large(self) -> None:
-        """Refuses images that fill the memory, which the system would end the process for."""
-        needed = 4 * len(self.pictures) * int(np.prod(self.image))
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if needed > memory:
-            problem = (
-                f"{len(self.pictures):,} images need {needed / 2**30:.1f} GiB of the {memory / 2**30:.1f} GiB of memory"
-            )
-            expected = "make them smaller by {flag:resize}"
-            raise UsageError(Kind.CONFLICT, problem, flag="dataset", file=self.path, value=needed, expected=expected)
 
 
 def _measure(picture: Picture) -> ImageShape | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from capsbench.data.own.base import FilePicture, OwnImages
 from capsbench.data.own.splits import find_part, list_some
@@ -30,11 +31,11 @@ class CsvSet(OwnImages):
         pictures = [self._read_row(number, row) for number, row in enumerate(rows, start=2) if any(row.values())]
         if not pictures:
             raise self._refuse("no images", EXPECTED)
-        counts = Counter(picture.path for picture in pictures)
-        twice = sorted({picture.name for picture in pictures if counts[picture.path] > 1})
+        counts = Counter(Path(picture.name) for picture in pictures)
+        twice = sorted({picture.name for picture in pictures if counts[Path(picture.name)] > 1})
         if twice:
             raise self._refuse(f"files listed twice: {list_some(twice)}", "expected one line for each file", twice)
-        missing = [picture.name for picture in pictures if not picture.path.is_file()]
+        missing = [picture.name for picture in pictures if not (self.path.parent / picture.name).is_file()]
         if missing:
             problem = f"{len(missing)} of {len(pictures)} files are missing: {list_some(missing)}"
             raise self._refuse(problem, f"expected paths seen from {self.path.parent}", missing)

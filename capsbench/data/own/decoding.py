@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from capsbench.data.images import ImageShape
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.records.disk import read_file
 
 Pixels = NDArray[Any]
 """An image ``[H, W]`` or ``[H, W, C]``: uint8, uint16, or floats from 0 to 1."""
@@ -102,6 +104,14 @@ def spell_crop(text: str) -> str:
 # Files
 
 
+def read_image_file(file: Path | bytes) -> bytes:
+    """Returns the bytes of an image file; raises UnreadableError."""
+    try:
+        return file if isinstance(file, bytes) else read_file(file, largest=math.inf)
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+
+
 def measure_file(file: Path | bytes) -> ImageShape:
     """Returns the shape of an image from the header of its file; raises UnreadableError."""
     with _open_image(file) as image:
@@ -185,7 +195,15 @@ def _check_deep(pixels: Pixels) -> Pixels:
 
 
 def fit_pixels(pixels: Pixels, channels: int, fit: Fit) -> NDArray[np.float32]:
-    """Returns an image ``[C, H, W]``, resized and cropped, with pixels from 0 to 1.
+    """Returns an image ``[C, H, W]``, resized and cropped, with pixels from 0 to 1."""
+    levels = fit_levels(pixels, channels, fit)
+    white = {"u1": 255, "u2": 65535}.get(pixels.dtype.str[1:], 1)
+    scaled = levels.astype(np.float32) / np.float32(white)
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def fit_levels(pixels: Pixels, channels: int, fit: Fit) -> Pixels:
+    """Returns an image ``[C, H, W]``, resized and cropped, in the range of the given pixels.
 
     Pillow resizes, each channel by itself, bilinearly with antialiasing. Of bytes it makes the same bytes on every machine.
     """
@@ -198,9 +216,7 @@ def fit_pixels(pixels: Pixels, channels: int, fit: Fit) -> NDArray[np.float32]:
     if fit.crop is not None:
         top, left = (size[0] - fit.crop.height) // 2, (size[1] - fit.crop.width) // 2
         planes = planes[top : top + fit.crop.height, left : left + fit.crop.width]
-    white = {"u1": 255, "u2": 65535}.get(pixels.dtype.str[1:], 1)
-    scaled = np.ascontiguousarray(planes.transpose(2, 0, 1)).astype(np.float32) / np.float32(white)
-    return np.clip(scaled, 0, 1, out=scaled)
+    return np.ascontiguousarray(planes.transpose(2, 0, 1))
 
 
 def _resize_plane(plane: Pixels, size: tuple[int, int]) -> Pixels:

@@ -116,8 +116,8 @@ class FolderSet(OwnImages):
         if self._ignored:
             names = list_some([path.relative_to(self.path).as_posix() for path in self._ignored])
             lines.append(f"ignored, no images of a class: {names}")
-        stems = Counter(picture.path.with_suffix("") for picture in self.pictures)
-        twice = [stem.relative_to(self.path).as_posix() for stem, count in stems.items() if count > 1]
+        stems = Counter(Path(picture.name).with_suffix("") for picture in self.pictures)
+        twice = [stem.as_posix() for stem, count in stems.items() if count > 1]
         if twice:
             lines.append(f"several images of one name and other endings, all of them used: {list_some(twice)}")
         return lines

@@ -12,7 +12,7 @@ from typing import Any
 
 from capsbench.data.images import ImageShape
 from capsbench.data.own.base import FOLDER, OwnImages, Picture
-from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, measure_file
+from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, measure_file, read_image_file
 from capsbench.data.own.splits import find_part, list_some
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.records.disk import make_folder, put_folder_in_place
@@ -34,13 +34,16 @@ class RowPicture(Picture):
     label: str
     part: str = ""
 
+    def read(self) -> bytes:
+        return read_image_file(self._find_file())
+
     def measure(self) -> ImageShape:
-        return measure_file(self._read_file())
+        return measure_file(self._find_file())
 
     def decode(self) -> Pixels:
-        return decode_file(self._read_file())
+        return decode_file(self._find_file())
 
-    def _read_file(self) -> Path | bytes:
+    def _find_file(self) -> Path | bytes:
         image = self.rows[self.row][self.column]
         if image is None or (image.get("bytes") is None and not image.get("path")):
             raise UnreadableError("no image in this row")

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capsbench.data.images import ImageShape
-from capsbench.data.own.base import OwnImages, Picture
-from capsbench.data.own.decoding import Pixels, decode_file, measure_file
+from capsbench.data.own.base import FilePicture, OwnImages, Picture
+from capsbench.data.own.decoding import Pixels
 from capsbench.data.own.splits import NAMES_OF_PARTS, PARTS, list_some
 from capsbench.errors import Kind, UsageError
 
@@ -43,28 +43,15 @@ class ArrayPicture(Picture):
     label: str
     part: str = ""
 
+    def read(self) -> bytes:
+        return f"{self.pixels.dtype} {self.pixels.shape}".encode() + self.pixels.tobytes()
+
     def measure(self) -> ImageShape:
         height, width, channels = self.pixels.shape
         return ImageShape(channels, height, width)
 
     def decode(self) -> Pixels:
         return self.pixels
-
-
-@dataclass
-class EncodedPicture(Picture):
-    """An image file among the bytes of others, as `capsbench.data.own.objects` writes images of several sizes."""
-
-    content: bytes
-    name: str
-    label: str
-    part: str = ""
-
-    def measure(self) -> ImageShape:
-        return measure_file(self.content)
-
-    def decode(self) -> Pixels:
-        return decode_file(self.content)
 
 
 class NpzSet(OwnImages):
@@ -88,8 +75,11 @@ class NpzSet(OwnImages):
                 problem = f"{len(images)} {images_name} and {len(labels)} {labels_name}"
                 raise refuse_arrays(self.path, problem, "expected a label for each image")
             for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-                kind = EncodedPicture if isinstance(image, bytes) else ArrayPicture
-                pictures.append(kind(image, f"{images_name}[{row}]", label, part))
+                name = f"{images_name}[{row}]"
+                if isinstance(image, bytes):
+                    pictures.append(FilePicture(image, name, label, part))
+                else:
+                    pictures.append(ArrayPicture(image, name, label, part))
         if not pictures:
             raise refuse_arrays(self.path, "no images", EXPECTED)
         return pictures
