@@ -192,7 +192,7 @@ REQUESTS = [
     # An iteration is traced each time anew.
     *({"routing": name} for name in registry.names("routing") if name not in ("em", "variational-bayes")),
     dict(routing="variational-bayes", iters=1),
-    dict(routing="em", iters=2, normalise="all", reconstruction=True),
+    dict(routing="em", iters=1, normalise="all", reconstruction=True),
     dict(network="transforming-autoencoder"),
     dict(network="all-conv"),
     dict(routing="dynamic", leaky=True, bias=True, precision="float64"),

@@ -34,7 +34,9 @@ class EM(Dynamic):
 
     def forward(self, poses):
         zeros, activations = torch.zeros(3), poses.sum((2, 3)).sigmoid()
-        how = dict(inverse_temperature=[0.01] * 3, mass_scale=10.0, backend=self.route.keywords["backend"])
+        how = dict(
+            iterations=2, inverse_temperature=[0.01] * 2, mass_scale=10.0, backend=self.route.keywords["backend"]
+        )
         means, parents = em_routing(poses, self.weights, activations, zeros, zeros, **how)
         return torch.cat([means.flatten(), parents.flatten()])
 

@@ -81,7 +81,8 @@ def test_a_full_graph_of_each_self_supervised_network_has_the_images_of_the_eage
 @pytest.mark.slow
 @pytest.mark.parametrize("routing", registry.names("routing"))
 def test_an_exported_network_runs_in_operations_of_torch(routing):
-    network, images = build(routing=routing).eval(), torch.rand(2, 1, 8, 8)
+    iters = 1 if routing == "variational-bayes" else 2  # each iteration is traced anew
+    network, images = build(routing=routing, iters=iters).eval(), torch.rand(2, 1, 8, 8)
     program = torch.export.export(network, (images,)).run_decompositions(decomposition_table())
     assert "capsbench" not in str(program.graph_module)
     torch.testing.assert_close(program.module()(images), network(images), rtol=1e-5, atol=1e-6)
