@@ -166,10 +166,10 @@ def run(
         UsageError: nothing was run; the message says what to change.
         StorageFailed: a result could not be written; those written before stay.
     """
-    machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
+    machines = Machines(
+        executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address, checkpoint_seconds
+    )
     tracker_classes, others = choose_trackers(split_values(name_classes("track", track))), name_listeners(listener)
-    if not checkpoint_seconds >= 0:  # also true of nan
-        raise UsageError(Kind.INVALID, flag="checkpoint_seconds", expected="0 or more", value=checkpoint_seconds)
     chosen, remarks = _plan_shard(suite, request, data_dir, max_cells, on_count, shard)
     trackers = start_trackers(tracker_classes, Path(out) / "tracking")
     others += trackers.items()
@@ -179,7 +179,6 @@ def run(
             Store(out),
             data_folder(data_dir),
             listeners,
-            checkpoint_seconds=checkpoint_seconds,
             command=command,
             fresh=fresh,
             suite=None if suite is None else str(suite),
@@ -254,15 +253,7 @@ def measure(
     if never or not chosen:
         problem = "can be taken of none of these networks"
         raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(sorted(never) or specs))
-    with make_progress(console or make_console(stderr=True)) as progress:
-        return machines.make_runner(
-            chosen,
-            store,
-            data_folder(data_dir),
-            progress,
-            remarks=remarks,
-            train=False,
-        ).run()
+    return machines.run_cells(chosen, store, remarks, data_dir=data_dir, console=console, train=False)
 
 
 def _plan_shard(

@@ -134,7 +134,7 @@ def run(
     trackers = [] if track is None else split_values(track)
     machines: dict[str, Any] = {"executor": executor, "workers": workers, "per_gpu": per_gpu}
     machines |= {"cell_timeout": cell_timeout, "slurm": parse_slurm(slurm), "cells_per_job": cells_per_job}
-    machines |= {"detach": detach, "ray_address": ray_address}
+    machines |= {"detach": detach, "ray_address": ray_address, "checkpoint_seconds": checkpoint_seconds}
     is_searched = start_search(request) is not None
     refused = {"shard": shard, "track": track, "fresh": fresh, "detach": detach}
     with suggest_flags(context):
@@ -155,7 +155,7 @@ def run(
         announce_search(executor, ray_address)
         if is_searched or until_decided is not None:
             how: dict[str, Any] = {**machines, **request, "suite": suite, "data_dir": data_dir}
-            how |= {"checkpoint_seconds": checkpoint_seconds, "command": shlex.join(["capsbench", *sys.argv[1:]])}
+            how["command"] = shlex.join(["capsbench", *sys.argv[1:]])
             if until_decided is not None:
                 _run_until_decided(until_decided, how, out, as_json)
             else:
@@ -168,7 +168,6 @@ def run(
             fresh=fresh,
             track=trackers,
             command=shlex.join(["capsbench", *sys.argv[1:]]),
-            checkpoint_seconds=checkpoint_seconds,
             **machines,
             **request,
         )

@@ -138,7 +138,7 @@ def tune(
     request: dict[str, Any] = {**named, **parse_options([*(axis or []), *parse_flags(context.args)], named)}
     machines: dict[str, Any] = {"executor": executor, "workers": workers, "per_gpu": per_gpu}
     machines |= {"cell_timeout": cell_timeout, "slurm": parse_slurm(slurm), "cells_per_job": cells_per_job}
-    machines |= {"detach": detach, "ray_address": ray_address}
+    machines |= {"detach": detach, "ray_address": ray_address, "checkpoint_seconds": checkpoint_seconds}
     with suggest_flags(context):
         if dry_run:
             Machines(**machines)
@@ -158,7 +158,6 @@ def tune(
             suite=suite,
             out=out,
             data_dir=data_dir,
-            checkpoint_seconds=checkpoint_seconds,
             command=shlex.join(["capsbench", *sys.argv[1:]]),
             max_cells=max_cells,
             **machines,

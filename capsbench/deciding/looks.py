@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 
 from capsbench.api import OnCount, plan
-from capsbench.data.base import data_folder
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
 from capsbench.planning.contender_defaults import title_cells
@@ -22,14 +21,12 @@ from capsbench.planning.weights import refuse_given
 from capsbench.presenting.format import POINTS, format_interval
 from capsbench.presenting.notebook import Displayed, Output
 from capsbench.presenting.paired import Pairs, judge_seeds
-from capsbench.presenting.terminal import make_console
 from capsbench.presenting.words import shorten_name
 from capsbench.records.cell import Cell, flag_of
 from capsbench.records.store import Store
 from capsbench.running.machines import Machines
 from capsbench.running.on_record import find_records
 from capsbench.running.outcome import Outcome
-from capsbench.running.progress import make_progress
 from capsbench.stats.sequential import LOOKS, Progress, SequentialVerdict
 
 FLAG = "until_decided"
@@ -106,7 +103,9 @@ def decide(
         UsageError: nothing was run; the message says what to change.
         StorageFailed: a result could not be written; those written before stay.
     """
-    machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
+    machines = Machines(
+        executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address, checkpoint_seconds
+    )
     planned, remarks = plan_looks(
         pair, suite=suite, data_dir=data_dir, max_cells=max_cells, on_count=on_count, **request
     )
@@ -114,18 +113,16 @@ def decide(
     titles = {identity: title.rpartition(", seed ")[0] for identity, title in _title_contenders(planned).items()}
     store = Store(out)
     for look in LOOKS:
-        with make_progress(console or make_console(stderr=True)) as progress:
-            outcome = machines.make_runner(
-                [job for job in planned if job.cell.seed < look],
-                store,
-                data_folder(data_dir),
-                progress,
-                checkpoint_seconds=checkpoint_seconds,
-                command=command,
-                suite=None if suite is None else str(suite),
-                remarks=remarks if look == LOOKS[0] else (),
-                note={"decides": [one, other]},
-            ).run()
+        outcome = machines.run_cells(
+            [job for job in planned if job.cell.seed < look],
+            store,
+            remarks if look == LOOKS[0] else (),
+            data_dir=data_dir,
+            console=console,
+            suite=suite,
+            command=command,
+            note={"decides": [one, other]},
+        )
         verdict = judge_pair(store, planned, one, other)
         # A seed that is missing would leave a look with fewer seeds than its level is for.
         is_whole = not (outcome.interrupted or outcome.left or outcome.failed)

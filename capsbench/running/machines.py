@@ -7,15 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from capsbench.data.base import data_folder
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.count import MOST_WORKERS
+from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.duration import parse_duration
 from capsbench.planning.matrix import PlannedCell
+from capsbench.presenting.terminal import make_console
 from capsbench.records.store import Store
 from capsbench.running.events import Listener
 from capsbench.running.executors.base import Place, Settings
 from capsbench.running.executors.build import check_executor, make_executor
 from capsbench.running.executors.local import default_workers
+from capsbench.running.outcome import Outcome
+from capsbench.running.progress import make_progress
 from capsbench.running.runner import Runner
 from capsbench.running.shares import choose_runner
 
@@ -25,19 +32,22 @@ class Machines:
 
     def __init__(
         self,
-        executor: str,
-        workers: int | None,
-        per_gpu: int,
-        cell_timeout: str | float | None,
-        slurm: Mapping[str, str] | None,
-        cells_per_job: int | None,
-        detach: bool,
-        ray_address: str | None,
+        executor: str = "local",
+        workers: int | None = None,
+        per_gpu: int = 1,
+        cell_timeout: str | float | None = None,
+        slurm: Mapping[str, str] | None = None,
+        cells_per_job: int | None = None,
+        detach: bool = False,
+        ray_address: str | None = None,
+        checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS,
     ) -> None:
         counts = {"workers": workers, "per_gpu": per_gpu, "cells_per_job": cells_per_job}
         for flag, count in counts.items():
             if count is not None and not 1 <= count <= MOST_WORKERS:
                 raise UsageError(Kind.INVALID, flag=flag, expected=f"1 to {MOST_WORKERS:,}", value=count)
+        if not checkpoint_seconds >= 0:  # also true of nan
+            raise UsageError(Kind.INVALID, flag="checkpoint_seconds", expected="0 or more", value=checkpoint_seconds)
         check_executor(executor)
         given = {"slurm": slurm, "cells_per_job": cells_per_job, "detach": detach, "ray_address": ray_address}
         for flag, value in given.items():
@@ -54,6 +64,7 @@ class Machines:
         self.executor, self.workers = executor, workers
         self.settings = Settings(1, per_gpu, slurm or {}, cells_per_job or 1, detach, ray_address)
         self.cell_timeout = None if cell_timeout is None else parse_duration("cell_timeout", cell_timeout)
+        self.checkpoint_seconds = checkpoint_seconds
 
     def make_runner(
         self, planned: Sequence[PlannedCell], store: Store, data: Path, progress: Listener, **how: Any
@@ -62,4 +73,28 @@ class Machines:
         workers = self.workers or default_workers(planned, self.settings.per_gpu)
         executor = make_executor(self.executor, Place(store, data), replace(self.settings, workers=workers))
         run = choose_runner(executor)
-        return run(planned, store, data, progress, executor=executor, cell_timeout=self.cell_timeout, **how)
+        how |= {"cell_timeout": self.cell_timeout, "checkpoint_seconds": self.checkpoint_seconds}
+        return run(planned, store, data, progress, executor=executor, **how)
+
+    def run_cells(
+        self,
+        planned: Sequence[PlannedCell],
+        store: Store,
+        remarks: Sequence[str] = (),
+        *,
+        data_dir: str | Path | None = None,
+        console: Console | None = None,
+        suite: str | Path | None = None,
+        **how: Any,
+    ) -> Outcome:
+        """Runs some cells on these machines and shows the progress.
+
+        Args:
+            data_dir, console, suite: as in `capsbench.run`.
+            remarks, how: arguments of `Runner`.
+        """
+        named = None if suite is None else str(suite)
+        with make_progress(console or make_console(stderr=True)) as progress:
+            return self.make_runner(
+                planned, store, data_folder(data_dir), progress, remarks=remarks, suite=named, **how
+            ).run()

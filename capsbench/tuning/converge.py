@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from capsbench.records.tuning.convergence import Convergence
 from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
 from capsbench.tuning.epochs import FACTORS, EpochSearch, Ladder, apply_epochs, change_epochs, describe_found
-from capsbench.tuning.rounds import RunCells, describe_search, make_run_cells
+from capsbench.tuning.rounds import RunCells, describe_search
 from capsbench.tuning.search import FIRST_TRIAL_SEED
 
 NOT_ALLOWED = ("until_decided", "shard", "track", "fresh", "detach")
@@ -110,15 +111,13 @@ def converge(
         UsageError: nothing was run; the message says what to change.
         StorageFailed: a result could not be written; those written before stay.
     """
-    machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, False, ray_address)
-    if not checkpoint_seconds >= 0:  # also true of nan
-        raise UsageError(Kind.INVALID, flag="checkpoint_seconds", expected="0 or more", value=checkpoint_seconds)
+    machines = Machines(
+        executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, False, ray_address, checkpoint_seconds
+    )
     climbers, remarks = plan_climbers(
         epochs, suite=suite, data_dir=data_dir, max_cells=max_cells, on_count=on_count, **request
     )
-    run_cells = make_run_cells(
-        machines, data_dir, command=command, console=console, checkpoint_seconds=checkpoint_seconds, suite=suite
-    )
+    run_cells = partial(machines.run_cells, data_dir=data_dir, command=command, console=console, suite=suite)
     return run_search(climbers, Path(out), run_cells, remarks)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from capsbench.running.outcome import Outcome
 from capsbench.stats.spaces import Choice, Space
 from capsbench.tuning.contenders import Contender
 from capsbench.tuning.epochs import EpochSearch, Ladder, apply_epochs
-from capsbench.tuning.rounds import RunCells, make_run_cells
+from capsbench.tuning.rounds import RunCells
 from capsbench.tuning.search import Search, parse_spaces
 from capsbench.tuning.tune import plan_search, split_spaces
 
@@ -123,8 +124,8 @@ def contenders(
     """
     search = Search(trials, studies, 0, "own", parse_spaces(split_spaces(space)))
     found, _ = plan_search(search, suite=suite, data_dir=data_dir, **request)
-    machines = Machines("local", workers, 1, None, None, None, False, None)
-    run_cells = make_run_cells(machines, data_dir, command="capsbench.contenders", console=console)
+    machines = Machines(workers=workers)
+    run_cells = partial(machines.run_cells, data_dir=data_dir, command="capsbench.contenders", console=console)
     titles = title_cells(contender.planned.cell for contender in found)
     return [
         TunableContender(

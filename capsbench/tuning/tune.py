@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from capsbench.running.machines import Machines
 from capsbench.tuning.contenders import Contender, list_contenders
 from capsbench.tuning.epochs import FACTORS, change_epochs
 from capsbench.tuning.learning import import_optuna
-from capsbench.tuning.rounds import make_run_cells
 from capsbench.tuning.search import Search, parse_spaces
 from capsbench.tuning.tuner import Tuned, Tuner
 
@@ -72,9 +72,9 @@ def tune(
         UsageError: nothing was run; the message says what to change.
         StorageFailed: a result could not be written; those written before stay.
     """
-    machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
-    if not checkpoint_seconds >= 0:  # also true of nan
-        raise UsageError(Kind.INVALID, flag="checkpoint_seconds", expected="0 or more", value=checkpoint_seconds)
+    machines = Machines(
+        executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address, checkpoint_seconds
+    )
     contenders, remarks = plan_search(
         Search(trials, studies, study_seed, sampler, parse_spaces(split_spaces(space))),
         suite=suite,
@@ -83,9 +83,7 @@ def tune(
         **request,
     )
 
-    run_cells = make_run_cells(
-        machines, data_dir, command=command, console=console, checkpoint_seconds=checkpoint_seconds, suite=suite
-    )
+    run_cells = partial(machines.run_cells, data_dir=data_dir, command=command, console=console, suite=suite)
     return Tuner(contenders, Path(out), run_cells, remarks).run()
 
 

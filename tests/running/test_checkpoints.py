@@ -4,6 +4,7 @@ import json
 import math
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,9 +102,10 @@ def test_a_full_disk_is_told_once_and_the_training_goes_on(cell, digits, store, 
 
 
 @pytest.mark.parametrize("seconds", [-1, -1e-9, math.nan])
-def test_a_time_below_0_is_refused(tmp_path, seconds):
+@pytest.mark.parametrize("call", [capsbench.run, capsbench.tune, partial(capsbench.decide, "em,dynamic")])
+def test_a_time_below_0_is_refused(tmp_path, call, seconds):
     with pytest.raises(UsageError) as caught:
-        capsbench.run(out=tmp_path, checkpoint_seconds=seconds)
+        call(out=tmp_path, checkpoint_seconds=seconds)
     assert (caught.value.kind, caught.value.flag) == (Kind.INVALID, "checkpoint_seconds")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
 from capsbench.tuning.converge import Converged, converge, plan_climbers, run_search
 from capsbench.tuning.epochs import describe_found
-from capsbench.tuning.rounds import make_run_cells
 from capsbench.tuning.search import FIRST_TRIAL_SEED
 
 REQUEST = dict(routing="uniform", train_size=40, epochs=3, seeds=[0, 1], measure="accuracy", device="cpu")
@@ -66,8 +66,7 @@ def test_the_same_call_runs_nothing_again(folder, in_one_process) -> None:
 
 
 def test_a_search_that_was_cut_off_again_and_again_ends_with_the_same(folder, in_one_process, tmp_path) -> None:
-    machines = Machines("local", 1, 1, None, None, None, False, None)
-    run_cells = make_run_cells(machines, None, command="capsbench.converge")
+    run_cells = partial(Machines(workers=1).run_cells, command="capsbench.converge")
     climbers, _ = plan_climbers(**REQUEST)
 
     def run_some(planned, store, remarks):
