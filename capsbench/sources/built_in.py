@@ -79,6 +79,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "transfer": "capsbench.measures.transfer.measure:Transfer",
         "routing-robustness": "capsbench.measures.routing_robustness.measure:RoutingRobustness",
         "detection": "capsbench.measures.detection.measure:Detection",
+        "corruption": "capsbench.measures.corruption.measure:Corruption",
         "ood": "capsbench.measures.ood.measure:OutOfDistribution",
         "transformation": "capsbench.measures.transformation.measure:Transformation",
     },
