@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from capsbench.data.draws import draw_stratified
 from capsbench.data.warps import build_linear_parts, choose_outside, warp_images
@@ -18,6 +17,7 @@ from capsbench.measures.base import Measure, Subject
 from capsbench.measures.equivariance.effort import EFFORTS
 from capsbench.measures.equivariance.spec import SPEC
 from capsbench.networks.base import CapsuleNetwork
+from capsbench.networks.features import last_input
 from capsbench.records.cell import Cell
 from capsbench.records.parts import dataset_of
 from capsbench.records.record import Row
@@ -141,26 +141,6 @@ def run_network(subject: Subject, images: Tensor) -> Outputs:
                 raise TrainingFailed("the network's scores or features are not finite")
     classes, layers = zip(*parts, strict=True)
     return Outputs(torch.cat(classes).cpu().numpy(), torch.cat(layers).cpu().numpy())
-
-
-@contextmanager
-def last_input(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Keeps the input of the last linear layer or convolution of a CNN: after a pass, its penultimate layer."""
-    inputs: list[Tensor] = []
-
-    def hold_input(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        inputs[:] = arguments[:1]
-
-    handles = [
-        module.register_forward_pre_hook(hold_input)
-        for module in network.modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and not isinstance(network, CapsuleNetwork)
-    ]
-    try:
-        yield inputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # Fixed transformations
