@@ -75,6 +75,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "overlap": "capsbench.measures.overlap.measure:Overlap",
         "equivariance": "capsbench.measures.equivariance.measure:Equivariance",
         "parts": "capsbench.measures.parts.measure:Parts",
+        "few-shot": "capsbench.measures.few_shot.measure:FewShot",
         "adversarial": "capsbench.measures.adversarial.measure:Adversarial",
         "transfer": "capsbench.measures.transfer.measure:Transfer",
         "routing-robustness": "capsbench.measures.routing_robustness.measure:RoutingRobustness",

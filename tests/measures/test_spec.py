@@ -66,7 +66,7 @@ def test_what_is_compared_and_taken_by_default_is_what_the_protocol_says():
     counts = {name: spec.count_compared for name, spec in specs.items() if spec.count_compared != 1}
     assert counts == {"cost": 0, "speed": 0, "parts": 0, "adversarial": 2}
     others = {name for name, spec in specs.items() if not spec.by_default}
-    assert others == {"transfer", "routing-robustness", "detection", "ood", "corruption", "parts"}
+    assert others == {"transfer", "routing-robustness", "detection", "ood", "corruption", "parts", "few-shot"}
     assert metrics_beyond_shares() == {
         ("equivariance", "R^2"),
         ("transformation", "R^2"),
