@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from capsbench.data.own.described import describe_images
+from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.predicting.find_cell import find_record
 from capsbench.predicting.hub import is_hub_folder, load_hub_folder
@@ -70,6 +71,10 @@ class Found(NamedTuple):
 def find_trained(cell: str | Path | None, out: str | Path = "results") -> Found:
     """Finds the record of a trained cell; the arguments and errors are those of `network`."""
     folder, wanted = split_place(cell, Path(out))
+    if wanted is not None and not folder.exists():  # the word may be meant as either
+        problem = f"no results folder, and no cell of {folder}, which does not exist"
+        expected = "name FOLDER or FOLDER/CELL of a folder that `capsbench run` made"
+        raise UsageError(Kind.MISSING, problem, flag="CELL", value=wanted, expected=expected)
     store = Store(folder)
     record, faults = find_record(store, wanted)
     title = title_cells(other.cell for other in store.records()[0])[record.cell.id]

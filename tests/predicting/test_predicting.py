@@ -28,6 +28,14 @@ def test_a_cell_by_hash_conditions_title_and_path(cell, tmp_path):
         assert python_api.network(*place).cell.id == cell.id
 
 
+def test_a_word_that_is_neither_a_folder_nor_a_cell_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        python_api.network("elsewhere")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "CELL", "elsewhere")
+    assert caught.value.file is None
+
+
 @pytest.mark.parametrize("place", ["nowhere/em", Path("nowhere"), Path("nowhere/em"), "results/weights"])
 def test_a_path_to_nothing_is_named(cell, place):
     with pytest.raises(UsageError) as caught:
