@@ -86,8 +86,8 @@ def test_the_part_of_the_routing(capsules: Make, tmp_path: Path) -> None:
             "accuracy of mean votes %": "90.0 ± 0.7",
             "vote attack %": "72.0 ± 5.2",
             "output attack %": "80.0 ± 0.7",
-            "at 1 iterations %": "41.0 ± 0.7",
-            "at 2 iterations %": "42.0 ± 0.7",
+            "\N{MULTIPLICATION SIGN}1 at test %": "41.0 ± 0.7",
+            "\N{MULTIPLICATION SIGN}2 at test %": "42.0 ± 0.7",
         }
     ]
     clean, robust = draw_iterations(material).figure.axes
@@ -98,7 +98,7 @@ def test_the_part_of_the_routing(capsules: Make, tmp_path: Path) -> None:
 def test_one_seed_has_numbers_without_intervals(capsules: Make, tmp_path: Path) -> None:
     material = Material.from_records([routed(capsules(), 0.7)], Store(tmp_path))
     (row,) = ROUTING.readable(ROUTING.table(material)).to_dict("records")
-    assert (row["n"], row["vote attack %"], row["at 2 iterations %"]) == ("1", "70.0", "42.0")
+    assert (row["n"], row["vote attack %"], row["\N{MULTIPLICATION SIGN}2 at test %"]) == ("1", "70.0", "42.0")
 
 
 def test_detection_is_that_at_the_published_epsilon(capsules: Make, tmp_path: Path) -> None:
