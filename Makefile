@@ -48,6 +48,7 @@ DOCS_PACKAGES = sphinx==9.0.4 myst-parser==5.2.0 myst-nb==1.4.0 furo==2025.12.19
 
 docs: $(DOCS)/.installed
 	$(BIN)/python .ci/reference --check
+	$(BIN)/python .ci/findings --check
 	$(DOCS)/bin/python -m sphinx -n -W --keep-going -q -b html docs build/docs
 
 wheel: $(VENV)/.installed-dev

@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from capsbench.measures.spec import built_in_specs
 from capsbench.planning.request import split_values
 from capsbench.planning.suites import read_suite
 from capsbench.records.record import Row
+from capsbench.reporting.findings.answers import list_claims
+from capsbench.reporting.findings.questions import read_questions
 from tests.comparing.records import record
 
 CHECKOUT = Path(__file__).parent.parent
@@ -35,6 +38,7 @@ def script(name):
 
 
 faults, alarms, mutants, reference = script("faults"), script("alarms"), script("mutants"), script("reference")
+findings = script("findings")
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: fault.name)
@@ -208,3 +212,38 @@ def test_the_reference_has_every_command_and_every_component():
     for kind in registry.BUILT_IN:
         for name in registry.BUILT_IN[kind]:
             assert f"| `{name}` |" in components
+
+
+def test_findings_are_of_folders_with_runs(tmp_path):
+    for folder in ("mnist/records", "mnist/runs", "search/trials/records", "ci/records", "ci/runs", "kernels/cpu"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert findings.list_folders(tmp_path) == [tmp_path / "mnist"]
+
+
+def test_the_picture_of_the_findings_shows_their_points():
+    assert findings.make_stamp(findings.POINTS.read_text()) in findings.PICTURE.read_text()
+
+
+def test_findings_ask_each_claim_and_what_is_measured():
+    questions = read_questions(findings.QUESTIONS)
+    assert [claim.number for claim in questions.claims] == [claim.number for claim in list_claims()]
+    specs = built_in_specs()
+    for saying in questions.sayings:
+        assert saying.claims or saying.denials or saying.numbers
+        for number in saying.numbers:
+            metrics = specs[number.measure].metrics if number.measure in specs else ()
+            chosen = [metric for metric in metrics if number.metric in (None, metric.name)]
+            assert not metrics or any(metric.contests or number.title for metric in chosen)
+            assert set(number.datasets) <= set(registry.names("dataset"))
+
+
+def test_the_commands_that_would_decide_are_commands():
+    questions = read_questions(findings.QUESTIONS)
+    run = get_command(app).commands["run"]
+    for command in {asked.decide for asked in (*questions.claims, *questions.sayings)}:
+        program, name, *arguments = shlex.split(command)
+        assert (program, name) == ("capsbench", "run")
+        asked = run.make_context("run", arguments).params
+        for kind in ("dataset", "routing", "network"):
+            assert set(split_values(asked[kind] or [])) <= set(registry.names(kind)), command
+        assert asked["suite"] is None or read_suite(str(asked["suite"])).matrices
