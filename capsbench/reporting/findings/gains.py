@@ -6,15 +6,20 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from capsbench.measures.cost.spec import FLOPS
+from capsbench.measures.speed.spec import STEP_TIME
 from capsbench.presenting.figures.gains import COUNT, DOUBTFUL, Gain
 from capsbench.reporting.findings.comparisons import Compared, Folder, compare_pairs, find_numbers, is_count, is_ratio
 from capsbench.reporting.findings.questions import AskedNumber
 from capsbench.reporting.sections.contests import list_numbers
 from capsbench.stats.verdicts import Outcome
 
-COSTS = (
-    AskedNumber(measure="cost", metric="flops", condition="inference", title="operations for an image"),
-    AskedNumber(measure="speed", metric="latency p50", condition="training step", title="time of a training step"),
+COSTS = tuple(
+    AskedNumber(measure=measure, metric=metric, condition=condition, title=title)
+    for (measure, metric, condition), title in (
+        (FLOPS, "operations for an image"),
+        (STEP_TIME, "time of a training step"),
+    )
 )
 """The numbers of which the picture has ratios."""
 
