@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from capsbench.data.base import data_folder
 from capsbench.errors import check_choice
 from capsbench.records.cell import Cell
 from capsbench.records.record import Row
@@ -18,6 +17,12 @@ if TYPE_CHECKING:
 
     from capsbench.data.images import Splits
     from capsbench.measures.spec import MeasureSpec
+
+
+def _find_data_folder() -> Path:
+    from capsbench.data.base import data_folder  # imports NumPy, which the command line does without
+
+    return data_folder()
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Subject:
     data: Splits
     keep: Callable[[Mapping[str, Tensor]], None]
     kept: Callable[[str], dict[str, Tensor]]
-    folder: Path = field(default_factory=data_folder)
+    folder: Path = field(default_factory=_find_data_folder)
 
 
 class Measure(ABC):

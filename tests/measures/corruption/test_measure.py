@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from capsbench.measures.corruption import mnist_c
-from capsbench.measures.corruption.measure import BENCHMARKS, Corruption, corrupt_images
+from capsbench.measures.corruption.benchmarks import BENCHMARKS, corrupt_images
+from capsbench.measures.corruption.measure import SHAPES, Corruption
 from capsbench.measures.corruption.spec import IMAGES
 
 
@@ -84,6 +85,7 @@ def test_a_setting_takes_a_draw_of_the_test_images_or_all(measured, monkeypatch)
 
 
 def test_it_applies_to_images_of_the_size_of_a_benchmark(make_cell):
+    assert {*SHAPES} == BENCHMARKS.keys()
     for name, applies in {"cifar10": True, "fashion-mnist": True, "digits": False, "cifar10-24": False}.items():
         assert Corruption.applies_to(make_cell(dataset=name)) == applies
     assert not Corruption.applies_to(make_cell(network="conditional-autoencoder"))
