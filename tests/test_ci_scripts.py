@@ -165,6 +165,7 @@ def test_a_source_file_is_mirrored_by_its_test_files(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_mutant_is_caught_or_survives_and_the_copy_alone_is_changed(tmp_path):
     checkout = tmp_path / "checkout"
     for path, content in {
@@ -182,6 +183,7 @@ def test_a_mutant_is_caught_or_survives_and_the_copy_alone_is_changed(tmp_path):
     assert (checkout / "attic/sums.py").read_bytes() == source
 
 
+@pytest.mark.slow
 def test_the_time_of_a_command_is_that_of_the_processes_that_it_leaves_behind(tmp_path):
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     leave = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {burn!r}], start_new_session=True)"

@@ -92,6 +92,7 @@ def test_counted_lines_tell_linear_from_quadratic_work(monkeypatch: pytest.Monke
     assert find_growth(lambda count: count_lines(lambda: visit_pairs(count))) == pytest.approx(5 / 3, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_report_takes_work_as_there_are_contenders(folders: dict[int, tuple[Path, Path]]) -> None:
     report(folders[SIZES[0]][0], formats=["md"])  # what is imported and cached once
 

@@ -101,6 +101,9 @@ def test_every_judged_number_is_one_that_a_measure_gives():
         "undetected adversarial images",
         "accuracy at other iterations",
         "robust accuracy, vote and output attack",
+        "accuracy on new characters",
+        "AUROC of out-of-distribution images",
+        "error under corruptions",
     }
     assert {number.title for number in judged} - found <= without
 

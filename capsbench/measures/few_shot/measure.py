@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 from torch import Tensor
 
 from capsbench.data.base import Dataset
@@ -88,7 +88,8 @@ class FewShot(Measure):
         for ways in WAYS:
             for shots in SHOTS:
                 accuracies = run_episodes(embedded, ways, shots, EPISODES[self.setting])
-                half = stats.t.ppf(0.975, len(accuracies) - 1) * stats.sem(accuracies)
+                spread = np.std(accuracies, ddof=1) / np.sqrt(len(accuracies))
+                half = special.stdtrit(len(accuracies) - 1, 0.975) * spread
                 condition = name_episodes(ways, shots) + which
                 rows.append(Row(FEW_SHOT, "accuracy", condition, float(np.mean(accuracies)), "fraction"))
                 rows.append(Row(FEW_SHOT, "half-width", condition, float(half), "fraction"))

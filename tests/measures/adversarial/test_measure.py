@@ -161,6 +161,7 @@ def test_settings():
     assert make_measure("adversarial:full").setting == "full"
 
 
+@pytest.mark.slow
 def test_the_full_setting_makes_every_attack(make_cell, few_digits, monkeypatch):
     few = EFFORTS["full"]._replace(images=20, restarts=2, queries=20, nearest=2)
     monkeypatch.setitem(EFFORTS, "full", few)

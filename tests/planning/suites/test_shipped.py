@@ -89,7 +89,9 @@ def in_small(monkeypatch):
 
 
 @pytest.mark.usefixtures("in_small", "in_one_process")
-@pytest.mark.parametrize("name", suite_names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in PAPERS else ()) for name in suite_names()]
+)
 def test_a_suite_runs_from_end_to_end(name, tmp_path):
     measure = (
         "accuracy,transformation" if name in ("ci", "smoke") else "accuracy"

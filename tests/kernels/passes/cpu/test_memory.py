@@ -51,16 +51,19 @@ def count_page_faults(first: str, **setting: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @glibc
 def test_freed_memory_serves_the_next_step():
     assert count_page_faults("keep_freed_memory()") < PAGES / 100
 
 
+@pytest.mark.slow
 @glibc
 def test_a_routing_keeps_freed_memory():
     assert count_page_faults(ROUTING) < PAGES / 100
 
 
+@pytest.mark.slow
 @glibc
 def test_a_setting_of_the_user_stays_in_force():
     assert count_page_faults("keep_freed_memory()", MALLOC_MMAP_THRESHOLD_="65536") > PAGES / 2

@@ -49,6 +49,7 @@ def run_script(text):
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
+@pytest.mark.slow
 def test_the_team_of_the_calling_thread_ends_and_the_next_loop_starts_one():
     run_script(
         IMPORT
@@ -78,6 +79,7 @@ assert outcomes == [True]
     )
 
 
+@pytest.mark.slow
 def test_a_fork_has_no_team_to_wait_for():
     run_script(
         IMPORT
@@ -94,6 +96,7 @@ run_in_child(child)
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_released_after_a_fork_that_may_have_left_a_team_behind():
     run_script(
         f"""
@@ -113,6 +116,7 @@ def test_nothing_happens_where_openmp_has_no_pause(monkeypatch):
     assert waiting._find_pause.__wrapped__() is None
 
 
+@pytest.mark.slow
 def test_a_team_is_parked_once_in_a_process():
     run_script(
         IMPORT
@@ -150,6 +154,7 @@ def test_the_choice_of_a_user_is_left_alone(choice, monkeypatch):
     assert not waiting.limit_spinning.__wrapped__()
 
 
+@pytest.mark.slow
 def test_a_pass_on_several_threads_parks_a_team():
     run_script(
         """

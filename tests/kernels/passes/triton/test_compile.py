@@ -42,6 +42,7 @@ print(json.dumps([asdict(resources) for resources in compile_kernels((80, 90), l
 """
 
 
+@pytest.mark.slow
 def test_the_papers_layers_stay_in_registers():
     rows = run_program(PAPERS)
     assert len(rows) == 12

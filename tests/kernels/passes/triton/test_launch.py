@@ -37,6 +37,7 @@ def test_every_case_passes(interpret, names):
     assert count_passed([f"{CASES}::{name}" for name in names], interpret) > len(names) > 5
 
 
+@pytest.mark.slow
 @PLACES
 def test_the_operators_are_sound(interpret):
     assert count_passed([str(CASES.with_name("operator_cases.py"))], interpret) == 4
