@@ -112,6 +112,7 @@ WORK: dict[str, Callable[[Path, Path, Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORK)
 def test_a_command_takes_work_as_there_are_records(
     name: str, folders: dict[int, tuple[Path, Path]], tmp_path: Path

@@ -6,7 +6,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from scipy import special  # scipy.stats takes a second to import
 from torch import Tensor
 
 from capsbench.data.base import Dataset
@@ -84,6 +83,8 @@ class FewShot(Measure):
 
     def _measure_episodes(self, embedded: Tensor, which: str) -> list[Row]:
         """Returns the accuracies on episodes of embedded drawings ``[characters, drawings, F]``."""
+        from scipy import special  # for those who only list measures
+
         rows = []
         for ways in WAYS:
             for shots in SHOTS:

@@ -173,6 +173,7 @@ COMPILED = {
 
 
 @pytest.mark.filterwarnings("ignore::capsbench_kernels.ReferenceWarning")
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", COMPILED)
 @pytest.mark.parametrize("energy", [em_energy, dynamic_energy])
 def test_no_tangent_of_a_compiled_routing_is_silently_zero(transform, energy):

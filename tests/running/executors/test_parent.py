@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 JOB = """
 import os, signal, time
 
@@ -26,6 +28,7 @@ list(in_processes([Job("one", job.work, ())]))
 """
 
 
+@pytest.mark.slow
 def test_a_job_ends_in_order_with_a_parent_that_is_killed(tmp_path):
     """A training writes its checkpoint then. The job holds its standard output open until it ends."""
     (tmp_path / "job.py").write_text(JOB)

@@ -43,7 +43,11 @@ def run_script(script, **environment):
 
 @pytest.mark.parametrize(
     ("before", "chosen", "folder"),
-    [("", {}, ""), ("import numba\n", {}, ""), ("", {"NUMBA_CACHE_DIR": "mine"}, "mine")],
+    [
+        ("", {}, ""),
+        pytest.param("import numba\n", {}, "", marks=pytest.mark.slow),
+        pytest.param("", {"NUMBA_CACHE_DIR": "mine"}, "mine", marks=pytest.mark.slow),
+    ],
 )
 def test_the_folder_is_the_user_s_choice_and_never_the_working_directory_s(tmp_path, before, chosen, folder):
     (tmp_path / ".numba_config.yaml").write_text("cache_dir: foreign\n")

@@ -53,6 +53,7 @@ def test_scratch_memory_is_seen_by_the_profiler(finely_cut):
     assert allocated[2] > allocated[1] + 100_000
 
 
+@pytest.mark.slow
 def test_without_a_compiler_auto_is_the_reference():
     script = """
 from capsbench_kernels import UnavailableBackend, choose_backend

@@ -87,6 +87,7 @@ def test_an_error_in_an_item_reaches_the_caller():
         threads.run_items(layer, plan, Memory(torch.float), fail)
 
 
+@pytest.mark.slow
 def test_a_forked_process_has_threads_of_its_own():
     script = """
 import os, torch
@@ -104,6 +105,7 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert subprocess.run([sys.executable, "-c", script], timeout=600).returncode == 0  # unless it hangs
 
 
+@pytest.mark.slow
 def test_a_pass_at_the_end_of_the_interpreter_computes():
     script = """
 import atexit, torch

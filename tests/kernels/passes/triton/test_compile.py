@@ -94,6 +94,7 @@ print(json.dumps([asdict(resources) for resources in compile_kernels([90], launc
 """
 
 
+@pytest.mark.slow
 def test_other_sizes_options_and_dtypes_compile():
     rows = run_program(OTHERS)
     assert len(rows) == 6

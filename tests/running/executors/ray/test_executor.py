@@ -145,6 +145,7 @@ def test_a_node_knows_nothing_of_the_folders_of_the_command(place, own_part, mon
 
 
 @pytest.mark.usefixtures("ray_here")
+@pytest.mark.slow
 def test_each_end_of_a_job_is_told_apart(place):
     jobs = [
         Job("raise", fail, ("raise",)),
@@ -208,6 +209,7 @@ def wait_for_end(place, send):
 
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize("has_ended", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_an_interrupted_job_leaves_a_checkpoint_and_frees_its_cores(place, has_ended):
     def interrupt(name, event):
         raise KeyboardInterrupt
