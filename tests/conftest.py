@@ -108,6 +108,11 @@ def failed(reason: str = "the loss became nan", **fields: Any) -> Record:
     return make_failed(make_capsules(**fields), reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests last whose compiled graphs start threads of autograd, since a fork of their process cannot train."""
+    items.sort(key=lambda item: item.path.name in ("test_compiled.py", "test_exported.py", "test_loop.py"))
+
+
 @pytest.fixture(name="capsules", scope="session")
 def _capsules() -> Callable[..., Record]:
     return capsules
