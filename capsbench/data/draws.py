@@ -56,3 +56,10 @@ def draw_stratified(labels: Tensor, size: int, seed: int) -> Tensor:
     rank = F.one_hot(labels).cumsum(0).gather(1, labels[:, None]).squeeze(1) - 1
     place = rank / labels.bincount()[labels]
     return order[place.argsort(stable=True)[:size]]
+
+
+def draw_in_order(labels: Tensor, most: int | None, seed: int) -> Tensor:
+    """Returns at most ``most`` indices in ascending order, all if None, on the CPU: a stratified draw."""
+    if most is None or most >= len(labels):
+        return torch.arange(len(labels))
+    return draw_stratified(labels.cpu(), most, seed).sort().values

@@ -8,6 +8,9 @@ from typing import Any
 TIMES = "\N{MULTIPLICATION SIGN}"
 """The sign before a number of iterations."""
 
+TIED = "\N{NO-BREAK SPACE}"
+"""Keeps what stands before and behind it on one line."""
+
 
 def shorten_name(name: str) -> str:
     """A user's own part goes by its attribute: ``my_package.my_module:MyRouting`` -> ``MyRouting``."""

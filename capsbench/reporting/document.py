@@ -13,10 +13,10 @@ from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Statement
 from capsbench.presenting.tuned import identify_contender
+from capsbench.presenting.words import TIED
 from capsbench.records.record import Record, Run
 from capsbench.records.store import Store
 from capsbench.reporting.answering.quotes import spell_quotes
-from capsbench.reporting.answering.sentences import TIED
 from capsbench.reporting.answering.verdict import spell_no_verdicts, spell_question, spell_verdicts
 from capsbench.reporting.contents import ACCURACIES, PICTURES, Made
 from capsbench.reporting.headline import HEADLINE, build_headline

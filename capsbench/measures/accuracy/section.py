@@ -89,8 +89,7 @@ def build_table(material: Material) -> pd.DataFrame:
 def _select_rows(material: Material) -> pd.DataFrame:
     """Returns the rows on single classes; raises NoDataError if there are none, or only one class was tested."""
     rows = material.rows
-    conditions = pd.Index(rows["condition"].cat.categories) if hasattr(rows["condition"], "cat") else rows["condition"]
-    of_classes = [name for name in pd.unique(conditions) if str(name).startswith(CLASS)]
+    of_classes = [name for name in rows["condition"].cat.categories if name.startswith(CLASS)]
     chosen = (rows["measure"] == ACCURACY) & (rows["metric"] == ACCURACY) & rows["condition"].isin(of_classes)
     if len(of_classes) < 2 or not chosen.any():
         raise NoDataError("the accuracy of each class")

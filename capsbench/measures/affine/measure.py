@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capsbench.data.draws import draw_stratified
+from capsbench.data.draws import draw_in_order
 from capsbench.data.images import Images
 from capsbench.data.warps import DRAWS, FAMILIES, Outside, choose_outside, warp_images
 from capsbench.measures.affine.effort import IMAGES
@@ -105,9 +105,7 @@ def _build_rows(family: str, levels: list[float], accuracies: list[float]) -> li
 
 def choose_images(labels: Tensor, most: int | None) -> Tensor:
     """Returns at most so many indices in ascending order: a stratified draw, the same in every experiment."""
-    if most is None or most >= len(labels):
-        return torch.arange(len(labels))
-    return draw_stratified(labels.cpu(), most, CHOICE_SEED).sort().values
+    return draw_in_order(labels, most, CHOICE_SEED)
 
 
 def draw_numbers(count: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from capsbench.data.draws import draw_stratified
+from capsbench.data.draws import draw_in_order
 from capsbench.data.images import ImageShape
 from capsbench.measures.base import Measure, Subject
 from capsbench.measures.corruption.spec import CLEAN, CORRUPTION, ERROR, IMAGES, MEAN, MEAN_ERROR, SPEC
@@ -57,8 +57,7 @@ class Corruption(Measure):
 
         test = subject.data.test
         benchmark = BENCHMARKS[ImageShape(*test.images.shape[1:])]
-        most = min(IMAGES[self.setting] or len(test.labels), len(test.labels))
-        which = draw_stratified(test.labels.cpu(), most, CHOICE_SEED).sort().values
+        which = draw_in_order(test.labels, IMAGES[self.setting], CHOICE_SEED)
         images, labels = test.images[which], test.labels[which]
         pixels = to_pixels(images)
 

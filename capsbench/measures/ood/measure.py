@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from capsbench.attacks.readings import READINGS
 from capsbench.attacks.reconstructive import reconstruct_images
+from capsbench.data.draws import draw_in_order
 from capsbench.errors import TrainingFailed
 from capsbench.measures.base import Measure, Subject
-from capsbench.measures.ood.sets import draw_indices, is_here, load_outside, make_synthetic
+from capsbench.measures.ood.sets import DRAW_SEED, is_here, load_outside, make_synthetic
 from capsbench.measures.ood.spec import ACTIVATION, IMAGES, MEAN, OOD, RECONSTRUCTION, SHARE, SPEC, name_auroc, name_fpr
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.records.cell import Cell
@@ -60,7 +61,7 @@ class OutOfDistribution(Measure):
 
     def __call__(self, subject: Subject) -> list[Row]:
         dataset, test, most = dataset_of(subject.cell), subject.data.test, IMAGES[self.setting]
-        which = draw_indices(test.labels, most)
+        which = draw_in_order(test.labels, most, DRAW_SEED)
         known = test.images[which]
         here = [name for name in self.list_datasets(subject.cell) if is_here(name, subject.folder)]
         outside = {

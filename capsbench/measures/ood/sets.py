@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from capsbench.data.base import Dataset, load_splits
-from capsbench.data.draws import draw_stratified
+from capsbench.data.draws import draw_in_order
 from capsbench.errors import TrainingFailed
 from capsbench.records.parts import open_dataset
 
@@ -17,11 +17,6 @@ DRAW_SEED, NOISE_SEED, SHUFFLE_SEED = 0, 1, 2
 
 NOISE, SHUFFLED = "uniform noise", "shuffled pixels"
 """The synthetic sets, which need no file."""
-
-
-def draw_indices(labels: Tensor, most: int) -> Tensor:
-    """Returns the indices of a stratified draw of at most so many images, in ascending order."""
-    return draw_stratified(labels.cpu(), min(most, len(labels)), DRAW_SEED).sort().values
 
 
 def is_here(name: str, folder: Path) -> bool:
@@ -37,7 +32,7 @@ def load_outside(name: str, dataset: Dataset, folder: Path, most: int) -> Tensor
         TrainingFailed: its images have another number of channels.
     """
     test = load_splits(name, folder).test
-    images = test.images[draw_indices(test.labels, most)]
+    images = test.images[draw_in_order(test.labels, most, DRAW_SEED)]
     if images.shape[1] != dataset.image.channels:
         raise TrainingFailed(f"{name} has {images.shape[1]} channels, expected {dataset.image.channels}")
     return dataset.prepare_images(images)

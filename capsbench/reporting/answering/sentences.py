@@ -12,7 +12,7 @@ import pandas as pd
 from capsbench.presenting.format import PERCENT, POINTS, cut_interval, spell_seeds_needed
 from capsbench.presenting.marks import SHARED
 from capsbench.presenting.section import Statement
-from capsbench.presenting.words import TIMES
+from capsbench.presenting.words import TIED, TIMES
 from capsbench.reporting.answering.comparisons import SAME, Result
 from capsbench.reporting.sections.contests import count_digits
 from capsbench.stats.differences import FEWEST_SEEDS
@@ -21,7 +21,7 @@ from capsbench.stats.verdicts import Outcome
 MOST_RIVALS = 8
 """The most rivals with a sentence of their own, and the most names in one; the table has all."""
 
-MINUS, TIED = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+MINUS = "\N{MINUS SIGN}"
 
 MEANINGS = {
     "collapsed": "Collapsed: the network predicts one class, whatever the image.",

@@ -18,8 +18,7 @@ from markupsafe import Markup, escape
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.figures.style import NEUTRALS, PALETTE
 from capsbench.presenting.format import parse_quantity, spell_seeds, split_interval
-from capsbench.presenting.words import TIMES
-from capsbench.reporting.answering.sentences import TIED
+from capsbench.presenting.words import TIED, TIMES
 from capsbench.reporting.document import Document, Part
 from capsbench.reporting.shown import Drawing, ShownCell
 from capsbench.reporting.table import ALL, Table

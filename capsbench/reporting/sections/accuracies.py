@@ -15,8 +15,7 @@ from capsbench.presenting.figures.style import COLUMN, POINT, STYLE, THIN
 from capsbench.presenting.format import PERCENT, cut_interval
 from capsbench.presenting.material import NoDataError
 from capsbench.presenting.shortlist import choose_most_accurate
-
-TIED = "\N{NO-BREAK SPACE}"
+from capsbench.presenting.words import TIED
 
 LETTERS = 30
 """Letters of a name beyond which it is broken into lines."""

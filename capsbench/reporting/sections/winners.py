@@ -17,7 +17,7 @@ from capsbench.presenting.marks import COLLAPSED, MARKS, UNLIKE, has_mark
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import SECOND, Verdicts
-from capsbench.presenting.words import TIMES
+from capsbench.presenting.words import TIED, TIMES
 from capsbench.reporting.sections.budget import Group, groups_of
 from capsbench.reporting.sections.contests import (
     Number,
@@ -36,9 +36,6 @@ MOST_NAMED = 3
 
 BETWEEN = "; "
 """Separates the names of contenders, which may have commas in them."""
-
-TIED = "\N{NO-BREAK SPACE}"
-"""Keeps a number with its interval, and with the name in front of it, on one line."""
 
 SHOW_IT, CHEAPEST, KEPT_OUT = "seeds would show it", "Cheapest of these", "Collapsed and kept out"
 """Words in a line that the caption explains if a line has them."""
