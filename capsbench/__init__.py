@@ -33,6 +33,7 @@ __all__ = [
     "predictions",
     "prune",
     "report",
+    "reproduce",
     "run",
     "show",
     "status",
@@ -58,6 +59,7 @@ _HOMES = {
     "predictions": "capsbench.records.table",
     "prune": "capsbench.pruning",
     "report": "capsbench.reporting.build",
+    "reproduce": "capsbench.reproducing",
     "run": "capsbench.api",
     "show": "capsbench.showing",
     "status": "capsbench.watching",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from capsbench.records.cell import Cell
     from capsbench.records.table import load, predictions
     from capsbench.reporting.build import report
+    from capsbench.reproducing import reproduce
     from capsbench.routing import Routing
     from capsbench.showing import show
     from capsbench.tuning.challenge import challenge

@@ -12,8 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 EXIT_REGRESSION, EXIT_USAGE, EXIT_FAILED, EXIT_NOTHING_MEASURED, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
-"""Exit codes, in this order: a significant regression, and only that; a wrong flag, file or folder; a failed cell, kernel or
-write, or a fault of capsbench; no record yet; Ctrl-C, or a closed pipe on standard output. SIGTERM has 143."""
+"""Exit codes, in this order: a significant regression or a number that is not reproduced, and only these; a wrong flag, file or
+folder; a failed cell, kernel or write, or a fault of capsbench; no record yet; Ctrl-C, or a closed pipe on standard output.
+SIGTERM has 143."""
 
 
 class Kind(StrEnum):

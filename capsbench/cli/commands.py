@@ -20,6 +20,7 @@ from capsbench.cli.measure import measure
 from capsbench.cli.merge import merge
 from capsbench.cli.prune import prune
 from capsbench.cli.report import report
+from capsbench.cli.reproduce import reproduce
 from capsbench.cli.run import run
 from capsbench.cli.shell.app import App, print_version
 from capsbench.cli.shell.interrupt import Interrupted, describe_end, end_in_order
@@ -77,6 +78,7 @@ app.command()(export)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(challenge)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(reproduce)
 app.command()(measure)
 app.command()(merge)
 app.command()(status)

@@ -21,27 +21,32 @@ from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
 from capsbench.presenting.words import spell_value
 
+SUITE, ROW = OF_SUITES = ("suite", "row")
+"""The kinds that are no components: suites, and the published rows that they reproduce."""
+
 
 def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="One of routing, network, baseline, dataset, loss, measure, tracker, suite; all if none is given."
+            help="One of routing, network, baseline, dataset, loss, measure, tracker, suite, row; all if none is given."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List routings, networks, baselines, data sets, losses, measures, trackers and suites; of one kind also the options.
+    """List routings, networks, baselines, data sets, losses, measures, trackers, suites and rows; of one kind also the options.
 
     An option is a flag of `run`, and a comma list of its values is a sweep: --squash sabour,unit
 
     capsbench list network
+
+    capsbench list row
     """
-    kinds = [*registry.BUILT_IN, "suite"]
+    kinds = [*registry.BUILT_IN, *OF_SUITES]
     if kind is not None and kind not in kinds:
         raise UsageError(Kind.UNKNOWN, flag="KIND", value=kind, expected=kinds)
     entries = {name: _describe_entries(name) for name in ([kind] if kind else kinds)}
-    for name in entries.keys() - {"suite"}:
+    for name in entries.keys() - {*OF_SUITES}:
         for line in registry.ignored_entry_points(name).values():
             print_warning(line)
     if as_json:
@@ -59,10 +64,13 @@ def list_(
 
 
 def _describe_entries(kind: str) -> dict[str, str]:
-    """Returns name -> description, in one line, of all components of a kind, or of all suites."""
+    """Returns name -> description, in one line, of all components of a kind, of all suites, or of their published rows."""
     from capsbench.planning.suites import describe_suite, suite_names
+    from capsbench.planning.suites.rows import list_rows
 
-    if kind == "suite":
+    if kind == ROW:
+        return {name: text for suite in suite_names() for name, text in list_rows(suite).items()}
+    if kind == SUITE:
         return {name: describe_suite(name) for name in suite_names()}
     return {name: _describe_component(registry.get(kind, name)) for name in registry.names(kind)}
 
@@ -70,7 +78,7 @@ def _describe_entries(kind: str) -> dict[str, str]:
 def _describe_patterns(kind: str) -> dict[str, str]:
     """Returns what stands for names that cannot be listed: of libraries, of a user's own files and code."""
     if kind not in registry.BUILT_IN:
-        return {"FILE.toml": "Your own, in a TOML file."}
+        return {"FILE.toml": "Your own, in a TOML file."} if kind == SUITE else {}
     schemes = {
         name: _read_description(registry.SCHEMES[kind][name.partition(":")[0]]) for name in registry.name_schemes(kind)
     }

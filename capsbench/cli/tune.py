@@ -39,7 +39,7 @@ from capsbench.cli.flags.options import (
 )
 from capsbench.cli.flags.request import announce_count, choose_measures, parse_flags, parse_options, suggest_flags
 from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
-from capsbench.cli.run import print_estimate
+from capsbench.cli.planned import print_estimate
 from capsbench.errors import EXIT_FAILED
 from capsbench.planning.count import MAX_CELLS, MOST_TRIALS
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS, STUDIES, TRIALS

@@ -101,7 +101,7 @@ def test_dry_run_lists_the_cells_and_an_estimate_and_writes_nothing(capsbench, t
 
 @pytest.mark.usefixtures("in_one_process")
 def test_dry_run_prints_the_first_of_many_cells(capsbench, tmp_path, monkeypatch):
-    monkeypatch.setattr("capsbench.cli.run.MOST_ROWS", 2)
+    monkeypatch.setattr("capsbench.cli.planned.MOST_ROWS", 2)
     done = capsbench("run", "--routing", "dynamic", "--iters", "1,2,3", *QUICK, "--dry-run", cwd=tmp_path)
     assert done.stdout.count("capsnet dynamic") == 2
     assert "2 more cells" in done.stdout
@@ -290,7 +290,7 @@ def test_an_axis_can_be_a_field_too(capsbench, tmp_path):
 
 def test_list_shows_every_kind(capsbench, tmp_path):
     shown = json.loads(capsbench("list", "--json", cwd=tmp_path).stdout)
-    assert {"routing", "network", "baseline", "dataset", "loss", "measure", "tracker", "suite"} == {*shown}
+    assert {"routing", "network", "baseline", "dataset", "loss", "measure", "tracker", "suite", "row"} == {*shown}
     assert all(text for entries in shown.values() for text in entries.values())
     assert "matrix-capsules" in capsbench("list", "network", cwd=tmp_path).stdout
     everything = capsbench("list", cwd=tmp_path).stdout

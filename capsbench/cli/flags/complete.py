@@ -51,6 +51,15 @@ def complete_suite(incomplete: str) -> list[str]:
     return [name for name in suite_names() if name.startswith(incomplete)]
 
 
+def complete_row(context: typer.Context, incomplete: str) -> list[str]:
+    """Completes the name of a published row, or the identity of a cell on record in ``results``."""
+    from capsbench.planning.suites import suite_names
+    from capsbench.planning.suites.rows import list_rows
+
+    rows = [name for suite in suite_names() for name in list_rows(suite) if name.startswith(incomplete)]
+    return [*rows, *complete_cell(context, incomplete)]
+
+
 def complete_cell(context: typer.Context, incomplete: str) -> list[str]:
     """Completes the identity of a cell on record in the results folder; no record is read."""
     named = [Path(context.params[name]) for name in ("folder", "out") if context.params.get(name)]

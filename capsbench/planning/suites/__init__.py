@@ -25,8 +25,9 @@ from capsbench.records.disk import read_file
 
 FOLDER = Path(__file__).parent
 
-MATRIX, PUBLISHED, AXIS = "matrix", "published", "axis"
-"""The tables of a suite: each [[matrix]] is a request, each [[published]] a row of the paper; [axis] holds options."""
+MATRIX, PUBLISHED, AXIS, DEVIATIONS = "matrix", "published", "axis", "deviations"
+"""The tables of a suite: each [[matrix]] is a request, each [[published]] a row of the paper; [axis] holds options.
+Deviations are a list of sentences."""
 
 
 SELECTING = [flag_of(name) for name in fields_of(Role.TASK, Role.NETWORK) if name != "size"]
@@ -41,11 +42,13 @@ class Suite:
         name: its name, or its file.
         matrices: one request each (`capsbench.planning.matrix.cells_of`).
         published: rows of the paper's tables; most of a user's own suites have none.
+        deviations: what of the paper's protocol the suite does otherwise, or the paper does not state, a sentence each.
     """
 
     name: str
     matrices: list[dict[str, Any]]
     published: list[Published]
+    deviations: tuple[str, ...] = ()
 
     def override_with(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Returns the matrices with the values of ``request`` in place of their own.
@@ -68,7 +71,8 @@ def read_suite(name: str | Path) -> Suite:
     A suite uses the names of the command line's flags: ``routing = ["dynamic", "em"]``, ``train-size = 1000``. Options of
     networks and routings are in a table ``[axis]``; ``description`` is for people. Each ``[[matrix]]`` is its own request: it
     adds to the values above all matrices, or overrides them, and may have its own ``[matrix.axis]``. The suite is the union of
-    its matrices. Each ``[[published]]`` is a row of the paper's table (`capsbench.planning.suites.published.Published`).
+    its matrices. Each ``[[published]]`` is a row of the paper's table (`capsbench.planning.suites.published.Published`), and
+    ``deviations`` a list of what the suite does otherwise than the paper.
     """
     path = FOLDER / f"{name}.toml" if str(name) in suite_names() else Path(name)
     if not path.exists():
@@ -82,13 +86,18 @@ def read_suite(name: str | Path) -> Suite:
         raise UsageError(Kind.DAMAGED, problem, flag="suite", file=path) from error
     content.pop("description", None)
     content.pop(PUBLISHED, None)
+    deviations = content.pop(DEVIATIONS, [])
+    if not isinstance(deviations, list) or not all(isinstance(text, str) for text in deviations):
+        expected = f"a list of sentences, {DEVIATIONS}"
+        raise UsageError(Kind.INVALID, flag="suite", file=path, expected=expected, value=deviations)
     try:
         published = read_rows(_check_tables(PUBLISHED, rows, path))
     except RowError as error:
         raise UsageError(Kind.INVALID, str(error), flag="suite", file=path) from error
     matrices = _check_tables(MATRIX, content.pop(MATRIX, [{}]), path)
     shared = _read_request(content, path)
-    return Suite(str(name), [shared | _read_request(matrix, path) for matrix in matrices], published)
+    requests = [shared | _read_request(matrix, path) for matrix in matrices]
+    return Suite(str(name), requests, published, tuple(deviations))
 
 
 def describe_suite(name: str) -> str:

@@ -2,7 +2,8 @@
 
 The rule (docs/suites.md): a published number is inside where the 95 % t-interval of its difference to the mean over our
 seeds holds 0. A mean and a spread over trials enter as in Welch's test; a number of a single run counts as one more run of the
-spread that ours have. Half a unit of the last printed digit is added, since that much was rounded away.
+spread that ours have. One seed of ours has the interval of its test images alone (Wilson). Half a unit of the last printed digit
+is added, since that much was rounded away.
 """
 
 from __future__ import annotations
@@ -25,13 +26,21 @@ from capsbench.records.cell import Cell, asked_fields, fields_of, flag_of
 from capsbench.records.declaration import Role
 from capsbench.records.record import Record
 from capsbench.stats.differences import estimate_interval
+from capsbench.stats.shares import wilson_interval
 from capsbench.stats.steps import step_of
 from capsbench.stats.variances import critical_value, variance_of_seeds
 
 CAPTION = (
     "published: as printed, ± standard deviation over trials; measured: mean over n seeds ± half-width of the 95 % "
-    "t-interval; inside: the 95 % t-interval of their difference holds 0, rounding allowed for"
+    "t-interval; inside: the 95 % t-interval of their difference holds 0, rounding allowed for; (images): of one seed, the 95 % "
+    "interval of its test images holds the published number"
 )
+
+INSIDE, OUTSIDE, TOO_FEW = "inside", "outside", "too few seeds"
+"""What is said of a number that is judged, and of one seed whose test images cannot be counted."""
+
+OF_IMAGES = " (images)"
+"""Follows the verdict on one seed, which rests on its test images alone."""
 
 DECISIVE = fields_of(Role.TASK)
 """Fields in which a cell may not differ from the suite if it is to be compared with what was published."""
@@ -49,7 +58,7 @@ class Comparison:
 
     Args:
         published: the number.
-        verdict: ``inside``, ``outside``, or why neither can be said.
+        verdict: that of `judge`, or why none can be said.
         values: what was measured, in percent, a seed each.
         at: the size, and what else differs from the suite as it is written.
         contender: the identity of the cells (`capsbench.records.cell.Cell.contender`).
@@ -105,10 +114,27 @@ def _cells_of(suite: Suite) -> list[Cell]:
 
 
 def judge(row: Published, values: Sequence[float], step: float | None = None) -> str:
-    """``inside``, ``outside`` or ``too few seeds``, of at least one measured value; ``step`` as in `Comparison`."""
-    if len(values) < 2:
-        return "too few seeds"
-    return "inside" if abs(fmean(values) - float(row.value)) <= difference_ci95(row, values, step) else "outside"
+    """``inside`` or ``outside``, of at least one measured value; ``step`` as in `Comparison`.
+
+    Of one value it is said with `OF_IMAGES`, or `TOO_FEW` if it is no share of images.
+    """
+    published = float(row.value)
+    if len(values) > 1:
+        return INSIDE if abs(fmean(values) - published) <= difference_ci95(row, values, step) else OUTSIDE
+    interval = images_ci95(values[0], step)
+    if interval is None:
+        return TOO_FEW
+    low, high = interval
+    return (INSIDE if low - row.rounding <= published <= high + row.rounding else OUTSIDE) + OF_IMAGES
+
+
+def images_ci95(value: float, step: float | None = None) -> tuple[float, float] | None:
+    """The ends of the 95 % interval of one measured value over its test images, in percent; None if it is no share of images."""
+    known = step_of([value / 100]) if step is None else step / 100
+    if not known:
+        return None
+    low, high = wilson_interval(min(1.0, max(0.0, value / 100)), round(1 / known))
+    return 100 * low, 100 * high
 
 
 def difference_ci95(row: Published, values: Sequence[float], step: float | None = None) -> float:

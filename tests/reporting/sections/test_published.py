@@ -92,8 +92,22 @@ def test_seeds_that_agree_are_an_image_more_or_less() -> None:
     assert difference_ci95(row(), (2.6, 2.6, 2.4)) > difference_ci95(row(), (2.6, 2.6, 2.6)) > 0.05
 
 
-def test_one_seed_is_too_few() -> None:
-    assert judge(row(), (2.5,)) == "too few seeds"
+@pytest.mark.parametrize(
+    ("value", "verdict"), [("1.3", "outside"), ("1.5", "inside"), ("4.3", "inside"), ("4.5", "outside")]
+)
+def test_one_seed_has_the_interval_of_its_images(value: str, verdict: str) -> None:
+    known = stats.binomtest(12, 480).proportion_ci(method="wilson")  # 2.5 %: from 1.436 to 4.318 %
+    assert (100 * known.low, 100 * known.high) == pytest.approx((1.436, 4.318), abs=0.001)
+    assert judge(row(value=Decimal(value + EXACT)), (2.5,), 100 / 480) == f"{verdict} (images)"
+
+
+def test_half_a_unit_is_allowed_for_beside_the_interval_of_images() -> None:
+    assert judge(row(value=Decimal("1.4" + EXACT)), (2.5,), 100 / 480) == "outside (images)"
+    assert judge(row(value=Decimal("1.4")), (2.5,), 100 / 480) == "inside (images)"
+
+
+def test_one_seed_of_what_is_no_share_of_images_is_too_few() -> None:
+    assert judge(row(), (2.5,), 0.0) == "too few seeds"
 
 
 def test_a_row_is_measured_by_the_cells_that_it_names(run: Callable[..., list[Record]]) -> None:
