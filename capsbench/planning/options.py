@@ -54,16 +54,28 @@ def choose_options(parts: Parts, asked: Mapping[str, list[Any]], used: set[str])
     names = sorted(meant, key=lambda name: "." in name)  # a full name has the last word
     for values in multiply_axes({name: asked[name] for name in meant}):
         chosen = {
-            option: _parse_option(parts.of(option).component, name, option, defaults[option], values[name])
+            option: parse_option(parts, name, option, defaults[option], values[name])
             for name in names
             for option in meant[name]
         }
-        for option, value in chosen.items():
-            _refuse_negative(parts, option, value)
         yield chosen
 
 
-def _parse_option(component: Any, name: str, option: str, default: Scalar, value: Any) -> Scalar:
+def parse_option(parts: Parts, name: str, option: str, default: Scalar, value: Any) -> Scalar:
+    """Returns a value of an option of these parts, in the type of its default; raises UsageError.
+
+    Args:
+        name: what the user calls the option.
+    """
+    part = parts.of(option)
+    parsed = _convert_value(part.component, name, option, default, value)
+    # A built-in component's numbers are sizes, shares, deviations or rates.
+    if registry.find_shipped(part.kind, part.name) and isinstance(parsed, int | float) and parsed < 0:
+        raise UsageError(Kind.INVALID, flag=short_name(option), expected="0 or more", value=parsed)
+    return parsed
+
+
+def _convert_value(component: Any, name: str, option: str, default: Scalar, value: Any) -> Scalar:
     """Returns a value that was asked for as ``name`` in the type of the option's default.
 
     Whole numbers of a network are widths, counts and sides: 1 or more, or 0 where that is the default and says so. A component
@@ -83,13 +95,6 @@ def _parse_option(component: Any, name: str, option: str, default: Scalar, value
     spellings: Mapping[str, Callable[[Any], Scalar]] = getattr(component, "spellings", {})
     spell = spellings.get(short_name(option))
     return parsed if spell is None else spell(parsed)
-
-
-def _refuse_negative(parts: Parts, option: str, value: Scalar) -> None:
-    """Refuses a negative number for a built-in component, whose options are sizes, shares, deviations or rates."""
-    part = parts.of(option)
-    if registry.find_shipped(part.kind, part.name) and isinstance(value, int | float) and value < 0:
-        raise UsageError(Kind.INVALID, flag=short_name(option), expected="0 or more", value=value)
 
 
 def multiply_axes(axes: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:
@@ -130,6 +135,6 @@ def parse_dataset_options(name: str, asked: Mapping[str, Any]) -> dict[str, Scal
         if option not in defaults:
             refuse_option(option, defaults)
     return {
-        option: _parse_option(component, option, f"dataset.{option}", defaults[option], value)
+        option: _convert_value(component, option, f"dataset.{option}", defaults[option], value)
         for option, value in asked.items()
     }

@@ -17,6 +17,7 @@ from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.planning.count import MOST_TRIALS
 from capsbench.planning.defaults import STUDIES, TRIALS
 from capsbench.planning.matrix import PlannedCell
+from capsbench.planning.options import parse_option
 from capsbench.records.cell import FIELDS, Cell, Scalar, flag_of, short_name
 from capsbench.records.parts import Parts
 from capsbench.records.tuning import Sampler, change_settings
@@ -126,14 +127,15 @@ def _find_names(name: str, cell: Cell) -> list[str]:
 def _convert_choices(space: Space, cell: Cell, name: str) -> Space:
     """Returns a user's space with its values in the type of the field or option; raises UsageError for a value of another."""
     drawn: tuple[Any, ...] = space.values if isinstance(space, Choice) else (space.low, space.high)
+    parts = Parts.from_cell(cell)
     values = []
     for value in drawn:
         try:
-            changed = change_settings(cell, {name: _parse_value(value, cell, name)})
-        except (ValidationError, ValueError) as error:
-            reason = reason_of(error) if isinstance(error, ValidationError) else str(error)
+            parsed = value if "." not in name else parse_option(parts, name, name, cell.options[name], value)
+            changed = change_settings(cell, {name: parsed})
+        except ValueError as error:
             raise UsageError(
-                Kind.INVALID, reason, flag=SPACE_FLAG, value=f"{short_name(name) or name}={value}"
+                Kind.INVALID, _find_reason(error), flag=SPACE_FLAG, value=f"{short_name(name) or name}={value}"
             ) from error
         values.append(changed.options[name] if "." in name else getattr(changed, name))
     if isinstance(space, Choice):
@@ -144,16 +146,10 @@ def _convert_choices(space: Space, cell: Cell, name: str) -> Space:
     return Range(*map(float, values))
 
 
-def _parse_value(value: Any, cell: Cell, name: str) -> Any:
-    """Returns a value as the type of an option's default; a field's type is checked by the Cell."""
-    if "." not in name:
-        return value
-    default = cell.options[name]
-    if isinstance(default, bool):
-        if str(value) not in ("yes", "no", "true", "false", "True", "False"):
-            raise ValueError("expected yes or no")
-        return str(value) in ("yes", "true", "True")
-    return type(default)(value)
+def _find_reason(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return reason_of(error)
+    return error.problem or f"expected {error.expected}" if isinstance(error, UsageError) else str(error)
 
 
 def parse_spaces(texts: Collection[str]) -> dict[str, Space]:

@@ -105,6 +105,10 @@ def plan_search(
     planned = plan(suite, data_dir, max_cells=max_cells, on_count=on_count, **request)
     refuse_given(planned.cells, "a search for settings")
     contenders = list_contenders(planned.cells, search)
+    if search.sampler == "random":  # a sampler that learns draws from the same spaces, but what it draws is not known yet
+        for contender in contenders:
+            for trial in range(search.trials):
+                contender.draw_trial(trial)  # refuses a setting with which no network can be built
     if search.is_prolonged:
         check_prolongable(contenders)
     results = sum(len(contender.seeds) for contender in contenders) * search.studies

@@ -93,6 +93,7 @@ def test_values_of_a_user_get_the_type_of_their_option() -> None:
         ("schedule=cosine", "cosine"),
         ("batch_size=1..64", "batch_size"),  # a range would draw fractions
         ("leaky=perhaps", "leaky"),
+        ("kernel=-5,9", "kernel"),
     ],
 )
 def test_values_of_another_type_are_refused(text, value) -> None:
