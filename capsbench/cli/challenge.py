@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,11 +72,10 @@ def challenge(
     request: dict[str, Any] = {**named, **parse_options([*(axis or []), *parse_flags(context.args)], named)}
     request = {name: value for name, value in request.items() if value is not None}
     with suggest_flags(context):
-        chosen = make_request(contender, against, request)
-        search = Search(budget, studies)
-        contenders, remarks = plan_search(search, data_dir=data_dir, **chosen, **request)
-        print_search(contenders, remarks, data_dir, as_json=False)
+        print_plan = partial(print_search, data_dir=data_dir, as_json=False)
         if dry_run:
+            chosen = make_request(contender, against, request)
+            print_plan(*plan_search(Search(budget, studies), data_dir=data_dir, **chosen, **request))
             return
         tuned = run_challenge(
             contender,
@@ -86,6 +86,7 @@ def challenge(
             data_dir=data_dir,
             workers=workers,
             command=shlex.join(["capsbench", *sys.argv[1:]]),
+            on_plan=print_plan,
             **request,
         )
     if tuned.results is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,8 @@ from capsbench.tuning.epochs import FACTORS, change_epochs
 from capsbench.tuning.learning import import_optuna
 from capsbench.tuning.search import Search, parse_spaces
 from capsbench.tuning.tuner import Tuned, Tuner
+
+OnPlan = Callable[[list[Contender], list[str]], None]
 
 
 def tune(
@@ -47,6 +49,7 @@ def tune(
     command: str = "capsbench.tune",
     console: Console | None = None,
     max_cells: int = MAX_CELLS,
+    on_plan: OnPlan = lambda contenders, remarks: None,
     **request: Any,
 ) -> Tuned:
     """Searches for settings of each contender of a request, CNNs included, and trains the winners anew with fresh seeds.
@@ -66,6 +69,7 @@ def tune(
         sampler: ``random``; or ``tpe``, which learns from earlier trials (extra ``tune``). It has no budget curves.
         space: spaces that replace declared ones, for every contender that has the name: ``NAME=LOW..HIGH`` or ``NAME=A,B,C``.
         out: the results folder; the trials have one of their own in it, ``trials``.
+        on_plan: called with the contenders and remarks on them before the first training.
         request: this and all other arguments are those of `capsbench.run`.
 
     Raises:
@@ -82,7 +86,7 @@ def tune(
         max_cells=max_cells,
         **request,
     )
-
+    on_plan(contenders, remarks)
     run_cells = partial(machines.run_cells, data_dir=data_dir, command=command, console=console, suite=suite)
     return Tuner(contenders, Path(out), run_cells, remarks).run()
 
@@ -105,7 +109,7 @@ def plan_search(
     planned = plan(suite, data_dir, max_cells=max_cells, on_count=on_count, **request)
     refuse_given(planned.cells, "a search for settings")
     contenders = list_contenders(planned.cells, search)
-    if search.sampler == "random":  # a sampler that learns draws from the same spaces, but what it draws is not known yet
+    if search.sampler == "random":  # what a sampler that learns will draw is not known yet
         for contender in contenders:
             for trial in range(search.trials):
                 contender.draw_trial(trial)  # refuses a setting with which no network can be built
