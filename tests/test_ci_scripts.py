@@ -101,6 +101,49 @@ def test_screenshots_are_of_states_whose_commands_and_records_there_are(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["places.npz", "strokes.npz"]
 
 
+def test_the_steps_of_a_document_are_its_files_code_and_commands():
+    documents = script("documents")
+    text = """Saved as `mine.py`:
+
+```python
+class Mine: ...
+```
+
+```console
+$ capsbench run --routing mine:Mine
+ 3 cells
+```
+
+```text
+capsbench run --dataset hf:owner/name
+```
+
+    capsbench report
+    capsbench show "em x1"     # a picture
+
+```python
+import mine
+```
+
+```python
+mine.Mine()
+```
+"""
+    steps = list(documents.read_steps(text))
+    assert [(step.file, step.content) for step in steps if step.file] == [
+        ("mine.py", "class Mine: ...\n"),
+        ("step.py", "import mine\n"),
+    ]
+    commands = ["capsbench run --routing mine:Mine", "capsbench report", 'capsbench show "em x1"     # a picture']
+    assert [step.command for step in steps if not step.file] == [*commands, "python step.py"]
+
+
+def test_the_documents_that_are_followed_have_commands():
+    documents = script("documents")
+    for name in (*documents.DOCUMENTS, *documents.BEFORE):
+        assert any(step.file is None for step in documents.read_steps((CHECKOUT / "docs" / name).read_text())), name
+
+
 def test_mutants_change_behaviour_one_place_at_a_time():
     source = b'''"""A constant: 1."""
 def train(cell: Literal[2], size: str = "tiny") -> int:
