@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 
 from capsbench.presenting.figures.style import PALE, PAPER, SMALL
 
@@ -27,24 +28,26 @@ def draw_heat(
         absent: stands in a cell without a number, which has no colour.
         size: of the numbers, in points; 0 for none.
     """
-    import seaborn as sns  # takes a second, which only those who draw should wait
-
-    sns.heatmap(
-        table.rename_axis(index=None, columns=None),  # seaborn would write them beside the axes
-        vmin=0,
-        vmax=most,
-        cmap="viridis",
-        annot=size > 0,
-        fmt=".0f",
-        annot_kws=dict(fontsize=size),
-        cbar=False,
-        edgecolors=PAPER,
-        linewidths=0.6,
-        ax=axes,
-    )
-    for number in axes.texts:  # seaborn's white is the paper's, for which a dark page puts its own colour
-        number.set_color(ON_LIGHT if float(number.get_text()) > 0.6 * most else ON_DARK)
-    for line, column in np.argwhere(table.isna().to_numpy()) if absent else ():
-        axes.text(column + 0.5, line + 0.5, absent, ha="center", va="center", fontsize=size, color=PALE)
+    # Not seaborn's heat map, which draws the whole figure to see whether names overlap.
+    values = table.to_numpy(dtype=float)
+    axes.pcolormesh(values, vmin=0, vmax=most, cmap="viridis", edgecolors=PAPER, linewidths=0.6)
+    lines, columns = values.shape
+    axes.set(xlim=(0, columns), ylim=(lines, 0))
+    _name_cells(axes.xaxis, table.columns, axes.bbox.width)
+    _name_cells(axes.yaxis, table.index, axes.bbox.height)
+    for (line, column), value in np.ndenumerate(values) if size else ():
+        text = absent if np.isnan(value) else f"{value:.0f}"
+        colour = PALE if np.isnan(value) else ON_LIGHT if float(text) > 0.6 * most else ON_DARK
+        axes.text(column + 0.5, line + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
+    axes.spines[:].set_visible(False)
     axes.grid(visible=False)
-    axes.tick_params(length=0, labelrotation=0)
+    axes.tick_params(length=0)
+
+
+def _name_cells(axis: Axis, names: pd.Index, pixels: float) -> None:
+    """Writes the names of rows or columns beside a side of so many pixels: each, or every second or third where they are many."""
+    (tick,) = axis.set_ticks([0])
+    assert axis.axes.figure is not None
+    most = max(1, int(pixels * 72 / axis.axes.figure.dpi // float(tick.label1.get_fontsize())))
+    shown = np.arange(0, len(names), len(names) // most + 1)
+    axis.set_ticks(shown + 0.5, [str(name) for name in names[shown]])
