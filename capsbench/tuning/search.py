@@ -13,12 +13,15 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.planning.count import MOST_TRIALS
 from capsbench.planning.defaults import STUDIES, TRIALS
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.options import parse_option
-from capsbench.records.cell import FIELDS, Cell, Scalar, flag_of, short_name
+from capsbench.planning.request import WEIGHTS
+from capsbench.records.cell import FIELDS, TARGET, Cell, Scalar, asked_fields, fields_of, flag_of, short_name
+from capsbench.records.declaration import Role
 from capsbench.records.parts import Parts
 from capsbench.records.tuning import Sampler, change_settings
 from capsbench.stats.spaces import Choice, Range, Space, parse_space
@@ -27,6 +30,14 @@ FIRST_TRIAL_SEED = 1_000_000
 """The seed of the first trial of a search: the seeds of trials are others than those of results."""
 
 SPACE_FLAG = "space"
+
+# Another task, machine, seed or component is another contender, and so is a CNN of another size: none is a setting of one.
+TUNABLE = [
+    name
+    for name in fields_of(Role.NETWORK, Role.OWN, Role.BUDGET)
+    if name in asked_fields().values() and name not in (*registry.BUILT_IN, WEIGHTS)
+]
+"""The fields of a cell that a search may change."""
 
 SAMPLERS = ("random", "tpe")
 """The samplers of `capsbench tune`."""
@@ -105,9 +116,13 @@ def find_spaces(planned: PlannedCell, overrides: Mapping[str, Space]) -> dict[st
         spaces.pop("reconstruction_weight", None)
     fixed = {canonical for name in planned.request for canonical in _find_names(name, cell)}
     spaces = {name: space for name, space in spaces.items() if name not in fixed}
+    replaced: dict[str, Space] = {}
     for name, space in overrides.items():
-        for found in _find_names(name, cell):
-            spaces[found] = _convert_choices(space, cell, found)
+        for found in _find_tunable(name, cell):
+            if found in replaced:
+                raise UsageError(Kind.CONFLICT, "given twice", flag=SPACE_FLAG, value=name)
+            replaced[found] = _convert_choices(space, cell, found)
+    spaces |= replaced
     return {name: spaces[name] for name in sorted(spaces)}
 
 
@@ -122,6 +137,20 @@ def _find_names(name: str, cell: Cell) -> list[str]:
     """Returns the field or the options of a cell that a name stands for: a field, its flag, an option, or its short name."""
     fields = [field for field in FIELDS if name in (field, flag_of(field))]
     return fields or [option for option in cell.options if name in (option, short_name(option))]
+
+
+def _find_tunable(name: str, cell: Cell) -> list[str]:
+    """Returns what `_find_names` does, as far as a cell has it; raises UsageError for what makes another contender of it."""
+    found = _find_names(name, cell)
+    tunable = [
+        option
+        for option in found
+        if option in TUNABLE or ("." in option and option != TARGET and not option.startswith("dataset."))
+    ]
+    if found and not tunable:
+        problem = "no setting of a contender: it makes another contender, another task or another machine"
+        raise UsageError(Kind.INVALID, problem, flag=SPACE_FLAG, value=name)
+    return [option for option in tunable if "." in option or getattr(cell, option) is not None]
 
 
 def _convert_choices(space: Space, cell: Cell, name: str) -> Space:
@@ -139,7 +168,11 @@ def _convert_choices(space: Space, cell: Cell, name: str) -> Space:
             ) from error
         values.append(changed.options[name] if "." in name else getattr(changed, name))
     if isinstance(space, Choice):
-        return Choice(tuple(values))
+        try:
+            return Choice(tuple(values))
+        except ValueError as error:
+            given = f"{short_name(name) or name}={space}"
+            raise UsageError(Kind.INVALID, str(error), flag=SPACE_FLAG, value=given) from error
     if any(isinstance(value, int) for value in values):  # a range would draw fractions
         expected = "a list A,B,..., since it takes whole numbers"
         raise UsageError(Kind.INVALID, flag=SPACE_FLAG, expected=expected, value=f"{short_name(name) or name}={space}")
@@ -174,7 +207,7 @@ def parse_spaces(texts: Collection[str]) -> dict[str, Space]:
 def check_spaces_used(search: Search, spaces: Collection[Mapping[str, Space]], cells: Collection[Cell]) -> None:
     """Refuses a space for a name that no contender has, and a search that changes nothing."""
     for name in search.spaces:
-        if not any(_find_names(name, cell) for cell in cells):
+        if not any(_find_tunable(name, cell) for cell in cells):
             known = sorted({short_name(found) or found for of_contender in spaces for found in of_contender})
             raise UsageError(Kind.UNKNOWN, flag=SPACE_FLAG, value=name, expected=known)
     if not all(spaces):

@@ -94,6 +94,7 @@ def test_values_of_a_user_get_the_type_of_their_option() -> None:
         ("batch_size=1..64", "batch_size"),  # a range would draw fractions
         ("leaky=perhaps", "leaky"),
         ("kernel=-5,9", "kernel"),
+        ("learning_rate=0.01,0.010", "0.01,0.01"),
     ],
 )
 def test_values_of_another_type_are_refused(text, value) -> None:
@@ -123,6 +124,38 @@ def test_a_space_of_no_contender_is_refused() -> None:
         check_spaces_used(search, [find_spaces(capsules, {})], [capsules.cell, cnn.cell])
     assert (caught.value.kind, caught.value.value) == (Kind.UNKNOWN, "learning")
     assert "learning_rate" in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dataset", "train_size", "size", "seeds", "routing", "network", "loss", "device", "code", "options", "weights"],
+)
+def test_a_search_changes_neither_task_nor_machine_nor_contender(name) -> None:
+    capsules, _ = plan()
+    with pytest.raises(UsageError) as caught:
+        find_spaces(capsules, parse_spaces([f"{name}=1,2"]))
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "space", name)
+
+
+def test_a_matched_cnn_keeps_its_size() -> None:
+    _, cnn = plan()
+    with pytest.raises(UsageError) as caught:
+        find_spaces(cnn, parse_spaces(["parameters=1000,2000"]))
+    assert caught.value.value == "parameters"
+
+
+def test_a_cnn_has_no_iterations_to_tune() -> None:
+    capsules, cnn = plan()
+    overrides = parse_spaces(["iters=1,2"])
+    assert find_spaces(capsules, overrides)["iterations"] == Choice((1, 2))
+    assert "iterations" not in find_spaces(cnn, overrides)
+
+
+def test_two_names_of_one_setting_are_refused() -> None:
+    capsules, _ = plan()
+    with pytest.raises(UsageError) as caught:
+        find_spaces(capsules, parse_spaces(["lr=0.1..1", "learning_rate=0.01..0.1"]))
+    assert caught.value.kind is Kind.CONFLICT
 
 
 @pytest.mark.parametrize(
