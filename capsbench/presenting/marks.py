@@ -23,6 +23,7 @@ from capsbench.measures.accuracy.spec import (
 )
 from capsbench.presenting.paired import Kept
 from capsbench.records.record import Record
+from capsbench.records.tuning import TUNED
 from capsbench.stats.collapse import ONE_CLASS, Counts
 from capsbench.stats.differences import ALPHA
 from capsbench.stats.improvement import Curve, trend_of
@@ -217,8 +218,12 @@ def marks_of(summary: pd.DataFrame) -> pd.Series:
 
 
 def said_of(summary: pd.DataFrame) -> pd.Series:
-    """Returns the text behind each contender's name: ``(2 of 3 seeds) ‡``, the seeds that did not fail and the marks' signs."""
-    seeds = "(" + summary["n"].map(str) + " of " + summary["seeds"].map(str) + " seeds)"
+    """Returns the text behind each contender's name: ``(2 of 3 seeds) ‡``, the seeds that did not fail and the marks' signs.
+
+    Of a tuned contender it counts studies.
+    """
+    units = summary[TUNED].isna().map({True: "seeds", False: "studies"}) if TUNED in summary else "seeds"
+    seeds = "(" + summary["n"].map(str) + " of " + summary["seeds"].map(str) + " " + units + ")"
     signs = marks_of(summary).map(lambda marks: "".join(mark.sign for mark in marks))
     return (seeds.where(summary["n"] < summary["seeds"], "") + " " + signs).str.strip()
 

@@ -16,9 +16,10 @@ from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
-from capsbench.records.cell import Cell
+from capsbench.records.cell import FIELDS, Cell
+from capsbench.records.declaration import Role
 from capsbench.records.join import rename_sources
-from capsbench.records.record import Measurement, Record, Row
+from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
 from capsbench.records.tuning import SEARCH, TUNED, Tuning
 from capsbench.records.tuning.convergence import AUTO_EPOCHS, Convergence
 
@@ -92,7 +93,24 @@ def group_studies(records: Iterable[Record]) -> Studies:
             if record.status != "failed":
                 members.setdefault(cell.with_seed(study).id, []).append(network.cell.id)
         results.append(merge_study(cell.with_seed(study), of_study))
+    results += _list_missing_studies(studies)
     return Studies(rename_sources(results, renamed), networks, origins, members)
+
+
+def _list_missing_studies(studies: Mapping[tuple[str, int], Sequence[Record]]) -> list[Record]:
+    """Returns a failed result for each study of a contender that has none, so that its name says how many there should be.
+
+    All trials of such a study failed, its winner has yet to be trained, or its result now belongs to another search.
+    """
+    missing = {}
+    for (contender, _), records in studies.items():
+        tuning, cell = records[0].tuning, describe_contender(records[0])
+        assert tuning is not None
+        for study in range(tuning.studies):
+            if (contender, study) not in studies:
+                failures = {TRAINING: Failure("no result of this study is on record")}
+                missing[contender, study] = Record(cell.with_seed(study), failures=failures, tuning=tuning)
+    return [*missing.values()]
 
 
 def _keep_winner(records: Sequence[Record]) -> list[Record]:
@@ -129,9 +147,23 @@ def identify_contender(record: Record) -> str:
 
 
 def is_of_search(trial: Record, tuning: Tuning) -> bool:
-    """Returns true for a trial of the search that found a result."""
-    names = ("contender", "seed", "studies", "trials", "sampler", "space")
-    return trial.tuning is not None and all(getattr(trial.tuning, name) == getattr(tuning, name) for name in names)
+    """Returns true for a trial of the search that found a result.
+
+    A random setting depends on the number of its trial, and not on how many there are or how they are divided. So searches with
+    one seed share their first trials, which name the latest of these searches.
+    """
+    own = trial.tuning
+    names = ["contender", "seed", "sampler", "space"] + (["studies", "trials"] if tuning.sampler != "random" else [])
+    return (
+        own is not None
+        and all(getattr(own, name) == getattr(tuning, name) for name in names)
+        and number_trial(own) < tuning.studies * tuning.trials
+    )
+
+
+def number_trial(tuning: Tuning) -> int:
+    """Returns the number of a trial among all of its contender."""
+    return tuning.study * tuning.trials + tuning.trial
 
 
 def describe_contender(record: Record) -> Cell:

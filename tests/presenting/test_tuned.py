@@ -10,9 +10,10 @@ import pytest
 from capsbench.presenting.contenders import summary, verdicts_of
 from capsbench.presenting.filter import choose_records
 from capsbench.presenting.format import format_summary
+from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
 from capsbench.presenting.paired import Pairs
-from capsbench.presenting.tuned import describe_end, describe_tuned, group_studies, identify_contender
+from capsbench.presenting.tuned import describe_end, describe_tuned, group_studies, identify_contender, is_of_search
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
 from capsbench.records.store import Store
 from capsbench.records.tuning import Tuning
@@ -129,6 +130,37 @@ def test_searches_with_other_seeds_or_spaces_are_other_contenders(capsules) -> N
         for search in ({}, {"seed": 1}, {"studies": 4}, {"trials": 6}, {"space": {"learning_rate": "0.001..1"}})
     ]
     assert len({one, *others}) == 5
+
+
+def test_a_study_without_a_result_counts_as_one_that_failed(records, tmp_path) -> None:
+    whole = [record for record in records if record.tuning.study != 1 or record.cell.has_routing]
+    table = Material.from_records(whole, Store(tmp_path)).summary.set_index("network")
+    assert table.loc["matched", ["n", "seeds"]].tolist() == [2, 3]
+    assert said_of(table)["matched"].startswith("(2 of 3 studies)")
+    assert said_of(table).drop("matched").map(lambda said: "of" not in said).all()
+
+
+@pytest.mark.parametrize(
+    ("trial", "is_of"),
+    [
+        ({"study": 2, "trial": 4}, True),
+        ({"studies": 3, "trials": 8, "study": 1, "trial": 6}, True),  # trial 14 of a search of 24
+        ({"studies": 3, "trials": 8, "study": 1, "trial": 7}, False),  # trial 15
+        ({"studies": 1, "trials": 15, "study": 0, "trial": 14}, True),
+        ({"seed": 1}, False),
+        ({"space": {"learning_rate": "0.001..1"}}, False),
+    ],
+)
+def test_searches_with_one_seed_share_their_first_trials(records, trial, is_of) -> None:
+    search = records[0].tuning  # of 3 studies of 5 trials
+    found = replace(records[0], role="trial", tuning=replace(search, **trial))
+    assert is_of_search(found, search) is is_of
+
+
+def test_trials_of_a_sampler_that_learns_depend_on_how_they_are_divided(records) -> None:
+    search = replace(records[0].tuning, sampler="tpe")
+    assert is_of_search(replace(records[0], tuning=search), search)
+    assert not is_of_search(replace(records[0], tuning=replace(search, studies=1, trials=15)), search)
 
 
 def test_a_failed_seed_leaves_the_others_of_its_study(records) -> None:

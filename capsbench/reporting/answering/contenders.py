@@ -30,7 +30,7 @@ MOST_KNOWN = 30
 MOST_EACH = 4
 """The most contenders of a task that are answered for where no validation accuracy says which is the best."""
 
-_SAID = re.compile(rf"(\s|\(\d+ of \d+ seeds\)|[{''.join(mark.sign for mark in MARKS)}])+$")
+_SAID = re.compile(rf"(\s|\(\d+ of \d+ (?:seeds|studies)\)|[{''.join(mark.sign for mark in MARKS)}])+$")
 """The text of `said_of` behind a name."""
 
 IsAlike = Callable[[str, str], bool]
