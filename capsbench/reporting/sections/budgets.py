@@ -16,7 +16,7 @@ from capsbench.presenting.figures.style import COLUMN, PAGE, STYLE, THIN
 from capsbench.presenting.format import PERCENT
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
-from capsbench.presenting.tuned import identify_contender, is_of_search
+from capsbench.presenting.tuned import identify_contender, is_of_search, number_trial
 from capsbench.records.record import Record
 from capsbench.records.tuning.trials import read_validation
 from capsbench.stats.budgets import BudgetCurve, estimate_budget_curve, find_leads
@@ -28,6 +28,8 @@ BUDGETS = (1, 2, 5, 10, 20, 50, 100)
 def collect_performances(material: Material) -> dict[str, list[float]]:
     """Returns tuned contender -> the validation accuracy of each of its trials, in order; nan for one that failed.
 
+    Of a contender some of whose trials are not on record there are none, since these may be missing for what they were.
+
     Raises NoDataError without two independent trials of a contender that classifies: a sampler that learns from earlier trials
     has none.
     """
@@ -38,8 +40,10 @@ def collect_performances(material: Material) -> dict[str, list[float]]:
         if contender in performances or tuning is None or tuning.sampler != "random":
             continue
         trials = [trial for trial in material.trials if is_of_search(trial, tuning)]
-        if len(trials) > 1 and any("validation_accuracy" in epoch for trial in trials for epoch in trial.history):
-            performances[contender] = list(map(_read_accuracy, sorted(trials, key=_number_of_trial)))
+        if 1 < len(trials) == tuning.studies * tuning.trials and any(
+            "validation_accuracy" in epoch for trial in trials for epoch in trial.history
+        ):
+            performances[contender] = list(map(_read_accuracy, sorted(trials, key=_find_number)))
     if not performances:
         raise NoDataError("a search by random settings", "is not on record")
     order = [name for name in material.summary["contender"] if name in performances]
@@ -51,9 +55,9 @@ def _read_accuracy(trial: Record) -> float:
     return validation if math.isfinite(validation) else math.nan
 
 
-def _number_of_trial(trial: Record) -> int:
+def _find_number(trial: Record) -> int:
     assert trial.tuning is not None
-    return trial.tuning.study * trial.tuning.trials + trial.tuning.trial
+    return number_trial(trial.tuning)
 
 
 def build_table(material: Material) -> pd.DataFrame:

@@ -65,6 +65,14 @@ def test_a_failed_trial_counts_as_one(tmp_path):
     assert math.isnan(performances[5])
 
 
+def test_a_search_that_lacks_a_trial_has_no_curve(tmp_path):
+    records = [make_search(tmp_path, 1, GOOD)]
+    trials = open_trials(tmp_path)
+    trials.record_path(trials.records()[0][0].cell.id).unlink()
+    with pytest.raises(NoDataError):
+        SECTION.table(Material.from_records(records, Store(tmp_path)))
+
+
 def test_a_sampler_that_learns_has_no_curve(tmp_path):
     records = [make_search(tmp_path, 1, GOOD[:5], sampler="tpe")]
     with pytest.raises(NoDataError):
