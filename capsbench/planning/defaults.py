@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from capsbench.records.cell import FIELDS, Cell, asked_fields
+from capsbench.records.tuning import USUAL_STUDIES
 
 AXES = {name: list(declaration.axis) for name, declaration in FIELDS.items() if declaration.axis}
 """Field of the Cell -> its values in a matrix that names none."""
@@ -21,7 +22,7 @@ FIELD_DEFAULTS = {
 PAPER_LEARNING_RATE = 0.001
 """The learning rate of CNNs at paper size."""
 
-STUDIES, TRIALS = 4, 20
+STUDIES, TRIALS = USUAL_STUDIES, 20
 """The studies of a contender in a search for settings, and the trials of all of them together."""
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0

@@ -80,8 +80,8 @@ UNSOUND = Mark(
 UNLIKE = Mark(
     "unlike",
     "\N{SECTION SIGN}",
-    "the two trainings of a seed differ in more than is compared: in the commit, the version of torch, the kind of machine, or "
-    "the images and labels that their data set gave",
+    "the two trainings of a seed differ in more than is compared: in the commit, the version of torch, the kind of machine, "
+    "the images and labels that their data set gave, or the spaces over which they were tuned",
 )
 """Stands behind differences, of pairs; `capsbench.presenting.verdicts.Verdicts.unlike` finds it."""
 

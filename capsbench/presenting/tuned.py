@@ -16,11 +16,11 @@ from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
-from capsbench.records.cell import FIELDS, Cell
+from capsbench.records.cell import FIELDS, Cell, Scalar
 from capsbench.records.declaration import Role
 from capsbench.records.join import rename_sources
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
-from capsbench.records.tuning import SEARCH, TUNED, Tuning
+from capsbench.records.tuning import SEARCH, TUNED, USUAL_STUDIES, Tuning
 from capsbench.records.tuning.convergence import AUTO_EPOCHS, Convergence
 
 ABOUT_SEARCHES = {
@@ -161,6 +161,23 @@ def is_of_search(trial: Record, tuning: Tuning) -> bool:
     )
 
 
+def have_different_spaces(one: Record, other: Record) -> bool:
+    """Returns true if a setting that two tuned contenders have was drawn from other values, or was fixed for one of them."""
+    if one.tuning is None or other.tuning is None:
+        return False
+    spaces = one.tuning.space, other.tuning.space
+    return any(
+        spaces[0].get(name) != spaces[1].get(name) and all(_has_setting(record.cell, name) for record in (one, other))
+        for name in spaces[0].keys() | spaces[1].keys()
+    )
+
+
+def _has_setting(cell: Cell, name: str) -> bool:
+    if "." in name:
+        return name in cell.options
+    return cell.reconstruction if name == "reconstruction_weight" else getattr(cell, name) is not None
+
+
 def number_trial(tuning: Tuning) -> int:
     """Returns the number of a trial among all of its contender."""
     return tuning.study * tuning.trials + tuning.trial
@@ -189,18 +206,32 @@ def describe_converged(cell: Cell, convergence: Convergence) -> Cell:
 
 
 def describe_tuned(cell: Cell, tuning: Tuning) -> Cell:
-    """Returns the cell by which a report names a tuned contender: where its search started, with the mark of the search."""
-    fields = {name: value for name, value in tuning.start.items() if "." not in name}
+    """Returns the cell by which a report names a tuned contender: where its search started, with the mark of the search.
+
+    Fields of the budget that were tuned have no part in it: they have their usual value, so that contenders of one search are
+    compared whatever value each started from.
+    """
+    fields = {name: _find_usual(name, value) for name, value in tuning.start.items() if "." not in name}
     options = {name: value for name, value in tuning.start.items() if "." in name}
     sampler = {"random": "", "tpe": ", TPE", "own": ", own tuner"}[tuning.sampler]
-    marks = {TUNED: f"({tuning.studies * tuning.trials} trials{sampler})", SEARCH: _identify_search(tuning)}
+    studies = "" if tuning.studies == USUAL_STUDIES else f" in {tuning.studies} {'studies' if tuning.studies > 1 else 'study'}"
+    budget = f"({tuning.studies * tuning.trials} trials{studies}{sampler})"
+    marks = {TUNED: budget, SEARCH: _identify_search(tuning)}
     # Not validated: no network is built from it, and the marks are no options of a network.
     return cell.model_copy(update={**fields, "seed": 0, "options": {**cell.options, **options, **marks}})
+
+
+def _find_usual(name: str, start: Scalar) -> Scalar:
+    """Returns the default of a field of the budget; of any other field, and where there is none, the value of the start."""
+    declared, default = FIELDS[name], Cell.model_fields[name].default
+    usual = default if declared.default is None else declared.default
+    return usual if declared.role is Role.BUDGET and isinstance(usual, bool | int | float | str) else start
 
 
 def _identify_search(tuning: Tuning) -> str:
     """Returns what tells two searches of one contender and one budget apart."""
     spaces = "/".join(f"{name}={space}" for name, space in sorted(tuning.space.items()))
+    spaces += "".join(f"/{name} from {value}" for name, value in sorted(tuning.start.items()))
     return f"{tuning.seed}/{tuning.studies}/{hashlib.sha256(spaces.encode()).hexdigest()[:6]}"
 
 

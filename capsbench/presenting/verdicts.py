@@ -14,6 +14,7 @@ from functools import cache
 from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
 from capsbench.presenting.paired import PairName, Pairs, judge_seeds
 from capsbench.presenting.steps import Steps
+from capsbench.presenting.tuned import have_different_spaces
 from capsbench.records.record import TRAINING, Record, have_different_data
 from capsbench.records.specs import TRAINING_SPEC, specs_of
 from capsbench.records.tuning import TUNED
@@ -102,7 +103,7 @@ class Verdicts:
         return PRIMARY if {(one, other), (other, one)} & self._primary.keys() else SECOND
 
     def unlike(self, one: str, other: str) -> tuple[str, ...]:
-        """Returns the facts in which two trainings of a seed differ: ``commit``, ``data``, ``machine``, ``torch``."""
+        """Returns the facts in which two trainings of a seed differ: ``commit``, ``data``, ``machine``, ``space``, ``torch``."""
         first, second = self._cells[one], self._cells[other]
         facts = [
             name
@@ -111,6 +112,8 @@ class Verdicts:
             if _find_origin(first[seed])[fact] != _find_origin(second[seed])[fact]
         ]
         facts += ["data" for seed in first.keys() & second.keys() if have_different_data(first[seed], second[seed])]
+        pairs = [(first[seed], second[seed]) for seed in first.keys() & second.keys()]
+        facts += ["space" for pair in pairs if have_different_spaces(*pair)]
         return tuple(dict.fromkeys(sorted(facts)))
 
     def share_search(self, one: str, other: str) -> bool:

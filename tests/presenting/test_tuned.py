@@ -14,6 +14,7 @@ from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
 from capsbench.presenting.paired import Pairs
 from capsbench.presenting.tuned import describe_end, describe_tuned, group_studies, identify_contender, is_of_search
+from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.record import TRAINING, Failure, Measurement, Record, Row
 from capsbench.records.store import Store
 from capsbench.records.tuning import Tuning
@@ -70,7 +71,7 @@ def test_a_study_has_the_mean_of_its_seeds(records) -> None:
     table = summary(group_studies(records).results)
     assert table["accuracy_percent"].tolist() == pytest.approx([91.1, 82.1])
     assert table["n"].tolist() == [3, 3]
-    assert all("tuned (15 trials)" in label for label in table["label"])
+    assert all("tuned (15 trials in 3 studies)" in label for label in table["label"])
 
 
 def test_a_tuned_network_is_compared_with_its_tuned_cnn(records) -> None:
@@ -115,6 +116,54 @@ def test_a_tuned_contender_is_not_compared_with_one_that_is_not(records, matched
     tuned_network = grouped.results[-1].cell.contender
     assert verdicts.difference(tuned_network, untuned[0].cell.contender) is None
     assert table.set_index("contender")["difference_n.matched"].isna()[untuned[0].cell.contender]
+
+
+def compare_searches(capsules, matched, **search) -> tuple[Verdicts, str, str]:
+    """Three studies of a network, and three of its CNN that were found by another search."""
+    networks = [tuned(capsules, 0.9 + 0.01 * study, study, study, 0.01) for study in range(3)]
+    cnns = [tuned(matched, 0.8 + 0.01 * study, study, study, 0.01, **search) for study in range(3)]
+    grouped = group_studies([*networks, *cnns])
+    return verdicts_of(grouped.results), identify_contender(networks[0]), identify_contender(cnns[0])
+
+
+def test_where_the_search_of_a_field_of_the_budget_started_does_not_matter(capsules, matched, tmp_path) -> None:
+    space = {"batch_size": "32,64,128", "learning_rate": "0.001..0.1"}
+    records = [
+        tuned(make, accuracy, study, study, 0.01, space=space, start={"batch_size": batch, "learning_rate": 0.003})
+        for make, accuracy, batch in ((capsules, 0.9, 128), (matched, 0.8, 16))
+        for study in range(3)
+    ]
+    material = Material.from_records(records, Store(tmp_path))
+    assert material.summary["difference_n.matched"].max() == 3
+    assert len(groups_of(material)) == 1
+
+
+def test_one_contender_from_two_starts_is_two_searches(capsules) -> None:
+    one, other = (
+        tuned(capsules, 0.9, 0, 0, 0.01, start={"batch_size": batch, "learning_rate": 0.003}) for batch in (16, 128)
+    )
+    assert identify_contender(one) != identify_contender(other)
+
+
+def test_searches_with_as_many_trials_in_other_studies_are_not_compared(capsules, matched) -> None:
+    verdicts, network, cnn = compare_searches(capsules, matched, studies=5, trials=3)
+    assert verdicts.difference(network, cnn) is None
+
+
+@pytest.mark.parametrize(
+    ("space", "facts"),
+    [
+        ({"learning_rate": "0.001..0.1"}, ()),
+        ({"learning_rate": "0.001..0.1", "network.width": "1,2"}, ()),  # which the network does not have
+        ({"learning_rate": "0.001..1"}, ("space",)),
+        ({"learning_rate": "0.001..0.1", "batch_size": "32,64"}, ("space",)),
+        ({}, ("space",)),
+    ],
+)
+def test_a_difference_says_that_a_setting_was_tuned_over_another_space(capsules, matched, space, facts) -> None:
+    verdicts, network, cnn = compare_searches(capsules, matched, space=space)
+    assert verdicts.unlike(network, cnn) == facts
+    assert verdicts.unlike(cnn, network) == facts
 
 
 def test_a_single_study_is_not_tested(capsules, matched) -> None:
@@ -254,7 +303,7 @@ def test_studies_with_other_epochs_are_one_tuned_contender(records) -> None:
     table = summary(grouped.results)
     assert table["n"].tolist() == [3, 3]
     assert table["difference_n.matched"][0] == 3
-    assert all("tuned (15 trials)" in label and "auto epochs" in label for label in table["label"])
+    assert all("tuned (15 trials in 3 studies)" in label and "auto epochs" in label for label in table["label"])
     verdicts = verdicts_of([*grouped.results, *group_studies(records).results])
     longer_one, shorter_one = (group_studies(some).results[0].cell.contender for some in (longer, records))
     assert verdicts.difference(longer_one, shorter_one) is None  # tuned alike, but with another budget of epochs
@@ -283,7 +332,7 @@ def test_a_difference_that_is_not_tested_counts_studies(records):
 def test_a_column_says_how_settings_were_found(records, capsules):
     untuned = [capsules(0.9, seed=seed) for seed in range(3)]
     table = format_summary(summary([*group_studies(records).results, *untuned]))
-    assert sorted(table["search"]) == ["", "tuned (15 trials)", "tuned (15 trials)"]
+    assert sorted(table["search"]) == ["", "tuned (15 trials in 3 studies)", "tuned (15 trials in 3 studies)"]
     assert not any(name.startswith("tuning.") for name in table)
     assert "search" not in format_summary(summary(untuned))
 
@@ -293,4 +342,4 @@ def test_claims_compare_no_tuned_contender_with_an_untuned_one(records, capsules
     one, other = groups_of(Material.from_records([*records, *untuned], Store(tmp_path)))
     assert len(one.contenders) == len(other.contenders) == 2
     assert not set(one.contenders.index) & set(other.contenders.index)
-    assert {group.title.partition(", tuned ")[2] for group in (one, other)} == {"(15 trials)", ""}
+    assert {group.title.partition(", tuned ")[2] for group in (one, other)} == {"(15 trials in 3 studies)", ""}

@@ -18,6 +18,9 @@ TUNED = "tuning.tuned"
 SEARCH = "tuning.search"
 """The option that tells contenders of two searches with the same budget apart."""
 
+USUAL_STUDIES = 4
+"""The studies of a search that names no other number; the mark of a search tells any other."""
+
 Sampler = Literal["random", "tpe", "own"]
 
 

@@ -51,6 +51,7 @@ UNLIKE = {
     "commit": "from another commit",
     "data": "with other images",
     "machine": "on another machine",
+    "space": "tuned over other spaces",
     "torch": "with another version of torch",
 }
 """A fact of `Verdicts.unlike` -> the phrase on a rival."""
@@ -151,7 +152,7 @@ def spell_shared(line: Line) -> str:
     else:
         alike.append("with the same budget")
     if line["unit_of_n"] == "study" and not line["tuning"]:
-        alike.append("tuned alike")
+        alike.append("tuned with as many trials" if "space" in line["unlike"].split(", ") else "tuned alike")
     alike += [f"with epochs by one rule ({line['epochs']})"] if line["epochs"] else []
     apart += [str(line["tuning"])] if line["tuning"] else []
     apart += [UNLIKE[fact] for fact in line["unlike"].split(", ") if fact in UNLIKE]

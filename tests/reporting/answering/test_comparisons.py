@@ -147,7 +147,7 @@ def test_a_tuned_contender_is_not_tested_against_one_that_is_not(
 ):
     cnn = seeds_of(matched, (0.5, 0.51, 0.5), row)
     line = line_of(tuned(seeds_of(capsules, row=row)) + cnn, measured=measured)
-    assert (line["result"], line["tuning"]) == (Result.NOT_TESTED, "tuned with 15 trials against untuned")
+    assert (line["result"], line["tuning"]) == (Result.NOT_TESTED, "tuned with 15 trials in 3 studies against untuned")
     both = line_of(tuned(seeds_of(capsules, row=row)) + tuned(cnn), measured=measured)
     assert (both["result"], both["tuning"], both["unit_of_n"]) == (Result.BETTER, "", "study")
 

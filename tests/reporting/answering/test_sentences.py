@@ -220,6 +220,7 @@ def test_a_rival_has_its_differences_costs_and_how_it_was_chosen():
         ({"network": "capsnet"}, ["same budget"], ["another network (capsnet)"]),
         ({"budget": "epochs 1 against 2"}, [], ["another budget (epochs 1 against 2)"]),
         ({"unit_of_n": "study"}, ["same budget", "tuned alike"], []),
+        ({"unit_of_n": "study", "unlike": "space"}, ["same budget", "as many trials"], ["other spaces"]),
         ({"epochs": "40 against 20"}, ["same budget", "one rule (40 against 20)"], []),
         ({"unit_of_n": "study", "tuning": "tuned with 4 trials against untuned"}, ["same budget"], ["tuned with 4"]),
         ({"unlike": "commit, data, machine, torch"}, [], ["commit", "images", "machine", "torch"]),
