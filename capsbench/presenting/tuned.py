@@ -214,7 +214,11 @@ def describe_tuned(cell: Cell, tuning: Tuning) -> Cell:
     fields = {name: _find_usual(name, value) for name, value in tuning.start.items() if "." not in name}
     options = {name: value for name, value in tuning.start.items() if "." in name}
     sampler = {"random": "", "tpe": ", TPE", "own": ", own tuner"}[tuning.sampler]
-    studies = "" if tuning.studies == USUAL_STUDIES else f" in {tuning.studies} {'studies' if tuning.studies > 1 else 'study'}"
+    studies = (
+        ""
+        if tuning.studies == USUAL_STUDIES
+        else f" in {tuning.studies} {'studies' if tuning.studies > 1 else 'study'}"
+    )
     budget = f"({tuning.studies * tuning.trials} trials{studies}{sampler})"
     marks = {TUNED: budget, SEARCH: _identify_search(tuning)}
     # Not validated: no network is built from it, and the marks are no options of a network.

@@ -19,6 +19,8 @@ from capsbench.presenting.section import Section
 from capsbench.presenting.tuned import identify_contender, is_of_search, number_trial
 from capsbench.records.record import Record
 from capsbench.records.tuning.trials import read_validation
+from capsbench.reporting.sections.budget import groups_of
+from capsbench.stats.bands import MOST_DRAWS
 from capsbench.stats.budgets import BudgetCurve, estimate_budget_curve, find_leads
 
 BUDGETS = (1, 2, 5, 10, 20, 50, 100)
@@ -28,7 +30,8 @@ BUDGETS = (1, 2, 5, 10, 20, 50, 100)
 def collect_performances(material: Material) -> dict[str, list[float]]:
     """Returns tuned contender -> the validation accuracy of each of its trials, in order; nan for one that failed.
 
-    Of a contender some of whose trials are not on record there are none, since these may be missing for what they were.
+    Of more than `MOST_DRAWS` trials the first ones count. Of a contender some of whose trials are not on record there are none,
+    since these may be missing for what they were.
 
     Raises NoDataError without two independent trials of a contender that classifies: a sampler that learns from earlier trials
     has none.
@@ -43,7 +46,8 @@ def collect_performances(material: Material) -> dict[str, list[float]]:
         if 1 < len(trials) == tuning.studies * tuning.trials and any(
             "validation_accuracy" in epoch for trial in trials for epoch in trial.history
         ):
-            performances[contender] = list(map(_read_accuracy, sorted(trials, key=_find_number)))
+            first = sorted(trials, key=_find_number)[:MOST_DRAWS]
+            performances[contender] = list(map(_read_accuracy, first))
     if not performances:
         raise NoDataError("a search by random settings", "is not on record")
     order = [name for name in material.summary["contender"] if name in performances]
@@ -61,31 +65,31 @@ def _find_number(trial: Record) -> int:
 
 
 def build_table(material: Material) -> pd.DataFrame:
-    """Returns one row a data set, budget and contender: the estimate, the ends of the band, and who leads."""
+    """Returns one row a budget of training, number of trials and contender: the estimate, the ends of the band, and who leads."""
     performances = collect_performances(material)
     summary = material.summary.set_index("contender")
     lines: list[dict[str, Any]] = []
-    for dataset in summary.loc[list(performances), "dataset"].unique():
+    for group in groups_of(material):  # a contender with more epochs or images leads nobody
         curves = {
             name: estimate_budget_curve(values, [k for k in BUDGETS if k <= len(values)])
             for name, values in performances.items()
-            if summary["dataset"][name] == dataset
+            if name in group.contenders.index
         }
-        lines += _describe_budgets(str(dataset), curves, summary)
+        lines += _describe_budgets(group.title, curves, summary) if curves else []
     return pd.DataFrame(lines)
 
 
-def _describe_budgets(dataset: str, curves: dict[str, BudgetCurve], summary: pd.DataFrame) -> list[dict[str, Any]]:
-    leads = {lead.budget: lead for lead in find_leads(curves)} if len(curves) > 1 and _are_alike(curves) else {}
+def _describe_budgets(on: str, curves: dict[str, BudgetCurve], summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the rows of the contenders of one budget of training, which have as many trials each."""
+    leads = {lead.budget: lead for lead in find_leads(curves)} if len(curves) > 1 else {}
     lines = []
     for place, budget in enumerate(point.budget for point in next(iter(curves.values())).points):
         for name, curve in curves.items():
-            if place >= len(curve.points):
-                continue
             point, lead = curve.points[place], leads.get(budget)
             lines.append(
                 {
-                    "dataset": dataset,
+                    "on": on,
+                    "dataset": summary["dataset"][name],
                     "budget": budget,
                     "contender": name,
                     "name": summary["label"][name],
@@ -102,21 +106,16 @@ def _describe_budgets(dataset: str, curves: dict[str, BudgetCurve], summary: pd.
     return lines
 
 
-def _are_alike(curves: dict[str, BudgetCurve]) -> bool:
-    """Returns true if the curves have the same budgets, as those of one search do."""
-    return len({tuple(point.budget for point in curve.points) for curve in curves.values()}) == 1
-
-
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
     """Returns one row a budget: the leader, or who may lead, and the trials with which it can be decided."""
     lines = []
-    several = table["dataset"].nunique() > 1
-    for (dataset, budget), rows in table.groupby(["dataset", "budget"], sort=False):
+    several = table["on"].nunique() > 1
+    for (on, budget), rows in table.groupby(["on", "budget"], sort=False):
         leader, candidates = rows[rows["leads"]], rows[rows["may_lead"]]
         needed = rows["trials_needed"].dropna()
         line: dict[str, Any] = {"trials of each": str(budget)}
         if several:
-            line = {"data set": str(dataset), **line}
+            line = {"on": str(on), **line}
         line["leads"] = leader["name"].iloc[0] if len(leader) else "undecided"
         line["may lead"] = "" if len(leader) else _list_names(candidates["name"].to_list(), len(rows))
         line["best validation accuracy, median %"] = "; ".join(map(_spell_estimate, rows.to_dict("records")))
@@ -183,7 +182,8 @@ SECTION = Section(
     caption=(
         "A contender leads at a budget of k trials if its 95 % band lies beyond those of all others; otherwise the budget is "
         "undecided. In brackets: the band of the median of the best validation accuracy of k trials (Lourie 2024), which holds "
-        "for all budgets at once. It is about validation accuracy, on the images that chose the winners."
+        "for all budgets at once. It is about validation accuracy, on the images that chose the winners. "
+        f"Of more than {MOST_DRAWS} trials the first ones count."
     ),
     table=build_table,
     readable=format_table,

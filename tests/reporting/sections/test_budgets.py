@@ -20,12 +20,14 @@ from tests.making import make_capsules, make_failed, make_record
 COUNT = 60
 
 
-def make_search(folder, iterations: int, accuracies: list[float], sampler: str = "random"):
+def make_search(folder, iterations: int, accuracies: list[float], sampler: str = "random", **fields):
     """Writes the trials of a contender, and returns the result of its search."""
-    base = make_capsules(iterations=iterations)
+    base = make_capsules(iterations=iterations, **fields)
     tuning = Tuning(base.contender, 0, 1, len(accuracies), 0, 0, sampler=sampler, start={"learning_rate": 0.003})
     for number, accuracy in enumerate(accuracies):
-        cell = make_capsules(iterations=iterations, learning_rate=0.001 * (number + 1), seed=1_000_000 + number)
+        cell = make_capsules(
+            iterations=iterations, learning_rate=0.001 * (number + 1), seed=1_000_000 + number, **fields
+        )
         facts = {"role": "trial", "tuning": replace(tuning, trial=number)}
         history = [{"epoch": 1, "loss": 0.1, "validation_accuracy": accuracy}]
         record = make_failed(cell, **facts) if math.isnan(accuracy) else make_record(cell, history=history, **facts)
@@ -49,12 +51,27 @@ def test_a_contender_leads_where_its_band_lies_beyond_the_others(tmp_path):
     assert undecided["trials_needed"].unique().tolist() == [87]
 
 
+def test_nobody_leads_by_another_budget_of_training(tmp_path):
+    records = [make_search(tmp_path, 1, GOOD, epochs=20), make_search(tmp_path, 3, BAD)]
+    table = SECTION.table(Material.from_records(records, Store(tmp_path)))
+    assert table["on"].nunique() == 2
+    assert not table["leads"].any()
+    assert not table["may_lead"].any()
+
+
+def test_of_very_many_trials_the_first_make_the_curve(tmp_path, monkeypatch):
+    monkeypatch.setattr("capsbench.reporting.sections.budgets.MOST_DRAWS", 50)
+    records = [make_search(tmp_path, 1, GOOD)]
+    ((_, performances),) = collect_performances(Material.from_records(records, Store(tmp_path))).items()
+    assert performances == GOOD[:50]
+
+
 def test_its_numbers_are_those_of_the_curve(tmp_path):
     records = [make_search(tmp_path, 1, GOOD)]
     table = SECTION.table(Material.from_records(records, Store(tmp_path)))
     for row, point in zip(table.itertuples(), estimate_budget_curve(GOOD, [1, 2, 5, 10, 20, 50]).points, strict=True):
         assert row.budget == point.budget
-        assert row._6 == pytest.approx(100 * point.estimate, nan_ok=True)
+        assert row._7 == pytest.approx(100 * point.estimate, nan_ok=True)
     assert not table["leads"].any()  # nobody to lead
 
 
