@@ -11,6 +11,7 @@ from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import Scalar
 from capsbench.stats.spaces import DIGITS, Choice, Space
 from capsbench.tuning.contenders import Contender
+from capsbench.tuning.search import LEARNS_AFTER
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -29,7 +30,7 @@ class LearningSampler:
     def __init__(self, contender: Contender, study: int) -> None:
         optuna = import_optuna()
         seed = hashlib.sha256(f"{contender.search.seed}/{contender.identity}/{study}".encode()).digest()
-        sampler = optuna.samplers.TPESampler(seed=int.from_bytes(seed[:4], "big"))
+        sampler = optuna.samplers.TPESampler(n_startup_trials=LEARNS_AFTER, seed=int.from_bytes(seed[:4], "big"))
         self._contender = contender
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._distributions = {name: to_distribution(space) for name, space in contender.spaces.items()}

@@ -39,6 +39,9 @@ TUNABLE = [
 ]
 """The fields of a cell that a search may change."""
 
+LEARNS_AFTER = 10
+"""The first trials of a study, which a sampler that learns draws at random."""
+
 SAMPLERS = ("random", "tpe")
 """The samplers of `capsbench tune`."""
 
@@ -74,6 +77,10 @@ class Search:
             raise UsageError(Kind.INVALID, flag="study_seed", expected="0 or more", value=self.seed)
         if self.sampler not in get_args(Sampler):
             raise UsageError(Kind.UNKNOWN, flag="sampler", value=self.sampler, expected=SAMPLERS)
+        if self.sampler == "tpe" and self.trials_of_study <= LEARNS_AFTER:
+            problem = f"it learns after {LEARNS_AFTER} trials of a study, which has {self.trials_of_study}"
+            remedy = "more trials ({flag:trials}), or fewer studies ({flag:studies})"
+            raise UsageError(Kind.CONFLICT, problem, flag="sampler", value=self.sampler, expected=remedy)
 
     @property
     def trials_of_study(self) -> int:

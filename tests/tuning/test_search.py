@@ -168,6 +168,8 @@ def test_two_names_of_one_setting_are_refused() -> None:
         ({"studies": 0}, "studies"),
         ({"seed": -1}, "study_seed"),
         ({"sampler": "grid"}, "sampler"),
+        ({"sampler": "tpe"}, "sampler"),  # studies of 5 trials end before it learns
+        ({"sampler": "tpe", "trials": 40}, "sampler"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(fields, flag) -> None:
