@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -42,8 +44,12 @@ def _find_collapsed(outcome: Outcome, store: Store) -> list[str]:
     return [titles[cell.id].rpartition(", seed ")[0] for cell in collapsed]
 
 
-def print_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
-    """Prints the outcome of a run; raises `typer.Exit` with its exit code if cells failed or were left."""
+def print_outcome(outcome: Outcome, out: Path, as_json: bool, facts: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Prints the outcome of a run; raises `typer.Exit` with its exit code if cells failed or were left.
+
+    Args:
+        facts: what else a program is told, by name.
+    """
     from capsbench.records.store import Store
 
     titles = {}
@@ -55,7 +61,7 @@ def print_outcome(outcome: Outcome, out: Path, as_json: bool) -> None:
     collapsed = _find_collapsed(outcome, Store(out))
     if as_json:
         failed = [{"cell": r.cell.id, "title": titles[r.cell.id], "reason": r.reason} for r in outcome.failed]
-        print(json.dumps({**asdict(outcome), "failed": failed, "collapsed": collapsed}))
+        print(json.dumps({**asdict(outcome), "failed": failed, "collapsed": collapsed, **facts}))
     else:
         print_line(outcome.describe(out))
         if collapsed:

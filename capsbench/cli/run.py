@@ -183,7 +183,7 @@ def _run_until_decided(pair: str, how: dict[str, Any], out: Path, as_json: bool)
     decision = decide(pair, out=out, **how)
     if not as_json:
         print_line(decision.describe())
-    print_outcome(decision.outcome, out, as_json)
+    print_outcome(decision.outcome, out, as_json, decision.facts)
 
 
 def _run_search_for_epochs(how: dict[str, Any], out: Path, as_json: bool) -> None:
@@ -195,7 +195,7 @@ def _run_search_for_epochs(how: dict[str, Any], out: Path, as_json: bool) -> Non
     if converged.results is None:
         print_outcome_of_trials(converged.trials, out, as_json)
     else:
-        print_outcome(converged.results, out, as_json)
+        print_outcome(converged.results, out, as_json, converged.facts)
 
 
 def _print_search_for_epochs(

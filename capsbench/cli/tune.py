@@ -166,7 +166,7 @@ def tune(
     if tuned.results is None:
         print_outcome_of_trials(tuned.trials, out, as_json)
         return
-    print_outcome(tuned.results, out, as_json)
+    print_outcome(tuned.results, out, as_json, tuned.facts)
     if tuned.without_winner:
         raise typer.Exit(EXIT_FAILED)
 

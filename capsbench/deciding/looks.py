@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +47,22 @@ class Decision(Displayed):
     one: str
     other: str
     verdict: SequentialVerdict
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a program is told beside the outcome: the pair and its test, whose numbers are fractions; None if not known."""
+        verdict, difference = self.verdict, self.verdict.difference
+        numbers = {
+            "difference": difference and difference.mean,
+            "half": difference and difference.half_at(verdict.level),
+            "p": difference and difference.p,
+            "level": verdict.level,
+        }
+        known = {
+            name: number if number is not None and math.isfinite(number) else None for name, number in numbers.items()
+        }
+        pair = {"one": self.one, "other": self.other, "result": str(verdict.progress), "seeds": verdict.seeds}
+        return {"decision": {**pair, **known, "next_seeds": verdict.next_seeds}}
 
     def describe_output(self) -> Output:
         """Returns the result, and the outcome of the cells."""
@@ -164,6 +181,9 @@ def choose_pair(names: Sequence[str], cells: Sequence[Cell]) -> tuple[str, str]:
     if len(names) != 2 or names[0] == names[1]:
         raise UsageError(Kind.INVALID, flag=FLAG, expected="two contenders, A,B", value=",".join(names))
     one, other = (_choose_contender(name, cells) for name in names)
+    if one == other:
+        problem = "two names of one contender"
+        raise UsageError(Kind.INVALID, problem, flag=FLAG, expected="two contenders, A,B", value=",".join(names))
     return one, other
 
 

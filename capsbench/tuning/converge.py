@@ -23,7 +23,7 @@ from capsbench.records.store import Store
 from capsbench.records.tuning.convergence import Convergence
 from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
-from capsbench.tuning.epochs import FACTORS, EpochSearch, Ladder, apply_epochs, change_epochs, describe_found
+from capsbench.tuning.epochs import FACTORS, EpochSearch, Ladder, apply_epochs, change_epochs, describe_found, to_facts
 from capsbench.tuning.rounds import RunCells, describe_search
 from capsbench.tuning.search import FIRST_TRIAL_SEED
 
@@ -44,6 +44,11 @@ class Converged(Displayed):
     trials: Outcome
     results: Outcome | None = None
     epochs: dict[str, Convergence] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a program is told beside the outcome: title of a contender -> its epochs, and the search that found them."""
+        return {"epochs": {title: to_facts(search) for title, search in self.epochs.items()}}
 
     def describe_output(self) -> Output:
         """Returns the outcome of the results, and the epochs that were found."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -134,6 +135,11 @@ def apply_epochs(planned: Sequence[PlannedCell], search: Convergence) -> list[Pl
 def describe_found(title: str, search: Convergence) -> str:
     """Returns a line on the epochs that a search found for a contender."""
     return f"{title}: {search.epochs} epochs, {describe_end(search)}"
+
+
+def to_facts(search: Convergence) -> dict[str, Any]:
+    """Returns the result of a search for epochs for programs: the epochs, why it ended, and what it tried."""
+    return {"epochs": search.epochs, "end": describe_end(search), **asdict(search)}
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.matrix import PlannedCell
@@ -16,7 +16,7 @@ from capsbench.records.tuning.trials import open_trials, read_validation
 from capsbench.running.on_record import find_records
 from capsbench.running.outcome import Outcome
 from capsbench.tuning.contenders import Contender
-from capsbench.tuning.epochs import EpochSearch, Ladder, apply_epochs, describe_found
+from capsbench.tuning.epochs import EpochSearch, Ladder, apply_epochs, describe_found, to_facts
 from capsbench.tuning.learning import LearningSampler
 from capsbench.tuning.rounds import RunCells, describe_search, remove_weights
 from capsbench.tuning.selection import Winner, select_winner
@@ -30,15 +30,25 @@ class Tuned(Displayed):
         trials: the outcome of the trials.
         results: the outcome of the winners with fresh seeds; None if the trials were not finished.
         without_winner: titles of the contenders, with the study, of which no trial could be trained.
+        epochs: title of a contender, with the study, -> the search that found its epochs; empty if these were fixed.
     """
 
     trials: Outcome
     results: Outcome | None = None
     without_winner: list[str] = field(default_factory=list)
+    epochs: dict[str, Convergence] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a program is told beside the outcome: studies without a winner, and the epochs that were found."""
+        epochs = {title: to_facts(search) for title, search in self.epochs.items()}
+        return {"without_winner": self.without_winner, "epochs": epochs}
 
     def describe_output(self) -> Output:
         """Returns the outcome of the winners, or of the trials if these are not finished."""
-        return describe_search(self.trials, self.results, [f"{title}: no winner" for title in self.without_winner])
+        found = map(describe_found, self.epochs, self.epochs.values())
+        missing = (f"{title}: no winner" for title in self.without_winner)
+        return describe_search(self.trials, self.results, [*found, *missing])
 
 
 class WinnerOfStudy(NamedTuple):
@@ -97,7 +107,8 @@ class Tuner:
             if prolonged.interrupted or prolonged.left:
                 return replace(tuned, trials=prolonged)
             searches = [*prolonging.found]
-            lines += map(describe_found, (winner.title for winner in winners), prolonging.found)
+            tuned.epochs = dict(zip((winner.title for winner in winners), prolonging.found, strict=True))
+            lines += map(describe_found, tuned.epochs, tuned.epochs.values())
         results = [job for winner, search in zip(winners, searches, strict=True) for job in winner.plan_results(search)]
         tuned.results = self.run_cells(results, Store(self.folder), lines)
         return tuned

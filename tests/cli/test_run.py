@@ -30,7 +30,8 @@ def test_a_dry_run_refuses_flags_as_the_run_does(arguments, start, part, capsben
 
 def test_seeds_are_added_until_a_comparison_is_decided(capsbench, in_one_process, tmp_path):
     quick = ("--routing", "dynamic,uniform", "--baseline", "none", "--train-size", "30", "--epochs", "1")
-    answer = capsbench("run", *quick, "--measure", "accuracy", "--until-decided", "uniform,dynamic", cwd=tmp_path)
+    words = ("run", *quick, "--measure", "accuracy", "--until-decided", "uniform,dynamic")
+    answer = capsbench(*words, cwd=tmp_path)
     assert answer.returncode == 0
     records, _ = Store(tmp_path / "results").records()
     seeds = {
@@ -44,6 +45,8 @@ def test_seeds_are_added_until_a_comparison_is_decided(capsbench, in_one_process
     decided = "better" in line or "worse" in line
     assert decided or len(seeds["dynamic"]) == LOOKS[-1]
     assert all(len(set(run.decides)) == 2 for run in Store(tmp_path / "results").runs())
+    decision = json.loads(capsbench(*words, "--json", cwd=tmp_path).stdout)["decision"]
+    assert decision["seeds"] == len(seeds["dynamic"])
 
 
 @pytest.mark.parametrize("flag", [("--shard", "1/2"), ("--fresh",), ("--seeds", "0,1"), ("--track", "tensorboard")])
@@ -82,6 +85,9 @@ def test_epochs_are_searched_for(capsbench, tmp_path):
         assert f"{record.cell.epochs} epochs" in answer.stderr
     trials, _ = open_trials(tmp_path / "auto").records()
     assert len(trials) == sum(len(record.convergence.tried) for record in results)
+    told = json.loads(capsbench(*SEARCH, "--epochs", "auto:2", "--out", "auto", "--json", cwd=tmp_path).stdout)
+    assert sorted(search["epochs"] for search in told["epochs"].values()) == sorted(r.cell.epochs for r in results)
+    assert all(search["tried"][-1]["epochs"] >= search["epochs"] for search in told["epochs"].values())
 
 
 @pytest.mark.usefixtures("in_one_process")

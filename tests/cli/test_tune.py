@@ -66,7 +66,10 @@ def test_a_search_leaves_results_trials_and_a_page(search, capsbench, tmp_path):
 def test_the_same_command_runs_nothing_again(search, tmp_path):
     search()
     records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("tuned/**/records/*.json")}
-    assert search().returncode == 0
+    answer = search("--json")
+    assert answer.returncode == 0
+    told = json.loads(answer.stdout)
+    assert (told["without_winner"], told["epochs"], len(told["on_record"])) == ([], {}, 4)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("tuned/**/records/*.json")} == records
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,7 @@ def test_a_contender_goes_by_its_routing_or_its_network(planned, names, found):
     [
         (["em"], Kind.INVALID),
         (["em", "em"], Kind.INVALID),
+        (["em", "matrix-capsules"], Kind.INVALID),  # two names of one
         (["em", "dynamic", "matched"], Kind.INVALID),
         (["em", "uniform"], Kind.UNKNOWN),
         (["em", "matched"], Kind.AMBIGUOUS),  # one for each network
@@ -87,6 +90,21 @@ def test_a_large_difference_is_decided_early_and_stays_decided(planned, tmp_path
     assert judge_pair(store, planned, other, one).progress is Progress.WORSE
     write_results(store, planned, 12, em=0.95, dynamic=0.6)
     assert judge_pair(store, planned, one, other) == verdict
+
+
+def test_a_program_is_told_the_test_and_its_numbers(planned, tmp_path):
+    one, other = choose_pair(["em", "dynamic"], [job.cell for job in planned])
+    store = Store(tmp_path)
+    untested = Decision(Outcome(), "em", "dynamic", judge_pair(store, planned, one, other)).facts["decision"]
+    assert (untested["result"], untested["seeds"], untested["next_seeds"]) == ("continue", 0, LOOKS[0])
+    assert [untested[name] for name in ("difference", "half", "p", "level")] == [None] * 4
+    write_results(store, planned, 5, em=0.95, dynamic=0.6)
+    verdict = judge_pair(store, planned, one, other)
+    told = json.loads(json.dumps(Decision(Outcome(), "em", "dynamic", verdict).facts, allow_nan=False))["decision"]
+    assert (told["one"], told["other"], told["result"], told["seeds"]) == ("em", "dynamic", "better", 5)
+    assert told["difference"] == pytest.approx(0.35, abs=0.01)
+    assert 0 < told["half"] < told["difference"]
+    assert told["p"] < told["level"]
 
 
 def test_no_difference_goes_on_to_the_ceiling(planned, tmp_path):

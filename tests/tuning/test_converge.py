@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -141,5 +142,8 @@ def test_other_calls_name_this_one(call, tmp_path) -> None:
 
 def test_a_notebook_shows_the_epochs_that_were_found():
     search = Convergence("0" * 12, 5, 40, [0, 1], [Rung(5, 0.8, True), Rung(10, 0.9, False)])
-    output = Converged(Outcome(), Outcome(["a"]), {"em x3": search}).describe_output()
-    assert output.items == [describe_found("em x3", search)]
+    converged = Converged(Outcome(), Outcome(["a"]), {"em x3": search})
+    assert converged.describe_output().items == [describe_found("em x3", search)]
+    told = json.loads(json.dumps(converged.facts))["epochs"]["em x3"]
+    assert (told["epochs"], told["start"], told["ceiling"], told["seeds"]) == (10, 5, 40, [0, 1])
+    assert [(rung["epochs"], rung["is_improving"]) for rung in told["tried"]] == [(5, True), (10, False)]

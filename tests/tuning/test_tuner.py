@@ -130,6 +130,7 @@ def test_a_trial_that_failed_used_its_budget_and_a_study_of_failures_is_named(co
         return math.nan if failed else near_rate(0.01)(cell)
 
     tuned = Tuner(contenders, tmp_path, FakeRuns(fail_cnn_in_study_1)).run()
+    assert tuned.facts == {"without_winner": tuned.without_winner, "epochs": {}}
     assert len(tuned.without_winner) == 1
     results = [record for record in Store(tmp_path).records()[0] if record.tuning.contender == cnn.identity]
     assert {record.tuning.study for record in results} == {0, 2}
@@ -179,6 +180,7 @@ def test_each_winner_is_trained_longer_as_long_as_it_is_improving(planned, tmp_p
         assert (longer.id in trials) is record.cell.has_routing
     assert len(read_trials(tmp_path)) == 12  # a longer training is no trial of settings
     assert len(trials) == 12 + 3
+    assert sorted(search["epochs"] for search in tuned.facts["epochs"].values()) == [8, 8, 8, 16, 16, 16]
 
 
 def test_the_settings_and_trials_are_those_of_a_search_with_fixed_epochs(planned) -> None:
