@@ -96,7 +96,8 @@ def challenge(
         print_outcome(tuned.results, out, as_json=False)
     finally:
         if not tuned.results.left:
-            print_answer(report(out, for_=contender))
+            # The folder may have earlier challenges too, with another budget or of the class before it was edited.
+            print_answer(report(out, for_=contender, last=True))
             print_line(f"the page: {out / 'report' / 'index.html'}")
     if tuned.without_winner:
         raise typer.Exit(EXIT_FAILED)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
+from capsbench.records.record import Row
 from capsbench.records.store import Store
 from capsbench.records.tuning.trials import read_trials
+from tests.making import make_capsules, make_record
+
+ACCURACY = [Row("accuracy", "accuracy", "test", 0.9, "fraction")]
 
 QUICK = ("--train-size", "30", "--epochs", "1", "--seeds", "0", "--measure", "accuracy", "--workers", "1")
 
 
 @pytest.mark.usefixtures("in_one_process")
 def test_a_challenge_ends_with_an_answer(capsbench, tmp_path):
+    Store(tmp_path / "mine").write(make_record(make_capsules(dataset="digits"), ACCURACY))  # of an earlier challenge
     words = ("uniform", "--against", "dynamic", "--budget", "2", "--studies", "1", *QUICK)
     answer = capsbench("challenge", *words, "--out", "mine", cwd=tmp_path)
     assert answer.returncode == 0
-    records, _ = Store(tmp_path / "mine").records()
+    records = [record for record in Store(tmp_path / "mine").records()[0] if record.tuning]
     assert {record.cell.network for record in records} == {"capsnet", "matched"}
     assert {record.cell.routing for record in records} == {"uniform", "dynamic", None}
     assert len(read_trials(tmp_path / "mine")) == 3 * 2
     # The time is told before, and the answer behind.
     assert answer.stdout.index(" cells, ") < answer.stdout.index("was not tested")
     assert (tmp_path / "mine" / "report" / "index.html").exists()
+    table = pd.read_csv(tmp_path / "mine" / "report" / "table.csv")
+    assert sorted(table["routing"].fillna("matched")) == ["dynamic", "matched", "uniform"]
 
 
 def test_a_dry_run_tells_the_time_and_runs_nothing(capsbench, in_one_process, tmp_path):
