@@ -190,6 +190,13 @@ def make_cell() -> Callable[..., Cell]:
 
 
 @pytest.fixture
+def scattered(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a data set whose images show any number of classes."""
+    monkeypatch.setitem(registry.BUILT_IN["dataset"], "scattered", "tests.scattered:Scattered")
+    return "scattered"
+
+
+@pytest.fixture
 def capsbench(monkeypatch, capsys):
     """Calls the console script in a folder and gives its exit code and what it printed."""
 

@@ -3,9 +3,10 @@
 from capsbench.data.base import Dataset, data_folder, load_splits
 from capsbench.data.draws import draw_few, hold_out
 from capsbench.data.files import DataFile
-from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.images import ANY_NUMBER, Images, ImageShape, Splits
 
 __all__ = [
+    "ANY_NUMBER",
     "DataFile",
     "Dataset",
     "ImageShape",

@@ -15,7 +15,7 @@ import platformdirs
 
 from capsbench.data.draws import draw_few
 from capsbench.data.files import DataFile
-from capsbench.data.images import Images, ImageShape, Splits, split_rows
+from capsbench.data.images import ANY_NUMBER, Images, ImageShape, Splits, split_rows
 from capsbench.data.lazy import torch
 from capsbench.data.prepare import GREY_LEVELS, resize_images, standardise_images
 from capsbench.errors import FOREIGN, ArgumentError, Kind, UsageError, message_of
@@ -56,7 +56,8 @@ class Dataset(ABC):
 
     labels_an_image: int = 1
     """Number of objects in an image, all of different classes. If it is 2 or more, labels are ``[N, labels_an_image]``.
-    Training images may show one object, with labels ``[N]``, if an augmentation overlays them."""
+    Training images may show one object, with labels ``[N]``, if an augmentation overlays them. `ANY_NUMBER`: an image shows any
+    number of classes, none too; labels are then ``[N, classes]``, bool, and classes are predicted independently."""
 
     standardised: bool = False
     """True if the pixels of an image have mean 0 and variance 1, instead of lying in [0, 1]."""
@@ -228,8 +229,11 @@ def _check_images(images: Images, dataset: Dataset, part: str, augmented: bool) 
     """Raises ArgumentError unless the images are as the data set declares, or may become so by an augmentation."""
     shape, labels = images.images.shape, images.labels
     count, objects = len(labels), dataset.labels_an_image
+    is_mask = objects == ANY_NUMBER
+    columns = dataset.classes if is_mask else objects
     # Before augmentation, an image to be overlaid shows a single object, and an image to be cropped is larger.
-    labels_shape = [count] if objects == 1 or (augmented and labels.dim() == 1) else [count, objects]
+    is_single = objects == 1 or (augmented and not is_mask and labels.dim() == 1)
+    labels_shape = [count] if is_single else [count, columns]
     least = dataset.image[1:]
     fits = (
         len(shape) == 4
@@ -237,17 +241,20 @@ def _check_images(images: Images, dataset: Dataset, part: str, augmented: bool) 
         and (shape[2:] == least or (augmented and shape[2] >= least[0] and shape[3] >= least[1]))
     )
     if count == 0 or not fits or shape[0] != count or list(labels.shape) != labels_shape:
-        expected = "labels [N]" if objects == 1 else f"labels [N, {objects}]"
+        expected = "labels [N]" if objects == 1 else f"labels [N, {columns}]"
         sides = ", ".join(map(str, dataset.image))
         shapes = list(shape), list(labels.shape)
         raise ArgumentError(part, f"images [N, {sides}] and {expected}", shapes)
-    if images.images.dtype != torch.float32 or labels.dtype != torch.int64:
+    labels_type = torch.bool if is_mask else torch.int64
+    if images.images.dtype != torch.float32 or labels.dtype != labels_type:
         dtypes = images.images.dtype, labels.dtype
-        raise ArgumentError(part, "images of torch.float32 and labels of torch.int64", dtypes)
+        raise ArgumentError(part, f"images of torch.float32 and labels of {labels_type}", dtypes)
     low, high = torch.stack([torch.stack(block.aminmax()) for block in split_rows(images.images)]).aminmax()
     if not (low.isfinite() and high.isfinite() if dataset.standardised else low >= 0 and high <= 1):
         expected = "finite pixels" if dataset.standardised else "pixels from 0 to 1"
         raise ArgumentError(part, expected, f"{low:g} to {high:g}")
+    if is_mask:
+        return
     first, last = labels.aminmax()
     if not (first >= 0 and last < dataset.classes):
         raise ArgumentError(part, f"labels from 0 to {dataset.classes - 1}", f"{first} to {last}")

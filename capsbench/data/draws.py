@@ -28,7 +28,7 @@ def draw_few(images: Images, size: int | None, seed: int, name: str) -> Images:
     """
     if size is None:
         return images
-    count, classes = len(images.labels), len(images.labels.unique())
+    count, classes = len(images.labels), len(find_strata(images.labels).unique())
     if not classes <= size <= count:
         expected = f"{classes} (an image of each class) to {count} (all training images of {name})"
         raise UsageError(Kind.INVALID, flag="train_size", value=size, expected=expected)
@@ -52,10 +52,22 @@ def draw_stratified(labels: Tensor, size: int, seed: int) -> Tensor:
     guarantee an image per class, refuses draws of nearly all images, and takes longer to import than MNIST takes to load.)
     """
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(labels)))
-    labels = (labels if labels.dim() == 1 else labels[:, 0])[order]
-    rank = F.one_hot(labels).cumsum(0).gather(1, labels[:, None]).squeeze(1) - 1
-    place = rank / labels.bincount()[labels]
+    strata = find_strata(labels)[order]
+    rank = F.one_hot(strata).cumsum(0).gather(1, strata[:, None]).squeeze(1) - 1
+    place = rank / strata.bincount()[strata]
     return order[place.argsort(stable=True)[:size]]
+
+
+def find_strata(labels: Tensor) -> Tensor:
+    """Returns the class ``[N]`` by which a draw is stratified: the only or first label of each image.
+
+    Of images that show any number of classes, labels ``[N, classes]``, bool, it is the rarest class of each, so that a draw also
+    holds rare classes in their proportion; images of no class are a stratum of their own.
+    """
+    if labels.dtype != torch.bool:
+        return labels if labels.dim() == 1 else labels[:, 0]
+    frequencies = torch.where(labels, labels.sum(dim=0), len(labels) + 1)
+    return torch.where(labels.any(dim=1), frequencies.argmin(dim=1), labels.shape[1])
 
 
 def draw_in_order(labels: Tensor, most: int | None, seed: int) -> Tensor:

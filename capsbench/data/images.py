@@ -17,6 +17,10 @@ BLOCK = 2**22
 """The most numbers of a block that `split_rows` yields, unless a single row has more."""
 
 
+ANY_NUMBER = 0
+"""In the place of the number of objects in an image: images show any number of classes, none too, each independently."""
+
+
 class ImageShape(NamedTuple):
     """Channels, height and width."""
 
@@ -28,7 +32,8 @@ class ImageShape(NamedTuple):
 class Images(NamedTuple):
     """Images ``[N, C, H, W]``, float32, and their labels ``[N]``, int64 from 0.
 
-    If an image shows K objects of different classes (MultiMNIST), labels are ``[N, K]``.
+    If an image shows K objects of different classes (MultiMNIST), labels are ``[N, K]``. If images show any number of classes,
+    labels are ``[N, classes]``, bool: true for each class that the image shows.
     """
 
     images: Tensor
@@ -82,7 +87,7 @@ class Batch(NamedTuple):
     """The input of a training step.
 
     - ``images`` ``[B, C, H, W]``
-    - ``labels`` ``[B]``, or ``[B, K]`` if an image shows K objects
+    - ``labels`` ``[B]``, ``[B, K]`` if an image shows K objects, or ``[B, classes]``, bool, if it shows any number of classes
     - ``targets`` ``[B, K, C, H, W]``, the reconstruction target of each labelled object, or ``[B, C, H, W]``, the target of a
       self-supervised network; None: the image itself
     - ``transforms`` ``[B, ...]``, the transformation from image to target, for networks that get it as an input

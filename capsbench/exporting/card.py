@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from capsbench.measures.accuracy.spec import ACCURACY, TEST_ACCURACY
+from capsbench.measures.average_precision.spec import AVERAGE_PRECISION, MEAN
 from capsbench.planning.contender_defaults import defaults_of
 from capsbench.predicting import Found, TrainedNetwork
 from capsbench.predicting.trained import SCORES
@@ -20,6 +21,7 @@ from capsbench.records.cell import FIELDS, asked_fields, flag_of, short_name
 from capsbench.records.record import TRAINING, Record
 from capsbench.reporting.origin import describe_origin
 from capsbench.reporting.rerun import find_repeats
+from capsbench.training.evaluate import THRESHOLD
 
 LOADING = """```python
 import capsbench
@@ -46,7 +48,7 @@ def write_card(found: Found, trained: TrainedNetwork, description: dict[str, Any
     rows = {row[:3]: row.value for row in found.record.rows}
     sections = {
         "": _introduce(trained),
-        "Results": _describe_results(found.record, seeds),
+        "Results": _describe_results(found.record, seeds, trained),
         "Input and output": _describe_interface(description),
         "Training": _describe_training(found),
         "Data": _describe_data(trained),
@@ -84,22 +86,27 @@ def _introduce(trained: TrainedNetwork) -> str:
     cell = trained.cell
     routing = f" with {escape_markdown(cell.routing or '')} routing" if cell.has_routing else ""
     kind = f"The network {escape_markdown(cell.network)}{routing}, size {escape_markdown(cell.size)}"
-    decoder = (
-        " It has a decoder, which reconstructs an image from the capsule of a class." if trained.has_decoder else ""
-    )
+    capsules = "capsules of the predicted classes" if trained.has_any_number else "capsule of a class"
+    decoder = f" It has a decoder, which reconstructs an image from the {capsules}." if trained.has_decoder else ""
     return (
         f"{kind}, trained on {escape_markdown(cell.dataset)} by capsbench, a benchmark of capsule networks "
         f"and CNNs.{decoder}"
     )
 
 
-def _describe_results(record: Record, seeds: Sequence[Record]) -> str:
+def _describe_results(record: Record, seeds: Sequence[Record], trained: TrainedNetwork) -> str:
     """Returns the numbers of this network, and those over all seeds on record."""
     numbers = {row.metric: row for row in record.rows if (row.measure, row.condition) == (ACCURACY, "test")}
     if not numbers:
         return "The test accuracy of this network is not on record."
+    numbers |= {row.metric: row for row in record.rows if row[:3] == (AVERAGE_PRECISION, MEAN, "test")}
     rows = [[f"test {row.metric}", _format_number(row.value, row.unit)] for row in numbers.values()]
     text = format_pipes(["of this network", f"seed {record.cell.seed}"], [False, True], rows)
+    if trained.has_any_number:
+        text += (
+            "\n\nImages show any number of classes. Accuracy is the exact match: the share of the test images of which exactly "
+            f"the shown classes have a score above {THRESHOLD:g}."
+        )
     over_seeds = _describe_seeds(seeds)
     return f"{text}\n\n{over_seeds}" if over_seeds else text
 

@@ -11,6 +11,7 @@ import torch
 from capsbench import __version__
 from capsbench.exporting.program import INPUT, output_names
 from capsbench.predicting.trained import MADE_IMAGES, RECONSTRUCTIONS, SCORES, TrainedNetwork
+from capsbench.training.evaluate import THRESHOLD
 
 KEY = "capsbench"
 """The key of the description in the metadata of ONNX and safetensors; with ``.json``, the name of the file in a ``.pt2``."""
@@ -26,8 +27,10 @@ def describe_network(trained: TrainedNetwork, dtype: torch.dtype | None = None) 
     meanings = {
         SCORES: (["batch", len(trained.classes)], trained.kind.meaning),
         RECONSTRUCTIONS: (
-            ["batch", trained.dataset.labels_an_image, channels, height, width],
-            "of each predicted class, decoded from its capsule alone",
+            ["batch", trained.dataset.labels_an_image or 1, channels, height, width],
+            f"from the capsules of all classes with a score above {THRESHOLD:g}"
+            if trained.has_any_number
+            else "of each predicted class, decoded from its capsule alone",
         ),
         MADE_IMAGES: (["batch", channels, height, width], "the images that the network makes of its inputs"),
     }

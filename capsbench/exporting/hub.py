@@ -35,6 +35,7 @@ def write_hub_folder(found: Found, trained: TrainedNetwork, folder: Path) -> Che
         "library_name": "capsbench",
         **description,
         "image": list(trained.image),
+        "labels_an_image": trained.dataset.labels_an_image,
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "sources": {kind: dict(digests) for kind, digests in training.sources.items()} if training else {},
     }

@@ -65,6 +65,9 @@ class Measure(ABC):
     alone: ClassVar[bool] = False
     """True if it runs in a new process while no other process works, so that nothing disturbs its times."""
 
+    any_number: ClassVar[bool] = False
+    """True if it can be taken of a classifier of images that show any number of classes (`capsbench.data.ANY_NUMBER`)."""
+
     needs_weights: ClassVar[bool] = True
     """False if its numbers do not depend on the weights; it is then taken even if the weights are absent."""
 

@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
+from capsbench.data.images import ANY_NUMBER
 from capsbench.errors import ArgumentError, Kind, UsageError, reason_of
 from capsbench.measures.base import Measure
 from capsbench.measures.spec import MeasureSpec, built_in_specs
 from capsbench.records.cell import Cell
+from capsbench.records.parts import dataset_of
 from capsbench.records.record import TRAINING, Measurement
 from capsbench.registry import measure_name, split_spec
 
@@ -142,9 +144,21 @@ def measures_of(cell: Cell, asked: tuple[str, ...] | None) -> tuple[str, ...]:
         sorted(
             spec
             for spec, measure in measures.items()
-            if measure.applies_to(cell) and not (open_to_choice and measure.missing())
+            if is_fit(measure, cell) and not (open_to_choice and measure.missing())
         )
     )
+
+
+def is_fit(measure: Measure, cell: Cell) -> bool:
+    """Returns true if a measure can be taken of a cell: it applies, and is defined for the labels of the images."""
+    return measure.applies_to(cell) and explain_labels(measure, cell) is None
+
+
+def explain_labels(measure: Measure, cell: Cell) -> str | None:
+    """Returns why a measure is not defined for the labels of a cell's images; None if it is."""
+    if measure.any_number or cell.loss is None or dataset_of(cell).labels_an_image != ANY_NUMBER:
+        return None
+    return f"it needs images that show a known number of classes, and those of {cell.dataset} show any number"
 
 
 def left_out(asked: tuple[str, ...] | None) -> dict[str, str]:

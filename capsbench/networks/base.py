@@ -27,7 +27,8 @@ class CapsuleNetwork(Component, ABC):
     """The default routing, for when the user names none."""
 
     decoder: Decoder | None
-    """The decoder that reconstructs the image from class poses and the classes to keep (``[B]`` or ``[B, K]``), or None."""
+    """The decoder that reconstructs the image from class poses and the classes to keep (``[B]``, ``[B, K]``, or a mask ``[B,
+    classes]``), or None."""
 
     def __init__(self) -> None:
         super().__init__()

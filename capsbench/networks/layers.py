@@ -191,7 +191,13 @@ class ClassCapsules(nn.Module):
 
 
 def encode_presence(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """Encodes labels ``[B]`` or ``[B, K]`` as ``[B, classes]``: 1 for each class that the image shows, else 0."""
+    """Encodes labels as ``[B, classes]``: 1 for each class that the image shows, else 0.
+
+    Args:
+        labels: ``[B]`` or ``[B, K]``, numbers of classes; or ``[B, classes]``, bool, for any number of classes.
+    """
+    if labels.dtype == torch.bool:
+        return labels.to(dtype)
     return F.one_hot(labels.view(labels.shape[0], -1), classes).sum(dim=1).to(dtype)
 
 
@@ -221,7 +227,11 @@ class Decoder(nn.Module):
         )
 
     def forward(self, poses: Tensor, labels: Tensor) -> Tensor:
-        """Maps class poses ``[B, classes, R, E]`` and the classes to keep, ``[B]`` or ``[B, K]``, to images in [0, 1]."""
+        """Maps class poses ``[B, classes, R, E]`` and the classes to keep to images in [0, 1].
+
+        Args:
+            labels: the classes to keep, as in `encode_presence`.
+        """
         mask = encode_presence(labels, poses.shape[1], poses.dtype)
         masked = poses.flatten(2) * mask.unsqueeze(2)
         images: Tensor = self.layers(masked.flatten(1)).unflatten(1, self.made)

@@ -6,12 +6,17 @@ A point is a mapping from fields of the Cell to the values asked for; a field th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from capsbench import registry
+from capsbench.data.images import ANY_NUMBER
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.base import CapsuleNetwork, is_self_supervised
 from capsbench.records.parts import Part, Parts
+
+ANY_NUMBER_LOSS = "sigmoid"
+"""The loss of a network on images of any number of classes, if its own is not defined for them."""
 
 
 def choose_parts(point: Mapping[str, Any]) -> Parts:
@@ -20,6 +25,16 @@ def choose_parts(point: Mapping[str, Any]) -> Parts:
     component = Part(registry.kind_of(network), network).component
     own_loss = None if is_self_supervised(component) else getattr(component, "loss", "cross-entropy")
     return Parts.from_names(point["dataset"], network, routing, own_loss and (point.get("loss") or own_loss))
+
+
+def fit_loss(parts: Parts, point: Mapping[str, Any]) -> Parts:
+    """Returns parts whose loss is defined for images of any number of classes, if these are such and the user names no loss.
+
+    A network whose own loss needs one class an image, such as spread or cross-entropy, is then trained with `ANY_NUMBER_LOSS`.
+    """
+    if parts.loss is None or point.get("loss") or parts.data.labels_an_image != ANY_NUMBER:
+        return parts
+    return parts if parts.loss.component.any_number else replace(parts, loss=Part("loss", ANY_NUMBER_LOSS))
 
 
 def choose_network(network: str | None, routing: str | None) -> tuple[str, str | None]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from capsbench import registry
+from capsbench.data.images import ANY_NUMBER
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.base import CapsuleNetwork
 from capsbench.planning.request import BASELINE_FLAG
@@ -76,7 +78,8 @@ def refuse_loss_of_activations(parts: Parts, fields: Fields) -> None:
     """Refuses a loss of activations for a CNN, which has logits."""
     if not parts.has_routing and fields["loss"] in ("margin", "spread"):
         problem = "it needs activations in [0, 1]"
-        remedy = f"the CNN {parts.network.name} has logits: cross-entropy"
+        is_mask = parts.data.labels_an_image == ANY_NUMBER
+        remedy = f"the CNN {parts.network.name} has logits: {'' if is_mask else 'cross-entropy or '}sigmoid"
         if ":" in parts.network.name:  # a user's own capsule network may have the wrong base class
             remedy += f"; a capsule network subclasses {CapsuleNetwork.__module__}.{CapsuleNetwork.__name__}"
         raise UsageError(Kind.CONFLICT, problem, flag="loss", value=fields["loss"], expected=remedy)
@@ -86,10 +89,28 @@ def refuse_balance_of_several_labels(parts: Parts, fields: Fields) -> None:
     """Refuses balanced classes for images of several classes each, and for a network without classes."""
     if not fields.get("balanced"):
         return
-    if parts.is_self_supervised or parts.data.labels_an_image > 1:
+    if parts.is_self_supervised or parts.data.labels_an_image != 1:
         name = parts.network.name if parts.is_self_supervised else parts.dataset.name
         problem = f"{name} has no single class an image"
         raise UsageError(Kind.CONFLICT, problem, flag="balanced", value=True, expected="use no")
+
+
+def refuse_loss_of_one_class(parts: Parts, fields: Fields) -> None:
+    """Refuses a loss that needs one class an image for images of any number."""
+    if parts.loss is None or parts.data.labels_an_image != ANY_NUMBER or parts.loss.component.any_number:
+        return
+    problem = f"it needs one class an image, those of {parts.dataset.name} show any number"
+    remedy = "sigmoid, or margin for capsules" if parts.has_routing else "sigmoid"
+    raise UsageError(Kind.CONFLICT, problem, flag="loss", value=parts.loss.name, expected=remedy)
+
+
+def refuse_exclusive_routing(parts: Parts, fields: Fields) -> None:
+    """Refuses a routing whose activations are shares of one class for images of any number of classes."""
+    if parts.routing is None or parts.data.labels_an_image != ANY_NUMBER or not parts.routing.component.exclusive:
+        return
+    problem = f"its class activations add up to 1, and images of {parts.dataset.name} show any number of classes"
+    expected = [name for name in registry.names("routing") if not registry.get("routing", name).exclusive]
+    raise UsageError(Kind.CONFLICT, problem, flag="routing", value=parts.routing.name, expected=expected)
 
 
 def refuse_graphs_on_cpu(parts: Parts, fields: Fields) -> None:
@@ -120,6 +141,8 @@ REFUSALS: tuple[Callable[[Parts, Fields], None], ...] = (
     refuse_standardised_reconstruction,
     refuse_missing_decoder,
     refuse_backbone,
+    refuse_loss_of_one_class,
+    refuse_exclusive_routing,
     refuse_loss_of_activations,
     refuse_balance_of_several_labels,
     refuse_graphs_on_cpu,

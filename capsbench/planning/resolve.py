@@ -20,6 +20,7 @@ from capsbench.networks.backbones import find_seen
 from capsbench.networks.build import parameter_count
 from capsbench.planning.defaults import FIELD_DEFAULTS, PAPER_LEARNING_RATE, usable_cores
 from capsbench.planning.options import list_options
+from capsbench.planning.parts import fit_loss
 from capsbench.planning.refusals import REFUSALS
 from capsbench.planning.request import BASELINE_FLAG
 from capsbench.records.cell import TARGET, Cell, Scalar, select_options, short_name
@@ -60,6 +61,10 @@ def complete_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, 
     defaults = list_options(parts)
     # Its options decide what a data set declares, such as the shape of its images.
     parts = replace(parts, dataset_options=select_options({**defaults, **options}, "dataset"))
+    fitted = fit_loss(parts, point)
+    if fitted.loss != parts.loss:
+        parts, defaults = fitted, list_options(fitted)
+        _refuse_options_of_loss(parts, options, defaults)
     backbone = point.get("backbone") or NO_BACKBONE
     size_options = _find_size_options(parts, point["size"], backbone)
     fields = _complete_fields(point, parts)
@@ -71,6 +76,16 @@ def complete_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, 
     if backbone != NO_BACKBONE:
         fields["code"]["backbone"] = libraries.describe_version(backbone)
     return Cell.model_validate(fields)
+
+
+def _refuse_options_of_loss(parts: Parts, options: Mapping[str, Scalar], known: Mapping[str, Scalar]) -> None:
+    """Refuses options of a loss that another one has replaced."""
+    for name in options:
+        if name.startswith("loss.") and name not in known:
+            problem = (
+                f"no option of the loss {parts.loss and parts.loss.name}, which images of any number of classes need"
+            )
+            raise UsageError(Kind.CONFLICT, problem, flag=short_name(name), value=options[name])
 
 
 def _find_size_options(parts: Parts, size: str, backbone: str) -> dict[str, Scalar]:

@@ -40,6 +40,7 @@ class HubConfig:
         title: its title among the cells that it was exported from.
         image: channels, height and width of a prepared image.
         classes: the names of the classes, in the order of the scores.
+        labels_an_image: as in `capsbench.data.Dataset`.
         weights_sha256: the digest of `WEIGHTS`.
         sources: the digests of a user's own parts, as in `capsbench.records.record.Training`.
     """
@@ -50,6 +51,7 @@ class HubConfig:
     image: tuple[Side, Side, Side]
     classes: Annotated[list[Name], Field(min_length=1)]
     weights_sha256: Name
+    labels_an_image: Annotated[int, Field(ge=0, le=2**16)] = 1
     sources: Mapping[Name, Mapping[Name, Name]] = field(default_factory=dict)
 
 
@@ -86,6 +88,6 @@ def load_hub_folder(folder: Path, allow_code: bool = False) -> TrainedNetwork:
     dataset = None
     if locations.split_scheme(cell.dataset)[0]:  # images of a user's own, which are not in the folder
         options = cell.component_options("dataset")
-        dataset = DescribedImages(ImageShape(*config.image), config.classes, options)
+        dataset = DescribedImages(ImageShape(*config.image), config.classes, options, config.labels_an_image)
     network = build_trained(cell, lambda: read_weights(weights, config.weights_sha256), weights, REMEDY, dataset)
     return TrainedNetwork(config.cell, config.title, network, dataset)

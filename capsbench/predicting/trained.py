@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.data.base import Dataset
-from capsbench.data.images import ImageShape
+from capsbench.data.images import ANY_NUMBER, ImageShape
 from capsbench.errors import Kind, TrainingFailed, UsageError
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import parameter_dtype
@@ -21,6 +21,7 @@ from capsbench.predicting.pixels import FLAG, draw_pixels, read_pixels
 from capsbench.presenting.notebook import Displayed, Grid, Output
 from capsbench.records.cell import Cell
 from capsbench.records.parts import dataset_of
+from capsbench.training.evaluate import THRESHOLD
 from capsbench.training.losses import log_probabilities
 
 SCORES, RECONSTRUCTIONS, MADE_IMAGES = "scores", "reconstructions", "made_images"
@@ -45,9 +46,14 @@ class ScoreKind(StrEnum):
     PROBABILITY = "probability"
     """The softmax of a CNN's logits. Scores add up to 1; training by cross-entropy does not make them calibrated."""
 
+    PRESENCE = "presence"
+    """The sigmoid of a CNN's logits, where images show any number of classes: the probability of each class by itself."""
+
     @property
     def meaning(self) -> str:
         """A clause for people."""
+        if self is ScoreKind.PRESENCE:
+            return "probabilities of each class by itself, the sigmoid of its logit; not calibrated"
         if self is ScoreKind.ACTIVATION:
             return "activations of the class capsules, from 0 to 1; no probabilities: they need not add up to 1"
         return "probabilities, the softmax of the logits; not calibrated"
@@ -61,10 +67,12 @@ class Prediction(Displayed):
         classes: the names of all classes, best first; numbers if the data set names none.
         scores: their scores, in the same order.
         numbers: their numbers, in the same order.
-        count: the number of predicted classes, 1 unless images of the data set show several objects.
+        count: the number of predicted classes, 1 unless images of the data set show several objects. If they show any number of
+            classes, those with a score above `capsbench.training.evaluate.THRESHOLD` are predicted, perhaps none.
         kind: the meaning of the scores.
         image: the image as the network sees it, ``[C, H, W]``.
-        reconstructions: of each predicted class, decoded from its capsule alone, ``[count, C, H, W]``; None without a decoder.
+        reconstructions: of each predicted class, decoded from its capsule alone, ``[count, C, H, W]``; if images show any number
+            of classes, one from the capsules of all predicted classes together, ``[1, C, H, W]``; None without a decoder.
     """
 
     classes: tuple[str, ...]
@@ -77,12 +85,17 @@ class Prediction(Displayed):
 
     @property
     def label(self) -> str:
-        """The predicted class; several are joined by a space."""
-        return " ".join(self.classes[: self.count])
+        """The predicted class; several are joined by a space. Empty for none."""
+        return " ".join(self.labels)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The predicted classes, best first."""
+        return self.classes[: self.count]
 
     @property
     def reconstruction(self) -> Tensor | None:
-        """The reconstruction of the predicted class ``[C, H, W]``, the best one of several; None without a decoder."""
+        """The first of `reconstructions` ``[C, H, W]``, of the best of several classes; None without a decoder."""
         return None if self.reconstructions is None else self.reconstructions[0]
 
     def describe_output(self) -> Output:
@@ -94,7 +107,7 @@ class Prediction(Displayed):
         )
         rows = [[name, f"{score:.3f}"] for name, score in zip(self.classes, self.scores, strict=True)][:MOST_SCORES]
         return Output(
-            f"Predicted: {self.label}",
+            f"Predicted: {self.label or 'no class'}",
             tables=[Grid(["class", str(self.kind)], rows, [False, True])],
             shots=[draw_pixels(name, image) for name, image in images.items()],
             notes=[f"Scores are {self.kind.meaning}."],
@@ -150,7 +163,14 @@ class TrainedNetwork(nn.Module, Displayed):
     @property
     def kind(self) -> ScoreKind:
         """The meaning of the scores."""
-        return ScoreKind.ACTIVATION if self.cell.has_routing else ScoreKind.PROBABILITY
+        if self.cell.has_routing:
+            return ScoreKind.ACTIVATION
+        return ScoreKind.PRESENCE if self.has_any_number else ScoreKind.PROBABILITY
+
+    @property
+    def has_any_number(self) -> bool:
+        """True if images of the data set show any number of classes, which are predicted independently."""
+        return self.dataset.labels_an_image == ANY_NUMBER
 
     @property
     def has_decoder(self) -> bool:
@@ -179,22 +199,30 @@ class TrainedNetwork(nn.Module, Displayed):
 
         - `SCORES` ``[N, classes]``, see `ScoreKind`
         - `RECONSTRUCTIONS` ``[N, count, C, H, W]``, with a decoder: of each predicted class, from its capsule alone; the others
-          are masked by zeros, as in training
+          are masked by zeros, as in training. If images show any number of classes, ``[N, 1, C, H, W]``: from the capsules of all
+          predicted classes together
         - `MADE_IMAGES` ``[N, C, H, W]`` alone, of a network that makes images
         """
         if not self.classifies:
             return {MADE_IMAGES: self(images)}
         if not isinstance(self.network, CapsuleNetwork) or self.network.decoder is None:
-            scores = self(images)
-            return {SCORES: scores if self.cell.has_routing else log_probabilities(scores, capsules=False).exp()}
+            return {SCORES: self._normalise_scores(self(images))}
         with self._use_precision(images):
             poses, scores = self.network.capsules(images)
             if type(self.network).forward is not CapsuleNetwork.forward:  # its scores may be others
                 scores = self.network(images)
             count = self.dataset.labels_an_image
+            if self.has_any_number:
+                return {SCORES: scores, RECONSTRUCTIONS: self.network.decoder(poses, scores > THRESHOLD)[:, None]}
             best = scores.argmax(dim=1, keepdim=True) if count == 1 else scores.topk(count, dim=1).indices
             decoded = [self.network.decoder(poses, best[:, place]) for place in range(count)]
         return {SCORES: scores, RECONSTRUCTIONS: torch.stack(decoded, dim=1)}
+
+    def _normalise_scores(self, scores: Tensor) -> Tensor:
+        """Converts scores as of `forward` to those of `kind`."""
+        if self.cell.has_routing:
+            return scores
+        return scores.sigmoid() if self.has_any_number else log_probabilities(scores, capsules=False).exp()
 
     def prepare(self, images: Any) -> Tensor:
         """Converts images to the network's input ``[N, C, H, W]``.
@@ -256,7 +284,9 @@ class TrainedNetwork(nn.Module, Displayed):
                 classes=tuple(self.classes[number] for number in numbers),
                 scores=tuple(scores),
                 numbers=tuple(numbers),
-                count=self.dataset.labels_an_image,
+                count=sum(score > THRESHOLD for score in scores)
+                if self.has_any_number
+                else self.dataset.labels_an_image,
                 kind=self.kind,
                 image=images[place].float().cpu(),
                 reconstructions=None if decoded is None else decoded[place].float(),

@@ -248,13 +248,15 @@ def are_correct(predictions: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.b
     """Compares predictions with labels; an image with several labels is correct if all its classes are.
 
     Args:
-        predictions: ``[..., N]``, or ``[..., N, K]`` with the K classes of an image in ascending order.
-        labels: ``[N]``, or ``[N, K]`` if an image has K labels.
+        predictions: ``[..., N]``; ``[..., N, K]`` with the K classes of an image in ascending order; or ``[..., N, classes]``,
+            bool.
+        labels: ``[N]``; ``[N, K]`` if an image has K labels; or ``[N, classes]``, bool, if it has any number.
 
     Returns:
         ``[..., N]``.
     """
-    same = predictions == np.sort(labels, axis=-1) if labels.ndim > 1 else predictions == labels
+    ordered = labels if labels.ndim == 1 or labels.dtype == np.bool_ else np.sort(labels, axis=-1)
+    same = predictions == ordered
     return same.all(axis=-1) if labels.ndim > 1 else same
 
 

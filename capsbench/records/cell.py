@@ -87,7 +87,7 @@ class Cell(BaseModel):
     loss: Annotated[
         str | None,
         Declaration(
-            "training loss: margin, spread or cross-entropy; none of a network with an objective of its own",
+            "training loss: margin, spread, cross-entropy or sigmoid; none of a network with an objective of its own",
             Role.OWN,
             Panel.NETWORK,
             decided_by="the network's own",

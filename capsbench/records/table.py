@@ -170,7 +170,7 @@ def _read_predictions(record: Record, folder: Path) -> pd.DataFrame | None:
     if not {"label", "prediction"} <= arrays.keys():
         return None
     labels, predicted = arrays["label"], arrays["prediction"]
-    if labels.ndim > 1:
+    if labels.ndim > 1 and labels.dtype != np.bool_:
         labels = np.sort(labels, axis=1)
     return pd.DataFrame(
         {
@@ -184,5 +184,7 @@ def _read_predictions(record: Record, folder: Path) -> pd.DataFrame | None:
 
 
 def _to_column(classes: NDArray[Any]) -> pd.Series:
-    """Returns classes ``[N]`` as numbers, and ``[N, K]`` as tuples."""
+    """Returns classes ``[N]`` as numbers, and ``[N, K]`` as tuples, as which a mask ``[N, classes]`` has the classes it names."""
+    if classes.dtype == np.bool_:
+        return pd.Series([tuple(map(int, np.flatnonzero(row))) for row in classes])
     return pd.Series(classes.astype(int) if classes.ndim == 1 else [tuple(map(int, row)) for row in classes])

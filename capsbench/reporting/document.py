@@ -19,7 +19,7 @@ from capsbench.records.store import Store
 from capsbench.reporting.answering.quotes import spell_quotes
 from capsbench.reporting.answering.verdict import spell_no_verdicts, spell_question, spell_verdicts
 from capsbench.reporting.contents import ACCURACIES, PICTURES, Made
-from capsbench.reporting.headline import HEADLINE, build_headline
+from capsbench.reporting.headline import HEADLINE, build_headline, describe_matches
 from capsbench.reporting.origin import describe_origin, spell_title
 from capsbench.reporting.rerun import Again, Failure, Repeats
 from capsbench.reporting.sections.answer import ANSWER
@@ -177,7 +177,7 @@ def _build_parts(
     parts: list[Part] = []
     if len(material.summary):
         images = {name: pictures[name] for name in PICTURES if name in pictures and name != ACCURACIES}
-        table = build_headline(material.summary, columns)
+        table = build_headline(material.summary, columns, describe_matches(material))
         parts.append(Part(HEADLINE, table.title, table, images))
     if len(published):
         title = "Paper against measured"

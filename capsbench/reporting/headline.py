@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from capsbench.errors import Kind, UsageError
+from capsbench.measures.average_precision.spec import AVERAGE_PRECISION
 from capsbench.presenting.caption import spell_caption
 from capsbench.presenting.format import CAPTION, SEARCH_COLUMN, describe_sizes, format_summary
 from capsbench.presenting.marks import is_shared_by_all
+from capsbench.presenting.material import Material
 from capsbench.presenting.tuned import ABOUT_SEARCHES
 from capsbench.reporting.table import IN_ALL_ROWS, Table
 from capsbench.stats.differences import FEWEST_SEEDS
@@ -58,11 +60,23 @@ def choose_columns(strings: pd.DataFrame, columns: Sequence[str]) -> pd.DataFram
     return strings[wanted]
 
 
-def build_headline(summary: pd.DataFrame, columns: Sequence[str] | None = None) -> Table:
+def describe_matches(material: Material) -> list[str]:
+    """Returns a sentence on the accuracy of images that show any number of classes, if there are such."""
+    names = material.rows.loc[material.rows["measure"] == AVERAGE_PRECISION, "dataset"].unique()
+    if not len(names):
+        return []
+    return [
+        f"Images of {', '.join(sorted(map(str, names)))} show any number of classes, so their accuracy is the exact match: the "
+        "share of the images of which exactly the shown classes are predicted."
+    ]
+
+
+def build_headline(summary: pd.DataFrame, columns: Sequence[str] | None = None, notes: Sequence[str] = ()) -> Table:
     """Returns the table of the contenders: names, numbers, options; and in its caption the values that all rows share.
 
     Args:
         columns: the names of the columns, in order; by default all but those in which no two rows differ.
+        notes: further sentences of the caption.
     """
     strings = list_columns(summary)
     naming = [name for name in strings.columns[1 : strings.columns.get_loc("n")] if name != SEARCH_COLUMN]
@@ -86,7 +100,8 @@ def build_headline(summary: pd.DataFrame, columns: Sequence[str] | None = None) 
     searched = [text for name, text in ABOUT_SEARCHES.items() if name in summary]
     rest, untested = (rest, []) if chosen else _strip_untested(rest)
     shared_machine = [ABOUT_SHARED] if is_shared_by_all(summary) else []
-    caption = " ".join([spell_caption(CAPTION, rest), *untested, *shared_machine, *searched, *describe_sizes(summary)])
+    sentences = [spell_caption(CAPTION, rest), *notes, *untested, *shared_machine, *searched, *describe_sizes(summary)]
+    caption = " ".join(sentences)
     return Table.from_strings(HEADLINE, TITLE, rest, caption, summary["contender"], shared, columns is not None)
 
 

@@ -66,6 +66,9 @@ class Routing(Component, ABC):
     activations_need_votes = True
     """True if parent activations depend on the votes; if False, class capsules have poses only if a decoder reads them."""
 
+    exclusive = False
+    """True if the activations of all parents add up to 1, so that they cannot show several classes at once, or none."""
+
     continues = False
     """True if ``forward`` takes ``parents`` (initial poses) and ``steps`` (the number of iterations), for concurrent routing."""
 

@@ -39,6 +39,7 @@ class InvertedAttentionRouting(Routing):
     """
 
     network = "capsnet-tsai2020"
+    exclusive = True
     continues = True
     presets = preset_transforms(sigma=0.1)  # for other networks; capsnet-tsai2020 draws its matrices as the authors do
 

@@ -36,6 +36,7 @@ class SelfRouting(Routing):
     """
 
     network = "capsnet-hahn2019"
+    exclusive = True
     separate_activations = True
     iterative = False
     vote_attack = None

@@ -41,7 +41,7 @@ def draw_coupling(scene: Scene) -> Picture:
     layer = _pick_layer(_observe_layers(scene, scene.images[numbers]))
     by_type = layer.average_by_type().cpu()  # [T, B, types, J]
     iterations = spread_indices(len(layer.shares), MOST_ITERATIONS)
-    classes = scene.predict_labels(scene.images[numbers])[:, 0] if layer.classes else None
+    classes = scene.find_winners(scene.images[numbers]) if layer.classes else None
     has_grid = layer.rows * layer.columns > 1
     by_position = layer.average_by_position(classes).cpu() if classes is not None and has_grid else None
     maps = {"shares by type of child": by_type}

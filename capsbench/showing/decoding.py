@@ -17,6 +17,7 @@ from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.style import MISLED, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Band, Label, Sheet, to_bytes
+from capsbench.training.evaluate import list_classes
 
 REACH, STEP = 0.25, 0.05
 """A value is changed by -REACH to REACH in steps of STEP (Sabour 2017, section 5.1)."""
@@ -27,17 +28,20 @@ SIDE_BY_SIDE = 2
 MOST_DIMENSIONS = 32
 """The most values of a capsule that are drawn."""
 
+NO_CLASS = "none"
+"""Stands for the classes of an image that shows none of them."""
+
 MOST_COLUMNS = 16
 """The most columns of images in a band."""
 
 
 class Column(NamedTuple):
-    """An image, and the class capsule that it is reconstructed from."""
+    """An image, and the class capsules that it is reconstructed from."""
 
     image: int
     labels: list[int]
     predictions: list[int]
-    decoded: int
+    decoded: list[int]
 
 
 @mpl.rc_context(STYLE)
@@ -51,13 +55,18 @@ def draw_reconstructions(scene: Scene) -> Picture:
     for numbers in (correct, scene.misclassified):
         for groups in _break_lines(_list_columns(scene, numbers)):
             bands.append(_make_band(scene, groups))
-    many = scene.labels.dim() > 1
-    caption = (
-        "Above: test images. Below: their reconstructions from one class capsule, that of the class after 'decoded as'; all "
-        f"other capsules are masked. {'Each object is reconstructed alone. ' if many else ''}"
-        "A misclassified image (its prediction is red) is reconstructed from the capsule of each predicted class and of each "
-        f"label.{_describe_errors(scene)}{scene.tones_note}"
-    )
+    if scene.has_any_number:
+        described = (
+            "from the capsules of the classes after 'decoded as' together; all other capsules are masked. A misclassified image "
+            "(its prediction is red) is reconstructed from those of the predicted classes and from those of its labels."
+        )
+    else:
+        described = (
+            "from one class capsule, that of the class after 'decoded as'; all other capsules are masked. "
+            f"{'Each object is reconstructed alone. ' if scene.labels.dim() > 1 else ''}A misclassified image (its prediction is "
+            "red) is reconstructed from the capsule of each predicted class and of each label."
+        )
+    caption = f"Above: test images. Below: their reconstructions {described}{_describe_errors(scene)}{scene.tones_note}"
     return stack_bands(bands).to_picture("Inputs and reconstructions", caption)
 
 
@@ -75,15 +84,21 @@ def _describe_errors(scene: Scene) -> str:
 
 
 def _list_columns(scene: Scene, numbers: list[int]) -> list[list[Column]]:
-    """Returns for each image a column per predicted class, then one per label that is not predicted."""
+    """Returns for each image a column per predicted class, then one per label that is not predicted.
+
+    Of any number of classes it is a column of all predicted classes, and one of all labels if they are others.
+    """
     if not numbers:
         return []
-    predictions = scene.predict_labels(scene.images[numbers]).tolist()
-    labels = scene.labels[numbers].view(len(numbers), -1).sort(dim=1).values.tolist()
+    predictions = list_classes(scene.predict_labels(scene.images[numbers]))
+    labels = list_classes(scene.labels[numbers])
     groups = []
     for number, predicted, present in zip(numbers, predictions, labels, strict=True):
-        classes = [*predicted, *(label for label in present if label not in predicted)]
-        groups.append([Column(number, present, predicted, class_) for class_ in classes])
+        if scene.has_any_number:
+            decoded = [predicted, *([present] if present != predicted else [])]
+        else:
+            decoded = [[class_] for class_ in [*predicted, *(label for label in present if label not in predicted)]]
+        groups.append([Column(number, present, predicted, classes) for classes in decoded])
     return groups
 
 
@@ -104,29 +119,32 @@ def _make_band(scene: Scene, groups: list[list[Column]]) -> Band:
     """Returns the inputs and reconstructions of a line of columns, with their labels and predictions."""
     columns = [column for group in groups for column in group]
     images = scene.images[[column.image for column in columns]]
-    classes = torch.tensor([column.decoded for column in columns], device=images.device)
-    reconstructions = scene.decode_poses(scene.compute_poses(images), classes)
+    poses = scene.compute_poses(images)
+    mask = torch.zeros(poses.shape[:2], dtype=torch.bool)
+    for row, column in zip(mask, columns, strict=True):
+        row[column.decoded] = True
+    reconstructions = scene.decode_poses(poses, mask.to(images.device))
     gaps: list[float] = []
     for group in groups:
         gaps += [0.3 if gaps else 0.0, *[0.06] * (len(group) - 1)]
     names = {"test image": [str(column.image) for column in columns]}
     heads: dict[str, list[Label]] = {
-        "label": [_join_classes(column.labels) for column in columns],
+        "label": [join_classes(column.labels) for column in columns],
         "prediction": [
-            _join_classes(column.predictions)
+            join_classes(column.predictions)
             if column.predictions == column.labels
-            else (_join_classes(column.predictions), MISLED)
+            else (join_classes(column.predictions), MISLED)
             for column in columns
         ],
-        "decoded as": [str(column.decoded) for column in columns],
+        "decoded as": [join_classes(column.decoded) for column in columns],
     }
     low, high = scene.find_tones(images)
     tiles = torch.stack([to_bytes(images, low, high), to_bytes(reconstructions, low, high)])
     return Band(tiles, gaps, ["input", "reconstruction"], {**names, **heads})
 
 
-def _join_classes(classes: list[int]) -> str:
-    return " ".join(map(str, classes))
+def join_classes(classes: list[int]) -> str:
+    return " ".join(map(str, classes)) or NO_CLASS
 
 
 def _draw_transformed(scene: Scene) -> Picture:
@@ -166,7 +184,7 @@ def draw_dimensions(scene: Scene) -> Picture:
     numbers = scene.selected[:SIDE_BY_SIDE]
     images = scene.images[numbers]
     poses = scene.compute_poses(images)
-    classes = scene.predict_labels(images)[:, 0]
+    classes = scene.find_winners(images)
     steps = round(2 * REACH / STEP) + 1
     changes = torch.linspace(-REACH, REACH, steps)
     changes[steps // 2] = 0  # linspace leaves a rounding error

@@ -15,7 +15,7 @@ from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.files import render_image
 from capsbench.presenting.figures.style import STYLE
 from capsbench.records.disk import write_file
-from capsbench.showing.decoding import MOST_COLUMNS, stack_bands
+from capsbench.showing.decoding import MOST_COLUMNS, NO_CLASS, stack_bands
 from capsbench.showing.sheet import Band, to_bytes
 
 LONGEST = 9
@@ -36,15 +36,14 @@ def draw_predictions(trained: TrainedNetwork, predictions: Sequence[Prediction],
         decoded = ["reconstruction"] * (len(tiles) - 1)
         heads = {
             "image": [_shorten(name) for name in names[start : start + MOST_COLUMNS]],
-            "prediction": [_shorten(prediction.label) for prediction in part],
+            "prediction": [_shorten(prediction.label or NO_CLASS) for prediction in part],
         }
         gaps = [0.0, *[0.5] * (len(part) - 1)]
         bands.append(Band(tiles, gaps, ["input", *decoded], heads))
     caption = f"Images as {trained.title} sees them, and the predicted classes."
     if trained.has_decoder:
-        caption += (
-            " Below: reconstructions from the capsule of each predicted class alone; all other capsules are masked."
-        )
+        of = "capsules of all predicted classes" if trained.has_any_number else "capsule of each predicted class alone"
+        caption += f" Below: reconstructions from the {of}; all other capsules are masked."
     if trained.dataset.standardised:
         caption += " Pixels are standardised, so each image has its own black and white."
     return stack_bands(bands).to_picture("Predictions", caption)

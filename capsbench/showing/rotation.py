@@ -13,8 +13,10 @@ from torch import Tensor
 from capsbench.data.warps import build_linear_parts, choose_outside, warp_images
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.style import DASHES, INK, LINE, MISLED, PALE, PALETTE, STYLE
+from capsbench.showing.decoding import join_classes
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Band, Label, Sheet, to_bytes
+from capsbench.training.evaluate import THRESHOLD, list_classes
 
 TILES, CURVE = 15, 5
 """Degrees between images, and between points of a curve."""
@@ -41,13 +43,15 @@ def draw_rotation(scene: Scene) -> Picture:
     has_tile = angles % TILES == 0
     for number in scene.selected[:IMAGES]:
         turned = rotate_image(scene.images[number], angles, scene.images[scene.sample[:1000]])
-        labels = scene.labels[number].view(-1).tolist()
+        (labels,) = list_classes(scene.labels[[number]])
         scores = scene.score_images(turned).double().cpu()
-        predictions = scores.topk(len(labels), dim=1).indices.sort(dim=1).values
+        if scene.has_any_number:
+            predictions = list_classes(scores > THRESHOLD)
+        else:
+            predictions = list_classes(scores.topk(len(labels), dim=1).indices)
         curves.append((labels, scores, predictions))
-        bands.append(
-            _make_band(scene, number, turned[has_tile], angles[has_tile], predictions[has_tile], sorted(labels))
-        )
+        drawn = [classes for classes, is_drawn in zip(predictions, has_tile.tolist(), strict=True) if is_drawn]
+        bands.append(_make_band(scene, number, turned[has_tile], angles[has_tile], drawn, labels))
     sheet = Sheet(bands, [quantity])
     for place, (band, (labels, scores, predictions)) in enumerate(zip(bands, curves, strict=True)):
         sheet.add_space(0.12 if place else 0)
@@ -61,7 +65,8 @@ def draw_rotation(scene: Scene) -> Picture:
         axes.set_xlabel("degrees, counter-clockwise", labelpad=1)
         sheet.add_space(0.42)
     below = " Below it is the reconstruction from the capsule of the winning class." if len(bands[0].names) > 1 else ""
-    curve = "activation of each class capsule" if capsules else "probability of each class (softmax of the logits)"
+    function = "sigmoid" if scene.has_any_number else "softmax"
+    curve = "activation of each class capsule" if capsules else f"probability of each class ({function} of the logits)"
     labels_drawn = "the labels are thick" if scene.labels.dim() > 1 else "the label is thick"
     caption = (
         "Test images, rotated from -180 to 180 degrees. Above each image is the predicted class, in red if it is wrong."
@@ -71,15 +76,16 @@ def draw_rotation(scene: Scene) -> Picture:
     return sheet.to_picture("Predictions under rotation", caption)
 
 
-def _draw_curves(axes: Axes, angles: Tensor, labels: list[int], scores: Tensor, predictions: Tensor) -> None:
+def _draw_curves(axes: Axes, angles: Tensor, labels: list[int], scores: Tensor, predictions: list[list[int]]) -> None:
     """Draws the score of each class by angle, and a legend.
 
     Args:
-        labels: the classes of the image, K.
+        labels: the classes of the image.
         scores: ``[angles, classes]``.
-        predictions: ``[angles, K]``.
+        predictions: the predicted classes at each angle.
     """
-    wins = predictions.flatten().bincount(minlength=scores.shape[1])
+    predicted = torch.tensor([class_ for classes in predictions for class_ in classes], dtype=torch.int64)
+    wins = predicted.bincount(minlength=scores.shape[1])
     others = [
         class_
         for class_ in wins.argsort(descending=True, stable=True).tolist()
@@ -117,7 +123,7 @@ def rotate_image(image: Tensor, angles: Tensor, like: Tensor) -> Tensor:
 
 
 def _make_band(
-    scene: Scene, number: int, turned: Tensor, angles: Tensor, predictions: Tensor, labels: list[int]
+    scene: Scene, number: int, turned: Tensor, angles: Tensor, predictions: list[list[int]], labels: list[int]
 ) -> Band:
     """Returns the rotated images with their predictions, and reconstructions of the winning class if there is a decoder."""
     names = [f"test image {number}"]
@@ -132,8 +138,7 @@ def _make_band(
         pass
     heads: dict[str, list[Label]] = {
         "prediction": [
-            " ".join(map(str, classes)) if classes == labels else (" ".join(map(str, classes)), MISLED)
-            for classes in predictions.tolist()
+            join_classes(classes) if classes == labels else (join_classes(classes), MISLED) for classes in predictions
         ]
     }
     return Band(torch.stack(rows), [0.0, *[GAP] * (len(angles) - 1)], names, heads)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.data.base import load_splits
-from capsbench.data.draws import draw_stratified
+from capsbench.data.draws import draw_stratified, find_strata
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.build import parameter_dtype
@@ -20,7 +20,7 @@ from capsbench.records.parts import dataset_of
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
-from capsbench.training.losses import log_probabilities
+from capsbench.training.losses import compute_presence, log_probabilities
 from capsbench.training.step import use_precision
 
 SEED = 0
@@ -44,7 +44,7 @@ class Scene:
     Attributes:
         cell: as on record; on the CPU if it was trained on a GPU and there is none.
         network: in evaluation mode.
-        images, labels: all test images ``[N, C, H, W]`` and their labels ``[N]`` or ``[N, K]``.
+        images, labels: all test images ``[N, C, H, W]`` and their labels ``[N]``, ``[N, K]`` or, bool, ``[N, classes]``.
         selected: indices of the images to draw.
         misclassified: indices of misclassified images to draw in addition.
         sample: all indices, in the order of a stratified draw, for means over images.
@@ -61,11 +61,24 @@ class Scene:
     def score_images(self, images: Tensor) -> Tensor:
         """Returns the activations of the class capsules, or a CNN's probabilities, ``[N, classes]``."""
         scores = compute_scores(self.cell, self.network, images)
+        if self.has_any_number:
+            return compute_presence(scores, capsules=self.cell.has_routing)
         return scores if self.cell.has_routing else log_probabilities(scores, capsules=False).exp()
 
+    @property
+    def has_any_number(self) -> bool:
+        """True if images show any number of classes, each by itself."""
+        return self.labels.dtype == torch.bool
+
     def predict_labels(self, images: Tensor) -> Tensor:
-        """Returns the predicted classes ``[N, K]`` in ascending order; K is the number of objects in an image."""
+        """Returns the predicted classes ``[N, K]`` in ascending order, K objects in an image, or a mask ``[N, classes]``."""
         return predict_labels(self.cell, self.network, images, self.labels[: len(images)])
+
+    def find_winners(self, images: Tensor) -> Tensor:
+        """Returns a class ``[N]`` for each image: the first predicted one; of any number, that of the highest score."""
+        if self.has_any_number:
+            return self.score_images(images).argmax(dim=1)
+        return self.predict_labels(images)[:, 0]
 
     @torch.no_grad()
     def compute_poses(self, images: Tensor) -> Tensor:
@@ -90,11 +103,11 @@ class Scene:
 
     @torch.no_grad()
     def decode_poses(self, poses: Tensor, classes: Tensor) -> Tensor:
-        """Returns the reconstructions ``[N, C, H, W]`` of class poses, with all capsules masked but one per image.
+        """Returns the reconstructions ``[N, C, H, W]`` of class poses, with all capsules masked but some of each image.
 
         Args:
             poses: ``[N, classes, R, E]``.
-            classes: the capsule that is not masked, ``[N]``.
+            classes: the capsule that is not masked, ``[N]``, or a mask of such, ``[N, classes]``.
         """
         with use_precision(self.cell):
             images: Tensor = self.decoder(poses, classes)
@@ -152,7 +165,8 @@ def load_scene(
     wrong = _find_misclassified(cell, network, test.images[searched], test.labels[searched], searched)
     if index is None:  # a misclassified image is not drawn twice
         correct = [number for number in searched if number not in wrong] or searched
-        selected, wrong = _interleave_classes(correct, test.labels)[:count], wrong[: min(MOST_MISCLASSIFIED, count)]
+        interleaved = _interleave_classes(correct, find_strata(test.labels))
+        selected, wrong = interleaved[:count], wrong[: min(MOST_MISCLASSIFIED, count)]
     else:
         selected = searched
     return Scene(cell, network, test.images, test.labels, selected, wrong, order)
@@ -170,16 +184,17 @@ def _find_misclassified(
 
 
 def _interleave_classes(numbers: list[int], labels: Tensor) -> list[int]:
-    """Returns images in this order: one of each class, by class, then a second of each, and so on."""
+    """Returns images in this order: one of each class ``[N]``, by class, then a second of each, and so on."""
     counts: dict[int, int] = {}
     places = []
     for number in numbers:
-        label = int(labels[number].view(-1)[0])
+        label = int(labels[number])
         counts[label] = counts.get(label, 0) + 1
         places.append((counts[label], label, number))
     return [number for _, _, number in sorted(places)]
 
 
 def predict_labels(cell: Cell, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Returns the predicted classes ``[N, K]`` in ascending order; ``labels`` only sets K."""
-    return predict_classes(compute_scores(cell, network, images), labels).view(len(images), -1)
+    """Returns the predicted classes ``[N, K]`` in ascending order, or a mask; ``labels`` only sets K and the kind."""
+    scores = compute_scores(cell, network, images)
+    return predict_classes(scores, labels, capsules=cell.has_routing).view(len(images), -1)

@@ -64,10 +64,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "margin": "capsbench.training.losses:MarginLoss",
         "spread": "capsbench.training.losses:SpreadLoss",
         "cross-entropy": "capsbench.training.losses:CrossEntropy",
+        "sigmoid": "capsbench.training.losses:SigmoidLoss",
     },
     # In the order of their sections on the page. Each folder has spec.py, measure.py and, for a section of its own, section.py.
     "measure": {
         "accuracy": "capsbench.measures.accuracy.measure:Accuracy",
+        "average-precision": "capsbench.measures.average_precision.measure:AveragePrecision",
         "cost": "capsbench.measures.cost.measure:Cost",
         "speed": "capsbench.measures.speed.measure:Speed",
         "affine": "capsbench.measures.affine.measure:Affine",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from capsbench.data.images import Batch, Splits
+from capsbench.data.images import ANY_NUMBER, Batch, Splits
 from capsbench.errors import TrainingFailed
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.networks.layers import Capsules
@@ -59,9 +59,11 @@ def check_contract(cell: Cell, network: nn.Module, data: Splits) -> None:
 def _check_batch(cell: Cell, batch: Batch) -> None:
     dataset = dataset_of(cell)
     count, label_count = len(batch.images), dataset.labels_an_image
+    label_count = dataset.classes if label_count == ANY_NUMBER else label_count
     part = f"the augmentations of {cell.dataset}"
     _check_tensor(f"{part}: images", batch.images, [count, *dataset.image])
-    _check_shape(f"{part}: labels", batch.labels, [count] if label_count == 1 else [count, label_count])
+    is_single = dataset.labels_an_image == 1
+    _check_shape(f"{part}: labels", batch.labels, [count] if is_single else [count, label_count])
 
 
 def _check_routing(cell: Cell, routing: Routing, inputs: tuple[Any, ...], parents: Any) -> None:

@@ -122,7 +122,8 @@ def validate_network(cell: Cell, network: nn.Module, data: Splits) -> Validation
         return Validation("loss", compute_validation_loss(cell, network, data.validation))
     scores = compute_scores(cell, network, data.validation.images)
     labels = data.validation.labels
-    return Validation("accuracy", float(match_labels(predict_classes(scores, labels), labels).double().mean()))
+    predictions = predict_classes(scores, labels, capsules=cell.has_routing)
+    return Validation("accuracy", float(match_labels(predictions, labels).double().mean()))
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
-"""Training losses over class scores: margin (Sabour 2017), spread (Hinton 2018), cross-entropy.
+"""Training losses over class scores: margin (Sabour 2017), spread (Hinton 2018), cross-entropy, sigmoid.
 
 Call a loss as ``loss(scores [B, classes], labels [B], progress)``, with progress in [0, 1] over the whole training. Labels are
-``[B, K]`` if an image shows K objects. Arguments with a default are options: ``--axis growth=sigmoid``.
+``[B, K]`` if an image shows K objects, and ``[B, classes]``, bool, if it shows any number of classes. Arguments with a default
+are options: ``--axis growth=sigmoid``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from capsbench.errors import check_choice
 from capsbench.networks.layers import encode_presence
 from capsbench.records.cell import Cell
 from capsbench.stats.spaces import Choice
+from capsbench_kernels import at_least_float32
 
 
 def log_probabilities(scores: Tensor, capsules: bool) -> Tensor:
@@ -33,6 +35,14 @@ def log_probabilities(scores: Tensor, capsules: bool) -> Tensor:
     return floored.log() - floored.sum(dim=1, keepdim=True).log()
 
 
+def compute_presence(scores: Tensor, capsules: bool) -> Tensor:
+    """Converts class scores to the probability ``[B, classes]`` that each class is present, independently of the others.
+
+    The activations of a capsule network are taken as they are, and logits of a CNN by their sigmoid.
+    """
+    return scores if capsules else scores.sigmoid()
+
+
 class Loss(Component):
     """Base class of losses.
 
@@ -42,6 +52,9 @@ class Loss(Component):
 
     changing: ClassVar[str] = ""
     """A predicate for ``the loss`` that says how it changes during training by itself; empty if it does not."""
+
+    any_number: ClassVar[bool] = False
+    """True if it is defined for images that show any number of classes, with labels ``[B, classes]``, bool."""
 
     def __init__(self, capsules: bool) -> None:
         super().__init__()
@@ -60,6 +73,8 @@ class MarginLoss(Loss):
         scale: multiplies the loss. The authors' code has 0.5 and a mean over the classes, which for 10 classes equals 0.05 and
             gives the reconstruction 20 times the weight.
     """
+
+    any_number = True
 
     def __init__(
         self,
@@ -126,6 +141,28 @@ class CrossEntropy(Loss):
     def forward(self, scores: Tensor, labels: Tensor, progress: float | Tensor) -> Tensor:
         logs = log_probabilities(scores, self.capsules)
         return -logs.gather(1, labels.view(len(labels), -1)).mean()
+
+
+class SigmoidLoss(Loss):
+    """Binary cross-entropy of each class by itself, for any number of classes an image (Nam et al. 2014).
+
+    ``-T log p - (1 - T) log(1 - p)``, summed over classes as the margin loss is, mean over images. p is the sigmoid of a CNN's
+    logit; the activation of a class capsule, which lies in [0, 1], is p itself. As in torch, a logarithm is -100 at least.
+
+    Nam, Kim, Mencia, Gurevych, Fuernkranz 2014, "Large-scale Multi-label Text Classification - Revisiting Neural Networks".
+    """
+
+    any_number = True
+
+    def forward(self, scores: Tensor, labels: Tensor, progress: float | Tensor) -> Tensor:
+        targets = encode_presence(labels, scores.shape[1], scores.dtype)
+        if not self.capsules:
+            return F.binary_cross_entropy_with_logits(scores, targets, reduction="none").sum(dim=1).mean()
+        # A rounded length may exceed 1. Torch refuses this function under autocast, whose half precision rounds to 0 and 1.
+        with torch.autocast(scores.device.type, enabled=False):
+            present = at_least_float32(scores).clamp(0, 1)
+            losses = F.binary_cross_entropy(present, at_least_float32(targets), reduction="none")
+        return losses.sum(dim=1).mean()
 
 
 def make_loss(cell: Cell) -> Loss:

@@ -68,7 +68,8 @@ def compute_reconstruction_errors(network: CapsuleNetwork, poses: Tensor, batch:
     """Sums squared pixel errors ``[B]`` of images decoded from the labelled class capsules, of poses ``[B, classes, R, E]``.
 
     If an image shows several objects and each has a target, each object is reconstructed separately (Sabour 2017, section 6). If
-    there are no targets, the image is reconstructed from the capsules of all its objects together.
+    there are no targets, the image is reconstructed from the capsules of all its objects together; if it shows none, from masked
+    capsules alone.
     """
     decoder = network.decoder
     assert decoder is not None

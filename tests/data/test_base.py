@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from capsbench import registry
 from capsbench.data.base import data_folder, load_splits
-from capsbench.data.draws import draw_few, draw_stratified, hold_out
-from capsbench.data.images import Images
+from capsbench.data.draws import draw_few, draw_stratified, find_strata, hold_out
+from capsbench.data.images import Images, Splits
 from capsbench.errors import ArgumentError, Kind
 from tests.data.faults import usage_error
+from tests.scattered import Scattered
 
 
 def numbered(labels: list[int]) -> Images:
@@ -271,3 +272,34 @@ def test_an_augmentation_may_make_training_images_what_the_others_are(
 
 def test_an_unknown_data_set_gets_the_nearest_name(tmp_path: Path) -> None:
     assert "did you mean 'digits'" in str(usage_error(load_splits, "digit", tmp_path))
+
+
+def test_draws_of_any_number_of_classes_are_stratified_by_the_rarest_of_each_image() -> None:
+    labels = torch.tensor([[True, False], [True, True], [False, False], [True, False]])
+    assert find_strata(labels).tolist() == [0, 1, 2, 0]
+    assert find_strata(torch.tensor([[3, 1], [2, 0]])).tolist() == [3, 2]
+    drawn = draw_stratified(labels.repeat(10, 1), 12, seed=0)
+    assert find_strata(labels)[drawn % 4].bincount().tolist() == [6, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "value"),
+    [
+        (torch.ones(4, 3, dtype=torch.int64), (torch.float32, torch.int64)),
+        (torch.ones(4, 2, dtype=torch.bool), ([4, 1, 8, 8], [4, 2])),
+        (torch.ones(4, dtype=torch.int64), ([4, 1, 8, 8], [4])),
+    ],
+)
+def test_labels_of_any_number_of_classes_are_a_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scattered: str, labels: torch.Tensor, value: object
+) -> None:
+    part = Images(torch.zeros(4, 1, 8, 8), labels)
+    monkeypatch.setattr(Scattered, "load", lambda self, folder: Splits(part, part, part))
+    assert refused(scattered, tmp_path).value == value
+
+
+def test_a_mask_of_classes_is_loaded_as_it_is_and_may_be_empty(tmp_path: Path, scattered: str) -> None:
+    train = load_splits(scattered, tmp_path, train_size=8).train
+    assert train.labels.dtype == torch.bool
+    assert (train.images[:, 0, 1:6:2].mean(dim=2) > 0).equal(train.labels)
+    assert load_splits(scattered, tmp_path).test.labels[0].tolist() == [False, False, False]

@@ -329,3 +329,33 @@ def test_one_thing_under_two_names_is_refused(names):
     with pytest.raises(UsageError) as caught:
         plan_cells({"routing": "em", names[0]: 1, names[1]: 3})
     assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, names[0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "flag", "value"),
+    [
+        ({"routing": "em", "loss": "spread"}, "loss", "spread"),
+        ({"routing": "dynamic", "loss": "cross-entropy"}, "loss", "cross-entropy"),
+        ({"network": "resnet", "loss": "margin"}, "loss", "margin"),
+        ({"routing": "self-routing"}, "routing", "self-routing"),
+        ({"network": "capsnet", "routing": "inverted-attention"}, "routing", "inverted-attention"),
+        ({"routing": "dynamic", "balanced": True}, "balanced", True),
+        ({"routing": "em", "growth": "sigmoid"}, "growth", "sigmoid"),
+        ({"routing": "dynamic", "measure": "affine"}, "measure", "affine"),
+        ({"routing": "dynamic", "measure": "adversarial,accuracy"}, "measure", "adversarial"),
+        ({"routing": "dynamic", "measure": "corruption,ood"}, "measure", "corruption, ood"),
+    ],
+)
+def test_what_needs_a_known_number_of_classes_is_refused_for_images_of_any(scattered, asked, flag, value):
+    with pytest.raises(UsageError) as caught:
+        cells_of({"dataset": scattered, "seeds": 0, **asked})
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.CONFLICT, flag, value)
+
+
+def test_images_of_any_number_of_classes_are_learned_by_capsules_and_cnns_and_measured(scattered):
+    planned = plan_cells({"dataset": scattered, "routing": "dynamic,em", "seeds": 0})
+    losses = {(job.cell.network, job.cell.loss) for job in planned}
+    assert losses == {("capsnet", "margin"), ("matrix-capsules", "sigmoid"), ("matched", "sigmoid")}
+    assert {job.measures for job in planned} == {("accuracy", "average-precision", "cost", "speed")}
+    (every,) = {job.measures for job in plan_cells({"dataset": scattered, "network": "resnet", "measure": "all"})}
+    assert every == ("accuracy", "average-precision", "cost", "speed")

@@ -1,7 +1,7 @@
 import pytest
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.parts import choose_network, choose_parts, is_baseline
+from capsbench.planning.parts import choose_network, choose_parts, fit_loss, is_baseline
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,22 @@ def test_an_unknown_network_comes_with_those_of_both_kinds() -> None:
         is_baseline("capsnt")
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "network", "capsnt")
     assert {"capsnet", "resnet"} <= {*caught.value.expected}
+
+
+@pytest.mark.parametrize(
+    ("network", "asked", "loss"),
+    [
+        ("capsnet", None, "margin"),
+        ("matrix-capsules", None, "sigmoid"),
+        ("matrix-capsules", "margin", "margin"),
+        ("matrix-capsules", "spread", "spread"),  # which is refused later
+        ("resnet", None, "sigmoid"),
+        ("transforming-autoencoder", None, None),
+    ],
+)
+def test_images_of_any_number_of_classes_have_a_loss_that_is_defined_for_them(
+    scattered: str, network: str, asked: str | None, loss: str | None
+) -> None:
+    point = {"dataset": scattered, "network": network, "routing": None, "loss": asked}
+    fitted = fit_loss(choose_parts(point), point)
+    assert (fitted.loss and fitted.loss.name) == loss

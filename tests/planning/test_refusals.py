@@ -13,6 +13,10 @@ CNN: dict[str, Any] = {"network": "resnet", "routing": None, "loss": "cross-entr
 SELF_SUPERVISED: dict[str, Any] = {"network": "transforming-autoencoder", "routing": None, "loss": None}
 STANDARDISED: dict[str, Any] = {"dataset": "smallnorb"}
 
+ANY_NUMBER: dict[str, Any] = {"dataset": "scattered"}
+
+pytestmark = pytest.mark.usefixtures("scattered")
+
 REFUSED = [
     (refusals.refuse_large_shift, {}, {"shift": 8}, Kind.INVALID, "shift", 8),
     (refusals.refuse_no_epochs, {}, {"epochs": 0}, Kind.INVALID, "epochs", 0),
@@ -33,6 +37,13 @@ REFUSED = [
         Kind.CONFLICT, "balanced", True,
     ),
     (refusals.refuse_balance_of_several_labels, SELF_SUPERVISED, {"balanced": True}, Kind.CONFLICT, "balanced", True),
+    (refusals.refuse_balance_of_several_labels, ANY_NUMBER, {"balanced": True}, Kind.CONFLICT, "balanced", True),
+    (refusals.refuse_loss_of_one_class, ANY_NUMBER | {"loss": "spread"}, {}, Kind.CONFLICT, "loss", "spread"),
+    (refusals.refuse_loss_of_one_class, ANY_NUMBER | CNN, {}, Kind.CONFLICT, "loss", "cross-entropy"),
+    (
+        refusals.refuse_exclusive_routing, ANY_NUMBER | {"routing": "self-routing"}, {},
+        Kind.CONFLICT, "routing", "self-routing",
+    ),
     (refusals.refuse_graphs_on_cpu, {}, {"compile": "cuda-graphs"}, Kind.CONFLICT, "compile", "cuda-graphs"),
     (refusals.refuse_missing_backend, {}, {"backend": "triton"}, Kind.MISSING, "backend", "triton"),
 ]  # fmt: skip
@@ -50,6 +61,13 @@ ALLOWED = [
     (refusals.refuse_loss_of_activations, {}, {"loss": "spread"}),
     (refusals.refuse_balance_of_several_labels, {}, {"balanced": True}),
     (refusals.refuse_balance_of_several_labels, {"dataset": "multimnist"}, {}),
+    (refusals.refuse_loss_of_one_class, ANY_NUMBER | {"loss": "margin"}, {}),
+    (refusals.refuse_loss_of_one_class, ANY_NUMBER | CNN | {"loss": "sigmoid"}, {}),
+    (refusals.refuse_loss_of_one_class, ANY_NUMBER | SELF_SUPERVISED, {}),
+    (refusals.refuse_loss_of_one_class, {"dataset": "multimnist", "loss": "spread"}, {}),
+    (refusals.refuse_exclusive_routing, ANY_NUMBER | CNN, {}),
+    (refusals.refuse_exclusive_routing, ANY_NUMBER, {}),
+    (refusals.refuse_exclusive_routing, {"routing": "self-routing"}, {}),
     (refusals.refuse_graphs_on_cpu, {}, {"compile": "cuda-graphs", "device": "cuda"}),
     (refusals.refuse_graphs_on_cpu, {}, {"compile": "default"}),
     (refusals.refuse_missing_backend, CNN, {"backend": "triton"}),

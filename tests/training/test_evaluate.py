@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from capsbench.errors import TrainingFailed
-from capsbench.training.evaluate import compute_scores, match_labels, predict_classes
+from capsbench.training.evaluate import compute_scores, list_classes, match_labels, predict_classes
 
 SCORES = torch.tensor([[0.1, 0.9, 0.8], [0.5, 0.2, 0.4]])
 
@@ -35,13 +35,34 @@ def test_one_score_that_is_not_finite_is_a_failure(make_cell, value):
 
 
 def test_the_predicted_class_has_the_highest_score():
-    predictions = predict_classes(SCORES, torch.tensor([1, 2]))
+    predictions = predict_classes(SCORES, torch.tensor([1, 2]), capsules=True)
     assert predictions.tolist() == [1, 0]
     assert match_labels(predictions, torch.tensor([1, 2])).tolist() == [True, False]
 
 
 def test_of_several_labels_the_highest_scores_are_predicted_and_all_have_to_be_right():
     labels = torch.tensor([[2, 1], [1, 2]])
-    predictions = predict_classes(SCORES, labels)
+    predictions = predict_classes(SCORES, labels, capsules=True)
     assert predictions.tolist() == [[1, 2], [0, 2]]
     assert match_labels(predictions, labels).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("capsules", [True, False])
+def test_of_any_number_of_labels_those_more_likely_present_than_not_are_predicted(capsules):
+    scores = SCORES if capsules else SCORES.logit()
+    labels = torch.tensor([[False, True, True], [False, False, True]])
+    predictions = predict_classes(scores, labels, capsules=capsules)
+    assert predictions.tolist() == [[False, True, True], [False, False, False]]  # 0.5 is not above 0.5
+    assert match_labels(predictions, labels).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([2, 0], [[2], [0]]),
+        ([[2, 0], [1, 2]], [[0, 2], [1, 2]]),
+        ([[True, False, True], [False, False, False]], [[0, 2], []]),
+    ],
+)
+def test_classes_are_listed_from_labels_of_all_kinds(labels, classes):
+    assert list_classes(torch.tensor(labels)) == classes

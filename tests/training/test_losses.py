@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from capsbench.errors import ArgumentError
-from capsbench.training.losses import CrossEntropy, MarginLoss, SpreadLoss, log_probabilities, make_loss
+from capsbench.training.losses import CrossEntropy, MarginLoss, SigmoidLoss, SpreadLoss, log_probabilities, make_loss
 
 
 def test_margin_loss_of_two_images():
@@ -133,3 +133,44 @@ def test_an_unknown_growth_is_refused():
         SpreadLoss(True, growth="cubic")
     assert (caught.value.argument, caught.value.value) == ("growth", "cubic")
     assert caught.value.expected == "linear or sigmoid"
+
+
+MASKS = torch.tensor([[True, False, True], [False, False, False]])  # two classes, and none
+
+
+def test_margin_loss_of_any_number_of_classes():
+    scores = torch.tensor([[0.8, 0.3, 0.95], [0.05, 0.2, 0.6]])
+    first = (0.9 - 0.8) ** 2 + 0.5 * (0.3 - 0.1) ** 2
+    second = 0.5 * ((0.2 - 0.1) ** 2 + (0.6 - 0.1) ** 2)
+    assert MarginLoss(capsules=True)(scores, MASKS, 0.0).item() == pytest.approx((first + second) / 2)
+
+
+def test_sigmoid_loss_of_activations_is_the_likelihood_of_each_class_by_itself():
+    scores = torch.tensor([[0.8, 0.3, 0.5], [0.1, 0.2, 0.4]])
+    first = math.log(0.8) + math.log(1 - 0.3) + math.log(0.5)
+    second = math.log(1 - 0.1) + math.log(1 - 0.2) + math.log(1 - 0.4)
+    assert SigmoidLoss(capsules=True)(scores, MASKS, 0.0).item() == pytest.approx(-(first + second) / 2)
+
+
+def test_sigmoid_loss_of_logits_is_that_of_their_sigmoid():
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.0, -3.0, 1.0]], requires_grad=True)
+    loss = SigmoidLoss(capsules=False)(logits, MASKS, 0.0)
+    torch.testing.assert_close(loss, SigmoidLoss(capsules=True)(logits.sigmoid(), MASKS, 0.0))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(gradient, (logits.sigmoid() - MASKS.float()).detach() / 2)  # the closed form
+
+
+def test_sigmoid_loss_of_saturated_activations_in_half_precision_is_finite():
+    scores = torch.tensor([[0.0, 1.0, 1.0], [1.001, 0.0, 0.0]], dtype=torch.bfloat16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = SigmoidLoss(capsules=True)(scores, MASKS, 0.0)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+
+
+def test_a_single_label_is_a_mask_of_one_class():
+    scores = torch.tensor([[0.8, 0.3, 0.5]])
+    for loss in (MarginLoss(capsules=True), SigmoidLoss(capsules=True)):
+        assert loss(scores, torch.tensor([2]), 0.0) == loss(scores, torch.tensor([[False, False, True]]), 0.0)

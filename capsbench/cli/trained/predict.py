@@ -75,7 +75,7 @@ def predict(
         print(json.dumps({**facts, "picture": None if out is None else str(out)}))
         return
     print_line(f"{trained.cell.id}, {trained.title}")
-    _print_table(images, predictions, top)
+    _print_table(images, predictions, top, trained.has_any_number)
     print_line(f"scores: {trained.kind.meaning}")
     if out is not None:
         print_line(f"in {out}")
@@ -96,17 +96,21 @@ def _check_form(out: Path | None) -> str | None:
 def _to_entry(path: Path, prediction: Prediction, top: int) -> dict[str, object]:
     ranked = zip(prediction.classes, prediction.numbers, prediction.scores, strict=True)
     classes = [{"class": name, "number": number, "score": score} for name, number, score in ranked]
-    return {"image": str(path), "prediction": prediction.label, "classes": classes[:top]}
+    facts = {"image": str(path), "prediction": prediction.label, "predicted": list(prediction.labels)}
+    return {**facts, "classes": classes[:top]}
 
 
-def _print_table(images: list[Path], predictions: list[Prediction], top: int) -> None:
-    """Prints a line for each of the best classes of each image."""
+def _print_table(images: list[Path], predictions: list[Prediction], top: int, any_number: bool) -> None:
+    """Prints a line for each of the best classes of each image; of any number of classes, it says which are predicted."""
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("score", justify="right")
+    if any_number:
+        table.add_column("predicted")
     for path, prediction in zip(images, predictions, strict=True):
         for place, name in enumerate(prediction.classes[: max(top, prediction.count)]):
             image = to_one_line(path) if place == 0 else ""
-            table.add_row(image, to_one_line(name), f"{prediction.scores[place]:.4f}")
+            predicted = ["yes" if place < prediction.count else ""] if any_number else []
+            table.add_row(image, to_one_line(name), f"{prediction.scores[place]:.4f}", *predicted)
     make_console().print(table)

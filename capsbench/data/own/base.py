@@ -17,7 +17,7 @@ import numpy as np
 import PIL
 
 from capsbench.data.base import Dataset
-from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.images import ANY_NUMBER, Images, ImageShape, Splits
 from capsbench.data.lazy import torch
 from capsbench.data.own.decoded import DeeperError, Levels, open_decoded
 from capsbench.data.own.decoding import (
@@ -33,6 +33,7 @@ from capsbench.data.own.decoding import (
     read_image_file,
     spell_crop,
 )
+from capsbench.data.own.labels import ANY, count_images, describe_counts, describe_exclusive, encode_labels
 from capsbench.data.own.splits import (
     PARTS,
     TEST,
@@ -54,18 +55,21 @@ if TYPE_CHECKING:
 FOLDER = "own"
 """The folder of images that were in memory or that a library names, inside the data folder."""
 
+LABELS = "labels"
+"""The fact that images show any number of classes, beside their shape and the names of their classes."""
+
 
 class Picture(ABC):
     """One image of a user's own, not yet decoded.
 
     Attributes:
         name: the name that errors tell, such as ``bar/000.png``.
-        label: the class, by its name.
+        labels: the classes that it shows, by their names: exactly one, unless the data set is of any number.
         part: ``train``, ``validation`` or ``test``; empty if the user gives no split.
     """
 
     name: str
-    label: str
+    labels: Sequence[str]
     part: str
 
     @abstractmethod
@@ -87,7 +91,7 @@ class FilePicture(Picture):
 
     file: Path | bytes
     name: str
-    label: str
+    labels: Sequence[str]
     part: str = ""
 
     def read(self) -> bytes:
@@ -124,6 +128,9 @@ class OwnImages(Dataset):
     names_on_file: Sequence[str] = ()
     """The names of classes in the order that the files give, set by `list_pictures`; empty if they give none."""
 
+    any_number: bool = False
+    """True if an image may show any number of classes, set by `list_pictures`."""
+
     def __init__(
         self,
         path: str,
@@ -145,8 +152,8 @@ class OwnImages(Dataset):
         self.class_names = self.order_classes()
         check_classes(self.class_names, self.path)
         self.classes = len(self.class_names)
-        numbers = {name: number for number, name in enumerate(self.class_names)}
-        self._labels = np.array([numbers[picture.label] for picture in self.pictures], dtype=np.int64)
+        self.labels_an_image = ANY_NUMBER if self.any_number else 1
+        self._labels = encode_labels([picture.labels for picture in self.pictures], self.class_names, self.any_number)
         parts = [picture.part for picture in self.pictures]
         self._split = split_images(self._labels, parts, self.class_names, self.shares, self.path)
         self._is_drawn = {part: part not in parts for part in PARTS[1:]}
@@ -154,9 +161,10 @@ class OwnImages(Dataset):
 
     @property
     def facts(self) -> Mapping[str, str]:  # type: ignore[override]
-        """The shape, and the names of the classes by their labels."""
+        """The shape, the names of the classes by their labels, and whether an image shows any number of them."""
         return {
             "shape": "x".join(map(str, self.image)),
+            **({LABELS: ANY} if self.any_number else {}),
             **{str(label): name for label, name in enumerate(self.class_names)},
         }
 
@@ -167,8 +175,8 @@ class OwnImages(Dataset):
     def order_classes(self) -> list[str]:
         """Returns the names of the classes that have images, in the order of their labels."""
         if not self.names_on_file:
-            return order_classes([picture.label for picture in self.pictures])
-        present = {picture.label for picture in self.pictures}
+            return order_classes([label for picture in self.pictures for label in picture.labels])
+        present = {label for picture in self.pictures for label in picture.labels}
         return [name for name in self.names_on_file if name in present]
 
     @cached_property
@@ -214,11 +222,15 @@ class OwnImages(Dataset):
 
     def count_classes(self) -> dict[str, dict[str, int]]:
         """Returns class -> part -> the number of its images."""
-        by_part = {part: Counter(self._labels[indices].tolist()) for part, indices in self._split.items()}
-        return {name: {part: by_part[part][label] for part in PARTS} for label, name in enumerate(self.class_names)}
+        by_part = {part: count_images(self._labels[indices], self.classes) for part, indices in self._split.items()}
+        return {
+            name: {part: int(by_part[part][label]) for part in PARTS} for label, name in enumerate(self.class_names)
+        }
 
     def describe(self) -> str:
         names = f"{self.classes} classes ({list_some(self.class_names)})"
+        if self.any_number:
+            names += f", {describe_counts(self._labels)}"
         counts = ", ".join(f"{count:,} {part}" for part, count in self.image_counts.items())
         try:
             channels, height, width = self.image
@@ -234,7 +246,8 @@ class OwnImages(Dataset):
         labels = {part: self._labels[indices] for part, indices in self._split.items()}
         faults = [f"{name} ({reason})" for name, reason in self.find_quick_faults().items()]
         unreadable = [f"cannot be read, {len(faults)} of the images: {list_some(faults)}"] if faults else []
-        return self.describe(), *unreadable, *describe_balance(labels, self.class_names)
+        balance = describe_balance(labels, self.class_names)
+        return self.describe(), *unreadable, *describe_exclusive(self._labels), *balance
 
     def load(self, folder: Path) -> Splits:
         from capsbench.data.stored import StoredImages  # imports torch

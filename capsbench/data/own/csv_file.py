@@ -1,4 +1,7 @@
-"""Image files that a table lists: ``csv:PATH``."""
+"""Image files that a table lists: ``csv:PATH``.
+
+The name of the column tells labels of one class from labels of any number: ``label`` or ``labels``.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,19 @@ from capsbench.errors import Kind, UsageError
 COLUMNS = {
     "file": ("file", "filename", "file_name", "path", "filepath", "image", "img"),
     "label": ("label", "class", "target", "category"),
+    "labels": ("labels", "classes", "targets", "categories", "tags"),
     "split": ("split", "part", "set", "subset"),
 }
 """Column -> the names that it may have, in any case."""
 
-EXPECTED = "expected a first line of the columns file, label and, if the images are split, split"
+SEPARATOR = "|"
+"""Stands between the classes of an image in the column of labels. An empty cell is an image of no class."""
+
+EXPECTED = "expected a first line of the columns file, label (or labels) and, if the images are split, split"
 
 
 class CsvSet(OwnImages):
-    """Image files by their paths, seen from the folder of the table, with a class and perhaps a part each."""
+    """Image files by their paths, seen from the folder of the table, with a class, or any number, and perhaps a part each."""
 
     version = 1
 
@@ -58,8 +65,12 @@ class CsvSet(OwnImages):
             raise self._refuse(f"cannot be read: {error}", "expected a table in UTF-8") from error
         header = [name.strip().lower() for name in lines[0]] if lines else []
         places = {column: [header.index(name) for name in names if name in header] for column, names in COLUMNS.items()}
-        if not places["file"] or not places["label"]:
+        if not places["file"] or not (places["label"] or places["labels"]):
             raise self._refuse(f"columns {list_some(header) or 'none'}", EXPECTED)
+        if places["label"] and places["labels"]:
+            columns = [header[place] for place in (places["label"][0], places["labels"][0])]
+            raise self._refuse(f"two columns of labels: {list_some(columns)}", "keep one", columns)
+        self.any_number = bool(places["labels"])
         return [
             {
                 column: line[indices[0]].strip()
@@ -70,13 +81,33 @@ class CsvSet(OwnImages):
         ]
 
     def _read_row(self, number: int, row: dict[str, str]) -> FilePicture:
-        name, label, split = (row.get(column, "") for column in COLUMNS)
+        name, split = row.get("file", ""), row.get("split", "")
         part = find_part(split) if split else ""
-        if not name or not label:
-            raise self._refuse(f"line {number}: no {'file' if not name else 'label'}", EXPECTED, number)
+        if not name:
+            raise self._refuse(f"line {number}: no file", EXPECTED, number)
         if part is None:
             raise self._refuse(f"line {number}: split {split!r}", "expected train, validation or test", split)
-        return FilePicture(self.path.parent / name, name, label, part)
+        labels = self._read_several(number, row) if self.any_number else self._read_single(number, row)
+        return FilePicture(self.path.parent / name, name, labels, part)
+
+    def _read_single(self, number: int, row: dict[str, str]) -> list[str]:
+        label = row.get("label", "")
+        if not label:
+            raise self._refuse(f"line {number}: no label", EXPECTED, number)
+        if SEPARATOR in label:  # as one class each, combinations of classes would pass unnoticed
+            expected = f"expected one class; name the column labels if {SEPARATOR} separates several"
+            raise self._refuse(f"line {number}: label {label!r}", expected, label)
+        return [label]
+
+    def _read_several(self, number: int, row: dict[str, str]) -> list[str]:
+        cell = row.get("labels")
+        if cell is None:  # a line that ends early is no image of no class
+            raise self._refuse(f"line {number}: no column of labels", "leave its cell empty for no class", number)
+        names = [name.strip() for name in cell.split(SEPARATOR)] if cell else []
+        if "" in names or len(set(names)) < len(names):
+            expected = f"expected different classes with {SEPARATOR} between two, or an empty cell for none"
+            raise self._refuse(f"line {number}: labels {cell!r}", expected, cell)
+        return names
 
     def _refuse(self, problem: str, expected: str, value: object = None) -> UsageError:
         return UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, value=value, expected=expected)

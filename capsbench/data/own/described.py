@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from capsbench.data.images import ImageShape
-from capsbench.data.own.base import OwnImages, Picture
+from capsbench.data.images import ANY_NUMBER, ImageShape
+from capsbench.data.own.base import LABELS, OwnImages, Picture
 from capsbench.data.own.decoding import Fit, parse_size
 from capsbench.errors import Kind, UsageError
 from capsbench.records.cell import IMAGES, Cell, Scalar
@@ -26,12 +26,13 @@ def describe_images(cell: Cell, sources: Mapping[str, Mapping[str, str]]) -> Des
         return None
     try:
         channels, height, width = map(int, facts["shape"].split("x"))
-        names = [facts[str(label)] for label in range(len(facts) - 1)]
+        names = [facts[str(label)] for label in range(len(facts.keys() - {"shape", LABELS}))]
     except (KeyError, ValueError) as error:
         problem = f"its record does not describe its images: {error}"
         value = f"{cell.id}, {cell.title}"
         raise UsageError(Kind.DAMAGED, problem, flag="CELL", value=value, expected="train it again") from error
-    return DescribedImages(ImageShape(channels, height, width), names, cell.component_options("dataset"))
+    count = ANY_NUMBER if LABELS in facts else 1
+    return DescribedImages(ImageShape(channels, height, width), names, cell.component_options("dataset"), count)
 
 
 class DescribedImages(OwnImages):
@@ -39,10 +40,14 @@ class DescribedImages(OwnImages):
 
     Args:
         options: those of the data set, such as ``resize`` and ``crop``.
+        labels_an_image: as in `Dataset`.
     """
 
-    def __init__(self, image: ImageShape, class_names: Sequence[str], options: Mapping[str, Scalar]) -> None:
+    def __init__(
+        self, image: ImageShape, class_names: Sequence[str], options: Mapping[str, Scalar], labels_an_image: int = 1
+    ) -> None:
         self.image = image
+        self.labels_an_image = labels_an_image
         self.class_names = list(class_names)
         self.classes = len(class_names)
         resize, crop = (str(options.get(name, "none")) for name in ("resize", "crop"))

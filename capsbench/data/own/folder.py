@@ -72,7 +72,7 @@ class FolderSet(OwnImages):
             if not paths:
                 empty.append(class_folder.relative_to(self.path).as_posix())
             for path in paths:
-                yield FilePicture(path, path.relative_to(self.path).as_posix(), class_folder.name, part)
+                yield FilePicture(path, path.relative_to(self.path).as_posix(), (class_folder.name,), part)
         if empty and part in ("", TRAIN):
             problem = f"class folders without images: {list_some(empty)}"
             expected = f"remove them, or add images ({' '.join(SUFFIXES)})"

@@ -31,7 +31,7 @@ class RowPicture(Picture):
     row: int
     column: str
     name: str
-    label: str
+    labels: Sequence[str]
     part: str = ""
 
     def read(self) -> bytes:
@@ -52,6 +52,8 @@ class RowPicture(Picture):
 
 class HuggingFaceSet(OwnImages):
     """A saved `datasets.Dataset` or `DatasetDict` with a column of images and one of labels.
+
+    A column of sequences of labels has any number of classes for each image.
 
     Args:
         image_column, label_column: their names; ``auto`` looks for the only column of images, and one of classes or a usual name.
@@ -94,6 +96,7 @@ class HuggingFaceSet(OwnImages):
             raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, expected=expected) from error
         parts: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else {"": loaded}
         self.names_on_file = ()
+        self.any_number = any(self._has_sequences(rows.features) for rows in parts.values())
         return [picture for name, rows in parts.items() for picture in self._list_rows(datasets, name, rows)]
 
     def _list_rows(self, datasets: Any, name: str, rows: Any) -> list[RowPicture]:
@@ -102,15 +105,9 @@ class HuggingFaceSet(OwnImages):
         if part is None:
             raise self._refuse(f"part {name}", "expected train, validation and test")
         images, labels = self._find_columns(rows.features)
-        feature = rows.features[labels]
-        names = list(getattr(feature, "names", None) or [])
+        names = list(getattr(_find_inner(rows.features[labels]), "names", None) or [])
         self.names_on_file = self.names_on_file or names
-        values = list(rows[labels])
-        unlabelled = [row for row, value in enumerate(values) if value is None or (names and value == -1)]
-        if unlabelled:
-            raise self._refuse(f"{len(unlabelled)} rows of {name or 'the table'} without a label", "remove them")
-        if values and not isinstance(values[0], int | str):
-            raise self._refuse(f"column {labels} of {type(values[0]).__name__}", "expected whole numbers or names")
+        values = self._read_labels(list(rows[labels]), names, labels, name or "the table")
         rows = rows.cast_column(images, datasets.Image(decode=False))
         return [
             RowPicture(
@@ -118,11 +115,34 @@ class HuggingFaceSet(OwnImages):
                 row,
                 images,
                 f"{name}[{row}]",
-                names[value] if names and isinstance(value, int) else str(value),
+                [names[label] if names and isinstance(label, int) else str(label) for label in of_row],
                 part,
             )
-            for row, value in enumerate(values)
+            for row, of_row in enumerate(values)
         ]
+
+    def _read_labels(self, values: list[Any], names: Sequence[str], column: str, part: str) -> list[list[int | str]]:
+        """Returns the labels of each row; raises UsageError for rows without labels, and for other values."""
+        if self.any_number and any(not isinstance(value, list) for value in values if value is not None):
+            raise self._refuse(f"column {column} of {part} without sequences", "expected the same kind in all parts")
+        rows: list[Any] = values if self.any_number else [[value] for value in values]
+        unlabelled = [row for row in rows if row is None or None in row or (names and -1 in row)]
+        if unlabelled:
+            raise self._refuse(f"{len(unlabelled)} rows of {part} without a label", "remove them")
+        labels = [label for row in rows for label in row]
+        # Booleans and numbers that repeat are a matrix of 0 and 1, whose entries are no classes.
+        is_mask = self.any_number and any(isinstance(label, bool) for label in labels)
+        if is_mask or any(len({*row}) < len(row) for row in rows):
+            expected = "expected the different classes of each image; a matrix of 0 and 1 is read from a file of arrays"
+            raise self._refuse(f"column {column} with values that repeat in a row", expected)
+        if labels and not isinstance(labels[0], int | str):
+            raise self._refuse(f"column {column} of {type(labels[0]).__name__}", "expected whole numbers or names")
+        return rows
+
+    def _has_sequences(self, features: Mapping[str, Any]) -> bool:
+        """Returns true if the column of labels has sequences of them."""
+        feature = features[self._find_columns(features)[1]]
+        return _find_inner(feature) is not feature
 
     def _find_columns(self, features: Mapping[str, Any]) -> tuple[str, str]:
         """Returns the names of the columns of images and labels."""
@@ -132,7 +152,7 @@ class HuggingFaceSet(OwnImages):
             if column not in (AUTO, *features):
                 raise UsageError(Kind.UNKNOWN, flag=flag, value=column, expected=[*features])
         images = [name for name, kind in kinds.items() if kind == "Image"] if image == AUTO else [image]
-        classes = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+        classes = [name for name, column in features.items() if type(_find_inner(column)).__name__ == "ClassLabel"]
         usual = [name for name in LABELS if name in features]
         if len(images) != 1 or kinds[images[0]] != "Image":
             raise self._refuse(f"columns {list_some([*features])}", "name the one of images by {flag:image_column}")
@@ -143,6 +163,12 @@ class HuggingFaceSet(OwnImages):
 
     def _refuse(self, problem: str, expected: str) -> UsageError:
         return UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, expected=expected)
+
+
+def _find_inner(feature: Any) -> Any:
+    """Returns the feature of the elements of a sequence; any other feature itself."""
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    return feature if inner is None else inner
 
 
 def is_hugging_face(value: Any) -> bool:

@@ -40,7 +40,7 @@ class ArrayPicture(Picture):
 
     pixels: Pixels
     name: str
-    label: str
+    labels: Sequence[str]
     part: str = ""
 
     def read(self) -> bytes:
@@ -63,6 +63,11 @@ class NpzSet(OwnImages):
         arrays = read_npz(self.path)
         pairs = find_pairs(arrays, self.path)
         self.names_on_file = find_class_names(arrays, self.path)
+        matrices = [labels for _, labels in pairs.values() if _is_matrix(arrays[labels])]
+        self.any_number = bool(matrices)
+        if 0 < len(matrices) < len(pairs):
+            problem = f"{matrices[0]} is a matrix, the labels of another part are not"
+            raise refuse_arrays(self.path, problem, "expected labels of one kind")
         pictures: list[Picture] = []
         for part, (images_name, labels_name) in pairs.items():
             images: Sequence[bytes] | Pixels
@@ -70,7 +75,7 @@ class NpzSet(OwnImages):
                 images = _split_files(arrays, images_name, self.path)
             else:
                 images = to_standard(arrays[images_name], images_name, self.path)
-            labels = to_class_names(arrays[labels_name], labels_name, self.names_on_file, self.path)
+            labels = self._read_labels(arrays[labels_name], labels_name)
             if len(images) != len(labels):
                 problem = f"{len(images)} {images_name} and {len(labels)} {labels_name}"
                 raise refuse_arrays(self.path, problem, "expected a label for each image")
@@ -83,6 +88,13 @@ class NpzSet(OwnImages):
         if not pictures:
             raise refuse_arrays(self.path, "no images", EXPECTED)
         return pictures
+
+    def _read_labels(self, labels: NDArray[Any], name: str) -> list[list[str]]:
+        """Returns the classes of each image: of a matrix ``[N, classes]`` any number, else one."""
+        if not self.any_number:
+            return [[label] for label in to_class_names(labels, name, self.names_on_file, self.path)]
+        self.names_on_file = self.names_on_file or [str(number) for number in range(labels.shape[1])]
+        return to_names_of_several(labels, name, self.names_on_file, self.path)
 
 
 class TorchvisionSet(NpzSet):
@@ -172,6 +184,11 @@ def find_class_names(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[str
     return [_to_text(name) for name in names.tolist()]
 
 
+def _is_matrix(labels: NDArray[Any]) -> bool:
+    """Returns true for labels of any number of classes an image; one column is one label each."""
+    return labels.ndim == 2 and labels.shape[1] != 1
+
+
 def _to_text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
@@ -186,7 +203,8 @@ def to_class_names(labels: NDArray[Any], name: str, names: Sequence[str], file: 
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise refuse_arrays(file, f"{name} {list(labels.shape)}", "expected one label for each image, [N]")
+        expected = "expected one label for each image, [N], or a matrix of 0 and 1, [N, classes]"
+        raise refuse_arrays(file, f"{name} {list(labels.shape)}", expected)
     if labels.dtype.kind in "US":
         texts = [_to_text(label) for label in labels.tolist()]
         if names and (unknown := sorted(set(texts) - set(names))):
@@ -205,6 +223,22 @@ def to_class_names(labels: NDArray[Any], name: str, names: Sequence[str], file: 
         problem = f"{name} from {labels.min()} to {labels.max()}"
         raise refuse_arrays(file, problem, f"expected numbers of the {len(names)} class names, from 0 or from 1")
     return [names[label - first] for label in labels.tolist()]
+
+
+def to_names_of_several(labels: NDArray[Any], name: str, names: Sequence[str], file: Path) -> list[list[str]]:
+    """Returns the classes of each image by their names, for a matrix ``[N, classes]`` of 0 and 1.
+
+    Args:
+        name: the name of the array.
+        names: of the classes, in the order of the columns.
+    """
+    if labels.shape[1] != len(names):
+        problem = f"{name} {list(labels.shape)} and {len(names)} names of classes"
+        raise refuse_arrays(file, problem, "expected a column for each class")
+    if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        expected = "expected 0 and 1 in a matrix of labels, 1 for each class that the image shows"
+        raise refuse_arrays(file, f"{name} of {labels.dtype} with other numbers", expected)
+    return [[names[number] for number in np.flatnonzero(row).tolist()] for row in labels]
 
 
 def to_standard(images: NDArray[Any], name: str, file: Path) -> Pixels:

@@ -204,7 +204,13 @@ def _is_list_of_pairs(value: Any) -> bool:
 
 
 def _is_image_with_label(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and _is_image(value[0]) and _is_label(value[1])
+    is_couple = isinstance(value, tuple | list) and len(value) == 2
+    return is_couple and _is_image(value[0]) and (_is_label(value[1]) or _is_mask(value[1]))
+
+
+def _is_mask(value: Any) -> bool:
+    """Returns true for a target of any number of classes, a vector of 0 and 1."""
+    return _is_array(value) and len(value.shape) == 1 and len(value) > 1
 
 
 def _read_images(images: Any, part: str) -> tuple[list[Pixels] | Pixels, NDArray[Any], list[str]]:
@@ -216,7 +222,7 @@ def _read_images(images: Any, part: str) -> tuple[list[Pixels] | Pixels, NDArray
         raise UsageError(Kind.INVALID, flag="dataset", expected=EXPECTED, value=type(images).__name__)
     try:
         pairs = [_read_pair(images[index]) for index in range(len(images))]
-        labels = np.array([label for _, label in pairs])
+        labels = _stack_labels([label for _, label in pairs])
         again = [_read_pair(images[index]) for index in range(min(READ_TWICE, len(images)))]
     except UsageError:
         raise
@@ -234,7 +240,17 @@ def _read_pair(pair: Any) -> tuple[Pixels, Any]:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise UsageError(Kind.INVALID, flag="dataset", expected="pairs (image, label)", value=type(pair).__name__)
     image, label = pair
+    if _is_mask(label):
+        return _to_array(image), _to_array(label)
     return _to_array(image), label.item() if _is_array(label) else label
+
+
+def _stack_labels(labels: list[Any]) -> NDArray[Any]:
+    """Returns labels as an array; raises UsageError for lists of classes, which have several lengths."""
+    if len({np.shape(label) for label in labels}) > 1:
+        expected = "a label for each image, or for each a vector of 0 and 1 with a place for each class"
+        raise UsageError(Kind.INVALID, "targets of several shapes", flag="dataset", expected=expected)
+    return np.array(labels)
 
 
 def _to_array(value: Any) -> NDArray[Any]:
@@ -251,7 +267,10 @@ def _find_class_names(images: Any, labels: NDArray[Any]) -> list[str]:
     names = getattr(images, "classes", None)
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return []
-    is_numbered = labels.dtype.kind in "iu" and len(labels) > 0 and labels.min() >= 0 and labels.max() < len(names)
+    if labels.ndim > 1:
+        is_numbered = labels.shape[1] == len(names)
+    else:
+        is_numbered = labels.dtype.kind in "iu" and len(labels) > 0 and labels.min() >= 0 and labels.max() < len(names)
     return list(names) if is_numbered and len(set(names)) == len(names) else []
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from capsbench.data.draws import draw_stratified
 from capsbench.data.lazy import torch
+from capsbench.data.own.labels import Labels, count_images
 from capsbench.errors import Kind, UsageError
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
@@ -74,12 +75,12 @@ def check_classes(names: Sequence[str], file: Any) -> None:
 
 
 def split_images(
-    labels: Indices, parts: Sequence[str], names: Sequence[str], shares: Shares, file: Any
+    labels: Labels, parts: Sequence[str], names: Sequence[str], shares: Shares, file: Any
 ) -> dict[str, Indices]:
     """Returns part -> the indices of its images, in their order.
 
     Args:
-        labels: class of each image.
+        labels: class of each image, or its classes.
         parts: part of each image, or empty for all of them.
         names: those of the classes.
         file: the folder or file that errors name.
@@ -99,19 +100,19 @@ def split_images(
         candidates = torch.from_numpy(labels[split[TRAIN]])
         held_out[draw_stratified(candidates, min(size, len(held_out)), shares.seed).numpy()] = True
         split[part], split[TRAIN] = split[TRAIN][held_out], split[TRAIN][~held_out]
-    lost = set(range(len(names))) - set(labels[split[TRAIN]].tolist())
+    lost = np.flatnonzero(count_images(labels[split[TRAIN]], len(names)) == 0).tolist()
     if lost:
-        problem = f"the draws leave no training image of {list_some([names[label] for label in sorted(lost)])}"
+        problem = f"the draws leave no training image of {list_some([names[label] for label in lost])}"
         expected = "lower {flag:validation_share} or {flag:test_share}, or give a split"
         raise UsageError(Kind.CONFLICT, problem, flag="dataset", file=file, expected=expected)
     return split
 
 
 def _check_training(
-    labels: Indices, split: Mapping[str, Indices], names: Sequence[str], drawn: Sequence[str], file: Any
+    labels: Labels, split: Mapping[str, Indices], names: Sequence[str], drawn: Sequence[str], file: Any
 ) -> None:
     """Raises UsageError unless each class has training images, and enough of them for the parts that are drawn."""
-    counts = np.bincount(labels[split[TRAIN]], minlength=len(names))
+    counts = count_images(labels[split[TRAIN]], len(names))
     absent = [names[label] for label in np.flatnonzero(counts == 0).tolist()]
     if absent:
         problem = f"no training image of {list_some(absent)}, of which there are images in other parts"
@@ -125,21 +126,25 @@ def _check_training(
         raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=file, value=len(few), expected=expected)
 
 
-def describe_balance(labels: Mapping[str, Indices], names: Sequence[str]) -> list[str]:
+def describe_balance(labels: Mapping[str, Labels], names: Sequence[str]) -> list[str]:
     """Returns a line on classes of different frequency, and one on classes without test images, where there are such.
 
     Args:
         labels: part -> the classes of its images.
     """
     lines = []
-    counts = np.bincount(labels[TRAIN], minlength=len(names))
+    counts = count_images(labels[TRAIN], len(names))
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] >= UNBALANCED * counts[least]:
+        advice = "accuracy counts images, so frequent classes count more; "
+        if labels[TRAIN].ndim == 1:
+            advice += "balanced training draws all classes equally often"
+        else:
+            advice += "mean average precision counts all classes equally"
         lines.append(
-            f"unbalanced classes: {counts[most]} training images of {names[most]}, {counts[least]} of {names[least]}; "
-            "accuracy counts images, so frequent classes count more; balanced training draws all classes equally often"
+            f"unbalanced classes: {counts[most]} training images of {names[most]}, {counts[least]} of {names[least]}; {advice}"
         )
-    untested = np.flatnonzero(np.bincount(labels[TEST], minlength=len(names)) == 0).tolist()
+    untested = np.flatnonzero(count_images(labels[TEST], len(names)) == 0).tolist()
     if untested:
         lines.append(f"no test image of {list_some([names[label] for label in untested])}")
     return lines

@@ -121,7 +121,8 @@ def _predict_warped(subject: Subject, test: Images, homographies: Tensor | None,
         images, labels = test.images[which], test.labels[which]
         if homographies is not None:
             images = warp_images(images, homographies[which].to(images.device), outside)
-        predictions.append(predict_classes(compute_scores(subject.cell, subject.network, images), labels))
+        scores = compute_scores(subject.cell, subject.network, images)
+        predictions.append(predict_classes(scores, labels, capsules=subject.cell.has_routing))
     return torch.cat(predictions)
 
 

@@ -62,7 +62,8 @@ class Corruption(Measure):
         pixels = to_pixels(images)
 
         def find_wrong(shown: Tensor) -> Tensor:
-            predictions = predict_classes(compute_scores(subject.cell, subject.network, shown), labels)
+            scores = compute_scores(subject.cell, subject.network, shown)
+            predictions = predict_classes(scores, labels, capsules=subject.cell.has_routing)
             return ~match_labels(predictions, labels)
 
         rows = [Row(CORRUPTION, ERROR, CLEAN, _compute_share(find_wrong(images)), "fraction")]

@@ -25,6 +25,7 @@ class Cost(Measure):
     """
 
     spec = SPEC
+    any_number = True
 
     needs_weights: ClassVar[bool] = False
 

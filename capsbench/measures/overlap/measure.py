@@ -39,7 +39,8 @@ class Overlap(Measure):
     def __call__(self, subject: Subject) -> list[Row]:
         labels = subject.data.test.labels
         scores = compute_scores(subject.cell, subject.network, subject.data.test.images)
-        is_found = (predict_classes(scores, labels)[:, :, None] == labels[:, None, :]).any(dim=1)
+        predicted = predict_classes(scores, labels, capsules=subject.cell.has_routing)
+        is_found = (predicted[:, :, None] == labels[:, None, :]).any(dim=1)
         count, objects = is_found.sum(dim=1), labels.shape[1]
         first = (scores.argmax(dim=1, keepdim=True) == labels).any(dim=1)
         subject.keep({"label": labels.to(torch.int32), "found": is_found})

@@ -28,6 +28,7 @@ class Speed(Measure):
     """
 
     spec = SPEC
+    any_number = True
 
     settings: ClassVar[tuple[str, ...]] = ("light", "full", "quick")
     alone: ClassVar[bool] = True

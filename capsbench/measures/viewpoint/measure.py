@@ -38,7 +38,8 @@ class Viewpoint(Measure):
         # Angle -> of each part that is told from where it is seen: the degrees, and which of its images are right.
         seen_from: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, part in {"familiar": subject.data.beside["familiar"], "novel": subject.data.test}.items():
-            predictions = predict_classes(compute_scores(subject.cell, subject.network, part.images), part.labels)
+            scores = compute_scores(subject.cell, subject.network, part.images)
+            predictions = predict_classes(scores, part.labels, capsules=subject.cell.has_routing)
             correct = match_labels(predictions, part.labels).double().cpu()
             errors[name] = 1 - float(correct.mean())
             for angle, degrees in subject.data.about.get("test" if name == "novel" else name, {}).items():

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from capsbench.data.images import ANY_NUMBER
 from capsbench.data.own.csv_file import CsvSet
 from capsbench.errors import Kind
 from tests.data.faults import usage_error
@@ -72,3 +74,47 @@ def test_a_missing_table_and_other_bytes_are_refused(table: Path) -> None:
     assert usage_error(CsvSet, str(table)).kind is Kind.MISSING
     table.write_bytes(b"\xff\xfe\x00")
     assert usage_error(CsvSet, str(table)).kind is Kind.DAMAGED
+
+
+LABELS = ["", "bar", "bar|ring", " ring | bar | cross "]
+MASKS = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 0, 1], [1, 1, 1]], dtype=torch.bool)
+
+
+def test_a_column_of_labels_has_any_number_of_classes(table: Path) -> None:
+    shapes = CsvSet(
+        write(table, [f"{file},{LABELS[place % 10 % 4]}" for place, file in enumerate(FILES)], "file,labels")
+    )
+    assert (shapes.labels_an_image, shapes.class_names) == (ANY_NUMBER, ["bar", "cross", "ring"])
+    splits = shapes.load(table)
+    for images, labels in (splits.train, splits.validation, splits.test):
+        numbers = (images[:, 0, 0, 0] * 255).round().long()
+        assert labels.equal(MASKS[numbers % 4])
+    counts = splits.train.labels.sum(dim=0).tolist()
+    assert [of_class["train"] for of_class in shapes.count_classes().values()] == counts
+
+
+def test_a_cell_of_one_class_with_the_separator_is_refused_rather_than_taken_as_one(table: Path) -> None:
+    error = usage_error(CsvSet, write(table, [f"{file},a|b" for file in FILES]))
+    assert (error.kind, error.value) == (Kind.DAMAGED, "a|b")
+
+
+@pytest.mark.parametrize(
+    ("first", "header"),
+    [
+        ("a||b", "file,labels"),
+        ("a|", "file,labels"),
+        ("a|a", "file,labels"),
+        (None, "file,labels"),
+        ("a,a", "file,label,labels"),
+    ],
+)
+def test_other_columns_of_labels_are_refused_in_one_line(table: Path, first: str | None, header: str) -> None:
+    lines = [f"{file},a|b" for file in FILES[1:]]
+    lines.insert(0, FILES[0] if first is None else f"{FILES[0]},{first}")
+    assert usage_error(CsvSet, write(table, lines, header)).kind is Kind.DAMAGED
+
+
+def test_a_class_that_only_test_images_show_is_refused(table: Path) -> None:
+    lines = [f"{file},{'a|b' if place % 2 else 'a'},train" for place, file in enumerate(FILES[1:])]
+    error = usage_error(CsvSet, write(table, [*lines, f"{FILES[0]},a|fish,test"], "file,labels,split"))
+    assert (error.kind, "fish" in error.problem) == (Kind.DAMAGED, True)

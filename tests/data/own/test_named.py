@@ -12,6 +12,7 @@ import pytest
 import torchvision
 from PIL import Image as Pillow
 
+from capsbench.data.images import ANY_NUMBER
 from capsbench.data.own import adopt_request
 from capsbench.data.own.hugging_face import HuggingFaceSet
 from capsbench.errors import Kind
@@ -162,6 +163,34 @@ def test_a_saved_data_set_is_read_with_its_class_names(tmp_path: Path) -> None:
 
 def test_a_dictionary_of_parts_is_a_given_split(tmp_path: Path) -> None:
     assert save(DatasetDict(train=rows(20), valid=rows(4), test=rows(6)), tmp_path).image_counts["validation"] == 4
+
+
+class List:
+    """A feature of sequences, as the library names it."""
+
+    def __init__(self, feature: Any) -> None:
+        self.feature = feature
+
+
+CLASSES = [[0], [1, 0], [], [1]]
+
+
+@pytest.mark.parametrize("feature", [List(ClassLabel(["ring", "bar"])), [ClassLabel(["ring", "bar"])]])
+def test_sequences_of_labels_are_any_number_of_classes(tmp_path: Path, feature: Any) -> None:
+    table = rows(20, label=[CLASSES[number % 4] for number in range(20)])
+    table.features["label"] = feature
+    shapes = save(table, tmp_path)
+    assert (shapes.labels_an_image, shapes.class_names) == (ANY_NUMBER, ["ring", "bar"])
+    images, labels = shapes.load(tmp_path).train
+    numbers = (images[:, 0, 0, 0] * 255).round().long().tolist()
+    assert labels.tolist() == [[label in CLASSES[number % 4] for label in (0, 1)] for number in numbers]
+
+
+@pytest.mark.parametrize("first", [[0, 0], [None], None, 0, [True, False], [0.5]])
+def test_other_sequences_are_refused_in_one_line(tmp_path: Path, first: Any) -> None:
+    table = rows(20, label=[first, *[[0], [1]] * 9, [0]])
+    table.features["label"] = List(Value())
+    assert usage_error(save, table, tmp_path).kind is Kind.DAMAGED
 
 
 def test_files_beside_the_table_are_read_too(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capsbench.data.images import ImageShape
+from capsbench.data.images import ANY_NUMBER, ImageShape
 from capsbench.data.own.npz import NpzSet
 from capsbench.errors import Kind
 from tests.data.faults import usage_error
@@ -116,7 +116,12 @@ def test_the_arrays_of_medmnist_are_understood(tmp_path: Path) -> None:
         {"images": GREY.astype(int) * 10**6, "labels": LABELS},
         {"images": GREY.astype(complex), "labels": LABELS},
         {"images": GREY, "labels": LABELS / 2},
-        {"images": GREY, "labels": np.eye(2)[LABELS]},
+        {"images": GREY, "labels": np.eye(2)[LABELS] * 2},
+        {"images": GREY, "labels": np.eye(2)[LABELS] / 2},
+        {"images": GREY, "labels": np.array(["a", "b"])[np.eye(2, dtype=int)[LABELS]]},
+        {"images": GREY, "labels": np.eye(2)[LABELS], "class_names": np.array(["a", "b", "c"])},
+        {"images": GREY, "labels": np.zeros((20, 2, 2))},
+        {"train_images": GREY, "train_labels": np.eye(2)[LABELS], "test_images": GREY, "test_labels": LABELS},
         {"images": GREY, "labels": LABELS * 1j},
         {"images": GREY, "labels": LABELS * 0},
         {"images": GREY, "labels": LABELS, "class_names": np.array(["a"])},
@@ -154,3 +159,20 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 def test_arrays_are_resized_too(tmp_path: Path) -> None:
     shapes = NpzSet(save(tmp_path, images=GREY / np.float32(255), labels=LABELS), resize="3x4")
     assert shapes.load(tmp_path).test.images.shape == (4, 1, 3, 4)
+
+
+MASK = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]])[np.arange(20) % 4]
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, float])
+def test_a_matrix_of_labels_is_any_number_of_classes_an_image(tmp_path: Path, kind: type) -> None:
+    shapes = NpzSet(save(tmp_path, images=GREY, labels=MASK.astype(kind), class_names=np.array(["a", "b", "c"])))
+    assert (shapes.labels_an_image, shapes.class_names) == (ANY_NUMBER, ["a", "b", "c"])
+    images, labels = shapes.load(tmp_path).train
+    rows = (images[:, 0, 0, 0] * 255).round().long()
+    assert labels.tolist() == (MASK[rows.numpy()] == 1).tolist()
+    assert shapes.facts == {"shape": "1x6x5", "labels": "any number", "0": "a", "1": "b", "2": "c"}
+
+
+def test_classes_of_a_matrix_are_numbers_without_names_and_those_of_no_image_are_left_out(tmp_path: Path) -> None:
+    assert NpzSet(save(tmp_path, images=GREY, labels=np.insert(MASK, 1, 0, axis=1))).class_names == ["0", "2", "3"]

@@ -11,6 +11,7 @@ from torch.utils.data import Subset, TensorDataset
 from torchvision.datasets import FakeData
 from torchvision.transforms import RandomCrop
 
+from capsbench.data.images import ANY_NUMBER
 from capsbench.data.own.npz import NpzSet
 from capsbench.data.own.objects import adopt_datasets, is_object, write_object
 from capsbench.errors import Kind
@@ -119,3 +120,44 @@ def test_names_stay_and_an_axis_may_have_objects(tmp_path: Path) -> None:
     name, other = adopt_datasets(["digits", (list(GREY), LABELS)], tmp_path)
     assert name == "digits"
     assert Path(other.removeprefix("npz:")).is_file()
+
+
+MASK = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]])[np.arange(20) % 4]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (GREY, MASK),
+        (torch.tensor(GREY), torch.tensor(MASK).float()),
+        (list(GREY), MASK),
+        TensorDataset(torch.tensor(GREY), torch.tensor(MASK)),
+        [(Image.fromarray(image), torch.tensor(mask)) for image, mask in zip(GREY, MASK, strict=True)],
+    ],
+)
+def test_targets_of_0_and_1_are_any_number_of_classes(tmp_path: Path, pair: Any) -> None:
+    shapes = read(pair, tmp_path)
+    assert (shapes.labels_an_image, shapes.class_names) == (ANY_NUMBER, ["0", "1", "2"])
+    images, labels = shapes.load(tmp_path).test
+    assert labels.tolist() == (MASK[(images[:, 0, 0, 0] * 255).round().long().numpy()] == 1).tolist()
+
+
+class Tagged:
+    """A data set of PyTorch whose targets are vectors of 0 and 1."""
+
+    classes = ["a", "b", "c"]
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.tensor(GREY[index]), torch.tensor(MASK[index])
+
+
+def test_targets_of_0_and_1_have_the_names_of_their_data_set(tmp_path: Path) -> None:
+    assert read(Tagged(), tmp_path).class_names == ["a", "b", "c"]
+
+
+def test_targets_of_several_lengths_are_refused(tmp_path: Path) -> None:
+    pairs = [(image, np.zeros(2 + place % 2)) for place, image in enumerate(GREY)]
+    assert usage_error(write_object, pairs, tmp_path).kind is Kind.INVALID

@@ -119,3 +119,25 @@ def test_an_imbalance_and_untested_classes_are_told() -> None:
 def test_a_list_names_a_few_and_counts_the_rest() -> None:
     assert list_some(["a", "b"]) == "a, b"
     assert list_some([str(number) for number in range(9)]) == "0, 1, 2, 3, 4 and 4 more"
+
+
+def test_draws_of_any_number_of_classes_hold_rare_ones_in_their_proportion() -> None:
+    common, rare = [True, False], [True, True]
+    labels = np.array([common] * 60 + [rare] * 20 + [[False, False]] * 20)
+    drawn = split_images(labels, [""] * 100, NAMES, SHARES, "x")
+    shown = {part: (labels[indices, 1].sum(), (~labels[indices].any(axis=1)).sum()) for part, indices in drawn.items()}
+    assert shown == {"train": (14, 14), "validation": (2, 2), "test": (4, 4)}
+
+
+def test_classes_of_any_number_need_images_for_all_parts() -> None:
+    labels = np.array([[True, False]] * 20 + [[True, True]] * 2)
+    error = usage_error(split_images, labels, [""] * 22, NAMES, SHARES, "x")
+    assert (error.kind, "b (2)" in error.problem) == (Kind.DAMAGED, True)
+
+
+def test_an_imbalance_of_any_number_of_classes_is_told_without_advice_to_balance() -> None:
+    labels = {"train": np.array([[True, False]] * 9 + [[True, True]]), "test": np.array([[True, False]])}
+    unbalanced, untested = describe_balance(labels, NAMES)
+    assert "10 training images of a, 1 of b" in unbalanced
+    assert "balanced training" not in unbalanced
+    assert "b" in untested

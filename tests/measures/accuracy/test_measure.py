@@ -12,6 +12,7 @@ from capsbench.measures.accuracy.measure import Accuracy, compute_calibration_er
 from capsbench.measures.accuracy.spec import SPEC
 from capsbench.presenting.marks import counts_of
 from capsbench.presenting.paired import nothing_kept
+from capsbench.records.artifacts import are_correct
 from capsbench.stats.collapse import Counts
 from tests.making import make_record
 
@@ -135,3 +136,24 @@ def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
 
 def test_a_network_that_is_sure_and_right_is_calibrated():
     assert compute_calibration_error(torch.eye(4), torch.arange(4)) == 0.0
+
+
+@pytest.mark.parametrize("network", ["capsnet", "cnn-hinton2018"])
+def test_of_any_number_of_classes_the_accuracy_is_the_exact_match(scored, make_cell, scattered, network):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.rand(200, 3, generator=generator) < 0.4
+    present = labels * 0.4 + 0.55 * torch.rand(200, 3, generator=generator)
+    cell, kept = make_cell(dataset=scattered, network=network), {}
+    rows = Accuracy()(scored(cell, present if cell.has_routing else present.logit(), labels, kept))
+    exact = accuracy_score(labels, present > 0.5)  # of masks, scikit-learn's is the exact match
+    assert 0.2 < exact < 0.95
+    assert {(row.metric, row.condition): row.value for row in rows} == {
+        ("accuracy", "test"): pytest.approx(exact),
+        ("error", "test"): pytest.approx(1 - exact),
+        ("images", "test"): 200,
+        ("accuracy", "validation"): pytest.approx(exact),
+    }
+    assert are_correct(kept["prediction"].numpy(), kept["label"].numpy()).mean() == pytest.approx(exact)
+    assert (
+        counts_of(make_record(cell, rows), lambda measure, cell: {name: t.numpy() for name, t in kept.items()}) is None
+    )
