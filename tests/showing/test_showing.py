@@ -18,8 +18,9 @@ from capsbench.records.store import Store
 from capsbench.showing import PICTURES, draw_pictures, show
 from capsbench.showing.decoding import decode_perturbed, draw_dimensions
 from capsbench.showing.rotation import rotate_image
-from capsbench.showing.scene import load_scene
+from capsbench.showing.scene import Scene, load_scene
 from tests.making import make_record
+from tests.scattered import draw_scattered
 
 ROUTED = {"coupling", "coupling-means", "agreement"}
 DECODED = {"reconstructions", "dimensions"}
@@ -229,3 +230,18 @@ def test_a_notebook_shows_the_first_pictures_and_names_the_others(drawn):
     assert shown.title in output.lead
     assert len(shown._repr_html_()) < 400_000
     assert len(repr(shown)) < 300
+
+
+@pytest.mark.parametrize(("network", "drawn"), [("capsnet", ROUTED | DECODED | TURNED), ("resnet", TURNED)])
+def test_images_of_any_number_of_classes_have_all_pictures(make_cell, scattered, network, drawn):
+    cell = make_cell(dataset=scattered, network=network, **({"kernel": 3} if network == "capsnet" else {}))
+    images, labels = draw_scattered(8)
+    torch.manual_seed(0)
+    scene = Scene(cell, build_network(cell).eval(), images, labels, [0, 3], [7], [*range(8)])
+    scores = scene.score_images(images)
+    assert scene.predict_labels(images).equal(scores > 0.5)
+    assert scene.find_winners(images).equal(scores.argmax(dim=1))
+    pictures, _ = draw_pictures(scene)
+    assert {*pictures} == drawn
+    if "reconstructions" in drawn:
+        assert "together" in pictures["reconstructions"].caption
