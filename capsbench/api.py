@@ -125,6 +125,7 @@ def run(
     track: str | Sequence[str] = (),
     listener: Listener | Sequence[Listener] | None = None,
     checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS,
+    budget: str | float | None = None,
     command: str = "capsbench.run",
     console: Console | None = None,
     max_cells: int = MAX_CELLS,
@@ -154,6 +155,9 @@ def run(
         listener: one or several objects whose ``notify(event)`` receives the events of `capsbench.running.events`. A listener or
             tracker that raises is named once and dropped; the run goes on.
         checkpoint_seconds: the least time between two checkpoints of a training, from which an interrupted one goes on.
+        budget: the time that the call may take, in seconds or such as ``8h``. Comparisons are completed one after the other
+            (`capsbench.running.schedule`), a cell that is not expected to end in time is not started, and one that runs at the
+            end writes a checkpoint. The same call goes on.
         command: the command on record with the run.
         console: shows the progress.
         max_cells: as in `cells`.
@@ -167,22 +171,25 @@ def run(
         StorageFailed: a result could not be written; those written before stay.
     """
     machines = Machines(
-        executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address, checkpoint_seconds
+        executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address, checkpoint_seconds, budget
     )
     tracker_classes, others = choose_trackers(split_values(name_classes("track", track))), name_listeners(listener)
     chosen, remarks = _plan_shard(suite, request, data_dir, max_cells, on_count, shard)
+    leave_out, folder = _leaves_out(suite, request), data_folder(data_dir)
+    schedule = machines.make_schedule(chosen, Store(out), folder, fresh=fresh, leave_out=leave_out)
     trackers = start_trackers(tracker_classes, Path(out) / "tracking")
     others += trackers.items()
     with make_progress(console or make_console(stderr=True)) as progress, Listeners(progress, others) as listeners:
         return machines.make_runner(
             chosen,
             Store(out),
-            data_folder(data_dir),
+            folder,
             listeners,
             command=command,
             fresh=fresh,
             suite=None if suite is None else str(suite),
-            leave_out=_leaves_out(suite, request),
+            leave_out=leave_out,
+            schedule=schedule,
             unmeasured=_find_unavailable_measures(request),
             remarks=[*remarks, *_collect_remarks(chosen, request), *describe_trackers(trackers)],
             note={"shard": None if shard is None else str(parse_shard(shard))},

@@ -15,14 +15,17 @@ import typer
 
 from capsbench.cli.console import print_line
 from capsbench.cli.shell.interrupt import describe_end
-from capsbench.errors import EXIT_FAILED
+from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from capsbench.records.record import Record
     from capsbench.records.store import Store
-    from capsbench.running.outcome import Outcome
+    from capsbench.running.outcome import Outcome, Waiting
+
+MOST_WAITING = 20
+"""The most waiting contenders that are listed; JSON has all."""
 
 
 def _find_collapsed(outcome: Outcome, store: Store) -> list[str]:
@@ -94,7 +97,7 @@ def print_outcome_of_trials(outcome: Outcome, out: Path, as_json: bool) -> None:
 def _print_left(outcome: Outcome, as_json: bool) -> bool:
     """Prints what is left of a run, and how to go on; returns true if its jobs go on without the command.
 
-    Raises `typer.Exit` if the run was interrupted.
+    Raises `typer.Exit` if the run was interrupted, or its budget is spent.
     """
     # Without --fresh the command continues a fresh run; with it, it would start again.
     again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
@@ -105,7 +108,35 @@ def _print_left(outcome: Outcome, as_json: bool) -> bool:
         word, code = describe_end()
         print_line(f"{word}; {left}; to continue, run the same command again: {again}")
         raise typer.Exit(code)
+    if outcome.waiting:
+        if not as_json:
+            _print_waiting(outcome)
+            print_line(f"the budget is spent; to continue, run the same command again: {again}")
+        raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.detached and not as_json:
         jobs = "1 job is" if outcome.detached == 1 else f"{outcome.detached} jobs are"
         print_line(f"{jobs} in Slurm's queue; to collect the results, run the same command again: {again}")
     return bool(outcome.detached)
+
+
+def _print_waiting(outcome: Outcome) -> None:
+    """Prints the contenders that a budget left, with their seeds and the expected time of a cell."""
+    from capsbench.planning.duration import spell_duration
+
+    contenders: dict[tuple[str, bool], list[Waiting]] = {}
+    for waiting in outcome.waiting:
+        title = waiting.title.rpartition(", seed ")[0]
+        contenders.setdefault((title, waiting.cell in outcome.trained), []).append(waiting)
+    lines = []
+    for (title, is_trained), cells in contenders.items():
+        seeds = ", ".join(waiting.title.rpartition(", seed ")[2] for waiting in cells)
+        seconds = max((waiting.seconds for waiting in cells if waiting.seconds is not None), default=None)
+        about = (
+            "duration unknown" if seconds is None else f"about {spell_duration(seconds)}{' each' * (len(cells) > 1)}"
+        )
+        about = "trained, to be measured" + f", {about}" * (seconds is not None) if is_trained else about
+        lines.append(f"waits: {title}, seed{'s' * (len(cells) > 1)} {seeds}: {about}")
+    for line in lines[:MOST_WAITING]:
+        print_line(line)
+    if len(lines) > MOST_WAITING:
+        print_line(f"... and {len(lines) - MOST_WAITING} more contenders")

@@ -11,24 +11,40 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from capsbench.cli.console import print_line
+from capsbench.planning.duration import spell_duration
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import make_console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from capsbench.api import Plan
     from capsbench.planning.matrix import PlannedCell
     from capsbench.running.estimate import Estimate
+    from capsbench.running.machines import Machines
 
 MOST_ROWS = 1000
 """The most cells that a dry run prints on the terminal; ``--json`` has all."""
 
+MOST_WAITING = 6
+"""The most waiting cells that a dry run names."""
+
 
 def print_plan(
-    plan: Plan, out: Path, data_dir: Path | None, as_json: bool, fresh: bool, most: Sequence[PlannedCell] = ()
+    plan: Plan,
+    out: Path,
+    data_dir: Path | None,
+    as_json: bool,
+    fresh: bool,
+    most: Sequence[PlannedCell] = (),
+    machines: Machines | None = None,
 ) -> None:
-    """Prints the cells of a plan; ``most`` are those of a whole search of which these are the first."""
+    """Prints the cells of a plan.
+
+    Args:
+        most: the cells of a whole search of which these are the first.
+        machines: those that the run asks for, with its budget; None without one.
+    """
     from capsbench.networks.build import parameter_count
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.records.store import Store
@@ -53,8 +69,10 @@ def print_plan(
             }
             for job in planned
         ]
-        timing = asdict(estimate_duration(left, records.keys(), data_dir))
-        facts = {"cells": cells, **timing, "left_out": plan.left_out, "remarks": remarks}
+        timing = estimate_duration(left, records.keys(), data_dir)
+        facts = {"cells": cells, **asdict(timing), "left_out": plan.left_out, "remarks": remarks}
+        if machines is not None and machines.ends is not None:
+            facts["within_budget"] = [job.cell.id for job in _select_admitted(plan, left, records, timing, machines)]
         if most:
             facts["most"] = {"cells": len(most), **asdict(estimate_duration(most, (), data_dir))}
         print(json.dumps(facts))
@@ -77,17 +95,36 @@ def print_plan(
     for remark in remarks:
         print_line(remark)
     sys.stdout.flush()  # shows the plan before the timing, which takes seconds
-    print_estimate(estimate_duration(left, records.keys(), data_dir), len(planned), len(left))
+    timing = estimate_duration(left, records.keys(), data_dir)
+    print_estimate(timing, len(planned), len(left))
+    if machines is not None and machines.ends is not None:
+        admitted = {job.cell.id for job in _select_admitted(plan, left, records, timing, machines)}
+        waiting = [titles[job.cell.id] for job in left if job.cell.id not in admitted]
+        print_line(
+            f"{len(admitted)} of them are expected to end within the budget"
+            + (f", {len(waiting)} wait: {'; '.join(waiting[:MOST_WAITING])}" if waiting else "")
+            + ("; ..." if len(waiting) > MOST_WAITING else "")
+        )
     if most:
         print_line("the whole search, if every contender is still improving until the last trials:")
         print_estimate(estimate_duration(most, (), data_dir), len(most), len(most))
+
+
+def _select_admitted(
+    plan: Plan, left: Sequence[PlannedCell], trained: Iterable[str], timing: Estimate, machines: Machines
+) -> list[PlannedCell]:
+    """Returns the cells that are expected to end within the budget of a run."""
+    from capsbench.running.schedule import BudgetSchedule
+
+    schedule = BudgetSchedule(machines.ends or 0.0, plan.cells, timing.seconds_of, trained=frozenset(trained))
+    return schedule.simulate(left, machines.count_workers(left))
 
 
 def print_estimate(timing: Estimate, cells: int, left: int) -> None:
     """Prints the estimated duration of some cells, those on record among them."""
     for title, reason in timing.failed.items():
         print_line(f"no estimate of {title}: {reason}")
-    about = f"{timing.seconds / 60:.0f} min" if timing.seconds >= 90 else f"{timing.seconds:.0f} s"
+    about = spell_duration(timing.seconds)
     if not timing.networks:
         about = f"about {about}"
     elif timing.timed == timing.networks:

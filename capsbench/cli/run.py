@@ -14,6 +14,7 @@ from capsbench.cli.flags.options import (
     AxisOption,
     BaselineOption,
     BaselineSizeOption,
+    BudgetOption,
     CellsPerJobOption,
     CheckpointOption,
     DataOption,
@@ -34,7 +35,14 @@ from capsbench.cli.flags.options import (
     parse_slurm,
     with_cell_options,
 )
-from capsbench.cli.flags.request import announce_count, choose_measures, parse_flags, parse_options, suggest_flags
+from capsbench.cli.flags.request import (
+    announce_count,
+    announce_timing,
+    choose_measures,
+    parse_flags,
+    parse_options,
+    suggest_flags,
+)
 from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
 from capsbench.cli.planned import print_plan
 from capsbench.planning.count import MAX_CELLS
@@ -90,6 +98,7 @@ def run(
     cells_per_job: CellsPerJobOption = None,
     detach: DetachOption = False,
     ray_address: RayOption = None,
+    budget: BudgetOption = None,
     max_cells: MaxCellsOption = MAX_CELLS,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and the estimated duration; run nothing.")
@@ -108,6 +117,8 @@ def run(
     capsbench run --routing my_module:MyRouting --temperature 0.5,1 --epochs 5
 
     capsbench run --routing dynamic,em --epochs auto --out results/auto
+
+    capsbench run --routing dynamic,em --dataset fashion-mnist --seeds 0,1,2 --budget 8h
     """
     from capsbench import api
     from capsbench.running.machines import Machines
@@ -126,7 +137,7 @@ def run(
     machines |= {"cell_timeout": cell_timeout, "slurm": parse_slurm(slurm), "cells_per_job": cells_per_job}
     machines |= {"detach": detach, "ray_address": ray_address, "checkpoint_seconds": checkpoint_seconds}
     is_searched = start_search(request) is not None
-    refused = {"shard": shard, "track": track, "fresh": fresh, "detach": detach}
+    refused = {"shard": shard, "track": track, "fresh": fresh, "detach": detach, "budget": budget}
     with suggest_flags(context):
         if is_searched:
             refuse_beside(f"{{flag:{EPOCHS}}} {AUTO}", until_decided=until_decided, **refused)
@@ -135,12 +146,13 @@ def run(
             refuse_beside("{flag:until_decided}", **refused)
             request.pop("shard")
         if dry_run:
-            Machines(**machines)
+            chosen = Machines(**machines, budget=budget)
             choose_trackers(trackers)
             if is_searched:
                 _print_search_for_epochs(suite, data_dir, request, out, as_json)
             else:
-                print_plan(_plan(until_decided, suite, data_dir, request), out, data_dir, as_json, fresh)
+                plan = _plan(until_decided, suite, data_dir, request)
+                print_plan(plan, out, data_dir, as_json, fresh, machines=chosen)
             return
         announce_search(executor, ray_address)
         if is_searched or until_decided is not None:
@@ -151,6 +163,8 @@ def run(
             else:
                 _run_search_for_epochs(how, out, as_json)
             return
+        if budget is not None:
+            announce_timing()
         outcome = api.run(
             suite=suite,
             out=out,
@@ -158,6 +172,7 @@ def run(
             fresh=fresh,
             track=trackers,
             command=shlex.join(["capsbench", *sys.argv[1:]]),
+            budget=budget,
             **machines,
             **request,
         )

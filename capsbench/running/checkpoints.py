@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
 from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from capsbench.errors import Kind, StorageFailed, UsageError
@@ -54,6 +56,18 @@ class Origin:
 
 
 _ORIGIN = TypeAdapter(Origin)
+
+
+def count_epochs(path: Path) -> int:
+    """Returns the epochs that a checkpoint holds; 0 if it cannot be read. Whether it is whole is checked when it is used."""
+    if not path.is_file():  # to open a pipe would block
+        return 0
+    try:
+        with safe_open(path, "numpy") as content:
+            origin = parse_json(_ORIGIN, content.metadata()["origin"].encode())
+    except (OSError, SafetensorError, UnfitError, KeyError, TypeError):
+        return 0
+    return max(0, sum(segment.epochs for segment in origin.segments))
 
 
 class _Held(NamedTuple):

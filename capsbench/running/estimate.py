@@ -36,7 +36,7 @@ SECONDS_OF_OVERHEAD = 3.0
 """Seconds a cell for measures that run alone and for starting processes."""
 
 SECONDS_OF_TIMING = 10.0
-"""Timing ends this long after the first step, whatever is timed by then."""
+"""By default, timing ends this long after the first step, whatever is timed by then."""
 
 SECONDS_TO_START = 60.0
 """Timing ends if no process has taken its first step by then; before it, the process imports and loads what it needs."""
@@ -82,12 +82,14 @@ class Estimate:
         networks: the number of networks to time; cells with the same training step share one.
         timed: the number of networks of which a step was timed.
         failed: title of a cell -> why no step could be timed.
+        seconds_of: identity of a cell -> its own duration in seconds; cells of networks without a timed step lack.
     """
 
     seconds: float = 0.0
     networks: int = 0
     timed: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    seconds_of: dict[str, float] = field(default_factory=dict)
 
 
 def estimate_duration(
@@ -95,8 +97,10 @@ def estimate_duration(
     trained: Collection[str],
     data_dir: Path | None,
     clock: Callable[[], float] = time.monotonic,
+    *,
+    seconds: float = SECONDS_OF_TIMING,
 ) -> Estimate:
-    """Estimates the duration of a run in bounded time: `SECONDS_OF_TIMING` after the first step.
+    """Estimates the duration of a run in bounded time.
 
     Networks whose weights are given are not trained, and so not timed unless a measure takes long.
 
@@ -104,6 +108,7 @@ def estimate_duration(
         planned: cells with their missing measures.
         trained: the identities of those that only have to be measured.
         clock: returns a time in seconds.
+        seconds: the time for timing after the first step; what is not timed by then has no estimate.
 
     Raises:
         UsageError: a cell cannot be run at all, for lack of data for example.
@@ -125,7 +130,7 @@ def estimate_duration(
     def receive_event(name: str, event: object) -> None:
         nonlocal ends
         if isinstance(event, Timed) and not queue.seconds_of:
-            ends = clock() + SECONDS_OF_TIMING
+            ends = clock() + seconds
         queue.note_event(name, event)
 
     # The plan has imported torch here. It may have started threads, after which those of a fork would wait forever.
@@ -137,9 +142,13 @@ def estimate_duration(
         queue.note_end(name, result)
     timing = Estimate(networks=len(networks), timed=len(queue.seconds_of))
     timing.failed = {networks[name][0].cell.title: reason for name, reason in queue.failed.items()}
-    seconds = {cell: value for of_cells in queue.seconds_of.values() for cell, value in of_cells.items()}
-    overhead = SECONDS_OF_OVERHEAD * (len(at_once) + sum(len(groups[cell]) for cell in seconds))
-    in_turn = sum(value * len(groups[cell]) for cell, value in seconds.items())
+    timed = {cell: value for of_cells in queue.seconds_of.values() for cell, value in of_cells.items()}
+    overhead = SECONDS_OF_OVERHEAD * (len(at_once) + sum(len(groups[cell]) for cell in timed))
+    in_turn = sum(value * len(groups[cell]) for cell, value in timed.items())
+    timing.seconds_of = {job.cell.id: SECONDS_OF_OVERHEAD for job in at_once}
+    timing.seconds_of |= {
+        job.cell.id: value + SECONDS_OF_OVERHEAD for cell, value in timed.items() for job in groups[cell]
+    }
     timing.seconds = in_turn / default_workers(planned) + overhead
     return timing
 

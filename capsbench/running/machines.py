@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,11 @@ from capsbench.records.store import Store
 from capsbench.running.events import Listener
 from capsbench.running.executors.base import Place, Settings
 from capsbench.running.executors.build import check_executor, make_executor
-from capsbench.running.executors.local import default_workers
+from capsbench.running.executors.local import LocalExecutor, default_workers
 from capsbench.running.outcome import Outcome
 from capsbench.running.progress import make_progress
 from capsbench.running.runner import Runner
+from capsbench.running.schedule import Schedule, plan_budget
 from capsbench.running.shares import choose_runner
 
 
@@ -41,7 +43,9 @@ class Machines:
         detach: bool = False,
         ray_address: str | None = None,
         checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS,
+        budget: str | float | None = None,
     ) -> None:
+        began = time.monotonic()
         counts = {"workers": workers, "per_gpu": per_gpu, "cells_per_job": cells_per_job}
         for flag, count in counts.items():
             if count is not None and not 1 <= count <= MOST_WORKERS:
@@ -61,17 +65,32 @@ class Machines:
             flag = "per_gpu" if workers is None else "workers"
             problem = "Slurm decides how many cells run at a time; {flag:slurm} array_parallelism=N limits their number"
             raise UsageError(Kind.CONFLICT, problem, flag=flag)
+        if budget is not None and executor != "local":
+            problem = "is for {flag:executor} local, whose cells can be stopped in time"
+            raise UsageError(Kind.CONFLICT, problem, flag="budget", value=budget)
+        self.ends = None if budget is None else began + parse_duration("budget", budget)
+        """The end of the budget, by `time.monotonic`; None without one."""
         self.executor, self.workers = executor, workers
         self.settings = Settings(1, per_gpu, slurm or {}, cells_per_job or 1, detach, ray_address)
         self.cell_timeout = None if cell_timeout is None else parse_duration("cell_timeout", cell_timeout)
         self.checkpoint_seconds = checkpoint_seconds
 
+    def make_schedule(self, planned: Sequence[PlannedCell], store: Store, data: Path, **how: Any) -> Schedule:
+        """Returns the schedule of some cells; with a budget their networks are timed. ``how`` is as in `plan_budget`."""
+        return Schedule() if self.ends is None else plan_budget(self.ends, planned, store, data, **how)
+
+    def count_workers(self, planned: Sequence[PlannedCell]) -> int:
+        """Returns the number of cells that run at a time on a machine."""
+        return self.workers or default_workers(planned, self.settings.per_gpu)
+
     def make_runner(
         self, planned: Sequence[PlannedCell], store: Store, data: Path, progress: Listener, **how: Any
     ) -> Runner:
         """Returns the run of some cells on these machines."""
-        workers = self.workers or default_workers(planned, self.settings.per_gpu)
-        executor = make_executor(self.executor, Place(store, data), replace(self.settings, workers=workers))
+        settings = replace(self.settings, workers=self.count_workers(planned))
+        executor = make_executor(self.executor, Place(store, data), settings)
+        if isinstance(executor, LocalExecutor) and "schedule" in how:
+            executor.seconds_left = how["schedule"].seconds_left
         run = choose_runner(executor)
         how |= {"cell_timeout": self.cell_timeout, "checkpoint_seconds": self.checkpoint_seconds}
         return run(planned, store, data, progress, executor=executor, **how)

@@ -10,6 +10,15 @@ from capsbench.presenting.notebook import Displayed, Grid, Output
 from capsbench.records.record import Record
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A cell that the budget of a run left, and the seconds that the rest of it is expected to take; None if unknown."""
+
+    cell: str
+    title: str
+    seconds: float | None
+
+
 @dataclass(repr=False)
 class Outcome(Displayed):
     """The outcome of a run.
@@ -21,6 +30,7 @@ class Outcome(Displayed):
         left: identities of the cells that Ctrl-C or SIGTERM left, or that run on elsewhere.
         trained: those of them that are trained and only have to be measured.
         interrupted: Ctrl-C or SIGTERM ended the run.
+        waiting: those of them that the budget of the run left.
         detached: the number of jobs that go on although the command has ended.
         left_out: data set -> why it cannot be loaded; its cells are not part of the run.
     """
@@ -31,6 +41,7 @@ class Outcome(Displayed):
     left: list[str] = field(default_factory=list)
     trained: list[str] = field(default_factory=list)
     interrupted: bool = False
+    waiting: list[Waiting] = field(default_factory=list)
     detached: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -54,10 +65,13 @@ class Outcome(Displayed):
         left = f"{len(self.left)} left: the same call continues" if self.left else ""
         return Output(
             self.describe(),
-            cautions=[f"interrupted, {left}" if self.interrupted else left] if self.left else [],
+            cautions=[f"{self._spell_end()}{left}"] if self.left else [],
             items=[f"{name} is left out: {reason}" for name, reason in self.left_out.items()],
             tables=[failed] if self.failed else [],
         )
+
+    def _spell_end(self) -> str:
+        return "interrupted, " if self.interrupted else "the budget is spent, " if self.waiting else ""
 
     def note_record(self, record: Record) -> None:
         """Files a cell by the latest state of its record."""

@@ -42,6 +42,7 @@ from capsbench.running.offers import OFFERED_AGAIN, MakeJob, Offers
 from capsbench.running.on_record import OnRecord, check_weights, look_up, renew_requests
 from capsbench.running.outcome import Outcome
 from capsbench.running.recorder import Recorder
+from capsbench.running.schedule import Schedule
 from capsbench.running.state import clear_failed_measure, find_missing, record_failed_measures
 
 
@@ -69,6 +70,7 @@ class Runner:
         cell_timeout: the time limit of a job in seconds.
         note: further facts for the note of the run (`Run`): ``shard``, ``decides``.
         checkpoint_seconds: the least time between two checkpoints of a training.
+        schedule: the order of the cells, and the time that they may take.
     """
 
     planned: Sequence[PlannedCell]
@@ -87,6 +89,7 @@ class Runner:
     cell_timeout: float | None = None
     note: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS
+    schedule: Schedule = field(default_factory=Schedule)
 
     outcome: Outcome = field(default_factory=Outcome, init=False)
     on_record: OnRecord = field(init=False)
@@ -200,7 +203,7 @@ class Runner:
         """Phase 1: trains cells and takes measures of them, several cells at a time."""
 
         def make_job(planned: PlannedCell) -> Job | None:
-            if self._is_ended_elsewhere(planned):
+            if self._is_ended_elsewhere(planned) or not self.schedule.admits(planned):
                 return None
             specs = self._select_missing(planned, alone=False)
             return self._make_job(planned, specs) if specs or planned.cell.id not in self.records else None
@@ -213,8 +216,8 @@ class Runner:
                 self._end_cell(self.records[planned.cell.id])
 
     def _find_work(self) -> list[PlannedCell]:
-        """Returns the cells of phase 1, long trainings first."""
-        cells = sorted(self.unfinished.values(), key=_rank_by_duration)
+        """Returns the cells of phase 1, in the order of the schedule."""
+        cells = self.schedule.sort(self.unfinished.values())
         return [cell for cell in cells if cell.cell.id not in self.records or self._select_missing(cell, alone=False)]
 
     def _measure_alone(self) -> None:
@@ -222,12 +225,13 @@ class Runner:
 
         Each has a process of its own, so that nothing of it affects the next.
         """
+        self.schedule.end_training()
         trained = [planned for planned in self.unfinished.values() if planned.cell.id in self.records]
         for spec in sorted({spec for planned in trained for spec in self._select_missing(planned, alone=True)}):
 
             def make_job(planned: PlannedCell, spec: str = spec) -> Job | None:
                 self._is_ended_elsewhere(planned)
-                if spec not in self.missing[planned.cell.id]:
+                if spec not in self.missing[planned.cell.id] or not self.schedule.admits(planned):
                     return None
                 self.listener.notify(MeasuringAlone(planned.cell, (spec,)))
                 return self._make_job(planned, [spec])
@@ -356,8 +360,8 @@ class Runner:
         # Another run may have measured some since; those on record before are not read again.
         found = self._find_targets(spec, planned, missing[planned.cell.id])
         source, targets = self.records[planned.cell.id], [self.records[target.cell.id] for target in found]
-        arguments = (spec, planned, source, targets)
-        return self._build_job(measure_between, planned, [spec], arguments, [source, *targets]) if targets else None
+        arguments, is_due = (spec, planned, source, targets), bool(targets) and self.schedule.admits(planned)
+        return self._build_job(measure_between, planned, [spec], arguments, [source, *targets]) if is_due else None
 
     def _build_job(
         self,
@@ -383,6 +387,7 @@ class Runner:
 
     def _end_cell(self, record: Record) -> None:
         self.outcome.note_record(record)
+        self.schedule.note_record(record)
         self.listener.notify(CellEnded(record))
 
     def _list_left(self) -> None:
@@ -390,11 +395,5 @@ class Runner:
         ended = {*outcome.on_record, *outcome.finished, *(record.cell.id for record in outcome.failed)}
         outcome.left = [job.cell.id for job in self.planned if job.cell.id not in ended]
         outcome.trained = [cell_id for cell_id in outcome.left if cell_id in self.records]
-
-
-def _rank_by_duration(planned: PlannedCell) -> tuple[bool, int]:
-    """Returns a key that sorts long trainings first, so that no core is left alone with one at the end.
-
-    CNNs come first, since a CNN of as many parameters does more arithmetic than a capsule network; then many iterations.
-    """
-    return planned.cell.has_routing, -(planned.cell.iterations or 0)
+        if not outcome.interrupted:
+            outcome.waiting = self.schedule.list_waiting(self.planned, outcome.left, outcome.trained)

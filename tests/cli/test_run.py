@@ -8,6 +8,7 @@ import pytest
 
 from capsbench.records.store import Store
 from capsbench.records.tuning.trials import open_trials
+from capsbench.running.estimate import Estimate
 from capsbench.stats.sequential import LOOKS
 
 
@@ -126,3 +127,38 @@ def test_what_cannot_go_with_a_search_for_epochs_is_refused_in_a_line(flag, caps
         assert answer.stderr.count("\n") == 1
         assert flag[0] in answer.stderr
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_budget_names_what_waits_and_the_command_that_goes_on(capsbench, monkeypatch, tmp_path):
+    def estimate(planned, *rest, **how):
+        return Estimate(seconds_of={job.cell.id: 0.0 if job.cell.has_routing else 7200.0 for job in planned})
+
+    monkeypatch.setattr("capsbench.running.schedule.estimate_duration", estimate)
+    command = ("run", "--routing", "uniform", "--train-size", "30", "--epochs", "1", "--seeds", "0,1")
+    command += ("--measure", "accuracy", "--budget", "1h30m")
+    answer = capsbench(*command, cwd=tmp_path)
+    assert answer.returncode == 130
+    done, *_, waits, again = answer.stdout.splitlines()
+    assert done.startswith("2 of 4 cells on record")
+    assert waits.startswith("waits: matched")
+    assert waits.endswith("seeds 0, 1: about 2.0 h each")
+    assert again.endswith(f"capsbench {' '.join(command)}")
+    facts = json.loads(capsbench(*command, "--json", cwd=tmp_path).stdout)
+    assert [each["seconds"] for each in facts["waiting"]] == [7200.0, 7200.0]
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_dry_run_tells_what_fits_into_a_budget(capsbench, tmp_path):
+    quick = ("--routing", "uniform", "--train-size", "30", "--epochs", "1", "--seeds", "0,1", "--measure", "accuracy")
+    for budget, count in (("8h", 4), ("1s", 0)):
+        plan = json.loads(capsbench("run", *quick, "--budget", budget, "--dry-run", "--json", cwd=tmp_path).stdout)
+        assert len(plan["within_budget"]) == count
+        assert len(plan["cells"]) == 4
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--epochs", "auto"), ("--until-decided", "uniform,matched")])
+def test_a_budget_cannot_go_with_a_search_or_seeds_as_needed(flag, value, capsbench, tmp_path):
+    answer = capsbench("run", "--routing", "uniform", flag, value, "--budget", "1h", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("capsbench: --budget: ")

@@ -23,7 +23,7 @@ from capsbench.records.artifacts import read_sealed, write_sealed
 from capsbench.records.store import Store
 from capsbench.running import checkpoints
 from capsbench.running.cell_job import run_cell
-from capsbench.running.checkpoints import CheckpointFile
+from capsbench.running.checkpoints import CheckpointFile, count_epochs
 from capsbench.running.events import Checkpointed, Remarked, Resumed, Trained
 from capsbench.running.executors.base import Place
 from capsbench.running.state import record_training
@@ -224,6 +224,14 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_the_training_starts_over(cel
 
 
 # Segments
+
+
+@pytest.mark.parametrize("spoil", [empty, replace_by_weights, replace_by_a_pipe, Path.unlink])
+def test_a_checkpoint_tells_its_epochs_without_being_read_whole(cell, digits, store, spoil):
+    _, file, _ = train_until(2, cell, digits, store)
+    assert count_epochs(file.path) == 2
+    spoil(file.path)
+    assert count_epochs(file.path) == 0
 
 
 def test_an_interrupted_training_lists_its_parts(cell, store, monkeypatch):

@@ -101,7 +101,7 @@ TimeoutOption = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Time limit of a cell, such as 90s, 30m or 2h, or in seconds: a longer one fails, and the others go on. "
+        help="Time limit of a cell, such as 90s, 30m or 1h30m, or in seconds: a longer one fails, and the others go on. "
         "[dim]Default: none.[/dim]",
         rich_help_panel=Panel.MACHINE,
     ),
@@ -112,6 +112,16 @@ CheckpointOption = Annotated[
         min=0,
         metavar="SECONDS",
         help="Least time between two checkpoints of a training, from which an interrupted one goes on.",
+        rich_help_panel=Panel.MACHINE,
+    ),
+]
+
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Time that the command may take, such as 90s, 1h30m or 8h: one seed of every contender before the second one, and "
+        "only cells that are expected to end in time. [dim]Default: none.[/dim]",
         rich_help_panel=Panel.MACHINE,
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,8 @@ class LocalExecutor:
     def __init__(self, place: Place, settings: Settings) -> None:
         self.place = place
         self.workers = settings.workers
+        self.seconds_left: Callable[[], float | None] = lambda: None
+        """Returns the time that is left for all jobs; at its end those that run are stopped, and write their checkpoints."""
         self.gpu_of: dict[str, str] = {}
         """Name of a running job -> its GPU; empty on the CPU."""
 
@@ -39,7 +41,7 @@ class LocalExecutor:
         with claim_machine() if alone else share_machine() as is_alone:
             place = replace(self.place, shared=self.place.shared or not is_alone)
             at_place = (None if job is None else self._prepare(job, place) for job in jobs)
-            for name, result in in_processes(at_place, 1 if alone else self.workers, notify):
+            for name, result in in_processes(at_place, 1 if alone else self.workers, notify, self.seconds_left):
                 self.gpu_of.pop(name, None)
                 yield name, result
 

@@ -1,6 +1,7 @@
 """Jobs on this machine: on which GPU each runs, and which have the machine for themselves."""
 
 import os
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,6 +29,10 @@ def look_around(place, send):
     return os.environ.get(VISIBLE, ""), place.shared, place.store.folder
 
 
+def sleep_for(seconds, place, send):
+    time.sleep(seconds)
+
+
 def wait_for(path, count, place, send):
     """Ends once ``count`` jobs run at the same time, and returns the GPU of this one."""
     folder = Path(path)
@@ -43,6 +48,15 @@ def run_all(executor, jobs, **how):
 
 def test_a_job_is_told_its_place(place, tmp_path):
     assert run_all(LocalExecutor(place, Settings()), [Job("one", look_around, ())])["one"][1:] == (True, tmp_path)
+
+
+def test_jobs_that_run_when_the_time_is_over_are_stopped(place):
+    executor = LocalExecutor(place, Settings())
+    ends = time.monotonic() + 1
+    executor.seconds_left = lambda: ends - time.monotonic()
+    assert run_all(executor, [Job("long", sleep_for, (60,))]) == {}
+    executor.seconds_left = lambda: None
+    assert [*run_all(executor, [Job("one", look_around, ())])] == ["one"]
 
 
 def test_each_gpu_has_as_many_jobs_as_another(place, two_gpus, tmp_path):
