@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from capsbench.cli.console import print_line
+from capsbench.cli.console import print_line, print_warning
 from capsbench.cli.shell.interrupt import describe_end
 from capsbench.errors import EXIT_FAILED, EXIT_INTERRUPTED
 
@@ -106,7 +106,9 @@ def _print_left(outcome: Outcome, as_json: bool) -> bool:
         if outcome.trained:
             left += f" ({len(outcome.trained)} of them trained, and to be measured)"
         word, code = describe_end()
-        print_line(f"{word}; {left}; to continue, run the same command again: {again}")
+        # A program that reads the output parses it as a whole.
+        say = print_warning if as_json else print_line
+        say(f"{word}; {left}; to continue, run the same command again: {again}")
         raise typer.Exit(code)
     if outcome.waiting:
         if not as_json:
