@@ -23,7 +23,7 @@ from capsbench.cli.flags.request import parse_flags, parse_options, suggest_flag
 from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
 from capsbench.cli.report import print_answer
 from capsbench.cli.tune import print_search
-from capsbench.errors import EXIT_FAILED
+from capsbench.errors import EXIT_FAILED, UsageError
 from capsbench.planning.count import MOST_TRIALS
 from capsbench.planning.defaults import STUDIES, TRIALS
 
@@ -96,8 +96,13 @@ def challenge(
         print_outcome(tuned.results, out, as_json=False)
     finally:
         if not tuned.results.left:
-            # The folder may have earlier challenges too, with another budget or of the class before it was edited.
-            print_answer(report(out, for_=contender, last=True))
-            print_line(f"the page: {out / 'report' / 'index.html'}")
+            try:
+                # The folder may have earlier challenges too, with another budget or of the class before it was edited.
+                print_answer(report(out, for_=contender, last=True))
+                print_line(f"the page: {out / 'report' / 'index.html'}")
+            except UsageError:
+                if not (tuned.without_winner or tuned.results.failed):
+                    raise
+                print_line(f"no answer: {contender} has no result, since its trainings failed")
     if tuned.without_winner:
         raise typer.Exit(EXIT_FAILED)

@@ -8,6 +8,8 @@ import pytest
 from capsbench.records.record import Row
 from capsbench.records.store import Store
 from capsbench.records.tuning.trials import read_trials
+from capsbench.running.outcome import Outcome
+from capsbench.tuning.tuner import Tuned
 from tests.making import make_capsules, make_record
 
 ACCURACY = [Row("accuracy", "accuracy", "test", 0.9, "fraction")]
@@ -30,6 +32,15 @@ def test_a_challenge_ends_with_an_answer(capsbench, tmp_path):
     assert (tmp_path / "mine" / "report" / "index.html").exists()
     table = pd.read_csv(tmp_path / "mine" / "report" / "table.csv")
     assert sorted(table["routing"].fillna("matched")) == ["dynamic", "matched", "uniform"]
+
+
+def test_a_contender_whose_trainings_failed_gets_no_answer(capsbench, monkeypatch, tmp_path):
+    Store(tmp_path / "mine").write(make_record(make_capsules(), ACCURACY))  # of its rival
+    tuned = Tuned(Outcome(), Outcome(), ["uniform, study 1"])
+    monkeypatch.setattr("capsbench.tuning.challenge.challenge", lambda *_, **how: tuned)
+    answer = capsbench("challenge", "uniform", "--out", "mine", cwd=tmp_path)
+    assert (answer.returncode, answer.stderr) == (3, "")
+    assert "uniform" in answer.stdout.splitlines()[-1]
 
 
 def test_a_dry_run_tells_the_time_and_runs_nothing(capsbench, in_one_process, tmp_path):
