@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.defaults import TRIALS
+from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import Scalar
 from capsbench.records.store import Store
-from capsbench.records.tuning.trials import open_trials, read_validation
+from capsbench.records.tuning import Tuning
+from capsbench.records.tuning.trials import open_trials, read_trials, read_validation
 from capsbench.running.machines import Machines
 from capsbench.running.outcome import Outcome
 from capsbench.stats.spaces import Choice, Space
@@ -59,9 +62,11 @@ class TunableContender:
             The validation accuracy, or minus the validation loss of a network that does not classify; nan if the training failed.
 
         Raises:
-            UsageError: the network cannot be built with the setting.
+            UsageError: the network cannot be built with the setting, or the trial of that number has another on record: it would
+                be a trial more than reports count.
         """
         planned = self._contender.plan_trial(number, setting)
+        self._refuse_second_setting(number, planned)
         store = open_trials(self._folder)
         outcome = self._run_cells([planned], store, ())
         if outcome.interrupted:
@@ -78,12 +83,19 @@ class TunableContender:
 
         Args:
             number, setting: those of the trial that won.
+
+        Raises:
+            UsageError: there is no such trial on record that could be trained.
         """
         planned = self._contender.plan_trial(number, setting)
         validation = read_validation(open_trials(self._folder).find(planned.cell))
+        if not math.isfinite(validation):
+            problem = "no trial with this number and setting was validated"
+            raise UsageError(
+                Kind.MISSING, problem, flag="trials", value=number, expected="call validate with them before"
+            )
         study = number // self._contender.search.trials_of_study
-        validated = validation if math.isfinite(validation) else None
-        results = self._contender.plan_results(study, planned, validated)
+        results = self._contender.plan_results(study, planned, validation)
         if self._contender.search.is_prolonged:
             search = EpochSearch([Ladder([planned])], self._folder, self._run_cells, are_started=True)
             outcome = search.run()
@@ -91,6 +103,19 @@ class TunableContender:
                 return outcome
             results = apply_epochs(results, search.found[0])
         return self._run_cells(results, Store(self._folder), ())
+
+    def _refuse_second_setting(self, number: int, planned: PlannedCell) -> None:
+        place = _find_place(planned.tuning)
+        for trial in read_trials(self._folder):
+            if _find_place(trial.tuning) == place and trial.cell.id != planned.cell.id:
+                problem = "the trial of this number is on record with another setting"
+                remedy = "one setting a number, and a folder (out) for each search"
+                raise UsageError(Kind.CONFLICT, problem, flag="trials", value=number, expected=remedy)
+
+
+def _find_place(tuning: Tuning | None) -> Tuning | None:
+    """Returns the place of a trial in its search, without what follows from its setting."""
+    return tuning and replace(tuning, edges=[])
 
 
 def _suggest_value(trial: Trial, name: str, space: Space) -> Scalar:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
+from capsbench.records.tuning.trials import read_trials
 from capsbench.tuning.contenders import list_contenders
 from capsbench.tuning.outside import TunableContender
 from capsbench.tuning.search import Search
@@ -15,20 +19,52 @@ SETTING = {"learning_rate": 0.01}
 
 
 @pytest.fixture
-def train(tmp_path):
-    """Trains a setting and its results, and returns these."""
+def make_tunable(tmp_path):
+    """Returns a contender, with a tuner of the user's own, of a search with three trials."""
 
-    def call(*, is_prolonged: bool):
+    def call(*, is_prolonged: bool = False) -> TunableContender:
         request = {"routing": "em", "baseline": "none", "seeds": [0, 1], "device": "cpu", "epochs": 8}
         search = Search(trials=3, studies=1, sampler="own", is_prolonged=is_prolonged)
         (contender,) = list_contenders(plan_cells({**request, "measure": "accuracy"}), search)
-        runs = FakeRuns(lambda cell: 0.8, enough=lambda cell: 16)
-        tunable = TunableContender("em", contender.spaces, contender, tmp_path, runs)
+        runs = FakeRuns(lambda cell: 0.8 if cell.learning_rate < 1 else math.nan, enough=lambda cell: 16)
+        return TunableContender("em", contender.spaces, contender, tmp_path, runs)
+
+    return call
+
+
+@pytest.fixture
+def train(make_tunable, tmp_path):
+    """Trains a setting and its results, and returns these."""
+
+    def call(*, is_prolonged: bool):
+        tunable = make_tunable(is_prolonged=is_prolonged)
         assert tunable.validate(2, SETTING) == 0.8
         tunable.train_results(2, SETTING)
         return Store(tmp_path).records()[0]
 
     return call
+
+
+def test_a_trial_has_one_setting(make_tunable, tmp_path) -> None:
+    tunable = make_tunable()
+    assert [tunable.validate(number, SETTING) for number in (0, 0, 1)] == [0.8] * 3
+    with pytest.raises(UsageError) as caught:
+        tunable.validate(1, {"learning_rate": 0.02})
+    assert (caught.value.kind, caught.value.value) == (Kind.CONFLICT, 1)
+    assert len(read_trials(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "setting"), [(0, {"learning_rate": 0.02}), (1, SETTING), (2, {"learning_rate": 2.0})]
+)
+def test_results_are_those_of_a_trial_that_could_be_trained(make_tunable, number, setting, tmp_path) -> None:
+    tunable = make_tunable()
+    tunable.validate(0, SETTING)
+    tunable.validate(2, {"learning_rate": 2.0})  # fails
+    with pytest.raises(UsageError) as caught:
+        tunable.train_results(number, setting)
+    assert (caught.value.kind, caught.value.value) == (Kind.MISSING, number)
+    assert not Store(tmp_path).folder.joinpath("records").exists()
 
 
 def test_results_have_the_setting_and_fresh_seeds(train) -> None:
