@@ -95,7 +95,7 @@ class Material:
         measured = [record for record in results if record.status != "failed"]
         trained = [record for record in networks if record.status != "failed"]
         counted = {origins[record.cell.id] for record in trained}
-        known = [record for record in records if record.cell.id in counted]
+        known = [record for record in records if record.cell.id in counted and record.role == "result"]
         tuned = [record for record in known if record.tuning is not None]
         cells = describe_cells(record.cell for record in measured)
         cells["contender"] = [record.cell.contender for record in measured]

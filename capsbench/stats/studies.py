@@ -1,7 +1,7 @@
 """Tests of differences between tuned contenders. Their unit is the study: a whole search for the setting.
 
 A winner is as good as the search that found it. Seeds of one winner repeat its training, not its search, so a test over the seeds
-of one study mistakes the luck of a search for a difference: it finds one between equal contenders in 6, 11 and 16 % of pairs with
+of one study mistakes the luck of a search for a difference: it finds one between equal contenders in 6, 10 and 17 % of pairs with
 3, 5 and 10 seeds (tests/stats/test_tuned_tables.py). Therefore each contender gets several studies with disjoint trials. The
 winner of each study is trained anew with fresh seeds, and the test is that of `capsbench.stats.differences` over studies and
 images, with the mean over its seeds as the result of a study.

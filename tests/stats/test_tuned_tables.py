@@ -106,7 +106,7 @@ def test_equal_contenders_are_seldom_called_different_over_studies(case: str, se
 
 @pytest.mark.slow
 def test_equal_contenders_are_often_called_different_over_the_seeds_of_one_study() -> None:
-    """6, 11 and 16 % of pairs with 3, 5 and 10 seeds, by a paired t-test; the winner of 20 trials each."""
+    """6, 10 and 17 % of pairs with 3, 5 and 10 seeds, by a paired t-test; the winner of 20 trials each."""
     draw = np.random.default_rng(0)
     wrong: dict[int, list[bool]] = {3: [], 5: [], 10: []}
     for _ in range(2000):
@@ -119,8 +119,8 @@ def test_equal_contenders_are_often_called_different_over_the_seeds_of_one_study
             accuracies = (right[:seeds].mean(axis=-1).tolist() for right in (one, other))
             of_seeds.append(paired_seeds(*accuracies, step=1 / IMAGES).p < ALPHA)
     print({seeds: f"{100 * np.mean(of_seeds):.1f} %" for seeds, of_seeds in wrong.items()})
-    for seeds, share in {3: 0.06, 5: 0.11, 10: 0.16}.items():
-        assert np.mean(wrong[seeds]) == pytest.approx(share, abs=0.025)
+    for seeds, share in {3: 0.06, 5: 0.10, 10: 0.17}.items():
+        assert np.mean(wrong[seeds]) == pytest.approx(share, abs=0.02)
 
 
 @pytest.mark.slow

@@ -80,6 +80,12 @@ def test_without_trials_on_record_the_results_still_tell(tmp_path):
     assert math.isnan(row["epochs"])
 
 
+def test_trials_are_no_tuned_contenders(store):
+    trials = open_trials(store.folder)
+    with pytest.raises(NoDataError):
+        SECTION.table(Material.from_records(trials.records()[0], trials))
+
+
 def test_a_report_without_tuned_contenders_has_no_such_section(tmp_path):
     untuned = [replace(record, tuning=None) for record in RESULTS]
     with pytest.raises(NoDataError):
