@@ -6,7 +6,7 @@ Nothing here reads a number of the test images.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -70,12 +70,14 @@ def choose_asked(material: Material, name: str) -> list[tuple[list[str], list[Ch
     """Returns the contenders that a name fits: for each task with any, all its contenders and the chosen ones.
 
     Raises:
-        UsageError: no contender has the name.
+        UsageError: no contender has the name, or it is the short name of several parts of a user's own.
     """
     validation = find_validation(material)
     fitting = find_fitting(material.summary, name)
     if not fitting:
         raise UsageError(Kind.UNKNOWN, flag="for", value=name, expected=list_known(material.summary))
+    if len(namesakes := find_namesakes(material.summary, fitting, name)) > 1:
+        raise UsageError(Kind.AMBIGUOUS, "stands for several parts", flag="for", value=name, expected=namesakes)
     tasks = []
     for contenders in split_tasks(material):
         if among := [contender for contender in contenders if contender in fitting]:
@@ -101,6 +103,18 @@ def find_fitting(summary: pd.DataFrame, name: str) -> set[str]:
                 fitting |= found
                 break
     return fitting
+
+
+def find_namesakes(summary: pd.DataFrame, fitting: Collection[str], name: str) -> list[str]:
+    """Returns the import paths of the user's own parts that a short name stands for, among the contenders that it fits.
+
+    Two settings of one routing are one contender's; two classes of one name are rivals.
+    """
+    rows = summary[summary["contender"].isin(list(fitting))]
+    parts = {str(part) for column in ("network", "routing") for part in rows[column].dropna()}
+    return sorted(
+        part for part in parts if shorten_name(part) != part and _simplify(shorten_name(part)) == _simplify(name)
+    )
 
 
 def list_labels(summary: pd.DataFrame) -> list[str]:

@@ -82,6 +82,17 @@ def test_a_contender_goes_by_any_name_that_the_table_prints(records: list[Record
     assert labels(material, find_fitting(material.summary, name)) == fitting
 
 
+def test_the_short_name_of_two_classes_is_ambiguous(records: list[Record], capsules: Make):
+    copy = with_validation(capsules(0.8, network="capsnet", routing="copy:KMeansRouting", parameters=99_000), 0.9)
+    material = material_of([*records, copy])
+    with pytest.raises(UsageError) as caught:
+        choose_asked(material, "KMeansRouting")
+    assert (caught.value.kind, caught.value.flag) == (Kind.AMBIGUOUS, "for")
+    assert caught.value.expected == ("copy:KMeansRouting", "my.kmeans:KMeansRouting")
+    ((_, (choice,)),) = choose_asked(material, "my.kmeans:KMeansRouting")
+    assert len(choice.among) == 2
+
+
 def test_of_several_settings_the_best_by_validation_accuracy_stands_for_the_name(records: list[Record]):
     material = material_of(records)
     ((task, (choice,)),) = choose_asked(material, "em")
