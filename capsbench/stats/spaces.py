@@ -38,6 +38,10 @@ class Range:
         """Returns the value below which a share of the distribution lies, for a share in [0, 1)."""
         width = self.high - self.low
         value = self.low * (self.high / self.low) ** share if self.is_logarithmic else self.low + width * share
+        return self.round(value)
+
+    def round(self, value: float) -> float:
+        """Returns a value with `DIGITS` significant digits, within the range."""
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def is_edge(self, value: Value) -> bool:

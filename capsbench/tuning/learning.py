@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import Scalar
-from capsbench.stats.spaces import DIGITS, Choice, Space
+from capsbench.stats.spaces import Choice, Range, Space
 from capsbench.tuning.contenders import Contender
 from capsbench.tuning.search import LEARNS_AFTER
 
@@ -40,7 +40,8 @@ class LearningSampler:
     def suggest(self) -> PlannedCell:
         """Returns the next trial."""
         self._trial = self._study.ask(self._distributions)
-        setting = {name: _round(value) for name, value in self._trial.params.items()}
+        spaces = self._contender.spaces
+        setting = {name: _round(spaces[name], value) for name, value in self._trial.params.items()}
         return self._contender.plan_trial(self._number, setting)
 
     def observe(self, validation: float) -> None:
@@ -74,5 +75,5 @@ def import_optuna() -> Any:
     return optuna
 
 
-def _round(value: Scalar) -> Scalar:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+def _round(space: Space, value: Scalar) -> Scalar:
+    return space.round(float(value)) if isinstance(space, Range) else value

@@ -74,3 +74,10 @@ def test_other_texts_are_no_space(text) -> None:
 def test_a_space_is_written_as_it_is_read(space) -> None:
     read = parse_space(str(space))
     assert str(read) == str(space)
+
+
+def test_any_value_is_rounded_within_its_range() -> None:
+    range_ = Range(0.00051234, 0.98765)
+    assert range_.round(0.000512345) == 0.00051234
+    assert range_.round(0.98764) == 0.98765
+    assert range_.round(0.123456) == 0.123
