@@ -24,7 +24,7 @@ from capsbench.running.outcome import Outcome
 from capsbench.stats.spaces import Choice, Space
 from capsbench.tuning.contenders import Contender
 from capsbench.tuning.epochs import EpochSearch, Ladder, apply_epochs
-from capsbench.tuning.rounds import RunCells
+from capsbench.tuning.rounds import RunCells, remove_weights
 from capsbench.tuning.search import Search, parse_spaces
 from capsbench.tuning.tune import plan_search, split_spaces
 
@@ -102,6 +102,7 @@ class TunableContender:
             if not search.found:
                 return outcome
             results = apply_epochs(results, search.found[0])
+        remove_weights(open_trials(self._folder))
         return self._run_cells(results, Store(self._folder), ())
 
     def _refuse_second_setting(self, number: int, planned: PlannedCell) -> None:

@@ -9,7 +9,7 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
-from capsbench.records.tuning.trials import read_trials
+from capsbench.records.tuning.trials import open_trials, read_trials
 from capsbench.tuning.contenders import list_contenders
 from capsbench.tuning.outside import TunableContender
 from capsbench.tuning.search import Search
@@ -39,7 +39,11 @@ def train(make_tunable, tmp_path):
     def call(*, is_prolonged: bool):
         tunable = make_tunable(is_prolonged=is_prolonged)
         assert tunable.validate(2, SETTING) == 0.8
+        weights = open_trials(tmp_path).folder / "weights" / "x.safetensors"
+        weights.parent.mkdir()
+        weights.touch()
         tunable.train_results(2, SETTING)
+        assert not weights.exists()  # no trial keeps its weights once there is a winner
         return Store(tmp_path).records()[0]
 
     return call
