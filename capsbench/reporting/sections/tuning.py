@@ -54,6 +54,7 @@ def _describe_search(results: Sequence[Record], trials: Sequence[Record]) -> dic
     line: dict[str, Any] = {
         "studies": tuning.studies,
         "trials": tuning.trials,
+        "trials on record": len(of_search),
         "failed": sum(not math.isfinite(performance) for performance in performances),
         "epochs": _count_epochs(of_search, results),
         "sampler": tuning.sampler,
@@ -106,7 +107,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[Any, Any]] = table.to_dict("records")
     strings: dict[str, Any] = {
         **name_column(table),
-        "trials": [f"{row['studies']} {TIMES} {row['trials']}" for row in rows],
+        "trials": [_spell_trials(row) for row in rows],
     }
     if table["failed"].any():
         strings["failed"] = table["failed"].map(str)
@@ -126,6 +127,12 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     if any(edges):
         strings["at the edge"] = edges
     return pd.DataFrame(strings)
+
+
+def _spell_trials(row: Mapping[Any, Any]) -> str:
+    """Returns the trials of a search; with those on record where some are missing, as of a tuner that ended before."""
+    count, budget = row["trials on record"], f"{row['studies']} {TIMES} {row['trials']}"
+    return budget if count in (0, row["studies"] * row["trials"]) else f"{budget}, {count} on record"
 
 
 def _spell_number(value: float) -> str:

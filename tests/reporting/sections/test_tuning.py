@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from capsbench.presenting.material import Material, NoDataError
+from capsbench.presenting.words import TIMES
 from capsbench.records.record import Row
 from capsbench.records.store import Store
 from capsbench.records.tuning import Tuning
@@ -71,6 +72,15 @@ def test_people_read_what_was_chosen_and_what_is_at_the_edge(store):
     assert row["mattered most"].startswith("learning rate ")
     assert row["failed"] == "1"
     assert row["epochs"] == "80"
+
+
+def test_people_read_how_many_trials_are_missing(store):
+    trials = open_trials(store.folder)
+    material = Material.from_records(RESULTS, store)
+    assert SECTION.readable(SECTION.table(material))["trials"].tolist() == [f"2 {TIMES} 4"]
+    trials.record_path(make_trial(3, 0.94).cell.id).unlink()
+    (row,) = SECTION.readable(SECTION.table(Material.from_records(RESULTS, store))).to_dict("records")
+    assert row["trials"] == f"2 {TIMES} 4, 7 on record"
 
 
 def test_without_trials_on_record_the_results_still_tell(tmp_path):
