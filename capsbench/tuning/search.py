@@ -22,7 +22,7 @@ from capsbench.planning.options import parse_option
 from capsbench.planning.request import WEIGHTS
 from capsbench.records.cell import FIELDS, TARGET, Cell, Scalar, asked_fields, fields_of, flag_of, short_name
 from capsbench.records.declaration import Role
-from capsbench.records.parts import Parts
+from capsbench.records.parts import Part, Parts
 from capsbench.records.tuning import Sampler, change_settings
 from capsbench.stats.spaces import Choice, Range, Space, parse_space
 
@@ -116,9 +116,9 @@ def find_spaces(planned: PlannedCell, overrides: Mapping[str, Space]) -> dict[st
     cell = planned.cell
     spaces: dict[str, Space] = {name: declared.space for name, declared in FIELDS.items() if declared.space}
     for component, part in Parts.from_cell(cell).by_field.items():
-        for name, space in getattr(part.component, "spaces", {}).items():
+        for name, space in _read_declared(component, part).items():
             option = f"{component}.{name}"
-            spaces[option if option in cell.options else _check_field(name, part.name)] = space
+            spaces[option if option in cell.options else _check_field(component, part, name)] = space
     if not cell.reconstruction:
         spaces.pop("reconstruction_weight", None)
     fixed = {canonical for name in planned.request for canonical in _find_names(name, cell)}
@@ -133,11 +133,23 @@ def find_spaces(planned: PlannedCell, overrides: Mapping[str, Space]) -> dict[st
     return {name: spaces[name] for name in sorted(spaces)}
 
 
-def _check_field(name: str, component: str) -> str:
-    if name in FIELDS:
+def _read_declared(component: str, part: Part) -> Mapping[str, Space]:
+    """Returns the spaces that a network, routing or loss declares; raises UsageError for what a user's own declares otherwise."""
+    declared = getattr(part.component, "spaces", {}) if component != "dataset" else {}  # its options are the task's
+    if isinstance(declared, Mapping) and all(isinstance(space, Range | Choice) for space in declared.values()):
+        return declared
+    problem, expected = (
+        "it declares spaces that are none",
+        "a dictionary from options to Range(LOW, HIGH) or Choice((A, B))",
+    )
+    raise UsageError(Kind.INVALID, problem, flag=component, value=part.name, expected=expected)
+
+
+def _check_field(component: str, part: Part, name: str) -> str:
+    if name in TUNABLE:
         return name
-    problem = f"{component} declares the space of {name}, which is neither an option of its own nor a field of a cell"
-    raise UsageError(Kind.INVALID, problem, flag=SPACE_FLAG, value=name)
+    problem = f"it declares a space of {name}, which is neither an option of its own nor a setting that is tuned"
+    raise UsageError(Kind.INVALID, problem, flag=component, value=part.name)
 
 
 def _find_names(name: str, cell: Cell) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
+from capsbench.routing.em import EMRouting
 from capsbench.stats.spaces import Choice, Range
 from capsbench.tuning.search import Search, check_spaces_used, draw_setting, find_spaces, parse_spaces
 
@@ -149,6 +150,23 @@ def test_a_cnn_has_no_iterations_to_tune() -> None:
     overrides = parse_spaces(["iters=1,2"])
     assert find_spaces(capsules, overrides)["iterations"] == Choice((1, 2))
     assert "iterations" not in find_spaces(cnn, overrides)
+
+
+@pytest.mark.parametrize(
+    "spaces",
+    [
+        ["annealing"],
+        {"annealing": (0.1, 1.0)},
+        {"temperature": Range(0.1, 1.0)},
+        {"dataset": Choice(("digits", "mnist"))},
+    ],
+)
+def test_a_class_that_declares_no_spaces_of_its_settings_is_refused(spaces, monkeypatch) -> None:
+    capsules, _ = plan()
+    monkeypatch.setattr(EMRouting, "spaces", spaces)
+    with pytest.raises(UsageError) as caught:
+        find_spaces(capsules, {})
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "routing", "em")
 
 
 def test_two_names_of_one_setting_are_refused() -> None:
