@@ -23,7 +23,7 @@ from capsbench.records.record import Record
 from capsbench.records.specs import specs_of
 from capsbench.records.store import Store
 from capsbench.records.table import COLUMNS, ROW_COLUMNS, describe_cells, numbers_of, to_strings
-from capsbench.records.tuning.trials import read_trials
+from capsbench.records.tuning.trials import read_trials_and_faults
 from capsbench.stats.differences import estimate_intervals
 
 
@@ -65,6 +65,7 @@ class Material:
     - ``tuned``: the tuned results, as they are on record
     - ``converged``: the results whose epochs were searched for, as they are on record
     - ``trials``: the trials of the searches in the folder
+    - ``trial_faults``: a line for each file of them that cannot be read
     - ``class_names``: data set of a user's own -> the names of its classes; those of others are numbers
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
     """
@@ -83,6 +84,7 @@ class Material:
     tuned: Sequence[Record] = ()
     converged: Sequence[Record] = ()
     trials: Sequence[Record] = ()
+    trial_faults: Sequence[str] = ()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unpredicted: set[str] = field(default_factory=set)
 
@@ -97,6 +99,7 @@ class Material:
         counted = {origins[record.cell.id] for record in trained}
         known = [record for record in records if record.cell.id in counted and record.role == "result"]
         tuned = [record for record in known if record.tuning is not None]
+        trials, trial_faults = read_trials_and_faults(store.folder) if tuned else ([], [])
         cells = describe_cells(record.cell for record in measured)
         cells["contender"] = [record.cell.contender for record in measured]
         owners, numbers = numbers_of(measured)
@@ -133,7 +136,8 @@ class Material:
             by=by,
             tuned=tuned,
             converged=[record for record in known if record.convergence is not None],
-            trials=read_trials(store.folder) if tuned else (),
+            trials=trials,
+            trial_faults=trial_faults,
             class_names=_find_class_names(trained),
             unpredicted=unpredicted,
         )

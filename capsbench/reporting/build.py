@@ -183,6 +183,7 @@ def _build_report(
     faults += store.list_unreadable(records)
 
     material = replace(Material.from_records(records, store, by, defaults_of), asked=asked)
+    faults += material.trial_faults
     if asked is not None:
         choose_asked(material, asked)  # before anything is drawn
     strings = list_columns(material.summary)

@@ -20,9 +20,14 @@ def open_trials(folder: Path) -> Store:
 
 def read_trials(folder: Path) -> list[Record]:
     """Reads the trials of all searches in a results folder, those that failed too."""
+    return read_trials_and_faults(folder)[0]
+
+
+def read_trials_and_faults(folder: Path) -> tuple[list[Record], list[str]]:
+    """Reads the trials of all searches in a results folder, and a line for each file of them that cannot be read."""
     store = open_trials(folder)
-    records = store.records()[0] if store.folder.is_dir() else []
-    return [record for record in records if record.tuning is not None]
+    records, faults = store.records() if store.folder.is_dir() else ([], [])
+    return [record for record in records if record.tuning is not None], faults
 
 
 def read_validation(record: Record | None) -> float:

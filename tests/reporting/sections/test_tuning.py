@@ -14,6 +14,7 @@ from capsbench.records.store import Store
 from capsbench.records.tuning import Tuning
 from capsbench.records.tuning.convergence import Convergence, Rung
 from capsbench.records.tuning.trials import open_trials
+from capsbench.reporting.build import report
 from capsbench.reporting.sections.tuning import SECTION
 from tests.making import make_capsules, make_failed, make_record
 
@@ -81,6 +82,16 @@ def test_people_read_how_many_trials_are_missing(store):
     trials.record_path(make_trial(3, 0.94).cell.id).unlink()
     (row,) = SECTION.readable(SECTION.table(Material.from_records(RESULTS, store))).to_dict("records")
     assert row["trials"] == f"2 {TIMES} 4, 7 on record"
+
+
+def test_a_report_names_a_trial_that_cannot_be_read(store):
+    assert Material.from_records(RESULTS, store).trial_faults == []
+    path = open_trials(store.folder).record_path(make_trial(3, 0.94).cell.id)
+    path.write_text("{")
+    for record in RESULTS:
+        store.write(record)
+    (fault,) = report(store.folder, formats=["csv"]).faults
+    assert path.name in fault
 
 
 def test_without_trials_on_record_the_results_still_tell(tmp_path):
