@@ -13,7 +13,7 @@ from capsbench import registry
 from capsbench.data.base import data_folder
 from capsbench.data.own import adopt_request, remove_refused
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.measures.build import ALL, check_measures, measures_of
+from capsbench.measures.build import ALL, check_measures, explain_refused, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.classes import name_classes, name_request
 from capsbench.planning.contender_defaults import title_cells
@@ -258,8 +258,10 @@ def measure(
         raise UsageError(Kind.CONFLICT, remarks[0], flag="out", file=store.folder)
     never = ({*specs} - {ALL}).difference(*(planned.measures for planned in chosen))
     if never or not chosen:
-        problem = "can be taken of none of these networks"
-        raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(sorted(never) or specs))
+        refused = sorted(never) or specs
+        reason = explain_refused(refused, [record.cell for record in here])
+        problem = f"can be taken of none of these networks{reason}"
+        raise UsageError(Kind.CONFLICT, problem, flag="measure", value=",".join(refused))
     return machines.run_cells(chosen, store, remarks, data_dir=data_dir, console=console, train=False)
 
 

@@ -161,6 +161,13 @@ def explain_labels(measure: Measure, cell: Cell) -> str | None:
     return f"it needs images that show a known number of classes, and those of {cell.dataset} show any number"
 
 
+def explain_refused(specs: Iterable[str], cells: Iterable[Cell]) -> str:
+    """Returns why the first of some measures is not defined for the labels of a cell, after a colon; empty if all are."""
+    measures = [make_measure(spec) for spec in specs if spec not in (ALL, NONE)]
+    reasons = (explain_labels(measure, cell) for measure in measures for cell in cells)
+    return next((f": {reason}" for reason in reasons if reason is not None), "")
+
+
 def left_out(asked: tuple[str, ...] | None) -> dict[str, str]:
     """Returns measure -> why it cannot be taken on this machine, of those that a run takes by default, or of all."""
     specs = list_defaults() if asked is None else registry.names("measure") if asked == (ALL,) else ()

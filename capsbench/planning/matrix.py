@@ -13,7 +13,7 @@ from typing import Any
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError
-from capsbench.measures.build import ALL, NONE, explain_labels, is_fit, make_measure, measures_of
+from capsbench.measures.build import ALL, NONE, explain_refused, is_fit, make_measure, measures_of
 from capsbench.planning.baselines import resolve_baseline
 from capsbench.planning.defaults import complete_axes
 from capsbench.planning.options import choose_options, list_options, multiply_axes, refuse_option
@@ -185,9 +185,7 @@ def _add_cell(cells: dict[str, PlannedCell], planned: PlannedCell) -> None:
 
 def _explain_unmeasurable(specs: Iterable[str], cell: Cell) -> UsageError:
     others = [name for name in registry.names("measure") if is_fit(make_measure(name), cell)]
-    reasons = (explain_labels(make_measure(spec), cell) for spec in specs)
-    reason = next((f": {reason}" for reason in reasons if reason is not None), "")
-    problem = f"cannot be taken of {cell.network} on {cell.dataset}{reason}"
+    problem = f"cannot be taken of {cell.network} on {cell.dataset}{explain_refused(specs, [cell])}"
     return UsageError(Kind.CONFLICT, problem, flag="measure", value=", ".join(specs), expected=others)
 
 

@@ -62,16 +62,23 @@ def draw_rotation(scene: Scene) -> Picture:
         edge = TILES / 2 / (1 + GAP)
         axes.set(xlim=(-180 - edge, 180 + edge), ylim=(0, 1.02), ylabel=quantity, xticks=range(-180, 181, 45))
         _draw_curves(axes, angles, labels, scores, predictions)
+        if scene.has_any_number:
+            axes.axhline(THRESHOLD, color=PALE, linewidth=LINE)
         axes.set_xlabel("degrees, counter-clockwise", labelpad=1)
         sheet.add_space(0.42)
-    below = " Below it is the reconstruction from the capsule of the winning class." if len(bands[0].names) > 1 else ""
+    of = "capsules of all predicted classes" if scene.has_any_number else "capsule of the winning class"
+    below = f" Below it is the reconstruction from the {of}." if len(bands[0].names) > 1 else ""
     function = "sigmoid" if scene.has_any_number else "softmax"
     curve = "activation of each class capsule" if capsules else f"probability of each class ({function} of the logits)"
     labels_drawn = "the labels are thick" if scene.labels.dim() > 1 else "the label is thick"
+    predicted = (
+        f"Classes above the line at {THRESHOLD:g} are predicted."
+        if scene.has_any_number
+        else "Above each image is the predicted class, in red if it is wrong."
+    )
     caption = (
-        "Test images, rotated from -180 to 180 degrees. Above each image is the predicted class, in red if it is wrong."
-        f"{below} The curves show the {curve} by angle: {labels_drawn}, and classes that win at some angle have a colour."
-        f"{scene.tones_note}"
+        f"Test images, rotated from -180 to 180 degrees. {predicted}{below} The curves show the {curve} by angle: "
+        f"{labels_drawn}, and classes that win at some angle have a colour.{scene.tones_note}"
     )
     return sheet.to_picture("Predictions under rotation", caption)
 
@@ -125,20 +132,27 @@ def rotate_image(image: Tensor, angles: Tensor, like: Tensor) -> Tensor:
 def _make_band(
     scene: Scene, number: int, turned: Tensor, angles: Tensor, predictions: list[list[int]], labels: list[int]
 ) -> Band:
-    """Returns the rotated images with their predictions, and reconstructions of the winning class if there is a decoder."""
+    """Returns the rotated images, their predictions unless they are of any number, and reconstructions if there is a decoder."""
     names = [f"test image {number}"]
     low, high = scene.find_tones(scene.images[[number]])
     rows = [to_bytes(turned, low, high)]
     try:
         poses = scene.compute_poses(turned)
-        winners = scene.score_images(turned).argmax(dim=1)
-        rows.append(to_bytes(scene.decode_poses(poses, winners), low, high))
+        scores = scene.score_images(turned)
+        decoded = scores > THRESHOLD if scene.has_any_number else scores.argmax(dim=1)
+        rows.append(to_bytes(scene.decode_poses(poses, decoded), low, high))
         names.append("reconstruction")
     except DoesNotApplyError:
         pass
-    heads: dict[str, list[Label]] = {
-        "prediction": [
-            join_classes(classes) if classes == labels else (join_classes(classes), MISLED) for classes in predictions
-        ]
-    }
+    # So many small images have no room for the names of several classes.
+    heads: dict[str, list[Label]] = (
+        {}
+        if scene.has_any_number
+        else {
+            "prediction": [
+                join_classes(classes) if classes == labels else (join_classes(classes), MISLED)
+                for classes in predictions
+            ]
+        }
+    )
     return Band(torch.stack(rows), [0.0, *[GAP] * (len(angles) - 1)], names, heads)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 import capsbench as python_api
+from capsbench.errors import Kind, UsageError
 from capsbench.records.store import Store
 from capsbench.records.table import predictions
 from tests.scattered import draw_scattered
@@ -82,6 +83,13 @@ def test_the_command_says_which_classes_are_predicted(made, capsbench):
     assert capsbench("predict", "results", "7.png", "--cell", "dynamic", cwd=made).stdout.count("yes") == len(
         python_api.network("dynamic", made / "results").predict(made / "7.png").labels
     )
+
+
+def test_a_measure_that_needs_a_known_number_of_classes_says_so(made):
+    with pytest.raises(UsageError) as caught:
+        python_api.measure(made / "results", measure="affine")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.CONFLICT, "measure", "affine")
+    assert "csv:shapes.csv" in caught.value.problem
 
 
 def test_a_report_of_both_has_the_exact_match_and_the_mean_average_precision(made):

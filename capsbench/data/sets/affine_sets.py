@@ -49,7 +49,7 @@ class AffineSet(Dataset):
         super().__init_subclass__()
         if "base" not in vars(cls):
             return
-        if cls.base.standardised or cls.base.labels_an_image > 1:
+        if cls.base.standardised or cls.base.labels_an_image != 1:
             raise TypeError(f"base: expected single objects on a background of 0, got {cls.base.__name__}")
         channels, height, width = cls.base.image
         cls.image = ImageShape(channels, height + 2 * cls.margin, width + 2 * cls.margin)
