@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
-from capsbench.data.images import ANY_NUMBER
 from capsbench.errors import ArgumentError, Kind, UsageError, reason_of
 from capsbench.measures.base import Measure
 from capsbench.measures.spec import MeasureSpec, built_in_specs
@@ -156,6 +155,8 @@ def is_fit(measure: Measure, cell: Cell) -> bool:
 
 def explain_labels(measure: Measure, cell: Cell) -> str | None:
     """Returns why a measure is not defined for the labels of a cell's images; None if it is."""
+    from capsbench.data.images import ANY_NUMBER  # imports NumPy, which the command line does without
+
     if measure.any_number or cell.loss is None or dataset_of(cell).labels_an_image != ANY_NUMBER:
         return None
     return f"it needs images that show a known number of classes, and those of {cell.dataset} show any number"

@@ -104,6 +104,7 @@ def test_every_judged_number_is_one_that_a_measure_gives():
         "accuracy on new characters",
         "AUROC of out-of-distribution images",
         "error under corruptions",
+        "mean average precision",
     }
     assert {number.title for number in judged} - found <= without
 
