@@ -81,10 +81,13 @@ def shapes(write_examples, tmp_path):
     generator = random.Random(0)
     draw_shapes(tmp_path / "shapes" / "train", 60, generator)
     draw_shapes(tmp_path / "shapes" / "test", 30, generator)
-    draw_shapes(tmp_path / "photos", 3, generator)
+    draw_shapes(tmp_path / "photos", 9, generator)
     files = sorted((tmp_path / "photos").glob("*/*.png"))
     lines = [f"{file},{file.parent.name}" for file in files]
     (tmp_path / "shapes.csv").write_text("\n".join(["file,label", *lines]))
+    several = [("", file.parent.name, f"{file.parent.name}|first")[place % 3] for place, file in enumerate(files)]
+    lines = [f"{file},{labels}" for file, labels in zip(files, several, strict=True)]
+    (tmp_path / "scenes.csv").write_text("\n".join(["file,labels", *lines]))
     images = np.stack([np.array(Image.open(file)) for file in files])
     np.savez(tmp_path / "shapes.npz", images=images, labels=[file.parent.name for file in files])
     return write_examples("own-data.md")["shapes"]
