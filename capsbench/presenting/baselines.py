@@ -7,9 +7,10 @@ import pandas as pd
 
 from capsbench import registry
 from capsbench.presenting.naming import BUDGET, MATCHED, Names
+from capsbench.presenting.tuned import find_shared_search
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.records.cell import DATA, TARGET
-from capsbench.records.tuning import TUNED
+from capsbench.records.tuning import SEARCH, TUNED
 from capsbench.records.tuning.convergence import AUTO_EPOCHS
 
 TOLERANCE = 0.02
@@ -38,7 +39,10 @@ def find_baselines(table: pd.DataFrame, names: Names) -> pd.DataFrame:
         drop=True
     )
     # Contenders of one search are compared with each other, and those of none with others of none.
-    budget = [*BUDGET, *(name for name in ("code.dataset", f"code.{DATA}", TUNED, AUTO_EPOCHS) if name in table)]
+    if SEARCH in table:
+        table = table.assign(**{SEARCH: table[SEARCH].map(find_shared_search, na_action="ignore")})
+    searches = (TUNED, AUTO_EPOCHS, SEARCH)
+    budget = [*BUDGET, *(name for name in ("code.dataset", f"code.{DATA}", *searches) if name in table)]
     cnns = table[table["routing"].isna() & table["loss"].notna()]  # without a loss it has an objective of its own
     cnns = cnns.assign(against=pd.Series([names.kind(cnn) for cnn in cnns["contender"]], cnns.index, dtype=object))
     networks = table[table["routing"].notna()]

@@ -35,6 +35,9 @@ ABOUT_SEARCHES = {
 }
 """The option that marks the contenders of a search -> what captions of tables with them say."""
 
+OF_SOME = ("reconstruction_weight", "iterations")
+"""The tuned fields that only some contenders of a search have."""
+
 SEEDS_A_STUDY = 2**20
 """More than a study has seeds. A report counts a network's seed from this times its study plus one, so that no network has the
 seed of a study, which is its number."""
@@ -233,10 +236,19 @@ def _find_usual(name: str, start: Scalar) -> Scalar:
 
 
 def _identify_search(tuning: Tuning) -> str:
-    """Returns what tells two searches of one contender and one budget apart."""
-    spaces = "/".join(f"{name}={space}" for name, space in sorted(tuning.space.items()))
-    spaces += "".join(f"/{name} from {value}" for name, value in sorted(tuning.start.items()))
-    return f"{tuning.seed}/{tuning.studies}/{hashlib.sha256(spaces.encode()).hexdigest()[:6]}"
+    """Returns what tells two searches of one contender and one budget apart; its beginning is what its rivals' share."""
+    shared = {name: space for name, space in tuning.space.items() if "." not in name and name not in OF_SOME}
+    own = [*sorted(tuning.space.items()), *sorted(tuning.start.items())]
+    return f"{tuning.seed}/{tuning.studies}/{_digest(sorted(shared.items()))}/{_digest(own)}"
+
+
+def _digest(values: Sequence[object]) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:6]
+
+
+def find_shared_search(search: str) -> str:
+    """Returns the part of the value of `SEARCH` that the contenders of one search share; empty of a search for epochs."""
+    return search.rpartition("/")[0]
 
 
 def merge_study(cell: Cell, records: Sequence[Record]) -> Record:

@@ -145,6 +145,19 @@ def test_one_contender_from_two_starts_is_two_searches(capsules) -> None:
     assert identify_contender(one) != identify_contender(other)
 
 
+@pytest.mark.parametrize("other", [{"seed": 1}, {"space": {"learning_rate": "0.001..1"}}])
+def test_of_two_searches_each_network_is_compared_with_the_cnn_of_its_own(capsules, matched, other) -> None:
+    records = [
+        tuned(make, accuracy, study, 3 * place + study, 0.01 + 0.01 * place, **search)
+        for place, search in enumerate(({}, other))
+        for make, accuracy in ((capsules, 0.9), (matched, 0.8 - 0.1 * place))
+        for study in range(3)
+    ]
+    table = summary(group_studies(records).results)
+    differences = table.loc[table["network"] != "matched", "difference_points.matched"]
+    assert sorted(differences) == pytest.approx([10.0, 20.0])
+
+
 def test_searches_with_as_many_trials_in_other_studies_are_not_compared(capsules, matched) -> None:
     verdicts, network, cnn = compare_searches(capsules, matched, studies=5, trials=3)
     assert verdicts.difference(network, cnn) is None
