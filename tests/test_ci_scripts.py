@@ -17,9 +17,12 @@ from capsbench.measures.spec import built_in_specs
 from capsbench.planning.request import split_values
 from capsbench.planning.suites import read_suite
 from capsbench.records.record import Row
+from capsbench.records.software.requirements import parse_requirements, read_requirements
+from capsbench.records.store import Store
 from capsbench.reporting.findings.answers import list_claims
 from capsbench.reporting.findings.questions import read_questions
 from tests.comparing.records import record
+from tests.making import make_capsules, make_record
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -248,6 +251,28 @@ def test_a_ratio_is_the_median_over_pairs():
 def test_the_reference_pages_are_those_of_the_command_line_and_the_registry():
     for path, text in reference.make_pages().items():
         assert path.read_text() == text, "run .ci/reference"
+
+
+def test_records_of_before_get_a_file_of_each_state_of_the_software(tmp_path, monkeypatch):
+    requirements = script("requirements")
+    monkeypatch.setattr(requirements, "REFERENCE", tmp_path / "results" / "reference")
+    folder = requirements.REFERENCE / "mine"
+    facts = {
+        "capsbench": "0.1.0",
+        "commit": "a" * 40,
+        "dirty": False,
+        "python": "3.11.7",
+        "torch": "2.15.0",
+        "numpy": "2.4",
+    }
+    for seed, commit in enumerate("aab"):
+        Store(folder).write(make_record(make_capsules(seed=seed), provenance={**facts, "commit": 40 * commit}))
+    requirements.main()
+    texts = [text for _, text in read_requirements(folder)]
+    assert sorted(parse_requirements(text).facts["commit"][0] for text in texts) == ["a", "b"]
+    assert all(parse_requirements(text).versions == {"torch": "2.15.0", "numpy": "2.4"} for text in texts)
+    requirements.main()
+    assert [text for _, text in read_requirements(folder)] == texts
 
 
 def test_the_reference_has_every_command_and_every_component():

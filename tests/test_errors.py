@@ -78,7 +78,7 @@ def test_an_argument_reaches_another_process() -> None:
 
 
 PACKAGE = Path(capsbench.__file__).parent
-OTHER_SPELLINGS = {"records/provenance.py", "reporting/formats/html.py"}
+OTHER_SPELLINGS = {"records/software/provenance.py", "reporting/formats/html.py"}
 """Whose hyphens are those of other programs' flags and of CSS."""
 
 WHOLE_COMMANDS = {"records/cell.py", "reporting/rerun.py"}

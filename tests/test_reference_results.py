@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from capsbench.records.schema1 import SUMS, read_sums
+from capsbench.records.software.requirements import find_requirements
 from capsbench.records.store import Store
 from capsbench.records.table import load
 
@@ -36,6 +37,18 @@ def test_the_sums_of_the_reference_results_are_those_of_their_files(folder):
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }
     assert (folder / SUMS).exists()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_versions_of_every_record_can_be_installed(folder):
+    """`.ci/requirements` writes the files of folders that have none."""
+    facts = {str(entry.provenance): entry.provenance for entry in list_entries(folder)}
+    assert all(find_requirements(folder, each) for each in facts.values())
+
+
+def list_entries(folder):
+    records, _ = Store(folder).records()
+    return [entry for record in records for entry in (record.training, *record.measures.values())]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -28,7 +28,7 @@ from capsbench.presenting.figures.style import (
 )
 from capsbench.presenting.markdown import to_markdown
 from capsbench.presenting.words import TIMES
-from capsbench.records.provenance import provenance
+from capsbench.records.software.provenance import provenance
 from capsbench_kernels.bench import BASELINE, COLUMNS, PASSES
 
 Row = dict[str, Any]

@@ -118,7 +118,7 @@ def env(as_json: JsonOption = False, data_dir: DataOption = None) -> None:
     import torch
 
     from capsbench.data.base import data_folder
-    from capsbench.records.provenance import provenance
+    from capsbench.records.software.provenance import provenance
     from capsbench_kernels import choose_backend
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

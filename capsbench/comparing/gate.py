@@ -21,7 +21,7 @@ from capsbench.comparing.versions import list_unjudged
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.planning.request import spell_flag
 from capsbench.records.folder import allow_own
-from capsbench.records.provenance import provenance
+from capsbench.records.software.provenance import provenance
 from capsbench.records.store import Store
 from capsbench.records.versions import describe_stale
 from capsbench.stats.differences import ALPHA, FEWEST_SEEDS, adjust_by_holm

@@ -22,6 +22,7 @@ from capsbench.comparing.side import (
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.measures.accuracy.spec import ACCURACY
 from capsbench.records.record import Artifact, Measurement, Record, Row
+from capsbench.records.software.requirements import read_requirements, write_requirements
 from capsbench.records.store import Store
 from capsbench.records.swap import finish_update, replace_parts
 from capsbench.registry import measure_name
@@ -123,6 +124,8 @@ def _write_records(store: Store, run: Side, records: Mapping[str, Record]) -> No
             for spec, measurement in without_other_seeds(record, records).measures.items()
         }
         store.write(replace(record, measures=measures))
+    for _, content in read_requirements(run.store.folder):
+        write_requirements(store.folder, content)
 
 
 def _copy_kept(spec: str, measurement: Measurement, record: Record, run: Side, store: Store) -> Artifact | None:

@@ -15,6 +15,7 @@ from capsbench.records.artifacts import REMEDY_FOR_KEPT, REMEDY_FOR_WEIGHTS, cop
 from capsbench.records.disk import write_file
 from capsbench.records.record import Artifact, Record
 from capsbench.records.sharing.leases import Leases
+from capsbench.records.software.requirements import read_requirements, write_requirements
 from capsbench.records.store import Store, read_content
 from capsbench.records.tuning.trials import TRIALS, open_trials
 
@@ -46,6 +47,7 @@ class _Plan:
         target: the merged folder.
         stamps: those of the records that it had before they were read.
         cells, between, notes: its cells, rows between networks and notes.
+        requirements: the contents of its files of versions.
         known: the cells that it had.
         faults: a line for each fault.
     """
@@ -55,6 +57,7 @@ class _Plan:
     cells: dict[str, United]
     between: list[Version[RowsFile]]
     notes: list[NewNote]
+    requirements: list[str]
     known: frozenset[str]
     faults: list[str]
 
@@ -101,6 +104,8 @@ def _write_plan(plan: _Plan) -> Merged:
     merged = _write_cells(plan)
     for source, path, _ in plan.between:
         write_file(target.folder / path.relative_to(source.store.folder), read_content(path))
+    for content in plan.requirements:
+        write_requirements(target.folder, content)
     for note in plan.notes:
         write_file(target.folder / "runs" / note.name, note.content)
     for spec, count in count_other_times(plan.cells.values()).items():
@@ -126,6 +131,7 @@ def _plan_merge(folders: Sequence[Path], target: Store, prefer: Sequence[Path]) 
         keep_trained(united, [*runs, *(note.run for note in notes)]),
         [version for version in between.values() if not version.source.is_target],
         notes,
+        [content for source in sources for _, content in read_requirements(source.store.folder)],
         frozenset(cell for source in sources if source.is_target for cell in source.records),
         [fault for source in sources if not source.is_target for fault in source.faults],
     )

@@ -8,6 +8,7 @@ A results folder holds
     kept/MEASURE/CELL.safetensors the arrays that a measure keeps, such as the prediction of every test image
     between/MEASURE/CELL/CELL.json the rows of a measure between two networks, from the first to the second
     runs/NUMBER-TOKEN.json        the cells of one `capsbench run`
+    requirements/DIGEST.txt       the versions of the packages of runs (`capsbench.records.software.requirements`)
     trials/                       a results folder of its own: the trials of searches (`capsbench.records.tuning.trials`)
     report/                       the output of `capsbench report`
     leases/CELL.GENERATION.json   who works on a cell at the moment (`capsbench.records.sharing.leases`)
@@ -38,6 +39,7 @@ from capsbench.records.file import SCHEMA
 from capsbench.records.join import add_measurement, join_records, rename_conditions, rename_sources
 from capsbench.records.record import Artifact, Measurement, Record, Run
 from capsbench.records.runs import Notes, read_note_files, read_notes, write_note
+from capsbench.records.software.requirements import FOLDER as REQUIREMENTS
 from capsbench.records.specs import remove_retired
 from capsbench.registry import measure_name
 
@@ -101,7 +103,7 @@ class Store:
 
     def find_temporaries(self) -> Iterator[Path]:
         """Yields the temporary files that killed processes left."""
-        folders = [self.folder / name for name in ("records", "runs", "weights", "checkpoints")]
+        folders = [self.folder / name for name in ("records", "runs", "weights", "checkpoints", REQUIREMENTS)]
         return find_temporaries([*folders, *self.folder.glob("kept/*"), *self.folder.glob("between/*/*")])
 
     def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> Artifact:

@@ -35,7 +35,7 @@ MARKER, MADE, REPLACED = ".update", ".made", ".replaced"
 
 T = TypeVar("T")
 
-Part = Literal["records", "kept", "between", "SHA256SUMS"]
+Part = Literal["records", "kept", "between", "requirements", "SHA256SUMS"]
 PARTS = get_args(Part)
 """The parts of a folder of records that are replaced; other files stay."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from capsbench.comparing.side import same_bits_expected
+from capsbench.comparing.side import VERSIONS, same_bits_expected
 from capsbench.data.base import load_splits
 from capsbench.data.digest import LABELS, digest_parts
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
@@ -27,8 +27,9 @@ from capsbench.records.cell import DATA, Cell, fields_of, flag_of, short_name
 from capsbench.records.declaration import Role
 from capsbench.records.folder import allow_own, find_data
 from capsbench.records.parts import Parts
-from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
+from capsbench.records.software.provenance import provenance
+from capsbench.records.software.requirements import find_requirements
 from capsbench.records.specs import find_unrepeatable, specs_of
 from capsbench.records.store import Store
 from capsbench.records.versions import stale_measures, stale_training
@@ -76,6 +77,8 @@ class RecordAim:
         digests = [weights and weights.sha256 for weights in (before.training.weights, now.training.weights)]
         differences = find_differences(before, now)
         explaining = [each for each in differences if each.name not in UNIMPORTANT]
+        if any(each.name in VERSIONS for each in differences):
+            result.notes += _advise_installing(self.found.store, before)
         return replace(
             result,
             numbers=compare_numbers(before, now, job.measures, steps),
@@ -84,6 +87,12 @@ class RecordAim:
             differences=differences,
             same_bits_expected=same_bits_expected(before, now) and not explaining,
         )
+
+
+def _advise_installing(store: Store, record: Record) -> list[str]:
+    """Returns how to install the versions on record, if the folder has the file of them."""
+    path = find_requirements(store.folder, record.provenance)
+    return [] if path is None else [f"`pip install -r {path}` installs the versions on record, in a new environment"]
 
 
 def aim_at_record(

@@ -30,8 +30,8 @@ from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import WEIGHTS
 from capsbench.records.cell import DATA, IMAGES, Cell
 from capsbench.records.parts import Parts, dataset_of
-from capsbench.records.provenance import provenance
 from capsbench.records.record import TRAINING, Artifact, Record, Row
+from capsbench.records.software.provenance import provenance
 from capsbench.records.store import Store
 from capsbench.records.versions import training_versions
 from capsbench.registry import measure_name

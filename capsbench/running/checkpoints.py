@@ -22,8 +22,8 @@ from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records.artifacts import read_sealed, write_sealed
 from capsbench.records.cell import Cell, Whole
 from capsbench.records.parse import UnfitError, parse_json
-from capsbench.records.provenance import provenance
 from capsbench.records.record import Artifact, Name, Segment
+from capsbench.records.software.provenance import provenance
 from capsbench.records.store import Store
 from capsbench.records.versions import find_stale, training_versions
 from capsbench.running.events import Checkpointed, Remarked, Resumed

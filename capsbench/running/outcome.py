@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +70,12 @@ class Outcome(Displayed):
             items=[f"{name} is left out: {reason}" for name, reason in self.left_out.items()],
             tables=[failed] if self.failed else [],
         )
+
+    def list_left(self, planned: Sequence[str], trained: Collection[str]) -> None:
+        """Notes the cells that did not end, among the planned ones, and which of them are trained; all by their identities."""
+        ended = {*self.on_record, *self.finished, *(record.cell.id for record in self.failed)}
+        self.left = [cell for cell in planned if cell not in ended]
+        self.trained = [cell for cell in self.left if cell in trained]
 
     def _spell_end(self) -> str:
         return "interrupted, " if self.interrupted else "the budget is spent, " if self.waiting else ""

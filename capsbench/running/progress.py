@@ -16,8 +16,8 @@ from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import to_one_line
 from capsbench.records.cell import Cell
-from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
+from capsbench.records.software.provenance import provenance
 from capsbench.running.events import (
     CellEnded,
     DataLeftOut,

@@ -14,9 +14,10 @@ from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.parts import find_own_folders
-from capsbench.records.provenance import provenance
 from capsbench.records.record import TRAINING, Measurement, Record
 from capsbench.records.sharing.leases import Leases
+from capsbench.records.software.provenance import provenance
+from capsbench.records.software.requirements import record_installed
 from capsbench.records.store import Store
 from capsbench.records.versions import describe_stale
 from capsbench.running.activities import Activities
@@ -114,6 +115,8 @@ class Runner:
         self._check_data()
         self.store.check_writable()
         self.store.sweep()
+        if (fault := record_installed(self.store.folder, provenance())) is not None:
+            self.listener.notify(Remarked(fault))
         with Leases(self.store.folder) as self.leases:
             self.leases.remove_stale()
             self.activities = Activities(self.leases, title_cells(job.cell for job in self.planned))
@@ -126,7 +129,9 @@ class Runner:
                 self.outcome.interrupted = True
             finally:
                 self._executor.close()
-            self._list_left()
+            self.outcome.list_left([job.cell.id for job in self.planned], self.records)
+            if not self.outcome.interrupted:
+                self.outcome.waiting = self.schedule.list_waiting(self.planned, self.outcome.left, self.outcome.trained)
         return self.outcome
 
     def _check_data(self) -> None:
@@ -389,11 +394,3 @@ class Runner:
         self.outcome.note_record(record)
         self.schedule.note_record(record)
         self.listener.notify(CellEnded(record))
-
-    def _list_left(self) -> None:
-        outcome = self.outcome
-        ended = {*outcome.on_record, *outcome.finished, *(record.cell.id for record in outcome.failed)}
-        outcome.left = [job.cell.id for job in self.planned if job.cell.id not in ended]
-        outcome.trained = [cell_id for cell_id in outcome.left if cell_id in self.records]
-        if not outcome.interrupted:
-            outcome.waiting = self.schedule.list_waiting(self.planned, outcome.left, outcome.trained)

@@ -21,8 +21,8 @@ from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import Cell, fields_of
 from capsbench.records.declaration import Role
-from capsbench.records.provenance import provenance
 from capsbench.records.record import Record
+from capsbench.records.software.provenance import provenance
 from capsbench.records.store import Store
 from capsbench.running.checkpoints import count_epochs
 from capsbench.running.estimate import SECONDS_OF_OVERHEAD, SECONDS_OF_TIMING, estimate_duration

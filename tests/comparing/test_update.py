@@ -10,6 +10,7 @@ from capsbench.comparing import check
 from capsbench.comparing.update import update
 from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records.record import Measurement, Row
+from capsbench.records.software.requirements import read_requirements, write_requirements
 from capsbench.records.store import Store
 from tests.comparing.records import NETWORKS, PROVENANCE, SEEDS, all_right, cell, draws, keep_predictions, record, write
 from tests.making import make_failed
@@ -22,9 +23,12 @@ def test_update_puts_the_run_in_the_place_of_the_reference(reference, tmp_path):
     keep_predictions(out, records[0], [True] * 5)
     (out / "weights").mkdir()
     (out / "weights" / "large.safetensors").write_bytes(b"0")
+    write_requirements(reference, "# of before\n")
+    versions = write_requirements(out, "# of the run\n")
     assert update(reference, out) == ["10 records came", "20 records went", "0 records were written anew"]
     files = {path.relative_to(reference).parts[0] for path in reference.rglob("*") if path.is_file()}
-    assert files == {"records", "kept"}
+    assert files == {"records", "kept", "requirements"}
+    assert [path.name for path, _ in read_requirements(reference)] == [versions.name]
     assert check(reference, out).findings == []
     store = Store(reference)
     made = store.read(records[0].cell.id)

@@ -11,6 +11,7 @@ from capsbench.merging import ConflictError
 from capsbench.merging.sources import read_sources
 from capsbench.records.file import seal_json
 from capsbench.records.sharing.leases import Leases
+from capsbench.records.software.requirements import write_requirements
 from capsbench.records.store import Store
 from capsbench.records.tuning import Tuning
 from capsbench.records.tuning.trials import open_trials, read_trials
@@ -47,6 +48,8 @@ def test_two_folders_become_one_and_stay_as_they_are(a, b, out):
     other = write_network(b, seed=1, weights=b"others")
     write_transfer(a, one, one)
     Store(a).write_run([one.cell], "capsbench run")
+    for folder, versions in ((a, "numpy==1"), (a, "numpy==2"), (b, "numpy==2"), (b, "numpy==3")):
+        write_requirements(folder, versions)
     before = read_files(a), read_files(b)
     merged = merge([a, b], out)
     assert (merged.cells, merged.added, merged.extended) == (2, [one.cell.id, other.cell.id], [])

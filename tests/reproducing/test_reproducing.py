@@ -10,6 +10,12 @@ import pytest
 import capsbench
 from capsbench.errors import Kind, UsageError
 from capsbench.records.record import Record
+from capsbench.records.software.requirements import (
+    find_requirements,
+    parse_requirements,
+    spell_recorded,
+    write_requirements,
+)
 from capsbench.records.store import Store
 from capsbench.reproducing import Reproduction, Verdict, plan_reproduction
 from capsbench.reproducing.numbers import Agreement
@@ -62,6 +68,7 @@ def test_the_same_machine_gives_the_same_bits(again: Reproduction, capsules: Rec
     assert again.same_weights is True
     assert again.other_epoch is None
     assert again.differences == []
+    assert again.notes == []
     assert {number.agreement for number in again.numbers} == {Agreement.SAME, Agreement.TIME}
     assert len(again.numbers) == len(capsules.rows)
 
@@ -78,12 +85,20 @@ def test_numbers_curve_weights_and_versions_that_differ_are_told(
     taken = capsules.measures["accuracy"]
     rows = [row._replace(value=0.0) if row[1:3] == ("accuracy", "test") else row for row in taken.rows]
     place.write(replace(capsules, training=training, measures={"accuracy": replace(taken, rows=rows, kept=None)}))
+    versions = write_requirements(place.folder, spell_recorded(facts))
     result = capsbench.reproduce(place.folder / capsules.cell.id, out=tmp_path / "out")
     assert (result.verdict, result.exit_code) == (Verdict.OTHER, 1)
     assert (result.same_weights, result.other_epoch, result.same_bits_expected) == (False, 1, False)
     assert [each.name for each in result.differences] == ["torch"]
+    assert any(str(versions) in note for note in result.notes)
     outside = [number.title for number in result.numbers if number.agreement is Agreement.OUTSIDE]
     assert outside == ["accuracy accuracy test"]
+
+
+def test_a_run_leaves_the_versions_of_its_packages(trained: Path, capsules: Record) -> None:
+    path = find_requirements(trained / "results", capsules.provenance)
+    assert path is not None
+    assert parse_requirements(path.read_text()).versions.keys() >= {"torch", "numpy", "scipy"}
 
 
 def test_only_the_machine_of_a_record_may_be_another(place: Store, capsules: Record) -> None:

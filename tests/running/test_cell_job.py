@@ -10,7 +10,7 @@ from capsbench import registry
 from capsbench.errors import TrainingFailed
 from capsbench.networks.build import build_network
 from capsbench.planning.matrix import PlannedCell
-from capsbench.records.provenance import provenance
+from capsbench.records.software.provenance import provenance
 from capsbench.records.store import Store
 from capsbench.routing import DynamicRouting
 from capsbench.running.cell_job import prepare_process, run_cell

@@ -5,7 +5,7 @@ The processes that it forks run the source of that time, whatever is committed o
 
 from contextlib import suppress
 
-from capsbench.records.provenance import read_source_state
+from capsbench.records.software.provenance import read_source_state
 
 read_source_state()
 with suppress(Exception):  # a network that needs the kernels says what is wrong with them

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from capsbench.errors import Kind, ProcessFailed, UsageError
-from capsbench.records.provenance import read_source_state
+from capsbench.records.software.provenance import read_source_state
 from capsbench.running.executors import processes
 from capsbench.running.executors.base import Job
 from capsbench.running.executors.processes import in_processes

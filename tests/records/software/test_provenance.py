@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from capsbench.records import provenance as module
-from capsbench.records.provenance import installed_version, provenance
+from capsbench.records.software import provenance as module
+from capsbench.records.software.provenance import installed_version, provenance
 
 KEYS = [
     *("capsbench", "commit", "dirty", "python", "torch", "triton", "numba", "numpy", "torchvision"),
