@@ -15,9 +15,6 @@ from importlib.metadata import PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 from capsbench.errors import StorageFailed
 from capsbench.records.disk import read_file, write_file
 from capsbench.registry import BASES
@@ -53,6 +50,9 @@ def list_installed(root: str = "capsbench") -> Mapping[str, str] | None:
     These are the requirements of its requirements, too, those of its extras as far as they are installed, and the packages that
     add components of a user's by entry points. A package that came from no index has a version that begins with ``@``.
     """
+    from packaging.requirements import Requirement  # readers of records do not need it
+    from packaging.utils import canonicalize_name
+
     try:
         extras = {*(distribution(root).metadata.get_all("Provides-Extra") or ())} - {*NOT_OF_RUNS}
     except PackageNotFoundError:
