@@ -115,8 +115,6 @@ class Runner:
         self._check_data()
         self.store.check_writable()
         self.store.sweep()
-        if (fault := record_installed(self.store.folder, provenance())) is not None:
-            self.listener.notify(Remarked(fault))
         with Leases(self.store.folder) as self.leases:
             self.leases.remove_stale()
             self.activities = Activities(self.leases, title_cells(job.cell for job in self.planned))
@@ -124,6 +122,8 @@ class Runner:
             self._remove_checkpoints()
             self._note_run()
             try:
+                if (fault := record_installed(self.store.folder, provenance())) is not None:
+                    self.listener.notify(Remarked(fault))
                 self._run_phases()
             except KeyboardInterrupt:
                 self.outcome.interrupted = True
