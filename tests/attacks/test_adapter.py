@@ -284,6 +284,7 @@ def test_torchattacks_without_its_dependencies_is_checked(monkeypatch):
     assert "3.5.0" in library.explain_missing()
 
 
+@pytest.mark.slow
 def test_torchattacks_never_imports_requests():
     code = "import sys, torchattacks; sys.exit('requests' in sys.modules)"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0

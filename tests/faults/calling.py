@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 
 from capsbench.cli.main import main
 
-LENGTHS = pytest.mark.parametrize("length", [0.5, pytest.param(3, marks=pytest.mark.slow)])
-"""A search is short in `make test` and six times longer in `make test-all`."""
+LENGTHS = pytest.mark.parametrize("length", [0.2, pytest.param(3, marks=pytest.mark.slow)])
+"""A search is short in `make test` and fifteen times longer in `make test-all`."""
 
 
 SEED = int(os.environ.get("FAULTS_SEED", "0"))

@@ -85,7 +85,9 @@ def test_a_picture_that_cannot_be_drawn_takes_no_other_with_it(material: Materia
     assert drawn["training-curves"] == PICTURES["training-curves"](material).title
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2, 8])
+@pytest.mark.parametrize(
+    "workers", [0, 2, pytest.param(1, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_the_pictures_are_the_same_with_any_number_of_workers(
     material: Material, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

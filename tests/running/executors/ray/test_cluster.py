@@ -115,6 +115,7 @@ def test_flags_of_another_executor_are_refused(arguments, flag, capsbench, tmp_p
     assert answer.stderr.startswith(f"capsbench: {flag}")
 
 
+@pytest.mark.slow
 def test_no_other_command_imports_ray():
     program = (
         "import sys, capsbench.api, capsbench.cli.main, capsbench.running.executors.local; print('ray' in sys.modules)"

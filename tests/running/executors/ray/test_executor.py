@@ -166,6 +166,7 @@ def test_each_end_of_a_job_is_told_apart(place):
     assert "time limit" in str(results["hang"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_a_job_alone_has_all_cores_of_a_node(place, monkeypatch):
     ray_executor = RayExecutor(place, Settings())
@@ -176,6 +177,7 @@ def test_a_job_alone_has_all_cores_of_a_node(place, monkeypatch):
     assert (needs[0]["num_cpus"], results["alone"][-1]) == (2, False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_a_job_that_waits_for_a_node_of_its_own_shares_one_in_the_end(place, monkeypatch):
     @ray.remote(num_cpus=1)
@@ -237,6 +239,7 @@ class Recording:
         return self.call(**needs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_a_gpu_by_its_number_is_refused(place):
     with pytest.raises(UsageError) as caught:

@@ -238,6 +238,7 @@ def test_slurm_chooses_the_gpu(make, run):
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.CONFLICT, "device", "cuda:1")
 
 
+@pytest.mark.slow
 def test_submitit_runs_jobs_on_this_machine(make, run, calls):
     executor = make(cells_per_job=3)
     executor.queue = SlurmExecutor(executor.place, executor.settings).queue
