@@ -18,7 +18,6 @@ class Aim(Protocol):
         planned: the cells to run.
         remarks: lines for the user, before the run.
         suite: the suite of a row, for the note of the run.
-        folder: the results folder of a record, which the reproduction must not be in.
     """
 
     @property
@@ -27,8 +26,6 @@ class Aim(Protocol):
     def remarks(self) -> Sequence[str]: ...
     @property
     def suite(self) -> str | None: ...
-    @property
-    def folder(self) -> Store | None: ...
 
     def conclude(self, store: Store, outcome: Outcome) -> Reproduction:
         """Compares what is on record after the run.

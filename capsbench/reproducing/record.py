@@ -55,10 +55,6 @@ class RecordAim:
     suite: None = None
 
     @property
-    def folder(self) -> Store:
-        return self.found.store
-
-    @property
     def name(self) -> str:
         return f"{self.found.store.folder / self.found.record.cell.id}"
 

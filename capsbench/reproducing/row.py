@@ -31,7 +31,6 @@ class RowAim:
     named: NamedRow
     planned: Sequence[PlannedCell]
     remarks: Sequence[str]
-    folder: None = None
 
     @property
     def suite(self) -> str:
