@@ -81,6 +81,7 @@ def imported() -> dict[str, set[str]]:
     return {name: now - before for (name, _, _), before, now in zip(STAGES, [set(), *after], after, strict=False)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "allowed"), [(name, allowed) for name, _, allowed in STAGES], ids=[name for name, _, _ in STAGES]
 )
@@ -90,6 +91,7 @@ def test_what_takes_long_is_imported_by_who_needs_it(
     assert imported[name] <= allowed
 
 
+@pytest.mark.slow
 def test_a_worker_imports_what_every_network_needs() -> None:
     needed = {"torch", "torch._dynamo", "numpy", "triton", "numba", "scipy", "sympy"}
     (after,) = run_steps(WORKER)

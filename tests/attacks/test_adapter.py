@@ -290,6 +290,7 @@ def test_torchattacks_never_imports_requests():
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0
 
 
+@pytest.mark.slow
 def test_torchattacks_is_not_imported_before_an_attack_is_made():
     code = "import sys, capsbench.measures.adversarial.measure; sys.exit('torchattacks' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch.nn import functional
 
@@ -12,6 +13,7 @@ def test_a_lazy_module_has_what_the_module_has() -> None:
     assert lazy.functional.relu is functional.relu
 
 
+@pytest.mark.slow
 def test_a_module_is_imported_at_its_first_use() -> None:
     script = (
         "import sys; from capsbench.data import Dataset; assert 'torch' not in sys.modules; "

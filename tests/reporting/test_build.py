@@ -447,6 +447,7 @@ def test_torch_is_not_imported_to_read_records_and_report_on_them() -> None:
     assert done.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_seaborn_is_imported_only_where_pictures_are_drawn(store: Store, capsules: Make) -> None:
     """It takes a second."""
     run_of(store, capsules())

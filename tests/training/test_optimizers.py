@@ -54,6 +54,7 @@ def test_a_step_takes_no_gradients(name):
     assert (weight < 1).all()
 
 
+@pytest.mark.slow
 def test_a_step_does_not_import_the_compiler():
     code = (
         "import sys, torch; from capsbench.training.optimizers import Adam; weight = torch.nn.Parameter(torch.ones(2)); "

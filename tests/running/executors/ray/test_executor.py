@@ -247,6 +247,7 @@ def test_a_gpu_by_its_number_is_refused(place):
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.CONFLICT, "device", "cuda:1")
 
 
+@pytest.mark.slow
 def test_modules_are_named_as_they_are_imported(own_part, tmp_path):
     package = own_part / "package_of_own"
     (package / "inner").mkdir(parents=True)
