@@ -38,8 +38,8 @@ MOST_RUNS = 999_999_999
 ROUNDING = 1e-6
 """How far outside of [0, 1] sums of rounded parts may put a share."""
 
-Role = Literal["result", "trial", "pruned"]
-"""A result is reported. A trial is a network of a search over settings; a pruned trial was stopped early."""
+Role = Literal["result", "trial"]
+"""A result is reported. A trial is a network of a search over settings."""
 
 
 NumberKey = tuple[str, str, str, float | None]

@@ -120,13 +120,8 @@ def aim_at_record(
 
 
 def _check_trained(record: Record) -> None:
-    problem = ""
     if record.cell.is_given:
-        problem = "its weights were trained elsewhere, so nothing trains them again"
-    elif record.role == "pruned":
-        problem = "its search stopped its training early, so no run trains it as long"
-    if problem:
-        raise _refuse(record, problem)
+        raise _refuse(record, "its weights were trained elsewhere, so nothing trains them again")
 
 
 def _choose_machine(cell: Cell, request: Mapping[str, Any]) -> tuple[Cell, str]:
