@@ -16,14 +16,17 @@ from capsbench.measures.soundness import find_failed_checks
 from capsbench.presenting.marks import COLLAPSED, SHARED, has_mark, marks_of
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.naming import BUDGET
-from capsbench.presenting.tuned import identify_contender
+from capsbench.presenting.tuned import find_shared_search, identify_contender
 from capsbench.presenting.verdicts import SECOND
 from capsbench.presenting.words import shorten_name, spell_value
 from capsbench.records.cell import fields_of
 from capsbench.records.declaration import Role
-from capsbench.records.tuning import TUNED
+from capsbench.records.tuning import SEARCH, TUNED
 from capsbench.records.tuning.convergence import AUTO_EPOCHS
 from capsbench.reporting.answering.contenders import (
+    OTHER_BUDGET,
+    SAME_BUDGET,
+    SAME_SEARCH,
     Choice,
     choose_asked,
     choose_rivals,
@@ -133,7 +136,7 @@ def build_table(material: Material) -> pd.DataFrame:
     for task, choices in choose_asked(material, material.asked):
         for choice in choices:
             base = pairs.describe_contender(choice)
-            rivals = choose_rivals(material.summary, task, choice, validation, pairs.are_alike)
+            rivals = choose_rivals(material.summary, task, choice, validation, pairs.compare_budgets)
             compared = [row for rival in rivals for row in pairs.compare(base, rival)]
             rows += compared or [Row(**base)]
     return pd.DataFrame([asdict(row) for row in rows]).astype({"seeds_needed": "Int64", "images_needed": "Int64"})
@@ -174,6 +177,12 @@ class _Pairs:
     def are_alike(self, one: str, other: str) -> bool:
         """Returns true for two contenders of one budget, of training and of tuning."""
         return not self.describe_budgets(one, other) and not self.describe_tuning(one, other)
+
+    def compare_budgets(self, one: str, other: str) -> int:
+        """Returns how far apart the budgets of two contenders are, see `CompareBudgets`."""
+        if not self.are_alike(one, other):
+            return OTHER_BUDGET
+        return SAME_SEARCH if self._find_search(one) == self._find_search(other) else SAME_BUDGET
 
     def describe_contender(self, choice: Choice) -> dict[str, Any]:
         """Returns the columns that all rows of a contender share."""
@@ -322,6 +331,11 @@ class _Pairs:
             return ""
         networks = rows["network"].tolist()
         return SAME if networks[0] == networks[1] else shorten_name(networks[1])
+
+    def _find_search(self, contender: str) -> str:
+        """Returns what the contenders of a search share; empty of one that is not tuned."""
+        search: Any = self.cells.loc[contender, SEARCH] if SEARCH in self.cells else None
+        return "" if pd.isna(search) else find_shared_search(str(search))
 
     def _find_tuning(self, contender: str) -> str:
         mark: Any = self.cells.loc[contender, TUNED] if TUNED in self.cells else None

@@ -33,8 +33,11 @@ MOST_EACH = 4
 _SAID = re.compile(rf"(\s|\(\d+ of \d+ (?:seeds|studies)\)|[{''.join(mark.sign for mark in MARKS)}])+$")
 """The text of `said_of` behind a name."""
 
-IsAlike = Callable[[str, str], bool]
-"""(one, other) -> whether two contenders had the same budget, of training and of tuning."""
+SAME_SEARCH, SAME_BUDGET, OTHER_BUDGET = range(3)
+
+CompareBudgets = Callable[[str, str], int]
+"""(one, other) -> `SAME_SEARCH` of two contenders with the same budget, of training and of tuning, that none or one search tuned;
+`SAME_BUDGET` if two searches did; else `OTHER_BUDGET`."""
 
 
 class Choice(NamedTuple):
@@ -157,12 +160,12 @@ def choose_rivals(
     task: Iterable[str],
     choice: Choice,
     validation: Mapping[str, float],
-    is_alike: IsAlike,
+    compare_budgets: CompareBudgets,
 ) -> list[Choice]:
     """Returns the rivals of a contender: its baselines, and of each other network and routing one setting.
 
-    That is the best by validation accuracy of those with the contender's own budget, else of all. The other settings that the
-    name fits are rivals only where there is nobody else.
+    That is the best by validation accuracy of those of the contender's own search, else of those with its budget, else of all.
+    The other settings that the name fits are rivals only where there is nobody else.
 
     Args:
         summary: all contenders.
@@ -183,13 +186,14 @@ def choose_rivals(
             pools.setdefault((network, None if pd.isna(routing) else routing), []).append(name)
     rivals = []
     for pool in pools.values():
-        alike = [name for name in pool if is_alike(choice.contender, name)]
-        rivals.append(choose_best(alike or pool, validation))
+        distances = {name: compare_budgets(choice.contender, name) for name in pool}
+        nearest = min(distances.values())
+        rivals.append(choose_best([name for name in pool if distances[name] == nearest], validation))
 
-    def rank(rival: Choice) -> tuple[bool, bool, bool]:
+    def rank(rival: Choice) -> tuple[int, bool, bool]:
         row = rows[rival.contender]
         own_network = not pd.isna(row["routing"]) and row["network"] == mine["network"]
-        return not is_alike(choice.contender, rival.contender), not own_network, rival.contender not in baselines
+        return compare_budgets(choice.contender, rival.contender), not own_network, rival.contender not in baselines
 
     return sorted(rivals, key=rank)
 

@@ -122,14 +122,14 @@ def test_two_commits_are_said(capsules: Make, matched: Make):
     assert line_of(records)["unlike"] == "commit"
 
 
-def tuned(records: list[Record]) -> list[Record]:
-    """Each seed as the winner of a study."""
+def tuned(records: list[Record], search: int = 0) -> list[Record]:
+    """Each seed as the winner of a study of the search with this seed."""
     return [
         replace(
             record,
             tuning=Tuning(
                 record.cell.contender,
-                seed=0,
+                seed=search,
                 studies=3,
                 trials=5,
                 study=record.cell.seed,
@@ -150,6 +150,22 @@ def test_a_tuned_contender_is_not_tested_against_one_that_is_not(
     assert (line["result"], line["tuning"]) == (Result.NOT_TESTED, "tuned with 15 trials in 3 studies against untuned")
     both = line_of(tuned(seeds_of(capsules, row=row)) + tuned(cnn), measured=measured)
     assert (both["result"], both["tuning"], both["unit_of_n"]) == (Result.BETTER, "", "study")
+
+
+@pytest.mark.parametrize("rival", [{"routing": "dynamic"}, {"network": "matched", "routing": None, "iterations": None}])
+def test_a_rival_is_of_the_contenders_own_search_where_one_is(capsules: Make, rival: dict[str, Any]):
+    def make_rival(validation: float, **fields: Any) -> list[Record]:
+        row = Row("accuracy", "accuracy", "validation", validation, "fraction")
+        return [with_rows(record, [*record.rows, row]) for record in seeds_of(capsules, **rival, **fields)]
+
+    mine = tuned(seeds_of(capsules))
+    own, other = tuned(make_rival(0.7)), tuned(make_rival(0.9, learning_rate=0.02), search=1)
+    untuned = make_rival(0.95, learning_rate=0.05)
+    alone, beside = line_of(mine + own), line_of(mine + other + untuned + own)
+    assert (beside["rival"], beside["rival_settings"], beside["tuning"]) == (alone["rival"], 1, "")
+    # Where its own search has none, one with as many trials is nearer than one that is not tuned.
+    assert line_of(mine + untuned + other)["tuning"] == ""
+    assert line_of(mine + untuned)["tuning"].endswith("untuned")
 
 
 def test_a_collapsed_contender_is_kept_out_of_what_is_withstood(capsules: Make, matched: Make):

@@ -16,6 +16,9 @@ from capsbench.records.record import Record, Row
 from capsbench.records.store import Store
 from capsbench.reporting.answering.contenders import (
     MOST_EACH,
+    OTHER_BUDGET,
+    SAME_BUDGET,
+    SAME_SEARCH,
     Choice,
     choose_asked,
     choose_best,
@@ -143,7 +146,7 @@ def test_rivals_are_the_own_baseline_and_one_setting_of_each_other_routing(recor
     material = material_of(records)
     ((task, (choice,)),) = choose_asked(material, "em")
     validation = find_validation(material)
-    rivals = choose_rivals(material.summary, task, choice, validation, lambda one, other: True)
+    rivals = choose_rivals(material.summary, task, choice, validation, lambda one, other: SAME_SEARCH)
     names = dict(zip(material.summary["contender"], material.summary["label"], strict=True))
     assert [names[rival.contender] for rival in rivals] == [
         "matched CNN to 28,000",
@@ -158,10 +161,10 @@ def test_a_rival_has_the_contenders_budget_where_one_of_its_settings_has(records
     ((task, (choice,)),) = choose_asked(material, "em")
     names = dict(zip(material.summary["contender"], material.summary["label"], strict=True))
 
-    def is_alike(one: str, other: str) -> bool:
-        return names[other] in (f"KMeansRouting {TIMES}1", "resnet")
+    def compare_budgets(one: str, other: str) -> int:
+        return SAME_BUDGET if names[other] in (f"KMeansRouting {TIMES}1", "resnet") else OTHER_BUDGET
 
-    rivals = choose_rivals(material.summary, task, choice, find_validation(material), is_alike)
+    rivals = choose_rivals(material.summary, task, choice, find_validation(material), compare_budgets)
     assert [names[rival.contender] for rival in rivals] == [
         "resnet",
         f"KMeansRouting {TIMES}1",
@@ -172,7 +175,7 @@ def test_a_rival_has_the_contenders_budget_where_one_of_its_settings_has(records
 def test_other_settings_are_rivals_of_one_that_is_named_alone(records: list[Record]):
     material = material_of(records)
     ((task, (choice,)),) = choose_asked(material, "em x1")
-    rivals = choose_rivals(material.summary, task, choice, find_validation(material), lambda one, other: True)
+    rivals = choose_rivals(material.summary, task, choice, find_validation(material), lambda one, other: SAME_SEARCH)
     assert labels(material, [rivals[0].contender]) == [f"em {TIMES}2"]
     assert len(rivals[0].among) == 2
 
@@ -180,7 +183,7 @@ def test_other_settings_are_rivals_of_one_that_is_named_alone(records: list[Reco
 def test_where_nobody_else_is_other_settings_are_rivals(records: list[Record]):
     material = material_of(records[:3])
     ((task, (choice,)),) = choose_asked(material, "em")
-    (rival,) = choose_rivals(material.summary, task, choice, find_validation(material), lambda one, other: True)
+    (rival,) = choose_rivals(material.summary, task, choice, find_validation(material), lambda one, other: SAME_SEARCH)
     assert labels(material, [rival.contender]) == [f"em {TIMES}3"]
 
 
