@@ -68,7 +68,8 @@ def cells(
         UsageError: an unknown name or an invalid value; a user's own data set cannot be loaded, or gives other images at every
             load.
     """
-    return [planned.cell for planned in _plan_request(suite, request, data_dir, max_cells)]
+    planned, _ = _plan_request(suite, request, data_dir, max_cells)
+    return [job.cell for job in planned]
 
 
 class Plan(NamedTuple):
@@ -275,8 +276,12 @@ def _plan_shard(
 ) -> tuple[list[PlannedCell], list[str]]:
     """Returns the cells of a request that this machine runs, and remarks on those that it leaves to others."""
     part = None if shard is None else parse_shard(shard)
-    planned = _plan_request(suite, request, data_dir, max_cells, on_count)
-    return (planned, []) if part is None else (select_shard(planned, part), _describe_shard(planned, part))
+    planned, remarks = _plan_request(suite, request, data_dir, max_cells, on_count)
+    return (
+        (planned, remarks)
+        if part is None
+        else (select_shard(planned, part), [*remarks, *_describe_shard(planned, part)])
+    )
 
 
 def _describe_shard(planned: Sequence[PlannedCell], shard: Shard) -> list[str]:
@@ -296,7 +301,9 @@ def _plan_request(
     data_dir: str | Path | None,
     max_cells: int,
     on_count: OnCount = lambda count: None,
-) -> list[PlannedCell]:
+) -> tuple[list[PlannedCell], list[str]]:
+    """Returns the cells of a request, and remarks on what it leaves out."""
+    remarks: list[str] = []
     asked = name_request({name: value for name, value in request.items() if value is not None})
     with remove_refused() as note:
         asked = adopt_request(asked, data_folder(data_dir), note)
@@ -306,7 +313,8 @@ def _plan_request(
             check_count(count, max_cells)
             on_count(count)
             requests = [adopt_request(dict(item), data_folder(data_dir)) for item in requests]
-            return identify_data(plan_cells(*requests), data_folder(data_dir), _leaves_out(suite, request))
+            planned = plan_cells(*requests, remarks=remarks)
+            return identify_data(planned, data_folder(data_dir), _leaves_out(suite, request)), remarks
         except UsageError as error:
             if (
                 suite is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from capsbench import registry
@@ -16,6 +17,7 @@ from capsbench.errors import Kind, UsageError
 from capsbench.measures.build import ALL, NONE, explain_refused, is_fit, make_measure, measures_of
 from capsbench.planning.baselines import resolve_baseline
 from capsbench.planning.defaults import complete_axes
+from capsbench.planning.fitting import Fitting
 from capsbench.planning.options import choose_options, list_options, multiply_axes, refuse_option
 from capsbench.planning.parts import choose_parts
 from capsbench.planning.request import (
@@ -79,13 +81,14 @@ def cells_of(*requests: Mapping[str, Any]) -> list[Cell]:
     return [planned.cell for planned in plan_cells(*requests)]
 
 
-def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
+def plan_cells(*requests: Mapping[str, Any], remarks: list[str] | None = None) -> list[PlannedCell]:
     """Returns the cells of some requests, baselines included, each once: seeds of a contender together, baselines last.
 
     Args:
         requests: names as in `asked_fields` (``routing``, ``iters``, ``train_size``, ...), ``measure``, ``baseline``,
             ``baseline_size`` and options of networks and routings; each a value, a list of values, or a string with commas.
-            ``all`` stands for every routing, network or baseline that there is.
+            ``all`` stands for every routing, network or baseline that fits the rest of the request.
+        remarks: a line on what ``all`` leaves out is added to it.
 
     Raises:
         UsageError: an unknown name, such as an option that none of the requests can use, or a value that does not fit.
@@ -97,13 +100,17 @@ def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
     split = [split_request(request) for request in requests]
     for request, wanted in zip(requests, split, strict=True):
         contenders: dict[tuple[Any, ...], list[PlannedCell]] = {}
+        fitting = Fitting(wanted.expanded)
         for point in multiply_axes(complete_axes(wanted.fields)):
             contender = tuple(value for name, value in point.items() if name != SEED)
             if contender not in contenders:
-                contenders[contender] = list(_plan_contenders(request, wanted, point, used, known))
+                contenders[contender] = list(_plan_contenders(request, wanted, point, fitting, used, known))
             for planned in contenders[contender]:
                 # Weights that are given are one network, whatever the seeds of the others.
                 _add_cell(cells, planned if planned.weights else planned.with_seed(point[SEED]))
+        fitting.refuse_unfit()
+        if remarks is not None:
+            remarks += fitting.describe()
     _refuse_measures_of_none([*cells.values()], split)
     _refuse_flags_of_routing([*cells.values()], requests)
     _refuse_unused_options(split, used, known)
@@ -111,7 +118,12 @@ def plan_cells(*requests: Mapping[str, Any]) -> list[PlannedCell]:
 
 
 def _plan_contenders(
-    request: Mapping[str, Any], wanted: Request, point: Mapping[str, Any], used: set[str], known: set[str]
+    request: Mapping[str, Any],
+    wanted: Request,
+    point: Mapping[str, Any],
+    fitting: Fitting,
+    used: set[str],
+    known: set[str],
 ) -> Iterator[PlannedCell]:
     """Yields a cell of each contender of a point, baselines included; cells of other seeds differ in nothing else.
 
@@ -120,8 +132,17 @@ def _plan_contenders(
     """
     parts = choose_parts(point)
     known.update(map(short_name, list_options(parts)))
-    for options in choose_options(parts, wanted.options, used):
-        yield from _plan_point(request, wanted, point, parts, options)
+    of_parts: set[str] = set()
+    for options in choose_options(parts, wanted.options, of_parts):
+        planned = fitting.attempt({**point, **options}, partial(_plan_point, request, wanted, point, parts, options))
+        if planned is None:
+            continue
+        used |= of_parts
+        yield planned
+        if planned.cell.has_routing:
+            # Weights that are given are one network's; its baselines are sized and trained as beside one that is trained here.
+            trained = resolve_cell({**point, WEIGHTS: None}, parts, options) if planned.weights else planned.cell
+            yield from _plan_baselines(planned, trained, wanted, fitting)
 
 
 def _plan_point(
@@ -130,13 +151,11 @@ def _plan_point(
     point: Mapping[str, Any],
     parts: Parts,
     options: Mapping[str, Scalar],
-) -> list[PlannedCell]:
-    """Returns the cell of one point and its baselines; none if every network was asked for and this one has no measure."""
+) -> PlannedCell:
+    """Returns the cell of one point, without baselines; raises UsageError if none of the measures applies to it."""
     cell = resolve_cell(point, parts, options)
     measures = measures_of(cell, wanted.measures)
     if not measures and wanted.measures != ():
-        if "all" in split_values(request.get("network")):
-            return []
         raise _explain_unmeasurable(wanted.measures or (), cell)
     narrowed = narrow_request(request, point, options)
     if wanted.measures is not None:
@@ -145,29 +164,24 @@ def _plan_point(
         narrowed[BASELINE_FLAG] = "none"
     device = point.get("device")
     device = cell.device if device in (None, "auto") else str(device)
-    planned = PlannedCell(cell, measures, narrowed, device, weights=find_fitting(cell))
-    if not cell.has_routing:
-        return [planned]
-    trained = (
-        replace(planned, cell=resolve_cell({**point, WEIGHTS: None}, parts, options)) if cell.is_given else planned
-    )
-    return [planned, *_plan_baselines(trained, wanted)]
+    return PlannedCell(cell, measures, narrowed, device, weights=find_fitting(cell))
 
 
-def _plan_baselines(planned: PlannedCell, wanted: Request) -> list[PlannedCell]:
-    """Returns the baselines of a capsule network, without those that none of the measures asked for applies to."""
-    baselines = []
+def _plan_baselines(beside: PlannedCell, trained: Cell, wanted: Request, fitting: Fitting) -> Iterator[PlannedCell]:
+    """Yields the baselines of a capsule network, without those that none of the measures asked for applies to.
+
+    Args:
+        trained: its cell, trained here.
+    """
     for name, size in wanted.baselines:
-        cell = resolve_baseline(planned.cell, name, size, wanted.fields)
-        measures = measures_of(cell, wanted.measures)
-        if measures or wanted.measures == ():
-            request = {flag: value for flag, value in planned.request.items() if flag != WEIGHTS} | {
-                BASELINE_FLAG: name
-            }
-            if size != "own":
-                request[BASELINE_SIZE_FLAG] = size
-            baselines.append(PlannedCell(cell, measures, request, planned.device))
-    return baselines
+        pair = {BASELINE_FLAG: name, BASELINE_SIZE_FLAG: size}
+        cell = fitting.attempt(pair, partial(resolve_baseline, trained, name, size, wanted.fields))
+        measures = () if cell is None else measures_of(cell, wanted.measures)
+        if cell is not None and (measures or wanted.measures == ()):
+            request = {flag: value for flag, value in beside.request.items() if flag != WEIGHTS} | pair
+            if size == "own":
+                del request[BASELINE_SIZE_FLAG]
+            yield PlannedCell(cell, measures, request, beside.device)
 
 
 def _add_cell(cells: dict[str, PlannedCell], planned: PlannedCell) -> None:

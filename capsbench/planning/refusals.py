@@ -108,7 +108,7 @@ def refuse_exclusive_routing(parts: Parts, fields: Fields) -> None:
     """Refuses a routing whose activations are shares of one class for images of any number of classes."""
     if parts.routing is None or parts.data.labels_an_image != ANY_NUMBER or not parts.routing.component.exclusive:
         return
-    problem = f"its class activations add up to 1, and images of {parts.dataset.name} show any number of classes"
+    problem = f"class activations add up to 1, and images of {parts.dataset.name} show any number of classes"
     expected = [name for name in registry.names("routing") if not registry.get("routing", name).exclusive]
     raise UsageError(Kind.CONFLICT, problem, flag="routing", value=parts.routing.name, expected=expected)
 

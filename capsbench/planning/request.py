@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
-from capsbench.measures.build import check_measures
+from capsbench.measures.build import ALL, check_measures
 from capsbench.records.cell import Cell, Scalar, asked_fields, flag_of, short_name
 from capsbench.records.parts import forget_datasets
 from capsbench.sources import locations
@@ -54,17 +54,21 @@ EPOCHS, AUTO = "epochs", "auto"
 SPELL: Mapping[str, Callable[[Any], Any]] = {"dataset": locations.spell_typed, WEIGHTS: spell_weights}
 """Field whose value on record is not what a user types -> the function that returns what was typed."""
 
+EXPANDED = ("routing", "network", BASELINE_FLAG)
+"""The flags of components that take ``all``: every component that fits the rest of the request."""
+
 BASELINE_SIZES = ("own", "matched")
 """The sizes of a baseline: its own, or matched to the capsule network's parameter count."""
 
 
 class Request(NamedTuple):
-    """The parts of a request; ``measures`` is None where none are named."""
+    """The parts of a request; ``measures`` is None where none are named, ``expanded`` has the flags that ask for ``all``."""
 
     fields: dict[str, list[Any]]
     options: dict[str, list[Any]]
     baselines: list[tuple[str, str]]
     measures: tuple[str, ...] | None
+    expanded: frozenset[str]
 
 
 def split_request(request: Mapping[str, Any]) -> Request:
@@ -77,14 +81,18 @@ def split_request(request: Mapping[str, Any]) -> Request:
     baselines: list[str] = ["matched"]
     sizes = ["own"]
     measures: tuple[str, ...] | None = None
+    expanded: set[str] = set()
     check_names(request)
     for name, asked in request.items():
         key, value = name.replace("-", "_"), split_values(asked)
         field = _find_field(key)
         if key in registry.BUILT_IN:
             trust_named(key, value)
+        if key in EXPANDED and value == [ALL]:
+            expanded.add(key)
+            value = registry.names(key)
         if key == BASELINE_FLAG:
-            baselines = [str(item) for item in _expand_all(key, value)]
+            baselines = [str(item) for item in value]
         elif key == BASELINE_SIZE_FLAG:
             sizes = _parse_baseline_sizes(value)
         elif key == MEASURE_FLAG:
@@ -95,7 +103,8 @@ def split_request(request: Mapping[str, Any]) -> Request:
             fields[field] = _parse_axis(field, key, value)
         else:
             options[key] = value
-    return Request(fields, options, [] if "none" in baselines else list(itertools.product(baselines, sizes)), measures)
+    pairs = [] if "none" in baselines else list(itertools.product(baselines, sizes))
+    return Request(fields, options, pairs, measures, frozenset(expanded))
 
 
 def is_auto(epochs: object) -> bool:
@@ -178,11 +187,6 @@ def _parse_baseline_sizes(value: Any) -> list[str]:
     return sizes
 
 
-def _expand_all(kind: str, items: list[Any]) -> list[Any]:
-    """Returns the items, or all names of a kind if ``all`` is asked for."""
-    return registry.names(kind) if items == ["all"] else items
-
-
 def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
     """Returns the values of one axis in the field's type; raises UsageError that names the flag and the invalid value."""
     from capsbench_kernels import BACKENDS
@@ -190,8 +194,6 @@ def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
     info = Cell.model_fields[field]
     adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
     items = split_values(value)
-    if field in ("routing", "network"):
-        items = _expand_all(field, items)
     if not items:
         raise UsageError(Kind.INVALID, flag=name, expected="at least one value", value=items)
     parsed = []

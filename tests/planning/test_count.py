@@ -62,7 +62,7 @@ def test_a_limit_that_nobody_can_mean_is_refused(max_cells: int) -> None:
 
 
 def test_the_number_is_told_before_the_cells_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    def plan(*requests: Any) -> list[Any]:
+    def plan(*requests: Any, remarks: list[str]) -> list[Any]:
         raise UsageError(Kind.CONFLICT, "planned")
 
     monkeypatch.setattr(api, "plan_cells", plan)
