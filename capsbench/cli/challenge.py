@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +17,7 @@ from capsbench.cli.flags.options import (
     AxisOption,
     BaselineOption,
     DataOption,
+    JsonOption,
     MeasureOption,
     WorkersOption,
     with_cell_options,
@@ -26,6 +29,10 @@ from capsbench.cli.tune import print_search
 from capsbench.errors import EXIT_FAILED, UsageError
 from capsbench.planning.count import MOST_TRIALS
 from capsbench.planning.defaults import STUDIES, TRIALS
+
+if TYPE_CHECKING:
+    from capsbench.reporting.build import Report
+    from capsbench.tuning.tuner import Tuned
 
 
 @with_cell_options
@@ -54,6 +61,7 @@ def challenge(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the contenders and the estimated duration; run nothing.")
     ] = False,
+    as_json: JsonOption = False,
     **asked: str | None,
 ) -> None:
     """Find out whether a routing or network of yours wins: tune all with the same budget, train anew, and say it in a sentence.
@@ -62,7 +70,6 @@ def challenge(
 
     capsbench challenge my_module:MyRouting --against dynamic,self-attention --dataset mnist --train-size 6000 --budget 40
     """
-    from capsbench.reporting.build import report
     from capsbench.tuning.challenge import challenge as run_challenge
     from capsbench.tuning.challenge import make_request
     from capsbench.tuning.search import Search
@@ -72,11 +79,12 @@ def challenge(
     request: dict[str, Any] = {**named, **parse_options([*(axis or []), *parse_flags(context.args)], named)}
     request = {name: value for name, value in request.items() if value is not None}
     with suggest_flags(context):
-        print_plan = partial(print_search, data_dir=data_dir, as_json=False)
+        print_plan = partial(print_search, out=out, data_dir=data_dir, as_json=as_json)
         if dry_run:
             chosen = make_request(contender, against, request)
             print_plan(*plan_search(Search(budget, studies), data_dir=data_dir, **chosen, **request))
             return
+        told = {} if as_json else {"on_plan": print_plan}  # a program gets one object, at the end
         tuned = run_challenge(
             contender,
             against=against,
@@ -86,23 +94,48 @@ def challenge(
             data_dir=data_dir,
             workers=workers,
             command=shlex.join(["capsbench", *sys.argv[1:]]),
-            on_plan=print_plan,
+            **told,
             **request,
         )
     if tuned.results is None:
-        print_outcome_of_trials(tuned.trials, out, as_json=False)
+        print_outcome_of_trials(tuned.trials, out, as_json)
         return
+    answered = None if tuned.results.left else _find_answer(contender, tuned, out)
     try:
-        print_outcome(tuned.results, out, as_json=False)
+        print_outcome(tuned.results, out, as_json, {**tuned.facts, **_to_facts(answered)})
     finally:
-        if not tuned.results.left:
-            try:
-                # The folder may have earlier challenges too, with another budget or of the class before it was edited.
-                print_answer(report(out, for_=contender, last=True))
-                print_line(f"the page: {out / 'report' / 'index.html'}")
-            except UsageError:
-                if not (tuned.without_winner or tuned.results.failed):
-                    raise
-                print_line(f"no answer: {contender} has no result, since its trainings failed")
+        if answered is not None and not as_json:
+            print_answer(answered)
+            print_line(f"the page: {_find_page(answered)}")
+        elif not (tuned.results.left or as_json):
+            print_line(f"no answer: {contender} has no result, since its trainings failed")
     if tuned.without_winner:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _find_answer(contender: str, tuned: Tuned, out: Path) -> Report | None:
+    """Returns the report with the answer; None if the contender has no result, since its trainings failed."""
+    from capsbench.reporting.build import report
+
+    try:
+        # The folder may have earlier challenges too, with another budget or of the class before it was edited.
+        return report(out, for_=contender, last=True)
+    except UsageError:
+        if not (tuned.without_winner or (tuned.results and tuned.results.failed)):
+            raise
+        return None
+
+
+def _to_facts(answered: Report | None) -> dict[str, Any]:
+    """Returns what a program is told of an answer: its sentences, the numbers behind them, and the page."""
+    if answered is None or answered.answer is None:
+        return {"answer": None, "page": None}
+    sentences = [asdict(statement) for statement in answered.answer.statements]
+    numbers = json.loads(answered.answer.numbers.to_json(orient="records"))
+    return {"answer": {"sentences": sentences, "numbers": numbers}, "page": str(_find_page(answered))}
+
+
+def _find_page(answered: Report) -> Path:
+    from capsbench.reporting.build import PAGE
+
+    return next(path for path in answered.files if path.name == PAGE)

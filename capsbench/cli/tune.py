@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +47,7 @@ from capsbench.presenting.terminal import make_console
 
 if TYPE_CHECKING:
     from capsbench.tuning.contenders import Contender
+    from capsbench.tuning.outline import Counts
 
 PANEL = "Search"
 
@@ -146,7 +147,7 @@ def tune(
             contenders, remarks = plan_search(
                 search, suite=suite, data_dir=data_dir, max_cells=max_cells, on_count=announce_count, **request
             )
-            print_search(contenders, remarks, data_dir, as_json)
+            print_search(contenders, remarks, out, data_dir, as_json)
             return
         announce_search(executor, ray_address)
         tuned = tune_contenders(
@@ -171,67 +172,74 @@ def tune(
         raise typer.Exit(EXIT_FAILED)
 
 
-def print_search(contenders: list[Contender], remarks: list[str], data_dir: Path | None, as_json: bool) -> None:
-    """Prints the contenders of a search, what is tuned of each, and the estimated duration."""
+def print_search(
+    contenders: list[Contender], remarks: list[str], out: Path, data_dir: Path | None, as_json: bool
+) -> None:
+    """Prints the contenders of a search, what is tuned of each, what is on record, and the estimated duration of what is left."""
     from capsbench.planning.contender_defaults import title_cells
     from capsbench.running.estimate import estimate_duration
-    from capsbench.tuning.epochs import FACTORS, change_epochs
+    from capsbench.tuning.epochs import FACTORS
+    from capsbench.tuning.outline import outline_search
 
-    search = contenders[0].search
-    # The settings of a trial change its duration little, but for the batch size.
-    planned = [
-        replace(contender.planned.with_seed(trial), measures=())
-        for contender in contenders
-        for trial in range(search.trials)
-    ]
-    # Seeds only have to make cells of their own, which take as long as any other.
-    results = [
-        contender.planned.with_seed(10**9 + study * 1000 + seed)
-        for contender in contenders
-        for study in range(search.studies)
-        for seed in contender.seeds
-    ]
-    epochs = {contender.identity: [contender.planned.cell.epochs] for contender in contenders}
-    if search.is_prolonged:
-        epochs = {name: [factor * start for factor in FACTORS] for name, (start,) in epochs.items()}
-        planned += [
-            replace(change_epochs(contender.planned.with_seed(5 * 10**8 + study), count), measures=())
-            for contender in contenders
-            for count in epochs[contender.identity][1:]
-            for study in range(search.studies)
-        ]
-        results = [change_epochs(job, FACTORS[-1] * job.cell.epochs) for job in results]
-    titles = title_cells(contender.planned.cell for contender in contenders)
-    named = {contender.identity: titles[contender.planned.cell.id].rpartition(", seed ")[0] for contender in contenders}
+    outline, search = outline_search(contenders, out), contenders[0].search
+    remarks = [*remarks, *outline.remarks]
+    factors = FACTORS if search.is_prolonged else FACTORS[:1]
+    epochs = [[factor * contender.planned.cell.epochs for factor in factors] for contender in contenders]
+    by_cell = title_cells(contender.planned.cell for contender in contenders)
+    titles = [by_cell[contender.planned.cell.id].rpartition(", seed ")[0] for contender in contenders]
     if as_json:
         described = [
             {
                 "contender": contender.identity,
-                "title": named[contender.identity],
+                "title": title,
                 "trials": search.trials,
                 "studies": search.studies,
                 "results": search.studies * len(contender.seeds),
-                "epochs": epochs[contender.identity],
+                "epochs": of_contender,
                 "spaces": {name: str(space) for name, space in contender.spaces.items()},
+                "on_record": {kind: counted.on_record for kind, counted in counts.items()},
             }
-            for contender in contenders
+            for contender, title, of_contender, counts in zip(contenders, titles, epochs, outline.counts, strict=True)
         ]
-        timing = asdict(estimate_duration([*planned, *results], (), data_dir))
-        print(json.dumps({"contenders": described, **timing, "remarks": remarks}))
+        facts = asdict(estimate_duration(outline.left, outline.trained, data_dir))
+        del facts["seconds_of"]  # of cells that stand for those of the search
+        print(
+            json.dumps(
+                {
+                    "contenders": described,
+                    "cells": outline.cells,
+                    "left": len(outline.left),
+                    **facts,
+                    "remarks": remarks,
+                }
+            )
+        )
         return
-    table = Table("contender", "trials", "results", "tuned", box=None, pad_edge=False)
-    for contender in contenders:
+    table = Table("contender", "trials", "results", "on record", "tuned", box=None, pad_edge=False)
+    for contender, title, counts in zip(contenders, titles, outline.counts, strict=True):
         spaces = ", ".join(f"{name} {space}" for name, space in contender.spaces.items())
         of_results = f"{search.studies} x {len(contender.seeds)} seeds"
-        table.add_row(named[contender.identity], f"{search.studies} x {search.trials_of_study}", of_results, spaces)
+        table.add_row(
+            title, f"{search.studies} x {search.trials_of_study}", of_results, _spell_on_record(counts), spaces
+        )
     make_console().print(table)
     for remark in remarks:
         print_line(remark)
-    if search.is_prolonged:
-        most = max(counts[-1] for counts in epochs.values())
+    if outline.is_open:
+        most = max(of_contender[-1] for of_contender in epochs)
         print_line(
             f"the winner of each study is trained with up to {most} epochs, as long as it is improving; at most:"
         )
     sys.stdout.flush()  # shows the plan before the timing, which takes seconds
-    cells = len(planned) + len(results)
-    print_estimate(estimate_duration([*planned, *results], (), data_dir), cells, cells)
+    timing = estimate_duration(outline.left, outline.trained, data_dir)
+    print_estimate(timing, outline.cells, len(outline.left))
+
+
+def _spell_on_record(counts: Counts) -> str:
+    """Returns ``12 trials, 2 results``: what of a contender is on record."""
+    words = {"trials": "trial", "longer": "longer training", "results": "result"}
+    return ", ".join(
+        f"{counted.on_record} {words[kind]}{'s' * (counted.on_record != 1)}"
+        for kind, counted in counts.items()
+        if counted.on_record
+    )

@@ -19,7 +19,7 @@ from capsbench.tuning.contenders import Contender
 from capsbench.tuning.epochs import EpochSearch, Ladder, apply_epochs, describe_found, to_facts
 from capsbench.tuning.learning import LearningSampler
 from capsbench.tuning.rounds import RunCells, describe_search, remove_weights
-from capsbench.tuning.selection import Winner, select_winner
+from capsbench.tuning.selection import replay_studies
 
 
 @dataclass(repr=False)
@@ -139,32 +139,10 @@ class Tuner:
         missing: list[str] = []
         titles = title_cells(contender.planned.cell for contender in self.contenders)
         for contender in self.contenders:
-            for study, (trials, winner) in enumerate(self.select_winners(contender)):
+            for study, (trials, winner) in enumerate(replay_studies(contender, self.folder)):
                 title = f"{titles[contender.planned.cell.id].rpartition(', seed ')[0]}, study {study + 1}"
                 if winner is None:
                     missing.append(title)
                 else:
                     winners.append(WinnerOfStudy(title, contender, study, trials[winner.trial], winner.validation))
         return winners, missing
-
-    def select_winners(self, contender: Contender) -> Iterator[tuple[list[PlannedCell], Winner | None]]:
-        """Yields the trials of each study of a contender, and its winner."""
-        store, search = open_trials(self.folder), contender.search
-        for study in range(search.studies):
-            if search.sampler == "random":
-                first = study * search.trials_of_study
-                trials = [contender.draw_trial(trial) for trial in range(first, first + search.trials_of_study)]
-            else:
-                trials = self._replay(contender, study)
-            records = find_records(trials, store)
-            yield trials, select_winner([read_validation(records.get(trial.cell.id)) for trial in trials])
-
-    def _replay(self, contender: Contender, study: int) -> list[PlannedCell]:
-        """Returns the trials of a sampler that learns, from the records of those before."""
-        sampler, trials = LearningSampler(contender, study), []
-        for _ in range(contender.search.trials_of_study):
-            trial = sampler.suggest()
-            records = find_records([trial], open_trials(self.folder))
-            sampler.observe(read_validation(records.get(trial.cell.id)))
-            trials.append(trial)
-        return trials

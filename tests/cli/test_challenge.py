@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -32,6 +34,13 @@ def test_a_challenge_ends_with_an_answer(capsbench, tmp_path):
     assert (tmp_path / "mine" / "report" / "index.html").exists()
     table = pd.read_csv(tmp_path / "mine" / "report" / "table.csv")
     assert sorted(table["routing"].fillna("matched")) == ["dynamic", "matched", "uniform"]
+    again = capsbench("challenge", *words, "--out", "mine", cwd=tmp_path)
+    assert "9 cells, 0 to run" in again.stdout
+    told = json.loads(capsbench("challenge", *words, "--out", "mine", "--json", cwd=tmp_path).stdout)
+    assert (len(told["on_record"]), told["failed"], told["without_winner"]) == (3, [], [])
+    assert told["answer"]["sentences"][0]["lead"] in again.stdout.replace("\n", " ")
+    assert {"dynamic", "matched"} <= {number["rival_name"].split()[0] for number in told["answer"]["numbers"]}
+    assert told["page"] == "mine/report/index.html"
 
 
 def test_a_contender_whose_trainings_failed_gets_no_answer(capsbench, monkeypatch, tmp_path):
@@ -41,12 +50,21 @@ def test_a_contender_whose_trainings_failed_gets_no_answer(capsbench, monkeypatc
     answer = capsbench("challenge", "uniform", "--out", "mine", cwd=tmp_path)
     assert (answer.returncode, answer.stderr) == (3, "")
     assert "uniform" in answer.stdout.splitlines()[-1]
+    told = json.loads(capsbench("challenge", "uniform", "--out", "mine", "--json", cwd=tmp_path).stdout)
+    assert (told["answer"], told["without_winner"]) == (None, ["uniform, study 1"])
 
 
 def test_a_dry_run_tells_the_time_and_runs_nothing(capsbench, in_one_process, tmp_path):
     answer = capsbench("challenge", "uniform", "--budget", "4", *QUICK, "--dry-run", cwd=tmp_path)
     assert answer.returncode == 0
     assert "em" in answer.stdout
+    plan = json.loads(
+        capsbench("challenge", "uniform", "--budget", "4", *QUICK, "--dry-run", "--json", cwd=tmp_path).stdout
+    )
+    assert (plan["cells"], plan["left"]) == (
+        5 * 8,
+        5 * 8,
+    )  # the contender, two rivals and their CNNs, one of which has other parameters
     assert not (tmp_path / "results").exists()
 
 

@@ -71,6 +71,11 @@ def test_the_same_command_runs_nothing_again(search, tmp_path):
     told = json.loads(answer.stdout)
     assert (told["without_winner"], told["epochs"], len(told["on_record"])) == ([], {}, 4)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("tuned/**/records/*.json")} == records
+    plan = json.loads(search("--dry-run", "--json").stdout)
+    assert (plan["cells"], plan["left"], plan["seconds"]) == (12, 0, 0)
+    assert [contender["on_record"] for contender in plan["contenders"]] == [
+        {"trials": 4, "longer": 0, "results": 2}
+    ] * 2
 
 
 def test_a_dry_run_says_the_spaces_and_runs_nothing(search, tmp_path):
