@@ -48,6 +48,11 @@ class Dataset(ABC):
     class_names: Sequence[str] = ()
     """Names of the classes, in the order of their labels; empty if they have none."""
 
+    def name_classes(self) -> tuple[str, ...]:
+        """Returns the names of the classes, or their numbers where there is not one name for each."""
+        names = tuple(map(str, self.class_names))
+        return names if len(names) == self.classes else tuple(map(str, range(self.classes)))
+
     epochs: int = 10
     """Default number of passes over the training images. The network's recipe and the user override it."""
 

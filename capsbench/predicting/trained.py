@@ -140,9 +140,7 @@ class TrainedNetwork(nn.Module, Displayed):
         self.cell, self.title = cell, title
         self.network = network
         self.dataset: Dataset = dataset or dataset_of(cell)
-        named = tuple(map(str, self.dataset.class_names))
-        numbers = tuple(map(str, range(self.dataset.classes)))
-        self.classes = named if len(named) == len(numbers) else numbers
+        self.classes = self.dataset.name_classes()
         self.eval()
 
     @property

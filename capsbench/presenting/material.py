@@ -169,6 +169,11 @@ class Material:
         described = described.astype(strings).take(owners[self.rows["cell"].cat.codes])
         return pd.concat([described.reset_index(drop=True), self.rows[ROW_COLUMNS]], axis="columns")
 
+    def spell_class(self, dataset: str, label: int) -> str:
+        """Returns the name of a class, or its number."""
+        names = self.class_names.get(dataset, ())
+        return names[label] if label < len(names) else str(label)
+
     def with_steps(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Some of the rows with the step of each number (`capsbench.presenting.steps`) in a column ``step``."""
         return rows.assign(step=self.verdicts.steps.of_rows(rows))

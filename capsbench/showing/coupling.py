@@ -12,6 +12,7 @@ from torch import Tensor
 
 from capsbench.networks.layers import encode_presence
 from capsbench.networks.observation import ObservedLayer, list_routings, observe_routings
+from capsbench.presenting.figures.classes import ClassLabels, label_classes
 from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels
 from capsbench.presenting.figures.style import COLUMN, PALE, PALETTE, SMALL, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
@@ -29,6 +30,9 @@ AT_A_TIME = 10
 
 MOST_ITERATIONS, MOST_MEANS = 3, 5
 """The most heat maps in a row, of single images and of means. Of more iterations, some in the middle are left out."""
+
+LABEL_WIDTH = 24
+"""The widest name of a class beside a heat map, in points."""
 
 GAP, IMAGE, BAR = 0.1, 0.62, 0.45
 """Width of the gap between heat maps, of an image and of the colour bar, in inches."""
@@ -52,13 +56,15 @@ def draw_coupling(scene: Scene) -> Picture:
     count = len(iterations) * len(maps)
     wide = min(1.2, (sheet.room - IMAGE - 0.5 - BAR * len(maps) - GAP * count) / count)
     high = IMAGE + 0.25
+    words = _label_columns(scene, wide)
+    predictions = label_classes(scene.classes, 72 * IMAGE).words
     tiles = to_bytes(scene.images[numbers], *scene.find_tones(scene.images[numbers]))
     sheet.add_space(0.32)
     for place, number in enumerate(numbers):
         sheet.add_space(0.1 if place else 0)
         axes = sheet.add_axes(IMAGE, left=0.03 - sheet.left, width=IMAGE)
         _draw_image(axes, tiles[place])
-        label = f"image {number}" + (f"\nprediction {int(classes[place])}" if classes is not None else "")
+        label = f"image {number}" + (f"\nprediction {predictions[int(classes[place])]}" if classes is not None else "")
         axes.annotate(label, (0.5, 0), (0, -2), "axes fraction", "offset points", ha="center", va="top", fontsize=SMALL)
         left = IMAGE + 0.5 - sheet.left
         for heading, values in maps.items():
@@ -69,7 +75,7 @@ def draw_coupling(scene: Scene) -> Picture:
                 if values is by_position:
                     axes.set(xticks=[], yticks=[])
                 else:
-                    _label_parents(axes, layer, lowest)
+                    _label_parents(axes, layer, lowest, words)
                     _label_child_types(axes, layer.types, first)
                 if place == 0:
                     axes.set_title(f"iteration {t + 1}")
@@ -86,6 +92,7 @@ def draw_coupling(scene: Scene) -> Picture:
     )
     if by_position is not None:
         caption += " Right: the share of the predicted class by position, mean over types."
+    caption += words.note if layer.classes else ""
     caption += _describe_scale(layer)
     caption += _describe_routing(scene, layer)
     return sheet.to_picture("Coupling coefficients of single images", caption)
@@ -108,21 +115,24 @@ def draw_coupling_means(scene: Scene) -> Picture:
             sums[layer.name] = sums.get(layer.name, torch.zeros_like(shares)) + shares
     class_counts = encode_presence(scene.labels[numbers], _count_classes(scene), torch.float64).sum(dim=0).cpu()
     sheet = Sheet(names=["child type 00"])
+    note = ""
     for layer in layers:
         total = class_counts[:, None] if layer.classes else len(numbers)
         means = sums[layer.name] / total
         iterations = spread_indices(len(means), MOST_MEANS)
         wide = min(1.6, (sheet.room - BAR - GAP * len(iterations)) / len(iterations))
         high = min(1.3, max(0.5, 0.12 * means.shape[1]))
+        words = _label_columns(scene, wide)
+        note = words.note if layer.classes else note
         sheet.add_space(0.3)
         left = 0.0
         scale = _choose_scale(means[iterations], layer)
         for place, t in enumerate(iterations):
             axes = sheet.add_axes(high, left=left, width=wide, beside=place > 0)
             heat_map = _draw_heat_map(axes, means[t], scale)
-            _label_parents(axes, layer, True)
+            _label_parents(axes, layer, True, words)
             if layer.classes:
-                _label_image_classes(axes, means.shape[1], place == 0)
+                _label_image_classes(axes, words, place == 0)
             else:
                 _label_child_types(axes, means.shape[1], place == 0)
             axes.set_title(f"iteration {t + 1}")
@@ -134,7 +144,7 @@ def draw_coupling_means(scene: Scene) -> Picture:
         f"Means over {len(numbers)} test images and over all children, weighted by their activations; a heat map per iteration. "
         "Class capsules: a row for each class of image, a column for each class capsule. If routing finds the class, the "
         "diagonal brightens. Other layers: a row for each type of child, a column for each type of parent. Each layer has its "
-        f"own scale.{_describe_scale(layers[-1])}{_describe_routing(scene, layers[-1])}"
+        f"own scale.{note}{_describe_scale(layers[-1])}{_describe_routing(scene, layers[-1])}"
     )
     return sheet.to_picture("Coupling coefficients, means over test images", caption)
 
@@ -252,13 +262,17 @@ def _draw_heat_map(axes: Axes, values: Tensor, scale: tuple[float, float]) -> Ax
     return heat_map
 
 
-def _label_parents(axes: Axes, layer: ObservedLayer, visible: bool) -> None:
+def _label_columns(scene: Scene, width: float) -> ClassLabels:
+    """Returns the labels of the classes below a heat map of so many inches; names also have to fit left of it."""
+    return label_classes(scene.classes, min(LABEL_WIDTH, 72 * width / len(scene.classes) - 2))
+
+
+def _label_parents(axes: Axes, layer: ObservedLayer, visible: bool, words: ClassLabels) -> None:
     """Labels the columns of a heat map with classes, or with types of parents."""
     count = layer.shares[0].shape[-1]
     places = spread_indices(count, 12)
-    names = [
-        "\N{EN DASH}" if place == layer.parents else str(place if layer.classes else place + 1) for place in places
-    ]
+    of_parents = words.words if layer.classes else [str(place + 1) for place in range(layer.parents)]
+    names = ["\N{EN DASH}" if place == layer.parents else of_parents[place] for place in places]
     axes.set_xticks(places, names if visible else [""] * len(places))
     if visible:
         axes.set_xlabel("class capsule" if layer.classes else "parent type")
@@ -269,9 +283,9 @@ def _label_child_types(axes: Axes, count: int, visible: bool) -> None:
     _label_rows(axes, places, [str(place + 1) for place in places], "child type", visible)
 
 
-def _label_image_classes(axes: Axes, count: int, visible: bool) -> None:
-    places = spread_indices(count, 10)
-    _label_rows(axes, places, [str(place) for place in places], "class of the image", visible)
+def _label_image_classes(axes: Axes, words: ClassLabels, visible: bool) -> None:
+    places = spread_indices(len(words.words), 10)
+    _label_rows(axes, places, [words.words[place] for place in places], "class of the image", visible)
 
 
 def _label_rows(axes: Axes, places: list[int], names: list[str], label: str, visible: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -13,6 +14,7 @@ from capsbench.data.augment import Augmented
 from capsbench.data.images import Images
 from capsbench.networks.base import SelfSupervised
 from capsbench.networks.transforming_autoencoder import TransformingNetwork
+from capsbench.presenting.figures.classes import label_classes
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.style import MISLED, STYLE
 from capsbench.showing.scene import DoesNotApplyError, Scene
@@ -27,6 +29,9 @@ SIDE_BY_SIDE = 2
 
 MOST_DIMENSIONS = 32
 """The most values of a capsule that are drawn."""
+
+LABEL_WIDTH = 24
+"""Room for the classes above a reconstruction, in points."""
 
 NO_CLASS = "none"
 """Stands for the classes of an image that shows none of them."""
@@ -51,10 +56,11 @@ def draw_reconstructions(scene: Scene) -> Picture:
         return _draw_transformed(scene)
     scene.decoder  # noqa: B018
     bands = []
+    labels = label_classes(scene.classes, LABEL_WIDTH / (1 if scene.labels.dim() == 1 else 2))
     correct = [number for number in scene.selected if number not in scene.misclassified]
     for numbers in (correct, scene.misclassified):
         for groups in _break_lines(_list_columns(scene, numbers)):
-            bands.append(_make_band(scene, groups))
+            bands.append(_make_band(scene, groups, labels.words))
     if scene.has_any_number:
         described = (
             "from the capsules of the classes after 'decoded as' together; all other capsules are masked. A misclassified image "
@@ -66,7 +72,8 @@ def draw_reconstructions(scene: Scene) -> Picture:
             f"{'Each object is reconstructed alone. ' if scene.labels.dim() > 1 else ''}A misclassified image (its prediction is "
             "red) is reconstructed from the capsule of each predicted class and of each label."
         )
-    caption = f"Above: test images. Below: their reconstructions {described}{_describe_errors(scene)}{scene.tones_note}"
+    notes = f"{_describe_errors(scene)}{labels.note}{scene.tones_note}"
+    caption = f"Above: test images. Below: their reconstructions {described}{notes}"
     return stack_bands(bands).to_picture("Inputs and reconstructions", caption)
 
 
@@ -115,8 +122,12 @@ def _break_lines(groups: list[list[Column]]) -> list[list[list[Column]]]:
     return lines
 
 
-def _make_band(scene: Scene, groups: list[list[Column]]) -> Band:
-    """Returns the inputs and reconstructions of a line of columns, with their labels and predictions."""
+def _make_band(scene: Scene, groups: list[list[Column]], words: Sequence[str]) -> Band:
+    """Returns the inputs and reconstructions of a line of columns, with their labels and predictions.
+
+    Args:
+        words: the text of each class.
+    """
     columns = [column for group in groups for column in group]
     images = scene.images[[column.image for column in columns]]
     poses = scene.compute_poses(images)
@@ -129,22 +140,23 @@ def _make_band(scene: Scene, groups: list[list[Column]]) -> Band:
         gaps += [0.3 if gaps else 0.0, *[0.06] * (len(group) - 1)]
     names = {"test image": [str(column.image) for column in columns]}
     heads: dict[str, list[Label]] = {
-        "label": [join_classes(column.labels) for column in columns],
+        "label": [join_classes(column.labels, words) for column in columns],
         "prediction": [
-            join_classes(column.predictions)
+            join_classes(column.predictions, words)
             if column.predictions == column.labels
-            else (join_classes(column.predictions), MISLED)
+            else (join_classes(column.predictions, words), MISLED)
             for column in columns
         ],
-        "decoded as": [join_classes(column.decoded) for column in columns],
+        "decoded as": [join_classes(column.decoded, words) for column in columns],
     }
     low, high = scene.find_tones(images)
     tiles = torch.stack([to_bytes(images, low, high), to_bytes(reconstructions, low, high)])
     return Band(tiles, gaps, ["input", "reconstruction"], {**names, **heads})
 
 
-def join_classes(classes: list[int]) -> str:
-    return " ".join(map(str, classes)) or NO_CLASS
+def join_classes(classes: Sequence[int], words: Sequence[str]) -> str:
+    """Returns the texts of some classes, one after the other."""
+    return " ".join(words[class_] for class_ in classes) or NO_CLASS
 
 
 def _draw_transformed(scene: Scene) -> Picture:
@@ -209,7 +221,7 @@ def draw_dimensions(scene: Scene) -> Picture:
     heads[steps // 2] = "0"
     middles = [""] * steps * len(numbers)
     for place, (number, class_) in enumerate(zip(numbers, classes.tolist(), strict=True)):
-        middles[place * steps + steps // 2] = f"test image {number}, capsule of class {class_}"
+        middles[place * steps + steps // 2] = f"test image {number}, capsule of class {scene.classes[class_]}"
     rows, columns = poses.shape[2:]
     names = [f"{1 + value // columns},{1 + value % columns}" if rows > 1 else str(1 + value) for value in drawn]
     band = Band(tiles, gaps, names, {"": middles, "changed by": heads * len(numbers)})

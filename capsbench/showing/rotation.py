@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from capsbench.data.warps import build_linear_parts, choose_outside, warp_images
+from capsbench.presenting.figures.classes import label_classes
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.style import DASHES, INK, LINE, MISLED, PALE, PALETTE, STYLE
 from capsbench.showing.decoding import join_classes
@@ -28,6 +30,9 @@ NAMED = 5
 """The most classes with a colour, besides the labels: those that win at some angle, the most frequent first."""
 
 
+LABEL_WIDTH = 16
+"""Room for the class above an image, in points."""
+
 GAP = 0.04
 """The gap between images, in widths of an image."""
 
@@ -38,6 +43,7 @@ def draw_rotation(scene: Scene) -> Picture:
     scene.require_classes()
     capsules = scene.cell.has_routing
     quantity = "activation" if capsules else "probability"
+    words = label_classes(scene.classes, LABEL_WIDTH / (1 if scene.labels.dim() == 1 else 2))
     bands, curves = [], []
     angles = torch.arange(-180, 181, CURVE)
     has_tile = angles % TILES == 0
@@ -51,7 +57,7 @@ def draw_rotation(scene: Scene) -> Picture:
             predictions = list_classes(scores.topk(len(labels), dim=1).indices)
         curves.append((labels, scores, predictions))
         drawn = [classes for classes, is_drawn in zip(predictions, has_tile.tolist(), strict=True) if is_drawn]
-        bands.append(_make_band(scene, number, turned[has_tile], angles[has_tile], drawn, labels))
+        bands.append(_make_band(scene, number, turned[has_tile], angles[has_tile], drawn, labels, words.words))
     sheet = Sheet(bands, [quantity])
     for place, (band, (labels, scores, predictions)) in enumerate(zip(bands, curves, strict=True)):
         sheet.add_space(0.12 if place else 0)
@@ -61,7 +67,7 @@ def draw_rotation(scene: Scene) -> Picture:
         axes = sheet.add_axes(1.0, width=sheet.tile * band.span)
         edge = TILES / 2 / (1 + GAP)
         axes.set(xlim=(-180 - edge, 180 + edge), ylim=(0, 1.02), ylabel=quantity, xticks=range(-180, 181, 45))
-        _draw_curves(axes, angles, labels, scores, predictions)
+        _draw_curves(axes, angles, labels, scores, predictions, words.entries)
         if scene.has_any_number:
             axes.axhline(THRESHOLD, color=PALE, linewidth=LINE)
         axes.set_xlabel("degrees, counter-clockwise", labelpad=1)
@@ -78,18 +84,26 @@ def draw_rotation(scene: Scene) -> Picture:
     )
     caption = (
         f"Test images, rotated from -180 to 180 degrees. {predicted}{below} The curves show the {curve} by angle: "
-        f"{labels_drawn}, and classes that win at some angle have a colour.{scene.tones_note}"
+        f"{labels_drawn}, and classes that win at some angle have a colour.{words.note}{scene.tones_note}"
     )
     return sheet.to_picture("Predictions under rotation", caption)
 
 
-def _draw_curves(axes: Axes, angles: Tensor, labels: list[int], scores: Tensor, predictions: list[list[int]]) -> None:
+def _draw_curves(
+    axes: Axes,
+    angles: Tensor,
+    labels: list[int],
+    scores: Tensor,
+    predictions: list[list[int]],
+    words: Sequence[str],
+) -> None:
     """Draws the score of each class by angle, and a legend.
 
     Args:
         labels: the classes of the image.
         scores: ``[angles, classes]``.
         predictions: the predicted classes at each angle.
+        words: the text of each class.
     """
     predicted = torch.tensor([class_ for classes in predictions for class_ in classes], dtype=torch.int64)
     wins = predicted.bincount(minlength=scores.shape[1])
@@ -110,11 +124,11 @@ def _draw_curves(axes: Axes, angles: Tensor, labels: list[int], scores: Tensor, 
     for class_, look in reversed(looks.items()):  # the labels come last, on top of the others
         axes.plot(angles, scores[:, class_], **look)
     handles = [Line2D([], [], **look) for look in looks.values()]
-    words = [f"{class_}, the label" if class_ in labels else str(class_) for class_ in looks]
+    entries = [f"{words[class_]}, the label" if class_ in labels else words[class_] for class_ in looks]
     if len(looks) < scores.shape[1]:
         handles.append(Line2D([], [], **plain))
-        words.append("others")
-    axes.legend(handles, words, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=len(words), handlelength=2.2)
+        entries.append("others")
+    axes.legend(handles, entries, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=len(entries), handlelength=2.2)
 
 
 def rotate_image(image: Tensor, angles: Tensor, like: Tensor) -> Tensor:
@@ -130,9 +144,19 @@ def rotate_image(image: Tensor, angles: Tensor, like: Tensor) -> Tensor:
 
 
 def _make_band(
-    scene: Scene, number: int, turned: Tensor, angles: Tensor, predictions: list[list[int]], labels: list[int]
+    scene: Scene,
+    number: int,
+    turned: Tensor,
+    angles: Tensor,
+    predictions: list[list[int]],
+    labels: list[int],
+    words: Sequence[str],
 ) -> Band:
-    """Returns the rotated images, their predictions unless they are of any number, and reconstructions if there is a decoder."""
+    """Returns the rotated images, their predictions unless they are of any number, and reconstructions if there is a decoder.
+
+    Args:
+        words: the text of each class.
+    """
     names = [f"test image {number}"]
     low, high = scene.find_tones(scene.images[[number]])
     rows = [to_bytes(turned, low, high)]
@@ -150,7 +174,7 @@ def _make_band(
         if scene.has_any_number
         else {
             "prediction": [
-                join_classes(classes) if classes == labels else (join_classes(classes), MISLED)
+                join_classes(classes, words) if classes == labels else (join_classes(classes, words), MISLED)
                 for classes in predictions
             ]
         }

@@ -66,6 +66,11 @@ class Scene:
         return scores if self.cell.has_routing else log_probabilities(scores, capsules=False).exp()
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, or their numbers."""
+        return dataset_of(self.cell).name_classes()
+
+    @property
     def has_any_number(self) -> bool:
         """True if images show any number of classes, each by itself."""
         return self.labels.dtype == torch.bool

@@ -127,6 +127,22 @@ def test_images_of_every_kind(make_scene, own_data, kind):
         assert ("Each object" in pictures["reconstructions"].caption) == (kind == "Pairs")
 
 
+def test_classes_have_their_names(make_scene, scattered):
+    """The classes are a, b and c; image 1 shows a, image 3 shows a and b."""
+    pictures, _ = draw_pictures(
+        make_scene(index=[1, 3], dataset=scattered, routing="dynamic", kernel=3, reconstruction=True)
+    )
+    words = {name: _list_words(picture) for name, picture in pictures.items()}
+    for name in ("reconstructions", "coupling", "coupling-means"):
+        assert {"a", "b", "c"} & words[name], name
+    assert words["coupling-means"].isdisjoint({"0"})
+    assert {"a,", "b,"} <= words["rotation"]
+
+
+def _list_words(picture):
+    return {word for text in picture.figure.findobj(Text) for word in text.get_text().split()}
+
+
 def test_the_same_network_gives_the_same_files(drawn, make, tmp_path):
     first, _ = drawn
     second = make(routing="dynamic", to=tmp_path / "second")

@@ -75,10 +75,10 @@ def build_table(material: Material) -> pd.DataFrame:
                 "name": row["label"],
                 **{name: row[name] for name in ("n", "seeds")},
                 "class": label,
-                "class name": spell_class(material, row["dataset"], label),
+                "class name": material.spell_class(row["dataset"], label),
                 "accuracy %": 100 * row["value"],
                 "accuracy %, ci95": 100 * row["ci95"],
-                "taken for": "" if taken is None else spell_class(material, row["dataset"], taken),
+                "taken for": "" if taken is None else material.spell_class(row["dataset"], taken),
                 "taken for %": 100 * share,
                 "predictions": confusion is not None,
             }
@@ -125,12 +125,6 @@ def _find_taken(confusion: NDArray[np.float64], label: int) -> tuple[int | None,
     others[label] = 0
     taken = int(np.nan_to_num(others).argmax())
     return (taken, float(others[taken])) if others[taken] > 0 else (None, float("nan"))
-
-
-def spell_class(material: Material, dataset: str, label: int) -> str:
-    """Returns the name of a class, or its number."""
-    names = material.class_names.get(dataset, ())
-    return names[label] if label < len(names) else str(label)
 
 
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -229,7 +223,7 @@ def _name_classes(axes: Axes, material: Material, dataset: str, across: Any, dow
     """Writes the names of classes at the ticks, cut where they are long, and upright where they are many."""
     for axis, labels in ((axes.xaxis, list(across)), (axes.yaxis, list(down))):
         if labels:
-            names = [_cut_name(spell_class(material, dataset, int(label))) for label in labels]
+            names = [_cut_name(material.spell_class(dataset, int(label))) for label in labels]
             axis.set_ticks([place + 0.5 for place in range(len(labels))], names)
     if any(len(name.get_text()) > 3 for name in axes.get_xticklabels()):
         for name in axes.get_xticklabels():

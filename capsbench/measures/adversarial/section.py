@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ from capsbench.measures.adversarial.spec import ADVERSARIAL
 from capsbench.measures.soundness import find_failed_checks, mark_unsound
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import HALF, one_row_each, select_number
+from capsbench.presenting.figures.classes import label_classes
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import (
     Picture,
@@ -193,12 +195,13 @@ def draw_examples(material: Material) -> Picture:
     labels = ["as they are", *_name_contenders(summary, list(pictured))]
     headings = [f"{name}, epsilon {bounds_of(dataset, threat).headline:.3g}" for threat, name in threats.items()]
     figure, ((axes,),) = make_panels(1, 1, 1.0, PAGE)
-    part = _draw_images(axes, np.stack(lines), np.stack(taken), truth, labels, headings)
     room = PAGE - max(text_width(label) for label in labels) / 72 - 0.15
+    words = label_classes(material.class_names.get(dataset, ()), 72 * room / (len(taken[0]) + 2) - 2)
+    part = _draw_images(axes, np.stack(lines), np.stack(taken), truth, labels, headings, words.words)
     figure.set_figheight(0.05 + room * part)
     caption = (
         f"Adversarial images of {dataset} at the headline epsilon of each norm, for one seed. Above each image is the predicted "
-        f"class, in bold if it is wrong."
+        f"class, in bold if it is wrong.{words.note}"
     )
     return finish_picture(figure, "Adversarial images", caption + left_out)
 
@@ -210,8 +213,13 @@ def _draw_images(
     truth: NDArray[Any],
     labels: list[str],
     headings: list[str],
+    names: Sequence[str],
 ) -> float:
-    """Draws images ``[lines, N, C, H, W]``: a line a network, a block a heading. Returns the height relative to the width."""
+    """Draws images ``[lines, N, C, H, W]``: a line a network, a block a heading. Returns the height relative to the width.
+
+    Args:
+        names: the text of each class; of others it is the number.
+    """
     count = len(truth)
     gaps = [0.0 if place == 0 else 0.5 if place % count == 0 else 0.06 for place in range(pictures.shape[1])]
     placed = make_mosaic((255 * pictures).round().clip(0, 255).astype(np.uint8), gaps, below=0.45)
@@ -224,7 +232,9 @@ def _draw_images(
         for place, left in enumerate(placed.left):
             right = int(taken[line, place]) == int(truth[place % count])
             says: dict[str, Any] = dict(color=PALE) if right else dict(color=MISLED, fontweight="bold")
-            axes.text(left + unit / 2, top - 0.02 * unit, str(int(taken[line, place])), **words, **says)
+            label = int(taken[line, place])
+            text = names[label] if label < len(names) else str(label)
+            axes.text(left + unit / 2, top - 0.02 * unit, text, **words, **says)
     for block, heading in enumerate(headings):
         middle = (placed.left[block * count] + placed.left[(block + 1) * count - 1] + unit) / 2
         axes.text(middle, -0.5 * unit, heading, ha="center", va="bottom")

@@ -31,8 +31,7 @@ def build_table(material: Material) -> pd.DataFrame:
 def _spell_class(material: Material, rows: pd.DataFrame, place: int) -> str:
     row = rows.sort_values("value", kind="stable").iloc[place]
     label = int(str(row["condition"]).removeprefix(CLASS))
-    names = material.class_names.get(str(row["dataset"]), ())
-    name = names[label] if label < len(names) else str(label)
+    name = material.spell_class(str(row["dataset"]), label)
     return f"{name}: {format_interval(100 * row['value'], 100 * row['ci95'], 1, PERCENT)} {PERCENT}"
 
 
