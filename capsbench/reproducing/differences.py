@@ -10,8 +10,11 @@ from capsbench.records.cell import DATA, Cell
 from capsbench.records.record import Record
 from capsbench.sources import changed_parts
 
-FACTS = (*PROVENANCE, "torchvision", "driver", "platform")
+FACTS = (*PROVENANCE, "instructions", "torchvision", "driver", "platform")
 """The facts of machine and software that are compared."""
+
+OF_CODE = {"capsbench", "commit", "dirty"}
+"""Those of them that tell which code ran."""
 
 UNIMPORTANT = ("driver", "platform")
 """Those of them that leave the bits of a number as they are."""
@@ -64,7 +67,8 @@ def _compare_versions(before: Record, now: Record) -> Iterator[Difference]:
 
 def _compare_facts(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
     for name in FACTS:
-        if before.get(name) != now.get(name):
+        # An older record may not have a fact, which explains nothing.
+        if name in before and before[name] != now.get(name):
             yield Difference(name, before.get(name), now.get(name))
 
 

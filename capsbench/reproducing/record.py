@@ -33,9 +33,9 @@ from capsbench.records.software.requirements import find_requirements
 from capsbench.records.specs import find_unrepeatable, specs_of
 from capsbench.records.store import Store
 from capsbench.records.versions import stale_measures, stale_training
-from capsbench.reproducing.differences import UNIMPORTANT, find_differences
+from capsbench.reproducing.differences import OF_CODE, UNIMPORTANT, find_differences
 from capsbench.reproducing.numbers import compare_numbers, find_first_other_epoch
-from capsbench.reproducing.reproduction import Reproduction
+from capsbench.reproducing.reproduction import SHORT, Reproduction, Verdict
 from capsbench.running.load_data import find_unfit
 from capsbench.running.outcome import Outcome
 from capsbench.sources import changed_parts
@@ -75,7 +75,7 @@ class RecordAim:
         explaining = [each for each in differences if each.name not in UNIMPORTANT]
         if any(each.name in VERSIONS for each in differences):
             result.notes += _advise_installing(self.found.store, before)
-        return replace(
+        result = replace(
             result,
             numbers=compare_numbers(before, now, job.measures, steps),
             other_epoch=find_first_other_epoch(before.history, now.history),
@@ -83,12 +83,27 @@ class RecordAim:
             differences=differences,
             same_bits_expected=same_bits_expected(before, now) and not explaining,
         )
+        is_of_code = explaining != [] and all(each.name in OF_CODE for each in explaining)
+        if result.verdict is not Verdict.SAME and is_of_code:
+            result.notes += _advise_checkout(before)
+        return result
 
 
 def _advise_installing(store: Store, record: Record) -> list[str]:
     """Returns how to install the versions on record, if the folder has the file of them."""
     path = find_requirements(store.folder, record.provenance)
     return [] if path is None else [f"`pip install -r {path}` installs the versions on record, in a new environment"]
+
+
+def _advise_checkout(record: Record) -> list[str]:
+    """Returns which code is expected to give the same bits, if the record has its commit and nothing was changed in it."""
+    commit = record.provenance.get("commit")
+    if not commit or record.provenance.get("dirty"):
+        return []
+    return [
+        f"machine, packages and versions are the same, but not the code, which may sum in another order; commit {commit[:SHORT]} "
+        "is expected to give the same bits"
+    ]
 
 
 def aim_at_record(

@@ -26,6 +26,12 @@ def test_fields_versions_machine_and_data_are_named_with_both_values() -> None:
     }
 
 
+def test_a_fact_that_an_older_record_lacks_is_no_difference() -> None:
+    assert find_differences(_make_record(1, "1" * 16), _make_record(1, "1" * 16, instructions="AVX512")) == []
+    (difference,) = find_differences(_make_record(1, "1" * 16, gpu="A GPU"), _make_record(1, "1" * 16))
+    assert difference == ("gpu", "A GPU", None)
+
+
 def test_equal_records_have_none() -> None:
     assert find_differences(_make_record(1, "1" * 16), _make_record(1, "1" * 16)) == []
 

@@ -95,6 +95,19 @@ def test_numbers_curve_weights_and_versions_that_differ_are_told(
     assert outside == ["accuracy accuracy test"]
 
 
+@pytest.mark.usefixtures("in_one_process")
+def test_where_the_code_alone_differs_its_commit_is_named(place: Store, capsules: Record, tmp_path: Path) -> None:
+    assert capsules.training is not None
+    history = [{**capsules.training.history[0], "loss": 9.0}]
+    for dirty in (False, True):
+        facts = {**capsules.provenance, "commit": "3" * 40, "dirty": dirty}
+        place.write(replace(capsules, training=replace(capsules.training, history=history, provenance=facts)))
+        result = capsbench.reproduce(place.folder / capsules.cell.id, out=tmp_path / "out")
+        assert {"commit"} <= {each.name for each in result.differences} <= {"commit", "dirty"}
+        # What code with uncommitted changes was cannot be found again.
+        assert any("3" * 12 in note for note in result.notes) == (not dirty)
+
+
 def test_a_run_leaves_the_versions_of_its_packages(trained: Path, capsules: Record) -> None:
     path = find_requirements(trained / "results", capsules.provenance)
     assert path is not None

@@ -35,6 +35,8 @@ def provenance() -> dict[str, Any]:
         "driver": _first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else None,
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "cpu": _cpu_name(),
+        # Processors of one name differ in it, and kernels for other vectors sum in another order.
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),
         "platform": platform.platform(),

@@ -11,7 +11,7 @@ from capsbench.records.software.provenance import installed_version, provenance
 
 KEYS = [
     *("capsbench", "commit", "dirty", "python", "torch", "triton", "numba", "numpy", "torchvision"),
-    *("cuda", "driver", "gpu", "cpu", "cores", "gomp_spincount", "platform", "node"),
+    *("cuda", "driver", "gpu", "cpu", "instructions", "cores", "gomp_spincount", "platform", "node"),
 ]
 
 
