@@ -196,7 +196,7 @@ def print_search(
                 "studies": search.studies,
                 "results": search.studies * len(contender.seeds),
                 "epochs": of_contender,
-                "spaces": {name: str(space) for name, space in contender.spaces.items()},
+                "spaces": contender.described,
                 "on_record": {kind: counted.on_record for kind, counted in counts.items()},
             }
             for contender, title, of_contender, counts in zip(contenders, titles, epochs, outline.counts, strict=True)
@@ -217,7 +217,7 @@ def print_search(
         return
     table = Table("contender", "trials", "results", "on record", "tuned", box=None, pad_edge=False)
     for contender, title, counts in zip(contenders, titles, outline.counts, strict=True):
-        spaces = ", ".join(f"{name} {space}" for name, space in contender.spaces.items())
+        spaces = ", ".join(f"{name} {space}" for name, space in contender.described.items())
         of_results = f"{search.studies} x {len(contender.seeds)} seeds"
         table.add_row(
             title, f"{search.studies} x {search.trials_of_study}", of_results, _spell_on_record(counts), spaces

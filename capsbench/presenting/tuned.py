@@ -170,9 +170,16 @@ def have_different_spaces(one: Record, other: Record) -> bool:
         return False
     spaces = one.tuning.space, other.tuning.space
     return any(
-        spaces[0].get(name) != spaces[1].get(name) and all(_has_setting(record.cell, name) for record in (one, other))
+        _read_space(spaces[0], name) != _read_space(spaces[1], name)
+        and all(_has_setting(record.cell, name) for record in (one, other))
         for name in spaces[0].keys() | spaces[1].keys()
     )
+
+
+def _read_space(spaces: Mapping[str, str], name: str) -> str | None:
+    """Returns the values of a setting, also of one that takes the value of another: ``as network.squash``."""
+    text = spaces.get(name)
+    return text if text is None else spaces.get(text.removeprefix("as "), text)
 
 
 def _has_setting(cell: Cell, name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from capsbench.records.cell import Cell, Scalar, flag_of
 from capsbench.records.parts import Parts
 from capsbench.records.tuning import Tuning, change_settings, read_settings
 from capsbench.stats.spaces import Space
-from capsbench.tuning.search import FIRST_TRIAL_SEED, Search, check_spaces_used, draw_setting, find_spaces
+from capsbench.tuning.search import FIRST_TRIAL_SEED, Search, check_spaces_used, draw_setting, find_joined, find_spaces
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,14 @@ class Contender:
         seeds: the seeds of the results of the first study.
         spaces: tuned field or option -> its values.
         search: the search, the same for all contenders.
+        joined: option -> the option whose value it takes, see `find_joined`.
     """
 
     planned: PlannedCell
     seeds: Sequence[int]
     spaces: Mapping[str, Space]
     search: Search
+    joined: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -43,7 +45,24 @@ class Contender:
 
     def draw_setting(self, trial: int) -> dict[str, Scalar]:
         """Returns the setting of a trial, drawn at random; trials are numbered over all studies."""
-        return draw_setting(self.spaces, self.search.seed, self.identity, trial)
+        return self.join(draw_setting(self.drawn, self.search.seed, self.identity, trial))
+
+    @property
+    def drawn(self) -> dict[str, Space]:
+        """The spaces from which values are drawn: those of the other options follow from them."""
+        return {name: space for name, space in self.spaces.items() if name not in self.joined}
+
+    def join(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Returns a setting: some values, and those that follow from them."""
+        following = {option: values[first] for option, first in self.joined.items() if first in values}
+        return {**following, **values}
+
+    @property
+    def described(self) -> dict[str, str]:
+        """The spaces as text; of an option that takes the value of another, ``as`` and that one."""
+        return {
+            name: f"as {self.joined[name]}" if name in self.joined else str(self.spaces[name]) for name in self.spaces
+        }
 
     def draw_trial(self, trial: int) -> PlannedCell:
         """Returns the training of a trial with a setting that is drawn at random."""
@@ -95,7 +114,7 @@ class Contender:
             study=study,
             trial=trial,
             sampler=self.search.sampler,
-            space={name: str(space) for name, space in self.spaces.items()},
+            space=self.described,
             start=read_settings(self.planned.cell, list(self.spaces)),
             edges=[
                 name
@@ -136,7 +155,13 @@ def list_contenders(planned: Sequence[PlannedCell], search: Search) -> list[Cont
     spaces = {identity: find_spaces(jobs[0], search.spaces) for identity, jobs in by_contender.items()}
     check_spaces_used(search, [*spaces.values()], [*cells.values()])
     contenders = [
-        Contender(jobs[0], [job.cell.seed for job in jobs], spaces[identity], search)
+        Contender(
+            jobs[0],
+            [job.cell.seed for job in jobs],
+            spaces[identity],
+            search,
+            find_joined(jobs[0].cell, search.spaces),
+        )
         for identity, jobs in by_contender.items()
     ]
     for contender in contenders:

@@ -33,7 +33,7 @@ class LearningSampler:
         sampler = optuna.samplers.TPESampler(n_startup_trials=LEARNS_AFTER, seed=int.from_bytes(seed[:4], "big"))
         self._contender = contender
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._distributions = {name: to_distribution(space) for name, space in contender.spaces.items()}
+        self._distributions = {name: to_distribution(space) for name, space in contender.drawn.items()}
         self._trial: Trial | None = None
         self._number = study * contender.search.trials_of_study
 
@@ -42,7 +42,7 @@ class LearningSampler:
         self._trial = self._study.ask(self._distributions)
         spaces = self._contender.spaces
         setting = {name: _round(spaces[name], value) for name, value in self._trial.params.items()}
-        return self._contender.plan_trial(self._number, setting)
+        return self._contender.plan_trial(self._number, self._contender.join(setting))
 
     def observe(self, validation: float) -> None:
         """Notes the validation performance of the latest trial; minus infinity if it failed."""

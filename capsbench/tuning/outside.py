@@ -48,8 +48,8 @@ class TunableContender:
     _run_cells: RunCells
 
     def suggest(self, trial: Trial) -> dict[str, Scalar]:
-        """Returns a setting from a trial of Optuna's, one value a space."""
-        return {name: _suggest_value(trial, name, space) for name, space in self.spaces.items()}
+        """Returns a setting from a trial of Optuna's, one value a space; options that share a name of yours have one space."""
+        return {name: _suggest_value(trial, name, space) for name, space in self._contender.drawn.items()}
 
     def validate(self, number: int, setting: Mapping[str, Scalar]) -> float:
         """Trains with a setting, and returns the validation performance; a trial on record is not trained again.
@@ -65,7 +65,7 @@ class TunableContender:
             UsageError: the network cannot be built with the setting, or the trial of that number has another on record: it would
                 be a trial more than reports count.
         """
-        planned = self._contender.plan_trial(number, setting)
+        planned = self._contender.plan_trial(number, self._contender.join(setting))
         self._refuse_second_setting(number, planned)
         store = open_trials(self._folder)
         outcome = self._run_cells([planned], store, ())
@@ -87,7 +87,7 @@ class TunableContender:
         Raises:
             UsageError: there is no such trial on record that could be trained.
         """
-        planned = self._contender.plan_trial(number, setting)
+        planned = self._contender.plan_trial(number, self._contender.join(setting))
         validation = read_validation(open_trials(self._folder).find(planned.cell))
         if not math.isfinite(validation):
             problem = "no trial with this number and setting was validated"

@@ -133,6 +133,16 @@ def find_spaces(planned: PlannedCell, overrides: Mapping[str, Space]) -> dict[st
     return {name: spaces[name] for name in sorted(spaces)}
 
 
+def find_joined(cell: Cell, overrides: Collection[str]) -> dict[str, str]:
+    """Returns option -> the first option of those for which a name of the user's stands: as a flag, it gives all one value."""
+    return {
+        option: first
+        for name in overrides
+        for first, *others in [_find_tunable(name, cell) or [""]]
+        for option in others
+    }
+
+
 def _read_declared(component: str, part: Part) -> Mapping[str, Space]:
     """Returns the spaces that a network, routing or loss declares; raises UsageError for what a user's own declares otherwise."""
     declared = getattr(part.component, "spaces", {}) if component != "dataset" else {}  # its options are the task's

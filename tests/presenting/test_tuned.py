@@ -168,6 +168,8 @@ def test_searches_with_as_many_trials_in_other_studies_are_not_compared(capsules
     [
         ({"learning_rate": "0.001..0.1"}, ()),
         ({"learning_rate": "0.001..0.1", "network.width": "1,2"}, ()),  # which the network does not have
+        ({"network.width": "0.001..0.1", "learning_rate": "as network.width"}, ()),
+        ({"network.width": "0.001..1", "learning_rate": "as network.width"}, ("space",)),
         ({"learning_rate": "0.001..1"}, ("space",)),
         ({"learning_rate": "0.001..0.1", "batch_size": "32,64"}, ("space",)),
         ({}, ("space",)),

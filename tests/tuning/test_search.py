@@ -9,6 +9,8 @@ from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.routing.em import EMRouting
 from capsbench.stats.spaces import Choice, Range
+from capsbench.tuning.contenders import list_contenders
+from capsbench.tuning.learning import LearningSampler
 from capsbench.tuning.search import Search, check_spaces_used, draw_setting, find_spaces, parse_spaces
 
 SPACES = {"learning_rate": Range(0.001, 0.1), "batch_size": Choice((32, 64, 128))}
@@ -78,6 +80,28 @@ def test_a_user_space_replaces_the_declared_one_and_opens_a_named_one() -> None:
     assert spaces["batch_size"] == Choice((8, 16))
     assert spaces["routing.annealing"] == Range(0.5, 1.0)
     assert "routing.annealing" not in find_spaces(cnn, overrides)  # which has no such option
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_name_of_several_options_gives_them_one_value_as_a_flag_does(sampler) -> None:
+    def list_squashes(*texts: str) -> set[tuple[object, object]]:
+        planned = plan(routing="dynamic", baseline="none")
+        (contender,) = list_contenders(planned, Search(11, 1, 0, sampler, parse_spaces(texts)))
+        if sampler == "random":
+            trials = [contender.draw_trial(number) for number in range(11)]
+        else:
+            learning = LearningSampler(contender, 0)
+            trials = []
+            for number in range(11):
+                trials.append(learning.suggest())
+                learning.observe(number / 11)
+        (spaces,) = {tuple(sorted(trial.tuning.space.items())) for trial in trials}
+        assert dict(spaces)["network.squash"] == "sabour,unit"
+        return {(trial.cell.options["network.squash"], trial.cell.options["routing.squash"]) for trial in trials}
+
+    assert list_squashes("squash=sabour,unit") == {("sabour", "sabour"), ("unit", "unit")}
+    assert len(list_squashes("network.squash=sabour,unit", "routing.squash=sabour,unit")) > 2
+    assert list_squashes("network.squash=sabour,unit") == {("sabour", "sabour"), ("unit", "sabour")}
 
 
 def test_values_of_a_user_get_the_type_of_their_option() -> None:
