@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capsbench import registry
-from capsbench.cli.console import print_warning
+from capsbench.cli.console import print_line, print_warning
 from capsbench.cli.flags.options import DataOption, JsonOption
 from capsbench.cli.flags.request import parse_flags, parse_options
 from capsbench.cli.shell.app import App
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 app = App(
     name="data",
-    help="List, download and verify the files of data sets.",
+    help="List, download, verify and clean the files of data sets.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -121,6 +121,41 @@ def verify(names: Names, data_dir: DataOption = None, as_json: JsonOption = Fals
     if wrong:
         print(f"capsbench: data verify: {wrong} of {len(checks)} checks failed in {folder}", file=sys.stderr)
         raise typer.Exit(EXIT_USAGE)
+
+
+@app.command()
+def clean(
+    data_dir: DataOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete the files; otherwise they are only listed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the decoded copies of your own images in the data folder, and delete them with --yes.
+
+    The images themselves are left alone. Runs keep the copies that they read; later commands decode the images again.
+
+    capsbench data clean --yes
+    """
+    from capsbench.data.base import data_folder
+    from capsbench.data.own.decoded import clean_decoded
+
+    folder = data_folder(data_dir)
+    sizes = clean_decoded(folder, yes=yes)
+    if as_json:
+        print(
+            json.dumps(
+                {"folder": str(folder), "deleted": yes, "files": {str(path): size for path, size in sizes.items()}}
+            )
+        )
+        return
+    count = (
+        f"{len(sizes):,} file{'s' * (len(sizes) != 1)} of decoded images, {decimal(sum(sizes.values()))}, in {folder}"
+    )
+    if not sizes:
+        print_line(f"no decoded images in {folder}")
+    elif yes:
+        print_line(f"deleted: {count}")
+    else:
+        print_line(f"{count}; nothing was deleted, {spell_flag('yes')} deletes them")
 
 
 def _split_options(words: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -10,6 +10,7 @@ import pytest
 
 from capsbench import registry
 from capsbench.data import download
+from capsbench.data.own.decoded import FOLDER
 
 CONTENT = bytes(range(10)) * 10
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -245,3 +246,16 @@ def test_a_misspelt_kind_of_a_path_that_exists_is_named(data, tmp_path):
     done = data("list", f"foldr:{tmp_path}")
     assert (done.returncode, done.stdout) == (2, "")
     assert f"folder:{tmp_path}" in done.stderr
+
+
+def test_clean_lists_decoded_images_and_deletes_them_with_yes(data, tmp_path):
+    file = tmp_path / "here" / FOLDER / f"{'0' * 32}.npy"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(CONTENT)
+    facts = {"folder": "here", "files": {str(file.relative_to(tmp_path)): len(CONTENT)}}
+    assert json.loads(data("clean", "--json").stdout) == {**facts, "deleted": False}
+    assert data("clean").returncode == 0
+    assert file.exists()
+    assert json.loads(data("clean", "--yes", "--json").stdout) == {**facts, "deleted": True}
+    assert not file.exists()
+    assert data("clean", "--yes").returncode == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capsbench.errors import Kind, StorageFailed, UsageError
-from capsbench.records.disk import replace_file, sweep_temporaries
+from capsbench.records.disk import find_temporaries, replace_file, sweep_temporaries
 
 FOLDER = ".decoded"
 """The folder of the files inside the data folder; hidden, since a data folder may itself be a folder of images."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The errors of a disk that has no room. Other errors are those of a data folder that nobody may write to."""
+
+_NAME = re.compile(r"[0-9a-f]{32}\.npy")
+"""The name of a file; others in the folder are not ours."""
 
 _BLOCK = 2**20
 
@@ -58,7 +62,7 @@ def open_decoded(
             sweep_temporaries([path.parent])
         with replace_file(path) as temporary, temporary.open("wb+") as file:
             _write_levels(file, shape, decode)
-        with path.open("rb") as file:
+        with suppress(OSError), path.open("rb") as file:  # `clean_decoded` may have deleted it meanwhile
             return _map_whole(file)
     except StorageFailed as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
@@ -69,6 +73,28 @@ def open_decoded(
             return _map_whole(unnamed)
     except OSError as error:
         raise _refuse_full(path, shape, error) from error
+
+
+def clean_decoded(folder: Path, *, yes: bool = False) -> dict[Path, int]:
+    """Lists the files of decoded images in a data folder, and deletes them if ``yes``; returns file -> its bytes.
+
+    Processes that have mapped a file keep its images; later ones decode them again.
+
+    Raises:
+        StorageFailed: a file cannot be deleted.
+    """
+    files = [path for path in folder.glob(f"{FOLDER}/*") if _NAME.fullmatch(path.name)]
+    files += find_temporaries([folder / FOLDER], lambda name: _NAME.fullmatch(name) is not None)
+    sizes: dict[Path, int] = {}
+    for path in sorted(files):
+        with suppress(FileNotFoundError):  # another command has deleted it
+            sizes[path] = path.stat().st_size
+            try:
+                if yes:
+                    path.unlink()
+            except OSError as error:
+                raise StorageFailed(f"{path}: cannot be deleted: {error.strerror or error}") from error
+    return sizes
 
 
 def _refuse_full(path: Path, shape: tuple[int, ...], error: OSError) -> UsageError:

@@ -3,6 +3,7 @@
 import errno
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,37 @@ def test_bytes_that_do_not_suffice_are_replaced_by_floats() -> None:
     decoded._write_levels(file, (2, 1, 1, 2), decode)
     file.seek(0)
     assert np.load(file).tolist() == [[[[1.0, 1.0]]], [[[0.5, 0.5]]]]
+
+
+def test_decoded_images_are_listed_and_deleted_with_yes(put_images: PutImages, tmp_path: Path) -> None:
+    path, data = put_images(), tmp_path / "data"
+    first = load(path, data)
+    (file,) = list_files(data)
+    (data / decoded.FOLDER / "notes.txt").write_text("not ours")
+    listed = {file: file.stat().st_size}
+    assert decoded.clean_decoded(data) == listed
+    assert file.exists()
+    assert decoded.clean_decoded(data, yes=True) == listed
+    assert [path.name for path in list_files(data)] == ["notes.txt"]
+    assert decoded.clean_decoded(data, yes=True) == {}
+    again = load(path, data)  # beside the first, whose file is still mapped
+    assert is_same(first, again)
+    assert file.exists()
+
+
+def test_a_file_that_is_deleted_before_it_is_read_is_done_without(
+    put_images: PutImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put_images()
+    whole = load(path, tmp_path / "data")
+    replace = decoded.replace_file
+
+    @contextmanager
+    def replace_and_delete(path: Path) -> Iterator[Path]:
+        with replace(path) as temporary:
+            yield temporary
+        path.unlink()
+
+    monkeypatch.setattr(decoded, "replace_file", replace_and_delete)
+    assert is_same(whole, load(path, tmp_path / "elsewhere"))
+    assert list_files(tmp_path / "elsewhere") == []
