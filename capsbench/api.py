@@ -177,24 +177,24 @@ def run(
     tracker_classes, others = choose_trackers(split_values(name_classes("track", track))), name_listeners(listener)
     chosen, remarks = _plan_shard(suite, request, data_dir, max_cells, on_count, shard)
     leave_out, folder = _leaves_out(suite, request), data_folder(data_dir)
-    schedule = machines.make_schedule(chosen, Store(out), folder, fresh=fresh, leave_out=leave_out)
-    trackers = start_trackers(tracker_classes, Path(out) / "tracking")
-    others += trackers.items()
-    with make_progress(console or make_console(stderr=True)) as progress, Listeners(progress, others) as listeners:
-        return machines.make_runner(
-            chosen,
-            Store(out),
-            folder,
-            listeners,
-            command=command,
-            fresh=fresh,
-            suite=None if suite is None else str(suite),
-            leave_out=leave_out,
-            schedule=schedule,
-            unmeasured=_find_unavailable_measures(request),
-            remarks=[*remarks, *_collect_remarks(chosen, request), *describe_trackers(trackers)],
-            note={"shard": None if shard is None else str(parse_shard(shard))},
-        ).run()
+    with make_progress(console or make_console(stderr=True)) as progress:
+        schedule = machines.make_schedule(chosen, Store(out), folder, progress, fresh=fresh, leave_out=leave_out)
+        trackers = start_trackers(tracker_classes, Path(out) / "tracking")
+        with Listeners(progress, [*others, *trackers.items()]) as listeners:
+            return machines.make_runner(
+                chosen,
+                Store(out),
+                folder,
+                listeners,
+                command=command,
+                fresh=fresh,
+                suite=None if suite is None else str(suite),
+                leave_out=leave_out,
+                schedule=schedule,
+                unmeasured=_find_unavailable_measures(request),
+                remarks=[*remarks, *_collect_remarks(chosen, request), *describe_trackers(trackers)],
+                note={"shard": None if shard is None else str(parse_shard(shard))},
+            ).run()
 
 
 def measure(

@@ -21,7 +21,6 @@ from capsbench.cli.flags.options import (
     SlurmOption,
     TimeoutOption,
     WorkersOption,
-    announce_search,
     parse_slurm,
 )
 from capsbench.cli.outcome import print_outcome
@@ -55,7 +54,6 @@ def measure(
     """
     from capsbench import api
 
-    announce_search(executor, ray_address)
     outcome = api.measure(
         out,
         measure=measure,

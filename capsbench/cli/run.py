@@ -31,13 +31,11 @@ from capsbench.cli.flags.options import (
     SuiteOption,
     TimeoutOption,
     WorkersOption,
-    announce_search,
     parse_slurm,
     with_cell_options,
 )
 from capsbench.cli.flags.request import (
     announce_count,
-    announce_timing,
     choose_measures,
     parse_flags,
     parse_options,
@@ -154,7 +152,6 @@ def run(
                 plan = _plan(until_decided, suite, data_dir, request)
                 print_plan(plan, out, data_dir, as_json, fresh, machines=chosen)
             return
-        announce_search(executor, ray_address)
         if is_searched or until_decided is not None:
             how: dict[str, Any] = {**machines, **request, "suite": suite, "data_dir": data_dir}
             how["command"] = shlex.join(["capsbench", *sys.argv[1:]])
@@ -163,8 +160,6 @@ def run(
             else:
                 _run_search_for_epochs(how, out, as_json)
             return
-        if budget is not None:
-            announce_timing()
         outcome = api.run(
             suite=suite,
             out=out,

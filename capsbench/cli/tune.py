@@ -33,7 +33,6 @@ from capsbench.cli.flags.options import (
     SuiteOption,
     TimeoutOption,
     WorkersOption,
-    announce_search,
     parse_slurm,
     with_cell_options,
 )
@@ -149,7 +148,6 @@ def tune(
             )
             print_search(contenders, remarks, out, data_dir, as_json)
             return
-        announce_search(executor, ray_address)
         tuned = tune_contenders(
             trials=trials,
             studies=studies,

@@ -18,7 +18,7 @@ from capsbench.planning.duration import parse_duration
 from capsbench.planning.matrix import PlannedCell
 from capsbench.presenting.terminal import make_console
 from capsbench.records.store import Store
-from capsbench.running.events import Listener
+from capsbench.running.events import Listener, Remarked
 from capsbench.running.executors.base import Place, Settings
 from capsbench.running.executors.build import check_executor, make_executor
 from capsbench.running.executors.local import LocalExecutor, default_workers
@@ -75,9 +75,15 @@ class Machines:
         self.cell_timeout = None if cell_timeout is None else parse_duration("cell_timeout", cell_timeout)
         self.checkpoint_seconds = checkpoint_seconds
 
-    def make_schedule(self, planned: Sequence[PlannedCell], store: Store, data: Path, **how: Any) -> Schedule:
+    def make_schedule(
+        self, planned: Sequence[PlannedCell], store: Store, data: Path, progress: Listener, **how: Any
+    ) -> Schedule:
         """Returns the schedule of some cells; with a budget their networks are timed. ``how`` is as in `plan_budget`."""
-        return Schedule() if self.ends is None else plan_budget(self.ends, planned, store, data, **how)
+        if self.ends is None:
+            return Schedule()
+        store.check_writable()  # before minutes are spent
+        progress.notify(Remarked("timing each network for the budget, which takes some seconds to minutes"))
+        return plan_budget(self.ends, planned, store, data, **how)
 
     def count_workers(self, planned: Sequence[PlannedCell]) -> int:
         """Returns the number of cells that run at a time on a machine."""
@@ -88,6 +94,9 @@ class Machines:
     ) -> Runner:
         """Returns the run of some cells on these machines."""
         settings = replace(self.settings, workers=self.count_workers(planned))
+        if (self.executor, settings.ray_address) == ("ray", "auto"):  # takes a minute if a cluster was here and is gone
+            remark = "looking for the Ray cluster that this machine is a node of, for a minute at most"
+            progress.notify(Remarked(remark))
         executor = make_executor(self.executor, Place(store, data), settings)
         if isinstance(executor, LocalExecutor) and "schedule" in how:
             executor.seconds_left = how["schedule"].seconds_left

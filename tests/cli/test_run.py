@@ -149,6 +149,15 @@ def test_a_budget_names_what_waits_and_the_command_that_goes_on(capsbench, monke
 
 
 @pytest.mark.usefixtures("in_one_process")
+@pytest.mark.parametrize(
+    "wrong", [("--budget", "8x"), ("--budget", "1h", "--epochs", "0"), ("--budget", "1h", "--cell-timeout", "soon")]
+)
+def test_a_wrong_value_is_refused_before_anything_is_told(wrong, capsbench, tmp_path):
+    answer = capsbench("run", "--routing", "uniform", *wrong, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert len(answer.stderr.splitlines()) == 1
+
+
 def test_a_dry_run_tells_what_fits_into_a_budget(capsbench, tmp_path):
     quick = ("--routing", "uniform", "--train-size", "30", "--epochs", "1", "--seeds", "0,1", "--measure", "accuracy")
     for budget, count in (("8h", 4), ("1s", 0)):

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from capsbench.cli.console import print_warning
 from capsbench.cli.flags.complete import complete_flag, complete_suite
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.count import MOST_CELLS, MOST_WORKERS
@@ -159,12 +158,6 @@ RayOption = Annotated[
         rich_help_panel=Panel.MACHINE,
     ),
 ]
-
-
-def announce_search(executor: str, ray_address: str | None) -> None:
-    """Says that a cluster of Ray is looked for, which takes a minute if one was here and is gone."""
-    if (executor, ray_address) == ("ray", "auto"):
-        print_warning("looking for the Ray cluster that this machine is a node of, for a minute at most")
 
 
 def parse_slurm(options: list[str] | None) -> dict[str, str]:

@@ -33,10 +33,6 @@ def announce_count(count: int) -> None:
         print_warning(f"planning up to {count:,} cells")
 
 
-def announce_timing() -> None:
-    print_warning("timing each network for the budget, which takes some seconds to minutes")
-
-
 def choose_measures(measure: str | None, no_measure: bool) -> str | None:
     """Returns the measures asked for; raises UsageError if none are wanted and some are named."""
     if no_measure and measure is not None:
