@@ -52,7 +52,7 @@ def resolve_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, S
         # unless the cell has a user's own parts.
         if not isinstance(error, (ValueError, RuntimeError, OverflowError)) and not cell.code:
             raise
-        raise _explain_unbuildable(cell, error) from error
+        raise _explain_unbuildable(cell, options, error) from error
     return cell
 
 
@@ -180,12 +180,20 @@ def _default_of(component: Any, argument: str, otherwise: Any) -> Any:
     return otherwise if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
 
-def _explain_unbuildable(cell: Cell, error: BaseException) -> UsageError:
-    """Returns what to change so that a cell's network can be built: the option at fault, if the error names one."""
+def _explain_unbuildable(cell: Cell, options: Mapping[str, Scalar], error: BaseException) -> UsageError:
+    """Returns what to change so that a cell's network can be built: the option at fault, if the error names one.
+
+    Args:
+        options: those asked for.
+    """
     argument, value = getattr(error, "argument", None), getattr(error, "value", None)
     if argument in {short_name(option) for option in cell.options}:
         expected = str(getattr(error, "expected", "")) or message_of(error)
         problem = f"{cell.network} at size {cell.size} on {cell.dataset}: expected {expected}"
         return UsageError(Kind.INVALID, problem, flag=argument, value=value, expected=expected)
-    problem = f"cannot be built with {{flag:size}} {cell.size} on {cell.dataset}: {message_of(error)}"
+    asked = {
+        short_name(name): value for name, value in options.items() if name.startswith("network.") and name != TARGET
+    }
+    settings = " ".join(f"{{flag:{name}}} {value}" for name, value in {"size": cell.size, **asked}.items())
+    problem = f"cannot be built with {settings} on {cell.dataset}: {message_of(error)}"
     return UsageError(Kind.CONFLICT, problem, flag="network", value=cell.network)

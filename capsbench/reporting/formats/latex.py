@@ -53,8 +53,14 @@ SPECIAL = {
 }
 """Character -> its LaTeX."""
 
-LINES = 45
-"""Rows beyond which a table does not fit on a page."""
+HEIGHT = 520.0
+"""The height in points of a table that fits on the lowest page, that of ``article``, with room for rules and gaps."""
+
+LINE, CAPTION_LINE = 9.5, 12.0
+"""Points from one line of a table or of its caption to the next."""
+
+CAPTION_SIZE = 1.25
+"""The size of a caption's letters, relative to a table's."""
 
 COLUMN, PAGE = 219.0, 345.0
 """The narrowest column of a paper and the narrowest page, in points: the columns of ACL's style, and the page of ``article``."""
@@ -116,17 +122,17 @@ def render_table(table: Table, lacking: str = "", remarks: Sequence[str] = ()) -
     packages += ["graphicx"] if shrunk else []
     environment = "table*" if narrow is None else "table"
     begin, end = _spell_tabular(table, layout, room, shrunk)
-    return "\n".join(
-        [
-            "% " + " ".join(rf"\usepackage{{{package}}}" for package in packages),
-            *remarks,
-            *_list_remarks(table, left_out),
+    caption = _spell_caption(table, lacking)
+    parts = _split_rows(table, layout, room, caption)
+    lines = ["% " + " ".join(rf"\usepackage{{{package}}}" for package in packages), *remarks]
+    lines += _list_remarks(left_out, len(parts))
+    for number, rows in enumerate(parts):
+        lines += [
             rf"\begin{{{environment}}}",
             r"\centering",
             r"\emergencystretch=3em",
             r"\setlength{\belowcaptionskip}{4pt}",  # classes that expect captions below leave no room
-            rf"\caption[{escape_latex(table.title)}]{{{escape_latex(_spell_caption(table, lacking))}}}",
-            rf"\label{{tab:{table.name}}}",
+            *(_spell_title(table, caption) if number == 0 else _spell_continuation(table)),
             r"\footnotesize",
             r"\setlength{\tabcolsep}{4pt}",
             *([r"\binoppenalty=10000"] if wraps else []),  # no line ends before an interval's half-width
@@ -141,14 +147,50 @@ def render_table(table: Table, lacking: str = "", remarks: Sequence[str] = ()) -
                         for text, number, width in zip(row, table.numbers, layout.widths, strict=True)
                     ]
                 )
-                for row in table.rows
+                for row in rows
             ),
             r"\bottomrule",
             end,
             rf"\end{{{environment}}}",
             "",
         ]
-    )
+    return "\n".join(lines)
+
+
+def _spell_title(table: Table, caption: str) -> list[str]:
+    title = rf"\caption[{escape_latex(table.title)}]{{{escape_latex(caption)}}}"
+    return [title, rf"\label{{tab:{table.name}}}"]
+
+
+def _spell_continuation(table: Table) -> list[str]:
+    """Returns the caption of a further part of a table, which has the number of the first."""
+    title = escape_latex(f"{table.title} (continued)")
+    return [r"\addtocounter{table}{-1}", rf"\caption[{title}]{{{title}.}}"]
+
+
+def _split_rows(table: Table, layout: Layout, room: float, caption: str) -> list[list[Sequence[str]]]:
+    """Returns the rows of each page that a table takes.
+
+    Floats do not break, and the tables that do (longtable) refuse two columns. A blank first cell means that of the row above, so
+    it is filled on a new page.
+    """
+    parts: list[list[Sequence[str]]] = [[]]
+    height = CAPTION_LINE * _count_lines(caption, room / CAPTION_SIZE) + LINE
+    first = ""
+    for row in table.rows:
+        lines = max(_count_lines(text, width) for text, width in zip(row, layout.widths, strict=True))
+        first = row[0] or first
+        height += LINE * lines
+        if height > HEIGHT and parts[-1]:
+            parts.append([])
+            height = CAPTION_LINE + LINE * (1 + lines)
+        parts[-1].append(row if parts[-1] else [first, *row[1:]])
+    return parts
+
+
+def _count_lines(text: str, width: float) -> int:
+    """Returns an estimate of the lines of a text in a column of some points."""
+    return 1 if width == float("inf") else len(_break_lines(_loosen(text), width))
 
 
 def choose_layout(table: Table, room: float) -> Layout | None:
@@ -257,15 +299,13 @@ def _spell_caption(table: Table, lacking: str) -> str:
     return tie_numbers(" ".join(sentences).strip())
 
 
-def _list_remarks(table: Table, left_out: Sequence[str]) -> list[str]:
-    """Returns comments for the author: columns that are left out, and rows that are too many."""
+def _list_remarks(left_out: Sequence[str], pages: int) -> list[str]:
+    """Returns comments for the author: columns that are left out, and rows that one page does not hold."""
     remarks = []
     if left_out:
         remarks.append(f"% left out for a column's width: {', '.join(left_out)}; `capsbench report --columns` chooses")
-    if len(table.rows) > LINES:
-        remarks.append(
-            f"% {len(table.rows)} rows are more than a page holds: `capsbench report --where` chooses among them"
-        )
+    if pages > 1:
+        remarks.append(f"% {pages} parts, a page each: `capsbench report --where` chooses among the rows")
     return [re.sub(r"\s+", " ", remark) for remark in remarks]
 
 

@@ -13,7 +13,7 @@ from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import report
-from capsbench.reporting.formats.latex import LINES, escape_latex, render_table
+from capsbench.reporting.formats.latex import escape_latex, render_table
 from capsbench.reporting.table import Table
 
 Make = Callable[..., Record]
@@ -176,7 +176,17 @@ def test_numbers_keep_their_sign_interval_and_marks(number: str) -> None:
     assert rows[1][1].replace(" ", "") == number.replace(" ", "")
 
 
-def test_a_table_longer_than_a_page_says_what_to_do() -> None:
-    long = pd.DataFrame({"name": [f"a{i}" for i in range(LINES + 1)]})
-    assert "% 46 rows are more than a page holds" in render_table(Table.from_strings("t", "T", long, "C."))
-    assert "more than a page" not in render_table(Table.from_strings("t", "T", long[:LINES], "C."))
+def test_a_table_longer_than_a_page_has_parts_with_one_number_and_all_rows() -> None:
+    long = pd.DataFrame({"claim": ["a", *[""] * 99], "row": [f"r{place}." for place in range(100)]})
+    parts = render_table(Table.from_strings("t", "T", long, "C.")).split(r"\begin{table}")[1:]
+    assert len(parts) > 1
+    assert sum(part.count(r"\label{tab:t}") for part in parts) == 1
+    assert [r"\addtocounter{table}{-1}" in part for part in parts] == [False, *[True] * (len(parts) - 1)]
+    rows = re.findall(r"^(a?) & (r\d+\.)", "\n".join(parts), flags=re.MULTILINE)
+    assert [row for _, row in rows] == list(long["row"])
+    assert [claim for claim, _ in rows].count("a") == len(parts)  # each part says of which claim its first row is
+
+
+def test_a_table_of_a_page_has_one_part() -> None:
+    short = pd.DataFrame({"name": ["a"] * 30})
+    assert render_table(Table.from_strings("t", "T", short, "C.")).count(r"\begin{table}") == 1

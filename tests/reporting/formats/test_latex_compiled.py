@@ -41,7 +41,7 @@ HOSTILE = r"a\b {c} & 50 % $x$ #1 _y_ ~z ^w < > | " + '"`' + f" {TIMES}∞²±�
 
 
 def compile_tables(sources: dict[str, str], layout: str, folder: Path) -> tuple[list[str], dict[str, list[float]]]:
-    """Sets each table on pages of its own; returns the errors of the log, and table -> points that lines are too wide."""
+    """Sets each table on pages of its own; returns the errors of the log, and table -> points that it is too wide or high."""
     lines = [rf"\documentclass[{layout}]{{article}}\usepackage{{{PACKAGES}}}\begin{{document}}Tables."]
     for name, source in sources.items():
         (folder / f"{name}.tex").write_text(source, encoding="utf-8")
@@ -52,7 +52,9 @@ def compile_tables(sources: dict[str, str], layout: str, folder: Path) -> tuple[
     log = (folder / "paper.log").read_text(encoding="latin-1")
     too_wide = {}
     for part in log.split("TABLE ")[1:]:
-        points = [float(width) for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", part)]
+        points = [
+            float(width) for width in re.findall(r"(?:Overfull \\hbox \(|Float too large for page by )([\d.]+)pt", part)
+        ]
         too_wide[part.split()[0]] = points
     return [line for line in log.splitlines() if line.startswith("! ")], too_wide
 
@@ -104,11 +106,19 @@ def sources(tmp_path_factory: pytest.TempPathFactory, capsules: Make, matched: M
             tables[section.name] = Table.from_strings(section.name, section.title, made.readable, made.caption)
         found |= {f"{name}-{kind}": render_table(table, "1 cell failed") for kind, table in tables.items()}
     names = {HOSTILE: [HOSTILE, "w" * 60], "n": ["1", "2"], "x": ["99.5 [98.1, 100.0] (n=2)", "-0.6 ± 1.3*"]}
-    return found | {"hostile": render_table(Table.from_strings("hostile", HOSTILE, pd.DataFrame(names), HOSTILE))}
+    words = " ".join(["word"] * 30)
+    rows = {
+        "claim": ["a claim", *[""] * 79],
+        "words": [words if place % 3 else "few" for place in range(80)],
+        "n": ["1"] * 80,
+    }
+    high = render_table(Table.from_strings("high", "High", pd.DataFrame(rows), " ".join([words] * 10)))
+    hostile = render_table(Table.from_strings("hostile", HOSTILE, pd.DataFrame(names), HOSTILE))
+    return found | {"high": high, "hostile": hostile}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_no_table_reaches_beyond_its_column(sources: dict[str, str], layout: str, tmp_path: Path) -> None:
+def test_no_table_reaches_beyond_its_column_or_page(sources: dict[str, str], layout: str, tmp_path: Path) -> None:
     errors, too_wide = compile_tables(sources, layout, tmp_path)
     assert errors == []
     assert {*too_wide} == {*sources}
@@ -116,7 +126,7 @@ def test_no_table_reaches_beyond_its_column(sources: dict[str, str], layout: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("results", ["digits", "ci", "few-examples-tiny"])
+@pytest.mark.parametrize("results", ["digits", "ci", "few-examples-tiny", "mnist-12000-all"])
 def test_no_table_of_the_reference_results_reaches_beyond_its_column(results: str, tmp_path: Path) -> None:
     made = report(REFERENCE / results, formats=["tex"], to=tmp_path)
     sources = {path.stem: path.read_text(encoding="utf-8") for path in made.files}
