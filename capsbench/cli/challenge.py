@@ -22,7 +22,7 @@ from capsbench.cli.flags.options import (
     WorkersOption,
     with_cell_options,
 )
-from capsbench.cli.flags.request import parse_flags, parse_options, suggest_flags
+from capsbench.cli.flags.request import parse_flags, parse_options, refuse_arguments, suggest_flags
 from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
 from capsbench.cli.report import print_answer
 from capsbench.cli.tune import print_search
@@ -73,12 +73,14 @@ def challenge(
     from capsbench.tuning.challenge import challenge as run_challenge
     from capsbench.tuning.challenge import make_request
     from capsbench.tuning.search import Search
-    from capsbench.tuning.tune import plan_search
+    from capsbench.tuning.tune import plan_search, tune
 
     named = {**asked, "measure": measure, "baseline": baseline}
-    request: dict[str, Any] = {**named, **parse_options([*(axis or []), *parse_flags(context.args)], named)}
+    options = parse_options([*(axis or []), *parse_flags(context.args)], named)
+    request: dict[str, Any] = {**named, **options}
     request = {name: value for name, value in request.items() if value is not None}
     with suggest_flags(context):
+        refuse_arguments(options, run_challenge, tune, plan_search)
         print_plan = partial(print_search, out=out, data_dir=data_dir, as_json=as_json)
         if dry_run:
             chosen = make_request(contender, against, request)

@@ -39,6 +39,7 @@ from capsbench.cli.flags.request import (
     choose_measures,
     parse_flags,
     parse_options,
+    refuse_arguments,
     suggest_flags,
 )
 from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
@@ -128,7 +129,8 @@ def run(
         "baseline": baseline,
         "baseline_size": baseline_size,
     }
-    request: dict[str, Any] = {**named, **parse_options([*(axis or []), *parse_flags(context.args)], named)}
+    options = parse_options([*(axis or []), *parse_flags(context.args)], named)
+    request: dict[str, Any] = {**named, **options}
     request |= {"max_cells": max_cells, "on_count": announce_count, "shard": shard}
     trackers = [] if track is None else split_values(track)
     machines: dict[str, Any] = {"executor": executor, "workers": workers, "per_gpu": per_gpu}
@@ -137,6 +139,7 @@ def run(
     is_searched = start_search(request) is not None
     refused = {"shard": shard, "track": track, "fresh": fresh, "detach": detach, "budget": budget}
     with suggest_flags(context):
+        refuse_arguments(options, api.run, api.plan)
         if is_searched:
             refuse_beside(f"{{flag:{EPOCHS}}} {AUTO}", until_decided=until_decided, **refused)
             request.pop("shard")

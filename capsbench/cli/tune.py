@@ -36,7 +36,14 @@ from capsbench.cli.flags.options import (
     parse_slurm,
     with_cell_options,
 )
-from capsbench.cli.flags.request import announce_count, choose_measures, parse_flags, parse_options, suggest_flags
+from capsbench.cli.flags.request import (
+    announce_count,
+    choose_measures,
+    parse_flags,
+    parse_options,
+    refuse_arguments,
+    suggest_flags,
+)
 from capsbench.cli.outcome import print_outcome, print_outcome_of_trials
 from capsbench.cli.planned import print_estimate
 from capsbench.errors import EXIT_FAILED
@@ -135,11 +142,13 @@ def tune(
         "baseline": baseline,
         "baseline_size": baseline_size,
     }
-    request: dict[str, Any] = {**named, **parse_options([*(axis or []), *parse_flags(context.args)], named)}
+    options = parse_options([*(axis or []), *parse_flags(context.args)], named)
+    request: dict[str, Any] = {**named, **options}
     machines: dict[str, Any] = {"executor": executor, "workers": workers, "per_gpu": per_gpu}
     machines |= {"cell_timeout": cell_timeout, "slurm": parse_slurm(slurm), "cells_per_job": cells_per_job}
     machines |= {"detach": detach, "ray_address": ray_address, "checkpoint_seconds": checkpoint_seconds}
     with suggest_flags(context):
+        refuse_arguments(options, tune_contenders, plan_search)
         if dry_run:
             Machines(**machines)
             search = Search(trials, studies, study_seed, sampler, parse_spaces(space or ()))  # type: ignore[arg-type]

@@ -58,7 +58,11 @@ def make_request(
     name: str = name_classes("CONTENDER", contender)
     trust_named("routing", [name])
     rivals = None if against is None else split_values(name_classes("against", against))
-    if _is_routing(name):
+    is_routing = _is_routing(name)
+    trust_named("routing", rivals or ())
+    for rival in rivals or ():  # one of the other kind is none
+        registry.get("routing" if is_routing else registry.kind_of(rival), rival, "against")
+    if is_routing:
         rivals = list(RIVALS) if rivals is None else rivals
         request: dict[str, Any] = {"routing": list(dict.fromkeys([name, *rivals]))}
         if how.get("network") is None:

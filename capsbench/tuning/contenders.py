@@ -13,10 +13,10 @@ from capsbench.networks.build import parameter_count
 from capsbench.planning.matrix import SEED, PlannedCell
 from capsbench.planning.refusals import REFUSALS
 from capsbench.planning.request import MEASURE_FLAG
-from capsbench.records.cell import Cell, Scalar, flag_of
+from capsbench.records.cell import Cell, Scalar, flag_of, short_name
 from capsbench.records.parts import Parts
 from capsbench.records.tuning import Tuning, change_settings, read_settings
-from capsbench.stats.spaces import Space
+from capsbench.stats.spaces import Choice, Space
 from capsbench.tuning.search import FIRST_TRIAL_SEED, Search, check_spaces_used, draw_setting, find_joined, find_spaces
 
 
@@ -56,6 +56,14 @@ class Contender:
         """Returns a setting: some values, and those that follow from them."""
         following = {option: values[first] for option, first in self.joined.items() if first in values}
         return {**following, **values}
+
+    def check_spaces(self) -> None:
+        """Raises UsageError for a value that the user gave with which no network can be built, alone; it may be drawn late."""
+        given = {name for text in self.search.spaces for name in self.drawn if text in (name, short_name(name))}
+        for name in sorted(given):
+            space = self.drawn[name]
+            for value in space.values if isinstance(space, Choice) else (space.low, space.high):
+                self._change(self.join({name: value}))
 
     @property
     def described(self) -> dict[str, str]:

@@ -225,7 +225,7 @@ def parse_spaces(texts: Collection[str]) -> dict[str, Space]:
                 raise ValueError
             space = parse_space(values)
         except ValueError as error:
-            expected = "NAME=LOW..HIGH with 0 <= LOW < HIGH, or NAME=A,B,..."
+            expected = "NAME=LOW..HIGH with 0 <= LOW < HIGH, or NAME=A,B,... with values that all differ"
             raise UsageError(Kind.INVALID, flag=SPACE_FLAG, expected=expected, value=text) from error
         if key in spaces:
             raise UsageError(Kind.CONFLICT, "given twice", flag=SPACE_FLAG, value=key)

@@ -101,6 +101,9 @@ def plan_search(
     **request: Any,
 ) -> tuple[list[Contender], list[str]]:
     """Returns the contenders of a search, and remarks on them; raises UsageError as `tune`."""
+    if request.get("shard") is not None:
+        problem = "is for `capsbench run`; several machines share a search by the same command"
+        raise UsageError(Kind.CONFLICT, problem, flag="shard", value=request["shard"])
     if search.sampler == "tpe":
         import_optuna()
     started = start_search(request)
@@ -109,6 +112,8 @@ def plan_search(
     planned = plan(suite, data_dir, max_cells=max_cells, on_count=on_count, **request)
     refuse_given(planned.cells, "a search for settings")
     contenders = list_contenders(planned.cells, search)
+    for contender in contenders:
+        contender.check_spaces()
     if search.sampler == "random":  # what a sampler that learns will draw is not known yet
         for contender in contenders:
             for trial in range(search.trials):

@@ -69,7 +69,15 @@ def test_a_dry_run_tells_the_time_and_runs_nothing(capsbench, in_one_process, tm
 
 
 @pytest.mark.parametrize(
-    "words", [("dynamo",), ("em", "--routing", "dynamic"), ("em", "--budget", "5"), ("em", "--agains", "x")]
+    "words",
+    [
+        ("dynamo",),
+        ("em", "--routing", "dynamic"),
+        ("em", "--budget", "5"),
+        ("em", "--agains", "x"),
+        ("em", "--trials", "8"),
+        ("em", "--against", "capsnet"),
+    ],
 )
 def test_wrong_words_are_refused_in_a_line(capsbench, words, tmp_path):
     answer = capsbench("challenge", *words, *QUICK, cwd=tmp_path)

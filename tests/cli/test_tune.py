@@ -96,6 +96,9 @@ def test_a_dry_run_says_the_spaces_and_runs_nothing(search, tmp_path):
         (("--space", "learning-rat=0.1..1"), "--space"),
         (("--space", "lr"), "--space"),
         (("--trial", "3"), "--trial"),
+        (("--shard", "1/2"), "--shard"),
+        (("--console", "x"), "--console"),  # an argument of the Python function alone
+        (("--space", "normalise=window,al"), "'al'"),  # also if no trial draws it
         (("--lr", "0.01,0.02", "--trials", "0"), "--trials"),
     ],
 )

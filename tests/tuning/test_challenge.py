@@ -33,6 +33,13 @@ def test_a_network_meets_networks(name, against, networks):
     assert make_request(name, against, {}) == {"network": networks}
 
 
+@pytest.mark.parametrize(("name", "rival"), [("em", "capsnet"), ("capsnet", "em"), ("em", "dynamo"), ("resnet", "")])
+def test_a_rival_is_of_the_same_kind(name, rival):
+    with pytest.raises(UsageError) as caught:
+        make_request(name, ["dynamic" if name == "em" else "all-conv", rival], {})
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "against", rival)
+
+
 @pytest.mark.parametrize(
     ("name", "how", "kind", "flag"),
     [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 
@@ -26,6 +28,14 @@ def suggest_flags(context: typer.Context) -> Iterator[None]:
             declared = (_to_python_name(flag.opts[0]) for flag in context.command.params)
             error.expected = tuple(sorted({*error.expected, *declared}))
         raise
+
+
+def refuse_arguments(options: Iterable[str], *functions: Callable[..., Any]) -> None:
+    """Refuses flags that a command does not declare and that are arguments of functions that it calls, such as ``console``."""
+    arguments = {name for function in functions for name in inspect.signature(function).parameters}
+    for name in options:
+        if name in arguments:
+            raise UsageError(Kind.UNKNOWN, flag=name, value=name, expected=())
 
 
 def announce_count(count: int) -> None:
