@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from capsbench.planning.matrix import PlannedCell
     from capsbench.running.estimate import Estimate
     from capsbench.running.machines import Machines
+    from capsbench.tuning.outline import Outline
 
 MOST_ROWS = 1000
 """The most cells that a dry run prints on the terminal; ``--json`` has all."""
@@ -36,13 +37,13 @@ def print_plan(
     data_dir: Path | None,
     as_json: bool,
     fresh: bool,
-    most: Sequence[PlannedCell] = (),
+    search: Outline | None = None,
     machines: Machines | None = None,
 ) -> None:
     """Prints the cells of a plan.
 
     Args:
-        most: the cells of a whole search of which these are the first.
+        search: the whole search of which these are the first cells.
         machines: those that the run asks for, with its budget; None without one.
     """
     from capsbench.networks.build import parameter_count
@@ -73,8 +74,9 @@ def print_plan(
         facts = {"cells": cells, **asdict(timing), "left_out": plan.left_out, "remarks": remarks}
         if machines is not None and machines.ends is not None:
             facts["within_budget"] = [job.cell.id for job in _select_admitted(plan, left, records, timing, machines)]
-        if most:
-            facts["most"] = {"cells": len(most), **asdict(estimate_duration(most, (), data_dir))}
+        if search is not None:
+            whole = estimate_duration(search.left, search.trained, data_dir)
+            facts["most"] = {"cells": search.cells, "left": len(search.left), **asdict(whole)}
         print(json.dumps(facts))
         return
     titles = title_cells(job.cell for job in planned)
@@ -105,9 +107,11 @@ def print_plan(
             + (f", {len(waiting)} wait: {'; '.join(waiting[:MOST_WAITING])}" if waiting else "")
             + ("; ..." if len(waiting) > MOST_WAITING else "")
         )
-    if most:
-        print_line("the whole search, if every contender is still improving until the last trials:")
-        print_estimate(estimate_duration(most, (), data_dir), len(most), len(most))
+    if search is not None:
+        condition = ", if every contender is still improving until the last trials" if search.is_open else ""
+        print_line(f"the whole search{condition}:")
+        whole = estimate_duration(search.left, search.trained, data_dir)
+        print_estimate(whole, search.cells, len(search.left))
 
 
 def _select_admitted(

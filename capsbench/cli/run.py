@@ -214,12 +214,13 @@ def _run_search_for_epochs(how: dict[str, Any], out: Path, as_json: bool) -> Non
 def _print_search_for_epochs(
     suite: str | None, data_dir: Path | None, request: dict[str, Any], out: Path, as_json: bool
 ) -> None:
-    """Prints the first trials of a search for epochs, and the most that it may take."""
+    """Prints the first trials of a search for epochs, and what is left of it, at most."""
     from capsbench.api import Plan
     from capsbench.records.tuning.trials import TRIALS
     from capsbench.tuning.converge import plan_climbers
+    from capsbench.tuning.outline import outline_climbers
 
     climbers, remarks = plan_climbers(suite=suite, data_dir=data_dir, **request)
-    first = [trial for climber in climbers for trial in climber.ladder.trials]
-    most = [job for climber in climbers for job in climber.plan_most()]
-    print_plan(Plan(first, {}, remarks), out / TRIALS, data_dir, as_json, False, most)
+    first = [trial for climber in climbers for trial in climber.ladder.plan_rung(1)]
+    outline = outline_climbers(climbers, out)
+    print_plan(Plan(first, {}, remarks), out / TRIALS, data_dir, as_json, False, outline)

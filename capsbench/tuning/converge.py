@@ -74,11 +74,6 @@ class Climber:
         """Returns the trainings with the epochs that a search found."""
         return apply_epochs(self.planned, search)
 
-    def plan_most(self) -> list[PlannedCell]:
-        """Returns all cells that a search may take, those of its results last."""
-        trials = [trial for factor in FACTORS for trial in self.ladder.plan_rung(factor)]
-        return [*trials, *(change_epochs(job, FACTORS[-1] * job.cell.epochs) for job in self.planned)]
-
 
 def converge(
     *,

@@ -97,7 +97,7 @@ def test_a_dry_run_tells_the_first_trials_and_the_most_that_a_search_may_take(ca
     plan = json.loads(answer.stdout)
     assert {cell["epochs"] for cell in plan["cells"]} == {2}
     assert len(plan["cells"]) == 2
-    assert plan["most"]["cells"] == 2 * 4 + 2  # 2, 4, 8 and 16 epochs, and the results
+    assert plan["most"]["cells"] == plan["most"]["left"] == 2 * 4 + 2  # 2, 4, 8 and 16 epochs, and the results
     assert plan["most"]["seconds"] > plan["seconds"]
     answer = capsbench(*SEARCH, "--epochs", "auto", "--dry-run", cwd=tmp_path)
     assert "2 cells, 2 to run" in answer.stdout

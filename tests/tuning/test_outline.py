@@ -11,19 +11,20 @@ import pytest
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.records.cell import Cell
 from capsbench.tuning.contenders import Contender, list_contenders
-from capsbench.tuning.outline import Count, outline_search
+from capsbench.tuning.converge import plan_climbers, run_search
+from capsbench.tuning.outline import Count, outline_climbers, outline_search
 from capsbench.tuning.search import FIRST_TRIAL_SEED, Search
 from capsbench.tuning.tuner import Tuner
 from tests.tuning.making import FakeRuns
 
 Plan = Callable[..., list[Contender]]
 SEARCH = Search(trials=4, studies=2)
+REQUEST = {"routing": "em", "seeds": [0, 1], "device": "cpu", "train_size": 100, "epochs": 8, "measure": "accuracy"}
 
 
 @pytest.fixture(scope="module")
 def planned() -> list[PlannedCell]:
-    request = {"routing": "em", "seeds": [0, 1], "device": "cpu", "train_size": 100, "epochs": 8, "measure": "accuracy"}
-    return plan_cells(request)
+    return plan_cells(REQUEST)
 
 
 def prefer_low_rates(cell: Cell) -> float:
@@ -95,3 +96,17 @@ def test_the_longer_trainings_of_winners_are_counted_until_their_epochs_are_foun
     assert sorted({job.cell.epochs for job in outline.left}) == [8, 16]
     assert len(run(None).trained) == len(outline.left) == 8
     assert not outline_search(contenders, tmp_path).left
+
+
+def test_a_search_for_epochs_is_outlined_too(tmp_path) -> None:
+    climbers, _ = plan_climbers(**REQUEST)
+    most, finished = 2 * 2 * 5, 0
+    for cells in (None, 4, 2, 1):  # nothing; all first trials; the longer trainings of one contender; a result
+        if cells is not None:
+            runs = FakeRuns(prefer_low_rates, cells, enough=lambda cell: 16 if cell.has_routing else 0)
+            run_search(climbers, tmp_path, runs)
+            finished += cells
+            most -= {4: 6, 2: 4, 1: 0}[cells]  # trainings that are not needed
+        outline = outline_climbers(climbers, tmp_path)
+        assert (outline.cells, len(outline.left), outline.is_open) == (most, most - finished, finished < 6)
+    assert sorted(job.cell.epochs for job in outline.left) in ([8, 8, 16], [8, 16, 16])
