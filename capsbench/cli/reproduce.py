@@ -24,7 +24,7 @@ from capsbench.cli.flags.options import (
     TimeoutOption,
     WorkersOption,
 )
-from capsbench.cli.flags.request import parse_flags, parse_options, suggest_flags
+from capsbench.cli.flags.request import parse_flags, parse_options, refuse_arguments, suggest_flags
 from capsbench.cli.outcome import print_outcome
 from capsbench.cli.planned import print_plan
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
@@ -88,7 +88,8 @@ def reproduce(
     from capsbench.reproducing import plan_reproduction
     from capsbench.reproducing import reproduce as run_again
 
-    request: dict[str, Any] = {"measure": measure, **parse_options(parse_flags(context.args), {"measure": measure})}
+    options = parse_options(parse_flags(context.args), {"measure": measure})
+    request: dict[str, Any] = {"measure": measure, **options}
     aimed: dict[str, Any] = {
         "out": out,
         "data_dir": data_dir,
@@ -97,6 +98,7 @@ def reproduce(
         **request,
     }
     with suggest_flags(context):
+        refuse_arguments(options, run_again)
         if dry_run:
             from capsbench.api import Plan
 

@@ -28,6 +28,13 @@ def test_a_wrong_name_is_refused_in_a_line(row, start, capsbench, tmp_path):
     assert not (tmp_path / "reproduced").exists()
 
 
+def test_an_argument_of_the_python_function_is_no_flag(capsbench, tmp_path):
+    answer = capsbench("reproduce", "sabour2017:5", "--console", "x", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("capsbench: --console: unknown")
+    assert answer.stderr.count("\n") == 1
+
+
 @pytest.mark.usefixtures("in_one_process")
 def test_a_record_is_reproduced_and_compared_from_record(capsbench, trained, tmp_path):
     records, _ = Store(trained / "results").records()

@@ -16,6 +16,8 @@ from capsbench.stats.sequential import LOOKS
     ("arguments", "start", "part"),
     [
         (("--worker", "3"), "capsbench: --worker: unknown", "did you mean '--workers'?"),
+        # An argument of the Python function alone.
+        (("--console", "x"), "capsbench: --console: unknown", "did you mean '--compile'?"),
         (("--seedz", "3"), "capsbench: --seedz: unknown", "did you mean '--seeds'?"),
         (("--executor", "condor"), "capsbench: --executor: unknown 'condor'", "choose from local, ray, slurm"),
         (("--detach",), "capsbench: --detach: is for --executor slurm", ""),
