@@ -73,9 +73,8 @@ class Folder:
         return judge_claims(self.material)
 
     def spell_budget(self, title: str) -> str:
-        """Returns the title of a group, or of several of one data set, with ``not tuned`` where nobody tuned it."""
-        is_tuned = "tuned" in title or ("epoch" not in title and bool(self.material.tuned))
-        return title if is_tuned else f"{title}, not tuned"
+        """Returns the title of a group, or of several of one data set, with ``not tuned`` if none of them was tuned."""
+        return title if "tuned" in title or self.material.tuned else f"{title}, not tuned"
 
 
 class Compared(NamedTuple):

@@ -142,8 +142,8 @@ class Group:
         )
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
         trials = first.get(TUNED)
-        tuned = "" if pd.isna(trials) else f", tuned {trials}"
-        self.title = f"{self.dataset}{few}, {self.size}, {trained}{stopped}{tuned}"
+        tuned = "not tuned" if pd.isna(trials) else f"tuned {trials}"
+        self.title = f"{self.dataset}{few}, {self.size}, {trained}{stopped}, {tuned}"
         summary = material.summary[material.summary["contender"].isin(self.described.index)]
         if most is not None:
             summary, _ = choose_most_accurate(summary, most=most)

@@ -217,7 +217,7 @@ def test_times_of_two_machines_or_beside_other_jobs_have_no_ratio(
 def test_a_contender_alone_has_a_row_without_a_rival(capsules: Make):
     (row,) = table_of(seeds_of(capsules)).to_dict("records")
     assert (row["rival"], row["contender_name"], row["settings"]) == ("", f"em {TIMES}3", 1)
-    assert row["on"] == "digits, tiny, 10 epochs"
+    assert row["on"] == "digits, tiny, 10 epochs, not tuned"
 
 
 def test_contenders_without_a_seed_in_common_are_not_tested(capsules: Make, matched: Make):
@@ -243,7 +243,7 @@ def test_epochs_that_one_rule_found_are_said_and_tested(capsules: Make, matched:
     ours, cnn = searched(seeds_of(capsules), 40), searched(seeds_of(matched, (0.5, 0.51, 0.5)), 20)
     line = line_of([*ours, *cnn])
     assert (line["result"], line["budget"], line["epochs"]) == (Result.BETTER, "", "40 against 20")
-    assert line["on"] == "digits, tiny, auto epochs from 10"
+    assert line["on"] == "digits, tiny, auto epochs from 10, not tuned"
 
 
 def test_fixed_epochs_are_another_budget_than_those_of_a_search(capsules: Make, matched: Make):

@@ -60,9 +60,9 @@ def test_several_contenders_are_told_apart(records: list[Record], capsules: Make
     others += [capsules(seed=seed, dataset="mnist", network="capsnet", routing="dynamic") for seed in range(3)]
     strings = SECTION.readable(SECTION.table(material_of([*records, *others])))
     assert strings["contender"].tolist() == [
-        f"em {TIMES}3 on digits, tiny, 10 epochs",
+        f"em {TIMES}3 on digits, tiny, 10 epochs, not tuned",
         "",
-        f"em {TIMES}3 on mnist, tiny, 10 epochs",
+        f"em {TIMES}3 on mnist, tiny, 10 epochs, not tuned",
     ]
     assert len(SECTION.statements(SECTION.table(material_of([*records, *others])))) == 2
 
