@@ -147,6 +147,8 @@ def draw_curves(material: Material) -> Picture:
                 continue
             curve = estimate_budget_curve(values)
             points = pd.DataFrame(curve.points, dtype=float)
+            # Beyond the reach no trial limits the curve from above, and a band would fill the picture.
+            points["better"] = points["better"].where(points["budget"] <= curve.reach).ffill(limit=1)
             style = get_line_style(looks[name]) | dict(marker="", linewidth=1.4)
             axes.step(points["budget"], 100 * points["estimate"], where="post", **style)
             axes.fill_between(
@@ -162,15 +164,14 @@ def draw_curves(material: Material) -> Picture:
             for edge in ("worse", "better"):
                 edge_style = dict(color=style["color"], linestyle=style["linestyle"], linewidth=THIN)
                 axes.step(points["budget"], 100 * points[edge], where="post", **edge_style)
-            # Beyond the reach no trial limits the curve from above.
-            axes.axvline(max(curve.reach, 1), color="0.6", linewidth=0.6, linestyle=":")
+            axes.axvline(curve.reach + 1, color="0.6", linewidth=0.6, linestyle=":")
         axes.set(xlabel="trials of each contender", ylabel=f"best validation accuracy ({PERCENT})")
         axes.set_title(str(dataset) if len(datasets) > 1 else "")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     caption = (
-        "Median of the best validation accuracy of k trials, with simultaneous 95 % bands. Up to the dotted line the trials "
-        "limit a curve on both sides. Beyond it nothing is claimed: more trials could reach any accuracy. A curve ends where it "
-        "would only be the best accuracy observed."
+        "Median of the best validation accuracy of k trials, with simultaneous 95 % bands. Left of the dotted line the trials "
+        "limit a curve on both sides. Beyond it only the lower edge of a band is drawn: more trials could reach any accuracy. A "
+        "curve ends where it would only be the best accuracy observed."
     )
     order = pd.Series([looks[name]["label"] for name in performances])
     return finish_picture(figure, "Performance against the number of trials", caption, order)

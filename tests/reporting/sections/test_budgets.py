@@ -112,3 +112,12 @@ def test_the_picture_has_a_curve_and_a_band_for_each_contender(tmp_path):
     (axes,) = picture.figure.axes
     assert len(axes.collections) == 2
     assert axes.get_ylim()[1] <= 105
+
+
+def test_a_band_ends_where_no_trial_limits_its_curve_from_above(tmp_path):
+    records = [make_search(tmp_path, 1, GOOD), make_search(tmp_path, 3, BAD)]
+    material = Material.from_records(records, Store(tmp_path))
+    (axes,) = SECTION.pictures["budget-curves"](material).figure.axes
+    reach = estimate_budget_curve(next(iter(collect_performances(material).values()))).reach
+    for band in axes.collections:
+        assert max(corner for path in band.get_paths() for corner in path.vertices[:, 0]) == reach + 1
