@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
+from capsbench import registry
 from capsbench.measures.spec import MeasureSpec
 from capsbench.presenting.contenders import collect_curves, collect_times, summary, verdicts_of
 from capsbench.presenting.figures.style import add_styles
@@ -66,7 +67,7 @@ class Material:
     - ``converged``: the results whose epochs were searched for, as they are on record
     - ``trials``: the trials of the searches in the folder
     - ``trial_faults``: a line for each file of them that cannot be read
-    - ``class_names``: data set of a user's own -> the names of its classes; those of others are numbers
+    - ``class_names``: data set -> the names of its classes, of one that has them
     - ``unpredicted``: the cells whose predictions ``verdicts`` have looked for in vain so far
     """
 
@@ -196,13 +197,17 @@ class Material:
 
 
 def _find_class_names(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Returns data set -> the names of its classes, as records have them of a user's own images."""
+    """Returns data set -> the names of its classes: as records have them of a user's own images, else as declared."""
     described: dict[str, Mapping[str, str]] = {}
     for record in records:
         if record.training and record.cell.dataset not in described:
             described[record.cell.dataset] = record.training.sources.get(IMAGES, {})
-    return {
+    names = {
         dataset: [facts[str(label)] for label in range(len(facts)) if str(label) in facts]
         for dataset, facts in described.items()
         if facts
     }
+    for dataset in described.keys() & registry.BUILT_IN["dataset"].keys():
+        if declared := registry.get("dataset", dataset).class_names:
+            names[dataset] = [*declared]
+    return names

@@ -68,3 +68,9 @@ def test_a_canvas_has_the_object_in_its_centre_at_its_own_size():
     assert torch.equal(canvas[..., 6:34, 6:34], digit)
     assert int((canvas != 0).sum()) == int((digit != 0).sum())
     assert torch.equal(prepare("affine-mnist", canvas), canvas)
+
+
+@pytest.mark.parametrize("name", registry.names("dataset"))
+def test_each_class_has_a_name_or_none_has(name):
+    dataset = registry.get("dataset", name)
+    assert len({*dataset.class_names}) in (0, dataset.classes)

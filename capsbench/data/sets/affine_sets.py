@@ -54,7 +54,7 @@ class AffineSet(Dataset):
         channels, height, width = cls.base.image
         cls.image = ImageShape(channels, height + 2 * cls.margin, width + 2 * cls.margin)
         cls.shift = cls.margin
-        for name in ("classes", "epochs", "files", "licence", "source"):
+        for name in ("classes", "class_names", "epochs", "files", "licence", "source"):
             if name not in vars(cls):
                 setattr(cls, name, getattr(cls.base, name))
 

@@ -54,6 +54,7 @@ class CIFAR10(PublishedSet):
 
     image = PUBLISHED
     classes = 10
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     shift = 4
     counts = (50_000, 10_000)
     augmentations: ClassVar[tuple[Augmentation, ...]] = (Flip(),)

@@ -11,6 +11,7 @@ class FashionMNIST(IDXSet):
     The capsule papers do not use it. Shifts of up to 2 pixels are those of MNIST, for comparability.
     """
 
+    class_names = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
     files = idx_files(
         "FashionMNIST",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",

@@ -87,6 +87,7 @@ class SmallNORB(Dataset):
 
     image = ImageShape(2, 32, 32)
     classes = 5
+    class_names = ("animal", "human", "plane", "truck", "car")
     standardised = True
     files = (
         _declare_file(TRAINING, "dat", 131_896_188, "66054832f9accfe74a0f4c36a75bc0a2"),

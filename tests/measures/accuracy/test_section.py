@@ -78,6 +78,13 @@ def test_classes_have_the_names_that_the_record_has(read: Callable[..., Material
     assert SECTION.table(material)["taken for"].tolist() == ["ring", "", "cross"]
 
 
+def test_classes_have_the_names_that_a_built_in_data_set_declares(read: Callable[..., Material], capsules: Make) -> None:
+    record = capsules()
+    clothes = make_record(record.cell.model_copy(update={"dataset": "fashion-mnist"}), record.rows)
+    table = SECTION.table(read((predict(clothes), PREDICTED)))
+    assert table["taken for"].tolist() == ["pullover", "", "trouser"]
+
+
 def test_without_predictions_the_accuracies_stay(read: Callable[..., Material], capsules: Make) -> None:
     table = SECTION.table(read((predict(capsules()), None)))
     assert table["accuracy %"].tolist() == pytest.approx([75.0, 100.0, 50.0])
