@@ -108,3 +108,27 @@ def test_poses_of_the_transforming_autoencoder_follow_and_serve_beyond_what_was_
     assert (means["transforming-autoencoder"] < 0.8 * means["conditional-autoencoder"]).all()
     follows = table[(table["metric"] == "R^2") & table["condition"].isin(["inside, x", "inside, y"])]
     assert follows["value"].min() > 0.8
+
+
+def find_last_validation(folder: Path) -> pd.DataFrame:
+    """Returns one row a record: its contender, the study of its search, and the validation accuracy of its last epoch."""
+    records, _ = Store(folder).records()
+    return pd.DataFrame(
+        {
+            "contender": (record.cell.network, record.cell.routing, record.cell.options.get("network.parameters")),
+            "study": record.tuning and record.tuning.study,
+            "accuracy": record.training.history[-1]["validation_accuracy"],
+        }
+        for record in records
+    )
+
+
+def test_the_defaults_at_tiny_are_as_good_as_the_best_of_four_tuned_studies():
+    """By validation accuracy, each the mean of three seeds that chose nothing: docs/tuning.md has the table."""
+    defaults = find_last_validation(REFERENCE / "fashion-6000").groupby("contender")["accuracy"]
+    tuned = find_last_validation(REFERENCE / "tuned-fashion").groupby(["contender", "study"])["accuracy"]
+    assert (defaults.count() == 3).all()
+    assert (tuned.count() == 3).all()
+    best = tuned.mean().groupby("contender").max()
+    assert set(best.index) == set(defaults.mean().index)
+    assert (best - defaults.mean() < 0.01).all()
