@@ -31,6 +31,15 @@ def strip_component(column: str) -> str:
     return column
 
 
+UNITS_OF_N = {"seed": "seeds", "study": "studies"}
+"""What n counts -> its plural: seeds, and studies of a tuned contender."""
+
+
+def spell_count(n: int, unit: str) -> str:
+    """Returns ``1 seed`` or ``4 studies``."""
+    return f"{n} {unit if n == 1 else UNITS_OF_N[unit]}"
+
+
 def spell_value(value: Any) -> str:
     """A field's or an option's value as its flag takes it: ``9.0`` -> ``9``, ``True`` -> ``yes``, ``None`` -> ``none``."""
     if isinstance(value, bool):

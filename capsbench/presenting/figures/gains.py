@@ -215,7 +215,7 @@ def _draw_ratio_axis(axes: Axes, rows: Sequence[Gain]) -> None:
     limit = math.exp(1.1 * max([*ends, math.log(2)]))
     axes.set_xscale("log")
     axes.set_xlim(limit, 1 / limit)  # less is better, which is on the right in both panels
-    marks = [mark for mark in (3, 10, 30, 100, 1000) if mark <= limit]
+    marks = [mark for mark in (3, 10, 30, 100, 1000) if mark <= limit][::-2]  # the labels of more would touch
     axes.xaxis.set_major_locator(FixedLocator([*(1 / mark for mark in marks), 1, *marks]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}{TIMES}"))

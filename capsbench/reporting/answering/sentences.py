@@ -12,7 +12,7 @@ import pandas as pd
 from capsbench.presenting.format import PERCENT, POINTS, cut_interval, spell_seeds_needed
 from capsbench.presenting.marks import SHARED
 from capsbench.presenting.section import Statement
-from capsbench.presenting.words import TIED, TIMES
+from capsbench.presenting.words import TIED, TIMES, spell_count
 from capsbench.reporting.answering.comparisons import SAME, Result
 from capsbench.reporting.sections.contests import count_digits
 from capsbench.stats.differences import FEWEST_SEEDS
@@ -272,8 +272,7 @@ def spell_number(line: Line) -> str:
 
 
 def _count(line: Line) -> str:
-    plural = {"seed": "seeds", "study": "studies"}[line["unit_of_n"]]
-    return f"1 {line['unit_of_n']}" if line["value_n"] == 1 else f"{line['value_n']} {plural}"
+    return spell_count(line["value_n"], line["unit_of_n"])
 
 
 def _find_unit(line: Line) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from capsbench.presenting.format import PERCENT, format_interval
 from capsbench.presenting.marks import COLLAPSED, has_mark
 from capsbench.presenting.section import Statement
+from capsbench.presenting.words import UNITS_OF_N
 from capsbench.reporting.answering.comparisons import Result
 from capsbench.reporting.answering.quotes import to_lines
 from capsbench.reporting.answering.sentences import (
@@ -115,7 +116,7 @@ def _spell_verdict(lines: Sequence[Mapping[Any, Any]]) -> str:
     title = str(mine["measured"])
     facts = ", ".join([spell_number(mine), *list_marks(mine, MINE)]).replace(", ", " (", 1)
     lead = f"On {mine['on']}, {mine['contender_name']} has the best mean {shorten_titles([title])[title]}: {facts})."
-    units = {"seed": "seeds", "study": "studies"}[mine["unit_of_n"]]
+    units = UNITS_OF_N[mine["unit_of_n"]]
     few = all(line["n"] < FEWEST_SEEDS for line in lines if line["result"] == Result.NOT_TESTED)
     why = f": a test needs {FEWEST_SEEDS} {units} of each" if few else ""
     groups: dict[str, list[str]] = {}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from capsbench.measures.cost.spec import FLOPS
 from capsbench.measures.speed.spec import STEP_TIME
 from capsbench.presenting.figures.gains import COUNT, DOUBTFUL, Gain
+from capsbench.presenting.words import spell_count
 from capsbench.reporting.findings.comparisons import Compared, Folder, compare_pairs, find_numbers, is_count, is_ratio
 from capsbench.reporting.findings.questions import AskedNumber
 from capsbench.reporting.sections.contests import list_numbers
@@ -52,8 +53,8 @@ def to_gain(compared: Compared) -> Gain:
     row = compared.group.contenders.loc[compared.pair.capsules].to_dict()
     result = str(Outcome.NOT_TESTED if is_ratio(number) else verdict.outcome)
     result = DOUBTFUL if compared.doubt else COUNT if is_count(number) else result
-    seeds = verdict.difference.seeds
-    on = compared.on if is_count(number) else f"{compared.on}, {seeds} seed{'' if seeds == 1 else 's'}"
+    n = verdict.difference.seeds
+    on = compared.on if is_count(number) else f"{compared.on}, {spell_count(n, compared.group.unit_of_n)}"
     mean, low, high = (float(f"{end:.3g}") for end in (mean, low, high))
     title = number.contest.title
     return Gain(title, on, str(row["routing"]), int(row["iterations"]), mean, low, high, result)

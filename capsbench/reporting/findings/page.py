@@ -26,8 +26,8 @@ RULES = f"""- **Comparisons.** One is supported or refuted if its interval lies 
   With fewer than {FEWEST_SEEDS} seeds it is not tested.
 - **Verdicts.** A question is supported or refuted if all tested comparisons agree. It is mixed if some support and some
   refute it.
-- **Numbers.** Means over seeds with 95 % intervals. The interval of a difference is corrected for all comparisons of its
-  folder. Counts of operations are exact. Times are of a busy machine, and not tested.
+- **Numbers.** Means over n seeds, or n searches of a tuned contender, with 95 % intervals. The interval of a difference is
+  corrected for all comparisons of its folder. Counts of operations are exact. Times are of a busy machine, and not tested.
   `mnist[12000]` has 12,000 training images."""
 
 PICTURE = """![Gains and costs of capsule networks against CNNs of equal size](findings.svg)
@@ -105,7 +105,7 @@ def _describe_rows(rows: Sequence[Row], decide: str, missing: Sequence[str] = ()
     own = [row for row in rows if not row.claim]
     if own:
         has_numbers = any(row.about for row in own)
-        heads = ("on", *(["number"] if has_numbers else []), "verdict", "numbers", "seeds")
+        heads = ("on", *(["number"] if has_numbers else []), "verdict", "numbers", "n")
         yield from write_table(heads, _list_cells(own, has_numbers))
     if missing:
         yield from (f"capsbench has no measure {' and no measure '.join(f'`{name}`' for name in missing)} yet.", "")

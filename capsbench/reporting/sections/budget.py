@@ -142,6 +142,7 @@ class Group:
         )
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
         trials = first.get(TUNED)
+        self.unit_of_n = "seed" if pd.isna(trials) else "study"
         tuned = "not tuned" if pd.isna(trials) else f"tuned {trials}"
         self.title = f"{self.dataset}{few}, {self.size}, {trained}{stopped}, {tuned}"
         summary = material.summary[material.summary["contender"].isin(self.described.index)]

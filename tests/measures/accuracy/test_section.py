@@ -78,7 +78,9 @@ def test_classes_have_the_names_that_the_record_has(read: Callable[..., Material
     assert SECTION.table(material)["taken for"].tolist() == ["ring", "", "cross"]
 
 
-def test_classes_have_the_names_that_a_built_in_data_set_declares(read: Callable[..., Material], capsules: Make) -> None:
+def test_classes_have_the_names_that_a_built_in_data_set_declares(
+    read: Callable[..., Material], capsules: Make
+) -> None:
     record = capsules()
     clothes = make_record(record.cell.model_copy(update={"dataset": "fashion-mnist"}), record.rows)
     table = SECTION.table(read((predict(clothes), PREDICTED)))
