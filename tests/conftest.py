@@ -129,7 +129,11 @@ def _failed() -> Callable[..., Record]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives each of several test processes one thread: they and what they start inherit the environment."""
+    """Gives each of several test processes one thread: they and what they start inherit the environment.
+
+    A shell lets what it starts in the background ignore Ctrl-C, and tests of it would then wait forever.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     gc.disable()  # all that is imported and collected stays
