@@ -120,6 +120,7 @@ def _make_environment() -> Environment:
     environment.filters["quantity"] = _typeset_number
     environment.filters["prose"] = _typeset_prose
     environment.filters["flags"] = _keep_flags_whole
+    environment.filters["heading"] = _typeset_heading
     return environment
 
 
@@ -199,6 +200,12 @@ def _describe_table(table: Table, names: Sequence[str]) -> dict[str, Any]:
         "caption": _mark_code(table.whole_caption),
         "marks": [_mark_code(f"{mark}.") for mark in table.marks],
     }
+
+
+def _typeset_heading(text: str) -> Markup:
+    """Returns a heading that stays with its unit, and in which a line may break between the words of an option's name."""
+    words = re.split(r"(?<=[._])(?=[^\W\d])", text.replace(" %", "\N{NO-BREAK SPACE}%"))
+    return Markup("<wbr>").join(words)
 
 
 def _typeset_prose(text: str) -> str:

@@ -31,7 +31,7 @@ from tests.making import make_record
 
 Make = Callable[..., Record]
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>&amp;'
-VOID = {"meta", "input", "br", "img", "link"}
+VOID = {"meta", "input", "br", "wbr", "img", "link"}
 
 
 class Page(HTMLParser):
@@ -270,6 +270,14 @@ def test_no_line_breaks_within_the_name_of_a_contender(made: Report) -> None:
     assert any("matched CNN" in row[-1] for row in winners.rows)
     assert '<span class="name">matched CNN</span>' in text
     assert ".name { white-space: nowrap; }" in text
+
+
+def test_the_name_of_an_option_breaks_between_its_words(store: Store, capsules: Make) -> None:
+    """Else a table of such names is wider than a printed page."""
+    for value in (True, False):
+        store.write(capsules(0.9, options={"network.shared_transforms": value}))
+    text = text_of(report(store.folder, formats=["html"], columns=["all"]))
+    assert "network.<wbr>shared_<wbr>transforms</th>" in text
 
 
 def test_without_a_difference_there_is_no_asterisk(store: Store, capsules: Make, matched: Make) -> None:
