@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from capsbench.presenting.format import parse_quantity, split_interval
@@ -232,6 +233,7 @@ def _measure_columns(table: Table) -> tuple[list[float], list[float], list[float
     return bodies, headings, words, least
 
 
+@lru_cache(maxsize=100_000)
 def _measure_words(text: str) -> float:
     """Returns the points of the longest part of a text that stays on one line; an interval stays with its number."""
     value, spread, rest = split_interval(text)

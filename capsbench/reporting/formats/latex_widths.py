@@ -5,6 +5,8 @@ They are those of Computer Modern Roman at 8 points, which is wider than Times a
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 POINTS = 8.0
 """The size of the font."""
 
@@ -24,6 +26,7 @@ WIDTHS = {
 OTHER = 0.9
 
 
+@lru_cache(maxsize=100_000)  # a table is measured once for each layout that is tried
 def measure_text(text: str) -> float:
     """Returns the width of a text in points."""
     return POINTS * sum(WIDTHS.get(letter, OTHER) for letter in text)
