@@ -124,6 +124,11 @@ def name_column(table: pd.DataFrame) -> dict[str, pd.Series]:
     return {"name": table["dataset"] + ": " + table["name"] if several else table["name"]}
 
 
+def name_unit(trials: Any) -> str:
+    """Returns what n counts of a contender, from its value of `TUNED`: ``study`` if it is tuned, else ``seed``."""
+    return "seed" if pd.isna(trials) else "study"
+
+
 def spell_seed_counts(n: pd.Series, seeds: pd.Series) -> pd.Series:
     """Returns ``3``, and ``2 of 3`` where a number lacks some of the contender's seeds."""
     return n.map(str) + (" of " + seeds.map(str)).where(n < seeds, "")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from capsbench.presenting.format import name_unit
 from capsbench.presenting.marks import marks_of
 from capsbench.records.tuning import TUNED
 from capsbench.reporting.answering.comparisons import Result
@@ -51,7 +52,7 @@ def _to_line(row: Mapping[Any, Any], contenders: pd.DataFrame) -> dict[str, Any]
         "contender_name": first["bare"],
         "contender_marks": first["marks"],
         "facts": ["the best mean"],
-        "unit_of_n": "seed" if pd.isna(first.get(TUNED)) else "study",
+        "unit_of_n": name_unit(first.get(TUNED)),
         "rival_name": other["bare"],
         "rival_marks": other["marks"],
         "network": "",  # the names tell it

@@ -16,7 +16,7 @@ import pandas as pd
 
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.measures.transfer.spec import TRANSFER
-from capsbench.presenting.format import format_interval, spell_seeds_needed
+from capsbench.presenting.format import format_interval, name_unit, spell_seeds_needed
 from capsbench.presenting.material import Material
 from capsbench.presenting.naming import BUDGET
 from capsbench.presenting.shortlist import choose_most_accurate
@@ -142,7 +142,7 @@ class Group:
         )
         stopped = f", stopped at {self.stop_at:g}" if self.stop_at else ""
         trials = first.get(TUNED)
-        self.unit_of_n = "seed" if pd.isna(trials) else "study"
+        self.unit_of_n = name_unit(trials)
         tuned = "not tuned" if pd.isna(trials) else f"tuned {trials}"
         self.title = f"{self.dataset}{few}, {self.size}, {trained}{stopped}, {tuned}"
         summary = material.summary[material.summary["contender"].isin(self.described.index)]
