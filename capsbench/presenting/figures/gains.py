@@ -1,16 +1,18 @@
-"""Gains and costs in one picture: what capsule networks have more or less of than CNNs of equal size, a row each."""
+"""Gains and costs on one slide: what capsule networks have more or less of than CNNs of equal size, a row a number."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import Transform
 
 from capsbench import registry
 from capsbench.presenting.figures.figure import Picture, text_width
@@ -25,19 +27,20 @@ from capsbench.presenting.figures.style import (
     POINT,
     SMALL,
     STYLE,
+    THIN,
 )
 from capsbench.presenting.words import TIMES
 from capsbench.stats.differences import FEWEST_SEEDS
 from capsbench.stats.verdicts import Outcome
 
-SLOT, ROW_GAP, HEADING = 0.105, 0.07, 0.17
-"""Heights in inches: of a point, between rows, and of a heading."""
+SLOT, ROW_GAP, LEAST_ROW = 0.085, 0.1, 0.3
+"""Heights in inches: of a point, between rows, and of a row of few points, which two lines of text fill."""
 
-ABOVE, UNDER, LEGEND_LINE = 0.2, 0.42, 0.14
+ABOVE, UNDER, LEGEND_LINE = 0.24, 0.42, 0.14
 """Heights in inches: of a panel's title, of its axis with words below, and of a line of the legend."""
 
-WIDTH, GAINS_WIDTH = 10.0, 5.8
-"""Widths in inches: of the picture, which has the shape of a slide, and of its panel of gains."""
+WIDTH, GAINS_WIDTH, LEAST_HEIGHT = 10.0, 6.1, 5.6
+"""Widths in inches: of the picture and of its panel of gains. With the least height it has the shape of a slide."""
 
 EDGE, GAP = 0.06, 8
 """Room around panels, in inches, and between names and axes, in points."""
@@ -51,6 +54,12 @@ COUNT = "count"
 DOUBTFUL = "undecided"
 """The result of a number that something makes doubtful, such as a collapsed network."""
 
+RESULTS = ("better", "worse", "undecided", "cheaper", "dearer", "not tested")
+"""What a row counts, in this order."""
+
+TINY, LARGE = 5.5, 7.5
+"""Points of the names beside points, which are on neighbouring slots, and of those of rows."""
+
 SHOWN_FULL = frozenset({str(Outcome.DIFFERENT), COUNT})
 
 
@@ -59,6 +68,7 @@ class Gain(NamedTuple):
 
     Attributes:
         number: its title.
+        data: the data set and the size.
         on: the data set, the budget and the seeds.
         routing, iterations: of the capsule network.
         mean, low, high: the gain in points, positive where the capsule network is better, or a ratio; the ends are nan
@@ -67,6 +77,7 @@ class Gain(NamedTuple):
     """
 
     number: str
+    data: str
     on: str
     routing: str
     iterations: int
@@ -78,39 +89,34 @@ class Gain(NamedTuple):
 
 @mpl.rc_context(STYLE)
 def draw_gains(gains: Sequence[Gain], costs: Sequence[Gain]) -> Picture:
-    """Draws gains in points beside costs as ratios, a row each data set and budget.
+    """Draws gains in points beside costs as ratios, a row a number, the smallest first.
 
     Raises:
         ValueError: there is no gain, or no cost.
     """
-    if not gains or not costs:
+    tested = [point for point in gains if not math.isnan(point.low)]
+    if not tested or not costs:
         raise ValueError("no gain or no cost to draw")
-    colors = assign_colors(row.routing for row in (*gains, *costs))
-    heights = find_height(gains), find_height(costs)
-    names, looks = _make_handles((*gains, *costs), colors)
+    colors = assign_colors(point.routing for point in (*tested, *costs))
+    names, looks = _make_handles((*tested, *costs), colors)
     legend = LEGEND_LINE * (-(-len(names) // 3) + len(looks) + 1)
-    height = ABOVE + UNDER + 2 * EDGE + max(heights[0], heights[1] + legend)
-    figure = Figure(figsize=(WIDTH, height), facecolor=PAPER)
     panels = (
-        (gains, "What they give: points more than the CNN", EDGE, GAINS_WIDTH, _draw_points_axis),
-        (costs, "What they cost: multiple of the CNN", GAINS_WIDTH + 2 * EDGE, WIDTH, _draw_ratio_axis),
+        (group_points(tested), "What they give: points more than a CNN of equal size", _draw_points_axis),
+        (group_points(costs), "What they cost: multiple of that CNN", _draw_ratio_axis),
     )
-    for (rows, title, left, right, draw_axis), tall in zip(panels, heights, strict=True):
-        room = max(text_width(row.on) for row in rows) + GAP
+    heights = [sum(map(find_height, rows.values())) for rows, _, _ in panels]
+    body = max(LEAST_HEIGHT - ABOVE - UNDER - 2 * EDGE, heights[0], heights[1] + UNDER + legend)
+    heights[0] = body
+    height = body + ABOVE + UNDER + 2 * EDGE
+    figure = Figure(figsize=(WIDTH, height), facecolor=PAPER)
+    sides = (EDGE, GAINS_WIDTH), (GAINS_WIDTH + 2 * EDGE, WIDTH)
+    for (rows, title, draw_axis), (left, right), tall in zip(panels, sides, heights, strict=True):
+        room = max(text_width(number, LARGE) for number in rows) + GAP
         x, top = left + room / 72, height - EDGE - ABOVE
         axes = figure.add_axes((x / WIDTH, (top - tall) / height, (right - 3 * EDGE - x) / WIDTH, tall / height))
         _draw_rows(axes, rows, colors, tall, room)
-        draw_axis(axes, rows)
-        axes.annotate(
-            title,
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(-room, 4),
-            textcoords="offset points",
-            va="bottom",
-            fontweight="bold",
-            color=INK,
-        )
+        draw_axis(axes, [point for points in rows.values() for point in points])
+        _write(axes, title, (0, 1), (-room, 6), axes.transAxes, va="bottom", fontweight="bold", color=INK)
     middle = (GAINS_WIDTH + WIDTH) / 2 / WIDTH
     below = LEGEND_LINE * (len(looks) + 0.5) / height
     figure.add_artist(figure.legend(handles=names, loc="lower center", ncols=3, bbox_to_anchor=(middle, below)))
@@ -118,7 +124,8 @@ def draw_gains(gains: Sequence[Gain], costs: Sequence[Gain]) -> Picture:
     return Picture(
         figure,
         "Capsule networks against CNNs of equal size",
-        "Each row is a data set with its budget. The axis of points is linear to 1 and logarithmic beyond.",
+        "Each point is a capsule network on a data set; that of a significant difference is named. The axis of points is linear "
+        f"to {NEAR:g} and logarithmic beyond. Differences over fewer than {FEWEST_SEEDS} seeds are left out.",
     )
 
 
@@ -131,63 +138,85 @@ def assign_colors(routings: Iterable[str]) -> dict[str, str]:
     return {name: PALETTE[place % len(PALETTE)] for name, place in places.items()}
 
 
-def group_rows(rows: Iterable[Gain]) -> dict[str, dict[str, list[Gain]]]:
-    """Returns number -> budget -> its points, by routing and iterations."""
-    groups: dict[str, dict[str, list[Gain]]] = {}
-    for row in rows:
-        groups.setdefault(row.number, {}).setdefault(row.on, []).append(row)
-    return {
-        number: {
-            on: sorted(points, key=lambda point: (point.routing, point.iterations)) for on, points in budgets.items()
-        }
-        for number, budgets in groups.items()
-    }
+def group_points(points: Iterable[Gain]) -> dict[str, list[Gain]]:
+    """Returns number -> its points, by their means."""
+    groups: dict[str, list[Gain]] = {}
+    for point in points:
+        groups.setdefault(point.number, []).append(point)
+    return {number: sorted(group, key=lambda point: point.mean) for number, group in groups.items()}
 
 
-def find_height(rows: Sequence[Gain]) -> float:
-    """Returns the height of the rows of a panel in inches."""
-    groups = group_rows(rows)
-    lines = sum(len(budgets) for budgets in groups.values())
-    return HEADING * len(groups) + ROW_GAP * lines + SLOT * len(rows)
+def find_height(points: Sequence[Gain]) -> float:
+    """Returns the height of a row in inches."""
+    return ROW_GAP + max(LEAST_ROW, SLOT * len(points))
 
 
-def _draw_rows(axes: Axes, rows: Sequence[Gain], colors: Mapping[str, str], height: float, room: float) -> None:
-    """Draws the points of a panel from top to bottom, at heights in inches."""
-    place, ticks, names = 0.0, [], []
-    for number, budgets in group_rows(rows).items():
-        axes.annotate(
-            number,
-            (0, place + HEADING / 2),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(-room, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-            fontstyle="italic",
-            color=INK,
+def count_results(points: Iterable[Gain]) -> str:
+    """Returns how many points are better, worse and undecided: ``1 better, 5 undecided``."""
+    counts = Counter(name_result(point) for point in points)
+    return ", ".join(f"{counts[name]} {name}" for name in RESULTS if counts[name])
+
+
+def name_result(point: Gain) -> str:
+    if point.result == COUNT:
+        return "cheaper" if point.mean < 1 else "dearer"
+    if point.result == Outcome.DIFFERENT:
+        return "better" if point.mean > 0 else "worse"
+    return "not tested" if point.result == Outcome.NOT_TESTED else "undecided"
+
+
+def _draw_rows(
+    axes: Axes, rows: Mapping[str, Sequence[Gain]], colors: Mapping[str, str], height: float, room: float
+) -> None:
+    """Draws the rows of a panel from top to bottom, at heights in inches; what is left of the panel's is shared by all."""
+    spare = (height - sum(map(find_height, rows.values()))) / len(rows)
+    top = 0.0
+    for number, points in rows.items():
+        bottom = top + find_height(points) + spare
+        middle = (top + bottom) / 2
+        _write(
+            axes, number, (0, middle), (-room, 1), axes.get_yaxis_transform(), va="bottom", fontsize=LARGE, color=INK
         )
-        place += HEADING
-        for on, points in budgets.items():
-            ticks.append(place + SLOT * len(points) / 2)
-            names.append(on)
-            for point in points:
-                _draw_point(axes, place + SLOT / 2, point, colors[point.routing])
-                place += SLOT
-            axes.axhline(place + ROW_GAP / 2, color=GRID, linewidth=0.4, zorder=0)
-            place += ROW_GAP
+        _write(
+            axes,
+            count_results(points),
+            (0, middle),
+            (-room, -1),
+            axes.get_yaxis_transform(),
+            va="top",
+            fontsize=SMALL,
+            color=PALE,
+        )
+        for place, point in enumerate(points):
+            _draw_point(axes, middle + SLOT * (place - (len(points) - 1) / 2), point, colors[point.routing])
+        axes.axhline(bottom, color=GRID, linewidth=THIN, zorder=0)
+        top = bottom
     axes.set_ylim(height, 0)
-    axes.set_yticks(ticks, names)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
+    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
 
 
 def _draw_point(axes: Axes, place: float, point: Gain, color: str) -> None:
+    is_full = point.result in SHOWN_FULL
     if not math.isnan(point.low):
-        axes.plot([point.low, point.high], [place, place], color=color, linewidth=LINE, zorder=2, solid_capstyle="butt")
-    face = color if point.result in SHOWN_FULL else PAPER
+        width = LINE if is_full else THIN
+        axes.plot(
+            [point.low, point.high], [place, place], color=color, linewidth=width, zorder=2, solid_capstyle="butt"
+        )
     marker = "x" if point.result == Outcome.NOT_TESTED else find_marker(point.iterations)
-    axes.plot([point.mean], [place], marker, color=color, markerfacecolor=face, markersize=1.2 * POINT, zorder=3)
+    face = color if is_full else PAPER
+    axes.plot([point.mean], [place], marker, color=color, markerfacecolor=face, markersize=POINT, zorder=3)
+    if point.result == Outcome.DIFFERENT:  # on the side of no difference, where nothing else is drawn
+        end, shift, side = (point.high, 4, "left") if point.mean < 0 else (point.low, -4, "right")
+        _write(
+            axes, point.data, (end, place), (shift, 0), axes.transData, ha=side, va="center", fontsize=TINY, color=INK
+        )
+
+
+def _write(
+    axes: Axes, words: str, at: tuple[float, float], shift: tuple[float, float], transform: Transform, **look: Any
+) -> None:
+    axes.annotate(words, at, xycoords=transform, xytext=shift, textcoords="offset points", **look)
 
 
 def find_marker(iterations: int) -> str:
@@ -199,7 +228,7 @@ def _draw_points_axis(axes: Axes, rows: Sequence[Gain]) -> None:
     limit = min(100.0, 1.15 * max([*ends, NEAR]))
     axes.set_xscale("symlog", linthresh=NEAR, linscale=0.6)
     axes.set_xlim(-limit, limit)
-    marks = [mark for mark in (0.5, 1, 2, 5, 10, 20, 50) if mark <= limit]
+    marks = [mark for mark in (1, 3, 10, 30, 100) if mark <= limit]
     axes.xaxis.set_major_locator(FixedLocator([*(-mark for mark in reversed(marks)), 0, *marks]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(
@@ -228,16 +257,7 @@ def _label_sides(axes: Axes, unit: str, left: str, right: str) -> None:
     axes.set_xlabel(unit, labelpad=2)
     sides = ((0.0, f"\N{LEFTWARDS ARROW} {left}", "left"), (1.0, f"{right} \N{RIGHTWARDS ARROW}", "right"))
     for x, words, side in sides:
-        axes.annotate(
-            words,
-            (x, 0),
-            xycoords="axes fraction",
-            xytext=(0, -13),
-            textcoords="offset points",
-            ha=side,
-            va="top",
-            fontsize=SMALL,
-        )
+        _write(axes, words, (x, 0), (0, -13), axes.transAxes, ha=side, va="top", fontsize=SMALL)
 
 
 def _make_handles(rows: Sequence[Gain], colors: Mapping[str, str]) -> tuple[list[Line2D], list[Line2D]]:
@@ -249,7 +269,7 @@ def _make_handles(rows: Sequence[Gain], colors: Mapping[str, str]) -> tuple[list
             [],
             color=colors[name],
             marker=find_marker(count),
-            markersize=1.2 * POINT,
+            markersize=POINT,
             label=f"{name} {TIMES}{count}",
         )
         for name, count in kinds
@@ -261,14 +281,14 @@ def _make_handles(rows: Sequence[Gain], colors: Mapping[str, str]) -> tuple[list
             color=PALE,
             marker=marker,
             markerfacecolor=face,
-            markersize=1.2 * POINT,
+            markersize=POINT,
             linestyle="none",
             label=words,
         )
         for marker, face, words in (
             ("o", PALE, "significant, or a count"),
             ("o", PAPER, "not significant, or in doubt"),
-            ("x", PALE, f"not tested: fewer than {FEWEST_SEEDS} seeds, or a time"),
+            ("x", PALE, "a time, not tested"),
         )
     ]
     return names, looks

@@ -99,9 +99,14 @@ class Compared(NamedTuple):
     unlike: bool
 
     @property
+    def data(self) -> str:
+        """The data set and the size."""
+        return f"{self.group.dataset}, {self.group.size}"
+
+    @property
     def on(self) -> str:
         """The budget; of a count, which no training changes, the data set and the size."""
-        return f"{self.group.dataset}, {self.group.size}" if is_count(self.number) else self.group.title
+        return self.data if is_count(self.number) else self.group.title
 
     def find_ratios(self) -> list[float]:
         """Returns the ratio of both numbers, one for each seed that both have."""

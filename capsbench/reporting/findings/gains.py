@@ -57,7 +57,7 @@ def to_gain(compared: Compared) -> Gain:
     on = compared.on if is_count(number) else f"{compared.on}, {spell_count(n, compared.group.unit_of_n)}"
     mean, low, high = (float(f"{end:.3g}") for end in (mean, low, high))
     title = number.contest.title
-    return Gain(title, on, str(row["routing"]), int(row["iterations"]), mean, low, high, result)
+    return Gain(title, compared.data, on, str(row["routing"]), int(row["iterations"]), mean, low, high, result)
 
 
 def encode_gains(gains: Iterable[Gain], costs: Iterable[Gain]) -> str:

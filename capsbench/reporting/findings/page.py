@@ -32,8 +32,9 @@ RULES = f"""- **Comparisons.** One is supported or refuted if its interval lies 
 
 PICTURE = """![Gains and costs of capsule networks against CNNs of equal size](findings.svg)
 
-Each point is a capsule network against a CNN with the same number of parameters (within 2 %). The axis of points is linear
-to 1 and logarithmic beyond. The numbers of the picture are in [findings.csv](findings.csv)."""
+Each point is a capsule network against a CNN with the same number of parameters (within 2 %). A significant difference has the
+name of its data set. The axis of points is linear to 1 and logarithmic beyond. Differences over fewer than 3 seeds are left out.
+All points are in [findings.csv](findings.csv)."""
 
 
 def write_page(questions: Questions, folders: Sequence[Folder]) -> str:

@@ -30,8 +30,8 @@ def test_a_cnn_of_another_size_is_no_match(larger_cnn: Folder) -> None:
 
 
 def test_points_have_three_digits_in_their_file() -> None:
-    gain = Gain("accuracy", "mnist, 3 seeds", "em", 1, 1.5, -0.25, 3.25, "different")
+    gain = Gain("accuracy", "mnist, tiny", "mnist, 3 seeds", "em", 1, 1.5, -0.25, 3.25, "different")
     header, points, times = csv.reader(encode_gains([gain], [gain]).splitlines())
     assert header[:2] == ["unit", "number"]
     assert (points[0], times[0]) == ("points", "times")
-    assert [float(value) for value in points[5:8]] == [1.5, -0.25, 3.25]
+    assert [float(value) for value in points[6:9]] == [1.5, -0.25, 3.25]
