@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from capsbench.measures.spec import built_in_specs
 from capsbench.presenting.contenders import SIZES
 from capsbench.presenting.marks import explain_signs
+from capsbench.records.record import Record
 from capsbench.reporting.findings.answers import (
     OPPOSITE,
     Row,
@@ -66,8 +68,16 @@ def write_page(questions: Questions, folders: Sequence[Folder]) -> str:
     for claim, rows in claims:
         lines += [f"### Claim {claim.number}", "", f"{claim.text} ({claim.source}).", ""]
         lines += _describe_rows(rows, commands[claim.number])
-    lines += ["## Records", ""]
-    lines += write_table(("folder", "budgets", "seeds"), [_describe_folder(folder) for folder in folders])
+    lines += ["## Records", "", "Hours are those of a training or a measure, of which several ran at a time.", ""]
+    lines += write_table(
+        ("folder", "budgets", "networks", "seeds", "hours", "machine"), [_describe_folder(folder) for folder in folders]
+    )
+    if questions.waiting:
+        lines += ["## What waits", ""]
+        lines += write_table(
+            ("what", "needs", "command"),
+            [(waiting.title, waiting.needs, f"`{waiting.command}`") for waiting in questions.waiting],
+        )
     meanings = explain_signs(lines)
     lines += ["Signs:", "", *(f"- {meaning}." for meaning in meanings)] if meanings else []
     return "\n".join(lines).rstrip() + "\n"
@@ -134,7 +144,20 @@ def find_missing(saying: Saying) -> list[str]:
 def _describe_folder(folder: Folder) -> tuple[str, ...]:
     budgets = "; ".join(dict.fromkeys(folder.spell_budget(group.title) for group in folder.groups))
     seeds = {record.cell.seed for record in folder.records}
-    return folder.path.name, budgets, str(len(seeds))
+    hours = sum(map(_count_seconds, folder.records)) / 3600
+    machines = sorted({_name_machine(record.provenance) for record in folder.records})
+    return folder.path.name, budgets, str(len(folder.records)), str(len(seeds)), f"{hours:.1f}", "; ".join(machines)
+
+
+def _count_seconds(record: Record) -> float:
+    """Returns how long the training and the measures of a record took."""
+    seconds = [measurement.seconds for measurement in record.measures.values()]
+    return sum(part or 0.0 for part in (record.training and record.training.seconds, *seconds))
+
+
+def _name_machine(provenance: Mapping[str, Any]) -> str:
+    """Returns the GPU, or else the processor and its cores."""
+    return str(provenance.get("gpu") or f"{provenance.get('cpu')}, {provenance.get('cores')} cores")
 
 
 def _find_anchor(title: str) -> str:

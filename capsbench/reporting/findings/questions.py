@@ -72,13 +72,30 @@ class ClaimCommand(BaseModel):
     decide: str
 
 
+class Waiting(BaseModel):
+    """A run that has no record yet, and what it waits for.
+
+    Attributes:
+        title: what it would show.
+        command: the run.
+        needs: the time or the machine that it waits for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    command: str
+    needs: str
+
+
 class Questions(BaseModel):
-    """All questions of a page."""
+    """All questions of a page, and the runs that wait."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     claims: tuple[ClaimCommand, ...]
     sayings: tuple[Saying, ...]
+    waiting: tuple[Waiting, ...] = ()
 
     @property
     def undeclared(self) -> tuple[AskedNumber, ...]:

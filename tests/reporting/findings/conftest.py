@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,8 @@ def folder(capsules: Make, matched: Make, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def larger_cnn(capsules: Make, matched: Make, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """One seed, and a CNN with three times the parameters."""
+    """One seed, and a CNN with three times the parameters, which trained for two hours."""
     cnn = matched(0.8, network="resnet", options={}, parameters=3000)
+    assert cnn.training
+    cnn = replace(cnn, training=replace(cnn.training, seconds=7200.0))
     return write_folder(tmp_path_factory.mktemp("findings"), [capsules(0.9, parameters=1000), cnn])

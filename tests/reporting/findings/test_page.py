@@ -9,7 +9,7 @@ import pytest
 from capsbench.reporting.findings.answers import list_claims
 from capsbench.reporting.findings.comparisons import Folder
 from capsbench.reporting.findings.page import find_missing, write_page, write_table
-from capsbench.reporting.findings.questions import AskedNumber, ClaimCommand, Questions, Saying
+from capsbench.reporting.findings.questions import AskedNumber, ClaimCommand, Questions, Saying, Waiting
 
 SAYINGS = (
     Saying(title="They are accurate", question="Are they?", decide="run a", numbers=(AskedNumber(measure="accuracy"),)),
@@ -47,6 +47,18 @@ def test_a_question_has_its_numbers_and_a_command(page: str) -> None:
     assert "[Claim 13](#claim-13)" in page.split("### They iterate")[1].split("###")[0]
     assert "`dreams`" in page.split("### They dream")[1].split("##")[0]
     assert "run c" not in page  # nobody can run it
+
+
+def test_records_have_their_networks_seeds_hours_and_machine(folder: Folder, larger_cnn: Folder) -> None:
+    page = write_page(QUESTIONS, [folder, larger_cnn])
+    rows = [line.split(" | ")[2:] for line in page.split("## Records")[1].splitlines() if line.count(" | ") == 5]
+    assert rows[2:] == [["9", "3", "0.0", "A CPU, 2 cores |"], ["2", "1", "2.0", "A CPU, 2 cores |"]]
+
+
+def test_a_run_that_waits_says_for_what() -> None:
+    waiting = Waiting(title="more", command="capsbench run", needs="a GPU")
+    page = write_page(QUESTIONS.model_copy(update={"waiting": (waiting,)}), [])
+    assert "| more | a GPU | `capsbench run` |" in page.split("## What waits")[1]
 
 
 def test_a_measure_that_is_not_there_is_missing() -> None:
