@@ -96,7 +96,7 @@ def report(
 
     capsbench report --where dataset=mnist --where iters=1,3 --by routing
 
-    capsbench report --out results/reference/mnist-12000-all --to my-report --format html,tex
+    capsbench report --out results/reference/mnist-tiny --to my-report --format html,tex
 
     capsbench report --last --suite sabour2017
     """

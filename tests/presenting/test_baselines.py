@@ -90,7 +90,7 @@ def test_the_tolerance_is_that_by_which_cnns_are_sized() -> None:
     [
         ("digits", 3),
         ("ci", 11),
-        ("mnist-12000", 6),
+        ("mnist-tiny", 4),
         ("few-examples-tiny", 3),
         ("gu2021-tiny", 4),
         ("sabour2017-tiny", 4),

@@ -1,7 +1,6 @@
 """Files of rows between two networks: everything that a record is checked for."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -40,12 +39,11 @@ def test_the_digest_of_the_data_comes_with_the_rows(store):
     assert target.measures["transfer:quick"].data == "1-2"
 
 
-def test_files_of_schema_1_have_no_digest_of_their_data():
-    folder = Path(__file__).parents[2] / "results" / "reference" / "mnist-12000-all" / "between"
-    paths = sorted(folder.glob("*/*/*.json"))
-    files = [between.from_bytes(path, path.read_bytes()) for path in paths]
-    assert len(files) == 36
-    assert {(rows.schema, rows.data) for rows in files} == {(1, None)}
+def test_files_of_schema_1_have_no_digest_of_their_data(path):
+    content = json.loads(path.read_bytes())
+    del content["digest"], content["data"]
+    rows = between.from_bytes(path, seal_json({**content, "schema": 1}))
+    assert (rows.schema, rows.rows, rows.data) == (1, [ROW], None)
 
 
 def change(**fields):

@@ -126,7 +126,7 @@ def test_no_table_reaches_beyond_its_column_or_page(sources: dict[str, str], lay
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("results", ["digits", "ci", "few-examples-tiny", "mnist-12000-all"])
+@pytest.mark.parametrize("results", ["digits", "ci", "few-examples-tiny", "mnist-tiny"])
 def test_no_table_of_the_reference_results_reaches_beyond_its_column(results: str, tmp_path: Path) -> None:
     made = report(REFERENCE / results, formats=["tex"], to=tmp_path)
     sources = {path.stem: path.read_text(encoding="utf-8") for path in made.files}
