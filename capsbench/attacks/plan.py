@@ -63,6 +63,8 @@ class Plan:
         if self.threat is Threat.L0:
             self.change_few_pixels()
             return
+        for name in self.own:
+            self.campaign.try_attack(self.make_attack(name, self.bounds.headline, OWN_LOSS), self._name_scores())
         self.run_table()
         self.strongest = self.choose_strongest()
         # PGD was run on all images for the table; only APGD is left at the headline.

@@ -12,7 +12,7 @@ from capsbench.attacks.adapter import preserve_state
 from capsbench.attacks.campaign import Campaign, Run
 from capsbench.attacks.effort import DRAW_SEED, EFFORTS
 from capsbench.attacks.library import explain_missing
-from capsbench.attacks.own import MakeAttack, add_attacks
+from capsbench.attacks.own import MakeAttack, add_attacks, check_attacks
 from capsbench.attacks.plan import Plan
 from capsbench.attacks.readings import Pixels
 from capsbench.attacks.sanity import find_zero_gradients, run_checks
@@ -45,6 +45,10 @@ class Adversarial(Measure):
 
     settings = tuple(EFFORTS)
     cost: ClassVar[dict[str, int]] = {"light": 30_000, "full": 5_000_000, "quick": 8_000}
+
+    def __init__(self, setting: str | None = None) -> None:
+        super().__init__(setting)
+        check_attacks(self.own_attacks)
 
     @classmethod
     def applies_to(cls, cell: Cell) -> bool:
