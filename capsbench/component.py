@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from torch import nn
 
@@ -11,6 +11,16 @@ from capsbench.errors import ArgumentError
 
 if TYPE_CHECKING:
     from capsbench.stats.spaces import Space
+
+
+Made = TypeVar("Made", bound=nn.Module)
+
+
+def check_initialised(module: Made) -> Made:
+    """Returns a module that was just made; raises TypeError if its ``__init__`` left out that of its base class."""
+    if "_modules" not in vars(module):  # torch would fail at the first use of it, and not say why
+        raise TypeError(f"{type(module).__name__}.__init__ does not call super().__init__")
+    return module
 
 
 class Component(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from capsbench.component import Component
+from capsbench.component import Component, check_initialised
 from capsbench.errors import ArgumentError
 from capsbench.networks.base import CapsuleNetwork, SelfSupervised
 from capsbench.routing.base import Routing
@@ -48,3 +48,14 @@ def test_a_layer_of_the_name_of_a_method_is_refused():
     with pytest.raises(ArgumentError) as caught:
         Declares().capsules = nn.Linear(2, 3)
     assert caught.value.argument == "capsules"
+
+
+def test_a_part_whose_base_class_was_not_initialised_is_refused():
+    class Bare(Loss):
+        def __init__(self, capsules):
+            self.weight = 2.0
+
+    with pytest.raises(TypeError, match="Bare"):
+        check_initialised(Bare(True))
+    layer = nn.Linear(2, 3)
+    assert check_initialised(layer) is layer

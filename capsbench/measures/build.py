@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from capsbench import registry
 from capsbench.errors import ArgumentError, Kind, UsageError, reason_of
@@ -38,6 +39,7 @@ def make_measure(spec: str) -> Measure:
     """
     name, setting = split_spec(spec)
     component = registry.get("measure", name)
+    _check_attributes(spec, component)
     try:
         measure: Measure = component(setting or None)
     except (ValueError, TypeError) as error:
@@ -45,8 +47,30 @@ def make_measure(spec: str) -> Measure:
             f"expected {error.expected} as its {error.argument}" if isinstance(error, ArgumentError) else str(error)
         )
         raise UsageError(Kind.INVALID, problem, flag="measure", value=spec) from error
+    if not hasattr(measure, "setting"):
+        problem = "its __init__ does not call super().__init__(setting)"
+        raise UsageError(Kind.INVALID, problem, flag="measure", value=spec)
     declaration_of(spec)
     return measure
+
+
+_ATTRIBUTES: Mapping[str, tuple[TypeAdapter[Any], str]] = {
+    "settings": (TypeAdapter(Annotated[tuple[StrictStr, ...], Field(min_length=1)]), "a tuple of texts"),
+    "version": (TypeAdapter(Annotated[StrictInt, Field(ge=0)]), "a whole number"),
+    "cost": (TypeAdapter(dict[StrictStr, FiniteFloat]), "a dictionary from settings to numbers of images"),
+    **dict.fromkeys(("alone", "any_number", "needs_weights"), (TypeAdapter(StrictBool), "True or False")),
+}
+"""Class attribute of a measure -> its type, and what it is."""
+
+
+def _check_attributes(spec: str, component: Any) -> None:
+    """Raises UsageError for a measure whose class attributes are of wrong types, which would be misread."""
+    for name, (adapter, expected) in _ATTRIBUTES.items():
+        try:
+            adapter.validate_python(getattr(component, name))
+        except ValidationError as error:
+            problem = f"expected {expected} as its {name}"
+            raise UsageError(Kind.INVALID, problem, flag="measure", value=spec) from error
 
 
 def declaration_of(spec: str) -> MeasureSpec | None:
@@ -112,18 +136,25 @@ def check_measures(specs: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({without_default(spec) for spec in asked}))
 
 
+def row_name(spec: str) -> str | None:
+    """Returns the name of all rows of a measure; None for a user's own without a spec, whose rows alone tell."""
+    if (name := measure_name(spec)) in built_in_specs():
+        return name
+    declaration = declaration_of(spec)
+    return declaration.name if declaration is not None else find_extended(spec) or None
+
+
 def _check_row_names(specs: Iterable[str]) -> None:
-    """Raises UsageError for two measures of a user's own whose specs have one name."""
+    """Raises UsageError for two measures whose rows have one name."""
     owners: dict[str, str] = {}
     for spec in specs:
-        declaration = declaration_of(spec)
-        if declaration is None:
+        if (name := row_name(spec)) is None:
             continue
-        owner = owners.setdefault(declaration.name, spec)
+        owner = owners.setdefault(name, spec)
         if measure_name(owner) != measure_name(spec):
-            problem = f"both have the name {declaration.name!r} in their spec"
+            problem = f"both give numbers of the name {name!r}"
             raise UsageError(
-                Kind.CONFLICT, problem, flag="measure", value=f"{owner}, {spec}", expected="a name of its own for each"
+                Kind.CONFLICT, problem, flag="measure", value=f"{owner}, {spec}", expected="ask for one of them"
             )
 
 

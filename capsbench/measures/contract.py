@@ -8,8 +8,8 @@ from typing import Any
 
 from capsbench import registry
 from capsbench.errors import TrainingFailed
-from capsbench.measures.spec import MeasureSpec
-from capsbench.records.record import LONGEST_NAME, TRAINING, Row, explain_unfit
+from capsbench.measures.spec import SHARE, MeasureSpec
+from capsbench.records.record import LONGEST_NAME, ROUNDING, TRAINING, Row, explain_unfit
 from capsbench.registry import measure_name
 
 
@@ -52,10 +52,12 @@ def _check_row(spec: str, row: Row, declaration: MeasureSpec | None, extends: st
         raise TrainingFailed(
             f"gave a row of the name {row.measure!r}, expected {declaration.name!r}, as its spec has it"
         )
-    declared = {metric.name: metric.unit for metric in declaration.metrics} if declaration is not None else {}
-    if declared.get(row.metric, row.unit) != row.unit:
+    metric = (
+        next((metric for metric in declaration.metrics if metric.name == row.metric), None) if declaration else None
+    )
+    if metric is not None and metric.unit != row.unit:
         raise TrainingFailed(
-            f"gave {row.metric} ({row.condition}) in {row.unit!r}, expected {declared[row.metric]!r}, as its spec has it"
+            f"gave {row.metric} ({row.condition}) in {row.unit!r}, expected {metric.unit!r}, as its spec has it"
         )
     for number in (row.value, 0.0 if row.level is None else row.level):
         if not isinstance(number, Real):
@@ -64,6 +66,9 @@ def _check_row(spec: str, row: Row, declaration: MeasureSpec | None, extends: st
     unfit = explain_unfit(row)
     if unfit is not None:
         raise TrainingFailed(f"gave {unfit}, as {row.metric} ({row.condition})")
+    if metric is not None and metric.unit == SHARE and metric.is_share and not -ROUNDING <= row.value <= 1 + ROUNDING:
+        problem = f"gave {row.value:g} as {row.metric} ({row.condition}), expected a {SHARE} from 0 to 1"
+        raise TrainingFailed(f"{problem}; a {SHARE} that may lie outside is declared with is_share=False")
     return row._replace(value=_to_plain(row.value), level=None if row.level is None else _to_plain(row.level))
 
 

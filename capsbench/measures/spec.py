@@ -74,6 +74,12 @@ class Judged:
     floor: Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)] | None = None
 
 
+def _check_parts(argument: str, parts: object, kind: type) -> None:
+    """Raises ArgumentError for one part where a tuple of them belongs, as when its comma is forgotten, and for other types."""
+    if not isinstance(parts, tuple | list) or not all(isinstance(part, kind) for part in parts):
+        raise ArgumentError(argument, f"a tuple of {kind.__name__}, such as ({kind.__name__}(...),)", parts)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric of a measure.
@@ -89,7 +95,8 @@ class Metric:
         is_share: False for a fraction that may lie outside [0, 1], such as R^2.
 
     Raises:
-        ArgumentError: a number is compared and has no direction, or is judged in points and is no fraction.
+        ArgumentError: a number is compared and has no direction, or is judged in points and is no fraction; or contests or judged
+            numbers are of another type.
     """
 
     name: Word
@@ -102,6 +109,8 @@ class Metric:
     is_share: StrictBool = True
 
     def __post_init__(self) -> None:
+        _check_parts("contests", self.contests, Contest)
+        _check_parts("judged", self.judged, Judged)
         averaged = [judged for judged in self.judged if judged.rule == "mean"]
         if self.higher_is_better is None and (self.contests or averaged):
             raise ArgumentError("higher_is_better", "True or False for a metric that is compared", None)
@@ -124,7 +133,7 @@ class MeasureSpec:
         retired: metric -> why readers leave out its rows in records of before; only for built-in measures.
 
     Raises:
-        ArgumentError: two metrics, contests or judged numbers have one name.
+        ArgumentError: two metrics, contests or judged numbers have one name, or metrics are of another type.
     """
 
     name: Word
@@ -136,6 +145,7 @@ class MeasureSpec:
     retired: Mapping[Word, Text] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_parts("metrics", self.metrics, Metric)
         names = [metric.name for metric in self.metrics]
         contests = [contest.title for metric in self.metrics for contest in metric.contests]
         titles = [judged.title for metric in self.metrics for judged in metric.judged]

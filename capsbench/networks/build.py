@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from capsbench.component import check_initialised
 from capsbench.data.base import Dataset
 from capsbench.data.images import ImageShape
 from capsbench.networks import backbones
@@ -67,7 +68,7 @@ class LayerRouting:
         }
 
     def __call__(self, children: int, parents: int) -> Routing:
-        return self.routing(children, parents, **self.arguments)
+        return check_initialised(self.routing(children, parents, **self.arguments))
 
 
 def build_network(cell: Cell, device: str | None = None, dataset: Dataset | None = None) -> nn.Module:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capsbench import registry
-from capsbench.component import Component
+from capsbench.component import Component, check_initialised
 from capsbench.errors import check_choice
 from capsbench.networks.layers import encode_presence
 from capsbench.records.cell import Cell
@@ -169,4 +169,4 @@ def make_loss(cell: Cell) -> Loss:
     """Returns the loss of a cell, built with its options."""
     assert cell.loss is not None
     loss: Loss = registry.get("loss", cell.loss)(capsules=cell.has_routing, **cell.component_options("loss"))
-    return loss
+    return check_initialised(loss)

@@ -5,7 +5,7 @@ import pytest
 from capsbench.errors import Kind, UsageError
 from capsbench.measures import MeasureSpec, Metric, make_measure
 from capsbench.measures.accuracy.measure import Accuracy
-from capsbench.measures.build import check_measures, declaration_of, is_current
+from capsbench.measures.build import check_measures, declaration_of, is_current, row_name
 from capsbench.measures.speed.measure import Speed
 from capsbench.planning.request import trust_named
 from capsbench.records.record import Measurement
@@ -71,7 +71,7 @@ def test_what_was_taken_by_another_version_or_another_source_is_not_current(tmp_
     [
         ("speed:fast", Kind.INVALID),
         ("sped", Kind.UNKNOWN),
-        ("capsbench.measures.speed.measure:Sped", Kind.MISSING),
+        ("capsbench.measures.speed.measure:Sped", Kind.UNKNOWN),
         ("collections:OrderedDict", Kind.INVALID),
         ("collections:Counter", Kind.INVALID),
     ],
@@ -145,3 +145,50 @@ def test_two_measures_of_one_name_are_refused_together_and_two_settings_are_not(
     sys.modules.pop("same_name", None)
     assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "measure")
     assert caught.value.value == "same_name:One, same_name:Two"
+
+
+DECLARED_BADLY = """
+from capsbench.measures import Measure
+
+
+class Bad(Measure):
+    {declared}
+
+    def __call__(self, subject):
+        return []
+"""
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        'settings = "quick"',
+        "settings = ()",
+        'version = "2"',
+        "version = True",
+        "cost = 3",
+        'alone = "yes"',
+        "any_number = 1",
+        "def __init__(self, setting):\n        self.level = 3",
+    ],
+)
+def test_a_measure_of_a_users_own_that_declares_what_would_be_misread_is_refused(declared, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = f"declaring_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(DECLARED_BADLY.format(declared=declared))
+    trust_named("measure", [f"{module}:Bad"])
+    with pytest.raises(UsageError) as caught:
+        make_measure(f"{module}:Bad")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "measure", f"{module}:Bad")
+    assert declared.partition(" ")[0] in caught.value.problem or "__init__" in caught.value.problem
+
+
+def test_a_measure_and_a_subclass_with_its_declarations_are_not_taken_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "current.py").write_text("from capsbench.measures.accuracy.measure import Accuracy as Mine")
+    trust_named("measure", ["current:Mine"])
+    assert row_name("current:Mine") == row_name("accuracy") == "accuracy"
+    with pytest.raises(UsageError) as caught:
+        check_measures(["accuracy", "current:Mine"])
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "measure")
+    assert caught.value.value == "accuracy, current:Mine"

@@ -91,3 +91,13 @@ def test_a_declared_unit_is_that_of_the_rows_of_its_metric():
     assert check_rows("my.module:Mine", rows, declaration) == rows
     with pytest.raises(TrainingFailed, match="'s', expected 'ms'"):
         check_rows("my.module:Mine", [*rows, row(unit="s", condition="d")], declaration)
+
+
+def test_a_declared_fraction_is_a_share_unless_it_may_lie_outside():
+    percent = row(value=57.0, unit="fraction")
+    with pytest.raises(TrainingFailed, match="is_share"):
+        check_rows("my.module:Mine", [percent], MeasureSpec("mine", (Metric("m", "fraction"),)))
+    beyond = MeasureSpec("mine", (Metric("m", "fraction", is_share=False),))
+    assert check_rows("my.module:Mine", [percent], beyond) == [percent]
+    inside = [row(value=1 + 1e-9, unit="fraction")]  # the rounding of a mean
+    assert check_rows("my.module:Mine", inside, MeasureSpec("mine", (Metric("m", "fraction"),))) == inside

@@ -45,6 +45,21 @@ def test_names_are_given_once(metrics, argument):
 
 
 @pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda: MeasureSpec("mine", metrics=Metric("m", "u")), "metrics"),  # without the comma of a tuple of one
+        (lambda: MeasureSpec("mine", metrics=("m",)), "metrics"),
+        (lambda: Metric("m", "u", True, contests=Contest("c")), "contests"),
+        (lambda: Metric("m", "fraction", True, judged=Judged("j")), "judged"),
+    ],
+)
+def test_parts_of_a_declaration_are_a_tuple(make, argument):
+    with pytest.raises(ArgumentError) as caught:
+        make()
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(
     ("contests", "compared", "count"), [(0, None, 1), (1, None, 1), (3, None, 3), (3, 0, 0), (0, 2, 2)]
 )
 def test_contenders_are_compared_by_contests_unless_another_count_is_declared(contests, compared, count):
