@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from capsbench.errors import Kind, UsageError
 from capsbench.measures.base import MeasureBetween
-from capsbench.measures.build import make_measure, source_of
+from capsbench.measures.build import make_measure, row_name, source_of
 from capsbench.planning.edits import find_edits
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import spell_flag
@@ -205,6 +205,27 @@ def check_weights(planned: Sequence[PlannedCell], store: Store, on_record: OnRec
             value=",".join(specs),
             expected="`capsbench run` with {flag:fresh} trains again",
         )
+
+
+def check_row_names(records: Mapping[str, Record], missing: Mapping[str, Sequence[str]]) -> None:
+    """Raises UsageError if a measure would give numbers of a name that those of another measure on record have.
+
+    They could not be told apart. Found here, nothing is measured in vain.
+
+    Args:
+        records: cell identity -> the record of a trained network.
+        missing: cell identity -> the measures that are to be taken.
+    """
+    for cell_id, specs in missing.items():
+        if not specs or (record := records.get(cell_id)) is None:
+            continue
+        names = {row.measure: spec for spec, taken in record.measures.items() for row in taken.rows}
+        for spec in specs:
+            other = names.get(row_name(spec) or "", spec)
+            if measure_name(other) != measure_name(spec):
+                problem = f"{record.cell.title} has numbers of its name, {row_name(spec)}, from {other} on record"
+                remedy = f"ask for {other}, use another folder, or train again by `capsbench run` with {{flag:fresh}}"
+                raise UsageError(Kind.CONFLICT, problem, flag="measure", value=spec, expected=remedy)
 
 
 def _list_needing_weights(planned: PlannedCell, record: Record, on_record: OnRecord, store: Store) -> list[str]:

@@ -40,11 +40,11 @@ from capsbench.running.executors.base import TO_USER, Executor, Job, Place, Sett
 from capsbench.running.executors.local import LocalExecutor, default_workers
 from capsbench.running.load_data import check_data, find_own_data, list_cell_files
 from capsbench.running.offers import OFFERED_AGAIN, MakeJob, Offers
-from capsbench.running.on_record import OnRecord, check_weights, look_up, renew_requests
+from capsbench.running.on_record import OnRecord, check_row_names, check_weights, look_up, renew_requests
 from capsbench.running.outcome import Outcome
 from capsbench.running.recorder import Recorder
 from capsbench.running.schedule import Schedule
-from capsbench.running.state import clear_failed_measure, find_missing, record_failed_measures
+from capsbench.running.state import clear_failed_measure, find_missing, record_failed_measures, select_asked
 
 
 @dataclass
@@ -160,6 +160,7 @@ class Runner:
         check_weights(self.planned, self.store, self.on_record)
         self.recorder.records = self.on_record.records
         self.missing = {job.cell.id: self.on_record.find_missing(job) for job in self.planned}
+        check_row_names(self.records, self.missing)
         self.unfinished = {
             job.cell.id: job for job in self.planned if job.cell.id not in self.records or self.missing[job.cell.id]
         }
@@ -216,9 +217,9 @@ class Runner:
         for planned, result in self._run_jobs(self._find_work(), make_job):
             if isinstance(result, Exception):
                 specs = self._select_missing(planned, alone=False)
-                self._end_cell(self.recorder.record_failure(planned, specs, result))
+                self._end_cell(planned, self.recorder.record_failure(planned, specs, result))
             else:
-                self._end_cell(self.records[planned.cell.id])
+                self._end_cell(planned, self.records[planned.cell.id])
 
     def _find_work(self) -> list[PlannedCell]:
         """Returns the cells of phase 1, in the order of the schedule."""
@@ -245,7 +246,7 @@ class Runner:
             for planned, result in self._run_jobs(work, make_job, alone=True):
                 if isinstance(result, Exception):
                     self.recorder.record_failure(planned, {spec} & {*self.missing[planned.cell.id]}, result)
-                record = self.records[planned.cell.id]
+                record = select_asked(self.records[planned.cell.id], planned)
                 self.outcome.note_record(record)
                 if spec in record.failures:
                     self.listener.notify(CellEnded(record))
@@ -292,7 +293,7 @@ class Runner:
         if isinstance(result, Exception):
             record = record_failed_measures(record, [spec], result, self.recorder.sequence)
             self.recorder.write(record)
-            self._end_cell(record)
+            self._end_cell(source, record)
             return
         version, code, declaration = make_measure(spec).version, source_of(spec), declaration_of(spec)
         rows_by_target, data, machine = result
@@ -347,7 +348,7 @@ class Runner:
         self.missing[planned.cell.id] = [spec for spec in missing if spec not in record.failures]
         if TRAINING not in record.failures and self._select_missing(planned, alone=False):
             return False
-        self._end_cell(record)
+        self._end_cell(planned, record)
         return True
 
     def _select_missing(self, planned: PlannedCell, *, alone: bool) -> list[str]:
@@ -390,7 +391,8 @@ class Runner:
             time_limit=self.cell_timeout,
         )
 
-    def _end_cell(self, record: Record) -> None:
+    def _end_cell(self, planned: PlannedCell, record: Record) -> None:
+        record = select_asked(record, planned)
         self.outcome.note_record(record)
         self.schedule.note_record(record)
         self.listener.notify(CellEnded(record))

@@ -80,11 +80,19 @@ def record_request(record: Record, planned: PlannedCell, *, add: bool = False) -
     others = {*record.measures} - {*planned.measures}
     if request and others and request.get(MEASURE_FLAG) != ALL:
         request[MEASURE_FLAG] = ",".join(sorted({*planned.measures, *others}))
-    wanted = [spec for spec in planned.measures if not isinstance(make_measure(spec), MeasureBetween)]
-    if add:
-        return replace(record, request=request, wanted=list(dict.fromkeys([*record.wanted, *wanted])))
+    record = replace(record, request=request)
+    asked = select_asked(record, planned)
+    return replace(record, wanted=list(dict.fromkeys([*record.wanted, *asked.wanted]))) if add else asked
+
+
+def select_asked(record: Record, planned: PlannedCell) -> Record:
+    """Returns the record with what a plan asked for: only its measures are wanted, and only their failures are failures.
+
+    The record of a network that is only measured also has the failures of earlier commands.
+    """
+    asked = [spec for spec in planned.measures if not isinstance(make_measure(spec), MeasureBetween)]
     failures = {spec: failure for spec, failure in record.failures.items() if spec in (TRAINING, *planned.measures)}
-    return replace(record, request=request, wanted=wanted, failures=failures)
+    return replace(record, wanted=asked, failures=failures)
 
 
 def check_row_names(record: Record, event: Measured | NotMeasured) -> Measured | NotMeasured:

@@ -1,5 +1,6 @@
 """A network is not its measures: what is missing, or stale, is measured or trained, and nothing else is."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,6 +293,52 @@ def test_a_measure_that_failed_and_is_not_asked_for_any_more_is_forgotten(folder
     assert (outcome.failed, len(outcome.on_record)) == ([], 1)
     record = only_record(folder)
     assert (record.failures, record.status, record.reason) == ({}, "finished", "")
+
+
+def test_measuring_ends_as_the_measures_that_it_takes_and_earlier_failures_stay_on_record(folder, tmp_path):
+    (tmp_path / "failing.py").write_text(TWO.replace("number = float", "raise RuntimeError\n        number = float"))
+    run(folder, measure="accuracy,failing:Two")
+    outcome = capsbench.measure(folder, measure="affine:quick")
+    assert (outcome.failed, len(outcome.finished), outcome.left) == ([], 1, [])
+    record = only_record(folder)
+    assert record.failures.keys() == {"failing:Two"}
+    assert record.wanted == ["accuracy", "failing:Two", "affine:quick"]
+    outcome = capsbench.measure(folder, measure="failing:Two")
+    assert [failed.failures.keys() for failed in outcome.failed] == [{"failing:Two"}]
+
+
+NAMED = """
+from capsbench.measures import Measure, MeasureSpec, Metric, Row
+
+TAKEN = []
+
+
+class Named(Measure):
+    spec = MeasureSpec("named", (Metric("m", "u"),))
+
+    def __call__(self, subject):
+        TAKEN.append(type(self).__name__)
+        return [Row("named", "m", "", 1.0, "u")]
+
+
+class Renamed(Named):
+    pass
+"""
+
+
+def test_a_measure_with_the_name_of_another_on_record_is_refused_before_it_is_taken(folder, tmp_path, trainings):
+    (tmp_path / "naming.py").write_text(NAMED)
+    run(folder, measure="naming:Named")
+    for again in (run, capsbench.measure):
+        with pytest.raises(UsageError) as caught:
+            again(folder, measure="accuracy,naming:Renamed")
+        assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "measure")
+        assert caught.value.value == "naming:Renamed"
+        assert "naming:Named" in str(caught.value)
+    assert sys.modules["naming"].TAKEN == ["Named"]
+    assert only_record(folder).failures == {}
+    run(folder, measure="naming:Renamed", fresh=True)
+    assert (only_record(folder).measured, len(trainings)) == (["naming:Renamed"], 2)
 
 
 def test_a_process_uses_the_gpu_that_it_sees(monkeypatch):
