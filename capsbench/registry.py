@@ -12,13 +12,15 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from capsbench.errors import FOREIGN, Kind, UsageError, message_of
-from capsbench.sources import Source, forget_modules, libraries, locations, read_source, read_version
+from capsbench.errors import FOREIGN, Kind, UsageError
+from capsbench.sources import Source, describe_error, forget_modules, libraries, locations, read_source, read_version
 from capsbench.sources.built_in import BUILT_IN as BUILT_IN
 
 SCHEMES = {"dataset": locations.SCHEMES, "baseline": libraries.SCHEMES}
@@ -181,9 +183,10 @@ def load_beside(kind: str, name: str, part: str) -> Any:
 
 def _load_entry_point(flag: str, point: EntryPoint) -> Any:
     try:
-        return _load_current(point.module, point.attr, point.load)
+        with redirect_stdout(sys.stderr):
+            return _load_current(point.module, point.attr, point.load)
     except FOREIGN as error:
-        problem = f"the entry point cannot be imported: {type(error).__name__}: {message_of(error)}"
+        problem = f"the entry point cannot be imported: {describe_error(error)}"
         raise UsageError(Kind.MISSING, problem, flag=flag, value=point.name) from error
 
 
@@ -225,12 +228,27 @@ def measure_setting(spec: str) -> str:
 def _import_path(flag: str, path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        with redirect_stdout(sys.stderr):  # what a user's module prints is no part of what programs read
+            module = importlib.import_module(module_name)
+            if not hasattr(module, attribute):
+                raise UsageError(Kind.UNKNOWN, flag=flag, value=path, expected=_list_defined(module))
+            return getattr(module, attribute)
+    except UsageError:
+        raise
     except FOREIGN as error:  # a user's module may raise anything while it is imported
-        problem = f"cannot be imported: {type(error).__name__}: {message_of(error)}"
+        problem = f"cannot be imported: {describe_error(error)}"
         absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
         remedy = "run in the folder of its module, or add that folder to PYTHONPATH" if absent else None
         raise UsageError(Kind.MISSING, problem, flag=flag, value=path, expected=remedy) from error
+
+
+def _list_defined(module: ModuleType) -> list[str]:
+    """Returns the paths of the public classes and functions that a module defines."""
+    return [
+        f"{module.__name__}:{name}"
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and callable(value)
+    ]
 
 
 def _import_own(flag: str, path: str) -> Any:
@@ -248,6 +266,11 @@ def _import_own(flag: str, path: str) -> Any:
         problem = "it is defined in a notebook or script, which other processes cannot import"
         remedy = f"put it in a file (in a notebook: %%writefile my_module.py) and name it my_module:{attribute}"
         raise UsageError(Kind.INACCESSIBLE, problem, flag=flag, value=path, expected=remedy)
+    stem, suffix, _ = module_name.replace("\\", "/").rpartition("/")[2].partition(".py")
+    if suffix or "/" in module_name or "\\" in module_name:
+        problem = "a module is named as in an import, not by its file"
+        remedy = f"run in its folder, or add that folder to PYTHONPATH, and name it {stem}:{attribute}"
+        raise UsageError(Kind.MISSING, problem, flag=flag, value=path, expected=remedy)
     look_in([])
     return _load_current(module_name, attribute, lambda: _import_path(flag, path))
 

@@ -81,28 +81,48 @@ def test_an_edited_module_is_imported_anew(own_module):
     assert registry.get("routing", "my_routing:Mine").edited
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("nowhere:Mine", ModuleNotFoundError),
-        ("my_routing:Other", AttributeError),
-    ],
-)
-def test_a_path_that_cannot_be_imported_says_why(own_module, path, reason):
+@pytest.mark.usefixtures("own_module")
+def test_a_path_that_cannot_be_imported_says_why():
+    registry.trust(["nowhere:Mine"])
+    with pytest.raises(UsageError) as caught:
+        registry.get("routing", "nowhere:Mine")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "routing", "nowhere:Mine")
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    assert f"ModuleNotFoundError: {caught.value.__cause__}" in str(caught.value)
+
+
+def test_a_name_that_a_module_lacks_is_refused_with_those_that_it_defines(own_module):
+    own_module.write_text(OWN + "\ndef make():\n    pass\n\nclass _Hidden:\n    pass\n")
+    registry.trust(["my_routing:mine"])
+    with pytest.raises(UsageError) as caught:
+        registry.get("routing", "my_routing:mine")
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "routing", "my_routing:mine")
+    assert caught.value.expected == ("my_routing:Mine", "my_routing:make")
+
+
+@pytest.mark.parametrize("path", ["my_routing.py:Mine", "./my_routing:Mine", "folder/my_routing.py:Mine"])
+@pytest.mark.usefixtures("own_module")
+def test_a_module_that_is_named_by_its_file_is_refused_with_its_name(path):
     registry.trust([path])
     with pytest.raises(UsageError) as caught:
         registry.get("routing", path)
-    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "routing", path)
-    assert isinstance(caught.value.__cause__, reason)
-    assert f"{reason.__name__}: {caught.value.__cause__}" in str(caught.value)
+    assert (caught.value.flag, caught.value.value) == ("routing", path)
+    assert "my_routing:Mine" in caught.value.expected
 
 
-def test_a_module_that_raises_is_one_line(own_module):
-    own_module.write_text("1 / 0")
+def test_what_a_module_prints_while_it_is_imported_is_no_output(own_module, capsys):
+    own_module.write_text("print('loaded')" + OWN)
+    assert registry.get("routing", "my_routing:Mine")
+    assert capsys.readouterr() == ("", "loaded\n")
+
+
+def test_a_module_that_raises_is_one_line_that_names_its_own(own_module):
+    own_module.write_text("import json\n\njson.loads('{')")
     with pytest.raises(UsageError) as caught:
         registry.get("routing", "my_routing:Mine")
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.MISSING, "routing", "my_routing:Mine")
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert "my_routing.py, line 3" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -45,6 +45,7 @@ from capsbench.errors import (
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import discard_output
 from capsbench.running.waiting import shorten_waits
+from capsbench.sources import describe_error, find_own_line
 
 app = App(
     name="capsbench",
@@ -125,9 +126,14 @@ def _run_command() -> int:
             if too_long
             else _print_fault()
         )
-    except Exception:  # Python would exit with 1, which means a regression
-        code = _print_fault()
+    except Exception as error:  # Python would exit with 1, which means a regression
+        code = _print_own_fault(error) if find_own_line(error) else _print_fault()
     return code or 0
+
+
+def _print_own_fault(error: Exception) -> int:
+    """Prints an error of a user's own code, which is no fault of capsbench."""
+    return _print_failure(f"your own code failed: {describe_error(error)}", EXIT_USAGE)
 
 
 def _print_fault() -> int:

@@ -21,6 +21,7 @@ from capsbench.data.prepare import GREY_LEVELS, resize_images, standardise_image
 from capsbench.errors import FOREIGN, ArgumentError, Kind, UsageError, message_of
 from capsbench.records.cell import Scalar
 from capsbench.records.parts import open_dataset
+from capsbench.sources import describe_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,6 +163,7 @@ def load_splits(
             raise ArgumentError("load", f"to return {Splits.__module__}.{Splits.__name__}", type(splits).__name__)
         for part, images in splits.by_name().items():
             _check_type(images, part)
+        _check_class_names(dataset)
         _check_names(splits)
         _check_about(splits)
         for part, images in splits.by_name().items():
@@ -169,8 +171,8 @@ def load_splits(
     except UsageError:
         raise
     except FOREIGN as error:  # a user's own data set can raise anything
-        kind = "" if isinstance(error, ArgumentError) else f"{type(error).__name__}: "
-        problem = f"cannot be loaded: {kind}{message_of(error)}"
+        fault = message_of(error) if isinstance(error, ArgumentError) else describe_error(error)
+        problem = f"cannot be loaded: {fault}"
         raise UsageError(Kind.DAMAGED, problem, flag="dataset", value=name) from error
     return replace(splits, train=draw_few(splits.train, train_size, seed, name))
 
@@ -192,6 +194,13 @@ def _check_files(dataset: Dataset) -> None:
         raise ArgumentError(
             "files", "a tuple of capsbench.data.DataFile(path below the data folder, url or None)", files
         )
+
+
+def _check_class_names(dataset: Dataset) -> None:
+    """Raises ArgumentError unless each class has a name of its own, or none has one."""
+    names = [*map(str, dataset.class_names)]
+    if names and (len(names) != dataset.classes or len({*names}) != len(names)):
+        raise ArgumentError("class_names", f"{dataset.classes} different names, one a class", names)
 
 
 def _check_names(splits: Splits) -> None:

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from capsbench import registry
 from capsbench.errors import Kind, UsageError, reason_of
 from capsbench.networks.build import FIELD_ARGUMENTS
-from capsbench.records.cell import Scalar, Whole, short_name
-from capsbench.records.parts import Parts
+from capsbench.records.cell import Scalar, Whole, asked_fields, short_name
+from capsbench.records.parts import Part, Parts
 
 
 def read_options(component: Any) -> dict[str, Scalar]:
@@ -31,12 +32,35 @@ def read_options(component: Any) -> dict[str, Scalar]:
 
 
 def list_options(parts: Parts) -> dict[str, Scalar]:
-    """Returns all options of data set, network, routing and loss with their defaults, as ``network.NAME`` and so on."""
+    """Returns all options of data set, network, routing and loss with their defaults, as ``network.NAME`` and so on.
+
+    Raises:
+        UsageError: an option of a user's own part has the name of a flag, which would never set it.
+    """
+    for part in parts:
+        if not registry.find_shipped(part.kind, part.name):
+            _check_option_names(part)
     return {
         f"{field}.{name}": default
         for field, part in parts.by_field.items()
         for name, default in read_options(part.component).items()
     }
+
+
+def _check_option_names(part: Part) -> None:
+    """Raises UsageError for an option of the name of a flag, unless a built-in class has it, too."""
+    bases = [base for base in getattr(part.component, "__mro__", ())[1:] if base.__module__.startswith("capsbench.")]
+    inherited = {name for base in bases for name in inspect.signature(base).parameters}
+    for name in read_options(part.component).keys() & _flags() - inherited:
+        problem = f"an argument of its __init__ has the name of a flag, {{flag:{name}}}"
+        raise UsageError(Kind.CONFLICT, problem, flag=part.flag, value=part.name, expected="give it another name")
+
+
+@cache
+def _flags() -> frozenset[str]:
+    """Returns the names of the fields of the Cell that a user sets, and of their flags."""
+    fields = asked_fields()
+    return frozenset({*fields, *fields.values()})
 
 
 def choose_options(parts: Parts, asked: Mapping[str, list[Any]], used: set[str]) -> Iterator[dict[str, Scalar]]:

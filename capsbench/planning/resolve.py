@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from capsbench.data.images import ImageShape
-from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of, reason_of
 from capsbench.networks.backbones import NONE as NO_BACKBONE
 from capsbench.networks.backbones import find_seen
 from capsbench.networks.build import parameter_count
@@ -26,7 +27,7 @@ from capsbench.planning.request import BASELINE_FLAG
 from capsbench.records.cell import TARGET, Cell, Scalar, select_options, short_name
 from capsbench.records.parts import Parts
 from capsbench.routing import Routing
-from capsbench.sources import libraries
+from capsbench.sources import find_own_line, libraries
 from capsbench.sources.weights import NONE
 
 
@@ -70,12 +71,35 @@ def complete_cell(point: Mapping[str, Any], parts: Parts, options: Mapping[str, 
     fields = _complete_fields(point, parts)
     for refuse in REFUSALS:
         refuse(parts, fields)
-    presets = {name: value for name, value in _find_presets(parts, point["size"]).items() if name in defaults}
+    presets = _find_presets(parts, point["size"])
+    _refuse_unknown_presets(parts, presets, defaults)
+    presets = {name: value for name, value in presets.items() if name in defaults}
     fields["options"] = _drop_later_options(parts, defaults, {**defaults, **size_options, **presets, **options})
     fields["code"] = parts.digest_sources()
     if backbone != NO_BACKBONE:
         fields["code"]["backbone"] = libraries.describe_version(backbone)
-    return Cell.model_validate(fields)
+    try:
+        return Cell.model_validate(fields)
+    except ValidationError as error:
+        if (explained := _explain_invalid(parts, point, error)) is None:
+            raise
+        raise explained from error
+
+
+def _explain_invalid(parts: Parts, point: Mapping[str, Any], error: ValidationError) -> UsageError | None:
+    """Returns which part declares a field that no cell can have; None if none does."""
+    field = str(error.errors()[0]["loc"][0])
+    if point.get(field) is not None:
+        return None
+    if field in _find_recipe(parts, point["size"]):
+        part, declared = parts.network, f"recipe({point['size']!r})"
+    elif field in ("epochs", "shift"):
+        part, declared = parts.dataset, field
+    else:
+        return None
+    reason = reason_of(error) if field in Cell.model_fields else "no field of a cell"
+    problem = f"{part.name}: its {declared} is invalid: {field}: {reason}"
+    return UsageError(Kind.INVALID, problem, flag=part.flag, value=error.errors()[0]["input"])
 
 
 def _refuse_options_of_loss(parts: Parts, options: Mapping[str, Scalar], known: Mapping[str, Scalar]) -> None:
@@ -98,11 +122,13 @@ def _find_size_options(parts: Parts, size: str, backbone: str) -> dict[str, Scal
     if not hasattr(network, "sizes"):
         expected = "a class with sizes(image), the options that make it tiny, small and paper"
         raise UsageError(Kind.INVALID, flag="network", expected=expected, value=parts.network.name)
-    sizes = network.sizes(find_seen(backbone, dataset.image))
+    image = find_seen(backbone, dataset.image)
+    sizes = parts.network.read("sizes(image)", lambda component: component.sizes(image))
     if size not in sizes:
         problem = f"not a size of {parts.network.name}"
         raise UsageError(Kind.UNKNOWN, problem, flag="size", value=size, expected=[*sizes])
-    return {f"network.{name}": value for name, value in sizes[size].items()}
+    options = parts.network.read(f"sizes(image)[{size!r}]", lambda _: sizes[size])
+    return {f"network.{name}": value for name, value in options.items()}
 
 
 def _drop_later_options(
@@ -121,8 +147,17 @@ def _find_presets(parts: Parts, size: str) -> dict[str, Scalar]:
     """Returns the options that the routing presets at a size, by their full names; those of other networks are among them."""
     if parts.routing is None:
         return {}
-    presets = parts.routing.component.presets.get(size, {})
+    presets = parts.routing.read(f"presets[{size!r}]", lambda component: component.presets.get(size, {}))
     return {name if "." in name else f"routing.{name}": value for name, value in presets.items()}
+
+
+def _refuse_unknown_presets(parts: Parts, presets: Mapping[str, Scalar], known: Mapping[str, Scalar]) -> None:
+    """Refuses presets of options that the routing does not have; those of networks that have them are left to these."""
+    for name in presets:
+        if name.startswith("routing.") and name not in known and parts.routing is not None:
+            options = [short_name(option) for option in known if option.startswith("routing.")]
+            problem = f"{parts.routing.name}: no option of its presets; expected one of {', '.join(options) or 'none'}"
+            raise UsageError(Kind.INVALID, problem, flag="routing", value=short_name(name))
 
 
 def _complete_fields(point: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
@@ -159,7 +194,7 @@ def _has_decoder(parts: Parts) -> bool:
 def _find_recipe(parts: Parts, size: str) -> dict[str, Any]:
     """Returns the training fields whose defaults the network sets at a size."""
     if parts.has_routing or parts.is_self_supervised:
-        return dict(parts.network.component.recipe(size))
+        return dict(parts.network.read(f"recipe({size!r})", lambda component: component.recipe(size)))
     return {"learning_rate": PAPER_LEARNING_RATE} if size == "paper" else {}
 
 
@@ -195,5 +230,7 @@ def _explain_unbuildable(cell: Cell, options: Mapping[str, Scalar], error: BaseE
         short_name(name): value for name, value in options.items() if name.startswith("network.") and name != TARGET
     }
     settings = " ".join(f"{{flag:{name}}} {value}" for name, value in {"size": cell.size, **asked}.items())
-    problem = f"cannot be built with {settings} on {cell.dataset}: {message_of(error)}"
+    place = find_own_line(error)
+    fault = message_of(error) + (f" ({place})" if place else "")
+    problem = f"cannot be built with {settings} on {cell.dataset}: {fault}"
     return UsageError(Kind.CONFLICT, problem, flag="network", value=cell.network)

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from capsbench import registry
-from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.errors import FOREIGN, Kind, UsageError
 from capsbench.records.cell import Cell, Scalar
-from capsbench.sources import locations
+from capsbench.sources import describe_error, locations
 
 
 @dataclass(frozen=True, order=True)
@@ -29,6 +29,35 @@ class Part:
     def component(self) -> Any:
         """The class, looked up once; raises UsageError as `capsbench.registry.get` does."""
         return registry.get(self.kind, self.name)
+
+    @property
+    def flag(self) -> str:
+        """The flag that names it, which networks and baselines share."""
+        return "network" if self.kind == "baseline" else self.kind
+
+    def read(self, declared: str, read: Callable[[Any], Any]) -> Mapping[str, Any]:
+        """Returns a dictionary that the component declares.
+
+        Args:
+            declared: what it is, as in the source: ``sizes(image)``.
+            read: reads it from the component.
+
+        Raises:
+            UsageError: a user's own component raises, or declares another type.
+        """
+        try:
+            value = read(self.component)
+        except UsageError:
+            raise
+        except FOREIGN as error:
+            if registry.find_shipped(self.kind, self.name) is not None:
+                raise
+            problem = f"its {declared} cannot be read: {describe_error(error)}"
+            raise UsageError(Kind.CONFLICT, problem, flag=self.flag, value=self.name) from error
+        if not isinstance(value, Mapping):
+            problem = f"its {declared} is a {type(value).__name__}"
+            raise UsageError(Kind.CONFLICT, problem, flag=self.flag, value=self.name, expected="expected a dictionary")
+        return value
 
 
 @dataclass(frozen=True)
@@ -150,5 +179,5 @@ def _make_dataset(name: str, make: Callable[[], Any]) -> Any:
     except UsageError:
         raise
     except FOREIGN as error:  # a user's own class may raise anything
-        problem = f"cannot be made: {type(error).__name__}: {message_of(error)}"
+        problem = f"cannot be made: {describe_error(error)}"
         raise UsageError(Kind.INVALID, problem, flag="dataset", value=name) from error

@@ -227,7 +227,7 @@ class _Closure:
         if spec is None or not spec.has_location or spec.origin is None:
             return None
         path = Path(spec.origin)
-        if top != self.own and _is_installed(path):
+        if top != self.own and is_installed(path):
             return None
         try:
             return path, spec.submodule_search_locations is not None, path.read_bytes()
@@ -265,7 +265,7 @@ def _find_inner_spec(name: str, folders: Iterable[str]) -> ModuleSpec | None:
         return None
 
 
-def _is_installed(path: Path) -> bool:
+def is_installed(path: Path) -> bool:
     """Returns true for a file of the standard library or of an installed package, as opposed to one in development."""
     resolved = path.resolve()
     library = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]

@@ -100,7 +100,10 @@ def _check_network(cell: Cell, network: nn.Module, batch: Batch) -> Tensor:
 
 def _check_loss(part: str, loss: Any) -> None:
     if not isinstance(loss, Tensor) or loss.dim() > 0 or not loss.requires_grad:
-        raise _make_failure(part, "a tensor of one number with a gradient, the mean over images", _describe_value(loss))
+        actual = _describe_value(loss)
+        if isinstance(loss, Tensor) and not loss.requires_grad:
+            actual += " without a gradient"
+        raise _make_failure(part, "a tensor of one number with a gradient, the mean over images", actual)
 
 
 def _check_activations(part: str, activations: Any, shape: list[int], like: Tensor) -> None:
@@ -127,7 +130,7 @@ def _check_shape(part: str, value: Any, shape: list[int]) -> None:
 
 def _describe_value(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"{list(value.shape)}" + ("" if value.requires_grad else " without a gradient")
+        return f"{list(value.shape)}"
     return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, tuple | list) else "")
 
 

@@ -118,6 +118,28 @@ def test_a_failed_cell_is_exit_code_3(capsbench, tmp_path):
     assert "not finite" in done.stderr
 
 
+OWN_CODE = """
+from capsbench.measures import Measure
+
+
+class Mine(Measure):
+    def applies_to(self, cell):
+        return cell.netwrok == "capsnet"
+
+    def __call__(self, subject):
+        return []
+"""
+
+
+def test_an_error_of_a_users_own_code_is_one_line_that_names_its_line_and_exit_code_2(capsbench, tmp_path):
+    (tmp_path / "applying.py").write_text(OWN_CODE)
+    done = capsbench("run", "--routing", "dynamic", "--measure", "applying:Mine", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "applying.py, line 7" in line
+    assert "netwrok" in line
+
+
 READS_RECORDS = {
     "report": ["report", "--out", "FOLDER"],
     "measure": ["measure", "--measure", "accuracy", "--out", "FOLDER"],

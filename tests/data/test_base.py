@@ -135,6 +135,20 @@ def test_files_that_are_declared_otherwise_are_refused(
     assert "files: expected a tuple of capsbench.data.DataFile" in str(error)
 
 
+@pytest.mark.parametrize(("names", "fits"), [(["a", "b"], True), ([], True), (["a"], False), (["a", "a"], False)])
+def test_each_class_has_a_name_of_its_own_or_none_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], fits: bool
+) -> None:
+    name = own(tmp_path, monkeypatch)
+    monkeypatch.setattr(registry.get("dataset", name), "class_names", names)
+    if fits:
+        assert load_splits(name, tmp_path).train.images.shape == (10, 1, 2, 2)
+        return
+    error = usage_error(load_splits, name, tmp_path)
+    assert (error.kind, error.flag, error.value) == (Kind.DAMAGED, "dataset", name)
+    assert "class_names" in error.problem
+
+
 def test_a_users_own_data_set_is_loaded_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = load_splits(own(tmp_path, monkeypatch), tmp_path, train_size=4, seed=0)
     assert splits.train.images.shape == (4, 1, 2, 2)

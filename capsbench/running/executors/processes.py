@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -233,6 +233,8 @@ def _block_signal(number: signal.Signals) -> Iterator[None]:
 
 
 def _run_job(sender: Connection, job: Job, trusted: Iterable[str]) -> None:
+    with suppress(OSError):  # of a command without stderr
+        os.dup2(2, 1)  # what a user's own code prints is no part of what programs read of the command
     gc.freeze()  # else each collection visits a million objects of the server, and copies their memory
     os.environ.update(job.environment)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

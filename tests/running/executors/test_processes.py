@@ -54,6 +54,24 @@ def test_results_and_events_come_back_under_the_jobs_name():
     assert sorted(events) == [(f"job {number}", f"doubling {number}") for number in range(3)]
 
 
+PRINTING = """
+from capsbench.running.executors.base import Job
+from capsbench.running.executors.processes import in_processes
+
+if __name__ == "__main__":
+    print({"results": dict(in_processes([Job("job", print, ("epoch 1",))], fork=FORK))})
+"""
+
+
+@pytest.mark.parametrize("fork", ["False", "True"])
+def test_what_a_job_prints_is_no_output_of_the_command(fork):
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTING.replace("FORK", fork)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "{'results': {'job': None}}\n"
+    assert done.stderr.startswith("epoch 1 ")
+
+
 def count_source_states(send):
     return read_source_state.cache_info().currsize
 
