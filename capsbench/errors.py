@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import signal
+import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 
 from pydantic import ValidationError
 
@@ -31,7 +34,23 @@ class Kind(StrEnum):
     AMBIGUOUS = "ambiguous"  # a name with several meanings
 
 
-class UsageError(ValueError):
+class InOneLine:
+    """An error that says what happened in one line: a notebook shows the user's own lines that led to it, and this line."""
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython calls it. Frames of this package say nothing to a user, and there can be a dozen.
+        steps = traceback.walk_tb(getattr(self, "__traceback__", None))
+        until_us = itertools.takewhile(lambda step: _package_of(step[0]) != "capsbench", steps)
+        summary = traceback.StackSummary.extract(step for step in until_us if _package_of(step[0]) != "IPython")
+        return [*(text.rstrip() for text in summary.format()), f"{type(self).__name__}: {self}"]
+
+
+def _package_of(frame: FrameType) -> str:
+    """Returns the name of the package whose code a frame runs."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+class UsageError(InOneLine, ValueError):
     """Raised for a request that cannot be carried out.
 
     The facts are fields. `str` joins them in one line, with flags by their Python names; `describe` can spell flags as on the
@@ -140,23 +159,23 @@ class NothingMeasured(UsageError):
     """Raised if a folder has no record yet."""
 
 
-class TrainingFailed(RuntimeError):
+class TrainingFailed(InOneLine, RuntimeError):
     """Raised for a cell without a result, such as one whose loss became infinite; the message is the reason on record."""
 
 
-class StorageFailed(RuntimeError):
+class StorageFailed(InOneLine, RuntimeError):
     """Raised for a result that cannot be written, as on a full disk; the run ends, since further cells would fail too."""
 
 
-class ExportFailed(RuntimeError):
+class ExportFailed(InOneLine, RuntimeError):
     """Raised for an exported network whose outputs are not those of the network; nothing is written."""
 
 
-class OutputFailed(RuntimeError):
+class OutputFailed(InOneLine, RuntimeError):
     """Raised for standard output that cannot be written, as on a full disk."""
 
 
-class ProcessFailed(RuntimeError):
+class ProcessFailed(InOneLine, RuntimeError):
     """Raised for a process that died, or a function that raised in it.
 
     Args:

@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 import capsbench
-from capsbench.errors import ArgumentError, Kind, NothingMeasured, UsageError
+from capsbench.errors import (
+    ArgumentError,
+    ExportFailed,
+    InOneLine,
+    Kind,
+    NothingMeasured,
+    OutputFailed,
+    ProcessFailed,
+    StorageFailed,
+    TrainingFailed,
+    UsageError,
+)
 from capsbench.planning.request import spell_flag
 
 
@@ -75,6 +86,20 @@ def test_an_argument_reaches_another_process() -> None:
     again = pickle.loads(pickle.dumps(ArgumentError("backend", "auto or cpu", "abacus")))
     assert (again.argument, again.expected, again.value) == ("backend", "auto or cpu", "abacus")
     assert str(again) == "backend: expected auto or cpu, got 'abacus'"
+
+
+def test_a_notebook_shows_the_line_of_the_user_and_the_line_of_the_error() -> None:
+    with pytest.raises(UsageError) as caught:
+        capsbench.run(routing="emm")
+    *mine, last = caught.value._render_traceback_()
+    assert last == f"UsageError: {caught.value}"
+    assert 'capsbench.run(routing="emm")' in mine[-1]
+    assert str(PACKAGE) not in "".join(mine)
+
+
+@pytest.mark.parametrize("kind", [StorageFailed, ExportFailed, OutputFailed, ProcessFailed, TrainingFailed])
+def test_a_notebook_shows_failures_in_one_line_as_well(kind: type[InOneLine]) -> None:
+    assert kind("the disk is full")._render_traceback_() == [f"{kind.__name__}: the disk is full"]
 
 
 PACKAGE = Path(capsbench.__file__).parent
