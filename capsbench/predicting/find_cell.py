@@ -9,7 +9,7 @@ from typing import Any
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.presenting.filter import Condition, list_names, to_field, value_of
-from capsbench.presenting.words import spell_value
+from capsbench.presenting.words import TIMES, shorten_name, spell_value
 from capsbench.records.folder import require_records
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -66,7 +66,7 @@ def _match_records(records: list[Record], wanted: str, faults: list[str]) -> lis
         if matches:
             return matches
     titles = title_cells(record.cell for record in records)
-    words = wanted.lower().replace(",", " ").split()
+    words = wanted.lower().replace(",", " ").replace(TIMES, "x").split()
     matches = [record for record in records if words and set(words) <= _split_title(titles[record.cell.id])]
     if matches:
         return matches
@@ -120,8 +120,12 @@ def _spell_field(value: Any) -> str:
 
 
 def _split_title(title: str) -> set[str]:
-    """Returns the words of a title: ``capsnet``, ``dynamic``, ``x3``, ``tiny``, ``mnist``, ``seed``, ``0``."""
-    return set(re.split(r"[ ,\[\]]+", title.lower())) - {""}
+    """Returns the words of a title: ``capsnet``, ``dynamic``, ``x3``, ``tiny``, ``mnist``, ``seed``, ``0``.
+
+    A user's own part has two, since tables print the short one: ``my_module:myrouting`` and ``myrouting``.
+    """
+    words = set(re.split(r"[ ,\[\]]+", title.lower())) - {""}
+    return words | set(map(shorten_name, words))
 
 
 def _list_candidates(records: list[Record]) -> list[str]:

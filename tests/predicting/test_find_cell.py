@@ -3,6 +3,7 @@ import pytest
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.predicting.find_cell import LISTED, find_record
 from capsbench.records.store import Store
+from tests.making import make_capsules, make_record
 
 
 @pytest.fixture
@@ -37,6 +38,13 @@ def test_conditions_by_the_names_of_the_flags(choose, three):
 def test_words_of_the_title(choose, three):
     assert choose("em x2") == three[2]
     assert choose("Dynamic, seed 1") == three[1]
+
+
+def test_a_title_as_tables_print_it(choose, three, tmp_path):
+    cell = make_capsules(routing="my_module:MyRouting")
+    Store(tmp_path / "results").write(make_record(cell))
+    assert choose("MyRouting") == choose("my_module:MyRouting") == cell
+    assert choose("em \N{MULTIPLICATION SIGN}2") == three[2]
 
 
 def test_several_matches_are_listed_in_one_line_with_their_titles(choose, three):
