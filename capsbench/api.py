@@ -201,7 +201,7 @@ def measure(
     folder: str | Path = "results",
     *,
     measure: str | Sequence[str],
-    where: Sequence[str] = (),
+    where: str | Sequence[str] = (),
     dataset: str | Sequence[str] = (),
     data_dir: str | Path | None = None,
     workers: int | None = None,
@@ -230,7 +230,8 @@ def measure(
         UsageError: an unknown measure, or one that applies to none of the networks; or a network without its weights.
         NothingMeasured: no trained network is on record.
     """
-    from capsbench.presenting.filter import choose_records  # imports pandas, which a plan does not need
+    # It imports pandas, which a plan does not need.
+    from capsbench.presenting.filter import choose_records, list_conditions
 
     machines = Machines(executor, workers, per_gpu, cell_timeout, slurm, cells_per_job, detach, ray_address)
     asked = split_values(name_classes(MEASURE_FLAG, measure))
@@ -240,7 +241,7 @@ def measure(
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure", value="none")
     store = Store(folder)
     on_record, faults = require_records(store)
-    chosen_records = choose_records(on_record, where)
+    chosen_records = choose_records(on_record, list_conditions(where))
     find_data(store, (record.cell for record in chosen_records), split_values(dataset))
     if allow_code:
         allow_own(store)

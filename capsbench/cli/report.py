@@ -111,10 +111,10 @@ def report(
         last=last,
         suite=suite,
         where=where or [],
-        by=_split_names(by),
+        by=() if by is None else by,
         for_=for_,
-        columns=None if columns is None else _split_names(columns),
-        formats=BY_DEFAULT if formats is None else _split_names(formats),
+        columns=columns,
+        formats=BY_DEFAULT if formats is None else formats,
         to=to,
         allow_code=allow_code,
     )
@@ -131,10 +131,6 @@ def report(
         webbrowser.open(pages[0].resolve().as_uri())
     if result.readable.empty:
         raise typer.Exit(EXIT_NOTHING_MEASURED)
-
-
-def _split_names(names: str | None) -> list[str]:
-    return [name.strip() for name in names.split(",")] if names is not None else []
 
 
 def _turn_columns(strings: pd.DataFrame) -> pd.DataFrame:

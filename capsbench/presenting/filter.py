@@ -29,6 +29,11 @@ class Condition(NamedTuple):
         return any(_is_spelled(value_of(record.cell, self.name), text) for text in self.values) != self.excluded
 
 
+def list_conditions(where: str | Sequence[str]) -> list[str]:
+    """Returns conditions as a list; a single one may be a string, whose commas are between its values."""
+    return [where] if isinstance(where, str) else [*where]
+
+
 def choose_records(records: list[Record], where: Sequence[str]) -> list[Record]:
     """Returns the records that meet all conditions, with the baselines of the networks among them.
 

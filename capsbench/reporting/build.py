@@ -10,10 +10,11 @@ import pandas as pd
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
 from capsbench.planning.contender_defaults import defaults_of, title_cells
+from capsbench.planning.request import split_values
 from capsbench.planning.suites import read_suite, suite_names
 from capsbench.presenting.figures.figure import Image
 from capsbench.presenting.figures.files import FORMS, write_files
-from capsbench.presenting.filter import choose_records
+from capsbench.presenting.filter import choose_records, list_conditions
 from capsbench.presenting.marks import said_of
 from capsbench.presenting.material import Material
 from capsbench.presenting.notebook import Displayed, Output
@@ -112,11 +113,11 @@ def report(
     run: str | None = None,
     last: bool = False,
     suite: str | Path | None = None,
-    where: Sequence[str] = (),
-    by: Sequence[str] = (),
+    where: str | Sequence[str] = (),
+    by: str | Sequence[str] = (),
     for_: str | None = None,
-    columns: Sequence[str] | None = None,
-    formats: Collection[str] = BY_DEFAULT,
+    columns: str | Sequence[str] | None = None,
+    formats: str | Collection[str] = BY_DEFAULT,
     to: str | Path | None = None,
     allow_code: bool = False,
 ) -> Report:
@@ -130,7 +131,8 @@ def report(
         run: the name of a run, such as its number; its records alone are reported, rather than all of the folder.
         last: report the records of the latest run alone; all of a folder where no run is noted.
         suite: the suite whose published numbers to compare; that of the latest run that has one if None.
-        where: conditions on the records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.choose_records`).
+        where: conditions on the records, ``NAME=A,B`` or ``NAME!=A,B`` each (`capsbench.presenting.filter.choose_records`). A
+            single one may be a string, and so may any list below, as ``"A,B"``.
         by: the fields or options whose effect to show (`capsbench.reporting.sections.effects`).
         for_: a contender by any name that the tables print: its label, routing or network. The report then begins with the
             answer for it: better or worse than its rivals, on what and by how much.
@@ -145,6 +147,8 @@ def report(
         NothingMeasured: there is no record to report on.
         UsageError: there is no such ``folder``, run, ``suite``, format, name, column or value, or ``to`` cannot be written.
     """
+    names = None if columns is None else split_values(columns)
+    formats = split_values(formats)
     check_formats(formats)
     if last and run is not None:
         raise UsageError(Kind.CONFLICT, "conflicts with {flag:run}", flag="last", expected="give one of them")
@@ -153,7 +157,9 @@ def report(
     if allow_code:
         allow_own(store)
     with pause_collection():
-        return _build_report(store, run, last, suite, where, by, for_, columns, formats, to)
+        return _build_report(
+            store, run, last, suite, list_conditions(where), split_values(by), for_, names, formats, to
+        )
 
 
 def _build_report(

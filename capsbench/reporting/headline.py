@@ -54,7 +54,7 @@ def choose_columns(strings: pd.DataFrame, columns: Sequence[str]) -> pd.DataFram
             names = [*map(_spell_name, known.values()), ALL_COLUMNS]
             raise UsageError(Kind.UNKNOWN, flag="columns", value=name, expected=names)
         elif known[_simplify(name)] in wanted:
-            raise UsageError(Kind.CONFLICT, "is there twice", flag="columns", value=name)
+            raise UsageError(Kind.CONFLICT, "given twice", flag="columns", value=name)
         else:
             wanted.append(known[_simplify(name)])
     return strings[wanted]

@@ -117,6 +117,24 @@ def test_cells_of_all_runs_are_missing_in_the_report_of_a_folder(store: Store, c
     assert report(store.folder, formats=["csv"], last=True).document.unfinished == Unfinished(missing=1, total=2)
 
 
+def test_a_string_is_as_good_as_a_list(store: Store, capsules: Make) -> None:
+    for routing in ("dynamic", "em"):
+        store.write(capsules(routing=routing))
+    strings = report(
+        store.folder, formats="csv,md", where="routing=dynamic,em", by="routing", columns="contender,accuracy"
+    )
+    lists = report(
+        store.folder,
+        formats=["csv", "md"],
+        where=["routing=dynamic,em"],
+        by=["routing"],
+        columns=["contender", "accuracy"],
+    )
+    assert strings.readable.equals(lists.readable)
+    assert strings.document.facts == lists.document.facts
+    assert [*strings.readable] == ["contender", "accuracy %"]
+
+
 def test_what_an_earlier_run_left_out_and_a_later_one_has_is_not_left_out(store: Store, capsules: Make) -> None:
     cell = capsules().cell
     store.write_run([cell], "capsbench run", left_out={"digits": "no such file", "mnist": "no such file"})
