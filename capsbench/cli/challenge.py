@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from capsbench.cli.console import print_line
+from capsbench.cli.flags.complete import complete_component, complete_components
 from capsbench.cli.flags.options import (
     AxisOption,
     BaselineOption,
@@ -38,12 +39,19 @@ if TYPE_CHECKING:
 @with_cell_options
 def challenge(
     context: typer.Context,
-    contender: Annotated[str, typer.Argument(help="Routing or network, built in or your own as module:Class.")],
+    contender: Annotated[
+        str,
+        typer.Argument(
+            help="Routing or network, built in or your own as module:Class.",
+            autocompletion=complete_component("routing", "network"),
+        ),
+    ],
     against: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,...",
             help="Rivals of the same kind. [dim]Default: dynamic,em for a routing, the matched CNN for a network.[/dim]",
+            autocompletion=complete_components("routing", "network"),
         ),
     ] = None,
     budget: Annotated[

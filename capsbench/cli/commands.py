@@ -23,6 +23,7 @@ from capsbench.cli.report import report
 from capsbench.cli.reproduce import reproduce
 from capsbench.cli.run import run
 from capsbench.cli.shell.app import App, print_version
+from capsbench.cli.shell.completion import answer_shell
 from capsbench.cli.shell.interrupt import Interrupted, describe_end, end_in_order
 from capsbench.cli.status import status
 from capsbench.cli.trained.export import export
@@ -98,8 +99,8 @@ def _run_command() -> int:
     """Returns the exit code of the command that was typed."""
     shorten_waits()
     try:
-        with end_in_order():
-            code = app(standalone_mode=False)
+        with end_in_order(), answer_shell():
+            code = app(prog_name="capsbench", standalone_mode=False)
             sys.stdout.flush()
     except UsageError as error:
         code = _print_failure(
@@ -116,9 +117,10 @@ def _run_command() -> int:
     except typer.TyperException as error:
         # Without arguments Typer has printed the help, and the message is empty.
         code = _print_failure(error.format_message(), EXIT_USAGE) if error.format_message() else EXIT_USAGE
-    except (BrokenPipeError, SystemExit):  # Typer exits with 1 if the reader of the output is gone, such as `head`
-        discard_output(sys.stdout)
-        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        code = _end_without_reader()
+    except SystemExit as ended:  # Typer ends so after what a shell asks of it: completions, and their installation
+        code = _end_without_reader() if ended.code else 0
     except OSError as error:
         too_long = error.errno == errno.ENAMETOOLONG
         code = (
@@ -134,6 +136,12 @@ def _run_command() -> int:
 def _print_own_fault(error: Exception) -> int:
     """Prints an error of a user's own code, which is no fault of capsbench."""
     return _print_failure(f"your own code failed: {describe_error(error)}", EXIT_USAGE)
+
+
+def _end_without_reader() -> int:
+    """Returns the exit code of a command whose reader is gone, such as `head`; Typer exits with 1 then."""
+    discard_output(sys.stdout)
+    return EXIT_INTERRUPTED
 
 
 def _print_fault() -> int:

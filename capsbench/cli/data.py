@@ -16,6 +16,7 @@ from rich.text import Text
 
 from capsbench import registry
 from capsbench.cli.console import print_line, print_warning
+from capsbench.cli.flags.complete import complete_component
 from capsbench.cli.flags.options import DataOption, JsonOption
 from capsbench.cli.flags.request import parse_flags, parse_options
 from capsbench.cli.shell.app import App
@@ -38,9 +39,14 @@ app = App(
 )
 
 ABOUT = "Data sets: a name, folder:PATH, npz:PATH, csv:PATH or package.module:Class; then their options, such as --resize 32."
-Names = Annotated[list[str], typer.Argument(help=ABOUT, metavar="NAME...")]
+Names = Annotated[
+    list[str], typer.Argument(help=ABOUT, metavar="NAME...", autocompletion=complete_component("dataset"))
+]
 OptionalNames = Annotated[
-    list[str] | None, typer.Argument(help=f"{ABOUT} All built-in ones by default.", metavar="NAME...")
+    list[str] | None,
+    typer.Argument(
+        help=f"{ABOUT} All built-in ones by default.", metavar="NAME...", autocompletion=complete_component("dataset")
+    ),
 ]
 
 # Options of data sets are flags too. They depend on the names, so they are parsed later.

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from capsbench import registry
 from capsbench.cli.console import print_line, print_warning
+from capsbench.cli.flags.complete import complete_choice
 from capsbench.cli.flags.options import DataOption, JsonOption
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.request import spell_flag
@@ -24,13 +25,13 @@ from capsbench.presenting.words import spell_value
 SUITE, ROW = OF_SUITES = ("suite", "row")
 """The kinds that are no components: suites, and the published rows that they reproduce."""
 
+KINDS = (*registry.BUILT_IN, *OF_SUITES)
+
 
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help="One of routing, network, baseline, dataset, loss, measure, tracker, suite, row; all if none is given."
-        ),
+        typer.Argument(help=f"One of {', '.join(KINDS)}; all if none is given.", autocompletion=complete_choice(KINDS)),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,10 +43,9 @@ def list_(
 
     capsbench list row
     """
-    kinds = [*registry.BUILT_IN, *OF_SUITES]
-    if kind is not None and kind not in kinds:
-        raise UsageError(Kind.UNKNOWN, flag="KIND", value=kind, expected=kinds)
-    entries = {name: _describe_entries(name) for name in ([kind] if kind else kinds)}
+    if kind is not None and kind not in KINDS:
+        raise UsageError(Kind.UNKNOWN, flag="KIND", value=kind, expected=KINDS)
+    entries = {name: _describe_entries(name) for name in ([kind] if kind else KINDS)}
     for name in entries.keys() - {*OF_SUITES}:
         for line in registry.ignored_entry_points(name).values():
             print_warning(line)

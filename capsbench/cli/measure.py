@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from capsbench.cli.flags.complete import complete_condition, complete_flag
 from capsbench.cli.flags.options import (
     CellsPerJobOption,
     CodeOption,
@@ -24,14 +25,22 @@ from capsbench.cli.flags.options import (
     parse_slurm,
 )
 from capsbench.cli.outcome import print_outcome
+from capsbench.planning.request import MEASURE_FLAG
 
 
 def measure(
-    measure: Annotated[str, typer.Option(metavar="A,B,...", help="Measures to take, or all.")],
+    measure: Annotated[
+        str,
+        typer.Option(metavar="A,B,...", help="Measures to take, or all.", autocompletion=complete_flag(MEASURE_FLAG)),
+    ],
     out: OutOption = Path("results"),
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=A,B", help="Only networks for which this holds, NAME=A,B or NAME!=A,B; repeatable."),
+        typer.Option(
+            metavar="NAME=A,B",
+            help="Only networks for which this holds, NAME=A,B or NAME!=A,B; repeatable.",
+            autocompletion=complete_condition,
+        ),
     ] = None,
     dataset: MovedOption = None,
     data_dir: DataOption = None,

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capsbench.cli.console import print_line, print_prose, print_warning
+from capsbench.cli.flags.complete import complete_condition, complete_list, complete_suite
 from capsbench.cli.flags.options import CodeOption, JsonOption, OutOption
 from capsbench.errors import EXIT_NOTHING_MEASURED, Kind, UsageError
 from capsbench.presenting.terminal import make_console, to_one_line
+from capsbench.records.cell import asked_fields
+from capsbench.reporting.formats import FORMATS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +39,8 @@ def report(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only networks for which this holds, NAME=A,B or NAME!=A,B; repeatable. NAME is a flag of `run`."
+            help="Only networks for which this holds, NAME=A,B or NAME!=A,B; repeatable. NAME is a flag of `run`.",
+            autocompletion=complete_condition,
         ),
     ] = None,
     by: Annotated[
@@ -44,6 +48,7 @@ def report(
         typer.Option(
             metavar="NAME,...",
             help="Add the effect of each value of NAME, over all else that was varied.",
+            autocompletion=complete_list(asked_fields()),
         ),
     ] = None,
     for_: Annotated[
@@ -57,14 +62,18 @@ def report(
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(help="Suite whose published numbers are shown; by default that of the latest run with one."),
+        typer.Option(
+            help="Suite whose published numbers are shown; by default that of the latest run with one.",
+            autocompletion=complete_suite,
+        ),
     ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="Some of html,md,tex,csv,parquet,svg,png; by default all but tex and png.",
+            help=f"Some of {','.join(FORMATS)}; by default all but tex and png.",
             metavar="A,B,...",
+            autocompletion=complete_list(FORMATS),
         ),
     ] = None,
     columns: Annotated[

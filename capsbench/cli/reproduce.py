@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import print_line
-from capsbench.cli.flags.complete import complete_row
+from capsbench.cli.flags.complete import complete_flag, complete_row
 from capsbench.cli.flags.options import (
     CheckpointOption,
     CodeOption,
@@ -28,6 +28,7 @@ from capsbench.cli.flags.request import parse_flags, parse_options, refuse_argum
 from capsbench.cli.outcome import print_outcome
 from capsbench.cli.planned import print_plan
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
+from capsbench.planning.request import MEASURE_FLAG
 from capsbench.presenting.terminal import make_console, to_one_line
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def reproduce(
     measure: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,...", help="Some of the measures. [dim]Default: those on record; of a row the accuracy.[/dim]"
+            metavar="A,B,...",
+            help="Some of the measures. [dim]Default: those on record; of a row the accuracy.[/dim]",
+            autocompletion=complete_flag(MEASURE_FLAG),
         ),
     ] = None,
     everything: Annotated[

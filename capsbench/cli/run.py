@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from capsbench.cli.console import print_line
+from capsbench.cli.flags.complete import complete_components
 from capsbench.cli.flags.options import (
     AxisOption,
     BaselineOption,
@@ -85,6 +86,7 @@ def run(
         typer.Option(
             metavar="A,B,...",
             help="Show the cells live in tensorboard, mlflow or wandb, or in your own module:Tracker.",
+            autocompletion=complete_components("tracker"),
             rich_help_panel=Panel.MACHINE,
         ),
     ] = None,

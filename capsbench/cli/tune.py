@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from capsbench.cli.console import print_line
+from capsbench.cli.flags.complete import complete_choice
 from capsbench.cli.flags.options import (
     AxisOption,
     BaselineOption,
@@ -92,6 +93,7 @@ def tune(
         typer.Option(
             metavar="NAME",
             help="random; or tpe, which learns from earlier trials and has no budget curves (extra tune).",
+            autocompletion=complete_choice(("random", "tpe")),
             rich_help_panel=PANEL,
         ),
     ] = "random",

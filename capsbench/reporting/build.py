@@ -30,6 +30,7 @@ from capsbench.records.versions import describe_stale
 from capsbench.reporting.answering.contenders import choose_asked
 from capsbench.reporting.contents import PICTURES, Made, all_pictures, built_in_sections, made_sections
 from capsbench.reporting.document import Document, build_document
+from capsbench.reporting.formats import FORMATS
 from capsbench.reporting.formats.html import render_page
 from capsbench.reporting.formats.latex import render_tables
 from capsbench.reporting.formats.markdown import render_markdown
@@ -47,9 +48,6 @@ from capsbench.reporting.sections.published import table_of as published_table
 from capsbench.reporting.unfinished import Unfinished
 
 __all__ = ["NothingMeasured", "Report", "report"]
-
-FORMATS = ("html", "md", "tex", "csv", "parquet", "svg", "png")
-"""The formats of a report: the page, the page as Markdown, tables for LaTeX, tables for programs, and pictures."""
 
 BY_DEFAULT = ("html", "md", "csv", "parquet", "svg")
 

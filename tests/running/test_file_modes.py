@@ -6,7 +6,7 @@ import pytest
 
 import capsbench
 from capsbench.comparing.update import update
-from capsbench.reporting.build import FORMATS
+from capsbench.reporting.formats import FORMATS
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002], ids=lambda mask: f"umask {mask:03o}")

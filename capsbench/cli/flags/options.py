@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from capsbench.cli.flags.complete import complete_flag, complete_suite
+from capsbench.cli.flags.complete import complete_choice, complete_flag, complete_list, complete_suite
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.count import MOST_CELLS, MOST_WORKERS
 from capsbench.planning.defaults import describe_default
-from capsbench.planning.request import BASELINE_FLAG, MEASURE_FLAG
+from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZES, MEASURE_FLAG
 from capsbench.records.cell import FIELDS, asked_fields
 from capsbench.records.declaration import Panel
 from capsbench.running.executors.build import EXECUTORS
@@ -43,6 +43,7 @@ BaselineSizeOption = Annotated[
     typer.Option(
         metavar="A,B,...",
         help="CNN size: own, or matched to the capsule network's parameters. [dim]Default: own.[/dim]",
+        autocompletion=complete_list(BASELINE_SIZES),
     ),
 ]
 MeasureOption = Annotated[
@@ -91,7 +92,12 @@ WorkersOption = Annotated[
 ]
 ExecutorOption = Annotated[
     str,
-    typer.Option(metavar="NAME", help=f"Where cells run: {', '.join(EXECUTORS)}.", rich_help_panel=Panel.MACHINE),
+    typer.Option(
+        metavar="NAME",
+        help=f"Where cells run: {', '.join(EXECUTORS)}.",
+        autocompletion=complete_choice(EXECUTORS),
+        rich_help_panel=Panel.MACHINE,
+    ),
 ]
 PerGpuOption = Annotated[
     int, typer.Option(min=1, max=MOST_WORKERS, help="Networks at a time on a GPU.", rich_help_panel=Panel.MACHINE)

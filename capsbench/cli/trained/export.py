@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from capsbench.cli.console import print_line, print_warning
-from capsbench.cli.flags.complete import complete_cell
+from capsbench.cli.flags.complete import complete_cell, complete_choice
 from capsbench.cli.flags.options import CodeOption, JsonOption
 from capsbench.errors import UsageError
 
@@ -25,7 +25,11 @@ def export(
     ] = None,
     to: Annotated[
         str,
-        typer.Option(metavar="FORMAT", help="onnx, torch-export (.pt2), safetensors, or hub (a folder with a card)."),
+        typer.Option(
+            metavar="FORMAT",
+            help="onnx, torch-export (.pt2), safetensors, or hub (a folder with a card).",
+            autocompletion=complete_choice(("onnx", "torch-export", "safetensors", "hub")),
+        ),
     ] = "onnx",
     out: Annotated[
         Path | None,

@@ -4,6 +4,7 @@ import pytest
 
 from capsbench.cli.commands import app
 from capsbench.cli.flags.complete import complete_flag
+from capsbench.exporting import FORMATS as EXPORTED
 from capsbench.records.store import Store
 from tests.making import make_capsules, make_record
 
@@ -37,6 +38,26 @@ def complete(monkeypatch, capsys, tmp_path):
         (["run", "--measure", "equi"], ["equivariance"]),
         (["run", "--suite", "sabour"], ["sabour2017"]),
         (["run", "--lr", "0"], []),
+        (["run", "--baseline-size", "own,"], ["own,matched"]),
+        (["run", "--freeze-backbone", "n"], ["no"]),
+        (["run", "--track", "m"], ["mlflow"]),
+        (["run", "--executor", "r"], ["ray"]),
+        (["tune", "--sampler", "t"], ["tpe"]),
+        (["challenge", "matrix"], ["matrix-capsules"]),
+        (["challenge", "em", "--against", "uniform,dyn"], ["uniform,dynamic"]),
+        (["measure", "--measure", "equi"], ["equivariance"]),
+        (["measure", "--where", "rout"], ["routing=", "routing!="]),
+        (["reproduce", "--measure", "equi"], ["equivariance"]),
+        (["report", "--where", "routing!=em,dyn"], ["routing!=em,dynamic"]),
+        (["report", "--where", "iters=1"], []),
+        (["report", "--where", "nosuch=1"], []),
+        (["report", "--by", "dataset,net"], ["dataset,network"]),
+        (["report", "--suite", "sabour"], ["sabour2017"]),
+        (["report", "--format", "html,t"], ["html,tex"]),
+        (["export", "--to", ""], [*EXPORTED]),
+        (["list", "ro"], ["routing", "row"]),
+        (["data", "list", "affine-m"], ["affine-mnist"]),
+        (["data", "get", "mnist", "affine-m"], ["affine-mnist"]),
     ],
     ids=" ".join,
 )
