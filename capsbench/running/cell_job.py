@@ -23,6 +23,7 @@ from capsbench.errors import FOREIGN, StorageFailed, TrainingFailed
 from capsbench.measures.base import MeasureBetween, Subject
 from capsbench.measures.build import declaration_of, find_extended, make_measure, source_of
 from capsbench.measures.contract import check_rows
+from capsbench.measures.guard import Guard
 from capsbench.networks.build import build_network, count_parameters, parameter_dtype
 from capsbench.networks.weights import read_state
 from capsbench.planning.edits import find_edits
@@ -80,14 +81,21 @@ def run_cell(
     arrays = _KeptArrays(store, planned.cell, record)
     for spec in measures:
         send(Measuring(spec))
-        began = time.monotonic()
+        began, changed = time.monotonic(), list[str]()
         try:
-            measure = make_measure(spec)
+            measure, code = make_measure(spec), source_of(spec)
             torch.manual_seed(planned.cell.seed)
             declaration = declaration_of(spec)
-            rows = measure(Subject(planned.cell, network, data, arrays.make_keep(spec), arrays.read, place.data_folder))
+            guard = None if code is None else Guard(network, data)
+            try:
+                rows = measure(
+                    Subject(planned.cell, network, data, arrays.make_keep(spec), arrays.read, place.data_folder)
+                )
+            finally:
+                changed = [] if guard is None else guard.restore()
+            if changed:
+                raise TrainingFailed(f"changed the {', '.join(changed)}, expected a copy to be changed: images.clone()")
             rows = check_rows(spec, rows, declaration, extends=find_extended(spec))
-            code = source_of(spec)
             seconds = round(time.monotonic() - began, 3)
             kept, facts = arrays.written.get(spec), provenance()
             if measure.alone and place.shared:  # reports mark such times
@@ -97,6 +105,8 @@ def run_cell(
             raise
         except FOREIGN as error:
             send(NotMeasured(spec, to_sendable(error)))
+        if changed:
+            data, _ = prepare_process(planned, place.data_folder)
 
 
 def measure_between(

@@ -166,6 +166,36 @@ def test_a_measure_that_fails_does_not_keep_the_next_from_being_taken(cell, stor
     assert "unlucky.py" in failed.failure.trace
 
 
+CHANGING = """
+import torch
+
+from capsbench.measures import Measure, Row
+
+
+class Changing(Measure):
+    def __call__(self, subject):
+        subject.data.test.images[:] = 0
+        with torch.no_grad():
+            next(subject.network.parameters()).zero_()
+        return [Row("changing", "m", "", 1.0, "u")]
+"""
+
+
+def test_a_measure_that_changes_what_it_measures_fails_and_the_next_sees_it_unchanged(
+    cell, store, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "changing.py").write_text(CHANGING)
+    registry.trust(["changing:Changing"])
+    events = []
+    run_cell(PlannedCell(cell), ["changing:Changing", "accuracy"], None, 60.0, Place(store, Path()), events.append)
+    (failure,) = [event.failure for event in events if isinstance(event, NotMeasured)]
+    assert "weights, test images" in str(failure)
+    (measured,) = [event for event in events if isinstance(event, Measured)]
+    *_, alone = events_of(cell, Store(tmp_path / "other"))
+    assert measured.rows == alone.rows
+
+
 def test_prepare_sets_up_the_process_and_gives_images_in_the_cells_precision(make_cell):
     data, _ = prepare_process(PlannedCell(make_cell(precision="float64", threads=1, train_size=50)), Path())
     assert torch.get_num_threads() == 1
