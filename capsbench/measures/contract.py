@@ -25,13 +25,16 @@ def check_rows(
 
     Raises:
         TrainingFailed: they are no rows, of another measure's name, or have text where numbers belong, numbers where text does,
-            text that no record can hold, a unit other than the declared one, a number that is not finite, too large or a share
-            outside [0, 1], one number twice or the condition of another source; the message says which.
+            text that no record can hold, a unit other than the declared one, no metric or condition that is declared, a number
+            that is not finite, too large or a share outside [0, 1], one number twice or the condition of another source; the
+            message says which.
     """
     if not isinstance(rows, list) or not all(isinstance(row, Row) for row in rows):
         wrong = next((row for row in rows if not isinstance(row, Row)), rows) if isinstance(rows, list) else rows
         raise TrainingFailed(f"gave a {type(wrong).__name__}, expected a list of {Row.__module__}.{Row.__name__}")
     checked = [_check_row(spec, row, declaration, extends) for row in rows]
+    if declaration is not None and checked:
+        _check_declared(checked, declaration)
     other = next((row.condition for row in checked if not row.condition.startswith(source)), None)
     if other is not None:  # rows from two sources could be of one number
         raise TrainingFailed(f"gave the condition {other!r}, expected one that begins with the source's cell, {source}")
@@ -40,6 +43,25 @@ def check_rows(
     if twice is not None:  # readers would differ in which of the two they take, and the record would be refused
         raise TrainingFailed(f"gave {twice[1]} ({twice[2]}) twice")
     return checked
+
+
+def _check_declared(rows: list[Row], declaration: MeasureSpec) -> None:
+    """Raises TrainingFailed if rows have none of the metrics, or none of the conditions of a metric, that tables would show."""
+    conditions: dict[str, list[str]] = {}
+    for row in rows:
+        conditions.setdefault(row.metric, []).append(row.condition)
+    declared = [metric.name for metric in declaration.metrics]
+    if declared and not conditions.keys() & {*declared}:
+        raise TrainingFailed(f"gave {', '.join(conditions)}, expected {' or '.join(declared)}, as its spec has it")
+    for metric in declaration.metrics:
+        of_contests = (condition for contest in metric.contests for condition in contest.conditions)
+        named = {*metric.columns, *of_contests, *(name for judged in metric.judged for name in judged.conditions)}
+        given = conditions.get(metric.name, [])
+        if metric.columns and given and not named & {*given}:
+            expected = " or ".join(repr(condition) for condition in metric.columns)
+            raise TrainingFailed(
+                f"gave {metric.name} of the condition {given[0]!r}, expected {expected}, as its spec has it"
+            )
 
 
 def _check_row(spec: str, row: Row, declaration: MeasureSpec | None, extends: str) -> Row:

@@ -33,7 +33,8 @@ TRAINING_SPEC = MeasureSpec(
 def specs_of(records: Iterable[Record]) -> dict[str, MeasureSpec]:
     """Returns measure -> spec: all built-in measures in the order of the page, then a user's own that the records have rows of.
 
-    A user's own measure has the spec that its latest measurement declares. Without one it has `make_default_spec`.
+    A user's own measure has the spec that its latest measurement declares. Without one it has `make_default_spec`, whose columns
+    a spec without columns has, too.
     """
     declared: dict[str, tuple[str, MeasureSpec]] = {}
     rows: dict[str, list[Row]] = {}
@@ -45,8 +46,25 @@ def specs_of(records: Iterable[Record]) -> dict[str, MeasureSpec]:
             spec, taken = measurement.declaration, measurement.taken or ""
             if spec is not None and (spec.name not in declared or taken >= declared[spec.name][0]):
                 declared[spec.name] = taken, spec
-    own = {name: declared[name][1] if name in declared else make_default_spec(name, rows[name]) for name in rows}
+    own = {
+        name: _complete_columns(declared[name][1], rows[name])
+        if name in declared
+        else make_default_spec(name, rows[name])
+        for name in rows
+    }
     return {**built_in_specs(), **own}
+
+
+def _complete_columns(spec: MeasureSpec, rows: Iterable[Row]) -> MeasureSpec:
+    """Returns a spec that declares no columns with those that `make_default_spec` gives its metrics, so that it has a table."""
+    if any(metric.columns for metric in spec.metrics):
+        return spec
+    default = {metric.name: metric for metric in make_default_spec(spec.name, rows).metrics}
+    metrics = [
+        replace(metric, columns=default[metric.name].columns) if metric.name in default else metric
+        for metric in spec.metrics
+    ]
+    return replace(spec, metrics=tuple(metrics or default.values()))
 
 
 def make_default_spec(name: str, rows: Iterable[Row]) -> MeasureSpec:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from capsbench.errors import TrainingFailed
-from capsbench.measures import MeasureSpec, Metric
+from capsbench.measures import Contest, MeasureSpec, Metric
 from capsbench.measures.contract import check_rows
 from capsbench.records.record import Row
 
@@ -101,3 +101,24 @@ def test_a_declared_fraction_is_a_share_unless_it_may_lie_outside():
     assert check_rows("my.module:Mine", [percent], beyond) == [percent]
     inside = [row(value=1 + 1e-9, unit="fraction")]  # the rounding of a mean
     assert check_rows("my.module:Mine", inside, MeasureSpec("mine", (Metric("m", "fraction"),))) == inside
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ([row(metric="accurracy")], "accurracy, expected accuracy or m"),
+        ([row(metric="m", condition="C")], "'C', expected 'c' or 'd'"),
+    ],
+)
+def test_rows_of_which_no_table_would_show_any_are_refused(given, named):
+    declaration = MeasureSpec("mine", (Metric("accuracy", "u"), Metric("m", "u", columns=("c", "d"))))
+    with pytest.raises(TrainingFailed, match=named):
+        check_rows("my.module:Mine", given, declaration)
+    shown = [row(condition="d"), row(condition="more"), row(metric="more")]
+    assert check_rows("my.module:Mine", shown, declaration) == shown
+    assert check_rows("my.module:Mine", [], declaration) == []
+
+
+def test_a_condition_of_a_contest_alone_is_declared_too():
+    declaration = MeasureSpec("mine", (Metric("m", "u", True, columns=("c",), contests=(Contest("t", ("e",)),)),))
+    assert check_rows("my.module:Mine", [row(condition="e")], declaration)

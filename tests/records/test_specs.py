@@ -40,7 +40,7 @@ def test_a_measure_that_declares_nothing_has_its_first_numbers_without_a_level_a
 
 def declare(taken, **fields):
     """A record with a measurement of a user's own measure, with the spec that it declares."""
-    spec = MeasureSpec("own", (Metric("hits", "fraction", **fields),))
+    spec = MeasureSpec("own", (Metric("hits", "fraction", columns=("test",), **fields),))
     measurement = Measurement([Row("own", "hits", "test", 0.5, "fraction")], taken=taken, declaration=spec)
     return replace(make_record(make_capsules()), measures={"mine:Own": measurement}), spec
 
@@ -53,6 +53,20 @@ def test_a_users_own_measure_has_the_spec_that_its_latest_measurement_declares()
     undeclared = replace(earlier[0], measures={"mine:Own": Measurement([row])})
     assert specs_of([undeclared])["own"] == make_default_spec("own", [row])
     assert specs_of([]) == built_in_specs()
+
+
+def test_a_spec_without_columns_has_those_of_one_that_declares_nothing():
+    rows = [Row("mine", "m", "c", 1.0, "u"), Row("mine", "m", "d", 1.0, "u"), Row("mine", "other", "c", 1.0, "u")]
+
+    def read_columns(*metrics):
+        taken = Measurement(rows, declaration=MeasureSpec("mine", metrics))
+        record = replace(make_record(make_capsules()), measures={"my.module:Mine": taken})
+        spec = specs_of([record])["mine"]
+        return {metric.name: metric.columns for metric in spec.metrics}
+
+    assert read_columns() == {"m": ("c", "d"), "other": ("c",)}
+    assert read_columns(Metric("m", "u")) == {"m": ("c", "d")}
+    assert read_columns(Metric("m", "u"), Metric("other", "u", columns=("c",))) == {"m": (), "other": ("c",)}
 
 
 def test_what_is_declared_as_not_repeatable_is_unrepeatable_beside_the_times_of_the_training():
