@@ -120,7 +120,7 @@ def _run_command() -> int:
     except BrokenPipeError:
         code = _end_without_reader()
     except SystemExit as ended:  # Typer ends so after what a shell asks of it: completions, and their installation
-        code = _end_without_reader() if ended.code else 0
+        code = 0 if ended.code == 0 else _end_without_reader()
     except OSError as error:
         too_long = error.errno == errno.ENAMETOOLONG
         code = (

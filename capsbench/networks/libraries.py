@@ -13,6 +13,7 @@ from torch import nn
 from capsbench.data.images import ImageShape
 from capsbench.errors import ArgumentError, Kind, UsageError
 from capsbench.networks.factory import Factory, make_anywhere
+from capsbench.sources.foreign import import_package
 
 LARGEST = 1024
 """The largest side that is tried to find the images that a network takes."""
@@ -44,7 +45,7 @@ def from_torchvision(name: str) -> LibraryNetwork:
 def from_timm(name: str) -> LibraryNetwork:
     """Returns the network of timm with this name, with random weights."""
     try:
-        import timm
+        timm = import_package("timm")
     except ModuleNotFoundError as error:
         remedy = "pip install 'capsbench[timm]'"
         raise UsageError(

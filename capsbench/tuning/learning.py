@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from capsbench.errors import Kind, UsageError
 from capsbench.planning.matrix import PlannedCell
 from capsbench.records.cell import Scalar
+from capsbench.sources.foreign import import_package
 from capsbench.stats.spaces import Choice, Range, Space
 from capsbench.tuning.contenders import Contender
 from capsbench.tuning.search import LEARNS_AFTER
@@ -67,7 +68,7 @@ def to_distribution(space: Space) -> Any:
 def import_optuna() -> Any:
     """Returns the package; raises UsageError if it is not installed."""
     try:
-        import optuna
+        optuna = import_package("optuna")
     except ModuleNotFoundError as error:
         remedy = "pip install 'capsbench[tune]'"
         raise UsageError(Kind.MISSING, "it needs the package optuna", flag="sampler", expected=remedy) from error

@@ -16,6 +16,7 @@ from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, me
 from capsbench.data.own.splits import find_part, list_some
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.records.disk import make_folder, put_folder_in_place
+from capsbench.sources.foreign import import_package
 
 AUTO = "auto"
 
@@ -218,7 +219,7 @@ def _save_once(value: Any, path: Path) -> None:
 def import_datasets() -> Any:
     """Imports the library of Hugging Face; raises UsageError without it."""
     try:
-        import datasets
+        datasets = import_package("datasets")
     except FOREIGN as error:
         problem = f"hf: needs the library datasets, which cannot be imported: {message_of(error)}"
         raise UsageError(

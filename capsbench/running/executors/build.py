@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from capsbench.errors import Kind, UsageError
+from capsbench.sources.foreign import import_package
 
 if TYPE_CHECKING:
     from capsbench.running.executors.base import Executor, Place, Settings
@@ -29,7 +29,7 @@ def make_executor(name: str, place: Place, settings: Settings) -> Executor:
     check_executor(name)
     module, _, attribute = EXECUTORS[name].partition(":")
     try:
-        made: Executor = getattr(import_module(module), attribute)(place, settings)
+        made: Executor = getattr(import_package(module), attribute)(place, settings)
     except ModuleNotFoundError as error:
         remedy = f"pip install 'capsbench[{name}]'"
         raise UsageError(Kind.MISSING, str(error), flag="executor", value=name, expected=remedy) from error
