@@ -11,11 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from capsbench.attacks.adapter import ATTACKS, Attack, AttackKind
-from capsbench.attacks.threats import Threat
+from capsbench.attacks.threats import OWN_LOSS, Threat
 from capsbench.errors import FOREIGN, ArgumentError, TrainingFailed, message_of
-
-LOSS = "own loss"
-"""Stands for the loss of an attack of a user's own."""
 
 MakeAttack: TypeAlias = Callable[[nn.Module, float, int], Callable[[Tensor, Tensor], Tensor]]
 """Makes an attack from the network, a module from images ``[B, C, H, W]`` in [0, 1] to logits ``[B, classes]``; epsilon; and the
@@ -67,7 +64,7 @@ def add_attacks(own: Mapping[str, MakeAttack]) -> Iterator[None]:
         ArgumentError: see `check_attacks`.
     """
     check_attacks(own)
-    added = {name: AttackKind(_adapt(name, make), {Threat.LINF: (LOSS,)}) for name, make in own.items()}
+    added = {name: AttackKind(_adapt(name, make), {Threat.LINF: (OWN_LOSS,)}) for name, make in own.items()}
     ATTACKS.update(added)
     try:
         yield

@@ -11,8 +11,7 @@ from torch import Tensor
 from capsbench.attacks.adapter import ATTACKS, FEWEST_CLASSES, LOSSES, Attack
 from capsbench.attacks.campaign import Campaign, Run
 from capsbench.attacks.effort import Effort, count_tolerated
-from capsbench.attacks.own import LOSS as OWN_LOSS
-from capsbench.attacks.threats import Bounds, Threat
+from capsbench.attacks.threats import OWN_LOSS, Bounds, Threat
 
 MOST_READINGS = 3
 """The largest number of PGD runs of the table that are repeated at other epsilons."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from capsbench.records.cell import Cell
 
 
+OWN_LOSS = "own loss"
+"""Stands for the loss of an attack of a user's own."""
+
+
 class Threat(StrEnum):
     """A threat model: the norm of the change that epsilon bounds, for pixels in [0, 1].
 

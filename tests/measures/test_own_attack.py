@@ -4,13 +4,15 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 import capsbench
 from capsbench.attacks.adapter import ATTACKS, Attack, attack_images
-from capsbench.attacks.own import LOSS, add_attacks
+from capsbench.attacks.own import add_attacks
 from capsbench.attacks.plan import Plan
+from capsbench.attacks.threats import OWN_LOSS
 from capsbench.errors import ArgumentError, TrainingFailed
 from capsbench.measures.adversarial.measure import Adversarial
 from capsbench.measures.build import make_measure
@@ -74,6 +76,8 @@ def test_the_worked_attacks_run_and_are_in_the_report(work):
     # The strongest of all attacks is what "who won" compares.
     report = capsbench.report("results", formats=["csv"])
     assert len(report.summary) == 1
+    table = pd.read_csv("results/report/adversarial.csv")
+    assert table["own attacks"].tolist() == ["darker; foolbox-bim; sign-descent"]
     table = capsbench.load("results")
     assert {"Linf, darker, logits, own loss", WORST} <= {*table[table["measure"] == "adversarial"]["condition"]}
 
@@ -133,7 +137,7 @@ IMAGES, LABELS = torch.full((4, 1, 2, 3), 0.5), torch.arange(4)
 def attack_by(make):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4))
     with add_attacks({"mine": make}):
-        return attack_images(Attack("mine", epsilon=0.1, loss=LOSS, steps=3), network, IMAGES, LABELS, seed=0)
+        return attack_images(Attack("mine", epsilon=0.1, loss=OWN_LOSS, steps=3), network, IMAGES, LABELS, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from capsbench.attacks.effort import ATTACKED
-from capsbench.attacks.threats import Threat, bounds_of
+from capsbench.attacks.threats import OWN_LOSS, Threat, bounds_of
 from capsbench.measures.adversarial.spec import ADVERSARIAL
 from capsbench.measures.soundness import find_failed_checks, mark_unsound
 from capsbench.presenting.caption import AboutColumn
@@ -76,7 +76,19 @@ def build_table(material: Material) -> pd.DataFrame:
     table["CW norm (L2)"] = table["contender"].map(norms.groupby("contender")["value"].min())
     failed = find_failed_checks(material)
     table["failed checks"] = ["; ".join(failed.get(str(name), [])) for name in table["contender"]]
+    own = _find_own_attacks(means)
+    if own:
+        table["own attacks"] = ["; ".join(own.get(str(name), [])) for name in table["contender"]]
     return table
+
+
+def _find_own_attacks(means: pd.DataFrame) -> dict[str, list[str]]:
+    """Returns contender -> the names of a user's own attacks in its worst case, sorted."""
+    rows = means[means["condition"].str.endswith(f", {OWN_LOSS}")]
+    names: dict[str, set[str]] = {}
+    for contender, condition in zip(rows["contender"], rows["condition"], strict=True):
+        names.setdefault(str(contender), set()).add(str(condition).split(", ")[1])
+    return {contender: sorted(attacks) for contender, attacks in names.items()}
 
 
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -91,7 +103,9 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     strings["epsilon"] = [f"{a:.3g} / {b:.3g}" for a, b in zip(table["epsilon L∞"], table["epsilon L2"], strict=True)]
     if table["CW norm (L2)"].notna().any():
         strings["CW norm (L2)"] = [format_interval(value, float("nan"), 2) for value in table["CW norm (L2)"]]
-    strings["failed checks"] = table["failed checks"].where(table["failed checks"] != "", "none")
+    for heading in ("failed checks", "own attacks"):
+        if heading in table:
+            strings[heading] = table[heading].where(table[heading] != "", "none")
     return pd.DataFrame(strings)
 
 
@@ -259,6 +273,10 @@ SECTION = Section(
         AboutColumn(
             "CW norm",
             "CW norm: the mean distance of the nearest adversarial images, through the reading with the smallest distance.",
+        ),
+        AboutColumn(
+            "own attacks",
+            "Own attacks count in the worst case, too: compare worst cases only of contenders with the same ones.",
         ),
     ),
     images=ImagesTaken(ATTACKED, "attacked"),

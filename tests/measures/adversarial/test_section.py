@@ -67,6 +67,15 @@ def test_numbers_of_the_table(material: Material) -> None:
     assert table["failed checks"].tolist() == ["doubled steps", "none"]
 
 
+def test_attacks_of_a_users_own_are_named_where_a_contender_has_any(records: list[Record], tmp_path: Path) -> None:
+    readings = [robust(f"Linf, {name}, lengths, own loss", 0.4, 0.05) for name in ("twist", "blur")]
+    mine = [with_rows(record, [*record.rows, *readings]) for record in records[:3]]
+    table = SECTION.table(Material.from_records([*mine, records[3]], Store(tmp_path)))
+    assert table["own attacks"].tolist() == ["blur; twist", ""]
+    assert SECTION.readable(table)["own attacks"].tolist() == ["blur; twist", "none"]
+    assert "own attacks" not in SECTION.table(Material.from_records(records, Store(tmp_path)))
+
+
 def test_a_check_that_failed_for_one_seed_marks_the_contender(material: Material) -> None:
     (failed,) = find_failed_checks(material).values()
     assert failed == ["doubled steps"]
