@@ -22,9 +22,29 @@ ANY_NUMBER_LOSS = "sigmoid"
 def choose_parts(point: Mapping[str, Any]) -> Parts:
     """Returns the parts of a point; ``dataset``, ``network`` and ``routing`` must be in it."""
     network, routing = choose_network(point["network"], point["routing"])
-    component = Part(registry.kind_of(network), network).component
-    own_loss = None if is_self_supervised(component) else getattr(component, "loss", "cross-entropy")
-    return Parts.from_names(point["dataset"], network, routing, own_loss and (point.get("loss") or own_loss))
+    part = Part(registry.kind_of(network), network)
+    loss = None if is_self_supervised(part.component) else point.get("loss") or _read_partner(part, "loss")
+    return Parts.from_names(point["dataset"], network, routing, loss)
+
+
+def _read_partner(part: Part, kind: str) -> str:
+    """Returns the name of the routing, network or loss that a component declares to be used with, where the user names none.
+
+    Raises:
+        UsageError: a user's own component declares one that does not exist.
+    """
+    name = getattr(part.component, kind, "cross-entropy" if kind == "loss" else "")
+    if registry.find_shipped(part.kind, part.name) is not None:
+        return str(name)
+    try:
+        if not isinstance(name, str):
+            raise UsageError(Kind.INVALID, expected="a name", value=name)
+        registry.trust([name])  # the user named the component, whose code has run
+        registry.get(kind, name)
+    except UsageError as error:
+        problem = f"the {kind} that its class declares: {error}"
+        raise UsageError(Kind.CONFLICT, problem, flag=part.flag, value=part.name) from error
+    return name
 
 
 def fit_loss(parts: Parts, point: Mapping[str, Any]) -> Parts:
@@ -43,10 +63,10 @@ def choose_network(network: str | None, routing: str | None) -> tuple[str, str |
     A baseline has no routing, whatever was asked for.
     """
     if network is None:
-        return registry.get("routing", routing or "").network, routing
+        return _read_partner(Part("routing", routing or ""), "network"), routing
     if is_baseline(network):
         return network, None
-    return network, routing or registry.get("network", network).routing
+    return network, routing or _read_partner(Part("network", network), "routing")
 
 
 def is_baseline(network: str, flag: str = "network") -> bool:

@@ -61,6 +61,41 @@ def test_what_a_network_declares_wrongly_is_refused_by_its_name(declared, named,
     assert (refusal.flag, path in str(refusal), named in str(refusal)) == ("network", True, True)
 
 
+@pytest.mark.parametrize(
+    ("declared", "kind"),
+    [
+        ('loss = "margins"', "loss"),
+        ('routing = "dynamics"', "routing"),
+        ("loss = 3", "loss"),
+        ('loss = "no:One"', "loss"),
+    ],
+)
+def test_a_partner_that_a_network_declares_and_that_does_not_exist_is_refused(declared, kind, tmp_path, monkeypatch):
+    path = write_module(tmp_path, monkeypatch, NETWORK.format(declared=declared))
+    refusal = read_refusal(network=path)
+    assert (refusal.kind, refusal.flag, refusal.value) == (Kind.CONFLICT, "network", path)
+    assert kind in refusal.problem
+    (planned,) = plan(network=path, loss="spread", routing="em", iters=1)
+    assert (planned.cell.loss, planned.cell.routing) == ("spread", "em")
+
+
+def test_a_partner_of_a_users_own_needs_not_be_named_by_the_user(tmp_path, monkeypatch):
+    code = NETWORK.replace("class Mine(", "class Loss(MarginLoss):\n    pass\n\n\nclass Mine(")
+    name = tmp_path.name.replace("-", "_")
+    code = "from capsbench.training.losses import MarginLoss\n" + code.format(declared=f'loss = "{name}:Loss"')
+    (planned,) = plan(network=write_module(tmp_path, monkeypatch, code))
+    assert planned.cell.loss == f"{name}:Loss"
+    assert planned.cell.code.keys() == {"network", "loss"}
+
+
+def test_a_network_that_a_routing_declares_and_that_does_not_exist_is_refused(tmp_path, monkeypatch):
+    code = ROUTING.format(presets="sharpness", argument="sharpness") + '\n    network = "capsnets"\n'
+    path = write_module(tmp_path, monkeypatch, code)
+    refusal = read_refusal(routing=path)
+    assert (refusal.kind, refusal.flag, refusal.value) == (Kind.CONFLICT, "routing", path)
+    assert "capsnets" in refusal.problem
+
+
 def test_a_value_that_the_user_names_replaces_one_of_a_recipe(tmp_path, monkeypatch):
     declared = "recipe = classmethod(lambda cls, size: {'learning_rate': 'fast'})"
     (planned,) = plan(network=write_module(tmp_path, monkeypatch, NETWORK.format(declared=declared)), lr=0.01)
