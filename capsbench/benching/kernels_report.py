@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -23,8 +22,8 @@ from capsbench.presenting.figures.style import (
     PALE,
     PALETTE,
     SMALL,
-    STYLE,
     THIN,
+    in_style,
 )
 from capsbench.presenting.markdown import to_markdown
 from capsbench.presenting.words import TIMES
@@ -174,7 +173,7 @@ def describe_origin(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_contenders(table: pd.DataFrame, measured: str) -> Picture:
     """Draws ``time`` or ``memory`` of each contender, a panel per case, for forward and forward + backward, on a log axis."""
     # The picture leaves out contenders that cannot run on this device, but not those that were refused or ran out of memory.
@@ -261,7 +260,7 @@ def _annotate_point(axes: Axes, x: float, y: float, text: str, color: str) -> No
     )
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_sweep(table: pd.DataFrame, swept: str) -> Picture:
     """Draws the time of forward + backward against a swept column, a line per contender, a panel per case otherwise equal."""
     table = table[(table["pass"] == PASSES[-1]) & table["median_s"].notna()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
@@ -14,7 +13,7 @@ from capsbench.networks.layers import encode_presence
 from capsbench.networks.observation import ObservedLayer, list_routings, observe_routings
 from capsbench.presenting.figures.classes import ClassLabels, label_classes
 from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels
-from capsbench.presenting.figures.style import COLUMN, PALE, PALETTE, SMALL, STYLE
+from capsbench.presenting.figures.style import COLUMN, PALE, PALETTE, SMALL, in_style
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Sheet, spread_indices, to_bytes
 from capsbench.training.step import use_precision
@@ -38,7 +37,7 @@ GAP, IMAGE, BAR = 0.1, 0.62, 0.45
 """Width of the gap between heat maps, of an image and of the colour bar, in inches."""
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_coupling(scene: Scene) -> Picture:
     """Draws for single images the shares of the children among the class capsules, by iteration."""
     numbers = scene.selected[:SINGLE]
@@ -98,7 +97,7 @@ def draw_coupling(scene: Scene) -> Picture:
     return sheet.to_picture("Coupling coefficients of single images", caption)
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_coupling_means(scene: Scene) -> Picture:
     """Draws mean coupling coefficients: by class for class capsules, by type between convolutional capsules."""
     numbers = scene.sample[:AVERAGED]
@@ -149,7 +148,7 @@ def draw_coupling_means(scene: Scene) -> Picture:
     return sheet.to_picture("Coupling coefficients, means over test images", caption)
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_agreement(scene: Scene) -> Picture:
     """Draws the entropy of the coupling coefficients and the agreement of the votes by iteration, a line per layer."""
     numbers = scene.sample[:AVERAGED]

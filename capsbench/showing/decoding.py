@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib as mpl
 import torch
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from capsbench.networks.base import SelfSupervised
 from capsbench.networks.transforming_autoencoder import TransformingNetwork
 from capsbench.presenting.figures.classes import label_classes
 from capsbench.presenting.figures.figure import Picture
-from capsbench.presenting.figures.style import MISLED, STYLE
+from capsbench.presenting.figures.style import MISLED, in_style
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Band, Label, Sheet, to_bytes
 from capsbench.training.evaluate import list_classes
@@ -49,7 +48,7 @@ class Column(NamedTuple):
     decoded: list[int]
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_reconstructions(scene: Scene) -> Picture:
     """Draws test images and the decoder's reconstructions from their class capsules (Sabour 2017, figure 3)."""
     if isinstance(scene.network, SelfSupervised):
@@ -190,7 +189,7 @@ def _draw_transformed(scene: Scene) -> Picture:
     return stack_bands(bands).to_picture("Reconstructed and transformed images", caption)
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_dimensions(scene: Scene) -> Picture:
     """Draws reconstructions as each value of a class capsule changes (Sabour 2017, section 5.1, figure 4)."""
     numbers = scene.selected[:SIDE_BY_SIDE]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.predicting import Prediction, TrainedNetwork
 from capsbench.presenting.figures.figure import Picture
 from capsbench.presenting.figures.files import render_image
-from capsbench.presenting.figures.style import STYLE
+from capsbench.presenting.figures.style import in_style
 from capsbench.records.disk import write_file
 from capsbench.showing.decoding import MOST_COLUMNS, NO_CLASS, stack_bands
 from capsbench.showing.sheet import Band, to_bytes
@@ -22,7 +21,7 @@ LONGEST = 9
 """The most characters of a name above a small image."""
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_predictions(trained: TrainedNetwork, predictions: Sequence[Prediction], names: Sequence[str]) -> Picture:
     """Draws images, their predicted classes and, with a decoder, a reconstruction of each predicted class.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -14,7 +13,7 @@ from torch import Tensor
 from capsbench.data.warps import build_linear_parts, choose_outside, warp_images
 from capsbench.presenting.figures.classes import label_classes
 from capsbench.presenting.figures.figure import Picture
-from capsbench.presenting.figures.style import DASHES, INK, LINE, MISLED, PALE, PALETTE, STYLE
+from capsbench.presenting.figures.style import DASHES, INK, LINE, MISLED, PALE, PALETTE, in_style
 from capsbench.showing.decoding import join_classes
 from capsbench.showing.scene import DoesNotApplyError, Scene
 from capsbench.showing.sheet import Band, Label, Sheet, to_bytes
@@ -37,7 +36,7 @@ GAP = 0.04
 """The gap between images, in widths of an image."""
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_rotation(scene: Scene) -> Picture:
     """Draws images from -180 to 180 degrees with predictions, the scores of all classes, and any reconstructions."""
     scene.require_classes()

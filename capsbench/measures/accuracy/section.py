@@ -5,7 +5,6 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -22,7 +21,7 @@ from capsbench.presenting.figures.figure import (
     wrap_panels,
 )
 from capsbench.presenting.figures.heat import draw_heat
-from capsbench.presenting.figures.style import COLUMN, INK, PAGE, SMALL, STYLE
+from capsbench.presenting.figures.style import COLUMN, INK, PAGE, SMALL, in_style
 from capsbench.presenting.format import PERCENT, format_interval, name_column, spell_seed_counts
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -155,7 +154,7 @@ def _spell_pairs(rows: pd.DataFrame) -> str:
     return "; ".join(texts) or "none"
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_classes(material: Material) -> Picture:
     """Draws the accuracy of each contender on each class, a panel a data set."""
     rows = _keep_few_classes(_select_rows(material))
@@ -184,7 +183,7 @@ def _keep_few_classes(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[counts <= MOST_CLASSES]
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_confusions(material: Material) -> Picture:
     """Draws which class is taken for which, a matrix for each of the most accurate contenders."""
     rows = _keep_few_classes(_select_rows(material))

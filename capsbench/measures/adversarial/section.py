@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -29,7 +28,7 @@ from capsbench.presenting.figures.figure import (
 )
 from capsbench.presenting.figures.heat import draw_heat
 from capsbench.presenting.figures.mosaic import draw_mosaic, make_mosaic
-from capsbench.presenting.figures.style import COLUMN, MISLED, PAGE, PALE, SMALL, STYLE
+from capsbench.presenting.figures.style import COLUMN, MISLED, PAGE, PALE, SMALL, in_style
 from capsbench.presenting.format import PERCENT, format_interval, name_column, spell_seed_counts
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.marks import UNSOUND
@@ -109,7 +108,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(strings)
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_robust_accuracy(material: Material) -> Picture:
     """Draws the worst-case accuracy against epsilon, a panel a threat."""
     material = mark_unsound(material)
@@ -134,7 +133,7 @@ def draw_robust_accuracy(material: Material) -> Picture:
     return finish_picture(figure, "Robust accuracy", caption + chosen_rows.left_out, chosen_rows.summary["label"])
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_readings(material: Material) -> Picture:
     """Draws the robust accuracy under PGD at the headline epsilon, for each reading of the output and each loss."""
     material = mark_unsound(material)
@@ -183,7 +182,7 @@ def _name_contenders(summary: pd.DataFrame, order: list[str]) -> list[str]:
     ]
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_examples(material: Material) -> Picture:
     """Draws some clean and adversarial images, each with the prediction of the network."""
     material = mark_unsound(material)

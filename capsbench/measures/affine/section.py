@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,7 +16,7 @@ from capsbench.presenting.columns import format_numbers, one_row_each
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, describe_spread, finish_picture, make_panels
 from capsbench.presenting.figures.mosaic import draw_mosaic, make_mosaic
-from capsbench.presenting.figures.style import PAGE, PAPER, SMALL, STYLE
+from capsbench.presenting.figures.style import PAGE, PAPER, SMALL, in_style
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -73,7 +72,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     )  # these are in the file alone
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_accuracy_curves(material: Material) -> Picture:
     """Draws the accuracy against the level of the warp, a panel a family."""
     rows = material.of_measure(AFFINE)
@@ -99,7 +98,7 @@ def draw_accuracy_curves(material: Material) -> Picture:
     return finish_picture(figure, "Accuracy under warps", caption + chosen.left_out, chosen.summary["label"])
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_examples(material: Material) -> Picture:
     """Draws some warped test images, and below each the contenders that classify it correctly."""
     rows = material.of_measure(AFFINE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import product
 
-import matplotlib as mpl
 import pandas as pd
 
 from capsbench.measures.equivariance.effort import EFFORTS
@@ -13,7 +12,7 @@ from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import format_numbers, one_row_each, select_number
 from capsbench.presenting.figures.curves import draw_curves, get_line_style
 from capsbench.presenting.figures.figure import Picture, describe_spread, finish_picture, make_panels
-from capsbench.presenting.figures.style import COLUMN, PAGE, PALE, STYLE, THIN
+from capsbench.presenting.figures.style import COLUMN, PAGE, PALE, THIN, in_style
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -69,7 +68,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     return format_numbers(table).rename(columns=CLEARER)
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_level_curves(material: Material) -> Picture:
     """Draws the consistency, and the error of a linear map of features, against the level of the transformation."""
     rows = material.of_measure(EQUIVARIANCE)
@@ -116,7 +115,7 @@ def draw_level_curves(material: Material) -> Picture:
     )
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_parameters(material: Material) -> Picture:
     """Draws R² of the parameters of a transformation predicted from the winning pose, a panel a parameter."""
     rows = material.of_measure(EQUIVARIANCE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import pandas as pd
 
 from capsbench.attacks.effort import ATTACKED
@@ -13,7 +12,7 @@ from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.columns import format_numbers, one_row_each, select_number
 from capsbench.presenting.figures.curves import draw_curves
 from capsbench.presenting.figures.figure import Picture, describe_spread, finish_picture, make_panels
-from capsbench.presenting.figures.style import COLUMN, STYLE
+from capsbench.presenting.figures.style import COLUMN, in_style
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material
 from capsbench.presenting.section import Section
@@ -41,7 +40,7 @@ def build_table(material: Material) -> pd.DataFrame:
     return one_row_each(means, numbers)
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_iterations(material: Material) -> Picture:
     """Draws the clean and robust accuracy against the number of routing iterations at test time."""
     material = mark_unsound(material)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
@@ -12,7 +11,7 @@ from capsbench.measures.transfer.spec import BEYOND_WHITE_BOX, TRANSFER
 from capsbench.presenting.caption import AboutColumn
 from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels, text_width
 from capsbench.presenting.figures.heat import draw_heat
-from capsbench.presenting.figures.style import COLUMN, PAGE, STYLE
+from capsbench.presenting.figures.style import COLUMN, PAGE, in_style
 from capsbench.presenting.format import name_column
 from capsbench.presenting.images import ImagesTaken
 from capsbench.presenting.material import Material, NoDataError
@@ -79,7 +78,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_matrix(material: Material) -> Picture:
     """Draws the share of the images that mislead a source and mislead a target too, a panel a data set."""
     matrix = build_matrix(material)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -17,7 +16,7 @@ from PIL import Image as Pixels
 
 from capsbench.errors import Kind, UsageError
 from capsbench.presenting.figures.figure import Image, Picture, lay_out
-from capsbench.presenting.figures.style import DPI, PAPER, STYLE
+from capsbench.presenting.figures.style import DPI, PAPER, in_style
 from capsbench.presenting.marks import explain_signs
 from capsbench.records.disk import make_folder, put_in_place, sweep_temporaries
 
@@ -47,14 +46,14 @@ def render_svg(figure: Figure) -> bytes:
     """Returns a figure as SVG, with text as text and without a background."""
     lay_out(figure)
     # The canvas itself draws once, where `Figure.savefig` draws twice; without the date, the same figure gives the same bytes.
-    with mpl.rc_context(STYLE):
+    with in_style():
         return to_bytes(lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}))
 
 
 def render_png(figure: Figure) -> bytes:
     """Returns a figure as PNG of `DPI` dots per inch, on white."""
     lay_out(figure)
-    with mpl.rc_context(STYLE):
+    with in_style():
         figure.set_dpi(DPI)
         behind = figure.get_facecolor()
         figure.set_facecolor(PAPER)

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from capsbench.presenting.figures.figure import Picture, text_width
-from capsbench.presenting.figures.style import COLUMN, GRID, INK, LINE, PALE, PALETTE, PAPER, POINT, SMALL, STYLE
+from capsbench.presenting.figures.style import COLUMN, GRID, INK, LINE, PALE, PALETTE, PAPER, POINT, SMALL, in_style
 
 ROW, TITLE, ABOVE, UNDER = 0.155, 0.24, 0.03, 0.4
 """Heights in inches: of a row, of a panel's title, of the room above a panel without one, and of its axis with words below."""
@@ -84,7 +83,7 @@ class ForestPanel(NamedTuple):
         return self.above + self.rows_height + UNDER
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_forest(panels: Sequence[ForestPanel], title: str, caption: str) -> Picture:
     """Draws panels one above the other, each as high as its rows need, and one legend of the results that occur."""
     rows = [row for panel in panels for row in panel.rows]

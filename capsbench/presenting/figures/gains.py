@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -26,8 +25,8 @@ from capsbench.presenting.figures.style import (
     PAPER,
     POINT,
     SMALL,
-    STYLE,
     THIN,
+    in_style,
 )
 from capsbench.presenting.words import TIMES
 from capsbench.stats.differences import FEWEST_SEEDS
@@ -87,7 +86,7 @@ class Gain(NamedTuple):
     result: str
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_gains(gains: Sequence[Gain], costs: Sequence[Gain]) -> Picture:
     """Draws gains in points beside costs as ratios, a row a number, the smallest first.
 

@@ -6,6 +6,9 @@ network at several iterations, or one CNN.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
@@ -105,6 +108,14 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "capsbench",
 }
 """The settings of matplotlib; without the salt an SVG's identifiers would be random."""
+
+
+@contextmanager
+def in_style() -> Iterator[None]:
+    """Draws in `STYLE`, without a warning for each letter that its font lacks: whoever opens an SVG may have another font."""
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        yield
 
 
 def add_styles(summary: pd.DataFrame) -> pd.DataFrame:

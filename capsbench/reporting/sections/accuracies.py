@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from capsbench.presenting.figures.figure import Picture, describe_spread, text_width
-from capsbench.presenting.figures.style import COLUMN, POINT, STYLE, THIN
+from capsbench.presenting.figures.style import COLUMN, POINT, THIN, in_style
 from capsbench.presenting.format import PERCENT, cut_interval
 from capsbench.presenting.material import NoDataError
 from capsbench.presenting.shortlist import choose_most_accurate
@@ -33,7 +32,7 @@ LEAST_RANGE = 2.0
 """The least range of an axis, in points, so that noise does not look large."""
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_accuracies(summary: pd.DataFrame) -> Picture:
     """Draws a row for each contender, a panel for each data set, one above the other."""
     if "accuracy_percent" not in summary or summary["accuracy_percent"].isna().all():

@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from capsbench.presenting.figures.curves import BAND, get_line_style
 from capsbench.presenting.figures.figure import Picture, finish_picture, wrap_panels
-from capsbench.presenting.figures.style import COLUMN, PAGE, STYLE, THIN
+from capsbench.presenting.figures.style import COLUMN, PAGE, THIN, in_style
 from capsbench.presenting.format import PERCENT
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
@@ -133,7 +132,7 @@ def _spell_estimate(row: dict[Any, Any]) -> str:
     return f"{row['name']} {middle} [{row['from %']:.1f}, {row['to %']:.1f}]"
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def draw_curves(material: Material) -> Picture:
     """Draws the budget curve of each contender with its band, a panel a data set."""
     performances = collect_performances(material)

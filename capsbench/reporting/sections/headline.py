@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -30,7 +29,7 @@ from capsbench.presenting.figures.figure import (
     wrap_panels,
 )
 from capsbench.presenting.figures.labels import Point, label_points
-from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, PALE, STYLE, THIN, log_ticks, percent_axis
+from capsbench.presenting.figures.style import COLUMN, GRID, PAGE, PALE, THIN, in_style, log_ticks, percent_axis
 from capsbench.presenting.format import cut_interval
 from capsbench.presenting.material import NoDataError
 from capsbench.presenting.shortlist import choose_most_accurate
@@ -49,7 +48,7 @@ FULL_RANGE = ("pi", 100)
 """The band from the least to the greatest value: seaborn's interval of percentiles that holds all of them."""
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
     """Draws test accuracies with their intervals at each count of iterations; CNNs as levels with their bands."""
     summary = _with_accuracy(summary)
@@ -85,7 +84,7 @@ def accuracy_against_iterations(summary: pd.DataFrame) -> Picture:
     return finish_picture(figure, "Test accuracy against routing iterations", caption, chosen["label"])
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def accuracy_against_cost(summary: pd.DataFrame) -> Picture:
     """Test accuracy against the time of a training step and the FLOPs of an image's inference, a marker a contender."""
     summary = _with_accuracy(summary)
@@ -146,7 +145,7 @@ def _list_points(summary: pd.DataFrame, dataset: str, cost: str) -> list[Point]:
     ]
 
 
-@mpl.rc_context(STYLE)
+@in_style()
 def training_curves(summary: pd.DataFrame, curves: pd.DataFrame, changing: Mapping[str, str] | None = None) -> Picture:
     """Draws the number that each epoch was judged by, and the training loss: the mean over seeds and the range.
 

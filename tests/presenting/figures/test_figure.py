@@ -17,7 +17,18 @@ from PIL import Image
 from capsbench.presenting.contenders import summary
 from capsbench.presenting.figures.figure import Picture, finish_picture, make_panels
 from capsbench.presenting.figures.files import render_files, render_image, render_png, render_svg
-from capsbench.presenting.figures.style import COLUMN, DPI, INK, NEUTRALS, PAGE, PALETTE, PAPER, STYLE, add_styles
+from capsbench.presenting.figures.style import (
+    COLUMN,
+    DPI,
+    INK,
+    NEUTRALS,
+    PAGE,
+    PALETTE,
+    PAPER,
+    STYLE,
+    add_styles,
+    in_style,
+)
 from capsbench.presenting.material import Material
 from capsbench.records.record import Record
 from capsbench.records.store import Store
@@ -156,3 +167,13 @@ def test_one_seed_has_no_interval_and_the_caption_says_so(capsules: Make) -> Non
         "means over 3 seeds; bars and bands: 95 % t-intervals"
         in accuracy_against_iterations(add_styles(summary(several))).caption
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_the_font_lacks_are_left_to_whoever_opens_the_picture() -> None:
+    cat = "\N{CJK UNIFIED IDEOGRAPH-732B}"
+    with in_style():
+        figure, ((axes,),) = make_panels(1, 1, 1.0, COLUMN)
+        axes.plot([0, 1], [0, 1], label=cat)
+        picture = finish_picture(figure, "Cats", "How to read it.")
+    assert cat in render_files({"cats": picture})["cats.svg"].decode()
