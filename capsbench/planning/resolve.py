@@ -152,9 +152,14 @@ def _find_presets(parts: Parts, size: str) -> dict[str, Scalar]:
 
 
 def _refuse_unknown_presets(parts: Parts, presets: Mapping[str, Scalar], known: Mapping[str, Scalar]) -> None:
-    """Refuses presets of options that the routing does not have; those of networks that have them are left to these."""
+    """Refuses presets of options that the routing does not have; those of networks that have them are left to these.
+
+    Inherited presets may be of options that only the base class has.
+    """
+    if parts.routing is None or "presets" not in vars(parts.routing.component):
+        return
     for name in presets:
-        if name.startswith("routing.") and name not in known and parts.routing is not None:
+        if name.startswith("routing.") and name not in known:
             options = [short_name(option) for option in known if option.startswith("routing.")]
             problem = f"{parts.routing.name}: no option of its presets; expected one of {', '.join(options) or 'none'}"
             raise UsageError(Kind.INVALID, problem, flag="routing", value=short_name(name))

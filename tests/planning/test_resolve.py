@@ -115,6 +115,15 @@ def test_presets_are_options_of_the_routing_or_of_networks(tmp_path, monkeypatch
     assert planned.cell.options["routing.sharpness"] == 1.0
 
 
+def test_a_subclass_may_lack_options_that_its_base_class_presets(tmp_path, monkeypatch):
+    code = "from capsbench.routing import EMRouting\n\n\nclass Base(EMRouting):\n"
+    code += "    presets = {'tiny': {'final_beta': 0.02}}\n\n\n"
+    code += "class Mine(Base):\n    def __init__(self, children, parents, *, iterations=2, backend='auto'):\n"
+    code += "        super().__init__(children, parents, iterations=iterations, backend=backend)\n"
+    (planned,) = plan(routing=write_module(tmp_path, monkeypatch, code))
+    assert not any(option.startswith("routing.") for option in planned.cell.options)
+
+
 @pytest.mark.parametrize("argument", ["size", "seeds", "lr", "learning_rate", "train_size"])
 def test_an_option_of_the_name_of_a_flag_is_refused(argument, tmp_path, monkeypatch):
     path = write_module(tmp_path, monkeypatch, ROUTING.format(presets="network.x", argument=argument))
