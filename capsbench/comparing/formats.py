@@ -89,11 +89,11 @@ def _format_seeds(seeds: int, failed: int) -> str:
 def summary_of(found: Comparison) -> list[str]:
     """Returns the result of a comparison in lines of text."""
     if found.nothing:
-        lines = [f"no difference: all numbers of {found.matched} contenders are the same"]
+        lines = [f"no difference: all numbers of {_spell_contenders(found.matched)} are the same"]
     elif not found.matched:
         lines = ["no contender is on both sides"]
     else:
-        lines = [f"{found.matched} contenders on both sides, {found.equal} of them with the same numbers throughout"]
+        lines = [f"{_spell_contenders(found.matched)} on both sides, {found.equal} with the same numbers throughout"]
     timed = found.changes["timed"].astype(bool)
     lines += [
         _describe_changes(changes, what)
@@ -105,6 +105,10 @@ def summary_of(found: Comparison) -> list[str]:
     lines += [f"not comparable: {title}: {reason}" for title, reason in found.not_comparable]
     lines += [f"{name}: {one} in A, {other} in B" for name, (one, other) in found.provenance.items()]
     return [*lines, *found.faults]
+
+
+def _spell_contenders(count: int) -> str:
+    return "1 contender" if count == 1 else f"{count} contenders"
 
 
 def _describe_changes(changes: pd.DataFrame, what: str) -> str:

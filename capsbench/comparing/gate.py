@@ -137,7 +137,7 @@ def _find_unjudged(pairing: Pairing) -> Iterator[Finding]:
         seeds = len(before.records)
         if seeds < FEWEST_SEEDS:
             count = "1 seed" if seeds == 1 else f"{seeds} seeds"
-            text = f"the reference has {count}, of which no spread can be told; of {FEWEST_SEEDS} it can"
+            text = f"the reference has {count}; {FEWEST_SEEDS} or more tell how far seeds differ"
             yield Finding(UNJUDGED, title, "records", text)
 
 

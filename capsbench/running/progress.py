@@ -201,7 +201,8 @@ def _describe_on_record(on_record: Sequence[Record]) -> list[str]:
     """Returns lines about cells that are not run again, and about other versions and machines that made them."""
     if not on_record:
         return []
-    lines = [f"{len(on_record)} cells on record already, not run again (`capsbench run {spell_flag('fresh')}` does)"]
+    cells = "1 cell is" if len(on_record) == 1 else f"{len(on_record)} cells are"
+    lines = [f"{cells} on record already and not run again (`{spell_flag('fresh')}` does, in Python `fresh=True`)"]
     now = provenance()
     for key in ("capsbench", "commit", "torch", "cpu", "gpu"):
         others = sorted({str(record.provenance.get(key)) for record in on_record} - {str(now[key])})

@@ -131,10 +131,16 @@ def test_a_summary_counts_numbers_and_times_apart():
     assert lines[1].endswith("over the 2 tested)")
     assert lines[2].startswith("1 times changed; none could be tested")
     assert lines[3:] == ["only in A: x", "f"]
-    assert "1 of them" in lines[0]
+    assert lines[0].startswith("3 contenders on both sides, 1 with ")
     content = json.loads(comparison_json(compare_made(untested, only_b=["y"])))
     assert (content["matched"], content["equal"], content["only_b"]) == (3, 1, ["y"])
     assert content["changes"][0]["level"] is None
+
+
+def test_a_summary_of_one_contender_is_in_the_singular():
+    one = compare_made(make_change())
+    one.matched = 1
+    assert summary_of(one)[0].startswith("1 contender on both sides")
 
 
 def make_check(*kinds, **fields):
