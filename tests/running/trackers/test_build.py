@@ -53,7 +53,7 @@ def test_an_own_tracker_is_named_by_its_path(tmp_path: Path) -> None:
         ("tensorbord", Kind.UNKNOWN),
         ("", Kind.UNKNOWN),
         (3, Kind.INVALID),
-        ("own_tracker:Nobody", Kind.MISSING),
+        ("own_tracker:Nobody", Kind.UNKNOWN),
         ("own_tracker:TrackedRun", Kind.INVALID),
         ("os:system", Kind.INVALID),
     ],
