@@ -298,7 +298,8 @@ class OwnImages(Dataset):
             if fitted.shape == self.image:
                 yield fitted
             else:
-                faults.append((picture.name, f"{fitted.shape[1]}x{fitted.shape[2]} pixels, unlike its header"))
+                actual = "{} channels, {}x{} pixels".format(*fitted.shape)
+                faults.append((picture.name, f"{actual}, unlike its header"))
         if faults:
             self._refuse_unreadable(faults)
 

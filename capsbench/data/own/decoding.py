@@ -158,9 +158,11 @@ def _is_grey(image: Image.Image) -> bool:
     """Returns true for an image without colour, also if it has a palette of greys."""
     if image.mode not in ("P", "PA") or image.palette is None:
         return image.mode in GREY_MODES
-    channels = len(image.palette.mode)
-    colours = np.frombuffer(image.palette.tobytes(), dtype=np.uint8)
-    colours = colours[: len(colours) // channels * channels].reshape(-1, channels)[:, :3]
+    # The bytes of a palette are in an order of the format. Pillow puts them in its own without decoding the pixels of the image.
+    order, levels = image.palette.getdata()
+    looked_up = Image.new("P", (1, 1))
+    looked_up.putpalette(levels, order)
+    colours = np.array(looked_up.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     return bool((colours == colours[:, :1]).all())
 
 
@@ -212,7 +214,7 @@ def fit_levels(pixels: Pixels, channels: int, fit: Fit) -> Pixels:
         planes = planes.repeat(channels, axis=2)
     size = fit.scale_size(*planes.shape[:2])
     if size != planes.shape[:2]:
-        planes = np.stack([_resize_plane(planes[..., channel], size) for channel in range(channels)], axis=2)
+        planes = np.stack([_resize_plane(planes[..., channel], size) for channel in range(planes.shape[2])], axis=2)
     if fit.crop is not None:
         top, left = (size[0] - fit.crop.height) // 2, (size[1] - fit.crop.width) // 2
         planes = planes[top : top + fit.crop.height, left : left + fit.crop.width]

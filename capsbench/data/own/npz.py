@@ -6,7 +6,7 @@ import itertools
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,14 +68,16 @@ class NpzSet(OwnImages):
         if 0 < len(matrices) < len(pairs):
             problem = f"{matrices[0]} is a matrix, the labels of another part are not"
             raise refuse_arrays(self.path, problem, "expected labels of one kind")
+        levels = find_levels(arrays[images] for images, _ in pairs.values())
+        first = find_first_number([arrays[labels] for _, labels in pairs.values()], len(self.names_on_file))
         pictures: list[Picture] = []
         for part, (images_name, labels_name) in pairs.items():
             images: Sequence[bytes] | Pixels
             if images_name.endswith(ENCODED):
                 images = _split_files(arrays, images_name, self.path)
             else:
-                images = to_standard(arrays[images_name], images_name, self.path)
-            labels = self._read_labels(arrays[labels_name], labels_name)
+                images = to_standard(arrays[images_name], images_name, self.path, levels)
+            labels = self._read_labels(arrays[labels_name], labels_name, first)
             if len(images) != len(labels):
                 problem = f"{len(images)} {images_name} and {len(labels)} {labels_name}"
                 raise refuse_arrays(self.path, problem, "expected a label for each image")
@@ -89,10 +91,10 @@ class NpzSet(OwnImages):
             raise refuse_arrays(self.path, "no images", EXPECTED)
         return pictures
 
-    def _read_labels(self, labels: NDArray[Any], name: str) -> list[list[str]]:
+    def _read_labels(self, labels: NDArray[Any], name: str, first: int) -> list[list[str]]:
         """Returns the classes of each image: of a matrix ``[N, classes]`` any number, else one."""
         if not self.any_number:
-            return [[label] for label in to_class_names(labels, name, self.names_on_file, self.path)]
+            return [[label] for label in to_class_names(labels, name, self.names_on_file, self.path, first)]
         self.names_on_file = self.names_on_file or [str(number) for number in range(labels.shape[1])]
         return to_names_of_several(labels, name, self.names_on_file, self.path)
 
@@ -193,12 +195,27 @@ def _to_text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def to_class_names(labels: NDArray[Any], name: str, names: Sequence[str], file: Path) -> list[str]:
+def find_first_number(labels: Sequence[NDArray[Any]], count: int) -> int:
+    """Returns the number of the first class, 1 or 0.
+
+    The labels of all parts tell it together: those of a part need not hold the last class.
+
+    Args:
+        labels: of each part.
+        count: the number of classes with names.
+    """
+    numbers = [array for array in labels if array.size and array.dtype.kind in "iuf"]
+    low, high = min(map(np.min, numbers), default=0), max(map(np.max, numbers), default=0)
+    return 1 if low >= 1 and high == count else 0
+
+
+def to_class_names(labels: NDArray[Any], name: str, names: Sequence[str], file: Path, first: int) -> list[str]:
     """Returns the class of each image by its name, for labels ``[N]`` or ``[N, 1]`` that are names or whole numbers.
 
     Args:
         name: the name of the array.
-        names: of the classes, by their numbers from 0 or from 1; without them a class has the name of its number.
+        names: of the classes, by their numbers; without them a class has the name of its number.
+        first: the number of the first of these names, as of `find_first_number`.
     """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -218,7 +235,6 @@ def to_class_names(labels: NDArray[Any], name: str, names: Sequence[str], file: 
         raise refuse_arrays(file, f"{name} of {labels.dtype}", "expected whole numbers or names")
     if not names or not len(labels):
         return [str(label) for label in labels.tolist()]
-    first = 1 if labels.min() >= 1 and labels.max() == len(names) else 0
     if labels.min() < first or labels.max() >= first + len(names):
         problem = f"{name} from {labels.min()} to {labels.max()}"
         raise refuse_arrays(file, problem, f"expected numbers of the {len(names)} class names, from 0 or from 1")
@@ -241,11 +257,33 @@ def to_names_of_several(labels: NDArray[Any], name: str, names: Sequence[str], f
     return [[names[number] for number in np.flatnonzero(row).tolist()] for row in labels]
 
 
-def to_standard(images: NDArray[Any], name: str, file: Path) -> Pixels:
+def find_levels(images: Iterable[NDArray[Any]]) -> type[np.unsignedinteger[Any]]:
+    """Returns the type of images of whole numbers that are neither bytes nor of 16 bits: uint16 if a number needs it, else uint8.
+
+    All parts have one, since dark images of 16 bits would else become bright.
+
+    Args:
+        images: of each part.
+    """
+    whole = (array for array in images if array.dtype.kind in "iu" and array.size)
+    return (
+        np.uint16
+        if any(array.dtype.itemsize > 1 and (_is_16_bit(array) or array.max() > 255) for array in whole)
+        else np.uint8
+    )
+
+
+def _is_16_bit(images: NDArray[Any]) -> bool:
+    """Returns true for uint16, of either order of its bytes."""
+    return images.dtype.kind == "u" and images.dtype.itemsize == 2
+
+
+def to_standard(images: NDArray[Any], name: str, file: Path, levels: type[np.unsignedinteger[Any]]) -> Pixels:
     """Returns images ``[N, H, W, C]`` of uint8, uint16 or float32 from 0 to 1, for images with the channels first, last or none.
 
     Args:
         name: the name of the array.
+        levels: the type that `find_levels` returns.
     """
     if images.ndim == 3:
         images = images[..., None]
@@ -259,8 +297,10 @@ def to_standard(images: NDArray[Any], name: str, file: Path) -> Pixels:
         images = np.moveaxis(images, 1 + axis, 3)
     else:
         raise refuse_arrays(file, f"{name} {list(images.shape)}", "expected [N, H, W], [N, H, W, C] or [N, C, H, W]")
-    if images.dtype in (np.uint8, np.uint16) or not len(images):
+    if images.dtype == np.uint8 or not len(images):
         return images
+    if _is_16_bit(images):
+        return images.astype(np.uint16, copy=False)
     if images.dtype.kind == "b":
         return images.astype(np.uint8) * np.uint8(255)
     if images.dtype.kind not in "iuf":
@@ -271,7 +311,7 @@ def to_standard(images: NDArray[Any], name: str, file: Path) -> Pixels:
             raise refuse_arrays(
                 file, f"{name} from {low} to {high}", "expected whole numbers from 0 to 255", value=high
             )
-        return images.astype(np.uint8 if high <= 255 else np.uint16)
+        return images.astype(levels)
     if not (low >= 0 and high <= 1):
         expected = "expected floats from 0 to 1; save bytes as uint8"
         raise refuse_arrays(file, f"{name} from {low:g} to {high:g}", expected, value=float(high))

@@ -33,12 +33,12 @@ def save(image: Image.Image, suffix: str = "png", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def palette(colours: list[tuple[int, int, int]], **options: Any) -> bytes:
-    """A PNG of two pixels, whose colours are the first two of a palette."""
+def palette(colours: list[tuple[int, int, int]], suffix: str = "png", **options: Any) -> bytes:
+    """An image of two pixels, whose colours are the first two of a palette."""
     image = Image.new("P", (2, 1))
     image.putpalette([level for colour in colours for level in colour])
     image.putpixel((1, 0), 1)
-    return save(image, **options)
+    return save(image, suffix, **options)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "tiff", "webp", "ppm"])
@@ -83,6 +83,14 @@ def test_a_palette_is_looked_up_and_one_of_greys_is_grey() -> None:
     assert decode_file(palette([(9, 9, 9), (1, 1, 1)])).tolist() == [[9, 1]]
     assert measure_file(palette([(9, 9, 9), (1, 1, 1)])).channels == 1
     assert measure_file(palette([(9, 8, 7), (1, 1, 1)])).channels == 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "tiff", "tga", "pcx"])
+def test_the_palettes_of_all_formats_are_read_before_the_pixels_are(suffix: str) -> None:
+    colours, greys = palette([(255, 0, 0), (1, 2, 3)], suffix), palette([(9, 9, 9), (1, 1, 1)], suffix)
+    assert (measure_file(colours), measure_file(greys)) == (ImageShape(3, 1, 2), ImageShape(1, 1, 2))
+    assert decode_file(colours).tolist() == [[[255, 0, 0], [1, 2, 3]]]
+    assert decode_file(greys).tolist() == [[9, 1]]
 
 
 @pytest.mark.parametrize("suffix", ["jpeg", "png", "webp"])
@@ -167,6 +175,10 @@ def test_resizing_averages_and_keeps_the_range() -> None:
     floats = fit_pixels(np.ones((8, 8, 2), np.float32), 2, Fit(Size(3, 5)))
     assert floats.shape == (2, 3, 5)
     assert floats.max() <= 1
+
+
+def test_resizing_drops_no_channel() -> None:
+    assert fit_pixels(np.zeros((4, 4, 3), dtype=np.uint8), 1, Fit(resize=Size(2, 2))).shape == (3, 2, 2)
 
 
 def test_a_grey_image_among_colours_has_three_equal_channels() -> None:

@@ -78,6 +78,29 @@ def test_the_file_may_name_the_classes_of_numbers_from_0_or_1(tmp_path: Path, fi
     assert NpzSet(path).class_names == ["ring", "bar"]
 
 
+def test_a_part_without_the_last_class_does_not_shift_its_labels(tmp_path: Path) -> None:
+    images = {"train_images": GREY, "test_images": GREY[:10]}
+    labels = {"train_labels": np.arange(20) % 3 + 1, "test_labels": np.arange(10) % 2 + 1}
+    shapes = NpzSet(save(tmp_path, **images, **labels, class_names=np.array(["bar", "cross", "ring"])))
+    assert [*shapes.pictures[-2].labels, *shapes.pictures[-1].labels] == ["bar", "cross"]
+
+
+def test_numbers_from_0_in_one_part_and_from_1_in_another_are_refused(tmp_path: Path) -> None:
+    images = {"train_images": GREY, "test_images": GREY}
+    labels = {"train_labels": LABELS, "test_labels": LABELS + 1}
+    path = save(tmp_path, **images, **labels, class_names=np.array(["bar", "ring"]))
+    assert usage_error(NpzSet, path).kind == Kind.DAMAGED
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.dtype(">u2")])
+def test_a_dark_part_has_the_white_of_the_others(tmp_path: Path, dtype: Any) -> None:
+    light, dark = np.full((20, 6, 5), 65_535, dtype=dtype), np.full((20, 6, 5), 255, dtype=dtype)
+    arrays = {"train_images": light, "train_labels": LABELS, "test_images": dark, "test_labels": LABELS}
+    splits = NpzSet(save(tmp_path, **arrays)).load(tmp_path)
+    assert splits.train.images.numpy().max() == 1
+    assert splits.test.images.numpy().max() == np.float32(255 / 65_535)
+
+
 @pytest.mark.parametrize(
     "names",
     [("train_images", "train_labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test")],
