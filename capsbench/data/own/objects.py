@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -143,16 +143,30 @@ def collect_arrays(parts: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         UsageError: as `write_object`.
     """
     arrays: dict[str, NDArray[Any]] = {}
-    names: list[str] = []
+    labels: dict[str, tuple[NDArray[Any], list[str]]] = {}
     for part, images in parts.items():
         prefix = f"{part}_" if part else ""
-        pixels, labels, class_names = _read_images(images, part)
+        pixels, numbers, names_of_part = _read_images(images, part)
+        labels[prefix] = numbers, names_of_part
         arrays |= {f"{prefix}{name}": content for name, content in _pack_images(pixels).items()}
-        arrays[f"{prefix}labels"] = labels
-        names = names or class_names
+    names = list(dict.fromkeys(name for _, names_of_part in labels.values() for name in names_of_part))
+    for prefix, (numbers, names_of_part) in labels.items():
+        arrays[f"{prefix}labels"] = _renumber_labels(numbers, names_of_part, names)
     if names:
         arrays["class_names"] = np.array(names, dtype=str)
     return arrays
+
+
+def _renumber_labels(labels: NDArray[Any], names_of_part: Sequence[str], names: Sequence[str]) -> NDArray[Any]:
+    """Returns the labels of a part, which numbers its own classes, by the numbers of the classes of all parts."""
+    if not names_of_part or (labels.ndim == 1 and [*names_of_part] == [*names[: len(names_of_part)]]):
+        return labels
+    numbers = np.array([names.index(name) for name in names_of_part])
+    if labels.ndim == 1:
+        return numbers[labels]
+    mask = np.zeros((len(labels), len(names)), dtype=labels.dtype)
+    mask[:, numbers] = labels
+    return mask
 
 
 def _is_list_of_names(value: Any) -> bool:

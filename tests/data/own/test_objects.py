@@ -90,6 +90,30 @@ def test_a_data_set_of_torchvision_is_read_with_its_class_names(tmp_path: Path) 
     assert read(subset, tmp_path, resize="6x5").class_names == ["bar", "ring"]
 
 
+class Named(list[Any]):
+    """Pairs of an image and a label, and names of the classes, as a folder of torchvision has them."""
+
+    def __init__(self, pairs: Any, classes: list[str]) -> None:
+        super().__init__(pairs)
+        self.classes = classes
+
+
+def test_parts_that_number_other_classes_keep_the_names_of_their_labels(tmp_path: Path) -> None:
+    train = Named(zip(GREY, np.arange(20) % 3, strict=True), ["bar", "cross", "ring"])
+    test = Named([(GREY[0], 0), (GREY[1], 1)], ["bar", "ring"])
+    labels = [picture.labels[0] for picture in read({"train": train, "test": test}, tmp_path).pictures]
+    assert labels[:3] == ["bar", "cross", "ring"]
+    assert labels[20:] == ["bar", "ring"]
+    assert "star" in usage_error(read, {"train": train, "test": Named([(GREY[0], 0)], ["star"])}, tmp_path).problem
+
+
+def test_parts_that_number_other_classes_keep_the_names_of_their_columns(tmp_path: Path) -> None:
+    masks = np.eye(3, dtype=bool)[np.arange(20) % 3], np.eye(2, dtype=bool)
+    names = ["bar", "cross", "ring"], ["bar", "ring"]
+    train, test = (Named(zip(GREY, mask, strict=False), classes) for mask, classes in zip(masks, names, strict=True))
+    assert read({"train": train, "test": test}, tmp_path).pictures[21].labels == ["ring"]
+
+
 def test_images_of_several_sizes_are_kept_until_they_get_one(tmp_path: Path) -> None:
     assert usage_error(lambda: read(Photos(), tmp_path).image).flag == "resize"
     shapes = read(Photos(), tmp_path, resize="6x5")
