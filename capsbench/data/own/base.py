@@ -173,11 +173,10 @@ class OwnImages(Dataset):
         """Returns the images in a fixed order, at least one; raises UsageError."""
 
     def order_classes(self) -> list[str]:
-        """Returns the names of the classes that have images, in the order of their labels."""
-        if not self.names_on_file:
-            return order_classes([label for picture in self.pictures for label in picture.labels])
+        """Returns the names of the classes that have images, in the order of their labels: those on file, then others."""
         present = {label for picture in self.pictures for label in picture.labels}
-        return [name for name in self.names_on_file if name in present]
+        on_file = [name for name in self.names_on_file if name in present]
+        return [*on_file, *order_classes([*present.difference(on_file)])]
 
     @cached_property
     def image(self) -> ImageShape:  # type: ignore[override]

@@ -90,7 +90,8 @@ class HuggingFaceSet(OwnImages):
             expected = "a folder of save_to_disk, or a name of the hub that is typed with {flag:dataset}"
             raise UsageError(Kind.MISSING, "no such folder", flag="dataset", file=self.path, expected=expected)
         try:
-            loaded = datasets.load_from_disk(str(self.path))
+            # A data set is saved with its format, in which labels may be tensors.
+            loaded = datasets.load_from_disk(str(self.path)).with_format(None)
         except FOREIGN as error:
             problem = f"cannot be read: {message_of(error, first_line=True)}"
             expected = "expected a folder that save_to_disk wrote"

@@ -99,6 +99,12 @@ class Dataset:
             self.columns[key] if isinstance(key, str) else {name: values[key] for name, values in self.columns.items()}
         )
 
+    def with_format(self, kind: None) -> "Dataset":
+        columns = {
+            name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in self.columns.items()
+        }
+        return Dataset(columns, self.features)
+
     def cast_column(self, name: str, feature: Image) -> "Dataset":
         return self
 
@@ -113,6 +119,9 @@ SAVED: dict[int, Any] = {}
 
 class DatasetDict(dict[str, Dataset]):
     save_to_disk = Dataset.save_to_disk
+
+    def with_format(self, kind: None) -> "DatasetDict":
+        return DatasetDict({name: part.with_format(kind) for name, part in self.items()})
 
 
 def load_from_disk(path: str) -> Any:
@@ -151,6 +160,17 @@ def rows(count: int, **changed: Any) -> Dataset:
 def save(value: Any, folder: Path) -> HuggingFaceSet:
     value.save_to_disk(str(folder / "saved"))
     return HuggingFaceSet(str(folder / "saved"))
+
+
+def test_a_saved_format_does_not_matter(tmp_path: Path) -> None:
+    labels = np.arange(20) % 2
+    assert save(rows(20, label=labels), tmp_path).class_names == ["ring", "bar"]
+
+
+def test_a_class_that_only_test_images_show_is_refused(tmp_path: Path) -> None:
+    test = rows(2)
+    test.features["label"] = ClassLabel(["ring", "star"])
+    assert "star" in usage_error(save, DatasetDict(train=rows(20), test=test), tmp_path).problem
 
 
 def test_a_saved_data_set_is_read_with_its_class_names(tmp_path: Path) -> None:
