@@ -50,9 +50,13 @@ class FolderSet(OwnImages):
         A class may be called ``train``: the folder of a part holds folders, that of a class images.
         """
         folders = {folder: find_part(folder.name) for folder in _list_folders(self.path)}
+        split = {part: folder for folder, part in folders.items() if part and _list_folders(folder)}
         train = [folder for folder, part in folders.items() if part == TRAIN and _list_folders(folder)]
-        if not train:
+        if not split:
             return {"": self.path}
+        if not train:  # the parts would be the classes
+            problem = f"{next(iter(split.values())).name} holds folders, as a part does, and there is no part train"
+            raise UsageError(Kind.MISSING, problem, flag="dataset", file=self.path, expected=LAYOUT)
         others = [folder.name for folder, part in folders.items() if part is None]
         counts = Counter(part for part in folders.values() if part)
         twice = [part for part, count in counts.items() if count > 1]

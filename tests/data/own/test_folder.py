@@ -50,6 +50,12 @@ def test_other_folders_beside_those_of_a_split_are_refused(put_images: PutImages
     assert "masks" in error.problem
 
 
+@pytest.mark.parametrize("folders", [("val", "test"), ("training_set", "test")])
+def test_parts_without_one_to_train_on_are_no_classes(put_images: PutImages, folders: tuple[str, str]) -> None:
+    put_images(f"shapes/{folders[0]}")
+    assert usage_error(FolderSet, str(put_images(f"shapes/{folders[1]}"))).kind is Kind.MISSING
+
+
 def test_two_folders_of_one_part_are_refused(put_images: PutImages) -> None:
     put_images("shapes/train")
     put_images("shapes/val")
