@@ -6,9 +6,9 @@ The name of the column tells labels of one class from labels of any number: ``la
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from capsbench.data.own.base import FilePicture, OwnImages
 from capsbench.data.own.splits import find_part, list_some
@@ -38,8 +38,9 @@ class CsvSet(OwnImages):
         pictures = [self._read_row(number, row) for number, row in enumerate(rows, start=2) if any(row.values())]
         if not pictures:
             raise self._refuse("no images", EXPECTED)
-        counts = Counter(Path(picture.name) for picture in pictures)
-        twice = sorted({picture.name for picture in pictures if counts[Path(picture.name)] > 1})
+        paths = [os.path.normpath(self.path.parent / picture.name) for picture in pictures]
+        counts = Counter(paths)
+        twice = sorted({picture.name for picture, path in zip(pictures, paths, strict=True) if counts[path] > 1})
         if twice:
             raise self._refuse(f"files listed twice: {list_some(twice)}", "expected one line for each file", twice)
         missing = [picture.name for picture in pictures if not (self.path.parent / picture.name).is_file()]
@@ -64,12 +65,17 @@ class CsvSet(OwnImages):
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise self._refuse(f"cannot be read: {error}", "expected a table in UTF-8") from error
         header = [name.strip().lower() for name in lines[0]] if lines else []
-        places = {column: [header.index(name) for name in names if name in header] for column, names in COLUMNS.items()}
+        places = {
+            column: [place for place, name in enumerate(header) if name in names] for column, names in COLUMNS.items()
+        }
         if not places["file"] or not (places["label"] or places["labels"]):
             raise self._refuse(f"columns {list_some(header) or 'none'}", EXPECTED)
-        if places["label"] and places["labels"]:
-            columns = [header[place] for place in (places["label"][0], places["labels"][0])]
-            raise self._refuse(f"two columns of labels: {list_some(columns)}", "keep one", columns)
+        # The first of two would be a guess.
+        meanings = {"files": places["file"], "labels": places["label"] + places["labels"], "splits": places["split"]}
+        for meaning, found in meanings.items():
+            if len(found) > 1:
+                columns = [header[place] for place in found]
+                raise self._refuse(f"{len(found)} columns of {meaning}: {list_some(columns)}", "keep one", columns)
         self.any_number = bool(places["labels"])
         return [
             {

@@ -65,6 +65,19 @@ def test_other_tables_are_refused_in_one_line(table: Path, lines: list[str], hea
     assert (error.kind, error.flag, error.file) == (Kind.DAMAGED, "dataset", table)
 
 
+@pytest.mark.parametrize(
+    "header", ["path,label,file", "file,label,category", "file,label,Label", "set,label,file,split"]
+)
+def test_two_columns_of_one_meaning_are_refused(table: Path, header: str) -> None:
+    lines = [f"{file},{place % 2},{file},{file}" for place, file in enumerate(FILES)]
+    assert usage_error(CsvSet, write(table, lines, header)).kind is Kind.DAMAGED
+
+
+def test_a_file_is_listed_twice_under_any_spelling_of_its_path(table: Path) -> None:
+    lines = [f"{file},{place % 2}" for place, file in enumerate([*FILES, "shapes/ring/../bar/000.png"])]
+    assert usage_error(CsvSet, write(table, lines)).value == ["shapes/bar/000.png", "shapes/ring/../bar/000.png"]
+
+
 def test_all_missing_files_are_counted(table: Path) -> None:
     lines = [f"{file},{place % 2}" for place, file in enumerate([*FILES, "x.png", "y.png"])]
     assert usage_error(CsvSet, write(table, lines)).value == ["x.png", "y.png"]
