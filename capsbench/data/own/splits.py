@@ -13,6 +13,7 @@ from capsbench.data.draws import draw_stratified
 from capsbench.data.lazy import torch
 from capsbench.data.own.labels import Labels, count_images
 from capsbench.errors import Kind, UsageError
+from capsbench.records.record import LONGEST_NAME
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 
@@ -67,11 +68,20 @@ def order_classes(labels: Sequence[str]) -> list[str]:
 
 
 def check_classes(names: Sequence[str], file: Any) -> None:
-    """Raises UsageError for fewer than two classes, or too many."""
+    """Raises UsageError for fewer than two classes or too many, and for names that records cannot hold."""
     if not 2 <= len(names) <= MOST_CLASSES:
         problem = f"{len(names)} class{'es' * (len(names) != 1)}: {list_some(names)}"
         expected = f"expected 2 to {MOST_CLASSES}"
         raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=file, value=len(names), expected=expected)
+    if unfit := [name for name in names if not 0 < len(name) <= LONGEST_NAME or not _is_unicode(name)]:
+        problem = f"classes with unfit names: {list_some([repr(name) for name in unfit])}"
+        expected = f"expected 1 to {LONGEST_NAME} characters in UTF-8"
+        raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=file, value=unfit, expected=expected)
+
+
+def _is_unicode(name: str) -> bool:
+    """Returns false for a file name of other bytes than UTF-8, which Python keeps as characters that are none."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def split_images(

@@ -101,6 +101,11 @@ def test_one_class_or_too_many_are_refused(count: int) -> None:
     assert usage_error(check_classes, [str(number) for number in range(count)], "x").value == count
 
 
+@pytest.mark.parametrize("name", ["", "\udcff", "x" * 1001])
+def test_names_that_records_cannot_hold_are_refused(name: str) -> None:
+    assert usage_error(check_classes, ["bar", name], "x").value == [name]
+
+
 def test_two_classes_and_a_thousand_are_fine() -> None:
     check_classes(["a", "b"], "x")
     check_classes([str(number) for number in range(MOST_CLASSES)], "x")
