@@ -7,7 +7,6 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +41,7 @@ from capsbench.data.own.splits import (
     Shares,
     check_classes,
     describe_balance,
+    describe_repeated,
     list_some,
     order_classes,
     split_images,
@@ -246,7 +246,12 @@ class OwnImages(Dataset):
         faults = [f"{name} ({reason})" for name, reason in self.find_quick_faults().items()]
         unreadable = [f"cannot be read, {len(faults)} of the images: {list_some(faults)}"] if faults else []
         balance = describe_balance(labels, self.class_names)
-        return self.describe(), *unreadable, *describe_exclusive(self._labels), *balance
+        repeated = describe_repeated(self._split, self._digests, [picture.name for picture in self.pictures])
+        return self.describe(), *unreadable, *describe_exclusive(self._labels), *balance, *repeated
+
+    @cached_property
+    def _digests(self) -> list[bytes | None]:
+        return [_digest(picture) for picture in self.pictures]
 
     def load(self, folder: Path) -> Splits:
         from capsbench.data.stored import StoredImages  # imports torch
@@ -276,9 +281,8 @@ class OwnImages(Dataset):
         # A version of Pillow has its own decoders.
         settings = [PIL.__version__, self.image, [str(size) for size in self.fit]]
         digest = hashlib.sha256(json.dumps(settings).encode())
-        for picture in self.pictures:
-            with suppress(UnreadableError):  # which decoding tells
-                digest.update(hashlib.sha256(picture.read()).digest())
+        for of_image in self._digests:
+            digest.update(of_image or b"")
         return digest.hexdigest()[:32]
 
     def _decode_all(self, dtype: np.dtype[Any]) -> Iterator[Levels]:
@@ -315,6 +319,14 @@ def _measure(picture: Picture) -> ImageShape | None:
     """Returns the shape of an image; None if it cannot be read, which `OwnImages.load` tells."""
     try:
         return picture.measure()
+    except UnreadableError:
+        return None
+
+
+def _digest(picture: Picture) -> bytes | None:
+    """Returns the digest of the bytes of an image; None if it cannot be read, which `OwnImages.load` tells."""
+    try:
+        return hashlib.sha256(picture.read()).digest()
     except UnreadableError:
         return None
 

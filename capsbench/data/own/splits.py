@@ -160,6 +160,27 @@ def describe_balance(labels: Mapping[str, Labels], names: Sequence[str]) -> list
     return lines
 
 
+def describe_repeated(
+    split: Mapping[str, NDArray[np.int64]], digests: Sequence[bytes | None], names: Sequence[str]
+) -> list[str]:
+    """Returns a line for each part that holds images of the training set, which a network may know by heart.
+
+    Args:
+        split: part -> the indices of its images.
+        digests: of the bytes of each image; None for one that cannot be read.
+        names: of each image.
+    """
+    trained = {digests[index]: index for index in split[TRAIN] if digests[index]}
+    lines = []
+    for part in PARTS[1:]:
+        repeated = [index for index in split[part] if digests[index] in trained]
+        if repeated:
+            pairs = [f"{names[index]} is {names[trained[digests[index]]]}" for index in repeated]
+            counts = f"{len(repeated)} of {len(split[part])} {part} images are training images as well"
+            lines.append(f"{counts}, so that their numbers say less: {list_some(pairs)}")
+    return lines
+
+
 def list_some(names: Sequence[str]) -> str:
     """Returns a few names and the number of others: ``a, b, c and 4 more``."""
     shown = ", ".join(names[:MOST_NAMED])

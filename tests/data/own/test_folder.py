@@ -1,4 +1,5 @@
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_other_files_are_ignored_and_told(put_images: PutImages) -> None:
     (path / "bar" / "notes.txt").write_text("bars")
     (line,) = FolderSet(str(path)).remarks[1:]
     assert {"README.md", "bar/notes.txt"} <= {word.strip(",") for word in line.split()}
+
+
+def test_a_test_image_that_was_trained_on_is_told(put_images: PutImages) -> None:
+    put_images("shapes/train")
+    path = put_images("shapes/test", count=2)
+    copy(path / "train" / "bar" / "007.png", path / "test" / "ring" / "again.png")
+    (line,) = FolderSet(str(path)).remarks[1:]
+    assert line.startswith("1 of 5 test images")
+    assert "again.png" in line
 
 
 def test_endings_are_of_any_case_and_namesakes_are_told(put_images: PutImages) -> None:

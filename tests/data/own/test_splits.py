@@ -8,6 +8,7 @@ from capsbench.data.own.splits import (
     Shares,
     check_classes,
     describe_balance,
+    describe_repeated,
     find_part,
     list_some,
     order_classes,
@@ -119,6 +120,15 @@ def test_an_imbalance_and_untested_classes_are_told() -> None:
     assert "1 of b" in line
     (line,) = describe_balance({**even, "test": np.array([0])}, NAMES)
     assert line.endswith(" b")
+
+
+def test_images_of_the_test_that_are_training_images_are_told() -> None:
+    split = {"train": np.array([0, 1, 2]), "validation": np.array([3, 4]), "test": np.array([5, 6, 7])}
+    digests = [b"a", b"b", None, b"c", b"b", b"d", b"d", None]
+    (line,) = describe_repeated(split, digests, list("01234567"))
+    assert line.startswith("1 of 2 validation images")
+    assert line.endswith("4 is 1")
+    assert describe_repeated({**split, "validation": np.array([3])}, digests, list("01234567")) == []
 
 
 def test_a_list_names_a_few_and_counts_the_rest() -> None:
