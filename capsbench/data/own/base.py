@@ -246,11 +246,11 @@ class OwnImages(Dataset):
         faults = [f"{name} ({reason})" for name, reason in self.find_quick_faults().items()]
         unreadable = [f"cannot be read, {len(faults)} of the images: {list_some(faults)}"] if faults else []
         balance = describe_balance(labels, self.class_names)
-        repeated = describe_repeated(self._split, self._digests, [picture.name for picture in self.pictures])
+        repeated = describe_repeated(self._split, self._digest_images(), [picture.name for picture in self.pictures])
         return self.describe(), *unreadable, *describe_exclusive(self._labels), *balance, *repeated
 
-    @cached_property
-    def _digests(self) -> list[bytes | None]:
+    def _digest_images(self) -> list[bytes | None]:
+        # Read anew, since files may change between the plan and the loading.
         return [_digest(picture) for picture in self.pictures]
 
     def load(self, folder: Path) -> Splits:
@@ -281,7 +281,7 @@ class OwnImages(Dataset):
         # A version of Pillow has its own decoders.
         settings = [PIL.__version__, self.image, [str(size) for size in self.fit]]
         digest = hashlib.sha256(json.dumps(settings).encode())
-        for of_image in self._digests:
+        for of_image in self._digest_images():
             digest.update(of_image or b"")
         return digest.hexdigest()[:32]
 
