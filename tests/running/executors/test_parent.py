@@ -9,13 +9,15 @@ import pytest
 JOB = """
 import os, signal, time
 
-def end_in_order(*_):
-    os.write(1, b"ended in order\\n")
-    os._exit(0)
-
 def work(send_event):
+    pipe = os.open("pipe", os.O_WRONLY)
+
+    def end_in_order(*_):
+        os.write(pipe, b"ended in order\\n")
+        os._exit(0)
+
     signal.signal(signal.SIGTERM, end_in_order)
-    os.write(1, b"at work\\n")
+    os.write(pipe, b"at work\\n")
     time.sleep(3600)
 """
 
@@ -30,12 +32,16 @@ list(in_processes([Job("one", job.work, ())]))
 
 @pytest.mark.slow
 def test_a_job_ends_in_order_with_a_parent_that_is_killed(tmp_path):
-    """A training writes its checkpoint then. The job holds its standard output open until it ends."""
+    """A training writes its checkpoint then. The job holds the pipe open until it ends."""
     (tmp_path / "job.py").write_text(JOB)
+    os.mkfifo(tmp_path / "pipe")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-c", SCRIPT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as parent:
-        first = parent.stdout.readline()
+    with (
+        subprocess.Popen(command, env=environment, cwd=tmp_path) as parent,
+        (tmp_path / "pipe").open(encoding="utf-8") as told,
+    ):
+        first = told.readline()
         parent.kill()
         assert first == "at work\n"
-        assert parent.stdout.read() == "ended in order\n"  # the end of the output comes once the job has ended
+        assert told.read() == "ended in order\n"  # the end of the pipe comes once the job has ended
