@@ -51,17 +51,18 @@ class FolderSet(OwnImages):
         """
         folders = {folder: find_part(folder.name) for folder in _list_folders(self.path)}
         split = {part: folder for folder, part in folders.items() if part and _list_folders(folder)}
-        train = [folder for folder, part in folders.items() if part == TRAIN and _list_folders(folder)]
         if not split:
             return {"": self.path}
-        if not train:  # the parts would be the classes
+        if TRAIN not in split:  # the parts would be the classes
             problem = f"{next(iter(split.values())).name} holds folders, as a part does, and there is no part train"
             raise UsageError(Kind.MISSING, problem, flag="dataset", file=self.path, expected=LAYOUT)
         others = [folder.name for folder, part in folders.items() if part is None]
         counts = Counter(part for part in folders.values() if part)
         twice = [part for part, count in counts.items() if count > 1]
         if others or twice:
-            problem = f"beside {train[0].name}: {list_some(others)}" if others else f"two folders of {twice[0]} images"
+            problem = (
+                f"beside {split[TRAIN].name}: {list_some(others)}" if others else f"two folders of {twice[0]} images"
+            )
             expected = "expected only train, validation and test beside each other"
             raise UsageError(Kind.CONFLICT, problem, flag="dataset", file=self.path, expected=expected)
         self._note_loose_files(self.path)
