@@ -1,7 +1,8 @@
 """Times of whole training steps: networks with this package's routing, and the same networks with the usual implementation.
 
 The usual implementation holds every vote in memory and takes each step of the routing on all of them. It gets the same weights
-and the same batch. Only contenders with the same gradients are timed.
+and the same batch. Only contenders with the same gradients are timed, each in processes of its own: a fused pass changes how all
+threads of its process wait and which memory it keeps, from which the others would gain.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from capsbench.routing.windows import Windows
 from capsbench.training.step import TrainingStep
 from capsbench_kernels.bench import BASELINE
 from capsbench_kernels.bench.contenders import usual_dynamic, usual_em, usual_votes
-from capsbench_kernels.bench.measure import peak_memory, set_threads, time_interleaved
-from capsbench_kernels.bench.waiting import print_median, use_core
+from capsbench_kernels.bench.measure import peak_memory, set_threads
+from capsbench_kernels.bench.processes import print_times, time_programs, use_core
 from capsbench_kernels.routings.squash import squash
 
 COLUMNS = (
@@ -148,13 +149,19 @@ def list_routings() -> list[str]:
 
 
 def bench_steps(
-    cells: Sequence[Cell], *, seconds: float = 2.0, busy: bool = False, say: Callable[[str], None] = lambda _: None
+    cells: Sequence[Cell],
+    *,
+    seconds: float = 2.0,
+    rounds: int = 3,
+    busy: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Row]:
     """Checks and times whole training steps (forward, loss, backward, optimiser) of capsule networks; images are random.
 
     Args:
         cells: networks with dynamic or EM routing, at the options of the papers, with weights drawn by their seeds.
-        seconds: duration of the timing of each contender, which takes at least three steps.
+        seconds: duration of the timing of each contender, over all rounds.
+        rounds: number of processes of each contender, which takes at least three steps in each.
         busy: whether another process uses a core meanwhile.
         say: gets a line on what comes next.
 
@@ -163,20 +170,17 @@ def bench_steps(
     """
     for cell in cells:
         with set_threads(cell.threads):
-            yield from _bench_cell(cell, seconds, busy, say)
+            yield from _bench_cell(cell, seconds, rounds, busy, say)
 
 
-def _bench_cell(cell: Cell, seconds: float, busy: bool, say: Callable[[str], None]) -> Iterator[Row]:
+def _bench_cell(cell: Cell, seconds: float, rounds: int, busy: bool, say: Callable[[str], None]) -> Iterator[Row]:
     device = torch.device(cell.device)
     network, batch = _draw_network_and_batch(cell)
     routings = [module for module in network.modules() if isinstance(module, Routing)]
-    contenders = {
-        name: to_usual(network, implementations)
-        for name, implementations in PEERS.items()
-        if {type(routing) for routing in routings} <= implementations.keys()
-    }
-    backends = {routing.resolve_backend(cell.device) for routing in routings}
-    contenders |= dict.fromkeys(sorted(backends), network)
+    kinds = {type(routing) for routing in routings}
+    names = [name for name, implementations in PEERS.items() if kinds <= implementations.keys()]
+    names += sorted({routing.resolve_backend(cell.device) for routing in routings})
+    contenders = {name: _build_contender(network, name) for name in names}
 
     title = describe_cell(cell)
     say(f"{title}: checking")
@@ -189,8 +193,9 @@ def _bench_cell(cell: Cell, seconds: float, busy: bool, say: Callable[[str], Non
     }
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
     say(f"{title}: timing")
+    programs = {name: describe_program(cell, seconds / rounds, name) for name in runs}
     with use_core() if busy else nullcontext():
-        times, failed = time_interleaved(runs, seconds, device)
+        times, failed = time_programs(programs, rounds)
     medians = {name: statistics.median(durations) for name, durations in times.items() if name not in failed}
     for name in contenders:
         row = dict.fromkeys(COLUMNS) | {field: getattr(cell, field) for field in ("network", "routing", "iterations")}
@@ -227,17 +232,29 @@ def _draw_network_and_batch(cell: Cell) -> tuple[nn.Module, Batch]:
     return network, Batch(images, torch.arange(cell.batch_size, device=device) % dataset.classes)
 
 
-def describe_program(cell: Cell, seconds: float) -> str:
-    """Returns the source of a program that times the training step of a cell, for `capsbench_kernels.bench.waiting`."""
-    fields = cell.model_dump_json()
-    return f"from capsbench.benching.training_step import time_step; time_step({fields!r}, {seconds})"
+def _build_contender(network: nn.Module, name: str) -> nn.Module:
+    """Returns a network with the routing of a peer, by its name, or as it is for the name of a backend."""
+    return to_usual(network, PEERS[name]) if name in PEERS else network
 
 
-def time_step(fields: str, seconds: float) -> None:
-    """Prints the median time of a training step, as the program of `describe_program`."""
+def describe_program(cell: Cell, seconds: float, contender: str = "") -> str:
+    """Returns the source of a program that times the training step of a cell, for `capsbench_kernels.bench.processes`.
+
+    Args:
+        cell: the network with its settings.
+        seconds: duration of the timing.
+        contender: a peer whose routing the network gets; by default its own.
+    """
+    arguments = (cell.model_dump_json(), contender, seconds)
+    return f"from capsbench.benching.training_step import time_step; time_step{arguments!r}"
+
+
+def time_step(fields: str, contender: str, seconds: float) -> None:
+    """Prints the times of a training step, as the program of `describe_program`."""
     cell = Cell.model_validate_json(fields)
     network, batch = _draw_network_and_batch(cell)
-    print_median(partial(TrainingStep(cell, network.train()), batch, 0.5), seconds, cell.threads)
+    step = TrainingStep(cell, _build_contender(network, contender).train())
+    print_times(partial(step, batch, 0.5), seconds, cell.threads, torch.device(cell.device))
 
 
 def _compute_gradients(cell: Cell, network: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -17,7 +17,8 @@ from capsbench.presenting.markdown import to_markdown
 CAPTION = (
     "step: forward, loss, backward and optimiser, median of n steps with the 20th and the 80th percentile; memory: peak memory "
     "that torch allocated in a step beyond the network; gradients: the largest deviation from the usual implementation, "
-    "relative to the norm of a gradient. The contenders have the same weights and batch, and take turns in one process"
+    "relative to the norm of a gradient. The contenders have the same weights and batch, and take turns, each in its own "
+    "processes"
 )
 
 

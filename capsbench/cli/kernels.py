@@ -159,9 +159,11 @@ def steps(
     threads: Annotated[
         int | None, typer.Option(min=1, max=LARGEST, help="Threads of torch. [dim]Default: one a core[/dim]")
     ] = None,
-    seconds: Annotated[
-        float, typer.Option(min=0.0, help="Seconds of timing for each network; at least three steps.")
-    ] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Seconds of timing for each network, over all rounds.")] = 5.0,
+    rounds: Annotated[
+        int,
+        typer.Option(min=1, max=LARGEST, help="Processes of each network, which takes at least three steps in each."),
+    ] = 3,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     busy: Annotated[bool, typer.Option("--busy", help="Time beside a process that uses a core.")] = False,
     waiting: WaitingOption = False,
@@ -172,8 +174,8 @@ def steps(
     """Time whole training steps (forward, loss, backward, Adam) against the usual implementation of the same network.
 
     The usual implementations hold all votes in memory: `broadcast` multiplies tiny matrices, a vote at a time, and `einsum`, of
-    dynamic routing, is the layout of readable_capsnet. All get the same weights and batch. One whose gradients differ from those
-    of `broadcast` is not timed, and the exit code is 3.
+    dynamic routing, is the layout of readable_capsnet. All get the same weights and batch, and take turns, each in processes of
+    its own. One whose gradients differ from those of `broadcast` is not timed, and the exit code is 3.
 
     capsbench kernels steps
 
@@ -202,7 +204,8 @@ def steps(
         _compare_waiting(programs, pairs, threads or count_cores(), out, as_json)
         return
     facts = kernels_report.read_facts(target.type)
-    rows = [row | facts for row in training.bench_steps(cells, seconds=seconds, busy=busy, say=_print_progress)]
+    timed = training.bench_steps(cells, seconds=seconds, rounds=rounds, busy=busy, say=_print_progress)
+    rows = [row | facts for row in timed]
     files = tables.write_report(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
     if as_json:
         print(json.dumps(rows))

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 
@@ -9,6 +10,11 @@ from capsbench.benching import training_step
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.build import build_network
 from capsbench.routing import DynamicRouting, EMRouting
+
+MADE_UP = {"broadcast": [0.4, 0.6, 0.5], "einsum": [0.3, 0.3], "cpu": [0.1, 0.2, 0.2, 0.3]}
+"""Seconds of steps, by contender."""
+
+WORDS = ("--case", "dynamic:tiny", "--dataset", "digits", "--batch", "4", "--threads", "1")
 
 ASKED = dict(batch=4, iterations=2, dataset="digits", threads=1, device="cpu")
 
@@ -40,33 +46,55 @@ def test_every_peer_is_the_same_network():
         torch.testing.assert_close(training_step.to_usual(network, implementations)(images), network(images))
 
 
-def test_steps_are_timed_beside_a_process_that_uses_a_core():
+@pytest.fixture
+def timed(monkeypatch):
+    """The programs that would have been timed, with `MADE_UP` as their times."""
+    seen = {}
+
+    def time_programs(programs, rounds):
+        seen.update(programs, rounds=rounds)
+        return {name: MADE_UP[name] for name in programs}, {}
+
+    monkeypatch.setattr(training_step, "time_programs", time_programs)
+    return seen
+
+
+def test_each_contender_is_checked_and_timed_in_processes_of_its_own(timed):
     cells = training_step.cells_to_bench(["dynamic:tiny"], **ASKED)
-    rows = list(training_step.bench_steps(cells, seconds=0.01, busy=True))
-    assert [(row["contender"], row["load"]) for row in rows] == [
-        ("broadcast", "busy"),
-        ("einsum", "busy"),
-        ("cpu", "busy"),
+    broadcast, einsum, fused = training_step.bench_steps(cells, seconds=6, rounds=2, busy=True)
+    assert [(row["contender"], row["load"], row["status"]) for row in (broadcast, einsum, fused)] == [
+        ("broadcast", "busy", "ok"),
+        ("einsum", "busy", "ok"),
+        ("cpu", "busy", "ok"),
     ]
+    assert (fused["n"], fused["median_s"], fused["times_as_fast"]) == (4, 0.2, 2.5)
+    assert max(row["error"] for row in (broadcast, einsum, fused)) < 1e-3
+    assert timed["rounds"] == 2
+    assert timed["einsum"] == training_step.describe_program(cells[0], 3.0, "einsum")
 
 
-def test_each_contender_is_checked_and_timed():
-    rows = list(training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED), seconds=0.01))
-    assert [(row["contender"], row["status"]) for row in rows] == [("broadcast", "ok"), ("cpu", "ok")]
-    assert all(row["n"] >= 3 and row["error"] < 1e-3 for row in rows)
-    assert rows[0]["times_as_fast"] == 1
-    assert rows[1]["times_as_fast"] == rows[0]["median_s"] / rows[1]["median_s"]
-    assert rows[1]["peak_bytes"] < rows[0]["peak_bytes"]
+def test_a_step_without_stored_votes_takes_less_memory(timed):
+    broadcast, fused = training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED))
+    assert fused["peak_bytes"] < broadcast["peak_bytes"]
 
 
-def test_a_network_that_computes_something_else_gets_no_time(monkeypatch):
+def test_a_contender_that_fails_in_its_process_gets_no_time(monkeypatch):
+    monkeypatch.setattr(
+        training_step, "time_programs", lambda programs, rounds: ({"cpu": [1.0] * 3}, {"broadcast": "out of memory"})
+    )
+    broadcast, fused = training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED))
+    assert (broadcast["status"], broadcast["median_s"]) == ("out of memory", None)
+    assert fused["median_s"] == 1
+
+
+def test_a_network_that_computes_something_else_gets_no_time(timed, monkeypatch):
     class Wrong(training_step.UsualDynamicRouting):
         def forward(self, poses, weights, activations, offset=None):
             outputs, lengths = super().forward(poses, weights, activations, offset)
             return 1.1 * outputs, 0.9 * lengths
 
     monkeypatch.setitem(training_step.USUAL, DynamicRouting, Wrong)
-    rows = list(training_step.bench_steps(training_step.cells_to_bench(["dynamic:tiny"], **ASKED), seconds=0.01))
+    rows = list(training_step.bench_steps(training_step.cells_to_bench(["dynamic:tiny"], **ASKED)))
     for row in rows[1:]:
         assert row["status"].startswith("wrong: ")
         assert row["error"] > training_step.LARGEST_ERROR
@@ -81,14 +109,19 @@ def test_a_case_is_a_routing_and_a_size(case):
 
 
 def test_the_command_prints_and_writes_a_table(capsbench, tmp_path):
-    asked = ["--case", "dynamic:tiny", "--dataset", "digits", "--batch", "4", "--seconds", "0.01", "--threads", "1"]
-    done = capsbench("kernels", "steps", *asked, "--out", "made", cwd=tmp_path)
+    done = capsbench("kernels", "steps", *WORDS, "--seconds", "0.01", "--rounds", "1", "--out", "made", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "broadcast" in done.stdout
     assert "steps.csv" in done.stdout
     assert "capsnet tiny" in (tmp_path / "made" / "steps.md").read_text()
-    rows = json.loads(capsbench("kernels", "steps", *asked, "--json", cwd=tmp_path).stdout)
-    assert [row["contender"] for row in rows] == ["broadcast", "einsum", "cpu"]
+    rows = pd.read_csv(tmp_path / "made" / "steps.csv")
+    assert rows["contender"].tolist() == ["broadcast", "einsum", "cpu"]
+    assert rows["n"].min() >= 3
+
+
+def test_the_command_prints_rows_for_programs(capsbench, timed, tmp_path):
+    rows = json.loads(capsbench("kernels", "steps", *WORDS, "--json", cwd=tmp_path).stdout)
+    assert {row["contender"]: row["median_s"] for row in rows} == {"broadcast": 0.5, "einsum": 0.3, "cpu": 0.2}
 
 
 def test_a_wrong_case_is_exit_code_2(capsbench, tmp_path):
@@ -104,9 +137,21 @@ def test_the_comparison_of_waits_has_both_loads(capsbench, tmp_path):
     assert "--busy" in done.stderr
 
 
-def test_the_program_of_a_cell_prints_the_time_of_its_step(capsys):
+@pytest.mark.parametrize(
+    ("contender", "routing"), [("", DynamicRouting), ("einsum", training_step.EinsumDynamicRouting)]
+)
+def test_the_program_of_a_cell_prints_the_times_of_its_step(capsys, monkeypatch, contender, routing):
+    routings = set()
+    monkeypatch.setattr(training_step, "TrainingStep", lambda cell, network: step_of(network, routings))
     (cell,) = training_step.cells_to_bench(
         ["dynamic:tiny"], batch=2, iterations=1, dataset="mnist", threads=1, device="cpu"
     )
-    exec(training_step.describe_program(cell, 1e-3), {})
-    assert 0 < float(capsys.readouterr().out) < 60
+    exec(training_step.describe_program(cell, 1e-3, contender), {})
+    assert all(0 < seconds < 60 for seconds in json.loads(capsys.readouterr().out))
+    assert routings == {routing}
+
+
+def step_of(network, routings):
+    """Returns a step that only computes outputs, and notes the kinds of the network's routings."""
+    routings.update(type(module) for module in network.modules() if isinstance(module, DynamicRouting))
+    return lambda batch, progress: network(batch.images)

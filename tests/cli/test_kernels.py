@@ -204,7 +204,7 @@ def test_compile_without_what_it_needs_is_one_line(kernels, monkeypatch):
     assert "kernels compile: " in done.stderr
 
 
-QUICK = "import os; print(0.002 if 'GOMP_SPINCOUNT' in os.environ else 0.003)"
+QUICK = "import os; print([0.002 if 'GOMP_SPINCOUNT' in os.environ else 0.003])"
 
 
 @pytest.mark.parametrize("command", ["bench", "steps"])
@@ -231,11 +231,11 @@ def test_pairs_of_waiting_outlive_an_interruption(kernels, monkeypatch, tmp_path
 
     def run_program(source, environment):
         try:
-            return next(durations)
+            return [next(durations)]
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    monkeypatch.setattr("capsbench_kernels.bench.waiting._run_program", run_program)
+    monkeypatch.setattr("capsbench_kernels.bench.waiting.run_program", run_program)
     done = kernels("bench", "--waiting", "--out", "mine")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         130,

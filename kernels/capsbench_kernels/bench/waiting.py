@@ -7,13 +7,9 @@ as good: alone on the machine, and beside a process that uses a core.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,10 +20,7 @@ import torch
 from capsbench_kernels.bench.check import draw_upstream, training_step
 from capsbench_kernels.bench.contenders import make_route
 from capsbench_kernels.bench.layers import LAYERS, Case, random_inputs
-from capsbench_kernels.bench.measure import set_threads, time_interleaved
-
-SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
-"""The variables that tell OpenMP's threads how to wait."""
+from capsbench_kernels.bench.processes import print_times, read_plain_environment, run_program, use_core
 
 PASSIVE = {"GOMP_SPINCOUNT": "1000"}
 """The setting compared with: some microseconds of spinning."""
@@ -50,7 +43,7 @@ def compare_waiting(
     """Runs pairs of processes; which of a pair is first alternates.
 
     Args:
-        programs: name -> Python source that prints a duration in seconds, such as `describe_case` returns.
+        programs: name -> Python source that prints durations in seconds, such as `describe_case` returns.
         pairs: number of pairs for each program and load.
         threads: torch's threads of the programs, for the rows; None for torch's own.
         say: called with a line about the next step.
@@ -61,7 +54,7 @@ def compare_waiting(
     Raises:
         RuntimeError: a program failed; with the last line of its errors.
     """
-    plain = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    plain = read_plain_environment()
     environments = {"imported_s": plain, "passive_s": plain | PASSIVE}
     for name, source in programs.items():
         for load in LOADS:
@@ -69,29 +62,12 @@ def compare_waiting(
                 say(f"{name}, {load}: pair {pair + 1} of {pairs}")
                 with use_core() if load == "busy" else nullcontext():
                     order = list(environments) if pair % 2 == 0 else list(reversed(environments))
-                    durations = {column: _run_program(source, environments[column]) for column in order}
+                    durations = {
+                        column: statistics.median(run_program(source, environments[column])) for column in order
+                    }
                 ratio = durations["imported_s"] / durations["passive_s"]
                 row = {"program": name, "load": load, "pair": pair, "threads": threads or torch.get_num_threads()}
                 yield row | durations | {"ratio": ratio}
-
-
-@contextmanager
-def use_core() -> Iterator[None]:
-    """Runs a process that never rests."""
-    # Ctrl-C reaches this process as well, which would print where it was.
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"], stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        busy.kill()
-        busy.wait()
-
-
-def _run_program(source: str, environment: Mapping[str, str]) -> float:
-    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}"))
-    return float(json.loads(done.stdout.splitlines()[-1]))
 
 
 def describe_case(case: Case, seconds: float, threads: int | None) -> str:
@@ -112,23 +88,12 @@ def time_case(
     seconds: float,
     threads: int | None,
 ) -> None:
-    """Prints the median time of forward and backward of a case, as the program of `describe_case`."""
+    """Prints the times of forward and backward of a case, as the program of `describe_case`."""
     device = torch.device("cpu")
     case = Case(replace(LAYERS[layer], children=children, parents=parents), batch, iterations, dtype)
     inputs = random_inputs(case, device)
     route, upstream, leaves = partial(make_route("cpu"), case), draw_upstream(case, inputs), inputs.requiring_grad()
-    print_median(partial(training_step, route, leaves, upstream), seconds, threads)
-
-
-def print_median(run: Callable[[], Any], seconds: float, threads: int | None) -> None:
-    """Prints the median duration of runs, after two that warm up."""
-    with set_threads(threads):
-        for _ in range(2):
-            run()
-        times, failed = time_interleaved({"": run}, seconds, torch.device("cpu"))
-        if failed:
-            raise SystemExit(failed[""])
-        print(json.dumps(statistics.median(times[""])))
+    print_times(partial(training_step, route, leaves, upstream), seconds, threads, device)
 
 
 def summarise_pairs(rows: Sequence[Row]) -> list[Row]:

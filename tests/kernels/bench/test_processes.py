@@ -1,0 +1,44 @@
+"""Programs that are timed in processes of their own."""
+
+import json
+import time
+
+import pytest
+import torch
+
+from capsbench_kernels.bench import processes
+
+
+def test_every_round_is_a_process_of_each_program_and_the_order_alternates(monkeypatch):
+    seen = []
+    monkeypatch.setattr(processes, "run_program", lambda source, environment: seen.append(source) or [1.0, 2.0])
+    times, failed = processes.time_programs({"one": "a", "other": "b"}, rounds=3)
+    assert seen == ["a", "b", "b", "a", "a", "b"]
+    assert times == {"one": [1.0, 2.0] * 3, "other": [1.0, 2.0] * 3}
+    assert failed == {}
+
+
+def test_no_program_has_a_setting_of_its_users_threads(monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    times, _ = processes.time_programs({"mine": "import os; print([len(os.environ.get('GOMP_SPINCOUNT', ''))])"}, 1)
+    assert times == {"mine": [0.0]}
+
+
+def test_a_program_that_fails_is_not_run_again_and_says_why():
+    times, failed = processes.time_programs({"mine": "print([0.5])", "bad": "raise ValueError('no')"}, rounds=2)
+    assert times == {"mine": [0.5, 0.5], "bad": []}
+    assert failed == {"bad": "ValueError: no"}
+
+
+def test_a_run_that_raises_ends_its_program():
+    runs = iter([None, None])
+    with pytest.raises(SystemExit, match="failed: StopIteration"):
+        processes.print_times(lambda: next(runs), 1e-3, 1, torch.device("cpu"))
+
+
+def test_times_are_printed_without_the_runs_that_warm_up(capsys):
+    durations = iter([0.2, 0.2, *[0.0] * 3])
+    processes.print_times(lambda: time.sleep(next(durations)), 1e-9, None, torch.device("cpu"))
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed) == 3
+    assert max(printed) < 0.2
