@@ -62,6 +62,9 @@ def make_request(
     trust_named("routing", rivals or ())
     for rival in rivals or ():  # one of the other kind is none
         registry.get("routing" if is_routing else registry.kind_of(rival), rival, "against")
+    if rivals and set(rivals) == {name}:
+        expected = "another routing" if is_routing else "another network"
+        raise UsageError(Kind.INVALID, flag="against", value=name, expected=f"{expected} than the contender")
     if is_routing:
         rivals = list(RIVALS) if rivals is None else rivals
         request: dict[str, Any] = {"routing": list(dict.fromkeys([name, *rivals]))}

@@ -40,6 +40,13 @@ def test_a_rival_is_of_the_same_kind(name, rival):
     assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.UNKNOWN, "against", rival)
 
 
+@pytest.mark.parametrize("name", ["em", "capsnet"])
+def test_nothing_challenges_itself_alone(name):
+    with pytest.raises(UsageError) as caught:
+        make_request(name, name, {})
+    assert (caught.value.kind, caught.value.flag, caught.value.value) == (Kind.INVALID, "against", name)
+
+
 @pytest.mark.parametrize(
     ("name", "how", "kind", "flag"),
     [
