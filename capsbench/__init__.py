@@ -10,6 +10,8 @@ From Python, the same as on the command line:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -94,4 +96,20 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'capsbench' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    from capsbench.errors import CallInterrupted
+
+    try:
+        component = getattr(import_module(_HOMES[name]), name)
+    except KeyboardInterrupt:
+        raise CallInterrupted(
+            "capsbench was still being imported; restart Python if it cannot be imported now"
+        ) from None
+    return component if isinstance(component, type) else _make_interruptible(component)
+
+
+@cache
+def _make_interruptible(function: Callable[..., Any]) -> Callable[..., Any]:
+    # The command line has its own end for Ctrl-C, and calls the functions by their modules.
+    from capsbench.errors import end_at_interrupt
+
+    return end_at_interrupt(function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import re
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -199,6 +201,40 @@ def cause_of_death(exit_code: int | None) -> str:
         name = known.get(-exit_code, f"signal {-exit_code}")
         return f"{name}, which the system sends when it runs out of memory" if name == "SIGKILL" else name
     return f"exit code {exit_code}"
+
+
+class CallInterrupted(InOneLine, KeyboardInterrupt):
+    """Raised by a function of the package that Ctrl-C, or the interrupt of a notebook's kernel, has ended in order.
+
+    It ends a script, a loop, or the cells that a notebook has still to run, as every other interrupt does.
+
+    Args:
+        text: what is on record, and how to go on.
+        result: what the function would have returned, such as an `Outcome`; None if it had none yet.
+    """
+
+    def __init__(self, text: str, result: Any = None) -> None:
+        super().__init__(text)
+        self.result = result
+
+
+def end_at_interrupt(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function that raises CallInterrupted where ``function`` is interrupted, or returns what was."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            result = function(*arguments, **options)
+        except CallInterrupted:
+            raise
+        except KeyboardInterrupt:
+            raise CallInterrupted("nothing on record is lost; the same call starts again") from None
+        if getattr(result, "is_interrupted", False):
+            raise CallInterrupted(result.describe_end(), result)
+        return result
+
+    call.__module__ = "capsbench"  # by this name it is found in another process
+    return call
 
 
 FOREIGN = (Exception, SystemExit)

@@ -8,6 +8,7 @@ import pytest
 import capsbench
 from capsbench.errors import (
     ArgumentError,
+    CallInterrupted,
     ExportFailed,
     InOneLine,
     Kind,
@@ -18,7 +19,9 @@ from capsbench.errors import (
     TrainingFailed,
     UsageError,
 )
+from capsbench.exporting import export
 from capsbench.planning.request import spell_flag
+from capsbench.running.events import CellEnded, RunStarted
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,48 @@ def test_a_notebook_shows_the_line_of_the_user_and_the_line_of_the_error() -> No
 @pytest.mark.parametrize("kind", [StorageFailed, ExportFailed, OutputFailed, ProcessFailed, TrainingFailed])
 def test_a_notebook_shows_failures_in_one_line_as_well(kind: type[InOneLine]) -> None:
     assert kind("the disk is full")._render_traceback_() == [f"{kind.__name__}: the disk is full"]
+
+
+class Stopping:
+    """A listener that interrupts a run, as Ctrl-C does, once a cell has ended or before any has started."""
+
+    def __init__(self, when: type) -> None:
+        self.when = when
+
+    def notify(self, event: object) -> None:
+        if isinstance(event, self.when):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_an_interrupted_call_ends_in_a_line_keeps_what_is_finished_and_goes_on(tmp_path: Path) -> None:
+    how = {"routing": "dynamic,uniform", "dataset": "digits", "epochs": 1, "measure": "none", "baseline": "none"}
+    how |= {"out": tmp_path, "train_size": 100, "seeds": 0}
+    with pytest.raises(KeyboardInterrupt) as caught:  # so that a loop or the rest of a notebook does not go on
+        capsbench.run(listener=Stopping(CellEnded), **how)
+    assert isinstance(caught.value, CallInterrupted)
+    *mine, last = caught.value._render_traceback_()
+    assert last == "CallInterrupted: 1 of 2 cells on record; interrupted, 1 left: the same call continues"
+    assert "capsbench.run(listener=" in mine[-1]
+    assert str(PACKAGE) not in "".join(mine)
+    stopped = caught.value.result
+    outcome = capsbench.run(**how)
+    assert (outcome.on_record, outcome.finished) == (stopped.finished, stopped.left)
+    assert len({*outcome.on_record, *outcome.finished}) == 2
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_a_call_that_is_interrupted_before_it_has_begun_ends_in_a_line_too(tmp_path: Path) -> None:
+    with pytest.raises(CallInterrupted) as caught:
+        capsbench.run(routing="dynamic", baseline="none", out=tmp_path, listener=Stopping(RunStarted))
+    assert caught.value.result is None
+    assert "the same call" in str(caught.value)
+    assert str(PACKAGE) not in "".join(caught.value._render_traceback_())
+    assert list(tmp_path.glob("records/*")) == []
+
+
+def test_functions_of_the_package_are_the_same_in_another_process() -> None:
+    assert pickle.loads(pickle.dumps(capsbench.export)) is capsbench.export is not export
 
 
 PACKAGE = Path(capsbench.__file__).parent

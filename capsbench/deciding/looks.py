@@ -49,6 +49,10 @@ class Decision(Displayed):
     verdict: SequentialVerdict
 
     @property
+    def is_interrupted(self) -> bool:
+        return self.outcome.is_interrupted
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What a program is told beside the outcome: the pair and its test, whose numbers are fractions; None if not known."""
         verdict, difference = self.verdict, self.verdict.difference

@@ -62,6 +62,10 @@ class Reproduction(Displayed):
     published: list[PublishedComparison] = field(default_factory=list)
 
     @property
+    def is_interrupted(self) -> bool:
+        return self.outcome.is_interrupted
+
+    @property
     def verdict(self) -> Verdict:
         """The verdict on all numbers; a number without an interval counts only against the same bits."""
         if self.outcome.left or self.outcome.failed:
@@ -166,6 +170,10 @@ class Reproduction(Displayed):
         *items, lead = self.describe()
         table = self.to_table()
         return Output(lead, items=items, tables=[] if table is None else [table])
+
+    def describe_end(self) -> str:
+        """Returns the verdict, and what is left of the run."""
+        return f"{self.name}: {self.verdict}; {self.outcome.describe_end()}"
 
 
 def _to_plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -46,6 +46,10 @@ class Outcome(Displayed):
     detached: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_interrupted(self) -> bool:
+        return self.interrupted
+
     def describe(self, where: str | Path = "") -> str:
         """Returns the result in a line; ``where`` is the results folder, if it is to be named."""
         done = len(self.finished) + len(self.on_record)

@@ -46,6 +46,10 @@ class Converged(Displayed):
     epochs: dict[str, Convergence] = field(default_factory=dict)
 
     @property
+    def is_interrupted(self) -> bool:
+        return (self.trials if self.results is None else self.results).is_interrupted
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What a program is told beside the outcome: title of a contender -> its epochs, and the search that found them."""
         return {"epochs": {title: to_facts(search) for title, search in self.epochs.items()}}

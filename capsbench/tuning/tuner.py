@@ -39,6 +39,10 @@ class Tuned(Displayed):
     epochs: dict[str, Convergence] = field(default_factory=dict)
 
     @property
+    def is_interrupted(self) -> bool:
+        return (self.trials if self.results is None else self.results).is_interrupted
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What a program is told beside the outcome: studies without a winner, and the epochs that were found."""
         epochs = {title: to_facts(search) for title, search in self.epochs.items()}

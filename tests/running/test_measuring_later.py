@@ -10,7 +10,7 @@ import torch
 import capsbench
 from capsbench import registry
 from capsbench.data import Splits
-from capsbench.errors import Kind, NothingMeasured, UsageError
+from capsbench.errors import CallInterrupted, Kind, NothingMeasured, UsageError
 from capsbench.measures.accuracy.measure import Accuracy
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
@@ -190,7 +190,9 @@ def test_a_training_anew_that_is_cut_off_leaves_what_the_old_record_names(folder
         raise KeyboardInterrupt
 
     monkeypatch.setattr("capsbench.running.recorder.record_training", cut_off)
-    assert run(folder, measure="accuracy,edge:Between", fresh=True).interrupted
+    with pytest.raises(CallInterrupted) as stopped:
+        run(folder, measure="accuracy,edge:Between", fresh=True)
+    assert stopped.value.result.interrupted
     assert only_record(folder) == before
     assert store.kept(before, "accuracy") != {}
     assert store.read_weights(before) != {}

@@ -90,6 +90,16 @@ class Displayed:
     def describe_output(self) -> Output:
         """Returns what to show."""
 
+    @property
+    def is_interrupted(self) -> bool:
+        """True for the result of what Ctrl-C has ended before it was done."""
+        return False
+
+    def describe_end(self) -> str:
+        """Returns the result in a line, and how to go on."""
+        output = self.describe_output()
+        return "; ".join([output.lead, *output.cautions])
+
     def _repr_html_(self) -> str:
         from capsbench.presenting.notebook.html import render_output  # imports Jinja
 
