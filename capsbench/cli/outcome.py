@@ -85,12 +85,12 @@ def print_outcome(outcome: Outcome, out: Path, as_json: bool, facts: Mapping[str
 
 def print_outcome_of_trials(outcome: Outcome, out: Path, as_json: bool) -> None:
     """Prints the outcome of a search whose trials have not all ended; raises `typer.Exit` if it was interrupted."""
-    total = len(outcome.finished) + len(outcome.on_record) + len(outcome.failed) + len(outcome.left)
     if as_json:
         failed = [{"cell": record.cell.id, "reason": record.reason} for record in outcome.failed]
         print(json.dumps({**asdict(outcome), "failed": failed}))
     else:
-        print_line(f"{total - len(outcome.left)} of {total} trials on record in {out}")
+        done, total = outcome.count_done()
+        print_line(f"{done + len(outcome.failed)} of {total} trials on record in {out}")
     _print_left(outcome, as_json)
 
 

@@ -34,6 +34,7 @@ class Outcome(Displayed):
         waiting: those of them that the budget of the run left.
         detached: the number of jobs that go on although the command has ended.
         left_out: data set -> why it cannot be loaded; its cells are not part of the run.
+        undrawn: the number of cells of later rounds, whose settings follow from this one.
     """
 
     finished: list[str] = field(default_factory=list)
@@ -45,15 +46,26 @@ class Outcome(Displayed):
     waiting: list[Waiting] = field(default_factory=list)
     detached: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
+    undrawn: int = 0
 
     @property
     def is_interrupted(self) -> bool:
         return self.interrupted
 
+    def count_done(self) -> tuple[int, int]:
+        """Returns the number of cells on record, and of all."""
+        done = len(self.finished) + len(self.on_record)
+        return done, done + len(self.failed) + len(self.left) + self.undrawn
+
+    def add_earlier(self, earlier: Outcome) -> None:
+        """Counts what ended in an earlier round too."""
+        self.finished[:0] = earlier.finished
+        self.on_record[:0] = earlier.on_record
+        self.failed[:0] = earlier.failed
+
     def describe(self, where: str | Path = "") -> str:
         """Returns the result in a line; ``where`` is the results folder, if it is to be named."""
-        done = len(self.finished) + len(self.on_record)
-        total = done + len(self.failed) + len(self.left)
+        done, total = self.count_done()
         outdated = sum(record.is_outdated for record in self.failed)
         return (
             f"{done} of {total} cells on record"

@@ -93,10 +93,13 @@ class Tuner:
         """Runs the search; Ctrl-C ends it, and the same call later goes on from there."""
         Store(self.folder).check_writable()  # also makes it a results folder while there are trials alone
         store = open_trials(self.folder)
-        outcome = Outcome()
+        outcome, drawn = Outcome(), 0
         for number, trials in enumerate(self.plan_rounds()):
-            outcome = self.run_cells(trials, store, () if number else self.remarks)
+            earlier, outcome = outcome, self.run_cells(trials, store, () if number else self.remarks)
+            outcome.add_earlier(earlier)
+            drawn += len(trials)
             if outcome.interrupted or outcome.left:
+                outcome.undrawn = len(self.contenders) * self.contenders[0].search.trials - drawn
                 return Tuned(outcome)
         remove_weights(store)
         winners, missing = self.list_winners()

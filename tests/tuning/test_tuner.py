@@ -156,6 +156,14 @@ def test_a_search_that_learns_finds_a_narrow_optimum_and_is_rebuilt_from_its_rec
     assert again.trained == []
 
 
+def test_an_interrupted_search_that_learns_counts_the_trials_of_all_rounds(planned, tmp_path) -> None:
+    contenders = list_contenders(planned, Search(trials=30, studies=1, sampler="tpe"))  # em and its matched CNN
+    tuned = Tuner(contenders, tmp_path, FakeRuns(near_rate(0.01), most=7)).run()
+    assert (tuned.results, tuned.trials.count_done()) == (None, (7, 60))
+    again = Tuner(contenders, tmp_path, FakeRuns(near_rate(0.01), most=1)).run()
+    assert again.trials.count_done() == (8, 60)
+
+
 def test_each_winner_is_trained_longer_as_long_as_it_is_improving(planned, tmp_path) -> None:
     jobs = [change_epochs(job, 8) for job in planned]
     contenders = list_contenders(jobs, Search(trials=6, studies=3, is_prolonged=True))
