@@ -40,6 +40,7 @@ from capsbench.data.own.splits import (
     VALIDATION,
     Shares,
     check_classes,
+    compose_names,
     describe_balance,
     describe_repeated,
     list_some,
@@ -149,6 +150,9 @@ class OwnImages(Dataset):
         self.shares = Shares(validation_share, test_share, split_seed)
         self.shares.check()
         self.pictures = self.list_pictures()
+        for picture in self.pictures:
+            picture.labels = compose_names(picture.labels)
+        self.names_on_file = compose_names(self.names_on_file)
         self.class_names = self.order_classes()
         check_classes(self.class_names, self.path)
         self.classes = len(self.class_names)

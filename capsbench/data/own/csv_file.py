@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from capsbench.data.own.base import FilePicture, OwnImages
 from capsbench.data.own.splits import find_part, list_some
@@ -38,12 +40,13 @@ class CsvSet(OwnImages):
         pictures = [self._read_row(number, row) for number, row in enumerate(rows, start=2) if any(row.values())]
         if not pictures:
             raise self._refuse("no images", EXPECTED)
-        paths = [os.path.normpath(self.path.parent / picture.name) for picture in pictures]
+        files = [_find_spelling(self.path.parent / picture.name) for picture in pictures]
+        paths = [os.path.normpath(file) for file in files]
         counts = Counter(paths)
         twice = sorted({picture.name for picture, path in zip(pictures, paths, strict=True) if counts[path] > 1})
         if twice:
             raise self._refuse(f"files listed twice: {list_some(twice)}", "expected one line for each file", twice)
-        missing = [picture.name for picture in pictures if not (self.path.parent / picture.name).is_file()]
+        missing = [picture.name for picture, file in zip(pictures, files, strict=True) if not file.is_file()]
         if missing:
             problem = f"{len(missing)} of {len(pictures)} files are missing: {list_some(missing)}"
             raise self._refuse(problem, f"expected paths seen from {self.path.parent}", missing)
@@ -94,7 +97,7 @@ class CsvSet(OwnImages):
         if part is None:
             raise self._refuse(f"line {number}: split {split!r}", "expected train, validation or test", split)
         labels = self._read_several(number, row) if self.any_number else self._read_single(number, row)
-        return FilePicture(self.path.parent / name, name, labels, part)
+        return FilePicture(_find_spelling(self.path.parent / name), name, labels, part)
 
     def _read_single(self, number: int, row: dict[str, str]) -> list[str]:
         label = row.get("label", "")
@@ -117,3 +120,9 @@ class CsvSet(OwnImages):
 
     def _refuse(self, problem: str, expected: str, value: object = None) -> UsageError:
         return UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, value=value, expected=expected)
+
+
+def _find_spelling(path: Path) -> Path:
+    """Returns a path as it is on the disk, which may keep the accents of its letters in another form than the table."""
+    others = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return path if path.is_file() else next((other for other in others if other.is_file()), path)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from capsbench.data.own.base import FilePicture, OwnImages
-from capsbench.data.own.splits import PARTS, TRAIN, find_part, list_some
+from capsbench.data.own.splits import PARTS, TRAIN, compose, find_part, list_some
 from capsbench.errors import Kind, UsageError
 
 SUFFIXES = (
@@ -37,6 +37,7 @@ class FolderSet(OwnImages):
         try:
             parts = self._find_parts()
             pictures = [picture for part, folder in parts.items() for picture in self._list_classes(folder, part)]
+            self._refuse_outer(parts)
         except OSError as error:
             problem = f"cannot be read: {error.strerror or error}"
             raise UsageError(Kind.INACCESSIBLE, problem, flag="dataset", file=error.filename or self.path) from error
@@ -69,6 +70,23 @@ class FolderSet(OwnImages):
         by_part = {part: folder for folder, part in folders.items()}
         return {part: by_part[part] for part in PARTS if part in by_part}
 
+    def _refuse_outer(self, parts: Mapping[str, Path]) -> None:
+        """Refuses a folder around that of the class folders, which would be the only class."""
+        alone = {folder.name for path in parts.values() for folder in _list_folders(path)}
+        outer = self.path / next(iter(alone), "") if "" in parts else parts[TRAIN] / next(iter(alone), "")
+        if len(alone) != 1 or not _list_folders(outer):
+            return
+        while len(inner := _list_folders(outer)) == 1 and _list_folders(inner[0]):
+            outer = inner[0]
+        where = outer.relative_to(self.path).as_posix()
+        if "" in parts:
+            problem, expected = f"its only folder, {where}, holds the class folders", f"folder:{outer}"
+        else:
+            name = parts[TRAIN].name
+            problem = f"the only folder in {name}, {where}, holds the class folders"
+            expected = f"move them up, to {name}/CLASS, and so in each part"
+        raise UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, value=where, expected=expected)
+
     def _list_classes(self, folder: Path, part: str) -> Iterator[FilePicture]:
         """Yields the images of the class folders in a folder; raises UsageError for one without images."""
         empty = []
@@ -90,9 +108,9 @@ class FolderSet(OwnImages):
         for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise_error):
             outer = around.pop(place)
             inner = outer | {self._resolve_folder(Path(place), outer)}
-            folders[:] = sorted(name for name in folders if not _is_hidden(name))
+            folders[:] = sorted((name for name in folders if not _is_hidden(name)), key=_spell)
             around |= {os.path.join(place, name): inner for name in folders}  # noqa: PTH118
-            for name in sorted(name for name in names if not _is_hidden(name)):
+            for name in sorted((name for name in names if not _is_hidden(name)), key=_spell):
                 path = Path(place, name)
                 if path.suffix.lower() in SUFFIXES:
                     yield path
@@ -130,7 +148,13 @@ class FolderSet(OwnImages):
 
 def _list_folders(folder: Path) -> list[Path]:
     """Returns the folders in a folder, sorted, without hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+    folders = (path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+    return sorted(folders, key=lambda path: _spell(path.name))
+
+
+def _spell(name: str) -> tuple[str, str]:
+    """Returns a key by which names have one order, however their accents are kept."""
+    return compose(name), name
 
 
 def _is_hidden(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -57,6 +58,19 @@ class Shares(NamedTuple):
 def find_part(name: str) -> str | None:
     """Returns the part that a user's name stands for: ``Val`` is ``validation``; None for any other name."""
     return next((part for part, names in NAMES_OF_PARTS.items() if name.strip().lower() in names), None)
+
+
+def compose_names(names: Sequence[str]) -> list[str]:
+    """Returns names with each letter and its accents as one character, each once.
+
+    File systems and archives keep an ``é`` as one character or as two, which look the same. Both are one class.
+    """
+    return list(dict.fromkeys(compose(name) for name in names))
+
+
+def compose(name: str) -> str:
+    """Returns a name in which ``é`` is one character, whatever it was before."""
+    return unicodedata.normalize("NFC", name)
 
 
 def order_classes(labels: Sequence[str]) -> list[str]:

@@ -30,6 +30,16 @@ def test_files_and_labels_are_a_data_set(table: Path) -> None:
     assert shapes.load(table).train.images.shape == (14, 1, 6, 5)
 
 
+def test_an_accent_is_the_same_in_both_forms_of_unicode(table: Path, put_images: PutImages) -> None:
+    one, two = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    put_images("shapes", classes=(one,))
+    lines = [f"{file},bar" for file in FILES[:10]]
+    lines += [f"shapes/{two}/{number:03}.png,{(one, two)[number % 2]}" for number in range(10)]
+    shapes = CsvSet(write(table, lines))
+    assert shapes.class_names == ["bar", one]
+    assert sum(shapes.image_counts.values()) == 20
+
+
 def test_numbers_are_classes_in_their_order(table: Path) -> None:
     lines = [f"{file},{(2, 10)[place % 2]}" for place, file in enumerate(FILES)]
     assert CsvSet(write(table, lines)).class_names == ["2", "10"]

@@ -40,6 +40,39 @@ def test_a_given_split_stays_and_validation_images_are_drawn(put_images: PutImag
     assert FolderSet(str(path)).image_counts == {"train": 20, "validation": 8, "test": 6}
 
 
+@pytest.mark.parametrize("around", ["outer", "data/images"])
+def test_the_folder_around_that_of_the_classes_is_refused_with_the_right_path(
+    put_images: PutImages, around: str
+) -> None:
+    path = put_images(f"shapes/{around}")
+    error = usage_error(FolderSet, str(path))
+    assert (error.kind, error.flag, error.value) == (Kind.DAMAGED, "dataset", around)
+    assert error.expected == f"folder:{path / around}"
+    assert FolderSet(error.expected.removeprefix("folder:")).class_names == ["bar", "ring"]
+
+
+def test_parts_whose_only_folder_holds_the_classes_are_refused(put_images: PutImages) -> None:
+    put_images("shapes/train/outer")
+    error = usage_error(FolderSet, str(put_images("shapes/test/outer")))
+    assert (error.kind, error.value) == (Kind.DAMAGED, "train/outer")
+
+
+def test_an_accent_is_one_class_in_both_forms_of_unicode(put_images: PutImages) -> None:
+    one, two = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    put_images("shapes/train", classes=("cafz", one), count=4)
+    shapes = FolderSet(str(put_images("shapes/test", classes=("cafz", two), count=3)))
+    assert shapes.class_names == ["cafz", one]
+    assert shapes.load(shapes.path).test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    digests = [
+        FolderSet(str(put_images(folder, classes=("cafz", name)) / folder.partition("/")[2])).facts
+        for folder, name in (("one/a", one), ("two/a", two))
+    ]
+    assert digests[0] == digests[1]
+    pixels = [FolderSet(str(shapes.path.with_name(place) / "a")).load(shapes.path).train for place in ("one", "two")]
+    assert torch.equal(pixels[0].images[:], pixels[1].images[:])
+    assert torch.equal(pixels[0].labels, pixels[1].labels)
+
+
 def test_a_class_may_be_called_train(put_images: PutImages) -> None:
     assert FolderSet(str(put_images(classes=("car", "train")))).class_names == ["car", "train"]
 
