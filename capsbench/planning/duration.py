@@ -35,7 +35,9 @@ def parse_duration(flag: str, value: str | float) -> float:
 
 
 def spell_duration(seconds: float) -> str:
-    """Returns a duration in one unit: ``45 s``, ``12 min``, ``7.5 h``, ``3.2 days``."""
+    """Returns a duration in one unit: ``0.3 s``, ``45 s``, ``12 min``, ``7.5 h``, ``3.2 days``."""
+    if seconds < 1:
+        return f"{seconds:.1g} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 2 * SECONDS["h"]:

@@ -103,10 +103,14 @@ def format_summary(summary: pd.DataFrame) -> pd.DataFrame:
         "FLOPs": _format_column(summary, "flops", format_si),
         "step": _format_column(summary, "training_step_ms", _format_milliseconds),
         "inference": _format_column(summary, "inference_ms", _format_milliseconds),
-        "memory": _format_column(summary, "memory_mib", "{:,.0f} MiB".format),
+        "memory": _format_column(summary, "memory_mib", _format_mebibytes),
         "marks": _format_marks(summary),
     }
     return pd.DataFrame({heading: column for heading, column in columns.items() if column is not None})
+
+
+def _format_mebibytes(size: float) -> str:
+    return f"{size:,.0f} MiB" if size >= 1 else f"{size:.2g} MiB"  # never 0 of what is there
 
 
 def _format_searches(summary: pd.DataFrame) -> pd.Series | None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
 from capsbench.planning.contender_defaults import title_cells
+from capsbench.planning.duration import spell_duration
 from capsbench.planning.request import spell_flag
 from capsbench.presenting.terminal import to_one_line
 from capsbench.records.cell import Cell
@@ -106,7 +107,7 @@ class PlainProgress:
         work = f"measured {', '.join(measures)}" if measures else "found on record"
         if record.cell.id in self.trained:
             seconds = record.training.seconds if record.training else None
-            work = "trained" if seconds is None else f"trained in {seconds:.0f} s"
+            work = "trained" if seconds is None else f"trained in {spell_duration(seconds)}"
             work = "weights given" if record.cell.is_given else work
         accuracies = [row.value for row in record.rows if row[:3] == TEST_ACCURACY]
         return f"test accuracy {accuracies[0]:.1%}, {work}" if accuracies else work

@@ -25,7 +25,8 @@ def test_anything_else_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(45, "45 s"), (720, "12 min"), (27_000, "7.5 h"), (276_480, "3.2 days"), (89.6, "90 s")]
+    ("seconds", "text"),
+    [(0.34, "0.3 s"), (45, "45 s"), (720, "12 min"), (27_000, "7.5 h"), (276_480, "3.2 days"), (89.6, "90 s")],
 )
 def test_a_duration_is_spelled_in_one_unit(seconds, text):
     assert spell_duration(seconds) == text

@@ -161,6 +161,11 @@ def test_costs_are_medians_over_seeds(capsules: Make) -> None:
     assert shown.to_numpy().tolist() == [["28.0K", "2.5M", "11.0 ms", "3.67 ms", "40 MiB"]]
 
 
+def test_a_small_peak_of_memory_is_not_told_as_none(capsules: Make) -> None:
+    table = summary([capsules()])
+    assert format_summary(table.assign(memory_mib=0.043))["memory"].tolist() == ["0.043 MiB"]
+
+
 def test_what_was_not_measured_has_no_column(capsules: Make) -> None:
     only_accuracy = format_summary(summary([capsules(0.97, None)]))
     assert list(only_accuracy) == ["dataset", "size", "network", "routing", "iters", "n", "accuracy %"]

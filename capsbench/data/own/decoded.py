@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.filesize import decimal
 
 from capsbench.errors import Kind, StorageFailed, UsageError
 from capsbench.records.disk import find_temporaries, replace_file, sweep_temporaries
@@ -98,9 +100,8 @@ def clean_decoded(folder: Path, *, yes: bool = False) -> dict[Path, int]:
 
 
 def _refuse_full(path: Path, shape: tuple[int, ...], error: OSError) -> UsageError:
-    needed = int(np.prod(shape)) / 2**20
     problem = f"cannot hold the decoded images: {error.strerror or error}"
-    expected = f"{needed:,.0f} MiB or more of free space, or another folder by {{flag:data_dir}}"
+    expected = f"{decimal(math.prod(shape))} or more of free space, or another folder by {{flag:data_dir}}"
     return UsageError(Kind.INACCESSIBLE, problem, flag="dataset", file=path.parent, expected=expected)
 
 

@@ -107,6 +107,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(
     error = usage_error(load, put_images(), tmp_path)
     assert (error.kind, error.file) == (Kind.INACCESSIBLE, tmp_path / decoded.FOLDER)
     assert "No space left" in error.problem
+    assert str(error.expected).startswith("600 bytes ")  # 20 images of 6x5 pixels
     assert list_files(tmp_path) == []
 
 
