@@ -13,17 +13,17 @@ from capsbench import registry
 from capsbench.data.base import data_folder
 from capsbench.data.own import adopt_request, remove_refused
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.measures.build import ALL, check_measures, explain_refused, measures_of
+from capsbench.measures.build import ALL, check_measures, explain_refused, is_open, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.classes import name_classes, name_request
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.count import MAX_CELLS, check_count, count_cells
 from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.edits import UNDO, describe_edits, find_edits
-from capsbench.planning.heavy import HeavyBaseline, find_heavy_baselines
+from capsbench.planning.fitting import describe_unfit_measures
+from capsbench.planning.heavy import find_heavy_baselines
 from capsbench.planning.matrix import PlannedCell, plan_cells
 from capsbench.planning.request import (
-    BASELINE_FLAG,
     MEASURE_FLAG,
     canonical_name,
     spell_flag,
@@ -258,6 +258,8 @@ def measure(
     remarks += [*faults, *_describe_ignored_names(chosen)]
     if not here:
         raise UsageError(Kind.CONFLICT, remarks[0], flag="out", file=store.folder)
+    if is_open(specs):
+        remarks += describe_unfit_measures([record.cell for record in here])
     never = ({*specs} - {ALL}).difference(*(planned.measures for planned in chosen))
     if never or not chosen:
         refused = sorted(never) or specs
@@ -328,7 +330,8 @@ def _plan_request(
 
 def _plan_measures(record: Record, specs: tuple[str, ...]) -> PlannedCell:
     """Plans those of some measures that apply to a network on record."""
-    return PlannedCell(record.cell, measures_of(record.cell, specs), record.request, record.cell.device)
+    measures = measures_of(record.cell, specs)
+    return PlannedCell(record.cell, measures, record.request, record.cell.device, is_open=is_open(specs))
 
 
 def _explain_unmeasurable(record: Record) -> str:
@@ -352,7 +355,7 @@ def _collect_remarks(chosen: Sequence[PlannedCell], request: Mapping[str, Any]) 
     """Returns the remarks on cells before they run, a line each."""
     return [
         *_describe_unused_iterations(chosen, request),
-        *map(_describe_heavy_baseline, find_heavy_baselines(chosen)),
+        *map(str, find_heavy_baselines(chosen)),
         *_describe_ignored_names(chosen),
         *_describe_images(chosen),
     ]
@@ -365,15 +368,6 @@ def _describe_images(chosen: Sequence[PlannedCell]) -> list[str]:
         f"{dataset}: {line}" for dataset, options in groups for line in open_dataset(dataset, dict(options)).remarks
     )
     return [*dict.fromkeys(lines)]  # options may leave what is told as it is
-
-
-def _describe_heavy_baseline(heavy: HeavyBaseline) -> str:
-    remedy = "none, or a CNN of its own size" if heavy.flag == BASELINE_FLAG else "own"
-    title = heavy.cell.title.rpartition(", seed ")[0]
-    return (
-        f"{title}: {heavy.flops / 1e9:,.0f} GFLOP an image, which may take too long or too much memory; "
-        f"{spell_flag(heavy.flag)} {remedy} avoids it"
-    )
 
 
 def _describe_ignored_names(chosen: Sequence[PlannedCell]) -> list[str]:

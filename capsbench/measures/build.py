@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -168,13 +168,12 @@ def measures_of(cell: Cell, asked: tuple[str, ...] | None) -> tuple[str, ...]:
     """Returns the measures that apply to a cell, of the ones asked for (`check_measures`), or of `list_defaults`."""
     named = list_defaults() if asked is None else asked
     specs = registry.names("measure") if named == (ALL,) else named
-    open_to_choice = asked is None or asked == (ALL,)
     measures = {spec: make_measure(spec) for spec in specs}
     return tuple(
         sorted(
             spec
             for spec, measure in measures.items()
-            if is_fit(measure, cell) and not (open_to_choice and measure.missing())
+            if is_fit(measure, cell) and not (is_open(asked) and measure.missing())
         )
     )
 
@@ -191,6 +190,21 @@ def explain_labels(measure: Measure, cell: Cell) -> str | None:
     if measure.any_number or cell.loss is None or dataset_of(cell).labels_an_image != ANY_NUMBER:
         return None
     return f"it needs images that show a known number of classes, and those of {cell.dataset} show any number"
+
+
+def explain_unfit(cells: Sequence[Cell]) -> dict[str, str]:
+    """Returns measure -> why it can be taken of none of some cells, of all those that this machine can take."""
+    measures = {name: make_measure(name) for name in registry.names("measure")}
+    return {
+        name: explain_refused([name], cells).removeprefix(": ") or "for other networks or images"
+        for name, measure in measures.items()
+        if not measure.missing() and not any(is_fit(measure, cell) for cell in cells)
+    }
+
+
+def is_open(asked: tuple[str, ...] | None) -> bool:
+    """Returns true if the user named no measures one by one, so that those are taken that can be."""
+    return asked is None or asked == (ALL,)
 
 
 def explain_refused(specs: Iterable[str], cells: Iterable[Cell]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.request import spell_flag
+from capsbench.measures.build import explain_unfit
+from capsbench.planning.request import MEASURE_FLAG, spell_flag
+from capsbench.records.cell import Cell
 
 T = TypeVar("T")
 
@@ -58,11 +60,21 @@ class Fitting:
             flag = next((name for name in by_all if name == fault.flag), by_all[0])
             names = reasons.setdefault(flag, {}).setdefault(_explain(fault, flag), {})
             names[str(point[flag])] = None
-        return [
-            f"left out of {spell_flag(flag)} all: "
-            + "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
-            for flag, by_reason in reasons.items()
-        ]
+        return [describe_left_out(flag, by_reason) for flag, by_reason in reasons.items()]
+
+
+def describe_left_out(flag: str, by_reason: Mapping[str, Iterable[str]]) -> str:
+    """Returns a line on the names that a flag's ``all`` leaves out, by the reasons."""
+    parts = (f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
+    return f"left out of {spell_flag(flag)} all: {'; '.join(parts)}"
+
+
+def describe_unfit_measures(cells: Sequence[Cell]) -> list[str]:
+    """Returns a line on the measures that can be taken of none of the cells, where there are such."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in explain_unfit(cells).items():
+        by_reason.setdefault(reason, []).append(name)
+    return [describe_left_out(MEASURE_FLAG, by_reason)] if by_reason else []
 
 
 def _explain(fault: UsageError, flag: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from capsbench.networks.build import forward_flops, parameter_count
 from capsbench.planning.matrix import PlannedCell
-from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG
+from capsbench.planning.request import BASELINE_FLAG, BASELINE_SIZE_FLAG, spell_flag
 from capsbench.records.cell import TARGET, Cell
 from capsbench.records.parts import dataset_of
 
@@ -26,6 +26,14 @@ class HeavyBaseline(NamedTuple):
     cell: Cell
     flops: int
     flag: str
+
+    def __str__(self) -> str:
+        remedy = "none, or a CNN of its own size" if self.flag == BASELINE_FLAG else "own"
+        title = self.cell.title.rpartition(", seed ")[0]
+        return (
+            f"{title}: {self.flops / 1e9:,.0f} GFLOP an image, which may take too long or too much memory; "
+            f"{spell_flag(self.flag)} {remedy} avoids it"
+        )
 
 
 def find_heavy_baselines(planned: Sequence[PlannedCell]) -> list[HeavyBaseline]:

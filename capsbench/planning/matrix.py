@@ -14,10 +14,10 @@ from typing import Any
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError
-from capsbench.measures.build import ALL, NONE, explain_refused, is_fit, make_measure, measures_of
+from capsbench.measures.build import ALL, NONE, explain_refused, is_fit, is_open, make_measure, measures_of
 from capsbench.planning.baselines import resolve_baseline
 from capsbench.planning.defaults import complete_axes
-from capsbench.planning.fitting import Fitting
+from capsbench.planning.fitting import Fitting, describe_unfit_measures
 from capsbench.planning.options import choose_options, list_options, multiply_axes, refuse_option
 from capsbench.planning.parts import choose_parts
 from capsbench.planning.request import (
@@ -57,6 +57,7 @@ class PlannedCell:
         tuning: the search that the cell is a trial of, or that found its settings.
         convergence: the search for epochs that the cell is a trial of, or that found its epochs.
         weights: the file of weights that were trained elsewhere.
+        is_open: the user named no measures one by one, so that those are left out which what is on record excludes.
     """
 
     cell: Cell
@@ -68,6 +69,7 @@ class PlannedCell:
     tuning: Tuning | None = None
     convergence: Convergence | None = None
     weights: WeightsFile | None = None
+    is_open: bool = False
 
     def with_seed(self, seed: int) -> PlannedCell:
         """Returns the cell of the same contender with another seed."""
@@ -114,6 +116,8 @@ def plan_cells(*requests: Mapping[str, Any], remarks: list[str] | None = None) -
     _refuse_measures_of_none([*cells.values()], split)
     _refuse_flags_of_routing([*cells.values()], requests)
     _refuse_unused_options(split, used, known)
+    if remarks is not None and any(wanted.measures == (ALL,) for wanted in split):
+        remarks += describe_unfit_measures([planned.cell for planned in cells.values()])
     return sorted(cells.values(), key=lambda planned: not planned.cell.has_routing)
 
 
@@ -164,7 +168,7 @@ def _plan_point(
         narrowed[BASELINE_FLAG] = "none"
     device = point.get("device")
     device = cell.device if device in (None, "auto") else str(device)
-    return PlannedCell(cell, measures, narrowed, device, weights=find_fitting(cell))
+    return PlannedCell(cell, measures, narrowed, device, weights=find_fitting(cell), is_open=is_open(wanted.measures))
 
 
 def _plan_baselines(beside: PlannedCell, trained: Cell, wanted: Request, fitting: Fitting) -> Iterator[PlannedCell]:
@@ -181,7 +185,7 @@ def _plan_baselines(beside: PlannedCell, trained: Cell, wanted: Request, fitting
             request = {flag: value for flag, value in beside.request.items() if flag != WEIGHTS} | pair
             if size == "own":
                 del request[BASELINE_SIZE_FLAG]
-            yield PlannedCell(cell, measures, request, beside.device)
+            yield PlannedCell(cell, measures, request, beside.device, is_open=is_open(wanted.measures))
 
 
 def _add_cell(cells: dict[str, PlannedCell], planned: PlannedCell) -> None:
@@ -194,7 +198,8 @@ def _add_cell(cells: dict[str, PlannedCell], planned: PlannedCell) -> None:
     measures = tuple(sorted({*known.measures, *planned.measures}))
     if measures != known.measures:
         request = {**known.request, MEASURE_FLAG: ",".join(measures)}
-        cells[planned.cell.id] = replace(known, measures=measures, request=request)
+        both_open = known.is_open and planned.is_open
+        cells[planned.cell.id] = replace(known, measures=measures, request=request, is_open=both_open)
 
 
 def _explain_unmeasurable(specs: Iterable[str], cell: Cell) -> UsageError:

@@ -116,7 +116,7 @@ class DataLeftOut:
 
 @dataclass(frozen=True)
 class MeasureLeftOut:
-    """A default measure is left out, since it cannot be taken on this machine."""
+    """A measure that the user did not name is left out: it cannot be taken on this machine, or beside what is on record."""
 
     measure: str
     reason: str

@@ -207,25 +207,41 @@ def check_weights(planned: Sequence[PlannedCell], store: Store, on_record: OnRec
         )
 
 
-def check_row_names(records: Mapping[str, Record], missing: Mapping[str, Sequence[str]]) -> None:
-    """Raises UsageError if a measure would give numbers of a name that those of another measure on record have.
+def settle_row_names(planned: Sequence[PlannedCell], on_record: OnRecord) -> tuple[list[PlannedCell], dict[str, str]]:
+    """Leaves out measures that the user did not name and whose numbers would have the name of another measure's on record.
 
     They could not be told apart. Found here, nothing is measured in vain.
 
-    Args:
-        records: cell identity -> the record of a trained network.
-        missing: cell identity -> the measures that are to be taken.
+    Returns:
+        The cells without these measures, and measure -> why it is left out.
+
+    Raises:
+        UsageError: the user named such a measure.
     """
-    for cell_id, specs in missing.items():
-        if not specs or (record := records.get(cell_id)) is None:
-            continue
-        names = {row.measure: spec for spec, taken in record.measures.items() for row in taken.rows}
-        for spec in specs:
-            other = names.get(row_name(spec) or "", spec)
-            if measure_name(other) != measure_name(spec):
-                problem = f"{record.cell.title} has numbers of its name, {row_name(spec)}, from {other} on record"
-                remedy = f"ask for {other}, use another folder, or train again by `capsbench run` with {{flag:fresh}}"
-                raise UsageError(Kind.CONFLICT, problem, flag="measure", value=spec, expected=remedy)
+    settled: list[PlannedCell] = []
+    left_out: dict[str, str] = {}
+    for job in planned:
+        faults = _find_taken_names(job, on_record)
+        if faults and not job.is_open:
+            raise next(iter(faults.values()))
+        left_out = {spec: fault.problem for spec, fault in faults.items()} | left_out
+        settled.append(replace(job, measures=tuple(spec for spec in job.measures if spec not in faults)))
+    return settled, left_out
+
+
+def _find_taken_names(job: PlannedCell, on_record: OnRecord) -> dict[str, UsageError]:
+    """Returns measure -> the error of a missing one whose numbers have the name of another measure's on record."""
+    if (record := on_record.records.get(job.cell.id)) is None:
+        return {}
+    names = {row.measure: spec for spec, taken in record.measures.items() for row in taken.rows}
+    faults = {}
+    for spec in on_record.find_missing(job):
+        other = names.get(row_name(spec) or "", spec)
+        if measure_name(other) != measure_name(spec):
+            problem = f"{record.cell.title} has numbers of its name, {row_name(spec)}, from {other} on record"
+            remedy = f"ask for {other}, use another folder, or train again by `capsbench run` with {{flag:fresh}}"
+            faults[spec] = UsageError(Kind.CONFLICT, problem, flag="measure", value=spec, expected=remedy)
+    return faults
 
 
 def _list_needing_weights(planned: PlannedCell, record: Record, on_record: OnRecord, store: Store) -> list[str]:

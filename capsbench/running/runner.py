@@ -40,7 +40,7 @@ from capsbench.running.executors.base import TO_USER, Executor, Job, Place, Sett
 from capsbench.running.executors.local import LocalExecutor, default_workers
 from capsbench.running.load_data import check_data, find_own_data, list_cell_files
 from capsbench.running.offers import OFFERED_AGAIN, MakeJob, Offers
-from capsbench.running.on_record import OnRecord, check_row_names, check_weights, look_up, renew_requests
+from capsbench.running.on_record import OnRecord, check_weights, look_up, renew_requests, settle_row_names
 from capsbench.running.outcome import Outcome
 from capsbench.running.recorder import Recorder
 from capsbench.running.schedule import Schedule
@@ -157,10 +157,12 @@ class Runner:
         self.on_record = look_up(self.planned, self.store, fresh=self.fresh, train=self.train)
         for line in [*describe_stale(self.on_record.known.values()), *self.on_record.remarks]:
             self.listener.notify(Remarked(line))
+        self.planned, left_out = settle_row_names(self.planned, self.on_record)
+        for measure, reason in left_out.items():
+            self.listener.notify(MeasureLeftOut(measure, reason))
         check_weights(self.planned, self.store, self.on_record)
         self.recorder.records = self.on_record.records
         self.missing = {job.cell.id: self.on_record.find_missing(job) for job in self.planned}
-        check_row_names(self.records, self.missing)
         self.unfinished = {
             job.cell.id: job for job in self.planned if job.cell.id not in self.records or self.missing[job.cell.id]
         }

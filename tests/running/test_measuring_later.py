@@ -343,6 +343,42 @@ def test_a_measure_with_the_name_of_another_on_record_is_refused_before_it_is_ta
     assert (only_record(folder).measured, len(trainings)) == (["naming:Renamed"], 2)
 
 
+EXTENDING = """
+from capsbench.measures.accuracy.measure import Accuracy
+
+class Mine(Accuracy):
+    pass
+"""
+
+
+@pytest.mark.parametrize("asked", ["all", None])
+def test_a_measure_that_nobody_named_gives_way_to_one_on_record_with_its_numbers(
+    asked, folder, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "extending.py").write_text(EXTENDING)
+    run(folder, measure="extending:Mine")
+    cost = {"cost": registry.BUILT_IN["measure"]["cost"], "accuracy": registry.BUILT_IN["measure"]["accuracy"]}
+    monkeypatch.setitem(registry.BUILT_IN, "measure", cost)  # the others take long
+    monkeypatch.setattr("capsbench.measures.build.list_defaults", lambda: ("accuracy", "cost"))
+    (cell,) = run(folder, measure=asked).finished
+    assert sorted(Store(folder).read(cell).measured) == ["cost", "extending:Mine"]
+    assert "the measure accuracy: " in capsys.readouterr().err
+    with pytest.raises(UsageError) as caught:
+        run(folder, measure="accuracy")
+    assert caught.value.value == "accuracy"
+
+
+def test_measuring_all_names_what_it_leaves_out(folder, monkeypatch, capsys):
+    run(folder, measure="accuracy")
+    two = {name: registry.BUILT_IN["measure"][name] for name in ("cost", "viewpoint", "overlap")}
+    monkeypatch.setitem(registry.BUILT_IN, "measure", two)
+    capsys.readouterr()
+    (cell,) = capsbench.measure(folder, measure="all").finished
+    assert Store(folder).read(cell).measured == ["accuracy", "cost"]
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "--measure all" in line)
+    assert ("viewpoint, overlap (" in line, "cost" in line) == (True, False)
+
+
 def test_a_process_uses_the_gpu_that_it_sees(monkeypatch):
     moved = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
