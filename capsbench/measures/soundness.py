@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from capsbench.attacks.effort import EFFORTS, count_tolerated
 from capsbench.measures.adversarial.spec import ADVERSARIAL, SANITY_CHECK
-from capsbench.measures.transfer.spec import BEYOND_WHITE_BOX
+from capsbench.measures.transfer.spec import BEYOND_WHITE_BOX, TRANSFER
 from capsbench.presenting.marks import UNSOUND, with_sign
 from capsbench.presenting.material import Material
 
@@ -16,13 +16,11 @@ OF_ALL_ATTACKS = ("adversarial images valid", "two forward passes equal")
 
 def find_failed_checks(material: Material) -> dict[str, list[str]]:
     """Returns contender -> the sanity checks that failed for any of its seeds, with the one by transferred attacks."""
-    rows = material.rows
-    if rows.empty:
+    checks, beyond = material.of_number(ADVERSARIAL, SANITY_CHECK), material.of_number(TRANSFER, BEYOND_WHITE_BOX)
+    if checks.empty and beyond.empty:
         return {}
-    checks = (rows["measure"] == ADVERSARIAL) & (rows["metric"] == SANITY_CHECK)
-    failed = rows[checks & (rows["value"] == 0)]
+    failed, beyond = checks[checks["value"] == 0], beyond[beyond["value"] > 0]
     found = {*zip(failed["contender"], failed["condition"], strict=True)}
-    beyond = rows[(rows["metric"] == BEYOND_WHITE_BOX) & (rows["value"] > 0)]
     for contender, setting, images in zip(beyond["contender"], beyond["setting"], beyond["value"], strict=True):
         effort = EFFORTS.get(next(iter(EFFORTS)) if setting == "default" else setting)
         if effort is not None and images > count_tolerated(effort.images):
@@ -32,5 +30,9 @@ def find_failed_checks(material: Material) -> dict[str, list[str]]:
 
 
 def mark_unsound(material: Material) -> Material:
-    """Returns the material with the sign of `UNSOUND` behind the name of each contender with a failed check."""
-    return replace(material, summary=with_sign(material.summary, UNSOUND, find_failed_checks(material)))
+    """Returns the material with the sign of `UNSOUND` behind the name of each contender with a failed check.
+
+    Without any it is the material itself, with all that was already worked out of it.
+    """
+    unsound = find_failed_checks(material)
+    return replace(material, summary=with_sign(material.summary, UNSOUND, unsound)) if unsound else material

@@ -66,6 +66,8 @@ def _pair_at_own_rate(networks: pd.DataFrame, cnns: pd.DataFrame, budget: list[s
     own = _pair(networks, cnns, [*budget, "learning_rate"])
     kinds = networks[["contender", *budget]].merge(cnns[["against", *budget]].drop_duplicates(), on=budget)[KIND]
     left = kinds[~pd.MultiIndex.from_frame(kinds).isin(pd.MultiIndex.from_frame(own[KIND]))]
+    if left.empty:
+        return own
     others = _pair(left.merge(networks, on="contender"), cnns, [*budget, "against"])
     return pd.concat([own, others], ignore_index=True)
 

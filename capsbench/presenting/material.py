@@ -145,14 +145,23 @@ class Material:
 
     def of_measure(self, measure: str) -> pd.DataFrame:
         """The rows of a measure; raises NoDataError where there are none."""
-        rows = self.select_rows(self.rows["measure"] == measure)
-        if rows.empty:
+        if not any(measure == known for known, _ in self._places):
             raise NoDataError(measure)
-        return rows
+        return self.select_rows(self.rows["measure"] == measure)
+
+    def of_number(self, measure: str, metric: str) -> pd.DataFrame:
+        """The rows of a metric of a measure; none where it was not measured."""
+        places = self._places.get((measure, metric))
+        return self._strings.iloc[:0] if places is None else self._strings.take(places)
 
     def select_rows(self, which: pd.Series) -> pd.DataFrame:
         """Some of the rows, with strings."""
         return self._strings[which]
+
+    @cached_property
+    def _places(self) -> Mapping[tuple[str, str], NDArray[Any]]:
+        """Measure and metric -> the places of its rows: a report asks for many more than were measured."""
+        return self.rows.groupby(["measure", "metric"], observed=True, sort=False).indices
 
     @cached_property
     def _strings(self) -> pd.DataFrame:

@@ -16,6 +16,9 @@ from capsbench.reporting.answering.sentences import spell_lead
 from capsbench.stats.differences import ALPHA
 from capsbench.stats.verdicts import Outcome
 
+Contenders = Mapping[Any, Mapping[Any, Any]]
+"""Contender -> what sentences say of it."""
+
 ABOUT_TESTS = (
     "Differences in test accuracy are tested in pairs over images and seeds, all others in pairs over seeds; significant is "
     f"p < {ALPHA:g} after correction for multiple comparisons."
@@ -30,23 +33,32 @@ def spell_quotes(winners: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
         winners: the table of `capsbench.reporting.sections.winners`.
         summary: the contenders (`capsbench.presenting.contenders.summary`).
     """
-    quotes = []
+    quotes, contenders = [], describe_contenders(summary)
     for _, rows in winners.groupby(["on", "measured"], sort=False):
-        lines = to_lines(rows, summary)
+        lines = to_lines(rows, contenders)
         quotes.append(spell_lead(lines[0], [[line] for line in lines]))
     is_tested = (winners["verdict"] != Outcome.NOT_TESTED).any()
     return [*quotes, *([ABOUT_TESTS] if is_tested else [])]
 
 
-def to_lines(rows: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Returns the rows of a number of "who won" as those of an answer for its first contender."""
-    contenders = summary.assign(bare=list_names_in_task(summary), marks=_spell_marks(summary)).set_index("contender")
+def describe_contenders(summary: pd.DataFrame) -> Contenders:
+    """Returns what a summary has of each contender, with its name in its task and its marks."""
+    described = summary.assign(bare=list_names_in_task(summary), marks=_spell_marks(summary))
+    return described.set_index("contender").to_dict("index")
+
+
+def to_lines(rows: pd.DataFrame, contenders: Contenders) -> list[dict[str, Any]]:
+    """Returns the rows of a number of "who won" as those of an answer for its first contender.
+
+    Args:
+        contenders: as `describe_contenders` gives them.
+    """
     return [_to_line(row, contenders) for row in rows.to_dict("records")]
 
 
-def _to_line(row: Mapping[Any, Any], contenders: pd.DataFrame) -> dict[str, Any]:
+def _to_line(row: Mapping[Any, Any], contenders: Contenders) -> dict[str, Any]:
     """Returns a row of "who won" as a row of an answer for its first contender."""
-    first, other = contenders.loc[row["first"]], contenders.loc[row["other"]]
+    first, other = contenders[row["first"]], contenders[row["other"]]
     return {
         "on": row["on"],
         "contender_name": first["bare"],

@@ -12,7 +12,7 @@ from capsbench.presenting.marks import COLLAPSED, has_mark
 from capsbench.presenting.section import Statement
 from capsbench.presenting.words import UNITS_OF_N
 from capsbench.reporting.answering.comparisons import Result
-from capsbench.reporting.answering.quotes import to_lines
+from capsbench.reporting.answering.quotes import describe_contenders, to_lines
 from capsbench.reporting.answering.sentences import (
     MEANINGS,
     MINE,
@@ -70,11 +70,11 @@ def spell_verdicts(winners: pd.DataFrame, summary: pd.DataFrame) -> list[Stateme
         winners: the table of `capsbench.reporting.sections.winners`.
         summary: the contenders.
     """
-    statements = []
+    statements, contenders = [], describe_contenders(summary)
     budgets = list(winners.groupby("on", sort=False))
     for _, rows in budgets[:MOST_ANSWERS]:
         first = rows[rows["measured"] == rows["measured"].iloc[0]]
-        lines = to_lines(first, summary)
+        lines = to_lines(first, contenders)
         statements.append(Statement(tie_numbers(_spell_verdict(lines)), [], _explain_marks(lines[0])))
     if left := len(budgets) - MOST_ANSWERS:
         more = f"{left} more {'budgets are' if left > 1 else 'budget is'} in the table."

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from capsbench.measures.accuracy.spec import TEST_ACCURACY
+from capsbench.measures.soundness import mark_unsound
 from capsbench.measures.transfer.spec import TRANSFER
 from capsbench.presenting.format import format_interval, name_unit, spell_seeds_needed
 from capsbench.presenting.material import Material
@@ -108,11 +109,13 @@ class Numbers:
 
     def _of(self, measure: str, metric: str, condition: str, level: float | None = None) -> dict[str, OfSeeds]:
         """Contender -> that number."""
-        rows = self.material.rows
-        chosen = (rows["measure"] == measure) & (rows["metric"] == metric) & (rows["condition"] == condition)
+        rows = self.material.of_number(measure, metric)
+        rows = rows[rows["condition"] == condition]
         if level is not None:
-            chosen &= (rows["level"] - level).abs() < 1e-6
-        rows = self.material.with_steps(self.material.select_rows(chosen))
+            rows = rows[(rows["level"] - level).abs() < 1e-6]
+        if rows.empty:
+            return {}
+        rows = self.material.with_steps(rows)
         rows = rows.drop_duplicates(["contender", "seed"]).set_index("seed")
         return {
             str(name): OfSeeds(100 * part["value"], 100 * float(part["step"].max()))
@@ -255,6 +258,12 @@ def groups_of(material: Material, most: int | None = None) -> list[Group]:
             row = group.cells.iloc[0]
             group.title = ", ".join([title, *(_spell_field(name, row[name]) for name in differing)])
     return groups
+
+
+def pair_groups(material: Material, most: int | None = None) -> list[tuple[Group, Group]]:
+    """The contenders by budget, each beside the same with the sign of failed sanity checks behind their names."""
+    plain, marked = groups_of(material, most), mark_unsound(material)
+    return [*zip(plain, plain if marked is material else groups_of(marked, most), strict=True)]
 
 
 def _spell_field(name: str, value: Any) -> str:

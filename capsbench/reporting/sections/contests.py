@@ -51,11 +51,12 @@ class Number(NamedTuple):
 
     def find_values(self, material: Material) -> Values:
         """Returns the number of each contender and seed, the mean over its rows."""
-        rows = material.rows
-        is_of = (rows["measure"] == self.measure) & (rows["metric"] == self.metric.name)
+        chosen = material.of_number(self.measure, self.metric.name)
         if self.contest.conditions:
-            is_of &= rows["condition"].isin(self.contest.conditions)
-        chosen = material.with_steps(material.select_rows(is_of))
+            chosen = chosen[chosen["condition"].isin(self.contest.conditions)]
+        if chosen.empty:
+            return {}
+        chosen = material.with_steps(chosen)
         if self.contest.at_headline_bound:
             bounds = {name: bounds_of(name, Threat.LINF).headline for name in chosen["dataset"].unique()}
             chosen = chosen[(chosen["level"] - chosen["dataset"].map(bounds).astype(float)).abs() < 1e-6]

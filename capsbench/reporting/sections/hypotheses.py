@@ -9,14 +9,14 @@ from enum import Enum, auto
 
 import pandas as pd
 
-from capsbench.measures.soundness import OF_ALL_ATTACKS, find_failed_checks, mark_unsound
+from capsbench.measures.soundness import OF_ALL_ATTACKS, find_failed_checks
 from capsbench.presenting.marks import COLLAPSED, UNLIKE, has_mark
 from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.shortlist import MOST
 from capsbench.presenting.verdicts import Verdicts
 from capsbench.reporting.sections import claims
-from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, groups_of, judge_above
+from capsbench.reporting.sections.budget import MARGIN, Estimate, Group, judge_above, pair_groups
 from capsbench.reporting.sections.claims import Judge, Statement, with_their_cnn
 from capsbench.stats.differences import FEWEST_SEEDS
 from capsbench.stats.verdicts import Outcome
@@ -130,24 +130,24 @@ FEW = "Capsules need fewer labelled examples: with few images they beat their CN
 def judge_claims(material: Material) -> list[Finding]:
     """Judges each claim that the material has numbers for, by number."""
     results = []
-    plain, marked_groups = groups_of(material, MOST), groups_of(mark_unsound(material), MOST)
+    pairs = pair_groups(material, MOST)
     doubts = {basis: find_doubts(material, basis) for basis in Basis}
     for hypothesis in HYPOTHESES:
-        for group in plain if hypothesis.basis is Basis.OTHER else marked_groups:
-            for statement in hypothesis.judge(group):
+        for plain, marked in pairs:
+            for statement in hypothesis.judge(plain if hypothesis.basis is Basis.OTHER else marked):
                 known = doubts[hypothesis.basis]
                 results.append(
                     _make_finding(
                         hypothesis.number,
                         hypothesis.claim,
                         hypothesis.source,
-                        group.title,
+                        plain.title,
                         statement,
                         known,
                         material.verdicts,
                     )
                 )
-    return results + _few_examples(plain, doubts[Basis.OTHER], material.verdicts)
+    return results + _few_examples([plain for plain, _ in pairs], doubts[Basis.OTHER], material.verdicts)
 
 
 def _make_finding(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from capsbench.measures.soundness import find_failed_checks, mark_unsound
+from capsbench.measures.soundness import find_failed_checks
 from capsbench.presenting.caption import About
 from capsbench.presenting.format import PERCENT, POINTS, format_interval, format_si, spell_seeds_needed
 from capsbench.presenting.marks import COLLAPSED, MARKS, UNLIKE, has_mark
@@ -18,7 +18,7 @@ from capsbench.presenting.material import Material, NoDataError
 from capsbench.presenting.section import Section
 from capsbench.presenting.verdicts import SECOND, Verdicts
 from capsbench.presenting.words import TIED, TIMES
-from capsbench.reporting.sections.budget import Group, groups_of
+from capsbench.reporting.sections.budget import Group, pair_groups
 from capsbench.reporting.sections.contests import (
     Number,
     Values,
@@ -65,7 +65,7 @@ def build_table(material: Material) -> pd.DataFrame:
     unsound = find_failed_checks(material)
     lines = [
         line
-        for plain, attacked in zip(groups_of(material), groups_of(mark_unsound(material)), strict=True)
+        for plain, attacked in pair_groups(material)
         for number, of_number in values.items()
         for line in _rank_contenders(
             number, attacked if number.contest.at_headline_bound else plain, of_number, material.verdicts
