@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 from capsbench import registry
 from capsbench.cli.commands import app
@@ -95,7 +94,7 @@ def test_seeds_that_have_all_contenders_are_split():
 
 def test_screenshots_are_of_states_whose_commands_and_records_there_are(tmp_path):
     screenshots = script("screenshots")
-    commands = get_command(app).commands
+    commands = app.made.commands
     for state in screenshots.STATES.values():
         assert bool(state.command) != bool(state.folder)
         assert state.folder is None or (state.folder / "records").is_dir()
@@ -310,7 +309,7 @@ def test_findings_ask_each_claim_and_what_is_measured():
 
 def test_the_commands_that_would_decide_are_commands():
     questions = read_questions(findings.QUESTIONS)
-    run = get_command(app).commands["run"]
+    run = app.made.commands["run"]
     for command in {asked.decide for asked in (*questions.claims, *questions.sayings)}:
         program, name, *arguments = shlex.split(command)
         assert (program, name) == ("capsbench", "run")

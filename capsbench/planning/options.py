@@ -19,7 +19,8 @@ from capsbench.records.cell import Scalar, Whole, asked_fields, short_name
 from capsbench.records.parts import Part, Parts
 
 
-def read_options(component: Any) -> dict[str, Scalar]:
+@cache
+def read_options(component: Any) -> Mapping[str, Scalar]:
     """Returns the options of a component: its arguments with a default, but for those that fields of the Cell set."""
     options: dict[str, Scalar] = {}
     for parameter in inspect.signature(component).parameters.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -191,8 +192,6 @@ def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
     """Returns the values of one axis in the field's type; raises UsageError that names the flag and the invalid value."""
     from capsbench_kernels import BACKENDS
 
-    info = Cell.model_fields[field]
-    adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
     items = split_values(value)
     if not items:
         raise UsageError(Kind.INVALID, flag=name, expected="at least one value", value=items)
@@ -217,12 +216,18 @@ def _parse_axis(field: str, name: str, value: Any) -> list[Any]:
         if field == "backend" and wanted not in ("auto", *BACKENDS):
             raise UsageError(Kind.UNKNOWN, flag=name, value=wanted, expected=["auto", *BACKENDS])
         try:
-            parsed.append(adapter.validate_python(wanted))
+            parsed.append(_make_adapter(field).validate_python(wanted))
         except ValidationError as error:
             if known := list_choices(field):
                 raise UsageError(Kind.UNKNOWN, flag=name, value=item, expected=known) from error
             raise UsageError(Kind.INVALID, reason_of(error), flag=name, value=item) from error
     return parsed
+
+
+@cache
+def _make_adapter(field: str) -> TypeAdapter[Any]:
+    """Returns what checks a value of a field."""
+    return TypeAdapter(Cell.model_fields[field].rebuild_annotation())
 
 
 def _refuse_comma(name: str, asked: Any) -> None:

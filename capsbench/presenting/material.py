@@ -159,7 +159,7 @@ class Material:
         return self._strings[which]
 
     @cached_property
-    def _places(self) -> Mapping[tuple[str, str], NDArray[Any]]:
+    def _places(self) -> Mapping[Any, Any]:
         """Measure and metric -> the places of its rows: a report asks for many more than were measured."""
         return self.rows.groupby(["measure", "metric"], observed=True, sort=False).indices
 

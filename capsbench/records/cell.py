@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
@@ -380,7 +380,8 @@ def select_options(options: Mapping[str, Scalar], component: str) -> dict[str, S
     return {name.removeprefix(prefix): value for name, value in options.items() if name.startswith(prefix)}
 
 
-def asked_fields() -> dict[str, str]:
+@cache
+def asked_fields() -> Mapping[str, str]:
     """Returns the fields that a user may set: name in suites and Python -> field of the Cell."""
     return {flag_of(name): name for name, declaration in FIELDS.items() if declaration.panel is not None}
 

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 from capsbench import run
 from capsbench.cli.commands import app
@@ -325,7 +324,7 @@ def test_env_tells_what_a_record_would(capsbench, tmp_path):
 
 
 def test_every_field_of_a_cell_is_a_flag():
-    parameters = typer.main.get_command(app).commands["run"].params
+    parameters = app.made.commands["run"].params
     flags = {flag for parameter in parameters for flag in parameter.opts}
     assert {spell_flag(flag) for flag in asked_fields()} <= flags
 
@@ -336,9 +335,7 @@ def test_every_count_has_a_lower_and_an_upper_bound():
         for child in getattr(command, "commands", {}).values():
             yield from walk(child)
 
-    counts = [
-        parameter for parameter in walk(typer.main.get_command(app)) if parameter.type_descriptor.annotation is int
-    ]
+    counts = [parameter for parameter in walk(app.made) if parameter.type_descriptor.annotation is int]
     assert {"workers", "max_cells", "images", "batch", "threads"} <= {parameter.name for parameter in counts}
     for parameter in counts:
         assert parameter.min == (0 if "seed" in parameter.name else 1), parameter.name

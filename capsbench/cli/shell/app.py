@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import typer
@@ -75,3 +76,12 @@ class App(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
         return super().command(name, **{"cls": StrictCommand, **settings})
+
+    @cached_property
+    def made(self) -> Any:
+        """All commands with their flags, once they are registered: to make them takes longer than most commands."""
+        return typer.main.get_command(self)
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        """Calls the command that was typed, as a Typer does, which would make all of them anew each time."""
+        return self.made(*arguments, **settings)

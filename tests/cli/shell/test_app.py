@@ -2,7 +2,6 @@
 
 import pytest
 from typer.core import TyperGroup, TyperOption
-from typer.main import get_command
 
 from capsbench.cli.commands import app
 from capsbench.cli.shell.app import StrictCommand
@@ -22,7 +21,7 @@ def commands(group, path=()):
 
 OPTIONS = [
     pytest.param(command, option, id=f"{' '.join(words)} {option.opts[0]}")
-    for words, command in commands(get_command(app))
+    for words, command in commands(app.made)
     for option in command.params
     if isinstance(option, TyperOption) and not option.multiple and option.name != "help"
 ]
@@ -48,14 +47,14 @@ def test_every_option_of_every_command_is_refused_when_given_twice(command, opti
 )
 def test_what_takes_several_values_says_that_they_go_into_one_list(command, flags, expected):
     with pytest.raises(UsageError) as caught:
-        get_command(app).commands[command].make_context(command, flags)
+        app.made.commands[command].make_context(command, flags)
     assert caught.value.expected == expected
 
 
 def test_what_is_documented_as_repeatable_stays_so():
-    context = get_command(app).commands["run"].make_context("run", ["--axis", "squash=unit", "--axis", "leaky=yes"])
+    context = app.made.commands["run"].make_context("run", ["--axis", "squash=unit", "--axis", "leaky=yes"])
     assert list(context.params["axis"]) == ["squash=unit", "leaky=yes"]
-    context = get_command(app).commands["report"].make_context("report", ["--where", "iters=1", "--where", "seeds=0"])
+    context = app.made.commands["report"].make_context("report", ["--where", "iters=1", "--where", "seeds=0"])
     assert list(context.params["where"]) == ["iters=1", "seeds=0"]
 
 
@@ -76,7 +75,7 @@ def test_a_command_with_an_option_twice_ends_with_exit_code_2(capsbench, tmp_pat
 def test_a_word_that_nothing_takes_is_refused_with_a_remedy(words, remedy):
     name, word = words
     with pytest.raises(UsageError) as caught:
-        get_command(app).commands[name].make_context(f"capsbench {name}", [word])
+        app.made.commands[name].make_context(f"capsbench {name}", [word])
     assert (caught.value.kind, caught.value.expected) == (Kind.CONFLICT, remedy)
     assert word in str(caught.value)
 
