@@ -25,6 +25,9 @@ WRITERS = {"onnx": write_onnx, "torch-export": write_torch_export, "safetensors"
 
 FORMATS = tuple(ENDINGS)
 
+OF_RECORDS = ("records", "weights", "checkpoints", "kept", "between", "runs")
+"""The folders of a results folder (`capsbench.records.store`) in which nothing is exported."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -109,10 +112,13 @@ def _export_from_hub(folder: Path, to: str, out: str | Path | None, allow_code: 
 
 
 def _choose_path(out: str | Path | None, to: str, default: Path) -> Path:
-    """Returns the path to write; raises UsageError for a file of another ending, or a folder in the place of a file."""
+    """Returns the path to write; raises UsageError for another ending, a folder in the place of a file, or a place of records."""
     if out is None:
         return default.with_name(default.name + ENDINGS[to])
     path, ending = Path(out), ENDINGS[to]
+    if any(folder.name in OF_RECORDS and (folder.parent / "records").is_dir() for folder in path.resolve().parents):
+        problem = "there lie the files of the records, which an export could replace"
+        raise UsageError(Kind.CONFLICT, problem, flag="out", file=path, expected="another folder")
     if ending and (path.suffix != ending or path.is_dir()):
         raise UsageError(Kind.INVALID, flag="out", expected=f"a file name that ends in {ending}", value=str(out))
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from capsbench import __version__
 from capsbench.exporting.program import INPUT, output_names
 from capsbench.predicting.trained import MADE_IMAGES, RECONSTRUCTIONS, SCORES, TrainedNetwork
+from capsbench.records.disk import read_file
 from capsbench.training.evaluate import THRESHOLD
 
 KEY = "capsbench"
@@ -70,3 +72,12 @@ def describe_preparation(trained: TrainedNetwork) -> str:
 def to_json(description: dict[str, Any]) -> str:
     """Returns a description as readable JSON."""
     return json.dumps(description, indent=1)
+
+
+def is_description(path: Path) -> bool:
+    """Returns true for a file with a description that `to_json` gave."""
+    try:
+        content = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {KEY, "cell", "input", "outputs"} <= content.keys()

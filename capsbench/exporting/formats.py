@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from capsbench.errors import Kind, UsageError, message_of
-from capsbench.exporting.describe import KEY, describe_network, to_json
+from capsbench.exporting.describe import KEY, describe_network, is_description, to_json
 from capsbench.exporting.program import (
     INPUT,
     Checked,
@@ -127,12 +127,20 @@ def _run_onnx(path: Path, names: list[str]) -> Run:
 
 
 def write_safetensors(trained: TrainedNetwork, path: Path) -> Checked:
-    """Writes the weights as safetensors, with the description in their metadata, and beside them as JSON."""
+    """Writes the weights as safetensors, with the description in their metadata, and beside them as JSON.
+
+    Raises:
+        UsageError: a JSON of something else is in its place.
+    """
+    beside = path.with_suffix(".json")
+    if beside.exists() and not is_description(beside):
+        problem = "it would be replaced, and no export wrote it"
+        raise UsageError(Kind.CONFLICT, problem, flag="out", file=beside, expected=f"another name than {path.name}")
     description = to_json(describe_network(trained))
     with replace_file(path) as temporary:
         temporary.write_bytes(to_safetensors(trained, description))
         checked = check_weights(trained, temporary)
-    write_file(path.with_suffix(".json"), f"{description}\n".encode())
+    write_file(beside, f"{description}\n".encode())
     return checked
 
 

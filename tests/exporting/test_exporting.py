@@ -236,3 +236,35 @@ def test_every_routing_and_kind_of_network_is_exported_or_refused_by_name(put, t
 
 def test_formats_are_those_of_the_command():
     assert FORMATS == ("onnx", "torch-export", "safetensors", "hub")
+
+
+def test_safetensors_replaces_its_own_description_and_no_other_file(trained, tmp_path):
+    def write(wanted, folder=trained / "results"):
+        return python_api.export(wanted, "safetensors", tmp_path / "net.safetensors", folder=folder)
+
+    assert write("dynamic").files == [tmp_path / "net.safetensors", tmp_path / "net.json"]
+    write("matched")  # an earlier export
+    assert json.loads((tmp_path / "net.json").read_text())["cell"]["network"] == "matched"
+    weights = (tmp_path / "net.safetensors").read_bytes()
+    for mine in ("{}", '{"cell": 1}', "[1]", "no JSON"):
+        (tmp_path / "net.json").write_text(mine)
+        with pytest.raises(UsageError) as caught:
+            write("dynamic")
+        assert (caught.value.kind, caught.value.flag, caught.value.file) == (
+            Kind.CONFLICT,
+            "out",
+            tmp_path / "net.json",
+        )
+        assert (tmp_path / "net.json").read_text() == mine
+    assert (tmp_path / "net.safetensors").read_bytes() == weights
+
+
+def test_nothing_is_exported_among_the_files_of_records(trained, tmp_path):
+    (weights,) = (trained / "results" / "weights").glob(
+        f"{python_api.network('dynamic', trained / 'results').cell.id}.*"
+    )
+    before = weights.read_bytes()
+    with pytest.raises(UsageError) as caught:
+        python_api.export("dynamic", "safetensors", weights, folder=trained / "results")
+    assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "out")
+    assert weights.read_bytes() == before

@@ -49,6 +49,20 @@ def test_an_earlier_export_is_replaced_and_files_of_git_stay(trained, folder):
     assert (folder / ".gitattributes").read_text() == "mine"
 
 
+def test_an_edited_card_is_not_replaced(trained, folder):
+    card, weights = folder / "README.md", (folder / "model.safetensors").read_bytes()
+    whole = card.read_text()
+    card.write_text(whole.replace("---\n", "---\nlicense: mit\n", 1))
+    with pytest.raises(UsageError) as caught:
+        python_api.export("matched", "hub", folder, folder=trained / "results")
+    assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.CONFLICT, "out", card)
+    assert "license: mit" in card.read_text()
+    assert (folder / "model.safetensors").read_bytes() == weights
+    card.unlink()
+    python_api.export("matched", "hub", folder, folder=trained / "results")
+    assert python_api.network(folder).cell.network == "matched"
+
+
 def test_the_header_of_the_card_has_the_accuracy_on_record(trained, folder):
     header, text = read_card(folder)
     table = python_api.load(trained / "results").query("routing == 'dynamic' and metric == 'accuracy'")

@@ -54,6 +54,7 @@ def predict(
     capsbench predict results digits/*.png --top 1 --out reconstructions.png
     """
     form = _check_form(out)
+    _refuse_replacing(images, out)
     from capsbench.predicting import open_network
 
     try:
@@ -91,6 +92,12 @@ def _check_form(out: Path | None) -> str | None:
     if form not in ("png", "svg"):
         raise UsageError(Kind.INVALID, flag="out", expected="a file name that ends in .png or .svg", value=str(out))
     return form
+
+
+def _refuse_replacing(images: list[Path], out: Path | None) -> None:
+    """Refuses to draw over one of the images, as when their last one follows the flag."""
+    if out is not None and out.exists() and any(image.exists() and image.samefile(out) for image in images):
+        raise UsageError(Kind.CONFLICT, "it is one of the images", flag="out", file=out, expected="another name")
 
 
 def _to_entry(path: Path, prediction: Prediction, top: int) -> dict[str, object]:

@@ -73,6 +73,7 @@ def test_a_folder_and_a_cell_may_be_one_path(capsbench, trained, pictures):
         (["nowhere", "0.png"], ["FOLDER", "nowhere"]),
         (["results", "0.png", "--cell", "dynamic", "--out", "a.jpg"], ["--out", "'a.jpg'", ".png"]),
         (["results", "0.png", "--cell", "dynamic", "--out", "0.png/a.png"], ["--out"]),
+        (["results", "0.png", "--cell", "dynamic", "--out", "./0.png"], ["--out", "one of the images"]),
         (["results", "0.png", "--top", "0"], ["--top"]),
         (["results"], ["IMAGE"]),
     ],
