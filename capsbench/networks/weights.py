@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-from capsbench.errors import FOREIGN, Kind, UsageError
+from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 
-NESTED = "state_dict"
-"""The key under which training programs save the weights beside other things."""
-
-UNREADABLE = "has something other than tensors by name, or cannot be read"
 REMEDY = "torch.save(network.state_dict(), FILE) writes such a file"
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""What torch puts before the name of each tensor of a network that trains on several GPUs, or is compiled."""
 
 MOST = 3
 """The most tensors of a kind that a message names."""
@@ -23,7 +24,8 @@ MOST = 3
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """Reads the tensors of a file by their names: safetensors, or a ``state_dict`` that `torch.save` wrote.
 
-    No code of the file runs: torch unpickles tensors and containers alone.
+    A training program may save them beside other things, such as the epoch and the state of its optimizer; they are found if they
+    are the only tensors by name. No code of the file runs: torch unpickles tensors and containers alone.
 
     Raises:
         UsageError: the file cannot be read, or has something other than tensors by name.
@@ -32,33 +34,81 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         if Path(path).suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state: object = load_file(path)
+            content: object = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FOREIGN as error:
-        raise UsageError(Kind.DAMAGED, UNREADABLE, flag="weights", value=path, expected=REMEDY) from error
-    if isinstance(state, Mapping) and isinstance(state.get(NESTED), Mapping):
-        state = state[NESTED]
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise UsageError(Kind.DAMAGED, UNREADABLE, flag="weights", value=path, expected=REMEDY)
-    return {str(name): tensor for name, tensor in state.items()}
+        problem = _explain_unreadable(path, error)
+        raise UsageError(Kind.DAMAGED, problem, flag="weights", value=path, expected=REMEDY) from error
+    state = content if _has_tensors(content) else _find_nested(content, path)
+    names = [str(name) for name in state]
+    for wrapper in WRAPPERS:
+        if all(name.startswith(wrapper) for name in names):
+            names = [name.removeprefix(wrapper) for name in names]
+    return dict(zip(names, state.values(), strict=True))
+
+
+def _explain_unreadable(path: str | Path, error: BaseException) -> str:
+    # torch's own reasons are pages of advice, which would have the code of the file run.
+    if found := re.search(r"GLOBAL ([\w.]+)", message_of(error)):
+        return f"holds an object of {found[1]}, whose code is not run"
+    kind = "safetensors" if Path(path).suffix == ".safetensors" else "what torch.save writes of tensors"
+    return f"is damaged, or not {kind}"
+
+
+def _has_tensors(content: object) -> TypeGuard[Mapping[object, Tensor]]:
+    """Returns true for tensors by name."""
+    return isinstance(content, Mapping) and all(isinstance(tensor, Tensor) for tensor in content.values())
+
+
+def _find_nested(content: object, path: str | Path) -> Mapping[object, Tensor]:
+    """Returns the tensors that a training program saved beside other things; raises UsageError for none or several."""
+    if not isinstance(content, Mapping):
+        problem = f"holds a {type(content).__name__}, expected tensors by name"
+        raise UsageError(Kind.DAMAGED, problem, flag="weights", value=path, expected=REMEDY)
+    nested = {str(name): value for name, value in content.items() if _has_tensors(value) and value}
+    if len(nested) != 1:
+        within = f"tensors by name within {_name_first([*nested])}" if nested else "no tensors by name"
+        problem = f"holds {_name_first([*map(str, content)])}, with {within}"
+        raise UsageError(Kind.DAMAGED, problem, flag="weights", value=path, expected=REMEDY)
+    (state,) = nested.values()
+    return state
 
 
 def explain_misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """Returns which tensors are missing, unknown or of another shape; empty if the weights fit.
+    """Returns which tensors are missing, unknown, of another shape or type, or not finite; empty if the weights fit.
 
     Args:
         network: may be on the meta device.
     """
     wanted = network.state_dict()
     absent, unknown = [name for name in wanted if name not in state], [name for name in state if name not in wanted]
-    other = [
-        f"{name} {list(state[name].shape)} instead of {list(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    kinds = {"missing": absent, "unknown": unknown, "another shape": other}
+    both = {name: (state[name], tensor) for name, tensor in wanted.items() if name in state}
+    kinds = {
+        "missing": absent,
+        "unknown": unknown,
+        "another shape": [
+            f"{name} {list(given.shape)} instead of {list(tensor.shape)}"
+            for name, (given, tensor) in both.items()
+            if given.shape != tensor.shape
+        ],
+        "another type": [
+            f"{name} {_name_type(given)} instead of {_name_type(tensor)}"
+            for name, (given, tensor) in both.items()
+            if _sort_type(given) != _sort_type(tensor)
+        ],
+        "not finite": [name for name, (given, _) in both.items() if not given.isfinite().all()],
+    }
     return "; ".join(f"{kind}: {_name_first(names)}" for kind, names in kinds.items() if names)
+
+
+def _sort_type(tensor: Tensor) -> tuple[bool, bool]:
+    """Returns what of a tensor's type cannot be converted: whether it has fractions, and imaginary parts."""
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _name_type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _name_first(names: list[str]) -> str:

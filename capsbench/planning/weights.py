@@ -37,7 +37,12 @@ def find_fitting(cell: Cell) -> WeightsFile | None:
     file = find_weights(cell.weights)
     if file is None:
         return None
-    if misfit := explain_misfit(build_network(cell, device="meta"), read_state(file.path)):
+    try:
+        state = read_state(file.path)
+    except UsageError as error:
+        error.value = file.typed
+        raise
+    if misfit := explain_misfit(build_network(cell, device="meta"), state):
         problem = f"does not fit {cell.network} with {{flag:size}} {cell.size} on {cell.dataset}: {misfit}"
         raise UsageError(Kind.CONFLICT, problem, flag=WEIGHTS, value=file.typed)
     return file

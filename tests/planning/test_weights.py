@@ -5,6 +5,7 @@ from safetensors.torch import save_file
 import capsbench
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.build import build_network
+from capsbench.networks.weights import read_state
 from capsbench.planning.matrix import plan_cells
 from capsbench.presenting.contenders import verdicts_of
 from capsbench.presenting.naming import Names
@@ -111,6 +112,56 @@ def test_files_that_are_absent_or_of_another_kind_are_refused(tmp_path):
 def test_the_state_of_a_checkpoint_is_found_in_it(state, tmp_path):
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "checkpoint.pth")
     assert capsbench.cells(**RESNET, weights=str(tmp_path / "checkpoint.pth"))[0].is_given
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {
+            "model_state_dict": state,
+            "optimizer_state_dict": {"state": {}, "param_groups": []},
+            "epoch": 3,
+        },
+        lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+        lambda state: {"model": {f"_orig_mod.{name}": tensor for name, tensor in state.items()}, "scaler": None},
+        lambda state: {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()},
+    ],
+    ids=["training", "several GPUs", "compiled", "half"],
+)
+def test_the_state_of_other_programs_is_the_same_network(wrap, state, tmp_path):
+    torch.save(wrap(state), tmp_path / "other.pt")
+    loaded = read_state(tmp_path / "other.pt")
+    assert loaded.keys() == state.keys()
+    assert all(torch.allclose(loaded[name].double(), tensor.double(), atol=1e-2) for name, tensor in state.items())
+    assert capsbench.cells(**RESNET, weights=str(tmp_path / "other.pt"))[0].is_given
+
+
+def test_one_of_two_states_is_not_guessed(state, tmp_path):
+    torch.save({"model": state, "ema": state, "epoch": 3}, tmp_path / "two.pt")
+    refusal = refuse(tmp_path / "two.pt")
+    assert (refusal.kind, refusal.value) == (Kind.DAMAGED, str(tmp_path / "two.pt"))
+    assert "within model, ema" in refusal.problem
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"), [("long", "another type"), ("nan", "not finite"), ("complex", "another type")]
+)
+def test_weights_that_no_network_can_have_are_refused(change, kind, state, tmp_path):
+    changes = {
+        "long": torch.Tensor.long,
+        "nan": lambda tensor: tensor * torch.nan,
+        "complex": lambda tensor: tensor + 1j,
+    }
+    *_, last = state
+    torch.save({**state, last: changes[change](state[last])}, tmp_path / "odd.pt")
+    refusal = refuse(tmp_path / "odd.pt")
+    assert refusal.kind is Kind.CONFLICT
+    assert f"{kind}: {last}" in refusal.problem
+
+
+def test_a_whole_network_is_refused_by_the_name_of_its_class(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
+    assert "torch.nn.modules.linear.Linear" in refuse(tmp_path / "whole.pt").problem
 
 
 def test_nothing_that_trains_takes_weights(given, tmp_path):
