@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,6 +266,12 @@ def in_one_process(one_process: Callable[[], AbstractContextManager[None]]) -> I
     """Runs the cells of a test in its process, see `one_process`."""
     with one_process():
         yield
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a report draw no picture, which takes most of its time, for tests of what else is in it."""
+    monkeypatch.setattr("capsbench.reporting.build.drawing", lambda pictures, material, forms: nullcontext(dict))
 
 
 @pytest.fixture

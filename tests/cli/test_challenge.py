@@ -19,7 +19,7 @@ ACCURACY = [Row("accuracy", "accuracy", "test", 0.9, "fraction")]
 QUICK = ("--train-size", "30", "--epochs", "1", "--seeds", "0", "--measure", "accuracy", "--workers", "1")
 
 
-@pytest.mark.usefixtures("in_one_process")
+@pytest.mark.usefixtures("in_one_process", "without_pictures")
 def test_a_challenge_ends_with_an_answer(capsbench, tmp_path):
     Store(tmp_path / "mine").write(make_record(make_capsules(dataset="digits"), ACCURACY))  # of an earlier challenge
     words = ("uniform", "--against", "dynamic", "--budget", "2", "--studies", "1", *QUICK)

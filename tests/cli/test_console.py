@@ -5,7 +5,7 @@ import io
 import os
 import subprocess
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import pytest
 
@@ -69,9 +69,8 @@ def typed(monkeypatch, folder):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2]))
-@pytest.mark.usefixtures("in_one_process")
-def test_every_command_prints_on_a_terminal_that_has_ascii_alone(typed, monkeypatch, words):
-    monkeypatch.setattr("capsbench.reporting.build.drawing", lambda *arguments: nullcontext(dict))  # no pictures
+@pytest.mark.usefixtures("in_one_process", "without_pictures")
+def test_every_command_prints_on_a_terminal_that_has_ascii_alone(typed, words):
     code, out, err = typed(words, "ascii")
     assert "Traceback" not in err
     assert code == 0, err

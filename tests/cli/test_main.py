@@ -48,6 +48,7 @@ def test_report_explains_the_signs_of_a_printed_table_below_it(capsbench, tmp_pa
     assert lines.count(SIGNIFICANT_MEANS) == 1
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_report_as_json_is_a_list_of_rows(capsbench, results):
     rows = json.loads(capsbench("report", "--json", cwd=results).stdout)
     assert {row["network"] for row in rows} == {"capsnet", "matrix-capsules", "matched"}
@@ -249,7 +250,7 @@ class Absent(Dataset):
 """
 
 
-@pytest.mark.usefixtures("in_one_process")
+@pytest.mark.usefixtures("in_one_process", "without_pictures")
 def test_a_suite_runs_without_the_data_that_is_not_there_and_stands_beside_the_paper(capsbench, tmp_path):
     (tmp_path / "mine.toml").write_text(SUITE)
     (tmp_path / "absent.py").write_text(ABSENT)

@@ -56,6 +56,7 @@ def test_it_says_what_a_choice_does(capsbench: Call, results: Path) -> None:
     assert "effects.csv" in files(results)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_it_answers_for_a_contender_before_all_else(capsbench: Call, results: Path) -> None:
     done = capsbench("report", "--for", "dynamic x3", "--format", "html,csv", cwd=results)
     lead, rival, *rest = done.stdout.splitlines()
@@ -186,6 +187,7 @@ def test_programs_read_every_column(capsbench: Call, costly: Path) -> None:
     assert headings == ["dataset", "size", "network", "routing", "iters", "n", "accuracy %", "parameters", "FLOPs"]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
@@ -209,6 +211,7 @@ def test_it_opens_the_page(capsbench: Call, results: Path, monkeypatch: pytest.M
         ("--out", "file", "`capsbench run`"),
     ],
 )
+@pytest.mark.usefixtures("without_pictures")
 def test_wrong_input_is_one_line_and_exit_code_2(
     capsbench: Call, results: Path, flag: str, value: str, right: str
 ) -> None:
@@ -223,6 +226,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     assert not (results / "results" / "report").exists()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_an_unfinished_run_is_told_of_first(capsbench: Call, results: Path, make_cell: Callable[..., Cell]) -> None:
     store = Store(results / "results")
     cells = [make_cell(iters=iterations, seeds=seed) for iterations in (1, 3) for seed in (0, 1, 2)]

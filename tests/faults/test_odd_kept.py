@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +37,10 @@ ARRAYS = st.dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("without_pictures")
 @LENGTHS
 def test_no_odd_kept_file_ends_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: float) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("capsbench.reporting.build.drawing", lambda *arguments: nullcontext(dict))
     odd, good = (Store(Path(name)) for name in ("odd", "good"))
     for seed in range(3):
         good.write(record(seed))

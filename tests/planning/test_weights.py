@@ -193,7 +193,7 @@ def test_it_is_measured_as_it_is_and_the_record_says_so(state, given, tmp_path):
     assert {*Store(tmp_path / "out").records()[0][0].measures} == {"accuracy", "cost"}
 
 
-@pytest.mark.usefixtures("in_one_process")
+@pytest.mark.usefixtures("in_one_process", "without_pictures")
 def test_reports_name_the_weights_and_do_not_test_them_against_trained_networks(given, tmp_path):
     out = tmp_path / "out"
     capsbench.run(**RESNET, seeds=0, train_size=20, epochs=1, measure="accuracy", out=out)

@@ -169,6 +169,7 @@ def test_the_mark_stands_beside_the_number(capsules: Make, matched: Make, store:
         assert f"{STILL_IMPROVING.sign}: {STILL_IMPROVING.meaning}" in parts[name].table.marks, name
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_sign_stands_behind_the_name_and_is_explained_wherever_it_stands(
     capsules: Make, matched: Make, store: Store
 ) -> None:

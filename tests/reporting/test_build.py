@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,9 @@ def with_pictures() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _pictures(request: pytest.FixtureRequest) -> None:
     if "with_pictures" not in request.fixturenames:
-        monkeypatch.setattr("capsbench.reporting.build.drawing", lambda pictures, material, forms: nullcontext(dict))
+        request.getfixturevalue("without_pictures")
 
 
 def run_of(store: Store, *records: Record, unfinished: tuple[Record, ...] = ()) -> str:

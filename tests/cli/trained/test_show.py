@@ -32,6 +32,7 @@ def test_json_is_for_programs(capsbench, trained):
     assert len(said["files"]) == 2 * len(said["pictures"]) + 1
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_report_has_the_pictures_on_its_page(capsbench, trained):
     capsbench("show", "dynamic", "--images", "1", cwd=trained)
     done = capsbench("report", "--format", "html", cwd=trained)
