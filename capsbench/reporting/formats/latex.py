@@ -54,6 +54,12 @@ SPECIAL = {
 }
 """Character -> its LaTeX."""
 
+LAST_LATIN = "\N{LATIN SMALL LETTER Z WITH CARON}"
+"""The last letter of the Latin scripts of Europe, which pdflatex sets without more packages."""
+
+PUNCTUATION = "\N{EN DASH}\N{EM DASH}\u2018\u2019\u201c\u201d"
+"""Further characters that pdflatex sets."""
+
 HEIGHT = 520.0
 """The height in points of a table that fits on the lowest page, that of ``article``, with room for rules and gaps."""
 
@@ -126,7 +132,7 @@ def render_table(table: Table, lacking: str = "", remarks: Sequence[str] = ()) -
     caption = _spell_caption(table, lacking)
     parts = _split_rows(table, layout, room, caption)
     lines = ["% " + " ".join(rf"\usepackage{{{package}}}" for package in packages), *remarks]
-    lines += _list_remarks(left_out, len(parts))
+    lines += _list_remarks(table, caption, left_out, len(parts))
     for number, rows in enumerate(parts):
         lines += [
             rf"\begin{{{environment}}}",
@@ -159,14 +165,19 @@ def render_table(table: Table, lacking: str = "", remarks: Sequence[str] = ()) -
 
 
 def _spell_title(table: Table, caption: str) -> list[str]:
-    title = rf"\caption[{escape_latex(table.title)}]{{{escape_latex(caption)}}}"
+    title = rf"\caption[{_protect(escape_latex(table.title))}]{{{escape_latex(caption)}}}"
     return [title, rf"\label{{tab:{table.name}}}"]
 
 
 def _spell_continuation(table: Table) -> list[str]:
     """Returns the caption of a further part of a table, which has the number of the first."""
     title = escape_latex(f"{table.title} (continued)")
-    return [r"\addtocounter{table}{-1}", rf"\caption[{title}]{{{title}.}}"]
+    return [r"\addtocounter{table}{-1}", rf"\caption[{_protect(title)}]{{{title}.}}"]
+
+
+def _protect(text: str) -> str:
+    """Returns a text whose brackets are no end or start of an optional argument."""
+    return f"{{{text}}}" if "[" in text or "]" in text else text
 
 
 def _split_rows(table: Table, layout: Layout, room: float, caption: str) -> list[list[Sequence[str]]]:
@@ -277,7 +288,7 @@ def _spell_headings(table: Table, layout: Layout) -> list[str]:
             cells.append(escape_latex(heading))
             continue
         side = "r" if table.numbers[place] else "l"
-        lines = r"\\".join(map(escape_latex, _break_lines(heading, room)))
+        lines = r"\\".join(_protect_start(escape_latex(line)) for line in _break_lines(heading, room))
         cells.append(rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{lines}\end{{tabular}}")
     return cells
 
@@ -301,19 +312,30 @@ def _spell_caption(table: Table, lacking: str) -> str:
     return tie_numbers(" ".join(sentences).strip())
 
 
-def _list_remarks(left_out: Sequence[str], pages: int) -> list[str]:
-    """Returns comments for the author: columns that are left out, and rows that one page does not hold."""
+def _list_remarks(table: Table, caption: str, left_out: Sequence[str], pages: int) -> list[str]:
+    """Returns comments for the author: columns left out, rows that one page does not hold, and letters of other scripts."""
     remarks = []
     if left_out:
         remarks.append(f"% left out for a column's width: {', '.join(left_out)}; `capsbench report --columns` chooses")
     if pages > 1:
         remarks.append(f"% {pages} parts, a page each: `capsbench report --where` chooses among the rows")
+    if letters := _find_other_letters(table, caption):
+        remarks.append(f"% pdflatex has no {' '.join(letters)}: lualatex or xelatex sets them in a font that does")
     return [re.sub(r"\s+", " ", remark) for remark in remarks]
+
+
+def _find_other_letters(table: Table, caption: str) -> list[str]:
+    """Returns the characters, each once, that need another program than pdflatex and its fonts."""
+    texts = (caption, *table.headings, *(cell for row in table.rows for cell in row))
+    letters = dict.fromkeys(letter for text in texts for letter in text)
+    known = {*SPECIAL, *PUNCTUATION}
+    return [letter for letter in letters if letter > LAST_LATIN and letter.isprintable() and letter not in known]
 
 
 def escape_latex(text: str) -> str:
     """Returns text that LaTeX prints as it is, without the characters that its fonts lack."""
     text = re.sub(r"`([^`]+)`", r"\1", text)  # code, in captions
+    text = re.sub(r"[\t\n\r\f\v]+", " ", text)
     return "".join(SPECIAL.get(letter, letter) for letter in text if letter.isprintable() or letter in SPECIAL)
 
 
@@ -332,4 +354,9 @@ def _format_cell(text: str, number: bool) -> str:
 
 
 def _format_line(cells: list[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    return _protect_start(" & ".join(cells)) + r" \\"
+
+
+def _protect_start(line: str) -> str:
+    """Returns a line of a table whose bracket is no argument of the end of the line or the rule before it."""
+    return rf"{{}}{line}" if line.startswith("[") else line

@@ -150,6 +150,20 @@ def test_no_ascii_character_is_left_with_a_meaning() -> None:
     assert printed(escape_latex(letters)) == letters
 
 
+def test_letters_that_pdflatex_lacks_are_named_once() -> None:
+    def find(text: str) -> list[str]:
+        source = render_table(Table.from_strings("named", "Named", pd.DataFrame({"a": [text, text]}), "A caption."))
+        return [line for line in source.splitlines() if "pdflatex" in line]
+
+    (line,) = find("日本 \N{GRINNING FACE}")
+    assert line.startswith("% pdflatex has no 日 本 \N{GRINNING FACE}: ")
+    assert find(f"ünïcode ł \N{EN DASH} \N{RIGHT SINGLE QUOTATION MARK} ± {TIMES}") == []
+
+
+def test_lines_and_tabs_in_a_name_are_spaces() -> None:
+    assert escape_latex("two\nlines\tand a tab") == "two lines and a tab"
+
+
 def test_hostile_names_of_a_report_are_printed_as_they_are(store: Store, capsules: Make) -> None:
     for seed in (0, 1, 2):
         store.write(capsules(0.9 + seed / 100, seed=seed, routing=f"own:{HOSTILE}", code={"routing": "0123abcd"}))

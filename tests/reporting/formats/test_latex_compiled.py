@@ -37,7 +37,7 @@ PACKAGES = "booktabs,array,tabularx,graphicx"
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference"
 
-HOSTILE = r"a\b {c} & 50 % $x$ #1 _y_ ~z ^w < > | " + '"`' + f" {TIMES}∞²±†*\xa0"
+HOSTILE = r"[a]\b {c} & [50] % $x$ #1 _y_ ~z ^w < > | " + '"`' + f" {TIMES}∞²±†*\xa0"
 
 
 def compile_tables(sources: dict[str, str], layout: str, folder: Path) -> tuple[list[str], dict[str, list[float]]]:
