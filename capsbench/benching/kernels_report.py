@@ -351,7 +351,7 @@ def draw_pictures(table: pd.DataFrame) -> dict[str, Picture]:
 
 def write_partial(rows: Sequence[Row], folder: Path) -> None:
     """Writes the rows so far to a separate file, which `write_report` removes. Until then, an earlier report stays whole."""
-    write_files(folder, {PARTIAL: _to_csv(build_table(rows))}, ())
+    write_files(folder, {PARTIAL: _to_csv(build_table(rows))}, (), flag="out")
 
 
 def write_report(rows: Sequence[Row], folder: Path, notes: Sequence[str] = ()) -> list[Path]:
@@ -361,7 +361,7 @@ def write_report(rows: Sequence[Row], folder: Path, notes: Sequence[str] = ()) -
         table = build_table(rows)
         pictures = draw_pictures(table)
         contents = {"kernels.csv": _to_csv(table), "kernels.md": build_page(table, notes, pictures).encode()}
-        files = write_files(folder, contents | render_files(pictures), PICTURES)
+        files = write_files(folder, contents | render_files(pictures), PICTURES, flag="out")
     (folder / PARTIAL).unlink(missing_ok=True)
     return files
 

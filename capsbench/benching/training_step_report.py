@@ -49,7 +49,9 @@ def write_report(rows: Sequence[dict[str, Any]], folder: Path, notes: Sequence[s
     cells = to_readable(table)
     lines = [to_markdown(cells, {"batch", "step", "times as fast", "n", "memory", "gradients"}), CAPTION, *notes]
     page = "\n\n".join(["# Training steps", *lines, *describe_origin(table)]) + "\n"
-    return write_files(folder, {"steps.csv": table.to_csv(index=False).encode(), "steps.md": page.encode()}, ())
+    return write_files(
+        folder, {"steps.csv": table.to_csv(index=False).encode(), "steps.md": page.encode()}, (), flag="out"
+    )
 
 
 def describe_origin(table: pd.DataFrame) -> list[str]:

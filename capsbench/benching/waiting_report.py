@@ -49,12 +49,12 @@ def write_report(rows: Sequence[dict[str, Any]], folder: Path, notes: Sequence[s
         "\n\n".join(["# How torch's idle threads wait", cells, f"{CAPTION[0].upper()}{CAPTION[1:]}.", *notes, *lines])
         + "\n"
     )
-    return [*write_pairs(rows, folder), *write_files(folder, {"waiting.md": page.encode()}, ())]
+    return [*write_pairs(rows, folder), *write_files(folder, {"waiting.md": page.encode()}, (), flag="out")]
 
 
 def write_pairs(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     """Writes every pair to ``waiting.csv``."""
-    return write_files(folder, {"waiting.csv": _build_table(rows).to_csv(index=False).encode()}, ())
+    return write_files(folder, {"waiting.csv": _build_table(rows).to_csv(index=False).encode()}, (), flag="out")
 
 
 def _build_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,11 +78,7 @@ def export(
     """
     if to not in ENDINGS:
         raise UsageError(Kind.UNKNOWN, flag="to", value=to, expected=FORMATS)
-    try:
-        return _export_network(cell, to, out, folder, allow_code)
-    except StorageFailed as error:
-        reason = getattr(error.__cause__, "strerror", None) or error
-        raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {reason}", flag="out", file=out) from error
+    return _export_network(cell, to, out, folder, allow_code)
 
 
 def _export_network(
@@ -95,10 +93,9 @@ def _export_network(
         raise
     path = _choose_path(out, to, found.store.folder / "exported" / found.record.cell.id)
     trained = found.load(allow_code)
-    if to == HUB:
-        checked, files = write_hub_folder(found, trained, path), [path / name for name in (CARD, CONFIG, WEIGHTS)]
-    else:
-        checked, files = WRITERS[to](trained, path), _list_files(path)
+    with _name_unwritable(path):
+        checked = write_hub_folder(found, trained, path) if to == HUB else WRITERS[to](trained, path)
+    files = [path / name for name in (CARD, CONFIG, WEIGHTS)] if to == HUB else _list_files(path)
     return Exported(found.record.cell, found.title, files, checked, found.faults)
 
 
@@ -108,7 +105,19 @@ def _export_from_hub(folder: Path, to: str, out: str | Path | None, allow_code: 
         raise UsageError(Kind.CONFLICT, "it is such a folder already", flag="CELL", file=folder, expected="copy it")
     trained = load_hub_folder(folder, allow_code)
     path = _choose_path(out, to, folder / trained.cell.id)
-    return Exported(trained.cell, trained.title, _list_files(path), WRITERS[to](trained, path), [])
+    with _name_unwritable(path):
+        checked = WRITERS[to](trained, path)
+    return Exported(trained.cell, trained.title, _list_files(path), checked, [])
+
+
+@contextmanager
+def _name_unwritable(path: Path) -> Iterator[None]:
+    """Names a path that cannot be written, and the flag that names another."""
+    try:
+        yield
+    except StorageFailed as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {reason}", flag="out", file=path) from error
 
 
 def _choose_path(out: str | Path | None, to: str, default: Path) -> Path:

@@ -60,6 +60,12 @@ LABELS = "labels"
 """The fact that images show any number of classes, beside their shape and the names of their classes."""
 
 
+def refuse_unwritable(folder: Path, error: OSError) -> UsageError:
+    """Returns the refusal of a data folder in which images of a user's own cannot be kept."""
+    problem, expected = f"the images cannot be written there: {error.strerror or error}", "name another folder"
+    return UsageError(Kind.INACCESSIBLE, problem, flag="data_dir", file=folder, expected=expected)
+
+
 class Picture(ABC):
     """One image of a user's own, not yet decoded.
 

@@ -83,19 +83,24 @@ def clean_decoded(folder: Path, *, yes: bool = False) -> dict[Path, int]:
     Processes that have mapped a file keep its images; later ones decode them again.
 
     Raises:
-        StorageFailed: a file cannot be deleted.
+        UsageError: a file cannot be deleted; all others are.
     """
     files = [path for path in folder.glob(f"{FOLDER}/*") if _NAME.fullmatch(path.name)]
     files += find_temporaries([folder / FOLDER], lambda name: _NAME.fullmatch(name) is not None)
     sizes: dict[Path, int] = {}
+    refused: list[tuple[Path, OSError]] = []
     for path in sorted(files):
         with suppress(FileNotFoundError):  # another command has deleted it
             sizes[path] = path.stat().st_size
             try:
                 if yes:
                     path.unlink()
-            except OSError as error:
-                raise StorageFailed(f"{path}: cannot be deleted: {error.strerror or error}") from error
+            except PermissionError as error:
+                refused.append((path, error))
+    if refused:
+        path, fault = refused[0]
+        problem = f"{len(refused)} of {len(sizes)} files cannot be deleted: {fault.strerror}"
+        raise UsageError(Kind.INACCESSIBLE, problem, flag="data_dir", file=path.parent) from fault
     return sizes
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from capsbench.data.images import ImageShape
-from capsbench.data.own.base import FOLDER, OwnImages, Picture
+from capsbench.data.own.base import FOLDER, OwnImages, Picture, refuse_unwritable
 from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, measure_file, read_image_file
 from capsbench.data.own.splits import find_part, list_some
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
@@ -206,15 +206,18 @@ def fetch_from_hub(name: str, folder: Path) -> Path:
 
 
 def _save_once(value: Any, path: Path) -> None:
-    """Saves a data set in a folder, completely or not at all, unless it is there."""
+    """Saves a data set in a folder, completely or not at all, unless it is there; raises UsageError if it cannot be written."""
     if path.is_dir():
         return
-    make_folder(path.parent)
-    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-        whole = Path(temporary) / "whole"
-        value.save_to_disk(str(whole))
-        with suppress(OSError):  # another process was faster
-            put_folder_in_place(whole, path)
+    try:
+        make_folder(path.parent)
+        with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+            whole = Path(temporary) / "whole"
+            value.save_to_disk(str(whole))
+            with suppress(OSError):  # another process was faster
+                put_folder_in_place(whole, path)
+    except OSError as error:
+        raise refuse_unwritable(path.parent, error) from error
 
 
 def import_datasets() -> Any:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from capsbench.data.own.base import FOLDER
+from capsbench.data.own.base import FOLDER, refuse_unwritable
 from capsbench.data.own.decoding import Pixels, to_pixels
 from capsbench.data.own.hugging_face import fetch_from_hub, is_hugging_face, save_dataset
 from capsbench.data.own.splits import NAMES_OF_PARTS, find_part, list_some
-from capsbench.errors import FOREIGN, Kind, UsageError, message_of
+from capsbench.errors import FOREIGN, Kind, StorageFailed, UsageError, message_of
 from capsbench.records.disk import replace_file
 from capsbench.sources import locations
 
@@ -128,9 +128,14 @@ def write_object(value: Any, folder: Path, note: Callable[[Path], None] = lambda
 
 
 def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Writes arrays to a file as `numpy.savez` does, completely or not at all."""
-    with replace_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    """Writes arrays to a file as `numpy.savez` does, completely or not at all; raises UsageError if it cannot be written."""
+    try:
+        with replace_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    except StorageFailed as error:
+        if isinstance(error.__cause__, OSError):
+            raise refuse_unwritable(path.parent, error.__cause__) from error
+        raise
 
 
 def collect_arrays(parts: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -72,13 +72,14 @@ def to_bytes(write: Callable[[BytesIO], object]) -> bytes:
 
 
 def write_files(
-    folder: Path, contents: Mapping[str, bytes], pictures: Iterable[str], others: Iterable[str] = ()
+    folder: Path, contents: Mapping[str, bytes], pictures: Iterable[str], others: Iterable[str] = (), flag: str = "to"
 ) -> list[Path]:
     """Writes all files or, where the disk is full, none; removes files of earlier reports, also of killed ones.
 
     Args:
         pictures: names, without ending, of all pictures that any report has.
         others: names of further files that not every report has.
+        flag: the flag that names another folder.
     """
     possible = {*contents, *others, *(f"{picture}.{form}" for picture in pictures for form in FORMS)}
     temporary = {name: folder / f".{name}.{os.getpid()}" for name in contents}
@@ -95,7 +96,5 @@ def write_files(
         for name in possible - contents.keys():
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(
-            Kind.INACCESSIBLE, f"the report cannot be written there: {error.strerror}", file=folder
-        ) from error
+        raise UsageError(Kind.INACCESSIBLE, f"cannot be written: {error.strerror}", flag=flag, file=folder) from error
     return [folder / name for name in contents]

@@ -138,6 +138,27 @@ def test_bytes_that_do_not_suffice_are_replaced_by_floats() -> None:
     assert np.load(file).tolist() == [[[[1.0, 1.0]]], [[[0.5, 0.5]]]]
 
 
+def test_a_file_that_cannot_be_deleted_is_told_and_the_others_are(
+    put_images: PutImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(put_images(), tmp_path)
+    load(put_images("others"), tmp_path)
+    first, second = sorted(list_files(tmp_path))
+    unlink = Path.unlink
+
+    def refuse(path: Path, **how: Any) -> None:
+        if path == first:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    error = usage_error(lambda: decoded.clean_decoded(tmp_path, yes=True))
+    assert (error.kind, error.flag, error.file) == (Kind.INACCESSIBLE, "data_dir", first.parent)
+    assert "1 of 2 files" in error.problem
+    assert list_files(tmp_path) == [first]
+    assert second != first
+
+
 def test_decoded_images_are_listed_and_deleted_with_yes(put_images: PutImages, tmp_path: Path) -> None:
     path, data = put_images(), tmp_path / "data"
     first = load(path, data)

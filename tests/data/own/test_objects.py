@@ -61,6 +61,15 @@ def test_a_pair_of_arrays_is_written_once(tmp_path: Path, pair: Any) -> None:
     assert shapes.path.parent == tmp_path / "own"
 
 
+def test_a_data_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # as root, no folder refuses a file
+    pair = np.zeros((6, 4, 4), dtype=np.uint8), [0, 1] * 3
+    error = usage_error(write_object, pair, tmp_path / "file")
+    assert (error.kind, error.flag) == (Kind.INACCESSIBLE, "data_dir")
+    assert error.file is not None
+    assert error.file.is_relative_to(tmp_path / "file")
+
+
 def test_other_images_are_another_file(tmp_path: Path) -> None:
     assert write_object((GREY, LABELS), tmp_path) != write_object((GREY + 1, LABELS), tmp_path)
     assert write_object((GREY, LABELS), tmp_path) != write_object((GREY, 1 - LABELS), tmp_path)
