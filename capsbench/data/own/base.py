@@ -24,6 +24,7 @@ from capsbench.data.own.decoding import (
     Pixels,
     Size,
     UnreadableError,
+    count_bytes,
     decode_file,
     fit_levels,
     fit_pixels,
@@ -84,6 +85,10 @@ class Picture(ABC):
         """Returns all bytes that the pixels follow from; raises UnreadableError."""
 
     @abstractmethod
+    def count_bytes(self) -> int:
+        """Returns how many bytes `read` gives, without reading them; raises UnreadableError."""
+
+    @abstractmethod
     def measure(self) -> ImageShape:
         """Returns the shape, from as few bytes as possible; raises UnreadableError."""
 
@@ -103,6 +108,9 @@ class FilePicture(Picture):
 
     def read(self) -> bytes:
         return read_image_file(self.file)
+
+    def count_bytes(self) -> int:
+        return count_bytes(self.file)
 
     def measure(self) -> ImageShape:
         return measure_file(self.file)
@@ -256,8 +264,14 @@ class OwnImages(Dataset):
         faults = [f"{name} ({reason})" for name, reason in self.find_quick_faults().items()]
         unreadable = [f"cannot be read, {len(faults)} of the images: {list_some(faults)}"] if faults else []
         balance = describe_balance(labels, self.class_names)
-        repeated = describe_repeated(self._split, self._digest_images(), [picture.name for picture in self.pictures])
+        names = [picture.name for picture in self.pictures]
+        repeated = describe_repeated(
+            self._split, [_count(picture) for picture in self.pictures], self._digest_image, names
+        )
         return self.describe(), *unreadable, *describe_exclusive(self._labels), *balance, *repeated
+
+    def _digest_image(self, index: int) -> bytes | None:
+        return _digest(self.pictures[index])
 
     def _digest_images(self) -> list[bytes | None]:
         # Read anew, since files may change between the plan and the loading.
@@ -329,6 +343,14 @@ def _measure(picture: Picture) -> ImageShape | None:
     """Returns the shape of an image; None if it cannot be read, which `OwnImages.load` tells."""
     try:
         return picture.measure()
+    except UnreadableError:
+        return None
+
+
+def _count(picture: Picture) -> int | None:
+    """Returns the bytes of an image; None if it cannot be read, which `OwnImages.load` tells."""
+    try:
+        return picture.count_bytes()
     except UnreadableError:
         return None
 

@@ -112,6 +112,14 @@ def read_image_file(file: Path | bytes) -> bytes:
         raise UnreadableError(error.strerror or str(error)) from error
 
 
+def count_bytes(file: Path | bytes) -> int:
+    """Returns the size of an image file; raises UnreadableError."""
+    try:
+        return len(file) if isinstance(file, bytes) else file.stat().st_size
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+
+
 def measure_file(file: Path | bytes) -> ImageShape:
     """Returns the shape of an image from the header of its file; raises UnreadableError."""
     with _open_image(file) as image:

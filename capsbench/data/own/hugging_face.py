@@ -12,7 +12,14 @@ from typing import Any
 
 from capsbench.data.images import ImageShape
 from capsbench.data.own.base import FOLDER, OwnImages, Picture, refuse_unwritable
-from capsbench.data.own.decoding import Pixels, UnreadableError, decode_file, measure_file, read_image_file
+from capsbench.data.own.decoding import (
+    Pixels,
+    UnreadableError,
+    count_bytes,
+    decode_file,
+    measure_file,
+    read_image_file,
+)
 from capsbench.data.own.splits import find_part, list_some
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.records.disk import make_folder, put_folder_in_place
@@ -37,6 +44,9 @@ class RowPicture(Picture):
 
     def read(self) -> bytes:
         return read_image_file(self._find_file())
+
+    def count_bytes(self) -> int:
+        return count_bytes(self._find_file())
 
     def measure(self) -> ImageShape:
         return measure_file(self._find_file())

@@ -44,7 +44,13 @@ class ArrayPicture(Picture):
     part: str = ""
 
     def read(self) -> bytes:
-        return f"{self.pixels.dtype} {self.pixels.shape}".encode() + self.pixels.tobytes()
+        return self._describe() + self.pixels.tobytes()
+
+    def count_bytes(self) -> int:
+        return len(self._describe()) + self.pixels.nbytes
+
+    def _describe(self) -> bytes:
+        return f"{self.pixels.dtype} {self.pixels.shape}".encode()
 
     def measure(self) -> ImageShape:
         height, width, channels = self.pixels.shape

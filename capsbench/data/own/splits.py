@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,19 +175,28 @@ def describe_balance(labels: Mapping[str, Labels], names: Sequence[str]) -> list
 
 
 def describe_repeated(
-    split: Mapping[str, NDArray[np.int64]], digests: Sequence[bytes | None], names: Sequence[str]
+    split: Mapping[str, NDArray[np.int64]],
+    sizes: Sequence[int | None],
+    digest: Callable[[int], bytes | None],
+    names: Sequence[str],
 ) -> list[str]:
     """Returns a line for each part that holds images of the training set, which a network may know by heart.
 
     Args:
         split: part -> the indices of its images.
-        digests: of the bytes of each image; None for one that cannot be read.
+        sizes: the bytes of each image; None for one that cannot be read. Only images of one size are compared further, so that
+            few have to be read.
+        digest: index -> the digest of the bytes of an image; None for one that cannot be read.
         names: of each image.
     """
-    trained = {digests[index]: index for index in split[TRAIN] if digests[index]}
+    others = {sizes[index] for part in PARTS[1:] for index in split[part]} - {None}
+    shared = others & {sizes[index] for index in split[TRAIN]}
+    alike = {part: [index for index in split[part].tolist() if sizes[index] in shared] for part in PARTS}
+    digests = {index: digest(index) for indices in alike.values() for index in indices}
+    trained = {digests[index]: index for index in alike[TRAIN] if digests[index]}
     lines = []
     for part in PARTS[1:]:
-        repeated = [index for index in split[part] if digests[index] in trained]
+        repeated = [index for index in alike[part] if digests[index] in trained]
         if repeated:
             pairs = [f"{names[index]} is {names[trained[digests[index]]]}" for index in repeated]
             counts = f"{len(repeated)} of {len(split[part])} {part} images are training images as well"

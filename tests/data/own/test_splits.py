@@ -125,10 +125,24 @@ def test_an_imbalance_and_untested_classes_are_told() -> None:
 def test_images_of_the_test_that_are_training_images_are_told() -> None:
     split = {"train": np.array([0, 1, 2]), "validation": np.array([3, 4]), "test": np.array([5, 6, 7])}
     digests = [b"a", b"b", None, b"c", b"b", b"d", b"d", None]
-    (line,) = describe_repeated(split, digests, list("01234567"))
+    sizes = [3, 3, None, 3, 3, 3, 3, None]
+    (line,) = describe_repeated(split, sizes, digests.__getitem__, list("01234567"))
     assert line.startswith("1 of 2 validation images")
     assert line.endswith("4 is 1")
-    assert describe_repeated({**split, "validation": np.array([3])}, digests, list("01234567")) == []
+    rest = {**split, "validation": np.array([3])}
+    assert describe_repeated(rest, sizes, digests.__getitem__, list("01234567")) == []
+
+
+def test_only_images_of_one_size_are_compared() -> None:
+    split = {"train": np.array([0, 1, 2]), "validation": np.array([3]), "test": np.array([4, 5])}
+    read: list[int] = []
+
+    def digest(index: int) -> bytes:
+        read.append(index)
+        return b"same"
+
+    (line,) = describe_repeated(split, [10, 20, 20, 30, 20, None], digest, list("012345"))
+    assert (sorted(read), line.startswith("1 of 2 test images")) == ([1, 2, 4], True)
 
 
 def test_a_list_names_a_few_and_counts_the_rest() -> None:
