@@ -106,6 +106,7 @@ def count_lines(code: str) -> int:
     return len([line for line in code.partition("class ")[2].splitlines() if line.strip()])
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_the_worked_example_is_short_and_trains(kmeans):
     assert count_lines(kmeans) <= 20
     accuracy = run_examples(routing="kmeans:KMeansRouting", iters=[1, 2], sharpness=[0.5], epochs=6, baseline="none")
@@ -147,7 +148,7 @@ def test_the_own_network_baseline_and_loss_train_together(write_examples):
     assert set(cnns["loss"]) == {"cross-entropy"}
 
 
-@pytest.mark.usefixtures("in_one_process")
+@pytest.mark.usefixtures("in_one_process", "without_pictures")
 def test_a_function_and_a_network_of_a_library_are_baselines_beside_ours(write_examples):
     write_examples("own-network.md")
     baselines = ["plain:make_net", "torchvision:shufflenet_v2_x0_5", "matched"]
@@ -198,7 +199,7 @@ def test_the_listener_of_the_tracking_document_has_the_curves(tmp_path, monkeypa
     assert names["curves"].ended == [(record.cell.title, "finished")]
 
 
-@pytest.mark.usefixtures("in_one_process")
+@pytest.mark.usefixtures("in_one_process", "without_pictures")
 def test_the_own_tuner_of_the_tuning_document_reaches_every_contender(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "tuning.md").read_text(), flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line]) <= 15
@@ -227,7 +228,7 @@ def test_the_own_network_runs_with_every_routing(write_examples, routing):
         assert ((activations >= 0) & (activations <= 1)).all()
 
 
-@pytest.mark.usefixtures("shapes")
+@pytest.mark.usefixtures("shapes", "in_one_process")
 @pytest.mark.parametrize(
     "document", ["own-routing.md", "own-data.md", "own-network.md", "own-measure.md", "own-attack.md", "tracking.md"]
 )

@@ -165,7 +165,7 @@ def redirected(words, redirection):
     return done.returncode, done.stdout, done.stderr.splitlines()
 
 
-@pytest.mark.parametrize("words", ["list suite", "list --json", "data list", "--help"])
+@pytest.mark.parametrize("words", ["list suite", "data list --json", "data list", "--help"])
 def test_standard_output_that_is_full_is_a_line(words):
     code, _, (line,) = redirected(words, ">/dev/full")
     assert code == 3

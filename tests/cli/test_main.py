@@ -368,6 +368,7 @@ def test_help_shows_examples(capsbench, tmp_path):
     assert "--routing em --iters 1,2,3" in capsbench("run", "--help", cwd=tmp_path).stdout
 
 
+@pytest.mark.usefixtures("in_one_process")
 def test_a_run_says_which_contenders_have_collapsed(capsbench, monkeypatch, tmp_path):
     asked = [
         "run",

@@ -505,7 +505,10 @@ def test_on_the_command_line(capsbench, folder, trainings):
     assert (both.returncode, "--no-measure" in both.stderr, "--measure" in both.stderr) == (2, True, True)
     old = replace(only_record(folder), aliases=["0123456789ab"])
     Store(folder).write(old)
-    for command in (["show", "0123456789ab"], ["report", "--where", "cell=0123456789ab", "--format", "md"]):
+    for command in (
+        ["show", "0123456789ab", "--images", "1"],
+        ["report", "--where", "cell=0123456789ab", "--format", "md"],
+    ):
         assert capsbench(*command, cwd=folder.parent).returncode == 0
     assert len(trainings) == 1
 

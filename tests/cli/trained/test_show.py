@@ -6,6 +6,12 @@ import re
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _no_pixels(monkeypatch):
+    """They take half of the time of a picture, and tests of `capsbench.showing` look at them."""
+    monkeypatch.setattr("capsbench.presenting.figures.files.render_png", lambda figure: b"")
+
+
 def test_it_says_what_it_drew_and_where(capsbench, trained):
     done = capsbench("show", "dynamic", "--images", "2", cwd=trained)
     assert done.returncode == 0, done.stderr
