@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from capsbench.data.base import data_folder
+from capsbench.errors import Kind, UsageError
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.request import split_values
 from capsbench.predicting.find_cell import find_record
 from capsbench.predicting.load import RETRAINED, advise_retraining
 from capsbench.presenting.figures.figure import Picture
-from capsbench.presenting.figures.files import render_files, render_image, write_files
+from capsbench.presenting.figures.files import FORMS, render_files, render_image, write_files
 from capsbench.presenting.notebook import Displayed, Output, Shot
 from capsbench.records.cell import Cell
 from capsbench.records.folder import allow_own, explain_moved, find_data
@@ -101,8 +102,11 @@ def show(
         allow_code: import a user's own components that the records name, from the places where their runs found them.
 
     Raises:
-        UsageError: no such cell, no weights of it, no such test image, or untrusted code in it; the message says what to do.
+        UsageError: no such cell, no weights of it, no such test image, untrusted code in it, or pictures of the user's own in
+            the output folder; the message says what to do.
     """
+    if to is not None:
+        _refuse_foreign(Path(to))
     store = Store(out)
     record, faults = find_record(store, cell)
     find_data(store, [record.cell], split_values(dataset))
@@ -124,6 +128,14 @@ def show(
     folder = Path(to) if to is not None else store.folder / "shown" / record.cell.id
     title = title_cells(other.cell for other in store.records()[0])[record.cell.id]
     return Shown(record.cell, title, pictures, left_out, write_files(folder, contents, PICTURES), faults)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuses a folder whose files would be replaced or removed, unless `LIST` tells that these are pictures of before."""
+    names = [f"{name}.{form}" for name in PICTURES for form in FORMS if (folder / f"{name}.{form}").exists()]
+    if names and not (folder / LIST).is_file():
+        problem = f"its {names[0]} is none that `capsbench show` drew, and would be lost"
+        raise UsageError(Kind.CONFLICT, problem, flag="to", file=folder, expected="name another folder")
 
 
 def draw_pictures(scene: Scene) -> tuple[dict[str, Picture], dict[str, str]]:

@@ -158,6 +158,15 @@ def test_pictures_of_an_earlier_network_that_do_not_apply_are_removed(drawn, mak
     assert {path.name for path in (tmp_path / "here").iterdir()} == {path.name for path in result.files}
 
 
+def test_pictures_of_the_users_own_are_neither_replaced_nor_removed(make, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "rotation.png").write_text("mine")
+    with pytest.raises(UsageError) as caught:
+        make(network="all-conv", to=tmp_path / "mine")
+    assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.CONFLICT, "to", tmp_path / "mine")
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["mine"]
+
+
 def test_a_capsule_changed_by_0_gives_the_reconstruction_and_one_value_changes_one_line(make_scene):
     scene = make_scene(routing="dynamic")
     images = scene.images[scene.selected]
