@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from capsbench.data.own.base import FilePicture, OwnImages
@@ -42,7 +43,7 @@ class FolderSet(OwnImages):
             problem = f"cannot be read: {error.strerror or error}"
             raise UsageError(Kind.INACCESSIBLE, problem, flag="dataset", file=error.filename or self.path) from error
         if not pictures:
-            raise UsageError(Kind.MISSING, "no class folders", flag="dataset", file=self.path, expected=LAYOUT)
+            raise self._refuse_inner()
         return pictures
 
     def _find_parts(self) -> dict[str, Path]:
@@ -69,6 +70,17 @@ class FolderSet(OwnImages):
         self._note_loose_files(self.path)
         by_part = {part: folder for folder, part in folders.items()}
         return {part: by_part[part] for part in PARTS if part in by_part}
+
+    def _refuse_inner(self) -> UsageError:
+        """Returns the refusal of a folder without class folders, which may be that of a single class."""
+        loose = [path for path in self._ignored if path.suffix.lower() in SUFFIXES]
+        around = self.path.absolute().parent
+        is_class = False
+        with suppress(OSError):  # the folder around may not be readable
+            is_class = bool(loose) and len(_list_folders(around)) > 1
+        problem = "no class folders" + (f", and images such as {loose[0].name}" if loose else "")
+        expected = f"folder:{around} if it is the folder of a class, else {LAYOUT}" if is_class else LAYOUT
+        return UsageError(Kind.MISSING, problem, flag="dataset", file=self.path, expected=expected)
 
     def _refuse_outer(self, parts: Mapping[str, Path]) -> None:
         """Refuses a folder around that of the class folders, which would be the only class."""

@@ -51,6 +51,15 @@ def test_the_folder_around_that_of_the_classes_is_refused_with_the_right_path(
     assert FolderSet(error.expected.removeprefix("folder:")).class_names == ["bar", "ring"]
 
 
+def test_the_folder_of_a_class_is_refused_with_that_of_all(put_images: PutImages) -> None:
+    path = put_images()
+    error = usage_error(FolderSet, str(path / "bar"))
+    assert (error.kind, error.flag) == (Kind.MISSING, "dataset")
+    assert str(error.expected).startswith(f"folder:{path} ")
+    put_images("alone", classes=("bar",))
+    assert "folder:" not in str(usage_error(FolderSet, str(path.with_name("alone") / "bar")).expected)
+
+
 def test_parts_whose_only_folder_holds_the_classes_are_refused(put_images: PutImages) -> None:
     put_images("shapes/train/outer")
     error = usage_error(FolderSet, str(put_images("shapes/test/outer")))
