@@ -20,6 +20,8 @@ def test_it_counts_the_cells_and_names_the_failed_ones(failed: Make) -> None:
     assert output.cautions[0].startswith("interrupted, 2 left")
     assert output.items == ["mnist is left out: not here"]
     assert "<i>" not in outcome._repr_html_()
+    assert "3 of 6" in repr(outcome)
+    assert "2 left: the same call continues" in repr(outcome)  # also where no HTML is shown
 
 
 def test_thousands_of_cells_make_a_short_repr() -> None:

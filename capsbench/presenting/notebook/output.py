@@ -106,5 +106,5 @@ class Displayed:
         return render_output(self.describe_output())
 
     def __repr__(self) -> str:
-        lead = to_one_line(self.describe_output().lead)
+        lead = to_one_line(self.describe_end())
         return f"<{type(self).__name__}: {lead if len(lead) <= MOST_LETTERS else lead[: MOST_LETTERS - 1] + '…'}>"
