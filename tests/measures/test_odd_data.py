@@ -1,6 +1,7 @@
 """Every measure on data that there is little of: one image or a few, one class or two."""
 
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from capsbench import registry
 from capsbench.data.base import Dataset
 from capsbench.data.images import Images, ImageShape, Splits
+from capsbench.data.sets.omniglot import read_drawings
 from capsbench.measures.base import MeasureBetween
 from capsbench.measures.build import make_measure, measures_of
 from capsbench.networks.build import build_network
@@ -49,9 +51,16 @@ def applied_to(cell):
     return {*measures_of(cell, ("all",))} - {"speed"}
 
 
+@pytest.fixture(scope="module")
+def read_once():
+    """Reads the drawings of the few-shot measure, where they are, once for all tests: it takes a second."""
+    return cache(read_drawings)
+
+
 @pytest.fixture
-def rows_of(subject):
+def rows_of(subject, monkeypatch, read_once):
     """The rows of a measure of an untrained network, in its least setting, on the first so many images of a data set."""
+    monkeypatch.setattr("capsbench.measures.few_shot.measure.read_drawings", read_once)
 
     def measured(name, cell, dataset, count):
         measure = make_measure(f"{name}:quick" if "quick" in registry.get("measure", name).settings else name)

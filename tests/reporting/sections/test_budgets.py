@@ -40,6 +40,13 @@ GOOD = [0.9 + 0.001 * number for number in range(COUNT)]
 BAD = [0.5 + 0.001 * number for number in range(COUNT)]
 
 
+@pytest.fixture
+def few_budgets(monkeypatch):
+    """To count the trials that decide 20 and 50 takes seconds."""
+    monkeypatch.setattr("capsbench.reporting.sections.budgets.BUDGETS", (1, 2, 5, 10))
+
+
+@pytest.mark.usefixtures("few_budgets")
 def test_a_contender_leads_where_its_band_lies_beyond_the_others(tmp_path):
     records = [make_search(tmp_path, 1, GOOD), make_search(tmp_path, 3, BAD)]
     table = SECTION.table(Material.from_records(records, Store(tmp_path)))
@@ -96,6 +103,7 @@ def test_a_sampler_that_learns_has_no_curve(tmp_path):
         SECTION.table(Material.from_records(records, Store(tmp_path)))
 
 
+@pytest.mark.usefixtures("few_budgets")
 def test_people_read_who_leads_or_that_it_is_undecided(tmp_path):
     records = [make_search(tmp_path, 1, GOOD), make_search(tmp_path, 3, BAD)]
     strings = SECTION.readable(SECTION.table(Material.from_records(records, Store(tmp_path))))
