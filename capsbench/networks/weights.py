@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
@@ -21,11 +21,15 @@ MOST = 3
 """The most tensors of a kind that a message names."""
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
+def read_state(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
     """Reads the tensors of a file by their names: safetensors, or a ``state_dict`` that `torch.save` wrote.
 
     A training program may save them beside other things, such as the epoch and the state of its optimizer; they are found if they
     are the only tensors by name. No code of the file runs: torch unpickles tensors and containers alone.
+
+    Args:
+        path: the file.
+        network: the network that gets them; `WRAPPERS` before all names are left out, but for those that its names have.
 
     Raises:
         UsageError: the file cannot be read, or has something other than tensors by name.
@@ -42,10 +46,17 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         raise UsageError(Kind.DAMAGED, problem, flag="weights", value=path, expected=REMEDY) from error
     state = content if _has_tensors(content) else _find_nested(content, path)
     names = [str(name) for name in state]
-    for wrapper in WRAPPERS:
-        if all(name.startswith(wrapper) for name in names):
-            names = [name.removeprefix(wrapper) for name in names]
-    return dict(zip(names, state.values(), strict=True))
+    # A network may itself have all its layers in one that is called ``module``.
+    wrapper = _find_wrapper(names).removesuffix(_find_wrapper([*network.state_dict()]))
+    return dict(zip([name.removeprefix(wrapper) for name in names], state.values(), strict=True))
+
+
+def _find_wrapper(names: Sequence[str]) -> str:
+    """Returns the `WRAPPERS` before all names, such as those of a network on several GPUs that is compiled."""
+    wrapper = ""
+    while names and (inner := next((one for one in WRAPPERS if all(n.startswith(wrapper + one) for n in names)), "")):
+        wrapper += inner
+    return wrapper
 
 
 def _explain_unreadable(path: str | Path, error: BaseException) -> str:
@@ -93,22 +104,27 @@ def explain_misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str:
             if given.shape != tensor.shape
         ],
         "another type": [
-            f"{name} {_name_type(given)} instead of {_name_type(tensor)}"
+            f"{name} {_name_type(given)} instead of {str(tensor.dtype).removeprefix('torch.')}"
             for name, (given, tensor) in both.items()
-            if _sort_type(given) != _sort_type(tensor)
+            if _is_other_type(given, tensor)
         ],
-        "not finite": [name for name, (given, _) in both.items() if not given.isfinite().all()],
+        "not finite": [
+            name
+            for name, (given, tensor) in both.items()
+            if not _is_other_type(given, tensor) and not given.isfinite().all()
+        ],
     }
     return "; ".join(f"{kind}: {_name_first(names)}" for kind, names in kinds.items() if names)
 
 
-def _sort_type(tensor: Tensor) -> tuple[bool, bool]:
-    """Returns what of a tensor's type cannot be converted: whether it has fractions, and imaginary parts."""
-    return tensor.is_floating_point(), tensor.is_complex()
+def _is_other_type(given: Tensor, wanted: Tensor) -> bool:
+    """Returns true for a tensor that cannot be converted: one without numbers, or of whole ones in the place of fractions."""
+    kinds = [(tensor.is_floating_point(), tensor.is_complex()) for tensor in (given, wanted)]
+    return given.is_meta or kinds[0] != kinds[1]
 
 
 def _name_type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    return f"{'meta ' if tensor.is_meta else ''}{tensor.dtype}".replace("torch.", "")
 
 
 def _name_first(names: list[str]) -> str:

@@ -37,12 +37,13 @@ def find_fitting(cell: Cell) -> WeightsFile | None:
     file = find_weights(cell.weights)
     if file is None:
         return None
+    network = build_network(cell, device="meta")
     try:
-        state = read_state(file.path)
+        state = read_state(file.path, network)
     except UsageError as error:
         error.value = file.typed
         raise
-    if misfit := explain_misfit(build_network(cell, device="meta"), state):
+    if misfit := explain_misfit(network, state):
         problem = f"does not fit {cell.network} with {{flag:size}} {cell.size} on {cell.dataset}: {misfit}"
         raise UsageError(Kind.CONFLICT, problem, flag=WEIGHTS, value=file.typed)
     return file

@@ -227,7 +227,7 @@ def _take_given(planned: PlannedCell, data: Splits, parts: dict[str, str], store
         raise TrainingFailed(f"the weights {cell.weights} are not, or no longer, in the file {file and file.path}")
     _seed_generators(cell.seed)
     network = build_network(cell)
-    network.load_state_dict(read_state(file.path))
+    network.load_state_dict(read_state(file.path, network))
     check_contract(cell, network, data)
     event = Trained(
         [],

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 import capsbench
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.build import build_network
-from capsbench.networks.weights import read_state
+from capsbench.networks.weights import explain_misfit, read_state
 from capsbench.planning.matrix import plan_cells
 from capsbench.presenting.contenders import verdicts_of
 from capsbench.presenting.naming import Names
@@ -124,16 +124,27 @@ def test_the_state_of_a_checkpoint_is_found_in_it(state, tmp_path):
         },
         lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
         lambda state: {"model": {f"_orig_mod.{name}": tensor for name, tensor in state.items()}, "scaler": None},
+        lambda state: {f"_orig_mod.module.{name}": tensor for name, tensor in state.items()},
         lambda state: {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()},
     ],
-    ids=["training", "several GPUs", "compiled", "half"],
+    ids=["training", "several GPUs", "compiled", "both", "half"],
 )
 def test_the_state_of_other_programs_is_the_same_network(wrap, state, tmp_path):
     torch.save(wrap(state), tmp_path / "other.pt")
-    loaded = read_state(tmp_path / "other.pt")
+    loaded = read_state(tmp_path / "other.pt", build_network(capsbench.cells(**RESNET, seeds=0)[0], device="meta"))
     assert loaded.keys() == state.keys()
     assert all(torch.allclose(loaded[name].double(), tensor.double(), atol=1e-2) for name, tensor in state.items())
     assert capsbench.cells(**RESNET, weights=str(tmp_path / "other.pt"))[0].is_given
+
+
+@pytest.mark.parametrize("before", ["", "module.", "_orig_mod.module."])
+def test_a_network_may_have_a_layer_called_module(before, tmp_path):
+    network = torch.nn.Module()
+    network.module = torch.nn.Linear(2, 3)
+    torch.save({before + name: tensor for name, tensor in network.state_dict().items()}, tmp_path / "own.pt")
+    loaded = read_state(tmp_path / "own.pt", network)
+    assert {*loaded} == {"module.weight", "module.bias"}
+    assert explain_misfit(network, loaded) == ""
 
 
 def test_one_of_two_states_is_not_guessed(state, tmp_path):
@@ -144,13 +155,20 @@ def test_one_of_two_states_is_not_guessed(state, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "kind"), [("long", "another type"), ("nan", "not finite"), ("complex", "another type")]
+    ("change", "kind"),
+    [
+        ("long", "another type"),
+        ("nan", "not finite"),
+        ("complex", "another type"),
+        ("meta", "another type"),
+    ],
 )
 def test_weights_that_no_network_can_have_are_refused(change, kind, state, tmp_path):
     changes = {
         "long": torch.Tensor.long,
         "nan": lambda tensor: tensor * torch.nan,
         "complex": lambda tensor: tensor + 1j,
+        "meta": lambda tensor: tensor.to("meta"),
     }
     *_, last = state
     torch.save({**state, last: changes[change](state[last])}, tmp_path / "odd.pt")
