@@ -90,16 +90,17 @@ def clean_decoded(folder: Path, *, yes: bool = False) -> dict[Path, int]:
     sizes: dict[Path, int] = {}
     refused: list[tuple[Path, OSError]] = []
     for path in sorted(files):
-        with suppress(FileNotFoundError):  # another command has deleted it
+        try:
             sizes[path] = path.stat().st_size
-            try:
-                if yes:
-                    path.unlink()
-            except PermissionError as error:
-                refused.append((path, error))
+            if yes:
+                path.unlink()
+        except FileNotFoundError:  # another command has deleted it
+            continue
+        except OSError as error:
+            refused.append((path, error))
     if refused:
         path, fault = refused[0]
-        problem = f"{len(refused)} of {len(sizes)} files cannot be deleted: {fault.strerror}"
+        problem = f"{len(refused)} of {len(sizes)} files cannot be deleted: {fault.strerror or fault}"
         raise UsageError(Kind.INACCESSIBLE, problem, flag="data_dir", file=path.parent) from fault
     return sizes
 

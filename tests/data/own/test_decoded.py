@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,8 +139,9 @@ def test_bytes_that_do_not_suffice_are_replaced_by_floats() -> None:
     assert np.load(file).tolist() == [[[[1.0, 1.0]]], [[[0.5, 0.5]]]]
 
 
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.EROFS])
 def test_a_file_that_cannot_be_deleted_is_told_and_the_others_are(
-    put_images: PutImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    put_images: PutImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
 ) -> None:
     load(put_images(), tmp_path)
     load(put_images("others"), tmp_path)
@@ -148,7 +150,7 @@ def test_a_file_that_cannot_be_deleted_is_told_and_the_others_are(
 
     def refuse(path: Path, **how: Any) -> None:
         if path == first:
-            raise PermissionError(errno.EACCES, "Permission denied")
+            raise OSError(reason, os.strerror(reason))
         unlink(path, **how)
 
     monkeypatch.setattr(Path, "unlink", refuse)
