@@ -155,7 +155,7 @@ class _Process:
             yield "end", ProcessFailed(f"the process died: {cause_of_death(self.process.exitcode)}")
         elif self.seconds_left == 0:
             _stop_processes([self])
-            yield "end", ProcessFailed(f"longer than its time limit of {self.job.time_limit:,g} s")
+            yield "end", ProcessFailed(f"longer than its time limit of {self.job.time_limit:,.12g} s")
 
     def kill_process(self) -> None:
         self.process.kill()  # no effect on a process that has ended
