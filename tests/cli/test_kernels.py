@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(ker
     (tmp_path / "a-file").write_text("")
     done = kernels("bench", "--out", "a-file")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("capsbench: a-file: ")
+    assert done.stderr.startswith("capsbench: --out a-file: ")
     assert len(done.stderr.strip().splitlines()) == 1
 
 
