@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -39,9 +40,14 @@ def run_program(source: str, environment: Mapping[str, str]) -> list[float]:
     """Returns the durations that a program prints, in seconds, such as one that calls `print_times`.
 
     Raises:
-        RuntimeError: it failed; with the last line of its errors.
+        RuntimeError: it failed; with the signal that ended it, or the last line of its errors.
     """
-    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, check=False)
+    # It imports what this process does, also in a folder with another copy of this package.
+    environment = {**environment, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-P", "-c", source]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        raise RuntimeError(f"ended by signal {-done.returncode} ({signal.strsignal(-done.returncode)})")
     if done.returncode != 0:
         raise RuntimeError(next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}"))
     return [float(seconds) for seconds in json.loads(done.stdout.splitlines()[-1])]

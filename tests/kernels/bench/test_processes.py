@@ -30,6 +30,21 @@ def test_a_program_that_fails_is_not_run_again_and_says_why():
     assert failed == {"bad": "ValueError: no"}
 
 
+def test_a_program_that_the_system_ends_names_the_signal():
+    kill = "import os, sys; print('a warning', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
+    with pytest.raises(RuntimeError, match="signal 9"):
+        processes.run_program(kill, {})
+
+
+def test_a_program_imports_what_this_process_does_and_not_what_lies_in_the_folder(tmp_path, monkeypatch):
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "durations.py").write_text(f"ALL = [{len(place)}]")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend(tmp_path / "there")
+    assert processes.run_program("import durations; print(durations.ALL)", processes.read_plain_environment()) == [5]
+
+
 def test_a_run_that_raises_ends_its_program():
     runs = iter([None, None])
     with pytest.raises(SystemExit, match="failed: StopIteration"):
