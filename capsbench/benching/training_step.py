@@ -192,6 +192,7 @@ def _bench_cell(cell: Cell, seconds: float, rounds: int, busy: bool, say: Callab
         if errors[name] <= LARGEST_ERROR
     }
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
+    torch.cuda.empty_cache()  # what this process keeps, the others could not use
     say(f"{title}: timing")
     programs = {name: describe_program(cell, seconds / rounds, name) for name in runs}
     with use_core() if busy else nullcontext():

@@ -205,7 +205,13 @@ def steps(
         return
     facts = kernels_report.read_facts(target.type)
     timed = training.bench_steps(cells, seconds=seconds, rounds=rounds, busy=busy, say=_print_progress)
-    rows = [row | facts for row in timed]
+    rows, interrupted = list[dict[str, Any]](), False
+    try:
+        rows.extend(row | facts for row in timed)
+    except KeyboardInterrupt:
+        interrupted = True
+    if not rows:
+        raise KeyboardInterrupt
     files = tables.write_report(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
     if as_json:
         print(json.dumps(rows))
@@ -215,6 +221,9 @@ def steps(
         for line in tables.describe_origin(tables.build_table(rows)):
             print(line)
         print(f"written: {', '.join(map(str, files))}")
+    if interrupted:
+        print(f"interrupted; the {len(rows)} rows measured so far are in {out}", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED)
     defects = [f"{row['network']}: {row['contender']}: {row['status']}" for row in rows if row["status"] != "ok"]
     for line in defects:
         print(f"capsbench: {line}", file=sys.stderr)

@@ -124,6 +124,24 @@ def test_the_command_prints_rows_for_programs(capsbench, timed, tmp_path):
     assert {row["contender"]: row["median_s"] for row in rows} == {"broadcast": 0.5, "einsum": 0.3, "cpu": 0.2}
 
 
+def test_an_interrupt_keeps_the_rows_until_then(capsbench, monkeypatch, tmp_path):
+    def time_programs(programs, rounds):
+        if "einsum" not in programs:  # those of EM routing
+            raise KeyboardInterrupt
+        return {name: MADE_UP[name] for name in programs}, {}
+
+    monkeypatch.setattr(training_step, "time_programs", time_programs)
+    words = ("--case", "dynamic:tiny,em:tiny", *WORDS[2:], "--out", "made")
+    done = capsbench("kernels", "steps", *words, cwd=tmp_path)
+    assert done.returncode == 130
+    assert "the 3 rows measured so far are in made" in done.stderr
+    assert pd.read_csv(tmp_path / "made" / "steps.csv")["contender"].tolist() == ["broadcast", "einsum", "cpu"]
+    (tmp_path / "made" / "steps.md").write_text("earlier")
+    done = capsbench("kernels", "steps", "--case", "em:tiny", *WORDS[2:], "--out", "made", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert (tmp_path / "made" / "steps.md").read_text() == "earlier"
+
+
 def test_a_wrong_case_is_exit_code_2(capsbench, tmp_path):
     done = capsbench("kernels", "steps", "--case", "em", cwd=tmp_path)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
