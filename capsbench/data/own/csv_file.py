@@ -40,7 +40,7 @@ class CsvSet(OwnImages):
         pictures = [self._read_row(number, row) for number, row in enumerate(rows, start=2) if any(row.values())]
         if not pictures:
             raise self._refuse("no images", EXPECTED)
-        files = [_find_spelling(self.path.parent / picture.name) for picture in pictures]
+        files = [_find_spelling(self.path.parent, picture.name) for picture in pictures]
         paths = [os.path.normpath(file) for file in files]
         counts = Counter(paths)
         twice = sorted({picture.name for picture, path in zip(pictures, paths, strict=True) if counts[path] > 1})
@@ -97,7 +97,7 @@ class CsvSet(OwnImages):
         if part is None:
             raise self._refuse(f"line {number}: split {split!r}", "expected train, validation or test", split)
         labels = self._read_several(number, row) if self.any_number else self._read_single(number, row)
-        return FilePicture(_find_spelling(self.path.parent / name), name, labels, part)
+        return FilePicture(_find_spelling(self.path.parent, name), name, labels, part)
 
     def _read_single(self, number: int, row: dict[str, str]) -> list[str]:
         label = row.get("label", "")
@@ -122,7 +122,7 @@ class CsvSet(OwnImages):
         return UsageError(Kind.DAMAGED, problem, flag="dataset", file=self.path, value=value, expected=expected)
 
 
-def _find_spelling(path: Path) -> Path:
-    """Returns a path as it is on the disk, which may keep the accents of its letters in another form than the table."""
-    others = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
-    return path if path.is_file() else next((other for other in others if other.is_file()), path)
+def _find_spelling(folder: Path, name: str) -> Path:
+    """Returns the path of a file by its name, whose accents the disk may keep in another form than the table."""
+    forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    return next((folder / form for form in forms if (folder / form).is_file()), folder / name)

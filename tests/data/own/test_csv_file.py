@@ -40,6 +40,13 @@ def test_an_accent_is_the_same_in_both_forms_of_unicode(table: Path, put_images:
     assert sum(shapes.image_counts.values()) == 20
 
 
+def test_the_folder_of_the_table_may_keep_accents_in_another_form_than_the_files(put_images: PutImages) -> None:
+    one, two = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    table = put_images(f"{two}/shapes", classes=(one, "bar")) / "table.csv"
+    lines = [f"shapes/{name}/{number:03}.png,{name}" for name in (two, "bar") for number in range(10)]
+    assert CsvSet(write(table, lines)).class_names == ["bar", one]
+
+
 def test_numbers_are_classes_in_their_order(table: Path) -> None:
     lines = [f"{file},{(2, 10)[place % 2]}" for place, file in enumerate(FILES)]
     assert CsvSet(write(table, lines)).class_names == ["2", "10"]
