@@ -28,8 +28,9 @@ def write_hub_folder(found: Found, trained: TrainedNetwork, folder: Path) -> Che
     if folder.exists() and not is_hub_folder(folder) and (not folder.is_dir() or any(folder.iterdir())):
         expected = "a new or empty folder, or one of an earlier export"  # README.md of another would be lost
         raise UsageError(Kind.INVALID, flag="out", expected=expected, value=str(folder))
-    _refuse_edited_card(folder)
     description = describe_network(trained)
+    card = write_card(found, trained, description, folder.name).encode()
+    _refuse_edited_card(folder, card)
     content = to_safetensors(trained, to_json(description))
     with replace_file(folder / WEIGHTS) as temporary:
         temporary.write_bytes(content)
@@ -42,22 +43,21 @@ def write_hub_folder(found: Found, trained: TrainedNetwork, folder: Path) -> Che
         "labels_an_image": trained.dataset.labels_an_image,
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "sources": {kind: dict(digests) for kind, digests in training.sources.items()} if training else {},
+        CARD_DIGEST: hashlib.sha256(card).hexdigest(),
     }
-    card = write_card(found, trained, description, folder.name).encode()
-    config[CARD_DIGEST] = hashlib.sha256(card).hexdigest()
     write_file(folder / CARD, card)
     write_file(folder / CONFIG, f"{json.dumps(config, indent=1)}\n".encode())
     return checked
 
 
-def _refuse_edited_card(folder: Path) -> None:
+def _refuse_edited_card(folder: Path, new: bytes) -> None:
     """Refuses a folder whose card was edited since an earlier export, such as by adding a licence, and would be lost."""
     try:
         digest = json.loads(read_file(folder / CONFIG))[CARD_DIGEST]
         card = read_file(folder / CARD)
     except (OSError, ValueError, KeyError, TypeError):  # no export yet, none of this version, or no card
         return
-    if hashlib.sha256(card).hexdigest() != digest:
+    if card != new and hashlib.sha256(card).hexdigest() != digest:  # an export that was cut off has written the new one
         problem = "it was edited since the earlier export, and would be replaced"
         expected = "move it away, or name another folder"
         raise UsageError(Kind.CONFLICT, problem, flag="out", file=folder / CARD, expected=expected)

@@ -63,6 +63,14 @@ def test_an_edited_card_is_not_replaced(trained, folder):
     assert python_api.network(folder).cell.network == "matched"
 
 
+def test_an_export_that_was_cut_off_before_its_end_is_done_again(trained, folder):
+    before = (folder / "config.json").read_bytes()
+    python_api.export("matched", "hub", folder, folder=trained / "results")
+    (folder / "config.json").write_bytes(before)  # which is written last
+    python_api.export("matched", "hub", folder, folder=trained / "results")
+    assert python_api.network(folder).cell.network == "matched"
+
+
 def test_the_header_of_the_card_has_the_accuracy_on_record(trained, folder):
     header, text = read_card(folder)
     table = python_api.load(trained / "results").query("routing == 'dynamic' and metric == 'accuracy'")
