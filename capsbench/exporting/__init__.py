@@ -125,12 +125,17 @@ def _choose_path(out: str | Path | None, to: str, default: Path) -> Path:
     if out is None:
         return default.with_name(default.name + ENDINGS[to])
     path, ending = Path(out), ENDINGS[to]
-    if any(folder.name in OF_RECORDS and (folder.parent / "records").is_dir() for folder in path.resolve().parents):
+    if any(folder.name in OF_RECORDS and _has_records(folder.parent) for folder in path.resolve().parents):
         problem = "there lie the files of the records, which an export could replace"
         raise UsageError(Kind.CONFLICT, problem, flag="out", file=path, expected="another folder")
     if ending and (path.suffix != ending or path.is_dir()):
         raise UsageError(Kind.INVALID, flag="out", expected=f"a file name that ends in {ending}", value=str(out))
     return path
+
+
+def _has_records(folder: Path) -> bool:
+    """Returns true for a results folder: a user's own may have folders called ``weights`` and ``records``, too."""
+    return any((folder / "records").glob(f"{'[0-9a-f]' * 12}.json"))
 
 
 def _list_files(path: Path) -> list[Path]:

@@ -268,3 +268,10 @@ def test_nothing_is_exported_among_the_files_of_records(trained, tmp_path):
         python_api.export("dynamic", "safetensors", weights, folder=trained / "results")
     assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "out")
     assert weights.read_bytes() == before
+
+
+def test_folders_of_the_users_own_may_have_such_names(trained, tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "notes.json").write_text("{}")
+    path = tmp_path / "weights" / "net.safetensors"
+    assert python_api.export("dynamic", "safetensors", path, folder=trained / "results").files[0] == path
