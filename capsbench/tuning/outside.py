@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import CallInterrupted, Kind, UsageError, end_at_interrupt
 from capsbench.planning.contender_defaults import title_cells
 from capsbench.planning.defaults import TRIALS
 from capsbench.planning.matrix import PlannedCell
@@ -70,10 +70,11 @@ class TunableContender:
         store = open_trials(self._folder)
         outcome = self._run_cells([planned], store, ())
         if outcome.interrupted:
-            raise KeyboardInterrupt
+            raise CallInterrupted(outcome.describe_end(), outcome)
         validation = read_validation(store.find(planned.cell))
         return validation if math.isfinite(validation) else math.nan
 
+    @end_at_interrupt
     def train_results(self, number: int, setting: Mapping[str, Scalar]) -> Outcome:
         """Trains with the setting of a trial and the seeds of the request, and takes the measures.
 

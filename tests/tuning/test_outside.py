@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from capsbench.errors import Kind, UsageError
+from capsbench.errors import CallInterrupted, Kind, UsageError
 from capsbench.planning.matrix import plan_cells
 from capsbench.records.store import Store
 from capsbench.records.tuning.trials import open_trials, read_trials
+from capsbench.running.outcome import Outcome
 from capsbench.tuning.contenders import list_contenders
 from capsbench.tuning.outside import TunableContender
 from capsbench.tuning.search import Search
@@ -56,6 +59,17 @@ def test_a_trial_has_one_setting(make_tunable, tmp_path) -> None:
         tunable.validate(1, {"learning_rate": 0.02})
     assert (caught.value.kind, caught.value.value) == (Kind.CONFLICT, 1)
     assert len(read_trials(tmp_path)) == 2
+
+
+def test_an_interrupted_call_ends_the_loop_that_it_is_in(make_tunable) -> None:
+    tunable = make_tunable()
+    tunable.validate(0, SETTING)
+    stopped = replace(tunable, _run_cells=lambda planned, store, remarks: Outcome(left=["a"], interrupted=True))
+    for call in (partial(stopped.validate, 1), partial(stopped.train_results, 0)):
+        with pytest.raises(CallInterrupted) as caught:
+            call(SETTING)
+        assert caught.value.result.left == ["a"]
+        assert "1 left" in str(caught.value)
 
 
 @pytest.mark.parametrize(
