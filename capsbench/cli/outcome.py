@@ -102,7 +102,8 @@ def _print_left(outcome: Outcome, as_json: bool) -> bool:
     # Without --fresh the command continues a fresh run; with it, it would start again.
     again = shlex.join(["capsbench", *(part for part in sys.argv[1:] if part != "--fresh")])
     if outcome.interrupted:
-        left = "1 cell is left" if len(outcome.left) == 1 else f"{len(outcome.left)} cells are left"
+        count = outcome.count_left()
+        left = "1 cell is left" if count == 1 else f"{count} cells are left"
         if outcome.trained:
             left += f" ({len(outcome.trained)} of them trained, and to be measured)"
         word, code = describe_end()

@@ -55,7 +55,11 @@ class Outcome(Displayed):
     def count_done(self) -> tuple[int, int]:
         """Returns the number of cells on record, and of all."""
         done = len(self.finished) + len(self.on_record)
-        return done, done + len(self.failed) + len(self.left) + self.undrawn
+        return done, done + len(self.failed) + self.count_left()
+
+    def count_left(self) -> int:
+        """Returns the number of cells that are left, with those of later rounds."""
+        return len(self.left) + self.undrawn
 
     def add_earlier(self, earlier: Outcome) -> None:
         """Counts what ended in an earlier round too."""
@@ -79,7 +83,7 @@ class Outcome(Displayed):
         """Returns the result, the failed cells, and what is left to do."""
         titles = title_cells(record.cell for record in self.failed)
         failed = Grid(["failed", "reason"], [[titles[record.cell.id], record.reason.strip()] for record in self.failed])
-        left = f"{len(self.left)} left: the same call continues" if self.left else ""
+        left = f"{self.count_left()} left: the same call continues" if self.left else ""
         return Output(
             self.describe(),
             cautions=[f"{self._spell_end()}{left}"] if self.left else [],

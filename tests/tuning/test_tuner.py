@@ -159,7 +159,7 @@ def test_a_search_that_learns_finds_a_narrow_optimum_and_is_rebuilt_from_its_rec
 def test_an_interrupted_search_that_learns_counts_the_trials_of_all_rounds(planned, tmp_path) -> None:
     contenders = list_contenders(planned, Search(trials=30, studies=1, sampler="tpe"))  # em and its matched CNN
     tuned = Tuner(contenders, tmp_path, FakeRuns(near_rate(0.01), most=7)).run()
-    assert (tuned.results, tuned.trials.count_done()) == (None, (7, 60))
+    assert (tuned.results, tuned.trials.count_done(), tuned.trials.count_left()) == (None, (7, 60), 53)
     again = Tuner(contenders, tmp_path, FakeRuns(near_rate(0.01), most=1)).run()
     assert again.trials.count_done() == (8, 60)
 
