@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 from capsbench.measures.speed.spec import SPEED
 from capsbench.presenting.words import shorten_name
-from capsbench.records.record import Record, Run
+from capsbench.records.record import Record, Run, Training
 from capsbench.registry import measure_name
 
 MACHINE_FACTS = ("cpu", "cores", "gpu", "driver", "cuda", "threads", "backend")
@@ -52,13 +53,13 @@ def describe_origin(
     counts = {status: sum(record.status == status for record in records) for status in STATES}
     cells = ", ".join(f"{count} {STATES[status]}" for status, count in counts.items() if count)
     commits = {(facts.get("commit"), facts.get("dirty")) for facts in (record.provenance for record in records)}
-    started = sorted(record.training.started for record in records if record.training and record.training.started)
+    trainings = [record.training for record in records if record.training]
     facts = {
         "cells": [cells] if cells else [],
         "chosen by": list(where),
         "run": _spell_runs(runs),
         "command": list(dict.fromkeys(run.command for run in runs))[-MOST_COMMANDS:],
-        "measured": [_spell_period(started[0], started[-1])] if started else [],
+        "trained": _spell_period(trainings),
         "machine": _list_values(records, MACHINE_FACTS),
         "software": _list_values(records, SOFTWARE),
         "commit": [
@@ -88,14 +89,20 @@ def find_left_out(runs: Sequence[Run], records: Iterable[Record]) -> dict[str, s
     return {name: reason for name, reason in reasons.items() if name not in known}
 
 
-def _spell_period(first: str, last: str) -> str:
-    """Returns a period such as ``2026-11-22 23:28:24 to 23:31:46 UTC``."""
-    try:
-        start, end = (datetime.fromisoformat(time).astimezone(UTC) for time in (first, last))
-    except (ValueError, OverflowError):
-        return f"{first} to {last}"
-    same_day = start.date() == end.date()
-    return f"{start:%Y-%m-%d %H:%M:%S} to {end.strftime('%H:%M:%S' if same_day else '%Y-%m-%d %H:%M:%S')} UTC"
+def _spell_period(trainings: Iterable[Training]) -> list[str]:
+    """Returns the first start and the last end of trainings in a line, such as ``2026-11-22 23:28:24 to 23:31:46 UTC``."""
+    parts = [(part.started, part.seconds) for training in trainings for part in (training.segments or (training,))]
+    starts, ends = [], []
+    for started, seconds in parts:
+        with suppress(ValueError, OverflowError):
+            start = datetime.fromisoformat(started or "").astimezone(UTC)  # older records have none
+            ends.append(start + timedelta(seconds=seconds or 0))
+            starts.append(start)
+    if not starts:
+        return []
+    first, last = min(starts), max(ends)
+    same_day = first.date() == last.date()
+    return [f"{first:%Y-%m-%d %H:%M:%S} to {last.strftime('%H:%M:%S' if same_day else '%Y-%m-%d %H:%M:%S')} UTC"]
 
 
 def count_machines(records: list[Record]) -> int:

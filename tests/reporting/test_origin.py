@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from capsbench.records.record import Record
+from capsbench.records.record import Record, Segment
 from capsbench.reporting.origin import count_machines, describe_origin, spell_title
 from tests.making import make_record
 
@@ -32,15 +33,28 @@ def test_baselines_alone_are_networks(matched: Make) -> None:
     assert spell_title([matched(network="all-conv", options={})]) == "Networks on digits"
 
 
-def test_the_period_of_the_trainings(capsules: Make) -> None:
-    def at(seed: int, started: str) -> Record:
-        record = capsules(seed=seed)
-        return make_record(record.cell, record.rows, provenance=record.provenance, started=started)
+@pytest.mark.parametrize(
+    ("starts", "period"),
+    [
+        (["2026-01-01T23:59:00+00:00"], "2026-01-01 23:59:00 to 23:59:30 UTC"),
+        (["2026-01-01T23:58:00+00:00", "2026-01-01T23:59:00+00:00"], "2026-01-01 23:58:00 to 23:59:30 UTC"),
+        (["2026-01-02T02:00:00+02:00", "2026-01-01T23:59:00+00:00"], "2026-01-01 23:59:00 to 2026-01-02 00:00:30 UTC"),
+        (["2026-01-01T23:59:00+00:00", "yesterday"], "2026-01-01 23:59:00 to 23:59:30 UTC"),
+    ],
+)
+def test_the_period_is_from_the_first_start_to_the_last_end(capsules: Make, starts: list[str], period: str) -> None:
+    records = [
+        make_record(capsules(seed=seed).cell, started=started, seconds=30.0) for seed, started in enumerate(starts)
+    ]
+    assert dict(describe_origin(records, []))["trained"] == [period]
 
-    first, second = at(0, "2026-01-01T23:59:00+00:00"), at(1, "2026-01-02T02:00:00+02:00")
-    assert dict(describe_origin([first, second], []))["measured"] == ["2026-01-01 23:59:00 to 2026-01-02 00:00:00 UTC"]
-    second = at(1, "2026-01-01T23:59:30+00:00")
-    assert dict(describe_origin([second, first], []))["measured"] == ["2026-01-01 23:59:00 to 23:59:30 UTC"]
+
+def test_the_period_of_an_interrupted_training_has_all_its_parts(capsules: Make) -> None:
+    parts = [Segment(1, "2026-01-01T10:00:00+00:00", 60.0), Segment(1, "2026-01-01T12:00:00+00:00", 30.0)]
+    record = make_record(capsules().cell, started="2026-01-01T12:00:00+00:00", seconds=90.0)
+    assert record.training is not None
+    record = replace(record, training=replace(record.training, segments=parts))
+    assert dict(describe_origin([record], []))["trained"] == ["2026-01-01 10:00:00 to 12:00:30 UTC"]
 
 
 def test_facts_list_what_differs_among_the_records(capsules: Make, failed: Make) -> None:

@@ -46,7 +46,7 @@ ROOM_FOR_SHOWN = 1_500_000
 PIXELS = 96 / 72
 """Pixels of CSS a typographic point."""
 
-TOP = ("cells", "chosen by", "measured")
+TOP = ("cells", "chosen by", "trained")
 """The facts below the answer, in one line; the last part of the page has all."""
 
 
