@@ -1,7 +1,6 @@
 """Programs that are timed in processes of their own."""
 
 import json
-import time
 
 import pytest
 import torch
@@ -52,8 +51,6 @@ def test_a_run_that_raises_ends_its_program():
 
 
 def test_times_are_printed_without_the_runs_that_warm_up(capsys):
-    durations = iter([0.2, 0.2, *[0.0] * 3])
-    processes.print_times(lambda: time.sleep(next(durations)), 1e-9, None, torch.device("cpu"))
-    printed = json.loads(capsys.readouterr().out)
-    assert len(printed) == 3
-    assert max(printed) < 0.2
+    runs = []
+    processes.print_times(lambda: runs.append("run"), 1e-9, None, torch.device("cpu"))
+    assert len(json.loads(capsys.readouterr().out)) == len(runs) - 2 >= 3
