@@ -26,9 +26,10 @@ def read_plain_environment() -> dict[str, str]:
 
 @contextmanager
 def use_core() -> Iterator[None]:
-    """Runs a process that never rests."""
+    """Runs a process that never rests, and ends with this one also if the system kills this one."""
     # Ctrl-C reaches this process as well, which would print where it was.
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"], stderr=subprocess.DEVNULL)
+    source = f"import os\nwhile os.getppid() == {os.getpid()}:\n  for _ in range(10**6): pass"
+    busy = subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.DEVNULL)
     try:
         yield
     finally:

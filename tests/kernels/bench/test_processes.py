@@ -1,6 +1,8 @@
 """Programs that are timed in processes of their own."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -42,6 +44,16 @@ def test_a_program_imports_what_this_process_does_and_not_what_lies_in_the_folde
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.syspath_prepend(tmp_path / "there")
     assert processes.run_program("import durations; print(durations.ALL)", processes.read_plain_environment()) == [5]
+
+
+def test_a_busy_process_ends_with_one_that_the_system_kills():
+    kill = (
+        "import os\nfrom capsbench_kernels.bench import processes\n"
+        "with processes.use_core(): print(os.getpid(), flush=True); os.kill(os.getpid(), 9)"
+    )
+    # The busy process has the pipe as well: it is read until both have ended.
+    done = subprocess.run([sys.executable, "-c", kill], stdout=subprocess.PIPE, check=False, timeout=100)
+    assert (done.returncode, len(done.stdout.splitlines())) == (-9, 1)
 
 
 def test_a_run_that_raises_ends_its_program():
