@@ -196,10 +196,9 @@ def _add_cell(cells: dict[str, PlannedCell], planned: PlannedCell) -> None:
         both = f"{known.device},{planned.device}"
         raise UsageError(Kind.CONFLICT, problem, flag="device", value=both, expected="name one")
     measures = tuple(sorted({*known.measures, *planned.measures}))
-    if measures != known.measures:
-        request = {**known.request, MEASURE_FLAG: ",".join(measures)}
-        both_open = known.is_open and planned.is_open
-        cells[planned.cell.id] = replace(known, measures=measures, request=request, is_open=both_open)
+    request = known.request if measures == known.measures else {**known.request, MEASURE_FLAG: ",".join(measures)}
+    both_open = known.is_open and planned.is_open
+    cells[planned.cell.id] = replace(known, measures=measures, request=request, is_open=both_open)
 
 
 def _explain_unmeasurable(specs: Iterable[str], cell: Cell) -> UsageError:

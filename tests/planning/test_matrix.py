@@ -120,6 +120,15 @@ def test_a_cell_that_two_requests_ask_for_has_the_measures_of_both():
     assert planned.measures == ("accuracy", "speed")
 
 
+@pytest.mark.parametrize("named_first", [True, False])
+def test_measures_that_one_of_two_requests_names_do_not_give_way(named_first):
+    same = {"routing": "em", "seeds": 0, "baseline": "none"}
+    usual, named = plan_cells(same)[0], plan_cells({**same, "measure": "accuracy"})[0]
+    assert (usual.is_open, named.is_open) == (True, False)
+    (planned,) = plan_cells(*([{**same, "measure": "accuracy"}, same][:: 1 if named_first else -1]))
+    assert (planned.is_open, "accuracy" in usual.measures) == (False, True)
+
+
 REQUESTS = [
     {"routing": "em", "iters": "1,3", "seeds": "0,1", "measure": "accuracy"},
     {"routing": ["dynamic"], "squash": ["sabour", "unit"], "leaky": "yes,no", "seeds": 0, "train-size": "all,100"},
