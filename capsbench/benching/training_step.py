@@ -216,7 +216,9 @@ def _bench_cell(cell: Cell, seconds: float, rounds: int, busy: bool, say: Callab
         else:
             p20, *_, p80 = statistics.quantiles(times[name], n=5, method="inclusive")
             row |= {"median_s": medians[name], "p20_s": p20, "p80_s": p80, "n": len(times[name])}
-            row |= {"peak_bytes": peaks[name], "times_as_fast": medians.get(BASELINE, float("nan")) / medians[name]}
+            row |= {"peak_bytes": peaks[name]}
+            if BASELINE in medians:
+                row["times_as_fast"] = medians[BASELINE] / medians[name]
         yield row
 
 

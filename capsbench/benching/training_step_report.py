@@ -35,12 +35,16 @@ def to_readable(table: pd.DataFrame) -> pd.DataFrame:
         line |= {"parameters": format_si(row["parameters"]), "batch": str(row["batch"]), "contender": row["contender"]}
         if row["status"] == "ok":
             spread = f"{format_duration(row['median_s'])} ({format_duration(row['p20_s'])} to {format_duration(row['p80_s'])})"
-            line |= {"step": spread, "times as fast": format_factor(row["times_as_fast"]), "n": str(row["n"])}
+            line |= {"step": spread, "times as fast": _format_factor(row["times_as_fast"]), "n": str(row["n"])}
             line |= {"memory": f"{row['peak_bytes'] / 2**20:,.0f} MiB", "gradients": f"{row['error']:.1e}"}
         else:
             line |= {"step": row["status"], "times as fast": "", "n": "", "memory": "", "gradients": ""}
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _format_factor(factor: Any) -> str:
+    return "" if pd.isna(factor) else format_factor(factor)  # the usual implementation may have failed
 
 
 def write_report(rows: Sequence[dict[str, Any]], folder: Path, notes: Sequence[str] = ()) -> list[Path]:

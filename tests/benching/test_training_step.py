@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from capsbench.benching import training_step
+from capsbench.benching import training_step, training_step_report
 from capsbench.errors import Kind, UsageError
 from capsbench.networks.build import build_network
+from capsbench.presenting.words import TIMES
 from capsbench.routing import DynamicRouting, EMRouting
 
 MADE_UP = {"broadcast": [0.4, 0.6, 0.5], "einsum": [0.3, 0.3], "cpu": [0.1, 0.2, 0.2, 0.3]}
@@ -84,7 +85,10 @@ def test_a_contender_that_fails_in_its_process_gets_no_time(monkeypatch):
     )
     broadcast, fused = training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED))
     assert (broadcast["status"], broadcast["median_s"]) == ("out of memory", None)
-    assert fused["median_s"] == 1
+    assert (fused["median_s"], fused["times_as_fast"]) == (1, None)
+    for rows in ([broadcast, fused], [broadcast, fused, {**fused, "times_as_fast": 2.0}]):
+        readable = training_step_report.to_readable(training_step_report.build_table(rows))
+        assert readable["times as fast"].tolist() == ["", "", f"2.0{TIMES}"][: len(rows)]
 
 
 def test_a_network_that_computes_something_else_gets_no_time(timed, monkeypatch):
