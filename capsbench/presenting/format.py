@@ -45,8 +45,8 @@ CAPTION: Caption = (
     AboutColumn("accuracy", "Accuracy: of the test images, the mean over n seeds ± half-width of the 95 % t-interval."),
     AboutColumn(
         "vs ",
-        "Vs: points to that CNN, trained on the same data for as long, paired over seeds; the 95 % interval is adjusted for all "
-        "differences of the table.",
+        "Vs: points to that CNN, trained on the same data with the same budget, paired over seeds; the 95 % interval is adjusted "
+        "for all differences of the table.",
     ),
     AboutColumn(
         "seeds needed", f"Seeds needed: how many would show a difference of this size and spread, {POWER_OF_PLANS}."
