@@ -9,7 +9,8 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
@@ -124,17 +125,9 @@ def bench(
     files = kernels_report.write_report(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
     if not rows:
         raise KeyboardInterrupt
-    if as_json:
-        print(json.dumps(rows))
-    else:
-        readable = kernels_report.to_readable(kernels_report.build_table(rows))
-        _print_table(list(readable.columns), readable.to_numpy().tolist())
-        for line in kernels_report.describe_origin(kernels_report.build_table(rows)):
-            print(line)
-        print(f"written: {', '.join(map(str, files))}")
+    _print_rows(kernels_report, rows, files, as_json)
     if interrupted:
-        print(f"interrupted; the {len(rows)} rows measured so far are in {out}", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED)
+        _end_interrupted(rows, out)
     if kernels_report.list_defects(rows):
         for line in kernels_report.list_defects(rows):
             print(f"capsbench: {line}", file=sys.stderr)
@@ -213,17 +206,9 @@ def steps(
     if not rows:
         raise KeyboardInterrupt
     files = tables.write_report(rows, out, [f"command: `{shlex.join(['capsbench', *sys.argv[1:]])}`"])
-    if as_json:
-        print(json.dumps(rows))
-    else:
-        readable = tables.to_readable(tables.build_table(rows))
-        _print_table(list(readable.columns), readable.to_numpy().tolist())
-        for line in tables.describe_origin(tables.build_table(rows)):
-            print(line)
-        print(f"written: {', '.join(map(str, files))}")
+    _print_rows(tables, rows, files, as_json)
     if interrupted:
-        print(f"interrupted; the {len(rows)} rows measured so far are in {out}", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED)
+        _end_interrupted(rows, out)
     defects = [f"{row['network']}: {row['contender']}: {row['status']}" for row in rows if row["status"] != "ok"]
     for line in defects:
         print(f"capsbench: {line}", file=sys.stderr)
@@ -265,6 +250,25 @@ def compile_(
         print(f"capsbench: {name} spills registers, with {kernel.stack} bytes of stack", file=sys.stderr)
     if spilling:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _print_rows(tables: ModuleType, rows: list[dict[str, Any]], files: list[Path], as_json: bool) -> None:
+    """Prints rows as JSON, or as the table of a module of `capsbench.benching` with its origin and the files written."""
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = tables.build_table(rows)
+    readable = tables.to_readable(table)
+    _print_table(list(readable.columns), readable.to_numpy().tolist())
+    for line in tables.describe_origin(table):
+        print(line)
+    print(f"written: {', '.join(map(str, files))}")
+
+
+def _end_interrupted(rows: list[dict[str, Any]], out: Path) -> NoReturn:
+    """Says where the rows until an interruption are, and ends the command."""
+    print(f"interrupted; the {len(rows)} rows measured so far are in {out}", file=sys.stderr)
+    raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _compare_waiting(programs: dict[str, str], pairs: int, threads: int | None, out: Path, as_json: bool) -> None:
