@@ -2,7 +2,8 @@
 
 The usual implementation holds every vote in memory and takes each step of the routing on all of them. It gets the same weights
 and the same batch. Only contenders with the same gradients are timed, each in processes of its own: a fused pass changes how all
-threads of its process wait and which memory it keeps, from which the others would gain.
+threads of its process wait and which memory it keeps, from which the others would gain. Beside them stands a network without
+a routing, which bounds what a faster routing can reach.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ COLUMNS = (
     *("error", "median_s", "p20_s", "p80_s", "n", "times_as_fast", "peak_bytes", "load", "device", "threads", "torch"),
 )
 """The columns of a row. ``load`` is ``idle``, or ``busy`` beside a process that uses a core. ``error`` is the largest deviation
-of a gradient from that of the usual implementation, relative to the norm of the gradient. ``times_as_fast`` is the median of the
-usual implementation divided by that of the row."""
+of a gradient from that of the usual implementation, relative to the norm of the gradient; empty without a routing.
+``times_as_fast`` is the median of the usual implementation divided by that of the row."""
+
+NO_ROUTING = "none"
+"""The contender whose routing takes next to no time, and so computes something else."""
 
 LARGEST_ERROR = 0.01
 """Limit of the relative error of a gradient in float32, which sums in another order change."""
@@ -103,6 +107,40 @@ class UsualEMRouting(EMRouting):
         return mean.unflatten(2, (poses.shape[2], weights.shape[3])), parents
 
 
+class NoDynamicRouting(DynamicRouting):
+    """The mean child, transformed by the mean matrix: no votes, no iterations, but every input gets a gradient."""
+
+    def forward(
+        self, poses: Tensor, weights: Tensor, activations: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        parents = transform_mean_child(poses, weights)
+        return parents, torch.linalg.vector_norm(parents.flatten(2), dim=2)
+
+
+class NoEMRouting(EMRouting):
+    """The mean child, transformed by the mean matrix: no votes, no iterations, but all but the betas get a gradient."""
+
+    def forward(
+        self,
+        poses: Tensor,
+        weights: Tensor,
+        activations: Tensor,
+        offset: Tensor | None = None,
+        windows: Windows | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        parents = transform_mean_child(poses, weights)
+        return parents, activations.mean(dim=1, keepdim=True) * torch.sigmoid(parents.sum(dim=(2, 3)))
+
+
+def transform_mean_child(poses: Tensor, weights: Tensor) -> Tensor:
+    """Transforms the mean of child poses ``[N, I, R, D]`` by the mean of the matrices ``[I, J, D, E]`` of each parent.
+
+    Returns:
+        Parent poses ``[N, J, R, E]``.
+    """
+    return torch.einsum("nrd,jde->njre", poses.mean(dim=1), weights.mean(dim=0))
+
+
 USUAL: dict[type[Routing], type[Routing]] = {DynamicRouting: UsualDynamicRouting, EMRouting: UsualEMRouting}
 """Routing -> its usual implementation, with the votes in memory, at the options of the papers."""
 
@@ -111,6 +149,9 @@ PEERS: dict[str, dict[type[Routing], type[Routing]]] = {
     "einsum": {DynamicRouting: EinsumDynamicRouting},
 }
 """Contender -> routing -> an implementation of it as public repositories have it."""
+
+REPLACEMENTS = PEERS | {NO_ROUTING: {DynamicRouting: NoDynamicRouting, EMRouting: NoEMRouting}}
+"""Contender -> routing -> what takes its place."""
 
 
 def to_usual(network: nn.Module, implementations: Mapping[type[Routing], type[Routing]] = USUAL) -> nn.Module:
@@ -179,17 +220,18 @@ def _bench_cell(cell: Cell, seconds: float, rounds: int, busy: bool, say: Callab
     routings = [module for module in network.modules() if isinstance(module, Routing)]
     kinds = {type(routing) for routing in routings}
     names = [name for name, implementations in PEERS.items() if kinds <= implementations.keys()]
-    names += sorted({routing.resolve_backend(cell.device) for routing in routings})
+    names += [*sorted({routing.resolve_backend(cell.device) for routing in routings}), NO_ROUTING]
     contenders = {name: _build_contender(network, name) for name in names}
 
     title = describe_cell(cell)
     say(f"{title}: checking")
-    gradients = {name: _compute_gradients(cell, contender, batch) for name, contender in contenders.items()}
+    checked = {name: contender for name, contender in contenders.items() if name != NO_ROUTING}
+    gradients = {name: _compute_gradients(cell, contender, batch) for name, contender in checked.items()}
     errors = {name: find_largest_error(gradient, gradients[BASELINE]) for name, gradient in gradients.items()}
     runs = {
         name: partial(TrainingStep(cell, contender.train()), batch, 0.5)
         for name, contender in contenders.items()
-        if errors[name] <= LARGEST_ERROR
+        if errors.get(name, 0.0) <= LARGEST_ERROR
     }
     peaks = {name: peak_memory(run, device) for name, run in runs.items()}
     torch.cuda.empty_cache()  # what this process keeps, the others could not use
@@ -204,10 +246,10 @@ def _bench_cell(cell: Cell, seconds: float, rounds: int, busy: bool, say: Callab
         row |= {
             "image": str(dataset_of(cell).image),
             "contender": name,
-            "backend": None if name in PEERS else name,
+            "backend": None if name in REPLACEMENTS else name,
             "load": "busy" if busy else "idle",
         }
-        row |= {"error": errors[name], "device": device.type, "threads": cell.threads, "torch": torch.__version__}
+        row |= {"error": errors.get(name), "device": device.type, "threads": cell.threads, "torch": torch.__version__}
         row["status"] = "ok"
         if name not in runs:
             row["status"] = f"wrong: gradients differ by {errors[name]:.1%} from those of the usual implementation"
@@ -236,8 +278,8 @@ def _draw_network_and_batch(cell: Cell) -> tuple[nn.Module, Batch]:
 
 
 def _build_contender(network: nn.Module, name: str) -> nn.Module:
-    """Returns a network with the routing of a peer, by its name, or as it is for the name of a backend."""
-    return to_usual(network, PEERS[name]) if name in PEERS else network
+    """Returns a network with what replaces its routing, by the contender's name, or as it is for the name of a backend."""
+    return to_usual(network, REPLACEMENTS[name]) if name in REPLACEMENTS else network
 
 
 def describe_program(cell: Cell, seconds: float, contender: str = "") -> str:
@@ -246,7 +288,7 @@ def describe_program(cell: Cell, seconds: float, contender: str = "") -> str:
     Args:
         cell: the network with its settings.
         seconds: duration of the timing.
-        contender: a peer whose routing the network gets; by default its own.
+        contender: one of `REPLACEMENTS`, whose routing the network gets; by default its own.
     """
     arguments = (cell.model_dump_json(), contender, seconds)
     return f"from capsbench.benching.training_step import time_step; time_step{arguments!r}"

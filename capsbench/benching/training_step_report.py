@@ -18,7 +18,7 @@ CAPTION = (
     "step: forward, loss, backward and optimiser, median of n steps with the 20th and the 80th percentile; memory: peak memory "
     "that torch allocated in a step beyond the network; gradients: the largest deviation from the usual implementation, "
     "relative to the norm of a gradient. The contenders have the same weights and batch, and take turns, each in its own "
-    "processes"
+    "processes. `none` has no routing: its parents are the mean child, so that its step bounds what a faster routing can reach"
 )
 
 
@@ -36,7 +36,7 @@ def to_readable(table: pd.DataFrame) -> pd.DataFrame:
         if row["status"] == "ok":
             spread = f"{format_duration(row['median_s'])} ({format_duration(row['p20_s'])} to {format_duration(row['p80_s'])})"
             line |= {"step": spread, "times as fast": _format_factor(row["times_as_fast"]), "n": str(row["n"])}
-            line |= {"memory": f"{row['peak_bytes'] / 2**20:,.0f} MiB", "gradients": f"{row['error']:.1e}"}
+            line |= {"memory": f"{row['peak_bytes'] / 2**20:,.0f} MiB", "gradients": _format_error(row["error"])}
         else:
             line |= {"step": row["status"], "times as fast": "", "n": "", "memory": "", "gradients": ""}
         lines.append(line)
@@ -45,6 +45,10 @@ def to_readable(table: pd.DataFrame) -> pd.DataFrame:
 
 def _format_factor(factor: Any) -> str:
     return "" if pd.isna(factor) else format_factor(factor)  # the usual implementation may have failed
+
+
+def _format_error(error: Any) -> str:
+    return "" if pd.isna(error) else f"{error:.1e}"  # nothing to compare without a routing
 
 
 def write_report(rows: Sequence[dict[str, Any]], folder: Path, notes: Sequence[str] = ()) -> list[Path]:

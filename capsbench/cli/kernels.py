@@ -167,8 +167,9 @@ def steps(
     """Time whole training steps (forward, loss, backward, Adam) against the usual implementation of the same network.
 
     The usual implementations hold all votes in memory: `broadcast` multiplies tiny matrices, a vote at a time, and `einsum`, of
-    dynamic routing, is the layout of readable_capsnet. All get the same weights and batch, and take turns, each in processes of
-    its own. One whose gradients differ from those of `broadcast` is not timed, and the exit code is 3.
+    dynamic routing, is the layout of readable_capsnet. `none` has no routing and bounds what a faster one can reach. All get the
+    same weights and batch, and take turns, each in processes of its own. One whose gradients differ from those of `broadcast`
+    is not timed, and the exit code is 3.
 
     capsbench kernels steps
 

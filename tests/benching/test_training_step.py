@@ -12,7 +12,7 @@ from capsbench.networks.build import build_network
 from capsbench.presenting.words import TIMES
 from capsbench.routing import DynamicRouting, EMRouting
 
-MADE_UP = {"broadcast": [0.4, 0.6, 0.5], "einsum": [0.3, 0.3], "cpu": [0.1, 0.2, 0.2, 0.3]}
+MADE_UP = {"broadcast": [0.4, 0.6, 0.5], "einsum": [0.3, 0.3], "cpu": [0.1, 0.2, 0.2, 0.3], "none": [0.1, 0.1]}
 """Seconds of steps, by contender."""
 
 WORDS = ("--case", "dynamic:tiny", "--dataset", "digits", "--batch", "4", "--threads", "1")
@@ -36,6 +36,16 @@ def test_the_usual_implementation_is_the_same_network(case):
         DynamicRouting,
         EMRouting,
     }
+
+
+@pytest.mark.parametrize("case", ["dynamic:tiny", "em:tiny"])
+def test_without_a_routing_all_layers_still_learn(case):
+    (cell,) = training_step.cells_to_bench([case], **ASKED)
+    network = build_network(cell)
+    bare = training_step.to_usual(network, training_step.REPLACEMENTS[training_step.NO_ROUTING])
+    bare(torch.rand(4, 1, 8, 8))[:, 0].sum().backward()
+    still = {name for name, parameter in bare.named_parameters() if parameter.grad is None or not parameter.grad.any()}
+    assert all(".beta_" in name or name.startswith("decoder.") for name in still), still
 
 
 def test_every_peer_is_the_same_network():
@@ -62,28 +72,32 @@ def timed(monkeypatch):
 
 def test_each_contender_is_checked_and_timed_in_processes_of_its_own(timed):
     cells = training_step.cells_to_bench(["dynamic:tiny"], **ASKED)
-    broadcast, einsum, fused = training_step.bench_steps(cells, seconds=6, rounds=2, busy=True)
-    assert [(row["contender"], row["load"], row["status"]) for row in (broadcast, einsum, fused)] == [
+    broadcast, einsum, fused, bound = training_step.bench_steps(cells, seconds=6, rounds=2, busy=True)
+    assert [(row["contender"], row["load"], row["status"]) for row in (broadcast, einsum, fused, bound)] == [
         ("broadcast", "busy", "ok"),
         ("einsum", "busy", "ok"),
         ("cpu", "busy", "ok"),
+        ("none", "busy", "ok"),
     ]
     assert (fused["n"], fused["median_s"], fused["times_as_fast"]) == (4, 0.2, 2.5)
     assert max(row["error"] for row in (broadcast, einsum, fused)) < 1e-3
+    assert (bound["error"], bound["backend"], bound["times_as_fast"]) == (None, None, 5)
     assert timed["rounds"] == 2
     assert timed["einsum"] == training_step.describe_program(cells[0], 3.0, "einsum")
 
 
 def test_a_step_without_stored_votes_takes_less_memory(timed):
-    broadcast, fused = training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED))
+    broadcast, fused, _ = training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED))
     assert fused["peak_bytes"] < broadcast["peak_bytes"]
 
 
 def test_a_contender_that_fails_in_its_process_gets_no_time(monkeypatch):
     monkeypatch.setattr(
-        training_step, "time_programs", lambda programs, rounds: ({"cpu": [1.0] * 3}, {"broadcast": "out of memory"})
+        training_step,
+        "time_programs",
+        lambda programs, rounds: ({"cpu": [1.0] * 3, "none": [1.0] * 2}, {"broadcast": "out of memory"}),
     )
-    broadcast, fused = training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED))
+    broadcast, fused, _ = training_step.bench_steps(training_step.cells_to_bench(["em:tiny"], **ASKED))
     assert (broadcast["status"], broadcast["median_s"]) == ("out of memory", None)
     assert (fused["median_s"], fused["times_as_fast"]) == (1, None)
     for rows in ([broadcast, fused], [broadcast, fused, {**fused, "times_as_fast": 2.0}]):
@@ -99,7 +113,7 @@ def test_a_network_that_computes_something_else_gets_no_time(timed, monkeypatch)
 
     monkeypatch.setitem(training_step.USUAL, DynamicRouting, Wrong)
     rows = list(training_step.bench_steps(training_step.cells_to_bench(["dynamic:tiny"], **ASKED)))
-    for row in rows[1:]:
+    for row in rows[1:-1]:
         assert row["status"].startswith("wrong: ")
         assert row["error"] > training_step.LARGEST_ERROR
         assert row["median_s"] is None
@@ -119,13 +133,14 @@ def test_the_command_prints_and_writes_a_table(capsbench, tmp_path):
     assert "steps.csv" in done.stdout
     assert "capsnet tiny" in (tmp_path / "made" / "steps.md").read_text()
     rows = pd.read_csv(tmp_path / "made" / "steps.csv")
-    assert rows["contender"].tolist() == ["broadcast", "einsum", "cpu"]
+    assert rows["contender"].tolist() == ["broadcast", "einsum", "cpu", "none"]
     assert rows["n"].min() >= 3
 
 
 def test_the_command_prints_rows_for_programs(capsbench, timed, tmp_path):
     rows = json.loads(capsbench("kernels", "steps", *WORDS, "--json", cwd=tmp_path).stdout)
-    assert {row["contender"]: row["median_s"] for row in rows} == {"broadcast": 0.5, "einsum": 0.3, "cpu": 0.2}
+    medians = {"broadcast": 0.5, "einsum": 0.3, "cpu": 0.2, "none": 0.1}
+    assert {row["contender"]: row["median_s"] for row in rows} == medians
 
 
 def test_an_interrupt_keeps_the_rows_until_then(capsbench, monkeypatch, tmp_path):
@@ -138,8 +153,8 @@ def test_an_interrupt_keeps_the_rows_until_then(capsbench, monkeypatch, tmp_path
     words = ("--case", "dynamic:tiny,em:tiny", *WORDS[2:], "--out", "made")
     done = capsbench("kernels", "steps", *words, cwd=tmp_path)
     assert done.returncode == 130
-    assert "the 3 rows measured so far are in made" in done.stderr
-    assert pd.read_csv(tmp_path / "made" / "steps.csv")["contender"].tolist() == ["broadcast", "einsum", "cpu"]
+    assert "the 4 rows measured so far are in made" in done.stderr
+    assert pd.read_csv(tmp_path / "made" / "steps.csv")["contender"].tolist() == ["broadcast", "einsum", "cpu", "none"]
     (tmp_path / "made" / "steps.md").write_text("earlier")
     done = capsbench("kernels", "steps", "--case", "em:tiny", *WORDS[2:], "--out", "made", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (130, "")
