@@ -36,7 +36,7 @@ class Converged(Displayed):
     """The outcome of a search for epochs.
 
     Attributes:
-        trials: the outcome of the last round of trials.
+        trials: the outcome of the trials.
         results: the outcome of the results; None if the trials were not finished.
         epochs: title of a contender -> the search that found its epochs.
     """

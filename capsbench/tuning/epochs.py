@@ -166,14 +166,15 @@ class EpochSearch:
     """The result for each contender, in their order; empty until the search has ended."""
 
     def run(self) -> Outcome:
-        """Runs the search, and returns the outcome of its last round; Ctrl-C ends it."""
+        """Runs the search, and returns the outcome of all its rounds; Ctrl-C ends it."""
         store, outcome = open_trials(self.folder), Outcome()
         for rung in range(int(self.are_started), len(FACTORS)):
             climbing = [ladder for ladder in self.ladders if ladder.has_reached(rung, store)]
             if not climbing:
                 break
             trials = [trial for ladder in climbing for trial in ladder.plan_rung(FACTORS[rung])]
-            outcome = self.run_cells(trials, store, () if rung else self.remarks)
+            earlier, outcome = outcome, self.run_cells(trials, store, () if rung else self.remarks)
+            outcome.add_earlier(earlier)
             if outcome.interrupted or outcome.left:
                 return outcome
         remove_weights(store)

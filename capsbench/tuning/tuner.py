@@ -111,6 +111,7 @@ class Tuner:
                 [Ladder([winner.trial]) for winner in winners], self.folder, self.run_cells, are_started=True
             )
             prolonged = prolonging.run()
+            prolonged.add_earlier(outcome)
             if prolonged.interrupted or prolonged.left:
                 return replace(tuned, trials=prolonged)
             searches = [*prolonging.found]

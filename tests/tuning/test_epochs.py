@@ -110,6 +110,15 @@ def test_a_search_goes_on_where_it_was_left_and_trains_nothing_twice(ladders, tm
     assert len(trained) == len({cell.id for cell in trained}) == 10
 
 
+def test_an_interrupted_search_counts_the_trials_of_all_rounds(ladders, tmp_path) -> None:
+    def run_some(most: int) -> tuple[int, int]:
+        runs = FakeRuns(lambda cell: 0.9, most=most, enough=enough(32, 16))
+        return EpochSearch(ladders, tmp_path, runs).run().count_done()
+
+    assert run_some(6) == (6, 8)  # all 4 trials of the first round, and 2 of the second
+    assert run_some(3) == (9, 10)  # only the capsule network has a third round
+
+
 def test_another_order_of_the_contenders_finds_the_same(ladders, tmp_path) -> None:
     runs = [FakeRuns(lambda cell: 0.9, enough=enough(32, 16)) for _ in range(2)]
     one = search(ladders, tmp_path / "one", runs[0])

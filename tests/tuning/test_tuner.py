@@ -191,6 +191,14 @@ def test_each_winner_is_trained_longer_as_long_as_it_is_improving(planned, tmp_p
     assert sorted(search["epochs"] for search in tuned.facts["epochs"].values()) == [8, 8, 8, 16, 16, 16]
 
 
+def test_a_search_that_is_interrupted_while_it_trains_winners_longer_counts_its_trials_too(planned, tmp_path) -> None:
+    contenders = list_contenders([change_epochs(job, 8) for job in planned], Search(6, 3, is_prolonged=True))
+    runs = FakeRuns(lambda cell: 0.7, most=14, enough=lambda cell: 16)
+    tuned = Tuner(contenders, tmp_path, runs).run()
+    assert tuned.results is None
+    assert tuned.trials.count_done() == (14, 18)  # 12 trials of settings, and 2 of the 6 longer ones
+
+
 def test_the_settings_and_trials_are_those_of_a_search_with_fixed_epochs(planned) -> None:
     fixed, searched = (
         list_contenders(planned, Search(trials=4, studies=2, is_prolonged=value)) for value in (False, True)
