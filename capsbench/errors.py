@@ -229,7 +229,7 @@ def end_at_interrupt(function: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except KeyboardInterrupt:
             raise CallInterrupted("nothing on record is lost; the same call starts again") from None
-        if getattr(result, "is_interrupted", False):
+        if getattr(result, "interrupted", False):
             raise CallInterrupted(result.describe_end(), result)
         return result
 

@@ -49,8 +49,8 @@ class Decision(Displayed):
     verdict: SequentialVerdict
 
     @property
-    def is_interrupted(self) -> bool:
-        return self.outcome.is_interrupted
+    def interrupted(self) -> bool:
+        return self.outcome.interrupted
 
     @property
     def facts(self) -> dict[str, Any]:

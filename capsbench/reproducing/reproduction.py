@@ -62,8 +62,8 @@ class Reproduction(Displayed):
     published: list[PublishedComparison] = field(default_factory=list)
 
     @property
-    def is_interrupted(self) -> bool:
-        return self.outcome.is_interrupted
+    def interrupted(self) -> bool:
+        return self.outcome.interrupted
 
     @property
     def verdict(self) -> Verdict:

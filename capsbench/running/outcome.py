@@ -48,10 +48,6 @@ class Outcome(Displayed):
     left_out: dict[str, str] = field(default_factory=dict)
     undrawn: int = 0
 
-    @property
-    def is_interrupted(self) -> bool:
-        return self.interrupted
-
     def count_done(self) -> tuple[int, int]:
         """Returns the number of cells on record, and of all."""
         done = len(self.finished) + len(self.on_record)

@@ -39,8 +39,8 @@ class Tuned(Displayed):
     epochs: dict[str, Convergence] = field(default_factory=dict)
 
     @property
-    def is_interrupted(self) -> bool:
-        return (self.trials if self.results is None else self.results).is_interrupted
+    def interrupted(self) -> bool:
+        return (self.trials if self.results is None else self.results).interrupted
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 from capsbench.records.record import Record
 from capsbench.running.outcome import Outcome
@@ -29,3 +30,10 @@ def test_thousands_of_cells_make_a_short_repr() -> None:
     assert "10000 of 10000" in repr(outcome)
     assert len(repr(outcome)) < 100
     assert len(outcome._repr_html_()) < 3000
+
+
+def test_programs_and_python_are_told_of_an_interrupt_by_one_name() -> None:
+    for outcome in (Outcome(interrupted=True), Outcome()):
+        told = {name for name in dir(outcome) if "interrupted" in name}
+        assert told == {name for name in asdict(outcome) if "interrupted" in name} == {"interrupted"}
+    assert (Outcome(interrupted=True).interrupted, Outcome().interrupted) == (True, False)

@@ -91,7 +91,7 @@ class Displayed:
         """Returns what to show."""
 
     @property
-    def is_interrupted(self) -> bool:
+    def interrupted(self) -> bool:
         """True for the result of what Ctrl-C has ended before it was done."""
         return False
 
