@@ -9,7 +9,7 @@ from torch import Tensor
 
 from capsbench_kernels.passes.naive import vote_pass_reference
 from capsbench_kernels.passes.operators import Operator, import_kernels, loop_over_batch, move_batch_first
-from capsbench_kernels.passes.types import PassInputs, PassSums, accumulation_dtype
+from capsbench_kernels.passes.types import PassInputs, PassSums, Wanted, accumulation_dtype
 
 _WEIGHTS, _OFFSET = (PassInputs._fields.index(name) for name in ("weights", "offset"))
 
@@ -40,7 +40,7 @@ class VotePassOperator(Operator):
     ) -> PassInputs:
         inputs, (backend, constant_shares) = PassInputs(*tensors), settings
         computed: PassInputs = import_kernels(backend).backward(
-            inputs, PassSums(*slopes), offset_wanted=wanted[_OFFSET], constant_shares=constant_shares
+            inputs, PassSums(*slopes), wanted=Wanted.from_flags(self.tensors, wanted), constant_shares=constant_shares
         )
         return computed
 

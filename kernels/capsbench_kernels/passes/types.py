@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
@@ -64,6 +64,18 @@ class PassSums(NamedTuple):
     log_normaliser: Tensor  # [N, I], z; the given one if one was given (its gradient is then 0)
 
 
+class Wanted(NamedTuple):
+    """Whether those gradients are wanted that cost work or memory of their own. The others come in any case."""
+
+    weights: bool
+    offset: bool
+
+    @classmethod
+    def from_flags(cls, names: Iterable[str], flags: Iterable[bool]) -> Wanted:
+        """Picks the flags of its fields from those of all tensors, by their names."""
+        return cls(**{name: flag for name, flag in zip(names, flags, strict=True) if name in cls._fields})
+
+
 class Kernels(Protocol):
     """The functions of a module of fused kernels. It allocates every tensor that it returns, in the accumulation dtype."""
 
@@ -80,10 +92,12 @@ class Kernels(Protocol):
         inputs: PassInputs,
         gradients: PassSums,
         *,
-        offset_wanted: bool,
+        wanted: Wanted,
         constant_shares: bool,
     ) -> PassInputs:
-        """Returns gradients by the names of the inputs, [N, I, R, E] for the offset; None for absent inputs and the centre.
+        """Returns gradients by the names of the inputs, [N, I, R, E] for the offset.
+
+        Absent inputs, the centre and what is not wanted have None.
 
         With ``constant_shares`` the shares are constants: gl_ij is 0, and no gradient flows into the belief.
         """
@@ -133,9 +147,9 @@ class RoutingKernels(Kernels, Protocol):
 
     def route_em_backward(
         self, tensors: Sequence[Any], options: EMOptions, saved: Sequence[Tensor], upstream: Sequence[Tensor],
-        *, last_only: bool, offset_wanted: bool,
+        *, last_only: bool, wanted: Wanted,
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
-        """Returns the gradients of the tensors, [N, I, R, E] for the offset, from those of the outputs.
+        """Returns the gradients of the tensors, [N, I, R, E] for the offset, from those of the outputs; None if not wanted.
 
         With ``last_only`` the shares are constants, and only the last iteration carries a gradient.
         """
@@ -143,7 +157,7 @@ class RoutingKernels(Kernels, Protocol):
 
     def route_dynamic_backward(
         self, tensors: Sequence[Any], options: DynamicOptions, saved: Sequence[Tensor],
-        upstream: Sequence[Tensor], *, last_only: bool, offset_wanted: bool,
+        upstream: Sequence[Tensor], *, last_only: bool, wanted: Wanted,
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
         """Returns the gradients of the tensors, as `route_em_backward` does."""
         ...

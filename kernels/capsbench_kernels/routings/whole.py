@@ -25,6 +25,7 @@ from capsbench_kernels.passes.types import (
     EMOptions,
     PassInputs,
     RoutingKernels,
+    Wanted,
     accumulation_dtype,
     at_least_float32,
 )
@@ -66,9 +67,8 @@ class RoutingOperator(Operator):
     ) -> Sequence[Tensor | None]:
         kernels, options, last_only = self.split_settings(settings)
         _, route_backward = self.find_functions(kernels)
-        offset_wanted = wanted[list(self.tensors).index("offset")]
         gradients: Sequence[Tensor | None] = route_backward(
-            tensors, options, saved, slopes, last_only=last_only, offset_wanted=offset_wanted
+            tensors, options, saved, slopes, last_only=last_only, wanted=Wanted.from_flags(self.tensors, wanted)
         )
         return gradients
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from capsbench_kernels.passes.types import Parents, accumulation_dtype, at_least_float32, without_autocast
+from capsbench_kernels.passes.types import Parents, Wanted, accumulation_dtype, at_least_float32, without_autocast
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ def test_votes_of_16_bits_are_summed_in_float32(dtype, summed):
 def test_a_belief_has_no_field_that_is_not_given():
     assert Parents() == (None,) * 5
     assert Parents._fields == ("bias", "direction", "mean", "precision", "centre")
+
+
+def test_what_is_wanted_is_picked_by_name():
+    assert Wanted.from_flags(["poses", "weights", "offset"], [True, False, True]) == Wanted(weights=False, offset=True)
 
 
 def test_autocast_is_switched_off_where_there_is_any():

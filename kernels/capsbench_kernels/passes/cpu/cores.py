@@ -246,20 +246,20 @@ def _add_vote_gradients(
     k: Writer, y: list[Vector], group: _Group, sizes: Sizes, to_poses: Any, to_weights: Any
 ) -> None:
     """Adds gu = y W^T and gW = u^T y of a group."""
-    to_u, to_w = k.move(to_poses, (group.index, sizes.poses)), k.move(to_weights, (group.index, sizes.weights))
+    to_u, to_w = k.move(to_poses, (group.index, sizes.poses)), k.move_if_given(to_weights, (group.index, sizes.weights))
     with k.loop(sizes.depth) as step:
         w = [k.load(k.move(group.weights, (step.index, QUAD * WIDTH), column * WIDTH)) for column in range(QUAD)]
-        u = []
-        for r in range(ROWS):
-            place = (r * WIDTH, sizes.depth), (step.index, WIDTH)
-            u.append(k.load(k.move(group.poses, *place)))
+        places = [((r * WIDTH, sizes.depth), (step.index, WIDTH)) for r in range(ROWS)]
+        for r, place in enumerate(places):
             total = k.load(k.move(to_u, *place))
             for column in range(QUAD):
                 total = total + y[r * QUAD + column] * w[column]
             k.store(k.move(to_u, *place), total)
-        for column in range(QUAD):
-            gradient = k.move(to_w, (step.index, QUAD * WIDTH), column * WIDTH)
-            total = k.load(gradient)
-            for r in range(ROWS):
-                total = total + u[r] * y[r * QUAD + column]
-            k.store(gradient, total)
+        with k.if_given(to_w):
+            u = [k.load(k.move(group.poses, *place)) for place in places]
+            for column in range(QUAD):
+                gradient = k.move(to_w, (step.index, QUAD * WIDTH), column * WIDTH)
+                total = k.load(gradient)
+                for r in range(ROWS):
+                    total = total + u[r] * y[r * QUAD + column]
+                k.store(gradient, total)

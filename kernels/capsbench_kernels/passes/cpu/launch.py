@@ -35,7 +35,7 @@ from capsbench_kernels.passes.cpu.routing import (
 from capsbench_kernels.passes.cpu.sequence import PartSums
 from capsbench_kernels.passes.cpu.setting import ChildGradients, Setting
 from capsbench_kernels.passes.cpu.steps import Item, Sums, Tensors, Upstream
-from capsbench_kernels.passes.types import PassInputs, PassSums
+from capsbench_kernels.passes.types import PassInputs, PassSums, Wanted
 
 __all__ = [
     "COMPILED",
@@ -71,7 +71,7 @@ def load_kernels() -> None:
         one = torch.zeros([1] * 4, device="cpu")
         inputs = PassInputs(one, one, *[None] * 8)
         with COMPILATIONS.silence():  # the terminal may show the progress of another process
-            backward(inputs, forward(inputs), offset_wanted=False, constant_shares=False)
+            backward(inputs, forward(inputs), wanted=Wanted(weights=True, offset=False), constant_shares=False)
 
 
 def forward(inputs: PassInputs) -> PassSums:
@@ -97,7 +97,7 @@ def forward(inputs: PassInputs) -> PassSums:
     )
 
 
-def backward(inputs: PassInputs, gradients: PassSums, *, offset_wanted: bool, constant_shares: bool) -> PassInputs:
+def backward(inputs: PassInputs, gradients: PassSums, *, wanted: Wanted, constant_shares: bool) -> PassInputs:
     """See `capsbench_kernels.passes.types.Kernels`."""
     setting = Setting(inputs.poses, inputs.weights, inputs.offset)
     layer, tensors, address = setting.layer, _place_tensors(setting, inputs), setting.memory.address
@@ -108,7 +108,7 @@ def backward(inputs: PassInputs, gradients: PassSums, *, offset_wanted: bool, co
         address(gradients.log_normaliser),
     )
     children = ChildGradients(
-        setting, 1, offset_wanted=offset_wanted, activations_wanted=inputs.activations is not None,
+        setting, 1, wanted=wanted, activations_wanted=inputs.activations is not None,
         constant_shares=constant_shares,
     )  # fmt: skip
     to_given = None if inputs.log_normaliser is None else setting.memory.empty(layer.problems, layer.children)
@@ -136,7 +136,7 @@ def backward(inputs: PassInputs, gradients: PassSums, *, offset_wanted: bool, co
         mean, precision = inputs.precision * first, -0.5 * setting.from_units(slopes[2])
     return PassInputs(
         poses=children.poses,
-        weights=children.weights,
+        weights=children.weights,  # type: ignore[arg-type]
         activations=children.activations,
         offset=children.offset,
         bias=None if inputs.bias is None else to_bias,

@@ -225,9 +225,9 @@ def spread_item(layer, tensors, upstream, votes, places, item, tile, block, zero
         groups = minimum(tile, item.last_group - group)
         child, count = group * WIDTH, minimum(groups * WIDTH, layer.children - group * WIDTH)
         sizes = size_tiles(layer, tensors, item, groups)
-        fill_rows(
-            advance_pointer(to_weights, group * parents * quads * matrix), groups * parents * quads * layer.depth * QUAD, zero
-        )  # fmt: skip
+        if is_given(to_weights):
+            to_group = advance_pointer(to_weights, group * parents * quads * matrix)
+            fill_rows(to_group, groups * parents * quads * layer.depth * QUAD, zero)
         for start in range(item.first_unit, item.last_unit, block):
             units = minimum(block, item.last_unit - start)
             at_rows = place_rows(layer, item, group, start, tile)
@@ -270,7 +270,7 @@ def spread_item(layer, tensors, upstream, votes, places, item, tile, block, zero
                                 advance_pointer(equal, b * members * width) if has_equal else none, equal_between,
                                 choose(equal_centre, at), choose(equal_first, at), choose(equal_second, at),
                                 advance_pointer(gains, b * members * width) if gains_wanted else none,
-                                advance_pointer(to_poses, line * layer.depth * WIDTH), advance_pointer(to_weights, place),
+                                advance_pointer(to_poses, line * layer.depth * WIDTH), choose(to_weights, place),
                                 choose(to_offset, (line * quads + q) * QUAD * WIDTH),
                             )  # fmt: skip
 

@@ -26,7 +26,7 @@ from capsbench_kernels.passes.cpu.updates import (
     differentiate_gaussians,
     update_gaussians,
 )
-from capsbench_kernels.passes.types import DynamicOptions, EMOptions
+from capsbench_kernels.passes.types import DynamicOptions, EMOptions, Wanted
 
 
 def infer_parents(poses: Sequence[int], weights: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -43,10 +43,10 @@ def route_em(tensors: Sequence[Any], options: EMOptions) -> tuple[Tensor, ...]:
 
 def route_em_backward(
     tensors: Sequence[Any], options: EMOptions, saved: Sequence[Tensor], upstream: Sequence[Tensor], *,
-    last_only: bool, offset_wanted: bool,
+    last_only: bool, wanted: Wanted,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """See `capsbench_kernels.passes.types.RoutingKernels`."""
-    return _EM(tensors, options, saved).run_backward(upstream, last_only, offset_wanted)
+    return _EM(tensors, options, saved).run_backward(upstream, last_only, wanted)
 
 
 def route_dynamic(tensors: Sequence[Any], options: DynamicOptions) -> tuple[Tensor, ...]:
@@ -57,10 +57,10 @@ def route_dynamic(tensors: Sequence[Any], options: DynamicOptions) -> tuple[Tens
 
 def route_dynamic_backward(
     tensors: Sequence[Any], options: DynamicOptions, saved: Sequence[Tensor], upstream: Sequence[Tensor], *,
-    last_only: bool, offset_wanted: bool,
+    last_only: bool, wanted: Wanted,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """See `capsbench_kernels.passes.types.RoutingKernels`."""
-    return _Dynamic(tensors, options, saved).run_backward(upstream[0], last_only, offset_wanted)
+    return _Dynamic(tensors, options, saved).run_backward(upstream[0], last_only, wanted)
 
 
 class _EM:
@@ -159,9 +159,7 @@ class _EM:
         run_steps(setting, lambda item: None, steps, lambda item, unit_part: None)
         return means, parents
 
-    def run_backward(
-        self, upstream: Sequence[Tensor], last_only: bool, offset_wanted: bool
-    ) -> tuple[Tensor | None, ...]:
+    def run_backward(self, upstream: Sequence[Tensor], last_only: bool, wanted: Wanted) -> tuple[Tensor | None, ...]:
         """Runs the iterations in reverse; returns the gradients."""
         setting = self.setting
         layer, address, zero = setting.layer, setting.memory.address, setting.memory.zero
@@ -170,7 +168,7 @@ class _EM:
         weighed = max(first, 1)  # the first pass with a belief
         of_means, of_parents = (address(gradient) for gradient in upstream)
         children = ChildGradients(
-            setting, last - weighed + 1, offset_wanted=offset_wanted, activations_wanted=True,
+            setting, last - weighed + 1, wanted=wanted, activations_wanted=True,
             constant_shares=last_only,
         )  # fmt: skip
         betas = [setting.memory.zeros(layer.padded_problems, layer.parents) for _ in range(2)]
@@ -299,7 +297,7 @@ class _Dynamic:
         run_steps(setting, lambda item: None, steps, lambda item, unit_part: None)
         return outputs
 
-    def run_backward(self, upstream: Tensor, last_only: bool, offset_wanted: bool) -> tuple[Tensor | None, ...]:
+    def run_backward(self, upstream: Tensor, last_only: bool, wanted: Wanted) -> tuple[Tensor | None, ...]:
         """Runs the iterations in reverse; returns the gradients."""
         setting = self.setting
         layer, zero = setting.layer, setting.memory.zero
@@ -308,7 +306,7 @@ class _Dynamic:
         weighed = max(first, 1)  # the first pass with a belief
         given = setting.memory.address(upstream)
         children = ChildGradients(
-            setting, last - weighed + 1, offset_wanted=offset_wanted, activations_wanted=False,
+            setting, last - weighed + 1, wanted=wanted, activations_wanted=False,
             constant_shares=last_only,
         )  # fmt: skip
         total = setting.memory.zeros(layer.parent_values)

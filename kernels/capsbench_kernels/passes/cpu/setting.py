@@ -24,7 +24,7 @@ from capsbench_kernels.passes.cpu.steps import (
     lay_out_scratch,
 )
 from capsbench_kernels.passes.cpu.threads import Plan, cut_evenly, cut_pass, run_items
-from capsbench_kernels.passes.types import accumulation_dtype
+from capsbench_kernels.passes.types import Wanted, accumulation_dtype
 
 VALUES_A_PART = 1 << 14
 """Values of parents that one thread updates between passes, before another one is asked to help."""
@@ -193,22 +193,25 @@ class ChildGradients:
     """The gradients of poses, weights, offset and activations, and what items keep of each pass until they write these."""
 
     def __init__(
-        self, setting: Setting, passes: int, *, offset_wanted: bool, activations_wanted: bool, constant_shares: bool
+        self, setting: Setting, passes: int, *, wanted: Wanted, activations_wanted: bool, constant_shares: bool
     ) -> None:
         self._setting, self._constant_shares, layer, memory = setting, constant_shares, setting.layer, setting.memory
         self._tile = setting.reserve_tile(layer.depth)
-        self._offset_tile = setting.reserve_tile(layer.quads * QUAD) if offset_wanted else -1
+        self._offset_tile = setting.reserve_tile(layer.quads * QUAD) if wanted.offset else -1
         tile = setting.plan.tile
         shape = (
             math.ceil(setting.item_groups / tile), setting.item_units * layer.unit_problems, layer.parents, tile * WIDTH,
         )  # fmt: skip
         self._rows = [(setting.reserve(*shape), setting.reserve(*shape)) for _ in range(passes)]
-        self._matrices = memory.empty(setting.unit_parts, *setting.weight_shape())
-        self._of_matrices, self._matrix_bytes = self._matrices.data_ptr(), self._matrices[0].nbytes
         children = layer.problems, layer.children
         self.poses = memory.empty(*children, layer.rows, layer.depth)
-        self.weights = memory.empty(layer.children, layer.parents, layer.depth, layer.columns)
-        self.offset = memory.empty(*children, layer.rows, layer.columns) if offset_wanted else None
+        self.weights: Tensor | None = None
+        self._of_matrices = [0] * setting.unit_parts
+        if wanted.weights:
+            self.weights = memory.empty(layer.children, layer.parents, layer.depth, layer.columns)
+            matrices = memory.empty(setting.unit_parts, *setting.weight_shape())
+            self._of_matrices = [part.data_ptr() for part in matrices]
+        self.offset = memory.empty(*children, layer.rows, layer.columns) if wanted.offset else None
         self.activations = memory.empty(*children) if activations_wanted else None
         self._of_activations = memory.address(self.activations)
 
@@ -227,8 +230,7 @@ class ChildGradients:
         distance = self._rows[1][0] - shares if len(self._rows) > 1 else 0
         return Votes(
             len(self._rows), shares, slopes, distance, about_mean, equal_share, equal_centre, *equal_sums,
-            self._tile, self._of_matrices + unit_part * self._matrix_bytes, self._offset_tile, self._of_activations,
-            not self._rows,
+            self._tile, self._of_matrices[unit_part], self._offset_tile, self._of_activations, not self._rows,
         )  # fmt: skip
 
     def write_item(self, item: Item) -> None:
@@ -240,6 +242,8 @@ class ChildGradients:
             setting.copy_tile(item, self._offset_tile, target, layer.columns, padded, back=True)
 
     def write_weights(self) -> None:
-        """Writes the gradient of the weights, after the last pass of all items: the sum over the stretches of problems."""
-        setting, places = self._setting, (self.weights.data_ptr(), self._matrices.data_ptr(), self._setting.unit_parts)
+        """Writes the gradient of the weights, if wanted, after the last pass: the sum over the stretches of problems."""
+        if self.weights is None:
+            return
+        setting, places = self._setting, (self.weights.data_ptr(), self._of_matrices[0], self._setting.unit_parts)
         setting._run_groups(lambda item: copy_weights(setting.layer, *places, setting.memory.zero, *item[:2]))

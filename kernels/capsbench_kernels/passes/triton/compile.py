@@ -23,7 +23,7 @@ from triton.compiler import ASTSource
 from capsbench_kernels.bench.layers import LAYERS, Layer
 from capsbench_kernels.errors import ArgumentError
 from capsbench_kernels.passes.triton.launch import INTERPRETED, Launch, backward_launches, forward_launch
-from capsbench_kernels.passes.types import PassInputs, PassSums, accumulation_dtype
+from capsbench_kernels.passes.types import PassInputs, PassSums, Wanted, accumulation_dtype
 
 BELIEFS = ("uniform", "dynamic", "em")
 """Beliefs about the parents: none, a direction, or a Gaussian with the moments taken about its mean.
@@ -135,7 +135,7 @@ def _plan_launches(layer: Layer, belief: str, dtype: torch.dtype) -> list[Launch
         make_empty(*value_shape),
         make_empty(*child_shape),
     )
-    backward, _ = backward_launches(inputs, gradients, offset_wanted=every)
+    backward, _ = backward_launches(inputs, gradients, wanted=Wanted(weights=True, offset=every))
     return [forward, *backward]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from capsbench_kernels.passes.triton import passes as triton_passes
 from capsbench_kernels.passes.triton.blocks import UNROLLED
-from capsbench_kernels.passes.types import PassInputs, PassSums, accumulation_dtype
+from capsbench_kernels.passes.types import PassInputs, PassSums, Wanted, accumulation_dtype
 
 INTERPRETED = not isinstance(triton_passes.forward_kernel, triton.JITFunction)
 """True if Triton was imported under TRITON_INTERPRET=1: its kernels then run in Python, on any device."""
@@ -55,13 +55,11 @@ def backward(
     inputs: PassInputs,
     gradients: PassSums,
     *,
-    offset_wanted: bool,
+    wanted: Wanted,
     constant_shares: bool = False,
 ) -> PassInputs:
     """Returns the gradients of the inputs; see `capsbench_kernels.passes.autograd`."""
-    launches, outputs = backward_launches(
-        inputs, gradients, offset_wanted=offset_wanted, constant_shares=constant_shares
-    )
+    launches, outputs = backward_launches(inputs, gradients, wanted=wanted, constant_shares=constant_shares)
     for launch in launches:
         launch.run()
     summed = {"weights": 4, "bias": 2, "direction": 3, "mean": 3, "precision": 3}
@@ -120,10 +118,10 @@ def backward_launches(
     inputs: PassInputs,
     gradients: PassSums,
     *,
-    offset_wanted: bool,
+    wanted: Wanted,
     constant_shares: bool = False,
 ) -> tuple[list[Launch], PassInputs]:
-    """Returns the two backward kernels, in order, and the tensors of the gradients.
+    """Returns the backward kernels that are needed, in order, and the tensors of the gradients.
 
     Those of the belief and of the weights are ``[splits, ...]`` if there are several splits. With constant shares, the gradients
     of the belief and of a given log-normaliser are 0.
@@ -152,9 +150,9 @@ def backward_launches(
     to_given = make_partial(inputs.log_normaliser) if constant_shares else to_normaliser
     outputs = PassInputs(
         poses=_make_empty(inputs, *inputs.poses.shape),
-        weights=_make_partials(inputs, problem_splits, *inputs.weights.shape),
+        weights=_make_partials(inputs, problem_splits, *inputs.weights.shape) if wanted.weights else None,  # type: ignore[arg-type]
         activations=None if inputs.activations is None else _make_empty(inputs, *of_children),
-        offset=_make_empty(inputs, *of_children, sizes.rows, sizes.columns) if offset_wanted else None,
+        offset=_make_empty(inputs, *of_children, sizes.rows, sizes.columns) if wanted.offset else None,
         bias=make_partial(inputs.bias),
         direction=make_partial(inputs.direction),
         mean=make_partial(inputs.mean),
@@ -194,12 +192,10 @@ def backward_launches(
         "span": problem_span,
         **pairs.constants,
     }
-    launches = [
-        Launch(triton_passes.backward_poses_kernel, (tile.blocks, splits), to_poses, tile.warps),
-        Launch(
-            triton_passes.backward_weights_kernel, (pairs.blocks, problem_splits, pairs.passes), to_weights, pairs.warps
-        ),
-    ]
+    launches = [Launch(triton_passes.backward_poses_kernel, (tile.blocks, splits), to_poses, tile.warps)]
+    if wanted.weights:
+        grid = (pairs.blocks, problem_splits, pairs.passes)
+        launches.append(Launch(triton_passes.backward_weights_kernel, grid, to_weights, pairs.warps))
     return launches, outputs
 
 

@@ -110,7 +110,7 @@ def results(problem, backend, seed=0):
     moments = vote_pass(**problem, backend=backend)
     upstream = [torch.randn(each.shape, generator=generator, dtype=torch.double).to(each) for each in moments]
     given = {**problem, **problem["parents"]._asdict()}
-    leaves = {name: given[name] for name in NAMES if given.get(name) is not None}
+    leaves = {name: given[name] for name in NAMES if given.get(name) is not None and given[name].requires_grad}
     total = sum((moment * factor).sum() for moment, factor in zip(moments, upstream, strict=True))
     gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
     return {**moments._asdict(), **{f"gradient of {name}": each for name, each in zip(leaves, gradients, strict=True)}}
@@ -356,6 +356,16 @@ def test_constant_shares(options, splits, split_into):
         assert name not in found or torch.equal(found[name], varied[name]), name
     same = torch.allclose(found["gradient of poses"], varied["gradient of poses"])
     assert same == (not {"direction", "gaussian"} & set(options))
+
+
+def test_the_gradient_of_weights_is_left_out_if_nobody_wants_it(launches):
+    problem = random_problem((2, 20, 3, 2, 2, 3))
+    every = results(problem, "triton")
+    assert [name for name, _ in launches][-1] == "backward_weights_kernel"
+    launches.clear()
+    alone = results({**problem, "weights": problem["weights"].detach()}, "triton")
+    assert [name for name, _ in launches] == ["forward_kernel", "backward_poses_kernel"]
+    assert_same(alone, {name: each for name, each in every.items() if name != "gradient of weights"}, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("gradient", ["all", "last"])
