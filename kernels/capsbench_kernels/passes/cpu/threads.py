@@ -19,8 +19,9 @@ from capsbench_kernels.passes.cpu.memory import Memory
 from capsbench_kernels.passes.cpu.steps import TILE, Item, lay_out_scratch
 from capsbench_kernels.passes.cpu.waiting import limit_spinning, release_idle_threads
 
-ITEMS = 32
-"""Number of items that a large pass is cut into."""
+ITEMS = 16
+"""Number of items that a large pass is cut into: so many that threads end at about the same time, and few, because each item has
+a copy of the weights' gradient, and threads take turns at the Python code between its kernels."""
 
 VOTE_VALUES_AN_ITEM = 1 << 18
 """Vote values of the smallest item. Handing an item to a thread takes about as long as a tenth of this many values."""
