@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,7 +19,10 @@ from capsbench.planning.request import ONE_LIST
 
 
 class StrictCommand(TyperCommand):
-    """A command that refuses words that nothing takes, and an option given twice, of which the parser would keep the last."""
+    """A command that refuses words that nothing takes, and an option given twice, of which the parser would keep the last.
+
+    It also refuses paths that the operating system cannot look up, before anything is run.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, words, given = self.make_parser(ctx).parse_args(args=[*args])
@@ -31,11 +35,36 @@ class StrictCommand(TyperCommand):
             raise UsageError(Kind.CONFLICT, problem, expected=remedy)
         for parameter in given if not ctx.resilient_parsing else ():
             if isinstance(parameter, TyperOption) and not parameter.multiple and given.count(parameter) > 1:
-                name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
                 takes_list = str(parameter.metavar or "").endswith(",...")
                 remedy = ONE_LIST if takes_list else "give it once"
-                raise UsageError(Kind.CONFLICT, "given twice", flag=name, expected=remedy)
-        return super().parse_args(ctx, args)
+                raise UsageError(Kind.CONFLICT, "given twice", flag=_name_flag(parameter), expected=remedy)
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params if not ctx.resilient_parsing else ():
+            value = ctx.params.get(str(parameter.name))
+            for path in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(path, Path):
+                    _look_up(path, _name_flag(parameter))
+        return rest
+
+
+def _name_flag(parameter: Any) -> str:
+    """Returns the name of a flag as errors have it, or that of a positional argument."""
+    if isinstance(parameter, TyperOption):
+        return max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
+    return str(parameter.metavar or parameter.name).removesuffix("...").upper()
+
+
+def _look_up(path: Path, flag: str) -> None:
+    """Raises UsageError for a path that is neither found nor known to be missing, such as one whose name is too long.
+
+    `Path.exists` raises an error that names no flag then, wherever a command first asks for the path.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UsageError(Kind.INACCESSIBLE, str(error.strerror), flag=flag, file=path) from error
 
 
 class InterruptedGroup(TyperGroup):

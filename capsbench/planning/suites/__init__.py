@@ -75,12 +75,13 @@ def read_suite(name: str | Path) -> Suite:
     ``deviations`` a list of what the suite does otherwise than the paper.
     """
     path = FOLDER / f"{name}.toml" if str(name) in suite_names() else Path(name)
-    if not path.exists():
-        raise UsageError(Kind.UNKNOWN, flag="suite", value=str(name), expected=[*suite_names(), "a TOML file"])
     try:
         text = read_file(path).decode()
         content = tomllib.loads(text)
         rows = tomllib.loads(text, parse_float=Decimal).get(PUBLISHED, [])  # with the digits as they are printed
+    except (FileNotFoundError, NotADirectoryError) as error:
+        known = [*suite_names(), "a TOML file"]
+        raise UsageError(Kind.UNKNOWN, flag="suite", value=str(name), expected=known) from error
     except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         problem = f"not TOML that can be read: {error}"
         raise UsageError(Kind.DAMAGED, problem, flag="suite", file=path) from error

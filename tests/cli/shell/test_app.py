@@ -1,4 +1,4 @@
-"""An option is given once: of two values the last would be kept without a word."""
+"""An option is given once: of two values the last would be kept without a word. A path is one that the system can look up."""
 
 import pytest
 from typer.core import TyperGroup, TyperOption
@@ -34,6 +34,51 @@ def test_every_option_of_every_command_is_refused_when_given_twice(command, opti
         command.make_context(command.name, [*once, *once])
     name = option.opts[0].removeprefix("--").replace("-", "_")
     assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, name)
+
+
+def fill(command, parameter, value):
+    """The words that give a command a value of one parameter, and ``x`` of all others that it requires."""
+    words = []
+    for other in command.params:
+        if other is parameter or other.required:
+            words += [other.opts[0]] if isinstance(other, TyperOption) else []
+            words.append(value if other is parameter else "x")
+    return words
+
+
+PATHS = [
+    pytest.param(command, parameter, id=f"{' '.join(words)} {parameter.opts[0]}")
+    for words, command in commands(app.made)
+    for parameter in command.params
+    if "Path" in str(parameter.type_descriptor.annotation)
+]
+
+
+@pytest.mark.parametrize(("command", "parameter"), PATHS)
+def test_every_path_that_cannot_be_looked_up_is_refused_by_its_flag(command, parameter, tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path in (tmp_path / ("n" * 300), loop / "x.png"):
+        with pytest.raises(UsageError) as caught:
+            command.make_context(command.name, fill(command, parameter, str(path)))
+        error = caught.value
+        assert (error.kind, error.file) == (Kind.INACCESSIBLE, path)
+        name = parameter.opts[0].removeprefix("--").replace("-", "_")
+        assert error.flag == (name if isinstance(parameter, TyperOption) else parameter.metavar.removesuffix("..."))
+
+
+def test_paths_that_may_be_made_later_are_left_to_the_command(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "missing" / "x", tmp_path / "file" / "x"):
+        context = app.made.commands["show"].make_context("show", ["--to", str(path)])
+        assert context.params["to"] == path
+
+
+def test_a_command_with_a_path_of_too_long_a_name_ends_with_a_line_and_exit_code_2(capsbench, tmp_path):
+    done = capsbench("show", "--to", "n" * 300, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("capsbench: --to nnn")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

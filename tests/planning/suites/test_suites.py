@@ -138,6 +138,13 @@ def test_a_file_that_is_not_toml_is_named(written):
     assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.DAMAGED, "suite", path)
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    for path in (tmp_path, tmp_path / ("n" * 300)):
+        with pytest.raises(UsageError) as caught:
+            read_suite(path)
+        assert (caught.value.kind, caught.value.flag, caught.value.file) == (Kind.DAMAGED, "suite", path)
+
+
 def test_a_suite_that_is_unknown_comes_with_those_there_are():
     with pytest.raises(UsageError) as caught:
         read_suite("demoo")
