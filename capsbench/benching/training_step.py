@@ -32,6 +32,8 @@ from capsbench_kernels.bench import BASELINE
 from capsbench_kernels.bench.contenders import usual_dynamic, usual_em, usual_votes
 from capsbench_kernels.bench.measure import peak_memory, set_threads
 from capsbench_kernels.bench.processes import print_times, time_programs, use_core
+from capsbench_kernels.passes.cpu.memory import keep_freed_memory
+from capsbench_kernels.passes.cpu.waiting import limit_spinning
 from capsbench_kernels.routings.squash import squash
 
 COLUMNS = (
@@ -298,6 +300,9 @@ def time_step(fields: str, contender: str, seconds: float) -> None:
     """Prints the times of a training step, as the program of `describe_program`."""
     cell = Cell.model_validate_json(fields)
     network, batch = _draw_network_and_batch(cell)
+    if contender == NO_ROUTING:  # as in a process with a fused pass, whose step it bounds
+        keep_freed_memory()
+        limit_spinning()
     step = TrainingStep(cell, _build_contender(network, contender).train())
     print_times(partial(step, batch, 0.5), seconds, cell.threads, torch.device(cell.device))
 
