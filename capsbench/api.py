@@ -13,7 +13,7 @@ from capsbench import registry
 from capsbench.data.base import data_folder
 from capsbench.data.own import adopt_request, remove_refused
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.measures.build import ALL, check_measures, explain_refused, is_open, measures_of
+from capsbench.measures.build import ALL, check_measures, explain_refused, measures_of
 from capsbench.measures.build import left_out as measures_left_out
 from capsbench.planning.classes import name_classes, name_request
 from capsbench.planning.contender_defaults import title_cells
@@ -22,7 +22,7 @@ from capsbench.planning.defaults import SECONDS_BETWEEN_CHECKPOINTS
 from capsbench.planning.edits import UNDO, describe_edits, find_edits
 from capsbench.planning.fitting import describe_unfit_measures
 from capsbench.planning.heavy import find_heavy_baselines
-from capsbench.planning.matrix import PlannedCell, plan_cells
+from capsbench.planning.matrix import PlannedCell, find_unnamed, plan_cells
 from capsbench.planning.request import (
     MEASURE_FLAG,
     canonical_name,
@@ -258,7 +258,7 @@ def measure(
     remarks += [*faults, *_describe_ignored_names(chosen)]
     if not here:
         raise UsageError(Kind.CONFLICT, remarks[0], flag="out", file=store.folder)
-    if is_open(specs):
+    if ALL in specs:
         remarks += describe_unfit_measures([record.cell for record in here])
     never = ({*specs} - {ALL}).difference(*(planned.measures for planned in chosen))
     if never or not chosen:
@@ -331,7 +331,8 @@ def _plan_request(
 def _plan_measures(record: Record, specs: tuple[str, ...]) -> PlannedCell:
     """Plans those of some measures that apply to a network on record."""
     measures = measures_of(record.cell, specs)
-    return PlannedCell(record.cell, measures, record.request, record.cell.device, is_open=is_open(specs))
+    unnamed = find_unnamed(measures, specs)
+    return PlannedCell(record.cell, measures, record.request, record.cell.device, unnamed=unnamed)
 
 
 def _explain_unmeasurable(record: Record) -> str:

@@ -18,7 +18,7 @@ from capsbench.records.record import TRAINING, Measurement
 from capsbench.registry import measure_name, split_spec
 
 ALL = "all"
-"""Asked for alone: every measure that applies to a cell."""
+"""Every built-in measure that applies to a cell, beside those that are named."""
 
 NONE = "none"
 """Asked for alone: no measure, training only."""
@@ -119,21 +119,19 @@ def check_measures(specs: Iterable[str]) -> tuple[str, ...]:
         if not isinstance(spec, str):  # a file may hold any JSON
             raise UsageError(Kind.INVALID, flag="measure", expected="names of measures", value=spec)
     asked = sorted(set(specs))
-    if asked == [ALL]:
-        return (ALL,)
     if asked == [NONE]:
         return ()
-    for alone in (ALL, NONE):
-        if alone in asked:
-            raise UsageError(Kind.CONFLICT, f"{alone} stands alone", flag="measure", value=", ".join(asked))
+    if NONE in asked:
+        raise UsageError(Kind.CONFLICT, f"{NONE} stands alone", flag="measure", value=", ".join(asked))
     if not asked:
         raise UsageError(Kind.INVALID, flag="measure", expected="at least one measure, or none", value=asked)
-    for spec in asked:
+    named = [spec for spec in asked if spec != ALL]
+    for spec in named:
         reason = make_measure(spec).missing()
         if reason is not None:
             raise UsageError(Kind.MISSING, reason, flag="measure", value=spec)
-    _check_row_names(asked)
-    return tuple(sorted({without_default(spec) for spec in asked}))
+    _check_row_names(named)
+    return tuple(sorted({ALL if spec == ALL else without_default(spec) for spec in asked}))
 
 
 def row_name(spec: str) -> str | None:
@@ -165,17 +163,29 @@ def without_default(spec: str) -> str:
 
 
 def measures_of(cell: Cell, asked: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Returns the measures that apply to a cell, of the ones asked for (`check_measures`), or of `list_defaults`."""
-    named = list_defaults() if asked is None else asked
-    specs = registry.names("measure") if named == (ALL,) else named
-    measures = {spec: make_measure(spec) for spec in specs}
+    """Returns the measures that apply to a cell, of the ones asked for (`check_measures`), or of `list_defaults`.
+
+    Those that the user did not name are left out where this machine cannot take them.
+    """
+    named = [spec for spec in asked or () if spec != ALL]
+    measures = {spec: make_measure(spec) for spec in (*list_unnamed(asked), *named)}
     return tuple(
         sorted(
             spec
             for spec, measure in measures.items()
-            if is_fit(measure, cell) and not (is_open(asked) and measure.missing())
+            if is_fit(measure, cell) and (spec in named or not measure.missing())
         )
     )
+
+
+def list_unnamed(asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Returns the measures that are wanted without being named; each gives way to one that is named and has its numbers."""
+    if asked is None:
+        return list_defaults()
+    if ALL not in asked:
+        return ()
+    given = {row_name(spec) for spec in asked if spec != ALL}
+    return tuple(name for name in registry.names("measure") if name not in given)
 
 
 def is_fit(measure: Measure, cell: Cell) -> bool:
@@ -202,11 +212,6 @@ def explain_unfit(cells: Sequence[Cell]) -> dict[str, str]:
     }
 
 
-def is_open(asked: tuple[str, ...] | None) -> bool:
-    """Returns true if the user named no measures one by one, so that those are taken that can be."""
-    return asked is None or asked == (ALL,)
-
-
 def explain_refused(specs: Iterable[str], cells: Iterable[Cell]) -> str:
     """Returns why the first of some measures is not defined for the labels of a cell, after a colon; empty if all are."""
     measures = [make_measure(spec) for spec in specs if spec not in (ALL, NONE)]
@@ -216,8 +221,7 @@ def explain_refused(specs: Iterable[str], cells: Iterable[Cell]) -> str:
 
 def left_out(asked: tuple[str, ...] | None) -> dict[str, str]:
     """Returns measure -> why it cannot be taken on this machine, of those that a run takes by default, or of all."""
-    specs = list_defaults() if asked is None else registry.names("measure") if asked == (ALL,) else ()
-    reasons = {spec: make_measure(spec).missing() for spec in specs}
+    reasons = {spec: make_measure(spec).missing() for spec in list_unnamed(asked)}
     return {spec: reason for spec, reason in reasons.items() if reason is not None}
 
 

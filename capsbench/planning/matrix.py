@@ -14,7 +14,7 @@ from typing import Any
 
 from capsbench import registry
 from capsbench.errors import Kind, UsageError
-from capsbench.measures.build import ALL, NONE, explain_refused, is_fit, is_open, make_measure, measures_of
+from capsbench.measures.build import ALL, NONE, explain_refused, is_fit, make_measure, measures_of
 from capsbench.planning.baselines import resolve_baseline
 from capsbench.planning.defaults import complete_axes
 from capsbench.planning.fitting import Fitting, describe_unfit_measures
@@ -57,7 +57,7 @@ class PlannedCell:
         tuning: the search that the cell is a trial of, or that found its settings.
         convergence: the search for epochs that the cell is a trial of, or that found its epochs.
         weights: the file of weights that were trained elsewhere.
-        is_open: the user named no measures one by one, so that those are left out which what is on record excludes.
+        unnamed: those of the measures that the user did not name, which are left out where what is on record excludes them.
     """
 
     cell: Cell
@@ -69,7 +69,7 @@ class PlannedCell:
     tuning: Tuning | None = None
     convergence: Convergence | None = None
     weights: WeightsFile | None = None
-    is_open: bool = False
+    unnamed: tuple[str, ...] = ()
 
     def with_seed(self, seed: int) -> PlannedCell:
         """Returns the cell of the same contender with another seed."""
@@ -116,7 +116,7 @@ def plan_cells(*requests: Mapping[str, Any], remarks: list[str] | None = None) -
     _refuse_measures_of_none([*cells.values()], split)
     _refuse_flags_of_routing([*cells.values()], requests)
     _refuse_unused_options(split, used, known)
-    if remarks is not None and any(wanted.measures == (ALL,) for wanted in split):
+    if remarks is not None and any(ALL in (wanted.measures or ()) for wanted in split):
         remarks += describe_unfit_measures([planned.cell for planned in cells.values()])
     return sorted(cells.values(), key=lambda planned: not planned.cell.has_routing)
 
@@ -163,12 +163,14 @@ def _plan_point(
         raise _explain_unmeasurable(wanted.measures or (), cell)
     narrowed = narrow_request(request, point, options)
     if wanted.measures is not None:
-        narrowed[MEASURE_FLAG] = ALL if wanted.measures == (ALL,) else ",".join(measures) or NONE
+        narrowed[MEASURE_FLAG] = ",".join(spec for spec in wanted.measures if spec in (ALL, *measures)) or NONE
     if cell.has_routing:
         narrowed[BASELINE_FLAG] = "none"
     device = point.get("device")
     device = cell.device if device in (None, "auto") else str(device)
-    return PlannedCell(cell, measures, narrowed, device, weights=find_fitting(cell), is_open=is_open(wanted.measures))
+    return PlannedCell(
+        cell, measures, narrowed, device, weights=find_fitting(cell), unnamed=find_unnamed(measures, wanted.measures)
+    )
 
 
 def _plan_baselines(beside: PlannedCell, trained: Cell, wanted: Request, fitting: Fitting) -> Iterator[PlannedCell]:
@@ -185,7 +187,8 @@ def _plan_baselines(beside: PlannedCell, trained: Cell, wanted: Request, fitting
             request = {flag: value for flag, value in beside.request.items() if flag != WEIGHTS} | pair
             if size == "own":
                 del request[BASELINE_SIZE_FLAG]
-            yield PlannedCell(cell, measures, request, beside.device, is_open=is_open(wanted.measures))
+            unnamed = find_unnamed(measures, wanted.measures)
+            yield PlannedCell(cell, measures, request, beside.device, unnamed=unnamed)
 
 
 def _add_cell(cells: dict[str, PlannedCell], planned: PlannedCell) -> None:
@@ -197,8 +200,14 @@ def _add_cell(cells: dict[str, PlannedCell], planned: PlannedCell) -> None:
         raise UsageError(Kind.CONFLICT, problem, flag="device", value=both, expected="name one")
     measures = tuple(sorted({*known.measures, *planned.measures}))
     request = known.request if measures == known.measures else {**known.request, MEASURE_FLAG: ",".join(measures)}
-    both_open = known.is_open and planned.is_open
-    cells[planned.cell.id] = replace(known, measures=measures, request=request, is_open=both_open)
+    named = {spec for job in (known, planned) for spec in job.measures if spec not in job.unnamed}
+    unnamed = tuple(spec for spec in measures if spec not in named)
+    cells[planned.cell.id] = replace(known, measures=measures, request=request, unnamed=unnamed)
+
+
+def find_unnamed(measures: tuple[str, ...], asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Returns those of the measures of a cell that the user did not name."""
+    return tuple(spec for spec in measures if spec not in (asked or ()))
 
 
 def _explain_unmeasurable(specs: Iterable[str], cell: Cell) -> UsageError:

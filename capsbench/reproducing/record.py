@@ -15,7 +15,7 @@ from capsbench.data.base import load_splits
 from capsbench.data.digest import LABELS, digest_parts
 from capsbench.errors import FOREIGN, Kind, UsageError, message_of
 from capsbench.measures.base import MeasureBetween
-from capsbench.measures.build import check_measures, make_measure
+from capsbench.measures.build import ALL, check_measures, make_measure
 from capsbench.networks.build import parameter_count
 from capsbench.planning.matrix import PlannedCell
 from capsbench.planning.request import MEASURE_FLAG, split_request, split_values
@@ -214,7 +214,8 @@ def _choose_measures(record: Record, asked: Any) -> tuple[tuple[str, ...], list[
         wanted = [*record.measures]
     else:
         wanted = [*check_measures(split_values(asked))]
-        wanted = [*record.measures] if wanted == ["all"] else wanted
+        if ALL in wanted:
+            wanted = [*record.measures, *(spec for spec in wanted if spec not in (ALL, *record.measures))]
         if others := [spec for spec in wanted if spec not in record.measures]:
             expected = ", ".join(record.measures) or "none; it was only trained"
             raise UsageError(

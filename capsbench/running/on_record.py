@@ -222,8 +222,8 @@ def settle_row_names(planned: Sequence[PlannedCell], on_record: OnRecord) -> tup
     left_out: dict[str, str] = {}
     for job in planned:
         faults = _find_taken_names(job, on_record)
-        if faults and not job.is_open:
-            raise next(iter(faults.values()))
+        if named := [fault for spec, fault in faults.items() if spec not in job.unnamed]:
+            raise named[0]
         left_out = {spec: fault.problem for spec, fault in faults.items()} | left_out
         settled.append(replace(job, measures=tuple(spec for spec in job.measures if spec not in faults)))
     return settled, left_out

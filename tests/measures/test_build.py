@@ -33,7 +33,7 @@ def test_a_measure_by_name_or_import_path_and_setting(spec, kind, setting):
     ("specs", "kind", "value"),
     [
         ([], Kind.INVALID, []),
-        (["speed", "all"], Kind.CONFLICT, "all, speed"),
+        (["all", "none"], Kind.CONFLICT, "all, none"),
         (["speed", "none"], Kind.CONFLICT, "none, speed"),
     ],
 )
@@ -46,6 +46,10 @@ def test_measures_that_do_not_go_together_are_named(specs, kind, value):
 def test_a_measure_asked_for_twice_is_one():
     assert check_measures(["speed", "accuracy", "speed"]) == ("accuracy", "speed")
     assert check_measures(["none"]) == ()
+
+
+def test_all_stays_beside_what_is_named():
+    assert check_measures(["speed:full", "all", "adversarial:light"]) == ("adversarial", "all", "speed:full")
 
 
 def test_settings_stand_beside_each_other_and_the_default_goes_by_the_name_alone():
