@@ -12,6 +12,7 @@ from typing import Any
 
 from capsbench.data.images import ImageShape
 from capsbench.data.own.base import FOLDER, OwnImages, Picture, refuse_unwritable
+from capsbench.data.own.decoded import FULL
 from capsbench.data.own.decoding import (
     Pixels,
     UnreadableError,
@@ -195,7 +196,7 @@ def save_dataset(value: Any, folder: Path, note: Callable[[Path], None] = lambda
     path = folder / FOLDER / "hf" / f"dataset-{hashlib.sha256(marks.encode()).hexdigest()[:8]}"
     if not path.is_dir():
         note(path)
-    _save_once(value, path)
+    _save_once(value, path, type(value).__name__)
     return f"hf:{path}"
 
 
@@ -208,26 +209,51 @@ def fetch_from_hub(name: str, folder: Path) -> Path:
     try:
         loaded = datasets.load_dataset(name, cache_dir=str(folder / "huggingface"))
     except FOREIGN as error:
-        problem = f"neither a folder nor a data set of the hub: {message_of(error, first_line=True)}"
+        message, typed = message_of(error, first_line=True), f"hf:{name}"
+        # The system's own errors, such as that of a full disk, have a number; those of an unknown name or of the hub have none.
+        if getattr(error, "errno", None) is not None:
+            problem = f"cannot be fetched: {message}"
+            raise UsageError(Kind.INACCESSIBLE, problem, flag="dataset", value=typed) from error
+        problem = f"neither a folder nor a data set of the hub: {message}"
         expected = "expected hf:PATH of a saved data set, or hf:OWNER/NAME"
-        raise UsageError(Kind.MISSING, problem, flag="dataset", value=f"hf:{name}", expected=expected) from error
-    _save_once(loaded, path)
+        raise UsageError(Kind.MISSING, problem, flag="dataset", value=typed, expected=expected) from error
+    _save_once(loaded, path, f"hf:{name}")
     return path
 
 
-def _save_once(value: Any, path: Path) -> None:
-    """Saves a data set in a folder, completely or not at all, unless it is there; raises UsageError if it cannot be written."""
+def _save_once(value: Any, path: Path, typed: str) -> None:
+    """Saves a data set in a folder, completely or not at all, unless it is there.
+
+    Args:
+        typed: the name by which errors call the data set.
+
+    Raises:
+        UsageError: the folder cannot be written, or the data set cannot be saved, such as one whose image files are gone.
+    """
     if path.is_dir():
         return
     try:
         make_folder(path.parent)
         with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
             whole = Path(temporary) / "whole"
-            value.save_to_disk(str(whole))
+            try:
+                value.save_to_disk(str(whole))
+            except FOREIGN as error:
+                if _is_of_folder(error, Path(temporary)):
+                    raise
+                problem = f"cannot be saved: {message_of(error, first_line=True)}"
+                raise UsageError(Kind.DAMAGED, problem, flag="dataset", value=typed) from error
             with suppress(OSError):  # another process was faster
                 put_folder_in_place(whole, path)
     except OSError as error:
         raise refuse_unwritable(path.parent, error) from error
+
+
+def _is_of_folder(error: BaseException, folder: Path) -> bool:
+    """Returns true for an error of the folder that is written, rather than of what is written into it."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in FULL or Path(str(error.filename)).is_relative_to(folder)
 
 
 def import_datasets() -> Any:
