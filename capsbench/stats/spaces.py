@@ -82,10 +82,17 @@ class Choice:
         return len(numbers) == len(self.values) > 2 and value in (min(numbers), max(numbers))
 
     def __str__(self) -> str:
-        return ",".join(map(str, self.values))
+        return ",".join(map(_spell, self.values))
 
 
 Space = Range | Choice
+
+
+def _spell(value: Value) -> str:
+    """Returns a value as the command line takes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def parse_space(text: str) -> Space:

@@ -70,10 +70,14 @@ def test_other_texts_are_no_space(text) -> None:
         parse_space(text)
 
 
-@pytest.mark.parametrize("space", [Range(0.001, 0.1), Range(0.0, 2.0), Choice((32, 64, 128))])
+@pytest.mark.parametrize("space", [Range(0.001, 0.1), Range(0.0, 2.0), Choice((32, 64, 128)), Choice(("yes", "no"))])
 def test_a_space_is_written_as_it_is_read(space) -> None:
     read = parse_space(str(space))
     assert str(read) == str(space)
+
+
+def test_switches_are_written_as_they_are_typed() -> None:
+    assert [str(Choice(values)) for values in ((True, False), (False,), (0, 1))] == ["yes,no", "no", "0,1"]
 
 
 def test_any_value_is_rounded_within_its_range() -> None:
