@@ -206,7 +206,9 @@ def cause_of_death(exit_code: int | None) -> str:
 class CallInterrupted(InOneLine, KeyboardInterrupt):
     """Raised by a function of the package that Ctrl-C, or the interrupt of a notebook's kernel, has ended in order.
 
-    It ends a script, a loop, or the cells that a notebook has still to run, as every other interrupt does.
+    It ends a script, a loop, or the cells that a notebook has still to run, as every other interrupt does. The exit code of a
+    script is 1 then, since Python ends by the signal for KeyboardInterrupt itself alone. A loop of a shell needs
+    ``python script.py || break``.
 
     Args:
         text: what is on record, and how to go on.
