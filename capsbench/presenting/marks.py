@@ -211,9 +211,8 @@ def has_mark(summary: pd.DataFrame, mark: Mark) -> pd.Series:
 
 def marks_of(summary: pd.DataFrame) -> pd.Series:
     """Returns the list of marks of each contender of a summary."""
-    known = [mark for mark in FOUND_BY if mark.name in summary]
-    lines = summary[[mark.name for mark in known]].astype(object).itertuples(index=False)
-    marks = [[mark for mark, has in zip(known, line, strict=True) if has is True] for line in lines]
+    known = {mark: summary[mark.name].astype(object) for mark in FOUND_BY if mark.name in summary}
+    marks = [[mark for mark, column in known.items() if column.iloc[row] is True] for row in range(len(summary))]
     return pd.Series(marks, index=summary.index, dtype=object)
 
 

@@ -125,7 +125,7 @@ def _fit_poisson(terms: NDArray[Any], counts: NDArray[Any], freedom: int) -> tup
     for _ in range(100):  # iteratively reweighted least squares
         weights = np.sqrt(means)
         targets = np.log(means) + (counts - means) / means
-        coefficients = np.linalg.lstsq(weights[:, None] * terms, weights * targets)[0]
+        coefficients = np.linalg.lstsq(weights[:, None] * terms, weights * targets, rcond=None)[0]
         before, means = means, np.exp(np.clip(terms @ coefficients, -50, 50))
         if np.allclose(means, before, rtol=1e-9, atol=0):
             break
