@@ -10,6 +10,7 @@ from capsbench.records.schema1 import SUMS, read_sums
 from capsbench.records.software.requirements import find_requirements
 from capsbench.records.store import Store
 from capsbench.records.table import load
+from capsbench.stats.shares import wilson_interval
 
 REFERENCE = Path(__file__).parent.parent / "results" / "reference"
 FOLDERS = sorted(path.parent for path in REFERENCE.glob("*/records"))
@@ -98,6 +99,17 @@ def test_small_networks_learn_12000_images_of_mnist_at_every_number_of_iteration
     assert (found.loc["dynamic", "mean"] >= 0.985).all()
     assert (found.loc["em", "mean"] >= 0.98).all()
     assert found.index.tolist() == [("dynamic", 1), ("dynamic", 3), ("em", 1), ("em", 2), ("em", 3)]
+
+
+@pytest.mark.parametrize(
+    ("folder", "network", "asked"), [("mnist-small-em", "matrix-capsules", 0.992), ("mnist-paper", "capsnet", 0.995)]
+)
+def test_all_of_mnist_is_learned_as_well_as_asked(folder, network, asked):
+    table = load(REFERENCE / folder).query("metric == 'accuracy' and condition == 'test'")
+    (accuracy,) = table.loc[table["network"] == network, "value"]
+    low, high = wilson_interval(accuracy, 10_000)
+    assert asked <= high
+    assert high - low < 0.004
 
 
 def test_poses_of_the_transforming_autoencoder_follow_and_serve_beyond_what_was_trained_on():
