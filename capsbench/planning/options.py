@@ -106,6 +106,8 @@ def _convert_value(component: Any, name: str, option: str, default: Scalar, valu
     Whole numbers of a network are widths, counts and sides: 1 or more, or 0 where that is the default and says so. A component
     may declare ``spellings``, functions that return the one spelling of an option's value.
     """
+    if value == "" != default:  # a flag that ends the line, which a text would take for a value
+        raise UsageError(Kind.INVALID, flag=name, expected="a value", value=value)
     try:
         kind: Any = Whole if type(default) is int else type(default)
         if kind is str and type(value) is int:  # ``resize=32`` in Python

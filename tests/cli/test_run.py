@@ -19,6 +19,8 @@ from capsbench.stats.sequential import LOOKS
         # An argument of the Python function alone.
         (("--console", "x"), "capsbench: --console: unknown", "did you mean '--compile'?"),
         (("--seedz", "3"), "capsbench: --seedz: unknown", "did you mean '--seeds'?"),
+        (("--worker",), "capsbench: --worker: unknown", "did you mean '--workers'?"),  # not a value that is missing
+        (("--inverse-temperature",), "capsbench: --inverse-temperature: expected", "got ''"),
         (("--executor", "condor"), "capsbench: --executor: unknown 'condor'", "choose from local, ray, slurm"),
         (("--detach",), "capsbench: --detach: is for --executor slurm", ""),
     ],

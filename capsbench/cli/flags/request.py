@@ -52,16 +52,18 @@ def choose_measures(measure: str | None, no_measure: bool) -> str | None:
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses flags that are not declared, such as ``--squash unit,sabour``, into NAME=VALUES."""
-    axes, rest = [], iter(arguments)
-    for argument in rest:
+    """Parses flags that are not declared, such as ``--squash unit,sabour``, into NAME=VALUES.
+
+    VALUES are empty if none are given: whether there is such a flag, and what it takes, is known once the parts are.
+    """
+    axes, rest = [], [*arguments]
+    while rest:
+        argument = rest.pop(0)
         name, equals, values = argument.partition("=")
         if not name.startswith("--") or name == "--":
             raise UsageError(Kind.INVALID, expected="flags only", value=argument)
-        values = values if equals else next(rest, "")
-        if not values or values.startswith("--"):
-            expected = f"{name} A,B,... with a value"
-            raise UsageError(Kind.INVALID, flag=_to_python_name(name), expected=expected, value=values)
+        if not equals and rest and not rest[0].startswith("--"):
+            values = rest.pop(0)
         axes.append(f"{name.removeprefix('--')}={values}")
     return axes
 
@@ -76,7 +78,7 @@ def parse_options(axes: list[str], named: Mapping[str, str | None]) -> dict[str,
     options: dict[str, str] = {}
     for axis in axes:
         name, equals, values = axis.partition("=")
-        if not equals or not name or not values:
+        if not equals or not name:
             raise UsageError(Kind.INVALID, flag="axis", expected="NAME=A,B,...", value=axis)
         key = _to_python_name(name.strip())
         if key in options or named.get(key) is not None:
