@@ -101,7 +101,7 @@ class UsageError(InOneLine, ValueError):
         if self.file is not None:
             subject.append(str(self.file))
         elif self.value is not None and self.kind not in (Kind.UNKNOWN, Kind.INVALID):
-            subject.append(str(self.value))
+            subject.append(_spell(self.value, str))
         text = _FLAG_IN_TEXT.sub(lambda match: spell(match[1]), self._describe_fault(spell))
         return f"{' '.join(subject)}: {text}" if subject else text
 
@@ -111,7 +111,7 @@ class UsageError(InOneLine, ValueError):
             return "; ".join(filter(None, (*self._describe_unknown(spell), self.problem)))
         if self.kind is Kind.INVALID:
             wanted = self.problem or f"expected {expected}"
-            return wanted if self.value is None else f"{wanted}, got {self.value!r}"
+            return wanted if self.value is None else f"{wanted}, got {_spell(self.value, repr)}"
         return "; ".join(filter(None, (self.problem, expected)))
 
     def _describe_unknown(self, spell: Callable[[str], str]) -> tuple[str, str]:
@@ -134,6 +134,11 @@ class UsageError(InOneLine, ValueError):
 _FLAG_IN_TEXT = re.compile(r"\{flag:(\w+)\}")
 
 
+def _spell(value: object, spell: Callable[[object], str]) -> str:
+    """Returns a value as a user types it: a boolean is yes or no on the command line, in titles and in reports."""
+    return ("yes" if value else "no") if isinstance(value, bool) else spell(value)
+
+
 def _choose_from(values: Sequence[str]) -> str:
     return f"choose from {', '.join(values)}" if values else ""
 
@@ -154,7 +159,7 @@ class ArgumentError(ValueError):
         self.value = value
 
     def __str__(self) -> str:
-        return f"{self.argument}: expected {self.expected}, got {self.value!r}"
+        return f"{self.argument}: expected {self.expected}, got {_spell(self.value, repr)}"
 
 
 class NothingMeasured(UsageError):
@@ -264,7 +269,15 @@ def check_choice(name: str, value: str, known: Sequence[str]) -> None:
         raise ArgumentError(name, " or ".join(known), value)
 
 
+_WANTED = {"bool": "expected yes or no", "int": "expected a whole number", "float": "expected a number"}
+"""The type that pydantic could not read -> what a user may type."""
+
+
 def reason_of(error: ValidationError) -> str:
     """Returns the first fault that pydantic found, as a phrase."""
-    message = error.errors()[0]["msg"]
+    fault = error.errors()[0]
+    kind, _, problem = fault["type"].partition("_")
+    if kind in _WANTED and problem in ("parsing", "type", "from_float"):
+        return _WANTED[kind]
+    message = fault["msg"]
     return message[0].lower() + message[1:]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 import capsbench
 from capsbench.errors import (
@@ -18,6 +19,7 @@ from capsbench.errors import (
     StorageFailed,
     TrainingFailed,
     UsageError,
+    reason_of,
 )
 from capsbench.exporting import export
 from capsbench.planning.request import spell_flag
@@ -31,6 +33,16 @@ from capsbench.running.events import CellEnded, RunStarted
             UsageError(Kind.INVALID, flag="train_size", expected="1 or more", value=0),
             "train_size: expected 1 or more, got 0",
             "--train-size: expected 1 or more, got 0",
+        ),
+        (
+            UsageError(Kind.INVALID, flag="balanced", expected="no", value=True),
+            "balanced: expected no, got yes",
+            "--balanced: expected no, got yes",
+        ),
+        (
+            UsageError(Kind.CONFLICT, "no backbone", flag="freeze_backbone", value=True),
+            "freeze_backbone yes: no backbone",
+            "--freeze-backbone yes: no backbone",
         ),
         (
             UsageError(Kind.UNKNOWN, flag="routing", value="dynmic", expected=["dynamic", "em"]),
@@ -68,6 +80,15 @@ def test_one_line_is_made_of_the_facts_for_each_reader(
 ) -> None:
     assert str(error) == in_python
     assert error.describe(spell_flag) == on_the_command_line
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "wanted"), [(bool, "maybe", "yes or no"), (int, "1.5", "whole number"), (float, "abc", "number")]
+)
+def test_a_value_of_another_type_is_answered_by_what_can_be_typed(kind: type, typed: str, wanted: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(kind).validate_python(typed)
+    assert wanted in reason_of(refused.value)
 
 
 def test_braces_of_a_user_are_left_as_they_are() -> None:

@@ -63,7 +63,13 @@ def refuse_backbone(parts: Parts, fields: Fields) -> None:
         problem = f"{parts.network.name} makes images, and would make feature maps behind a backbone"
         raise UsageError(Kind.CONFLICT, problem, flag="backbone", value=fields["backbone"], expected="leave it out")
     if fields.get("freeze_backbone") and not has_backbone:
-        raise UsageError(Kind.CONFLICT, "there is none", flag="freeze_backbone", expected="add {flag:backbone} NAME")
+        raise UsageError(
+            Kind.CONFLICT,
+            "no backbone to freeze",
+            flag="freeze_backbone",
+            value=True,
+            expected="add {flag:backbone} NAME",
+        )
 
 
 def refuse_missing_decoder(parts: Parts, fields: Fields) -> None:

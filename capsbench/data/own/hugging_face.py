@@ -261,7 +261,7 @@ def import_datasets() -> Any:
     try:
         datasets = import_package("datasets")
     except FOREIGN as error:
-        problem = f"hf: needs the library datasets, which cannot be imported: {message_of(error)}"
+        problem = f"needs the library datasets, which cannot be imported: {message_of(error)}"
         raise UsageError(
             Kind.MISSING, problem, flag="dataset", value="hf", expected="pip install 'capsbench[hf]'"
         ) from error
