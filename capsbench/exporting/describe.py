@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from capsbench import __version__
-from capsbench.exporting.program import INPUT, output_names
+from capsbench.exporting.program import BATCH, INPUT, output_names
 from capsbench.predicting.trained import MADE_IMAGES, RECONSTRUCTIONS, SCORES, TrainedNetwork
 from capsbench.records.disk import read_file
 from capsbench.training.evaluate import THRESHOLD
@@ -27,14 +27,14 @@ def describe_network(trained: TrainedNetwork, dtype: torch.dtype | None = None) 
     """
     channels, height, width = trained.image
     meanings = {
-        SCORES: (["batch", len(trained.classes)], trained.kind.meaning),
+        SCORES: ([BATCH, len(trained.classes)], trained.kind.meaning),
         RECONSTRUCTIONS: (
-            ["batch", trained.dataset.labels_an_image or 1, channels, height, width],
+            [BATCH, trained.dataset.labels_an_image or 1, channels, height, width],
             f"from the capsules of all classes with a score above {THRESHOLD:g}"
             if trained.has_any_number
             else "of each predicted class, decoded from its capsule alone",
         ),
-        MADE_IMAGES: (["batch", channels, height, width], "the images that the network makes of its inputs"),
+        MADE_IMAGES: ([BATCH, channels, height, width], "the images that the network makes of its inputs"),
     }
     return {
         "capsbench": __version__,
@@ -44,7 +44,7 @@ def describe_network(trained: TrainedNetwork, dtype: torch.dtype | None = None) 
         "classes": list(trained.classes),
         "input": {
             "name": INPUT,
-            "shape": ["batch", channels, height, width],
+            "shape": [BATCH, channels, height, width],
             "dtype": str(dtype or trained.dtype).removeprefix("torch."),
             "channels": {1: "grey", 2: "stereo pair", 3: "red, green, blue"}.get(channels, str(channels)),
             "pixels": "standardised: mean 0 and variance 1 of an image"

@@ -16,6 +16,7 @@ from torch import Tensor
 from capsbench.errors import Kind, UsageError, message_of
 from capsbench.exporting.describe import KEY, describe_network, is_description, to_json
 from capsbench.exporting.program import (
+    BATCH,
     INPUT,
     Checked,
     Run,
@@ -74,6 +75,7 @@ def write_onnx(trained: TrainedNetwork, path: Path) -> Checked:
                 verbose=False,
                 input_names=[INPUT],
                 output_names=output_names(copied),
+                dynamic_shapes=({0: BATCH},),  # names it: the program has a symbol of torch
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise _explain_onnx(error, trained) from error

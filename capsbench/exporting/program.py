@@ -20,6 +20,9 @@ from capsbench_kernels import decomposition_table
 INPUT = "images"
 """The name of a program's input."""
 
+BATCH = "batch"
+"""The name of the number of images, which is free."""
+
 BATCHES = (1, 5)
 """The sizes of the batches that a program is checked with."""
 
@@ -76,7 +79,7 @@ def export_program(trained: TrainedNetwork) -> torch.export.ExportedProgram:
     Raises:
         UsageError: torch cannot trace the network, or it calls operators of another package.
     """
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim(BATCH, min=1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, on its plans and on its internals

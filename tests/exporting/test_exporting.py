@@ -40,6 +40,7 @@ def run_onnx(path, images):
     """Runs an ONNX file; returns its outputs by name, and its description."""
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(path)
+    assert {described.shape[0] for described in (*session.get_inputs(), *session.get_outputs())} == {"batch"}
     names = [output.name for output in session.get_outputs()]
     outputs = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     return dict(zip(names, map(torch.from_numpy, outputs), strict=True)), json.loads(
