@@ -13,7 +13,7 @@ from torch import Tensor
 
 from capsbench.presenting.figures.figure import EDGE, Picture, text_width
 from capsbench.presenting.figures.mosaic import draw_mosaic, make_mosaic
-from capsbench.presenting.figures.style import PAGE, PALE, SMALL
+from capsbench.presenting.figures.style import COLUMN, PAGE, PALE, SMALL
 
 TEXT_LINE = 0.125
 """Height of a line of text, in inches."""
@@ -46,7 +46,7 @@ class Band(NamedTuple):
 
 
 class Sheet:
-    """A picture as wide as a page.
+    """A picture as wide as a page, or as a column if that is enough for its bands and it has nothing else.
 
     Args:
         bands: all bands of the sheet. The widest sets the width of an image, the longest name sets the left margin.
@@ -60,6 +60,7 @@ class Sheet:
         self.room = PAGE - self.left - EDGE
         self.tile = min(LARGEST, self.room / max((band.span for band in bands), default=1))
         self.depth = EDGE
+        self.right = self.left
         self.placed: list[tuple[Axes, float, float, float, float]] = []
 
     def draw_band(self, band: Band, between: float = 0.05) -> Axes:
@@ -68,7 +69,7 @@ class Sheet:
         pixels_high, pixels_wide = images.pixels.shape[:2]
         inch = images.width / self.tile  # in pixels
         self.depth += TEXT_LINE * len(band.heads)
-        axes = self.add_axes(pixels_high / inch, width=pixels_wide / inch)
+        axes = self._place_axes(pixels_high / inch, 0.0, pixels_wide / inch, self.depth)
         draw_mosaic(axes, images, above=0)
         for name, top in zip(band.names, images.top, strict=False):
             middle = top + images.height / 2
@@ -80,6 +81,7 @@ class Sheet:
                 text, colour = label if isinstance(label, tuple) else (label, None)
                 middle = left + images.width / 2
                 axes.text(middle, height, text, ha="center", va="bottom", fontsize=SMALL, color=colour)
+                self.right = max(self.right, self.left + middle / inch + text_width(text) / 72 / 2)
         return axes
 
     def add_axes(self, height: float, left: float = 0.0, width: float | None = None, *, beside: bool = False) -> Axes:
@@ -89,9 +91,14 @@ class Sheet:
             left: the distance from the left margin.
             width: by default, up to the right edge.
         """
-        axes = self.figure.add_axes((0, 0, 1, 1))
+        self.right = PAGE  # ticks and labels take room beside them
         top = self.placed[-1][2] if beside else self.depth
-        self.placed.append((axes, self.left + left, top, self.room - left if width is None else width, height))
+        return self._place_axes(height, left, self.room - left if width is None else width, top)
+
+    def _place_axes(self, height: float, left: float, width: float, top: float) -> Axes:
+        axes = self.figure.add_axes((0, 0, 1, 1))
+        self.placed.append((axes, self.left + left, top, width, height))
+        self.right = max(self.right, self.left + left + width)
         self.depth = max(self.depth, top + height)
         return axes
 
@@ -101,10 +108,10 @@ class Sheet:
 
     def to_picture(self, title: str, caption: str) -> Picture:
         """Returns the picture, as high as its content."""
-        height = self.depth + EDGE
-        self.figure.set_figheight(height)
+        width, height = COLUMN if self.right + EDGE <= COLUMN else PAGE, self.depth + EDGE
+        self.figure.set_size_inches(width, height)
         for axes, left, top, wide, high in self.placed:
-            axes.set_position((left / PAGE, 1 - (top + high) / height, wide / PAGE, high / height))
+            axes.set_position((left / width, 1 - (top + high) / height, wide / width, high / height))
         return Picture(self.figure, title, caption)
 
 

@@ -42,6 +42,10 @@ CASES = [
 ]
 
 
+NARROW = ("agreement", "reconstructions")
+"""Pictures that a column of a paper holds: the tests show few images."""
+
+
 @pytest.fixture
 def make(put, tmp_path):
     def draw(images=2, index=None, to=None, **request):
@@ -91,7 +95,7 @@ def test_applicable_pictures_are_drawn_and_the_others_have_a_reason(make_scene, 
     assert set(left_out) == set(PICTURES) - expected
     assert all(left_out.values())
     for name, picture in pictures.items():
-        assert picture.figure.get_figwidth() == (COLUMN if name == "agreement" else PAGE)
+        assert picture.figure.get_figwidth() == (COLUMN if name in NARROW else PAGE)
         assert picture.title
         assert picture.caption.endswith(".")
         assert "  " not in picture.caption
@@ -110,7 +114,7 @@ def test_each_picture_is_two_files_and_all_are_listed(drawn):
     for name in PICTURES:
         ElementTree.parse(folder / f"{name}.svg")
         with Image.open(folder / f"{name}.png") as image:
-            assert image.width == round((COLUMN if name == "agreement" else PAGE) * DPI)
+            assert image.width == round((COLUMN if name in NARROW else PAGE) * DPI)
 
 
 @pytest.mark.parametrize("kind", ["Colour", "Stereo", "Pairs"])

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from capsbench.data.base import load_splits
+from capsbench.presenting.figures.style import COLUMN, DPI
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,7 @@ def test_a_picture_is_drawn(capsbench, trained, pictures, cell, name):
     if name.endswith("png"):
         with Image.open(trained / name) as image:
             assert image.width > image.height > 0
+            assert image.width == round(COLUMN * DPI)  # three small images leave a page half empty
     else:
         text = (trained / name).read_text()
         assert "input" in text
