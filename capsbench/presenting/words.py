@@ -42,6 +42,8 @@ def spell_count(n: int, unit: str) -> str:
 
 def spell_value(value: Any) -> str:
     """A field's or an option's value as its flag takes it: ``9.0`` -> ``9``, ``True`` -> ``yes``, ``None`` -> ``none``."""
+    if hasattr(value, "item"):  # a scalar of numpy, from the row of a table; numpy is slow to import
+        value = value.item()
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
