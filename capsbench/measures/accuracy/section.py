@@ -36,6 +36,9 @@ CLASS = "class "
 MOST_CLASSES = 20
 """The most classes of a data set in a picture; of more, the table has the pairs that are confused most."""
 
+FEW_CLASSES = "a data set of few classes"
+"""What the pictures need."""
+
 MOST_WRITTEN = 10
 """The most classes of a matrix that has room for numbers in its cells."""
 
@@ -158,7 +161,7 @@ def _spell_pairs(rows: pd.DataFrame) -> str:
 def draw_classes(material: Material) -> Picture:
     """Draws the accuracy of each contender on each class, a panel a data set."""
     rows = _keep_few_classes(_select_rows(material))
-    chosen = choose_contenders(material, rows, "a data set of few classes")
+    chosen = choose_contenders(material, rows, FEW_CLASSES)
     table = chosen.table.assign(label_of=chosen.table["condition"].str.removeprefix(CLASS).astype(int))
     datasets = list(table["dataset"].unique())
     most = table.groupby("dataset")["contender"].nunique().max()
@@ -187,6 +190,8 @@ def _keep_few_classes(rows: pd.DataFrame) -> pd.DataFrame:
 def draw_confusions(material: Material) -> Picture:
     """Draws which class is taken for which, a matrix for each of the most accurate contenders."""
     rows = _keep_few_classes(_select_rows(material))
+    if rows.empty:
+        raise NoDataError(FEW_CLASSES)
     summary, left_out = choose_most_accurate(material.summary, set(rows["contender"]), MOST_MATRICES)
     found = {name: find_confusion(material, str(name)) for name in summary["contender"]}
     known = {name: 100 * confusion for name, confusion in found.items() if confusion is not None}

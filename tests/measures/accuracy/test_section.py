@@ -11,6 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from capsbench.measures.accuracy.section import (
+    FEW_CLASSES,
     MOST_CLASSES,
     SECTION,
     UNKNOWN,
@@ -122,5 +123,6 @@ def test_many_classes_have_a_table_alone(read: Callable[..., Material], capsules
     material = read((predict(capsules(), taken, labels), taken), labels=labels)
     assert len(SECTION.readable(SECTION.table(material))) == 1
     for draw in (draw_classes, draw_confusions):
-        with pytest.raises(NoDataError):
+        with pytest.raises(NoDataError) as refused:
             draw(material)
+        assert refused.value.missing == FEW_CLASSES  # the predictions are on record
