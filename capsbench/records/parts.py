@@ -72,6 +72,8 @@ class Parts:
     routing: Part | None = None
     loss: Part | None = None
     dataset_options: Mapping[str, Scalar] = field(default_factory=dict)
+    described: Any = None
+    """What a record says of images that may not be here, in place of the data set."""
 
     @classmethod
     def from_names(
@@ -98,7 +100,9 @@ class Parts:
 
     @property
     def data(self) -> Any:
-        """The data set with its options, as `open_dataset` returns it."""
+        """The data set with its options, as `open_dataset` returns it, or what a record says of it."""
+        if self.described is not None:
+            return self.described
         return open_dataset(self.dataset.name, self.dataset_options)
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from capsbench.errors import Kind, NothingMeasured, UsageError
-from capsbench.planning.contender_defaults import defaults_of, title_cells
+from capsbench.planning.contender_defaults import defaults_from, title_cells
 from capsbench.planning.request import split_values
 from capsbench.planning.suites import read_suite, suite_names
 from capsbench.presenting.figures.figure import Image
@@ -186,7 +186,7 @@ def _build_report(
     records = choose_records(records, where)
     faults += store.list_unreadable(records)
 
-    material = replace(Material.from_records(records, store, by, defaults_of), asked=asked)
+    material = replace(Material.from_records(records, store, by, defaults_from(records)), asked=asked)
     faults += material.trial_faults
     if asked is not None:
         choose_asked(material, asked)  # before anything is drawn

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from capsbench.planning.contender_defaults import defaults_of
+from capsbench.planning.contender_defaults import defaults_from, defaults_of
 from capsbench.planning.matrix import cells_of
-from capsbench.records.cell import describe_cell
-from tests.making import make_capsules
+from capsbench.records.cell import IMAGES, describe_cell
+from tests.making import make_capsules, make_record
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,17 @@ def test_a_network_goes_with_its_own_routing_and_a_routing_with_its_own_network(
 
 def test_nothing_is_known_of_what_is_not_here() -> None:
     assert defaults_of(make_capsules(network="not_here.at_all:Network")) == {}
+
+
+@pytest.mark.parametrize("shape", ["1x8x8", "3x64x64"])
+def test_a_record_says_enough_of_images_that_are_not_here(shape: str) -> None:
+    cell = make_capsules(dataset="folder:not_here", options={"dataset.resize": "none"})
+    sources = {IMAGES: {"shape": shape, "0": "bar", "1": "ring"}}
+    record = make_record(cell)
+    assert record.training is not None
+    described = replace(record, training=replace(record.training, sources=sources))
+    assert defaults_of(cell) == {}
+    known = defaults_from([described])(cell.model_copy(update={"seed": 1}))  # one seed may have failed
+    assert (known["backbone"], known.get("network.reductions", 0)) == ("none", 1 if shape == "3x64x64" else 0)
+    assert known["dataset.resize"] == "none"
+    assert defaults_from([record])(cell) == {}
