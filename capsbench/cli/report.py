@@ -228,7 +228,7 @@ def _print_quotes(result: Report) -> None:
     for text in result.document.quotes:
         print_prose(text)
     if not result.document.quotes:
-        print_warning("nothing to quote: no two contenders of one budget have a number in common")
+        print_warning(f"nothing to quote: {result.document.no_quotes}")
 
 
 def _print_report(result: Report) -> None:

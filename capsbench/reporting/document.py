@@ -98,6 +98,12 @@ class Document:
         return [f"{line}; the command of their run{without} goes on with them" for line in self.unfinished.lines]
 
     @property
+    def no_quotes(self) -> str:
+        """Why there is nothing to quote, in the words of the page."""
+        reasons = [statement.lead for part in self.parts if part.name == WINNERS for statement in part.statements]
+        return " ".join(reasons) or "No contender has a number on record."
+
+    @property
     def incomplete(self) -> list[tuple[str, str]]:
         """The gaps of the runs: the name of the part that says more, and the words."""
         failed = sum(len(failure.seeds) for failure in self.failed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from capsbench.presenting.words import TIMES
 from capsbench.records.record import Record
 from capsbench.records.store import Store
 from capsbench.reporting.build import Report, report
+from tests.making import FINE, STUCK, counted
 
 Make = Callable[..., Record]
 
@@ -61,3 +62,12 @@ def test_markdown_shows_names_as_they_are(store: Store, capsules: Make, failed: 
     assert len(rows) == 2  # of the headline table, and of the times
     assert all("\\<script>\\`\\*\\[x](y)" in row for row in rows)
     assert "<img" not in text.replace("\\<img", "")
+
+
+@pytest.mark.parametrize(("counts", "is_collapsed"), [(STUCK, True), (FINE, False)])
+def test_where_all_have_collapsed_there_is_nothing_to_quote_for_that_reason(
+    store: Store, capsules: Make, matched: Make, counts: Mapping[str, float], is_collapsed: bool
+) -> None:
+    document = report_on(store, *(counted(make(seed=0), **counts) for make in (capsules, matched))).document
+    assert bool(document.quotes) is not is_collapsed
+    assert ("collapsed" in document.no_quotes) is is_collapsed

@@ -9,8 +9,6 @@ from capsbench.reporting.document import Document
 from capsbench.reporting.headline import HEADLINE
 from capsbench.reporting.sections.answer import ANSWER
 
-NO_QUOTES = "no comparison, since there is one contender or all have collapsed"
-
 
 def describe_report(document: Document, page: Path | None) -> Output:
     """Returns what a notebook shows of a report.
@@ -21,7 +19,7 @@ def describe_report(document: Document, page: Path | None) -> Output:
     """
     statements = [statement for part in document.parts if part.name == ANSWER for statement in part.statements]
     answers = [line for statement in statements for line in (statement.lead, *statement.items)]
-    lead, *items = answers or document.quotes or [f"{document.title}: {NO_QUOTES}"]
+    lead, *items = answers or document.quotes or [f"{document.title}: {document.no_quotes}"]
     tables = [part.table for part in document.parts if part.name == HEADLINE and part.table]
     # Tables have a caption of sentences on the page; here are only the meanings of their signs.
     return Output(
