@@ -154,6 +154,17 @@ def test_every_number_of_every_table_is_on_the_page(made: Report) -> None:
     assert {"table-table", "winners-table"} <= set(found.tables)
 
 
+def test_the_example_of_a_filter_is_a_row_of_its_table(made: Report) -> None:
+    found = Page(text_of(made))
+    hints = {
+        str(attributes["aria-controls"]): attributes["placeholder"]
+        for attributes in found.all("input")
+        if "placeholder" in attributes
+    }
+    assert hints
+    assert {name: found.tables[name][1][0] for name in hints} == hints
+
+
 def test_cells_of_numbers_carry_their_value(made: Report) -> None:
     found = Page(text_of(made))
     values = {attributes["data-value"] for attributes in found.all("td") if "data-value" in attributes}
