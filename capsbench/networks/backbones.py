@@ -130,7 +130,8 @@ def _find_stage(name: str, image: ImageShape) -> tuple[int, ImageShape]:
     deep = [(place, shape) for place, shape in enumerate(shapes, start=1) if min(shape[1:]) >= SHORTEST]
     if not deep:
         problem = f"makes no feature maps of {SHORTEST}x{SHORTEST} or more of images of {image.height}x{image.width}"
-        expected = "name a CNN with stages, such as timm:resnet18, or give larger images"
+        larger = "give larger images"
+        expected = larger if shapes else f"name a CNN with stages, such as timm:resnet18, or {larger}"
         raise UsageError(Kind.CONFLICT, problem, flag=FLAG, value=name, expected=expected)
     return deep[-1]
 

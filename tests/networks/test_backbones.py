@@ -61,6 +61,7 @@ def test_images_that_are_too_small_are_refused():
     with pytest.raises(UsageError) as caught:
         capsbench.cells(dataset="digits", **{**ASKED, "backbone": "torchvision:resnet18"})
     assert (caught.value.kind, caught.value.flag) == (Kind.CONFLICT, "backbone")
+    assert "resnet18" not in str(caught.value.expected)  # a CNN with stages is what was named
 
 
 def test_a_capsule_network_and_its_baseline_share_the_backbone_and_have_heads_of_one_size(photos):
