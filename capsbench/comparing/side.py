@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from capsbench.errors import Kind, UsageError
-from capsbench.planning.contender_defaults import defaults_of
+from capsbench.planning.contender_defaults import defaults_from
 from capsbench.presenting.naming import Names
 from capsbench.presenting.steps import Steps
 from capsbench.records.cell import OF_MACHINE, Cell, fields_of
@@ -254,13 +254,13 @@ def _join_setting(row: Row, setting: str) -> str:
 def title_side_cells(*sides: Side) -> dict[str, str]:
     """Cell -> title, as `collect_numbers` takes it: one for all cells that are the same experiment, whatever their machine."""
     cells = _list_cells(sides)
-    titles = _title_experiments(cells)
+    titles = _title_experiments(_list_records(sides))
     return {cell.id: f"{titles[to_experiment(cell)]}, seed {cell.seed}" for cell in cells}
 
 
 def title_contenders(*sides: Side) -> dict[str, str]:
     """Contender -> its title, with what differs between the contenders of all sides; of machines, between those of one side."""
-    titles = _title_experiments(_list_cells(sides))
+    titles = _title_experiments(_list_records(sides))
     alike: dict[str, dict[str, Cell]] = {}
     several: set[str] = set()
     for side in sides:
@@ -277,18 +277,23 @@ def title_contenders(*sides: Side) -> dict[str, str]:
     return titles_by_contender
 
 
+def _list_records(sides: Iterable[Side]) -> list[Record]:
+    return [record for side in sides for record in (*side.records, *side.failed, *side.left)]
+
+
 def _list_cells(sides: Iterable[Side]) -> list[Cell]:
-    return [record.cell for side in sides for record in (*side.records, *side.failed, *side.left)]
+    return [record.cell for record in _list_records(sides)]
 
 
-def _title_experiments(cells: Iterable[Cell]) -> dict[str, str]:
+def _title_experiments(records: Sequence[Record]) -> dict[str, str]:
     """Experiment -> title without the seed."""
-    first = {to_experiment(cell): cell for cell in cells}
+    first = {to_experiment(record.cell): record.cell for record in records}
     if not first:
         return {}
     here = {name: getattr(next(iter(first.values())), name) for name in fields_of(Role.MACHINE)}
     alike = {key: cell.model_copy(update={**here, "code": {}}) for key, cell in first.items()}
-    names = Names(alike.values(), defaults_of)
+    defaults, measured = defaults_from(records), {cell.id: first[key] for key, cell in alike.items()}
+    names = Names(alike.values(), lambda cell: defaults(measured[cell.id]))  # without its code, a cell has no images
     return {key: names.title(cell.contender) for key, cell in alike.items()}
 
 

@@ -20,6 +20,7 @@ from capsbench.comparing.side import (
     to_experiment,
     with_one_setting,
 )
+from capsbench.records.cell import IMAGES
 from capsbench.records.record import Measurement, Row
 from tests.comparing.records import cell, keep_predictions, record, write
 from tests.making import make_failed
@@ -116,6 +117,19 @@ def test_titles_tell_experiments_apart_and_machines_of_one_side_alone(side):
     assert len({*both.values()}) == 2
     assert title_side_cells(one)[cell(0, iters=1).id] == "capsnet dynamic x1 tiny, digits, seed 0"
     assert title_contenders() == {}
+
+
+def test_titles_of_images_that_are_not_here_have_what_is_no_default(side):
+    sources = {IMAGES: {"shape": "1x8x8", **{str(label): f"class {label}" for label in range(10)}}}
+    records = []
+    for balanced in (True, False):
+        usual = record(0.9)
+        moved = usual.cell.model_copy(update={"dataset": "folder:not_here", "balanced": balanced})
+        records.append(replace(usual, cell=moved, training=replace(usual.training, sources=sources)))
+    titles = title_contenders(side(*records))
+    assert sorted(titles.values()) == [
+        f"capsnet dynamic x3 tiny, folder:not_here{end}" for end in ("", ", balanced yes")
+    ]
 
 
 def test_hardware_that_differs_is_told():
