@@ -102,14 +102,19 @@ def test_small_networks_learn_12000_images_of_mnist_at_every_number_of_iteration
 
 
 @pytest.mark.parametrize(
-    ("folder", "network", "asked"), [("mnist-small-em", "matrix-capsules", 0.992), ("mnist-paper", "capsnet", 0.995)]
+    ("folder", "network", "asked"),
+    [
+        ("mnist-small-em", "matrix-capsules", 0.992),
+        ("mnist-paper", "capsnet", 0.995),
+        ("fashion-small", "efficient-capsnet", 0.91),
+    ],
 )
-def test_all_of_mnist_is_learned_as_well_as_asked(folder, network, asked):
+def test_all_images_are_learned_as_well_as_asked(folder, network, asked):
     table = load(REFERENCE / folder).query("metric == 'accuracy' and condition == 'test'")
     (accuracy,) = table.loc[table["network"] == network, "value"]
     low, high = wilson_interval(accuracy, 10_000)
     assert asked <= high
-    assert high - low < 0.004
+    assert high - low < 0.012
 
 
 def test_poses_of_the_transforming_autoencoder_follow_and_serve_beyond_what_was_trained_on():
