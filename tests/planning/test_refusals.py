@@ -27,7 +27,7 @@ REFUSED = [
         Kind.CONFLICT, "reconstruction", True,
     ),
     (refusals.refuse_backbone, SELF_SUPERVISED, {"backbone": "timm:x"}, Kind.CONFLICT, "backbone", "timm:x"),
-    (refusals.refuse_backbone, {}, {"freeze_backbone": True}, Kind.CONFLICT, "freeze_backbone", None),
+    (refusals.refuse_backbone, {}, {"freeze_backbone": True}, Kind.CONFLICT, "freeze_backbone", True),
     (refusals.refuse_missing_decoder, CNN, {"reconstruction": True}, Kind.CONFLICT, "reconstruction", True),
     (refusals.refuse_missing_decoder, SELF_SUPERVISED, {"reconstruction": True}, Kind.CONFLICT, "reconstruction", True),
     (refusals.refuse_loss_of_activations, CNN, {"loss": "margin"}, Kind.CONFLICT, "loss", "margin"),
