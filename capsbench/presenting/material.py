@@ -175,7 +175,7 @@ class Material:
         described = self.cells.reindex(columns=[*COLUMNS, *varied]).convert_dtypes().astype({"iterations": "Int64"})
         owners = pd.Index(described["cell"]).get_indexer(pd.Index(self.rows["cell"].cat.categories))
         # As categories, of which a row takes a number, rather than half a million strings a column.
-        strings = dict.fromkeys(described.select_dtypes(["object", "str"]), "category")
+        strings = dict.fromkeys(described.select_dtypes(exclude=["number", "bool"]), "category")
         described = described.astype(strings).take(owners[self.rows["cell"].cat.codes])
         return pd.concat([described.reset_index(drop=True), self.rows[ROW_COLUMNS]], axis="columns")
 
