@@ -81,7 +81,7 @@ def test_as_many_seeds_as_are_needed_show_the_difference() -> None:
 
     def find_power(seeds: int) -> float:
         critical, shift = stats.t.isf(0.025, seeds - 1), mean / math.sqrt(variance / seeds)
-        return float(1 - stats.nct.cdf(critical, seeds - 1, shift) + stats.nct.cdf(-critical, seeds - 1, shift))
+        return float(stats.nct.sf(critical, seeds - 1, shift) + stats.nct.cdf(-critical, seeds - 1, shift))
 
     assert few.seeds_needed == next(n for n in range(4, 101) if find_power(n) >= 0.8)
 
