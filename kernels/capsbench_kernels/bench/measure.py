@@ -126,7 +126,9 @@ def peak_memory(run: Run, device: torch.device) -> int:
         del results
         return torch.cuda.max_memory_allocated(device) - before
     # Allocations themselves, unlike the process's resident set, do not depend on what ran before.
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    # `acc_events` keeps torch 2.11 from a warning of cycles, of which there is one.
+    with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:
         run()
     held = peak = 0
     events = profile.profiler.kineto_results.events()

@@ -44,7 +44,7 @@ def test_scratch_memory_is_seen_by_the_profiler(finely_cut):
         for threads in (1, 2):
             torch.set_num_threads(threads)
             run_pass(tensors, "cpu")
-            with torch.profiler.profile(profile_memory=True) as profile:
+            with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
                 run_pass(tensors, "cpu")
             events = profile.profiler.kineto_results.events()
             allocated[threads] = sum(max(0, event.nbytes()) for event in events if event.name() == "[memory]")
