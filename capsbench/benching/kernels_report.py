@@ -211,9 +211,9 @@ def _contender_panel(axes: Axes, part: pd.DataFrame, contenders: list[str], meas
         axes.axvline(least, color=color, linestyle=CNN_DASHES[number], zorder=1.5, label=label)
         if times:
             below, above = rows["median_s"] - rows["p20_s"], rows["p80_s"] - rows["median_s"]
-            spread = [(unit * side).astype(float) for side in (below, above)]
+            spread = [unit * side.to_numpy(dtype=float) for side in (below, above)]
         axes.errorbar(
-            (unit * rows[column]).astype(float),
+            unit * rows[column].to_numpy(dtype=float),
             [contenders.index(name) + aside for name in rows["contender"]],
             xerr=spread,
             color=color,
@@ -270,11 +270,11 @@ def draw_sweep(table: pd.DataFrame, swept: str) -> Picture:
     for (_, part), axes in zip(groups, grid, strict=True):
         for number, name in enumerate(contenders):
             rows = part[part["contender"] == name].sort_values(swept)
-            middle = 1e3 * rows["median_s"].astype(float)
+            below, middle, above = (1e3 * rows[name].to_numpy(dtype=float) for name in ("p20_s", "median_s", "p80_s"))
             axes.errorbar(
-                rows[swept].astype(float),
+                rows[swept].to_numpy(dtype=float),
                 middle,
-                yerr=[middle - 1e3 * rows["p20_s"].astype(float), 1e3 * rows["p80_s"].astype(float) - middle],
+                yerr=[middle - below, above - middle],
                 color=PALETTE[number % len(PALETTE)],
                 marker=MARKERS[number % len(MARKERS)],
                 linestyle="--" if name.endswith("-compiled") else "-",
