@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -211,7 +212,7 @@ def _contender_panel(axes: Axes, part: pd.DataFrame, contenders: list[str], meas
         axes.axvline(least, color=color, linestyle=CNN_DASHES[number], zorder=1.5, label=label)
         if times:
             below, above = rows["median_s"] - rows["p20_s"], rows["p80_s"] - rows["median_s"]
-            spread = [unit * side.to_numpy(dtype=float) for side in (below, above)]
+            spread = unit * np.array([below, above], dtype=float)
         axes.errorbar(
             unit * rows[column].to_numpy(dtype=float),
             [contenders.index(name) + aside for name in rows["contender"]],
@@ -274,7 +275,7 @@ def draw_sweep(table: pd.DataFrame, swept: str) -> Picture:
             axes.errorbar(
                 rows[swept].to_numpy(dtype=float),
                 middle,
-                yerr=[middle - below, above - middle],
+                yerr=np.array([middle - below, above - middle]),
                 color=PALETTE[number % len(PALETTE)],
                 marker=MARKERS[number % len(MARKERS)],
                 linestyle="--" if name.endswith("-compiled") else "-",
