@@ -83,11 +83,9 @@ def export_program(trained: TrainedNetwork) -> torch.export.ExportedProgram:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, on its plans and on its internals
-            outputs, images = _Outputs(trained), draw_images(trained, 2)
-            outputs(images)  # imports the kernels: torch 2.11 replaces `max` while it traces, and Numba's import fails
-            program = torch.export.export(outputs, (images,), dynamic_shapes={INPUT: {0: batch}}).run_decompositions(
-                {**torch.export.default_decompositions(), **decomposition_table()}
-            )
+            program = torch.export.export(
+                _Outputs(trained), (draw_images(trained, 2),), dynamic_shapes={INPUT: {0: batch}}
+            ).run_decompositions({**torch.export.default_decompositions(), **decomposition_table()})
     except FOREIGN as error:  # a user's own network may do anything
         problem = f"torch.export cannot trace it: {message_of(error, first_line=True)}"
         raise UsageError(Kind.CONFLICT, problem, flag="CELL", value=f"{trained.cell.id}, {trained.title}") from error

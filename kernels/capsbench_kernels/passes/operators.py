@@ -13,7 +13,10 @@ They are declared one rule at a time, since `torch.library.custom_op` gives `tor
 
 from __future__ import annotations
 
+import builtins
 import importlib
+import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -28,9 +31,11 @@ from capsbench_kernels.passes.autograd import (
     differentiate_reference,
     refuse_tangents,
 )
-from capsbench_kernels.passes.types import RoutingKernels
 
 _KERNELS = {"cpu": "capsbench_kernels.passes.cpu.launch", "triton": "capsbench_kernels.passes.triton.launch"}
+
+_REPLACED_IN_TRACES = ((builtins, "max", max), (builtins, "min", min), (math, "pow", math.pow))
+"""What `torch.export` replaces while it traces, in torch 2.11 by functions without a name: Numba cannot be imported then."""
 
 _LIBRARY = torch.library.Library("capsbench", "DEF")
 
@@ -39,8 +44,17 @@ _OPERATORS: list[Operator] = []
 
 def import_kernels(backend: str) -> Any:
     """Imports the kernels of a backend, when they are first needed: importing Numba or Triton takes about a second."""
-    module: RoutingKernels = importlib.import_module(_KERNELS[backend])
-    return module
+    name = _KERNELS[backend]
+    if name in sys.modules:
+        return importlib.import_module(name)
+    present = [getattr(owner, function) for owner, function, _ in _REPLACED_IN_TRACES]
+    try:
+        for owner, function, original in _REPLACED_IN_TRACES:
+            setattr(owner, function, original)
+        return importlib.import_module(name)
+    finally:
+        for (owner, function, _), replacement in zip(_REPLACED_IN_TRACES, present, strict=True):
+            setattr(owner, function, replacement)
 
 
 class Operator(ABC):
