@@ -98,21 +98,6 @@ def test_aot_inductor_runs_our_kernels(routing, tmp_path):
     assert_same(torch._inductor.aoti_load_package(package), module)
 
 
-FIRST = """
-import builtins, functools, math, sys
-from capsbench_kernels import choose_backend
-assert "numba" not in sys.modules
-replaced = builtins.max, builtins.min, math.pow = functools.partial(max), functools.partial(min), lambda x, y: x**y
-assert choose_backend("cpu", "cpu") == "cpu"
-assert (builtins.max, builtins.min, math.pow) == replaced
-"""
-"""A first use of the kernels while `torch.export` of torch 2.11 traces, which replaces these functions."""
-
-
-def test_kernels_may_be_first_used_by_an_export():
-    subprocess.run([sys.executable, "-c", FIRST], check=True)
-
-
 ALONE = """
 import sys
 sys.modules["capsbench_kernels"] = None  # importing it is an error
