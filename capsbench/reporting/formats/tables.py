@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -60,4 +61,5 @@ def _to_parquet(table: pd.DataFrame) -> bytes:
 
 
 def _to_arrow(table: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(table.convert_dtypes(), preserve_index=False)
+    with np.errstate(invalid="ignore"):  # a number may be too large for the integer that it is compared with
+        return pa.Table.from_pandas(table.convert_dtypes(), preserve_index=False)
