@@ -101,7 +101,7 @@ class UsageError(InOneLine, ValueError):
         if self.file is not None:
             subject.append(str(self.file))
         elif self.value is not None and self.kind not in (Kind.UNKNOWN, Kind.INVALID):
-            subject.append(_spell(self.value, str))
+            subject.append(spell_typed(self.value))
         text = _FLAG_IN_TEXT.sub(lambda match: spell(match[1]), self._describe_fault(spell))
         return f"{' '.join(subject)}: {text}" if subject else text
 
@@ -111,7 +111,7 @@ class UsageError(InOneLine, ValueError):
             return "; ".join(filter(None, (*self._describe_unknown(spell), self.problem)))
         if self.kind is Kind.INVALID:
             wanted = self.problem or f"expected {expected}"
-            return wanted if self.value is None else f"{wanted}, got {_spell(self.value, repr)}"
+            return wanted if self.value is None else f"{wanted}, got {spell_typed(self.value, repr)}"
         return "; ".join(filter(None, (self.problem, expected)))
 
     def _describe_unknown(self, spell: Callable[[str], str]) -> tuple[str, str]:
@@ -134,7 +134,7 @@ class UsageError(InOneLine, ValueError):
 _FLAG_IN_TEXT = re.compile(r"\{flag:(\w+)\}")
 
 
-def _spell(value: object, spell: Callable[[object], str]) -> str:
+def spell_typed(value: object, spell: Callable[[object], str] = str) -> str:
     """Returns a value as a user types it: a boolean is yes or no on the command line, in titles and in reports."""
     return ("yes" if value else "no") if isinstance(value, bool) else spell(value)
 
@@ -159,7 +159,7 @@ class ArgumentError(ValueError):
         self.value = value
 
     def __str__(self) -> str:
-        return f"{self.argument}: expected {self.expected}, got {_spell(self.value, repr)}"
+        return f"{self.argument}: expected {self.expected}, got {spell_typed(self.value, repr)}"
 
 
 class NothingMeasured(UsageError):

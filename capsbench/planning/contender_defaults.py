@@ -37,8 +37,11 @@ def defaults_from(records: Iterable[Record]) -> Defaults:
 
 def _name_data(cell: Cell) -> Hashable:
     """Returns the data set of a cell with its options, and the digest of its images."""
-    options = tuple((name, value) for name, value in cell.options.items() if name.startswith("dataset."))
-    return cell.dataset, options, cell.code.get(DATA)
+    return cell.dataset, _list_data_options(cell), cell.code.get(DATA)
+
+
+def _list_data_options(cell: Cell) -> tuple[tuple[str, Scalar], ...]:
+    return tuple((name, value) for name, value in cell.options.items() if name.startswith("dataset."))
 
 
 def defaults_of(cell: Cell, described: DescribedImages | None = None) -> Mapping[str, Any]:
@@ -53,9 +56,8 @@ def defaults_of(cell: Cell, described: DescribedImages | None = None) -> Mapping
     parts = filter(None, (None if described else cell.dataset, cell.network, cell.routing, cell.loss))
     if not all(map(registry.is_trusted, parts)):
         return {}
-    data = tuple((name, value) for name, value in cell.options.items() if name.startswith("dataset."))
     named = cell.network, cell.routing, cell.loss, cell.backbone
-    return _find_defaults(cell.dataset, cell.size, *named, data, cell.code.get(DATA), described)
+    return _find_defaults(cell.dataset, cell.size, *named, _list_data_options(cell), cell.code.get(DATA), described)
 
 
 def title_cells(cells: Iterable[Cell]) -> dict[str, str]:
@@ -89,17 +91,14 @@ def _find_defaults(
 
     point = {"dataset": dataset, "size": size, "seed": 0, "network": network, "routing": routing, "device": "cpu"}
     point["backbone"] = backbone  # decides the sizes of what follows it
+
+    def complete(point: dict[str, Any]) -> Cell:
+        return complete_cell(point, replace(choose_parts(point), described=described), dict(data))
+
     try:
-        cell = complete_cell(point, replace(choose_parts(point), described=described), dict(data))
+        cell = complete(point)
         if loss != cell.loss:
-            other = {**point, "loss": loss}
-            cell = cell.model_copy(
-                update={
-                    "options": complete_cell(
-                        other, replace(choose_parts(other), described=described), dict(data)
-                    ).options
-                }
-            )
+            cell = cell.model_copy(update={"options": complete({**point, "loss": loss}).options})
         known = {**describe_cell(cell), "backbone": "none", **_find_partners(network, routing)}
         known |= {f"dataset.{name}": usual for name, usual in read_options(registry.get("dataset", dataset)).items()}
     except FOREIGN:  # a user's own part may raise anything

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from capsbench.errors import spell_typed
+
 Value = bool | int | float | str
 
 DIGITS = 3
@@ -82,17 +84,10 @@ class Choice:
         return len(numbers) == len(self.values) > 2 and value in (min(numbers), max(numbers))
 
     def __str__(self) -> str:
-        return ",".join(map(_spell, self.values))
+        return ",".join(map(spell_typed, self.values))
 
 
 Space = Range | Choice
-
-
-def _spell(value: Value) -> str:
-    """Returns a value as the command line takes it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
 
 
 def parse_space(text: str) -> Space:
